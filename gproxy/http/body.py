@@ -1,0 +1,99 @@
+"""A request's body as handlers see it: read it, iterate over it, or buffer it so that it can be read again."""
+
+from collections.abc import Callable, Iterator
+
+from gproxy.http.errors import HTTPError
+from gproxy.http.framing import Reader
+
+
+class Body:
+    """Bytes on their way from the client, or bytes at hand.
+
+    Whoever reads takes the bytes from those after it, unless `buffer` kept them.
+    """
+
+    __slots__ = ("_at_hand", "_kept", "_reader", "length", "limit", "on_first_read", "received")
+
+    def __init__(self, at_hand: bytes = b"", reader: Reader | None = None, length: int | None = None) -> None:
+        self._at_hand = at_hand
+        self._reader = reader
+        self._kept: bytes | None = at_hand if reader is None else None
+        #: Bytes, if the client said how many; None for a chunked body.
+        self.length = len(at_hand) if reader is None else length
+        #: Bytes read from the client so far.
+        self.received = 0
+        #: The most it may have, in bytes; 0 for no limit. HTTPError 413 past it.
+        self.limit = 0
+        #: Called before the first byte is asked of the client: sends `100 Continue` where it is awaited.
+        self.on_first_read: Callable[[], None] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Has all of it come from the client?"""
+        return self._reader is None or self._reader.done
+
+    @property
+    def replayable(self) -> bool:
+        """Can it be sent a second time?"""
+        return self._kept is not None
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """The trailer fields, known once the body was read to its end."""
+        return [] if self._reader is None else self._reader.trailers
+
+    def next_piece(self) -> bytes:
+        """The next bytes as they come; b"" at the end. Raises HTTPError 413 past the limit, BadMessage, Incomplete."""
+        if self._at_hand:
+            data, self._at_hand = self._at_hand, b""
+            return data
+        if self._reader is None or self._reader.done:
+            return b""
+        if self.on_first_read is not None:
+            ask, self.on_first_read = self.on_first_read, None
+            ask()
+        data = self._reader.next_piece()
+        self.received += len(data)
+        if self.limit and self.received > self.limit:
+            raise HTTPError(413, f"a body may have {self.limit} bytes here")
+        return data
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, blocking until there are so many or the body ends; all that is left by default."""
+        pieces: list[bytes] = []
+        total = 0
+        while (total < size or size < 0) and (piece := self.next_piece()):
+            pieces.append(piece)
+            total += len(piece)
+        data = b"".join(pieces)
+        if 0 <= size < total:
+            self._at_hand = data[size:] + self._at_hand
+            data = data[:size]
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.next_piece():
+            yield piece
+
+    def buffer(self, limit: int) -> bytes:
+        """All of the body, kept so that those after you can read it too, and a retry can send it again.
+
+        Raises HTTPError 413 if it has more than `limit` bytes.
+        """
+        if self._kept is None:
+            data = self.read(limit + 1)
+            if len(data) > limit:
+                self._at_hand = data + self._at_hand
+                raise HTTPError(413, f"a body may have {limit} bytes here")
+            self._kept = data
+            self.length = len(data)
+        self._at_hand = self._kept
+        return self._kept
+
+    def rewind(self) -> None:
+        """Start again with what `buffer` kept; for the next attempt."""
+        self._at_hand = self._kept or b""
+
+
+#: For the requests that have none; it has nothing that could change.
+NO_BODY = Body()

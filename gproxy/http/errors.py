@@ -1,0 +1,66 @@
+"""What can go wrong with a message, and whose fault it is."""
+
+from gproxy.http.headers import Headers, HeadersLike
+
+#: One word for the access line, by status, where whoever raised gave none (semantics: one vocabulary everywhere).
+REASONS = {
+    400: "bad_request",
+    401: "auth_invalid",
+    403: "forbidden",
+    404: "no_route",
+    405: "method",
+    408: "client_timeout",
+    413: "body_too_large",
+    414: "target_too_long",
+    417: "expectation",
+    421: "bad_request",
+    429: "rate_limited",
+    431: "header_too_large",
+    499: "client_gone",
+    500: "handler_error",
+    501: "bad_request",
+    502: "backend_protocol",
+    503: "none_available",
+    504: "backend_timeout",
+    505: "bad_request",
+}
+
+
+class HTTPError(Exception):
+    """Raise it from any handler: the gateway answers with this status, as problem+json.
+
+    `detail` is shown to the client. `reason` is the one word of the access line; by default it follows the status.
+    Raises ValueError if the status is no error (400 to 599).
+    """
+
+    def __init__(self, status: int, detail: str = "", headers: HeadersLike = (), *, reason: str = "") -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"HTTPError is for statuses from 400 to 599, not {status}")
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+        self.headers = Headers(headers)
+        self.reason = reason or REASONS.get(status, "handler")
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.detail}".rstrip()
+
+
+class BadMessage(Exception):
+    """A peer broke the grammar; `status` is what a client would be told."""
+
+    def __init__(self, detail: str, status: int = 400) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+
+
+class Incomplete(BadMessage):
+    """The peer closed in the middle of a message (RFC 9112 section 8)."""
+
+
+class ClientGone(BaseException):
+    """The client closed its connection; nobody waits for the answer any more.
+
+    Not an Exception: a handler's `except Exception` is not meant to turn this into an answer.
+    """

@@ -1,0 +1,100 @@
+"""What an intermediary removes and adds (RFC 9110 section 7.6, RFC 7239), and whom it believes."""
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Final
+
+from gproxy.http.headers import Headers
+
+#: Each connection's own business (RFC 9110 section 7.6.1), and what frames a message (RFC 9112 section 6).
+HOP_BY_HOP: Final = frozenset(
+    {
+        "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+        "content-length", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "http2-settings",
+    }
+)  # fmt: skip
+#: A response's Content-Length stays: for HEAD and 304 it speaks of a body that does not follow.
+RESPONSE_HOP_BY_HOP: Final = frozenset(HOP_BY_HOP - {"content-length", "proxy-authenticate", "trailer"})
+#: Never nominated by Connection: dropping these would change what the message means (RFC 9110 section 7.6.1).
+_NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "content-type", "authorization", "cache-control"})
+
+#: What says where a request comes from; from a peer that is not trusted none of it is believed or passed on.
+_FORWARDED: Final = ("forwarded", "x-real-ip")
+
+_is_odd = re.compile(r"[^a-z0-9-]")
+
+
+def connection_options(headers: Headers) -> frozenset[str]:
+    """The tokens of Connection, in lower case (RFC 9110 section 7.6.1)."""
+    value = headers.get("connection")
+    if value is None:
+        return frozenset()
+    return frozenset(token.strip(" \t").lower() for token in value.split(","))
+
+
+def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: frozenset[str] = HOP_BY_HOP) -> None:
+    """Remove what is meant for this connection only, Connection-named fields too."""
+    if options:
+        for name in options - _NOT_TO_BE_NOMINATED:
+            headers.discard(name)
+    if not hop_by_hop.isdisjoint(headers.names()):
+        for name in hop_by_hop:
+            headers.discard(name)
+
+
+def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) -> None:
+    """Remove what a client may not say about itself: identity headers always, forwarding headers unless trusted.
+
+    WSGI and CGI backends cannot tell `X_User_ID` from `X-User-ID`, so any spelling that they mix up counts.
+    """
+    names = headers.names()
+    together = " ".join(names)
+    if "x-" not in together and "_" not in together and "forwarded" not in together and identity.isdisjoint(names):
+        return
+    for name in list(names):
+        plain = _is_odd.sub("-", name)
+        if plain in identity or (plain != name and _is_ours(plain)) or (not trusted and _is_ours(plain)):
+            headers.discard(name)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("x-forwarded-") or name in _FORWARDED or name == "x-request-id"
+
+
+def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Does this peer belong to the trusted proxies?"""
+    if not trusted:
+        return False
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    plain = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(plain in network for network in trusted)
+
+
+def client_address(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The first address from the right that is no trusted proxy; what is left of it anybody could have written."""
+    if not is_trusted(peer, trusted):
+        return peer
+    client = peer
+    for hop in reversed((headers.get("x-forwarded-for") or "").split(",")):
+        address = _bare(hop.strip(" \t"))
+        if address is None:
+            return client
+        client = address
+        if not is_trusted(client, trusted):
+            return client
+    return client
+
+
+def _bare(hop: str) -> str | None:
+    """The address in `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`; None if it is none."""
+    host = hop[1 : hop.find("]")] if hop.startswith("[") else hop
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None

@@ -1,0 +1,235 @@
+"""Is there a body, how long is it, how is it sent (RFC 9112 sections 6 and 7).
+
+A framing is a number of bytes, CHUNKED, or UNTIL_CLOSE. Every rule below is one numbered step of RFC 9112
+section 6.3, stricter where the RFC leaves a choice: what two readers could frame differently is refused.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
+
+from gproxy.http.errors import BadMessage, Incomplete
+from gproxy.http.headers import FIELD_CHAR, TOKEN, Headers
+
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
+
+#: How much is asked of a socket at a time, in bytes.
+PIECE: Final = 128 * 1024
+#: A chunk's size line or a trailer section beyond this is an attack, in bytes.
+MAX_CHUNK_LINE: Final = 4096
+MAX_TRAILERS: Final = 16384
+
+_is_length = re.compile(r"[0-9]{1,18}").fullmatch
+# RFC 9112 section 7.1: BWS is allowed before an extension's semicolon only.
+_chunk_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n").match
+_chunk_line_so_far = re.compile(rb"[0-9A-Fa-f]{0,16}\r?|[0-9A-Fa-f]{1,16}[ \t]*(;[^\r]*\r?)?").fullmatch
+_trailer_section = re.compile(rf"((?:{TOKEN}++:{FIELD_CHAR}*+\r\n)*+)\r\n").fullmatch
+_trailer_fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
+
+
+def request_framing(headers: Headers, minor: int) -> int:
+    """How the request's body is framed. Raises BadMessage for whatever is ambiguous."""
+    if "transfer-encoding" in headers:
+        # 6.1: length beside chunked and chunked on HTTP/1.0 are how requests are smuggled.
+        if "content-length" in headers:
+            raise BadMessage("Content-Length beside Transfer-Encoding")
+        return _transfer_coding(headers, minor)
+    if "content-length" in headers:
+        return content_length(headers)
+    return 0  # step 7
+
+
+def response_framing(headers: Headers, minor: int, status: int, method: str) -> int:
+    """How the response's body is framed. Raises BadMessage for whatever is ambiguous."""
+    length = content_length(headers) if "content-length" in headers else None
+    chunked = "transfer-encoding" in headers
+    if method == "HEAD" or status in (204, 304) or status < 200:  # step 1
+        return 0
+    if chunked:
+        if length is not None:
+            raise BadMessage("Content-Length beside Transfer-Encoding", 502)
+        return _transfer_coding(headers, minor)
+    return UNTIL_CLOSE if length is None else length  # steps 6, 8
+
+
+def _transfer_coding(headers: Headers, minor: int) -> int:
+    codings = headers.all("transfer-encoding")
+    if minor == 0:
+        raise BadMessage("Transfer-Encoding in HTTP/1.0")
+    if len(codings) != 1 or codings[0].lower() != "chunked":
+        raise BadMessage("a Transfer-Encoding other than chunked")
+    return CHUNKED
+
+
+def content_length(headers: Headers) -> int:
+    """The one Content-Length in bytes; RFC 9112 section 6.3 step 5. Raises BadMessage."""
+    lengths = headers.all("content-length")
+    if len(lengths) != 1 or not _is_length(lengths[0]):
+        raise BadMessage("a Content-Length that is no single number")
+    return int(lengths[0])
+
+
+class Source(Protocol):
+    """Where the bytes of a message come from: a connection."""
+
+    def take(self, limit: int) -> bytes:
+        """At most `limit` bytes, those at hand or the next to come; b"" once the peer has closed."""
+
+    def give_back(self, data: bytes) -> None:
+        """Bytes that were taken and belong to the next message."""
+
+
+class Reader(Protocol):
+    """A body being read, piece by piece."""
+
+    done: bool
+    trailers: list[tuple[str, str]]
+
+    def next_piece(self) -> bytes:
+        """The next bytes of the body; b"" at its end. Raises Incomplete, BadMessage."""
+
+
+class LengthReader:
+    """A body of a known number of bytes."""
+
+    __slots__ = ("_left", "_source", "done", "trailers")
+
+    def __init__(self, source: Source, length: int) -> None:
+        self._source = source
+        self._left = length
+        self.done = not length
+        self.trailers: list[tuple[str, str]] = []
+
+    def next_piece(self) -> bytes:
+        if self.done:
+            return b""
+        data = self._source.take(min(self._left, PIECE))
+        if not data:
+            raise Incomplete(f"closed {self._left} bytes before the end of the body")
+        self._left -= len(data)
+        self.done = not self._left
+        return data
+
+
+class CloseReader:
+    """A response body that ends with its connection (RFC 9112 section 6.3 step 8)."""
+
+    __slots__ = ("_source", "done", "trailers")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.done = False
+        self.trailers: list[tuple[str, str]] = []
+
+    def next_piece(self) -> bytes:
+        data = b"" if self.done else self._source.take(PIECE)
+        self.done = not data
+        return data
+
+
+#: Reads on from a position, collects body bytes, returns where it stopped; an unbound method, so that no cycle forms.
+_Step: TypeAlias = "Callable[[ChunkedReader, bytes, int, list[bytes]], int]"
+
+
+class ChunkedReader:
+    """A body in chunks (RFC 9112 section 7.1), with the trailer fields that follow it."""
+
+    __slots__ = ("_left", "_pending", "_source", "_step", "done", "trailers")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._left = 0
+        self._pending = b""
+        self._step: _Step = ChunkedReader._size
+        self.done = False
+        self.trailers: list[tuple[str, str]] = []
+
+    def next_piece(self) -> bytes:
+        while not self.done:
+            data = self._source.take(PIECE)
+            if not data:
+                raise Incomplete("closed before the last chunk")
+            decoded = self._decode(self._pending + data if self._pending else data)
+            if decoded:
+                return decoded
+        return b""
+
+    def _decode(self, data: bytes) -> bytes:
+        if self._left > len(data):  # the inside of a large chunk: no copy
+            self._left -= len(data)
+            self._pending = b""
+            return data
+        out: list[bytes] = []
+        position, before = 0, -1
+        while not self.done and position != before:
+            before = position
+            position = self._step(self, data, position, out)
+        self._pending = b"" if self.done else data[position:]
+        if self.done and position < len(data):
+            self._source.give_back(data[position:])
+        return b"".join(out)
+
+    def _size(self, data: bytes, position: int, out: list[bytes]) -> int:  # noqa: ARG002
+        match = _chunk_line(data, position)
+        if match is None:
+            self._expect_line(data, position, MAX_CHUNK_LINE, "chunk size")
+            return position
+        self._left = int(match[1], 16)
+        if self._left >> 62:
+            raise BadMessage("a chunk size beyond any body")
+        self._step = ChunkedReader._data if self._left else ChunkedReader._trailer
+        return match.end()
+
+    def _data(self, data: bytes, position: int, out: list[bytes]) -> int:
+        piece = data[position : position + self._left]
+        out.append(piece)
+        self._left -= len(piece)
+        if not self._left:
+            self._step = ChunkedReader._data_end
+        return position + len(piece)
+
+    def _data_end(self, data: bytes, position: int, out: list[bytes]) -> int:  # noqa: ARG002
+        end = data[position : position + 2]
+        if not b"\r\n".startswith(end):
+            raise BadMessage("a chunk that does not end where its size says")
+        if len(end) < 2:
+            return position
+        self._step = ChunkedReader._size
+        return position + 2
+
+    def _trailer(self, data: bytes, position: int, out: list[bytes]) -> int:  # noqa: ARG002
+        end = position + 2 if data.startswith(b"\r\n", position) else data.find(b"\r\n\r\n", position) + 4
+        if end == 3:
+            self._expect_line(data, position, MAX_TRAILERS, "trailer section")
+            return position
+        match = _trailer_section(data[position:end].decode("latin-1"))
+        if match is None:
+            raise BadMessage("a malformed trailer section")
+        self.trailers = [(name, value.rstrip(" \t")) for name, value in _trailer_fields(match[1])]
+        self.done = True
+        return end
+
+    @staticmethod
+    def _expect_line(data: bytes, position: int, limit: int, what: str) -> None:
+        """Raise if the bytes so far cannot become the line that is due."""
+        rest = data[position : position + limit + 1]
+        if len(rest) > limit or re.search(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", rest):
+            raise BadMessage(f"a malformed {what}")
+        if what == "chunk size" and not _chunk_line_so_far(rest):
+            raise BadMessage("a malformed chunk size")
+
+
+def reader(framing: int, source: Source) -> Reader:
+    """The reader for a framing."""
+    if framing == CHUNKED:
+        return ChunkedReader(source)
+    return CloseReader(source) if framing == UNTIL_CLOSE else LengthReader(source, framing)
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk on the wire; never call it with nothing, that is the last one."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK: Final = b"0\r\n\r\n"

@@ -1,0 +1,81 @@
+"""What a client gets: a status, headers, and a body that is bytes or iterates over bytes."""
+
+import logging
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+
+from gproxy.http.headers import Headers, HeadersLike
+
+_log = logging.getLogger("gproxy")
+
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+#: What speaks of the old body's bytes once it is replaced (RFC 9110 section 8.6, RFC 9530).
+_OF_THE_BODY = ("content-length", "content-md5", "digest", "content-digest", "repr-digest")
+
+
+class Response:
+    """A tunnel, an event stream, an error page and a cached answer are all this.
+
+    Assigning `body` drops Content-Length and digests. Raises ValueError for a status outside 200 to 599.
+    """
+
+    __slots__ = ("_body", "_callbacks", "headers", "phrase", "status")
+
+    def __init__(self, status: int = 200, body: bytes | Iterable[bytes] = b"", headers: HeadersLike = ()) -> None:
+        if not 200 <= status <= 599:
+            raise ValueError(f"a response has a status from 200 to 599, not {status}")
+        self.status = status
+        #: The reason phrase; by default the status's own.
+        self.phrase = ""
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self._body = body
+        self._callbacks: list[Callable[[], None]] | None = None
+
+    @classmethod
+    def forwarded(cls, status: int, phrase: str, headers: Headers, body: bytes | Iterable[bytes]) -> "Response":
+        """A backend's response, checked by the wire grammar already."""
+        self = cls.__new__(cls)
+        self.status = status
+        self.phrase = phrase
+        self.headers = headers
+        self._body = body
+        self._callbacks = None
+        return self
+
+    @property
+    def body(self) -> bytes | Iterable[bytes]:
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes | Iterable[bytes]) -> None:
+        self._body = body
+        for key in _OF_THE_BODY:
+            self.headers.discard(key)
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Call it once the last byte is out, or the client has left; newest first."""
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+
+    def close(self) -> None:
+        """Run the callbacks, each once; one that raises is logged and does not keep the others from running."""
+        while self._callbacks:
+            callback = self._callbacks.pop()
+            try:
+                callback()
+            except Exception:
+                _log.exception("an on_close callback failed: %r", callback)
+
+    def read(self) -> bytes:
+        """All of the body, and close; for tests and for handlers that need it whole."""
+        if not isinstance(self._body, bytes):
+            try:
+                self._body = b"".join(self._body)
+            finally:
+                self.close()
+        return self._body
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"

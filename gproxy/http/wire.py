@@ -1,0 +1,143 @@
+"""Bytes to a strict request or response head, and back (RFC 9112 sections 2 to 5). One grammar for both sides.
+
+A head is judged whole: one decode, one compiled expression that either accepts every line or none, one `findall`.
+The expressions are possessive (`*+`), so no input makes them backtrack. Only a refused head is looked at again,
+slowly, to say what is wrong with it.
+"""
+
+import re
+from typing import Final, NamedTuple, NoReturn
+
+from gproxy.http.errors import BadMessage
+from gproxy.http.headers import FIELD_CHAR, TOKEN
+
+# RFC 9112 section 5: no blank before the colon, no line folding, no bare CR or LF, no control characters.
+_FIELDS = rf"((?:{TOKEN}++:{FIELD_CHAR}*+\r\n)*+)\r\n"
+# RFC 9112 section 3. A target is visible ASCII without "#": a fragment never travels (RFC 9112 section 3.2).
+_is_request = re.compile(rf"({TOKEN}++) ([!-\"$-~]++) HTTP/([0-9])\.([0-9])\r\n{_FIELDS}").fullmatch
+# RFC 9112 section 4. The blank before an absent reason is missing from many servers; nothing hangs on it.
+_is_response = re.compile(rf"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: ({FIELD_CHAR}*+))?\r\n{_FIELDS}").fullmatch
+_fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
+
+# RFC 9112 section 3.2.2; userinfo is refused there (RFC 9110 section 4.2.4).
+_is_absolute = re.compile(r"(?i:https?)://([^/?@]+)(/[^?]*)?(\?.*)?").fullmatch
+# RFC 9110 section 7.2, RFC 3986 section 3.2.2, without the sub-delimiters that no DNS name has.
+_is_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?").fullmatch
+
+#: What cannot become a head any more, wherever it stands: a bare CR or LF, a control character.
+_is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+
+
+class RequestHead(NamedTuple):
+    """A request line and its fields, checked against the grammar, otherwise as they came."""
+
+    method: str
+    target: str
+    minor: int
+    fields: list[tuple[str, str]]
+    host: str
+    path: str
+    query: str
+
+
+class ResponseHead(NamedTuple):
+    """A status line and its fields, checked against the grammar, otherwise as they came."""
+
+    status: int
+    reason: str
+    minor: int
+    fields: list[tuple[str, str]]
+
+
+def _pairs(block: str) -> list[tuple[str, str]]:
+    pairs = _fields(block)
+    if " \r\n" in block or "\t\r\n" in block:
+        return [(name, value.rstrip(" \t")) for name, value in pairs]
+    return pairs
+
+
+def parse_request(head: bytes) -> RequestHead:
+    """The request head in `head`, which ends with its empty line.
+
+    Raises BadMessage with the status to answer (RFC 9112 sections 2.2, 3, 3.2, 5).
+    """
+    match = _is_request(head.decode("latin-1"))
+    if match is None:
+        _refuse_request(head)
+    method, target, major, minor, block = match.groups()
+    if major != "1":
+        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
+    fields = _pairs(block)
+    host = _host(fields, minor)
+    if target[0] == "/":
+        path, _, query = target.partition("?")
+        return RequestHead(method, target, min(int(minor), 1), fields, host, path, query)
+    return _other_form(method, target, min(int(minor), 1), fields, host)
+
+
+def _host(fields: list[tuple[str, str]], minor: str) -> str:
+    """The one Host; RFC 9112 section 3.2 has 400 for none, for two and for one that is no host."""
+    hosts = [value for name, value in fields if len(name) == 4 and name.lower() == "host"]
+    if len(hosts) == 1 and _is_host(hosts[0]):
+        return hosts[0]
+    if not hosts and minor == "0":
+        return ""
+    raise BadMessage("a request has exactly one valid Host")
+
+
+def _other_form(method: str, target: str, minor: int, fields: list[tuple[str, str]], host: str) -> RequestHead:
+    """Asterisk, authority and absolute form (RFC 9112 sections 3.2.2 to 3.2.4)."""
+    if method == "CONNECT":
+        raise BadMessage("CONNECT is not offered", 501)
+    if target == "*" and method == "OPTIONS":
+        return RequestHead(method, target, minor, fields, host, "*", "")
+    match = _is_absolute(target)
+    if match is None or not _is_host(match[1]):
+        raise BadMessage("the request target is neither a path nor an http URL")
+    path = match[1 + 1] or ("*" if method == "OPTIONS" and not match[3] else "/")
+    query = match[3] or ""
+    # The target's authority counts, the Host field does not: RFC 9112 section 3.2.2.
+    return RequestHead(method, path + query, minor, fields, match[1], path, query[1:])
+
+
+def parse_response(head: bytes) -> ResponseHead:
+    """The response head in `head`, which ends with its empty line. Raises BadMessage (RFC 9112 sections 4, 5)."""
+    match = _is_response(head.decode("latin-1"))
+    if match is None:
+        raise BadMessage(f"no response head: {_what_is_wrong(head, 'status line')}", 502)
+    major, minor, status, reason, block = match.groups()
+    if major != "1":
+        raise BadMessage(f"HTTP/{major} in a status line", 502)
+    return ResponseHead(int(status), reason or "", min(int(minor), 1), _pairs(block))
+
+
+def _refuse_request(head: bytes) -> NoReturn:
+    if re.match(rb"[^ \r\n]+ [^ \r\n]+ HTTP/([02-9])\.[0-9]\r\n", head) or head.startswith(b"PRI * HTTP/2.0\r\n"):
+        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
+    raise BadMessage(_what_is_wrong(head, "request line"))
+
+
+#: In this order, the first that fits says why a head was refused.
+_WRONG: Final[list[tuple[re.Pattern[bytes], str]]] = [
+    (re.compile(rb"\r(?!\n)|(?<!\r)\n"), "a bare CR or LF"),
+    (re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"), "a control character"),
+    (re.compile(rb"\r\n[ \t]"), "a folded header line"),
+    (re.compile(rb"\r\n[^:\r\n]*[ \t]+:"), "a blank before a header's colon"),
+    (re.compile(rb"\r\n[^:\r\n]+\r\n"), "a header line without a colon"),
+    (re.compile(rb"\r\n:"), "a header without a name"),
+]
+
+
+def _what_is_wrong(head: bytes, line: str) -> str:
+    if not head.isascii() and not head.split(b"\r\n", 1)[0].isascii():
+        return f"malformed {line}"
+    return next((why for pattern, why in _WRONG if pattern.search(head)), f"malformed {line} or header name")
+
+
+def check_beginning(data: bytes) -> None:
+    """Refuse at once what no further byte can turn into a head; the sender may be waiting for our answer.
+
+    Raises BadMessage (RFC 9112 section 2.2).
+    """
+    if _is_hopeless(data):
+        raise BadMessage(_what_is_wrong(data + b"\r\n" if data.endswith(b"\r") else data, "head"))

@@ -1,0 +1,55 @@
+"""What a live part may use of the process it lives in."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import gevent
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """Clock, random, log, threads and the process's own state; handed to `open`, and replaced in tests.
+
+    clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
+    state_dir: where what must outlive a restart is kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path = Path("var"),
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.state_dir = state_dir
+        self.clock = clock
+        self.monotonic = monotonic
+        self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
+        self.log = logging.getLogger("gproxy")
+        self.started = monotonic()
+        #: True once a stop has begun: /ready says 503, connections close after their answer.
+        self.draining = False
+        #: Each upstream's backends with their state, by upstream name; for /health.
+        self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
+
+    def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
+        """Run it in a greenlet of its own."""
+        return gevent.spawn(function, *args)
+
+    def offload(self, function: Callable[..., T], *args: object) -> T:
+        """Run it in a thread, and wait without holding up the others: for what would block the loop."""
+        result: T = gevent.get_hub().threadpool.apply(function, args)
+        return result
+
+
+class Opens(Protocol):
+    """The optional life cycle of a handler: opened in the worker before serving, closed after draining."""
+
+    def open(self, runtime: Runtime) -> None: ...
+    def close(self) -> None: ...
