@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from gproxy.http.errors import HTTPError
+from gproxy.http.errors import BadMessage, HTTPError, Incomplete
 from gproxy.http.framing import Reader
 
 
@@ -33,6 +33,11 @@ class Body:
         return self._reader is None or self._reader.done
 
     @property
+    def at_hand(self) -> bytes:
+        """What next_piece would give without waiting, as far as it is known."""
+        return self._at_hand
+
+    @property
     def replayable(self) -> bool:
         """Can it be sent a second time?"""
         return self._kept is not None
@@ -43,7 +48,10 @@ class Body:
         return [] if self._reader is None else self._reader.trailers
 
     def next_piece(self) -> bytes:
-        """The next bytes as they come; b"" at the end. Raises HTTPError 413 past the limit, BadMessage, Incomplete."""
+        """The next bytes as they come; b"" at the end.
+
+        Raises HTTPError: 400 for a malformed or cut-off body, 413 past the limit.
+        """
         if self._at_hand:
             data, self._at_hand = self._at_hand, b""
             return data
@@ -52,7 +60,10 @@ class Body:
         if self.on_first_read is not None:
             ask, self.on_first_read = self.on_first_read, None
             ask()
-        data = self._reader.next_piece()
+        try:
+            data = self._reader.next_piece()
+        except BadMessage as error:
+            raise HTTPError(400, error.detail, reason=_reason(error)) from None
         self.received += len(data)
         if self.limit and self.received > self.limit:
             raise HTTPError(413, f"a body may have {self.limit} bytes here")
@@ -93,6 +104,10 @@ class Body:
     def rewind(self) -> None:
         """Start again with what `buffer` kept; for the next attempt."""
         self._at_hand = self._kept or b""
+
+
+def _reason(error: BadMessage) -> str:
+    return "client_gone" if isinstance(error, Incomplete) else "bad_request"
 
 
 #: For the requests that have none; it has nothing that could change.

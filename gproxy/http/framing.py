@@ -150,12 +150,15 @@ class ChunkedReader:
             data = self._source.take(PIECE)
             if not data:
                 raise Incomplete("closed before the last chunk")
-            decoded = self._decode(self._pending + data if self._pending else data)
+            decoded = self.feed(data)
             if decoded:
                 return decoded
         return b""
 
-    def _decode(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> bytes:
+        """What these further bytes decode to; those past the end go back to the source."""
+        if self._pending:
+            data = self._pending + data
         if self._left > len(data):  # the inside of a large chunk: no copy
             self._left -= len(data)
             self._pending = b""

@@ -140,9 +140,9 @@ class Headers:
 
     def lines_without(self, dropped: frozenset[str]) -> str:
         """`lines()`, but for the names (in lower case) in `dropped`."""
-        if self._more or not dropped.isdisjoint(self._first):
+        if self._more:
             return "".join([f"{name}: {value}\r\n" for name, value in self.items() if name.lower() not in dropped])
-        return "".join([f"{name}: {value}\r\n" for name, value in self._first.values()])
+        return "".join([f"{pair[0]}: {pair[1]}\r\n" for key, pair in self._first.items() if key not in dropped])
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)

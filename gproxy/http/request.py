@@ -9,18 +9,39 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.headers import Headers, HeadersLike
 
 
+class Timer(Protocol):
+    """What throws into the request's greenlet once its time is up."""
+
+    def set(self, expires: float, what: str) -> None: ...
+
+
 class Deadline:
-    """When the whole exchange must be over, on the monotonic clock."""
+    """When the whole exchange must be over, on the monotonic clock.
 
-    __slots__ = ("clock", "expires")
+    It does not run while the gateway waits for the client: body_timeout and write_timeout bound that.
+    """
 
-    def __init__(self, expires: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
-        self.expires = expires
+    __slots__ = ("_timer", "clock", "expires")
+
+    def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.expires = math.inf
         self.clock = clock
+        self._timer = timer
 
     def remaining(self) -> float:
         """Seconds that are left; infinite if there is no limit, never below 0."""
         return max(0.0, self.expires - self.clock())
+
+    def set(self, expires: float) -> None:
+        """Move it; infinite lifts it."""
+        self.expires = expires
+        if self._timer is not None:
+            self._timer.set(expires, "deadline")
+
+    def set_for(self, expires: float, what: str) -> None:
+        """For one wait expire earlier, under another name; `set` ends it."""
+        if self._timer is not None:
+            self._timer.set(expires, what)
 
 
 class Received:
@@ -79,12 +100,13 @@ class Request:
 
     __slots__ = (
         "_as_received",
+        "_at_end",
         "backend",
         "body",
         "client",
+        "connection",
         "context",
         "deadline",
-        "expects_continue",
         "headers",
         "host",
         "id",
@@ -109,16 +131,18 @@ class Request:
         self.host = host
         self.path = path
         self.query = query
-        self._as_received = (path, query)
+        self._as_received = (path, query, host)
+        self._at_end: list[Callable[[], None]] | None = None
         self.headers = headers
         self.body = body
         self.client = received.peer
         self.upgrade: str | None = None
-        self.expects_continue = False
         self.id = ""
         self.route: Routed | None = None
         #: host:port of the backend that was tried last; None before.
         self.backend: str | None = None
+        #: The client's connection, for whoever forwards: to notice that it left, and for interim responses.
+        self.connection: Any = None
         #: How many attempts there were.
         self.tries = 0
         #: One word on what went wrong, for the access line.
@@ -131,10 +155,27 @@ class Request:
     @property
     def target(self) -> str:
         """What goes into the request line: the received bytes, unless a handler assigned path or query."""
-        path, query = self._as_received
+        path, query, _ = self._as_received
         if self.path is path and self.query is query:
             return self.received.target
         return f"{self.path}?{self.query}" if self.query else self.path
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Did a handler assign what routing looks at?"""
+        path, _, host = self._as_received
+        return not (self.path is path and self.host is host and self.method is self.received.method)
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call it once everything about this request is over, whatever became of its responses."""
+        if self._at_end is None:
+            self._at_end = []
+        self._at_end.append(callback)
+
+    def end(self) -> None:
+        """Run the callbacks; for the connection only."""
+        while self._at_end:
+            self._at_end.pop()()
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} id={self.id}>"

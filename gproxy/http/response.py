@@ -67,6 +67,9 @@ class Response:
                 callback()
             except Exception:
                 _log.exception("an on_close callback failed: %r", callback)
+            except BaseException:
+                self.close()
+                raise
 
     def read(self) -> bytes:
         """All of the body, and close; for tests and for handlers that need it whole."""

@@ -1,0 +1,169 @@
+"""Where we listen, whom we trust and whom we call: addresses as they are written in the file."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, ClassVar, Literal, Self
+
+Network = IPv4Network | IPv6Network
+
+_LONGEST_UNIX_PATH = 107  # sun_path of Linux is 108 bytes with the final NUL
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+_URL = re.compile(r"([^:/?#@]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
+_NUMBERS = ("weight", "max_connections")
+_FLAGS = ("backup", "down")
+
+
+def parse_network(text: str) -> Network:
+    """`10.0.0.0/8` or `::1`: a bare address is a network of one; bits beyond the prefix are ignored."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError from None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a listener binds to: `host` and `port` of TCP (an empty host is every interface), the `path` of a unix
+    socket, or an inherited file descriptor; `kind` says which of them counts.
+    """
+
+    noun: ClassVar[str] = "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N"
+    example: ClassVar[str] = "0.0.0.0:8080"
+
+    kind: Literal["tcp", "unix", "fd"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    fd: int = -1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError with what is wrong with it; port 0 lets the system choose."""
+        scheme, colon, rest = text.partition(":")
+        if colon and scheme == "unix":
+            return cls("unix", path=_unix_path(rest))
+        if colon and scheme == "fd":
+            if not re.fullmatch("[0-9]{1,9}", rest):
+                raise ValueError("fd: wants a number")
+            return cls("fd", fd=int(rest))
+        if not re.search(r":[^]]*$", text):
+            raise ValueError("the port is missing")
+        host, port = split_host(text)
+        return cls("tcp", host, port or 0)
+
+    def __str__(self) -> str:
+        if self.kind == "tcp":
+            return f"{bracket(self.host)}:{self.port}"
+        return f"unix:{self.path}" if self.kind == "unix" else f"fd:{self.fd}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendURL:
+    """One backend of an upstream: where it listens, and how much of the work it gets.
+
+    `weight` is its share (0: none), `max_connections` its limit (0: none); a `backup` is used when no other is
+    available, and one that is `down` never.
+    """
+
+    noun: ClassVar[str] = "a backend's URL"
+    example: ClassVar[str] = "http://localhost:5001"
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    weight: int = 1
+    max_connections: int = 0
+    backup: bool = False
+    down: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`http://HOST:PORT weight=3 max_connections=10 backup down`; raises ValueError with what is wrong."""
+        url, *words = text.split() or [""]
+        match = _URL.fullmatch(url)
+        if not match:
+            raise ValueError("it starts with http:// or https://")
+        scheme, authority, path, query, fragment = match.groups()
+        for wrong, message in (
+            (scheme not in {"http", "https"}, "only http:// and https:// are known"),
+            ("@" in authority, "a user or password in it is not supported"),
+            (path not in {"", "/"}, "a path in it is not supported"),
+            (query, "a query in it is not supported"),
+            (fragment, "a fragment in it is not supported"),
+        ):
+            if wrong:
+                raise ValueError(message)
+        host, port = split_host(authority)
+        if not host:
+            raise ValueError("the host is missing")
+        if port == 0:
+            raise ValueError("the port is a number from 1 to 65535")
+        secure = scheme == "https"
+        return cls("https" if secure else "http", host, port or (443 if secure else 80), **_backend_words(words))
+
+    @property
+    def authority(self) -> str:
+        """The value for a Host header: without the port if it is the scheme's own."""
+        default = 443 if self.scheme == "https" else 80
+        return bracket(self.host) if self.port == default else f"{bracket(self.host)}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{bracket(self.host)}:{self.port}"
+
+
+def split_host(text: str) -> tuple[str, int | None]:
+    """Host (lower case, without brackets) and port (None if there is none); raises ValueError saying what is wrong."""
+    match = re.fullmatch(r"\[([^\]]*)\](?::(.*))?", text)
+    host, port = (match[1], match[2]) if match else _host_and_port(text)
+    if port == "":
+        raise ValueError("the port is missing")
+    if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535):
+        raise ValueError("the port is a number up to 65535")
+    return _host(host, version=6 if match else 4), None if port is None else int(port)
+
+
+def bracket(host: str) -> str:
+    """`host` as it stands before a `:PORT`."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _host_and_port(text: str) -> tuple[str, str | None]:
+    if text.count(":") > 1:
+        raise ValueError("an IPv6 address stands in brackets, [::1]:8080")
+    host, colon, port = text.partition(":")
+    return host, port if colon else None
+
+
+def _host(host: str, version: int) -> str:
+    if version == 6 or re.fullmatch(r"[0-9.]+", host):
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            raise ValueError(f"{host!r} is not an IPv{version} address") from None
+    if host and not _HOST.fullmatch(host):
+        raise ValueError(f"{host!r} is not a host name")
+    return host.lower()
+
+
+def _unix_path(path: str) -> str:
+    if not path or "\0" in path:
+        raise ValueError("unix: wants a path")
+    if len(path.encode()) > _LONGEST_UNIX_PATH:
+        raise ValueError(f"a unix socket's path has at most {_LONGEST_UNIX_PATH} bytes")
+    return path
+
+
+def _backend_words(words: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, number = word.partition("=")
+        if not (name in _NUMBERS and equals) and word not in _FLAGS:
+            raise ValueError(f"{word!r} is not weight=N, max_connections=N, backup or down")
+        if equals and not re.fullmatch("[0-9]{1,9}", number):
+            raise ValueError(f"{name} is a whole number from 0 on")
+        if name in found:
+            raise ValueError(f"{name} is given twice")
+        found[name] = int(number) if equals else True
+    return found

@@ -1,0 +1,107 @@
+"""What no single section can see: names that point from one to another, and sections that should not be there."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from gproxy.config.problems import Problem, suggest
+from gproxy.config.read import RawSection
+from gproxy.config.sections import HandlerSettings, RouteSettings, ServerSettings
+from gproxy.config.types import ModuleRef
+
+SINGLE = ("server", "gateway", "log")
+NAMED = ("route", "upstream", "handler")
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def kinds(sections: Iterable[RawSection]) -> Iterator[Problem]:
+    """Sections nobody knows, and names that are missing, needless or cannot stand in a list."""
+    for section in sections:
+        if section.kind not in SINGLE + NAMED:
+            yield section.problem("", f"unknown section{suggest(section.kind, SINGLE + NAMED)}")
+        elif section.kind in SINGLE and section.name:
+            yield section.problem("", f"this section has no name; write [{section.kind}]")
+        elif section.kind in NAMED and not section.name:
+            yield section.problem("", f"this section needs a name; write [{section.kind}:NAME]")
+        elif section.kind in NAMED and not _NAME.fullmatch(section.name):
+            yield section.problem("", "a name is made of letters, digits, '_', '.' and '-'")
+
+
+def workers(server: ServerSettings | None, section: RawSection) -> Iterator[Problem]:
+    """More than one is not there yet, and must not be taken for it."""
+    if server and server.workers != 1:
+        yield section.problem("workers", f"workers = {server.workers}: several workers come in a later release; use 1")
+
+
+def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
+    """Routes whose upstream is unknown, or no route at all."""
+    known = [section.name for section in sections if section.kind == "upstream" and section.name]
+    routes = [section for section in sections if section.kind == "route"]
+    for route in routes:
+        value = route.options.get("upstream")
+        if value and "upstream" not in route.broken and value.text not in known:
+            yield route.problem("upstream", f"unknown upstream {value.text!r}{suggest(value.text, known)}")
+    if not routes and not any(section.kind not in SINGLE + NAMED for section in sections):  # it may be one mistyped
+        yield Problem(str(path), 0, "", "", "there is no route; write a [route:NAME] with an upstream")
+
+
+def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
+    """Upstreams that no route uses: no reason not to serve, but often a name that was changed in one place only."""
+    used = {
+        value.text for section in sections if section.kind == "route" and (value := section.options.get("upstream"))
+    }
+    for section in sections:
+        if section.kind == "upstream" and section.name not in used:
+            yield section.problem("", "no route uses this upstream")
+
+
+def handlers(
+    lists: Iterable[tuple[RawSection, tuple[str, ...]]],
+    known: Collection[str],
+) -> Iterator[Problem]:
+    """Handlers listed in `handlers =` that are neither a section nor built in."""
+    for section, names in lists:
+        for name in names:
+            if name not in known:
+                yield section.problem("handlers", f"unknown handler {name!r}{suggest(name, known)}")
+
+
+def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iterator[Problem]:
+    """Handlers whose `use` (their own name if it is not given) is neither built in nor MODULE:NAME."""
+    for handler in handlers:
+        if handler.use in builtins or _is_reference(handler.use) or "use" in handler.section.broken:
+            continue
+        message = f"{handler.use!r} is neither a built-in handler nor MODULE:NAME such as {ModuleRef.example}"
+        yield handler.section.problem("use", message + suggest(handler.use, builtins))
+
+
+def skips(skip: Iterable[str], listed: Collection[str], section: RawSection) -> Iterator[Problem]:
+    """`skip` naming a handler that would not have run."""
+    for name in skip:
+        if name not in listed:
+            yield section.problem("skip", f"[gateway] handlers does not list {name!r}{suggest(name, listed)}")
+
+
+def duplicates(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Problem]:
+    """Routes that take exactly the requests an earlier one takes."""
+    first: dict[object, RawSection] = {}
+    for route, section in routes:
+        other = first.setdefault(_matches(route), section)
+        if other is not section:
+            message = f"takes the same requests as [{other.title}] at line {other.line}"
+            yield section.problem("", f"{message}; change path, host, methods or headers")
+
+
+def _matches(route: RouteSettings) -> object:
+    hosts = frozenset(host.lower() for host in route.host)
+    headers = frozenset((name.lower(), value) for name, value in route.headers.items())
+    return route.path.rstrip("/"), hosts, frozenset(route.methods), headers
+
+
+def _is_reference(text: str) -> bool:
+    try:
+        ModuleRef.parse(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,157 @@
+"""A settings file to `Settings`, or to every reason why not."""
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gproxy.config import check
+from gproxy.config.coerce import build
+from gproxy.config.problems import ConfigError, Problem
+from gproxy.config.read import RawSection, Value, read
+from gproxy.config.sections import (
+    GatewaySettings,
+    HandlerSettings,
+    LogSettings,
+    RouteSettings,
+    ServerSettings,
+    Settings,
+    UpstreamSettings,
+)
+
+T = TypeVar("T")
+Overrides = Mapping[tuple[str, str], str]
+#: Builds the handlers, so that their problems are reported together with all others: (handlers, problems, warnings).
+BuildHandlers = Callable[[Mapping[str, HandlerSettings], list[Problem], list[Problem]], None]
+
+_NOTHING: Overrides = {}
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    builtins: Collection[str],
+    overrides: Overrides = _NOTHING,
+    environ: Mapping[str, str] = os.environ,
+    build_handlers: BuildHandlers | None = None,
+) -> Settings:
+    """The settings in the file, with `overrides` of (section, option) from the command line in place of its own.
+
+    `builtins` are the names of the handlers that need no `use`. A list in an override is written as in the file.
+    Raises ConfigError with every problem at once. Nothing is opened but the file and those of `file:PATH` secrets.
+    """
+    problems: list[Problem] = []
+    sections = read(Path(path), environ, problems)
+    if sections is None:
+        raise ConfigError(problems)
+    relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
+    return _Loading(Path(path), _override(sections, overrides), builtins, relevant).settings(build_handlers)
+
+
+def _override(sections: list[RawSection], overrides: Overrides) -> list[RawSection]:
+    changed = {section.title: section for section in sections}
+    for (title, option), text in overrides.items():
+        kind, _, name = title.partition(":")
+        section = changed.get(title) or RawSection(kind, name, "command line", 0)
+        options = section.options | {option: Value(text, "command line", 0)}
+        changed[title] = replace(section, options=options, broken=section.broken - {option})
+    return list(changed.values())
+
+
+@dataclass(slots=True)
+class _Loading:
+    """One file on its way; a part that could not be built is None, and what depends on it goes unchecked."""
+
+    path: Path
+    sections: list[RawSection]
+    builtins: Collection[str]
+    problems: list[Problem]
+    warnings: list[Problem] = field(default_factory=list)
+
+    def settings(self, build_handlers: BuildHandlers | None) -> Settings:
+        """Everything at once; raises ConfigError."""
+        self.problems += check.kinds(self.sections)
+        server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
+        log = self._single(LogSettings, "log")
+        routes = self._named(RouteSettings, "route")
+        upstreams = self._named(UpstreamSettings, "upstream")
+        handlers = self._declared() | self._listed(gateway, routes)
+        self._check(server, gateway, routes, handlers)
+        if build_handlers is not None:
+            build_handlers(handlers, self.problems, self.warnings)
+        if self.problems or not (server and gateway and log):
+            raise ConfigError(self.problems)
+        return Settings(
+            path=self.path,
+            server=server,
+            gateway=gateway,
+            routes=tuple(routes),
+            upstreams={upstream.name: upstream for upstream in upstreams},
+            handlers=handlers,
+            log=log,
+            warnings=tuple(self.warnings),
+            sections=tuple(self.sections),
+        )
+
+    def _check(
+        self,
+        server: ServerSettings | None,
+        gateway: GatewaySettings | None,
+        routes: list[RouteSettings],
+        handlers: Mapping[str, HandlerSettings],
+    ) -> None:
+        self.problems += check.workers(server, self._section("server"))
+        self.problems += check.upstreams(self.sections, self.path)
+        self.problems += check.uses(handlers.values(), self.builtins)
+        self.problems += check.duplicates((route, self._section("route", route.name)) for route in routes)
+        self.warnings += check.unused(self.sections)
+        for route in routes:
+            listed = gateway.handlers if gateway else route.skip
+            self.problems += check.skips(route.skip, listed, self._section("route", route.name))
+
+    def _declared(self) -> dict[str, HandlerSettings]:
+        """The handlers that have a section."""
+        found = {}
+        for section in self._of("handler"):
+            options = dict(section.options)
+            use = options.pop("use", None)
+            found[section.name] = HandlerSettings(section.name, use.text if use else section.name, options, section)
+        return found
+
+    def _listed(self, gateway: GatewaySettings | None, routes: list[RouteSettings]) -> dict[str, HandlerSettings]:
+        """The built-in handlers that are listed without having a section: all their options are defaults."""
+        declared = {section.name for section in self._of("handler")}
+        lists = [(self._section("route", route.name), route.handlers) for route in routes]
+        if gateway:
+            lists.insert(0, (self._section("gateway"), gateway.handlers))
+        self.problems += check.handlers(lists, declared | {*self.builtins})
+        return {
+            name: HandlerSettings(name, name, {}, _implied(name, section))
+            for section, names in reversed(lists)
+            for name in names
+            if name in self.builtins and name not in declared
+        }
+
+    def _single(self, cls: type[T], kind: str) -> T | None:
+        return self._build(cls, self._section(kind))
+
+    def _named(self, cls: type[T], kind: str) -> list[T]:
+        built = (self._build(cls, section, name=section.name) for section in self._of(kind))
+        return [one for one in built if one]
+
+    def _build(self, cls: type[T], section: RawSection, **fixed: Any) -> T | None:
+        return build(cls, section.options, section, self.problems, self.warnings, **fixed)
+
+    def _of(self, kind: str) -> list[RawSection]:
+        return [section for section in self.sections if section.kind == kind and section.name]
+
+    def _section(self, kind: str, name: str = "") -> RawSection:
+        found = (section for section in self.sections if (section.kind, section.name) == (kind, name))
+        return next(found, RawSection(kind, name, str(self.path), 0))
+
+
+def _implied(name: str, by: RawSection) -> RawSection:
+    """The section that a listed built-in handler could have had, for problems: they point to the list."""
+    value = by.options["handlers"]
+    return RawSection("handler", name, value.file, value.line)

@@ -1,0 +1,177 @@
+"""The text of an INI file to raw sections, every option with its file and line.
+
+configparser reads the same format but forgets where an option stood and stops at the first mistake; a user who has
+mistyped three names wants to hear of all three, each with its line.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gproxy.config.problems import Problem
+
+_COMMENT = re.compile(r"^\s*[;#].*|\s;.*")
+_HEADER = re.compile(r"\[\s*([^\]:]*?)\s*(?::\s*([^\]]*?)\s*)?\]")
+_VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
+_NEWLINE = re.compile(r"\r\n|\n|\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What one option was given, environment filled in; `line` is the first one that holds part of it."""
+
+    text: str = field(repr=False)  # it may be a secret, and settings end up in logs and tracebacks
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawSection:
+    """One `[kind:name]` (name is empty for `[kind]`) and its options by name, lower case with `_` for `-`.
+
+    `broken` names the options whose text could not be made out (a variable that is not set): they are not missing,
+    and nothing more is to be said about them.
+    """
+
+    kind: str
+    name: str
+    file: str
+    line: int
+    options: dict[str, Value] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+
+    @property
+    def title(self) -> str:
+        """The section as written between the brackets."""
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+    def problem(self, option: str, message: str, *, below: int = 0) -> Problem:
+        """A problem at that option's line (plus `below`), or at the section's if the option is not given."""
+        value = self.options.get(option)
+        if value is None:
+            return Problem(self.file, self.line, self.title, option, message)
+        return Problem(value.file, value.line + (below if value.line else 0), self.title, option, message)
+
+
+def read(path: Path, environ: Mapping[str, str], problems: list[Problem]) -> list[RawSection] | None:
+    """The sections of the file in its order; None, with the reason in `problems`, if it cannot be read at all."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        problems.append(Problem(str(path), 0, "", "", f"cannot be read: {(error.strerror or str(error)).lower()}"))
+        return None
+    try:
+        return parse(data.decode("utf-8-sig"), str(path), environ, problems)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problems.append(Problem(str(path), line, "", "", f"is not UTF-8: byte 0x{data[error.start]:02x}"))
+        return None
+
+
+def parse(text: str, file: str, environ: Mapping[str, str], problems: list[Problem]) -> list[RawSection]:
+    """The sections in `text`; what cannot be understood goes to `problems` and is left out."""
+    lines = _Lines(file, problems)
+    for number, line in enumerate(_NEWLINE.split(text), 1):
+        lines.add(number, _COMMENT.sub("", line).rstrip())
+    for draft in lines.drafts:
+        _finish(draft, file, environ, problems)
+    return lines.sections
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An option whose lines are still coming in."""
+
+    section: RawSection
+    name: str
+    line: int
+    indent: int
+    lines: list[str]
+
+
+class _Lines:
+    """Takes the lines one by one, without their comments, and sorts them into sections and options."""
+
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        self.file = file
+        self.problems = problems
+        self.sections: list[RawSection] = []
+        self.drafts: list[_Draft] = []
+        self._section: RawSection | None = None
+        self._open: _Draft | None = None  # the option that an indented line continues
+
+    def add(self, number: int, line: str) -> None:
+        text = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if self._open and (not text or indent > self._open.indent):
+            self._open.lines.append(text)  # an empty one too: so the n-th line of a value is n lines further down
+        elif text.startswith("["):
+            self._header(number, text)
+        elif text:
+            self._option(number, indent, text)
+
+    def _header(self, number: int, text: str) -> None:
+        self._open = None
+        match = _HEADER.fullmatch(text)
+        kind, name = (match[1], match[2] or "") if match else ("", "")
+        self._section = section = RawSection(kind, name, self.file, number)
+        first = next((known for known in self.sections if known.title == section.title), None)
+        if not kind:
+            self._refuse(number, "", "expected a section such as [server] or [route:users]")
+        elif first:
+            self._refuse(number, "", f"the section stands here a second time; the first is at line {first.line}")
+            self._section = first
+        else:
+            self.sections.append(section)
+
+    def _option(self, number: int, indent: int, text: str) -> None:
+        self._open = None
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name:  # the line is not quoted: it may be the lost half of a secret
+            self._refuse(number, "", "expected 'option = value', '[section]', a comment, or an indented continuation")
+        elif self._section is None:
+            self._refuse(number, name, "stands before the first section")
+        else:
+            self._open = _Draft(self._section, name.lower().replace("-", "_"), number, indent, [value])
+            self.drafts.append(self._open)
+
+    def _refuse(self, number: int, option: str, message: str) -> None:
+        title = self._section.title if self._section else ""
+        self.problems.append(Problem(self.file, number, title, option, message))
+
+
+def _finish(draft: _Draft, file: str, environ: Mapping[str, str], problems: list[Problem]) -> None:
+    section, name = draft.section, draft.name
+    if first := section.options.get(name):
+        message = f"is given a second time; the first is at line {first.line}"
+        problems.append(Problem(file, draft.line, section.title, name, message))
+        return
+    raw = "\n".join(draft.lines)
+    skipped = len(raw) - len(raw.lstrip("\n")) if raw.strip() else 0
+    text, faults = _fill(raw.strip(), environ)
+    section.options[name] = Value(text, file, draft.line + skipped)
+    if faults:
+        section.broken.add(name)
+        problems.extend(section.problem(name, message, below=below) for below, message in faults)
+
+
+def _fill(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[int, str]]]:
+    """`text` with its variables replaced, and what went wrong with them: how many lines down, and why."""
+    faults: list[tuple[int, str]] = []
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if match[0] == "$$":
+            return "$"
+        if name is None:
+            faults.append((text.count("\n", 0, match.start()), "expected ${NAME} or ${NAME:-default} after '$'"))
+            return ""
+        if default is not None:
+            return environ.get(name) or default  # as in a shell, `:-` stands in for an empty variable too
+        if name not in environ:
+            message = f"${{{name}}} is not set in the environment; set it, or write ${{{name}:-default}}"
+            faults.append((text.count("\n", 0, match.start()), message))
+        return environ.get(name, "")
+
+    return _VARIABLE.sub(value, text), faults

@@ -1,0 +1,100 @@
+"""What one section can see of its own mistakes; each rule yields `option: what is wrong`."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]")
+_AUTHORITY = re.compile(rf"(?:{_HOST.pattern})(:[0-9]{{1,5}})?")
+
+
+def refuse(*complaints: Iterable[str]) -> None:
+    """Raises one ValueError with every complaint on a line of its own, or nothing if there is none."""
+    if lines := [line for group in complaints for line in group]:
+        raise ValueError("\n".join(lines))
+
+
+def at_least(least: int, settings: object, *names: str) -> Iterator[str]:
+    """Those options are numbers not below `least`, or not set."""
+    for name, value in _values(settings, names):
+        if isinstance(value, int | float) and value < least:
+            yield f"{name}: must be at least {least}"
+
+
+def positive(settings: object, *names: str) -> Iterator[str]:
+    """Those options are more than 0, or not set."""
+    for name, value in _values(settings, names):
+        if value is not None and value <= 0:
+            yield f"{name}: must be more than 0"
+
+
+def distinct(settings: object, *names: str, fold: bool = False) -> Iterator[str]:
+    """Nothing stands twice in those lists; `fold`: nor differs in case only."""
+    for name, value in _values(settings, names):
+        seen: set[str] = set()
+        for text in map(str, value):
+            if (key := text.lower() if fold else text) in seen:
+                yield f"{name}: {text!r} is listed twice"
+            seen.add(key)
+
+
+def one_of_them(settings: object, *names: str) -> Iterator[str]:
+    """Those lists are not empty."""
+    for name, value in _values(settings, names):
+        if not value:
+            yield f"{name}: expected at least one"
+
+
+def route_path(name: str, path: str) -> Iterator[str]:
+    """A path as the router compares it: absolute, decoded, without anything that normalising would change."""
+    if not path.startswith("/"):
+        yield f"{name}: a path starts with '/'; found {path!r}"
+    for sign in "%?#\\":
+        if sign in path:
+            yield f"{name}: a path to match is written decoded and without a query, so it has no {sign!r}"
+    if "//" in path or {".", ".."} & set(path.split("/")):
+        yield f"{name}: '//', '/./' and '/../' are never left in a request's path, so this would match nothing"
+    if any(sign.isspace() or not sign.isprintable() for sign in path):
+        yield f"{name}: a path has no spaces or control characters"
+
+
+def probe_path(name: str, path: str | None) -> Iterator[str]:
+    """A request target to send: absolute, and nothing in it that would end the request line."""
+    if path is not None and not path.startswith("/"):
+        yield f"{name}: a path starts with '/'; found {path!r}"
+    elif path is not None and not re.fullmatch(r"[!-~]+", path):
+        yield f"{name}: a path to send has no spaces, control characters or other scripts; write %20"
+
+
+def methods(name: str, values: Iterable[str]) -> Iterator[str]:
+    """Method names, which are case-sensitive (RFC 9110 section 9.1): all known ones are upper case."""
+    for value in values:
+        if not _TOKEN.fullmatch(value):
+            yield f"{name}: {value!r} is not a method"
+        elif value != value.upper():
+            yield f"{name}: methods are upper case; write {value.upper()}"
+
+
+def header_names(name: str, values: Iterable[str]) -> Iterator[str]:
+    """Field names (RFC 9110 section 5.1)."""
+    for value in values:
+        if not _TOKEN.fullmatch(value):
+            yield f"{name}: {value!r} is not a header's name"
+
+
+def hosts(name: str, values: Iterable[str]) -> Iterator[str]:
+    """Host names to match, without scheme or port; `*.example.com` is any name below it."""
+    for value in values:
+        if not _HOST.fullmatch(value):
+            yield f"{name}: {value!r} is not a host name such as api.example.com or *.example.com"
+
+
+def sent_host(name: str, value: str) -> Iterator[str]:
+    """What may be sent as Host: a name or address, with a port or without."""
+    if not _AUTHORITY.fullmatch(value) or "*" in value:
+        yield f"{name}: expected client, backend or a host such as api.example.com; found {value!r}"
+
+
+def _values(settings: object, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    return ((name, getattr(settings, name)) for name in names)

@@ -1,0 +1,43 @@
+"""compose(handlers, last): done once at the start. Requests flow down the list, responses come back up."""
+
+from collections.abc import Sequence
+
+from gproxy.gateway.errors import respond
+from gproxy.http.handler import Handler, Next
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+
+
+def compose(handlers: Sequence[Handler], last: Next) -> Next:
+    """One callable for the whole chain, the first handler outermost.
+
+    What a step raises becomes a response there and then, so every handler outside of it gets a response, and can
+    compress it, count it or give it a header, whether it went well or not.
+    """
+    step = _guarded(last)
+    for handler in reversed(handlers):
+        step = _step(handler, step)
+    return step
+
+
+def _step(handler: Handler, following: Next) -> Next:
+    def step(request: Request) -> Response:
+        try:
+            response = handler(request, following)
+        except Exception as error:
+            return respond(error, request)
+        if not isinstance(response, Response):
+            return respond(TypeError(f"{handler!r} returned {response!r}, which is no Response"), request)
+        return response
+
+    return step
+
+
+def _guarded(last: Next) -> Next:
+    def step(request: Request) -> Response:
+        try:
+            return last(request)
+        except Exception as error:
+            return respond(error, request)
+
+    return step

@@ -1,0 +1,45 @@
+"""One table: exception to response and reason."""
+
+import json
+import logging
+
+from gproxy.http.errors import HTTPError
+from gproxy.http.negotiate import accepts_json
+from gproxy.http.request import Request
+from gproxy.http.response import PHRASES, Response
+from gproxy.runtime.alarm import Expired
+
+_log = logging.getLogger("gproxy")
+
+#: What an alarm says, by what it was set for.
+_EXPIRED = {
+    "body": HTTPError(408, "the body did not come in time", reason="client_timeout"),
+    "head": HTTPError(408, "the request did not come in time", reason="client_timeout"),
+    "deadline": HTTPError(
+        504, "no answer in time", {"Proxy-Status": "gproxy; error=http_response_timeout"}, reason="backend_timeout"
+    ),
+}
+
+
+def respond(error: BaseException, request: Request) -> Response:
+    """The response for what was raised; anything unforeseen is a 500, with its traceback in the error log only."""
+    if isinstance(error, Expired):
+        error = _EXPIRED.get(error.what, _EXPIRED["deadline"])
+    elif not isinstance(error, HTTPError):
+        _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
+        error = HTTPError(500, "the request could not be handled", reason="handler_error")
+    request.reason = error.reason
+    return problem(error, request.id, request.headers.get("accept"))
+
+
+def problem(error: HTTPError, request_id: str, accept: str | None = None) -> Response:
+    """RFC 9457 problem details, or plain text for a client that does not accept JSON."""
+    title = PHRASES.get(error.status, "Error")
+    if accepts_json(accept):
+        facts = {"status": error.status, "title": title, "detail": error.detail, "request_id": request_id}
+        body, kind = json.dumps({k: v for k, v in facts.items() if v}).encode(), "application/problem+json"
+    else:
+        body, kind = f"{error.status} {title}: {error.detail} ({request_id})\n".encode(), "text/plain; charset=utf-8"
+    response = Response(error.status, body, {"Content-Type": kind})
+    response.headers.update(error.headers)
+    return response

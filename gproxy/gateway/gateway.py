@@ -1,0 +1,175 @@
+"""One request's path: id, client, route, deadline, chain, errors, access line."""
+
+import re
+import time
+from collections.abc import Sequence
+from random import getrandbits
+from time import monotonic
+from typing import Any
+
+from gproxy.config.types import Network
+from gproxy.gateway.chain import compose
+from gproxy.gateway.errors import problem, respond
+from gproxy.gateway.router import Route, Router
+from gproxy.http.errors import BadMessage, HTTPError
+from gproxy.http.forwarding import client_address, is_trusted, strip_spoofed
+from gproxy.http.handler import Handler, Next
+from gproxy.http.request import Received, Request
+from gproxy.http.response import Response
+from gproxy.observe.accesslog import AccessLog
+from gproxy.observe.entry import Entry
+from gproxy.runtime import Runtime
+from gproxy.runtime.alarm import Expired
+from gproxy.upstream.upstream import Upstream
+
+_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
+
+
+def new_request_id() -> str:
+    """A UUID of version 7 in hexadecimal: sorts by time, in milliseconds (RFC 9562 section 5.7)."""
+    return f"{(int(time.time() * 1000) << 80) | 0x7 << 76 | getrandbits(12) << 64 | 0x2 << 62 | getrandbits(62):032x}"
+
+
+class Gateway:
+    """Takes requests, gives responses. Built whole by build.py, opened in the worker, closed after draining."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        handlers: dict[str, Handler],
+        upstreams: Sequence[Upstream],
+        identity: frozenset[str],
+        trusted: tuple[Network, ...],
+        timeout: float,
+        access_log: AccessLog,
+    ) -> None:
+        self.router = router
+        self.handlers = handlers
+        self.upstreams = upstreams
+        self._identity = identity
+        self._trusted = trusted
+        self._timeout = timeout
+        self.access_log = access_log
+        self._unrouted: Next = self.enter
+        self._names: tuple[str, ...] = ()
+        self._detours: dict[tuple[str, str], Next] = {}
+
+    def assemble(self, names: Sequence[str]) -> None:
+        """Compile the chains: `names` are the gateway's own handlers, outermost first."""
+        self._names = tuple(names)
+        self._unrouted = compose([self.handlers[name] for name in names], self.enter)
+        for route in self.router.routes:
+            own = [self.handlers[name] for name in names if name not in route.settings.skip]
+            route.chain = compose(own, self._entrance(route))
+
+    def _entrance(self, route: Route) -> Next:
+        """Into the route that was matched, unless a gateway handler has changed what was matched."""
+        inner = route.inner
+
+        def entrance(request: Request) -> Response:
+            return self.enter(request) if request.is_rewritten else inner(request)
+
+        return entrance
+
+    def enter(self, request: Request) -> Response:
+        """Find the route again, with all that a handler changed, and run what is its own.
+
+        Handlers that the first route skipped and this one does not are made up for: a rewritten path must not slip
+        past them.
+        """
+        before = request.route
+        route = self.router.match(request)
+        request.route = route
+        if before is None or before is route:
+            return route.inner(request)
+        assert isinstance(before, Route)  # noqa: S101 only the gateway sets it
+        key = (before.name, route.name)
+        if key not in self._detours:
+            missed = [n for n in self._names if n in before.settings.skip and n not in route.settings.skip]
+            self._detours[key] = compose([self.handlers[name] for name in missed], route.inner)
+        return self._detours[key](request)
+
+    def __call__(self, request: Request) -> Response:
+        """Never raises but for ClientGone, and what a forced stop throws."""
+        headers = request.headers
+        peer = request.received.peer
+        trusted = bool(self._trusted) and is_trusted(peer, self._trusted)
+        request_id = headers.pop("x-request-id")
+        request.id = request_id if trusted and request_id and _is_request_id(request_id) else new_request_id()
+        strip_spoofed(headers, self._identity, trusted=trusted)
+        if trusted:
+            request.client = client_address(peer, headers, self._trusted)
+        try:
+            response = self._route(request)
+        except (Exception, Expired) as error:
+            response = respond(error, request)
+        response.headers.put("X-Request-ID", "x-request-id", request.id)
+        return response
+
+    def _route(self, request: Request) -> Response:
+        try:
+            route = self.router.match(request)
+        except HTTPError:  # raised again where the chain enters the route, behind the gateway's handlers
+            request.deadline.set(monotonic() + self._timeout)
+            return self._answer_asterisk(request) or self._unrouted(request)
+        request.route = route
+        request.deadline.set(monotonic() + route.timeout)
+        return route.chain(request)
+
+    @staticmethod
+    def _answer_asterisk(request: Request) -> Response | None:
+        """OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7)."""
+        return Response(200) if request.path == "*" else None
+
+    def refuse(self, error: BadMessage | HTTPError, peer: str, started: float) -> Response:
+        """For what is no request: a response, and an access line of what is known."""
+        http = error if isinstance(error, HTTPError) else HTTPError(error.status, error.detail)
+        request_id = new_request_id()
+        response = problem(http, request_id)
+        response.headers.put("X-Request-ID", "x-request-id", request_id)
+        self.access_log.write(
+            Entry(
+                time.time(), request_id, peer, "-", "-", "-", http.status, monotonic() - started,
+                len(response.read()), 0, "", "", 0, http.reason, "", "", "", "",
+            )  # fmt: skip
+        )
+        return response
+
+    def record(self, request: Request, status: int, duration: float, size: int) -> None:
+        """The access line; called once the last byte is out, or it is clear that none will be."""
+        received: Received = request.received
+        route = request.route
+        headers = request.headers
+        self.access_log.write(
+            Entry(
+                received.time, request.id, request.client, received.method, received.target.partition("?")[0],
+                "HTTP/1.1" if received.minor else "HTTP/1.0", status, duration, size, request.body.received,
+                route.name if route else "", request.backend or "", request.tries, request.reason, request.host,
+                _without_query(headers.get("referer")), headers.get("user-agent") or "", request.user,
+            )  # fmt: skip
+        )
+
+    def open(self, runtime: Runtime) -> None:
+        """Before serving. Raises OSError with a path when a log or a secret cannot be opened."""
+        self.access_log.open()
+        runtime.backends = self.snapshot
+        for part in (*self.upstreams, *self.handlers.values()):
+            if hasattr(part, "open"):
+                part.open(runtime)
+
+    def close(self) -> None:
+        """After draining."""
+        for part in (*self.handlers.values(), *self.upstreams):
+            if hasattr(part, "close"):
+                part.close()
+        self.access_log.close()
+
+    def snapshot(self) -> dict[str, list[dict[str, Any]]]:
+        """Each upstream's backends with their state."""
+        return {upstream.name: upstream.snapshot() for upstream in self.upstreams}
+
+
+def _without_query(referer: str | None) -> str:
+    """Queries carry secrets, which never reach a log."""
+    return referer.partition("?")[0] if referer else ""

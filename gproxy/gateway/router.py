@@ -1,0 +1,127 @@
+"""Host, path, method, headers: which route takes a request.
+
+The longest path wins, then the route that asks for more: a host, methods, headers; then the order of the file. It
+fails closed: a path that readers may take for two different ones and that would lead to two routes is refused, and a
+route with the right path and the wrong method is a 405, never a reason to look at shorter paths.
+"""
+
+from collections.abc import Callable, Iterable
+
+from gproxy.config.sections import RouteSettings
+from gproxy.http.errors import BadMessage, HTTPError
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.http.target import readings
+
+
+class Route:
+    """Live: what to match, and the chain that a match runs through."""
+
+    def __init__(self, settings: RouteSettings, *, timeout: float) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.path = settings.path.rstrip("/") or "/"
+        self.timeout = timeout
+        self.methods = frozenset(settings.methods)
+        self.hosts = tuple(host.lower() for host in settings.host)
+        self.headers = tuple(settings.headers.items())
+        #: The gateway's handlers, but for those it skips, then its own, then forward.
+        self.chain: Callable[[Request], Response]
+        #: Only its own handlers and forward.
+        self.inner: Callable[[Request], Response]
+
+    @property
+    def specificity(self) -> tuple[bool, bool, int]:
+        return (bool(self.hosts), bool(self.methods), len(self.headers))
+
+    def accepts_host(self, host: str) -> bool:
+        return not self.hosts or any(_is_host_like(host, pattern) for pattern in self.hosts)
+
+    def accepts_headers(self, request: Request) -> bool:
+        return all(request.headers.get(name) == value for name, value in self.headers)
+
+    def accepts_method(self, method: str) -> bool:
+        return not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)
+
+    def __repr__(self) -> str:
+        return f"<Route {self.name} {self.path}>"
+
+
+def _is_host_like(host: str, pattern: str) -> bool:
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:])
+    return host == pattern
+
+
+def bare_host(host: str) -> str:
+    """The host without its port, in lower case."""
+    end = host.rfind(":")
+    return (host[:end] if end > host.rfind("]") else host).lower().rstrip(".")
+
+
+class Router:
+    """All routes; a match costs one dict lookup for each segment of the path, however many routes there are."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = list(routes)
+        self._by_path: dict[str, list[Route]] = {}
+        for route in self.routes:
+            self._by_path.setdefault(route.path, []).append(route)
+        for group in self._by_path.values():
+            group.sort(key=lambda route: route.specificity, reverse=True)
+
+    def match(self, request: Request) -> Route:
+        """The route. Raises HTTPError: 404 for none, 405 for a wrong method, 400 for a path of two meanings."""
+        try:
+            paths = readings(request.path)
+        except BadMessage as error:
+            raise HTTPError(400, error.detail) from None
+        found = self._find(paths[0], request)
+        if len(paths) == 2 and self._find(paths[1], request) is not found:
+            raise HTTPError(400, "the path can be read in two ways that lead to different routes")
+        if found is None:
+            raise HTTPError(404, "no route matches this path")
+        if not found.accepts_method(request.method):
+            raise HTTPError(405, f"{request.method} is not allowed here", {"Allow": self._allowed(found, request)})
+        return found
+
+    def _find(self, path: str, request: Request) -> Route | None:
+        """The best route at the longest path; one with a wrong method if no other there has the right one."""
+        while True:
+            group = self._by_path.get(path)
+            if group is not None and (found := _best(group, request)) is not None:
+                return found
+            if path in ("/", ""):
+                return None
+            path = path[: path.rfind("/")] or "/"
+
+    def _allowed(self, found: Route, request: Request) -> str:
+        group = [route for route in self._by_path[found.path] if _fits(route, request)]
+        methods = {method for route in group for method in route.methods}
+        return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+
+    def rejections(self, request: Request) -> list[tuple[Route, str]]:
+        """Every route with why it does not match, "" if it does; for `gproxy explain`."""
+        return [(route, _why_not(route, request)) for route in self.routes]
+
+
+def _fits(route: Route, request: Request) -> bool:
+    return (not route.hosts or route.accepts_host(bare_host(request.host))) and (
+        not route.headers or route.accepts_headers(request)
+    )
+
+
+def _best(group: list[Route], request: Request) -> Route | None:
+    fitting = [route for route in group if _fits(route, request)]
+    return next((route for route in fitting if route.accepts_method(request.method)), fitting[0] if fitting else None)
+
+
+def _why_not(route: Route, request: Request) -> str:
+    path = readings(request.path)[0]
+    if route.path not in ("/", path) and not path.startswith(route.path + "/"):
+        return "path"
+    if not route.accepts_host(bare_host(request.host)):
+        return "host"
+    if not route.accepts_headers(request):
+        return "headers"
+    return "" if route.accepts_method(request.method) else "method"

@@ -1,0 +1,178 @@
+"""gzip for what shrinks: at once if it is at hand, piece by piece if it streams (RFC 9110 sections 8.4, 12.5.3).
+
+A compressed response is another representation, so it has another strong ETag: the backend's, with `-gzip` before the
+closing quote. On the way in the suffix is taken off again, so the backend can answer 304 and check If-Match.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+from isal import isal_zlib
+
+from gproxy.config.types import Bytes
+from gproxy.http.handler import Next
+from gproxy.http.headers import TOKEN, Headers
+from gproxy.http.negotiate import accepts_coding
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.runtime import Runtime
+
+#: The lists of Envoy and Caddy, without the images but SVG; formats like PNG and WOFF2 are compressed already.
+TYPES: Final = (
+    "text/*", "*/*+json", "*/*+xml", "application/json", "application/javascript", "application/ecmascript",
+    "application/x-javascript", "application/xml", "application/xml-dtd", "application/wasm", "application/yaml",
+    "application/x-yaml", "application/toml", "application/x-ndjson", "application/jsonlines", "application/graphql",
+    "application/x-protobuf", "application/vnd.ms-fontobject", "font/ttf", "font/otf",
+)  # fmt: skip
+#: Never, whatever the list says: event streams, parts with boundaries, and what has a compression of its own.
+_NEVER: Final = re.compile(r"text/event-stream|multipart/.*|application/grpc.*").fullmatch
+
+#: wbits for deflate's largest window in gzip's wrapping.
+_GZIP: Final = 31
+#: Above this many bytes compressing takes a quarter of a millisecond and more: not on the loop.
+_LARGE: Final = 256 * 1024
+
+_is_pattern = re.compile(rf"(?:{TOKEN}|\*)+/(?:{TOKEN}|\*)+").fullmatch
+_is_strong_tag = re.compile(r'"[!#-~\x80-\xff]*"').fullmatch
+_is_weak_tag = re.compile(r'W/"[!#-~\x80-\xff]*"').fullmatch
+
+
+@dataclass
+class Compress:
+    """Compresses responses of the listed types for clients that take it, errors too."""
+
+    min_size: Bytes = field(
+        default=Bytes(512), metadata={"doc": "smaller bodies stay as they are, if their size is known"}
+    )
+    types: tuple[str, ...] = field(default=TYPES, metadata={"doc": "media types to compress; * stands for anything"})
+    level: int = field(default=2, metadata={"doc": "0 (fastest) to 3 (smallest); 2 is about as small as zlib's 6"})
+    codings: tuple[str, ...] = field(
+        default=("gzip",), metadata={"doc": "content codings to offer; gzip is the only one yet"}
+    )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        for pattern in self.types:
+            if not _is_pattern(pattern):
+                raise ValueError(f"types: {pattern!r} is no media type; text/* or application/json is expected")
+        if not 0 <= self.level <= 3:
+            raise ValueError("level: 0 to 3 is expected")
+        if self.codings != ("gzip",):
+            raise ValueError(f"codings: {', '.join(self.codings) or 'nothing'} is not known; gzip is expected")
+        fits = "|".join(re.escape(pattern.lower()).replace(r"\*", ".*") for pattern in self.types)
+        self._fits = re.compile(fits).fullmatch
+        self._is_listed = lru_cache(512)(self._listed)
+        self._offload: Callable[..., Any] | None = None
+
+    def open(self, runtime: Runtime) -> None:
+        self._offload = runtime.offload
+
+    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+        tags = _undo_suffixes(request.headers)
+        response = next(request)
+        headers = response.headers
+        if not self._is_compressible(response.status, headers):
+            return response
+        _vary(headers)
+        if response.status == 304:
+            _restore_suffix(headers, tags)
+        elif (
+            request.method != "HEAD"  # there is no body, and what a GET would have had is the backend's to say
+            and accepts_coding(request.headers.get("accept-encoding"), "gzip")
+            and self._is_whole_and_large(response)
+        ):
+            self._compress(response)
+        return response
+
+    def _is_compressible(self, status: int, headers: Headers) -> bool:
+        """Would a client that takes gzip get it? Then a cache has to know, whatever this client takes."""
+        content_type = headers.get("content-type")
+        if content_type is None:
+            return status == 304  # which need not say its type: RFC 9110 section 15.4.5
+        return (
+            self._is_listed(content_type)
+            and status >= 200
+            and "content-encoding" not in headers
+            and "no-transform" not in (headers.get("cache-control") or "").lower()
+        )
+
+    def _is_whole_and_large(self, response: Response) -> bool:
+        headers = response.headers
+        if response.status in {204, 205, 206} or "content-range" in headers:
+            return False
+        body = response.body
+        if isinstance(body, bytes):
+            return len(body) >= max(self.min_size, 1)
+        length = headers.get("content-length")
+        return length is None or not length.isdecimal() or int(length) >= max(self.min_size, 1)
+
+    def _listed(self, content_type: str) -> bool:
+        media_type = content_type.partition(";")[0].strip(" \t").lower()
+        return self._fits(media_type) is not None and not _NEVER(media_type)
+
+    def _compress(self, response: Response) -> None:
+        headers = response.headers
+        tag = headers.get("etag")
+        if tag is not None:
+            if _is_strong_tag(tag):
+                headers.put("ETag", "etag", f'{tag[:-1]}-gzip"')
+            elif not _is_weak_tag(tag):
+                return  # broken or doubled: nobody could tell the two representations apart
+        body = response.body
+        response.body = self._at_once(body) if isinstance(body, bytes) else self._in_pieces(body)
+        headers.put("Content-Encoding", "content-encoding", "gzip")
+        headers.discard("accept-ranges")
+
+    def _at_once(self, body: bytes) -> bytes:
+        if len(body) > _LARGE and self._offload is not None:
+            packed: bytes = self._offload(isal_zlib.compress, body, self.level, _GZIP)
+            return packed
+        return isal_zlib.compress(body, self.level, _GZIP)
+
+    def _in_pieces(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        """Each piece leaves as it comes, flushed. What the body raises goes on: no trailer then, so the cut shows."""
+        encoder = isal_zlib.compressobj(self.level, isal_zlib.DEFLATED, _GZIP)
+        for piece in body:
+            if len(piece) > _LARGE and self._offload is not None:
+                yield self._offload(_flushed, encoder, piece)
+            elif piece:
+                yield _flushed(encoder, piece)
+        yield encoder.flush()
+
+
+def _flushed(encoder: Any, piece: bytes) -> bytes:
+    packed: bytes = encoder.compress(piece) + encoder.flush(isal_zlib.Z_SYNC_FLUSH)
+    return packed
+
+
+def _vary(headers: Headers) -> None:
+    vary = headers.get("vary")
+    headers.put("Vary", "vary", _merged(vary) if vary else "Accept-Encoding")
+
+
+@lru_cache(256)
+def _merged(vary: str) -> str:
+    names = {name.strip(" \t").lower() for name in vary.split(",")}
+    return vary if names & {"*", "accept-encoding"} else f"{vary}, Accept-Encoding"
+
+
+def _undo_suffixes(headers: Headers) -> str:
+    """Show the backend its own ETags; returns If-None-Match as the client sent it if it had our suffix, else ""."""
+    if_match = headers.get("if-match")
+    if if_match is not None and '-gzip"' in if_match:
+        headers.put("If-Match", "if-match", if_match.replace('-gzip"', '"'))
+    tags = headers.get("if-none-match")
+    if tags is None or '-gzip"' not in tags:
+        return ""
+    headers.put("If-None-Match", "if-none-match", tags.replace('-gzip"', '"'))
+    return tags
+
+
+def _restore_suffix(headers: Headers, tags: str) -> None:
+    """A 304 names the representation that the client has stored."""
+    tag = headers.get("etag")
+    if tags and tag is not None and _is_strong_tag(tag) and f'{tag[:-1]}-gzip"' in tags:
+        headers.put("ETag", "etag", f'{tag[:-1]}-gzip"')

@@ -1,0 +1,58 @@
+"""Headers set and removed on their way: first removed, then set."""
+
+from dataclasses import dataclass, field
+
+from gproxy.http.forwarding import HOP_BY_HOP
+from gproxy.http.handler import Next
+from gproxy.http.headers import Headers
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+
+_OURS = HOP_BY_HOP | {"host"}
+
+
+@dataclass
+class EditHeaders:
+    """Sets and removes headers of the request on the way in, and of the response on the way out.
+
+    Setting replaces every line of that name. Framing and hop-by-hop headers are the connections' own business.
+    """
+
+    request: dict[str, str] = field(default_factory=dict, metadata={"doc": "set in the request: X-Env: test"})
+    response: dict[str, str] = field(
+        default_factory=dict, metadata={"doc": "set in the response: X-Frame-Options: DENY"}
+    )
+    remove_request: tuple[str, ...] = field(default=(), metadata={"doc": "names to remove from the request"})
+    remove_response: tuple[str, ...] = field(default=(), metadata={"doc": "names to remove from the response: Server"})
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        self._request = _lines("request", self.request)
+        self._response = _lines("response", self.response)
+        for option in ("remove_request", "remove_response"):
+            _lines(option, dict.fromkeys(getattr(self, option), ""))
+
+    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+        _edit(request.headers, self.remove_request, self._request)
+        response = next(request)
+        _edit(response.headers, self.remove_response, self._response)
+        return response
+
+
+def _lines(option: str, fields: dict[str, str]) -> list[tuple[str, str, str]]:
+    """(name, name in lower case, value) for Headers.put, once they are found to be right."""
+    try:
+        checked = Headers(fields)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+    for name in checked.names():
+        if name in _OURS:
+            raise ValueError(f"{option}: {name} belongs to the connection; the gateway sets it")
+    return [(name, name.lower(), value) for name, value in checked.items()]
+
+
+def _edit(headers: Headers, removed: tuple[str, ...], lines: list[tuple[str, str, str]]) -> None:
+    for name in removed:
+        headers.discard(name)
+    for name, key, value in lines:
+        headers.put(name, key, value)

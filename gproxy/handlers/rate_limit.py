@@ -1,0 +1,119 @@
+"""So many requests in so much time for each client; more are answered 429."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_network
+from math import ceil
+from typing import Literal, NoReturn
+
+from gproxy.config.types import Rate, Seconds
+from gproxy.http.errors import HTTPError
+from gproxy.http.handler import Next
+from gproxy.http.headers import TOKEN, Headers
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.runtime import Runtime
+from gproxy.state.limiter import Limiter, MemoryLimiter, Verdict
+
+_is_key = re.compile(rf"ip|user|header:({TOKEN}+)").fullmatch
+_is_plain = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+
+#: A client's own words are kept as they are up to this length; longer ones by their digest, so memory is bounded.
+_LONGEST_KEY = 64
+
+
+@dataclass
+class RateLimit:
+    """Admits `limit` requests in any window of time for each client, and tells clients how much is left.
+
+    The response has RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers), or the older X-RateLimit-*
+    with the seconds until the reset. Raises HTTPError 429 with Retry-After.
+    """
+
+    limit: Rate = field(
+        default=Rate(100, Seconds(60.0)), metadata={"doc": "requests in a time, for each client: 100/minute, 5/10s"}
+    )
+    key: str = field(default="ip", metadata={"doc": "what tells clients apart: ip (IPv6: its /64), user, header:NAME"})
+    headers: Literal["ietf", "legacy", "both", "off"] = field(
+        default="ietf", metadata={"doc": "which headers tell the client what is left"}
+    )
+    max_clients: int = field(default=100_000, metadata={"doc": "clients remembered; beyond it the longest away goes"})
+    policy: str = field(default="default", metadata={"doc": "the name of this limit in the headers"})
+
+    #: Counts; a limiter that others share may be put here after `open`.
+    limiter: Limiter = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if not (match := _is_key(self.key)):
+            raise ValueError(f"key: {self.key!r} is not ip, user or header:NAME")
+        if self.max_clients < 1:
+            raise ValueError("max_clients: at least 1 is expected")
+        if not _is_plain(self.policy):
+            raise ValueError("policy: up to 64 letters, digits, dots, dashes and underscores are expected")
+        self._header = match[1]
+        self._key_of: Callable[[Request], str] = _address if self.key == "ip" else self._user_or_header
+        self._ietf = self.headers in {"ietf", "both"}
+        self._legacy = self.headers in {"legacy", "both"}
+        self._quota = f'"{self.policy}";q={self.limit.limit};w={ceil(self.limit.window)}'
+        self._left = f'"{self.policy}";r='
+        self.limiter = MemoryLimiter(self.max_clients)
+
+    def open(self, runtime: Runtime) -> None:
+        self.limiter = MemoryLimiter(self.max_clients, runtime.monotonic)
+
+    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+        verdict = self.limiter.take(self._key_of(request), self.limit)
+        if not verdict.admitted:
+            self._refuse(verdict)
+        response = next(request)
+        # A 429 from further in says how that limit stands, which is the one the client ran into.
+        if response.status != 429 or "retry-after" not in response.headers:
+            self._tell(response.headers, verdict)
+        return response
+
+    def _user_or_header(self, request: Request) -> str:
+        """The prefix keeps a user or header value that looks like an address apart from that address."""
+        value = request.headers.get(self._header) if self._header else request.user
+        if not value:
+            return _address(request)
+        if len(value) > _LONGEST_KEY:
+            return "#" + blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        return "=" + value
+
+    def _tell(self, headers: Headers, verdict: Verdict) -> None:
+        reset = ceil(verdict.wait or verdict.reset)
+        if self._ietf:
+            headers.put("RateLimit-Policy", "ratelimit-policy", self._quota)
+            headers.put("RateLimit", "ratelimit", f"{self._left}{verdict.remaining};t={reset}")
+        if self._legacy:
+            headers.put("X-RateLimit-Limit", "x-ratelimit-limit", str(self.limit.limit))
+            headers.put("X-RateLimit-Remaining", "x-ratelimit-remaining", str(verdict.remaining))
+            headers.put("X-RateLimit-Reset", "x-ratelimit-reset", str(reset))
+
+    def _refuse(self, verdict: Verdict) -> NoReturn:
+        wait = max(1, ceil(verdict.wait))
+        error = HTTPError(429, f"no more than {self.limit} are admitted; try again in {wait} s", reason="rate_limited")
+        error.headers.put("Retry-After", "retry-after", str(wait))
+        self._tell(error.headers, verdict)
+        raise error
+
+
+def _address(request: Request) -> str:
+    client = request.client
+    return _network(client) if ":" in client else client
+
+
+@lru_cache(4096)
+def _network(address: str) -> str:
+    """An IPv6 client has a /64 to itself, and could take a new address of it for every request (RFC 6177)."""
+    try:
+        parsed = IPv6Address(address)
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((int(parsed), 64), strict=False))

@@ -1,0 +1,101 @@
+"""One access line: its facts, and the three ways to write them."""
+
+import json
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple
+
+from gproxy.observe.escape import escape, escape_word
+
+
+class Entry(NamedTuple):
+    """The facts of one exchange, known once its last byte is sent. An empty text means there was none."""
+
+    time: float  # epoch seconds, at the first byte of the request
+    id: str
+    client: str  # address after trusted proxies
+    method: str
+    path: str  # without the query, which may hold secrets
+    protocol: str
+    status: int
+    duration: float  # seconds, from the first byte in to the last byte out
+    size: int  # bytes of response body sent
+    reqsize: int  # bytes of request body received
+    route: str
+    backend: str  # host:port
+    tries: int
+    reason: str  # one word; empty if all went well
+    vhost: str
+    referer: str
+    ua: str
+    user: str
+
+
+_texts = itemgetter(*[index for index, kind in enumerate(Entry.__annotations__.values()) if kind is str])
+_json = json.JSONEncoder(separators=(",", ":")).encode
+# strftime's names follow the locale.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def ltsv(entry: Entry) -> str:
+    """Labelled tab-separated values (ltsv.org); labels are the field names, ``-`` is empty."""
+    # PERF: one look at all texts together; LTSV knows no escaping, so a TAB in a path would forge a field.
+    clean = entry if "".join(_texts(entry)).isprintable() else _cleaned(entry)
+    (when, ident, client, method, path, protocol, status, duration, size, reqsize,
+     route, backend, tries, reason, vhost, referer, ua, user) = clean  # fmt: skip
+    return (
+        f"time:{_timestamp(when)}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
+        f"\tpath:{path or '-'}\tprotocol:{protocol or '-'}\tstatus:{status}\tduration:{duration:.6f}\tsize:{size}"
+        f"\treqsize:{reqsize}\troute:{route or '-'}\tbackend:{backend or '-'}\ttries:{tries}\treason:{reason or '-'}"
+        f"\tvhost:{vhost or '-'}\treferer:{referer or '-'}\tua:{ua or '-'}\tuser:{user or '-'}"
+    )
+
+
+def json_line(entry: Entry) -> str:
+    """One JSON object, pure ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is ``""``."""
+    facts = entry._asdict()
+    facts["time"] = _timestamp(entry.time)
+    facts["duration"] = round(entry.duration, 6)
+    return _json(facts)
+
+
+def combined(entry: Entry) -> str:
+    """Apache's combined format, for the tools that read nothing else."""
+    request = _quoted(f"{entry.method} {entry.path} {entry.protocol}" if entry.method else "")
+    return (
+        f"{escape_word(entry.client) or '-'} - {escape_word(entry.user) or '-'} [{_clf(int(entry.time))}] {request} "
+        f"{entry.status} {entry.size} {_quoted(entry.referer)} {_quoted(entry.ua)}"
+    )
+
+
+FORMATS: dict[str, Callable[[Entry], str]] = {"ltsv": ltsv, "json": json_line, "combined": combined}
+
+
+def _cleaned(entry: Entry) -> Entry:
+    return Entry._make(escape(value) if isinstance(value, str) else value for value in entry)
+
+
+def _quoted(text: str) -> str:
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escape(text) or "-"}"'
+
+
+def _timestamp(when: float) -> str:
+    second, milli = divmod(int(when * 1000 + 0.5), 1000)
+    date, offset = _iso(second)
+    return f"{date}.{milli:03d}{offset}"
+
+
+# PERF: more than one second each, because a slow request is written among those that began after it.
+@lru_cache(maxsize=128)
+def _iso(second: int) -> tuple[str, str]:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+    return stamp[:-5], f"{stamp[-5:-2]}:{stamp[-2:]}"
+
+
+@lru_cache(maxsize=128)
+def _clf(second: int) -> str:
+    moment = time.localtime(second)
+    return time.strftime(f"%d/{_MONTHS[moment.tm_mon - 1]}/%Y:%H:%M:%S %z", moment)

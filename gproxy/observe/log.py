@@ -1,0 +1,49 @@
+"""The error log: standard error, one line per event, through the ``gproxy`` logger."""
+
+import logging
+import sys
+from types import TracebackType
+
+from gproxy.observe.escape import escape
+
+_LAYOUT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+_Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+def setup(level: str) -> None:
+    """Send what ``gproxy`` and Python's warnings have to say to standard error, from ``level`` up.
+
+    May be called again, which replaces the earlier level and stream. Raises ValueError for an unknown level.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(_LAYOUT))
+    _attach(handler, "gproxy", level.upper())
+    _attach(handler, "py.warnings", "WARNING")
+    logging.captureWarnings(capture=True)
+    # A full pool is our ordinary business: surplus connections are closed, and nobody needs a line for each.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+
+def _attach(handler: logging.Handler, name: str, level: str) -> None:
+    logger = logging.getLogger(name)
+    logger.setLevel(level)
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+
+
+class _Formatter(logging.Formatter):
+    """A message is one line. A traceback keeps its lines, indented, so that none of them can pass for one of ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return escape(super().formatMessage(record).rstrip("\n"))
+
+    def formatException(self, ei: _Failure) -> str:  # noqa: N802
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return _indented(stack_info)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {escape(line)}" for line in text.split("\n"))

@@ -1,0 +1,192 @@
+"""A socket under gevent with one read watcher that stays on from open to close.
+
+gevent's own wait starts and stops a watcher around every read, which costs a hub call and an epoll_ctl that fails.
+Here the watcher's callback switches to whoever waits. If nobody does, it stops the watcher and notes that something
+came: so a connection that is not being read tells for free that its peer has sent something or has left.
+"""
+
+import socket
+from typing import Any, Final
+
+import gevent
+from greenlet import getcurrent
+
+from gproxy.runtime.alarm import Expired
+
+_READ: Final = 1
+_WRITE: Final = 2
+
+
+class Interrupted(BaseException):
+    """What is read from one peer does not matter any more: the other one has spoken."""
+
+
+class Channel:
+    """Reads wait, then receive once; sends go out at once and wait only for what the kernel did not take.
+
+    Every method raises OSError when the peer has reset the connection.
+    """
+
+    __slots__ = ("_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_waiter", "_watcher", "buffer", "noted")
+
+    def __init__(self, sock: Any) -> None:
+        raw = getattr(sock, "_sock", sock)  # gevent's socket wraps the real one, which is what never blocks the hub
+        self._sock = sock
+        self._raw = raw
+        self._receive = raw.recv
+        self._send = raw.send
+        self._hub = gevent.get_hub()
+        self._watcher = self._hub.loop.io(raw.fileno(), _READ)
+        self._waiter: Any = None
+        #: Received and not yet taken.
+        self.buffer = b""
+        #: Something came while nobody was waiting: bytes, or the peer's end.
+        self.noted = False
+        self._reading = True
+        self._watcher.start(self._on_readable)
+
+    def _on_readable(self) -> None:
+        waiter = self._waiter
+        if waiter is None:
+            self._watcher.stop()
+            self._reading = False
+            self.noted = True
+        else:
+            waiter.switch(self)
+
+    def wait(self) -> None:
+        """Until there is something to receive."""
+        if not self.noted:
+            self._arm()
+            try:
+                self._hub.switch()
+            finally:
+                self._waiter = None
+
+    def wait_or(self, other: "Channel") -> bool:
+        """Until there is something to receive here (True) or, first, on the other (False)."""
+        if self.noted:
+            return True
+        if other.noted:
+            return False
+        self._arm()
+        other._arm()
+        try:
+            return self._hub.switch() is self
+        finally:
+            self._waiter = other._waiter = None
+
+    def _arm(self) -> None:
+        self._waiter = getcurrent()
+        if not self._reading:
+            self._watcher.start(self._on_readable)
+            self._reading = True
+
+    def receive(self, limit: int) -> bytes:
+        """The next bytes from the socket, past the buffer; b"" at the peer's end."""
+        while True:
+            self.wait()
+            self.noted = False
+            try:
+                data: bytes = self._receive(limit)
+            except BlockingIOError:
+                continue
+            return data
+
+    def take(self, limit: int) -> bytes:
+        """At most `limit` bytes, those buffered or the next to come; b"" at the peer's end."""
+        buffer = self.buffer
+        if not buffer:
+            return self.receive(limit)
+        self.buffer = buffer[limit:]
+        return buffer[:limit]
+
+    def give_back(self, data: bytes) -> None:
+        """Bytes taken that belong to whoever reads next."""
+        self.buffer = data + self.buffer
+
+    def is_gone(self) -> bool:
+        """Has the peer closed? To be asked once something was noted; what it sent instead goes into the buffer."""
+        try:
+            data: bytes = self._receive(65536)
+        except BlockingIOError:
+            self.noted = False
+            return False
+        except OSError:
+            return True
+        self.buffer += data
+        return not data
+
+    def send(self, data: bytes | memoryview) -> None:
+        """All of it. Raises OSError, and what an alarm throws."""
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent != len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, rest: memoryview) -> None:
+        while rest:
+            self.wait_writable()
+            try:
+                rest = rest[self._send(rest) :]
+            except BlockingIOError:
+                continue
+
+    def wait_writable(self) -> None:
+        """Until the kernel takes more bytes."""
+        watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
+        try:
+            self._hub.wait(watcher)
+        finally:
+            watcher.close()
+
+    def send_or_hear(self, data: bytes | memoryview) -> memoryview:
+        """Send until all is out or the peer says something; what was not sent is returned."""
+        rest = memoryview(data)
+        while rest and not self.noted:
+            try:
+                rest = rest[self._send(rest) :]
+            except BlockingIOError:
+                self._writable_or_readable()
+        return rest
+
+    def _writable_or_readable(self) -> None:
+        watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
+        self._arm()
+        watcher.start(self._waiter.switch, None)
+        try:
+            self.noted = self._hub.switch() is self
+        finally:
+            self._waiter = None
+            watcher.close()
+
+    def shut_writing(self) -> None:
+        """Tell the peer that no more comes."""
+        try:
+            self._raw.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def abort(self) -> None:
+        """Have close() send a reset: the peer must not take what it got for all there was."""
+        try:
+            self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+        self._reading = False
+        self._sock.close()
+
+    def drain(self, limit: int, seconds: float) -> None:
+        """Read and forget until the peer closes, so that the answer we sent is not lost to a reset."""
+        with gevent.Timeout(seconds, False):
+            try:
+                while limit > 0 and (data := self.receive(65536)):
+                    limit -= len(data)
+            except (OSError, Expired):
+                pass

@@ -1,0 +1,86 @@
+"""The client's side of a connection: what waiting for a client costs, and what interim responses it gets."""
+
+from time import monotonic
+from typing import Any
+
+from gproxy.http.body import Body
+from gproxy.http.errors import ClientGone
+from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
+from gproxy.http.headers import Headers
+from gproxy.http.request import Deadline
+from gproxy.http.wire import ResponseHead
+from gproxy.runtime.alarm import Alarm
+from gproxy.runtime.channel import Channel, Interrupted
+
+
+class ClientChannel(Channel):
+    """While a request is under way, its deadline stands still whenever the client is what we wait for.
+
+    A slow upload then meets the body timeout and a client that does not read the write timeout; the deadline is
+    left to what the gateway and its backends do.
+    """
+
+    __slots__ = ("alarm", "beside", "body_timeout", "deadline", "write_timeout")
+
+    def __init__(self, sock: Any, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
+        super().__init__(sock)
+        self.alarm = alarm
+        self.body_timeout = body_timeout
+        self.write_timeout = write_timeout
+        #: Of the request under way, if there is one.
+        self.deadline: Deadline | None = None
+        #: Whoever, once it speaks, makes waiting for this client pointless: a backend that answers during the upload.
+        self.beside: Channel | None = None
+
+    def wait(self) -> None:
+        deadline = self.deadline
+        if deadline is None or self.noted:
+            super().wait()
+            return
+        started = monotonic()
+        self.alarm.set(started + self.body_timeout, "body")
+        try:
+            if self.beside is None:
+                super().wait()
+            elif not self.wait_or(self.beside):
+                raise Interrupted
+        finally:
+            deadline.set(deadline.expires + monotonic() - started)
+
+    def receive(self, limit: int) -> bytes:
+        try:
+            return super().receive(limit)
+        except OSError:
+            raise ClientGone from None
+
+    def send(self, data: bytes | memoryview) -> None:
+        try:
+            super().send(data)
+        except OSError:
+            raise ClientGone from None
+
+    def wait_writable(self) -> None:
+        started = monotonic()
+        self.alarm.set(started + self.write_timeout, "write")
+        try:
+            super().wait_writable()
+        finally:
+            if self.deadline is None:
+                self.alarm.clear()
+            else:
+                self.deadline.set(self.deadline.expires + monotonic() - started)
+
+    def send_continue(self) -> None:
+        """RFC 9110 section 15.2.1."""
+        self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def send_interim(self, answer: ResponseHead, body: Body) -> None:
+        """Pass on a backend's 1xx; a 100 only to a client that waits for it (RFC 9110 section 15.2)."""
+        if answer.status == 100:
+            if body.on_first_read is not None:
+                body.on_first_read = None
+                self.send_continue()
+            return
+        headers = Headers.parsed(answer.fields)
+        strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
+        self.send(f"HTTP/1.1 {answer.status} {answer.reason}\r\n{headers.lines()}\r\n".encode("latin-1"))

@@ -1,0 +1,157 @@
+"""Sockets to listen on, and the server that accepts from them."""
+
+import _socket
+import ctypes
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+import gevent
+from gevent.pywsgi import WSGIServer
+
+from gproxy.config.sections import ServerSettings
+from gproxy.config.types import Address
+from gproxy.gateway.gateway import Gateway
+from gproxy.runtime import Runtime
+from gproxy.server.connection import LINGER, Connection
+
+_BACKLOG: Final = 2048
+_SO_ATTACH_FILTER: Final = 26
+
+
+class CannotListenError(Exception):
+    """An address cannot be listened on; the message is one line that says which and why."""
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket that listens there. Raises CannotListenError."""
+    try:
+        if address.kind == "unix":
+            return _listen_unix(Path(address.path))
+        if address.kind == "fd":
+            return socket.socket(fileno=address.fd)
+        return _listen_tcp(address)
+    except OSError as error:
+        raise CannotListenError(f"cannot listen on {address}: {error.strerror or error}") from None
+
+
+def _listen_tcp(address: Address) -> socket.socket:
+    family, kind, protocol, _, where = socket.getaddrinfo(
+        address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Inherited by what is accepted; without it a kept-alive request waits for the client's delayed ACK.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        sock.bind(where)
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _is_served(path):
+        path.unlink()  # left by a process that was killed
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(str(path))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+class Server(WSGIServer):  # type: ignore[misc]
+    """pywsgi's accept loop, with our own connections behind it."""
+
+    def __init__(
+        self, listener: socket.socket, gateway: Gateway, settings: ServerSettings, runtime: Runtime
+    ) -> None:
+        super().__init__(
+            listener, gateway, handler_class=Connection, spawn=gevent.spawn_raw, log=None, error_log=None
+        )
+        self.gateway = gateway
+        self.settings = settings
+        self._runtime = runtime
+        self.connections: set[Connection] = set()
+
+    @property
+    def draining(self) -> bool:
+        return self._runtime.draining
+
+    @property
+    def is_full(self) -> bool:
+        return 0 < self.settings.max_connections < len(self.connections)
+
+    def update_environ(self) -> None:
+        """Nothing: there is no WSGI environment here, and the original asks DNS for our name."""
+
+    def do_read(self) -> tuple[Any, Any] | None:
+        """Accept without gevent's socket around it: a connection brings its own watcher."""
+        listener = self.socket
+        try:
+            descriptor, address = listener._accept()
+        except BlockingIOError:
+            return None
+        sock = _socket.socket(listener.family, listener.type, listener.proto, descriptor)
+        sock.setblocking(False)
+        return sock, address
+
+    def stop_accepting_losslessly(self) -> None:
+        """Close the listener without resetting a connection that the kernel has completed and nobody accepted yet.
+
+        New handshakes are ignored from here on (a client's SYN is repeated a second later, and then refused), what
+        is in the queue is accepted, and only then the listener is closed.
+        """
+        if self.closed:
+            return
+        _ignore_handshakes(self.socket)
+        if self.started:
+            self._do_read()
+        is_unix = self.socket.family == socket.AF_UNIX
+        path = self.socket.getsockname() if is_unix else ""
+        self.close()
+        if path:
+            Path(path).unlink(missing_ok=True)
+
+    def drain(self) -> None:
+        """Idle connections get a last chance, the others close after their answer."""
+        for connection in list(self.connections):
+            connection.linger(LINGER)
+
+
+def _ignore_handshakes(sock: socket.socket) -> None:
+    """A socket filter that drops every packet for the listener; connections already made are not its packets."""
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+    drop_all = ctypes.create_string_buffer(b"\x06\x00\x00\x00\x00\x00\x00\x00")  # BPF: return 0
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(Program(1, ctypes.addressof(drop_all))))
+    except OSError:
+        pass  # a unix socket, or a system without filters: what is queued is accepted all the same
+
+
+def close_unused(sockets: list[socket.socket]) -> None:
+    """After a failed start."""
+    for sock in sockets:
+        path = sock.getsockname() if sock.family == socket.AF_UNIX else ""
+        sock.close()
+        if path and os.path.exists(path):  # noqa: PTH110 abstract names are no paths
+            os.unlink(path)  # noqa: PTH108

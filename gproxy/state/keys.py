@@ -1,0 +1,58 @@
+"""The keys that tokens are verified with: a public key from a file, or a secret of our own that outlives restarts."""
+
+import fcntl
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.x509 import load_pem_x509_certificate
+
+_log = logging.getLogger("gproxy")
+
+#: Random bytes in a secret of our own: as many as SHA-512 gives, so it does for every HS algorithm (RFC 7518, 3.2).
+_SECRET_BYTES: Final = 64
+
+
+def public_key(path: Path) -> PublicKeyTypes:
+    """The public key in a PEM file, which may be a certificate. Raises ValueError saying what is wrong with it."""
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    if b"PRIVATE KEY-----" in pem:
+        raise ValueError(f"{path} holds a private key, which is none of a gateway's business; give the public one")
+    try:
+        if b"-----BEGIN CERTIFICATE-----" in pem:
+            return load_pem_x509_certificate(pem).public_key()
+        return load_pem_public_key(pem)
+    except Exception:  # cryptography has several for "this is not it", and none is more use than the path
+        raise ValueError(f"{path} holds no PEM public key and no certificate") from None
+
+
+def kept_secret(path: Path) -> str:
+    """The secret kept in `path`, readable by its owner only; made if it is not there yet.
+
+    Workers that start together get the same one. Raises ValueError if it cannot be read or kept.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ValueError(f"it cannot be kept in {path}: {error.strerror}") from None
+    with open(descriptor, "r+", encoding="ascii", errors="replace") as file:  # noqa: PTH123 its mode was ours to set
+        fcntl.flock(file, fcntl.LOCK_EX)  # until closed: whoever comes second finds the first one's
+        if os.fstat(descriptor).st_mode & 0o077:
+            _log.warning("%s can be read by others; chmod 600 it", path)
+        secret = file.read().strip()
+        if not secret:
+            secret = secrets.token_urlsafe(_SECRET_BYTES)
+            file.write(secret + "\n")
+            file.flush()
+            os.fsync(descriptor)
+    if len(secret) < _SECRET_BYTES // 2:
+        raise ValueError(f"the one kept in {path} is cut off; remove the file and a new one is made")
+    return secret

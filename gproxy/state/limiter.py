@@ -1,0 +1,117 @@
+"""Counts what each client did within a sliding window: exact, and bounded in memory.
+
+A bucket remembers admitted requests in groups: all that came within a sixtieth of the window are one entry, dated
+by the last of them. An entry counts until a whole window has passed since that date, so no window of any position
+ever holds more than the limit, and a request is forgotten at most a sixtieth of the window late. A bucket has at
+most 61 entries, however high the limit. Refused requests are not counted: who waits as told is let in.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from cachetools import TTLCache
+
+from gproxy.config.types import Rate
+
+#: Groups in a window; 60 makes a minute's limit exact to the second.
+STEPS: Final = 60
+
+
+class Verdict(NamedTuple):
+    """What the limiter says to one request.
+
+    wait: seconds until one more is admitted; 0 if one would be right now. reset: seconds until nothing counts any more.
+    """
+
+    admitted: bool
+    remaining: int
+    wait: float
+    reset: float
+
+
+class Limiter(Protocol):
+    """Whatever counts: this process, several over shared memory, or several machines."""
+
+    def take(self, key: str, rate: Rate, /) -> Verdict: ...
+
+
+class _Bucket:
+    """One client's admitted requests: entries [begun, last, count], oldest first, and the sum of their counts."""
+
+    __slots__ = ("entries", "kept_at", "total")
+
+    def __init__(self, now: float) -> None:
+        self.entries: deque[list[float]] = deque()
+        self.total: float = 0
+        self.kept_at = now
+
+    def forget(self, now: float, window: float) -> None:
+        """Drop the entries whose last request came a window ago or before."""
+        entries = self.entries
+        while entries and entries[0][1] + window <= now:
+            self.total -= entries.popleft()[2]
+
+
+class _Buckets(TTLCache[str, _Bucket]):
+    """The clients of one rate; `evicted` counts those that had to go while they still counted."""
+
+    evicted = 0
+
+    def popitem(self) -> tuple[str, _Bucket]:
+        self.evicted += 1
+        return super().popitem()
+
+
+class MemoryLimiter:
+    """The limiter of a single process.
+
+    It keeps at most `max_keys` clients for each rate; past that the one that was longest away is forgotten early.
+    `clock` gives seconds that never jump.
+    """
+
+    def __init__(self, max_keys: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_keys = max_keys
+        self._clock = clock
+        self._rates: dict[Rate, _Buckets] = {}
+
+    @property
+    def evicted(self) -> int:
+        """How many clients were forgotten early because there were more than `max_keys`."""
+        return sum(buckets.evicted for buckets in self._rates.values())
+
+    def take(self, key: str, rate: Rate, /) -> Verdict:
+        """Admit one more request of `key` if the rate allows it, and count it then."""
+        now = self._clock()
+        window = rate.window
+        bucket = self._bucket(key, rate, now)
+        entries = bucket.entries
+        if entries and entries[0][1] + window <= now:
+            bucket.forget(now, window)
+        if bucket.total >= rate.limit:
+            return Verdict(False, 0, entries[0][1] + window - now, entries[-1][1] + window - now)
+        bucket.total += 1
+        if entries and now - entries[-1][0] < window / STEPS:
+            newest = entries[-1]
+            newest[1] = now
+            newest[2] += 1
+        else:
+            entries.append([now, now, 1])
+        remaining = int(rate.limit - bucket.total)
+        return Verdict(True, remaining, 0.0 if remaining else entries[0][1] + window - now, window)
+
+    def _bucket(self, key: str, rate: Rate, now: float) -> _Bucket:
+        """The key's bucket, re-inserted once a window, so that what counts never expires (kept for two windows)."""
+        try:
+            buckets = self._rates[rate]
+        except KeyError:
+            buckets = self._rates[rate] = _Buckets(self._max_keys, 2 * rate.window, self._clock)
+        try:
+            bucket = buckets[key]
+        except KeyError:
+            bucket = buckets[key] = _Bucket(now)
+        if now - bucket.kept_at > rate.window:
+            bucket.kept_at = now
+            buckets[key] = bucket
+        return bucket

@@ -1,0 +1,44 @@
+"""Demo backends: `python -m gproxy.testing.demo 5001 5002 5003`. Each answers in JSON what it received."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import json  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Callable, Iterable  # noqa: E402
+from typing import Any  # noqa: E402
+
+import gevent  # noqa: E402
+from gevent.pywsgi import WSGIServer  # noqa: E402
+
+
+def answer_on(port: int) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
+    """The application for one port; `/…/slow` takes five seconds."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"].endswith("/slow"):
+            gevent.sleep(5)
+        headers = {key[5:].replace("_", "-").title(): value for key, value in environ.items() if key.startswith("HTTP_")}
+        body = environ["wsgi.input"].read()
+        facts = {
+            "backend": port, "method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"],
+            "query": environ["QUERY_STRING"], "headers": headers, "body_bytes": len(body),
+        }  # fmt: skip
+        data = json.dumps(facts, indent=1).encode() + b"\n"
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
+        return [data]
+
+    return application
+
+
+def main(ports: list[int]) -> None:
+    servers = [WSGIServer(("127.0.0.1", port), answer_on(port), log=None) for port in ports]
+    for server in servers:
+        server.start()
+    print("demo backends on", *ports, flush=True)
+    gevent.wait()
+
+
+if __name__ == "__main__":
+    main([int(port) for port in sys.argv[1:]] or [5001, 5002, 5003])

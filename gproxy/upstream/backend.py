@@ -1,0 +1,105 @@
+"""One address of an upstream: its pool, its load, its health."""
+
+from collections import deque
+from time import monotonic
+from typing import Any
+
+from gproxy.config.types import BackendURL
+from gproxy.http.headers import Headers
+from gproxy.http.wire import ResponseHead
+from gproxy.upstream.transport import PlainPool, TLSPool, give_back
+
+
+class Backend:
+    """Live: built whole, its counters change. `name` is host:port, for logs and /health, never for clients."""
+
+    def __init__(self, url: BackendURL, *, keepalive: int, connect_timeout: float) -> None:
+        self.name = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
+        self.scheme = url.scheme
+        #: What `host = backend` sends.
+        default_port = url.port == (443 if url.scheme == "https" else 80)
+        self.authority = self.name.rpartition(":")[0] if default_port else self.name
+        self.weight = url.weight
+        self.max_connections = url.max_connections or 0
+        self.is_backup = bool(url.backup)
+        self.is_down = bool(url.down)
+        pool_class = TLSPool if url.scheme == "https" else PlainPool
+        self.pool = pool_class(url.host, url.port, maxsize=keepalive, timeout=connect_timeout, retries=False)
+        self._connect_timeout = connect_timeout
+        #: Attempts under way.
+        self.active = 0
+        #: Attempts since the start, and those that failed.
+        self.attempts = 0
+        self.failures = 0
+        #: When it failed lately, on the monotonic clock; the oldest goes first.
+        self.recent_failures: deque[float] = deque(maxlen=1000)
+        #: What active checks say; True where there are none.
+        self.passes_checks = True
+        #: Until when it is left out after failing, on the monotonic clock; 0 if it is not.
+        self.ejected_until = 0.0
+        self.ejections = 0
+        #: Why it is not healthy, for /health and the log.
+        self.why = ""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Probes and failures fine."""
+        return self.passes_checks and not self.ejected_until and not self.is_down
+
+    @property
+    def is_full(self) -> bool:
+        """At its limit of attempts under way."""
+        return 0 < self.max_connections <= self.active
+
+    def connection(self, remaining: float) -> Any:
+        """A lease on a connection that is open. Raises what urllib3 raises when it cannot connect."""
+        connection: Any = self.pool._get_conn()
+        self.active += 1
+        self.attempts += 1
+        if connection.channel is None:
+            try:
+                connection.timeout = min(self._connect_timeout, remaining)
+                connection.connect()
+            except BaseException:
+                self.drop(connection)
+                raise
+        return connection
+
+    def release(self, connection: Any, answer: ResponseHead, headers: Headers, rest: Any = None) -> None:
+        """The response was read: keep the connection if it can be used again."""
+        if connection.is_reusable(answer, headers, rest):
+            self.active -= 1
+            give_back(self.pool, connection)
+        else:
+            self.drop(connection)
+
+    def drop(self, connection: Any) -> None:
+        """Something went wrong in the middle: nobody knows what the connection would say next."""
+        self.active -= 1
+        connection.close()
+
+    def trim(self, idle_timeout: float) -> None:
+        """Close what idles for too long; to be called once a second."""
+        if self.pool.pool is not None:
+            self.pool.pool.trim(monotonic(), idle_timeout)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Its state for /health."""
+        facts: dict[str, Any] = {
+            "backend": f"{self.scheme}://{self.name}",
+            "state": "down" if self.is_down else "healthy" if self.is_healthy else "unhealthy",
+            "active": self.active,
+            "attempts": self.attempts,
+            "failures": self.failures,
+        }
+        if self.why and not self.is_healthy:
+            facts["why"] = self.why
+        if self.ejected_until:
+            facts["next_try_in"] = round(max(0.0, self.ejected_until - monotonic()), 1)
+        return facts
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.name} active={self.active} {'healthy' if self.is_healthy else self.why}>"

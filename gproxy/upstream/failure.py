@@ -1,0 +1,86 @@
+"""What can go wrong with an attempt: the answer it becomes, whether it may be tried again, and who is to blame.
+
+Semantics: 502 for a backend that refuses, resets or talks nonsense, 504 for a slow one, 503 if there is none.
+The error names are those of RFC 9209 section 2.3.
+"""
+
+from typing import Final, Literal, NamedTuple
+
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError as Urllib3Error
+
+from gproxy.http.errors import BadMessage, HTTPError, Incomplete
+from gproxy.runtime.alarm import Expired
+from gproxy.upstream.transport import StaleConnectionError
+
+
+class Failure(NamedTuple):
+    """One row of the table."""
+
+    status: int
+    reason: str
+    error: str
+    detail: str
+    #: May another attempt be made: always, if the method is idempotent, or never?
+    again: Literal["always", "idempotent", "never"]
+    #: Does it speak against the backend's health?
+    blames: bool
+
+
+_REFUSED: Final = Failure(
+    502, "connect_refused", "connection_refused", "the backend refuses connections", "always", True
+)
+_UNKNOWN_NAME: Final = Failure(
+    502, "connect_refused", "dns_error", "the backend's name does not resolve", "always", True
+)
+_SLOW_CONNECT: Final = Failure(
+    504, "connect_timeout", "connection_timeout", "no connection to the backend in time", "always", True
+)
+_TLS: Final = Failure(
+    502, "connect_refused", "tls_protocol_error", "no secure connection to the backend", "always", True
+)
+_STALE: Final = Failure(
+    502, "backend_reset", "connection_terminated", "the backend closed the connection", "idempotent", False
+)
+_RESET: Final = Failure(
+    502, "backend_reset", "connection_terminated", "the backend closed the connection before it answered", "never", True
+)
+_PROTOCOL: Final = Failure(
+    502, "backend_protocol", "http_protocol_error", "the backend's answer is no valid HTTP", "never", True
+)
+_SLOW: Final = Failure(
+    504, "backend_timeout", "http_response_timeout", "the backend did not answer in time", "never", True
+)
+NONE_AVAILABLE: Final = Failure(
+    503, "none_available", "destination_unavailable", "no backend is available", "never", False
+)
+
+#: The first that fits counts, so the special ones stand first.
+_TABLE: Final[tuple[tuple[type[BaseException], Failure], ...]] = (
+    (StaleConnectionError, _STALE),
+    (NameResolutionError, _UNKNOWN_NAME),
+    (NewConnectionError, _REFUSED),
+    (ConnectTimeoutError, _SLOW_CONNECT),
+    (Urllib3Error, _TLS),
+    (Incomplete, _RESET),
+    (BadMessage, _PROTOCOL),
+    (OSError, _RESET),
+)
+
+#: RFC 9110 section 9.2.2.
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """The row for what an attempt raised; None if the backend has nothing to do with it."""
+    if isinstance(error, Expired):
+        return _SLOW if error.what in ("deadline", "first_byte", "read") else None
+    return next((failure for kind, failure in _TABLE if isinstance(error, kind)), None)
+
+
+def as_response_error(failure: Failure) -> HTTPError:
+    """What the client is told, with nothing of the backend's address in it."""
+    headers = {"Proxy-Status": f"gproxy; error={failure.error}"}
+    if failure.status == 503:
+        headers["Retry-After"] = "1"
+    return HTTPError(failure.status, failure.detail, headers, reason=failure.reason)

@@ -1,0 +1,260 @@
+"""The last step of every chain: a request to a backend, its response back.
+
+The steps, with the same numbers in the code:
+
+(1) decide whether the body can be sent a second time
+(2) compose the head, anew for each attempt
+(3) pick a backend that was not tried yet
+(4) lease a connection: pooled, or connected now
+(5) send the request through it
+(6) read the response head
+(7) tell health how it went
+(8) try again? only before the first byte went to the client, and only what is safe
+(9) hand out a response, which streams unless it came whole
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any, Final
+
+from gproxy.http.body import NO_BODY
+from gproxy.http.errors import BadMessage
+from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
+from gproxy.http.framing import Reader
+from gproxy.http.headers import Headers
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.http.target import readings
+from gproxy.http.wire import ResponseHead
+from gproxy.runtime.alarm import Expired
+from gproxy.upstream.backend import Backend
+from gproxy.upstream.failure import IDEMPOTENT, NONE_AVAILABLE, Failure, as_response_error, failure_of
+from gproxy.upstream.transport import BrokenBodyError
+from gproxy.upstream.upstream import Upstream
+
+_log = logging.getLogger("gproxy")
+
+#: What is set anew on the way to a backend.
+_SET_HERE: Final = frozenset(
+    {
+        "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
+        "expect", "content-length", "transfer-encoding", "connection", "te",
+    }
+)  # fmt: skip
+#: A body that is expected even if it is empty (RFC 9110 section 8.6).
+_HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
+#: A body up to this is kept for another attempt, if it is there already, in bytes.
+_REPLAY: Final = 64 * 1024
+
+
+class Forward:
+    """Sends requests of one route to its upstream."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        keep: tuple[str, ...] = (),
+        strip_prefix: str = "",
+        stream: bool = False,
+    ) -> None:
+        self._upstream = upstream
+        self._retries = upstream.settings.retries
+        self._first_byte = upstream.settings.first_byte_timeout
+        self._read = upstream.settings.read_timeout
+        self._host = upstream.settings.host
+        self._dropped = _SET_HERE - frozenset(name.lower() for name in keep)
+        self._prefix = strip_prefix.rstrip("/")
+        self._stream = stream
+
+    def __call__(self, request: Request) -> Response:
+        """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
+        tried: tuple[Backend, ...] = ()
+        body = request.body
+        if body is not NO_BODY and body.length is not None and len(body.at_hand) == body.length <= _REPLAY:
+            body.buffer(_REPLAY)  # (1)
+        while True:
+            backend = self._upstream.pick(request, tried)  # (3)
+            if backend is None:
+                raise as_response_error(NONE_AVAILABLE)
+            request.backend = backend.name
+            request.tries += 1
+            try:
+                return self._attempt(request, backend)
+            except Exception as error:
+                failure = failure_of(error)
+                cause: BaseException = error
+            except Expired as error:
+                failure = failure_of(error)
+                cause = error
+            if failure is None:
+                raise cause
+            self._note(request, backend, failure, cause)
+            if not self._may_try_again(request, failure, (*tried, backend)):  # (8)
+                raise as_response_error(failure) from None
+            if failure.blames:
+                tried = (*tried, backend)
+            request.body.rewind()
+
+    def _attempt(self, request: Request, backend: Backend) -> Response:
+        connection = backend.connection(request.deadline.remaining())  # (4)
+        try:
+            head = self._head(request, backend)  # (2)
+            if self._first_byte is None:
+                answer = connection.exchange(head, request)  # (5) (6)
+            else:
+                answer = self._exchange_in_time(connection, head, request)
+            self._upstream.succeeded(backend)  # (7)
+            return self._response(request, backend, connection, answer)
+        except BaseException:
+            backend.drop(connection)
+            raise
+
+    def _exchange_in_time(self, connection: Any, head: bytes, request: Request) -> ResponseHead:
+        with narrowed(request, self._first_byte or math.inf, "first_byte"):
+            answer: ResponseHead = connection.exchange(head, request)
+        return answer
+
+    def _head(self, request: Request, backend: Backend) -> bytes:
+        headers = request.headers
+        lines = headers.lines_without(self._dropped)
+        asked_for = request.host or backend.authority  # HTTP/1.0 may come without a Host
+        host = asked_for if self._host == "client" else backend.authority if self._host == "backend" else self._host
+        forwarded_for = headers.get("x-forwarded-for")
+        peer = request.received.peer
+        target = self._without_prefix(request) if self._prefix else request.target
+        return (
+            f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}"
+            f"X-Forwarded-For: {f'{forwarded_for}, {peer}' if forwarded_for else peer}\r\n"
+            f"X-Forwarded-Proto: {headers.get('x-forwarded-proto') or request.scheme}\r\n"
+            f"X-Forwarded-Host: {headers.get('x-forwarded-host') or asked_for}\r\n"
+            f"X-Request-ID: {request.id}\r\nVia: {_via(headers, request)}\r\n{_body_lines(request)}\r\n"
+        ).encode("latin-1")
+
+    def _without_prefix(self, request: Request) -> str:
+        path = request.path
+        if not path.startswith(self._prefix):
+            path = readings(path)[0]
+        target = path[len(self._prefix) :] or "/"
+        return f"{target}?{request.query}" if request.query else target
+
+    def _response(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
+        headers = Headers.parsed(answer.fields)
+        data, rest = connection.receive_body(answer, headers, request)
+        body: bytes | BackendBody = data
+        if rest is None:
+            backend.release(connection, answer, headers)
+        else:
+            body = BackendBody(data, rest, request, (backend, connection, answer, headers.copy()), self._read)
+        strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
+        response = Response.forwarded(answer.status, answer.reason, headers, body)  # (9)
+        if isinstance(body, BackendBody):
+            response.on_close(body.close)
+            request.at_end(body.close)  # a handler may drop the response instead of closing it
+            if self._stream:
+                request.deadline.set(math.inf)
+        return response
+
+    def _note(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
+        _log.warning(
+            "%s %s %s: backend %s: %s (%s)",
+            request.id, request.method, request.path, backend.name, failure.detail, cause or type(cause).__name__,
+        )  # fmt: skip
+        self._upstream.failed(backend, failure)  # (7)
+
+    def _may_try_again(self, request: Request, failure: Failure, tried: tuple[Backend, ...]) -> bool:
+        if failure.again == "never" or request.deadline.remaining() <= 0:
+            return False
+        if not (request.body.replayable or not request.body.received):
+            return False
+        if failure.again == "idempotent":  # a stale pooled connection: any other connection will do, once more is free
+            return request.method in IDEMPOTENT and request.tries <= self._retries + 1
+        return request.tries <= self._retries and any(backend not in tried for backend in self._upstream.backends)
+
+
+def _via(headers: Headers, request: Request) -> str:
+    """RFC 9110 section 7.6.3."""
+    before = headers.get("via")
+    return f"{before}, 1.{request.received.minor} gproxy" if before else f"1.{request.received.minor} gproxy"
+
+
+def _body_lines(request: Request) -> str:
+    body = request.body
+    if body is NO_BODY:
+        return "Content-Length: 0\r\n" if request.method in _HAS_CONTENT else ""
+    framing = "Transfer-Encoding: chunked\r\n" if body.length is None else f"Content-Length: {body.length}\r\n"
+    return framing if body.on_first_read is None else f"{framing}Expect: 100-continue\r\n"
+
+
+class narrowed:  # noqa: N801 reads as a word in `with narrowed(...)`
+    """For a while, a limit of its own for one wait, inside the request's deadline."""
+
+    def __init__(self, request: Request, seconds: float | None, what: str) -> None:
+        self._deadline = request.deadline
+        self._expires = monotonic() + seconds if seconds else math.inf
+        self._what = what
+
+    def __enter__(self) -> None:
+        if self._expires < self._deadline.expires:
+            self._deadline.set_for(self._expires, self._what)
+
+    def __exit__(self, *_: object) -> None:
+        self._deadline.set(self._deadline.expires)
+
+
+class BackendBody:
+    """A backend's response body on its way to the client; iterate over it once.
+
+    Raises BrokenBodyError if the backend breaks off.
+    """
+
+    def __init__(
+        self,
+        at_hand: bytes,
+        rest: Reader,
+        request: Request,
+        lease: tuple[Backend, Any, ResponseHead, Headers],
+        read_timeout: float | None,
+    ) -> None:
+        #: Came together with the head, and leaves with it.
+        self.at_hand = at_hand
+        self._rest = rest
+        self._request = request
+        self._lease: tuple[Backend, Any, ResponseHead, Headers] | None = lease
+        self._read_timeout = read_timeout
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """The trailer fields, known at the end."""
+        return self._rest.trailers
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self.at_hand:
+            data, self.at_hand = self.at_hand, b""
+            return data
+        data = self._next_piece()
+        if not data:
+            raise StopIteration
+        return data
+
+    def _next_piece(self) -> bytes:
+        try:
+            if self._read_timeout is None:
+                return self._rest.next_piece()
+            with narrowed(self._request, self._read_timeout, "read"):
+                return self._rest.next_piece()
+        except (OSError, BadMessage) as error:
+            self._request.reason = "backend_reset"
+            raise BrokenBodyError(str(error) or type(error).__name__) from None
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, drop it if not."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            backend, connection, answer, headers = lease
+            backend.release(connection, answer, headers, self._rest)

@@ -1,0 +1,328 @@
+"""A connection to a backend: urllib3 connects, verifies and pools it, our own grammar speaks over it.
+
+urllib3's `urlopen` and the response parser of `http.client` are not on the path: they cost more than everything else
+together, add headers of their own, and take what our grammar refuses.
+"""
+
+import queue
+import ssl
+from time import monotonic
+from typing import Any, Final
+
+import gevent
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from gproxy.http.body import NO_BODY, Body
+from gproxy.http.errors import BadMessage, ClientGone, Incomplete
+from gproxy.http.framing import LAST_CHUNK, ChunkedReader, CloseReader, Reader, chunk, reader, response_framing
+from gproxy.http.headers import Headers
+from gproxy.http.request import Request
+from gproxy.http.wire import ResponseHead, check_beginning, parse_response
+from gproxy.runtime.channel import Channel, Interrupted
+
+#: A response head beyond this is refused, in bytes.
+MAX_HEAD: Final = 64 * 1024
+#: How long a client's `Expect: 100-continue` waits for a backend that may not know it, in seconds.
+CONTINUE_WAIT: Final = 1.0
+
+
+class StaleConnectionError(Exception):
+    """A pooled connection was closed by the backend before it answered: nobody's failure."""
+
+
+class BrokenBodyError(Exception):
+    """The backend broke off, or garbled, a body whose head was passed on already."""
+
+
+class BackendChannel(Channel):
+    """Waits for the backend, and notices meanwhile that the client has left."""
+
+    __slots__ = ("client",)
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self.client: Channel | None = None
+
+    def is_quiet(self) -> bool:
+        """Was what came nothing of HTTP's business? On a plain socket it never is."""
+        return False
+
+    def wait(self) -> None:
+        client = self.client
+        if client is None or client.buffer:  # behind a pipelined request nobody can see the end
+            super().wait()
+            return
+        while not self.wait_or(client):
+            if client.is_gone():
+                raise ClientGone
+            if client.buffer:
+                super().wait()
+                return
+
+
+class TLSChannel(BackendChannel):
+    """The same over TLS, where records may be at hand without the socket being readable."""
+
+    __slots__ = ("_tls",)
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self._tls = sock._sslobj
+        self._receive = self._receive_record
+        self._send = self._send_record
+
+    def _receive_record(self, limit: int) -> bytes:
+        try:
+            data: bytes = self._tls.read(limit)
+        except ssl.SSLWantReadError:
+            raise BlockingIOError from None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        return data
+
+    def _send_record(self, data: bytes | memoryview) -> int:
+        try:
+            sent: int = self._tls.write(data)
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            raise BlockingIOError from None
+        return sent
+
+    def is_quiet(self) -> bool:
+        """TLS 1.3 sends session tickets whenever it likes (RFC 8446 section 4.6.1)."""
+        return not self.is_gone() and not self.buffer
+
+    def wait(self) -> None:
+        if not self._tls.pending():
+            super().wait()
+
+
+class _Conversation:
+    """What our connections add to urllib3's: one request and its response at a time."""
+
+    sock: Any
+    channel: BackendChannel | None = None
+    channel_class: type[BackendChannel] = BackendChannel
+    #: Was a response read over it before?
+    reused = False
+    #: When it came back to the pool, on the monotonic clock.
+    idle_since = 0.0
+    _sent = True
+    _unsent: bytes | memoryview = b""
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.channel = self.channel_class(self.sock)
+        self.reused = False
+
+    def close(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
+        super().close()  # type: ignore[misc]
+
+    @property
+    def is_connected(self) -> bool:
+        """Can a request be sent over it? A pooled connection on which something came cannot."""
+        channel = self.channel
+        if channel is None or channel.buffer:
+            return False
+        return not channel.noted or channel.is_quiet()
+
+    def exchange(self, head: bytes, request: Request) -> ResponseHead:
+        """Send the request, and read the head of its final response, interim ones passed on.
+
+        Raises OSError, Incomplete and BadMessage for the backend's faults, StaleConnectionError, and HTTPError or
+        ClientGone for the client's.
+        """
+        channel = self.channel
+        assert channel is not None  # noqa: S101 connect() came first
+        channel.client = request.connection
+        body = request.body
+        if body is NO_BODY:
+            channel.send(head)
+            self._sent = True
+        else:
+            self._begin_upload(channel, head, body)
+        while True:
+            if not self._sent:
+                self._upload(channel, request)
+            answer = parse_response(self._read_head(channel))
+            if answer.status >= 200:
+                return answer
+            self._pass_interim(answer, request)
+
+    def _begin_upload(self, channel: BackendChannel, head: bytes, body: Body) -> None:
+        """The head, with as much of the body as is at hand, in one send."""
+        self._sent = False
+        asks_first = body.on_first_read is not None
+        first = b"" if asks_first else body.at_hand and body.next_piece()
+        if first and body.length is None:
+            first = chunk(first)
+        self._unsent = b""
+        channel.send(head + first)
+        if asks_first:
+            self._await_continue(channel)
+
+    def _await_continue(self, channel: BackendChannel) -> None:
+        """RFC 9110 section 10.1.1: the backend says whether it wants the body; a silent one gets it after a while."""
+        with gevent.Timeout(CONTINUE_WAIT, False):
+            channel.wait()
+
+    def _upload(self, channel: BackendChannel, request: Request) -> None:
+        """Pieces as they come, until the end or until the backend speaks; it is heard in the middle of it too."""
+        client, body = request.connection, request.body
+        channel.client = None
+        if client is not None:
+            client.beside = channel
+        try:
+            self._unsent = channel.send_or_hear(self._unsent)
+            while not self._unsent and not channel.noted and (piece := body.next_piece()):
+                self._unsent = channel.send_or_hear(chunk(piece) if body.length is None else piece)
+            if not self._unsent and body.done and not channel.noted:
+                self._finish_upload(channel, body)
+        except Interrupted:
+            pass
+        finally:
+            channel.client = client
+            if client is not None:
+                client.beside = None
+
+    def _finish_upload(self, channel: BackendChannel, body: Body) -> None:
+        if body.length is None:
+            channel.send(LAST_CHUNK)
+        self._sent = True
+
+    def _read_head(self, channel: BackendChannel) -> bytes:
+        data = channel.buffer
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            if data:
+                check_beginning(data)
+            if len(data) > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
+                raise BadMessage("what came is no response head", 502)
+            data += self._more(channel, data)
+        if end > MAX_HEAD:
+            raise BadMessage("a response head beyond the limit", 502)
+        channel.buffer = data[end + 4 :]
+        return data[: end + 4]
+
+    def _more(self, channel: BackendChannel, so_far: bytes) -> bytes:
+        try:
+            data = channel.receive(65536)
+        except OSError:
+            if self.reused and not so_far:
+                raise StaleConnectionError from None
+            raise
+        if not data:
+            raise StaleConnectionError if self.reused and not so_far else Incomplete("closed before a response head")
+        return data
+
+    def _pass_interim(self, answer: ResponseHead, request: Request) -> None:
+        """RFC 9110 section 15.2: 100 is answered to whoever awaits it, other interim responses are passed on."""
+        if answer.status == 101:
+            raise BadMessage("switched protocols without being asked", 502)
+        if request.connection is not None and request.received.minor:
+            request.connection.send_interim(answer, request.body)
+
+    def receive_body(self, answer: ResponseHead, headers: Headers, request: Request) -> "tuple[bytes, Reader | None]":
+        """What of the body came with the head, and the reader for the rest; None if that was all."""
+        channel = self.channel
+        assert channel is not None  # noqa: S101 connect() came first
+        framing = response_framing(headers, answer.minor, answer.status, request.method)
+        if not framing:
+            return b"", None
+        buffered = channel.buffer
+        if 0 < framing <= len(buffered):
+            channel.buffer = buffered[framing:]
+            return buffered[:framing], None
+        rest = reader(framing, channel)
+        if isinstance(rest, ChunkedReader):
+            channel.buffer = b""
+            data = rest.feed(buffered)
+        else:
+            data = rest.next_piece() if buffered else b""
+        return data, None if rest.done and not rest.trailers else rest
+
+    def is_reusable(self, answer: ResponseHead, headers: Headers, rest: Reader | None) -> bool:
+        """May the next request use it? Only if both messages ended where they said, and nothing came after."""
+        channel = self.channel
+        if channel is None or channel.buffer or channel.noted or not self._sent:
+            return False
+        if rest is not None and (not rest.done or isinstance(rest, CloseReader)):
+            return False
+        connection = headers.get("connection")
+        if connection is None:
+            return answer.minor == 1
+        options = connection.lower()
+        return "close" not in options and (answer.minor == 1 or "keep-alive" in options)
+
+
+class PlainConnection(_Conversation, HTTPConnection):
+    """To an http:// backend."""
+
+
+class TLSConnection(_Conversation, HTTPSConnection):
+    """To an https:// backend; urllib3 verifies its certificate."""
+
+    channel_class = TLSChannel
+
+
+class Idle:
+    """The pool's queue: the connection that came last goes out first, so that surplus ones grow old.
+
+    It takes whatever comes back; what is too many or too old is closed by `trim`, which is asked once a second. So a
+    burst does not open and close connections at every request.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self.maxsize = maxsize
+        self._connections: list[Any] = []
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:  # noqa: ARG002
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, connection: Any, block: bool = False) -> None:  # noqa: ARG002
+        if connection is not None:
+            self._connections.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._connections)
+
+    def trim(self, now: float, idle_timeout: float) -> None:
+        """Close what the backend has closed, what is idle for too long, and what is beyond maxsize for a second."""
+        surplus = len(self._connections) - self.maxsize
+        kept = []
+        for connection in self._connections:  # the oldest first
+            idle = now - connection.idle_since
+            if not connection.is_connected or idle > idle_timeout or (surplus > 0 and idle > 1.0):
+                surplus -= 1
+                connection.close()
+            else:
+                kept.append(connection)
+        self._connections = kept
+
+
+class PlainPool(HTTPConnectionPool):
+    """The connections to one http:// backend."""
+
+    ConnectionCls = PlainConnection
+    QueueCls = Idle  # type: ignore[assignment]
+
+
+class TLSPool(HTTPSConnectionPool):
+    """The connections to one https:// backend."""
+
+    ConnectionCls = TLSConnection
+    QueueCls = Idle  # type: ignore[assignment]
+
+
+def give_back(pool: Any, connection: Any) -> None:
+    """Return a connection that can be used again."""
+    channel = connection.channel
+    channel.client = None
+    connection.reused = True
+    connection.idle_since = monotonic()
+    pool._put_conn(connection)

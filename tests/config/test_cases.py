@@ -1,0 +1,37 @@
+"""Every cases/NAME.ini gives exactly the text in NAME.expected: its problems, or its warnings if it loads.
+
+Paths in the texts are relative to cases/. After a wanted change of wording, look at the difference and then run
+`GPROXY_WRITE_EXPECTED=1 pytest tests/config`.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gproxy.config import ConfigError, load
+
+CASES = Path(__file__).parent / "cases"
+BUILTINS = {"compress", "cors", "health", "jwt", "rate_limit"}
+
+
+def outcome(path):
+    try:
+        settings = load(path, builtins=BUILTINS, environ={"SET": "value", "EMPTY": ""})
+    except ConfigError as error:
+        return f"{error}\n"
+    return "".join(f"warning: {warning}\n" for warning in settings.warnings) + "loads\n"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CASES.glob("*.ini")))
+def test_case(name, monkeypatch):
+    monkeypatch.chdir(CASES)
+    expected = CASES / f"{name}.expected"
+    found = outcome(f"{name}.ini")
+    if "GPROXY_WRITE_EXPECTED" in os.environ:
+        expected.write_text(found, "utf-8")
+    assert found == expected.read_text("utf-8")
+
+
+def test_every_expected_text_has_its_file():
+    assert {path.stem for path in CASES.glob("*.expected")} == {path.stem for path in CASES.glob("*.ini")}

@@ -1,0 +1,120 @@
+"""Addresses, networks and backends."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from gproxy.config.addresses import Address, BackendURL, parse_network
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.0.0.0:8080", Address("tcp", "0.0.0.0", 8080)),
+        ("[::1]:80", Address("tcp", "::1", 80)),
+        (":8080", Address("tcp", "", 8080)),
+        ("localhost:0", Address("tcp", "localhost", 0)),
+        ("h:65535", Address("tcp", "h", 65535)),
+        ("unix:/run/g.sock", Address("unix", path="/run/g.sock")),
+        ("fd:3", Address("fd", fd=3)),
+    ],
+)
+def test_address(text, expected):
+    assert Address.parse(text) == expected
+    assert str(expected) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("8080", "the port is missing"),
+        ("", "the port is missing"),
+        ("[::1]", "the port is missing"),
+        ("a:", "the port is missing"),
+        ("a:65536", "the port is a number up to 65535"),
+        ("a:x", "the port is a number up to 65535"),
+        ("a:٣", "the port is a number up to 65535"),
+        ("a:-1", "the port is a number up to 65535"),
+        ("::1:80", "an IPv6 address stands in brackets, [::1]:8080"),
+        ("[::g]:80", "'::g' is not an IPv6 address"),
+        ("1.2.3:80", "'1.2.3' is not an IPv4 address"),
+        ("a b:80", "'a b' is not a host name"),
+        ("unix:", "unix: wants a path"),
+        ("unix:/" + "x" * 107, "a unix socket's path has at most 107 bytes"),
+        ("fd:x", "fd: wants a number"),
+        ("fd:-1", "fd: wants a number"),
+    ],
+)
+def test_not_an_address(text, message):
+    with pytest.raises(ValueError) as error:
+        Address.parse(text)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("10.0.0.0/8", "10.0.0.0/8"), ("10.1.2.3/8", "10.0.0.0/8"), ("1.2.3.4", "1.2.3.4/32"), ("::1", "::1/128")],
+)
+def test_network(text, expected):
+    assert parse_network(text) == ip_network(expected)
+
+
+@pytest.mark.parametrize("text", ["", "x", "10.0.0.0/33", "1.2.3"])
+def test_not_a_network(text):
+    with pytest.raises(ValueError):
+        parse_network(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "written", "authority"),
+    [
+        ("http://localhost:5001", BackendURL("http", "localhost", 5001), "http://localhost:5001", "localhost:5001"),
+        ("http://A.example/", BackendURL("http", "a.example", 80), "http://a.example:80", "a.example"),
+        ("https://a", BackendURL("https", "a", 443), "https://a:443", "a"),
+        ("https://a:80", BackendURL("https", "a", 80), "https://a:80", "a:80"),
+        ("http://[0::1]:81", BackendURL("http", "::1", 81), "http://[::1]:81", "[::1]:81"),
+        ("http://[::1]", BackendURL("http", "::1", 80), "http://[::1]:80", "[::1]"),
+        ("http://a:1  weight=3", BackendURL("http", "a", 1, weight=3), "http://a:1", "a:1"),
+        (
+            "http://a:1 weight=0 max_connections=10 backup down",
+            BackendURL("http", "a", 1, 0, 10, backup=True, down=True),
+            "http://a:1",
+            "a:1",
+        ),
+    ],
+)
+def test_backend(text, expected, written, authority):
+    assert BackendURL.parse(text) == expected
+    assert str(expected) == written
+    assert expected.authority == authority
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it starts with http:// or https://"),
+        ("localhost:5001", "it starts with http:// or https://"),
+        ("ftp://a", "only http:// and https:// are known"),
+        ("://a", "only http:// and https:// are known"),
+        ("http://", "the host is missing"),
+        ("http://:80", "the host is missing"),
+        ("http://u:p@a", "a user or password in it is not supported"),
+        ("http://a/x", "a path in it is not supported"),
+        ("http://a?x=1", "a query in it is not supported"),
+        ("http://a/#x", "a fragment in it is not supported"),
+        ("http://a:", "the port is missing"),
+        ("http://a:0", "the port is a number from 1 to 65535"),
+        ("http://a:99999", "the port is a number up to 65535"),
+        ("http://a:b", "the port is a number up to 65535"),
+        ("http://::1:80", "an IPv6 address stands in brackets, [::1]:8080"),
+        ("http://a:1 weigth=3", "'weigth=3' is not weight=N, max_connections=N, backup or down"),
+        ("http://a:1 weight", "'weight' is not weight=N, max_connections=N, backup or down"),
+        ("http://a:1 backup=1", "'backup=1' is not weight=N, max_connections=N, backup or down"),
+        ("http://a:1 weight=-1", "weight is a whole number from 0 on"),
+        ("http://a:1 weight=1 weight=2", "weight is given twice"),
+    ],
+)
+def test_not_a_backend(text, message):
+    with pytest.raises(ValueError) as error:
+        BackendURL.parse(text)
+    assert str(error.value) == message

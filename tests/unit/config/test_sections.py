@@ -1,0 +1,187 @@
+"""What each section refuses by itself, and that every option is documented."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from gproxy.config.coerce import options
+from gproxy.config.read import RawSection
+from gproxy.config.sections import (
+    GatewaySettings,
+    LogSettings,
+    RouteSettings,
+    ServerSettings,
+    Settings,
+    UpstreamSettings,
+)
+from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds
+
+A, B = BackendURL("http", "a", 1), BackendURL("http", "b", 1)
+SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, LogSettings]
+
+
+def server(**given):
+    return ServerSettings(**given)
+
+
+def gateway(**given):
+    return GatewaySettings(**given)
+
+
+def route(**given):
+    return RouteSettings("r", "u", **given)
+
+
+def upstream(**given):
+    return UpstreamSettings(**{"name": "u", "backends": (A,), **given})
+
+
+def log(**given):
+    return LogSettings(**given)
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "message"),
+    [
+        (server, {"bind": ()}, "bind: expected at least one"),
+        (server, {"bind": (Address("fd", fd=3),) * 2}, "bind: 'fd:3' is listed twice"),
+        (server, {"workers": 0}, "workers: must be at least 1"),
+        (server, {"max_fields": 0}, "max_fields: must be at least 1"),
+        (server, {"head_timeout": Seconds(0)}, "head_timeout: must be more than 0"),
+        (server, {"body_timeout": Seconds(0)}, "body_timeout: must be more than 0"),
+        (server, {"idle_timeout": Seconds(0)}, "idle_timeout: must be more than 0"),
+        (server, {"write_timeout": Seconds(0)}, "write_timeout: must be more than 0"),
+        (server, {"max_head": Bytes(0)}, "max_head: must be more than 0"),
+        (server, {"max_connections": -1}, "max_connections: must be at least 0"),
+        (gateway, {"timeout": Seconds(0)}, "timeout: must be more than 0"),
+        (gateway, {"handlers": ("a", "a", "a")}, "handlers: 'a' is listed twice\nhandlers: 'a' is listed twice"),
+        (gateway, {"trusted_proxies": (ip_network("::/0"),) * 2}, "trusted_proxies: '::/0' is listed twice"),
+        (route, {"path": "users"}, "path: a path starts with '/'; found 'users'"),
+        (route, {"path": ""}, "path: a path starts with '/'; found ''"),
+        *(
+            (route, {"path": f"/a{sign}b"}, f"path: a path to match is written decoded and without a query, so it has no {sign!r}")
+            for sign in "%?#\\"
+        ),
+        *(
+            (route, {"path": path}, "path: '//', '/./' and '/../' are never left in a request's path, so this would match nothing")
+            for path in ("//a", "/a//b", "/..", "/a/./b", "/a/../b")
+        ),
+        (route, {"path": "/a b"}, "path: a path has no spaces or control characters"),
+        (route, {"timeout": Seconds(0)}, "timeout: must be more than 0"),
+        (route, {"methods": ("get",)}, "methods: methods are upper case; write GET"),
+        (route, {"methods": ("G T",)}, "methods: 'G T' is not a method"),
+        (route, {"methods": ("GET", "GET")}, "methods: 'GET' is listed twice"),
+        (route, {"host": ("http://a",)}, "host: 'http://a' is not a host name such as api.example.com or *.example.com"),
+        (route, {"host": ("a:80",)}, "host: 'a:80' is not a host name such as api.example.com or *.example.com"),
+        (route, {"host": ("a.b", "A.b")}, "host: 'A.b' is listed twice"),
+        (route, {"headers": {"X Y": ""}}, "headers: 'X Y' is not a header's name"),
+        (route, {"headers": {"X": "", "x": ""}}, "headers: 'x' is listed twice"),
+        (route, {"keep": ("a:",)}, "keep: 'a:' is not a header's name"),
+        (route, {"skip": ("a", "a")}, "skip: 'a' is listed twice"),
+        (upstream, {"backends": ()}, "backends: expected at least one"),
+        (upstream, {"backends": (A, B, BackendURL("http", "a", 1, weight=3))}, "backends: 'http://a:1' is listed twice"),
+        (upstream, {"backends": (BackendURL("http", "a", 1, weight=0),)}, "backends: every weight is 0"),
+        *((upstream, {name: Seconds(0)}, f"{name}: must be more than 0") for name in ("connect_timeout", "first_byte_timeout", "read_timeout", "idle_timeout", "health_interval", "health_timeout", "fail_window")),
+        *((upstream, {name: -1}, f"{name}: must be at least 0") for name in ("retries", "max_connections", "keepalive", "max_fails")),
+        *((upstream, {name: 0}, f"{name}: must be at least 1") for name in ("rise", "fall")),
+        (upstream, {"health_path": "x"}, "health_path: a path starts with '/'; found 'x'"),
+        (upstream, {"health_path": "/a b"}, "health_path: a path to send has no spaces, control characters or other scripts; write %20"),
+        (upstream, {"host": "a b"}, "host: expected client, backend or a host such as api.example.com; found 'a b'"),
+        (upstream, {"host": "*.a"}, "host: expected client, backend or a host such as api.example.com; found '*.a'"),
+        (log, {"keep": -1}, "keep: must be at least 0"),
+        (log, {"access": ""}, "access: expected a file, - for standard output, or off"),
+    ],
+)  # fmt: skip
+def test_refused(make, given, message):
+    with pytest.raises(ValueError) as error:
+        make(**given)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (server, {"workers": "auto", "grace": Seconds(0), "max_body": Bytes(0)}),
+        (route, {"path": "/a..b/ü", "methods": ("GET", "X-CUSTOM"), "host": ("*.example.com", "[::1]", "10.0.0.1")}),
+        (upstream, {"backends": (A, BackendURL("http", "b", 1, weight=0)), "retries": 0, "max_fails": 0}),
+        (upstream, {"host": "api.example.com:8080", "health_path": "/h?deep=1"}),
+        (log, {"access": "-", "keep": 0}),
+    ],
+)
+def test_accepted(make, given):
+    settings = make(**given)
+    assert {name: getattr(settings, name) for name in given} == given
+
+
+def test_defaults_of_the_product():
+    assert {option.name: option.default_text for cls in (ServerSettings, LogSettings) for option in options(cls)} == {
+        "bind": "0.0.0.0:8080",
+        "workers": "1",
+        "grace": "30s",
+        "head_timeout": "10s",
+        "body_timeout": "30s",
+        "idle_timeout": "75s",
+        "write_timeout": "30s",
+        "max_head": "32KiB",
+        "max_fields": "100",
+        "max_body": "0",
+        "max_connections": "0",
+        "state_dir": "var",
+        "access": "log/access.log",
+        "format": "ltsv",
+        "rotate": "daily, 10MB",
+        "keep": "14",
+        "level": "info",
+    }
+
+
+def test_defaults_of_an_upstream():
+    assert {option.name: option.default_text for option in options(UpstreamSettings)} == {
+        "backends": None,
+        "balance": "round_robin",
+        "connect_timeout": "1s",
+        "first_byte_timeout": "none",
+        "read_timeout": "none",
+        "retries": "1",
+        "max_connections": "0",
+        "keepalive": "32",
+        "idle_timeout": "55s",
+        "host": "client",
+        "health_path": "none",
+        "health_interval": "10s",
+        "health_timeout": "1s",
+        "rise": "2",
+        "fall": "3",
+        "max_fails": "3",
+        "fail_window": "10s",
+    }
+
+
+def test_defaults_of_gateway_and_route():
+    assert GatewaySettings() == GatewaySettings(handlers=(), timeout=Seconds(3), trusted_proxies=())
+    assert {option.name: option.default_text for option in options(RouteSettings)} == {
+        "upstream": None,
+        "path": "/",
+        "handlers": "",
+        "skip": "",
+        "timeout": "none",
+        "stream": "no",
+        "methods": "",
+        "host": "",
+        "headers": "",
+        "strip_prefix": "no",
+        "keep": "",
+    }
+
+
+@pytest.mark.parametrize("cls", SECTIONS)
+def test_every_option_is_documented(cls):
+    assert [option.name for option in options(cls) if not option.doc] == []
+
+
+def test_section_that_the_file_does_not_have(tmp_path):
+    there = RawSection("route", "a", "f", 3)
+    log = LogSettings(rotate=Rotate())
+    settings = Settings(tmp_path, ServerSettings(), GatewaySettings(), (), {}, {}, log, (), (there,))
+    assert settings.section("route", "a") is there
+    assert settings.section("server") == RawSection("server", "", str(tmp_path), 0)

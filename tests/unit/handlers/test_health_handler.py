@@ -1,0 +1,138 @@
+import json
+
+import pytest
+from gevent import spawn
+
+from gproxy.config.types import Seconds
+from gproxy.handlers import health
+from gproxy.handlers.health import Health
+from gproxy.http.errors import HTTPError
+from gproxy.runtime import Runtime
+from gproxy.testing import Clock, answer, request
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def runtime(clock):
+    return Runtime(monotonic=clock)
+
+
+@pytest.fixture
+def handler(runtime):
+    made = Health()
+    made.open(runtime)
+    return made
+
+
+def told(handler, path="/health"):
+    return json.loads(handler(request("GET", path), answer()).body)
+
+
+def backend(state):
+    return {"backend": "127.0.0.1:5001", "state": state}
+
+
+def test_the_figures(handler, runtime, clock):
+    runtime.backends = lambda: {"users": [backend("healthy")]}
+    clock.advance(12.5)
+    behind = answer()
+    response = handler(request("GET", "/health"), behind)
+    content = json.loads(response.body)
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert content["status"] == "up"
+    assert content["uptime"] == 12.5
+    assert content["memory"] > 1_000_000
+    assert content["greenlets"] >= 1
+    assert content["upstreams"] == {"users": [backend("healthy")]}
+    assert behind.requests == []
+
+
+def test_living_greenlets_are_counted(handler, clock):
+    before = told(handler)["greenlets"]
+    some = [spawn(lambda: None) for _ in range(7)]
+    clock.advance(2)
+    assert told(handler)["greenlets"] == before + 7
+    for greenlet in some:
+        greenlet.join()
+    clock.advance(2)
+    assert told(handler)["greenlets"] < before + 7
+
+
+def test_figures_are_kept_for_a_second_and_the_state_is_not(handler, runtime, clock, monkeypatch):
+    walks = []
+    monkeypatch.setattr(health, "_count_greenlets", lambda: walks.append(1) or 5)
+    for _ in range(5):
+        told(handler)
+        clock.advance(0.125)
+    assert len(walks) == 1
+    runtime.backends = lambda: {"users": [backend("ejected")]}
+    assert told(handler)["status"] == "degraded"
+    assert len(walks) == 1
+    clock.advance(1)
+    told(handler)
+    assert len(walks) == 2
+
+
+def test_without_a_cache_they_are_taken_every_time(runtime, monkeypatch):
+    walks = []
+    monkeypatch.setattr(health, "_count_greenlets", lambda: walks.append(1) or 5)
+    handler = Health(cache=Seconds(0.0))
+    handler.open(runtime)
+    told(handler)
+    told(handler)
+    assert len(walks) == 2
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "status"),
+    [
+        ({}, "up"),
+        ({"a": [backend("healthy"), backend("down")]}, "up"),
+        ({"a": [backend("healthy (unprobed)")]}, "up"),
+        ({"a": [backend("healthy")], "b": [backend("unhealthy")]}, "degraded"),
+        ({"a": []}, "degraded"),
+    ],
+)
+def test_degraded_is_an_upstream_without_a_healthy_backend(handler, runtime, upstreams, status):
+    runtime.backends = lambda: upstreams
+    assert told(handler)["status"] == status
+
+
+def test_while_draining_it_lives_and_is_not_ready(handler, runtime):
+    assert handler(request("GET", "/ready"), answer()).status == 200
+    assert told(handler, "/ready") == {"status": "ready"}
+    runtime.draining = True
+    assert told(handler)["status"] == "draining"
+    response = handler(request("GET", "/ready"), answer())
+    assert (response.status, json.loads(response.body)) == (503, {"status": "draining"})
+    assert response.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("path", ["/", "/healthy", "/health/", "/health/x", "/users"])
+def test_other_paths_go_on(handler, path):
+    behind = answer(204)
+    assert handler(request("GET", path), behind).status == 204
+    assert len(behind.requests) == 1
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_methods(handler, path):
+    assert handler(request("HEAD", path + "?x=1"), answer(404)).status == 200
+    with pytest.raises(HTTPError) as caught:
+        handler(request("POST", path), answer())
+    assert (caught.value.status, caught.value.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [({"path": "health"}, "path"), ({"ready_path": ""}, "ready_path"), ({"path": "/x", "ready_path": "/x"}, "ready_path")],
+)
+def test_wrong_options(options, option):
+    with pytest.raises(ValueError, match=f"^{option}: "):
+        Health(**options)

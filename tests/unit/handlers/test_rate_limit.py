@@ -1,0 +1,166 @@
+import pytest
+
+from gproxy.config.types import Rate, Seconds
+from gproxy.handlers.rate_limit import RateLimit
+from gproxy.http.errors import HTTPError
+from gproxy.runtime import Runtime
+from gproxy.testing import Clock, answer, request
+
+TWICE = Rate(2, Seconds(60.0))
+
+
+def opened(clock=None, **options):
+    handler = RateLimit(**{"limit": TWICE} | options)
+    handler.open(Runtime(monotonic=clock or Clock()))
+    return handler
+
+
+def refused(handler, asked):
+    with pytest.raises(HTTPError) as caught:
+        handler(asked, answer())
+    return caught.value
+
+
+def test_by_default_the_hundred_and_first_of_an_address_is_429():
+    handler, behind = RateLimit(), answer()
+    handler.open(Runtime(monotonic=Clock()))
+    for _ in range(100):
+        assert handler(request(), behind).status == 200
+    error = refused(handler, request())
+    assert (error.status, error.reason) == (429, "rate_limited")
+    assert dict(error.headers.items()) == {
+        "Retry-After": "60",
+        "RateLimit-Policy": '"default";q=100;w=60',
+        "RateLimit": '"default";r=0;t=60',
+    }
+    assert len(behind.requests) == 100
+
+
+def test_the_client_is_told_what_is_left():
+    clock = Clock()
+    handler = opened(clock)
+    assert dict(handler(request(), answer()).headers.items()) == {
+        "RateLimit-Policy": '"default";q=2;w=60',
+        "RateLimit": '"default";r=1;t=60',
+    }
+    clock.advance(20)
+    assert handler(request(), answer()).headers["RateLimit"] == '"default";r=0;t=40'
+
+
+def test_retry_after_is_whole_seconds_rounded_up_and_waiting_so_long_is_enough():
+    clock = Clock()
+    handler = opened(clock)
+    handler(request(), answer())
+    handler(request(), answer())
+    clock.advance(30.5)
+    assert refused(handler, request()).headers["Retry-After"] == "30"
+    clock.advance(29.25)
+    error = refused(handler, request())
+    assert error.headers["Retry-After"] == "1"
+    assert error.headers["RateLimit"] == '"default";r=0;t=1'
+    clock.advance(1)
+    assert handler(request(), answer()).status == 200
+
+
+def test_a_window_below_a_second_still_has_a_retry_after_of_one():
+    handler = opened(limit=Rate(1, Seconds(0.25)))
+    assert handler(request(), answer()).headers["RateLimit-Policy"] == '"default";q=1;w=1'
+    assert refused(handler, request()).headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("unix:/a", "unix:/b", False),
+    ],
+)
+def test_which_addresses_are_one_client(one, other, same):
+    handler = opened(limit=Rate(1, Seconds(60.0)))
+    handler(request(client=one), answer())
+    if same:
+        refused(handler, request(client=other))
+    else:
+        handler(request(client=other), answer())
+
+
+def by_user(user, client="192.0.2.1"):
+    asked = request(client=client)
+    asked.user = user
+    return asked
+
+
+def test_by_user_wherever_the_user_is():
+    handler = opened(key="user", limit=Rate(1, Seconds(60.0)))
+    handler(by_user("alice", "192.0.2.1"), answer())
+    handler(by_user("bob", "192.0.2.1"), answer())
+    refused(handler, by_user("alice", "192.0.2.9"))
+
+
+def test_without_a_user_by_address_which_no_users_name_can_imitate():
+    handler = opened(key="user", limit=Rate(1, Seconds(60.0)))
+    handler(by_user("192.0.2.1"), answer())
+    handler(by_user("", "192.0.2.1"), answer())
+    refused(handler, by_user("", "192.0.2.1"))
+
+
+def test_by_header_and_long_values_by_their_digest():
+    handler = opened(key="header:X-Api-Key", limit=Rate(1, Seconds(60.0)))
+    long = "k" * 30_000
+    for key in ("one", "two", long, long + "x"):
+        handler(request(headers={"X-API-Key": key}), answer())
+    refused(handler, request(headers={"X-API-Key": long}))
+    assert max(map(len, handler.limiter._rates[handler.limit])) <= 65
+
+
+@pytest.mark.parametrize(
+    ("mode", "names"),
+    [
+        ("off", set()),
+        ("ietf", {"ratelimit", "ratelimit-policy"}),
+        ("legacy", {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"}),
+        (
+            "both",
+            {"ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"},
+        ),
+    ],
+)
+def test_which_headers_are_sent(mode, names):
+    handler = opened(headers=mode, limit=Rate(1, Seconds(60.0)))
+    assert set(handler(request(), answer()).headers.names()) == names
+    assert set(refused(handler, request()).headers.names()) == names | {"retry-after"}
+
+
+def test_the_older_headers_count_seconds():
+    headers = opened(headers="legacy")(request(), answer()).headers
+    assert [value for _, value in headers.items()] == ["2", "1", "60"]
+
+
+def test_what_the_backend_says_of_its_own_limit_is_replaced():
+    response = opened()(request(), answer(headers=[("RateLimit", "x"), ("RateLimit", "y")]))
+    assert response.headers.all("ratelimit") == ['"default";r=1;t=60']
+
+
+def test_a_429_from_further_in_keeps_its_own_words():
+    inner = answer(429, headers={"Retry-After": "9", "RateLimit": '"user";r=0;t=9'})
+    assert opened()(request(), inner).headers["RateLimit"] == '"user";r=0;t=9'
+
+
+def test_the_number_of_clients_is_bounded():
+    handler = opened(max_clients=10)
+    for number in range(100):
+        handler(request(client=f"192.0.2.{number}"), answer())
+    assert handler.limiter.evicted == 90
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("key", "cookie"), ("key", "header:"), ("key", "header:a b"), ("max_clients", 0), ("policy", 'a"b'), ("policy", "")],
+)
+def test_wrong_options(option, value):
+    with pytest.raises(ValueError, match=f"^{option}: "):
+        RateLimit(**{option: value})

@@ -1,0 +1,92 @@
+import pytest
+
+from gproxy.http.negotiate import accepts_coding, accepts_json
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "gzip",
+        "GZip",
+        "gzip, deflate, br, zstd",
+        "br;q=1.0, gzip;q=0.8, *;q=0.1",
+        "*",
+        "deflate, *;q=0.001",
+        "identity;q=0.5,gzip",
+        " , gzip ,, ",
+        "x-gzip",
+        "gzip ; q=0.5",
+        "gzip;Q=1.000",
+        "*;q=0, gzip",
+    ],
+)
+def test_gzip_is_accepted(header):
+    assert accepts_coding(header, "gzip")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "identity",
+        "br",
+        "gzip;q=0",
+        "gzip;q=0.000",
+        "gzip;q=0, *",
+        "*;q=0",
+        "gzipped",
+        "not-gzip",
+        "gzip;q=2",
+        "gzip;q=-1",
+        "gzip;q=",
+        "gzip;q=0.1234",
+        "gzip;level=9",
+        "gzip br",
+        "gzip, b@r",
+        "gzip;q=.5",
+    ],
+)
+def test_gzip_is_not_accepted(header):
+    assert not accepts_coding(header, "gzip")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "*/*",
+        "application/*",
+        "application/json",
+        "Application/JSON",
+        "application/problem+json",
+        "application/vnd.api+json",
+        "application/json; charset=utf-8; q=0.5",
+        'text/plain, application/json;version="a;q=0"',
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
+        "text/html;q=0.9, application/json;q=0.1",
+        "what is this",
+    ],
+)
+def test_json_is_accepted(header):
+    assert accepts_json(header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "text/html",
+        "text/plain",
+        "text/*",
+        "text/html, image/png",
+        "application/json;q=0",
+        "*/*;q=0",
+        "application/json;q=0.0, */*",
+        "application/*;q=0, */*;q=1",
+        "text/plain, , text/html",
+        "application/xml",
+    ],
+)
+def test_json_is_not_accepted(header):
+    assert not accepts_json(header)

@@ -1,0 +1,145 @@
+import logging
+import os
+import threading
+import time
+
+import pytest
+
+from gproxy.observe import entry as entry_module
+from gproxy.observe.accesslog import AccessLog
+from gproxy.observe.entry import Entry
+
+NOON = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
+ENTRY = Entry(
+    time=NOON,
+    id="0f3a9c1b",
+    client="203.0.113.7",
+    method="GET",
+    path="/users/1",
+    protocol="HTTP/1.1",
+    status=200,
+    duration=0.0123456,
+    size=1432,
+    reqsize=0,
+    route="users",
+    backend="127.0.0.1:5001",
+    tries=1,
+    reason="",
+    vhost="api.example.com",
+    referer="",
+    ua="curl/8",
+    user="",
+)
+
+
+class Clock:
+    def __init__(self, now=NOON):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+def paths(text):
+    """The paths of LTSV lines, each of which must be whole."""
+    lines = text.split("\n")
+    assert lines.pop() == ""
+    fields = [line.split("\t") for line in lines]
+    assert {len(field) for field in fields} <= {18}
+    return [field[4].removeprefix("path:") for field in fields]
+
+
+def write(log, entry, *names):
+    for name in names:
+        log.write(entry._replace(path=name))
+
+
+class Gate:
+    """Stands in for a slow LogFile.rotate: runs in the pool's thread and waits for the test."""
+
+    def __init__(self, rotate):
+        self.rotate = rotate
+        self.opened = threading.Event()
+
+    def __call__(self):
+        assert self.opened.wait(10)
+        return self.rotate()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def entry():
+    return ENTRY
+
+
+@pytest.fixture
+def make(tmp_path, clock):
+    """Opens logs at tmp_path/log/access.log and closes them at the end."""
+    logs = []
+
+    def make(path=None, **options):
+        log = AccessLog(str(path or tmp_path / "log" / "access.log"), **{"clock": clock, **options})
+        log.open()
+        logs.append(log)
+        return log
+
+    yield make
+    for log in logs:
+        log.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def errors(monkeypatch, caplog):
+    """The messages of the error log about the access log, whatever log.setup() did to the loggers before."""
+    monkeypatch.setattr(logging.getLogger("gproxy"), "propagate", True)
+    caplog.set_level("INFO", "gproxy.log")
+
+    def errors():
+        return [record.getMessage() for record in caplog.records if record.name == "gproxy.log"]
+
+    return errors
+
+
+@pytest.fixture
+def writes(monkeypatch):
+    """What was given to os.write, and a place to set how it fails."""
+
+    class Writes(list):
+        behaviour = staticmethod(os.write)
+
+    writes = Writes()
+
+    def spy(fd, data):
+        writes.append(bytes(data))
+        return writes.behaviour(fd, data)
+
+    monkeypatch.setattr(os, "write", spy)
+    writes.real = writes.behaviour
+    return writes
+
+
+@pytest.fixture
+def zone():
+    """Sets the local time zone, until the end of the test."""
+    before = os.environ.get("TZ")
+
+    def set_zone(name):
+        if name is None:
+            os.environ.pop("TZ", None)
+        else:
+            os.environ["TZ"] = name
+        time.tzset()
+        entry_module._iso.cache_clear()
+        entry_module._clf.cache_clear()
+
+    yield set_zone
+    set_zone(before)

@@ -1,0 +1,179 @@
+import errno
+import os
+import threading
+
+import gevent
+import pytest
+
+from gproxy.observe.accesslog import AccessLog
+from gproxy.observe.entry import ltsv
+
+from .conftest import paths, write
+
+
+def test_a_line_is_the_format_and_a_newline(make, folder, entry):
+    log = make()
+    log.write(entry)
+    log.flush()
+    assert (folder / "access.log").read_text() == ltsv(entry) + "\n"
+
+
+def test_one_write_per_turn_of_the_loop(make, folder, entry, writes):
+    log = make()
+    greenlets = [gevent.spawn(log.write, entry) for _ in range(50)]
+    gevent.joinall(greenlets)
+    gevent.idle()
+    assert [data.count(b"\n") for data in writes] == [50]
+    log.write(entry)
+    gevent.idle()
+    gevent.idle()
+    assert [data.count(b"\n") for data in writes] == [50, 1]
+
+
+def test_appends_to_what_is_there(make, folder, entry):
+    folder.mkdir()
+    (folder / "access.log").write_text("before\n")
+    make(daily=False).write(entry)
+    gevent.idle()
+    assert (folder / "access.log").read_text() == "before\n" + ltsv(entry) + "\n"
+
+
+def test_text_that_utf8_cannot_say_is_escaped(make, folder, entry):
+    log = make(format="combined")
+    log.write(entry._replace(vhost="\ud800", ua="é\udc80"))
+    log.flush()
+    assert '"é\\udc80"' in (folder / "access.log").read_text("utf-8")
+
+
+def test_unknown_format():
+    with pytest.raises(ValueError, match="ltsv, json, combined"):
+        AccessLog("-", format="xml")
+
+
+def test_open_says_which_path(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file"):
+        AccessLog(str(tmp_path / "file" / "access.log")).open()
+    with pytest.raises(OSError, match=str(tmp_path)):
+        AccessLog(str(tmp_path)).open()
+
+
+def test_only_owner_and_group_may_read(make, folder):
+    make()
+    assert (folder / "access.log").stat().st_mode & 0o137 == 0
+
+
+def test_standard_output(make, entry, capfd):
+    log = make("-")
+    log.write(entry)
+    log.reopen()
+    log.close()
+    assert capfd.readouterr().out == ltsv(entry) + "\n"
+    os.write(1, b"still open\n")
+    assert capfd.readouterr().out == "still open\n"
+
+
+def test_off_makes_nothing(tmp_path, monkeypatch, entry):
+    monkeypatch.chdir(tmp_path)
+    log = AccessLog("off")
+    log.open()
+    log.write(entry)
+    log.flush()
+    log.reopen()
+    log.close()
+    assert list(tmp_path.iterdir()) == []
+    assert repr(log) == "<AccessLog off closed, 0 waiting, 0 lost>"
+
+
+def test_relative_path_survives_a_change_of_directory(make, tmp_path, monkeypatch, entry):
+    monkeypatch.chdir(tmp_path)
+    log = make("access.log", size=1)
+    monkeypatch.chdir("/")
+    log.write(entry)
+    log.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"access.log", "access.log.2026-11-22"}
+
+
+def failing(code):
+    def write(fd, data):
+        raise OSError(code, os.strerror(code))
+
+    return write
+
+
+def test_a_full_disk_costs_lines_and_is_told_once(make, entry, errors):
+    log = make("/dev/full", size=1)
+    for _ in range(3):
+        write(log, entry, "/a", "/b")
+        gevent.idle()
+    assert log.lost == 6
+    assert errors() == ["access log /dev/full: losing lines: [Errno 28] No space left on device"]
+    log.close()
+    assert errors()[1:] == ["access log /dev/full: closed, 6 lines were lost"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EPIPE])
+def test_recovery_is_told_with_the_count(make, folder, entry, errors, writes, code):
+    log = make()
+    for behaviour in (failing(code), failing(code), writes.real, writes.real):
+        writes.behaviour = behaviour
+        write(log, entry, "/a", "/b", "/c")
+        log.flush()
+    assert paths((folder / "access.log").read_text()) == ["/a", "/b", "/c"] * 2
+    assert [message.partition(": ")[2] for message in errors()] == [
+        f"losing lines: [Errno {code}] {os.strerror(code)}",
+        "writing again, 6 lines were lost",
+    ]
+
+
+def test_short_writes_are_completed(make, folder, entry, writes):
+    log = make(size=None)
+    writes.behaviour = lambda fd, data: writes.real(fd, data[:100])
+    write(log, entry, "/a", "/b", "/c")
+    log.flush()
+    assert paths((folder / "access.log").read_text()) == ["/a", "/b", "/c"]
+    assert log.lost == 0
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 200, 300, 500, 600])
+def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(make, folder, entry, writes, room):
+    log = make()
+    left = [room]
+
+    def behaviour(fd, data):
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "full")
+        sent = writes.real(fd, data[: left[0]])
+        left[0] -= sent
+        return sent
+
+    writes.behaviour = behaviour
+    write(log, entry, "/a", "/b", "/c")
+    log.flush()
+    write(log, entry, "/d")
+    log.flush()
+    writes.behaviour = writes.real
+    write(log, entry, "/e", "/f")
+    log.flush()
+    lines = [line for line in (folder / "access.log").read_text().split("\n") if line.count("\t") == 17 and "user:-" in line]
+    assert [line.split("\t")[4] for line in lines[-2:]] == ["path:/e", "path:/f"]
+    assert len(lines) + log.lost == 6
+
+
+def test_a_pipe_whose_reader_is_slow_stops_nobody(make, tmp_path, entry):
+    reader, writer = os.pipe()
+    log = make(f"/proc/self/fd/{writer}")
+    names = [f"/{number}" for number in range(2000)]
+    write(log, entry, *names)
+    gevent.idle()
+    write(log, entry, "/last")
+    gevent.idle()
+    assert "working, 1 waiting" in repr(log)
+    os.close(writer)
+    chunks = []
+    thread = threading.Thread(target=lambda: chunks.extend(iter(lambda: os.read(reader, 65536), b"")))
+    thread.start()
+    log.close()
+    thread.join()
+    os.close(reader)
+    assert paths(b"".join(chunks).decode()) == [*names, "/last"]

@@ -1,0 +1,283 @@
+import errno
+import os
+import time
+
+import gevent
+
+from gproxy.observe import accesslog
+from gproxy.observe.entry import ltsv
+from gproxy.observe.rotation import day
+
+from .conftest import Gate, paths, write
+
+
+def test_rotates_at_its_size(make, folder, entry):
+    log = make(size=500)
+    for name in ("/1", "/2", "/3", "/4", "/5"):
+        write(log, entry, name)
+        log.flush()
+        log.join()
+    assert paths((folder / "access.log.2026-11-22").read_text()) == ["/1", "/2"]
+    assert paths((folder / "access.log.2026-11-22.1").read_text()) == ["/3", "/4"]
+    assert paths((folder / "access.log").read_text()) == ["/5"]
+
+
+def test_size_counts_what_was_there_before(make, folder, entry, clock):
+    folder.mkdir()
+    (folder / "access.log").write_text("x" * 499 + "\n")
+    os.utime(folder / "access.log", (clock.now,) * 2)
+    log = make(size=500)
+    write(log, entry, "/1")
+    log.flush()
+    log.join()
+    assert (folder / "access.log.2026-11-22").stat().st_size == 500
+    assert paths((folder / "access.log").read_text()) == ["/1"]
+
+
+def test_rotates_at_midnight_before_the_first_line_of_the_day(make, folder, entry, clock):
+    log = make()
+    write(log, entry, "/old")
+    log.flush()
+    clock.now += 12 * 3600 - 1
+    write(log, entry, "/late")
+    log.flush()
+    clock.now += 1
+    gevent.idle()
+    assert [path.name for path in folder.iterdir()] == ["access.log"]
+    write(log, entry, "/new")
+    log.flush()
+    log.join()
+    assert paths((folder / "access.log.2026-11-22").read_text()) == ["/old", "/late"]
+    assert paths((folder / "access.log").read_text()) == ["/new"]
+
+
+def test_days_without_lines_leave_no_files(make, folder, entry, clock):
+    log = make()
+    write(log, entry, "/old")
+    log.flush()
+    clock.now += 5 * 86400
+    write(log, entry, "/new")
+    log.flush()
+    log.join()
+    clock.now += 86400
+    write(log, entry, "/newer")
+    log.close()
+    assert {path.name for path in folder.iterdir()} == {"access.log", "access.log.2026-11-22", "access.log.2026-11-27"}
+    assert paths((folder / "access.log.2026-11-27").read_text()) == ["/new"]
+
+
+def test_size_and_midnight_together_leave_no_empty_file(make, folder, entry, clock):
+    log = make(size=1)
+    write(log, entry, "/full")
+    log.flush()
+    log.join()
+    clock.now += 86400
+    write(log, entry, "/next")
+    log.flush()
+    log.join()
+    assert paths((folder / "access.log.2026-11-22").read_text()) == ["/full"]
+    assert paths((folder / "access.log.2026-11-23").read_text()) == ["/next"]
+    assert (folder / "access.log").stat().st_size == 0
+
+
+def test_yesterdays_file_found_at_start_is_rotated(make, folder, entry, clock):
+    folder.mkdir()
+    (folder / "access.log").write_text("yesterday\n")
+    os.utime(folder / "access.log", (clock.now - 86400,) * 2)
+    log = make()
+    write(log, entry, "/today")
+    log.close()
+    assert (folder / "access.log.2026-11-21").read_text() == "yesterday\n"
+    assert paths((folder / "access.log").read_text()) == ["/today"]
+
+
+def test_not_daily(make, folder, entry, clock):
+    log = make(daily=False)
+    write(log, entry, "/1")
+    log.flush()
+    clock.now += 3 * 86400
+    write(log, entry, "/2")
+    log.close()
+    assert [path.name for path in folder.iterdir()] == ["access.log"]
+
+
+def test_no_line_is_lost_or_torn_over_many_rotations(make, folder, entry):
+    log = make(size=2000, keep=10_000)
+    names = [f"/{number}" for number in range(2000)]
+    for start in range(0, 2000, 7):
+        write(log, entry, *names[start : start + 7])
+        gevent.sleep(0)
+        if start % 3 == 0:
+            log.join()
+    log.close()
+    rotated = [path.name for path in folder.iterdir() if path.name != "access.log"]
+    order = sorted(rotated, key=lambda name: int(name.removeprefix("access.log.2026-11-22").strip(".") or 0))
+    found = [path for name in [*order, "access.log"] for path in paths((folder / name).read_text())]
+    assert found == names
+    assert len(rotated) > 10
+    assert all((folder / name).stat().st_size >= 2000 for name in rotated)
+
+
+def test_several_workers_share_a_file(make, folder, entry, clock):
+    logs = [make(size=2000, keep=10_000) for _ in range(3)]
+    names = [f"/{number}" for number in range(900)]
+    for number, name in enumerate(names):
+        write(logs[number % 3], entry, name)
+        if number % 5 == 0:
+            clock.now += 2
+            gevent.sleep(0)
+    for log in logs:
+        log.close()
+    texts = {path.name: path.read_text() for path in folder.iterdir()}
+    assert sorted(path for text in texts.values() for path in paths(text)) == sorted(names)
+    assert all(texts[name] for name in texts if name != "access.log")
+
+
+def test_two_workers_at_midnight_rotate_once(make, folder, entry, clock):
+    # The second to rotate asks for the new file's mtime, which no injected clock governs: here today is today.
+    today = time.time()
+    clock.now = today - 86400
+    logs = [make(), make()]
+    for log in logs:
+        write(log, entry, "/old")
+        log.flush()
+        os.utime(folder / "access.log", (clock.now,) * 2)
+    clock.now = today
+    for log in logs:
+        write(log, entry, "/new")
+        log.flush()
+    for log in logs:
+        log.join()
+    assert {path.name: paths(path.read_text()) for path in folder.iterdir()} == {
+        "access.log": ["/new", "/new"],
+        f"access.log.{day(today - 86400)}": ["/old", "/old"],
+    }
+
+
+def test_keep(make, folder, entry, clock):
+    folder.mkdir()
+    (folder / "access.log.2026-11-01").touch()
+    (folder / "access.log.2026-11-22.gz").touch()
+    log = make(size=1, keep=2)
+    for _ in range(4):
+        write(log, entry, "/")
+        log.flush()
+        log.join()
+    assert {path.name for path in folder.iterdir()} == {
+        "access.log",
+        "access.log.2026-11-22.2",
+        "access.log.2026-11-22.3",
+        "access.log.2026-11-22.gz",
+    }
+
+
+def test_lines_gather_during_a_rotation(make, folder, entry, monkeypatch, writes):
+    log = make(size=1)
+    gate = Gate(log._file.rotate)
+    monkeypatch.setattr(log._file, "rotate", gate)
+    write(log, entry, "/1")
+    gevent.idle()
+    log._file._limit = None
+    for name in ("/2", "/3", "/4"):
+        write(log, entry, name)
+        gevent.idle()
+    assert len(writes) == 1
+    assert "working, 3 waiting" in repr(log)
+    gate.opened.set()
+    log.join()
+    assert paths((folder / "access.log").read_text()) == ["/2", "/3", "/4"]
+    assert len(writes) == 2
+
+
+def test_what_gathers_is_bounded(make, folder, entry, monkeypatch, errors):
+    monkeypatch.setattr(accesslog, "_ROOM", 1000)
+    log = make(size=1)
+    gate = Gate(log._file.rotate)
+    monkeypatch.setattr(log._file, "rotate", gate)
+    write(log, entry, "/1")
+    gevent.idle()
+    log._file._limit = None
+    write(log, entry, *["/2"] * 20)
+    gate.opened.set()
+    log.join()
+    kept = len(paths((folder / "access.log").read_text()))
+    assert 1000 // len(ltsv(entry)) <= kept <= 6
+    assert log.lost == 20 - kept
+    assert [message.partition(": ")[2] for message in errors()] == [
+        "losing lines: they come faster than they can be written",
+        f"writing again, {log.lost} lines were lost",
+    ]
+
+
+def test_close_during_a_rotation_waits_and_writes_the_rest(make, folder, entry, monkeypatch):
+    log = make(size=1)
+    gate = Gate(log._file.rotate)
+    monkeypatch.setattr(log._file, "rotate", gate)
+    write(log, entry, "/1")
+    gevent.idle()
+    log._file._limit = None
+    write(log, entry, "/2")
+    closing = gevent.spawn(log.close)
+    gevent.idle()
+    write(log, entry, "/3")
+    assert not closing.ready()
+    gate.opened.set()
+    closing.get()
+    assert paths((folder / "access.log.2026-11-22").read_text()) == ["/1"]
+    assert paths((folder / "access.log").read_text()) == ["/2", "/3"]
+    write(log, entry, "/after")
+    log.flush()
+    assert paths((folder / "access.log").read_text()) == ["/2", "/3"]
+
+
+def test_close_does_not_wait_forever(make, folder, entry, monkeypatch, errors):
+    monkeypatch.setattr(accesslog, "_PATIENCE", 0.01)
+    log = make(size=1)
+    gate = Gate(log._file.rotate)
+    monkeypatch.setattr(log._file, "rotate", gate)
+    write(log, entry, "/1")
+    gevent.idle()
+    write(log, entry, "/2")
+    log.close()
+    assert log.lost == 1
+    assert [message.partition(": ")[2] for message in errors()] == [
+        "losing lines: closed before they could be written",
+        "closed, 1 lines were lost",
+    ]
+    gate.opened.set()
+    log.join()
+    log._file.close()
+
+
+def test_a_rotation_that_fails_is_told_once_and_tried_again(make, folder, entry, clock, errors, monkeypatch):
+    log = make(size=1)
+    fails = [PermissionError(errno.EACCES, "Permission denied", "there")] * 2
+    real = log._file._successor
+    monkeypatch.setattr(log._file, "_successor", lambda: _raise(fails.pop()) if fails else real())
+    for name, seconds in (("/1", 0), ("/2", 30), ("/3", 31), ("/4", 61)):
+        clock.now += seconds
+        write(log, entry, name)
+        log.flush()
+        log.join()
+    assert [message.partition(": ")[2] for message in errors()] == ["rotation failed: [Errno 13] Permission denied: 'there'"]
+    assert paths((folder / "access.log.2026-11-22").read_text()) == ["/1", "/2", "/3"]
+    assert paths((folder / "access.log.2026-11-22.1").read_text()) == ["/4"]
+
+
+def _raise(error):
+    raise error
+
+
+def test_an_old_file_that_cannot_be_deleted_stops_neither_log_nor_the_other_deletions(make, folder, entry, errors):
+    (folder / "access.log.2026-11-01").mkdir(parents=True)
+    (folder / "access.log.2026-11-02").touch()
+    log = make(size=1, keep=1)
+    write(log, entry, "/1")
+    log.flush()
+    log.join()
+    log._file._limit = None
+    write(log, entry, "/2")
+    log.flush()
+    assert {path.name for path in folder.iterdir()} == {"access.log", "access.log.2026-11-01", "access.log.2026-11-22"}
+    assert paths((folder / "access.log").read_text()) == ["/2"]
+    assert len(errors()) == 1

@@ -1,0 +1,76 @@
+import logging
+import re
+import warnings
+
+import pytest
+
+from gproxy.observe import log
+
+LOGGERS = ("gproxy", "py.warnings", "urllib3.connectionpool")
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before():
+    before = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in map(logging.getLogger, LOGGERS)]
+    yield
+    logging.captureWarnings(False)
+    for logger, level, propagate, handlers in before:
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers[:] = handlers
+
+
+def test_a_line_has_time_level_name_message(capsys):
+    log.setup("info")
+    logging.getLogger("gproxy.log").error("lost %d", 3)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR gproxy\.log lost 3\n", capsys.readouterr().err)
+
+
+def test_level_holds_and_setup_may_come_again(capsys):
+    log.setup("debug")
+    log.setup("warning")
+    logging.getLogger("gproxy").info("not this")
+    logging.getLogger("gproxy").warning("this once")
+    assert capsys.readouterr().err.count("this") == 1
+
+
+def test_unknown_level():
+    with pytest.raises(ValueError, match="LOUD"):
+        log.setup("loud")
+
+
+def test_a_message_cannot_forge_a_line(capsys):
+    log.setup("info")
+    logging.getLogger("gproxy").error("path %s", "/\n2026-11-23 01:38:01,123 ERROR gproxy forged\x1b[2J")
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.endswith("path /\\x0a2026-11-23 01:38:01,123 ERROR gproxy forged\\x1b[2J\n")
+
+
+def test_a_traceback_keeps_its_lines_but_none_looks_like_ours(capsys):
+    log.setup("info")
+    try:
+        raise ValueError("bad\n2026-11-23 01:38:01,123 ERROR gproxy forged\x1b")
+    except ValueError:
+        logging.getLogger("gproxy").exception("request 0f3a", stack_info=True)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.endswith("ERROR gproxy request 0f3a")
+    assert rest[0] == "  Traceback (most recent call last):"
+    assert "  2026-11-23 01:38:01,123 ERROR gproxy forged\\x1b" in rest
+    assert all(line.startswith("  ") for line in rest)
+
+
+def test_warnings_go_to_the_log(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        log.setup("info")
+        warnings.warn("old ways", UserWarning, stacklevel=1)
+    err = capsys.readouterr().err
+    assert " WARNING py.warnings " in err
+    assert "UserWarning: old ways" in err
+    assert err.count("\n") == 1
+
+
+def test_full_pools_of_urllib3_are_no_news():
+    log.setup("debug")
+    assert not logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.WARNING)

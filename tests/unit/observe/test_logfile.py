@@ -1,0 +1,146 @@
+"""What others do to our file, and what it does when nobody is looking."""
+
+import os
+
+import gevent
+import pytest
+
+from gproxy.observe.logfile import LogFile
+
+from .conftest import Gate, paths, write
+
+
+def test_reopen_after_a_rename(make, folder, entry):
+    log = make()
+    write(log, entry, "/1")
+    log.flush()
+    (folder / "access.log").rename(folder / "moved")
+    log.reopen()
+    write(log, entry, "/2")
+    log.flush()
+    assert paths((folder / "moved").read_text()) == ["/1"]
+    assert paths((folder / "access.log").read_text()) == ["/2"]
+
+
+def test_reopen_during_a_rotation(make, folder, entry, monkeypatch):
+    log = make(size=1)
+    gate = Gate(log._file.rotate)
+    monkeypatch.setattr(log._file, "rotate", gate)
+    write(log, entry, "/1")
+    gevent.idle()
+    log._file._limit = None
+    log.reopen()
+    write(log, entry, "/2")
+    gate.opened.set()
+    log.join()
+    assert paths((folder / "access.log").read_text()) == ["/2"]
+
+
+@pytest.mark.parametrize("away", ["unlink", "rename"])
+def test_a_file_taken_away_is_noticed(make, folder, entry, clock, away):
+    log = make()
+    write(log, entry, "/1")
+    log.flush()
+    path = folder / "access.log"
+    path.unlink() if away == "unlink" else path.rename(folder / "moved")
+    write(log, entry, "/2")
+    log.flush()
+    assert not path.exists()
+    clock.now += 1
+    write(log, entry, "/3")
+    log.flush()
+    assert paths(path.read_text()) == ["/3"]
+
+
+def test_a_directory_taken_away_is_made_again(make, folder, entry, clock):
+    log = make()
+    (folder / "access.log").unlink()
+    folder.rmdir()
+    clock.now += 1
+    write(log, entry, "/1")
+    log.flush()
+    assert paths((folder / "access.log").read_text()) == ["/1"]
+
+
+def test_reopening_that_fails_is_told_once(make, folder, entry, clock, errors):
+    log = make()
+    (folder / "access.log").rename(folder / "moved")
+    (folder / "access.log").mkdir()
+    for name in ("/1", "/2"):
+        clock.now += 2
+        write(log, entry, name)
+        log.flush()
+    log.reopen()
+    assert [message.partition(": ")[2].partition(":")[0] for message in errors()] == ["reopening failed"]
+    assert paths((folder / "moved").read_text()) == ["/1", "/2"]
+
+
+def test_a_copied_and_truncated_file_counts_anew(make, folder, entry, clock):
+    log = make(size=500)
+    write(log, entry, "/1")
+    log.flush()
+    os.truncate(folder / "access.log", 0)
+    clock.now += 1
+    write(log, entry, "/2")
+    log.flush()
+    log.join()
+    assert [path.name for path in folder.iterdir()] == ["access.log"]
+
+
+def test_the_name_is_looked_at_once_a_second_not_per_line(make, entry, clock, monkeypatch):
+    log = make()
+    looks = []
+    real = log._file._named
+    monkeypatch.setattr(log._file, "_named", lambda: looks.append(clock.now) or real())
+    for _ in range(30):
+        clock.now += 0.25
+        write(log, entry, "/")
+        log.flush()
+    assert len(looks) == 8
+
+
+@pytest.fixture
+def file(tmp_path, clock):
+    file = LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, clock=clock)
+    file.open()
+    yield file
+    file.close()
+
+
+def test_a_device_is_never_renamed(clock):
+    file = LogFile("/dev/null", daily=True, size=1, keep=0, clock=clock)
+    file.open()
+    assert file.append(b"line\n") is None
+    clock.now += 86400
+    assert not file.is_due()
+    file.close()
+
+
+def test_who_comes_second_merely_opens_the_new_file(tmp_path, file, clock):
+    second = LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, clock=clock)
+    second.open()
+    file.append(b"one\n")
+    second.append(b"two\n")
+    assert file.rotate() is None
+    file.append(b"new\n")
+    assert second.rotate() is None
+    second.append(b"newer\n")
+    second.close()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "access.log": "new\nnewer\n",
+        "access.log.2026-11-22": "one\ntwo\n",
+    }
+
+
+def test_renamed_but_no_new_file_goes_on_with_the_old_until_the_name_is_looked_at(tmp_path, file, clock, monkeypatch):
+    file.append(b"1\n")
+    opened = file._opened
+    monkeypatch.setattr(file, "_opened", lambda: os.open(tmp_path, os.O_WRONLY))
+    assert isinstance(file.rotate(), OSError)
+    assert file.append(b"2\n") is None
+    monkeypatch.setattr(file, "_opened", opened)
+    assert file.is_stale()
+    assert file.reopen() is None
+    file.append(b"3\n")
+    assert (tmp_path / "access.log.2026-11-22").read_text() == "1\n2\n"
+    assert (tmp_path / "access.log").read_text() == "3\n"
