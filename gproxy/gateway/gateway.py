@@ -14,6 +14,7 @@ from gproxy.gateway.router import Route, Router
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.forwarding import client_address, is_trusted, strip_spoofed
 from gproxy.http.handler import Handler, Next
+from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
 from gproxy.http.response import Response
 from gproxy.observe.accesslog import AccessLog
@@ -27,7 +28,7 @@ _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 
 def new_request_id() -> str:
     """A UUID of version 7 in hexadecimal: sorts by time, in milliseconds (RFC 9562 section 5.7)."""
-    return f"{(int(time.time() * 1000) << 80) | 0x7 << 76 | getrandbits(12) << 64 | 0x2 << 62 | getrandbits(62):032x}"
+    return f"{int(time.time() * 1000):012x}7{getrandbits(12):03x}{0x8000000000000000 | getrandbits(62):016x}"
 
 
 class Gateway:
@@ -90,16 +91,19 @@ class Gateway:
             self._detours[key] = compose([self.handlers[name] for name in missed], route.inner)
         return self._detours[key](request)
 
+    def admit(self, peer: str, headers: Headers) -> tuple[str, str]:
+        """The client's address and, from a trusted proxy, its request id; what may not be believed is removed."""
+        trusted = is_trusted(peer, self._trusted)
+        request_id = headers.pop("x-request-id") or ""
+        strip_spoofed(headers, self._identity, trusted=trusted)
+        if not trusted:
+            return peer, ""
+        return client_address(peer, headers, self._trusted), request_id if _is_request_id(request_id) else ""
+
     def __call__(self, request: Request) -> Response:
         """Never raises but for ClientGone, and what a forced stop throws."""
-        headers = request.headers
-        peer = request.received.peer
-        trusted = bool(self._trusted) and is_trusted(peer, self._trusted)
-        request_id = headers.pop("x-request-id")
-        request.id = request_id if trusted and request_id and _is_request_id(request_id) else new_request_id()
-        strip_spoofed(headers, self._identity, trusted=trusted)
-        if trusted:
-            request.client = client_address(peer, headers, self._trusted)
+        if not request.id:
+            request.id = new_request_id()
         try:
             response = self._route(request)
         except (Exception, Expired) as error:
@@ -128,12 +132,14 @@ class Gateway:
         request_id = new_request_id()
         response = problem(http, request_id)
         response.headers.put("X-Request-ID", "x-request-id", request_id)
+        # fmt: off
         self.access_log.write(
             Entry(
                 time.time(), request_id, peer, "-", "-", "-", http.status, monotonic() - started,
                 len(response.read()), 0, "", "", 0, http.reason, "", "", "", "",
-            )  # fmt: skip
+            )
         )
+        # fmt: on
         return response
 
     def record(self, request: Request, status: int, duration: float, size: int) -> None:
@@ -141,14 +147,16 @@ class Gateway:
         received: Received = request.received
         route = request.route
         headers = request.headers
+        # fmt: off
         self.access_log.write(
             Entry(
                 received.time, request.id, request.client, received.method, received.target.partition("?")[0],
                 "HTTP/1.1" if received.minor else "HTTP/1.0", status, duration, size, request.body.received,
                 route.name if route else "", request.backend or "", request.tries, request.reason, request.host,
                 _without_query(headers.get("referer")), headers.get("user-agent") or "", request.user,
-            )  # fmt: skip
+            )
         )
+        # fmt: on
 
     def open(self, runtime: Runtime) -> None:
         """Before serving. Raises OSError with a path when a log or a secret cannot be opened."""

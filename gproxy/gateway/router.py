@@ -25,6 +25,8 @@ class Route:
         self.methods = frozenset(settings.methods)
         self.hosts = tuple(host.lower() for host in settings.host)
         self.headers = tuple(settings.headers.items())
+        #: Is the path all that counts?
+        self.takes_all = not (self.hosts or self.methods or self.headers)
         #: The gateway's handlers, but for those it skips, then its own, then forward.
         self.chain: Callable[[Request], Response]
         #: Only its own handlers and forward.
@@ -41,7 +43,7 @@ class Route:
         return all(request.headers.get(name) == value for name, value in self.headers)
 
     def accepts_method(self, method: str) -> bool:
-        return not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)
+        return self.takes_all or not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)
 
     def __repr__(self) -> str:
         return f"<Route {self.name} {self.path}>"
@@ -112,6 +114,8 @@ def _fits(route: Route, request: Request) -> bool:
 
 
 def _best(group: list[Route], request: Request) -> Route | None:
+    if len(group) == 1 and group[0].takes_all:
+        return group[0]
     fitting = [route for route in group if _fits(route, request)]
     return next((route for route in fitting if route.accepts_method(request.method)), fitting[0] if fitting else None)
 

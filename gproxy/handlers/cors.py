@@ -12,7 +12,7 @@ from gproxy.http.response import Response
 _is_origin = re.compile(
     r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]+)?|https?://\[[0-9a-f:.]+\](:[0-9]+)?"
 ).fullmatch
-_are_names = re.compile(rf"(?:{TOKEN}+)(?:, {TOKEN}+)*|").fullmatch
+_is_name = re.compile(f"{TOKEN}+").fullmatch
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Cors:
         if self._any and self.credentials:
             raise ValueError("credentials: any page could act for the user; name the origins instead of *")
         for option in ("methods", "headers", "expose"):
-            if not _are_names(", ".join(getattr(self, option))):
+            if not all(map(_is_name, getattr(self, option))):
                 raise ValueError(f"{option}: a list of names is expected")
         self._origins = frozenset(self.origins)
         self._preflight = Headers(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
@@ -22,14 +23,18 @@ _NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "content-type
 #: What says where a request comes from; from a peer that is not trusted none of it is believed or passed on.
 _FORWARDED: Final = ("forwarded", "x-real-ip")
 
+_NONE: Final[frozenset[str]] = frozenset()
 _is_odd = re.compile(r"[^a-z0-9-]")
 
 
 def connection_options(headers: Headers) -> frozenset[str]:
     """The tokens of Connection, in lower case (RFC 9110 section 7.6.1)."""
     value = headers.get("connection")
-    if value is None:
-        return frozenset()
+    return _NONE if value is None else _options(value)
+
+
+@lru_cache(256)
+def _options(value: str) -> frozenset[str]:
     return frozenset(token.strip(" \t").lower() for token in value.split(","))
 
 

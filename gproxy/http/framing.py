@@ -64,10 +64,10 @@ def _transfer_coding(headers: Headers, minor: int) -> int:
 
 def content_length(headers: Headers) -> int:
     """The one Content-Length in bytes; RFC 9112 section 6.3 step 5. Raises BadMessage."""
-    lengths = headers.all("content-length")
-    if len(lengths) != 1 or not _is_length(lengths[0]):
+    length = headers.get("content-length") or ""
+    if not _is_length(length):  # a repeated one comes joined by a comma
         raise BadMessage("a Content-Length that is no single number")
-    return int(lengths[0])
+    return int(length)
 
 
 class Source(Protocol):

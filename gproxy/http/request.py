@@ -47,7 +47,7 @@ class Deadline:
 class Received:
     """The request as it came from the wire; nothing changes it."""
 
-    __slots__ = ("_fields", "framing", "method", "minor", "peer", "scheme", "target", "time")
+    __slots__ = ("_fields", "method", "minor", "peer", "scheme", "target", "time")
 
     def __init__(
         self,
@@ -57,7 +57,6 @@ class Received:
         fields: list[tuple[str, str]],
         peer: str,
         scheme: str = "http",
-        framing: int = 0,
     ) -> None:
         self.method = method
         #: The request target, byte for byte, in origin or asterisk form.
@@ -68,7 +67,6 @@ class Received:
         #: The address that the connection comes from, which may be a proxy's.
         self.peer = peer
         self.scheme = scheme
-        self.framing = framing
         #: Seconds since the epoch, when the head was complete.
         self.time = time.time()
 
@@ -80,6 +78,11 @@ class Received:
     @property
     def protocol(self) -> str:
         return "HTTP/1.1" if self.minor else "HTTP/1.0"
+
+    @property
+    def via(self) -> str:
+        """How it came, for Via (RFC 9110 section 7.6.3)."""
+        return "1.1 gproxy" if self.minor else "1.0 gproxy"
 
 
 class Routed(Protocol):
@@ -186,9 +189,9 @@ def request(
 ) -> Request:
     """A request made by hand, for tests of handlers: no socket, no server."""
     fields = Headers(headers)
-    host = fields.pop("Host") or "gateway.test"
+    host = fields.setdefault("Host", "gateway.test")
     path, _, query = target.partition("?")
-    received = Received(method, target, 1, [("Host", host), *fields.items()], client, "http", len(body))
+    received = Received(method, target, 1, fields.items(), client)
     made = Request(received, fields, host, path, query, Body(body) if body else NO_BODY)
     made.id = "test"
     return made

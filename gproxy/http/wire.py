@@ -13,8 +13,9 @@ from gproxy.http.headers import FIELD_CHAR, TOKEN
 
 # RFC 9112 section 5: no blank before the colon, no line folding, no bare CR or LF, no control characters.
 _FIELDS = rf"((?:{TOKEN}++:{FIELD_CHAR}*+\r\n)*+)\r\n"
+_is_field_block = re.compile(_FIELDS).fullmatch
 # RFC 9112 section 3. A target is visible ASCII without "#": a fragment never travels (RFC 9112 section 3.2).
-_is_request = re.compile(rf"({TOKEN}++) ([!-\"$-~]++) HTTP/([0-9])\.([0-9])\r\n{_FIELDS}").fullmatch
+_is_request_line = re.compile(rf"({TOKEN}++) ([!-\"$-~]++) HTTP/([0-9])\.([0-9])").fullmatch
 # RFC 9112 section 4. The blank before an absent reason is missing from many servers; nothing hangs on it.
 _is_response = re.compile(rf"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: ({FIELD_CHAR}*+))?\r\n{_FIELDS}").fullmatch
 _fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
@@ -28,16 +29,15 @@ _is_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,
 _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
 
-class RequestHead(NamedTuple):
-    """A request line and its fields, checked against the grammar, otherwise as they came."""
+class RequestLine(NamedTuple):
+    """A request line, checked against the grammar. `authority` is that of an absolute target, else empty."""
 
     method: str
     target: str
     minor: int
-    fields: list[tuple[str, str]]
-    host: str
     path: str
     query: str
+    authority: str = ""
 
 
 class ResponseHead(NamedTuple):
@@ -56,48 +56,53 @@ def _pairs(block: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def parse_request(head: bytes) -> RequestHead:
-    """The request head in `head`, which ends with its empty line.
+def parse_request_line(line: bytes) -> RequestLine:
+    """The request line, without its CRLF.
 
-    Raises BadMessage with the status to answer (RFC 9112 sections 2.2, 3, 3.2, 5).
+    Raises BadMessage with the status to answer (RFC 9112 sections 2.3, 3, 3.2).
     """
-    match = _is_request(head.decode("latin-1"))
+    match = _is_request_line(line.decode("latin-1"))
     if match is None:
-        _refuse_request(head)
-    method, target, major, minor, block = match.groups()
+        _refuse_request_line(line)
+    method, target, major, minor = match.groups()
     if major != "1":
         raise BadMessage("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
-    fields = _pairs(block)
-    host = _host(fields, minor)
-    if target[0] == "/":
+    if target[0] == "/" and method != "CONNECT":
         path, _, query = target.partition("?")
-        return RequestHead(method, target, min(int(minor), 1), fields, host, path, query)
-    return _other_form(method, target, min(int(minor), 1), fields, host)
+        return RequestLine(method, target, minor != "0", path, query)
+    return _other_form(method, target, minor != "0")
 
 
-def _host(fields: list[tuple[str, str]], minor: str) -> str:
-    """The one Host; RFC 9112 section 3.2 has 400 for none, for two and for one that is no host."""
-    hosts = [value for name, value in fields if len(name) == 4 and name.lower() == "host"]
-    if len(hosts) == 1 and _is_host(hosts[0]):
-        return hosts[0]
-    if not hosts and minor == "0":
-        return ""
-    raise BadMessage("a request has exactly one valid Host")
-
-
-def _other_form(method: str, target: str, minor: int, fields: list[tuple[str, str]], host: str) -> RequestHead:
+def _other_form(method: str, target: str, minor: int) -> RequestLine:
     """Asterisk, authority and absolute form (RFC 9112 sections 3.2.2 to 3.2.4)."""
     if method == "CONNECT":
         raise BadMessage("CONNECT is not offered", 501)
     if target == "*" and method == "OPTIONS":
-        return RequestHead(method, target, minor, fields, host, "*", "")
+        return RequestLine(method, target, minor, "*", "")
     match = _is_absolute(target)
     if match is None or not _is_host(match[1]):
         raise BadMessage("the request target is neither a path nor an http URL")
-    path = match[1 + 1] or ("*" if method == "OPTIONS" and not match[3] else "/")
+    path = match[2] or ("*" if method == "OPTIONS" and not match[3] else "/")
     query = match[3] or ""
-    # The target's authority counts, the Host field does not: RFC 9112 section 3.2.2.
-    return RequestHead(method, path + query, minor, fields, match[1], path, query[1:])
+    return RequestLine(method, path + query, minor, path, query[1:], match[1])
+
+
+def parse_fields(block: bytes) -> list[tuple[str, str]]:
+    """The header fields in `block`, which ends with the empty line. Raises BadMessage (RFC 9112 section 5)."""
+    text = block.decode("latin-1")
+    if _is_field_block(text) is None:
+        raise BadMessage(_what_is_wrong(b"\r\n" + block, "header name"))
+    return _pairs(text)
+
+
+def host_of(fields: list[tuple[str, str]], minor: int) -> str:
+    """The one Host; RFC 9112 section 3.2 has 400 for none, for two and for one that is no host. Raises BadMessage."""
+    hosts = [value for name, value in fields if len(name) == 4 and name.lower() == "host"]
+    if len(hosts) == 1 and _is_host(hosts[0]):
+        return hosts[0]
+    if not hosts and not minor:
+        return ""
+    raise BadMessage("a request has exactly one valid Host")
 
 
 def parse_response(head: bytes) -> ResponseHead:
@@ -111,10 +116,10 @@ def parse_response(head: bytes) -> ResponseHead:
     return ResponseHead(int(status), reason or "", min(int(minor), 1), _pairs(block))
 
 
-def _refuse_request(head: bytes) -> NoReturn:
-    if re.match(rb"[^ \r\n]+ [^ \r\n]+ HTTP/([02-9])\.[0-9]\r\n", head) or head.startswith(b"PRI * HTTP/2.0\r\n"):
+def _refuse_request_line(line: bytes) -> NoReturn:
+    if re.fullmatch(rb"[^ ]+ [^ ]+ HTTP/[02-9]\.[0-9]", line):
         raise BadMessage("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
-    raise BadMessage(_what_is_wrong(head, "request line"))
+    raise BadMessage(_what_is_wrong(line, "request line"))
 
 
 #: In this order, the first that fits says why a head was refused.
@@ -129,9 +134,7 @@ _WRONG: Final[list[tuple[re.Pattern[bytes], str]]] = [
 
 
 def _what_is_wrong(head: bytes, line: str) -> str:
-    if not head.isascii() and not head.split(b"\r\n", 1)[0].isascii():
-        return f"malformed {line}"
-    return next((why for pattern, why in _WRONG if pattern.search(head)), f"malformed {line} or header name")
+    return next((why for pattern, why in _WRONG if pattern.search(head)), f"malformed {line}")
 
 
 def check_beginning(data: bytes) -> None:

@@ -24,10 +24,13 @@ class Interrupted(BaseException):
 class Channel:
     """Reads wait, then receive once; sends go out at once and wait only for what the kernel did not take.
 
-    Every method raises OSError when the peer has reset the connection.
+    Every method raises `lost` when the peer has reset the connection.
     """
 
-    __slots__ = ("_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_waiter", "_watcher", "buffer", "noted")
+    #: What a reset is, for whoever reads and sends here.
+    lost: type[BaseException] = ConnectionError
+
+    __slots__ = ("_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_switch", "_waiter", "_watcher", "buffer", "noted")
 
     def __init__(self, sock: Any) -> None:
         raw = getattr(sock, "_sock", sock)  # gevent's socket wraps the real one, which is what never blocks the hub
@@ -36,6 +39,7 @@ class Channel:
         self._receive = raw.recv
         self._send = raw.send
         self._hub = gevent.get_hub()
+        self._switch = self._hub.switch
         self._watcher = self._hub.loop.io(raw.fileno(), _READ)
         self._waiter: Any = None
         #: Received and not yet taken.
@@ -56,12 +60,16 @@ class Channel:
 
     def wait(self) -> None:
         """Until there is something to receive."""
-        if not self.noted:
-            self._arm()
-            try:
-                self._hub.switch()
-            finally:
-                self._waiter = None
+        if self.noted:
+            return
+        self._waiter = getcurrent()
+        if not self._reading:
+            self._watcher.start(self._on_readable)
+            self._reading = True
+        try:
+            self._switch()
+        finally:
+            self._waiter = None
 
     def wait_or(self, other: "Channel") -> bool:
         """Until there is something to receive here (True) or, first, on the other (False)."""
@@ -72,7 +80,7 @@ class Channel:
         self._arm()
         other._arm()
         try:
-            return self._hub.switch() is self
+            return self._switch() is self
         finally:
             self._waiter = other._waiter = None
 
@@ -85,13 +93,15 @@ class Channel:
     def receive(self, limit: int) -> bytes:
         """The next bytes from the socket, past the buffer; b"" at the peer's end."""
         while True:
-            self.wait()
+            if not self.noted:
+                self.wait()
             self.noted = False
             try:
-                data: bytes = self._receive(limit)
+                return self._receive(limit)  # type: ignore[no-any-return]
             except BlockingIOError:
                 continue
-            return data
+            except OSError as error:
+                raise self.lost from error
 
     def take(self, limit: int) -> bytes:
         """At most `limit` bytes, those buffered or the next to come; b"" at the peer's end."""
@@ -123,6 +133,8 @@ class Channel:
             sent = self._send(data)
         except BlockingIOError:
             sent = 0
+        except OSError as error:
+            raise self.lost from error
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
@@ -133,6 +145,8 @@ class Channel:
                 rest = rest[self._send(rest) :]
             except BlockingIOError:
                 continue
+            except OSError as error:
+                raise self.lost from error
 
     def wait_writable(self) -> None:
         """Until the kernel takes more bytes."""
@@ -150,6 +164,8 @@ class Channel:
                 rest = rest[self._send(rest) :]
             except BlockingIOError:
                 self._writable_or_readable()
+            except OSError as error:
+                raise self.lost from error
         return rest
 
     def _writable_or_readable(self) -> None:
@@ -157,7 +173,7 @@ class Channel:
         self._arm()
         watcher.start(self._waiter.switch, None)
         try:
-            self.noted = self._hub.switch() is self
+            self.noted = self._switch() is self
         finally:
             self._waiter = None
             watcher.close()

@@ -20,6 +20,8 @@ class ClientChannel(Channel):
     left to what the gateway and its backends do.
     """
 
+    lost = ClientGone
+
     __slots__ = ("alarm", "beside", "body_timeout", "deadline", "write_timeout")
 
     def __init__(self, sock: Any, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
@@ -46,18 +48,6 @@ class ClientChannel(Channel):
                 raise Interrupted
         finally:
             deadline.set(deadline.expires + monotonic() - started)
-
-    def receive(self, limit: int) -> bytes:
-        try:
-            return super().receive(limit)
-        except OSError:
-            raise ClientGone from None
-
-    def send(self, data: bytes | memoryview) -> None:
-        try:
-            super().send(data)
-        except OSError:
-            raise ClientGone from None
 
     def wait_writable(self) -> None:
         started = monotonic()

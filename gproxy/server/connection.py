@@ -13,14 +13,12 @@ import gevent
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
-from gproxy.http.forwarding import connection_options, strip_hop_by_hop
-from gproxy.http.framing import CHUNKED, reader, request_framing
-from gproxy.http.headers import Headers
+from gproxy.http.framing import CHUNKED, reader
 from gproxy.http.request import Deadline, Received, Request
-from gproxy.http.response import Response
-from gproxy.http.wire import RequestHead, check_beginning, parse_request
+from gproxy.http.wire import check_beginning, parse_request_line
 from gproxy.runtime.alarm import Alarm, Expired
 from gproxy.server.client import ClientChannel
+from gproxy.server.known import KnownFields, learn
 from gproxy.server.respond import Outgoing
 from gproxy.upstream.transport import BrokenBodyError
 
@@ -55,7 +53,7 @@ class Connection:
         #: What is under way, for the log of a forced stop.
         self.request: Request | None = None
         self._unread = False
-        self._is_new = True
+        self._known: KnownFields | None = None
 
     def linger(self, seconds: float) -> None:
         """A stop has begun: if no request comes within this time, close; one that comes is answered, then close."""
@@ -103,11 +101,8 @@ class Connection:
                 return False
             self.is_idle = False
             started = monotonic()
-            head = parse_request(self._read_head(started))
-            request = self._request(head)
-        except BadMessage as error:
-            return self._refuse(error, started)
-        except HTTPError as error:
+            request = self._read_request(started)
+        except (BadMessage, HTTPError) as error:
             return self._refuse(error, started)
         except Expired as error:
             if error.what != "head" or not self._channel.buffer:
@@ -117,36 +112,55 @@ class Connection:
 
     def _await_first_bytes(self) -> bool:
         settings = self._settings
-        limit = settings.head_timeout if self._is_new else settings.idle_timeout
+        limit = settings.head_timeout if self._known is None else settings.idle_timeout
         self.alarm.set(monotonic() + (LINGER if self._server.draining else limit), "idle")
-        self._is_new = False
-        data = self._channel.receive(65536)
-        self.alarm.clear()
-        self._channel.buffer = data
+        self._channel.buffer = data = self._channel.receive(65536)
+        self.alarm.expires = math.inf
         return bool(data)
 
-    def _read_head(self, started: float) -> bytes:
-        """Up to and with the empty line; in time, within the limits, and no further than it can still become one."""
+    def _read_request(self, started: float) -> Request:
+        """The request, as handlers see it. Raises BadMessage, HTTPError 413, 417."""
         channel = self._channel
         data = channel.buffer
-        if data[:2] == b"\r\n":  # RFC 9112 section 2.2: after the last body, some clients send one line too many
-            data = data.lstrip(b"\r\n")
         end = data.find(_END)
-        if end < 0:
-            self.alarm.set(started + self._settings.head_timeout, "head")
-            while end < 0:
-                check_beginning(data)
-                self._check_size(data, len(data))
-                channel.buffer = data  # what came so far; a timeout tells by it whether anything did
-                more = channel.receive(65536)
-                if not more:
-                    raise ClientGone
-                data = (data + more).lstrip(b"\r\n") if not data else data + more
-                end = data.find(_END)
-            self.alarm.clear()
-        self._check_size(data, end)
+        if end < 0 or data[0] == 13 or end > self._settings.max_head // 2:
+            data, end = self._read_slowly(data, started)
         channel.buffer = data[end + 4 :]
-        return data[: end + 4]
+        first_line = data.find(b"\r\n")
+        line = parse_request_line(data[:first_line])
+        block = data[first_line + 2 : end + 4]
+        known = self._known
+        if known is None or known.block != block or known.minor != line.minor:
+            known = self._known = learn(
+                block, line.minor, peer=self._peer, max_fields=self._settings.max_fields, gateway=self._gateway
+            )
+        body = self._body(known) if known.framing else NO_BODY
+        received = Received(line.method, line.target, line.minor, known.fields, self._peer)
+        # The target's authority counts, the Host field does not: RFC 9112 section 3.2.2.
+        request = Request(received, known.headers.copy(), line.authority or known.host, line.path, line.query, body)
+        request.client = known.client
+        request.id = known.request_id
+        request.connection = channel
+        return request
+
+    def _read_slowly(self, data: bytes, started: float) -> tuple[bytes, int]:
+        """Up to the empty line: in time, within the limits, and no further than it can still become a head."""
+        channel = self._channel
+        self.alarm.set(started + self._settings.head_timeout, "head")
+        while True:
+            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send a line too many after a body
+                data = data.lstrip(b"\r\n")
+            end = data.find(_END)
+            self._check_size(data, len(data) if end < 0 else end)
+            if end >= 0:
+                self.alarm.expires = math.inf
+                return data, end
+            check_beginning(data)
+            channel.buffer = data  # a timeout tells by it whether anything came
+            more = channel.receive(65536)
+            if not more:
+                raise ClientGone
+            data += more
 
     def _check_size(self, data: bytes, size: int) -> None:
         limit = self._settings.max_head
@@ -158,77 +172,53 @@ class Connection:
         if size > limit:
             raise BadMessage("the request head is too large", 431)
 
-    def _request(self, head: RequestHead) -> Request:
-        """The request as handlers see it. Raises BadMessage, HTTPError 413, 417, 431."""
-        fields = head.fields
-        if len(fields) > self._settings.max_fields:
-            raise BadMessage("too many header fields", 431)
-        headers = Headers.parsed(fields)
-        framing = request_framing(headers, head.minor)
-        received = Received(head.method, head.target, head.minor, fields, self._peer, "http", framing)
-        body = NO_BODY if not framing else self._body(framing, headers, head.minor)
-        request = Request(received, headers, head.host, head.path, head.query, body)
-        request.connection = self._channel
-        return request
-
-    def _body(self, framing: int, headers: Headers, minor: int) -> Body:
-        channel, limit = self._channel, self._settings.max_body
+    def _body(self, known: KnownFields) -> Body:
+        channel, limit, framing = self._channel, self._settings.max_body, known.framing
         if 0 < limit < framing:
-            self._unread = True
             raise HTTPError(413, f"a body may have {limit} bytes here")
-        expects = headers.pop("expect")
-        length = None if framing == CHUNKED else framing
         rest = reader(framing, channel)
-        at_hand = b""
-        if length is not None and channel.buffer:
-            at_hand = rest.next_piece()
-        body = Body(at_hand, rest, length)
+        at_hand = rest.next_piece() if framing > 0 and channel.buffer else b""
+        body = Body(at_hand, rest, None if framing == CHUNKED else framing)
         body.received = len(at_hand)
         body.limit = limit
-        if expects is not None and minor and not at_hand:
-            if expects.lower() != "100-continue":
+        if known.expect and not at_hand:
+            if known.expect.lower() != "100-continue":
                 raise HTTPError(417, "only 100-continue can be expected")
-            body.on_first_read = self._channel.send_continue
+            body.on_first_read = channel.send_continue
         return body
 
     def _exchange(self, request: Request, started: float) -> bool:
+        """Have it answered, and send the answer; an access line in any case."""
         channel = self._channel
         self.request = request
         channel.deadline = request.deadline = Deadline(self.alarm)
-        options = connection_options(request.headers)
-        strip_hop_by_hop(request.headers, options)
-        if request.received.minor:
-            keep = "close" not in options
-        else:
-            keep = "keep-alive" in options and "close" not in options
+        received = request.received
         body = request.body
-        out: Outgoing | None = None
+        out = Outgoing(channel, keep=self._known.keep and not self._server.draining)  # type: ignore[union-attr]
         status = 499
         try:
             response = self._gateway(request)
-            status = response.status
-            self._unread = not (body is NO_BODY or body.done or self._skip(body))
-            out = Outgoing(channel, response, keep=keep and not self._unread and not self._server.draining)
+            if body is not NO_BODY and not body.done and not self._skip(body):
+                self._unread = True
+                out.keep = False
             try:
-                out.send(request.received.method, request.received.minor)
+                status = response.status
+                out.send(response, received.method, received.minor)
             finally:
                 response.close()
-            return out.keep
         except ClientGone:
             request.reason = "client_gone"
-            return False
+            status = status if out.head_sent else 499
+            out.keep = False
         except (Exception, Expired) as error:
             self._break_off(request, out, error)
-            return False
         finally:
             self.alarm.expires = math.inf
             channel.deadline = None
             self.request = None
             request.end()
-            client_gone = request.reason == "client_gone" and (out is None or not out.head_sent)
-            self._gateway.record(
-                request, 499 if client_gone else status, monotonic() - started, 0 if out is None else out.sent
-            )
+            self._gateway.record(request, status, monotonic() - started, out.sent)
+        return out.keep
 
     def _skip(self, body: Body) -> bool:
         """Take what is left of the body out of the way, if that needs no waiting."""
@@ -240,7 +230,7 @@ class Connection:
             pass
         return body.done
 
-    def _break_off(self, request: Request, out: Outgoing | None, error: BaseException) -> None:
+    def _break_off(self, request: Request, out: Outgoing, error: BaseException) -> None:
         """The head is out and the body cannot be finished: the client must not take it for complete."""
         if isinstance(error, Expired):
             request.reason = "client_timeout" if error.what == "write" else "deadline_mid_body"
@@ -249,17 +239,18 @@ class Connection:
         else:
             request.reason = "handler_error"
             _log.error("%s %s %s: the response body failed", request.id, request.method, request.path, exc_info=error)
+        out.keep = False
         _log.warning(
             "%s %s %s: response broken off: %s", request.id, request.method, request.path, error or request.reason
         )
-        if out is not None and not out.is_delimited:
+        if not out.is_delimited:
             self._channel.abort()
 
     def _refuse(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
         """Answer what is no request and close: nobody knows where the next one would begin."""
         self._unread = True
-        response: Response = self._gateway.refuse(error, self._peer, monotonic() if started is None else started)
+        response = self._gateway.refuse(error, self._peer, monotonic() if started is None else started)
         self.alarm.clear()
         self._channel.buffer = b""
-        Outgoing(self._channel, response, keep=False).send("GET", 1)
+        Outgoing(self._channel, keep=False).send(response, "GET", 1)
         return False

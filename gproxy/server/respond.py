@@ -9,7 +9,6 @@ from typing import Final
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, strip_hop_by_hop
 from gproxy.http.framing import LAST_CHUNK, chunk, content_length
-from gproxy.http.headers import Headers
 from gproxy.http.response import PHRASES, Response
 from gproxy.server.client import ClientChannel
 
@@ -23,73 +22,73 @@ class BrokenResponseError(Exception):
 
 
 class Outgoing:
-    """One response being sent. `sent` counts body bytes; `keep` says whether the connection can go on after it."""
+    """One response being sent.
 
-    __slots__ = ("_channel", "_chunked", "_length", "_response", "head_sent", "is_delimited", "keep", "sent")
+    keep: can the connection go on after it? sent: body bytes so far. is_delimited: could the client tell a
+    broken-off body from a complete one?
+    """
 
-    def __init__(self, channel: ClientChannel, response: Response, *, keep: bool) -> None:
+    __slots__ = ("_channel", "_chunked", "_length", "head_sent", "is_delimited", "keep", "sent")
+
+    def __init__(self, channel: ClientChannel, *, keep: bool) -> None:
         self._channel = channel
-        self._response = response
         self._chunked = False
         self._length: int | None = None
         self.keep = keep
-        #: Could the client tell a broken-off body from a complete one?
         self.is_delimited = True
         self.head_sent = False
         self.sent = 0
 
-    def send(self, method: str, minor: int) -> None:
+    def send(self, response: Response, method: str, minor: int) -> None:
         """All of it. Raises ClientGone, and whatever the body raises."""
-        response = self._response
         headers, body, status = response.headers, response.body, response.status
-        strip_hop_by_hop(headers, _NO_OPTIONS, RESPONSE_HOP_BY_HOP)
-        if status == 204 or (status == 304 and not isinstance(body, bytes)):
-            headers.discard("content-length")
+        if not RESPONSE_HOP_BY_HOP.isdisjoint(headers.names()):
+            strip_hop_by_hop(headers, _NO_OPTIONS, RESPONSE_HOP_BY_HOP)
         if method == "HEAD" or status in (204, 304):
-            if isinstance(body, bytes) and body and status not in (204, 304):
-                headers.put("Content-Length", "content-length", str(len(body)))
-            self._channel.send(self._head(minor))
-            self.head_sent = True
+            self._send_bodiless(response, body, minor)
         elif isinstance(body, bytes):
-            self._send_whole(body, headers, minor)
+            headers.put("Content-Length", "content-length", str(len(body)))
+            head = self._head(response, minor)
+            self.head_sent = True
+            if len(body) <= _TOGETHER:
+                self._channel.send(head + body)
+            else:
+                self._channel.send(head)
+                self._channel.send(body)
+            self.sent = len(body)
         else:
-            self._choose_framing(headers, minor)
-            self._send_stream(body, minor)
+            self._choose_framing(response, minor)
+            self._send_stream(response, body, minor)
 
-    def _send_whole(self, body: bytes, headers: Headers, minor: int) -> None:
-        headers.put("Content-Length", "content-length", str(len(body)))
-        head = self._head(minor)
+    def _send_bodiless(self, response: Response, body: bytes | Iterable[bytes], minor: int) -> None:
+        """RFC 9110 section 8.6: 204 has no length; HEAD and 304 have that of the body which does not follow."""
+        if response.status == 204:
+            response.headers.discard("content-length")
+        elif isinstance(body, bytes) and body and response.status != 304:
+            response.headers.put("Content-Length", "content-length", str(len(body)))
+        self._channel.send(self._head(response, minor))
         self.head_sent = True
-        if len(body) <= _TOGETHER:
-            self._channel.send(head + body)
-        else:
-            self._channel.send(head)
-            self._channel.send(body)
-        self.sent = len(body)
 
-    def _choose_framing(self, headers: Headers, minor: int) -> None:
+    def _choose_framing(self, response: Response, minor: int) -> None:
         """RFC 9112 section 6.1: a length if it is known, chunks if the client knows them, else until we close."""
-        if "content-length" in headers:
+        if "content-length" in response.headers:
             try:
-                self._length = content_length(headers)
+                self._length = content_length(response.headers)
                 return
             except BadMessage:  # a handler's mistake
-                headers.discard("content-length")
+                response.headers.discard("content-length")
         if minor:
             self._chunked = True
         else:
             self.keep = self.is_delimited = False
 
-    def _send_stream(self, body: Iterable[bytes], minor: int) -> None:
+    def _send_stream(self, response: Response, body: Iterable[bytes], minor: int) -> None:
         """The head at once, with what of the body came with it; then each piece when it comes."""
         first = getattr(body, "at_hand", b"")
-        head = self._head(minor)
+        head = self._head(response, minor)
         self.head_sent = True
         pieces = iter(body)
-        if first:
-            self._channel.send(head + self._framed(next(pieces)))
-        else:
-            self._channel.send(head)
+        self._channel.send(head + self._framed(next(pieces)) if first else head)
         for piece in pieces:
             if piece:
                 self._channel.send(self._framed(piece))
@@ -104,21 +103,18 @@ class Outgoing:
             raise BrokenResponseError(f"the body goes beyond its Content-Length of {self._length}")
         return chunk(piece) if self._chunked else piece
 
-    def _head(self, minor: int) -> bytes:
-        response = self._response
+    def _head(self, response: Response, minor: int) -> bytes:
         headers = response.headers
-        status = response.status
-        extra = "Transfer-Encoding: chunked\r\n" if self._chunked else ""
-        if not self.keep:
-            extra += "Connection: close\r\n"
-        elif not minor:
-            extra += "Connection: keep-alive\r\n"
+        extra = "" if self.keep and minor else "Connection: keep-alive\r\n" if self.keep else "Connection: close\r\n"
+        if self._chunked:
+            extra += "Transfer-Encoding: chunked\r\n"
         if "date" not in headers:
-            extra += f"Date: {_date(int(time.time()))}\r\n"  # RFC 9110 section 6.6.1
+            extra += _date(int(time.time()))  # RFC 9110 section 6.6.1
+        status = response.status
         phrase = response.phrase or PHRASES.get(status, "")
         return f"HTTP/1.1 {status} {phrase}\r\n{headers.lines()}{extra}\r\n".encode("latin-1")
 
 
 @lru_cache(maxsize=2)
 def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+    return f"Date: {formatdate(second, usegmt=True)}\r\n"

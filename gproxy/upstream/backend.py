@@ -7,7 +7,7 @@ from typing import Any
 from gproxy.config.types import BackendURL
 from gproxy.http.headers import Headers
 from gproxy.http.wire import ResponseHead
-from gproxy.upstream.transport import PlainPool, TLSPool, give_back
+from gproxy.upstream.transport import Idle, PlainPool, TLSPool
 
 
 class Backend:
@@ -25,6 +25,7 @@ class Backend:
         self.is_down = bool(url.down)
         pool_class = TLSPool if url.scheme == "https" else PlainPool
         self.pool = pool_class(url.host, url.port, maxsize=keepalive, timeout=connect_timeout, retries=False)
+        self._idle: Idle = self.pool.pool  # type: ignore[assignment]
         self._connect_timeout = connect_timeout
         #: Attempts under way.
         self.active = 0
@@ -53,10 +54,11 @@ class Backend:
 
     def connection(self, remaining: float) -> Any:
         """A lease on a connection that is open. Raises what urllib3 raises when it cannot connect."""
-        connection: Any = self.pool._get_conn()
         self.active += 1
         self.attempts += 1
-        if connection.channel is None:
+        connection = self._idle.take()
+        if connection is None:
+            connection = self.pool._new_conn()
             try:
                 connection.timeout = min(self._connect_timeout, remaining)
                 connection.connect()
@@ -69,7 +71,7 @@ class Backend:
         """The response was read: keep the connection if it can be used again."""
         if connection.is_reusable(answer, headers, rest):
             self.active -= 1
-            give_back(self.pool, connection)
+            self._idle.keep(connection)
         else:
             self.drop(connection)
 
@@ -80,8 +82,7 @@ class Backend:
 
     def trim(self, idle_timeout: float) -> None:
         """Close what idles for too long; to be called once a second."""
-        if self.pool.pool is not None:
-            self.pool.pool.trim(monotonic(), idle_timeout)  # type: ignore[attr-defined]
+        self._idle.trim(monotonic(), idle_timeout)
 
     def close(self) -> None:
         self.pool.close()

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any, Final
 
-from gproxy.http.body import NO_BODY
+from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
 from gproxy.http.framing import Reader
@@ -43,6 +43,8 @@ _SET_HERE: Final = frozenset(
         "expect", "content-length", "transfer-encoding", "connection", "te",
     }
 )  # fmt: skip
+#: What trusted proxies before us have begun, and we continue.
+_CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via"})
 #: A body that is expected even if it is empty (RFC 9110 section 8.6).
 _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 #: A body up to this is kept for another attempt, if it is there already, in bytes.
@@ -96,7 +98,7 @@ class Forward:
                 raise as_response_error(failure) from None
             if failure.blames:
                 tried = (*tried, backend)
-            request.body.rewind()
+            body.rewind()
 
     def _attempt(self, request: Request, backend: Backend) -> Response:
         connection = backend.connection(request.deadline.remaining())  # (4)
@@ -122,15 +124,18 @@ class Forward:
         lines = headers.lines_without(self._dropped)
         asked_for = request.host or backend.authority  # HTTP/1.0 may come without a Host
         host = asked_for if self._host == "client" else backend.authority if self._host == "backend" else self._host
-        forwarded_for = headers.get("x-forwarded-for")
-        peer = request.received.peer
         target = self._without_prefix(request) if self._prefix else request.target
+        chain, proto, forwarded_host, via = request.received.peer, request.scheme, asked_for, request.received.via
+        if not _CONTINUED.isdisjoint(headers.names()):  # from a trusted proxy, or set by a handler
+            chain = _joined(headers.get("x-forwarded-for"), chain)
+            proto = headers.get("x-forwarded-proto") or proto
+            forwarded_host = headers.get("x-forwarded-host") or forwarded_host
+            via = _joined(headers.get("via"), via)
+        framing = "" if request.body is NO_BODY and request.method not in _HAS_CONTENT else _body_lines(request.body)
         return (
-            f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}"
-            f"X-Forwarded-For: {f'{forwarded_for}, {peer}' if forwarded_for else peer}\r\n"
-            f"X-Forwarded-Proto: {headers.get('x-forwarded-proto') or request.scheme}\r\n"
-            f"X-Forwarded-Host: {headers.get('x-forwarded-host') or asked_for}\r\n"
-            f"X-Request-ID: {request.id}\r\nVia: {_via(headers, request)}\r\n{_body_lines(request)}\r\n"
+            f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
+            f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {forwarded_host}\r\nX-Request-ID: {request.id}\r\n"
+            f"Via: {via}\r\n{framing}\r\n"
         ).encode("latin-1")
 
     def _without_prefix(self, request: Request) -> str:
@@ -148,7 +153,8 @@ class Forward:
             backend.release(connection, answer, headers)
         else:
             body = BackendBody(data, rest, request, (backend, connection, answer, headers.copy()), self._read)
-        strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
+        if not RESPONSE_HOP_BY_HOP.isdisjoint(headers.names()):
+            strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
         response = Response.forwarded(answer.status, answer.reason, headers, body)  # (9)
         if isinstance(body, BackendBody):
             response.on_close(body.close)
@@ -174,16 +180,11 @@ class Forward:
         return request.tries <= self._retries and any(backend not in tried for backend in self._upstream.backends)
 
 
-def _via(headers: Headers, request: Request) -> str:
-    """RFC 9110 section 7.6.3."""
-    before = headers.get("via")
-    return f"{before}, 1.{request.received.minor} gproxy" if before else f"1.{request.received.minor} gproxy"
+def _joined(before: str | None, own: str) -> str:
+    return f"{before}, {own}" if before else own
 
 
-def _body_lines(request: Request) -> str:
-    body = request.body
-    if body is NO_BODY:
-        return "Content-Length: 0\r\n" if request.method in _HAS_CONTENT else ""
+def _body_lines(body: Body) -> str:
     framing = "Transfer-Encoding: chunked\r\n" if body.length is None else f"Content-Length: {body.length}\r\n"
     return framing if body.on_first_read is None else f"{framing}Expect: 100-continue\r\n"
 

@@ -15,6 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, Incomplete
+from gproxy.http.forwarding import connection_options
 from gproxy.http.framing import LAST_CHUNK, ChunkedReader, CloseReader, Reader, chunk, reader, response_framing
 from gproxy.http.headers import Headers
 from gproxy.http.request import Request
@@ -250,10 +251,7 @@ class _Conversation:
             return False
         if rest is not None and (not rest.done or isinstance(rest, CloseReader)):
             return False
-        connection = headers.get("connection")
-        if connection is None:
-            return answer.minor == 1
-        options = connection.lower()
+        options = connection_options(headers)
         return "close" not in options and (answer.minor == 1 or "keep-alive" in options)
 
 
@@ -277,6 +275,23 @@ class Idle:
     def __init__(self, maxsize: int = 0) -> None:
         self.maxsize = maxsize
         self._connections: list[Any] = []
+
+    def take(self) -> Any:
+        """The youngest connection that can be used; None if there is none."""
+        connections = self._connections
+        while connections:
+            connection = connections.pop()
+            if connection.is_connected:
+                return connection
+            connection.close()
+        return None
+
+    def keep(self, connection: Any) -> None:
+        """Take back a connection whose exchange is over."""
+        connection.channel.client = None
+        connection.reused = True
+        connection.idle_since = monotonic()
+        self._connections.append(connection)
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:  # noqa: ARG002
         try:
@@ -317,12 +332,3 @@ class TLSPool(HTTPSConnectionPool):
 
     ConnectionCls = TLSConnection
     QueueCls = Idle  # type: ignore[assignment]
-
-
-def give_back(pool: Any, connection: Any) -> None:
-    """Return a connection that can be used again."""
-    channel = connection.channel
-    channel.client = None
-    connection.reused = True
-    connection.idle_since = monotonic()
-    pool._put_conn(connection)

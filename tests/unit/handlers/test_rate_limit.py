@@ -159,7 +159,14 @@ def test_the_number_of_clients_is_bounded():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("key", "cookie"), ("key", "header:"), ("key", "header:a b"), ("max_clients", 0), ("policy", 'a"b'), ("policy", "")],
+    [
+        ("key", "cookie"),
+        ("key", "header:"),
+        ("key", "header:a b"),
+        ("max_clients", 0),
+        ("policy", 'a"b'),
+        ("policy", ""),
+    ],
 )
 def test_wrong_options(option, value):
     with pytest.raises(ValueError, match=f"^{option}: "):

@@ -1,0 +1,109 @@
+import fcntl
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from gproxy.state.keys import kept_secret, public_key
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_secret_is_made_once_and_kept_from_others(tmp_path):
+    path = tmp_path / "var" / "jwt.secret"
+    secret = kept_secret(path)
+    assert len(secret) >= 64
+    assert secret.isascii()
+    assert kept_secret(path) == secret
+    assert (mode(path), mode(path.parent)) == (0o600, 0o700)
+    assert os.listdir(path.parent) == ["jwt.secret"]
+
+
+def test_two_files_two_secrets(tmp_path):
+    assert kept_secret(tmp_path / "a") != kept_secret(tmp_path / "b")
+
+
+def test_who_starts_together_gets_the_same(tmp_path):
+    with ThreadPoolExecutor(16) as threads:
+        assert len(set(threads.map(lambda _: kept_secret(tmp_path / "s"), range(64)))) == 1
+
+
+def test_who_comes_second_waits_until_the_first_has_written(tmp_path):
+    secret = "s" * 86
+    with ThreadPoolExecutor(1) as threads, open(tmp_path / "s", "w") as first:
+        os.chmod(tmp_path / "s", 0o600)
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = threads.submit(kept_secret, tmp_path / "s")
+        with pytest.raises(TimeoutError):
+            second.result(0.02)
+        first.write(secret)
+        first.close()
+        assert second.result() == secret
+
+
+def test_a_loose_mode_is_warned_of(tmp_path, caplog):
+    kept_secret(tmp_path / "s")
+    assert caplog.messages == []
+    (tmp_path / "s").chmod(0o644)
+    kept_secret(tmp_path / "s")
+    assert caplog.messages == [f"{tmp_path / 's'} can be read by others; chmod 600 it"]
+
+
+def test_a_file_that_was_cut_off(tmp_path):
+    (tmp_path / "s").write_text("short")
+    with pytest.raises(ValueError, match="is cut off; remove the file"):
+        kept_secret(tmp_path / "s")
+
+
+def test_a_place_where_nothing_can_be_kept(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="it cannot be kept in"):
+        kept_secret(tmp_path / "file" / "s")
+
+
+PRIVATE = ec.generate_private_key(ec.SECP256R1())
+
+
+def certificate():
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "issuer")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, PRIVATE.public_key(), 1, now, now + timedelta(days=1))
+    return builder.sign(PRIVATE, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    "pem", [PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), certificate()]
+)
+def test_a_public_key_and_a_certificate(tmp_path, pem):
+    (tmp_path / "key.pem").write_bytes(pem)
+    assert public_key(tmp_path / "key.pem") == PRIVATE.public_key()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "holds no PEM public key"),
+        (b"secret", "holds no PEM public key"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no PEM public key"),
+        (PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "holds a private key"),
+        (PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()), "holds a private key"),
+    ],
+)
+def test_no_public_key(tmp_path, content, complaint):
+    (tmp_path / "key.pem").write_bytes(content)
+    with pytest.raises(ValueError, match=complaint):
+        public_key(tmp_path / "key.pem")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
+        public_key(tmp_path / "key.pem")
