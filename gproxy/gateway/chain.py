@@ -14,7 +14,7 @@ def compose(handlers: Sequence[Handler], last: Next) -> Next:
     What a step raises becomes a response there and then, so every handler outside of it gets a response, and can
     compress it, count it or give it a header, whether it went well or not.
     """
-    step = _guarded(last)
+    step = last if getattr(last, "is_guarded", False) else _guarded(last)
     for handler in reversed(handlers):
         step = _step(handler, step)
     return step
@@ -30,6 +30,7 @@ def _step(handler: Handler, following: Next) -> Next:
             return respond(TypeError(f"{handler!r} returned {response!r}, which is no Response"), request)
         return response
 
+    step.is_guarded = True  # type: ignore[attr-defined]
     return step
 
 
@@ -40,4 +41,5 @@ def _guarded(last: Next) -> Next:
         except Exception as error:
             return respond(error, request)
 
+    step.is_guarded = True  # type: ignore[attr-defined]
     return step

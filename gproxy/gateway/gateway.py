@@ -69,8 +69,10 @@ class Gateway:
         inner = route.inner
 
         def entrance(request: Request) -> Response:
-            return self.enter(request) if request.is_rewritten else inner(request)
+            return guarded(request) if request.is_rewritten else inner(request)
 
+        guarded = compose([], self.enter)
+        entrance.is_guarded = True  # type: ignore[attr-defined]
         return entrance
 
     def enter(self, request: Request) -> Response:
@@ -153,7 +155,7 @@ class Gateway:
                 received.time, request.id, request.client, received.method, received.target.partition("?")[0],
                 "HTTP/1.1" if received.minor else "HTTP/1.0", status, duration, size, request.body.received,
                 route.name if route else "", request.backend or "", request.tries, request.reason, request.host,
-                _without_query(headers.get("referer")), headers.get("user-agent") or "", request.user,
+                _without_query(headers.lookup("referer")), headers.lookup("user-agent") or "", request.user,
             )
         )
         # fmt: on

@@ -29,7 +29,7 @@ _is_odd = re.compile(r"[^a-z0-9-]")
 
 def connection_options(headers: Headers) -> frozenset[str]:
     """The tokens of Connection, in lower case (RFC 9110 section 7.6.1)."""
-    value = headers.get("connection")
+    value = headers.lookup("connection")
     return _NONE if value is None else _options(value)
 
 
@@ -40,12 +40,9 @@ def _options(value: str) -> frozenset[str]:
 
 def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: frozenset[str] = HOP_BY_HOP) -> None:
     """Remove what is meant for this connection only, Connection-named fields too."""
+    headers.discard_all(hop_by_hop)
     if options:
-        for name in options - _NOT_TO_BE_NOMINATED:
-            headers.discard(name)
-    if not hop_by_hop.isdisjoint(headers.names()):
-        for name in hop_by_hop:
-            headers.discard(name)
+        headers.discard_all(options - _NOT_TO_BE_NOMINATED)
 
 
 def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) -> None:

@@ -42,15 +42,15 @@ def request_framing(headers: Headers, minor: int) -> int:
 
 def response_framing(headers: Headers, minor: int, status: int, method: str) -> int:
     """How the response's body is framed. Raises BadMessage for whatever is ambiguous."""
-    length = content_length(headers) if "content-length" in headers else None
-    chunked = "transfer-encoding" in headers
+    length = headers.lookup("content-length")
+    size = UNTIL_CLOSE if length is None else _number(length)
     if method == "HEAD" or status in (204, 304) or status < 200:  # step 1
         return 0
-    if chunked:
+    if headers.lookup("transfer-encoding") is not None:
         if length is not None:
-            raise BadMessage("Content-Length beside Transfer-Encoding", 502)
+            raise BadMessage("Content-Length beside Transfer-Encoding")
         return _transfer_coding(headers, minor)
-    return UNTIL_CLOSE if length is None else length  # steps 6, 8
+    return size  # steps 6, 8
 
 
 def _transfer_coding(headers: Headers, minor: int) -> int:
@@ -64,7 +64,10 @@ def _transfer_coding(headers: Headers, minor: int) -> int:
 
 def content_length(headers: Headers) -> int:
     """The one Content-Length in bytes; RFC 9112 section 6.3 step 5. Raises BadMessage."""
-    length = headers.get("content-length") or ""
+    return _number(headers.lookup("content-length") or "")
+
+
+def _number(length: str) -> int:
     if not _is_length(length):  # a repeated one comes joined by a comma
         raise BadMessage("a Content-Length that is no single number")
     return int(length)

@@ -83,6 +83,13 @@ class Headers:
             return pair[1]
         return ", ".join(self.all(key))
 
+    def lookup(self, key: str) -> str | None:
+        """`get` for a name that is in lower case already."""
+        pair = self._first.get(key)
+        if pair is None:
+            return None
+        return pair[1] if self._more is None else self.get(key)
+
     def all(self, name: str) -> list[str]:
         """Every line's value, in order; an empty list if there is none."""
         key = name.lower()
@@ -102,6 +109,12 @@ class Headers:
         key = name.lower()
         if self._first.pop(key, None) is not None and self._more:
             self._more.pop(key, None)
+
+    def discard_all(self, keys: frozenset[str]) -> None:
+        """Remove every line of these names, given in lower case."""
+        if not keys.isdisjoint(self._first):
+            for key in keys & self._first.keys():
+                self.discard(key)
 
     def pop(self, name: str, default: str | None = None) -> str | None:
         """Remove every line of this name and return its value."""

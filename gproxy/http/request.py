@@ -126,7 +126,14 @@ class Request:
     )
 
     def __init__(
-        self, received: Received, headers: Headers, host: str, path: str, query: str, body: Body = NO_BODY
+        self,
+        received: Received,
+        headers: Headers,
+        host: str,
+        path: str,
+        query: str,
+        body: Body = NO_BODY,
+        deadline: Deadline | None = None,
     ) -> None:
         self.received = received
         self.method = received.method
@@ -152,7 +159,7 @@ class Request:
         self.reason = ""
         #: Who was authenticated, for the access line.
         self.user = ""
-        self.deadline = Deadline()
+        self.deadline = deadline or Deadline()
         self.context: dict[str, Any] = {}
 
     @property

@@ -9,7 +9,7 @@ import re
 from typing import Final, NamedTuple, NoReturn
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.headers import FIELD_CHAR, TOKEN
+from gproxy.http.headers import FIELD_CHAR, TOKEN, Headers
 
 # RFC 9112 section 5: no blank before the colon, no line folding, no bare CR or LF, no control characters.
 _FIELDS = rf"((?:{TOKEN}++:{FIELD_CHAR}*+\r\n)*+)\r\n"
@@ -46,7 +46,7 @@ class ResponseHead(NamedTuple):
     status: int
     reason: str
     minor: int
-    fields: list[tuple[str, str]]
+    headers: Headers
 
 
 def _pairs(block: str) -> list[tuple[str, str]]:
@@ -113,7 +113,7 @@ def parse_response(head: bytes) -> ResponseHead:
     major, minor, status, reason, block = match.groups()
     if major != "1":
         raise BadMessage(f"HTTP/{major} in a status line", 502)
-    return ResponseHead(int(status), reason or "", min(int(minor), 1), _pairs(block))
+    return ResponseHead(int(status), reason or "", minor != "0", Headers.parsed(_pairs(block)))
 
 
 def _refuse_request_line(line: bytes) -> NoReturn:

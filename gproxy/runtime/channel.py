@@ -30,7 +30,9 @@ class Channel:
     #: What a reset is, for whoever reads and sends here.
     lost: type[BaseException] = ConnectionError
 
-    __slots__ = ("_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_switch", "_waiter", "_watcher", "buffer", "noted")
+    __slots__ = (
+        "_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_switch", "_waiter", "_watcher", "buffer", "noted",
+    )  # fmt: skip
 
     def __init__(self, sock: Any) -> None:
         raw = getattr(sock, "_sock", sock)  # gevent's socket wraps the real one, which is what never blocks the hub
@@ -64,8 +66,7 @@ class Channel:
             return
         self._waiter = getcurrent()
         if not self._reading:
-            self._watcher.start(self._on_readable)
-            self._reading = True
+            self._watch()
         try:
             self._switch()
         finally:
@@ -77,18 +78,19 @@ class Channel:
             return True
         if other.noted:
             return False
-        self._arm()
-        other._arm()
+        self._waiter = other._waiter = getcurrent()
+        if not self._reading:
+            self._watch()
+        if not other._reading:
+            other._watch()
         try:
             return self._switch() is self
         finally:
             self._waiter = other._waiter = None
 
-    def _arm(self) -> None:
-        self._waiter = getcurrent()
-        if not self._reading:
-            self._watcher.start(self._on_readable)
-            self._reading = True
+    def _watch(self) -> None:
+        self._watcher.start(self._on_readable)
+        self._reading = True
 
     def receive(self, limit: int) -> bytes:
         """The next bytes from the socket, past the buffer; b"" at the peer's end."""
@@ -170,7 +172,9 @@ class Channel:
 
     def _writable_or_readable(self) -> None:
         watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
-        self._arm()
+        self._waiter = getcurrent()
+        if not self._reading:
+            self._watch()
         watcher.start(self._waiter.switch, None)
         try:
             self.noted = self._switch() is self

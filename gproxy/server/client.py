@@ -6,7 +6,6 @@ from typing import Any
 from gproxy.http.body import Body
 from gproxy.http.errors import ClientGone
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
-from gproxy.http.headers import Headers
 from gproxy.http.request import Deadline
 from gproxy.http.wire import ResponseHead
 from gproxy.runtime.alarm import Alarm
@@ -71,6 +70,6 @@ class ClientChannel(Channel):
                 body.on_first_read = None
                 self.send_continue()
             return
-        headers = Headers.parsed(answer.fields)
+        headers = answer.headers
         strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
         self.send(f"HTTP/1.1 {answer.status} {answer.reason}\r\n{headers.lines()}\r\n".encode("latin-1"))

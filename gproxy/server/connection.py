@@ -137,7 +137,9 @@ class Connection:
         body = self._body(known) if known.framing else NO_BODY
         received = Received(line.method, line.target, line.minor, known.fields, self._peer)
         # The target's authority counts, the Host field does not: RFC 9112 section 3.2.2.
-        request = Request(received, known.headers.copy(), line.authority or known.host, line.path, line.query, body)
+        host = line.authority or known.host
+        deadline = Deadline(self.alarm)
+        request = Request(received, known.headers.copy(), host, line.path, line.query, body, deadline)
         request.client = known.client
         request.id = known.request_id
         request.connection = channel
@@ -191,7 +193,7 @@ class Connection:
         """Have it answered, and send the answer; an access line in any case."""
         channel = self._channel
         self.request = request
-        channel.deadline = request.deadline = Deadline(self.alarm)
+        channel.deadline = request.deadline
         received = request.received
         body = request.body
         out = Outgoing(channel, keep=self._known.keep and not self._server.draining)  # type: ignore[union-attr]
@@ -205,7 +207,8 @@ class Connection:
                 status = response.status
                 out.send(response, received.method, received.minor)
             finally:
-                response.close()
+                if response._callbacks:
+                    response.close()
         except ClientGone:
             request.reason = "client_gone"
             status = status if out.head_sent else 499
@@ -216,7 +219,8 @@ class Connection:
             self.alarm.expires = math.inf
             channel.deadline = None
             self.request = None
-            request.end()
+            if request._at_end:
+                request.end()
             self._gateway.record(request, status, monotonic() - started, out.sent)
         return out.keep
 

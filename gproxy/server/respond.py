@@ -7,14 +7,13 @@ from functools import lru_cache
 from typing import Final
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, strip_hop_by_hop
+from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP
 from gproxy.http.framing import LAST_CHUNK, chunk, content_length
 from gproxy.http.response import PHRASES, Response
 from gproxy.server.client import ClientChannel
 
 #: Head and body up to this leave in one send; beyond it copying costs more than a second send, in bytes.
 _TOGETHER: Final = 64 * 1024
-_NO_OPTIONS: Final[frozenset[str]] = frozenset()
 
 
 class BrokenResponseError(Exception):
@@ -41,9 +40,8 @@ class Outgoing:
 
     def send(self, response: Response, method: str, minor: int) -> None:
         """All of it. Raises ClientGone, and whatever the body raises."""
-        headers, body, status = response.headers, response.body, response.status
-        if not RESPONSE_HOP_BY_HOP.isdisjoint(headers.names()):
-            strip_hop_by_hop(headers, _NO_OPTIONS, RESPONSE_HOP_BY_HOP)
+        headers, body, status = response.headers, response._body, response.status
+        headers.discard_all(RESPONSE_HOP_BY_HOP)
         if method == "HEAD" or status in (204, 304):
             self._send_bodiless(response, body, minor)
         elif isinstance(body, bytes):
@@ -108,7 +106,7 @@ class Outgoing:
         extra = "" if self.keep and minor else "Connection: keep-alive\r\n" if self.keep else "Connection: close\r\n"
         if self._chunked:
             extra += "Transfer-Encoding: chunked\r\n"
-        if "date" not in headers:
+        if headers.lookup("date") is None:
             extra += _date(int(time.time()))  # RFC 9110 section 6.6.1
         status = response.status
         phrase = response.phrase or PHRASES.get(status, "")

@@ -75,6 +75,8 @@ class MemoryLimiter:
         self._max_keys = max_keys
         self._clock = clock
         self._rates: dict[Rate, _Buckets] = {}
+        self._last_rate: Rate | None = None
+        self._last_buckets: _Buckets
 
     @property
     def evicted(self) -> int:
@@ -103,10 +105,8 @@ class MemoryLimiter:
 
     def _bucket(self, key: str, rate: Rate, now: float) -> _Bucket:
         """The key's bucket, re-inserted once a window, so that what counts never expires (kept for two windows)."""
-        try:
-            buckets = self._rates[rate]
-        except KeyError:
-            buckets = self._rates[rate] = _Buckets(self._max_keys, 2 * rate.window, self._clock)
+        # PERF: a handler asks with the same rate each time, and hashing it costs more than this.
+        buckets = self._last_buckets if rate is self._last_rate else self._buckets(rate)
         try:
             bucket = buckets[key]
         except KeyError:
@@ -115,3 +115,9 @@ class MemoryLimiter:
             bucket.kept_at = now
             buckets[key] = bucket
         return bucket
+
+    def _buckets(self, rate: Rate) -> _Buckets:
+        if rate not in self._rates:
+            self._rates[rate] = _Buckets(self._max_keys, 2 * rate.window, self._clock)
+        self._last_rate, self._last_buckets = rate, self._rates[rate]
+        return self._last_buckets

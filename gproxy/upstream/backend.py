@@ -5,8 +5,6 @@ from time import monotonic
 from typing import Any
 
 from gproxy.config.types import BackendURL
-from gproxy.http.headers import Headers
-from gproxy.http.wire import ResponseHead
 from gproxy.upstream.transport import Idle, PlainPool, TLSPool
 
 
@@ -67,9 +65,9 @@ class Backend:
                 raise
         return connection
 
-    def release(self, connection: Any, answer: ResponseHead, headers: Headers, rest: Any = None) -> None:
-        """The response was read: keep the connection if it can be used again."""
-        if connection.is_reusable(answer, headers, rest):
+    def release(self, connection: Any, rest: Any = None, *, keep: bool) -> None:
+        """The response was read: keep the connection if the backend wants that and it can be used again."""
+        if keep and connection.is_reusable(rest):
             self.active -= 1
             self._idle.keep(connection)
         else:

@@ -23,7 +23,6 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
 from gproxy.http.framing import Reader
-from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.target import readings
@@ -146,21 +145,20 @@ class Forward:
         return f"{target}?{request.query}" if request.query else target
 
     def _response(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
-        headers = Headers.parsed(answer.fields)
-        data, rest = connection.receive_body(answer, headers, request)
-        body: bytes | BackendBody = data
+        headers = answer.headers
+        options = connection_options(headers)
+        keep = "close" not in options if answer.minor else "keep-alive" in options
+        data, rest = connection.receive_body(answer, request.method)
+        strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
         if rest is None:
-            backend.release(connection, answer, headers)
-        else:
-            body = BackendBody(data, rest, request, (backend, connection, answer, headers.copy()), self._read)
-        if not RESPONSE_HOP_BY_HOP.isdisjoint(headers.names()):
-            strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
+            backend.release(connection, keep=keep)
+            return Response.forwarded(answer.status, answer.reason, headers, data)  # (9)
+        body = BackendBody(data, rest, request, (backend, connection, keep), self._read)
         response = Response.forwarded(answer.status, answer.reason, headers, body)  # (9)
-        if isinstance(body, BackendBody):
-            response.on_close(body.close)
-            request.at_end(body.close)  # a handler may drop the response instead of closing it
-            if self._stream:
-                request.deadline.set(math.inf)
+        response.on_close(body.close)
+        request.at_end(body.close)  # a handler may drop the response instead of closing it
+        if self._stream:
+            request.deadline.set(math.inf)
         return response
 
     def _note(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
@@ -216,14 +214,14 @@ class BackendBody:
         at_hand: bytes,
         rest: Reader,
         request: Request,
-        lease: tuple[Backend, Any, ResponseHead, Headers],
+        lease: tuple[Backend, Any, bool],
         read_timeout: float | None,
     ) -> None:
         #: Came together with the head, and leaves with it.
         self.at_hand = at_hand
         self._rest = rest
         self._request = request
-        self._lease: tuple[Backend, Any, ResponseHead, Headers] | None = lease
+        self._lease: tuple[Backend, Any, bool] | None = lease
         self._read_timeout = read_timeout
 
     @property
@@ -257,5 +255,5 @@ class BackendBody:
         """Give the connection back if the body was read to its end, drop it if not."""
         lease, self._lease = self._lease, None
         if lease is not None:
-            backend, connection, answer, headers = lease
-            backend.release(connection, answer, headers, self._rest)
+            backend, connection, keep = lease
+            backend.release(connection, self._rest, keep=keep)

@@ -116,7 +116,7 @@ class ActiveCheck:
             head = f"GET {path} HTTP/1.1\r\n{fields}\r\n"
             request = Request(Received("GET", path, 1, [], ""), Headers(), backend.authority, path, "")
             answer = connection.exchange(head.encode(), request)  # type: ignore[attr-defined]
-            response_framing(Headers.parsed(answer.fields), answer.minor, answer.status, "GET")
+            response_framing(answer.headers, answer.minor, answer.status, "GET")
             return int(answer.status)
         finally:
             connection.close()

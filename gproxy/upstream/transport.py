@@ -15,9 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, Incomplete
-from gproxy.http.forwarding import connection_options
 from gproxy.http.framing import LAST_CHUNK, ChunkedReader, CloseReader, Reader, chunk, reader, response_framing
-from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.http.wire import ResponseHead, check_beginning, parse_response
 from gproxy.runtime.channel import Channel, Interrupted
@@ -54,7 +52,7 @@ class BackendChannel(Channel):
         if client is None or client.buffer:  # behind a pipelined request nobody can see the end
             super().wait()
             return
-        while not self.wait_or(client):
+        while not self.wait_or(client):  # PERF: by far the most common wait
             if client.is_gone():
                 raise ClientGone
             if client.buffer:
@@ -225,11 +223,11 @@ class _Conversation:
         if request.connection is not None and request.received.minor:
             request.connection.send_interim(answer, request.body)
 
-    def receive_body(self, answer: ResponseHead, headers: Headers, request: Request) -> "tuple[bytes, Reader | None]":
+    def receive_body(self, answer: ResponseHead, method: str) -> "tuple[bytes, Reader | None]":
         """What of the body came with the head, and the reader for the rest; None if that was all."""
         channel = self.channel
         assert channel is not None  # noqa: S101 connect() came first
-        framing = response_framing(headers, answer.minor, answer.status, request.method)
+        framing = response_framing(answer.headers, answer.minor, answer.status, method)
         if not framing:
             return b"", None
         buffered = channel.buffer
@@ -244,15 +242,12 @@ class _Conversation:
             data = rest.next_piece() if buffered else b""
         return data, None if rest.done and not rest.trailers else rest
 
-    def is_reusable(self, answer: ResponseHead, headers: Headers, rest: Reader | None) -> bool:
+    def is_reusable(self, rest: Reader | None) -> bool:
         """May the next request use it? Only if both messages ended where they said, and nothing came after."""
         channel = self.channel
         if channel is None or channel.buffer or channel.noted or not self._sent:
             return False
-        if rest is not None and (not rest.done or isinstance(rest, CloseReader)):
-            return False
-        options = connection_options(headers)
-        return "close" not in options and (answer.minor == 1 or "keep-alive" in options)
+        return rest is None or (rest.done and not isinstance(rest, CloseReader))
 
 
 class PlainConnection(_Conversation, HTTPConnection):
