@@ -23,12 +23,14 @@ from gproxy.runtime import Runtime
 from gproxy.runtime.alarm import Expired
 from gproxy.upstream.upstream import Upstream
 
+#: UUID's variant bits; the 12 bits before them stay 0, 62 random ones within a millisecond are enough.
+_VARIANT = 0x8000000000000000
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 
 
 def new_request_id() -> str:
     """A UUID of version 7 in hexadecimal: sorts by time, in milliseconds (RFC 9562 section 5.7)."""
-    return f"{int(time.time() * 1000):012x}7{getrandbits(12):03x}{0x8000000000000000 | getrandbits(62):016x}"
+    return f"{int(time.time() * 1000):012x}7{_VARIANT | getrandbits(62):019x}"
 
 
 class Gateway:

@@ -43,7 +43,7 @@ class Route:
         return all(request.headers.get(name) == value for name, value in self.headers)
 
     def accepts_method(self, method: str) -> bool:
-        return self.takes_all or not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)
+        return not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)
 
     def __repr__(self) -> str:
         return f"<Route {self.name} {self.path}>"
@@ -83,7 +83,7 @@ class Router:
             raise HTTPError(400, "the path can be read in two ways that lead to different routes")
         if found is None:
             raise HTTPError(404, "no route matches this path")
-        if not found.accepts_method(request.method):
+        if not (found.takes_all or found.accepts_method(request.method)):
             raise HTTPError(405, f"{request.method} is not allowed here", {"Allow": self._allowed(found, request)})
         return found
 
@@ -91,8 +91,10 @@ class Router:
         """The best route at the longest path; one with a wrong method if no other there has the right one."""
         while True:
             group = self._by_path.get(path)
-            if group is not None and (found := _best(group, request)) is not None:
-                return found
+            if group is not None:
+                found = group[0] if group[0].takes_all and len(group) == 1 else _best(group, request)
+                if found is not None:
+                    return found
             if path in ("/", ""):
                 return None
             path = path[: path.rfind("/")] or "/"
@@ -114,8 +116,6 @@ def _fits(route: Route, request: Request) -> bool:
 
 
 def _best(group: list[Route], request: Request) -> Route | None:
-    if len(group) == 1 and group[0].takes_all:
-        return group[0]
     fitting = [route for route in group if _fits(route, request)]
     return next((route for route in fitting if route.accepts_method(request.method)), fitting[0] if fitting else None)
 

@@ -112,9 +112,15 @@ class Headers:
 
     def discard_all(self, keys: frozenset[str]) -> None:
         """Remove every line of these names, given in lower case."""
-        if not keys.isdisjoint(self._first):
+        if self.has_any(keys):
             for key in keys & self._first.keys():
-                self.discard(key)
+                del self._first[key]
+                if self._more:
+                    self._more.pop(key, None)
+
+    def has_any(self, keys: frozenset[str]) -> bool:
+        """Is one of these names, given in lower case, there?"""
+        return not keys.isdisjoint(self._first)
 
     def pop(self, name: str, default: str | None = None) -> str | None:
         """Remove every line of this name and return its value."""

@@ -15,7 +15,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.framing import CHUNKED, reader
 from gproxy.http.request import Deadline, Received, Request
-from gproxy.http.wire import check_beginning, parse_request_line
+from gproxy.http.wire import RequestLine, check_beginning, parse_request_line
 from gproxy.runtime.alarm import Alarm, Expired
 from gproxy.server.client import ClientChannel
 from gproxy.server.known import KnownFields, learn
@@ -53,7 +53,11 @@ class Connection:
         #: What is under way, for the log of a forced stop.
         self.request: Request | None = None
         self._unread = False
-        self._known: KnownFields | None = None
+        #: The last head that was understood, and what it meant.
+        self._head = b""
+        self._line: RequestLine
+        self._known: KnownFields
+        self._out = Outgoing(self._channel)
 
     def linger(self, seconds: float) -> None:
         """A stop has begun: if no request comes within this time, close; one that comes is answered, then close."""
@@ -112,7 +116,7 @@ class Connection:
 
     def _await_first_bytes(self) -> bool:
         settings = self._settings
-        limit = settings.head_timeout if self._known is None else settings.idle_timeout
+        limit = settings.idle_timeout if self._head else settings.head_timeout
         self.alarm.set(monotonic() + (LINGER if self._server.draining else limit), "idle")
         self._channel.buffer = data = self._channel.receive(65536)
         self.alarm.expires = math.inf
@@ -126,14 +130,7 @@ class Connection:
         if end < 0 or data[0] == 13 or end > self._settings.max_head // 2:
             data, end = self._read_slowly(data, started)
         channel.buffer = data[end + 4 :]
-        first_line = data.find(b"\r\n")
-        line = parse_request_line(data[:first_line])
-        block = data[first_line + 2 : end + 4]
-        known = self._known
-        if known is None or known.block != block or known.minor != line.minor:
-            known = self._known = learn(
-                block, line.minor, peer=self._peer, max_fields=self._settings.max_fields, gateway=self._gateway
-            )
+        line, known = self._understand(data[: end + 4])
         body = self._body(known) if known.framing else NO_BODY
         received = Received(line.method, line.target, line.minor, known.fields, self._peer)
         # The target's authority counts, the Host field does not: RFC 9112 section 3.2.2.
@@ -144,6 +141,20 @@ class Connection:
         request.id = known.request_id
         request.connection = channel
         return request
+
+    def _understand(self, head: bytes) -> tuple[RequestLine, KnownFields]:
+        """What the head says; only what differs from the one before it is looked at."""
+        if head == self._head:
+            return self._line, self._known
+        end = head.find(b"\r\n")
+        line = parse_request_line(head[:end])
+        block = head[end + 2 :]
+        if not self._head or self._known.block != block or self._known.minor != line.minor:
+            self._known = learn(
+                block, line.minor, peer=self._peer, max_fields=self._settings.max_fields, gateway=self._gateway
+            )
+        self._line, self._head = line, head
+        return line, self._known
 
     def _read_slowly(self, data: bytes, started: float) -> tuple[bytes, int]:
         """Up to the empty line: in time, within the limits, and no further than it can still become a head."""
@@ -196,7 +207,8 @@ class Connection:
         channel.deadline = request.deadline
         received = request.received
         body = request.body
-        out = Outgoing(channel, keep=self._known.keep and not self._server.draining)  # type: ignore[union-attr]
+        out = self._out
+        out.reset(keep=self._known.keep and not self._server.draining)
         status = 499
         try:
             response = self._gateway(request)
@@ -256,5 +268,6 @@ class Connection:
         response = self._gateway.refuse(error, self._peer, monotonic() if started is None else started)
         self.alarm.clear()
         self._channel.buffer = b""
-        Outgoing(self._channel, keep=False).send(response, "GET", 1)
+        self._out.reset(keep=False)
+        self._out.send(response, "GET", 1)
         return False

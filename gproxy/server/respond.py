@@ -21,7 +21,7 @@ class BrokenResponseError(Exception):
 
 
 class Outgoing:
-    """One response being sent.
+    """A connection's response being sent, one after the other.
 
     keep: can the connection go on after it? sent: body bytes so far. is_delimited: could the client tell a
     broken-off body from a complete one?
@@ -29,8 +29,12 @@ class Outgoing:
 
     __slots__ = ("_channel", "_chunked", "_length", "head_sent", "is_delimited", "keep", "sent")
 
-    def __init__(self, channel: ClientChannel, *, keep: bool) -> None:
+    def __init__(self, channel: ClientChannel) -> None:
         self._channel = channel
+        self.reset(keep=False)
+
+    def reset(self, *, keep: bool) -> None:
+        """For the connection's next response."""
         self._chunked = False
         self._length: int | None = None
         self.keep = keep

@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Any
 
 from gproxy.config.types import BackendURL
+from gproxy.http.request import Deadline
 from gproxy.upstream.transport import Idle, PlainPool, TLSPool
 
 
@@ -50,7 +51,7 @@ class Backend:
         """At its limit of attempts under way."""
         return 0 < self.max_connections <= self.active
 
-    def connection(self, remaining: float) -> Any:
+    def connection(self, deadline: Deadline) -> Any:
         """A lease on a connection that is open. Raises what urllib3 raises when it cannot connect."""
         self.active += 1
         self.attempts += 1
@@ -58,7 +59,7 @@ class Backend:
         if connection is None:
             connection = self.pool._new_conn()
             try:
-                connection.timeout = min(self._connect_timeout, remaining)
+                connection.timeout = min(self._connect_timeout, deadline.remaining())
                 connection.connect()
             except BaseException:
                 self.drop(connection)

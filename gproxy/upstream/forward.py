@@ -100,7 +100,7 @@ class Forward:
             body.rewind()
 
     def _attempt(self, request: Request, backend: Backend) -> Response:
-        connection = backend.connection(request.deadline.remaining())  # (4)
+        connection = backend.connection(request.deadline)  # (4)
         try:
             head = self._head(request, backend)  # (2)
             if self._first_byte is None:
@@ -125,7 +125,7 @@ class Forward:
         host = asked_for if self._host == "client" else backend.authority if self._host == "backend" else self._host
         target = self._without_prefix(request) if self._prefix else request.target
         chain, proto, forwarded_host, via = request.received.peer, request.scheme, asked_for, request.received.via
-        if not _CONTINUED.isdisjoint(headers.names()):  # from a trusted proxy, or set by a handler
+        if headers.has_any(_CONTINUED):  # from a trusted proxy, or set by a handler
             chain = _joined(headers.get("x-forwarded-for"), chain)
             proto = headers.get("x-forwarded-proto") or proto
             forwarded_host = headers.get("x-forwarded-host") or forwarded_host

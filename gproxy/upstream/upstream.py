@@ -1,6 +1,5 @@
 """A named group of backends: which of them are available, and whose turn it is."""
 
-import math
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
@@ -31,7 +30,8 @@ class Upstream:
         self._limited = settings.max_connections > 0 or any(backend.max_connections for backend in self.backends)
         for backend in self.backends:
             backend.max_connections = backend.max_connections or settings.max_connections
-        self._next_return = math.inf
+        #: When the first ejected backend comes back; None if there is none.
+        self._next_return: float | None = None
         self._candidates: list[Backend] = []
         self._greenlets: list[gevent.Greenlet] = []
         self._runtime = Runtime()
@@ -55,7 +55,7 @@ class Upstream:
 
     def pick(self, request: Request, tried: Sequence[Backend] = ()) -> Backend | None:
         """The next backend for this request that was not tried yet; None if there is none."""
-        if monotonic() >= self._next_return:
+        if self._next_return is not None and monotonic() >= self._next_return:
             self.refresh()
         candidates = self._candidates
         if tried or self._limited:
@@ -74,7 +74,7 @@ class Upstream:
             or [backend for backend in up if backend.is_healthy]
             or up
         )
-        self._next_return = min((b.ejected_until for b in self.backends if b.ejected_until), default=math.inf)
+        self._next_return = min((b.ejected_until for b in self.backends if b.ejected_until), default=None)
 
     def failed(self, backend: Backend, failure: Failure) -> None:
         """An attempt failed; too many of them eject the backend for a while."""
