@@ -17,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((word for word in arguments if not word.startswith("-")), "") if arguments else ""
     command = arguments[0] if arguments and arguments[0] in _COMMANDS else "serve"
     if verb and command == "serve" and arguments[0] == verb:
-        print(f"gproxy: no command '{verb}'; there are {', '.join(_COMMANDS)}, and serving: gproxy --config FILE", file=sys.stderr)
+        print(
+            f"gproxy: no command '{verb}'; there are {', '.join(_COMMANDS)}, and serving: gproxy --config FILE",
+            file=sys.stderr,
+        )
         return 2
     options = _parser(command).parse_args(arguments[1:] if command != "serve" else arguments)
     try:
@@ -29,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(command: str) -> argparse.ArgumentParser:
     summary = "serve in the foreground" if command == "serve" else _HELP[command]
-    others = "" if command != "serve" else "other commands:\n" + "\n".join(f"  gproxy {k:8}{v}" for k, v in _HELP.items())
+    others = (
+        "" if command != "serve" else "other commands:\n" + "\n".join(f"  gproxy {k:8}{v}" for k, v in _HELP.items())
+    )
     parser = argparse.ArgumentParser(
         prog="gproxy" if command == "serve" else f"gproxy {command}",
         description=summary,
@@ -41,7 +46,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
         return parser
     parser.add_argument("--config", required=True, metavar="FILE", help="the settings, an INI file")
     if command == "serve":
-        parser.add_argument("--bind", action="append", metavar="ADDRESS", help="HOST:PORT, [::1]:PORT, unix:PATH or fd:N; repeatable")
+        parser.add_argument(
+            "--bind", action="append", metavar="ADDRESS", help="HOST:PORT, [::1]:PORT, unix:PATH or fd:N; repeatable"
+        )
         parser.add_argument("--workers", metavar="N|auto")
         parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
         parser.add_argument("--version", action="version", version=f"gproxy {__version__}")

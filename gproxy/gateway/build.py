@@ -25,7 +25,9 @@ from gproxy.upstream.upstream import Upstream
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 
 
-def build(path: str | os.PathLike[str], overrides: Mapping[tuple[str, str], str] = _NO_OVERRIDES) -> tuple[Settings, Gateway]:
+def build(
+    path: str | os.PathLike[str], overrides: Mapping[tuple[str, str], str] = _NO_OVERRIDES
+) -> tuple[Settings, Gateway]:
     """Load and build everything, open nothing. Raises ConfigError with every problem there is."""
     _make_importable(Path(path))
     handlers: dict[str, Handler] = {}

@@ -46,9 +46,7 @@ class Worker:
         except (CannotListenError, OSError):
             close_unused(sockets)
             raise
-        self._servers = [
-            Server(sock, self._gateway, self._settings.server, self._runtime) for sock in sockets
-        ]
+        self._servers = [Server(sock, self._gateway, self._settings.server, self._runtime) for sock in sockets]
         self._listen_to_signals()
         self._tune()
         for server in self._servers:
@@ -78,7 +76,9 @@ class Worker:
         self._signals += 1
         if self._signals > 1:
             self._exit_at_once()
-        _log.info("%s: stopping; requests in flight have %g s", signal.Signals(number).name, self._settings.server.grace)
+        _log.info(
+            "%s: stopping; requests in flight have %g s", signal.Signals(number).name, self._settings.server.grace
+        )
         self._stop.set()
 
     @staticmethod
@@ -86,7 +86,9 @@ class Worker:
         _log.warning("%s: this release does not reload or scale; nothing was changed", signal.Signals(number).name)
 
     def _exit_at_once(self) -> None:
-        _log.warning("stopping at once; %d connections are cut", sum(len(server.connections) for server in self._servers))
+        _log.warning(
+            "stopping at once; %d connections are cut", sum(len(server.connections) for server in self._servers)
+        )
         self._gateway.access_log.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -102,7 +104,9 @@ class Worker:
         while self._open_connections() and monotonic() < deadline:
             gevent.sleep(0.02)
         cut = self._cut()
-        _log.info("stopped after %.1f s; %s", monotonic() - began, f"{cut} requests were cut" if cut else "nothing was cut")
+        _log.info(
+            "stopped after %.1f s; %s", monotonic() - began, f"{cut} requests were cut" if cut else "nothing was cut"
+        )
 
     def _open_connections(self) -> list[Connection]:
         return [connection for server in self._servers for connection in server.connections]

@@ -19,7 +19,9 @@ def answer_on(port: int) -> Callable[[dict[str, Any], Callable[..., Any]], Itera
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"].endswith("/slow"):
             gevent.sleep(5)
-        headers = {key[5:].replace("_", "-").title(): value for key, value in environ.items() if key.startswith("HTTP_")}
+        headers = {
+            key[5:].replace("_", "-").title(): value for key, value in environ.items() if key.startswith("HTTP_")
+        }
         body = environ["wsgi.input"].read()
         facts = {
             "backend": port, "method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"],

@@ -1,0 +1,145 @@
+"""Backends for tests: threads on real sockets that answer byte by byte as scripted, also badly."""
+
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from gproxy.testing.gateway import PATIENCE, Wire, eventually
+
+
+class Received:
+    """A request as the backend saw it."""
+
+    def __init__(self, head: bytes, body: bytes, trailers: bytes = b"") -> None:
+        self.head = head
+        self.body = body
+        self.trailers = trailers
+        self.line, _, fields = head.decode("latin-1").partition("\r\n")
+        self.fields = [
+            (n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in fields.split("\r\n") if line)
+        ]
+
+    def __getitem__(self, name: str) -> str | None:
+        found = [value for key, value in self.fields if key == name.lower()]
+        return ", ".join(found) if found else None
+
+    def __repr__(self) -> str:
+        return f"<Received {self.line} {self.fields} {self.body[:100]!r}>"
+
+
+class Peer(Wire):
+    """The backend's end of one connection, as a script sees it."""
+
+    def read_head(self) -> Received | None:
+        """A request's head only; None if the gateway closed."""
+        head = self.read_until(b"\r\n\r\n")
+        return Received(head[:-4], b"") if head.endswith(b"\r\n\r\n") else None
+
+    def read_request(self) -> Received | None:
+        """A whole request, its body decoded."""
+        received = self.read_head()
+        if received is None:
+            return None
+        if received["transfer-encoding"]:
+            received.body, _ = self._read_chunks()
+        elif received["content-length"]:
+            received.body = self.read_exactly(int(received["content-length"]))
+        return received
+
+    def reset(self) -> None:
+        """Close with a reset instead of an end."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+Script = Callable[[Peer, "Backend"], None]
+
+
+class Backend:
+    """Listens, and runs `script(peer, backend)` in a thread for each connection.
+
+    requests: what `answer`-style scripts received. connections: how many were accepted so far. open: how many are now.
+    """
+
+    def __init__(self, script: Script, *, backlog: int = 128) -> None:
+        self._script = script
+        self.requests: list[Received] = []
+        self.errors: list[BaseException] = []
+        self.connections = 0
+        self.open = 0
+        self._lock = threading.Lock()
+        self._peers: set[Peer] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Close the listener and every connection."""
+        self._listener.close()
+        with self._lock:
+            peers = list(self._peers)
+        for peer in peers:
+            try:
+                peer.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            sock.settimeout(PATIENCE)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._serve, args=(Peer(sock),), daemon=True).start()
+
+    def _serve(self, peer: Peer) -> None:
+        with self._lock:
+            self.connections += 1
+            self.open += 1
+            self._peers.add(peer)
+        try:
+            self._script(peer, self)
+        except OSError as error:
+            self.errors.append(error)
+        finally:
+            peer.sock.close()
+            with self._lock:
+                self.open -= 1
+                self._peers.discard(peer)
+
+    def wait_for_requests(self, count: int) -> list[Received]:
+        """The requests received, once there are `count`."""
+        eventually(lambda: len(self.requests) >= count, f"{count} requests at the backend")
+        return self.requests
+
+
+def answering(response: bytes | str = b"", *, body: bytes = b"ok", headers: str = "") -> Script:
+    """A script that keeps the connection alive and answers every request alike: raw bytes, or 200 with a body."""
+    raw = response.encode("latin-1") if isinstance(response, str) else response
+    if not raw:
+        raw = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode("latin-1") + body
+
+    def script(peer: Peer, backend: Backend) -> None:
+        while (request := peer.read_request()) is not None:
+            backend.requests.append(request)
+            peer.send(raw)
+            if re.search(rb"(?i)\r\nconnection: *close", raw.partition(b"\r\n\r\n")[0]):
+                return
+
+    return script
