@@ -101,8 +101,8 @@ def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[
     if not callable(found):
         problems.append(settings.section.problem("use", f"{settings.use} is neither a function nor a dataclass"))
         return None
-    for option in settings.options:
-        problems.append(settings.section.problem(option, f"{settings.use} is a function and has no options"))
+    no_options = f"{settings.use} is a function and has no options"
+    problems += [settings.section.problem(option, no_options) for option in settings.options]
     return cast(Handler, found)
 
 

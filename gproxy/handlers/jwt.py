@@ -32,6 +32,8 @@ T = TypeVar("T")
 # RFC 6750 section 2.1; a scheme has no case (RFC 9110 section 11.1).
 _bearer = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)").fullmatch
 _is_quotable = re.compile(r"[ !#-\[\]-~]+").fullmatch
+#: Clients that are found without asking the cache.
+_RECENT = 256
 _is_header_name = re.compile(f"{TOKEN}+").fullmatch
 
 
@@ -95,18 +97,10 @@ class JWT:
         self._remember(runtime.clock)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
-        authorization = request.headers.get("authorization")
-        match = _bearer(authorization) if authorization is not None else None
-        if match is None:
-            self._refuse_credentials(request)
-        token = match[1]
-        digest = sha256(token.encode()).digest()
-        try:
-            verified = self._verified[digest]
-        except KeyError:
-            verified = self._verify(token)
-            if self.cache:
-                self._verified[digest] = verified
+        authorization = request.headers.lookup("authorization")
+        verified = self._recent.get(authorization)
+        if verified is None or verified.expires <= self._clock():
+            verified = self._look_up(request, authorization)
         if not verified.permitted:
             raise self._error(403, "insufficient_scope", "the token does not have the required role", "auth_scope")
         request.user = verified.user
@@ -118,6 +112,24 @@ class JWT:
             else:
                 headers.put(name, key, value)
         return next(request)
+
+    def _look_up(self, request: Request, authorization: str | None) -> _Verified:
+        match = _bearer(authorization) if authorization is not None else None
+        if match is None:
+            self._refuse_credentials(request)
+        token = match[1]
+        digest = sha256(token.encode()).digest()
+        try:
+            verified = self._verified[digest]
+        except KeyError:
+            verified = self._verify(token)
+            if not self.cache:
+                return verified
+            self._verified[digest] = verified
+        if len(self._recent) >= _RECENT:
+            self._recent.clear()
+        self._recent[authorization] = verified
+        return verified
 
     def sign(self, claims: Claims, ttl: float, now: float) -> str:
         """A token that this handler accepts from `now` (seconds since the epoch) on for `ttl` seconds.
@@ -161,6 +173,8 @@ class JWT:
     def _remember(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._verified: TLRUCache[bytes, _Verified] = TLRUCache(self.cache, _until_expired, clock)
+        # PERF: those of the clients that are busy right now, found without hashing anything.
+        self._recent: dict[str | None, _Verified] = {}
 
     def _verify(self, token: str) -> _Verified:
         if len(token) > self.max_token:

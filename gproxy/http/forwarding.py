@@ -24,6 +24,8 @@ _NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "content-type
 _FORWARDED: Final = ("forwarded", "x-real-ip")
 
 _NONE: Final[frozenset[str]] = frozenset()
+#: Options that name no field, or one that goes anyway.
+_ORDINARY: Final = frozenset({"close", "keep-alive", "te", "upgrade"})
 _is_odd = re.compile(r"[^a-z0-9-]")
 
 
@@ -41,7 +43,7 @@ def _options(value: str) -> frozenset[str]:
 def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: frozenset[str] = HOP_BY_HOP) -> None:
     """Remove what is meant for this connection only, Connection-named fields too."""
     headers.discard_all(hop_by_hop)
-    if options:
+    if not options <= _ORDINARY:
         headers.discard_all(options - _NOT_TO_BE_NOMINATED)
 
 

@@ -33,17 +33,25 @@ class ClientChannel(Channel):
         #: Whoever, once it speaks, makes waiting for this client pointless: a backend that answers during the upload.
         self.beside: Channel | None = None
 
-    def wait(self) -> None:
+    def take(self, limit: int) -> bytes:
+        """Body bytes, as the reader of a body asks for them."""
+        if not self.buffer and not self.noted:
+            self._await_body()
+        return super().take(limit)
+
+    def _await_body(self) -> None:
         deadline = self.deadline
-        if deadline is None or self.noted:
-            super().wait()
+        if deadline is None:
             return
         started = monotonic()
         self.alarm.set(started + self.body_timeout, "body")
         try:
             if self.beside is None:
-                super().wait()
-            elif not self.wait_or(self.beside):
+                self.wait()
+                self.noted = True
+            elif self.wait_or(self.beside):
+                self.noted = True
+            else:
                 raise Interrupted
         finally:
             deadline.set(deadline.expires + monotonic() - started)

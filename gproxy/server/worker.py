@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from time import monotonic
@@ -38,10 +39,9 @@ class Worker:
 
     def run(self) -> int:
         """Serve until a signal; the exit code. Raises CannotListenError, OSError if it cannot start."""
-        sockets = []
+        sockets: list[socket.socket] = []
         try:
-            for address in self._settings.server.bind:
-                sockets.append(listen(address))
+            sockets += map(listen, self._settings.server.bind)
             self._gateway.open(self._runtime)
         except (CannotListenError, OSError):
             close_unused(sockets)

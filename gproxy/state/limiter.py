@@ -65,6 +65,7 @@ class _Buckets(TTLCache[str, _Bucket]):
         super().__init__(maxsize, 2 * window, clock)
         # PERF: those asked for lately; a dict's lookup costs a tenth of a TTLCache's.
         self.recent: dict[str, _Bucket] = {}
+        self._room = min(_RECENT, maxsize // 8)
 
     def bucket(self, key: str, now: float, window: float) -> _Bucket:
         """The key's bucket, inserted again once a window, so that what counts never expires."""
@@ -75,14 +76,17 @@ class _Buckets(TTLCache[str, _Bucket]):
         if now - bucket.kept_at > window:
             bucket.kept_at = now
             self[key] = bucket
-        if len(self.recent) >= _RECENT:
+        if len(self.recent) >= self._room:
             self.recent.clear()
-        self.recent[key] = bucket
+        if self._room:
+            self.recent[key] = bucket
         return bucket
 
     def popitem(self) -> tuple[str, _Bucket]:
         self.evicted += 1
-        return super().popitem()
+        key, bucket = super().popitem()
+        self.recent.pop(key, None)
+        return key, bucket
 
 
 class MemoryLimiter:

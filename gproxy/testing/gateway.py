@@ -63,7 +63,7 @@ class RunningGateway:
 
     def _read(self) -> None:
         stream = self.process.stderr
-        assert stream is not None  # noqa: S101 it is a pipe
+        assert stream is not None
         for line in stream:
             with self._changed:
                 self._lines.append(line)

@@ -193,10 +193,9 @@ class _Conversation:
         self._sent = True
 
     def _read_head(self, channel: BackendChannel) -> bytes:
-        data = channel.buffer
+        data = channel.buffer or self._more(channel, b"")
         while (end := data.find(b"\r\n\r\n")) < 0:
-            if data:
-                check_beginning(data)
+            check_beginning(data)
             if len(data) > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
                 raise BadMessage("what came is no response head", 502)
             data += self._more(channel, data)
@@ -276,6 +275,9 @@ class Idle:
         connections = self._connections
         while connections:
             connection = connections.pop()
+            channel = connection.channel
+            if not channel.noted and not channel.buffer:  # PERF: what is_connected asks first
+                return connection
             if connection.is_connected:
                 return connection
             connection.close()

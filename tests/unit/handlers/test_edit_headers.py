@@ -11,7 +11,7 @@ def test_requests_and_responses():
     behind = answer(headers=[("server", "a"), ("Server", "b"), ("X-Debug", "1"), ("X-Other", "2")])
     asked = request(headers=[("x-env", "mine"), ("X-Env", "too"), ("cookie", "a=1"), ("X-Kept", "yes")])
     response = handler(asked, behind)
-    assert asked.headers.items() == [("X-Env", "test"), ("X-Kept", "yes")]
+    assert asked.headers.items() == [("X-Env", "test"), ("X-Kept", "yes"), ("Host", "gateway.test")]
     assert response.headers.items() == [("Server", "ours"), ("X-Other", "2")]
 
 
