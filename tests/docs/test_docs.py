@@ -1,0 +1,71 @@
+"""What the documentation says holds: its code runs, its settings load, every option is in it."""
+
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_option_is_documented_as_it_is():
+    assert (ROOT / "docs/config.md").read_text() == load(ROOT / "docs/generate.py").page(), "run docs/generate.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_named_in_the_docs_exist(page):
+    if page.parent.name == "why":
+        return
+    for name in re.findall(r"`((?:server|gateway|handlers|upstream|http|runtime|config|observe)/[a-z_]+\.py)`", page.read_text()):
+        assert (ROOT / "gproxy" / name).exists(), name
+
+
+def test_the_python_in_handlers_md_runs(tmp_path):
+    names: dict[str, object] = {}
+    for block in blocks(ROOT / "docs/handlers.md", "python"):
+        exec(compile(block, "docs/handlers.md", "exec"), names)
+    names["test_maintenance"](tmp_path)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/handlers.md"], ids=lambda page: page.name)
+def test_the_settings_in_the_docs_load(page, tmp_path):
+    from gproxy.gateway.build import build
+
+    (tmp_path / "handlers.py").write_text((ROOT / "etc/handlers.py").read_text())
+    sys.modules.pop("handlers", None)
+    for number, block in enumerate(block for block in blocks(page, "ini") if "[upstream" in block):
+        file = tmp_path / f"{number}.ini"
+        file.write_text(block)
+        build(file)
+    sys.modules.pop("handlers", None)
+
+
+def test_the_shipped_settings_are_those_of_the_readme(monkeypatch):
+    from gproxy.gateway.build import build
+
+    monkeypatch.chdir(ROOT)
+    settings, gateway = build("etc/gproxy.ini")
+    assert [route.name for route in gateway.router.routes] == ["users", "orders"]
+    assert settings.warnings == ()
+    assert os.access("scripts/demo", os.X_OK)
