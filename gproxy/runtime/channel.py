@@ -208,5 +208,5 @@ class Channel:
             try:
                 while limit > 0 and (data := self.receive(65536)):
                     limit -= len(data)
-            except (OSError, Expired):
+            except (self.lost, Expired):
                 pass

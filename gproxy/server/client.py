@@ -43,8 +43,9 @@ class ClientChannel(Channel):
         deadline = self.deadline
         if deadline is None:
             return
-        started = monotonic()
-        self.alarm.set(started + self.body_timeout, "body")
+        started, alarm = monotonic(), self.alarm
+        expires, what = alarm.expires, alarm.what  # the deadline, or a limit for one wait inside it
+        alarm.set(started + self.body_timeout, "body")
         try:
             if self.beside is None:
                 self.wait()
@@ -54,18 +55,24 @@ class ClientChannel(Channel):
             else:
                 raise Interrupted
         finally:
-            deadline.set(deadline.expires + monotonic() - started)
+            self._resume(deadline, expires, what, monotonic() - started)
+
+    def _resume(self, deadline: Deadline, expires: float, what: str, waited: float) -> None:
+        """Move what stood still by the time that was the client's."""
+        deadline.expires += waited
+        self.alarm.set(expires + waited, what)
 
     def wait_writable(self) -> None:
-        started = monotonic()
-        self.alarm.set(started + self.write_timeout, "write")
+        started, alarm = monotonic(), self.alarm
+        expires, what = alarm.expires, alarm.what
+        alarm.set(started + self.write_timeout, "write")
         try:
             super().wait_writable()
         finally:
             if self.deadline is None:
-                self.alarm.clear()
+                alarm.clear()
             else:
-                self.deadline.set(self.deadline.expires + monotonic() - started)
+                self._resume(self.deadline, expires, what, monotonic() - started)
 
     def send_continue(self) -> None:
         """RFC 9110 section 15.2.1."""

@@ -161,8 +161,8 @@ class Connection:
         channel = self._channel
         self.alarm.set(started + self._settings.head_timeout, "head")
         while True:
-            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send a line too many after a body
-                data = data.lstrip(b"\r\n")
+            while data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send a line too many after a body
+                data = data[2:]
             end = data.find(_END)
             self._check_size(data, len(data) if end < 0 else end)
             if end >= 0:

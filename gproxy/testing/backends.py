@@ -12,12 +12,14 @@ from gproxy.testing.gateway import PATIENCE, Wire, eventually
 
 
 class Received:
-    """A request as the backend saw it."""
+    """A request as the backend saw it; `complete` is False if its body broke off."""
 
     def __init__(self, head: bytes, body: bytes, trailers: bytes = b"") -> None:
         self.head = head
         self.body = body
         self.trailers = trailers
+        #: Did the body come to its end?
+        self.complete = True
         self.line, _, fields = head.decode("latin-1").partition("\r\n")
         self.fields = [
             (n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in fields.split("\r\n") if line)
@@ -42,13 +44,20 @@ class Peer(Wire):
     def read_request(self) -> Received | None:
         """A whole request, its body decoded."""
         received = self.read_head()
-        if received is None:
-            return None
+        return None if received is None else self.read_body(received)
+
+    def read_body(self, received: Received) -> Received:
+        """Its body, decoded, for a head that was read."""
         if received["transfer-encoding"]:
-            received.body, _ = self._read_chunks()
+            received.body, received.complete = self._read_chunks()
         elif received["content-length"]:
             received.body = self.read_exactly(int(received["content-length"]))
+            received.complete = len(received.body) == int(received["content-length"])
         return received
+
+    def close(self) -> None:
+        """End the connection in good order."""
+        self.sock.close()
 
     def reset(self) -> None:
         """Close with a reset instead of an end."""
@@ -89,6 +98,10 @@ class Backend:
 
     def stop(self) -> None:
         """Close the listener and every connection."""
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)  # or the thread in accept() would keep it open
+        except OSError:
+            pass
         self._listener.close()
         with self._lock:
             peers = list(self._peers)
@@ -143,3 +156,36 @@ def answering(response: bytes | str = b"", *, body: bytes = b"ok", headers: str 
                 return
 
     return script
+
+
+Act = Callable[[Peer, Received], object]
+
+
+class Actor(Backend):
+    """A backend that a test directs: `act(peer, request)` is called with the head of each request, and may be replaced.
+
+    After it the connection goes on, unless the act has closed it.
+    """
+
+    def __init__(self, act: Act | None = None, *, backlog: int = 128) -> None:
+        super().__init__(_directed, backlog=backlog)
+        self.act: Act = act or reply()
+
+
+def _directed(peer: Peer, backend: Backend) -> None:
+    assert isinstance(backend, Actor)
+    while peer.sock.fileno() >= 0 and (request := peer.read_head()) is not None:
+        backend.requests.append(request)
+        backend.act(peer, request)
+
+
+def reply(body: bytes = b"ok", *headers: str, status: str = "200 OK") -> Act:
+    """Read the request's body, and answer."""
+    lines = "".join(f"{header}\r\n" for header in headers)
+    raw = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode("latin-1") + body
+
+    def act(peer: Peer, request: Received) -> None:
+        peer.read_body(request)
+        peer.send(raw)
+
+    return act

@@ -28,7 +28,8 @@ class RunningGateway:
         self.config = folder / "gproxy.ini"
         self.config.write_text(ini.replace("{tmp}", str(folder)))
         self._command = [
-            sys.executable, "-m", "gproxy", "--bind", f"127.0.0.1:{self.port}", "--config", str(self.config), *arguments,
+            sys.executable, "-m", "gproxy", "--bind", f"127.0.0.1:{self.port}", "--config", str(self.config),
+            *arguments,
         ]  # fmt: skip
         self._environ = {**os.environ, **(environ or {})}
         self._lines: list[str] = []
@@ -102,6 +103,25 @@ class RunningGateway:
         eventually(lambda: path.exists() and path.read_text().count("\n") >= count, f"{count} access lines")
         return [dict(field.split(":", 1) for field in line.split("\t")) for line in path.read_text().splitlines()]
 
+    def line(self, path: str) -> dict[str, str]:
+        """The access line of the request for this path, once it is there; of several the last."""
+        found: list[dict[str, str]] = []
+
+        def is_there() -> bool:
+            found[:] = [line for line in self.access() if line["path"] == path]
+            return bool(found)
+
+        eventually(is_there, f"an access line for {path}")
+        return found[-1]
+
+    def wait_until_idle(self) -> None:
+        """Until no backend has an attempt under way, by what /health says."""
+        eventually(lambda: not sum(self.active()), "all leases given back")
+
+    def active(self) -> list[int]:
+        """How many attempts each backend has under way, by what /health says."""
+        return [backend["active"] for upstream in self.health()["upstreams"].values() for backend in upstream]
+
     def connect(self) -> "Wire":
         """A raw connection to it."""
         return Wire(socket.create_connection(("127.0.0.1", self.port), PATIENCE))
@@ -155,6 +175,8 @@ class Wire:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.buffer = b""
+        #: Did the peer end it with a reset?
+        self.was_reset = False
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +192,7 @@ class Wire:
         try:
             data = self.sock.recv(65536)
         except ConnectionResetError:
+            self.was_reset = True
             return False
         self.buffer += data
         return bool(data)
@@ -216,6 +239,7 @@ class Wire:
             answer.complete = len(answer.body) == size
         else:
             answer.body = self.read_all()
+            answer.complete = not self.was_reset
         return answer
 
     def _read_chunks(self) -> tuple[bytes, bool]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import gevent
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import SSLError
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, Incomplete
@@ -110,7 +111,10 @@ class _Conversation:
     _unsent: bytes | memoryview = b""
 
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
+        try:
+            super().connect()  # type: ignore[misc]
+        except ssl.SSLError as error:  # urllib3 translates it further out, where we do not pass
+            raise SSLError(error) from None
         self.channel = self.channel_class(self.sock)
         self.reused = False
 
