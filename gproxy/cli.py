@@ -3,10 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from gproxy import __version__
-from gproxy.config.problems import ConfigError
+from gproxy.config.problems import ConfigError, suggest
 
 _Overrides = dict[tuple[str, str], str]
 
@@ -14,50 +14,72 @@ _Overrides = dict[tuple[str, str], str]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 fine, 1 could not serve, 2 wrong arguments or configuration."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    verb = next((word for word in arguments if not word.startswith("-")), "") if arguments else ""
-    command = arguments[0] if arguments and arguments[0] in _COMMANDS else "serve"
-    if verb and command == "serve" and arguments[0] == verb:
-        print(
-            f"gproxy: no command '{verb}'; there are {', '.join(_COMMANDS)}, and serving: gproxy --config FILE",
-            file=sys.stderr,
-        )
-        return 2
-    options = _parser(command).parse_args(arguments[1:] if command != "serve" else arguments)
+    if arguments and not arguments[0].startswith("-"):
+        command, *arguments = arguments
+        if command not in _COMMANDS:
+            _parser("").error(f"there is no command {command!r}{suggest(command, _COMMANDS)}")
+    else:
+        command = ""
+    options = _parser(command).parse_args(arguments)
     try:
-        return _COMMANDS[command](options) if command in _COMMANDS else _serve(options)
+        return _COMMANDS[command](options) if command else _serve(options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
-    summary = "serve in the foreground" if command == "serve" else _HELP[command]
-    others = (
-        "" if command != "serve" else "other commands:\n" + "\n".join(f"  gproxy {k:8}{v}" for k, v in _HELP.items())
-    )
-    parser = argparse.ArgumentParser(
-        prog="gproxy" if command == "serve" else f"gproxy {command}",
-        description=summary,
-        epilog=others,
+class _Parser(argparse.ArgumentParser):
+    """argparse, but what is wrong is said in one line, and a mistyped option is not taken for a missing one."""
+
+    def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        known = [name for action in self._actions for name in action.option_strings]
+        for word in (argument.partition("=")[0] for argument in args):
+            if word.startswith("--") and word not in known:
+                self.error(f"there is no option {word}{suggest(word, known)}")
+        return super().parse_args(args)
+
+    def error(self, message: str) -> NoReturn:
+        said = message.replace("the following arguments are required:", "missing:")
+        self.exit(2, f"{self.prog}: {said}{'' if said.endswith('?') else f'; see {self.prog} --help'}\n")
+
+
+def _parser(command: str) -> _Parser:
+    """For one command, or for serving, which has no name."""
+    parser = _Parser(
+        prog=f"gproxy {command}" if command else "gproxy",
+        usage=None if command else "gproxy --config FILE [option ...]\n       gproxy COMMAND [--help]",
+        description=_HELP[command],
+        epilog="" if command else _commands(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if command == "version":
-        return parser
-    parser.add_argument("--config", required=True, metavar="FILE", help="the settings, an INI file")
-    if command == "serve":
-        parser.add_argument(
-            "--bind", action="append", metavar="ADDRESS", help="HOST:PORT, [::1]:PORT, unix:PATH or fd:N; repeatable"
-        )
-        parser.add_argument("--workers", metavar="N|auto")
-        parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
-        parser.add_argument("--version", action="version", version=f"gproxy {__version__}")
+    if command != "version":
+        parser.add_argument("--config", required=True, metavar="FILE", help="the settings, an INI file")
+    if not command:
+        _add_serving_options(parser)
     if command == "token":
-        parser.add_argument("--sub", required=True, help="whom it is for")
-        parser.add_argument("--role", help="the role claim")
-        parser.add_argument("--ttl", default="1h", help="how long it is valid (1h)")
-        parser.add_argument("--handler", metavar="NAME", help="which jwt handler, if there are several")
+        _add_token_options(parser)
     return parser
+
+
+def _commands() -> str:
+    lines = [f"  gproxy {name:9}{said}" for name, said in _HELP.items() if name]
+    return "\n".join(["commands:", *lines, "", _SIGNALS])
+
+
+def _add_serving_options(parser: argparse.ArgumentParser) -> None:
+    where = "HOST:PORT, [::1]:PORT, unix:PATH or fd:N; repeatable; instead of the file's"
+    parser.add_argument("--bind", action="append", metavar="ADDRESS", help=where)
+    parser.add_argument("--workers", metavar="N|auto", help="worker processes, instead of the file's")
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error; instead of the file's")
+    parser.add_argument("--version", action="version", version=f"gproxy {__version__}", help="say which it is")
+
+
+def _add_token_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sub", required=True, metavar="NAME", help="whom it is for")
+    parser.add_argument("--role", metavar="NAME", help="the role claim")
+    parser.add_argument("--ttl", default="1h", metavar="TIME", help="how long it is valid: 1h, 30m, 1d (default: 1h)")
+    parser.add_argument("--handler", metavar="NAME", help="which jwt handler signs, if there are several")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -68,11 +90,11 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _overrides(options: argparse.Namespace) -> _Overrides:
     given = {
-        ("server", "bind"): "\n".join(options.bind or ()),
-        ("server", "workers"): options.workers or "",
-        ("log", "level"): options.log_level or "",
+        ("server", "bind"): "\n".join(options.bind) if options.bind else None,
+        ("server", "workers"): options.workers,
+        ("log", "level"): options.log_level,
     }
-    return {place: text for place, text in given.items() if text}
+    return {place: text for place, text in given.items() if text is not None}
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -119,8 +141,14 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "version": _version,
 }
 _HELP: Final = {
+    "": "Serve in the foreground, until a signal.",
     "check": "load and build everything, open nothing; all problems at once",
     "routes": "every route: match, chain in order, upstream, backends",
     "token": "sign a token that the configured jwt handler accepts",
     "version": "which version this is",
 }
+_SIGNALS: Final = """signals:
+  TERM, INT  stop: requests in flight are finished; a second one stops at once, as QUIT does
+  USR1       reopen the access log
+
+exit status: 0 a clean stop, 1 it could not serve, 2 wrong arguments or configuration"""

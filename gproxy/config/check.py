@@ -4,9 +4,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from gproxy.config.convert import split
 from gproxy.config.problems import Problem, suggest
 from gproxy.config.read import RawSection
-from gproxy.config.sections import HandlerSettings, RouteSettings, ServerSettings
+from gproxy.config.sections import HandlerSettings, RouteSettings
 from gproxy.config.types import ModuleRef
 
 SINGLE = ("server", "gateway", "log")
@@ -28,10 +29,17 @@ def kinds(sections: Iterable[RawSection]) -> Iterator[Problem]:
             yield section.problem("", "a name is made of letters, digits, '_', '.' and '-'")
 
 
-def workers(server: ServerSettings | None, section: RawSection) -> Iterator[Problem]:
+def names(section: RawSection, option: str) -> tuple[str, ...]:
+    """A list of names as it is written, to be checked even if something else in the section is wrong."""
+    value = section.options.get(option)
+    return tuple(item for _, item in split(value.text)) if value and option not in section.broken else ()
+
+
+def workers(section: RawSection) -> Iterator[Problem]:
     """More than one is not there yet, and must not be taken for it."""
-    if server and server.workers != 1:
-        yield section.problem("workers", f"workers = {server.workers}: several workers come in a later release; use 1")
+    for text in names(section, "workers"):
+        if text == "auto" or (text.isdecimal() and int(text) > 1):
+            yield section.problem("workers", f"expected 1; found {text!r}; several workers come in a later release")
 
 
 def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:

@@ -63,7 +63,9 @@ def build(
     try:
         built = cls(**values)  # with defaults for what is wrong, so that the class can say what else is
     except ValueError as error:
-        problems.extend(_complaint(line, where, fields) for line in str(error).splitlines() or [type(error).__name__])
+        refused = {name for name, field in fields.items() if name in given and field.name not in values}
+        complaints = (_complaint(line, where, fields) for line in str(error).splitlines() or [type(error).__name__])
+        problems.extend(complaint for complaint in complaints if complaint.option not in refused)
         return None
     return None if len(problems) > before or where.broken & fields.keys() else built
 

@@ -76,8 +76,8 @@ class _Loading:
         log = self._single(LogSettings, "log")
         routes = self._named(RouteSettings, "route")
         upstreams = self._named(UpstreamSettings, "upstream")
-        handlers = self._declared() | self._listed(gateway, routes)
-        self._check(server, gateway, routes, handlers)
+        handlers = self._declared() | self._listed()
+        self._check(routes, handlers)
         if build_handlers is not None:
             build_handlers(handlers, self.problems, self.warnings)
         if self.problems or not (server and gateway and log):
@@ -94,21 +94,15 @@ class _Loading:
             sections=tuple(self.sections),
         )
 
-    def _check(
-        self,
-        server: ServerSettings | None,
-        gateway: GatewaySettings | None,
-        routes: list[RouteSettings],
-        handlers: Mapping[str, HandlerSettings],
-    ) -> None:
-        self.problems += check.workers(server, self._section("server"))
+    def _check(self, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]) -> None:
+        self.problems += check.workers(self._section("server"))
         self.problems += check.upstreams(self.sections, self.path)
         self.problems += check.uses(handlers.values(), self.builtins)
         self.problems += check.duplicates((route, self._section("route", route.name)) for route in routes)
         self.warnings += check.unused(self.sections)
-        for route in routes:
-            listed = gateway.handlers if gateway else route.skip
-            self.problems += check.skips(route.skip, listed, self._section("route", route.name))
+        gateway = self._section("gateway")
+        for section in self._of("route") if "handlers" not in gateway.broken else ():
+            self.problems += check.skips(check.names(section, "skip"), check.names(gateway, "handlers"), section)
 
     def _declared(self) -> dict[str, HandlerSettings]:
         """The handlers that have a section."""
@@ -119,12 +113,10 @@ class _Loading:
             found[section.name] = HandlerSettings(section.name, use.text if use else section.name, options, section)
         return found
 
-    def _listed(self, gateway: GatewaySettings | None, routes: list[RouteSettings]) -> dict[str, HandlerSettings]:
+    def _listed(self) -> dict[str, HandlerSettings]:
         """The built-in handlers that are listed without having a section: all their options are defaults."""
         declared = {section.name for section in self._of("handler")}
-        lists = [(self._section("route", route.name), route.handlers) for route in routes]
-        if gateway:
-            lists.insert(0, (self._section("gateway"), gateway.handlers))
+        lists = [(s, check.names(s, "handlers")) for s in (self._section("gateway"), *self._of("route"))]
         self.problems += check.handlers(lists, declared | {*self.builtins})
         return {
             name: HandlerSettings(name, name, {}, _implied(name, section))

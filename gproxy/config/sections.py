@@ -84,13 +84,16 @@ class RouteSettings:
     methods: tuple[str, ...] = field(default=(), metadata=_doc("only these methods; none: all"))
     host: tuple[str, ...] = field(default=(), metadata=_doc("only these host names; none: all"))
     headers: dict[str, str] = field(default_factory=dict, metadata=_doc("only requests with these headers"))
+    tunnel_timeout: Seconds = field(
+        default=Seconds(3600), metadata=_doc("how long a WebSocket may be idle; its own limit in place of timeout")
+    )
     strip_prefix: bool = field(default=False, metadata=_doc("path is taken off before the request is passed on"))
     keep: tuple[str, ...] = field(default=(), metadata=_doc("headers passed on that are removed elsewhere"))
 
     def __post_init__(self) -> None:
         rules.refuse(
             rules.route_path("path", self.path),
-            rules.positive(self, "timeout"),
+            rules.positive(self, "timeout", "tunnel_timeout"),
             rules.methods("methods", self.methods),
             rules.hosts("host", self.host),
             rules.header_names("headers", self.headers),

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -73,6 +74,7 @@ def _route(
         keep=route.keep,
         strip_prefix=route.path if route.strip_prefix else "",
         stream=route.stream,
+        tunnel_timeout=route.tunnel_timeout,
     )
     live.inner = compose([handlers[name] for name in route.handlers], forward)
     return live
@@ -123,8 +125,13 @@ def _import(module_name: str, attribute: str, settings: HandlerSettings, problem
 def _where(error: Exception) -> str:
     """What went wrong in the user's module, and on which line of it."""
     said = f"{type(error).__name__}: {error}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    return f"{said} ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else said
+    ours, *frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if frame.filename != ours.filename and not _is_library(frame.filename)]
+    return f"{said} ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else said
+
+
+def _is_library(filename: str) -> bool:
+    return filename.startswith(("<frozen", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
 
 
 def _construct(

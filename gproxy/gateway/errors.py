@@ -13,6 +13,7 @@ _log = logging.getLogger("gproxy")
 
 #: What an alarm says, by what it was set for.
 _EXPIRED = {
+    "draining": HTTPError(503, "the gateway is stopping", {"Retry-After": "1"}, reason="draining"),
     "body": HTTPError(408, "the body did not come in time", reason="client_timeout"),
     "head": HTTPError(408, "the request did not come in time", reason="client_timeout"),
     "deadline": HTTPError(

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import getrandbits
 from time import monotonic
 from typing import Any
@@ -31,6 +31,10 @@ _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 def new_request_id() -> str:
     """A UUID of version 7 in hexadecimal: sorts by time, in milliseconds (RFC 9562 section 5.7)."""
     return f"{int(time.time() * 1000):012x}7{_VARIANT | getrandbits(62):019x}"
+
+
+class CannotOpenError(Exception):
+    """A part of the gateway cannot be made ready to serve; the message is one line that says which and why."""
 
 
 class Gateway:
@@ -130,8 +134,8 @@ class Gateway:
         """OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7)."""
         return Response(200) if request.path == "*" else None
 
-    def refuse(self, error: BadMessage | HTTPError, peer: str, started: float) -> Response:
-        """For what is no request: a response, and an access line of what is known."""
+    def refuse(self, error: BadMessage | HTTPError, peer: str, started: float, line: tuple[str, str, str]) -> Response:
+        """For what is no request: a response, and an access line of what is known, as in `readable_line`."""
         http = error if isinstance(error, HTTPError) else HTTPError(error.status, error.detail)
         request_id = new_request_id()
         response = problem(http, request_id)
@@ -139,7 +143,7 @@ class Gateway:
         # fmt: off
         self.access_log.write(
             Entry(
-                time.time(), request_id, peer, "-", "-", "-", http.status, monotonic() - started,
+                time.time(), request_id, peer, *line, http.status, monotonic() - started,
                 len(response.read()), 0, "", "", 0, http.reason, "", "", "", "",
             )
         )
@@ -163,12 +167,14 @@ class Gateway:
         # fmt: on
 
     def open(self, runtime: Runtime) -> None:
-        """Before serving. Raises OSError with a path when a log or a secret cannot be opened."""
-        self.access_log.open()
+        """Before serving. Raises CannotOpenError."""
         runtime.backends = self.snapshot
-        for part in (*self.upstreams, *self.handlers.values()):
-            if hasattr(part, "open"):
-                part.open(runtime)
+        _open("[log] access", self.access_log.open)
+        for upstream in self.upstreams:
+            upstream.open(runtime)
+        for name, handler in self.handlers.items():
+            if hasattr(handler, "open"):
+                _open(f"[handler:{name}]", handler.open, runtime)
 
     def close(self) -> None:
         """After draining."""
@@ -180,6 +186,19 @@ class Gateway:
     def snapshot(self) -> dict[str, list[dict[str, Any]]]:
         """Each upstream's backends with their state."""
         return {upstream.name: upstream.snapshot() for upstream in self.upstreams}
+
+
+def _open(what: str, opening: Callable[..., None], *arguments: object) -> None:
+    """What users get wrong is said in a line; anything else is a mistake in a handler, and shown with its traceback."""
+    try:
+        opening(*arguments)
+    except OSError as error:
+        where = f"{error.filename} " if error.filename else ""
+        raise CannotOpenError(f"{what}: {where}cannot be opened: {(error.strerror or str(error)).lower()}") from None
+    except ValueError as error:
+        raise CannotOpenError(f"{what} {error}") from None
+    except Exception as error:
+        raise CannotOpenError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def _without_query(referer: str | None) -> str:

@@ -2,7 +2,8 @@
 
 import time
 
-from gproxy.config.units import parse_seconds
+from gproxy.config.convert import Mistake, convert
+from gproxy.config.types import Seconds
 from gproxy.gateway.build import build
 from gproxy.handlers.jwt import JWT
 from gproxy.runtime import Runtime
@@ -10,6 +11,7 @@ from gproxy.runtime import Runtime
 
 def sign(config: str, subject: str, role: str | None, ttl: str, name: str | None = None) -> str:
     """The token, valid for `ttl` (`1h`). Raises ConfigError, ValueError if there is no handler that can sign."""
+    seconds = _lifetime(ttl)
     settings, gateway = build(config)
     found = {key: handler for key, handler in gateway.handlers.items() if isinstance(handler, JWT)}
     if name is not None and name not in found:
@@ -21,4 +23,14 @@ def sign(config: str, subject: str, role: str | None, ttl: str, name: str | None
     handler = found[name] if name else next(iter(found.values()))
     handler.open(Runtime(state_dir=settings.server.state_dir))
     claims = {"sub": subject} | ({"role": role} if role else {})
-    return handler.sign(claims, float(parse_seconds(ttl)), time.time())
+    return handler.sign(claims, seconds, time.time())
+
+
+def _lifetime(ttl: str) -> float:
+    try:
+        seconds: float = convert(Seconds, ttl, lambda _: None)
+    except Mistake as mistake:
+        raise ValueError(f"--ttl: {mistake}") from None
+    if not seconds:
+        raise ValueError("--ttl: a token valid for no time is refused everywhere")
+    return seconds

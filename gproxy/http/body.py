@@ -102,8 +102,9 @@ class Body:
         return self._kept
 
     def rewind(self) -> None:
-        """Start again with what `buffer` kept; for the next attempt."""
-        self._at_hand = self._kept or b""
+        """Start again with what `buffer` kept, if it did; for the next attempt."""
+        if self._kept is not None:
+            self._at_hand = self._kept
 
 
 def _reason(error: BadMessage) -> str:

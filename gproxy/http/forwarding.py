@@ -17,16 +17,21 @@ HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 #: A response's Content-Length stays: for HEAD and 304 it speaks of a body that does not follow.
 RESPONSE_HOP_BY_HOP: Final = frozenset(HOP_BY_HOP - {"content-length", "proxy-authenticate", "trailer"})
+#: The only protocol that is tunnelled: h2c would carry requests past every handler (RFC 9113 section 3.1).
+TUNNELLED: Final = frozenset({"websocket"})
 #: Never nominated by Connection: dropping these would change what the message means (RFC 9110 section 7.6.1).
 _NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "content-type", "authorization", "cache-control"})
 
 #: What says where a request comes from; from a peer that is not trusted none of it is believed or passed on.
-_FORWARDED: Final = ("forwarded", "x-real-ip")
+_FORWARDED: Final = frozenset({"forwarded", "x-real-ip", "x-request-id"})
+#: What the gateway decides on or takes away; never in a spelling that only the backend takes for the same.
+_DECIDED_HERE: Final = frozenset({"host", "content-length", "transfer-encoding", "authorization"})
 
 _NONE: Final[frozenset[str]] = frozenset()
 #: Options that name no field, or one that goes anyway.
 _ORDINARY: Final = frozenset({"close", "keep-alive", "te", "upgrade"})
-_is_odd = re.compile(r"[^a-z0-9-]")
+_odd = re.compile(r"[^a-z0-9-]")
+_may_be_spoofed = re.compile(r"x-|forwarded|[^a-z0-9 -]").search
 
 
 def connection_options(headers: Headers) -> frozenset[str]:
@@ -53,17 +58,18 @@ def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) 
     WSGI and CGI backends cannot tell `X_User_ID` from `X-User-ID`, so any spelling that they mix up counts.
     """
     names = headers.names()
-    together = " ".join(names)
-    if "x-" not in together and "_" not in together and "forwarded" not in together and identity.isdisjoint(names):
+    if not _may_be_spoofed(" ".join(names)) and identity.isdisjoint(names):
         return
     for name in list(names):
-        plain = _is_odd.sub("-", name)
-        if plain in identity or (plain != name and _is_ours(plain)) or (not trusted and _is_ours(plain)):
+        plain = _odd.sub("-", name)
+        if plain in identity or _is_spoofed(name, plain, trusted=trusted):
             headers.discard(name)
 
 
-def _is_ours(name: str) -> bool:
-    return name.startswith("x-forwarded-") or name in _FORWARDED or name == "x-request-id"
+def _is_spoofed(name: str, plain: str, *, trusted: bool) -> bool:
+    if plain.startswith("x-forwarded-") or plain in _FORWARDED:
+        return name != plain or not trusted
+    return name != plain and plain in _DECIDED_HERE
 
 
 def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:

@@ -14,8 +14,9 @@ from gproxy.http.headers import FIELD_CHAR, TOKEN, Headers
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
-#: How much is asked of a socket at a time, in bytes.
-PIECE: Final = 128 * 1024
+#: How much is asked of a socket at a time, in bytes; from 128 KiB on malloc maps memory for each piece, and unmaps it,
+#: which costs more than receiving it.
+PIECE: Final = 120 * 1024
 #: A chunk's size line or a trailer section beyond this is an attack, in bytes.
 MAX_CHUNK_LINE: Final = 4096
 MAX_TRAILERS: Final = 16384
@@ -182,7 +183,7 @@ class ChunkedReader:
             self._expect_line(data, position, MAX_CHUNK_LINE, "chunk size")
             return position
         self._left = int(match[1], 16)
-        if self._left >> 62:
+        if self._left >> 62 or match.end() - position > MAX_CHUNK_LINE:
             raise BadMessage("a chunk size beyond any body")
         self._step = ChunkedReader._data if self._left else ChunkedReader._trailer
         return match.end()
@@ -210,7 +211,7 @@ class ChunkedReader:
             self._expect_line(data, position, MAX_TRAILERS, "trailer section")
             return position
         match = _trailer_section(data[position:end].decode("latin-1"))
-        if match is None:
+        if match is None or end - position > MAX_TRAILERS:
             raise BadMessage("a malformed trailer section")
         self.trailers = [(name, value.rstrip(" \t")) for name, value in _trailer_fields(match[1])]
         self.done = True

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.headers import Headers, HeadersLike
+from gproxy.http.target import checked
 
 
 class Timer(Protocol):
@@ -164,11 +165,14 @@ class Request:
 
     @property
     def target(self) -> str:
-        """What goes into the request line: the received bytes, unless a handler assigned path or query."""
+        """What goes into the request line: the received bytes, unless a handler assigned path or query.
+
+        Raises ValueError if those cannot stand there.
+        """
         path, query, _ = self._as_received
         if self.path is path and self.query is query:
             return self.received.target
-        return f"{self.path}?{self.query}" if self.query else self.path
+        return checked(f"{self.path}?{self.query}" if self.query else self.path)
 
     @property
     def is_rewritten(self) -> bool:

@@ -6,12 +6,16 @@ the strict one and the most lenient one; the router refuses a path whose reading
 """
 
 import re
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from gproxy.http.errors import BadMessage
 
 _is_badly_escaped = re.compile(r"%(?![0-9A-Fa-f]{2})|%00").search
 _slashes = re.compile(r"/{2,}")
+# RFC 9112 section 3.2: a target is visible ASCII.
+_is_target = re.compile(r"[!-~]+").fullmatch
+_is_plain = re.compile(r"(?!.*(?://|/\.|%2[Ee]))").match
 
 
 def readings(path: str) -> tuple[str, ...]:
@@ -28,6 +32,26 @@ def readings(path: str) -> tuple[str, ...]:
     return (strict,) if strict == lenient else (strict, lenient)
 
 
+def without_prefix(path: str, prefix: str) -> str:
+    """What follows the prefix, its escapes as they came: decoded, they could end the line that they stand in.
+
+    The prefix itself may be spelled otherwise in the path; one that is not there in any spelling is not taken off.
+    """
+    if path.startswith(prefix) and _is_plain(path):
+        return path[len(prefix) :] or "/"
+    if not readings(path)[0].startswith(prefix):
+        return path
+    segments = _without_dots(_slashes.sub("/", path).split("/")[1:], unquote)
+    return "/" + "/".join(segments[prefix.count("/") :])
+
+
+def checked(target: str) -> str:
+    """The target that a handler has put together. Raises ValueError if it would not stay one word on its line."""
+    if not _is_target(target):
+        raise ValueError(f"{target!r} is no request target: what is not visible ASCII has to be percent-encoded")
+    return target
+
+
 def _fully_decoded(path: str) -> str:
     """Decoded until nothing changes: a second decoder may stand behind the first."""
     before = ""
@@ -41,13 +65,16 @@ def _flat(path: str, *, decoded: bool = False) -> str:
     path = _slashes.sub("/", path if decoded else unquote(path, "latin-1"))
     if "/." not in path:
         return path
+    return "/" + "/".join(_without_dots(path.split("/")[1:], str))
+
+
+def _without_dots(segments: list[str], read: Callable[[str], str]) -> list[str]:
     kept: list[str] = []
-    segments = path.split("/")[1:]
     for segment in segments:
-        if segment == ".." and kept:
+        if read(segment) == ".." and kept:
             kept.pop()
-        elif segment not in (".", ".."):
+        elif read(segment) not in (".", ".."):
             kept.append(segment)
-    if segments[-1] in (".", "..") and (not kept or kept[-1]):
+    if read(segments[-1]) in (".", "..") and (not kept or kept[-1]):
         kept.append("")
-    return "/" + "/".join(kept)
+    return kept

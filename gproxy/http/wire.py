@@ -25,6 +25,9 @@ _is_absolute = re.compile(r"(?i:https?)://([^/?@]+)(/[^?]*)?(\?.*)?").fullmatch
 # RFC 9110 section 7.2, RFC 3986 section 3.2.2, without the sub-delimiters that no DNS name has.
 _is_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?").fullmatch
 
+_empty_lines = re.compile(rb"(?:\r\n)*+").match
+_readable_line = re.compile(rf"({TOKEN}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HTTP/[0-9]\.[0-9])\r\n)?").match
+
 #: What cannot become a head any more, wherever it stands: a bare CR or LF, a control character.
 _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
@@ -137,10 +140,31 @@ def _what_is_wrong(head: bytes, line: str) -> str:
     return next((why for pattern, why in _WRONG if pattern.search(head)), f"malformed {line}")
 
 
-def check_beginning(data: bytes) -> None:
+def check_beginning(data: bytes, checked: int = 0) -> None:
     """Refuse at once what no further byte can turn into a head; the sender may be waiting for our answer.
 
-    Raises BadMessage (RFC 9112 section 2.2).
+    The first `checked` bytes were looked at before. Raises BadMessage (RFC 9112 section 2.2).
     """
-    if _is_hopeless(data):
+    if _is_hopeless(data, max(0, checked - 1)):
         raise BadMessage(_what_is_wrong(data + b"\r\n" if data.endswith(b"\r") else data, "head"))
+
+
+def check_first_line(data: bytes, checked: int = 0) -> None:
+    """Likewise for a request line, once it is complete: who speaks HTTP/0.9 sends nothing behind it."""
+    end = data.find(b"\r\n")
+    if end >= max(0, checked - 1):
+        parse_request_line(data[:end])
+
+
+def without_empty_lines(data: bytes) -> bytes:
+    """`data` from its first line on that is not empty."""
+    lines = _empty_lines(data)
+    return data[lines.end() :] if lines else data
+
+
+def readable_line(data: bytes) -> tuple[str, str, str]:
+    """Method, path and protocol of what was refused, as far as they can be told; for the log."""
+    match = _readable_line(data[:4096].decode("latin-1"))
+    if match is None:
+        return "", "", ""
+    return match[1], match[2].partition("?")[0], match[3] or ""

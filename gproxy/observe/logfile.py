@@ -127,7 +127,10 @@ class LogFile:
     def _opened(self) -> int:
         if self._stdout:
             return os.dup(1)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            pass  # a file stands in a folder's place, which opening says better
         return os.open(self._path, _FLAGS, _MODE)
 
     def _adopt(self, fd: int) -> None:

@@ -29,6 +29,8 @@ class Channel:
 
     #: What a reset is, for whoever reads and sends here.
     lost: type[BaseException] = ConnectionError
+    #: Of what one turn of the loop brings, the higher is told first; from -2 to 2.
+    priority = 0
 
     __slots__ = (
         "_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_switch", "_waiter", "_watcher", "buffer", "noted",
@@ -42,7 +44,7 @@ class Channel:
         self._send = raw.send
         self._hub = gevent.get_hub()
         self._switch = self._hub.switch
-        self._watcher = self._hub.loop.io(raw.fileno(), _READ)
+        self._watcher = self._hub.loop.io(raw.fileno(), _READ, True, self.priority)
         self._waiter: Any = None
         #: Received and not yet taken.
         self.buffer = b""
@@ -184,8 +186,15 @@ class Channel:
 
     def shut_writing(self) -> None:
         """Tell the peer that no more comes."""
+        self._shut(socket.SHUT_WR)
+
+    def shut(self) -> None:
+        """End both directions; whoever waits for the peer sees its end."""
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
         try:
-            self._raw.shutdown(socket.SHUT_WR)
+            self._sock.shutdown(how)
         except OSError:
             pass
 

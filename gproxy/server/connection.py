@@ -9,13 +9,18 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-import gevent
-
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
-from gproxy.http.framing import CHUNKED, reader
+from gproxy.http.framing import CHUNKED, ChunkedReader, reader
 from gproxy.http.request import Deadline, Received, Request
-from gproxy.http.wire import RequestLine, check_beginning, parse_request_line
+from gproxy.http.wire import (
+    RequestLine,
+    check_beginning,
+    check_first_line,
+    parse_request_line,
+    readable_line,
+    without_empty_lines,
+)
 from gproxy.runtime.alarm import Alarm, Expired
 from gproxy.server.client import ClientChannel
 from gproxy.server.known import KnownFields, learn
@@ -30,6 +35,10 @@ LINGER: Final = 1.0
 
 _log = logging.getLogger("gproxy")
 
+#: Why a response was broken off, by whose time was up; else it was the request's own deadline.
+_REASONS: Final = {
+    "write": "client_timeout", "body": "client_timeout", "tunnel": "tunnel_idle", "draining": "draining",
+}  # fmt: skip
 _END: Final = b"\r\n\r\n"
 #: What is still read from a client that was refused, so that it gets to see why; in bytes and seconds.
 _DRAIN_BYTES: Final = 16 * 1024 * 1024
@@ -65,8 +74,8 @@ class Connection:
             self.alarm.set(monotonic() + seconds, "idle")
 
     def cut(self) -> None:
-        """End it wherever it is."""
-        gevent.kill(self.alarm.greenlet, block=False)
+        """Its time is up: a request that has no answer yet gets a 503, a response under way is broken off."""
+        self.alarm.set(monotonic(), "draining")
 
     def handle(self) -> None:
         server = self._server
@@ -123,23 +132,27 @@ class Connection:
         return bool(data)
 
     def _read_request(self, started: float) -> Request:
-        """The request, as handlers see it. Raises BadMessage, HTTPError 413, 417."""
+        """The request, as handlers see it. Raises BadMessage; the head is in the buffer until it was understood."""
         channel = self._channel
         data = channel.buffer
         end = data.find(_END)
         if end < 0 or data[0] == 13 or end > self._settings.max_head // 2:
             data, end = self._read_slowly(data, started)
-        channel.buffer = data[end + 4 :]
         line, known = self._understand(data[: end + 4])
+        channel.buffer = data[end + 4 :]
         body = self._body(known) if known.framing else NO_BODY
         received = Received(line.method, line.target, line.minor, known.fields, self._peer)
-        # The target's authority counts, the Host field does not: RFC 9112 section 3.2.2.
-        host = line.authority or known.host
+        headers = known.headers.copy()
+        host = known.host
+        if line.authority:  # counts instead of the Host field: RFC 9112 section 3.2.2
+            host = line.authority
+            headers.put("Host", "host", host)
         deadline = Deadline(self.alarm)
-        request = Request(received, known.headers.copy(), host, line.path, line.query, body, deadline)
+        request = Request(received, headers, host, line.path, line.query, body, deadline)
         request.client = known.client
         request.id = known.request_id
         request.connection = channel
+        request.upgrade = known.upgrade if line.method == "GET" else None
         return request
 
     def _understand(self, head: bytes) -> tuple[RequestLine, KnownFields]:
@@ -150,9 +163,7 @@ class Connection:
         line = parse_request_line(head[:end])
         block = head[end + 2 :]
         if not self._head or self._known.block != block or self._known.minor != line.minor:
-            self._known = learn(
-                block, line.minor, peer=self._peer, max_fields=self._settings.max_fields, gateway=self._gateway
-            )
+            self._known = learn(block, line.minor, peer=self._peer, limits=self._settings, gateway=self._gateway)
         self._line, self._head = line, head
         return line, self._known
 
@@ -160,16 +171,19 @@ class Connection:
         """Up to the empty line: in time, within the limits, and no further than it can still become a head."""
         channel = self._channel
         self.alarm.set(started + self._settings.head_timeout, "head")
+        checked = 0
         while True:
-            while data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send a line too many after a body
-                data = data[2:]
+            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send a line too many after a body
+                data = without_empty_lines(data)
+            channel.buffer = data  # a timeout tells by it whether anything came, a refusal what
             end = data.find(_END)
             self._check_size(data, len(data) if end < 0 else end)
             if end >= 0:
                 self.alarm.expires = math.inf
                 return data, end
-            check_beginning(data)
-            channel.buffer = data  # a timeout tells by it whether anything came
+            check_beginning(data, checked)
+            check_first_line(data, checked)
+            checked = len(data)
             more = channel.receive(65536)
             if not more:
                 raise ClientGone
@@ -186,17 +200,23 @@ class Connection:
             raise BadMessage("the request head is too large", 431)
 
     def _body(self, known: KnownFields) -> Body:
-        channel, limit, framing = self._channel, self._settings.max_body, known.framing
-        if 0 < limit < framing:
-            raise HTTPError(413, f"a body may have {limit} bytes here")
+        """With what of it has come already: chunks that are malformed at once are refused before anybody sees them."""
+        channel, framing, buffered = self._channel, known.framing, self._channel.buffer
         rest = reader(framing, channel)
-        at_hand = rest.next_piece() if framing > 0 and channel.buffer else b""
+        at_hand = b""
+        if isinstance(rest, ChunkedReader) and buffered:
+            channel.buffer = b""
+            try:
+                at_hand = rest.feed(buffered)
+            except BadMessage:
+                channel.buffer = self._head  # whose line is logged with the refusal
+                raise
+        elif buffered:
+            at_hand = rest.next_piece()
         body = Body(at_hand, rest, None if framing == CHUNKED else framing)
         body.received = len(at_hand)
-        body.limit = limit
-        if known.expect and not at_hand:
-            if known.expect.lower() != "100-continue":
-                raise HTTPError(417, "only 100-continue can be expected")
+        body.limit = self._settings.max_body
+        if known.awaits_continue and not buffered:
             body.on_first_read = channel.send_continue
         return body
 
@@ -208,10 +228,12 @@ class Connection:
         received = request.received
         body = request.body
         out = self._out
-        out.reset(keep=self._known.keep and not self._server.draining)
+        out.reset(keep=self._known.keep)
         status = 499
         try:
             response = self._gateway(request)
+            if self._server.draining:  # since before it was asked, or only now
+                out.keep = False
             if body is not NO_BODY and not body.done and not self._skip(body):
                 self._unread = True
                 out.keep = False
@@ -223,7 +245,7 @@ class Connection:
                     response.close()
         except ClientGone:
             request.reason = "client_gone"
-            status = status if out.head_sent else 499
+            status = 499
             out.keep = False
         except (Exception, Expired) as error:
             self._break_off(request, out, error)
@@ -249,7 +271,7 @@ class Connection:
     def _break_off(self, request: Request, out: Outgoing, error: BaseException) -> None:
         """The head is out and the body cannot be finished: the client must not take it for complete."""
         if isinstance(error, Expired):
-            request.reason = "client_timeout" if error.what == "write" else "deadline_mid_body"
+            request.reason = _REASONS.get(error.what, "deadline_mid_body")
         elif isinstance(error, BrokenBodyError):
             request.reason = "backend_reset"
         else:
@@ -260,12 +282,14 @@ class Connection:
             "%s %s %s: response broken off: %s", request.id, request.method, request.path, error or request.reason
         )
         if not out.is_delimited:
+            self._unread = False  # what closes with grace ends in good order, and that says complete
             self._channel.abort()
 
     def _refuse(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
         """Answer what is no request and close: nobody knows where the next one would begin."""
         self._unread = True
-        response = self._gateway.refuse(error, self._peer, monotonic() if started is None else started)
+        line = readable_line(self._channel.buffer)
+        response = self._gateway.refuse(error, self._peer, monotonic() if started is None else started, line)
         self.alarm.clear()
         self._channel.buffer = b""
         self._out.reset(keep=False)

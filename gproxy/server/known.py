@@ -6,9 +6,10 @@ and what came of it; the next request, if its block is the same bytes, costs one
 
 from typing import NamedTuple
 
+from gproxy.config.sections import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import connection_options, strip_hop_by_hop
+from gproxy.http.forwarding import TUNNELLED, connection_options, strip_hop_by_hop
 from gproxy.http.framing import request_framing
 from gproxy.http.headers import Headers
 from gproxy.http.wire import host_of, parse_fields
@@ -26,24 +27,42 @@ class KnownFields(NamedTuple):
     framing: int
     #: Does the client want the connection to go on?
     keep: bool
-    expect: str
+    #: Does the client wait for `100 Continue` before it sends the body?
+    awaits_continue: bool
     #: After trusted proxies.
     client: str
     #: From a trusted proxy, else empty.
     request_id: str
+    #: A protocol that the client wants to change to, if it is one that we tunnel.
+    upgrade: str | None
 
 
-def learn(block: bytes, minor: int, *, peer: str, max_fields: int, gateway: Gateway) -> KnownFields:
-    """Everything that follows from the block. Raises BadMessage: 400 for what is ambiguous, 431 for too many."""
+def learn(block: bytes, minor: int, *, peer: str, limits: ServerSettings, gateway: Gateway) -> KnownFields:
+    """Everything that follows from the block.
+
+    Raises BadMessage: 400 for what is ambiguous, 413 and 431 for what is too much, 417.
+    """
     fields = parse_fields(block)
-    if len(fields) > max_fields:
+    if len(fields) > limits.max_fields:
         raise BadMessage("too many header fields", 431)
     headers = Headers.parsed(fields)
     host = host_of(fields, minor)
     framing = request_framing(headers, minor)
+    if 0 < limits.max_body < framing:
+        raise BadMessage(f"a body may have {limits.max_body} bytes here", 413)
     options = connection_options(headers)
     keep = "close" not in options and (minor == 1 or "keep-alive" in options)
-    expect = (headers.pop("expect") or "") if minor else ""
+    upgrade = _upgrade(headers, options) if minor and not framing else None
+    expect = headers.pop("expect")
+    if expect and minor and expect.lower() != "100-continue":  # in HTTP/1.0 nobody knew it: RFC 9110 section 10.1.1
+        raise BadMessage("only 100-continue can be expected", 417)
+    waits = bool(expect and minor)
     strip_hop_by_hop(headers, options)
     client, request_id = gateway.admit(peer, headers)
-    return KnownFields(block, minor, fields, headers, host, framing, keep, expect, client, request_id)
+    return KnownFields(block, minor, fields, headers, host, framing, keep, waits, client, request_id, upgrade)
+
+
+def _upgrade(headers: Headers, options: frozenset[str]) -> str | None:
+    """RFC 9110 section 7.8: only if Connection names it; others than websocket are dropped, h2c above all."""
+    protocol = (headers.get("upgrade") or "").lower()
+    return protocol if protocol in TUNNELLED and "upgrade" in options else None

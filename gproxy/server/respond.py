@@ -46,7 +46,9 @@ class Outgoing:
         """All of it. Raises ClientGone, and whatever the body raises."""
         headers, body, status = response.headers, response._body, response.status
         headers.discard_all(RESPONSE_HOP_BY_HOP)
-        if method == "HEAD" or status in (204, 304):
+        if status == 101:
+            self._send_tunnel(response, body)
+        elif method == "HEAD" or status in (204, 304):
             self._send_bodiless(response, body, minor)
         elif isinstance(body, bytes):
             headers.put("Content-Length", "content-length", str(len(body)))
@@ -98,6 +100,16 @@ class Outgoing:
             raise BrokenResponseError(f"the body has {self.sent} bytes, its Content-Length says {self._length}")
         if self._chunked:
             self._channel.send(LAST_CHUNK)
+
+    def _send_tunnel(self, response: Response, body: bytes | Iterable[bytes]) -> None:
+        """RFC 9110 section 15.2.2; from here on the bytes have no framing of ours."""
+        self.keep = False
+        fields = f"{response.headers.lines()}Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        self._channel.send(f"HTTP/1.1 101 {PHRASES[101]}\r\n{fields}\r\n".encode("latin-1"))
+        self.head_sent = True
+        for piece in body if not isinstance(body, bytes) else ():
+            self._channel.send(piece)
+            self.sent += len(piece)
 
     def _framed(self, piece: bytes) -> bytes:
         self.sent += len(piece)

@@ -17,7 +17,7 @@ from gevent.event import Event
 from gproxy import __version__
 from gproxy.config.sections import Settings
 from gproxy.gateway.build import build
-from gproxy.gateway.gateway import Gateway
+from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.observe import log
 from gproxy.runtime import Runtime
 from gproxy.server.connection import LINGER, Connection
@@ -38,12 +38,12 @@ class Worker:
         self._signals = 0
 
     def run(self) -> int:
-        """Serve until a signal; the exit code. Raises CannotListenError, OSError if it cannot start."""
+        """Serve until a signal; the exit code. Raises CannotListenError, CannotOpenError if it cannot start."""
         sockets: list[socket.socket] = []
         try:
             sockets += map(listen, self._settings.server.bind)
             self._gateway.open(self._runtime)
-        except (CannotListenError, OSError):
+        except (CannotListenError, CannotOpenError):
             close_unused(sockets)
             raise
         self._servers = [Server(sock, self._gateway, self._settings.server, self._runtime) for sock in sockets]
@@ -100,13 +100,16 @@ class Worker:
         for server in self._servers:
             server.stop_accepting_losslessly()
             server.drain()
-        deadline = began + max(self._settings.server.grace, LINGER)
-        while self._open_connections() and monotonic() < deadline:
-            gevent.sleep(0.02)
+        self._await_the_end(began + max(self._settings.server.grace, LINGER))
         cut = self._cut()
+        self._await_the_end(monotonic() + LINGER)  # they are told that they were cut
         _log.info(
             "stopped after %.1f s; %s", monotonic() - began, f"{cut} requests were cut" if cut else "nothing was cut"
         )
+
+    def _await_the_end(self, deadline: float) -> None:
+        while self._open_connections() and monotonic() < deadline:
+            gevent.sleep(0.02)
 
     def _open_connections(self) -> list[Connection]:
         return [connection for server in self._servers for connection in server.connections]
@@ -118,10 +121,8 @@ class Worker:
             request = connection.request
             if request is not None:
                 cut += 1
-                request.reason = "draining"
                 _log.warning("%s %s %s: cut, it did not finish within grace", request.id, request.method, request.path)
             connection.cut()
-        gevent.sleep(0)
         return cut
 
 
@@ -135,6 +136,6 @@ def serve(path: str, overrides: Mapping[tuple[str, str], str]) -> int:
         return Worker(settings, gateway).run()
     except CannotListenError as error:
         _log.error("%s", error)
-    except OSError as error:
-        _log.error("cannot start: %s", error)
+    except CannotOpenError as error:
+        _log.error("%s", error, exc_info=error.__cause__)
     return 1

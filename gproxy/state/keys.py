@@ -39,7 +39,8 @@ def kept_secret(path: Path) -> str:
     Workers that start together get the same one. Raises ValueError if it cannot be read or kept.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ValueError(f"it cannot be kept in {path}: {error.strerror}") from None

@@ -42,12 +42,21 @@ class RunningGateway:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for_line("serves on")
+        try:
+            self.wait_for_line("serves on")
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+        if error is not None:
+            sys.stderr.write("\n--- the gateway's error log ---\n" + self.errors)
+
+    def _end(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -59,8 +68,6 @@ class RunningGateway:
         for stream in (self.process.stderr, self.process.stdout):
             if stream:
                 stream.close()
-        if error is not None:
-            sys.stderr.write("\n--- the gateway's error log ---\n" + self.errors)
 
     def _read(self) -> None:
         stream = self.process.stderr

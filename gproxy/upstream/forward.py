@@ -25,12 +25,13 @@ from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, stri
 from gproxy.http.framing import Reader
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.http.target import readings
+from gproxy.http.target import checked, without_prefix
 from gproxy.http.wire import ResponseHead
 from gproxy.runtime.alarm import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import IDEMPOTENT, NONE_AVAILABLE, Failure, as_response_error, failure_of
 from gproxy.upstream.transport import BrokenBodyError
+from gproxy.upstream.tunnel import Tunnel, check_switch
 from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")
@@ -60,6 +61,7 @@ class Forward:
         keep: tuple[str, ...] = (),
         strip_prefix: str = "",
         stream: bool = False,
+        tunnel_timeout: float = 3600.0,
     ) -> None:
         self._upstream = upstream
         self._retries = upstream.settings.retries
@@ -69,17 +71,19 @@ class Forward:
         self._dropped = _SET_HERE - frozenset(name.lower() for name in keep)
         self._prefix = strip_prefix.rstrip("/")
         self._stream = stream
+        self._tunnel_timeout = tunnel_timeout
 
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
         tried: tuple[Backend, ...] = ()
+        failure: Failure | None = NONE_AVAILABLE
         body = request.body
-        if body is not NO_BODY and body.length is not None and len(body.at_hand) == body.length <= _REPLAY:
-            body.buffer(_REPLAY)  # (1)
+        if body is not NO_BODY:
+            _prepare(body)  # (1)
         while True:
             backend = self._upstream.pick(request, tried)  # (3)
             if backend is None:
-                raise as_response_error(NONE_AVAILABLE)
+                raise as_response_error(failure or NONE_AVAILABLE)
             request.backend = backend.name
             request.tries += 1
             try:
@@ -134,18 +138,17 @@ class Forward:
         return (
             f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
             f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {forwarded_host}\r\nX-Request-ID: {request.id}\r\n"
-            f"Via: {via}\r\n{framing}\r\n"
+            f"Via: {via}\r\n{framing}{_upgrade_lines(request.upgrade) if request.upgrade else ''}\r\n"
         ).encode("latin-1")
 
     def _without_prefix(self, request: Request) -> str:
-        path = request.path
-        if not path.startswith(self._prefix):
-            path = readings(path)[0]
-        target = path[len(self._prefix) :] or "/"
-        return f"{target}?{request.query}" if request.query else target
+        target = without_prefix(request.path, self._prefix)
+        return checked(f"{target}?{request.query}" if request.query else target)
 
     def _response(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
         headers = answer.headers
+        if answer.status == 101:
+            return self._tunnel(request, backend, connection, answer)
         options = connection_options(headers)
         keep = "close" not in options if answer.minor else "keep-alive" in options
         data, rest = connection.receive_body(answer, request.method)
@@ -161,6 +164,15 @@ class Forward:
             request.deadline.set(math.inf)
         return response
 
+    def _tunnel(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
+        headers = answer.headers
+        check_switch(headers, request)
+        strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
+        headers.discard("content-length")
+        tunnel = Tunnel(request, backend, connection, self._tunnel_timeout)
+        request.at_end(tunnel.close)
+        return Response.forwarded(101, answer.reason, headers, tunnel)
+
     def _note(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
         _log.warning(
             "%s %s %s: backend %s: %s (%s)",
@@ -171,15 +183,31 @@ class Forward:
     def _may_try_again(self, request: Request, failure: Failure, tried: tuple[Backend, ...]) -> bool:
         if failure.again == "never" or request.deadline.remaining() <= 0:
             return False
-        if not (request.body.replayable or not request.body.received):
-            return False
         if failure.again == "idempotent":  # a stale pooled connection: any other connection will do, once more is free
-            return request.method in IDEMPOTENT and request.tries <= self._retries + 1
+            intact = request.body.replayable or not request.body.received
+            return intact and request.method in IDEMPOTENT and request.tries <= self._retries + 1
         return request.tries <= self._retries and any(backend not in tried for backend in self._upstream.backends)
+
+
+def _prepare(body: Body) -> None:
+    """Have the body at its beginning, and kept for another attempt if that costs nothing.
+
+    Raises RuntimeError if there is no beginning any more: the backend would wait for what never comes.
+    """
+    if body.replayable:
+        body.rewind()  # a handler has called next before
+    elif body.received != len(body.at_hand):
+        raise RuntimeError("the request's body was read before; request.body.buffer(limit) would have kept it")
+    elif body.length is not None and len(body.at_hand) == body.length <= _REPLAY:
+        body.buffer(_REPLAY)
 
 
 def _joined(before: str | None, own: str) -> str:
     return f"{before}, {own}" if before else own
+
+
+def _upgrade_lines(protocol: str) -> str:
+    return f"Connection: Upgrade\r\nUpgrade: {protocol}\r\n"
 
 
 def _body_lines(body: Body) -> str:

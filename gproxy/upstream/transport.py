@@ -38,6 +38,9 @@ class BrokenBodyError(Exception):
 class BackendChannel(Channel):
     """Waits for the backend, and notices meanwhile that the client has left."""
 
+    #: Before the clients', so that a request never leaves over a connection whose end has come already.
+    priority = 1
+
     __slots__ = ("client",)
 
     def __init__(self, sock: Any) -> None:
@@ -142,16 +145,21 @@ class _Conversation:
         assert channel is not None  # noqa: S101 connect() came first
         channel.client = request.connection
         body = request.body
-        if body is NO_BODY:
-            channel.send(head)
-            self._sent = True
-        else:
-            self._begin_upload(channel, head, body)
+        try:
+            if body is NO_BODY:
+                channel.send(head)
+                self._sent = True
+            else:
+                self._begin_upload(channel, head, body)
+        except ConnectionError:
+            if self.reused:
+                raise StaleConnectionError from None
+            raise
         while True:
             if not self._sent:
                 self._upload(channel, request)
             answer = parse_response(self._read_head(channel))
-            if answer.status >= 200:
+            if answer.status >= 200 or answer.status == 101:
                 return answer
             self._pass_interim(answer, request)
 
@@ -171,6 +179,7 @@ class _Conversation:
         """RFC 9110 section 10.1.1: the backend says whether it wants the body; a silent one gets it after a while."""
         with gevent.Timeout(CONTINUE_WAIT, False):
             channel.wait()
+            channel.noted = True  # so that the upload does not begin before it is read
 
     def _upload(self, channel: BackendChannel, request: Request) -> None:
         """Pieces as they come, until the end or until the backend speaks; it is heard in the middle of it too."""
@@ -184,8 +193,8 @@ class _Conversation:
                 self._unsent = channel.send_or_hear(chunk(piece) if body.length is None else piece)
             if not self._unsent and body.done and not channel.noted:
                 self._finish_upload(channel, body)
-        except Interrupted:
-            pass
+        except (Interrupted, ConnectionError):
+            pass  # a backend that has closed may have said why, so its answer is read in any case
         finally:
             channel.client = client
             if client is not None:
@@ -221,8 +230,6 @@ class _Conversation:
 
     def _pass_interim(self, answer: ResponseHead, request: Request) -> None:
         """RFC 9110 section 15.2: 100 is answered to whoever awaits it, other interim responses are passed on."""
-        if answer.status == 101:
-            raise BadMessage("switched protocols without being asked", 502)
         if request.connection is not None and request.received.minor:
             request.connection.send_interim(answer, request.body)
 

@@ -135,6 +135,7 @@ def test_bad_overrides(write):
         "command line: [sever] unknown section",
         "command line: [server] bind: expected HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N such as 0.0.0.0:8080",
         "command line: [log] levle: unknown option",
+        "command line: [server] workers: expected 1",
     ]
 
 
@@ -147,7 +148,7 @@ def test_environment(write):
 @pytest.mark.parametrize("workers", ["2", "auto"])
 def test_several_workers_are_not_there_yet(write, workers):
     assert problems(write(f"[server]\nworkers = {workers}\n{SMALL}")) == [
-        f"g:2: [server] workers: workers = {workers}: several workers come in a later release; use 1"
+        f"g:2: [server] workers: expected 1; found {workers!r}; several workers come in a later release"
     ]
 
 
@@ -188,3 +189,11 @@ def test_nothing_that_must_wait_for_patching_is_imported():
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", IMPORT_ALONE], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\nset()\n"
+
+
+def test_a_mistake_in_a_section_hides_no_other_one_there(write):
+    text = (
+        "[server]\ngrace = x\nworkers = 2\n[gateway]\ntiemout = 3s\nhandlers = compres\n"
+        "[route:a]\nupstream = a\npath = a\nskip = jtw\nhandlers = jtw\n[upstream:a]\nbackends = http://a"
+    )
+    assert [line.split(" ")[0] for line in problems(write(text))] == ["g:2:", "g:3:", "g:5:", "g:6:", "g:9:", "g:10:", "g:11:"]

@@ -1,0 +1,82 @@
+"""After `101 Switching Protocols`: bytes both ways, until both sides have ended or nothing came for too long.
+
+The response's body is what the backend sends; it is iterated over in the connection's greenlet. A second greenlet
+carries the client's bytes the other way. An end on one side is passed on, and the other direction goes on (RFC 6455
+section 7.1.1 has the server close first). The deadline is lifted; an idle limit takes its place.
+"""
+
+import math
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import gevent
+
+from gproxy.http.body import Body
+from gproxy.http.errors import BadMessage, ClientGone
+from gproxy.http.framing import PIECE
+from gproxy.http.headers import Headers
+from gproxy.http.request import Request
+from gproxy.upstream.backend import Backend
+
+
+def check_switch(headers: Headers, request: Request) -> None:
+    """Was this the switch that was asked for? Raises BadMessage (RFC 9110 section 15.2.2)."""
+    if request.upgrade is None or (headers.get("upgrade") or "").lower() != request.upgrade:
+        raise BadMessage("switched to a protocol that was not asked for", 502)
+
+
+class Tunnel:
+    """The body of a 101; iterate over it once, then close it."""
+
+    def __init__(self, request: Request, backend: Backend, connection: Any, idle_timeout: float) -> None:
+        self._client = request.connection
+        self._backend = backend
+        self._connection: Any = connection
+        self._channel = connection.channel
+        self._idle_timeout = idle_timeout
+        self._deadline = request.deadline
+        self._uploaded = request.body = Body()
+        self._upload: gevent.Greenlet | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._deadline.set(math.inf)
+        self._channel.client = None
+        self._client.deadline = None
+        self._upload = gevent.spawn(self._carry_up)
+        try:
+            while data := self._next_piece():
+                yield data
+            self._client.shut_writing()
+            self._touch()
+            self._upload.join()
+        finally:
+            self._upload.kill()
+
+    def _next_piece(self) -> bytes:
+        self._touch()
+        try:
+            data: bytes = self._channel.take(PIECE)
+        except OSError:
+            raise ClientGone from None  # reset: nothing of a tunnel can be saved
+        return data
+
+    def _touch(self) -> None:
+        self._deadline.set_for(monotonic() + self._idle_timeout, "tunnel")
+
+    def _carry_up(self) -> None:
+        """The client's bytes to the backend, those first that came together with the request."""
+        try:
+            while data := self._client.take(PIECE):
+                self._uploaded.received += len(data)
+                self._touch()
+                self._channel.send(data)
+            self._channel.shut_writing()
+        except (ClientGone, OSError):
+            self._channel.shut()
+
+    def close(self) -> None:
+        """The connection to the backend has nothing to say to anybody else."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._backend.drop(connection)

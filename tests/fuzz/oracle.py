@@ -1,0 +1,159 @@
+"""What three parsers say of the same bytes: ours, h11 and httptools (llhttp). For the fuzz target and for a unit test.
+
+The rule: whatever we accept is read the same way by a strict peer that accepts it too, down to where the message ends;
+and what both others accept alike we accept, but for what is refused on purpose (`ours_alone_refuses`).
+"""
+
+import re
+from typing import NamedTuple
+
+import h11
+import httptools
+
+from gproxy.http.errors import BadMessage
+from gproxy.http.framing import reader, request_framing
+from gproxy.http.headers import Headers
+from gproxy.http.wire import host_of, parse_fields, parse_request_line
+
+
+class Reading(NamedTuple):
+    """A request as a parser understood it; `length` is how many bytes of the input its head and body take."""
+
+    method: bytes
+    target: bytes
+    fields: list[tuple[bytes, bytes]]
+    body: bytes
+    length: int
+
+
+def _as_h11(name: str, value: str) -> str:
+    """h11 gives codings in lower case."""
+    return value.lower() if name.lower() == "transfer-encoding" else value
+
+
+class _Bytes:
+    """A source that has everything at hand."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def take(self, limit: int) -> bytes:
+        taken, self.data = self.data[:limit], self.data[limit:]
+        return taken
+
+    def give_back(self, data: bytes) -> None:
+        self.data = data + self.data
+
+
+def ours(data: bytes) -> Reading | None:
+    """None for what is refused or incomplete. Anything but BadMessage is a bug, and raised."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    try:
+        line_end = data.find(b"\r\n")
+        line = parse_request_line(data[:line_end])
+        fields = parse_fields(data[line_end + 2 : end + 4])
+        host_of(fields, line.minor)
+        source = _Bytes(data[end + 4 :])
+        rest = reader(request_framing(Headers.parsed(fields), line.minor), source)
+        body = b""
+        while piece := rest.next_piece():
+            body += piece
+    except BadMessage:
+        return None
+    target = re.match(rb"\S+ (\S+)", data)[1]
+    raw = [(name.lower().encode("latin-1"), _as_h11(name, value).encode("latin-1")) for name, value in fields]
+    return Reading(line.method.encode(), target, raw, body, len(data) - len(source.data))
+
+
+def h11_reads(data: bytes) -> Reading | None:
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    try:
+        connection.receive_data(data)
+        request = connection.next_event()
+        if not isinstance(request, h11.Request):
+            return None
+        body = b""
+        while True:
+            event = connection.next_event()
+            if isinstance(event, h11.EndOfMessage):
+                break
+            if not isinstance(event, h11.Data):
+                return None
+            body += bytes(event.data)
+    except h11.RemoteProtocolError:
+        return None
+    left = connection.trailing_data[0]
+    fields = [(bytes(name), bytes(value)) for name, value in request.headers]
+    return Reading(bytes(request.method), bytes(request.target), fields, body, len(data) - len(left))
+
+
+class _Collector:
+    def __init__(self) -> None:
+        self.url = self.body = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+def httptools_reads(data: bytes) -> Reading | None:
+    collector = _Collector()
+    parser = httptools.HttpRequestParser(collector)
+    for index in range(len(data)):  # byte by byte, so that the first message's end is known
+        try:
+            parser.feed_data(data[index : index + 1])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return None
+        if collector.complete:
+            return Reading(parser.get_method(), collector.url, collector.fields, collector.body, index + 1)
+    return None
+
+
+def ours_alone_refuses(reading: Reading, data: bytes) -> bool:
+    """What the others let pass and we refuse on purpose; each with its reason."""
+    names = [name for name, _ in reading.fields]
+    head = data[: data.find(b"\r\n\r\n") + 4]
+    lengths = [value for name, value in reading.fields if name == b"content-length"]
+    return any(
+        (
+            data.find(b"\r\n\r\n") < 0,  # ended by bare LF (RFC 9112 section 2.2 lets us refuse)
+            re.search(rb"(?<!\r)\n|\r(?!\n)", head),  # bare CR and LF
+            re.search(rb"\r\n[ \t]", head),  # obs-fold (section 5.2)
+            re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", head),
+            names.count(b"host") != 1 or not re.fullmatch(rb"[\w.~-]+(:\d{0,5})?|\[[0-9a-fA-F:.]+\](:\d{0,5})?", dict(reading.fields)[b"host"]),
+            len(lengths) > 1 or (lengths and not re.fullmatch(rb"\d{1,18}", lengths[0])),  # section 6.3 step 5
+            b"transfer-encoding" in names and (b"content-length" in names or b" HTTP/1.0\r\n" in head),
+            reading.method == b"CONNECT",
+            not re.match(rb"[^ ]+ (/|\*|https?://)", head, re.I) or b"#" in reading.target,
+            reading.target.startswith(b"*") and (reading.method != b"OPTIONS" or reading.target != b"*"),
+            re.match(rb"https?://", reading.target, re.I),  # its authority has a grammar of its own
+            not re.match(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r\n", head),
+            data.startswith(b"\r\n"),  # the connection, not the grammar, skips empty lines
+        )
+    )  # fmt: skip
+
+
+def disagreement(data: bytes) -> str:
+    """Empty if all is well."""
+    mine, strict, lenient = ours(data), h11_reads(data), httptools_reads(data)
+    if mine is not None:
+        for name, other in (("h11", strict), ("httptools", lenient)):
+            if other is not None and (other.body, other.length) != (mine.body, mine.length):
+                return f"framed differently: ours {mine}, {name} {other}"
+        if strict is not None and strict != mine:
+            return f"read differently: ours {mine}, h11 {strict}"
+    elif strict is not None and strict == lenient and not ours_alone_refuses(strict, data):
+        return f"refused, though both others accept it alike: {strict}"
+    return ""
