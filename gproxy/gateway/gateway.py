@@ -7,12 +7,14 @@ from random import getrandbits
 from time import monotonic
 from typing import Any
 
+from greenlet import GreenletExit
+
 from gproxy.config.types import Network
 from gproxy.gateway.chain import compose
 from gproxy.gateway.errors import problem, respond
 from gproxy.gateway.router import Route, Router
-from gproxy.http.errors import BadMessage, HTTPError
-from gproxy.http.forwarding import client_address, is_trusted, strip_spoofed
+from gproxy.http.errors import BadMessage, ClientGone, HTTPError
+from gproxy.http.forwarding import NO_TRAILERS, client_address, is_trusted, strip_spoofed
 from gproxy.http.handler import Handler, Next
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
@@ -20,7 +22,6 @@ from gproxy.http.response import Response
 from gproxy.observe.accesslog import AccessLog
 from gproxy.observe.entry import Entry
 from gproxy.runtime import Runtime
-from gproxy.runtime.alarm import Expired
 from gproxy.upstream.upstream import Upstream
 
 #: UUID's variant bits; the 12 bits before them stay 0, 62 random ones within a millisecond are enough.
@@ -55,6 +56,8 @@ class Gateway:
         self.handlers = handlers
         self.upstreams = upstreams
         self._identity = identity
+        #: Names that no trailer of a request may have.
+        self.no_trailers = NO_TRAILERS | identity
         self._trusted = trusted
         self._timeout = timeout
         self.access_log = access_log
@@ -114,7 +117,9 @@ class Gateway:
             request.id = new_request_id()
         try:
             response = self._route(request)
-        except (Exception, Expired) as error:
+        except (ClientGone, GreenletExit):
+            raise
+        except BaseException as error:  # a handler's sys.exit() must not end the process, nor its own gevent.Timeout
             response = respond(error, request)
         response.headers.put("X-Request-ID", "x-request-id", request.id)
         return response

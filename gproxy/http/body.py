@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
+from gproxy.http.forwarding import NO_TRAILERS, passable
 from gproxy.http.framing import Reader
 
 
@@ -12,7 +13,7 @@ class Body:
     Whoever reads takes the bytes from those after it, unless `buffer` kept them.
     """
 
-    __slots__ = ("_at_hand", "_kept", "_reader", "length", "limit", "on_first_read", "received")
+    __slots__ = ("_at_hand", "_kept", "_reader", "length", "limit", "no_trailers", "on_first_read", "received")
 
     def __init__(self, at_hand: bytes = b"", reader: Reader | None = None, length: int | None = None) -> None:
         self._at_hand = at_hand
@@ -24,6 +25,8 @@ class Body:
         self.received = 0
         #: The most it may have, in bytes; 0 for no limit. HTTPError 413 past it.
         self.limit = 0
+        #: Names that no trailer may have.
+        self.no_trailers = NO_TRAILERS
         #: Called before the first byte is asked of the client: sends `100 Continue` where it is awaited.
         self.on_first_read: Callable[[], None] | None = None
 
@@ -44,8 +47,8 @@ class Body:
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
-        """The trailer fields, known once the body was read to its end."""
-        return [] if self._reader is None else self._reader.trailers
+        """The trailer fields that may be passed on, known once the body was read to its end."""
+        return passable(self._reader.trailers, self.no_trailers) if self._reader and self._reader.trailers else []
 
     def next_piece(self) -> bytes:
         """The next bytes as they come; b"" at the end.

@@ -11,14 +11,22 @@ from gproxy.http.headers import Headers
 #: Each connection's own business (RFC 9110 section 7.6.1), and what frames a message (RFC 9112 section 6).
 HOP_BY_HOP: Final = frozenset(
     {
-        "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+        "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade",
         "content-length", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "http2-settings",
     }
 )  # fmt: skip
 #: A response's Content-Length stays: for HEAD and 304 it speaks of a body that does not follow.
-RESPONSE_HOP_BY_HOP: Final = frozenset(HOP_BY_HOP - {"content-length", "proxy-authenticate", "trailer"})
+RESPONSE_HOP_BY_HOP: Final = frozenset(HOP_BY_HOP - {"content-length", "proxy-authenticate"})
 #: The only protocol that is tunnelled: h2c would carry requests past every handler (RFC 9113 section 3.1).
 TUNNELLED: Final = frozenset({"websocket"})
+#: What a trailer may not say, because it would frame, route, authenticate or change what was acted on already
+#: (RFC 9110 section 6.5.1).
+NO_TRAILERS: Final = HOP_BY_HOP | {
+    "host", "authorization", "cookie", "set-cookie", "www-authenticate", "authentication-info", "content-encoding",
+    "content-type", "content-range", "trailer", "cache-control", "expect", "max-forwards", "pragma", "range", "age",
+    "date", "expires", "location", "retry-after", "vary", "warning", "if-match", "if-none-match", "if-modified-since",
+    "if-unmodified-since", "if-range", "via", "forwarded", "x-real-ip", "x-request-id",
+}  # fmt: skip
 #: Never nominated by Connection: dropping these would change what the message means (RFC 9110 section 7.6.1).
 _NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "content-type", "authorization", "cache-control"})
 
@@ -70,6 +78,24 @@ def _is_spoofed(name: str, plain: str, *, trusted: bool) -> bool:
     if plain.startswith("x-forwarded-") or plain in _FORWARDED:
         return name != plain or not trusted
     return name != plain and plain in _DECIDED_HERE
+
+
+def max_forwards(headers: Headers) -> int | None:
+    """How many more intermediaries may pass it on; None if it does not say (RFC 9110 section 7.6.2)."""
+    value = headers.lookup("max-forwards") or ""
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+
+def accepts_trailers(headers: Headers, options: frozenset[str]) -> bool:
+    """RFC 9110 section 10.1.4; TE counts only if Connection names it."""
+    codings = (headers.lookup("te") or "").lower().split(",")
+    return "te" in options and any(coding.strip(" \t") == "trailers" for coding in codings)
+
+
+def passable(trailers: list[tuple[str, str]], forbidden: frozenset[str]) -> list[tuple[str, str]]:
+    """The trailer fields that may be passed on, whatever their spelling."""
+    plain = ((_odd.sub("-", pair[0].lower()), pair) for pair in trailers)
+    return [pair for name, pair in plain if name not in forbidden and not name.startswith("x-forwarded-")]
 
 
 def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:

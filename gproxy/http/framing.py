@@ -240,3 +240,11 @@ def chunk(data: bytes) -> bytes:
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+def last_chunk(trailers: list[tuple[str, str]]) -> bytes:
+    """The end of a chunked body, with its trailer section."""
+    if not trailers:
+        return LAST_CHUNK
+    lines = "".join([f"{name}: {value}\r\n" for name, value in trailers])
+    return f"0\r\n{lines}\r\n".encode("latin-1")

@@ -215,6 +215,7 @@ class Connection:
             at_hand = rest.next_piece()
         body = Body(at_hand, rest, None if framing == CHUNKED else framing)
         body.received = len(at_hand)
+        body.no_trailers = self._gateway.no_trailers
         body.limit = self._settings.max_body
         if known.awaits_continue and not buffered:
             body.on_first_read = channel.send_continue

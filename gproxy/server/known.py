@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gproxy.config.sections import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import TUNNELLED, connection_options, strip_hop_by_hop
+from gproxy.http.forwarding import TUNNELLED, accepts_trailers, connection_options, strip_hop_by_hop
 from gproxy.http.framing import request_framing
 from gproxy.http.headers import Headers
 from gproxy.http.wire import host_of, parse_fields
@@ -57,7 +57,10 @@ def learn(block: bytes, minor: int, *, peer: str, limits: ServerSettings, gatewa
     if expect and minor and expect.lower() != "100-continue":  # in HTTP/1.0 nobody knew it: RFC 9110 section 10.1.1
         raise BadMessage("only 100-continue can be expected", 417)
     waits = bool(expect and minor)
+    trailers = accepts_trailers(headers, options)
     strip_hop_by_hop(headers, options)
+    if trailers:
+        headers.put("TE", "te", "trailers")
     client, request_id = gateway.admit(peer, headers)
     return KnownFields(block, minor, fields, headers, host, framing, keep, waits, client, request_id, upgrade)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP
-from gproxy.http.framing import LAST_CHUNK, chunk, content_length
+from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.response import PHRASES, Response
 from gproxy.server.client import ClientChannel
 
@@ -99,7 +99,7 @@ class Outgoing:
         if self._length is not None and self.sent != self._length:
             raise BrokenResponseError(f"the body has {self.sent} bytes, its Content-Length says {self._length}")
         if self._chunked:
-            self._channel.send(LAST_CHUNK)
+            self._channel.send(last_chunk(getattr(body, "trailers", [])))
 
     def _send_tunnel(self, response: Response, body: bytes | Iterable[bytes]) -> None:
         """RFC 9110 section 15.2.2; from here on the bytes have no framing of ours."""

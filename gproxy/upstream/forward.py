@@ -21,8 +21,16 @@ from typing import Any, Final
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
+from gproxy.http.forwarding import (
+    NO_TRAILERS,
+    RESPONSE_HOP_BY_HOP,
+    connection_options,
+    max_forwards,
+    passable,
+    strip_hop_by_hop,
+)
 from gproxy.http.framing import Reader
+from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.target import checked, without_prefix
@@ -45,6 +53,8 @@ _SET_HERE: Final = frozenset(
 )  # fmt: skip
 #: What trusted proxies before us have begun, and we continue.
 _CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via"})
+#: Max-Forwards counts for these (RFC 9110 section 7.6.2).
+_COUNTED: Final = frozenset({"OPTIONS", "TRACE"})
 #: A body that is expected even if it is empty (RFC 9110 section 8.6).
 _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 #: A body up to this is kept for another attempt, if it is there already, in bytes.
@@ -80,6 +90,8 @@ class Forward:
         body = request.body
         if body is not NO_BODY:
             _prepare(body)  # (1)
+        if request.method in _COUNTED and (answer := _count_down(request)) is not None:
+            return answer
         while True:
             backend = self._upstream.pick(request, tried)  # (3)
             if backend is None:
@@ -138,7 +150,7 @@ class Forward:
         return (
             f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
             f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {forwarded_host}\r\nX-Request-ID: {request.id}\r\n"
-            f"Via: {via}\r\n{framing}{_upgrade_lines(request.upgrade) if request.upgrade else ''}\r\n"
+            f"Via: {via}\r\n{framing}{_connection_lines(request)}\r\n"
         ).encode("latin-1")
 
     def _without_prefix(self, request: Request) -> str:
@@ -189,6 +201,22 @@ class Forward:
         return request.tries <= self._retries and any(backend not in tried for backend in self._upstream.backends)
 
 
+def _count_down(request: Request) -> Response | None:
+    """Max-Forwards (RFC 9110 section 7.6.2): at 0 we are the final recipient, and answer."""
+    left = max_forwards(request.headers)
+    if left is None:
+        return None
+    if left > 0:
+        request.headers["Max-Forwards"] = str(left - 1)
+        return None
+    if request.method == "OPTIONS":
+        return Response(204)
+    # RFC 9110 section 9.3.8: what came, without what is secret.
+    lines = request.headers.lines_without(SECRET_FIELDS)
+    received = f"TRACE {request.received.target} {request.received.protocol}\r\n{lines}\r\n"
+    return Response(200, received.encode("latin-1"), {"Content-Type": "message/http"})
+
+
 def _prepare(body: Body) -> None:
     """Have the body at its beginning, and kept for another attempt if that costs nothing.
 
@@ -206,8 +234,11 @@ def _joined(before: str | None, own: str) -> str:
     return f"{before}, {own}" if before else own
 
 
-def _upgrade_lines(protocol: str) -> str:
-    return f"Connection: Upgrade\r\nUpgrade: {protocol}\r\n"
+def _connection_lines(request: Request) -> str:
+    """What we say about this connection only: the protocol to change to, and that trailers are welcome."""
+    if request.upgrade:
+        return f"Connection: Upgrade\r\nUpgrade: {request.upgrade}\r\n"
+    return "Connection: TE\r\nTE: trailers\r\n" if request.headers.lookup("te") is not None else ""
 
 
 def _body_lines(body: Body) -> str:
@@ -254,8 +285,8 @@ class BackendBody:
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
-        """The trailer fields, known at the end."""
-        return self._rest.trailers
+        """The trailer fields that may be passed on, known at the end."""
+        return passable(self._rest.trailers, NO_TRAILERS)
 
     def __iter__(self) -> Iterator[bytes]:
         return self

@@ -16,7 +16,7 @@ from urllib3.exceptions import SSLError
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, Incomplete
-from gproxy.http.framing import LAST_CHUNK, ChunkedReader, CloseReader, Reader, chunk, reader, response_framing
+from gproxy.http.framing import ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader, response_framing
 from gproxy.http.request import Request
 from gproxy.http.wire import ResponseHead, check_beginning, parse_response
 from gproxy.runtime.channel import Channel, Interrupted
@@ -202,7 +202,7 @@ class _Conversation:
 
     def _finish_upload(self, channel: BackendChannel, body: Body) -> None:
         if body.length is None:
-            channel.send(LAST_CHUNK)
+            channel.send(last_chunk(body.trailers))
         self._sent = True
 
     def _read_head(self, channel: BackendChannel) -> bytes:
