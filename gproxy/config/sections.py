@@ -39,6 +39,9 @@ class ServerSettings:
     max_fields: int = field(default=100, metadata=_doc("most header fields in a request"))
     max_body: Bytes = field(default=Bytes(0), metadata=_doc("largest request body; 0: no limit"))
     max_connections: int = field(default=0, metadata=_doc("most client connections at a time; 0: no limit"))
+    max_connections_per_address: int = field(
+        default=0, metadata=_doc("most client connections from one address at a time; 0: no limit")
+    )
     state_dir: Path = field(default=Path("var"), metadata=_doc("where what outlives a restart is kept"))
 
     def __post_init__(self) -> None:
@@ -47,7 +50,7 @@ class ServerSettings:
             rules.distinct(self, "bind"),
             rules.at_least(1, self, "workers", "max_fields"),
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
-            rules.at_least(0, self, "max_connections"),
+            rules.at_least(0, self, "max_connections", "max_connections_per_address"),
         )
 
 

@@ -8,6 +8,8 @@ from gproxy.http.negotiate import accepts_json
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.runtime.alarm import Expired
+from gproxy.upstream.failure import RESET, as_response_error
+from gproxy.upstream.transport import BrokenBodyError
 
 _log = logging.getLogger("gproxy")
 
@@ -26,6 +28,10 @@ def respond(error: BaseException, request: Request) -> Response:
     """The response for what was raised; anything unforeseen is a 500, with its traceback in the error log only."""
     if isinstance(error, Expired):
         error = _EXPIRED.get(error.what, _EXPIRED["deadline"])
+    elif isinstance(error, BrokenBodyError):  # while a handler read it: nothing has been sent yet
+        where = (request.id, request.method, request.path, request.backend)
+        _log.warning("%s %s %s: backend %s broke off: %s", *where, error)
+        error = as_response_error(RESET)
     elif not isinstance(error, HTTPError):
         _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
         error = HTTPError(500, "the request could not be handled", reason="handler_error")

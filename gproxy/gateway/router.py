@@ -1,7 +1,7 @@
 """Host, path, method, headers: which route takes a request.
 
 The longest path wins, then the route that asks for more: a host, methods, headers; then the order of the file. It
-fails closed: a path that readers may take for two different ones and that would lead to two routes is refused, and a
+fails closed: a path that readers may take for different ones that would lead to different routes is refused, and a
 route with the right path and the wrong method is a 405, never a reason to look at shorter paths.
 """
 
@@ -73,14 +73,14 @@ class Router:
             group.sort(key=lambda route: route.specificity, reverse=True)
 
     def match(self, request: Request) -> Route:
-        """The route. Raises HTTPError: 404 for none, 405 for a wrong method, 400 for a path of two meanings."""
+        """The route. Raises HTTPError: 404 for none, 405 for a wrong method, 400 for a path of several meanings."""
         try:
             paths = readings(request.path)
         except BadMessage as error:
             raise HTTPError(400, error.detail) from None
         found = self._find(paths[0], request)
-        if len(paths) == 2 and self._find(paths[1], request) is not found:
-            raise HTTPError(400, "the path can be read in two ways that lead to different routes")
+        if len(paths) > 1 and any(self._find(path, request) is not found for path in paths[1:]):
+            raise HTTPError(400, "the path can be read in ways that lead to different routes")
         if found is None:
             raise HTTPError(404, "no route matches this path")
         if not (found.takes_all or found.accepts_method(request.method)):

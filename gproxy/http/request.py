@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.headers import Headers, HeadersLike
-from gproxy.http.target import checked
+from gproxy.http.rewrite import checked
 
 
 class Timer(Protocol):

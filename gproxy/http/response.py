@@ -14,10 +14,17 @@ PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _OF_THE_BODY = ("content-length", "content-md5", "digest", "content-digest", "repr-digest")
 
 
+def _checked(body: bytes | Iterable[bytes]) -> bytes | Iterable[bytes]:
+    if isinstance(body, str):
+        raise TypeError("a response's body is bytes, not text; encode it")
+    return body
+
+
 class Response:
     """A tunnel, an event stream, an error page and a cached answer are all this.
 
-    Assigning `body` drops Content-Length and digests. Raises ValueError for a status outside 200 to 599.
+    Assigning `body` drops Content-Length and digests. Raises ValueError for a status outside 200 to 599, TypeError for
+    a body that is text: only whoever wrote it knows its encoding.
     """
 
     __slots__ = ("_body", "_callbacks", "headers", "phrase", "status")
@@ -29,7 +36,7 @@ class Response:
         #: The reason phrase; by default the status's own.
         self.phrase = ""
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
-        self._body = body
+        self._body = _checked(body)
         self._callbacks: list[Callable[[], None]] | None = None
 
     @classmethod
@@ -49,7 +56,7 @@ class Response:
 
     @body.setter
     def body(self, body: bytes | Iterable[bytes]) -> None:
-        self._body = body
+        self._body = _checked(body)
         for key in _OF_THE_BODY:
             self.headers.discard(key)
 

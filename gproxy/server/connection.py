@@ -9,6 +9,8 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from greenlet import GreenletExit
+
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
@@ -52,7 +54,7 @@ class Connection:
         self._server = server
         self._settings = server.settings
         self._gateway = server.gateway
-        self._peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else "unix"
+        self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else "unix"
         self.alarm = Alarm()
         self._channel = ClientChannel(
             sock, self.alarm, body_timeout=self._settings.body_timeout, write_timeout=self._settings.write_timeout
@@ -79,22 +81,22 @@ class Connection:
 
     def handle(self) -> None:
         server = self._server
-        server.connections.add(self)
+        too_many = server.admit(self)
         try:
-            if server.is_full:
-                self._refuse(HTTPError(503, "too many connections", {"Retry-After": "1"}, reason="max_connections"))
+            if too_many:
+                self._refuse(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
             else:
                 while self._serve_one():
                     pass
         except (ClientGone, OSError):
             pass
         except Expired as error:  # while idle, or while a refusal was written
-            _log.debug("%s: %s", self._peer, error)
+            _log.debug("%s: %s", self.peer, error)
         except Exception:
-            _log.exception("connection from %s", self._peer)
+            _log.exception("connection from %s", self.peer)
         finally:
             self._close()
-            server.connections.discard(self)
+            server.forget(self)
 
     def _close(self) -> None:
         try:
@@ -141,7 +143,7 @@ class Connection:
         line, known = self._understand(data[: end + 4])
         channel.buffer = data[end + 4 :]
         body = self._body(known) if known.framing else NO_BODY
-        received = Received(line.method, line.target, line.minor, known.fields, self._peer)
+        received = Received(line.method, line.target, line.minor, known.fields, self.peer)
         headers = known.headers.copy()
         host = known.host
         if line.authority:  # counts instead of the Host field: RFC 9112 section 3.2.2
@@ -163,7 +165,7 @@ class Connection:
         line = parse_request_line(head[:end])
         block = head[end + 2 :]
         if not self._head or self._known.block != block or self._known.minor != line.minor:
-            self._known = learn(block, line.minor, peer=self._peer, limits=self._settings, gateway=self._gateway)
+            self._known = learn(block, line.minor, peer=self.peer, limits=self._settings, gateway=self._gateway)
         self._line, self._head = line, head
         return line, self._known
 
@@ -248,7 +250,9 @@ class Connection:
             request.reason = "client_gone"
             status = 499
             out.keep = False
-        except (Exception, Expired) as error:
+        except GreenletExit:
+            raise
+        except BaseException as error:
             self._break_off(request, out, error)
         finally:
             self.alarm.expires = math.inf
@@ -290,7 +294,7 @@ class Connection:
         """Answer what is no request and close: nobody knows where the next one would begin."""
         self._unread = True
         line = readable_line(self._channel.buffer)
-        response = self._gateway.refuse(error, self._peer, monotonic() if started is None else started, line)
+        response = self._gateway.refuse(error, self.peer, monotonic() if started is None else started, line)
         self.alarm.clear()
         self._channel.buffer = b""
         self._out.reset(keep=False)

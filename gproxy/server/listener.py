@@ -2,9 +2,12 @@
 
 import _socket
 import ctypes
+import errno
+import logging
 import os
 import socket
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +22,12 @@ from gproxy.server.connection import LINGER, Connection
 
 _BACKLOG: Final = 2048
 _SO_ATTACH_FILTER: Final = 26
+#: What accept() says when this process, or the machine, has not enough for one more connection.
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: How long accepting rests then, in seconds.
+_PAUSE: Final = 0.1
+
+_log = logging.getLogger("gproxy")
 
 
 class CannotListenError(Exception):
@@ -89,14 +98,34 @@ class Server(WSGIServer):  # type: ignore[misc]
         self.settings = settings
         self._runtime = runtime
         self.connections: set[Connection] = set()
+        self._by_address: Counter[str] = Counter()
+        self._short_of: str = ""
 
     @property
     def draining(self) -> bool:
         return self._runtime.draining
 
-    @property
-    def is_full(self) -> bool:
-        return 0 < self.settings.max_connections < len(self.connections)
+    def admit(self, connection: Connection) -> str:
+        """Count it in; why it is one too many, or nothing if it is not."""
+        self.connections.add(connection)
+        if not self.settings.max_connections_per_address:
+            return self._too_many(len(self.connections), self.settings.max_connections, "")
+        self._by_address[connection.peer] += 1
+        return self._too_many(
+            self._by_address[connection.peer], self.settings.max_connections_per_address, " from your address"
+        ) or self._too_many(len(self.connections), self.settings.max_connections, "")
+
+    @staticmethod
+    def _too_many(count: int, limit: int, whose: str) -> str:
+        return f"too many connections{whose}" if 0 < limit < count else ""
+
+    def forget(self, connection: Connection) -> None:
+        """It has ended."""
+        self.connections.discard(connection)
+        if self.settings.max_connections_per_address:
+            self._by_address[connection.peer] -= 1
+            if not self._by_address[connection.peer]:
+                del self._by_address[connection.peer]
 
     def update_environ(self) -> None:
         """Nothing: there is no WSGI environment here, and the original asks DNS for our name."""
@@ -108,9 +137,24 @@ class Server(WSGIServer):  # type: ignore[misc]
             descriptor, address = listener._accept()
         except BlockingIOError:
             return None
+        except OSError as error:
+            if error.errno not in _SHORTAGES:
+                return None  # the client was gone before it was accepted
+            self._pause(error)
+            return None
+        self._short_of = ""
         sock = _socket.socket(listener.family, listener.type, listener.proto, descriptor)
         sock.setblocking(False)
         return sock, address
+
+    def _pause(self, error: OSError) -> None:
+        """Out of descriptors or memory: those who are served go on, new ones wait in the kernel's queue."""
+        if not self._short_of:
+            _log.error("cannot accept connections: %s; trying again and again", error.strerror)
+        self._short_of = error.strerror or "resources"
+        self.stop_accepting()
+        self._timer = self.loop.timer(_PAUSE)
+        self._timer.start(self._start_accepting_if_started)
 
     def stop_accepting_losslessly(self) -> None:
         """Close the listener without resetting a connection that the kernel has completed and nobody accepted yet.
@@ -122,6 +166,7 @@ class Server(WSGIServer):  # type: ignore[misc]
             return
         _ignore_handshakes(self.socket)
         if self.started:
+            self.max_accept = _BACKLOG * 2
             self._do_read()
         is_unix = self.socket.family == socket.AF_UNIX
         path = self.socket.getsockname() if is_unix else ""

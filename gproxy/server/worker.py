@@ -5,6 +5,7 @@ import gproxy.server.patch  # noqa: F401 isort: skip  before anything that impor
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -59,7 +60,9 @@ class Worker:
 
     @staticmethod
     def _tune() -> None:
-        """What is here now stays: the collector need not look at it again, and may come less often."""
+        """All descriptors we may have; and what is here now stays: the collector need not look at it again."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)

@@ -42,13 +42,13 @@ _TLS: Final = Failure(
 _STALE: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection", "idempotent", False
 )
-_RESET: Final = Failure(
-    502, "backend_reset", "connection_terminated", "the backend closed the connection before it answered", "never", True
+RESET: Final = Failure(
+    502, "backend_reset", "connection_terminated", "the backend broke off before it had answered", "never", True
 )
 _PROTOCOL: Final = Failure(
     502, "backend_protocol", "http_protocol_error", "the backend's answer is no valid HTTP", "never", True
 )
-_SLOW: Final = Failure(
+SLOW: Final = Failure(
     504, "backend_timeout", "http_response_timeout", "the backend did not answer in time", "never", True
 )
 NONE_AVAILABLE: Final = Failure(
@@ -62,9 +62,9 @@ _TABLE: Final[tuple[tuple[type[BaseException], Failure], ...]] = (
     (NewConnectionError, _REFUSED),
     (ConnectTimeoutError, _SLOW_CONNECT),
     (Urllib3Error, _TLS),
-    (Incomplete, _RESET),
+    (Incomplete, RESET),
     (BadMessage, _PROTOCOL),
-    (OSError, _RESET),
+    (OSError, RESET),
 )
 
 #: RFC 9110 section 9.2.2.
@@ -74,7 +74,7 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE
 def failure_of(error: BaseException) -> Failure | None:
     """The row for what an attempt raised; None if the backend has nothing to do with it."""
     if isinstance(error, Expired):
-        return _SLOW if error.what in ("deadline", "first_byte", "read") else None
+        return SLOW if error.what in ("deadline", "first_byte", "read") else None
     return next((failure for kind, failure in _TABLE if isinstance(error, kind)), None)
 
 

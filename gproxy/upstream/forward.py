@@ -33,11 +33,11 @@ from gproxy.http.framing import Reader
 from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.http.target import checked, without_prefix
+from gproxy.http.rewrite import checked, without_prefix
 from gproxy.http.wire import ResponseHead
 from gproxy.runtime.alarm import Expired
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.failure import IDEMPOTENT, NONE_AVAILABLE, Failure, as_response_error, failure_of
+from gproxy.upstream.failure import IDEMPOTENT, NONE_AVAILABLE, SLOW, Failure, as_response_error, failure_of
 from gproxy.upstream.transport import BrokenBodyError
 from gproxy.upstream.tunnel import Tunnel, check_switch
 from gproxy.upstream.upstream import Upstream
@@ -85,6 +85,8 @@ class Forward:
 
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
+        if request.deadline.expires <= monotonic():  # a handler has swallowed that it was over
+            raise as_response_error(SLOW)
         tried: tuple[Backend, ...] = ()
         failure: Failure | None = NONE_AVAILABLE
         body = request.body

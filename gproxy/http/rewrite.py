@@ -1,0 +1,44 @@
+"""The target that travels on: what a prefix leaves of it, and what a handler may make of it."""
+
+import re
+from urllib.parse import unquote
+
+from gproxy.http.target import readings
+
+_is_plain = re.compile(r"(?!.*(?://|/\.|%2[Ee]))").match
+_slashes = re.compile(r"/{2,}")
+# RFC 9112 section 3.2: visible ASCII.
+_is_target = re.compile(r"[!-~]+").fullmatch
+
+
+def without_prefix(path: str, prefix: str) -> str:
+    """What follows the prefix, its escapes as they came: decoded, they could end the line that they stand in.
+
+    The prefix itself may be spelled otherwise in the path; one that is not there in any spelling is not taken off.
+    """
+    if path.startswith(prefix) and _is_plain(path):
+        return path[len(prefix) :] or "/"
+    if not readings(path)[0].startswith(prefix):
+        return path
+    segments = _without_dots(_slashes.sub("/", path).split("/")[1:])
+    return "/" + "/".join(segments[prefix.count("/") :])
+
+
+def checked(target: str) -> str:
+    """The target that was put together. Raises ValueError if it would not stay one word on its line."""
+    if not _is_target(target):
+        raise ValueError(f"{target!r} is no request target: what is not visible ASCII has to be percent-encoded")
+    return target
+
+
+def _without_dots(segments: list[str]) -> list[str]:
+    """RFC 3986 section 5.2.4 on segments that stay escaped."""
+    kept: list[str] = []
+    for segment in segments:
+        if unquote(segment) == ".." and kept:
+            kept.pop()
+        elif unquote(segment) not in (".", ".."):
+            kept.append(segment)
+    if unquote(segments[-1]) in (".", "..") and (not kept or kept[-1]):
+        kept.append("")
+    return kept

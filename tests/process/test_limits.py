@@ -1,0 +1,77 @@
+"""Many clients, slow clients, too few descriptors: whoever behaves is served."""
+
+import resource
+import socket
+
+from gproxy.testing.backends import Backend, answering
+from gproxy.testing.gateway import RunningGateway, eventually
+
+INI = """
+[server]
+{server}
+[route:all]
+path = /
+upstream = one
+[upstream:one]
+backends = {url}
+"""
+
+
+def settings(backend, *server):
+    return INI.format(url=backend.url, server="\n".join(server))
+
+
+def test_one_connection_too_many_is_told_so(tmp_path):
+    with Backend(answering()) as backend, RunningGateway(settings(backend, "max_connections = 2"), tmp_path) as gateway:
+        with gateway.connect() as first, gateway.connect() as second:
+            for wire in (first, second):
+                wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert wire.read_response().status == 200
+            answer = gateway.get("/")
+            assert (answer.status, answer["retry-after"], answer["connection"]) == (503, "1", "close")
+        eventually(lambda: gateway.get("/").status == 200, "room again")
+        assert "max_connections" in [line["reason"] for line in gateway.access(3)]
+
+
+def test_one_address_cannot_take_every_connection(tmp_path):
+    ini = settings(backend := Backend(answering()), "max_connections_per_address = 1")
+    with backend, RunningGateway(ini, tmp_path) as gateway, gateway.connect() as first:
+        first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert first.read_response().status == 200
+        assert gateway.get("/").status == 503
+        other = socket.create_connection(("127.0.0.1", gateway.port), source_address=("127.0.0.2", 0))
+        with other:
+            other.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert other.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_two_thousand_trickling_clients_keep_nobody_waiting(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    slow = []
+    try:
+        with Backend(answering()) as backend, RunningGateway(settings(backend, "head_timeout = 3s"), tmp_path) as gateway:
+            for _ in range(2000):
+                slow.append(socket.create_connection(("127.0.0.1", gateway.port)))
+                slow[-1].sendall(b"GET / HTTP/1.1\r\nHo")
+            for _ in range(20):
+                assert gateway.get("/").status == 200
+            for wire in slow:  # each is told, in its time
+                wire.settimeout(15)
+                assert wire.recv(100).startswith(b"HTTP/1.1 408 ")
+    finally:
+        for wire in slow:
+            wire.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_descriptors_left_accepting_rests_and_goes_on(tmp_path):
+    with Backend(answering()) as backend, RunningGateway(settings(backend, "head_timeout = 60s"), tmp_path) as gateway:
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+        crowd = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(80)]
+        gateway.wait_for_line("cannot accept connections: Too many open files")
+        for wire in crowd:
+            wire.close()
+        assert gateway.get("/").status == 200
+        assert gateway.errors.count("cannot accept") == 1
+        assert "Traceback" not in gateway.errors
