@@ -1,13 +1,11 @@
 """Is the gateway alive, and should it get requests? Answered here, passed on to no backend."""
 
-import gc
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
 from cachetools import TTLCache
-from greenlet import greenlet
 
 from gproxy.config.types import Seconds
 from gproxy.http.errors import HTTPError
@@ -72,18 +70,13 @@ class Health:
             figures = self._figures["figures"] = {
                 "uptime": round(self._runtime.monotonic() - self._runtime.started, 3),
                 "memory": self._process.memory_info().rss,
-                "greenlets": _count_greenlets(),
+                "greenlets": self._runtime.count_greenlets(),
             }
         return figures
 
 
 def _is_healthy(backend: dict[str, Any]) -> bool:
     return str(backend["state"]).startswith("healthy")
-
-
-def _count_greenlets() -> int:
-    """The living ones. By type and not isinstance, which would ask weak proxies for a class they no longer have."""
-    return sum(1 for thing in gc.get_objects() if issubclass(type(thing), greenlet) and not thing.dead)
 
 
 def _json(status: int, content: dict[str, Any]) -> Response:

@@ -205,15 +205,11 @@ class Connection:
         """With what of it has come already: chunks that are malformed at once are refused before anybody sees them."""
         channel, framing, buffered = self._channel, known.framing, self._channel.buffer
         rest = reader(framing, channel)
-        at_hand = b""
-        if isinstance(rest, ChunkedReader) and buffered:
-            channel.buffer = b""
-            try:
-                at_hand = rest.feed(buffered)
-            except BadMessage:
-                channel.buffer = self._head  # whose line is logged with the refusal
-                raise
-        elif buffered:
+        if not buffered:
+            at_hand = b""
+        elif isinstance(rest, ChunkedReader):
+            at_hand = self._first_chunks(rest, buffered)
+        else:
             at_hand = rest.next_piece()
         body = Body(at_hand, rest, None if framing == CHUNKED else framing)
         body.received = len(at_hand)
@@ -222,6 +218,20 @@ class Connection:
         if known.awaits_continue and not buffered:
             body.on_first_read = channel.send_continue
         return body
+
+    def _first_chunks(self, rest: ChunkedReader, buffered: bytes) -> bytes:
+        self._channel.buffer = b""
+        try:
+            at_hand = rest.feed(buffered)
+            self._check_body_size(len(at_hand))
+        except BadMessage:
+            self._channel.buffer = self._head  # its first line is logged with the refusal
+            raise
+        return at_hand
+
+    def _check_body_size(self, size: int) -> None:
+        if 0 < self._settings.max_body < size:
+            raise BadMessage(f"a body may have {self._settings.max_body} bytes here", 413)
 
     def _exchange(self, request: Request, started: float) -> bool:
         """Have it answered, and send the answer; an access line in any case."""

@@ -58,12 +58,12 @@ class Worker:
         self._gateway.close()
         return 0
 
-    @staticmethod
-    def _tune() -> None:
+    def _tune(self) -> None:
         """All descriptors we may have; and what is here now stays: the collector need not look at it again."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         gc.collect()
+        self._runtime.resident_greenlets = self._runtime.count_greenlets()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
 
@@ -90,7 +90,7 @@ class Worker:
 
     def _exit_at_once(self) -> None:
         _log.warning(
-            "stopping at once; %d connections are cut", sum(len(server.connections) for server in self._servers)
+            "stopping at once; open connections: %d", sum(len(server.connections) for server in self._servers)
         )
         self._gateway.access_log.flush()
         sys.stderr.flush()

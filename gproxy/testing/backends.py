@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -69,13 +70,14 @@ Script = Callable[[Peer, "Backend"], None]
 
 
 class Backend:
-    """Listens, and runs `script(peer, backend)` in a thread for each connection.
+    """Listens, with `tls` as an https server, and runs `script(peer, backend)` in a thread for each connection.
 
     requests: what `answer`-style scripts received. connections: how many were accepted so far. open: how many are now.
     """
 
-    def __init__(self, script: Script, *, backlog: int = 128) -> None:
+    def __init__(self, script: Script, *, backlog: int = 128, tls: ssl.SSLContext | None = None) -> None:
         self._script = script
+        self._tls = tls
         self.requests: list[Received] = []
         self.errors: list[BaseException] = []
         self.connections = 0
@@ -84,7 +86,7 @@ class Backend:
         self._peers: set[Peer] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
@@ -127,6 +129,8 @@ class Backend:
             self.open += 1
             self._peers.add(peer)
         try:
+            if self._tls:
+                peer.sock = self._tls.wrap_socket(peer.sock, server_side=True)
             self._script(peer, self)
         except OSError as error:
             self.errors.append(error)
@@ -167,8 +171,8 @@ class Actor(Backend):
     After it the connection goes on, unless the act has closed it.
     """
 
-    def __init__(self, act: Act | None = None, *, backlog: int = 128) -> None:
-        super().__init__(_directed, backlog=backlog)
+    def __init__(self, act: Act | None = None, *, backlog: int = 128, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(_directed, backlog=backlog, tls=tls)
         self.act: Act = act or reply()
 
 

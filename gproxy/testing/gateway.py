@@ -1,6 +1,7 @@
 """A real gateway process for tests: started on a free port, stopped at the end, its log and access lines at hand."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -108,7 +109,8 @@ class RunningGateway:
         """The access lines, once there are `count`; LTSV as dicts."""
         path = self.folder / name
         eventually(lambda: path.exists() and path.read_text().count("\n") >= count, f"{count} access lines")
-        return [dict(field.split(":", 1) for field in line.split("\t")) for line in path.read_text().splitlines()]
+        whole, _, _ = path.read_text().rpartition("\n")  # what follows is being written
+        return [dict(field.split(":", 1) for field in line.split("\t")) for line in whole.split("\n") if line]
 
     def line(self, path: str) -> dict[str, str]:
         """The access line of the request for this path, once it is there; of several the last."""
@@ -265,11 +267,16 @@ class Wire:
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that nobody uses right now.
+
+    From below the range that the kernel takes ports for outgoing connections from: one of those may come between
+    asking for a port and listening on it.
+    """
+    for port in random.sample(range(15_000, 32_000), 100):
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("no free port among a hundred")
 
 
 def eventually(condition: Any, what: str) -> None:

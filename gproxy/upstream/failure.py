@@ -64,6 +64,7 @@ _TABLE: Final[tuple[tuple[type[BaseException], Failure], ...]] = (
     (Urllib3Error, _TLS),
     (Incomplete, RESET),
     (BadMessage, _PROTOCOL),
+    (TimeoutError, _SLOW_CONNECT),  # of a TLS handshake; elsewhere the request's deadline is what expires
     (OSError, RESET),
 )
 

@@ -190,7 +190,7 @@ class Forward:
     def _note(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
         _log.warning(
             "%s %s %s: backend %s: %s (%s)",
-            request.id, request.method, request.path, backend.name, failure.detail, cause or type(cause).__name__,
+            request.id, request.method, request.path, backend.name, failure.detail, _said(cause),
         )  # fmt: skip
         self._upstream.failed(backend, failure)  # (7)
 
@@ -230,6 +230,11 @@ def _prepare(body: Body) -> None:
         raise RuntimeError("the request's body was read before; request.body.buffer(limit) would have kept it")
     elif body.length is not None and len(body.at_hand) == body.length <= _REPLAY:
         body.buffer(_REPLAY)
+
+
+def _said(cause: BaseException) -> str:
+    """In words: some of urllib3's begin with the connection as an object."""
+    return str(cause.args[-1] if len(cause.args) > 1 else cause) or type(cause).__name__
 
 
 def _joined(before: str | None, own: str) -> str:

@@ -51,6 +51,10 @@ class BackendChannel(Channel):
         """Was what came nothing of HTTP's business? On a plain socket it never is."""
         return False
 
+    def has_spoken(self) -> bool:
+        """Is there something of HTTP's business to be read?"""
+        return self.noted and not self.is_quiet()
+
     def wait(self) -> None:
         client = self.client
         if client is None or client.buffer:  # behind a pipelined request nobody can see the end
@@ -178,8 +182,9 @@ class _Conversation:
     def _await_continue(self, channel: BackendChannel) -> None:
         """RFC 9110 section 10.1.1: the backend says whether it wants the body; a silent one gets it after a while."""
         with gevent.Timeout(CONTINUE_WAIT, False):
-            channel.wait()
-            channel.noted = True  # so that the upload does not begin before it is read
+            while not channel.has_spoken():
+                channel.wait()
+                channel.noted = True  # so that the upload does not begin before it is read
 
     def _upload(self, channel: BackendChannel, request: Request) -> None:
         """Pieces as they come, until the end or until the backend speaks; it is heard in the middle of it too."""
@@ -188,17 +193,25 @@ class _Conversation:
         if client is not None:
             client.beside = channel
         try:
-            self._unsent = channel.send_or_hear(self._unsent)
-            while not self._unsent and not channel.noted and (piece := body.next_piece()):
-                self._unsent = channel.send_or_hear(chunk(piece) if body.length is None else piece)
-            if not self._unsent and body.done and not channel.noted:
-                self._finish_upload(channel, body)
-        except (Interrupted, ConnectionError):
+            while not self._sent and not channel.has_spoken():
+                self._upload_on(channel, body)
+        except ConnectionError:
             pass  # a backend that has closed may have said why, so its answer is read in any case
         finally:
             channel.client = client
             if client is not None:
                 client.beside = None
+
+    def _upload_on(self, channel: BackendChannel, body: Body) -> None:
+        """Until all is sent or something came from the backend, whatever it was."""
+        try:
+            self._unsent = channel.send_or_hear(self._unsent)
+            while not self._unsent and not channel.noted and (piece := body.next_piece()):
+                self._unsent = channel.send_or_hear(chunk(piece) if body.length is None else piece)
+        except Interrupted:
+            channel.noted = True
+        if not self._unsent and body.done and not channel.noted:
+            self._finish_upload(channel, body)
 
     def _finish_upload(self, channel: BackendChannel, body: Body) -> None:
         if body.length is None:
@@ -268,6 +281,10 @@ class TLSConnection(_Conversation, HTTPSConnection):
     """To an https:// backend; urllib3 verifies its certificate."""
 
     channel_class = TLSChannel
+
+    def is_reusable(self, rest: Reader | None) -> bool:
+        """What came after the response may be in a record that was read already."""
+        return super().is_reusable(rest) and not self.sock.pending()
 
 
 class Idle:

@@ -112,6 +112,7 @@ def test_the_class_is_heard_though_another_option_is_wrong():
     assert built is None
     assert problems[0].startswith("f:3: [handler:x] mode: expected soft or hard")
     assert problems[1] == "f:4: [handler:x] names: 'bad' is bad"
+    assert [line for line in problems[1:] if "mode" in line] == []  # it was about the default, which nobody wrote
 
 
 def test_refusal_without_a_word():

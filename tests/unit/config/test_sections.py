@@ -126,6 +126,7 @@ def test_defaults_of_the_product():
         "max_fields": "100",
         "max_body": "0",
         "max_connections": "0",
+        "max_connections_per_address": "0",
         "state_dir": "var",
         "access": "log/access.log",
         "format": "ltsv",
@@ -169,6 +170,7 @@ def test_defaults_of_gateway_and_route():
         "methods": "",
         "host": "",
         "headers": "",
+        "tunnel_timeout": "1h",
         "strip_prefix": "no",
         "keep": "",
     }

@@ -5,7 +5,6 @@ import pytest
 from gevent import spawn
 
 from gproxy.config.types import Seconds
-from gproxy.handlers import health
 from gproxy.handlers.health import Health
 from gproxy.http.errors import HTTPError
 from gproxy.runtime import Runtime
@@ -71,7 +70,7 @@ def test_living_greenlets_are_counted(handler, clock):
 
 def test_figures_are_kept_for_a_second_and_the_state_is_not(handler, runtime, clock, monkeypatch):
     walks = []
-    monkeypatch.setattr(health, "_count_greenlets", lambda: walks.append(1) or 5)
+    monkeypatch.setattr(runtime, "count_greenlets", lambda: walks.append(1) or 5)
     for _ in range(5):
         told(handler)
         clock.advance(0.125)
@@ -86,7 +85,7 @@ def test_figures_are_kept_for_a_second_and_the_state_is_not(handler, runtime, cl
 
 def test_without_a_cache_they_are_taken_every_time(runtime, monkeypatch):
     walks = []
-    monkeypatch.setattr(health, "_count_greenlets", lambda: walks.append(1) or 5)
+    monkeypatch.setattr(runtime, "count_greenlets", lambda: walks.append(1) or 5)
     handler = Health(cache=Seconds(0.0))
     handler.open(runtime)
     told(handler)

@@ -1,0 +1,83 @@
+"""A real nginx as the backend."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import contextmanager
+
+from shipped import UNLIMITED, curl, shipped
+
+from gproxy.testing.gateway import RunningGateway, eventually, free_port
+
+CONF = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  access_log off; client_max_body_size 0; client_body_temp_path {folder}/body; proxy_temp_path {folder}/p;
+  fastcgi_temp_path {folder}/f; scgi_temp_path {folder}/s; uwsgi_temp_path {folder}/u; keepalive_requests 3;
+  types {{ text/plain txt; application/octet-stream bin; }}
+  server {{
+    listen 127.0.0.1:{port};
+    root {folder}/www;
+    location /users/said {{ default_type application/json; return 200 '{{"user": "$http_x_user_id", "for": "$http_x_forwarded_for", "host": "$host"}}'; }}
+    location /users/moved {{ return 301 /users/said; }}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder, port):
+    program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    assert program, "nginx is not installed; scripts/test installs it"
+    (folder / "www/users").mkdir(parents=True)
+    (folder / "www/users/plain.txt").write_text("plain text of nginx\n" * 500)
+    (folder / "www/users/big.bin").write_bytes(os.urandom(3_000_000))
+    for path in (folder, *folder.parents):
+        if path.stat().st_uid == os.getuid() and "pytest" in str(path):
+            path.chmod(0o755)  # its worker is another user, if we are root
+    (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=port))
+    process = subprocess.Popen([program, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"], stderr=subprocess.DEVNULL)
+    try:
+        eventually((folder / "nginx.pid").exists, "nginx")
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def test_a_real_nginx_behind_the_gateway(tmp_path):
+    port = free_port()
+    text = shipped([port] * 3, UNLIMITED, (f"http://localhost:{port}, http://localhost:{port}", f"http://localhost:{port}"))
+    with nginx(tmp_path, port), RunningGateway(text, tmp_path) as gateway:
+        token = subprocess.run(
+            [*gateway._command[:3], "token", "--config", str(gateway.config), "--sub", "alice"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True,
+        ).stdout.strip()  # fmt: skip
+        url = f"http://127.0.0.1:{gateway.port}/users"
+        bearer = ("--header", f"Authorization: Bearer {token}")
+
+        said = json.loads(curl(*bearer, f"{url}/said"))
+        assert said == {"user": "alice", "for": "127.0.0.1", "host": "127.0.0.1"}
+        assert b"\r\nLocation: http://127.0.0.1" in curl(*bearer, "--include", f"{url}/moved")
+
+        plain = (tmp_path / "www/users/plain.txt").read_bytes()
+        assert curl(*bearer, "--compressed", f"{url}/plain.txt") == plain
+        head = curl(*bearer, "--head", "--compressed", f"{url}/plain.txt")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert curl(*bearer, "--range", "0-9", "--compressed", f"{url}/plain.txt") == plain[:10]
+
+        # nginx closes after three requests on a connection: none of fifty may notice.
+        codes = curl(*bearer, "--write-out", "%{http_code} ", "--output", "/dev/null", f"{url}/plain.txt?[1-50]")
+        assert codes.split() == [b"200"] * 50
+
+        big = (tmp_path / "www/users/big.bin").read_bytes()
+        assert hashlib.sha256(curl(*bearer, f"{url}/big.bin")).digest() == hashlib.sha256(big).digest()
+        source = str(tmp_path / "www/users/big.bin")
+        missing = curl(*bearer, "--write-out", "%{http_code}", "--output", "/dev/null", f"{url}/none.txt")
+        assert missing == b"404"
+        too_much = curl(*bearer, "--upload-file", source, "--write-out", "%{http_code}", "--output", "/dev/null", f"{url}/plain.txt")
+        assert too_much == b"405"

@@ -1,0 +1,200 @@
+"""Feature 8: how it stops, by each signal."""
+
+import json
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from shipped import PUBLIC, UNLIMITED, on_path, problem, response, running
+
+GET = "GET {} HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def slowly(seconds):
+    """A backend whose /users/slow takes its time."""
+
+    def wait(peer, _):
+        time.sleep(seconds)
+        peer.send(response(b"in the end"))
+
+    return on_path("/users/slow", wait, response(b"quick"))
+
+
+def gateway(folder, seconds, *changes):
+    return running(folder, UNLIMITED, *PUBLIC, ("timeout = 3s", "timeout = 20s"), *changes, scripts=[slowly(seconds)] * 3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_running_request_finishes_and_readiness_is_503(tmp_path, number):
+    with gateway(tmp_path, 1.2) as ours, ours.connect() as running_one, ours.connect() as kept, ours.connect() as idle:
+        for wire in (kept, idle):
+            wire.send(GET.format("/ready"))
+            assert wire.read_response().status == 200
+        running_one.send(GET.format("/users/slow"))
+        time.sleep(0.3)
+        ours.signal(number)
+        ours.wait_for_line("stopping")
+
+        kept.send(GET.format("/ready"))
+        ready = kept.read_response()
+        assert (ready.status, ready["connection"]) == (503, "close")
+        assert json.loads(ready.body)["status"] == "draining"
+        assert kept.is_closed()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", ours.port), 5)
+        assert idle.is_closed()
+
+        answer = running_one.read_response()
+        assert (answer.status, answer.body, answer["connection"]) == (200, b"in the end", "close")
+        assert ours.wait() == 0
+        assert "nothing was cut" in ours.wait_for_line("stopped after")
+        assert ours.line_of(answer)["status"] == "200"
+        assert "Traceback" not in ours.errors
+
+
+def test_health_says_that_it_is_draining(tmp_path):
+    with gateway(tmp_path, 1.0) as ours, ours.connect() as slow, ours.connect() as kept:
+        kept.send(GET.format("/health"))
+        assert json.loads(kept.read_response().body)["status"] == "up"
+        slow.send(GET.format("/users/slow"))
+        time.sleep(0.2)
+        ours.signal(signal.SIGTERM)
+        ours.wait_for_line("stopping")
+        kept.send(GET.format("/health"))
+        answer = kept.read_response()
+        assert (answer.status, json.loads(answer.body)["status"]) == (200, "draining")
+        assert slow.read_response().status == 200
+        assert ours.wait() == 0
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT), (signal.SIGQUIT,)])
+def test_a_second_signal_and_quit_stop_at_once(tmp_path, signals):
+    with gateway(tmp_path, 3) as ours, ours.connect() as wire:
+        wire.send(GET.format("/users/slow"))
+        time.sleep(0.3)
+        started = time.monotonic()
+        for number in signals:
+            ours.signal(number)
+            time.sleep(0.2)
+        assert ours.wait() == 0
+        assert time.monotonic() - started < 1.5
+        assert not wire.read_response().complete
+        assert "open connections: 1" in ours.wait_for_line("stopping at once")
+
+
+def test_grace_is_over(tmp_path):
+    with gateway(tmp_path, 4, ("grace = 30s", "grace = 1s")) as ours, ours.connect() as wire:
+        wire.send(GET.format("/users/slow"))
+        time.sleep(0.2)
+        started = time.monotonic()
+        ours.signal(signal.SIGTERM)
+        assert ours.wait() == 0
+        assert 0.9 < time.monotonic() - started < 2.5
+        answer = wire.read_response()
+        assert (answer.status, problem(answer)["detail"], answer["connection"]) == (503, "the gateway is stopping", "close")
+        assert "1 requests were cut" in ours.wait_for_line("stopped after")
+        assert "/users/slow" in ours.wait_for_line("did not finish within grace")
+        (line,) = ours.access()
+        assert (line["path"], line["status"], line["reason"]) == ("/users/slow", "503", "draining")
+
+
+def test_a_download_that_outlives_the_grace_is_broken_off_and_does_not_look_complete(tmp_path):
+    def script(peer, backend):
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(40):
+            peer.send(b"1\r\nx\r\n")
+            time.sleep(0.1)
+
+    grace = ("grace = 30s", "grace = 1s")
+    with running(tmp_path, UNLIMITED, *PUBLIC, grace, scripts=(None, script)) as ours, ours.connect() as wire:
+        wire.send(GET.format("/orders"))
+        time.sleep(0.3)
+        ours.signal(signal.SIGTERM)
+        answer = wire.read_response()
+        assert (answer.status, answer.complete) == (200, False)
+        assert ours.wait() == 0
+        assert ours.access()[-1]["reason"] == "draining"
+
+
+def test_an_idle_gateway_stops_at_once_and_idle_connections_do_not_hold_it(tmp_path):
+    with gateway(tmp_path, 0) as ours:
+        wires = [ours.connect() for _ in range(5)]
+        for wire in wires[:3]:
+            wire.send(GET.format("/ready"))
+            wire.read_response()
+        started = time.monotonic()
+        ours.signal(signal.SIGTERM)
+        assert ours.wait() == 0
+        assert time.monotonic() - started < 2.5
+        for wire in wires:
+            assert wire.is_closed()
+            wire.sock.close()
+
+
+def test_a_long_download_and_a_long_upload_are_finished(tmp_path):
+    def script(peer, backend):
+        while (request := peer.read_request()) is not None:
+            backend.requests.append(request)
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n")
+            for _ in range(10):
+                time.sleep(0.1)
+                peer.send(b"x" * 50_000)
+
+    with (
+        running(tmp_path, UNLIMITED, *PUBLIC, scripts=(None, script)) as ours,
+        ours.connect() as down,
+        ours.connect() as up,
+    ):
+        down.send(GET.format("/orders"))
+        up.send("PUT /users HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+        down.read_until(b"\r\n\r\n")
+        ours.signal(signal.SIGTERM)
+        for _ in range(10):
+            time.sleep(0.05)
+            up.send(b"y" * 10_000)
+        assert up.read_response().status == 200
+        assert len(ours.one.requests[0].body) == 100_000
+        assert len(down.read_exactly(500_000)) == 500_000
+        assert ours.wait() == 0
+        assert "nothing was cut" in ours.wait_for_line("stopped after")
+
+
+def test_hup_and_the_worker_signals_change_nothing_yet(tmp_path):
+    with gateway(tmp_path, 0.5) as ours, ours.connect() as wire:
+        wire.send(GET.format("/users/slow"))
+        time.sleep(0.1)
+        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+            ours.signal(number)
+            assert signal.Signals(number).name in ours.wait_for_line(signal.Signals(number).name)
+        assert wire.read_response().body == b"in the end"
+        assert ours.get("/users").status == 200
+
+
+def test_stopping_under_many_signals_is_not_confused(tmp_path):
+    """USR1 and HUP in the middle of a stop are no second TERM."""
+    with gateway(tmp_path, 1.0) as ours, ours.connect() as wire:
+        wire.send(GET.format("/users/slow"))
+        time.sleep(0.2)
+        ours.signal(signal.SIGTERM)
+        ours.wait_for_line("stopping")
+        ours.signal(signal.SIGUSR1)
+        ours.signal(signal.SIGHUP)
+        assert wire.read_response().body == b"in the end"
+        assert ours.wait() == 0
+
+
+def test_a_client_that_goes_during_the_stop_does_not_hold_it(tmp_path):
+    with gateway(tmp_path, 4) as ours:
+        wire = ours.connect()
+        wire.send(GET.format("/users/slow"))
+        time.sleep(0.2)
+        ours.signal(signal.SIGTERM)
+        ours.wait_for_line("stopping")
+        started = time.monotonic()
+        threading.Timer(0.2, wire.sock.close).start()
+        assert ours.wait() == 0
+        assert time.monotonic() - started < 2.5
+        assert ours.access()[-1]["status"] == "499"
