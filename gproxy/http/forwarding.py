@@ -127,10 +127,11 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[IPv4Network | 
 
 def _bare(hop: str) -> str | None:
     """The address in `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`; None if it is none."""
-    host = hop[1 : hop.find("]")] if hop.startswith("[") else hop
+    host = hop[1:].partition("]")[0] if hop.startswith("[") else hop
     if host.count(":") == 1:
         host = host.partition(":")[0]
     try:
-        return str(ip_address(host))
+        parsed = ip_address(host)
     except ValueError:
         return None
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)

@@ -1,0 +1,50 @@
+"""What is left of a target without its prefix, and which targets may be sent."""
+
+import pytest
+
+from gproxy.http.request import request
+from gproxy.http.response import Response
+from gproxy.http.rewrite import checked, without_prefix
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("/api", "/"),
+        ("/api/", "/"),
+        ("/api/x/", "/x/"),
+        ("/api/%2E", "/"),
+        ("//api//x", "/x"),
+        ("/%61pi/x", "/x"),
+        ("/api/a%2Fb%20c", "/a%2Fb%20c"),
+        ("/api/%0d%0aEvil:", "/%0d%0aEvil:"),
+        ("//api/%0d%0aEvil:", "/%0d%0aEvil:"),
+        ("/api/x/../y", "/y"),
+        ("/api/x/%2e%2e/y", "/y"),
+        ("/x/../api/y/", "/y/"),
+        ("/other//x", "/other//x"),
+    ],
+)
+def test_a_prefix_is_taken_off_however_it_is_spelled(path, left):
+    assert without_prefix(path, "/api") == left
+
+
+@pytest.mark.parametrize("target", ["", "/a b", "/a\r\nX: y", "/\x7f", "/ä", "/\0"])
+def test_a_target_is_one_word_of_visible_ascii(target):
+    with pytest.raises(ValueError, match="no request target"):
+        checked(target)
+
+
+def test_a_path_that_a_handler_assigns_is_checked():
+    asked = request("GET", "/x")
+    asked.path = "/x HTTP/1.1\r\nEvil: yes"
+    with pytest.raises(ValueError, match="percent-encoded"):
+        _ = asked.target
+
+
+def test_a_text_body_is_refused_where_it_is_given():
+    with pytest.raises(TypeError, match="encode it"):
+        Response(200, "text")
+    response = Response()
+    with pytest.raises(TypeError, match="encode it"):
+        response.body = "text"
