@@ -95,6 +95,7 @@ class Gateway:
         request.route = route
         if before is None or before is route:
             return route.inner(request)
+        request.deadline.set(monotonic() + route.timeout)
         assert isinstance(before, Route)  # noqa: S101 only the gateway sets it
         key = (before.name, route.name)
         if key not in self._detours:

@@ -3,11 +3,14 @@
 import re
 from urllib.parse import unquote
 
+from gproxy.http.headers import TOKEN
 from gproxy.http.target import readings
+from gproxy.http.wire import is_host
 
 _is_plain = re.compile(r"(?!.*(?://|/\.|%2[Ee]))").match
 _slashes = re.compile(r"/{2,}")
 # RFC 9112 section 3.2: visible ASCII.
+_is_method = re.compile(f"{TOKEN}+").fullmatch
 _is_target = re.compile(r"[!-~]+").fullmatch
 
 
@@ -29,6 +32,14 @@ def checked(target: str) -> str:
     if not _is_target(target):
         raise ValueError(f"{target!r} is no request target: what is not visible ASCII has to be percent-encoded")
     return target
+
+
+def check_assigned(method: str, host: str) -> None:
+    """Raises ValueError for a method or host, assigned by a handler, that would garble the head."""
+    if not _is_method(method):
+        raise ValueError(f"{method!r} is no method")
+    if host and not is_host(host):
+        raise ValueError(f"{host!r} is no host")
 
 
 def _without_dots(segments: list[str]) -> list[str]:

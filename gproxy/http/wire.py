@@ -23,7 +23,7 @@ _fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
 # RFC 9112 section 3.2.2; userinfo is refused there (RFC 9110 section 4.2.4).
 _is_absolute = re.compile(r"(?i:https?)://([^/?@]+)(/[^?]*)?(\?.*)?").fullmatch
 # RFC 9110 section 7.2, RFC 3986 section 3.2.2, without the sub-delimiters that no DNS name has.
-_is_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?").fullmatch
+is_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?").fullmatch
 
 _empty_lines = re.compile(rb"(?:\r\n)*+").match
 _readable_line = re.compile(rf"({TOKEN}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HTTP/[0-9]\.[0-9])\r\n)?").match
@@ -83,7 +83,7 @@ def _other_form(method: str, target: str, minor: int) -> RequestLine:
     if target == "*" and method == "OPTIONS":
         return RequestLine(method, target, minor, "*", "")
     match = _is_absolute(target)
-    if match is None or not _is_host(match[1]):
+    if match is None or not is_host(match[1]):
         raise BadMessage("the request target is neither a path nor an http URL")
     path = match[2] or ("*" if method == "OPTIONS" and not match[3] else "/")
     query = match[3] or ""
@@ -101,7 +101,7 @@ def parse_fields(block: bytes) -> list[tuple[str, str]]:
 def host_of(fields: list[tuple[str, str]], minor: int) -> str:
     """The one Host; RFC 9112 section 3.2 has 400 for none, for two and for one that is no host. Raises BadMessage."""
     hosts = [value for name, value in fields if len(name) == 4 and name.lower() == "host"]
-    if len(hosts) == 1 and _is_host(hosts[0]):
+    if len(hosts) == 1 and is_host(hosts[0]):
         return hosts[0]
     if not hosts and not minor:
         return ""

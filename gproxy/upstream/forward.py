@@ -33,7 +33,7 @@ from gproxy.http.framing import Reader
 from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.http.rewrite import checked, without_prefix
+from gproxy.http.rewrite import check_assigned, checked, without_prefix
 from gproxy.http.wire import ResponseHead
 from gproxy.runtime.alarm import Expired
 from gproxy.upstream.backend import Backend
@@ -137,6 +137,8 @@ class Forward:
         return answer
 
     def _head(self, request: Request, backend: Backend) -> bytes:
+        if request.is_rewritten:
+            check_assigned(request.method, request.host)
         headers = request.headers
         lines = headers.lines_without(self._dropped)
         asked_for = request.host or backend.authority  # HTTP/1.0 may come without a Host

@@ -4,7 +4,7 @@ import pytest
 
 from gproxy.http.request import request
 from gproxy.http.response import Response
-from gproxy.http.rewrite import checked, without_prefix
+from gproxy.http.rewrite import check_assigned, checked, without_prefix
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,9 @@ def test_a_text_body_is_refused_where_it_is_given():
     response = Response()
     with pytest.raises(TypeError, match="encode it"):
         response.body = "text"
+
+
+@pytest.mark.parametrize(("method", "host"), [("GET /x", "a"), ("", "a"), ("GET\r\nX: y", "a"), ("GET", "a\r\nX: y"), ("GET", "a b")])
+def test_what_a_handler_assigns_cannot_split_the_head(method, host):
+    with pytest.raises(ValueError, match="is no"):
+        check_assigned(method, host)
