@@ -25,6 +25,7 @@ _is_length = re.compile(r"[0-9]{1,18}").fullmatch
 # RFC 9112 section 7.1: BWS is allowed before an extension's semicolon only.
 _chunk_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n").match
 _chunk_line_so_far = re.compile(rb"[0-9A-Fa-f]{0,16}\r?|[0-9A-Fa-f]{1,16}[ \t]*(;[^\r]*\r?)?").fullmatch
+_is_hopeless = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _trailer_section = re.compile(rf"((?:{TOKEN}++:{FIELD_CHAR}*+\r\n)*+)\r\n").fullmatch
 _trailer_fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
 
@@ -217,13 +218,11 @@ class ChunkedReader:
         self.done = True
         return end
 
-    @staticmethod
-    def _expect_line(data: bytes, position: int, limit: int, what: str) -> None:
-        """Raise if the bytes so far cannot become the line that is due."""
-        rest = data[position : position + limit + 1]
-        if len(rest) > limit or re.search(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", rest):
+    def _expect_line(self, data: bytes, position: int, limit: int, what: str) -> None:
+        """Raise if the bytes so far cannot become the line that is due; the pending ones were looked at before."""
+        if len(data) - position > limit or _is_hopeless(data, max(position, len(self._pending) - 1)):
             raise BadMessage(f"a malformed {what}")
-        if what == "chunk size" and not _chunk_line_so_far(rest):
+        if what == "chunk size" and not _chunk_line_so_far(data, position):
             raise BadMessage("a malformed chunk size")
 
 

@@ -15,6 +15,7 @@ from gproxy.http.errors import BadMessage
 _is_odd = re.compile(r"[%;\\]|//|/\.").search
 _is_badly_escaped = re.compile(r"%(?![0-9A-Fa-f]{2})|%00").search
 _has_parents = re.compile(r"/\.\.(?:/|\Z)").search
+_single_dots = re.compile(r"/\.(?=/|\Z)")
 _slashes = re.compile(r"/{2,}")
 _parameters = re.compile(r";[^/]*")
 _encoded_slash = re.compile(r"%(?=2[Ff])")
@@ -73,14 +74,16 @@ def _decoded(path: str, *, keep_slashes: bool) -> str:
 
 
 def _as_decoded(path: str) -> Iterable[str]:
-    """Once or more often: a second decoder may stand behind the first."""
-    found = set()
+    """Once or more often: a second decoder may stand behind the first, and look for dots in between."""
+    found: set[str] = set()
+    level = {path}
     for _ in range(_MAX_LEVELS):
-        found.add(_decoded(path, keep_slashes=True))
-        before, path = path, _decoded(path, keep_slashes=False)
-        if before == path:
+        level |= {_flat(_merged(one)) for one in level}
+        found |= {_decoded(one, keep_slashes=True) for one in level}
+        before, level = level, {_decoded(one, keep_slashes=False) for one in level}
+        if before == level:
             return found
-        found.add(path)
+        found |= level
     raise BadMessage("a path that is escaped too often")
 
 
@@ -103,7 +106,7 @@ def _with_dots(path: str) -> Iterable[str]:
     merged = _merged(path)
     if not _has_parents(merged):
         return (_flat(merged),)
-    return (_flat(merged), _merged(_flat(path)), merged)
+    return (_flat(merged), _merged(_flat(path)), merged, _single_dots.sub("", merged))
 
 
 def _merged(path: str) -> str:

@@ -1,15 +1,25 @@
 """The client's side of a connection: what waiting for a client costs, and what interim responses it gets."""
 
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from gproxy.http.body import Body
 from gproxy.http.errors import ClientGone
-from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
+from gproxy.http.headers import Headers
 from gproxy.http.request import Deadline
-from gproxy.http.wire import ResponseHead
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
+
+
+class Interim(Protocol):
+    """A backend's 1xx."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def phrase(self) -> str: ...
+    @property
+    def headers(self) -> Headers: ...
 
 
 class ClientChannel(Channel):
@@ -78,13 +88,11 @@ class ClientChannel(Channel):
         """RFC 9110 section 15.2.1."""
         self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def send_interim(self, answer: ResponseHead, body: Body) -> None:
+    def send_interim(self, answer: Interim, body: Body) -> None:
         """Pass on a backend's 1xx; a 100 only to a client that waits for it (RFC 9110 section 15.2)."""
         if answer.status == 100:
             if body.on_first_read is not None:
                 body.on_first_read = None
                 self.send_continue()
             return
-        headers = answer.headers
-        strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
-        self.send(f"HTTP/1.1 {answer.status} {answer.reason}\r\n{headers.lines()}\r\n".encode("latin-1"))
+        self.send(f"HTTP/1.1 {answer.status} {answer.phrase}\r\n{answer.headers.lines()}\r\n".encode("latin-1"))

@@ -21,25 +21,18 @@ from typing import Any, Final
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import (
-    NO_TRAILERS,
-    RESPONSE_HOP_BY_HOP,
-    connection_options,
-    max_forwards,
-    passable,
-    strip_hop_by_hop,
-)
+from gproxy.http.forwarding import NO_TRAILERS, max_forwards, passable
 from gproxy.http.framing import Reader
 from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import check_assigned, checked, without_prefix
-from gproxy.http.wire import ResponseHead
 from gproxy.runtime.alarm import Expired
+from gproxy.upstream.answer import Answer
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import IDEMPOTENT, NONE_AVAILABLE, SLOW, Failure, as_response_error, failure_of
 from gproxy.upstream.transport import BrokenBodyError
-from gproxy.upstream.tunnel import Tunnel, check_switch
+from gproxy.upstream.tunnel import Tunnel
 from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")
@@ -52,7 +45,7 @@ _SET_HERE: Final = frozenset(
     }
 )  # fmt: skip
 #: What trusted proxies before us have begun, and we continue.
-_CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via"})
+_CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via", "te"})
 #: Max-Forwards counts for these (RFC 9110 section 7.6.2).
 _COUNTED: Final = frozenset({"OPTIONS", "TRACE"})
 #: A body that is expected even if it is empty (RFC 9110 section 8.6).
@@ -131,9 +124,9 @@ class Forward:
             backend.drop(connection)
             raise
 
-    def _exchange_in_time(self, connection: Any, head: bytes, request: Request) -> ResponseHead:
+    def _exchange_in_time(self, connection: Any, head: bytes, request: Request) -> Answer:
         with narrowed(request, self._first_byte or math.inf, "first_byte"):
-            answer: ResponseHead = connection.exchange(head, request)
+            answer: Answer = connection.exchange(head, request)
         return answer
 
     def _head(self, request: Request, backend: Backend) -> bytes:
@@ -145,7 +138,9 @@ class Forward:
         host = asked_for if self._host == "client" else backend.authority if self._host == "backend" else self._host
         target = self._without_prefix(request) if self._prefix else request.target
         chain, proto, forwarded_host, via = request.received.peer, request.scheme, asked_for, request.received.via
-        if headers.has_any(_CONTINUED):  # from a trusted proxy, or set by a handler
+        own = ""
+        if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
+            own = _connection_lines(request)
             chain = _joined(headers.get("x-forwarded-for"), chain)
             proto = headers.get("x-forwarded-proto") or proto
             forwarded_host = headers.get("x-forwarded-host") or forwarded_host
@@ -154,40 +149,37 @@ class Forward:
         return (
             f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
             f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {forwarded_host}\r\nX-Request-ID: {request.id}\r\n"
-            f"Via: {via}\r\n{framing}{_connection_lines(request)}\r\n"
+            f"Via: {via}\r\n{framing}{own}\r\n"
         ).encode("latin-1")
 
     def _without_prefix(self, request: Request) -> str:
         target = without_prefix(request.path, self._prefix)
         return checked(f"{target}?{request.query}" if request.query else target)
 
-    def _response(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
-        headers = answer.headers
+    def _response(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Response:
+        headers = answer.headers.copy()
         if answer.status == 101:
             return self._tunnel(request, backend, connection, answer)
-        options = connection_options(headers)
-        keep = "close" not in options if answer.minor else "keep-alive" in options
-        data, rest = connection.receive_body(answer, request.method)
-        strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
+        data, rest = connection.receive_body(answer.framing)
         if rest is None:
-            backend.release(connection, keep=keep)
-            return Response.forwarded(answer.status, answer.reason, headers, data)  # (9)
-        body = BackendBody(data, rest, request, (backend, connection, keep), self._read)
-        response = Response.forwarded(answer.status, answer.reason, headers, body)  # (9)
+            backend.release(connection, keep=answer.keep)
+            return Response.forwarded(answer.status, answer.phrase, headers, data)  # (9)
+        body = BackendBody(data, rest, request, (backend, connection, answer.keep), self._read)
+        response = Response.forwarded(answer.status, answer.phrase, headers, body)  # (9)
         response.on_close(body.close)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
         if self._stream:
             request.deadline.set(math.inf)
         return response
 
-    def _tunnel(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
-        headers = answer.headers
-        check_switch(headers, request)
-        strip_hop_by_hop(headers, connection_options(headers), RESPONSE_HOP_BY_HOP)
+    def _tunnel(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Response:
+        if request.upgrade is None or answer.upgrade != request.upgrade:  # RFC 9110 section 15.2.2
+            raise BadMessage("switched to a protocol that was not asked for", 502)
+        headers = answer.headers.copy()
         headers.discard("content-length")
         tunnel = Tunnel(request, backend, connection, self._tunnel_timeout)
         request.at_end(tunnel.close)
-        return Response.forwarded(101, answer.reason, headers, tunnel)
+        return Response.forwarded(101, answer.phrase, headers, tunnel)
 
     def _note(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
         _log.warning(

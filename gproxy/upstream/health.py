@@ -8,7 +8,6 @@ import gevent
 
 from gproxy.config.sections import UpstreamSettings
 from gproxy.http.errors import BadMessage
-from gproxy.http.framing import response_framing
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
 from gproxy.runtime import Runtime
@@ -116,7 +115,6 @@ class ActiveCheck:
             head = f"GET {path} HTTP/1.1\r\n{fields}\r\n"
             request = Request(Received("GET", path, 1, [], ""), Headers(), backend.authority, path, "")
             answer = connection.exchange(head.encode(), request)  # type: ignore[attr-defined]
-            response_framing(answer.headers, answer.minor, answer.status, "GET")
             return int(answer.status)
         finally:
             connection.close()

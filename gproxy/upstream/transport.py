@@ -16,10 +16,11 @@ from urllib3.exceptions import SSLError
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, Incomplete
-from gproxy.http.framing import ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader, response_framing
+from gproxy.http.framing import ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
 from gproxy.http.request import Request
-from gproxy.http.wire import ResponseHead, check_beginning, parse_response
+from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Channel, Interrupted
+from gproxy.upstream.answer import Answer, understand
 
 #: A response head beyond this is refused, in bytes.
 MAX_HEAD: Final = 64 * 1024
@@ -114,6 +115,7 @@ class _Conversation:
     reused = False
     #: When it came back to the pool, on the monotonic clock.
     idle_since = 0.0
+    _last: Answer | None = None
     _sent = True
     _unsent: bytes | memoryview = b""
 
@@ -139,7 +141,7 @@ class _Conversation:
             return False
         return not channel.noted or channel.is_quiet()
 
-    def exchange(self, head: bytes, request: Request) -> ResponseHead:
+    def exchange(self, head: bytes, request: Request) -> Answer:
         """Send the request, and read the head of its final response, interim ones passed on.
 
         Raises OSError, Incomplete and BadMessage for the backend's faults, StaleConnectionError, and HTTPError or
@@ -162,7 +164,7 @@ class _Conversation:
         while True:
             if not self._sent:
                 self._upload(channel, request)
-            answer = parse_response(self._read_head(channel))
+            answer = self._understand(self._read_head(channel), request.method)
             if answer.status >= 200 or answer.status == 101:
                 return answer
             self._pass_interim(answer, request)
@@ -230,6 +232,12 @@ class _Conversation:
         channel.buffer = data[end + 4 :]
         return data[: end + 4]
 
+    def _understand(self, head: bytes, method: str) -> Answer:
+        last = self._last
+        if last is None or last.head != head or last.method != method:
+            last = self._last = understand(head, method)
+        return last
+
     def _more(self, channel: BackendChannel, so_far: bytes) -> bytes:
         try:
             data = channel.receive(65536)
@@ -241,16 +249,15 @@ class _Conversation:
             raise StaleConnectionError if self.reused and not so_far else Incomplete("closed before a response head")
         return data
 
-    def _pass_interim(self, answer: ResponseHead, request: Request) -> None:
+    def _pass_interim(self, answer: Answer, request: Request) -> None:
         """RFC 9110 section 15.2: 100 is answered to whoever awaits it, other interim responses are passed on."""
         if request.connection is not None and request.received.minor:
             request.connection.send_interim(answer, request.body)
 
-    def receive_body(self, answer: ResponseHead, method: str) -> "tuple[bytes, Reader | None]":
+    def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":
         """What of the body came with the head, and the reader for the rest; None if that was all."""
         channel = self.channel
         assert channel is not None  # noqa: S101 connect() came first
-        framing = response_framing(answer.headers, answer.minor, answer.status, method)
         if not framing:
             return b"", None
         buffered = channel.buffer

@@ -13,17 +13,10 @@ from typing import Any
 import gevent
 
 from gproxy.http.body import Body
-from gproxy.http.errors import BadMessage, ClientGone
+from gproxy.http.errors import ClientGone
 from gproxy.http.framing import PIECE
-from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.upstream.backend import Backend
-
-
-def check_switch(headers: Headers, request: Request) -> None:
-    """Was this the switch that was asked for? Raises BadMessage (RFC 9110 section 15.2.2)."""
-    if request.upgrade is None or (headers.get("upgrade") or "").lower() != request.upgrade:
-        raise BadMessage("switched to a protocol that was not asked for", 502)
 
 
 class Tunnel:

@@ -1,0 +1,39 @@
+"""What a response head means, worked out once for as long as a backend repeats it.
+
+A busy backend says the same again and again: the date changes once a second, the length of one resource hardly ever.
+So a connection remembers the last head and what came of it; the same bytes again cost one comparison and a dict copy.
+"""
+
+from typing import NamedTuple
+
+from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
+from gproxy.http.framing import response_framing
+from gproxy.http.headers import Headers
+from gproxy.http.wire import parse_response
+
+
+class Answer(NamedTuple):
+    """Depends on nothing but the head and the method of the request."""
+
+    head: bytes
+    method: str
+    status: int
+    phrase: str
+    #: As handlers get them, without what is the connection's own business; to be copied.
+    headers: Headers
+    framing: int
+    #: Does the backend want the connection to go on?
+    keep: bool
+    #: The protocol that it has switched to, in lower case.
+    upgrade: str
+
+
+def understand(head: bytes, method: str) -> Answer:
+    """Everything that follows from the head. Raises BadMessage for what is malformed or ambiguous."""
+    status, phrase, minor, headers = parse_response(head)
+    framing = response_framing(headers, minor, status, method)
+    options = connection_options(headers)
+    keep = "close" not in options if minor else "keep-alive" in options
+    upgrade = (headers.lookup("upgrade") or "").lower()
+    strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
+    return Answer(head, method, status, phrase, headers, framing, keep, upgrade)
