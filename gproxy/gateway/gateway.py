@@ -70,8 +70,9 @@ class Gateway:
         self._names = tuple(names)
         self._unrouted = compose([self.handlers[name] for name in names], self.enter)
         for route in self.router.routes:
-            own = [self.handlers[name] for name in names if name not in route.settings.skip]
-            route.chain = compose(own, self._entrance(route))
+            passed = [name for name in names if name not in route.settings.skip]
+            route.guards = frozenset((*passed, *route.settings.handlers))
+            route.chain = compose([self.handlers[name] for name in passed], self._entrance(route))
 
     def _entrance(self, route: Route) -> Next:
         """Into the route that was matched, unless a gateway handler has changed what was matched."""

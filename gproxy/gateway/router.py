@@ -5,7 +5,7 @@ fails closed: a path that readers may take for different ones that would lead to
 route with the right path and the wrong method is a 405, never a reason to look at shorter paths.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from gproxy.config.sections import RouteSettings
 from gproxy.http.errors import BadMessage, HTTPError
@@ -27,6 +27,8 @@ class Route:
         self.headers = tuple(settings.headers.items())
         #: Is the path all that counts?
         self.takes_all = not (self.hosts or self.methods or self.headers)
+        #: The names of all handlers that a request on this route passes.
+        self.guards: frozenset[str] = frozenset()
         #: The gateway's handlers, but for those it skips, then its own, then forward.
         self.chain: Callable[[Request], Response]
         #: Only its own handlers and forward.
@@ -79,13 +81,20 @@ class Router:
         except BadMessage as error:
             raise HTTPError(400, error.detail) from None
         found = self._find(paths[0], request)
-        if len(paths) > 1 and any(self._find(path, request) is not found for path in paths[1:]):
-            raise HTTPError(400, "the path can be read in ways that lead to different routes")
         if found is None:
             raise HTTPError(404, "no route matches this path")
+        if len(paths) > 1:
+            self._refuse_detours(paths[1:], found, request)
         if not (found.takes_all or found.accepts_method(request.method)):
             raise HTTPError(405, f"{request.method} is not allowed here", {"Allow": self._allowed(found, request)})
         return found
+
+    def _refuse_detours(self, paths: Sequence[str], found: Route, request: Request) -> None:
+        """Some backend may take the path for another one: then that one's route must not ask for more than ours."""
+        for path in paths:
+            other = self._find(path, request)
+            if other is not None and not (other.guards <= found.guards and other.accepts_method(request.method)):
+                raise HTTPError(400, "the path can be read in ways that lead to different routes")
 
     def _find(self, path: str, request: Request) -> Route | None:
         """The best route at the longest path; one with a wrong method if no other there has the right one."""

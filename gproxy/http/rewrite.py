@@ -4,7 +4,7 @@ import re
 from urllib.parse import unquote
 
 from gproxy.http.headers import TOKEN
-from gproxy.http.target import readings
+from gproxy.http.target import readings, without_dots
 from gproxy.http.wire import is_host
 
 _is_plain = re.compile(r"(?!.*(?://|/\.|%2[Ee]))").match
@@ -23,7 +23,7 @@ def without_prefix(path: str, prefix: str) -> str:
         return path[len(prefix) :] or "/"
     if not readings(path)[0].startswith(prefix):
         return path
-    segments = _without_dots(_slashes.sub("/", path).split("/")[1:])
+    segments = without_dots(_slashes.sub("/", path).split("/")[1:], unquote)
     return "/" + "/".join(segments[prefix.count("/") :])
 
 
@@ -40,16 +40,3 @@ def check_assigned(method: str, host: str) -> None:
         raise ValueError(f"{method!r} is no method")
     if host and not is_host(host):
         raise ValueError(f"{host!r} is no host")
-
-
-def _without_dots(segments: list[str]) -> list[str]:
-    """RFC 3986 section 5.2.4 on segments that stay escaped."""
-    kept: list[str] = []
-    for segment in segments:
-        if unquote(segment) == ".." and kept:
-            kept.pop()
-        elif unquote(segment) not in (".", ".."):
-            kept.append(segment)
-    if unquote(segments[-1]) in (".", "..") and (not kept or kept[-1]):
-        kept.append("")
-    return kept

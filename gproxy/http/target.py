@@ -20,9 +20,6 @@ _slashes = re.compile(r"/{2,}")
 _parameters = re.compile(r";[^/]*")
 _encoded_slash = re.compile(r"%(?=2[Ff])")
 _end = re.compile(r"[?#\0]")
-# RFC 9112 section 3.2: a target is visible ASCII.
-_is_target = re.compile(r"[!-~]+").fullmatch
-_is_plain = re.compile(r"(?!.*(?://|/\.|%2[Ee]))").match
 
 #: A path that is still escaped after being decoded so many times hides something.
 _MAX_LEVELS: Final = 4
@@ -47,26 +44,6 @@ def readings(path: str) -> tuple[str, ...]:
             raise BadMessage("a path that can be read in too many ways")
     found.discard(normal)
     return (normal, *found)
-
-
-def without_prefix(path: str, prefix: str) -> str:
-    """What follows the prefix, its escapes as they came: decoded, they could end the line that they stand in.
-
-    The prefix itself may be spelled otherwise in the path; one that is not there in any spelling is not taken off.
-    """
-    if path.startswith(prefix) and _is_plain(path):
-        return path[len(prefix) :] or "/"
-    if not readings(path)[0].startswith(prefix):
-        return path
-    segments = _without_dots(_merged(path).split("/")[1:], unquote)
-    return "/" + "/".join(segments[prefix.count("/") :])
-
-
-def checked(target: str) -> str:
-    """The target that a handler has put together. Raises ValueError if it would not stay one word on its line."""
-    if not _is_target(target):
-        raise ValueError(f"{target!r} is no request target: what is not visible ASCII has to be percent-encoded")
-    return target
 
 
 def _decoded(path: str, *, keep_slashes: bool) -> str:
@@ -115,10 +92,11 @@ def _merged(path: str) -> str:
 
 def _flat(path: str) -> str:
     """Without dot segments (RFC 3986 section 5.2.4)."""
-    return "/" + "/".join(_without_dots(path.split("/")[1:], str)) if "/." in path else path
+    return "/" + "/".join(without_dots(path.split("/")[1:], str)) if "/." in path else path
 
 
-def _without_dots(segments: list[str], read: Callable[[str], str]) -> list[str]:
+def without_dots(segments: list[str], read: Callable[[str], str]) -> list[str]:
+    """RFC 3986 section 5.2.4, on segments as `read` understands them; what is kept stays as it is spelled."""
     kept: list[str] = []
     for segment in segments:
         if read(segment) == ".." and kept:

@@ -44,6 +44,8 @@ _SET_HERE: Final = frozenset(
         "expect", "content-length", "transfer-encoding", "connection", "te",
     }
 )  # fmt: skip
+#: Of these, what a route may have passed on: what goes beyond would be there twice.
+_KEEPABLE: Final = frozenset({"authorization"})
 #: What trusted proxies before us have begun, and we continue.
 _CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via", "te"})
 #: Max-Forwards counts for these (RFC 9110 section 7.6.2).
@@ -71,7 +73,7 @@ class Forward:
         self._first_byte = upstream.settings.first_byte_timeout
         self._read = upstream.settings.read_timeout
         self._host = upstream.settings.host
-        self._dropped = _SET_HERE - frozenset(name.lower() for name in keep)
+        self._dropped = _SET_HERE - ({name.lower() for name in keep} & _KEEPABLE)
         self._prefix = strip_prefix.rstrip("/")
         self._stream = stream
         self._tunnel_timeout = tunnel_timeout

@@ -17,7 +17,8 @@ Everything before the first `==` is the INI file, with `{backend}` for the scrip
     client = body              the body that it gets
     client broken              the answer breaks off
     backend GET / HTTP/1.1     a request line that the backend gets; without any, the backend gets nothing at all
-    backend + Name: value      a header line that the backend gets; several of one name in their order
+    backend + Name: value      a header line that the backend gets; several of one name in their order;
+                               PORT stands for the backend's own port
     backend - name             a header that it does not get; `backend - Name: value` is for one line only
     backend = body             the body that it gets
     backend ~ Name: value      a trailer that it gets; the others it does not get

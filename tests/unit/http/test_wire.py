@@ -90,7 +90,9 @@ def test_hosts(host):
     assert host_of([("X", "y"), ("hOST", host)], 1) == host
 
 
-@pytest.mark.parametrize("host", ["", "a b", "a,b", "a/b", "u@a", "a:b", "a:123456", "::1", "[::1", "a\\b", "é", "a#", "%41"])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a,b", "a/b", "u@a", "a:b", "a:123456", "::1", "[::1", "a\\b", "é", "a#", "%41"]
+)
 def test_hosts_that_are_refused(host):
     with pytest.raises(BadMessage):
         host_of([("Host", host)], 1)
@@ -111,7 +113,18 @@ def test_a_response_head():
     assert parse_response(b"HTTP/1.1 404 \r\n\r\n")[:2] == (404, "")
 
 
-@pytest.mark.parametrize("line", [b"HTTP/1.1 99 x", b"HTTP/1.1 1000 x", b"HTTP/1.1 0xx", b"HTTP/2.0 200 x", b"HTTP/1.1  200", b"", b"GET / HTTP/1.1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"HTTP/1.1 99 x",
+        b"HTTP/1.1 1000 x",
+        b"HTTP/1.1 0xx",
+        b"HTTP/2.0 200 x",
+        b"HTTP/1.1  200",
+        b"",
+        b"GET / HTTP/1.1",
+    ],
+)
 def test_response_heads_that_are_refused(line):
     with pytest.raises(BadMessage) as caught:
         parse_response(line + b"\r\n\r\n")
@@ -186,6 +199,10 @@ def test_what_can_be_told_of_a_refused_request(data, expected):
 
 def test_no_input_makes_the_grammar_backtrack():
     """Linear: each of these would take minutes otherwise."""
-    for block in (b"A:" + b" " * 60000 + b"\x01\r\n\r\n", b"A:b\r\n" * 12000 + b"A b\r\n\r\n", b"A" * 60000 + b"\r\n\r\n"):
+    for block in (
+        b"A:" + b" " * 60000 + b"\x01\r\n\r\n",
+        b"A:b\r\n" * 12000 + b"A b\r\n\r\n",
+        b"A" * 60000 + b"\r\n\r\n",
+    ):
         with pytest.raises(BadMessage):
             parse_fields(block)

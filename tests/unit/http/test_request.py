@@ -1,0 +1,70 @@
+import math
+
+from gproxy.http.headers import Headers
+from gproxy.http.request import Deadline, Received, request
+from gproxy.testing import Clock
+
+
+class Noted:
+    def __init__(self):
+        self.calls = []
+
+    def set(self, expires, what):
+        self.calls.append((expires, what))
+
+
+def test_a_deadline():
+    clock, timer = Clock(100.0), Noted()
+    deadline = Deadline(timer, clock)
+    assert deadline.remaining() == math.inf
+    deadline.set(103.0)
+    assert deadline.remaining() == 3.0
+    deadline.set_for(101.0, "read")
+    assert deadline.remaining() == 3.0
+    clock.advance(5)
+    assert deadline.remaining() == 0.0
+    deadline.set(math.inf)
+    assert deadline.remaining() == math.inf
+    assert timer.calls == [(103.0, "deadline"), (101.0, "read"), (math.inf, "deadline")]
+    Deadline().set_for(1.0, "read")
+
+
+def test_received_shows_everything_as_it_came():
+    received = Received("GET", "/a", 0, [("Connection", "close"), ("host", "a"), ("X", "1"), ("x", "2")], "192.0.2.1")
+    assert received.headers.items() == [("Connection", "close"), ("host", "a"), ("X", "1"), ("x", "2")]
+    assert (received.protocol, received.via) == ("HTTP/1.0", "1.0 gproxy")
+    assert Received("GET", "/", 1, [], "").via == "1.1 gproxy"
+
+
+def test_a_request_made_by_hand():
+    asked = request("POST", "/a/b?c=d", {"X-A": "1"}, b"hello")
+    assert (asked.method, asked.path, asked.query, asked.host, asked.client) == (
+        "POST",
+        "/a/b",
+        "c=d",
+        "gateway.test",
+        "192.0.2.1",
+    )
+    assert asked.body.read() == b"hello"
+    assert asked.received.headers == Headers({"X-A": "1", "Host": "gateway.test"})
+    assert request("GET", "/", {"Host": "b"}).host == "b"
+
+
+def test_it_notices_what_handlers_rewrite():
+    asked = request("GET", "/a")
+    assert not asked.is_rewritten
+    asked.query = "x"
+    assert not asked.is_rewritten
+    for name, value in (("path", "/b"), ("host", "b"), ("method", "PUT")):
+        asked = request("GET", "/a")
+        setattr(asked, name, value)
+        assert asked.is_rewritten
+
+
+def test_what_is_to_happen_at_the_end_happens_once_and_the_newest_first():
+    asked, order = request(), []
+    asked.at_end(lambda: order.append(1))
+    asked.at_end(lambda: order.append(2))
+    asked.end()
+    asked.end()
+    assert order == [2, 1]
