@@ -2,7 +2,6 @@
 
 import _socket
 import ctypes
-import errno
 import logging
 import os
 import socket
@@ -19,11 +18,10 @@ from gproxy.config.types import Address
 from gproxy.gateway.gateway import Gateway
 from gproxy.runtime import Runtime
 from gproxy.server.connection import LINGER, Connection
+from gproxy.upstream.failure import SHORTAGES
 
 _BACKLOG: Final = 2048
 _SO_ATTACH_FILTER: Final = 26
-#: What accept() says when this process, or the machine, has not enough for one more connection.
-_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: How long accepting rests then, in seconds.
 _PAUSE: Final = 0.1
 
@@ -138,7 +136,7 @@ class Server(WSGIServer):  # type: ignore[misc]
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno not in _SHORTAGES:
+            if error.errno not in SHORTAGES:
                 return None  # the client was gone before it was accepted
             self._pause(error)
             return None

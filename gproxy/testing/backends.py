@@ -75,7 +75,7 @@ class Backend:
     requests: what `answer`-style scripts received. connections: how many were accepted so far. open: how many are now.
     """
 
-    def __init__(self, script: Script, *, backlog: int = 128, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, *, backlog: int = 128, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._script = script
         self._tls = tls
         self.requests: list[Received] = []
@@ -84,7 +84,7 @@ class Backend:
         self.open = 0
         self._lock = threading.Lock()
         self._peers: set[Peer] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=backlog)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._accept, daemon=True)

@@ -38,6 +38,8 @@ class Backend:
         #: Until when it is left out after failing, on the monotonic clock; 0 if it is not.
         self.ejected_until = 0.0
         self.ejections = 0
+        #: Fails as often as others are left out for; it may be the last one.
+        self.is_failing = False
         #: Why it is not healthy, for /health and the log.
         self.why = ""
 
@@ -74,6 +76,10 @@ class Backend:
         else:
             self.drop(connection)
 
+    def forget_idle(self) -> None:
+        """One pooled connection was found dead: the others are as old, so the next attempt makes a new one."""
+        self._idle.clear()
+
     def drop(self, connection: Any) -> None:
         """Something went wrong in the middle: nobody knows what the connection would say next."""
         self.active -= 1
@@ -90,7 +96,7 @@ class Backend:
         """Its state for /health."""
         facts: dict[str, Any] = {
             "backend": f"{self.scheme}://{self.name}",
-            "state": "down" if self.is_down else "healthy" if self.is_healthy else "unhealthy",
+            "state": "down" if self.is_down else "unhealthy" if self.is_failing or not self.is_healthy else "healthy",
             "active": self.active,
             "attempts": self.attempts,
             "failures": self.failures,

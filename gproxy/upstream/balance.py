@@ -106,10 +106,10 @@ class IPHash(Rendezvous):
 
 
 class URIHash(Rendezvous):
-    """By path and query."""
+    """By path: its queries stay together."""
 
     def key(self, request: Request) -> str:
-        return request.target
+        return request.path
 
 
 def _score(key: str, backend: Backend) -> float:

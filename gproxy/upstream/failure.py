@@ -4,6 +4,7 @@ Semantics: 502 for a backend that refuses, resets or talks nonsense, 504 for a s
 The error names are those of RFC 9209 section 2.3.
 """
 
+import errno
 from typing import Final, Literal, NamedTuple
 
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
@@ -11,7 +12,7 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
 from gproxy.runtime.alarm import Expired
-from gproxy.upstream.transport import StaleConnectionError
+from gproxy.upstream.transport import StaleConnectionError, UnansweredError
 
 
 class Failure(NamedTuple):
@@ -31,7 +32,7 @@ _REFUSED: Final = Failure(
     502, "connect_refused", "connection_refused", "the backend refuses connections", "always", True
 )
 _UNKNOWN_NAME: Final = Failure(
-    502, "connect_refused", "dns_error", "the backend's name does not resolve", "always", True
+    502, "dns_error", "dns_error", "the backend's name does not resolve", "always", True
 )
 _SLOW_CONNECT: Final = Failure(
     504, "connect_timeout", "connection_timeout", "no connection to the backend in time", "always", True
@@ -41,6 +42,12 @@ _TLS: Final = Failure(
 )
 _STALE: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection", "idempotent", False
+)
+_UNANSWERED: Final = Failure(
+    502, "backend_reset", "connection_terminated", "the backend closed the connection unanswered", "idempotent", True
+)
+_SHORTAGE: Final = Failure(
+    503, "out_of_resources", "proxy_internal_error", "the gateway has no room for another connection", "never", False
 )
 RESET: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend broke off before it had answered", "never", True
@@ -58,6 +65,7 @@ NONE_AVAILABLE: Final = Failure(
 #: The first that fits counts, so the special ones stand first.
 _TABLE: Final[tuple[tuple[type[BaseException], Failure], ...]] = (
     (StaleConnectionError, _STALE),
+    (UnansweredError, _UNANSWERED),
     (NameResolutionError, _UNKNOWN_NAME),
     (NewConnectionError, _REFUSED),
     (ConnectTimeoutError, _SLOW_CONNECT),
@@ -68,6 +76,8 @@ _TABLE: Final[tuple[tuple[type[BaseException], Failure], ...]] = (
     (OSError, RESET),
 )
 
+#: What the system says when this process, or the machine, has not enough for one more connection.
+SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: RFC 9110 section 9.2.2.
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
@@ -76,7 +86,14 @@ def failure_of(error: BaseException) -> Failure | None:
     """The row for what an attempt raised; None if the backend has nothing to do with it."""
     if isinstance(error, Expired):
         return SLOW if error.what in ("deadline", "first_byte", "read") else None
+    if is_shortage(error):
+        return _SHORTAGE
     return next((failure for kind, failure in _TABLE if isinstance(error, kind)), None)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Did we ourselves run out of descriptors or memory?"""
+    return any(isinstance(one, OSError) and one.errno in SHORTAGES for one in (error, error.__cause__))
 
 
 def as_response_error(failure: Failure) -> HTTPError:

@@ -52,6 +52,8 @@ _CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwar
 _COUNTED: Final = frozenset({"OPTIONS", "TRACE"})
 #: A body that is expected even if it is empty (RFC 9110 section 8.6).
 _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
+#: How many stale connections may be met on the way, besides the retries.
+_STALE_TRIES: Final = 3
 #: A body up to this is kept for another attempt, if it is there already, in bytes.
 _REPLAY: Final = 64 * 1024
 
@@ -110,6 +112,8 @@ class Forward:
                 raise as_response_error(failure) from None
             if failure.blames:
                 tried = (*tried, backend)
+            else:
+                backend.forget_idle()
             body.rewind()
 
     def _attempt(self, request: Request, backend: Backend) -> Response:
@@ -193,10 +197,14 @@ class Forward:
     def _may_try_again(self, request: Request, failure: Failure, tried: tuple[Backend, ...]) -> bool:
         if failure.again == "never" or request.deadline.remaining() <= 0:
             return False
-        if failure.again == "idempotent":  # a stale pooled connection: any other connection will do, once more is free
-            intact = request.body.replayable or not request.body.received
-            return intact and request.method in IDEMPOTENT and request.tries <= self._retries + 1
-        return request.tries <= self._retries and any(backend not in tried for backend in self._upstream.backends)
+        body = request.body
+        if failure.again == "idempotent" and not (
+            request.method in IDEMPOTENT and (body.replayable or not body.received)
+        ):
+            return False
+        if not failure.blames:  # a stale pooled connection: once more is free
+            return request.tries <= self._retries + _STALE_TRIES
+        return len(tried) <= self._retries and any(backend not in tried for backend in self._upstream.backends)
 
 
 def _count_down(request: Request) -> Response | None:

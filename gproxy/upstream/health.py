@@ -12,6 +12,7 @@ from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.failure import is_shortage
 
 #: The longest ejection, in seconds.
 _LONGEST: Final = 60.0
@@ -34,10 +35,11 @@ class Ejection:
         recent.append(now)
         while recent[0] < now - self._window:
             recent.popleft()
-        if not self._max_fails or backend.ejected_until or not self._may_eject(backend, backends):
-            return False
         on_trial = backend.ejections > 0
-        if len(recent) < self._max_fails and not on_trial:
+        if not self._max_fails or (len(recent) < self._max_fails and not on_trial):
+            return False
+        backend.is_failing = True
+        if backend.ejected_until or not self._may_eject(backend, backends):
             return False
         backend.ejections += 1
         recent.clear()
@@ -72,7 +74,9 @@ class ActiveCheck:
         """For as long as the upstream lives."""
         interval = self._settings.health_interval
         while True:
-            self.judge(self._ask())
+            why_not = self._ask()
+            if why_not is not None:
+                self.judge(why_not)
             gevent.sleep(interval * (0.9 + self._runtime.random.random() / 5))
 
     def judge(self, why_not: str) -> None:
@@ -93,15 +97,15 @@ class ActiveCheck:
                 "passes its health checks again" if good else f"fails its health checks: {why_not}",
             )  # fmt: skip
 
-    def _ask(self) -> str:
-        """Why it is not healthy; empty if it is."""
+    def _ask(self) -> str | None:
+        """Why it is not healthy; empty if it is, None if we could not ask."""
         with gevent.Timeout(self._settings.health_timeout, False):
             try:
                 status = self._probe()
             except (OSError, BadMessage) as error:
-                return str(error) or type(error).__name__
+                return None if is_shortage(error) else str(error) or type(error).__name__
             except Exception as error:
-                return type(error).__name__
+                return None if is_shortage(error) else type(error).__name__
             return "" if 200 <= status < 400 else f"status {status}"
         return "timeout"
 

@@ -32,6 +32,10 @@ class StaleConnectionError(Exception):
     """A pooled connection was closed by the backend before it answered: nobody's failure."""
 
 
+class UnansweredError(Exception):
+    """A new connection was closed before one byte of an answer: what was asked may have been done, or not."""
+
+
 class BrokenBodyError(Exception):
     """The backend broke off, or garbled, a body whose head was passed on already."""
 
@@ -157,10 +161,8 @@ class _Conversation:
                 self._sent = True
             else:
                 self._begin_upload(channel, head, body)
-        except ConnectionError:
-            if self.reused:
-                raise StaleConnectionError from None
-            raise
+        except ConnectionError as error:
+            raise self._unanswered(error) from None
         while True:
             if not self._sent:
                 self._upload(channel, request)
@@ -241,13 +243,16 @@ class _Conversation:
     def _more(self, channel: BackendChannel, so_far: bytes) -> bytes:
         try:
             data = channel.receive(65536)
-        except OSError:
-            if self.reused and not so_far:
-                raise StaleConnectionError from None
-            raise
-        if not data:
-            raise StaleConnectionError if self.reused and not so_far else Incomplete("closed before a response head")
-        return data
+        except OSError as error:
+            if so_far:
+                raise
+            raise self._unanswered(error) from None
+        if data:
+            return data
+        raise Incomplete("closed in a response head") if so_far else self._unanswered("closed before a response head")
+
+    def _unanswered(self, why: object) -> Exception:
+        return StaleConnectionError(why) if self.reused else UnansweredError(why)
 
     def _pass_interim(self, answer: Answer, request: Request) -> None:
         """RFC 9110 section 15.2: 100 is answered to whoever awaits it, other interim responses are passed on."""
@@ -337,6 +342,12 @@ class Idle:
 
     def qsize(self) -> int:
         return len(self._connections)
+
+    def clear(self) -> None:
+        """Close them all."""
+        connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.close()
 
     def trim(self, now: float, idle_timeout: float) -> None:
         """Close what the backend has closed, what is idle for too long, and what is beyond maxsize for a second."""

@@ -32,6 +32,7 @@ class Upstream:
             backend.max_connections = backend.max_connections or settings.max_connections
         #: When the first ejected backend comes back; None if there is none.
         self._next_return: float | None = None
+        self._tiers: tuple[list[Backend], ...] = ()
         self._candidates: list[Backend] = []
         self._greenlets: list[gevent.Greenlet] = []
         self._runtime = Runtime()
@@ -59,21 +60,33 @@ class Upstream:
             self.refresh()
         candidates = self._candidates
         if tried or self._limited:
-            candidates = [backend for backend in candidates if backend not in tried and not backend.is_full]
+            candidates = self._available(tried)
         return self.balancer.pick(candidates, request) if candidates else None
 
+    def _available(self, tried: Sequence[Backend]) -> list[Backend]:
+        for tier in self._tiers:
+            found = [backend for backend in tier if backend not in tried and not backend.is_full]
+            if found:
+                return found
+        return []
+
     def refresh(self) -> None:
-        """Decide anew who takes part: the healthy ones, else the backups, else all that are not marked down."""
+        """Decide anew who takes part: the healthy ones, else the healthy backups, else all that are not marked down.
+
+        A request that has tried one tier in vain goes on to the next: what is left out may be back already.
+        """
         now = monotonic()
         for backend in self.backends:
             if backend.ejected_until and backend.ejected_until <= now:
                 backend.ejected_until = 0.0  # one more failure ejects it again: `Ejection.failed`
         up = [backend for backend in self.backends if backend.weight and not backend.is_down]
-        self._candidates = (
-            [backend for backend in up if backend.is_healthy and not backend.is_backup]
-            or [backend for backend in up if backend.is_healthy]
-            or up
+        healthy = [backend for backend in up if backend.is_healthy]
+        self._tiers = (
+            [backend for backend in healthy if not backend.is_backup],
+            [backend for backend in healthy if backend.is_backup],
+            [backend for backend in up if not backend.is_healthy],
         )
+        self._candidates = next(filter(None, self._tiers), [])
         self._next_return = min((b.ejected_until for b in self.backends if b.ejected_until), default=None)
 
     def failed(self, backend: Backend, failure: Failure) -> None:
@@ -92,6 +105,7 @@ class Upstream:
     def succeeded(self, backend: Backend) -> None:
         """An attempt was answered; the usual case, so it must cost nothing."""
         if backend.recent_failures or backend.ejections:
+            backend.is_failing = False
             self.ejection.succeeded(backend)
             if backend.ejected_until:
                 backend.ejected_until = 0.0
