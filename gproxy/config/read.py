@@ -12,7 +12,7 @@ from pathlib import Path
 from gproxy.config.problems import Problem
 
 _COMMENT = re.compile(r"^\s*[;#].*|\s;.*")
-_HEADER = re.compile(r"\[\s*([^\]:]*?)\s*(?::\s*([^\]]*?)\s*)?\]")
+_HEADER = re.compile(r"\[\s*([^\]:]*?)\s*(?::\s*([^\]]*?)\s*)?\](?:\s*[#;].*)?")
 _VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 
@@ -167,7 +167,9 @@ def _fill(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[int, s
         if name is None:
             faults.append((text.count("\n", 0, match.start()), "expected ${NAME} or ${NAME:-default} after '$'"))
             return ""
-        if default is not None:
+        if default is not None and "${" in default:
+            faults.append((text.count("\n", 0, match.start()), "a default is plain text: no ${...} within ${...}"))
+        elif default is not None:
             return environ.get(name) or default  # as in a shell, `:-` stands in for an empty variable too
         if name not in environ:
             message = f"${{{name}}} is not set in the environment; set it, or write ${{{name}:-default}}"

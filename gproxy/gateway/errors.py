@@ -28,6 +28,9 @@ def respond(error: BaseException, request: Request) -> Response:
     """The response for what was raised; anything unforeseen is a 500, with its traceback in the error log only."""
     if isinstance(error, Expired):
         error = _EXPIRED.get(error.what, _EXPIRED["deadline"])
+        if error.status == 504 and not request.tries:  # no backend was asked: whatever takes so long is ours
+            _log.warning("%s %s %s: a handler did not come to an end in time", request.id, request.method, request.path)
+            error = HTTPError(504, "no answer in time", reason="handler_timeout")
     elif isinstance(error, BrokenBodyError):  # while a handler read it: nothing has been sent yet
         where = (request.id, request.method, request.path, request.backend)
         _log.warning("%s %s %s: backend %s broke off: %s", *where, error)

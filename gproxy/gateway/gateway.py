@@ -12,7 +12,7 @@ from greenlet import GreenletExit
 from gproxy.config.types import Network
 from gproxy.gateway.chain import compose
 from gproxy.gateway.errors import problem, respond
-from gproxy.gateway.router import Route, Router
+from gproxy.gateway.router import Route, Router, WrongMethodError
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.forwarding import NO_TRAILERS, client_address, is_trusted, strip_spoofed
 from gproxy.http.handler import Handler, Next
@@ -72,7 +72,9 @@ class Gateway:
         for route in self.router.routes:
             passed = [name for name in names if name not in route.settings.skip]
             route.guards = frozenset((*passed, *route.settings.handlers))
-            route.chain = compose([self.handlers[name] for name in passed], self._entrance(route))
+            own = [self.handlers[name] for name in passed]
+            route.chain = compose(own, self._entrance(route))
+            route.refusal = compose(own, self.enter)
 
     def _entrance(self, route: Route) -> Next:
         """Into the route that was matched, unless a gateway handler has changed what was matched."""
@@ -129,17 +131,21 @@ class Gateway:
     def _route(self, request: Request) -> Response:
         try:
             route = self.router.match(request)
-        except HTTPError:  # raised again where the chain enters the route, behind the gateway's handlers
+        except HTTPError as error:
             request.deadline.set(monotonic() + self._timeout)
-            return self._answer_asterisk(request) or self._unrouted(request)
+            return self._refuse_route(error, request)
         request.route = route
         request.deadline.set(monotonic() + route.timeout)
         return route.chain(request)
 
-    @staticmethod
-    def _answer_asterisk(request: Request) -> Response | None:
-        """OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7)."""
-        return Response(200) if request.path == "*" else None
+    def _refuse_route(self, error: HTTPError, request: Request) -> Response:
+        """400 at once; 404 and 405 are raised again where the chain enters the route, behind the gateway's handlers."""
+        if request.path == "*":  # OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7)
+            return Response(200)
+        if isinstance(error, WrongMethodError):
+            request.route = error.route
+            return error.route.refusal(request)
+        return self._unrouted(request) if error.status == 404 else respond(error, request)
 
     def refuse(self, error: BadMessage | HTTPError, peer: str, started: float, line: tuple[str, str, str]) -> Response:
         """For what is no request: a response, and an access line of what is known, as in `readable_line`."""

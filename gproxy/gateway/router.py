@@ -31,6 +31,8 @@ class Route:
         self.guards: frozenset[str] = frozenset()
         #: The gateway's handlers, but for those it skips, then its own, then forward.
         self.chain: Callable[[Request], Response]
+        #: For a wrong method: the same handlers around a 405.
+        self.refusal: Callable[[Request], Response]
         #: Only its own handlers and forward.
         self.inner: Callable[[Request], Response]
 
@@ -63,6 +65,14 @@ def bare_host(host: str) -> str:
     return (host[:end] if end > host.rfind("]") else host).lower().rstrip(".")
 
 
+class WrongMethodError(HTTPError):
+    """A route takes the path, none the method: 405 with Allow (RFC 9110 section 15.5.6)."""
+
+    def __init__(self, route: Route, method: str, allowed: str) -> None:
+        super().__init__(405, f"{method} is not allowed here", {"Allow": allowed})
+        self.route = route
+
+
 class Router:
     """All routes; a match costs one dict lookup for each segment of the path, however many routes there are."""
 
@@ -86,7 +96,7 @@ class Router:
         if len(paths) > 1:
             self._refuse_detours(paths[1:], found, request)
         if not (found.takes_all or found.accepts_method(request.method)):
-            raise HTTPError(405, f"{request.method} is not allowed here", {"Allow": self._allowed(found, request)})
+            raise WrongMethodError(found, request.method, self._allowed(found, request))
         return found
 
     def _refuse_detours(self, paths: Sequence[str], found: Route, request: Request) -> None:

@@ -79,12 +79,11 @@ class Compress:
         _vary(headers)
         if response.status == 304:
             _restore_suffix(headers, tags)
-        elif (
-            request.method != "HEAD"  # there is no body, and what a GET would have had is the backend's to say
-            and accepts_coding(request.headers.get("accept-encoding"), "gzip")
-            and self._is_whole_and_large(response)
-        ):
-            self._compress(response)
+        elif accepts_coding(request.headers.get("accept-encoding"), "gzip"):
+            if request.method == "HEAD":
+                self._describe(response)
+            elif self._is_whole_and_large(response):
+                self._compress(response)
         return response
 
     def _is_compressible(self, status: int, headers: Headers) -> bool:
@@ -114,17 +113,20 @@ class Compress:
         return self._fits(media_type) is not None and not _NEVER(media_type)
 
     def _compress(self, response: Response) -> None:
-        headers = response.headers
-        tag = headers.get("etag")
-        if tag is not None:
-            if _is_strong_tag(tag):
-                headers.put("ETag", "etag", f'{tag[:-1]}-gzip"')
-            elif not _is_weak_tag(tag):
-                return  # broken or doubled: nobody could tell the two representations apart
+        if not _suffix(response.headers):
+            return
         body = response.body
         response.body = self._at_once(body) if isinstance(body, bytes) else self._in_pieces(body)
-        headers.put("Content-Encoding", "content-encoding", "gzip")
-        headers.discard("accept-ranges")
+        _declare(response.headers)
+
+    def _describe(self, response: Response) -> None:
+        """HEAD says what GET would (RFC 9110 section 9.3.2), but for the length, which nobody knows."""
+        length = response.headers.get("content-length")
+        small = length is not None and length.isdecimal() and int(length) < self.min_size
+        if response.status in {204, 205, 206} or small or not _suffix(response.headers):
+            return
+        response.body = b""  # and with it the length
+        _declare(response.headers)
 
     def _at_once(self, body: bytes) -> bytes:
         if len(body) > _LARGE and self._offload is not None:
@@ -146,6 +148,22 @@ class Compress:
 def _flushed(encoder: Any, piece: bytes) -> bytes:
     packed: bytes = encoder.compress(piece) + encoder.flush(isal_zlib.Z_SYNC_FLUSH)
     return packed
+
+
+def _suffix(headers: Headers) -> bool:
+    """Another strong tag for another representation; False if there is no telling the two apart."""
+    tag = headers.get("etag")
+    if tag is None or _is_weak_tag(tag):
+        return True
+    if not _is_strong_tag(tag):
+        return False  # broken or doubled
+    headers.put("ETag", "etag", f'{tag[:-1]}-gzip"')
+    return True
+
+
+def _declare(headers: Headers) -> None:
+    headers.put("Content-Encoding", "content-encoding", "gzip")
+    headers.discard("accept-ranges")
 
 
 def _vary(headers: Headers) -> None:
@@ -176,3 +194,4 @@ def _restore_suffix(headers: Headers, tags: str) -> None:
     tag = headers.get("etag")
     if tags and tag is not None and _is_strong_tag(tag) and f'{tag[:-1]}-gzip"' in tags:
         headers.put("ETag", "etag", f'{tag[:-1]}-gzip"')
+        headers.discard("content-length")  # that of the other representation (RFC 9110 section 8.6)

@@ -17,6 +17,9 @@ HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 #: A response's Content-Length stays: for HEAD and 304 it speaks of a body that does not follow.
 RESPONSE_HOP_BY_HOP: Final = frozenset(HOP_BY_HOP - {"content-length", "proxy-authenticate"})
+#: What a peer on a unix socket is called, and what it is called in X-Forwarded-For (RFC 7239 section 6).
+UNIX_PEER: Final = "unix"
+UNKNOWN_PEER: Final = "unknown"
 #: The only protocol that is tunnelled: h2c would carry requests past every handler (RFC 9113 section 3.1).
 TUNNELLED: Final = frozenset({"websocket"})
 #: What a trailer may not say, because it would frame, route, authenticate or change what was acted on already
@@ -28,7 +31,7 @@ NO_TRAILERS: Final = HOP_BY_HOP | {
     "if-unmodified-since", "if-range", "via", "forwarded", "x-real-ip", "x-request-id",
 }  # fmt: skip
 #: Never nominated by Connection: dropping these would change what the message means (RFC 9110 section 7.6.1).
-_NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "content-type", "authorization", "cache-control"})
+_NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "authorization"})
 
 #: What says where a request comes from; from a peer that is not trusted none of it is believed or passed on.
 _FORWARDED: Final = frozenset({"forwarded", "x-real-ip", "x-request-id"})
@@ -99,7 +102,9 @@ def passable(trailers: list[tuple[str, str]], forbidden: frozenset[str]) -> list
 
 
 def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Does this peer belong to the trusted proxies?"""
+    """Does this peer belong to the trusted proxies? Whoever may open our unix socket does."""
+    if address == UNIX_PEER:
+        return True
     if not trusted:
         return False
     try:

@@ -21,7 +21,7 @@ PIECE: Final = 120 * 1024
 MAX_CHUNK_LINE: Final = 4096
 MAX_TRAILERS: Final = 16384
 
-_is_length = re.compile(r"[0-9]{1,18}").fullmatch
+_is_length = re.compile(r"0*[0-9]{1,18}").fullmatch
 # RFC 9112 section 7.1: BWS is allowed before an extension's semicolon only.
 _chunk_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n").match
 _chunk_line_so_far = re.compile(rb"[0-9A-Fa-f]{0,16}\r?|[0-9A-Fa-f]{1,16}[ \t]*(;[^\r]*\r?)?").fullmatch
@@ -46,11 +46,12 @@ def response_framing(headers: Headers, minor: int, status: int, method: str) -> 
     """How the response's body is framed. Raises BadMessage for whatever is ambiguous."""
     length = headers.lookup("content-length")
     size = UNTIL_CLOSE if length is None else _number(length)
+    chunked = headers.lookup("transfer-encoding") is not None
+    if chunked and length is not None:  # step 3
+        raise BadMessage("Content-Length beside Transfer-Encoding")
     if method == "HEAD" or status in (204, 304) or status < 200:  # step 1
         return 0
-    if headers.lookup("transfer-encoding") is not None:
-        if length is not None:
-            raise BadMessage("Content-Length beside Transfer-Encoding")
+    if chunked:
         return _transfer_coding(headers, minor)
     return size  # steps 6, 8
 

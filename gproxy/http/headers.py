@@ -169,7 +169,11 @@ class Headers:
             raise KeyError(name)
         return value
 
-    def __setitem__(self, name: str, value: str) -> None:
+    def __setitem__(self, name: str, value: str | None) -> None:
+        """Replace every line of this name; None removes them."""
+        if value is None:
+            self.discard(name)
+            return
         name, value = _checked(name, value)
         self.put(name, name.lower(), value)
 

@@ -8,7 +8,8 @@ from gproxy.http.headers import Headers, HeadersLike
 
 _log = logging.getLogger("gproxy")
 
-PHRASES = {status.value: status.phrase for status in HTTPStatus}
+#: RFC 9110's phrases, where Python still has older ones too.
+PHRASES = {status.value: status.phrase for status in HTTPStatus} | {413: "Content Too Large", 414: "URI Too Long"}
 
 #: What speaks of the old body's bytes once it is replaced (RFC 9110 section 8.6, RFC 9530).
 _OF_THE_BODY = ("content-length", "content-md5", "digest", "content-digest", "repr-digest")

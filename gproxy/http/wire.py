@@ -22,8 +22,10 @@ _fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
 
 # RFC 9112 section 3.2.2; userinfo is refused there (RFC 9110 section 4.2.4).
 _is_absolute = re.compile(r"(?i:https?)://([^/?@]+)(/[^?]*)?(\?.*)?").fullmatch
-# RFC 9110 section 7.2, RFC 3986 section 3.2.2, without the sub-delimiters that no DNS name has.
-is_host = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?").fullmatch
+# RFC 9110 section 7.2, RFC 3986 section 3.2.2; without escapes, which no name has and a route's host would not know.
+is_host = re.compile(
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]{2,45}(?:%25[A-Za-z0-9._~-]+)?\])(?::0*[0-9]{0,5})?"
+).fullmatch
 
 _empty_lines = re.compile(rb"(?:\r\n)*+").match
 _readable_line = re.compile(rf"({TOKEN}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HTTP/[0-9]\.[0-9])\r\n)?").match
@@ -101,7 +103,7 @@ def parse_fields(block: bytes) -> list[tuple[str, str]]:
 def host_of(fields: list[tuple[str, str]], minor: int) -> str:
     """The one Host; RFC 9112 section 3.2 has 400 for none, for two and for one that is no host. Raises BadMessage."""
     hosts = [value for name, value in fields if len(name) == 4 and name.lower() == "host"]
-    if len(hosts) == 1 and is_host(hosts[0]):
+    if len(hosts) == 1 and (not hosts[0] or is_host(hosts[0])):  # empty: a target without authority, RFC 9110 7.2
         return hosts[0]
     if not hosts and not minor:
         return ""

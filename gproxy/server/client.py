@@ -10,6 +10,9 @@ from gproxy.http.request import Deadline
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
 
+#: A 1xx frames nothing (RFC 9110 section 8.6), and the id of this exchange is ours to say.
+_NOT_INTERIM = frozenset({"content-length", "x-request-id"})
+
 
 class Interim(Protocol):
     """A backend's 1xx."""
@@ -95,4 +98,6 @@ class ClientChannel(Channel):
                 body.on_first_read = None
                 self.send_continue()
             return
-        self.send(f"HTTP/1.1 {answer.status} {answer.phrase}\r\n{answer.headers.lines()}\r\n".encode("latin-1"))
+        headers = answer.headers.copy()
+        headers.discard_all(_NOT_INTERIM)
+        self.send(f"HTTP/1.1 {answer.status} {answer.phrase}\r\n{headers.lines()}\r\n".encode("latin-1"))

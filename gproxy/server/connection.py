@@ -13,6 +13,7 @@ from greenlet import GreenletExit
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
+from gproxy.http.forwarding import UNIX_PEER
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
 from gproxy.http.request import Deadline, Received, Request
 from gproxy.http.wire import (
@@ -54,7 +55,7 @@ class Connection:
         self._server = server
         self._settings = server.settings
         self._gateway = server.gateway
-        self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else "unix"
+        self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else UNIX_PEER
         self.alarm = Alarm()
         self._channel = ClientChannel(
             sock, self.alarm, body_timeout=self._settings.body_timeout, write_timeout=self._settings.write_timeout
@@ -308,5 +309,5 @@ class Connection:
         self.alarm.clear()
         self._channel.buffer = b""
         self._out.reset(keep=False)
-        self._out.send(response, "GET", 1)
+        self._out.send(response, line[0], 1)
         return False

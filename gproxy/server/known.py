@@ -54,7 +54,7 @@ def learn(block: bytes, minor: int, *, peer: str, limits: ServerSettings, gatewa
     keep = "close" not in options and (minor == 1 or "keep-alive" in options)
     upgrade = _upgrade(headers, options) if minor and not framing else None
     expect = headers.pop("expect")
-    if expect and minor and expect.lower() != "100-continue":  # in HTTP/1.0 nobody knew it: RFC 9110 section 10.1.1
+    if expect and minor and not _is_continue(expect):  # in HTTP/1.0 nobody knew it: RFC 9110 section 10.1.1
         raise BadMessage("only 100-continue can be expected", 417)
     waits = bool(expect and minor)
     trailers = accepts_trailers(headers, options)
@@ -65,7 +65,13 @@ def learn(block: bytes, minor: int, *, peer: str, limits: ServerSettings, gatewa
     return KnownFields(block, minor, fields, headers, host, framing, keep, waits, client, request_id, upgrade)
 
 
+def _is_continue(expect: str) -> bool:
+    return {element.strip(" \t").lower() for element in expect.split(",")} <= {"100-continue", ""}
+
+
 def _upgrade(headers: Headers, options: frozenset[str]) -> str | None:
     """RFC 9110 section 7.8: only if Connection names it; others than websocket are dropped, h2c above all."""
-    protocol = (headers.get("upgrade") or "").lower()
-    return protocol if protocol in TUNNELLED and "upgrade" in options else None
+    if "upgrade" not in options:
+        return None
+    offered = {protocol.strip(" \t") for protocol in (headers.get("upgrade") or "").lower().split(",")}
+    return next(iter(offered & TUNNELLED), None)

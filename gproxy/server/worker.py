@@ -72,7 +72,7 @@ class Worker:
             gevent.signal_handler(number, self._on_stop, number)
         gevent.signal_handler(signal.SIGQUIT, self._exit_at_once)
         gevent.signal_handler(signal.SIGUSR1, self._gateway.access_log.reopen)
-        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
             gevent.signal_handler(number, self._on_unsupported, number)
 
     def _on_stop(self, number: int) -> None:

@@ -26,6 +26,7 @@ def answer_on(port: int) -> Callable[[dict[str, Any], Callable[..., Any]], Itera
         facts = {
             "backend": port, "method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"],
             "query": environ["QUERY_STRING"], "headers": headers, "body_bytes": len(body),
+            "items": [{"id": number, "name": f"item {number}"} for number in range(12)],
         }  # fmt: skip
         data = json.dumps(facts, indent=1).encode() + b"\n"
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])

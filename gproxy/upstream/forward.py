@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import NO_TRAILERS, max_forwards, passable
+from gproxy.http.forwarding import NO_TRAILERS, UNIX_PEER, UNKNOWN_PEER, max_forwards, passable
 from gproxy.http.framing import Reader
 from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Request
@@ -37,6 +37,7 @@ from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")
 
+_CRLF: Final = "\r\n"  # an f-string's braces take no backslash
 #: What is set anew on the way to a backend.
 _SET_HERE: Final = frozenset(
     {
@@ -140,22 +141,24 @@ class Forward:
             check_assigned(request.method, request.host)
         headers = request.headers
         lines = headers.lines_without(self._dropped)
-        asked_for = request.host or backend.authority  # HTTP/1.0 may come without a Host
-        host = asked_for if self._host == "client" else backend.authority if self._host == "backend" else self._host
+        host = request.host if self._host == "client" else "" if self._host == "backend" else self._host
+        host = host or backend.authority  # HTTP/1.0 may come without a Host
         target = self._without_prefix(request) if self._prefix else request.target
-        chain, proto, forwarded_host, via = request.received.peer, request.scheme, asked_for, request.received.via
+        received = request.received
+        chain = UNKNOWN_PEER if received.peer == UNIX_PEER else received.peer
+        proto, asked_for, via = request.scheme, request.host, received.via
         own = ""
         if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
             own = _connection_lines(request)
             chain = _joined(headers.get("x-forwarded-for"), chain)
             proto = headers.get("x-forwarded-proto") or proto
-            forwarded_host = headers.get("x-forwarded-host") or forwarded_host
+            asked_for = headers.get("x-forwarded-host") or asked_for
             via = _joined(headers.get("via"), via)
         framing = "" if request.body is NO_BODY and request.method not in _HAS_CONTENT else _body_lines(request.body)
         return (
             f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
-            f"X-Forwarded-Proto: {proto}\r\nX-Forwarded-Host: {forwarded_host}\r\nX-Request-ID: {request.id}\r\n"
-            f"Via: {via}\r\n{framing}{own}\r\n"
+            f"X-Forwarded-Proto: {proto}\r\n{f'X-Forwarded-Host: {asked_for}{_CRLF}' if asked_for else ''}"
+            f"X-Request-ID: {request.id}\r\nVia: {via}\r\n{framing}{own}\r\n"
         ).encode("latin-1")
 
     def _without_prefix(self, request: Request) -> str:
@@ -198,13 +201,16 @@ class Forward:
         if failure.again == "never" or request.deadline.remaining() <= 0:
             return False
         body = request.body
-        if failure.again == "idempotent" and not (
-            request.method in IDEMPOTENT and (body.replayable or not body.received)
-        ):
+        if failure.again == "idempotent" and not (_is_idempotent(request) and (body.replayable or not body.received)):
             return False
         if not failure.blames:  # a stale pooled connection: once more is free
             return request.tries <= self._retries + _STALE_TRIES
         return len(tried) <= self._retries and any(backend not in tried for backend in self._upstream.backends)
+
+
+def _is_idempotent(request: Request) -> bool:
+    """By its method (RFC 9110 section 9.2.2), or because the client has made it so with a key."""
+    return request.method in IDEMPOTENT or "idempotency-key" in request.headers
 
 
 def _count_down(request: Request) -> Response | None:

@@ -180,14 +180,19 @@ def test_two_etags_are_one_too_many():
 
 
 @pytest.mark.parametrize("body", [b"", TEXT])
-def test_a_response_to_head_varies_and_claims_no_coding(body):
+def test_a_response_to_head_says_what_get_would(body):
     response = through(answer(200, body, JSON | {"Content-Length": "3300", "ETag": '"a"'}), method="HEAD")
-    assert response.body == body
+    assert response.body == b""
     assert dict(response.headers.items()) == JSON | {
-        "Content-Length": "3300",
-        "ETag": '"a"',
+        "ETag": '"a-gzip"',
         "Vary": "Accept-Encoding",
+        "Content-Encoding": "gzip",
     }
+
+
+def test_a_response_to_head_whose_get_stays_as_it_is():
+    response = through(answer(200, b"", JSON | {"Content-Length": "33", "ETag": '"a"'}), method="HEAD")
+    assert dict(response.headers.items()) == JSON | {"Content-Length": "33", "ETag": '"a"', "Vary": "Accept-Encoding"}
 
 
 def test_a_stream_of_known_length_that_is_long_enough():

@@ -30,7 +30,7 @@ def test_what_is_meant_for_one_connection_is_removed():
         }
     )  # fmt: skip
     strip_hop_by_hop(fields, connection_options(fields))
-    assert list(fields) == ["Host", "Content-Type", "X-B"]
+    assert list(fields) == ["Host", "X-B"]
 
 
 def test_a_response_keeps_its_length():
@@ -79,7 +79,7 @@ def test_trusted(peer):
     assert not is_trusted(peer, ())
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.2", "11.0.0.1", "::1", "2001:db9::1", "unix", "", "10.0.0", "10.0.0.1:80"])
+@pytest.mark.parametrize("peer", ["127.0.0.2", "11.0.0.1", "::1", "2001:db9::1", "", "10.0.0", "10.0.0.1:80"])
 def test_not_trusted(peer):
     assert not is_trusted(peer, TRUSTED)
 
