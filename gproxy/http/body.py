@@ -13,7 +13,9 @@ class Body:
     Whoever reads takes the bytes from those after it, unless `buffer` kept them.
     """
 
-    __slots__ = ("_at_hand", "_kept", "_reader", "length", "limit", "no_trailers", "on_first_read", "received")
+    __slots__ = (
+        "_at_hand", "_kept", "_reader", "in_flight", "length", "limit", "no_trailers", "on_first_read", "received",
+    )  # fmt: skip
 
     def __init__(self, at_hand: bytes = b"", reader: Reader | None = None, length: int | None = None) -> None:
         self._at_hand = at_hand
@@ -25,6 +27,8 @@ class Body:
         self.received = 0
         #: The most it may have, in bytes; 0 for no limit. HTTPError 413 past it.
         self.limit = 0
+        #: Is somebody else reading it, beside the response?
+        self.in_flight = False
         #: Names that no trailer may have.
         self.no_trailers = NO_TRAILERS
         #: Called before the first byte is asked of the client: sends `100 Continue` where it is awaited.

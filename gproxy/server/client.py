@@ -3,6 +3,8 @@
 from time import monotonic
 from typing import Any, Protocol
 
+from greenlet import getcurrent
+
 from gproxy.http.body import Body
 from gproxy.http.errors import ClientGone
 from gproxy.http.headers import Headers
@@ -54,7 +56,7 @@ class ClientChannel(Channel):
 
     def _await_body(self) -> None:
         deadline = self.deadline
-        if deadline is None:
+        if deadline is None or getcurrent() is not self.alarm.greenlet:  # an upload beside its response
             return
         started, alarm = monotonic(), self.alarm
         expires, what = alarm.expires, alarm.what  # the deadline, or a limit for one wait inside it

@@ -276,7 +276,7 @@ class Connection:
 
     def _skip(self, body: Body) -> bool:
         """Take what is left of the body out of the way, if that needs no waiting."""
-        if body.on_first_read is not None or body.length is None:
+        if body.on_first_read is not None or body.length is None or body.in_flight:
             return False
         if body.length - body.received > len(self._channel.buffer):
             return False

@@ -173,6 +173,8 @@ class Forward:
         if rest is None:
             backend.release(connection, keep=answer.keep)
             return Response.forwarded(answer.status, answer.phrase, headers, data)  # (9)
+        if answer.status < 400:
+            connection.carry_on(request)
         body = BackendBody(data, rest, request, (backend, connection, answer.keep), self._read)
         response = Response.forwarded(answer.status, answer.phrase, headers, body)  # (9)
         response.on_close(body.close)

@@ -15,7 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import SSLError
 
 from gproxy.http.body import NO_BODY, Body
-from gproxy.http.errors import BadMessage, ClientGone, Incomplete
+from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
 from gproxy.http.framing import ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
 from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
@@ -58,7 +58,7 @@ class BackendChannel(Channel):
 
     def has_spoken(self) -> bool:
         """Is there something of HTTP's business to be read?"""
-        return self.noted and not self.is_quiet()
+        return bool(self.buffer) or (self.noted and not self.is_quiet())
 
     def wait(self) -> None:
         client = self.client
@@ -120,6 +120,8 @@ class _Conversation:
     #: When it came back to the pool, on the monotonic clock.
     idle_since = 0.0
     _last: Answer | None = None
+    #: Carries the rest of an upload beside the response.
+    _carrying: gevent.Greenlet | None = None
     _sent = True
     _unsent: bytes | memoryview = b""
 
@@ -132,6 +134,8 @@ class _Conversation:
         self.reused = False
 
     def close(self) -> None:
+        if self._carrying is not None:
+            self._carrying.kill()
         if self.channel is not None:
             self.channel.close()
             self.channel = None
@@ -170,6 +174,8 @@ class _Conversation:
             if answer.status >= 200 or answer.status == 101:
                 return answer
             self._pass_interim(answer, request)
+            if body.on_first_read is not None:  # the client waits for 100, and this was another one
+                self._await_continue(channel)
 
     def _begin_upload(self, channel: BackendChannel, head: bytes, body: Body) -> None:
         """The head, with as much of the body as is at hand, in one send."""
@@ -216,6 +222,24 @@ class _Conversation:
             channel.noted = True
         if not self._unsent and body.done and not channel.noted:
             self._finish_upload(channel, body)
+
+    def carry_on(self, request: Request) -> None:
+        """Send the rest of the body beside the response; only an error makes it pointless (RFC 9112 section 9.5)."""
+        channel, body = self.channel, request.body
+        if self._sent or channel is None or body.on_first_read is not None:
+            return
+        body.in_flight = True
+        channel.client = None
+        self._carrying = gevent.spawn(self._carry, channel, body)
+
+    def _carry(self, channel: BackendChannel, body: Body) -> None:
+        try:
+            channel.send(self._unsent)
+            while piece := body.next_piece():
+                channel.send(chunk(piece) if body.length is None else piece)
+            self._finish_upload(channel, body)
+        except (HTTPError, ClientGone, OSError):
+            channel.shut()  # whoever reads the response sees it broken off
 
     def _finish_upload(self, channel: BackendChannel, body: Body) -> None:
         if body.length is None:
