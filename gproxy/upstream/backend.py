@@ -6,7 +6,7 @@ from typing import Any
 
 from gproxy.config.types import BackendURL
 from gproxy.http.request import Deadline
-from gproxy.upstream.transport import Idle, PlainPool, TLSPool
+from gproxy.upstream.pool import Idle, PlainPool, TLSPool
 
 
 class Backend:

@@ -93,7 +93,7 @@ class Forward:
         if request.method in _COUNTED and (answer := _count_down(request)) is not None:
             return answer
         while True:
-            backend = self._upstream.pick(request, tried)  # (3)
+            backend = self._upstream.pick(request, tried) or self._upstream.pick(request, tried[-1:])  # (3)
             if backend is None:
                 raise as_response_error(failure or NONE_AVAILABLE)
             request.backend = backend.name
@@ -109,12 +109,12 @@ class Forward:
             if failure is None:
                 raise cause
             self._note(request, backend, failure, cause)
-            if not self._may_try_again(request, failure, (*tried, backend)):  # (8)
-                raise as_response_error(failure) from None
             if failure.blames:
                 tried = (*tried, backend)
             else:
                 backend.forget_idle()
+            if not self._may_try_again(request, failure, len(tried)):  # (8)
+                raise as_response_error(failure) from None
             body.rewind()
 
     def _attempt(self, request: Request, backend: Backend) -> Response:
@@ -199,7 +199,7 @@ class Forward:
         )  # fmt: skip
         self._upstream.failed(backend, failure)  # (7)
 
-    def _may_try_again(self, request: Request, failure: Failure, tried: tuple[Backend, ...]) -> bool:
+    def _may_try_again(self, request: Request, failure: Failure, failed: int) -> bool:
         if failure.again == "never" or request.deadline.remaining() <= 0:
             return False
         body = request.body
@@ -207,7 +207,7 @@ class Forward:
             return False
         if not failure.blames:  # a stale pooled connection: once more is free
             return request.tries <= self._retries + _STALE_TRIES
-        return len(tried) <= self._retries and any(backend not in tried for backend in self._upstream.backends)
+        return failed <= self._retries
 
 
 def _is_idempotent(request: Request) -> bool:
