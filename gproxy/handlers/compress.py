@@ -35,6 +35,8 @@ _GZIP: Final = 31
 #: Above this many bytes compressing takes a quarter of a millisecond and more: not on the loop.
 _LARGE: Final = 256 * 1024
 
+#: What speaks of the bytes as they were (RFC 9530).
+_DIGESTS: Final = frozenset({"content-digest", "repr-digest", "digest", "content-md5"})
 _is_pattern = re.compile(rf"(?:{TOKEN}|\*)+/(?:{TOKEN}|\*)+").fullmatch
 _is_strong_tag = re.compile(r'"[!#-~\x80-\xff]*"').fullmatch
 _is_weak_tag = re.compile(r'W/"[!#-~\x80-\xff]*"').fullmatch
@@ -116,7 +118,7 @@ class Compress:
         if not _suffix(response.headers):
             return
         body = response.body
-        response.body = self._at_once(body) if isinstance(body, bytes) else self._in_pieces(body)
+        response.body = self._at_once(body) if isinstance(body, bytes) else _Packed(body, self.level, self._offload)
         _declare(response.headers)
 
     def _describe(self, response: Response) -> None:
@@ -134,10 +136,26 @@ class Compress:
             return packed
         return isal_zlib.compress(body, self.level, _GZIP)
 
-    def _in_pieces(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        """Each piece leaves as it comes, flushed. What the body raises goes on: no trailer then, so the cut shows."""
-        encoder = isal_zlib.compressobj(self.level, isal_zlib.DEFLATED, _GZIP)
-        for piece in body:
+
+class _Packed:
+    """A stream, compressed: each piece leaves as it comes, flushed.
+
+    What the body raises goes on: no end then, so the cut shows. Its trailers go on too, but for digests of what it was.
+    """
+
+    def __init__(self, body: Iterable[bytes], level: int, offload: Callable[..., Any] | None) -> None:
+        self._body = body
+        self._level = level
+        self._offload = offload
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = getattr(self._body, "trailers", [])
+        return [(name, value) for name, value in found if name.lower() not in _DIGESTS]
+
+    def __iter__(self) -> Iterator[bytes]:
+        encoder = isal_zlib.compressobj(self._level, isal_zlib.DEFLATED, _GZIP)
+        for piece in self._body:
             if len(piece) > _LARGE and self._offload is not None:
                 yield self._offload(_flushed, encoder, piece)
             elif piece:

@@ -12,6 +12,7 @@ from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.response import PHRASES, Response
 from gproxy.server.client import ClientChannel
 
+_BUT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
 #: Head and body up to this leave in one send; beyond it copying costs more than a second send, in bytes.
 _TOGETHER: Final = 64 * 1024
 
@@ -45,7 +46,7 @@ class Outgoing:
     def send(self, response: Response, method: str, minor: int) -> None:
         """All of it. Raises ClientGone, and whatever the body raises."""
         headers, body, status = response.headers, response._body, response.status
-        headers.discard_all(RESPONSE_HOP_BY_HOP)
+        headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _BUT_UPGRADE)
         if status == 101:
             self._send_tunnel(response, body)
         elif method == "HEAD" or status in (204, 304):
@@ -120,6 +121,8 @@ class Outgoing:
     def _head(self, response: Response, minor: int) -> bytes:
         headers = response.headers
         extra = "" if self.keep and minor else "Connection: keep-alive\r\n" if self.keep else "Connection: close\r\n"
+        if headers.lookup("upgrade") is not None:  # of a 426: RFC 9110 section 7.8 wants it named
+            extra += "Connection: Upgrade\r\n"
         if self._chunked:
             extra += "Transfer-Encoding: chunked\r\n"
         if headers.lookup("date") is None:

@@ -34,6 +34,8 @@ def understand(head: bytes, method: str) -> Answer:
     framing = response_framing(headers, minor, status, method)
     options = connection_options(headers)
     keep = "close" not in options if minor else "keep-alive" in options
-    upgrade = (headers.lookup("upgrade") or "").lower()
+    upgrade = headers.get("upgrade") or ""
     strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
-    return Answer(head, method, status, phrase, headers, framing, keep, upgrade)
+    if status == 426 and upgrade:  # which says what to upgrade to: RFC 9110 section 15.5.22
+        headers.put("Upgrade", "upgrade", upgrade)
+    return Answer(head, method, status, phrase, headers, framing, keep, upgrade.lower())

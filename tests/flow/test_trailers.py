@@ -93,3 +93,29 @@ def test_max_forwards_counts_down_and_ends_here(gateway):
     assert b"X-Mine: 1\r\n" in traced.body
     assert b"Cookie" not in traced.body
     assert len(gateway.backend.requests) == seen + 2
+
+
+def test_trailers_outlive_compression(tmp_path):
+    def compressible(peer, backend):
+        while peer.read_head() is not None:
+            peer.send(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+                b"0\r\nX-Sum: 42\r\nContent-Digest: sha-256=:x:\r\n\r\n"
+            )
+
+    ini = "[gateway]\nhandlers = compress\n[handler:compress]\nmin_size = 1\n" + INI
+    with Backend(compressible) as backend, RunningGateway(ini.format(url=backend.url), tmp_path) as gateway:
+        with gateway.connect() as wire:
+            wire.send("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+            assert b"Content-Encoding: gzip\r\n" in wire.read_until(b"\r\n\r\n")
+            assert wire.read_until(b"\r\n\r\n").endswith(b"0\r\nX-Sum: 42\r\n\r\n")
+
+
+def test_426_says_what_to_upgrade_to(tmp_path):
+    def refuse(peer, backend):
+        while peer.read_head() is not None:
+            peer.send("HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n")
+
+    with Backend(refuse) as backend, RunningGateway(INI.format(url=backend.url), tmp_path) as gateway:
+        answer = gateway.get("/")
+        assert (answer.status, answer["upgrade"], answer["connection"]) == (426, "websocket", "Upgrade")
