@@ -45,13 +45,13 @@ def test_one_address_cannot_take_every_connection(tmp_path):
             assert other.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_two_thousand_trickling_clients_keep_nobody_waiting(tmp_path):
+def test_five_thousand_trickling_clients_keep_nobody_waiting(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
     slow = []
     try:
-        with Backend(answering()) as backend, RunningGateway(settings(backend, "head_timeout = 3s"), tmp_path) as gateway:
-            for _ in range(2000):
+        with Backend(answering()) as backend, RunningGateway(settings(backend, "head_timeout = 5s"), tmp_path) as gateway:
+            for _ in range(5000):
                 slow.append(socket.create_connection(("127.0.0.1", gateway.port)))
                 slow[-1].sendall(b"GET / HTTP/1.1\r\nHo")
             for _ in range(20):
