@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import time
 
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import RunningGateway, eventually
@@ -75,3 +76,24 @@ def test_without_descriptors_left_accepting_rests_and_goes_on(tmp_path):
         assert gateway.get("/").status == 200
         assert gateway.errors.count("cannot accept") == 1
         assert "Traceback" not in gateway.errors
+
+
+def test_an_idle_connection_is_closed_in_its_time_and_a_silent_one_too(tmp_path):
+    ini = settings(backend := Backend(answering()), "idle_timeout = 300ms", "head_timeout = 600ms")
+    with backend, RunningGateway(ini, tmp_path) as gateway, gateway.connect() as used, gateway.connect() as silent:
+        used.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert used.read_response().status == 200
+        began = time.monotonic()
+        assert used.is_closed()
+        assert 0.25 < time.monotonic() - began < 5
+        assert silent.is_closed()
+        assert len(gateway.access()) == 1  # nothing was asked, so nothing is told
+
+
+def test_idle_connections_to_backends_are_closed_beyond_keepalive_and_in_time(tmp_path):
+    ini = settings(backend := Backend(answering())) + "idle_timeout = 500ms\n"
+    with backend, RunningGateway(ini, tmp_path) as gateway:
+        assert gateway.get("/").status == 200
+        assert backend.open == 1
+        eventually(lambda: backend.open == 0, "the end of the idle connection")
+        assert gateway.get("/").status == 200
