@@ -123,10 +123,6 @@ class Router:
         methods = {method for route in group for method in route.methods}
         return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
-    def rejections(self, request: Request) -> list[tuple[Route, str]]:
-        """Every route with why it does not match, "" if it does; for `gproxy explain`."""
-        return [(route, _why_not(route, request)) for route in self.routes]
-
 
 def _fits(route: Route, request: Request) -> bool:
     return (not route.hosts or route.accepts_host(bare_host(request.host))) and (
@@ -137,14 +133,3 @@ def _fits(route: Route, request: Request) -> bool:
 def _best(group: list[Route], request: Request) -> Route | None:
     fitting = [route for route in group if _fits(route, request)]
     return next((route for route in fitting if route.accepts_method(request.method)), fitting[0] if fitting else None)
-
-
-def _why_not(route: Route, request: Request) -> str:
-    path = readings(request.path)[0]
-    if route.path not in ("/", path) and not path.startswith(route.path + "/"):
-        return "path"
-    if not route.accepts_host(bare_host(request.host)):
-        return "host"
-    if not route.accepts_headers(request):
-        return "headers"
-    return "" if route.accepts_method(request.method) else "method"

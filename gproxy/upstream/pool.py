@@ -50,9 +50,6 @@ class Idle:
         if connection is not None:
             self._connections.append(connection)
 
-    def qsize(self) -> int:
-        return len(self._connections)
-
     def clear(self) -> None:
         """Close them all."""
         connections, self._connections = self._connections, []
