@@ -64,7 +64,9 @@ class GatewaySettings:
     timeout: Seconds = field(
         default=Seconds(3), metadata=_doc("the whole exchange with the backend, retries included; then 504")
     )
-    trusted_proxies: tuple[Network, ...] = field(default=(), metadata=_doc("whose X-Forwarded-For is believed"))
+    trusted_proxies: tuple[Network, ...] = field(
+        default=(), metadata=_doc("whose X-Forwarded-For is believed, besides peers on a unix socket")
+    )
 
     def __post_init__(self) -> None:
         rules.refuse(rules.positive(self, "timeout"), rules.distinct(self, "handlers", "trusted_proxies"))

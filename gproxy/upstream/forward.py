@@ -16,15 +16,19 @@ The steps, with the same numbers in the code:
 import logging
 import math
 from collections.abc import Iterator
+from copy import copy
 from time import monotonic
 from typing import Any, Final
+
+import gevent
+from greenlet import getcurrent
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import NO_TRAILERS, UNIX_PEER, UNKNOWN_PEER, max_forwards, passable
 from gproxy.http.framing import Reader
 from gproxy.http.headers import SECRET_FIELDS
-from gproxy.http.request import Request
+from gproxy.http.request import Deadline, Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import check_assigned, checked, without_prefix
 from gproxy.runtime.alarm import Expired
@@ -83,6 +87,9 @@ class Forward:
 
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
+        client = request.connection
+        if client is not None and getcurrent() is not client.alarm.greenlet:
+            return self._aside(request)
         if request.deadline.expires <= monotonic():  # a handler has swallowed that it was over
             raise as_response_error(SLOW)
         tried: tuple[Backend, ...] = ()
@@ -116,6 +123,26 @@ class Forward:
             if not self._may_try_again(request, failure, len(tried)):  # (8)
                 raise as_response_error(failure) from None
             body.rewind()
+
+    def _aside(self, request: Request) -> Response:
+        """A handler asks from a greenlet of its own, which the connection's alarm does not reach and may outlive it.
+
+        So the request goes as a copy that knows neither the client nor the alarm, under a timeout of the same length,
+        and the response is read whole: nobody would close it if the handler just dropped it.
+        """
+        twin = copy(request)
+        twin.connection = twin.upgrade = None
+        twin.deadline = Deadline()
+        twin.deadline.expires = request.deadline.expires
+        if twin.body is not NO_BODY and twin.body.replayable:  # others read it too, each from the beginning
+            twin.body = Body(twin.body.buffer(twin.body.length or 0))
+        left = twin.deadline.remaining()
+        expired = Expired("deadline")
+        with gevent.Timeout(None if left == math.inf else left, expired):
+            response = self(twin)
+            response.read()
+        request.backend, request.tries = twin.backend, twin.tries
+        return response
 
     def _attempt(self, request: Request, backend: Backend) -> Response:
         connection = backend.connection(request.deadline)  # (4)
