@@ -169,7 +169,8 @@ def _fill(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[int, s
             return ""
         if default is not None and "${" in default:
             faults.append((text.count("\n", 0, match.start()), "a default is plain text: no ${...} within ${...}"))
-        elif default is not None:
+            return default
+        if default is not None:
             return environ.get(name) or default  # as in a shell, `:-` stands in for an empty variable too
         if name not in environ:
             message = f"${{{name}}} is not set in the environment; set it, or write ${{{name}:-default}}"
