@@ -4,7 +4,9 @@ import importlib
 from pathlib import Path
 
 from gproxy.config.coerce import options
-from gproxy.config.sections import GatewaySettings, LogSettings, RouteSettings, ServerSettings, UpstreamSettings
+from gproxy.config.routes import RouteSettings
+from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings
+from gproxy.config.upstreams import UpstreamSettings
 from gproxy.handlers import BUILT_IN
 
 SECTIONS = {

@@ -7,15 +7,9 @@ from gproxy.config.coerce import Option, build, options
 from gproxy.config.load import load
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.read import RawSection, Value
-from gproxy.config.sections import (
-    GatewaySettings,
-    HandlerSettings,
-    LogSettings,
-    RouteSettings,
-    ServerSettings,
-    Settings,
-    UpstreamSettings,
-)
+from gproxy.config.routes import RouteSettings
+from gproxy.config.sections import GatewaySettings, HandlerSettings, LogSettings, ServerSettings, Settings
+from gproxy.config.upstreams import UpstreamSettings
 
 __all__ = [
     "ConfigError",

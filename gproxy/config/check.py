@@ -7,7 +7,8 @@ from pathlib import Path
 from gproxy.config.convert import split
 from gproxy.config.problems import Problem, suggest
 from gproxy.config.read import RawSection
-from gproxy.config.sections import HandlerSettings, RouteSettings
+from gproxy.config.routes import RouteSettings
+from gproxy.config.sections import HandlerSettings
 from gproxy.config.types import ModuleRef
 
 SINGLE = ("server", "gateway", "log")

@@ -10,15 +10,9 @@ from gproxy.config import check
 from gproxy.config.coerce import build
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.read import RawSection, Value, read
-from gproxy.config.sections import (
-    GatewaySettings,
-    HandlerSettings,
-    LogSettings,
-    RouteSettings,
-    ServerSettings,
-    Settings,
-    UpstreamSettings,
-)
+from gproxy.config.routes import RouteSettings
+from gproxy.config.sections import GatewaySettings, HandlerSettings, LogSettings, ServerSettings, Settings
+from gproxy.config.upstreams import UpstreamSettings
 
 T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]

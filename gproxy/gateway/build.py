@@ -13,7 +13,8 @@ from typing import Any, cast
 from gproxy.config.coerce import build as build_from_options
 from gproxy.config.load import load
 from gproxy.config.problems import Problem, nearest
-from gproxy.config.sections import HandlerSettings, RouteSettings, Settings
+from gproxy.config.routes import RouteSettings
+from gproxy.config.sections import HandlerSettings, Settings
 from gproxy.gateway.chain import compose
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.router import Route, Router

@@ -1,6 +1,7 @@
 """Every route in words: `gproxy routes`."""
 
-from gproxy.config.sections import Settings, UpstreamSettings
+from gproxy.config.sections import Settings
+from gproxy.config.upstreams import UpstreamSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.router import Route
 

@@ -7,7 +7,7 @@ route with the right path and the wrong method is a 405, never a reason to look 
 
 from collections.abc import Callable, Iterable, Sequence
 
-from gproxy.config.sections import RouteSettings
+from gproxy.config.routes import RouteSettings
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.request import Request
 from gproxy.http.response import Response

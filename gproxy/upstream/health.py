@@ -6,7 +6,7 @@ from typing import Final
 
 import gevent
 
-from gproxy.config.sections import UpstreamSettings
+from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.errors import BadMessage
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request

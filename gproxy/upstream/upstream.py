@@ -6,7 +6,7 @@ from typing import Any
 
 import gevent
 
-from gproxy.config.sections import UpstreamSettings
+from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend

@@ -6,15 +6,10 @@ import pytest
 
 from gproxy.config.coerce import options
 from gproxy.config.read import RawSection
-from gproxy.config.sections import (
-    GatewaySettings,
-    LogSettings,
-    RouteSettings,
-    ServerSettings,
-    Settings,
-    UpstreamSettings,
-)
+from gproxy.config.routes import RouteSettings
+from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings, Settings
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds
+from gproxy.config.upstreams import UpstreamSettings
 
 A, B = BackendURL("http", "a", 1), BackendURL("http", "b", 1)
 SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, LogSettings]

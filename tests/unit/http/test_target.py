@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gproxy.config.sections import RouteSettings
+from gproxy.config.routes import RouteSettings
 from gproxy.gateway.router import Route, Router
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.request import request
