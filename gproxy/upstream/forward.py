@@ -15,7 +15,6 @@ The steps, with the same numbers in the code:
 
 import logging
 import math
-from collections.abc import Iterator
 from copy import copy
 from time import monotonic
 from typing import Any, Final
@@ -25,38 +24,23 @@ from greenlet import getcurrent
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import NO_TRAILERS, UNIX_PEER, UNKNOWN_PEER, max_forwards, passable
-from gproxy.http.framing import Reader
+from gproxy.http.forwarding import max_forwards
 from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Deadline, Request
 from gproxy.http.response import Response
-from gproxy.http.rewrite import check_assigned, checked, without_prefix
 from gproxy.runtime.alarm import Expired
 from gproxy.upstream.answer import Answer
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.body import BackendBody, narrowed
+from gproxy.upstream.compose import Composer
 from gproxy.upstream.failure import IDEMPOTENT, NONE_AVAILABLE, SLOW, Failure, as_response_error, failure_of
-from gproxy.upstream.transport import BrokenBodyError
 from gproxy.upstream.tunnel import Tunnel
 from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")
 
-_CRLF: Final = "\r\n"  # an f-string's braces take no backslash
-#: What is set anew on the way to a backend.
-_SET_HERE: Final = frozenset(
-    {
-        "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
-        "expect", "content-length", "transfer-encoding", "connection", "te",
-    }
-)  # fmt: skip
-#: Of these, what a route may have passed on: what goes beyond would be there twice.
-_KEEPABLE: Final = frozenset({"authorization"})
-#: What trusted proxies before us have begun, and we continue.
-_CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via", "te"})
 #: Max-Forwards counts for these (RFC 9110 section 7.6.2).
 _COUNTED: Final = frozenset({"OPTIONS", "TRACE"})
-#: A body that is expected even if it is empty (RFC 9110 section 8.6).
-_HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 #: How many stale connections may be met on the way, besides the retries.
 _STALE_TRIES: Final = 3
 #: A body up to this is kept for another attempt, if it is there already, in bytes.
@@ -79,9 +63,7 @@ class Forward:
         self._retries = upstream.settings.retries
         self._first_byte = upstream.settings.first_byte_timeout
         self._read = upstream.settings.read_timeout
-        self._host = upstream.settings.host
-        self._dropped = _SET_HERE - ({name.lower() for name in keep} & _KEEPABLE)
-        self._prefix = strip_prefix.rstrip("/")
+        self._head = Composer(host=upstream.settings.host, keep=keep, strip_prefix=strip_prefix)
         self._stream = stream
         self._tunnel_timeout = tunnel_timeout
 
@@ -162,35 +144,6 @@ class Forward:
         with narrowed(request, self._first_byte or math.inf, "first_byte"):
             answer: Answer = connection.exchange(head, request)
         return answer
-
-    def _head(self, request: Request, backend: Backend) -> bytes:
-        if request.is_rewritten:
-            check_assigned(request.method, request.host)
-        headers = request.headers
-        lines = headers.lines_without(self._dropped)
-        host = request.host if self._host == "client" else "" if self._host == "backend" else self._host
-        host = host or backend.authority  # HTTP/1.0 may come without a Host
-        target = self._without_prefix(request) if self._prefix else request.target
-        received = request.received
-        chain = UNKNOWN_PEER if received.peer == UNIX_PEER else received.peer
-        proto, asked_for, via = request.scheme, request.host, received.via
-        own = ""
-        if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
-            own = _connection_lines(request)
-            chain = _joined(headers.get("x-forwarded-for"), chain)
-            proto = headers.get("x-forwarded-proto") or proto
-            asked_for = headers.get("x-forwarded-host") or asked_for
-            via = _joined(headers.get("via"), via)
-        framing = "" if request.body is NO_BODY and request.method not in _HAS_CONTENT else _body_lines(request.body)
-        return (
-            f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
-            f"X-Forwarded-Proto: {proto}\r\n{f'X-Forwarded-Host: {asked_for}{_CRLF}' if asked_for else ''}"
-            f"X-Request-ID: {request.id}\r\nVia: {via}\r\n{framing}{own}\r\n"
-        ).encode("latin-1")
-
-    def _without_prefix(self, request: Request) -> str:
-        target = without_prefix(request.path, self._prefix)
-        return checked(f"{target}?{request.query}" if request.query else target)
 
     def _response(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Response:
         headers = answer.headers.copy()
@@ -274,91 +227,3 @@ def _prepare(body: Body) -> None:
 def _said(cause: BaseException) -> str:
     """In words: some of urllib3's begin with the connection as an object."""
     return str(cause.args[-1] if len(cause.args) > 1 else cause) or type(cause).__name__
-
-
-def _joined(before: str | None, own: str) -> str:
-    return f"{before}, {own}" if before else own
-
-
-def _connection_lines(request: Request) -> str:
-    """What we say about this connection only: the protocol to change to, and that trailers are welcome."""
-    if request.upgrade:
-        return f"Connection: Upgrade\r\nUpgrade: {request.upgrade}\r\n"
-    return "Connection: TE\r\nTE: trailers\r\n" if request.headers.lookup("te") is not None else ""
-
-
-def _body_lines(body: Body) -> str:
-    framing = "Transfer-Encoding: chunked\r\n" if body.length is None else f"Content-Length: {body.length}\r\n"
-    return framing if body.on_first_read is None else f"{framing}Expect: 100-continue\r\n"
-
-
-class narrowed:  # noqa: N801 reads as a word in `with narrowed(...)`
-    """For a while, a limit of its own for one wait, inside the request's deadline."""
-
-    def __init__(self, request: Request, seconds: float | None, what: str) -> None:
-        self._deadline = request.deadline
-        self._expires = monotonic() + seconds if seconds else math.inf
-        self._what = what
-
-    def __enter__(self) -> None:
-        if self._expires < self._deadline.expires:
-            self._deadline.set_for(self._expires, self._what)
-
-    def __exit__(self, *_: object) -> None:
-        self._deadline.set(self._deadline.expires)
-
-
-class BackendBody:
-    """A backend's response body on its way to the client; iterate over it once.
-
-    Raises BrokenBodyError if the backend breaks off.
-    """
-
-    def __init__(
-        self,
-        at_hand: bytes,
-        rest: Reader,
-        request: Request,
-        lease: tuple[Backend, Any, bool],
-        read_timeout: float | None,
-    ) -> None:
-        #: Came together with the head, and leaves with it.
-        self.at_hand = at_hand
-        self._rest = rest
-        self._request = request
-        self._lease: tuple[Backend, Any, bool] | None = lease
-        self._read_timeout = read_timeout
-
-    @property
-    def trailers(self) -> list[tuple[str, str]]:
-        """The trailer fields that may be passed on, known at the end."""
-        return passable(self._rest.trailers, NO_TRAILERS)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self.at_hand:
-            data, self.at_hand = self.at_hand, b""
-            return data
-        data = self._next_piece()
-        if not data:
-            raise StopIteration
-        return data
-
-    def _next_piece(self) -> bytes:
-        try:
-            if self._read_timeout is None:
-                return self._rest.next_piece()
-            with narrowed(self._request, self._read_timeout, "read"):
-                return self._rest.next_piece()
-        except (OSError, BadMessage) as error:
-            self._request.reason = "backend_reset"
-            raise BrokenBodyError(str(error) or type(error).__name__) from None
-
-    def close(self) -> None:
-        """Give the connection back if the body was read to its end, drop it if not."""
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            backend, connection, keep = lease
-            backend.release(connection, self._rest, keep=keep)

@@ -1,0 +1,85 @@
+"""A backend's response body on its way to the client, and limits of their own for single waits."""
+
+import math
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+from gproxy.http.errors import BadMessage
+from gproxy.http.forwarding import NO_TRAILERS, passable
+from gproxy.http.framing import Reader
+from gproxy.http.request import Request
+from gproxy.upstream.backend import Backend
+from gproxy.upstream.transport import BrokenBodyError
+
+
+class narrowed:  # noqa: N801 reads as a word in `with narrowed(...)`
+    """For a while, a limit of its own for one wait, inside the request's deadline."""
+
+    def __init__(self, request: Request, seconds: float | None, what: str) -> None:
+        self._deadline = request.deadline
+        self._expires = monotonic() + seconds if seconds else math.inf
+        self._what = what
+
+    def __enter__(self) -> None:
+        if self._expires < self._deadline.expires:
+            self._deadline.set_for(self._expires, self._what)
+
+    def __exit__(self, *_: object) -> None:
+        self._deadline.set(self._deadline.expires)
+
+
+class BackendBody:
+    """A backend's response body on its way to the client; iterate over it once.
+
+    Raises BrokenBodyError if the backend breaks off.
+    """
+
+    def __init__(
+        self,
+        at_hand: bytes,
+        rest: Reader,
+        request: Request,
+        lease: tuple[Backend, Any, bool],
+        read_timeout: float | None,
+    ) -> None:
+        #: Came together with the head, and leaves with it.
+        self.at_hand = at_hand
+        self._rest = rest
+        self._request = request
+        self._lease: tuple[Backend, Any, bool] | None = lease
+        self._read_timeout = read_timeout
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """The trailer fields that may be passed on, known at the end."""
+        return passable(self._rest.trailers, NO_TRAILERS)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self.at_hand:
+            data, self.at_hand = self.at_hand, b""
+            return data
+        data = self._next_piece()
+        if not data:
+            raise StopIteration
+        return data
+
+    def _next_piece(self) -> bytes:
+        try:
+            if self._read_timeout is None:
+                return self._rest.next_piece()
+            with narrowed(self._request, self._read_timeout, "read"):
+                return self._rest.next_piece()
+        except (OSError, BadMessage) as error:
+            self._request.reason = "backend_reset"
+            raise BrokenBodyError(str(error) or type(error).__name__) from None
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, drop it if not."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            backend, connection, keep = lease
+            backend.release(connection, self._rest, keep=keep)

@@ -1,0 +1,78 @@
+"""The head that a backend gets: the client's fields, cleaned, and what is ours to say."""
+
+from typing import Final
+
+from gproxy.http.body import NO_BODY, Body
+from gproxy.http.forwarding import UNIX_PEER, UNKNOWN_PEER
+from gproxy.http.request import Request
+from gproxy.http.rewrite import check_assigned, checked, without_prefix
+from gproxy.upstream.backend import Backend
+
+_CRLF: Final = "\r\n"  # an f-string's braces take no backslash
+#: What is set anew on the way to a backend.
+_SET_HERE: Final = frozenset(
+    {
+        "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
+        "expect", "content-length", "transfer-encoding", "connection", "te",
+    }
+)  # fmt: skip
+#: Of these, what a route may have passed on: what goes beyond would be there twice.
+_KEEPABLE: Final = frozenset({"authorization"})
+#: What trusted proxies before us have begun, and we continue.
+_CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via", "te"})
+#: A body that is expected even if it is empty (RFC 9110 section 8.6).
+_HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Composer:
+    """Composes the heads of one route's requests."""
+
+    def __init__(self, *, host: str, keep: tuple[str, ...], strip_prefix: str) -> None:
+        self._host = host
+        self._dropped = _SET_HERE - ({name.lower() for name in keep} & _KEEPABLE)
+        self._prefix = strip_prefix.rstrip("/")
+
+    def __call__(self, request: Request, backend: Backend) -> bytes:
+        if request.is_rewritten:
+            check_assigned(request.method, request.host)
+        headers = request.headers
+        lines = headers.lines_without(self._dropped)
+        host = request.host if self._host == "client" else "" if self._host == "backend" else self._host
+        host = host or backend.authority  # HTTP/1.0 may come without a Host
+        target = self._without_prefix(request) if self._prefix else request.target
+        received = request.received
+        chain = UNKNOWN_PEER if received.peer == UNIX_PEER else received.peer
+        proto, asked_for, via = request.scheme, request.host, received.via
+        own = ""
+        if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
+            own = _connection_lines(request)
+            chain = _joined(headers.get("x-forwarded-for"), chain)
+            proto = headers.get("x-forwarded-proto") or proto
+            asked_for = headers.get("x-forwarded-host") or asked_for
+            via = _joined(headers.get("via"), via)
+        framing = "" if request.body is NO_BODY and request.method not in _HAS_CONTENT else _body_lines(request.body)
+        return (
+            f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
+            f"X-Forwarded-Proto: {proto}\r\n{f'X-Forwarded-Host: {asked_for}{_CRLF}' if asked_for else ''}"
+            f"X-Request-ID: {request.id}\r\nVia: {via}\r\n{framing}{own}\r\n"
+        ).encode("latin-1")
+
+    def _without_prefix(self, request: Request) -> str:
+        target = without_prefix(request.path, self._prefix)
+        return checked(f"{target}?{request.query}" if request.query else target)
+
+
+def _joined(before: str | None, own: str) -> str:
+    return f"{before}, {own}" if before else own
+
+
+def _connection_lines(request: Request) -> str:
+    """What we say about this connection only: the protocol to change to, and that trailers are welcome."""
+    if request.upgrade:
+        return f"Connection: Upgrade\r\nUpgrade: {request.upgrade}\r\n"
+    return "Connection: TE\r\nTE: trailers\r\n" if request.headers.lookup("te") is not None else ""
+
+
+def _body_lines(body: Body) -> str:
+    framing = "Transfer-Encoding: chunked\r\n" if body.length is None else f"Content-Length: {body.length}\r\n"
+    return framing if body.on_first_read is None else f"{framing}Expect: 100-continue\r\n"
