@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 import gevent
 from greenlet import greenlet
 
+from gproxy.state.shared import SharedState
+
 T = TypeVar("T")
 
 
@@ -41,6 +43,28 @@ class Runtime:
         self.resident_greenlets = 0
         #: Each upstream's backends with their state, by upstream name; for /health.
         self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
+        #: What this process has in common with others; None while it serves alone.
+        self.shared: SharedState | None = None
+        self._sharing: list[Shares] = []
+
+    def join(self, part: "Shares") -> None:
+        """Have the part told when other processes begin to serve beside this one, and when they have ended."""
+        self._sharing.append(part)
+        if self.shared is not None:
+            part.share(self.shared)
+
+    def share(self, state: SharedState) -> None:
+        """Another process is about to serve too: what must be common moves into the shared memory."""
+        self.shared = state
+        for part in self._sharing:
+            part.share(state)
+
+    def unshare(self) -> None:
+        """The others have ended: what was common comes back to where it is cheaper."""
+        state, self.shared = self.shared, None
+        if state is not None:
+            for part in self._sharing:
+                part.unshare(state)
 
     def count_greenlets(self) -> int:
         """Those alive. Walks through all that the collector knows, which takes milliseconds.
@@ -58,6 +82,13 @@ class Runtime:
         """Run it in a thread, and wait without holding up the others: for what would block the loop."""
         result: T = gevent.get_hub().threadpool.apply(function, args)
         return result
+
+
+class Shares(Protocol):
+    """A part whose state can be common to several processes; both calls happen in the middle of serving."""
+
+    def share(self, state: SharedState, /) -> None: ...
+    def unshare(self, state: SharedState, /) -> None: ...
 
 
 class Opens(Protocol):
