@@ -41,6 +41,8 @@ class Runtime:
         self.draining = False
         #: Greenlets that were there before the collector was told to forget what is there; for /health.
         self.resident_greenlets = 0
+        #: Greenlets whose connection has ended, waiting for another one; they do not count.
+        self.parked: list[greenlet] = []
         #: Each upstream's backends with their state, by upstream name; for /health.
         self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
         #: What this process has in common with others; None while it serves alone.
@@ -72,7 +74,7 @@ class Runtime:
         By type and not isinstance, which would ask weak proxies for a class that they no longer have.
         """
         known = sum(1 for thing in gc.get_objects() if issubclass(type(thing), greenlet) and not thing.dead)
-        return self.resident_greenlets + known
+        return self.resident_greenlets + known - len(self.parked)
 
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
         """Run it in a greenlet of its own."""

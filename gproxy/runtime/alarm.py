@@ -1,19 +1,22 @@
-"""One timer a connection, armed lazily.
+"""One timer a connection, armed lazily, in a wheel that they all share.
 
 A timer a request costs a start and a stop for something that almost never happens. Here a request only notes when
-it expires; the timer, once it fires, looks at the note and sleeps on if that lies ahead. It is moved only when a
-note lies before the moment it is armed for.
+it expires; whoever looks at the note later sleeps on if that lies ahead. Nor does a connection need a timer of the
+loop: it stands in a slot of the wheel, and only in the last moment before it expires gets one that is exact.
 """
 
 import math
+from collections.abc import Callable
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from greenlet import getcurrent
 
 #: A loop's clock may lag behind ours by less than this, in seconds.
 _SLACK: Final = 0.001
+#: The width of a slot, in seconds.
+_SLOT: Final = 0.125
 
 
 class Expired(gevent.Timeout):  # type: ignore[misc]
@@ -30,15 +33,61 @@ class Expired(gevent.Timeout):  # type: ignore[misc]
         return f"{self.what} timeout"
 
 
+class Wheel:
+    """Alarms by the slot of time in which they expire; one timer of the loop for the slot that comes first."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, set[Alarm]] = {}
+        self._timer: Any = None
+        self._next = math.inf
+
+    def add(self, alarm: "Alarm", expires: float) -> int:
+        """Look at it when the slot begins in which it expires; the slot's number, or 0 if that has begun."""
+        number = int(expires / _SLOT)
+        begins = number * _SLOT
+        if begins <= monotonic():
+            return 0
+        slot = self._slots.get(number)
+        if slot is None:
+            slot = self._slots[number] = set()
+            if begins < self._next:
+                self._wake_at(begins)
+        slot.add(alarm)
+        return number
+
+    def remove(self, alarm: "Alarm", number: int) -> None:
+        """It was moved, or closed."""
+        self._slots[number].discard(alarm)
+
+    def _wake_at(self, begins: float) -> None:
+        if self._timer is not None:
+            self._timer.close()
+        self._next = begins
+        self._timer = _start_timer(begins, self._turn)
+
+    def _turn(self) -> None:
+        """Those that really expire in the slots that have begun get an exact timer, the others a later slot."""
+        now = monotonic() + _SLACK
+        self._next = math.inf
+        for number in [number for number in self._slots if number * _SLOT <= now]:
+            for alarm in self._slots.pop(number):
+                alarm.look()
+        if self._slots:
+            self._wake_at(min(self._slots) * _SLOT)
+
+
 class Alarm:
     """Throws Expired into its greenlet, which must be waiting by then, as everything that blocks here does."""
 
-    __slots__ = ("_armed", "_timer", "expires", "greenlet", "what")
+    __slots__ = ("_armed", "_slot", "_timer", "_wheel", "expires", "greenlet", "what")
 
-    def __init__(self) -> None:
+    def __init__(self, wheel: Wheel) -> None:
         self.greenlet = getcurrent()
+        #: When somebody looks at the note, at the latest.
         self._armed = math.inf
-        self._timer = gevent.get_hub().loop.timer(0.0)
+        self._wheel = wheel
+        self._slot = 0
+        self._timer: Any = None
         #: On the monotonic clock; infinite: never.
         self.expires = math.inf
         self.what = ""
@@ -55,16 +104,34 @@ class Alarm:
         self.expires = math.inf
 
     def close(self) -> None:
-        self._timer.stop()
-        self._timer.close()
+        """Take it out; the greenlet has ended."""
+        self._disarm()
+        self.expires = math.inf
 
     def _arm(self, expires: float) -> None:
+        self._disarm()
         self._armed = expires
-        self._timer.close()
-        self._timer = gevent.get_hub().loop.timer(max(expires - monotonic(), 0.0))
-        self._timer.start(self._fire, update=True)
+        self._slot = self._wheel.add(self, expires)
+        if not self._slot:
+            self._timer = _start_timer(expires, self._fire)
+
+    def _disarm(self) -> None:
+        if self._slot:
+            self._wheel.remove(self, self._slot)
+            self._slot = 0
+        elif self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def look(self) -> None:
+        """Its slot has begun, which does not mean much: the note may have been changed since."""
+        self._slot = 0
+        self._armed = math.inf
+        if self.expires != math.inf:
+            self._arm(self.expires)
 
     def _fire(self) -> None:
+        self._disarm()
         self._armed = math.inf
         if self.expires == math.inf:
             return
@@ -73,3 +140,9 @@ class Alarm:
             return
         self.expires = math.inf
         self.greenlet.throw(Expired(self.what))
+
+
+def _start_timer(when: float, callback: Callable[[], None]) -> Any:
+    timer = gevent.get_hub().loop.timer(max(when - monotonic(), 0.0))
+    timer.start(callback, update=True)
+    return timer

@@ -142,6 +142,17 @@ class Channel:
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
+    def send_last(self, data: bytes) -> None:
+        """All of it, with the end of what is sent right behind: `close` or `shut_writing` must follow at once."""
+        try:
+            sent = self._raw.send(data, socket.MSG_MORE)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise self.lost from error
+        if sent != len(data):
+            self._send_rest(memoryview(data)[sent:])
+
     def _send_rest(self, rest: memoryview) -> None:
         while rest:
             self.wait_writable()

@@ -26,7 +26,7 @@ from gproxy.http.wire import (
 )
 from gproxy.runtime.alarm import Alarm, Expired
 from gproxy.server.client import ClientChannel
-from gproxy.server.known import KnownFields, learn
+from gproxy.server.known import KnownFields
 from gproxy.server.respond import Outgoing
 from gproxy.upstream.transport import BrokenBodyError
 
@@ -56,7 +56,7 @@ class Connection:
         self._settings = server.settings
         self._gateway = server.gateway
         self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else UNIX_PEER
-        self.alarm = Alarm()
+        self.alarm = Alarm(server.wheel)
         self._channel = ClientChannel(
             sock, self.alarm, body_timeout=self._settings.body_timeout, write_timeout=self._settings.write_timeout
         )
@@ -166,7 +166,7 @@ class Connection:
         line = parse_request_line(head[:end])
         block = head[end + 2 :]
         if not self._head or self._known.block != block or self._known.minor != line.minor:
-            self._known = learn(block, line.minor, peer=self.peer, limits=self._settings, gateway=self._gateway)
+            self._known = self._server.known.fields(block, line.minor, self.peer)
         self._line, self._head = line, head
         return line, self._known
 

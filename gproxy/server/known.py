@@ -1,10 +1,11 @@
 """What a block of header lines means, worked out once for as long as a client repeats it.
 
 On a kept-alive connection most requests differ in their first line only. So a connection remembers the last block
-and what came of it; the next request, if its block is the same bytes, costs one comparison and one dict copy.
+and what came of it; the next request, if its block is the same bytes, costs one comparison and one dict copy. A
+client that makes a new connection each time says the same on all of them, so the server remembers some blocks too.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gproxy.config.sections import ServerSettings
 from gproxy.gateway.gateway import Gateway
@@ -13,6 +14,10 @@ from gproxy.http.forwarding import TUNNELLED, accepts_trailers, connection_optio
 from gproxy.http.framing import request_framing
 from gproxy.http.headers import Headers
 from gproxy.http.wire import host_of, parse_fields
+
+#: How many blocks are remembered for connections to come, and how large they may be, in bytes.
+_BLOCKS: Final = 256
+_LARGEST: Final = 1024
 
 
 class KnownFields(NamedTuple):
@@ -37,7 +42,30 @@ class KnownFields(NamedTuple):
     upgrade: str | None
 
 
-def learn(block: bytes, minor: int, *, peer: str, limits: ServerSettings, gateway: Gateway) -> KnownFields:
+class Known:
+    """What some blocks mean, for all connections of a server; forgotten as a whole when there are too many."""
+
+    def __init__(self, limits: ServerSettings, gateway: Gateway) -> None:
+        self._limits = limits
+        self._gateway = gateway
+        self._blocks: dict[tuple[bytes, int, str], KnownFields] = {}
+
+    def fields(self, block: bytes, minor: int, peer: str) -> KnownFields:
+        """What the block means. Raises BadMessage."""
+        found = self._blocks.get((block, minor, peer))
+        if found is None:
+            found = _learn(block, minor, peer, self._limits, self._gateway)
+            if len(block) <= _LARGEST:
+                self._remember(found, peer)
+        return found
+
+    def _remember(self, fields: KnownFields, peer: str) -> None:
+        if len(self._blocks) >= _BLOCKS:
+            self._blocks.clear()
+        self._blocks[fields.block, fields.minor, peer] = fields
+
+
+def _learn(block: bytes, minor: int, peer: str, limits: ServerSettings, gateway: Gateway) -> KnownFields:
     """Everything that follows from the block.
 
     Raises BadMessage: 400 for what is ambiguous, 413 and 431 for what is too much, 417.

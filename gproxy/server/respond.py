@@ -55,11 +55,13 @@ class Outgoing:
             headers.put("Content-Length", "content-length", str(len(body)))
             head = self._head(response, minor)
             self.head_sent = True
-            if len(body) <= _TOGETHER:
-                self._channel.send(head + body)
-            else:
+            if len(body) > _TOGETHER:
                 self._channel.send(head)
                 self._channel.send(body)
+            elif self.keep or response._callbacks:
+                self._channel.send(head + body)
+            else:
+                self._channel.send_last(head + body)
             self.sent = len(body)
         else:
             self._choose_framing(response, minor)
