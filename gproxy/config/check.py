@@ -8,8 +8,9 @@ from gproxy.config.convert import split
 from gproxy.config.problems import Problem, suggest
 from gproxy.config.read import RawSection
 from gproxy.config.routes import RouteSettings
-from gproxy.config.sections import HandlerSettings
+from gproxy.config.sections import HandlerSettings, ServerSettings
 from gproxy.config.types import ModuleRef
+from gproxy.config.units import write_bytes
 
 SINGLE = ("server", "gateway", "log")
 NAMED = ("route", "upstream", "handler")
@@ -48,17 +49,25 @@ def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
     known = [section.name for section in sections if section.kind == "upstream" and section.name]
     routes = [section for section in sections if section.kind == "route"]
     for route in routes:
-        value = route.options.get("upstream")
-        if value and "upstream" not in route.broken and value.text not in known:
-            yield route.problem("upstream", f"unknown upstream {value.text!r}{suggest(value.text, known)}")
+        for option, below, name in _upstreams_of(route):
+            if name not in known:
+                yield route.problem(option, f"unknown upstream {name!r}{suggest(name, known)}", below=below)
     if not routes and not any(section.kind not in SINGLE + NAMED for section in sections):  # it may be one mistyped
         yield Problem(str(path), 0, "", "", "there is no route; write a [route:NAME] with an upstream")
+
+
+def _upstreams_of(route: RawSection) -> Iterator[tuple[str, int, str]]:
+    """The upstreams that a route names: in which option, how many lines down, which."""
+    for option in ("upstream", "mirror"):
+        value = route.options.get(option)
+        for below, item in split(value.text) if value and option not in route.broken else ():
+            yield option, below, item.split()[0]
 
 
 def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
     """Upstreams that no route uses: no reason not to serve, but often a name that was changed in one place only."""
     used = {
-        value.text for section in sections if section.kind == "route" and (value := section.options.get("upstream"))
+        name for section in sections if section.kind == "route" for _, _, name in _upstreams_of(section)
     }
     for section in sections:
         if section.kind == "upstream" and section.name not in used:
@@ -92,20 +101,44 @@ def skips(skip: Iterable[str], listed: Collection[str], section: RawSection) -> 
             yield section.problem("skip", f"[gateway] handlers does not list {name!r}{suggest(name, listed)}")
 
 
-def duplicates(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Problem]:
-    """Routes that take exactly the requests an earlier one takes."""
-    first: dict[object, RawSection] = {}
+def limits(routes: Iterable[tuple[RouteSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
+    """Routes that allow more than the server, which looks first."""
     for route, section in routes:
-        other = first.setdefault(_matches(route), section)
-        if other is not section:
-            message = f"takes the same requests as [{other.title}] at line {other.line}"
-            yield section.problem("", f"{message}; change path, host, methods or headers")
+        if 0 < server.max_body < route.max_body:
+            yield section.problem("max_body", f"is more than [server] max_body, {write_bytes(server.max_body)}")
+
+
+def shadowed(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Problem]:
+    """Routes that get no request, because an earlier one takes all of theirs."""
+    before: dict[object, list[tuple[RouteSettings, RawSection]]] = {}
+    for route, section in routes:
+        hosts = {host.lower() for host in route.host}
+        places = [(_matches(route), host) for host in hosts or {""}]
+        first = next((one for one in before.get(places[0], ()) if _takes_all_of(one[0], hosts, route)), None)
+        if first:
+            yield section.problem("", _shadow(route, *first))
+        for place in places:
+            before.setdefault(place, []).append((route, section))
 
 
 def _matches(route: RouteSettings) -> object:
-    hosts = frozenset(host.lower() for host in route.host)
-    headers = frozenset((name.lower(), value) for name, value in route.headers.items())
-    return route.path.rstrip("/"), hosts, frozenset(route.methods), headers
+    """All that a route asks of a request but for hosts and methods."""
+    asked = ((kind, name.lower() if kind == "headers" else name, pattern.text)
+             for kind in ("headers", "cookies", "query") for name, pattern in getattr(route, kind).items())  # fmt: skip
+    return route.path if route.exact else route.path.rstrip("/"), route.exact, route.scheme, frozenset(asked)
+
+
+def _takes_all_of(earlier: RouteSettings, hosts: set[str], route: RouteSettings) -> bool:
+    """Of the same path, and with the same matches: who asks for more goes first, whatever the order of the file."""
+    if bool(earlier.methods) != bool(route.methods):
+        return False
+    return hosts <= {host.lower() for host in earlier.host} and {*route.methods} <= {*earlier.methods}
+
+
+def _shadow(route: RouteSettings, earlier: RouteSettings, section: RawSection) -> str:
+    same = {*route.methods} == {*earlier.methods} and len(route.host) == len(earlier.host)
+    what = "takes the same requests as" if same else "gets no request: all of them go to"
+    return f"{what} [{section.title}] at line {section.line}; change path, host, methods or another match"
 
 
 def _is_reference(text: str) -> bool:

@@ -48,7 +48,8 @@ def build(
 
     `fixed` are fields that the file does not set (a section's name). None means that it could not be built; then
     every reason is in `problems`. A ValueError of `__post_init__` is such a reason too, each line of it one; a line
-    that starts with `option: ` is reported where that option stands.
+    that starts with `option: ` is reported where that option stands, and one with `option, other: ` too, unless the
+    other one is wrong by itself.
     """
     fields = _fields(cls)
     before = len(problems)
@@ -64,8 +65,10 @@ def build(
         built = cls(**values)  # with defaults for what is wrong, so that the class can say what else is
     except ValueError as error:
         refused = {name for name, field in fields.items() if name in given and field.name not in values}
-        complaints = (_complaint(line, where, fields) for line in str(error).splitlines() or [type(error).__name__])
-        problems.extend(complaint for complaint in complaints if complaint.option not in refused)
+        for line in str(error).splitlines() or [type(error).__name__]:
+            about, message = _complaint(line, fields)
+            if refused.isdisjoint(about):
+                problems.append(where.problem(about[0], message))
         return None
     return None if len(problems) > before or where.broken & fields.keys() else built
 
@@ -104,9 +107,11 @@ def _read(cls: type[Any], field: Field[Any], value: Value | None, place: _Place)
     return {}
 
 
-def _complaint(line: str, where: RawSection, fields: Mapping[str, object]) -> Problem:
-    option, colon, message = line.partition(": ")
-    return where.problem(option, message) if colon and option in fields else where.problem("", line)
+def _complaint(line: str, fields: Mapping[str, object]) -> tuple[list[str], str]:
+    """The options that it is about, and what it says."""
+    options, colon, message = line.partition(": ")
+    about = options.split(", ")
+    return (about, message) if colon and fields.keys() >= set(about) else ([""], line)
 
 
 def _fields(cls: type[Any]) -> dict[str, Field[Any]]:

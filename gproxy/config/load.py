@@ -72,6 +72,7 @@ class _Loading:
         upstreams = self._named(UpstreamSettings, "upstream")
         handlers = self._declared() | self._listed()
         self._check(routes, handlers)
+        self.problems += check.limits(self._with_sections(routes), server or ServerSettings())
         if build_handlers is not None:
             build_handlers(handlers, self.problems, self.warnings)
         if self.problems or not (server and gateway and log):
@@ -92,11 +93,14 @@ class _Loading:
         self.problems += check.workers(self._section("server"))
         self.problems += check.upstreams(self.sections, self.path)
         self.problems += check.uses(handlers.values(), self.builtins)
-        self.problems += check.duplicates((route, self._section("route", route.name)) for route in routes)
+        self.problems += check.shadowed(self._with_sections(routes))
         self.warnings += check.unused(self.sections)
         gateway = self._section("gateway")
         for section in self._of("route") if "handlers" not in gateway.broken else ():
             self.problems += check.skips(check.names(section, "skip"), check.names(gateway, "handlers"), section)
+
+    def _with_sections(self, routes: list[RouteSettings]) -> list[tuple[RouteSettings, RawSection]]:
+        return [(route, self._section("route", route.name)) for route in routes]
 
     def _declared(self) -> dict[str, HandlerSettings]:
         """The handlers that have a section."""

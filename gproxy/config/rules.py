@@ -1,8 +1,12 @@
 """What one section can see of its own mistakes; each rule yields `option: what is wrong`."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from typing import Any
+
+from gproxy.config.patterns import sent_path
+from gproxy.config.traffic import SplitKey, UpstreamShare
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]")
@@ -46,6 +50,59 @@ def one_of_them(settings: object, *names: str) -> Iterator[str]:
             yield f"{name}: expected at least one"
 
 
+def one_destination(settings: object, *names: str) -> Iterator[str]:
+    """Exactly one of those options says where requests go."""
+    given = [name for name, value in _values(settings, names) if value not in ((), None)]
+    choice = f"{', '.join(f'{name} =' for name in names[:-1])} or {names[-1]} ="
+    if not given:
+        yield f"{', '.join(names)}: is missing; expected {choice}"
+    for name in given[1:]:
+        yield f"{name}: a route has one of {choice}; found {given[0]} too"
+
+
+def only_with(settings: Any, needed: str, *names: str) -> Iterator[str]:
+    """Those options mean nothing where `needed` is not set."""
+    if getattr(settings, needed) in ((), "", None):
+        yield from (f"{name}, {needed}: has no meaning without {needed} =" for name in _changed(settings, names))
+
+
+def not_with(settings: Any, other: str, *names: str) -> Iterator[str]:
+    """Those options do not go together with `other`."""
+    if getattr(settings, other) is not None:
+        yield from (f"{name}: does not go together with {other} =" for name in _changed(settings, names))
+
+
+def _changed(settings: Any, names: Sequence[str]) -> Iterator[str]:
+    defaults = {field.name: field.default for field in fields(settings)}
+    return (name for name, value in _values(settings, names) if value != defaults[name])
+
+
+def split(name: str, shares: Sequence[UpstreamShare], key: SplitKey | None) -> Iterator[str]:
+    """Somebody gets something, and there is somebody to stay with."""
+    if shares and not any(share.weight for share in shares):
+        yield f"{name}: every weight is 0"
+    if key and len(shares) == 1:
+        yield f"split_by: has no meaning with one {name}"
+
+
+def fixed_response(status: int | None, body: str, content_type: str) -> Iterator[str]:
+    """What can be answered without asking anybody."""
+    if status is not None and not 200 <= status <= 599:
+        yield f"respond: expected a status from 200 to 599; found {status}"
+    if body and status in {204, 205, 304}:
+        yield f"body: a {status} has none"
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", content_type):
+        yield f"content_type: expected a media type such as text/html; found {content_type!r}"
+
+
+def sent_prefix(name: str, path: str) -> Iterator[str]:
+    """A path to send, or none."""
+    try:
+        sent_path(path or "/")
+    except ValueError as error:
+        yield f"{name}: {error}; found {path!r}"
+
+
 def route_path(name: str, path: str) -> Iterator[str]:
     """A path as the router compares it: absolute, decoded, without anything that normalising would change."""
     if not path.startswith("/"):
@@ -81,6 +138,13 @@ def header_names(name: str, values: Iterable[str]) -> Iterator[str]:
     for value in values:
         if not _TOKEN.fullmatch(value):
             yield f"{name}: {value!r} is not a header's name"
+
+
+def cookie_names(name: str, values: Iterable[str]) -> Iterator[str]:
+    """Names of cookies (RFC 6265 section 4.1.1)."""
+    for value in values:
+        if not _TOKEN.fullmatch(value):
+            yield f"{name}: {value!r} is not a cookie's name"
 
 
 def hosts(name: str, values: Iterable[str]) -> Iterator[str]:

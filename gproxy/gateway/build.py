@@ -16,12 +16,14 @@ from gproxy.config.problems import Problem, nearest
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import HandlerSettings, Settings
 from gproxy.gateway.chain import compose
+from gproxy.gateway.destination import destination
 from gproxy.gateway.gateway import Gateway
-from gproxy.gateway.router import Route, Router
+from gproxy.gateway.route import Route
+from gproxy.gateway.router import Router
 from gproxy.handlers import BUILT_IN
+from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.handler import Handler
 from gproxy.observe.accesslog import AccessLog
-from gproxy.upstream.forward import Forward
 from gproxy.upstream.upstream import Upstream
 
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
@@ -70,14 +72,9 @@ def _route(
     route: RouteSettings, settings: Settings, handlers: Mapping[str, Handler], upstreams: Mapping[str, Upstream]
 ) -> Route:
     live = Route(route, timeout=route.timeout or settings.gateway.timeout)
-    forward = Forward(
-        upstreams[route.upstream],
-        keep=route.keep,
-        strip_prefix=route.path if route.strip_prefix else "",
-        stream=route.stream,
-        tunnel_timeout=route.tunnel_timeout,
-    )
-    live.inner = compose([handlers[name] for name in route.handlers], forward)
+    limit = [BodyLimit(route.max_body)] if route.max_body else []
+    live.last = destination(route, upstreams, live.timeout)
+    live.inner = compose([*limit, *(handlers[name] for name in route.handlers)], live.last)
     return live
 
 

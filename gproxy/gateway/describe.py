@@ -1,38 +1,100 @@
-"""Every route in words: `gproxy routes`."""
+"""Every route in words: `gproxy routes`, and what `gproxy explain` says in the same ones."""
 
+from collections.abc import Iterable
+
+from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import Settings
+from gproxy.config.units import write_bytes
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.gateway.gateway import Gateway
-from gproxy.gateway.router import Route
+from gproxy.gateway.route import Route
+
+#: Label and text; the label may be empty where the text goes on.
+Row = tuple[str, str]
 
 
 def describe(settings: Settings, gateway: Gateway) -> str:
-    """One paragraph a route: what it matches, its chain in order, its upstream with the backends."""
+    """One paragraph a route: what it matches, its chain in order, where it leads with what limits."""
     routes = sorted(gateway.router.routes, key=lambda route: (-len(route.path), route.name))
     return "\n\n".join(_paragraph(route, settings) for route in routes)
 
 
+def table(rows: Iterable[Row]) -> str:
+    """Two columns."""
+    return "\n".join(f"  {label:10}{text}".rstrip() for label, text in rows)
+
+
 def _paragraph(route: Route, settings: Settings) -> str:
-    upstream = settings.upstreams[route.settings.upstream]
-    gateway_handlers = [name for name in settings.gateway.handlers if name not in route.settings.skip]
     rows = [
-        ("match", _match(route)),
-        ("chain", " > ".join([*gateway_handlers, *route.settings.handlers, "forward"])),
+        ("match", match(route)),
+        ("chain", chain(route, settings)),
         ("timeout", f"{route.timeout:g}s" + (" until the response head" if route.settings.stream else "")),
-        ("upstream", f"{upstream.name}, {upstream.balance}, retries {upstream.retries}"),
-        ("backends", _backends(upstream)),
+        *limits(route.settings),
+        *destinations(route.settings, settings),
     ]
-    return f"{route.name}\n" + "\n".join(f"  {label:10}{text}" for label, text in rows)
+    return f"{route.name}\n{table(rows)}"
 
 
-def _match(route: Route) -> str:
-    parts = [route.path if route.path == "/" else f"{route.path} and below"]
+def match(route: Route) -> str:
+    """What it asks of a request."""
+    parts = [paths(route)]
     if route.hosts:
         parts.append(f"host {', '.join(route.hosts)}")
     if route.methods:
         parts.append(f"method {', '.join(sorted(route.methods))}")
-    parts += [f"header {name}: {value}" for name, value in route.headers]
-    return "; ".join(parts)
+    return "; ".join([*parts, *map(str, route.conditions)])
+
+
+def paths(route: Route) -> str:
+    """The paths that it takes."""
+    if route.settings.exact:
+        return f"{route.settings.path} and nothing below"
+    return route.path if route.path == "/" else f"{route.path} and below"
+
+
+def chain(route: Route, settings: Settings) -> str:
+    """Its handlers in order, and where they end."""
+    gateway_handlers = [name for name in settings.gateway.handlers if name not in route.settings.skip]
+    return " > ".join([*gateway_handlers, *route.settings.handlers, _end(route.settings)])
+
+
+def _end(route: RouteSettings) -> str:
+    return "respond" if route.respond is not None else "redirect" if route.redirect else "forward"
+
+
+def limits(route: RouteSettings) -> list[Row]:
+    """Its own ones, but for time."""
+    return [("max_body", write_bytes(route.max_body))] if route.max_body else []
+
+
+def destinations(route: RouteSettings, settings: Settings) -> list[Row]:
+    """Where it leads."""
+    if route.respond is not None:
+        return [("respond", f"{route.respond}, {len(route.body.encode())} bytes")]
+    if route.redirect is not None:
+        return [("redirect", f"{route.status} {route.redirect}"), *_changes(route)]
+    rows = [row for share in route.upstream for row in upstream_rows("upstream", share.name, settings)]
+    if len(route.upstream) > 1:
+        shares = ", ".join(f"{share.name} {share.weight}" for share in route.upstream)
+        rows.insert(0, ("split", f"{shares}; {f'by {route.split_by}' if route.split_by else 'in turn'}"))
+    if route.mirror:
+        rows += [("mirror", f"{route.mirror_share} to {route.mirror}"), *upstream_rows("", route.mirror, settings)[1:]]
+    return [*rows, *_changes(route)]
+
+
+def _changes(route: RouteSettings) -> list[Row]:
+    words = [f"strip {route.path}"] * route.strip_prefix + [f"add {route.add_prefix}"] * bool(route.add_prefix)
+    words += [f"{route.rewrite}"] * (route.rewrite is not None)
+    return [("path", ", ".join(words))] if words else []
+
+
+def upstream_rows(label: str, name: str, settings: Settings) -> list[Row]:
+    """An upstream with its backends."""
+    upstream = settings.upstreams[name]
+    return [
+        (label, f"{upstream.name}, {upstream.balance}, retries {upstream.retries}"),
+        ("backends", _backends(upstream)),
+    ]
 
 
 def _backends(upstream: UpstreamSettings) -> str:

@@ -12,7 +12,8 @@ from greenlet import GreenletExit
 from gproxy.config.types import Network
 from gproxy.gateway.chain import compose
 from gproxy.gateway.errors import problem, respond
-from gproxy.gateway.router import Route, Router, WrongMethodError
+from gproxy.gateway.route import Route
+from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.forwarding import NO_TRAILERS, client_address, is_trusted, strip_spoofed
 from gproxy.http.handler import Handler, Next
@@ -157,7 +158,7 @@ class Gateway:
         self.access_log.write(
             Entry(
                 time.time(), request_id, peer, *line, http.status, monotonic() - started,
-                len(response.read()), 0, "", "", 0, http.reason, "", "", "", "",
+                len(response.read()), 0, "", "", "", 0, http.reason, "", "", "", "",
             )
         )
         # fmt: on
@@ -173,8 +174,9 @@ class Gateway:
             Entry(
                 received.time, request.id, request.client, received.method, received.target.partition("?")[0],
                 "HTTP/1.1" if received.minor else "HTTP/1.0", status, duration, size, request.body.received,
-                route.name if route else "", request.backend or "", request.tries, request.reason, request.host,
-                _without_query(headers.lookup("referer")), headers.lookup("user-agent") or "", request.user,
+                route.name if route else "", request.upstream, request.backend or "", request.tries, request.reason,
+                request.host, _without_query(headers.lookup("referer")), headers.lookup("user-agent") or "",
+                request.user,
             )
         )
         # fmt: on
@@ -191,7 +193,7 @@ class Gateway:
 
     def close(self) -> None:
         """After draining."""
-        for part in (*self.handlers.values(), *self.upstreams):
+        for part in (*(route.last for route in self.router.routes), *self.handlers.values(), *self.upstreams):
             if hasattr(part, "close"):
                 part.close()
         self.access_log.close()

@@ -123,6 +123,7 @@ class Request:
         "scheme",
         "tries",
         "upgrade",
+        "upstream",
         "user",
     )
 
@@ -150,6 +151,8 @@ class Request:
         self.upgrade: str | None = None
         self.id = ""
         self.route: Routed | None = None
+        #: Which upstream is asked; empty before.
+        self.upstream = ""
         #: host:port of the backend that was tried last; None before.
         self.backend: str | None = None
         #: The client's connection, for whoever forwards: to notice that it left, and for interim responses.

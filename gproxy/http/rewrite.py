@@ -3,6 +3,7 @@
 import re
 from urllib.parse import unquote
 
+from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.headers import TOKEN
 from gproxy.http.target import readings, without_dots
 from gproxy.http.wire import is_host
@@ -23,8 +24,41 @@ def without_prefix(path: str, prefix: str) -> str:
         return path[len(prefix) :] or "/"
     if not readings(path)[0].startswith(prefix):
         return path
-    segments = without_dots(_slashes.sub("/", path).split("/")[1:], unquote)
-    return "/" + "/".join(segments[prefix.count("/") :])
+    return "/" + "/".join(tidied(path).split("/")[prefix.count("/") + 1 :])
+
+
+def tidied(path: str) -> str:
+    """Without dot segments and doubled slashes, its escapes as they came; asterisk form stays as it is."""
+    if _is_plain(path) or not path.startswith("/"):
+        return path
+    return "/" + "/".join(without_dots(_slashes.sub("/", path).split("/")[1:], unquote))
+
+
+def reprefixed(path: str, strip: str, add: str) -> str:
+    """The path with one prefix taken off and another put before it. Raises HTTPError 400, see `confined`."""
+    if not path.startswith("/"):
+        return path
+    rest = without_prefix(path, strip) if strip else tidied(path)
+    if not add:
+        return rest
+    if rest == "/" and not path.endswith("/"):
+        return add
+    return confined(add + rest, add + "/")
+
+
+def confined(path: str, beginning: str) -> str:
+    """The path, once it is sure that no backend takes it for one that begins otherwise. Raises HTTPError 400.
+
+    Routing has looked at the path as it came; what became of it has readings of its own: `..%2f` leads out of a
+    prefix that was put before it.
+    """
+    try:
+        normal = readings(beginning)[0]
+        if all(one.startswith(normal) for one in readings(path)):
+            return path
+    except BadMessage:
+        pass
+    raise HTTPError(400, "the path can be read in ways that lead elsewhere")
 
 
 def checked(target: str) -> str:

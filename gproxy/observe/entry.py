@@ -24,6 +24,7 @@ class Entry(NamedTuple):
     size: int  # bytes of response body sent
     reqsize: int  # bytes of request body received
     route: str
+    upstream: str
     backend: str  # host:port
     tries: int
     reason: str  # one word; empty if all went well
@@ -44,11 +45,12 @@ def ltsv(entry: Entry) -> str:
     # PERF: one look at all texts together; LTSV knows no escaping, so a TAB in a path would forge a field.
     clean = entry if "".join(_texts(entry)).isprintable() else _cleaned(entry)
     (when, ident, client, method, path, protocol, status, duration, size, reqsize,
-     route, backend, tries, reason, vhost, referer, ua, user) = clean  # fmt: skip
+     route, upstream, backend, tries, reason, vhost, referer, ua, user) = clean  # fmt: skip
     return (
         f"time:{_timestamp(when)}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
         f"\tpath:{path or '-'}\tprotocol:{protocol or '-'}\tstatus:{status}\tduration:{duration:.6f}\tsize:{size}"
-        f"\treqsize:{reqsize}\troute:{route or '-'}\tbackend:{backend or '-'}\ttries:{tries}\treason:{reason or '-'}"
+        f"\treqsize:{reqsize}\troute:{route or '-'}\tupstream:{upstream or '-'}\tbackend:{backend or '-'}"
+        f"\ttries:{tries}\treason:{reason or '-'}"
         f"\tvhost:{vhost or '-'}\treferer:{referer or '-'}\tua:{ua or '-'}\tuser:{user or '-'}"
     )
 

@@ -1,11 +1,13 @@
 """The head that a backend gets: the client's fields, cleaned, and what is ours to say."""
 
+from collections.abc import Callable
 from typing import Final
+from urllib.parse import quote
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.forwarding import UNIX_PEER, UNKNOWN_PEER
 from gproxy.http.request import Request
-from gproxy.http.rewrite import check_assigned, checked, without_prefix
+from gproxy.http.rewrite import check_assigned, checked
 from gproxy.upstream.backend import Backend
 
 _CRLF: Final = "\r\n"  # an f-string's braces take no backslash
@@ -19,18 +21,29 @@ _SET_HERE: Final = frozenset(
 #: Of these, what a route may have passed on: what goes beyond would be there twice.
 _KEEPABLE: Final = frozenset({"authorization"})
 #: What trusted proxies before us have begun, and we continue.
-_CONTINUED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via", "te"})
+_CONTINUED: Final = frozenset(
+    {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", "via", "te"}
+)
 #: A body that is expected even if it is empty (RFC 9110 section 8.6).
 _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Composer:
-    """Composes the heads of one route's requests."""
+    """Composes the heads of one route's requests.
 
-    def __init__(self, *, host: str, keep: tuple[str, ...], strip_prefix: str) -> None:
+    `change` makes the path that is sent from the one that came; `stripped` is what it takes off.
+    """
+
+    def __init__(
+        self, *, host: str, keep: tuple[str, ...] = (), change: Callable[[str], str] | None = None, stripped: str = ""
+    ) -> None:
         self._host = host
         self._dropped = _SET_HERE - ({name.lower() for name in keep} & _KEEPABLE)
-        self._prefix = strip_prefix.rstrip("/")
+        self._change = change
+        self._stripped = quote(stripped, safe="/:@!$&'()*+,;=~")
+        self._prefix_line = _prefix_line(None, self._stripped)
+        if stripped:
+            self._dropped |= {"x-forwarded-prefix"}
 
     def __call__(self, request: Request, backend: Backend) -> bytes:
         if request.is_rewritten:
@@ -39,13 +52,13 @@ class Composer:
         lines = headers.lines_without(self._dropped)
         host = request.host if self._host == "client" else "" if self._host == "backend" else self._host
         host = host or backend.authority  # HTTP/1.0 may come without a Host
-        target = self._without_prefix(request) if self._prefix else request.target
+        target = request.target if self._change is None else self._changed(request, self._change)
         received = request.received
         chain = UNKNOWN_PEER if received.peer == UNIX_PEER else received.peer
         proto, asked_for, via = request.scheme, request.host, received.via
-        own = ""
+        own = self._prefix_line
         if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
-            own = _connection_lines(request)
+            own = _prefix_line(headers.get("x-forwarded-prefix"), self._stripped) + _connection_lines(request)
             chain = _joined(headers.get("x-forwarded-for"), chain)
             proto = headers.get("x-forwarded-proto") or proto
             asked_for = headers.get("x-forwarded-host") or asked_for
@@ -57,9 +70,15 @@ class Composer:
             f"X-Request-ID: {request.id}\r\nVia: {via}\r\n{framing}{own}\r\n"
         ).encode("latin-1")
 
-    def _without_prefix(self, request: Request) -> str:
-        target = without_prefix(request.path, self._prefix)
+    @staticmethod
+    def _changed(request: Request, change: Callable[[str], str]) -> str:
+        target = change(request.path)
         return checked(f"{target}?{request.query}" if request.query else target)
+
+
+def _prefix_line(before: str | None, stripped: str) -> str:
+    """What a backend needs to write links that come back to it."""
+    return f"X-Forwarded-Prefix: {_joined(before, stripped)}\r\n" if stripped else ""
 
 
 def _joined(before: str | None, own: str) -> str:

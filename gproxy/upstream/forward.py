@@ -54,8 +54,7 @@ class Forward:
         self,
         upstream: Upstream,
         *,
-        keep: tuple[str, ...] = (),
-        strip_prefix: str = "",
+        head: Composer | None = None,
         stream: bool = False,
         tunnel_timeout: float = 3600.0,
     ) -> None:
@@ -63,7 +62,7 @@ class Forward:
         self._retries = upstream.settings.retries
         self._first_byte = upstream.settings.first_byte_timeout
         self._read = upstream.settings.read_timeout
-        self._head = Composer(host=upstream.settings.host, keep=keep, strip_prefix=strip_prefix)
+        self._head = head or Composer(host=upstream.settings.host)
         self._stream = stream
         self._tunnel_timeout = tunnel_timeout
 
@@ -72,6 +71,7 @@ class Forward:
         client = request.connection
         if client is not None and getcurrent() is not client.alarm.greenlet:
             return self._aside(request)
+        request.upstream = self._upstream.name
         if request.deadline.expires <= monotonic():  # a handler has swallowed that it was over
             raise as_response_error(SLOW)
         tried: tuple[Backend, ...] = ()
@@ -123,7 +123,7 @@ class Forward:
         with gevent.Timeout(None if left == math.inf else left, expired):
             response = self(twin)
             response.read()
-        request.backend, request.tries = twin.backend, twin.tries
+        request.upstream, request.backend, request.tries = twin.upstream, twin.backend, twin.tries
         return response
 
     def _attempt(self, request: Request, backend: Backend) -> Response:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gproxy.config import ConfigError, RouteSettings, load
+from gproxy.config.traffic import UpstreamShare
 from gproxy.config.types import Address, BackendURL, Rotate
 
 BUILTINS = {"compress", "health", "rate_limit", "jwt"}
@@ -79,7 +80,7 @@ def test_shipped_file(write):
     assert (settings.server.workers, settings.server.grace) == (1, 30)
     assert settings.gateway.handlers == ("compress", "health", "rate_limit", "jwt")
     assert (settings.gateway.timeout, settings.gateway.trusted_proxies) == (3, ())
-    assert settings.routes == (RouteSettings("users", "users", "/users"), RouteSettings("orders", "orders", "/orders"))
+    assert settings.routes == tuple(RouteSettings(name, (UpstreamShare(name),), f"/{name}") for name in ("users", "orders"))
     assert {name: upstream.backends for name, upstream in settings.upstreams.items()} == {
         "users": (BackendURL("http", "localhost", 5001), BackendURL("http", "localhost", 5003)),
         "orders": (BackendURL("http", "localhost", 5002),),

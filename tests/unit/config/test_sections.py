@@ -5,13 +5,16 @@ from ipaddress import ip_network
 import pytest
 
 from gproxy.config.coerce import options
+from gproxy.config.patterns import Pattern, Rewrite
 from gproxy.config.read import RawSection
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings, Settings
+from gproxy.config.traffic import Location, Percent, SplitKey, UpstreamShare
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds
 from gproxy.config.upstreams import UpstreamSettings
 
 A, B = BackendURL("http", "a", 1), BackendURL("http", "b", 1)
+MOVED = Location.parse("https://new.test{path}")
 SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, LogSettings]
 
 
@@ -24,7 +27,8 @@ def gateway(**given):
 
 
 def route(**given):
-    return RouteSettings("r", "u", **given)
+    destination = {} if given.keys() & {"upstream", "redirect", "respond"} else {"upstream": (UpstreamShare("u"),)}
+    return RouteSettings("r", **destination, **given)
 
 
 def upstream(**given):
@@ -73,6 +77,23 @@ def log(**given):
         (route, {"headers": {"X": "", "x": ""}}, "headers: 'x' is listed twice"),
         (route, {"keep": ("a:",)}, "keep: 'a:' is not a header's name"),
         (route, {"skip": ("a", "a")}, "skip: 'a' is listed twice"),
+        (route, {"cookies": {"a b": Pattern("")}}, "cookies: 'a b' is not a cookie's name"),
+        (route, {"upstream": ()}, "upstream, redirect, respond: is missing; expected upstream =, redirect = or respond ="),
+        (route, {"upstream": (UpstreamShare("u"),), "respond": 200}, "respond: a route has one of upstream =, redirect = or respond =; found upstream too"),
+        (route, {"redirect": MOVED, "respond": 200}, "respond: a route has one of upstream =, redirect = or respond =; found redirect too"),
+        (route, {"upstream": (UpstreamShare("u", 0), UpstreamShare("v", 0))}, "upstream: every weight is 0"),
+        (route, {"upstream": (UpstreamShare("u"), UpstreamShare("u", 3))}, "upstream: 'u' is listed twice"),
+        (route, {"redirect": MOVED, "mirror": "u"}, "mirror, upstream: has no meaning without upstream ="),
+        (route, {"redirect": MOVED, "stream": True}, "stream, upstream: has no meaning without upstream ="),
+        (route, {"mirror_share": Percent(1)}, "mirror_share, mirror: has no meaning without mirror ="),
+        (route, {"status": 301}, "status, redirect: has no meaning without redirect ="),
+        (route, {"body": "x"}, "body, respond: has no meaning without respond ="),
+        (route, {"respond": 600}, "respond: expected a status from 200 to 599; found 600"),
+        (route, {"respond": 204, "body": "x"}, "body: a 204 has none"),
+        (route, {"respond": 200, "content_type": "a\tb"}, "content_type: expected a media type such as text/html; found 'a\\tb'"),
+        (route, {"respond": 200, "strip_prefix": True}, "strip_prefix: does not go together with respond ="),
+        (route, {"rewrite": Rewrite.parse("/a -> /b"), "add_prefix": "/x"}, "add_prefix: does not go together with rewrite ="),
+        (route, {"add_prefix": "x"}, "add_prefix: a path starts with '/'; found 'x'"),
         (upstream, {"backends": ()}, "backends: expected at least one"),
         (upstream, {"backends": (A, B, BackendURL("http", "a", 1, weight=3))}, "backends: 'http://a:1' is listed twice"),
         (upstream, {"backends": (BackendURL("http", "a", 1, weight=0),)}, "backends: every weight is 0"),
@@ -98,6 +119,9 @@ def test_refused(make, given, message):
     [
         (server, {"workers": "auto", "grace": Seconds(0), "max_body": Bytes(0)}),
         (route, {"path": "/a..b/ü", "methods": ("GET", "X-CUSTOM"), "host": ("*.example.com", "[::1]", "10.0.0.1")}),
+        (route, {"redirect": MOVED, "status": 301, "strip_prefix": True, "add_prefix": "/v2"}),
+        (route, {"respond": 200, "body": "x", "content_type": "text/html"}),
+        (route, {"upstream": (UpstreamShare("u", 0), UpstreamShare("v")), "split_by": SplitKey("ip"), "mirror": "w"}),
         (upstream, {"backends": (A, BackendURL("http", "b", 1, weight=0)), "retries": 0, "max_fails": 0}),
         (upstream, {"host": "api.example.com:8080", "health_path": "/h?deep=1"}),
         (log, {"access": "-", "keep": 0}),
@@ -156,18 +180,33 @@ def test_defaults_of_an_upstream():
 def test_defaults_of_gateway_and_route():
     assert GatewaySettings() == GatewaySettings(handlers=(), timeout=Seconds(3), trusted_proxies=())
     assert {option.name: option.default_text for option in options(RouteSettings)} == {
-        "upstream": None,
+        "upstream": "",
         "path": "/",
+        "exact": "no",
         "handlers": "",
         "skip": "",
         "timeout": "none",
         "stream": "no",
+        "max_body": "0",
         "methods": "",
         "host": "",
+        "scheme": "none",
         "headers": "",
+        "cookies": "",
+        "query": "",
         "tunnel_timeout": "1h",
         "strip_prefix": "no",
+        "add_prefix": "",
+        "rewrite": "none",
         "keep": "",
+        "split_by": "none",
+        "mirror": "",
+        "mirror_share": "100%",
+        "redirect": "none",
+        "status": "307",
+        "respond": "none",
+        "body": "",
+        "content_type": "text/plain; charset=utf-8",
     }
 
 

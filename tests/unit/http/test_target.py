@@ -8,7 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gproxy.config.routes import RouteSettings
-from gproxy.gateway.router import Route, Router
+from gproxy.config.traffic import UpstreamShare
+from gproxy.gateway.route import Route
+from gproxy.gateway.router import Router
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.request import request
 from gproxy.http.rewrite import checked, without_prefix
@@ -101,7 +103,7 @@ READERS = {
 }
 BLIND = {"as it is"}
 ROUTER = Router(
-    Route(RouteSettings(name=name, upstream="one", path=path), timeout=1)
+    Route(RouteSettings(name=name, upstream=(UpstreamShare("one"),), path=path), timeout=1)
     for name, path in (("public", "/p"), ("admin", "/a"), ("deep", "/p/d"))
 )
 for one in ROUTER.routes:  # each has a handler that the others have not

@@ -22,6 +22,7 @@ ENTRY = Entry(
     size=1432,
     reqsize=0,
     route="users",
+    upstream="users",
     backend="127.0.0.1:5001",
     tries=1,
     reason="",
@@ -45,7 +46,7 @@ def paths(text):
     lines = text.split("\n")
     assert lines.pop() == ""
     fields = [line.split("\t") for line in lines]
-    assert {len(field) for field in fields} <= {18}
+    assert {len(field) for field in fields} <= {19}
     return [field[4].removeprefix("path:") for field in fields]
 
 

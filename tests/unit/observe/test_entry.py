@@ -28,6 +28,7 @@ def test_ltsv_has_every_field_in_order(zone):
         "size:1432",
         "reqsize:0",
         "route:users",
+        "upstream:users",
         "backend:127.0.0.1:5001",
         "tries:1",
         "reason:-",

@@ -1,0 +1,132 @@
+"""Where a route's requests go: shares of several upstreams, a share that is copied, another place to ask."""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from gproxy.config.addresses import split_host
+from gproxy.config.problems import suggest
+
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDERS = ("host", "path")
+_LOCATION = re.compile(r"(https?://(?:[^/?#{}\s]|\{host\})+)?(/(?!/)[!-\[\]-z|~]*)?(\{path\})?")
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamShare:
+    """One of the upstreams that a route's requests go to, and its share of them (0: none)."""
+
+    noun: ClassVar[str] = "an upstream's name, with weight=N"
+    example: ClassVar[str] = "users weight=95"
+
+    name: str
+    weight: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`users` or `users weight=95`; raises ValueError."""
+        name, *words = text.split() or [""]
+        if not words:
+            return cls(name)
+        option, equals, number = words[0].partition("=")
+        if option != "weight" or not equals or len(words) > 1:
+            raise ValueError(f"after the name comes weight=N, not {' '.join(words)!r}")
+        if not re.fullmatch("[0-9]{1,9}", number):
+            raise ValueError("weight is a whole number from 0 on")
+        return cls(name, int(number))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class SplitKey:
+    """By what a client stays with the upstream that it had: its address, or a header or cookie by `name`."""
+
+    noun: ClassVar[str] = "ip, header:NAME or cookie:NAME"
+    example: ClassVar[str] = "cookie:session"
+
+    kind: Literal["ip", "header", "cookie"]
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError."""
+        kind, colon, name = (part.strip() for part in text.partition(":"))
+        if kind == "ip" and not colon:
+            return cls("ip")
+        if kind not in ("header", "cookie") or not _TOKEN.fullmatch(name):
+            raise ValueError
+        return cls("header" if kind == "header" else "cookie", name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Percent:
+    """A share of requests; kept in millionths, so that counting by it is exact."""
+
+    noun: ClassVar[str] = "a share"
+    example: ClassVar[str] = "10%"
+    WHOLE: ClassVar[int] = 1_000_000
+
+    millionths: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """More than 0%, at most 100%, in steps of 0.0001%; raises ValueError."""
+        match = _PERCENT.fullmatch(text)
+        if not match:
+            raise ValueError
+        whole, _, decimals = match[1].partition(".")
+        millionths = int(whole) * 10_000 + int(decimals.ljust(4, "0"))
+        if not 0 < millionths <= cls.WHOLE:
+            raise ValueError("it is more than 0% and at most 100%")
+        return cls(millionths)
+
+    def __str__(self) -> str:
+        return f"{self.millionths / 10_000:g}%"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a redirect leads: `{host}` is the one that was asked for, without its port; `{path}` path and query.
+
+    Only in these places, so that nothing a client sends can make it another site: `{host}` before the path, `{path}`
+    at the end of it.
+    """
+
+    noun: ClassVar[str] = "a URL or path, with {host} and {path}"
+    example: ClassVar[str] = "https://new.example.com{path}"
+
+    #: Scheme and host; empty for the one that was asked.
+    origin: str
+    path: str
+    with_path: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError."""
+        for name in _PLACEHOLDER.findall(text):
+            if name not in _PLACEHOLDERS:
+                raise ValueError(f"unknown placeholder {{{name}}}{suggest(name, _PLACEHOLDERS)}")
+        match = _LOCATION.fullmatch(text)
+        if not text or not match:
+            raise ValueError("{host} may stand before the path, {path} at its end; nothing else is put in")
+        origin, path, rest = (part or "" for part in match.groups())
+        if origin and not split_host(_PLACEHOLDER.sub("host", origin.partition("//")[2]))[0]:
+            raise ValueError("the host is missing")
+        if rest and ("?" in path or "#" in path):
+            raise ValueError("{path} stands at the end of a path, without '?' and '#' before it")
+        return cls(origin, path.rstrip("/") if rest else path, bool(rest))
+
+    @property
+    def asks_for_host(self) -> bool:
+        """Does it need to know the host that was asked?"""
+        return "{host}" in self.origin
+
+    def __str__(self) -> str:
+        return f"{self.origin}{self.path}{'{path}' if self.with_path else ''}"

@@ -1,0 +1,77 @@
+"""The routes at one path: those of a host are looked up, however many hosts there are, and tried in order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from gproxy.gateway.route import Route
+from gproxy.http.request import Request
+
+#: No name is longer (RFC 1035 section 2.3.4), and what is has too many ends to look up.
+_LONGEST_NAME = 253
+
+
+def bare_host(host: str) -> str:
+    """The host without its port, in lower case."""
+    end = host.rfind(":")
+    return (host[:end] if end > host.rfind("]") else host).lower().rstrip(".")
+
+
+def _endings(host: str) -> Iterator[str]:
+    """`.b.c` and `.c` of `a.b.c`: what `*.b.c` and `*.c` stand for, the longest first."""
+    at = host.find(".", 1)
+    while at > 0:
+        yield host[at:]
+        at = host.find(".", at + 1)
+
+
+def _in_order(patterns: list[str], by_pattern: Mapping[str, list[Route]]) -> tuple[Route, ...]:
+    """The routes with these hosts, each once, exact paths first."""
+    routes = dict.fromkeys(route for pattern in patterns for route in by_pattern.get(pattern, ()))
+    return tuple(sorted(routes, key=lambda route: not route.settings.exact))
+
+
+class Candidates:
+    """Routes of one path: first those of the very host, then of the longest `*.` that takes it, then those of any host.
+
+    Among them the one that asks for more goes first, then the order of the file.
+    """
+
+    __slots__ = ("_any", "_by_host", "only")
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        by_pattern: dict[str, list[Route]] = {}
+        for route in sorted(routes, key=lambda route: route.specificity, reverse=True):
+            for pattern in route.hosts or ("",):
+                by_pattern.setdefault(pattern.removeprefix("*"), []).append(route)
+        #: The only one, if it takes whatever comes.
+        self.only = routes[0] if len(routes) == 1 and routes[0].takes_all else None
+        self._any = _in_order([""], by_pattern)
+        self._by_host = {
+            pattern: _in_order([pattern, *_endings(pattern), ""], by_pattern) for pattern in by_pattern if pattern
+        }
+
+    def of(self, request: Request) -> tuple[Route, ...]:
+        """Those that take the request's host, in the order in which they are tried."""
+        by_host = self._by_host
+        if not by_host:
+            return self._any
+        host = bare_host(request.host)
+        found = by_host.get(host)
+        if found is None and len(host) <= _LONGEST_NAME:
+            found = next((by_host[ending] for ending in _endings(host) if ending in by_host), None)
+        return self._any if found is None else found
+
+    def best(self, request: Request) -> Route | None:
+        """The first that takes the request; if none has its method, the first that takes the rest of it."""
+        method = request.method
+        fallback = None
+        for route in self.of(request):
+            if not route.conditions or route.holds(request):
+                if not route.methods or route.accepts_method(method):
+                    return route
+                fallback = fallback or route
+        return fallback
+
+    def allowed(self, request: Request) -> str:
+        """For Allow: the methods of those that would take the request with another one."""
+        methods = {method for route in self.of(request) if route.holds(request) for method in route.methods}
+        return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -1,0 +1,100 @@
+"""A route: what it asks of a request, and the chain that a match runs through."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from urllib.parse import unquote_plus
+
+from gproxy.config.patterns import Pattern
+from gproxy.config.routes import RouteSettings
+from gproxy.http.cookies import cookie
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+
+
+class Condition(NamedTuple):
+    """What a request must have besides path, host and method."""
+
+    kind: str
+    name: str
+    wanted: Pattern
+
+    def found(self, request: Request) -> str | None:
+        """What the request has there; None for nothing."""
+        return _READERS[self.kind](request, self.name)
+
+    def holds(self, request: Request) -> bool:
+        return self.wanted.fits(_READERS[self.kind](request, self.name))
+
+    def __str__(self) -> str:
+        name = f"{self.kind} {self.name}".rstrip()
+        return name if self.wanted.text == "*" else f"{name}: {self.wanted}"
+
+
+def _parameter(request: Request, name: str) -> str | None:
+    for pair in request.query.split("&"):
+        key, _, value = pair.partition("=")
+        if unquote_plus(key) == name and pair:
+            return unquote_plus(value)
+    return None
+
+
+def _scheme(request: Request, _: str) -> str:
+    """As the client spoke, by what a trusted proxy says; from others it was removed on the way in."""
+    return (request.headers.get("x-forwarded-proto") or request.scheme).lower()
+
+
+_READERS: Final[dict[str, Callable[[Request, str], str | None]]] = {
+    "scheme": _scheme,
+    "header": lambda request, name: request.headers.get(name),
+    "cookie": lambda request, name: cookie(request.headers, name),
+    "query": _parameter,
+}
+
+
+def _conditions(settings: RouteSettings) -> tuple[Condition, ...]:
+    asked = {"header": settings.headers, "cookie": settings.cookies, "query": settings.query}
+    scheme = [Condition("scheme", "", Pattern(settings.scheme))] if settings.scheme else []
+    return (
+        *scheme,
+        *(Condition(kind, name, wanted) for kind, group in asked.items() for name, wanted in group.items()),
+    )
+
+
+class Route:
+    """Live: built whole, never edited."""
+
+    def __init__(self, settings: RouteSettings, *, timeout: float) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.path = settings.path.rstrip("/") or "/"
+        self.timeout = timeout
+        self.methods = frozenset(settings.methods)
+        self.hosts = tuple(host.lower().rstrip(".") for host in settings.host)
+        self.conditions = _conditions(settings)
+        #: Is the path all that counts?
+        self.takes_all = not (self.hosts or self.methods or self.conditions or settings.exact)
+        #: The names of all handlers that a request on this route passes.
+        self.guards: frozenset[str] = frozenset()
+        #: The gateway's handlers, but for those it skips, then its own, then forward.
+        self.chain: Callable[[Request], Response]
+        #: For a wrong method: the same handlers around a 405.
+        self.refusal: Callable[[Request], Response]
+        #: Where its chain ends: forward, or what stands in its place.
+        self.last: Callable[[Request], Response]
+        #: Only its own handlers and forward.
+        self.inner: Callable[[Request], Response]
+
+    @property
+    def specificity(self) -> tuple[bool, bool, int]:
+        """Of routes with the same path and host the greatest goes first."""
+        return (self.settings.exact, bool(self.methods), len(self.conditions))
+
+    def holds(self, request: Request) -> bool:
+        """Has the request all that is asked besides path, host and method?"""
+        return all(condition.holds(request) for condition in self.conditions)
+
+    def accepts_method(self, method: str) -> bool:
+        return not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)
+
+    def __repr__(self) -> str:
+        return f"<Route {self.name} {self.path}>"
