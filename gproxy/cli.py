@@ -59,6 +59,8 @@ def _parser(command: str) -> _Parser:
         _add_serving_options(parser)
     if command == "token":
         _add_token_options(parser)
+    if command == "explain":
+        _add_explain_options(parser)
     return parser
 
 
@@ -80,6 +82,13 @@ def _add_token_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--role", metavar="NAME", help="the role claim")
     parser.add_argument("--ttl", default="1h", metavar="TIME", help="how long it is valid: 1h, 30m, 1d (default: 1h)")
     parser.add_argument("--handler", metavar="NAME", help="which jwt handler signs, if there are several")
+
+
+def _add_explain_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", metavar="METHOD", help="GET, POST, ...")
+    parser.add_argument("target", metavar="TARGET", help="/path?query or http://host/path")
+    parser.add_argument("-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", help="repeatable")
+    parser.add_argument("--from", dest="peer", default="127.0.0.1", metavar="IP", help="who connects, or unix")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -117,6 +126,20 @@ def _routes(options: argparse.Namespace) -> int:
     return 0
 
 
+def _explain(options: argparse.Namespace) -> int:
+    import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
+    from gproxy.gateway.build import build
+    from gproxy.server.asked import answer
+
+    settings, gateway = build(options.config)
+    try:
+        print(answer(options.method, options.target, options.headers, options.peer, settings, gateway))
+    except ValueError as error:
+        print(f"gproxy explain: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def _token(options: argparse.Namespace) -> int:
     import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
     from gproxy.gateway.token import sign
@@ -137,6 +160,7 @@ def _version(_: argparse.Namespace) -> int:
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "check": _check,
     "routes": _routes,
+    "explain": _explain,
     "token": _token,
     "version": _version,
 }
@@ -144,6 +168,7 @@ _HELP: Final = {
     "": "Serve in the foreground, until a signal.",
     "check": "load and build everything, open nothing; all problems at once",
     "routes": "every route: match, chain in order, upstream, backends",
+    "explain": "which route takes a request and why, its client, chain, limits and headers",
     "token": "sign a token that the configured jwt handler accepts",
     "version": "which version this is",
 }

@@ -15,7 +15,7 @@ def bare_host(host: str) -> str:
     return (host[:end] if end > host.rfind("]") else host).lower().rstrip(".")
 
 
-def _endings(host: str) -> Iterator[str]:
+def endings(host: str) -> Iterator[str]:
     """`.b.c` and `.c` of `a.b.c`: what `*.b.c` and `*.c` stand for, the longest first."""
     at = host.find(".", 1)
     while at > 0:
@@ -46,7 +46,7 @@ class Candidates:
         self.only = routes[0] if len(routes) == 1 and routes[0].takes_all else None
         self._any = _in_order([""], by_pattern)
         self._by_host = {
-            pattern: _in_order([pattern, *_endings(pattern), ""], by_pattern) for pattern in by_pattern if pattern
+            pattern: _in_order([pattern, *endings(pattern), ""], by_pattern) for pattern in by_pattern if pattern
         }
 
     def of(self, request: Request) -> tuple[Route, ...]:
@@ -57,7 +57,7 @@ class Candidates:
         host = bare_host(request.host)
         found = by_host.get(host)
         if found is None and len(host) <= _LONGEST_NAME:
-            found = next((by_host[ending] for ending in _endings(host) if ending in by_host), None)
+            found = next((by_host[ending] for ending in endings(host) if ending in by_host), None)
         return self._any if found is None else found
 
     def best(self, request: Request) -> Route | None:

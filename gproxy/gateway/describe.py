@@ -21,7 +21,9 @@ def describe(settings: Settings, gateway: Gateway) -> str:
 
 def table(rows: Iterable[Row]) -> str:
     """Two columns."""
-    return "\n".join(f"  {label:10}{text}".rstrip() for label, text in rows)
+    rows = list(rows)
+    width = max([9, *(len(label) for label, _ in rows)])
+    return "\n".join(f"  {label:{width}} {text}".rstrip() for label, text in rows)
 
 
 def _paragraph(route: Route, settings: Settings) -> str:

@@ -51,7 +51,7 @@ def path_change(route: RouteSettings) -> Callable[[str], str] | None:
 def _rewritten(rewrite: Rewrite, path: str) -> str:
     """By the path without dot segments and doubled slashes; one that does not fit stays as it came."""
     new = rewrite.apply(tidied(path))
-    return path if new is None else confined(new, rewrite.beginning)
+    return path if new is None else confined(tidied(new), rewrite.beginning)
 
 
 def _forward(route: RouteSettings, upstream: Upstream) -> Forward:

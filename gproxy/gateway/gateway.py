@@ -56,10 +56,10 @@ class Gateway:
         self.router = router
         self.handlers = handlers
         self.upstreams = upstreams
-        self._identity = identity
+        self.identity = identity
         #: Names that no trailer of a request may have.
         self.no_trailers = NO_TRAILERS | identity
-        self._trusted = trusted
+        self.trusted = trusted
         self._timeout = timeout
         self.access_log = access_log
         self._unrouted: Next = self.enter
@@ -109,12 +109,12 @@ class Gateway:
 
     def admit(self, peer: str, headers: Headers) -> tuple[str, str]:
         """The client's address and, from a trusted proxy, its request id; what may not be believed is removed."""
-        trusted = is_trusted(peer, self._trusted)
+        trusted = is_trusted(peer, self.trusted)
         request_id = headers.pop("x-request-id") or ""
-        strip_spoofed(headers, self._identity, trusted=trusted)
+        strip_spoofed(headers, self.identity, trusted=trusted)
         if not trusted:
             return peer, ""
-        return client_address(peer, headers, self._trusted), request_id if _is_request_id(request_id) else ""
+        return client_address(peer, headers, self.trusted), request_id if _is_request_id(request_id) else ""
 
     def __call__(self, request: Request) -> Response:
         """Never raises but for ClientGone, and what a forced stop throws."""

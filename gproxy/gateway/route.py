@@ -7,6 +7,7 @@ from urllib.parse import unquote_plus
 from gproxy.config.patterns import Pattern
 from gproxy.config.routes import RouteSettings
 from gproxy.http.cookies import cookie
+from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 
@@ -27,7 +28,8 @@ class Condition(NamedTuple):
 
     def __str__(self) -> str:
         name = f"{self.kind} {self.name}".rstrip()
-        return name if self.wanted.text == "*" else f"{name}: {self.wanted}"
+        wanted = "***" if self.name.lower() in SECRET_FIELDS else self.wanted
+        return name if self.wanted.text == "*" else f"{name}: {wanted}"
 
 
 def _parameter(request: Request, name: str) -> str | None:

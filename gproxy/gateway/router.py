@@ -46,7 +46,7 @@ class Router:
             paths = readings(request.path)
         except BadMessage as error:
             raise HTTPError(400, error.detail) from None
-        found = self._find(paths[0], request)
+        found = self.find(paths[0], request)
         if found is None:
             raise HTTPError(404, "no route matches this path")
         if len(paths) > 1:
@@ -58,11 +58,11 @@ class Router:
     def _refuse_detours(self, paths: Sequence[str], found: Route, request: Request) -> None:
         """Some backend may take the path for another one: then that one's route must not ask for more than ours."""
         for path in paths:
-            other = self._find(path, request)
+            other = self.find(path, request)
             if other is not None and not (other.guards <= found.guards and other.accepts_method(request.method)):
                 raise HTTPError(400, "the path can be read in ways that lead to different routes")
 
-    def _find(self, path: str, request: Request) -> Route | None:
+    def find(self, path: str, request: Request) -> Route | None:
         """The best route at the longest path; one with a wrong method if no other there has the right one."""
         if self._exactly and path in self._exactly and (found := self._exactly[path].best(request)) is not None:
             return found

@@ -117,17 +117,16 @@ def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bo
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
     """The first address from the right that is no trusted proxy; what is left of it anybody could have written."""
-    if not is_trusted(peer, trusted):
-        return peer
-    client = peer
-    for hop in reversed((headers.get("x-forwarded-for") or "").split(",")):
-        address = _bare(hop.strip(" \t"))
-        if address is None:
-            return client
-        client = address
-        if not is_trusted(client, trusted):
-            return client
-    return client
+    return hops(peer, headers, trusted)[-1]
+
+
+def hops(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+    """The way back from the peer: each trusted proxy says from whom it has the request; the last one is the client."""
+    found = [peer]
+    told = (headers.get("x-forwarded-for") or "").split(",")
+    while told and is_trusted(found[-1], trusted) and (address := _bare(told.pop().strip(" \t"))) is not None:
+        found.append(address)
+    return found
 
 
 def _bare(hop: str) -> str | None:

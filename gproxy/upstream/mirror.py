@@ -35,7 +35,7 @@ class Mirror:
     """Asks `first`, and afterwards `second` too, for so many millionths of the requests."""
 
     def __init__(self, first: Next, second: Next, *, share: int, timeout: float, route: str) -> None:
-        self._first = first
+        self.first = first
         self._second = second
         self._share = share
         self._timeout = timeout
@@ -48,7 +48,7 @@ class Mirror:
     def __call__(self, request: Request) -> Response:
         if request.upgrade is None and self._is_chosen() and (body := _kept(request.body)) is not None:
             request.at_end(self._later(request, body))
-        return self._first(request)
+        return self.first(request)
 
     def close(self) -> None:
         """Give up what is under way."""

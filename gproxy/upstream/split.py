@@ -24,10 +24,11 @@ class Split:
         self._weights = [weight for _, weight in shares]
         self._ends = [*accumulate(self._weights)]
         self._credit = [0] * len(shares)
-        self._key = _reader(key)
+        #: What a client is known by; None for one who has nothing of it.
+        self.key = _reader(key)
 
     def __call__(self, request: Request) -> Response:
-        key = self._key(request)
+        key = self.key(request)
         return self._steps[self.by_key(key) if key else self.in_turn()](request)
 
     def by_key(self, key: str) -> int:

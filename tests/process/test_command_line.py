@@ -46,7 +46,7 @@ def config(tmp_path):
         ("--config x --verbose=1", "gproxy: there is no option --verbose; did you mean '--version'?"),
         ("--config x token", "gproxy: unrecognized arguments: token; see gproxy --help"),
         ("chek --config x", "gproxy: there is no command 'chek'; did you mean 'check'?"),
-        ("serve", "gproxy: there is no command 'serve'; known: check, routes, token, version; see gproxy --help"),
+        ("serve", "gproxy: there is no command 'serve'; known: check, explain, routes, token, version; see gproxy --help"),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),
@@ -79,9 +79,9 @@ def test_wrong_overrides(config, tmp_path, arguments, said):
 def test_help_and_version(tmp_path):
     done = gproxy("--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ("--bind ADDRESS", "--config FILE", "gproxy check", "gproxy routes", "gproxy token", "gproxy version", "TERM", "exit status"):
+    for word in ("--bind ADDRESS", "--config FILE", "gproxy check", "gproxy routes", "gproxy explain", "gproxy token", "gproxy version", "TERM", "exit status"):
         assert word in done.stdout
-    for command in ("check", "routes", "token", "version"):
+    for command in ("check", "routes", "explain", "token", "version"):
         done = gproxy(command, "--help", folder=tmp_path)
         assert done.returncode == 0
         assert done.stdout.startswith(f"usage: gproxy {command}")
@@ -147,7 +147,7 @@ bad.ini:7: [gateway] handlers: unknown handler 'compres'; did you mean 'compress
 bad.ini:8: [gateway] tiemout: unknown option; did you mean 'timeout'?
 bad.ini:11: [route:a] upstream: unknown upstream 'usres'; did you mean 'users'?
 bad.ini:15: [route:b] skip: [gateway] handlers does not list 'jtw'; did you mean 'jwt'?
-bad.ini:16: [route:c] takes the same requests as [route:b] at line 12; change path, host, methods or headers
+bad.ini:16: [route:c] takes the same requests as [route:b] at line 12; change path, host, methods or another match
 bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'http://localhost:5001/path'; a path in it is not supported
 bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'ftp://localhost:5002'; only http:// and https:// are known
 bad.ini:21: [upstream:users] balance: expected round_robin, weighted, least_conn, p2c, random, first, ip_hash or uri_hash; found 'round'; did you mean 'round_robin'?

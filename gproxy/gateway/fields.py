@@ -1,0 +1,46 @@
+"""The difference between a request's head as it came and as it goes on, line by line, with reasons."""
+
+from collections.abc import Iterator
+
+from gproxy.gateway.gateway import Gateway
+from gproxy.http.forwarding import HOP_BY_HOP, connection_options
+from gproxy.http.headers import SECRET_FIELDS
+from gproxy.http.request import Request
+
+
+def difference(request: Request, head: str, gateway: Gateway) -> Iterator[str]:
+    """Each line of the head that is sent, `+` before a new one, `~` before a changed one; `-` is what is left out."""
+    line, *fields = head.rstrip("\r\n").split("\r\n")
+    came = request.received.headers
+    sent = {field.partition(":")[0].lower() for field in fields}
+    yield f"    {line}"
+    for field in fields:
+        name, _, value = field.partition(": ")
+        before = came.all(name)
+        if value in before:
+            yield f"    {_shown(name, value)}"
+        elif before:
+            yield f"  ~ {_shown(name, value)}    instead of {_shown('', ', '.join(before), secret=name)}"
+        else:
+            yield f"  + {_shown(name, value)}"
+    for name, value in came.items():
+        if name.lower() not in sent:
+            yield f"  - {_shown(name, value)}    {_why_dropped(name.lower(), request, gateway)}"
+
+
+def _shown(name: str, value: str, *, secret: str = "") -> str:
+    shown = "***" if (name or secret).lower() in SECRET_FIELDS else value
+    return f"{name}: {shown}" if name else shown
+
+
+def _why_dropped(name: str, request: Request, gateway: Gateway) -> str:
+    plain = name.replace("_", "-").replace(".", "-")
+    if name in HOP_BY_HOP or name in connection_options(request.received.headers):
+        return "is this connection's own business"
+    if plain in gateway.identity:
+        return "says who the client is, which is for a handler to say"
+    if name == "authorization":
+        return "goes no further without keep = Authorization"
+    if name == "expect":
+        return "is answered here"
+    return "is not believed from this peer, or in this spelling"

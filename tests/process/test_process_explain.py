@@ -1,0 +1,225 @@
+"""`gproxy explain` as a user types it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gproxy.testing.gateway import free_port
+
+INI = """\
+[server]
+max_body = 1MB
+[gateway]
+handlers = compress, rate_limit, jwt
+trusted_proxies = 10.0.0.0/8
+[route:users]
+path = /users
+upstream = users weight=95, canary weight=5
+split_by = cookie:uid
+strip_prefix = yes
+keep = Authorization
+[route:beta]
+path = /users
+headers = X-Beta: ~[0-9]+, Authorization: secret
+upstream = canary
+[route:public]
+path = /public
+skip = jwt, rate_limit
+timeout = 1s
+max_body = 10KB
+upstream = canary
+[route:admin]
+path = /admin
+methods = POST
+upstream = canary
+[route:hosted]
+host = *.example.com
+exact = yes
+upstream = canary
+[route:gone]
+path = /gone
+redirect = https://{host}{path}
+status = 308
+[upstream:users]
+backends = http://127.0.0.1:%d
+[upstream:canary]
+backends = http://127.0.0.1:%d
+first_byte_timeout = 500ms
+host = backend
+[handler:rate_limit]
+limit = 10/s
+[handler:jwt]
+secret = auto
+forward = sub: X-User-ID
+"""
+
+
+@pytest.fixture
+def explain(tmp_path):
+    port = free_port()
+    (tmp_path / "gproxy.ini").write_text(INI % (port, port))
+
+    def run(*arguments, code=0):
+        command = [sys.executable, "-m", "gproxy", "explain", "--config", "gproxy.ini", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+        assert done.returncode == code, done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["gproxy.ini"], "nothing is opened"
+        return done.stdout if not code else done.stderr
+
+    run.port = port
+    return run
+
+
+def section(text, title):
+    """The lines below a title, each with single blanks."""
+    _, _, rest = ("\n" + text).partition(f"\n{title}\n")
+    assert rest, f"no section {title!r} in\n{text}"
+    return [" ".join(line.split()) for line in rest.partition("\n\n")[0].rstrip("\n").split("\n")]
+
+
+def test_the_whole_answer(explain):
+    text = explain(
+        "GET", "/users/%31?x=1", "-H", "Authorization: Bearer abc", "-H", "X-User-ID: 7", "-H", "X_User_Id: 8", "-H", "X-Note: 1",
+        "-H", "X-Forwarded-For: 1.2.3.4, 203.0.113.9, 10.0.0.2", "-H", "Connection: X-Note", "--from", "10.0.0.1",
+    )  # fmt: skip
+    assert text.startswith("GET /users/%31?x=1: route users\n\n")
+    assert section(text, "client") == [
+        "10.0.0.1 one of [gateway] trusted_proxies",
+        "10.0.0.2 one of [gateway] trusted_proxies",
+        "203.0.113.9 the client: in X-Forwarded-For the first from the right that is no trusted proxy",
+    ]
+    assert section(text, "routes") == [
+        "the path is read as /users/1",
+        "users taken: /users and below",
+        "beta no: header X-Beta: ~[0-9]+ is wanted; there is none",
+        "public no: path: only /public and below",
+        "admin no: path: only /admin and below",
+        "hosted no: path: only / and nothing below",
+        "gone no: path: only /gone and below",
+    ]
+    assert section(text, "route users")[:4] == [
+        "chain compress > rate_limit > jwt > forward",
+        "timeout 3s ([gateway] timeout, the default)",
+        "max_body 1MB ([server] max_body, gproxy.ini:2)",
+        "rate_limit 10/second ([handler:rate_limit] limit, gproxy.ini:41)",
+    ]
+    assert section(text, "upstream users (the first in turn)")[0] == "connect 1s ([upstream:users] connect_timeout, the default)"
+    assert section(text, f"request to 127.0.0.1:{explain.port}, before handlers") == [
+        "GET /%31?x=1 HTTP/1.1",
+        "Host: localhost",
+        "Authorization: ***",
+        "~ X-Forwarded-For: 1.2.3.4, 203.0.113.9, 10.0.0.2, 10.0.0.1 instead of 1.2.3.4, 203.0.113.9, 10.0.0.2",
+        "+ X-Forwarded-Proto: http",
+        "+ X-Forwarded-Host: localhost",
+        "+ X-Request-ID: (a new one for each request)",
+        "+ Via: 1.1 gproxy",
+        "+ X-Forwarded-Prefix: /users",
+        "- X-User-ID: 7 says who the client is, which is for a handler to say",
+        "- X_User_Id: 8 says who the client is, which is for a handler to say",
+        "- X-Note: 1 is this connection's own business",
+        "- Connection: X-Note is this connection's own business",
+        "+ x-user-id: set by jwt",
+    ]
+
+
+def test_what_a_route_changes(explain):
+    text = explain("POST", "/public/x", "-H", "Content-Length: 5", "-H", "Authorization: Bearer abc")
+    assert section(text, "client") == ["127.0.0.1 the client: the peer"]
+    assert section(text, "route public") == [
+        "chain compress > forward",
+        "skipped rate_limit, jwt ([route:public] skip, gproxy.ini:18)",
+        "timeout 1s ([route:public] timeout, gproxy.ini:19)",
+        "max_body 10KB ([route:public] max_body, gproxy.ini:20)",
+        "upstream canary, round_robin, retries 1",
+        f"backends http://127.0.0.1:{explain.port}",
+    ]
+    sent = section(text, f"request to 127.0.0.1:{explain.port}, before handlers")
+    assert f"~ Host: 127.0.0.1:{explain.port} instead of localhost" in sent
+    assert "Content-Length: 5" in sent
+    assert "- Authorization: *** goes no further without keep = Authorization" in sent
+    assert "abc" not in text
+
+
+def test_why_not_the_others(explain):
+    text = explain("GET", "http://www.example.com/", "-H", "X-Forwarded-For: 1.2.3.4")
+    assert section(text, "client") == ["127.0.0.1 the client: the peer, no trusted proxy: its X-Forwarded-For is not believed"]
+    assert section(text, "routes")[0] == "hosted taken: / and nothing below; host *.example.com"
+    text = explain("GET", "/users", "-H", "X-Beta: 1", "-H", "Authorization: other")
+    assert "beta no: header Authorization: *** is wanted; another one is there" in section(text, "routes")
+    text = explain("GET", "/users", "-H", "X-Beta: 1", "-H", "Authorization: secret")
+    assert "users no: takes it too, but beta has more matches" in section(text, "routes")
+
+
+def test_which_upstream_a_cookie_leads_to(explain):
+    found = {explain("GET", "/users", "-H", f"Cookie: uid={n}").partition("\nupstream ")[2].partition("\n")[0] for n in (1, 2)}
+    assert found <= {"users (by cookie:uid)", "canary (by cookie:uid)"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first", "also"),
+    [
+        ("GET /", "GET /: 404 Not Found: no route matches this path", "hosted no: host: localhost is not *.example.com"),
+        ("GET /admin", "GET /admin: 405 Method Not Allowed: GET is not allowed here; Allow: POST (the nearest route is admin)",
+         "admin no: method: GET is not POST"),
+        ("GET /public/..%2fadmin", "GET /public/..%2fadmin: 400 Bad Request: the path can be read in ways that lead to different routes",
+         "some backend may read it as /admin: route admin"),
+        ("GET /gone//x?y", "GET /gone//x?y: route gone", "Location: https://localhost/gone//x?y"),
+        ("GET https://localhost/gone", "GET /gone: route gone", "308 Permanent Redirect"),
+        ("GET users", "GET users: 400 Bad Request: the request target is neither a path nor an http URL", ""),
+        ("GET /%zz", "GET /%zz: 400 Bad Request: a broken escape in the path", ""),
+        ("POST /public -H Content-Length:2000000", "POST /public: 413 Content Too Large: a body may have 1000000 bytes here", ""),
+    ],
+)  # fmt: skip
+def test_answers_of_its_own(explain, arguments, first, also):
+    lines = explain(*arguments.split()).split("\n")
+    assert lines[0] == first
+    assert also in [" ".join(line.split()) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["GET"], "gproxy explain: missing: TARGET; see gproxy explain --help"),
+        (["GET", "/", "-H", "X"], "gproxy explain: -H: expected 'NAME: VALUE'; found 'X'"),
+        (["GET", "/", "--from", "nowhere"], "gproxy explain: --from: expected an address or unix; found 'nowhere'"),
+        (["GET", "/", "--form", "::1"], "gproxy explain: there is no option --form; did you mean '--from'?"),
+    ],
+)
+def test_wrong_arguments(explain, arguments, said):
+    assert explain(*arguments, code=2) == said + "\n"
+
+
+def test_routes_tells_all_of_it(explain, tmp_path):
+    more = "[route:old]\npath = /old\nupstream = users\nmirror = canary\nmirror_share = 2.5%%\nrewrite = /old/(.*) -> /new/\\1\nmax_body = 1KB\n"
+    more += "[route:closed]\npath = /closed\ncookies = a: *, b: ~[0-9]+\nquery = v: 2\nscheme = http\nrespond = 410\nbody = over\n"
+    (tmp_path / "more.ini").write_text((INI + more) % (1, 1))
+    command = [sys.executable, "-m", "gproxy", "routes", "--config", "more.ini"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert section(done.stdout, "users") == [
+        "match /users and below",
+        "chain compress > rate_limit > jwt > forward",
+        "timeout 3s",
+        "split users 95, canary 5; by cookie:uid",
+        "upstream users, round_robin, retries 1",
+        "backends http://127.0.0.1:1",
+        "upstream canary, round_robin, retries 1",
+        "backends http://127.0.0.1:1",
+        "path strip /users",
+    ]
+    assert section(done.stdout, "old")[3:] == [
+        "max_body 1KB",
+        "upstream users, round_robin, retries 1",
+        "backends http://127.0.0.1:1",
+        "mirror 2.5% to canary",
+        "backends http://127.0.0.1:1",
+        r"path /old/(.*) -> /new/\1",
+    ]
+    assert section(done.stdout, "closed") == [
+        "match /closed and below; scheme: http; cookie a; cookie b: ~[0-9]+; query v: 2",
+        "chain compress > rate_limit > jwt > respond",
+        "timeout 3s",
+        "respond 410, 4 bytes",
+    ]
+    assert section(done.stdout, "gone")[-1] == "redirect 308 https://{host}{path}"

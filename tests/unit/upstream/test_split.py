@@ -1,0 +1,55 @@
+"""Shares, exactly: in turn by counting, by key so that whoever has one stays."""
+
+from collections import Counter
+
+import pytest
+
+from gproxy.config.traffic import SplitKey
+from gproxy.http.request import request
+from gproxy.upstream.split import Split
+
+
+def split(key=None, **weights):
+    return Split([(lambda _, name=name: name, weight) for name, weight in weights.items()], SplitKey.parse(key) if key else None)
+
+
+def test_in_turn_the_shares_are_exact_and_interleaved():
+    steps = split(stable=95, canary=5, off=0)
+    seen = [steps(request()) for _ in range(200)]
+    assert Counter(seen) == {"stable": 190, "canary": 10}
+    assert {seen[n : n + 20].count("canary") for n in range(0, 200, 20)} == {1}
+    assert [split(a=2, b=1)(request()) for _ in range(3)] == ["a", "a", "a"]
+    turns = split(a=2, b=1)
+    assert "".join(turns(request()) for _ in range(6)) == "abaaba"
+
+
+@pytest.mark.parametrize(
+    ("key", "headers"),
+    [("header:X-User", {"X-User": "{}"}), ("cookie:uid", {"Cookie": "a=b; uid={}"}), ("ip", {})],
+)
+def test_by_key_a_client_stays_and_the_shares_are_about_right(key, headers):
+    steps = split(key, stable=80, canary=20)
+
+    def of(user):
+        return steps(request(headers={k: v.format(user) for k, v in headers.items()}, client=f"192.0.2.{user}"))
+
+    first = [of(user) for user in range(1000)]
+    assert [of(user) for user in range(1000)] == first
+    assert 150 < first.count("canary") < 250
+
+
+def test_who_has_a_growing_share_keeps_its_clients():
+    users = [f"user{n}" for n in range(1000)]
+    small, large = split("ip", stable=95, canary=5), split("ip", stable=80, canary=20)
+    before, after = ({user for user in users if steps.by_key(user)} for steps in (small, large))
+    assert before < after
+
+
+def test_without_the_key_it_is_in_turn():
+    steps = split("cookie:uid", a=1, b=1)
+    assert [steps(request(headers={"Cookie": "other=1; uid="})) for _ in range(4)] == ["a", "b", "a", "b"]
+
+
+def test_nobody_is_sent_to_a_share_of_nothing():
+    steps = split("ip", off=0, on=1, out=0)
+    assert {steps.by_key(str(n)) for n in range(100)} == {1}
