@@ -36,4 +36,4 @@ def _match(route: Route) -> str:
 
 
 def _backends(upstream: UpstreamSettings) -> str:
-    return ", ".join(str(backend) for backend in upstream.backends)
+    return ", ".join(f"{backend} {backend.flags}".rstrip() for backend in upstream.backends)
