@@ -33,32 +33,27 @@ class SlowStart:
         self._steady = sum(backend.weight for backend in backends if backend not in self.warming)
         return min((backend.returned_at + self._period for backend in self.warming), default=None)
 
-    def admits(self, backend: Backend) -> bool:
-        """Asked once a pick: may it be the one?"""
-        self._give_credit()
-        if backend not in self.warming:
-            return True
-        if self.warming[backend] < 1 - 1e-9:
-            return False
-        self.warming[backend] -= 1
-        return True
-
-    def instead(self, backends: Sequence[Backend]) -> Sequence[Backend]:
-        """Who may be picked after somebody was not admitted; if all are warming up, it is whoever has most credit."""
-        warming = self.warming
-        others = [backend for backend in backends if backend not in warming]
-        if others or not backends:
-            return others
-        best = max(backends, key=warming.__getitem__)
-        warming[best] -= 1
-        return [best]
-
-    def _give_credit(self) -> None:
+    def earn(self) -> None:
+        """Once a pick: everybody's part of it."""
         now = self.clock()
         weights = {backend: backend.weight * self._share(backend, now) for backend in self.warming}
         total = self._steady + sum(weights.values())
         for backend, weight in weights.items():
             self.warming[backend] = min(2.0, self.warming[backend] + weight / total)
+
+    def admits(self, backend: Backend) -> bool:
+        """May it be picked?"""
+        return self.warming.get(backend, 1.0) > 1 - 1e-9
+
+    def admitted(self, backends: Sequence[Backend]) -> Sequence[Backend]:
+        """Who of them may be picked; if nobody may, it is whoever has most credit."""
+        found = [backend for backend in backends if self.admits(backend)]
+        return found or sorted(backends, key=self.warming.__getitem__)[-1:]
+
+    def spend(self, backend: Backend) -> None:
+        """It is picked."""
+        if backend in self.warming:
+            self.warming[backend] -= 1
 
     def _share(self, backend: Backend, now: float) -> float:
         return min(1.0, max(_LEAST, (now - backend.returned_at) / self._period))

@@ -84,11 +84,17 @@ class Upstream:
 
     def _confirm(self, backend: Backend, request: Request) -> Backend | None:
         """It, or one of the others if it cannot be had. PERF: all are looked at only if it cannot."""
-        warming = self._slow_start.warming
-        if not backend.is_full and (not warming or self._slow_start.admits(backend)):
-            return backend
-        available = self._available(())
-        return self._pick_of(self._slow_start.instead(available) if warming else available, request)
+        slow = self._slow_start
+        if not slow.warming:
+            return self._pick_of(self._available(()), request) if backend.is_full else backend
+        slow.earn()
+        if backend.is_full or not slow.admits(backend):
+            found = self._pick_of(slow.admitted(self._available(())), request)
+            if found is None:
+                return None
+            backend = found
+        slow.spend(backend)
+        return backend
 
     def _available(self, tried: Sequence[Backend]) -> list[Backend]:
         for tier in self._tiers:
