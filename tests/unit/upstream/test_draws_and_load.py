@@ -116,6 +116,15 @@ def test_least_conn_is_right_after_any_history(group):
     assert len(some.upstream.balancer._heap) < 200
 
 
+def test_what_least_conn_remembers_is_bounded(group):
+    abc = group("a,b,c", balance="least_conn")
+    for _ in range(5000):
+        abc["b"].active += 1
+        abc["b"].active -= 1
+    assert len(abc.upstream.balancer._heap) < 100
+    assert abc.pick() == "a"
+
+
 def latency(group, words="a,b,c"):
     found = group(words, balance="latency")
     for backend in found.upstream.backends:
@@ -196,6 +205,7 @@ def test_an_exchange_is_timed_until_the_head_and_a_quick_failure_is_no_sign_of_s
 
     assert exchange(0.3) == "answer"
     assert b.average == pytest.approx(0.3)
+    abc.clock.now += 5
     with pytest.raises(ConnectionResetError):
         exchange(0.001, ConnectionResetError())
     assert b.average == pytest.approx(0.3)

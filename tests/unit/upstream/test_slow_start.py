@@ -116,3 +116,12 @@ def test_one_that_was_never_healthy_before_does_not_come_back(group):
     abc["b"].passes_checks = True
     abc.upstream.refresh()
     assert abc.picks(3) == "abc"
+
+
+def test_what_it_could_not_take_it_does_not_get_later_in_a_burst(group):
+    abc = returned(group, "a max_connections=9,b max_connections=1,c", balance="least_conn")
+    abc.clock.now += 50
+    abc["b"].active = 1
+    assert "b" not in abc.picks(500)
+    abc["b"].active, abc["a"].active, abc["c"].active = 0, 5, 5
+    assert 2 <= abc.picks(10).count("b") <= 4
