@@ -72,7 +72,8 @@ class Upstream:
         if self._next_change is not None and self._runtime.monotonic() >= self._next_change:
             self.refresh()
         if tried:
-            return self._pick_of(self._available(tried), request)
+            available = self._available(tried)
+            return self.balancer.pick_again(available, request) if available else None
         candidates = self._candidates
         backend = self.balancer.pick(candidates, request) if candidates else None
         if self._choosy and backend is not None:

@@ -30,6 +30,10 @@ class Balancer:
         """One of the backends, of which there is at least one; None if none will do."""
         raise NotImplementedError
 
+    def pick_again(self, backends: Sequence[Backend], request: Request) -> Backend | None:
+        """The same for a request that has failed elsewhere; these are those that it has not tried."""
+        return self.pick(backends, request)
+
 
 class First(Balancer):
     """The first in the file that is available."""

@@ -21,6 +21,8 @@ class RoundRobin(Balancer):
         #: Where in the cycle it is; whoever shares it or keeps it may set it to any number from 0 on.
         self.turn = 0
         self._cycle: Sequence[Backend] = ()
+        #: Those of requests that have failed elsewhere, which go round evenly.
+        self._extra = 0
 
     def expect(self, backends: Sequence[Backend]) -> None:
         self._backends = backends
@@ -33,6 +35,11 @@ class RoundRobin(Balancer):
         turn = self.turn % len(cycle)
         self.turn = turn + 1
         return cycle[turn]
+
+    def pick_again(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
+        """Nobody's turn: otherwise every second request would begin with a backend that refuses its turns."""
+        self._extra += 1
+        return backends[self._extra % len(backends)]
 
     def _next_of(self, backends: Sequence[Backend]) -> Backend:
         """The others lose their turn, so those after them get no more than before."""

@@ -47,13 +47,18 @@ def test_huge_weights_keep_their_proportions_in_a_bounded_cycle():
     assert found[backends[0]] == pytest.approx(3 * found[backends[1]], abs=3)
 
 
-def test_a_retry_skips_the_turn_of_whom_was_tried_and_disturbs_nobody_else(group):
+def test_a_retry_takes_nobodys_turn(group):
     abc = group("a,b,c")
     assert abc.pick() == "a"
-    assert abc.pick(tried="a") == "b"
-    assert abc.picks(3) == "cab"
-    assert abc.pick(tried="c") == "a"  # c's turn is lost, not given to a twice
+    assert abc.pick(tried="a") in "bc"
     assert abc.picks(3) == "bca"
+    assert abc.pick(tried="ab") == "c"
+    assert abc.picks(3) == "bca"
+
+
+def test_retries_go_round_among_those_that_are_left(group):
+    abcd = group("a weight=9,b,c,d")
+    assert Counter(abcd.pick(tried="a") for _ in range(9)) == {"b": 3, "c": 3, "d": 3}
 
 
 def test_who_is_full_loses_its_turn_and_who_follows_gets_no_more_for_it(group):
