@@ -159,3 +159,10 @@ def test_limits_cost_one_look_unless_somebody_is_full(group):
     python, c = calls(lambda: some.upstream.pick(asked))
     assert python - 1 <= 4
     assert c <= 5
+
+
+@pytest.mark.parametrize("balance", sorted(POLICIES))
+def test_where_nobody_takes_part_nobody_is_picked(group, balance):
+    some = group("a drain,b down", balance=balance, hash_key=HASH_KEYS.get(balance))
+    assert some.pick() is None
+    assert some.pick(tried="a") is None
