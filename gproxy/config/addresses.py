@@ -12,7 +12,7 @@ _LONGEST_UNIX_PATH = 107  # sun_path of Linux is 108 bytes with the final NUL
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _URL = re.compile(r"([^:/?#@]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
 _NUMBERS = ("weight", "max_connections")
-_FLAGS = ("backup", "down")
+_FLAGS = ("backup", "down", "drain")
 
 
 def parse_network(text: str) -> Network:
@@ -64,7 +64,7 @@ class BackendURL:
     """One backend of an upstream: where it listens, and how much of the work it gets.
 
     `weight` is its share (0: none), `max_connections` its limit (0: none); a `backup` is used when no other is
-    available, and one that is `down` never.
+    available, one that is `down` never, and one that is to `drain` for those only who have a sticky cookie for it.
     """
 
     noun: ClassVar[str] = "a backend's URL"
@@ -77,10 +77,11 @@ class BackendURL:
     max_connections: int = 0
     backup: bool = False
     down: bool = False
+    drain: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`http://HOST:PORT weight=3 max_connections=10 backup down`; raises ValueError with what is wrong."""
+        """`http://HOST:PORT weight=3 max_connections=10 backup down drain`; raises ValueError with what is wrong."""
         url, *words = text.split() or [""]
         match = _URL.fullmatch(url)
         if not match:
@@ -108,6 +109,13 @@ class BackendURL:
         """The value for a Host header: without the port if it is the scheme's own."""
         default = 443 if self.scheme == "https" else 80
         return bracket(self.host) if self.port == default else f"{bracket(self.host)}:{self.port}"
+
+    @property
+    def flags(self) -> str:
+        """What stands behind it in the file."""
+        numbers = [f"weight={self.weight}"] * (self.weight != 1)
+        numbers += [f"max_connections={self.max_connections}"] * bool(self.max_connections)
+        return " ".join(numbers + [flag for flag in _FLAGS if getattr(self, flag)])
 
     def __str__(self) -> str:
         return f"{self.scheme}://{bracket(self.host)}:{self.port}"
@@ -160,7 +168,7 @@ def _backend_words(words: list[str]) -> dict[str, Any]:
     for word in words:
         name, equals, number = word.partition("=")
         if not (name in _NUMBERS and equals) and word not in _FLAGS:
-            raise ValueError(f"{word!r} is not weight=N, max_connections=N, backup or down")
+            raise ValueError(f"{word!r} is not weight=N, max_connections=N, backup, down or drain")
         if equals and not re.fullmatch("[0-9]{1,9}", number):
             raise ValueError(f"{name} is a whole number from 0 on")
         if name in found:

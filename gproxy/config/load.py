@@ -1,7 +1,7 @@
 """A settings file to `Settings`, or to every reason why not."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,8 @@ T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
 #: Builds the handlers, so that their problems are reported together with all others: (handlers, problems, warnings).
 BuildHandlers = Callable[[Mapping[str, HandlerSettings], list[Problem], list[Problem]], None]
+#: Builds users' own balancing policies: (upstreams with their sections, problems).
+BuildPolicies = Callable[[Iterable[tuple[UpstreamSettings, RawSection]], list[Problem]], None]
 
 _NOTHING: Overrides = {}
 
@@ -29,6 +31,7 @@ def load(
     overrides: Overrides = _NOTHING,
     environ: Mapping[str, str] = os.environ,
     build_handlers: BuildHandlers | None = None,
+    build_policies: BuildPolicies | None = None,
 ) -> Settings:
     """The settings in the file, with `overrides` of (section, option) from the command line in place of its own.
 
@@ -40,7 +43,8 @@ def load(
     if sections is None:
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
-    return _Loading(Path(path), _override(sections, overrides), builtins, relevant).settings(build_handlers)
+    loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant)
+    return loading.settings(build_handlers, build_policies)
 
 
 def _override(sections: list[RawSection], overrides: Overrides) -> list[RawSection]:
@@ -63,7 +67,7 @@ class _Loading:
     problems: list[Problem]
     warnings: list[Problem] = field(default_factory=list)
 
-    def settings(self, build_handlers: BuildHandlers | None) -> Settings:
+    def settings(self, build_handlers: BuildHandlers | None, build_policies: BuildPolicies | None) -> Settings:
         """Everything at once; raises ConfigError."""
         self.problems += check.kinds(self.sections)
         server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
@@ -75,6 +79,10 @@ class _Loading:
         self.problems += check.limits(self._with_sections(routes), server or ServerSettings())
         if build_handlers is not None:
             build_handlers(handlers, self.problems, self.warnings)
+        if build_policies is not None:
+            build_policies(
+                ((upstream, self._section("upstream", upstream.name)) for upstream in upstreams), self.problems
+            )
         if self.problems or not (server and gateway and log):
             raise ConfigError(self.problems)
         return Settings(

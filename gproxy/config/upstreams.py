@@ -1,13 +1,12 @@
 """The options of `[upstream:NAME]`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from gproxy.config import rules
+from gproxy.config.balancing import Balance, Choice, SameSite, balancing
 from gproxy.config.fields import NAME, doc
-from gproxy.config.types import BackendURL, Seconds
-
-Balance = Literal["round_robin", "weighted", "least_conn", "p2c", "random", "first", "ip_hash", "uri_hash"]
+from gproxy.config.types import BackendURL, ModuleRef, Seconds, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +15,34 @@ class UpstreamSettings:
 
     name: str = field(metadata=NAME)
     backends: tuple[BackendURL, ...] = field(
-        metadata=doc("http://HOST:PORT or https://, each with weight=N, max_connections=N, backup, down")
+        metadata=doc("http://HOST:PORT or https://, each with weight=N, max_connections=N, backup, down, drain")
     )
-    balance: Balance = field(default="round_robin", metadata=doc("how a backend is picked"))
+    balance: Balance | ModuleRef = field(
+        default="round_robin", metadata=doc("how a backend is picked; MODULE:NAME: as your own code says")
+    )
+    hash_key: str | None = field(
+        default=None, metadata=doc("for header_hash, cookie_hash, query_hash: which header, cookie or parameter")
+    )
+    latency_decay: Seconds = field(
+        default=Seconds(10), metadata=doc("for latency: in which a slow answer is forgotten to a third")
+    )
+    slow_start: Seconds = field(
+        default=Seconds(0), metadata=doc("in which a backend that came back gets its full share; 0s: at once")
+    )
+    sticky_cookie: str | None = field(default=None, metadata=doc("the cookie of balance = sticky; none: sticky_NAME"))
+    sticky_fallback: Choice = field(
+        default="round_robin", metadata=doc("for clients without the cookie, or whose backend is gone")
+    )
+    sticky_ttl: Seconds | None = field(
+        default=None, metadata=doc("Max-Age of the cookie; none: as long as the browser")
+    )
+    sticky_same_site: SameSite = field(default="Lax", metadata=doc("SameSite of the cookie"))
+    sticky_secure: Literal["auto", "yes", "no"] = field(
+        default="auto", metadata=doc("Secure in the cookie; auto: if the client came over https")
+    )
+    sticky_secret: Secret | None = field(
+        default=None, metadata=doc("what the cookie is made with; none or auto: made and kept in [server] state_dir")
+    )
     connect_timeout: Seconds = field(default=Seconds(1), metadata=doc("for a connection to be made"))
     first_byte_timeout: Seconds | None = field(default=None, metadata=doc("for the response to start"))
     read_timeout: Seconds | None = field(default=None, metadata=doc("between two pieces of the response"))
@@ -43,6 +67,9 @@ class UpstreamSettings:
             rules.distinct(self, "backends"),
             ["backends: every weight is 0"] * bool(self.backends and not any(b.weight for b in self.backends)),
             rules.positive(self, "connect_timeout", "first_byte_timeout", "read_timeout", "idle_timeout"),
+            rules.at_least(0, self, "slow_start"),
+            rules.positive(self, "latency_decay", "sticky_ttl"),
+            balancing(self, {field.name: field.default for field in fields(self)}),
             rules.positive(self, "health_interval", "health_timeout", "fail_window"),
             rules.at_least(0, self, "retries", "max_connections", "keepalive", "max_fails"),
             rules.at_least(1, self, "rise", "fall"),

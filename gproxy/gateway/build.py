@@ -1,29 +1,31 @@
 """Settings to live objects; the only file that knows all parts."""
 
-import importlib
 import os
-import sys
-import sysconfig
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from gproxy.config.coerce import build as build_from_options
 from gproxy.config.load import load
-from gproxy.config.problems import Problem, nearest
+from gproxy.config.problems import Problem
+from gproxy.config.read import RawSection
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import HandlerSettings, Settings
+from gproxy.config.types import ModuleRef
+from gproxy.config.upstreams import UpstreamSettings
+from gproxy.gateway import own_code
 from gproxy.gateway.chain import compose
 from gproxy.gateway.destination import destination
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
+from gproxy.gateway.upstreams import live_upstream, own_policy
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.handler import Handler
 from gproxy.observe.accesslog import AccessLog
+from gproxy.upstream.balance import Balancer
 from gproxy.upstream.upstream import Upstream
 
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
@@ -33,8 +35,9 @@ def build(
     path: str | os.PathLike[str], overrides: Mapping[tuple[str, str], str] = _NO_OVERRIDES
 ) -> tuple[Settings, Gateway]:
     """Load and build everything, open nothing. Raises ConfigError with every problem there is."""
-    _make_importable(Path(path))
+    own_code.make_importable(Path(path))
     handlers: dict[str, Handler] = {}
+    policies: dict[str, Balancer] = {}
 
     def build_handlers(found: Mapping[str, HandlerSettings], problems: list[Problem], warnings: list[Problem]) -> None:
         for settings in found.values():
@@ -42,12 +45,25 @@ def build(
             if handler is not None:
                 handlers[settings.name] = handler
 
-    settings = load(path, builtins=BUILT_IN, overrides=overrides, build_handlers=build_handlers)
-    return settings, _gateway(settings, handlers)
+    def build_policies(found: Iterable[tuple[UpstreamSettings, RawSection]], problems: list[Problem]) -> None:
+        for settings, section in found:
+            if isinstance(settings.balance, ModuleRef):
+                policy = own_policy(settings.balance, _complaint(section, "balance", problems))
+                if policy is not None:
+                    policies[settings.name] = policy
+
+    settings = load(
+        path, builtins=BUILT_IN, overrides=overrides, build_handlers=build_handlers, build_policies=build_policies
+    )
+    return settings, _gateway(settings, handlers, policies)
 
 
-def _gateway(settings: Settings, handlers: dict[str, Handler]) -> Gateway:
-    upstreams = {name: Upstream(upstream) for name, upstream in settings.upstreams.items()}
+def _complaint(section: RawSection, option: str, problems: list[Problem]) -> own_code.Complain:
+    return lambda message: problems.append(section.problem(option, message))
+
+
+def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping[str, Balancer]) -> Gateway:
+    upstreams = {name: live_upstream(found, policies.get(name)) for name, found in settings.upstreams.items()}
     routes = [_route(route, settings, handlers, upstreams) for route in settings.routes]
     gateway = Gateway(
         router=Router(routes),
@@ -78,58 +94,26 @@ def _route(
     return live
 
 
-def _make_importable(path: Path) -> None:
-    """The file's folder and the working directory: where a user keeps handlers beside the settings."""
-    for folder in (str(Path.cwd()), str(path.resolve().parent)):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-
-
 def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[Problem]) -> Handler | None:
     """The handler, or None with a problem noted."""
     reference = BUILT_IN.get(settings.use, settings.use)
     module_name, _, attribute = reference.partition(":")
     if not attribute:
         return None  # config.check has said so
-    found = _import(module_name, attribute, settings, problems)
+    complain = _complaint(settings.section, "use", problems)
+    found = own_code.find(module_name, attribute, complain)
     if found is None:
         return None
     if isinstance(found, type) and is_dataclass(found):
         return _construct(found, settings, problems, warnings)
     if isinstance(found, type):
-        found = _instance(found, settings, problems)
+        found = own_code.instance(found, complain)
     if not callable(found):
-        problems.append(settings.section.problem("use", f"{settings.use} is neither a function nor a dataclass"))
+        complain(f"{settings.use} is neither a function nor a dataclass")
         return None
     no_options = f"{settings.use} is a function and has no options"
     problems += [settings.section.problem(option, no_options) for option in settings.options]
     return cast(Handler, found)
-
-
-def _import(module_name: str, attribute: str, settings: HandlerSettings, problems: list[Problem]) -> Any:
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        problems.append(settings.section.problem("use", f"cannot import {module_name}: {_where(error)}"))
-        return None
-    found = getattr(module, attribute, None)
-    if found is None:
-        hint = nearest(attribute, [name for name in vars(module) if not name.startswith("_")])
-        did_you_mean = f"; did you mean '{hint}'?" if hint else ""
-        problems.append(settings.section.problem("use", f"{module_name} has no '{attribute}'{did_you_mean}"))
-    return found
-
-
-def _where(error: Exception) -> str:
-    """What went wrong in the user's module, and on which line of it."""
-    said = f"{type(error).__name__}: {error}"
-    ours, *frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if frame.filename != ours.filename and not _is_library(frame.filename)]
-    return f"{said} ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else said
-
-
-def _is_library(filename: str) -> bool:
-    return filename.startswith(("<frozen", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
 
 
 def _construct(
@@ -139,11 +123,3 @@ def _construct(
     if handler is not None and any(field.name == "name" and not field.init for field in fields(handler)):
         handler.name = settings.name
     return handler
-
-
-def _instance(cls: type[Any], settings: HandlerSettings, problems: list[Problem]) -> Any:
-    try:
-        return cls()
-    except Exception as error:
-        problems.append(settings.section.problem("use", f"cannot make a {cls.__name__}: {_where(error)}"))
-        return None

@@ -100,4 +100,4 @@ def upstream_rows(label: str, name: str, settings: Settings) -> list[Row]:
 
 
 def _backends(upstream: UpstreamSettings) -> str:
-    return ", ".join(str(backend) for backend in upstream.backends)
+    return ", ".join(f"{backend} {backend.flags}".rstrip() for backend in upstream.backends)

@@ -6,6 +6,7 @@ from functools import partial
 from gproxy.config.patterns import Rewrite
 from gproxy.config.routes import RouteSettings
 from gproxy.config.upstreams import UpstreamSettings
+from gproxy.gateway.chain import compose
 from gproxy.gateway.redirect import Redirect
 from gproxy.handlers.respond import Respond
 from gproxy.http.errors import HTTPError
@@ -54,9 +55,10 @@ def _rewritten(rewrite: Rewrite, path: str) -> str:
     return path if new is None else confined(tidied(new), rewrite.beginning)
 
 
-def _forward(route: RouteSettings, upstream: Upstream) -> Forward:
+def _forward(route: RouteSettings, upstream: Upstream) -> Next:
     head = composer(route, upstream.settings)
-    return Forward(upstream, head=head, stream=route.stream, tunnel_timeout=route.tunnel_timeout)
+    forward = Forward(upstream, head=head, stream=route.stream, tunnel_timeout=route.tunnel_timeout)
+    return compose(upstream.handlers, forward) if upstream.handlers else forward
 
 
 def _fixed(status: int, route: RouteSettings) -> Next:

@@ -186,7 +186,7 @@ class Gateway:
         runtime.backends = self.snapshot
         _open("[log] access", self.access_log.open)
         for upstream in self.upstreams:
-            upstream.open(runtime)
+            _open(f"[upstream:{upstream.name}]", upstream.open, runtime)
         for name, handler in self.handlers.items():
             if hasattr(handler, "open"):
                 _open(f"[handler:{name}]", handler.open, runtime)

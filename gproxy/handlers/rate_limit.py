@@ -3,14 +3,13 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_network
 from math import ceil
 from typing import Literal, NoReturn
 
 from gproxy.config.types import Rate, Seconds
 from gproxy.http.errors import HTTPError
+from gproxy.http.forwarding import network_of
 from gproxy.http.handler import Next
 from gproxy.http.headers import TOKEN, Headers
 from gproxy.http.request import Request
@@ -104,16 +103,4 @@ class RateLimit:
 
 def _address(request: Request) -> str:
     client = request.client
-    return _network(client) if ":" in client else client
-
-
-@lru_cache(4096)
-def _network(address: str) -> str:
-    """An IPv6 client has a /64 to itself, and could take a new address of it for every request (RFC 6177)."""
-    try:
-        parsed = IPv6Address(address)
-    except ValueError:
-        return address
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ip_network((int(parsed), 64), strict=False))
+    return network_of(client) if ":" in client else client

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from gproxy.http.headers import Headers
@@ -139,3 +139,15 @@ def _bare(hop: str) -> str | None:
     except ValueError:
         return None
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+
+
+@lru_cache(4096)
+def network_of(address: str) -> str:
+    """An IPv6 client has a /64 to itself, and could take a new address of it for every request (RFC 6177)."""
+    try:
+        parsed = IPv6Address(address)
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((int(parsed), 64), strict=False))

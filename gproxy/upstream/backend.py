@@ -1,5 +1,6 @@
 """One address of an upstream: its pool, its load, its health."""
 
+import math
 from collections import deque
 from time import monotonic
 from typing import Any
@@ -22,6 +23,8 @@ class Backend:
         self.max_connections = url.max_connections or 0
         self.is_backup = bool(url.backup)
         self.is_down = bool(url.down)
+        #: Takes no new clients.
+        self.is_draining = bool(url.drain)
         pool_class = TLSPool if url.scheme == "https" else PlainPool
         self.pool = pool_class(url.host, url.port, maxsize=keepalive, timeout=connect_timeout, retries=False)
         self._idle: Idle = self.pool.pool  # type: ignore[assignment]
@@ -40,6 +43,10 @@ class Backend:
         self.ejections = 0
         #: Fails as often as others are left out for; it may be the last one.
         self.is_failing = False
+        #: What the upstream found last; None if it was never healthy yet.
+        self.was_healthy: bool | None = None
+        #: When it became healthy again after it had not been, on the monotonic clock.
+        self.returned_at = -math.inf
         #: Why it is not healthy, for /health and the log.
         self.why = ""
 
@@ -92,11 +99,19 @@ class Backend:
     def close(self) -> None:
         self.pool.close()
 
+    @property
+    def _state(self) -> str:
+        if self.is_down:
+            return "down"
+        if self.is_failing or not self.is_healthy:
+            return "unhealthy"
+        return "draining" if self.is_draining else "healthy"
+
     def snapshot(self) -> dict[str, Any]:
         """Its state for /health."""
         facts: dict[str, Any] = {
             "backend": f"{self.scheme}://{self.name}",
-            "state": "down" if self.is_down else "unhealthy" if self.is_failing or not self.is_healthy else "healthy",
+            "state": self._state,
             "active": self.active,
             "attempts": self.attempts,
             "failures": self.failures,

@@ -48,11 +48,17 @@ def test_the_python_in_handlers_md_runs(tmp_path):
     names["test_maintenance"](tmp_path)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/handlers.md", ROOT / "docs/routing.md"], ids=lambda page: page.name)
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_settings_in_the_docs_load(page, tmp_path):
     from gproxy.gateway.build import build
 
     (tmp_path / "handlers.py").write_text((ROOT / "etc/handlers.py").read_text())
+    for block in blocks(page, "python"):
+        if name := re.match(r"# (policies\.py)\n", block):
+            (tmp_path / name[1]).write_text(block)
     sys.modules.pop("handlers", None)
     for number, block in enumerate(block for block in blocks(page, "ini") if "[route" in block):
         file = tmp_path / f"{number}.ini"

@@ -150,7 +150,7 @@ bad.ini:15: [route:b] skip: [gateway] handlers does not list 'jtw'; did you mean
 bad.ini:16: [route:c] takes the same requests as [route:b] at line 12; change path, host, methods or another match
 bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'http://localhost:5001/path'; a path in it is not supported
 bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'ftp://localhost:5002'; only http:// and https:// are known
-bad.ini:21: [upstream:users] balance: expected round_robin, weighted, least_conn, p2c, random, first, ip_hash or uri_hash; found 'round'; did you mean 'round_robin'?
+bad.ini:21: [upstream:users] balance: expected round_robin, weighted, least_conn, p2c, latency, random, first, ip_hash, uri_hash, header_hash, cookie_hash, query_hash or sticky or MODULE:NAME such as mypackage.handlers:Tenant; found 'round'; did you mean 'round_robin'?
 bad.ini:23: [handler:jwt] secret: expected a secret such as ${NAME} or file:PATH; nowhere/secret cannot be read: no such file or directory
 bad.ini:25: [handler:mine] use: cannot import broken: ZeroDivisionError: division by zero (FOLDER/broken.py:2)
 bad.ini:27: [handler:other] use: cannot import nowhere_at_all: ModuleNotFoundError: No module named 'nowhere_at_all'

@@ -1,0 +1,70 @@
+"""How a backend is picked: the policies' names, and which options of an upstream go with which of them."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal
+
+#: Those that can follow where a sticky cookie does not lead to a backend.
+Choice = Literal["round_robin", "weighted", "least_conn", "p2c", "latency", "random", "first"]
+Balance = Literal[Choice, "ip_hash", "uri_hash", "header_hash", "cookie_hash", "query_hash", "sticky"]
+SameSite = Literal["Lax", "Strict", "None"]
+
+#: What `hash_key` is, by policy, and how it may be written.
+_KEYS: Final = {
+    "header_hash": ("a header's name", r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+    "cookie_hash": ("a cookie's name", r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+    "query_hash": ("a parameter's name", r"[^\s&=#]+"),
+}
+_STICKY: Final = ("sticky",)
+_WITH: Final[dict[str, tuple[str, ...]]] = {
+    "hash_key": tuple(_KEYS),
+    "latency_decay": ("latency",),
+    "sticky_cookie": _STICKY,
+    "sticky_fallback": _STICKY,
+    "sticky_ttl": _STICKY,
+    "sticky_same_site": _STICKY,
+    "sticky_secure": _STICKY,
+    "sticky_secret": _STICKY,
+}
+#: Who has no choice, and so cannot give a backend less than it should have.
+_STRICT: Final = ("first", "ip_hash", "uri_hash", *_KEYS)
+_SHORTEST_SECRET: Final = 16
+_is_cookie_name = re.compile(_KEYS["cookie_hash"][1]).fullmatch
+
+
+def balancing(settings: Any, defaults: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the options of an upstream's policy, by the defaults of those options."""
+    policy = str(settings.balance)
+    used = {policy, settings.sticky_fallback} if policy == "sticky" else {policy}
+    for option, policies in _WITH.items():
+        if getattr(settings, option) != defaults[option] and used.isdisjoint(policies):
+            yield f"{option}: is for balance = {_either(policies)}, and not for {policy}"
+    if policy in _KEYS:
+        yield from _key(policy, settings.hash_key)
+    if settings.slow_start and not used.isdisjoint(_STRICT):
+        yield f"slow_start: is not for balance = {_either(used & {*_STRICT})}, which leaves no choice"
+    if policy == "sticky":
+        yield from _sticky(settings)
+
+
+def _key(policy: str, key: str | None) -> Iterator[str]:
+    noun, pattern = _KEYS[policy]
+    if key is None:
+        yield f"hash_key: is missing; balance = {policy} needs {noun}"
+    elif not re.fullmatch(pattern, key):
+        yield f"hash_key: expected {noun}; found {key!r}"
+
+
+def _sticky(settings: Any) -> Iterator[str]:
+    secret = settings.sticky_secret.reveal() if settings.sticky_secret else "auto"
+    if settings.sticky_cookie is not None and not _is_cookie_name(settings.sticky_cookie):
+        yield f"sticky_cookie: expected a cookie's name; found {settings.sticky_cookie!r}"
+    if secret != "auto" and len(secret.encode("utf-8", "surrogatepass")) < _SHORTEST_SECRET:
+        yield f"sticky_secret: at least {_SHORTEST_SECRET} bytes are expected; or auto"
+    if settings.sticky_same_site == "None" and settings.sticky_secure == "no":
+        yield "sticky_same_site: browsers take None with sticky_secure = yes or auto only"
+
+
+def _either(policies: Iterable[str]) -> str:
+    *others, last = policies
+    return f"{', '.join(others)} or {last}" if others else last

@@ -1,0 +1,32 @@
+"""Which backend is next: one small policy each, and the table of their names."""
+
+from collections.abc import Callable
+from typing import Final
+
+from gproxy.config.upstreams import UpstreamSettings
+from gproxy.upstream.balance import keys
+from gproxy.upstream.balance.balancer import Balancer, First
+from gproxy.upstream.balance.draws import PowerOfTwo, Random
+from gproxy.upstream.balance.latency import Latency
+from gproxy.upstream.balance.least import LeastConn
+from gproxy.upstream.balance.own import Own
+from gproxy.upstream.balance.rendezvous import Rendezvous
+from gproxy.upstream.balance.turns import RoundRobin
+
+__all__ = ["POLICIES", "Balancer", "Own"]
+
+#: Weights in the file count for round robin too.
+POLICIES: Final[dict[str, Callable[[UpstreamSettings], Balancer]]] = {
+    "round_robin": lambda _: RoundRobin(),
+    "weighted": lambda _: RoundRobin(),
+    "least_conn": lambda _: LeastConn(),
+    "p2c": lambda _: PowerOfTwo(),
+    "latency": lambda settings: Latency(settings.latency_decay),
+    "random": lambda _: Random(),
+    "first": lambda _: First(),
+    "ip_hash": lambda _: Rendezvous(keys.client),
+    "uri_hash": lambda _: Rendezvous(keys.path),
+    "header_hash": lambda settings: Rendezvous(keys.header(settings.hash_key or "")),
+    "cookie_hash": lambda settings: Rendezvous(keys.cookie(settings.hash_key or "")),
+    "query_hash": lambda settings: Rendezvous(keys.query(settings.hash_key or "")),
+}

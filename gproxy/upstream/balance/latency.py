@@ -1,0 +1,94 @@
+"""Who is quick, and who is quick to get slow (peak EWMA, as in Finagle and Linkerd)."""
+
+from collections.abc import Callable, Sequence
+from math import exp
+from time import monotonic
+from typing import Any, Final
+
+from gproxy.http.request import Deadline, Request
+from gproxy.runtime import Runtime
+from gproxy.upstream.backend import Backend
+from gproxy.upstream.balance.draws import Draw, Lottery
+
+#: The cost in seconds of a backend that has not answered yet, but was asked: one request finds out, not a hundred.
+_UNKNOWN: Final = 1e6
+
+
+class TimedBackend(Backend):
+    """Knows how long it takes until a response's head is there.
+
+    A slower answer counts at once, quicker ones little by little: the average is what is left of the old one after
+    `decay` seconds each. Without answers it fades, so that who was slow is asked again some time.
+    """
+
+    average = 0.0
+    measured_at = 0.0
+    decay = 10.0
+    clock: Callable[[], float] = staticmethod(monotonic)
+
+    def connection(self, deadline: Deadline) -> Any:
+        connection = super().connection(deadline)
+        if "exchange" not in vars(connection):
+            connection.exchange = self._timed(connection.exchange)
+        return connection
+
+    def cost(self, now: float) -> float:
+        """What one more request would have to wait, in seconds; for its weight."""
+        if not self.average:
+            return _UNKNOWN + self.active if self.active else 0.0
+        return self.average * exp((self.measured_at - now) / self.decay) * (self.active + 1) / self.weight
+
+    def observe(self, seconds: float, *, answered: bool = True) -> None:
+        """It took so long; a failure is no sign of being quick."""
+        now = self.clock()
+        faded = exp((self.measured_at - now) / self.decay)
+        if seconds > self.average * faded:
+            self.average = seconds
+        elif answered:
+            self.average = self.average * faded + seconds * (1 - faded)
+        else:
+            return
+        self.measured_at = now
+
+    def _timed(self, exchange: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(head: bytes, request: Request) -> Any:
+            started = self.clock()
+            answered = False
+            try:
+                answer = exchange(head, request)
+                answered = True
+            finally:
+                self.observe(self.clock() - started, answered=answered)
+            return answer
+
+        return timed
+
+
+class Latency(Draw):
+    """Of two drawn the one that costs less: its average time to answer, times who waits there, for its weight."""
+
+    backend_class = TimedBackend
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self._decay = decay
+        self._now: Callable[[], float] = monotonic
+
+    def use(self, runtime: Runtime) -> None:
+        super().use(runtime)
+        self._now = runtime.monotonic
+
+    def expect(self, backends: Sequence[Backend]) -> None:
+        super().expect(backends)
+        for backend in backends:
+            assert isinstance(backend, TimedBackend)  # noqa: S101 `backend_class` says so
+            backend.decay = self._decay
+            backend.clock = self._now
+
+    def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
+        if len(backends) == 1:
+            return backends[0]
+        lottery = self._lottery if backends is self._backends else Lottery(backends)
+        one, other = lottery.two(self._random)
+        now = self._now()
+        return other if other.cost(now) < one.cost(now) else one  # type: ignore[attr-defined]

@@ -1,0 +1,69 @@
+"""What tests of picking share: upstreams built from a line, a clock and a random that do as they are told."""
+
+import pytest
+
+from gproxy.config.types import BackendURL
+from gproxy.config.upstreams import UpstreamSettings
+from gproxy.http.request import request
+from gproxy.runtime import Runtime
+from gproxy.upstream.upstream import Upstream
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Script:
+    """A random whose draws are given."""
+
+    def __init__(self):
+        self.draws = []
+
+    def random(self):
+        return self.draws.pop(0)
+
+
+class Group:
+    """An upstream of backends named by letters, and what there is to ask of it."""
+
+    def __init__(self, words, kind=Upstream, policy=None, **options):
+        urls = (BackendURL.parse(f"http://{word}") for word in words.split(","))
+        settings = UpstreamSettings("u", tuple(urls), **options)
+        self.clock = Clock()
+        self.script = Script()
+        self.upstream = kind(settings, policy) if policy else kind(settings)
+        runtime = Runtime(monotonic=self.clock, rng=self.script)
+        runtime.spawn = lambda *_: None
+        self.upstream._runtime = runtime
+        self.upstream.balancer.use(runtime)
+        self.upstream._slow_start.clock = self.clock
+        self.upstream.refresh()
+
+    def __getitem__(self, name):
+        return next(backend for backend in self.upstream.backends if backend.name == f"{name}:80")
+
+    def pick(self, asked=None, tried=""):
+        found = self.upstream.pick(asked or request(), [self[name] for name in tried])
+        return found.name[:-3] if found else None
+
+    def picks(self, count, asked=None):
+        return "".join(self.pick(asked) for _ in range(count))
+
+    def lose(self, *names):
+        for name in names:
+            self[name].passes_checks = False
+        self.upstream.refresh()
+
+    def regain(self, *names):
+        for name in names:
+            self[name].passes_checks = True
+        self.upstream.refresh()
+
+
+@pytest.fixture
+def group():
+    return Group
