@@ -12,7 +12,17 @@ from typing import Any, Literal, NewType, Union, get_args, get_origin
 
 from gproxy.config.addresses import Network, parse_network
 from gproxy.config.problems import nearest
-from gproxy.config.units import Bytes, Seconds, parse_bytes, parse_seconds, write_bytes, write_seconds
+from gproxy.config.units import (
+    Bytes,
+    Percent,
+    Seconds,
+    parse_bytes,
+    parse_percent,
+    parse_seconds,
+    write_bytes,
+    write_percent,
+    write_seconds,
+)
 
 LISTS: dict[Any, Callable[[list[Any]], Any]] = {
     **{kind: kind for kind in (tuple, list, set, frozenset)},
@@ -162,6 +172,7 @@ _FORMS: dict[Any, Form] = {
     bool: Form("yes or no", "", _boolean, lambda value: "yes" if value else "no"),
     Seconds: Form("a time", "3s", parse_seconds, write_seconds),
     Bytes: Form("a size", "10MB", parse_bytes, write_bytes),
+    Percent: Form("a percentage", "50%", parse_percent, write_percent),
     Path: Form("a path", "var/gproxy", _path),
     IPv4Network: Form("a network", "10.0.0.0/8", _network(IPv4Network)),
     IPv6Network: Form("a network", "10.0.0.0/8", _network(IPv6Network)),

@@ -1,7 +1,7 @@
 """What one section can see of its own mistakes; each rule yields `option: what is wrong`."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -9,6 +9,7 @@ from gproxy.config.patterns import sent_path
 from gproxy.config.traffic import SplitKey, UpstreamShare
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]")
 _AUTHORITY = re.compile(rf"(?:{_HOST.pattern})(:[0-9]{{1,5}})?")
 
@@ -31,6 +32,13 @@ def positive(settings: object, *names: str) -> Iterator[str]:
     for name, value in _values(settings, names):
         if value is not None and value <= 0:
             yield f"{name}: must be more than 0"
+
+
+def between(least: float, most: float, settings: object, *names: str) -> Iterator[str]:
+    """Those options lie between the two, or are not set."""
+    for name, value in _values(settings, names):
+        if value is not None and not least < value < most:
+            yield f"{name}: must be more than {least:g} and less than {most:g}"
 
 
 def distinct(settings: object, *names: str, fold: bool = False) -> Iterator[str]:
@@ -124,6 +132,16 @@ def probe_path(name: str, path: str | None) -> Iterator[str]:
         yield f"{name}: a path to send has no spaces, control characters or other scripts; write %20"
 
 
+def own_headers(name: str, values: Mapping[str, str], *, reserved: Collection[str]) -> Iterator[str]:
+    """Header lines to send: names and values that can stand in a head (RFC 9110 section 5.5), none of what is ours."""
+    yield from header_names(name, values)
+    for header, value in values.items():
+        if header.lower() in reserved:
+            yield f"{name}: {header} is set by the gateway"
+        elif not _VALUE.fullmatch(value):
+            yield f"{name}: the value of {header} has a character that no header may have"
+
+
 def methods(name: str, values: Iterable[str]) -> Iterator[str]:
     """Method names, which are case-sensitive (RFC 9110 section 9.1): all known ones are upper case."""
     for value in values:
@@ -154,10 +172,10 @@ def hosts(name: str, values: Iterable[str]) -> Iterator[str]:
             yield f"{name}: {value!r} is not a host name such as api.example.com or *.example.com"
 
 
-def sent_host(name: str, value: str) -> Iterator[str]:
-    """What may be sent as Host: a name or address, with a port or without."""
-    if not _AUTHORITY.fullmatch(value) or "*" in value:
-        yield f"{name}: expected client, backend or a host such as api.example.com; found {value!r}"
+def sent_host(name: str, value: str | None, words: str = "") -> Iterator[str]:
+    """What may be sent as Host: a name or address, with a port or without. Not set is right too, or one of `words`."""
+    if value is not None and (not _AUTHORITY.fullmatch(value) or "*" in value):
+        yield f"{name}: expected {words}a host such as api.example.com; found {value!r}"
 
 
 def _values(settings: object, names: Iterable[str]) -> Iterator[tuple[str, Any]]:

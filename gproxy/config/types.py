@@ -10,18 +10,22 @@ from hmac import compare_digest
 from typing import ClassVar, Literal, Self
 
 from gproxy.config.addresses import Address, BackendURL, Network
-from gproxy.config.units import Bytes, Rate, Rotate, Seconds
+from gproxy.config.answers import BodyText, Statuses
+from gproxy.config.units import Bytes, Percent, Rate, Rotate, Seconds
 
 __all__ = [
     "Address",
     "BackendURL",
+    "BodyText",
     "Bytes",
     "ModuleRef",
     "Network",
+    "Percent",
     "Rate",
     "Rotate",
     "Seconds",
     "Secret",
+    "Statuses",
     "Workers",
 ]
 

@@ -7,6 +7,8 @@ from typing import ClassVar, NewType, Self
 
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)
+#: A part of the whole, from 0 to 1.
+Percent = NewType("Percent", float)
 
 _SECONDS = {"d": Decimal(86400), "h": Decimal(3600), "m": Decimal(60), "s": Decimal(1), "ms": Decimal("0.001")}
 _BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1}
@@ -14,6 +16,7 @@ _BYTES_LOWER = {unit.lower(): size for unit, size in _BYTES.items()}
 _WINDOWS = {"second": Seconds(1.0), "minute": Seconds(60.0), "hour": Seconds(3600.0), "day": Seconds(86400.0)}
 
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)\s*%")
 _RATE = re.compile(r"([0-9]{1,15})\s*/\s*(.+)")
 
 
@@ -52,6 +55,21 @@ def write_bytes(value: int) -> str:
     """The shortest way to write that size: `32KiB`, `10MB`, `512`."""
     unit = next((unit for unit, size in _BYTES.items() if value and value % size == 0), "B")
     return f"{value // _BYTES[unit]}{'' if unit == 'B' else unit}"
+
+
+def parse_percent(text: str) -> Percent:
+    """The part that `text` says (`50%` is 0.5), from 0% to 100%; raises ValueError."""
+    match = _PERCENT.fullmatch(text)
+    if not match:
+        raise ValueError
+    if (number := Decimal(match[1])) > 100:
+        raise ValueError("there is no more than 100%")
+    return Percent(float(number / 100))
+
+
+def write_percent(value: float) -> str:
+    """The shortest way to write that part: `50%`, `0.1%`."""
+    return f"{(Decimal(str(value)) * 100).normalize():f}%"
 
 
 def _split(text: str) -> tuple[Decimal, str]:

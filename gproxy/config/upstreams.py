@@ -6,7 +6,12 @@ from typing import Literal
 from gproxy.config import rules
 from gproxy.config.balancing import Balance, Choice, SameSite, balancing
 from gproxy.config.fields import NAME, doc
-from gproxy.config.types import BackendURL, ModuleRef, Seconds, Secret
+from gproxy.config.types import BackendURL, BodyText, ModuleRef, Percent, Seconds, Secret, Statuses
+
+Initial = Literal["unknown", "up", "down"]
+
+#: Set by the probe itself, in lower case.
+_OF_A_PROBE = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "te"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,44 @@ class UpstreamSettings:
         default="client", metadata=doc("Host as sent on: client: as it came; backend: its address; or a literal")
     )
     health_path: str | None = field(default=None, metadata=doc("path to probe; none: no probes"))
-    health_interval: Seconds = field(default=Seconds(10), metadata=doc("between two probes"))
-    health_timeout: Seconds = field(default=Seconds(1), metadata=doc("for a probe's answer"))
+    health_interval: Seconds = field(default=Seconds(10), metadata=doc("between two probes, 10 % more or less"))
+    health_timeout: Seconds = field(default=Seconds(1), metadata=doc("for a probe and all of its answer"))
+    health_status: tuple[Statuses, ...] = field(
+        default=(Statuses(200, 399),), metadata=doc("what a good probe is answered with; redirects are not followed")
+    )
+    health_body: BodyText | None = field(
+        default=None, metadata=doc("must be in the first 64 KiB of a good probe's answer; none: anything")
+    )
+    health_host: str | None = field(default=None, metadata=doc("a probe's Host; none: host, or the backend's address"))
+    health_headers: dict[str, str] = field(default_factory=dict, metadata=doc("further headers of a probe"))
+    initial: Initial = field(
+        default="unknown",
+        metadata=doc("before the first probe; unknown, up: requests go there; down: only once a probe was good"),
+    )
     rise: int = field(default=2, metadata=doc("good probes in a row that bring a backend back"))
     fall: int = field(default=3, metadata=doc("bad probes in a row that take it out"))
     max_fails: int = field(default=3, metadata=doc("failed requests within fail_window that take it out; 0: off"))
     fail_window: Seconds = field(default=Seconds(10), metadata=doc("the time in which they are counted"))
+    fail_statuses: tuple[Statuses, ...] = field(
+        default=(Statuses(502, 504),), metadata=doc("answers that count as failed; the client still gets them")
+    )
+    eject_time: Seconds = field(
+        default=Seconds(5), metadata=doc("how long it is left out, the n-th time n times as long, up to 60s")
+    )
+    max_requests: int = field(default=0, metadata=doc("most requests under way to all of them; 0: no limit"))
+    queue: int = field(default=0, metadata=doc("how many may wait for max_requests or max_connections; then 503"))
+    queue_timeout: Seconds = field(default=Seconds(1), metadata=doc("how long they wait; then 503"))
+    breaker: bool = field(default=False, metadata=doc("answer 503 for a while instead of asking failing backends"))
+    breaker_errors: Percent = field(default=Percent(0.5), metadata=doc("failed requests that open it"))
+    breaker_latency: Seconds = field(
+        default=Seconds(0), metadata=doc("a latency, at breaker_quantile, above which it opens; 0s: none")
+    )
+    breaker_quantile: float = field(default=0.95, metadata=doc("the part of all requests that must be faster"))
+    breaker_window: Seconds = field(default=Seconds(10), metadata=doc("the time in which requests are counted"))
+    breaker_requests: int = field(default=20, metadata=doc("how many there must be"))
+    breaker_open: Seconds = field(
+        default=Seconds(5), metadata=doc("how long it stays open, and then how long a growing share is let through")
+    )
 
     def __post_init__(self) -> None:
         rules.refuse(
@@ -70,9 +107,24 @@ class UpstreamSettings:
             rules.at_least(0, self, "slow_start"),
             rules.positive(self, "latency_decay", "sticky_ttl"),
             balancing(self, {field.name: field.default for field in fields(self)}),
-            rules.positive(self, "health_interval", "health_timeout", "fail_window"),
-            rules.at_least(0, self, "retries", "max_connections", "keepalive", "max_fails"),
-            rules.at_least(1, self, "rise", "fall"),
-            rules.sent_host("host", self.host),
+            rules.positive(self, "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout"),
+            rules.positive(self, "breaker_errors", "breaker_window", "breaker_open"),
+            rules.at_least(0, self, "retries", "max_connections", "keepalive", "max_fails", "max_requests", "queue"),
+            rules.at_least(1, self, "rise", "fall", "breaker_requests"),
+            rules.between(0, 1, self, "breaker_quantile"),
+            rules.sent_host("host", self.host, "client, backend or "),
             rules.probe_path("health_path", self.health_path),
+            rules.one_of_them(self, "health_status"),
+            rules.sent_host("health_host", self.health_host),
+            rules.own_headers("health_headers", self.health_headers, reserved=_OF_A_PROBE),
+            rules.distinct(self, "health_headers", fold=True),
+            ["initial: down needs a health_path, or nothing would ever bring a backend up"]
+            * (self.initial == "down" and self.health_path is None),
+            ["queue: nothing is limited; it needs max_requests or max_connections"]
+            * (self.queue > 0 and not self.is_limited),
         )
+
+    @property
+    def is_limited(self) -> bool:
+        """Can there be too many requests at once?"""
+        return bool(self.max_requests or self.max_connections or any(b.max_connections for b in self.backends))

@@ -1,0 +1,69 @@
+"""What an answer is to look like, as people write it: `200-299, 304`, `"status": "ok"`, `/ready|warm/`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+_STATUSES = re.compile(r"([1-5][0-9][0-9])(?:\s*-\s*([1-5][0-9][0-9]))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Statuses:
+    """A status, or all from one to another."""
+
+    noun: ClassVar[str] = "a status or a range of them"
+    example: ClassVar[str] = "200-299"
+
+    first: int
+    last: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`304`, `200-299`. Raises ValueError."""
+        match = _STATUSES.fullmatch(text)
+        if not match:
+            raise ValueError
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError("the lower one comes first")
+        return cls(first, last)
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+def as_set(ranges: Iterable[Statuses]) -> frozenset[int]:
+    """Each of them."""
+    return frozenset(status for one in ranges for status in range(one.first, one.last + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class BodyText:
+    """A text to be found in a body, or between slashes a regular expression."""
+
+    noun: ClassVar[str] = "a text or /regular expression/"
+    example: ClassVar[str] = "/ready|warm/"
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError for an empty text and for an expression that is none."""
+        if not text or text == "//":
+            raise ValueError("it is empty")
+        made = cls(text)
+        try:
+            made.compile()
+        except re.error as error:
+            raise ValueError(str(error)) from None
+        return made
+
+    def compile(self) -> re.Pattern[bytes]:
+        """For bodies in UTF-8."""
+        data = self.text.encode("utf-8", "surrogateescape")
+        is_expression = len(data) > 1 and data.startswith(b"/") and data.endswith(b"/")
+        return re.compile(data[1:-1] if is_expression else re.escape(data))
+
+    def __str__(self) -> str:
+        return self.text
