@@ -57,7 +57,7 @@ def _rewritten(rewrite: Rewrite, path: str) -> str:
 
 def _forward(route: RouteSettings, upstream: Upstream) -> Next:
     head = composer(route, upstream.settings)
-    forward = Forward(upstream, head=head, stream=route.stream, tunnel_timeout=route.tunnel_timeout)
+    forward = upstream.guard(Forward(upstream, head=head, stream=route.stream, tunnel_timeout=route.tunnel_timeout))
     return compose(upstream.handlers, forward) if upstream.handlers else forward
 
 

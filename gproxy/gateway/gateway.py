@@ -184,6 +184,7 @@ class Gateway:
     def open(self, runtime: Runtime) -> None:
         """Before serving. Raises CannotOpenError."""
         runtime.backends = self.snapshot
+        runtime.admission = self.admission
         _open("[log] access", self.access_log.open)
         for upstream in self.upstreams:
             _open(f"[upstream:{upstream.name}]", upstream.open, runtime)
@@ -201,6 +202,10 @@ class Gateway:
     def snapshot(self) -> dict[str, list[dict[str, Any]]]:
         """Each upstream's backends with their state."""
         return {upstream.name: upstream.snapshot() for upstream in self.upstreams}
+
+    def admission(self) -> dict[str, dict[str, Any]]:
+        """What keeps requests from the upstreams that have a limit or a breaker."""
+        return {upstream.name: facts for upstream in self.upstreams if (facts := upstream.admission())}
 
 
 def _open(what: str, opening: Callable[..., None], *arguments: object) -> None:

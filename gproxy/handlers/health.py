@@ -19,8 +19,8 @@ from gproxy.runtime import Runtime
 class Health:
     """`path` is 200 while the process lives, with its figures; `ready_path` turns 503 once it is stopping.
 
-    The status is `up`, `degraded` if an upstream has no healthy backend, or `draining`. Uptime is in seconds, memory
-    is the resident set in bytes; both and the greenlet count are as old as `cache` at most.
+    The status is `up`, `degraded` if an upstream has no healthy backend or an open breaker, or `draining`. Uptime is
+    in seconds, memory is the resident set in bytes; both and the greenlet count are as old as `cache` at most.
     """
 
     path: str = field(default="/health", metadata={"doc": "where the figures are"})
@@ -49,8 +49,9 @@ class Health:
         return self._health() if request.path == self.path else self._ready()
 
     def _health(self) -> Response:
-        upstreams = self._runtime.backends()
-        return _json(200, {"status": self._status(upstreams), **self._measured(), "upstreams": upstreams})
+        upstreams, admission = self._runtime.backends(), self._runtime.admission()
+        facts = {"status": self._status(upstreams, admission), **self._measured(), "upstreams": upstreams}
+        return _json(200, facts | ({"admission": admission} if admission else {}))
 
     def _ready(self) -> Response:
         if not self._runtime.draining:
@@ -59,10 +60,11 @@ class Health:
         response.headers.put("Retry-After", "retry-after", "1")
         return response
 
-    def _status(self, upstreams: dict[str, list[dict[str, Any]]]) -> str:
+    def _status(self, upstreams: dict[str, list[dict[str, Any]]], admission: dict[str, dict[str, Any]]) -> str:
         if self._runtime.draining:
             return "draining"
-        return "up" if all(any(map(_is_healthy, backends)) for backends in upstreams.values()) else "degraded"
+        works = all(any(map(_is_healthy, backends)) for backends in upstreams.values())
+        return "up" if works and not any(map(_is_broken, admission.values())) else "degraded"
 
     def _measured(self) -> dict[str, Any]:
         figures = self._figures.get("figures")
@@ -77,6 +79,10 @@ class Health:
 
 def _is_healthy(backend: dict[str, Any]) -> bool:
     return str(backend["state"]).startswith("healthy")
+
+
+def _is_broken(admission: dict[str, Any]) -> bool:
+    return "breaker" in admission and admission["breaker"] != "closed"
 
 
 def _json(status: int, content: dict[str, Any]) -> Response:

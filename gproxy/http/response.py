@@ -61,11 +61,14 @@ class Response:
         for key in _OF_THE_BODY:
             self.headers.discard(key)
 
-    def on_close(self, callback: Callable[[], None]) -> None:
-        """Call it once the last byte is out, or the client has left; newest first."""
+    def on_close(self, callback: Callable[[], None], *, last: bool = False) -> None:
+        """Call it once the last byte is out, or the client has left; newest first, or after those there are now."""
         if self._callbacks is None:
             self._callbacks = []
-        self._callbacks.append(callback)
+        if last:
+            self._callbacks.insert(0, callback)
+        else:
+            self._callbacks.append(callback)
 
     def close(self) -> None:
         """Run the callbacks, each once; one that raises is logged and does not keep the others from running."""

@@ -45,6 +45,8 @@ class Runtime:
         self.parked: list[greenlet] = []
         #: Each upstream's backends with their state, by upstream name; for /health.
         self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
+        #: The state of each upstream's limit and breaker, by name, if it has one; for /health.
+        self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
         #: What this process has in common with others; None while it serves alone.
         self.shared: SharedState | None = None
         self._sharing: list[Shares] = []

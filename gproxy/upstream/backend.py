@@ -1,12 +1,12 @@
 """One address of an upstream: its pool, its load, its health."""
 
 import math
-from collections import deque
 from time import monotonic
 from typing import Any
 
 from gproxy.config.types import BackendURL
 from gproxy.http.request import Deadline
+from gproxy.upstream.health import Health
 from gproxy.upstream.pool import Idle, PlainPool, TLSPool
 
 
@@ -34,26 +34,22 @@ class Backend:
         #: Attempts since the start, and those that failed.
         self.attempts = 0
         self.failures = 0
-        #: When it failed lately, on the monotonic clock; the oldest goes first.
-        self.recent_failures: deque[float] = deque(maxlen=1000)
-        #: What active checks say; True where there are none.
-        self.passes_checks = True
-        #: Until when it is left out after failing, on the monotonic clock; 0 if it is not.
-        self.ejected_until = 0.0
-        self.ejections = 0
-        #: Fails as often as others are left out for; it may be the last one.
-        self.is_failing = False
+        #: What probes and requests say of it.
+        self.health = Health()
         #: What the upstream found last; None if it was never healthy yet.
         self.was_healthy: bool | None = None
         #: When it became healthy again after it had not been, on the monotonic clock.
         self.returned_at = -math.inf
-        #: Why it is not healthy, for /health and the log.
-        self.why = ""
 
     @property
     def is_healthy(self) -> bool:
         """Probes and failures fine."""
-        return self.passes_checks and not self.ejected_until and not self.is_down
+        return self.health.is_good and not self.is_down
+
+    @property
+    def takes_part(self) -> bool:
+        """May get requests of new clients: if it is healthy, or if nobody is."""
+        return self.weight > 0 and not (self.is_down or self.is_draining or self.health.is_barred)
 
     @property
     def is_full(self) -> bool:
@@ -66,13 +62,22 @@ class Backend:
         self.attempts += 1
         connection = self._idle.take()
         if connection is None:
-            connection = self.pool._new_conn()
             try:
-                connection.timeout = min(self._connect_timeout, deadline.remaining())
-                connection.connect()
+                connection = self.dial(min(self._connect_timeout, deadline.remaining()))
             except BaseException:
-                self.drop(connection)
+                self.active -= 1
                 raise
+        return connection
+
+    def dial(self, timeout: float) -> Any:
+        """A new connection, which is nobody's lease. Raises what urllib3 raises when it cannot connect."""
+        connection: Any = self.pool._new_conn()
+        try:
+            connection.timeout = timeout
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def release(self, connection: Any, rest: Any = None, *, keep: bool) -> None:
@@ -103,12 +108,12 @@ class Backend:
     def _state(self) -> str:
         if self.is_down:
             return "down"
-        if self.is_failing or not self.is_healthy:
-            return "unhealthy"
-        return "draining" if self.is_draining else "healthy"
+        state = self.health.state
+        return "draining" if self.is_draining and state == "healthy" else state
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self, now: float) -> dict[str, Any]:
         """Its state for /health."""
+        health = self.health
         facts: dict[str, Any] = {
             "backend": f"{self.scheme}://{self.name}",
             "state": self._state,
@@ -116,11 +121,11 @@ class Backend:
             "attempts": self.attempts,
             "failures": self.failures,
         }
-        if self.why and not self.is_healthy:
-            facts["why"] = self.why
-        if self.ejected_until:
-            facts["next_try_in"] = round(max(0.0, self.ejected_until - monotonic()), 1)
+        if facts["state"] in ("unhealthy", "trial"):
+            facts["why"] = health.why
+            if health.next_try:
+                facts["next_try_in"] = round(max(0.0, health.next_try - now), 1)
         return facts
 
     def __repr__(self) -> str:
-        return f"<Backend {self.name} active={self.active} {'healthy' if self.is_healthy else self.why}>"
+        return f"<Backend {self.name} active={self.active} {self.health.state} {self.health.why}>"

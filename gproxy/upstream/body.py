@@ -1,7 +1,7 @@
 """A backend's response body on its way to the client, and limits of their own for single waits."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -9,7 +9,9 @@ from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import NO_TRAILERS, passable
 from gproxy.http.framing import Reader
 from gproxy.http.request import Request
+from gproxy.runtime.alarm import Expired
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.failure import Failure, failure_of
 from gproxy.upstream.transport import BrokenBodyError
 
 
@@ -42,6 +44,7 @@ class BackendBody:
         request: Request,
         lease: tuple[Backend, Any, bool],
         read_timeout: float | None,
+        failed: Callable[[Request, Backend, Failure, BaseException], None],
     ) -> None:
         #: Came together with the head, and leaves with it.
         self.at_hand = at_hand
@@ -49,6 +52,7 @@ class BackendBody:
         self._request = request
         self._lease: tuple[Backend, Any, bool] | None = lease
         self._read_timeout = read_timeout
+        self._failed = failed
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
@@ -75,7 +79,17 @@ class BackendBody:
                 return self._rest.next_piece()
         except (OSError, BadMessage) as error:
             self._request.reason = "backend_reset"
+            self._tell(error)
             raise BrokenBodyError(str(error) or type(error).__name__) from None
+        except Expired as error:
+            self._tell(error)
+            raise
+
+    def _tell(self, error: BaseException) -> None:
+        """Health hears of what the backend is to blame for."""
+        failure = failure_of(error)
+        if failure is not None and self._lease is not None:
+            self._failed(self._request, self._lease[0], failure, error)
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, drop it if not."""

@@ -13,7 +13,6 @@ The steps, with the same numbers in the code:
 (9) hand out a response, which streams unless it came whole
 """
 
-import logging
 import math
 from copy import copy
 from time import monotonic
@@ -36,8 +35,6 @@ from gproxy.upstream.compose import Composer
 from gproxy.upstream.failure import IDEMPOTENT, NONE_AVAILABLE, SLOW, Failure, as_response_error, failure_of
 from gproxy.upstream.tunnel import Tunnel
 from gproxy.upstream.upstream import Upstream
-
-_log = logging.getLogger("gproxy")
 
 #: Max-Forwards counts for these (RFC 9110 section 7.6.2).
 _COUNTED: Final = frozenset({"OPTIONS", "TRACE"})
@@ -97,7 +94,7 @@ class Forward:
                 cause = error
             if failure is None:
                 raise cause
-            self._note(request, backend, failure, cause)
+            self._upstream.failed(request, backend, failure, cause)  # (7)
             if failure.blames:
                 tried = (*tried, backend)
             else:
@@ -134,7 +131,7 @@ class Forward:
                 answer = connection.exchange(head, request)  # (5) (6)
             else:
                 answer = self._exchange_in_time(connection, head, request)
-            self._upstream.succeeded(backend)  # (7)
+            self._upstream.answered(request, backend, answer.status)  # (7)
             return self._response(request, backend, connection, answer)
         except BaseException:
             backend.drop(connection)
@@ -155,7 +152,8 @@ class Forward:
             return Response.forwarded(answer.status, answer.phrase, headers, data)  # (9)
         if answer.status < 400:
             connection.carry_on(request)
-        body = BackendBody(data, rest, request, (backend, connection, answer.keep), self._read)
+        lease = (backend, connection, answer.keep)
+        body = BackendBody(data, rest, request, lease, self._read, self._upstream.failed)
         response = Response.forwarded(answer.status, answer.phrase, headers, body)  # (9)
         response.on_close(body.close)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
@@ -171,13 +169,6 @@ class Forward:
         tunnel = Tunnel(request, backend, connection, self._tunnel_timeout)
         request.at_end(tunnel.close)
         return Response.forwarded(101, answer.phrase, headers, tunnel)
-
-    def _note(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
-        _log.warning(
-            "%s %s %s: backend %s: %s (%s)",
-            request.id, request.method, request.path, backend.name, failure.detail, _said(cause),
-        )  # fmt: skip
-        self._upstream.failed(backend, failure)  # (7)
 
     def _may_try_again(self, request: Request, failure: Failure, failed: int) -> bool:
         if failure.again == "never" or request.deadline.remaining() <= 0:
@@ -222,8 +213,3 @@ def _prepare(body: Body) -> None:
         raise RuntimeError("the request's body was read before; request.body.buffer(limit) would have kept it")
     elif body.length is not None and len(body.at_hand) == body.length <= _REPLAY:
         body.buffer(_REPLAY)
-
-
-def _said(cause: BaseException) -> str:
-    """In words: some of urllib3's begin with the connection as an object."""
-    return str(cause.args[-1] if len(cause.args) > 1 else cause) or type(cause).__name__

@@ -1,124 +1,110 @@
-"""Who is left out: by what requests meet (passive) and by what probes find (active)."""
+"""What is known of one backend's health: by probes (active) and by what requests meet (passive).
 
-import random
-from collections.abc import Callable, Sequence
-from typing import Final
+A value without clock, log or socket. Its few changes can be made from outside; `Upstream.refresh` comes after each.
+"""
 
-import gevent
+from typing import Literal
 
-from gproxy.config.upstreams import UpstreamSettings
-from gproxy.http.errors import BadMessage
-from gproxy.http.headers import Headers
-from gproxy.http.request import Received, Request
-from gproxy.runtime import Runtime
-from gproxy.upstream.backend import Backend
-from gproxy.upstream.failure import is_shortage
+from gproxy.http.request import Request
 
-#: The longest ejection, in seconds.
-_LONGEST: Final = 60.0
+State = Literal["healthy", "trial", "unhealthy"]
 
 
-class Ejection:
-    """Passive health: `max_fails` failures within `window` seconds leave a backend out, longer each time.
+class Health:
+    """Healthy until proven otherwise, by the initial state `up` and, until the first probe, by `unknown`.
 
-    Never the last healthy one, and never more than half of them: an upstream of one is never ejected. Once its time
-    is over a backend is on trial: the next failure ejects it again.
+    Times are on the monotonic clock.
     """
 
-    def __init__(self, max_fails: int, window: float) -> None:
-        self._max_fails = max_fails
-        self._window = window
+    __slots__ = (
+        "decided", "doubtful", "ejected_until", "ejections", "is_failing", "next_probe", "on_trial", "passes", "trial",
+        "why",
+    )  # fmt: skip
 
-    def failed(self, backend: Backend, backends: Sequence[Backend], now: float, rng: random.Random) -> bool:
-        """Note a failure; True if it ejects the backend."""
-        recent = backend.recent_failures
-        recent.append(now)
-        while recent[0] < now - self._window:
-            recent.popleft()
-        on_trial = backend.ejections > 0
-        if not self._max_fails or (len(recent) < self._max_fails and not on_trial):
-            return False
-        backend.is_failing = True
-        if backend.ejected_until or not self._may_eject(backend, backends):
-            return False
-        backend.ejections += 1
-        recent.clear()
-        jitter = 1 + rng.random() / 10
-        backend.ejected_until = now + min(self._window * backend.ejections, _LONGEST) * jitter
-        return True
+    def __init__(self, initial: Literal["unknown", "up", "down"] = "up") -> None:
+        #: What probes say, and whether one has said anything yet: the first one decides alone.
+        self.passes = initial != "down"
+        self.decided = initial == "up"
+        #: When the next probe is due; 0 if there are none.
+        self.next_probe = 0.0
+        #: Until when it is left out after failing; 0 if it is not.
+        self.ejected_until = 0.0
+        #: How often in close succession.
+        self.ejections = 0
+        #: Its time is over: one request at a time is let through, now or already, until one has gone well.
+        self.on_trial = False
+        self.trial: Request | None = None
+        #: Fails as often as others are left out for, but somebody must stay.
+        self.is_failing = False
+        #: PERF: is any of the above to be looked at when a request has gone well?
+        self.doubtful = False
+        #: Why it is not healthy, in a word or two.
+        self.why = "" if self.passes else "not probed yet"
 
-    def succeeded(self, backend: Backend) -> None:
-        """One answer clears its record."""
-        backend.recent_failures.clear()
-        backend.ejections = 0
+    @property
+    def is_good(self) -> bool:
+        """Probes and failures fine, or due for a trial."""
+        return self.passes and not self.ejected_until
 
-    @staticmethod
-    def _may_eject(backend: Backend, backends: Sequence[Backend]) -> bool:
-        healthy = [other for other in backends if other.is_healthy]
-        return healthy != [backend] and (len(backends) - len(healthy) + 1) * 2 <= len(backends)
+    @property
+    def is_barred(self) -> bool:
+        """Down from the start, and no probe was good yet: not even a last resort."""
+        return not (self.passes or self.decided)
 
+    @property
+    def is_open_to_trial(self) -> bool:
+        """Would a request that is sent there now decide?"""
+        return (self.on_trial or self.ejected_until > 0) and self.trial is None
 
-class ActiveCheck:
-    """Asks one backend's health path again and again, at once at the start."""
+    @property
+    def state(self) -> State:
+        if self.on_trial and self.passes:
+            return "trial"
+        return "unhealthy" if self.is_failing or not self.is_good else "healthy"
 
-    def __init__(
-        self, settings: UpstreamSettings, backend: Backend, changed: Callable[[], None], runtime: Runtime
-    ) -> None:
-        self._settings = settings
-        self._backend = backend
-        self._changed = changed
-        self._runtime = runtime
-        self._streak = 0
+    @property
+    def next_try(self) -> float:
+        """When it is tried again, by a request or by a probe; 0 if nobody knows."""
+        return self.ejected_until or (0.0 if self.passes else self.next_probe)
 
-    def run(self) -> None:
-        """For as long as the upstream lives."""
-        interval = self._settings.health_interval
-        while True:
-            why_not = self._ask()
-            if why_not is not None:
-                self.judge(why_not)
-            gevent.sleep(interval * (0.9 + self._runtime.random.random() / 5))
+    def eject(self, until: float, why: str) -> None:
+        """Leave it out until then."""
+        self.ejected_until = until
+        self.ejections += 1
+        self.is_failing = self.on_trial = False
+        self.trial = None
+        self.doubtful = True
+        self.why = why
 
-    def judge(self, why_not: str) -> None:
-        """`rise` good answers in a row bring a backend back, `fall` bad ones take it out."""
-        backend = self._backend
-        good = not why_not
-        if good == backend.passes_checks:
-            self._streak = 0
-            return
-        self._streak += 1
-        if self._streak >= (self._settings.rise if good else self._settings.fall):
-            self._streak = 0
-            backend.passes_checks = good
-            backend.why = why_not
-            self._changed()
-            self._runtime.log.warning(
-                "upstream %s: backend %s %s", self._settings.name, backend.name,
-                "passes its health checks again" if good else f"fails its health checks: {why_not}",
-            )  # fmt: skip
+    def suspect(self, why: str) -> None:
+        """It ought to be left out, and cannot be."""
+        self.readmit()
+        self.is_failing = self.doubtful = True
+        self.why = why
 
-    def _ask(self) -> str | None:
-        """Why it is not healthy; empty if it is, None if we could not ask."""
-        with gevent.Timeout(self._settings.health_timeout, False):
-            try:
-                status = self._probe()
-            except (OSError, BadMessage) as error:
-                return None if is_shortage(error) else str(error) or type(error).__name__
-            except Exception as error:
-                return None if is_shortage(error) else type(error).__name__
-            return "" if 200 <= status < 400 else f"status {status}"
-        return "timeout"
+    def expire(self) -> None:
+        """Its time is over, or that of a trial that came to no end: the next request is a trial."""
+        self.ejected_until = 0.0
+        self.on_trial = True
+        self.trial = None
 
-    def _probe(self) -> int:
-        backend, path = self._backend, self._settings.health_path or "/"
-        connection = backend.pool._new_conn()
-        try:
-            connection.timeout = self._settings.health_timeout
-            connection.connect()
-            fields = f"Host: {backend.authority}\r\nUser-Agent: gproxy-health\r\nConnection: close\r\n"
-            head = f"GET {path} HTTP/1.1\r\n{fields}\r\n"
-            request = Request(Received("GET", path, 1, [], ""), Headers(), backend.authority, path, "")
-            answer = connection.exchange(head.encode(), request)  # type: ignore[attr-defined]
-            return int(answer.status)
-        finally:
-            connection.close()
+    def try_with(self, request: Request, until: float) -> None:
+        """Left out for all others until this request has come to an end, or until then."""
+        self.on_trial = True
+        self.trial = request
+        self.ejected_until = until
+
+    def readmit(self) -> None:
+        """Back as before; `ejections` is not forgotten at once."""
+        self.ejected_until = 0.0
+        self.is_failing = self.on_trial = self.doubtful = False
+        self.trial = None
+        if self.passes:
+            self.why = ""
+
+    def mark_probe(self, passes: bool, why: str = "") -> None:
+        """Probes have come to that opinion."""
+        self.decided = self.decided or self.passes or passes
+        self.passes = passes
+        if not passes or not self.doubtful:
+            self.why = why

@@ -58,6 +58,8 @@ class StickyUpstream(Upstream):
         """The client's own backend, if that is possible."""
         backend = self._by_token.get(self._presented(request) or "")
         if backend is not None and backend not in tried and backend.is_healthy and not backend.is_full:
+            if self._next_change is not None:
+                self._put_to_trial(backend, request)
             return backend
         return super().pick(request, tried)
 

@@ -1,19 +1,26 @@
 """A named group of backends: which of them are available, and whose turn it is."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import gevent
 
 from gproxy.config.upstreams import UpstreamSettings
-from gproxy.http.handler import Handler
+from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import POLICIES, Balancer
-from gproxy.upstream.failure import Failure
-from gproxy.upstream.health import ActiveCheck, Ejection
+from gproxy.upstream.breaker import Breaker
+from gproxy.upstream.health import Health
+from gproxy.upstream.limit import Limit
+from gproxy.upstream.passive import Passive
+from gproxy.upstream.probe import ActiveCheck
 from gproxy.upstream.slow_start import SlowStart
+
+#: How long a trial without an end, a client that has left for instance, keeps others from being one; in seconds.
+_LONGEST_TRIAL: Final = 60.0
 
 
 class Upstream:
@@ -33,39 +40,67 @@ class Upstream:
             self.balancer.backend_class(url, keepalive=settings.keepalive, connect_timeout=settings.connect_timeout)
             for url in settings.backends
         ]
-        self.ejection = Ejection(settings.max_fails, settings.fail_window)
         self._limited = settings.max_connections > 0 or any(backend.max_connections for backend in self.backends)
         for backend in self.backends:
             backend.max_connections = backend.max_connections or settings.max_connections
-        #: When the first ejected backend comes back, or has warmed up; None if there is none.
+            backend.health = Health(settings.initial if settings.health_path else "up")
+        self.breaker = Breaker(settings) if settings.breaker else None
+        self.limit = Limit(settings) if settings.max_requests or settings.queue else None
+        self.passive = Passive(settings, self.backends, self.refresh)
+        #: PERF: what attempts tell, without a step in between.
+        self.answered = self.passive.answered
+        self.failed = self.passive.failed
+        #: When an ejected backend is to be tried, or one has warmed up; None while nobody is out, on trial or warming.
         self._next_change: float | None = None
         self._slow_start = SlowStart(settings.slow_start)
         #: May a candidate be full, or one that is warming up?
         self._choosy = False
         self._tiers: tuple[list[Backend], ...] = ()
         self._candidates: list[Backend] = []
+        self._checks: list[ActiveCheck] = []
         self._greenlets: list[gevent.Greenlet] = []
         self._runtime = Runtime()
         self.refresh()
 
     def open(self, runtime: Runtime) -> None:
         """Start what runs beside the requests: trimming of pools, active checks."""
-        self._runtime = runtime
+        self._runtime = self.passive.runtime = runtime
+        if self.breaker:
+            self.breaker.runtime = runtime
         self.balancer.use(runtime)
         self._slow_start.clock = runtime.monotonic
         self.refresh()
         self._greenlets.append(runtime.spawn(self._keep_house))
         if self.settings.health_path:
-            self._greenlets += [
-                runtime.spawn(ActiveCheck(self.settings, backend, self.refresh, runtime).run)
-                for backend in self.backends
-                if not backend.is_down
-            ]
+            probed = [backend for backend in self.backends if not backend.is_down]
+            self._checks = [ActiveCheck(self.settings, backend, self.mark_probe, runtime) for backend in probed]
+        self.start_checks()
 
     def close(self) -> None:
+        self.stop_checks()
         gevent.killall(self._greenlets)
         for backend in self.backends:
             backend.close()
+
+    def start_checks(self) -> None:
+        """Probe, if there is something to probe; `open` does so."""
+        for check in self._checks:
+            check.start()
+
+    def stop_checks(self) -> None:
+        """Leave probing to somebody else, who calls `mark_probe`."""
+        for check in self._checks:
+            check.stop()
+
+    def guard(self, forward: Next) -> Next:
+        """The last step with what may keep a request from it; the step itself if that is nothing."""
+        if self.breaker:
+            forward = self.breaker.judging(forward)
+        if self.limit:
+            forward = self.limit.before(forward)
+        if self.breaker:
+            forward = self.breaker.before(forward)
+        return forward
 
     def pick(self, request: Request, tried: Sequence[Backend] = ()) -> Backend | None:
         """The next backend for this request that was not tried yet; None if there is none."""
@@ -73,12 +108,22 @@ class Upstream:
             self.refresh()
         if tried:
             available = self._available(tried)
-            return self.balancer.pick_again(available, request) if available else None
-        candidates = self._candidates
-        backend = self.balancer.pick(candidates, request) if candidates else None
-        if self._choosy and backend is not None:
-            return self._confirm(backend, request)
+            backend = self.balancer.pick_again(available, request) if available else None
+        else:
+            candidates = self._candidates
+            backend = self.balancer.pick(candidates, request) if candidates else None
+            if self._choosy and backend is not None:
+                backend = self._confirm(backend, request)
+        if self._next_change is not None and backend is not None:
+            self._put_to_trial(backend, request)
         return backend
+
+    def _put_to_trial(self, backend: Backend, request: Request) -> None:
+        """The request that comes to a backend whose time is over, or that is a last resort, decides about it."""
+        if backend.health.is_open_to_trial:
+            longest = self._runtime.monotonic() + _LONGEST_TRIAL
+            backend.health.try_with(request, min(request.deadline.expires, longest))
+            self.refresh()
 
     def _pick_of(self, backends: Sequence[Backend], request: Request) -> Backend | None:
         return self.balancer.pick(backends, request) if backends else None
@@ -108,65 +153,75 @@ class Upstream:
         """Decide anew who takes part: the healthy ones, else the healthy backups, else all that are not marked down.
 
         A request that has tried one tier in vain goes on to the next: what is left out may be back already.
+        To be called after every change of a backend's health.
         """
         now = self._runtime.monotonic()
-        for backend in self.backends:
-            if backend.ejected_until and backend.ejected_until <= now:
-                backend.ejected_until = 0.0  # one more failure ejects it again: `Ejection.failed`
-        up = [backend for backend in self.backends if backend.weight and not (backend.is_down or backend.is_draining)]
-        healthy = [backend for backend in up if backend.is_healthy]
+        doubtful = [backend.health for backend in self.backends if backend.health.doubtful]
+        for health in doubtful:
+            if health.ejected_until and health.ejected_until <= now:
+                health.expire()
+        part = [backend for backend in self.backends if backend.takes_part]
+        healthy = [backend for backend in part if backend.is_healthy]
         self._tiers = (
             [backend for backend in healthy if not backend.is_backup],
             [backend for backend in healthy if backend.is_backup],
-            [backend for backend in up if not backend.is_healthy],
+            [backend for backend in part if not backend.is_healthy],
         )
         self._note_returns(now)
         self._candidates = next(filter(None, self._tiers), [])
         self.balancer.expect(self._candidates)
         warm_at = self._slow_start.expect(self._candidates, now)
         self._choosy = self._limited or warm_at is not None
-        changes = [backend.ejected_until for backend in self.backends if backend.ejected_until]
+        changes = [health.ejected_until or math.inf for health in doubtful if not health.is_failing]
         self._next_change = min(changes if warm_at is None else [*changes, warm_at], default=None)
+        if self.limit:
+            self.limit.resize(self._room())
 
     def _note_returns(self, now: float) -> None:
-        """Who is healthy after it was not; at the start nobody comes back."""
+        """Who is healthy after it was not; at the start nobody comes back, and on trial nobody is back yet."""
         for backend in self.backends:
-            if backend.is_healthy:
+            if backend.is_healthy and not backend.health.on_trial:
                 if backend.was_healthy is False:
                     backend.returned_at = now
                 backend.was_healthy = True
             elif backend.was_healthy:
                 backend.was_healthy = False
 
-    def failed(self, backend: Backend, failure: Failure) -> None:
-        """An attempt failed; too many of them eject the backend for a while."""
-        backend.failures += 1
-        if not failure.blames:
-            return
-        now = self._runtime.monotonic()
-        if self.ejection.failed(backend, self.backends, now, self._runtime.random):
-            backend.why = failure.reason
-            self.refresh()
-            self._runtime.log.warning(
-                "upstream %s: backend %s is left out for %.0f s: %s",
-                self.name, backend.name, backend.ejected_until - now, failure.detail,
-            )  # fmt: skip
+    def _room(self) -> float:
+        """How many requests the candidates take together."""
+        room = [backend.max_connections or math.inf for backend in self._candidates if not backend.health.on_trial]
+        return sum(room) if room else math.inf
 
-    def succeeded(self, backend: Backend) -> None:
-        """An attempt was answered; the usual case, so it must cost nothing."""
-        if backend.recent_failures or backend.ejections:
-            backend.is_failing = False
-            self.ejection.succeeded(backend)
-            if backend.ejected_until:
-                backend.ejected_until = 0.0
-                self.refresh()
+    def mark_probe(self, backend: Backend, passes: bool, why: str) -> None:
+        """What the probes of a backend have come to, whoever sends them; a good one ends an ejection's wait."""
+        health = backend.health
+        changed = passes != health.passes
+        if passes and health.ejected_until and not health.on_trial:
+            health.expire()
+            changed = True
+        again = " again" if health.decided else ""
+        was_passing = health.passes
+        health.mark_probe(passes, why)
+        if changed:
+            self.refresh()
+        if passes != was_passing:
+            self._runtime.log.warning(
+                "upstream %s: backend %s %s", self.name, backend.name,
+                f"passes its health checks{again}" if passes else f"fails its health checks: {why}",
+            )  # fmt: skip
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Each backend's state for /health."""
-        return [backend.snapshot() for backend in self.backends]
+        now = self._runtime.monotonic()
+        return [backend.snapshot(now) for backend in self.backends]
+
+    def admission(self) -> dict[str, Any]:
+        """What keeps requests from the backends, for /health; empty if nothing can."""
+        return {**(self.breaker.snapshot() if self.breaker else {}), **(self.limit.snapshot() if self.limit else {})}
 
     def _keep_house(self) -> None:
         while True:
             gevent.sleep(1.0)
             for backend in self.backends:
                 backend.trim(self.settings.idle_timeout)
+            self.passive.summarize()

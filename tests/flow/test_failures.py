@@ -57,6 +57,7 @@ max_fails = 0
 backends = {{left}}, {{right}}
 max_fails = 2
 fail_window = 500ms
+eject_time = 500ms
 [upstream:alone]
 backends = {{last}}
 max_fails = 1

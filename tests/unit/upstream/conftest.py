@@ -38,7 +38,7 @@ class Group:
         self.upstream = kind(settings, policy) if policy else kind(settings)
         runtime = Runtime(monotonic=self.clock, rng=self.script)
         runtime.spawn = lambda *_: None
-        self.upstream._runtime = runtime
+        self.upstream._runtime = self.upstream.passive.runtime = runtime
         self.upstream.balancer.use(runtime)
         self.upstream._slow_start.clock = self.clock
         self.upstream.refresh()
@@ -55,12 +55,12 @@ class Group:
 
     def lose(self, *names):
         for name in names:
-            self[name].passes_checks = False
+            self[name].health.mark_probe(False)
         self.upstream.refresh()
 
     def regain(self, *names):
         for name in names:
-            self[name].passes_checks = True
+            self[name].health.mark_probe(True)
         self.upstream.refresh()
 
 

@@ -1,5 +1,6 @@
 """A backend that came back gets its share little by little: exact, with the clock given."""
 
+import math
 import random
 from collections import Counter
 
@@ -86,13 +87,15 @@ def test_going_and_coming_again_starts_over(group):
     assert share(abc, 3000) == pytest.approx(0.01 / 2.01, abs=0.001)
 
 
-def test_after_an_ejection_too(group):
+def test_after_an_ejection_and_its_trial_too(group):
     abc = group("a,b,c", slow_start=100)
-    abc["b"].ejected_until = abc.clock.now + 5
+    abc["b"].health.eject(abc.clock.now + 5, "because")
     abc.upstream.refresh()
     assert "b" not in abc.picks(10)
     abc.clock.now += 6
-    assert "b" not in abc.picks(10)
+    assert abc.picks(10).count("b") == 1
+    assert abc["b"].returned_at == -math.inf
+    abc.upstream.passive.readmit(abc["b"])
     assert abc["b"].returned_at == abc.clock.now
     abc.clock.now += 50
     assert share(abc, 2500) == pytest.approx(0.2, abs=0.001)
@@ -113,7 +116,7 @@ def test_with_limits_besides(group):
 def test_one_that_was_never_healthy_before_does_not_come_back(group):
     abc = group("a,b,c", slow_start=100)
     abc["b"].was_healthy = None  # as if it had started unknown
-    abc["b"].passes_checks = True
+    abc["b"].health.mark_probe(True)
     abc.upstream.refresh()
     assert abc.picks(3) == "abc"
 

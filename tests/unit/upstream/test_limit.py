@@ -1,0 +1,218 @@
+"""Slots and places: who gets in, who waits, and that nothing is lost when greenlets are killed."""
+
+import gevent
+import pytest
+
+from gproxy.config.types import BackendURL, Seconds
+from gproxy.config.upstreams import UpstreamSettings
+from gproxy.http.errors import HTTPError
+from gproxy.http.response import Response
+from gproxy.runtime.alarm import Expired
+from gproxy.testing import request
+from gproxy.upstream.limit import Limit
+
+
+class Scene:
+    """A limit before a step that streams until it is told to end."""
+
+    def __init__(self, **options):
+        self.limit = Limit(UpstreamSettings("u", (BackendURL("http", "a", 1),), **{"max_requests": 1, **options}))
+        self.step = self.limit.before(lambda asked: Response(200, iter([b"a stream"])))
+        self.order = []
+
+    def enter(self, name=""):
+        """A response that is under way until it is closed."""
+        response = self.step(request())
+        self.order.append(name)
+        return response
+
+    def wait_in_line(self, name=""):
+        greenlet = gevent.spawn(self.enter, name)
+        gevent.idle()
+        return greenlet
+
+    @property
+    def counts(self):
+        return self.limit.active, self.limit.queued
+
+
+@pytest.fixture
+def scene():
+    scene = Scene(queue=3)
+    yield scene
+    assert scene.counts == (0, 0)
+
+
+def refused(call):
+    with pytest.raises(HTTPError) as error:
+        call()
+    assert error.value.status == 503
+    assert error.value.headers["Retry-After"] == "1"
+    return error.value.reason
+
+
+def test_a_slot_is_held_until_the_response_is_closed():
+    scene = Scene(max_requests=2)
+    first, second = scene.enter(), scene.enter()
+    assert refused(scene.enter) == "queue_full"
+    first.close()
+    third = scene.enter()
+    assert scene.counts == (2, 0)
+    for response in (second, third, third):
+        response.close()
+    assert scene.counts == (0, 0)
+
+
+def test_a_response_that_came_whole_frees_its_slot_at_once():
+    scene = Scene()
+    scene.step = scene.limit.before(lambda asked: Response(200, b"whole"))
+    scene.enter()
+    assert scene.counts == (0, 0)
+
+
+def test_a_response_that_a_handler_drops_frees_its_slot_at_the_requests_end():
+    scene = Scene()
+    asked = request()
+    scene.step(asked)
+    assert scene.counts == (1, 0)
+    asked.end()
+    assert scene.counts == (0, 0)
+
+
+@pytest.mark.parametrize("error", [HTTPError(502), ValueError(), Expired("deadline"), gevent.GreenletExit()])
+def test_what_raises_frees_its_slot(error):
+    scene = Scene()
+
+    def fail(asked):
+        raise error
+
+    with pytest.raises(type(error)):
+        scene.limit.before(fail)(request())
+    assert scene.counts == (0, 0)
+
+
+def test_who_waits_is_served_in_turn(scene):
+    response = scene.enter("0")
+    waiting = [scene.wait_in_line(name) for name in "123"]
+    assert scene.counts == (1, 3)
+    assert refused(scene.enter) == "queue_full"
+    for greenlet in waiting:
+        response.close()
+        response = greenlet.get(timeout=5)
+        assert scene.limit.active == 1
+    response.close()
+    assert scene.order == ["0", "1", "2", "3"]
+
+
+def test_nobody_overtakes(scene):
+    """Between the moment a slot is given away and the moment its owner runs, it is not free."""
+    response = scene.enter("0")
+    waiting = scene.wait_in_line("1")
+    response.close()
+    assert scene.counts == (1, 0)
+    last = gevent.spawn(scene.enter, "2")
+    waiting.get(timeout=5).close()
+    last.get(timeout=5).close()
+    assert scene.order == ["0", "1", "2"]
+
+
+def test_who_waits_too_long_is_refused():
+    scene = Scene(queue=1, queue_timeout=Seconds(0.01))
+    response = scene.enter()
+    assert refused(scene.enter) == "queue_timeout"
+    assert scene.counts == (1, 0)
+    response.close()
+    assert scene.counts == (0, 0)
+
+
+def test_a_deadline_that_passes_in_the_queue_is_a_503():
+    scene = Scene(queue=1)
+    response = scene.enter()
+    waiting = scene.wait_in_line()
+    waiting.kill(Expired("deadline"), block=False)
+    with pytest.raises(HTTPError) as error:
+        waiting.get(timeout=5)
+    assert error.value.reason == "queue_timeout"
+    response.close()
+    assert scene.counts == (0, 0)
+
+
+@pytest.mark.parametrize("error", [gevent.GreenletExit, Expired("draining"), Expired("write")])
+def test_who_is_killed_in_the_queue_leaves_its_place(scene, error):
+    response = scene.enter("0")
+    first, second = scene.wait_in_line("1"), scene.wait_in_line("2")
+    first.kill(error, block=False)
+    gevent.idle()
+    assert scene.counts == (1, 1)
+    response.close()
+    second.get(timeout=5).close()
+    assert scene.order == ["0", "2"]
+
+
+@pytest.mark.parametrize("error", [gevent.GreenletExit, Expired("deadline")])
+def test_who_is_killed_just_when_it_is_called_passes_its_slot_on(scene, error):
+    response = scene.enter("0")
+    first, second = scene.wait_in_line("1"), scene.wait_in_line("2")
+    first.kill(error, block=False)  # scheduled before the call
+    response.close()
+    second.get(timeout=5).close()
+    assert scene.order == ["0", "2"]
+
+
+def test_who_is_killed_after_it_was_called_passes_its_slot_on(scene):
+    response = scene.enter("0")
+    first, second = scene.wait_in_line("1"), scene.wait_in_line("2")
+    response.close()
+    first.kill(block=False)
+    for greenlet in (first, second):
+        greenlet.join(5)
+        if isinstance(greenlet.value, Response):
+            greenlet.value.close()
+    assert scene.order[-1] == "2"
+
+
+def test_a_woken_greenlet_that_waits_for_something_else_by_then_is_left_alone(scene):
+    response = scene.enter("0")
+    reached = []
+
+    def stubborn():
+        try:
+            scene.enter("1")
+        except gevent.Timeout:
+            gevent.sleep(0.02)  # a spurious switch would end it early
+            reached.append("end")
+
+    greenlet = gevent.spawn(stubborn)
+    gevent.idle()
+    greenlet.kill(gevent.Timeout(1), block=False)
+    response.close()
+    greenlet.join(5)
+    assert reached == ["end"]
+
+
+def test_room_that_grows_lets_more_in_and_room_that_shrinks_throws_nobody_out():
+    scene = Scene(max_requests=3, queue=5)
+    scene.limit.resize(1)
+    held = [scene.enter()]
+    waiting = [scene.wait_in_line() for _ in range(4)]
+    assert scene.counts == (1, 4)
+    scene.limit.resize(10)
+    gevent.idle()
+    assert scene.counts == (3, 2)  # max_requests holds as well
+    held += [greenlet.get(timeout=5) for greenlet in waiting[:2]]
+    scene.limit.resize(1)
+    held.pop().close()
+    held.pop().close()
+    assert scene.counts == (1, 2)
+    scene.limit.resize(10)
+    for response in [*held, *(greenlet.get(timeout=5) for greenlet in waiting[2:])]:
+        response.close()
+    assert scene.counts == (0, 0)
+    assert scene.limit.snapshot() == {"active": 0, "limit": 3, "queued": 0}
+
+
+def test_without_a_number_the_backends_decide():
+    limit = Limit(UpstreamSettings("u", (BackendURL("http", "a", 1),), queue=1, max_connections=2))
+    assert limit.snapshot()["limit"] is None
+    limit.resize(2)
+    assert limit.snapshot()["limit"] == 2
