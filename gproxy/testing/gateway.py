@@ -124,12 +124,14 @@ class RunningGateway:
         return found[-1]
 
     def wait_until_idle(self) -> None:
-        """Until no backend has an attempt under way, by what /health says."""
+        """Until no backend has an attempt under way and nobody waits for one, by what /health says."""
         eventually(lambda: not sum(self.active()), "all leases given back")
 
     def active(self) -> list[int]:
-        """How many attempts each backend has under way, by what /health says."""
-        return [backend["active"] for upstream in self.health()["upstreams"].values() for backend in upstream]
+        """How many attempts each backend has under way, then how many each limit lets in and keeps waiting."""
+        facts = self.health()
+        counts = [backend["active"] for upstream in facts["upstreams"].values() for backend in upstream]
+        return counts + [gate.get(key, 0) for gate in facts.get("admission", {}).values() for key in ("active", "queued")]
 
     def connect(self) -> "Wire":
         """A raw connection to it."""
