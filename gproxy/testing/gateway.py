@@ -131,7 +131,8 @@ class RunningGateway:
         """How many attempts each backend has under way, then how many each limit lets in and keeps waiting."""
         facts = self.health()
         counts = [backend["active"] for upstream in facts["upstreams"].values() for backend in upstream]
-        return counts + [gate.get(key, 0) for gate in facts.get("admission", {}).values() for key in ("active", "queued")]
+        gates = facts.get("admission", {}).values()
+        return counts + [gate.get(key, 0) for gate in gates for key in ("active", "queued")]
 
     def connect(self) -> "Wire":
         """A raw connection to it."""

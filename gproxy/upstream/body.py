@@ -44,7 +44,7 @@ class BackendBody:
         request: Request,
         lease: tuple[Backend, Any, bool],
         read_timeout: float | None,
-        failed: Callable[[Request, Backend, Failure, BaseException], None],
+        blame: Callable[[Request, Backend, Failure], None],
     ) -> None:
         #: Came together with the head, and leaves with it.
         self.at_hand = at_hand
@@ -52,7 +52,7 @@ class BackendBody:
         self._request = request
         self._lease: tuple[Backend, Any, bool] | None = lease
         self._read_timeout = read_timeout
-        self._failed = failed
+        self._blame = blame
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
@@ -89,7 +89,7 @@ class BackendBody:
         """Health hears of what the backend is to blame for."""
         failure = failure_of(error)
         if failure is not None and self._lease is not None:
-            self._failed(self._request, self._lease[0], failure, error)
+            self._blame(self._request, self._lease[0], failure)
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, drop it if not."""

@@ -153,7 +153,7 @@ class Forward:
         if answer.status < 400:
             connection.carry_on(request)
         lease = (backend, connection, answer.keep)
-        body = BackendBody(data, rest, request, lease, self._read, self._upstream.failed)
+        body = BackendBody(data, rest, request, lease, self._read, self._upstream.blame)
         response = Response.forwarded(answer.status, answer.phrase, headers, body)  # (9)
         response.on_close(body.close)
         request.at_end(body.close)  # a handler may drop the response instead of closing it

@@ -90,18 +90,22 @@ class Passive:
         if status in self._fail_statuses:
             backend.failures += 1
             self._complain(request, backend, f"status {status}", f"it answered {status}")
-            self._blame(request, backend, f"status {status}")
+            self._weigh(request, backend, f"status {status}")
         elif health.is_failing or (health.on_trial and health.trial is request):
             self.readmit(backend)
 
     def failed(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
-        """An attempt failed, or a body broke off; too many of them eject the backend for a while."""
-        backend.failures += 1
+        """An attempt failed."""
         self._complain(request, backend, failure.reason, f"{failure.detail} ({_said(cause)})")
-        if failure.blames:
-            self._blame(request, backend, failure.reason)
+        self.blame(request, backend, failure)
 
-    def _blame(self, request: Request, backend: Backend, why: str) -> None:
+    def blame(self, request: Request, backend: Backend, failure: Failure) -> None:
+        """The same where somebody else logs it: too many of them eject the backend for a while."""
+        backend.failures += 1
+        if failure.blames:
+            self._weigh(request, backend, failure.reason)
+
+    def _weigh(self, request: Request, backend: Backend, why: str) -> None:
         health, now = backend.health, self.runtime.monotonic()
         if health.ejected_until and health.trial is not request:
             return  # it was sent before the backend was left out, or as a last resort

@@ -50,6 +50,7 @@ class Upstream:
         #: PERF: what attempts tell, without a step in between.
         self.answered = self.passive.answered
         self.failed = self.passive.failed
+        self.blame = self.passive.blame
         #: When an ejected backend is to be tried, or one has warmed up; None while nobody is out, on trial or warming.
         self._next_change: float | None = None
         self._slow_start = SlowStart(settings.slow_start)

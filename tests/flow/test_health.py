@@ -8,6 +8,7 @@ import pytest
 from gproxy.testing.backends import Backend, reply
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
 
+
 def reset(peer, request):
     peer.reset()
 
@@ -379,7 +380,7 @@ initial = {{initial}}
                     return gateway.health()["upstreams"]["u"]
 
                 eventually(lambda: seen()[1]["state"] == "healthy", "probed")
-                eventually(lambda: seen()[0]["state"] == expected, expected)
+                eventually(lambda expected=expected: seen()[0]["state"] == expected, expected)
                 if expected == "unhealthy":
                     assert seen()[0]["why"] == "connect_refused"
                     assert gateway.get("/").status == 200
