@@ -42,7 +42,7 @@ class Window:
         self._bucket = self._buckets[0]
         self._step = 0
 
-    def add(self, now: float, *, failed: bool, slow: bool) -> None:
+    def add(self, now: float, failed: bool, slow: bool) -> None:
         step = int(now / self._width)
         if step != self._step:
             self._move(step)
@@ -103,24 +103,25 @@ class Breaker:
         def judge(request: Request) -> Response:
             if self.state == "open":
                 raise self._refusal()
-            era, started, deadline = self._era, self._now(), request.deadline
-            expires = deadline.expires
+            now, era, deadline = self.runtime.monotonic, self._era, request.deadline
+            started, expires = now(), deadline.expires
             try:
                 response = following(request)
             except HTTPError as error:
                 if error.status in _FAULTS and era == self._era:
-                    self.note(failed=True, seconds=0.0)
+                    self.note(now(), 0.0, failed=True)
                 raise
             if era == self._era:
+                ended = now()
                 moved = deadline.expires - expires  # by what was spent waiting for the client
-                seconds = self._now() - started - (moved if 0 < moved < math.inf else 0.0)
-                self.note(failed=response.status in self._failing, seconds=seconds)
+                seconds = ended - started - (moved if 0 < moved < math.inf else 0.0)
+                self.note(ended, seconds, failed=response.status in self._failing)
             return response
 
         return judge
 
     def _admit(self, request: Request, following: Next) -> Response:
-        now = self._now()
+        now = self.runtime.monotonic()
         if self.state == "open" and now >= self._since + self._pause:
             self.state = "trial"
         if self.state == "trial" and not self._is_trying:
@@ -149,23 +150,23 @@ class Breaker:
         self.state = "closed"
         self.runtime.log.warning("upstream %s: the breaker is closed", self._name)
 
-    def note(self, *, failed: bool, seconds: float) -> None:
-        """How a request fared that was let through."""
-        now = self._now()
+    def note(self, now: float, seconds: float, *, failed: bool) -> None:
+        """How a request fared that was let through: it ended now and took so long."""
         slow = seconds > self._latency
-        self._window.add(now, failed=failed, slow=slow)
-        if self._is_too_bad(failed=failed, slow=slow):
-            self._open(now)
+        self._window.add(now, failed, slow)
+        if failed or slow:
+            if self._is_too_bad():
+                self._open(now)
         elif self.state == "trial":
             self.state, self._since = "recovering", now
             self._asked = self._admitted = 0
             self._window.clear()
             self.runtime.log.warning("upstream %s: the breaker lets a growing share through", self._name)
 
-    def _is_too_bad(self, *, failed: bool, slow: bool) -> bool:
+    def _is_too_bad(self) -> bool:
         window = self._window
         if self.state == "trial":
-            return failed or slow
+            return True
         least, slow_part = (self._least, self._slow) if self.state == "closed" else (_FEW, 0.5)
         if window.total < least:
             return False
@@ -182,19 +183,16 @@ class Breaker:
         window.clear()
 
     def _refusal(self) -> HTTPError:
-        left = self._since + self._pause - self._now() if self.state == "open" else 0.0
+        left = self._since + self._pause - self.runtime.monotonic() if self.state == "open" else 0.0
         headers = {
             "Proxy-Status": "gproxy; error=destination_unavailable",
             "Retry-After": str(max(1, math.ceil(left))),
         }
         return HTTPError(503, "the backends fail too often; they are left alone", headers, reason="breaker_open")
 
-    def _now(self) -> float:
-        return self.runtime.monotonic()
-
     def snapshot(self) -> dict[str, Any]:
         """Its state for /health."""
-        left = self._since + self._pause - self._now()
+        left = self._since + self._pause - self.runtime.monotonic()
         if self.state == "open":
             return {"breaker": "open", "next_try_in": round(max(0.0, left), 1)}
         if self.state == "recovering" and left <= 0:  # and nobody has come to find out

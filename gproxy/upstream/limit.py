@@ -61,7 +61,7 @@ class Limit:
         self._call_next()
 
     def _enter(self, request: Request) -> None:
-        if self.active < self._capacity and not self._queue:
+        if self.active < self._capacity:  # then nobody waits
             self.active += 1
         elif len(self._queue) >= self._longest:
             raise _refusal("queue_full", "too many requests at once")
