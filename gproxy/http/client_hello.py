@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 #: The largest that OpenSSL takes is 128 KiB; the largest that is sent is 2.
 MAX_HELLO: Final = 32 * 1024
+#: Nobody needs more than one or two; each costs us as much to look at as a whole one.
+MAX_RECORDS: Final = 64
 
 HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = b"\1"
@@ -28,8 +30,10 @@ class ClientHello(NamedTuple):
 def read_client_hello(data: bytes) -> ClientHello | None:
     """The message at the beginning of `data`; None while it is incomplete. Raises ValueError if it is none."""
     message = b""
-    for fragment in _fragments(data):  # not beyond its end, where early data may follow
+    for number, fragment in enumerate(_fragments(data)):  # not beyond its end, where early data may follow
         message += fragment
+        if number == MAX_RECORDS:
+            raise ValueError("the ClientHello is in too many pieces")
         if message and not message.startswith(_CLIENT_HELLO):
             raise ValueError("the first message is no ClientHello")
         size = 4 + int.from_bytes(message[1:4], "big")

@@ -14,7 +14,7 @@ from gproxy.gateway.router import bare_host
 from gproxy.runtime import Runtime
 
 #: Between two looks at the files, in seconds. What has changed is read once two looks have seen the same.
-LOOK: Final = 2.0
+LOOK: Final = 1.0
 
 _log = logging.getLogger("gproxy")
 
@@ -104,15 +104,22 @@ class Renewal:
         if stamp == self._read[name] or stamp != was_seen:
             return
         self._read[name] = stamp
-        try:
-            certificate = self._runtime.offload(read_certificate, section, self._runtime.clock())
-        except ValueError as error:
-            _log.error("[tls:%s] %s; the certificate that was read before stays", name, str(error).replace("\n", "; "))
+        certificate = self._runtime.offload(_read, section, self._runtime.clock())
+        if isinstance(certificate, str):
+            _log.error("[tls:%s] %s; the certificate that was read before stays", name, certificate)
             return
         for warning in certificate.warnings:
             _log.warning("[tls:%s] %s", name, warning)
         self._sites.reload(name, certificate)
         _log.info("[tls:%s] the certificate was read again", name)
+
+
+def _read(settings: TLSSettings, now: float) -> Certificate | str:
+    """Or why not: what is raised in a thread, gevent prints with its traceback."""
+    try:
+        return read_certificate(settings, now)
+    except ValueError as error:
+        return str(error).replace("\n", "; ")
 
 
 def _stamp(paths: list[Path]) -> Stamp:

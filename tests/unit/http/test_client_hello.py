@@ -41,7 +41,7 @@ PLAIN = hello("a.example")
         (hello(), "", ()),
         (hello("192.0.2.1"), "", ()),
         (hello("a.example", maximum_version=ssl.TLSVersion.TLSv1_2), "a.example", ()),
-        (cut(hello("a.example", ["http/1.1"]), 1), "a.example", ("http/1.1",)),
+        (cut(hello("a.example", ["http/1.1"]), 10), "a.example", ("http/1.1",)),
         (cut(PLAIN, 100), "a.example", ()),
         (PLAIN + b"what follows", "a.example", ()),
     ],
@@ -66,6 +66,7 @@ def test_every_beginning_is_incomplete(data):
         b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",
         b"\x16\x03\x01\x00\x04\x01\xff\xff\xff",
         b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+        cut(PLAIN, 1),
         PLAIN.replace(b"a.example", b"\xffexample\0"[:9]),
     ],
 )
