@@ -18,7 +18,7 @@ _PIECE: Final = 64 * 1024
 class SecureChannel(ClientChannel):
     """Plain until `secure`."""
 
-    __slots__ = ("_incoming", "_is_intact", "_outgoing", "_tls", "_unsent", "_unsent_plain")
+    __slots__ = ("_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
 
     def __init__(self, sock: Any, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
         super().__init__(sock, alarm, body_timeout=body_timeout, write_timeout=write_timeout)
@@ -30,6 +30,8 @@ class SecureChannel(ClientChannel):
         self._unsent_plain = 0
         #: Has all been sent as it was meant to be? Only then may an end say that it is the end.
         self._is_intact = True
+        #: Will nothing more come, whatever the socket says?
+        self._is_over = False
 
     def secure(self, context: ssl.SSLContext, expires: float) -> ssl.SSLObject:
         """Shake hands until then; the client's first bytes may be in the buffer.
@@ -63,10 +65,10 @@ class SecureChannel(ClientChannel):
                 self.alarm.set(expires, "handshake")  # a send that has to wait ends every other limit
 
     def _receive_decrypted(self, limit: int) -> bytes:
-        """As a socket's recv. What is left in the records at hand is noted, as no socket will tell of it."""
+        """As a socket's recv. What is left of the records at hand is noted, as no socket will tell of it."""
         tls, incoming = self._tls, self._incoming
         assert tls is not None  # noqa: S101 it is there since the handshake
-        if not (incoming.pending or tls.pending()):
+        if not (incoming.pending or tls.pending() or self._is_over):
             data = self._raw.recv(65536)
             if not data:
                 return b""
@@ -83,8 +85,25 @@ class SecureChannel(ClientChannel):
             self._answer_records()
             raise
         if incoming.pending or tls.pending():
-            self.noted = True
+            return self._gather(tls, plain, limit)
         return plain
+
+    def _gather(self, tls: ssl.SSLObject, plain: bytes, limit: int) -> bytes:
+        """What came together goes on together: a record has 16 KiB at most."""
+        pieces = [plain]
+        left = limit - len(plain)
+        try:
+            while left and not self._is_over and (self._incoming.pending or tls.pending()):
+                pieces.append(tls.read(left))
+                left -= len(pieces[-1])
+                self._is_over = not pieces[-1]
+        except ssl.SSLWantReadError:
+            self._answer_records()
+        except ssl.SSLError:  # a broken record: whoever reads next is told
+            self._is_over = True
+        if self._is_over or self._incoming.pending or tls.pending():
+            self.noted = True
+        return b"".join(pieces)
 
     def _answer_records(self) -> None:
         """What OpenSSL has to say to what it read: an alert, a new key. With the next send, if not at once."""

@@ -1,5 +1,6 @@
 """https:// from the clients' side: what holds for plain connections holds for these."""
 
+import asyncio
 import socket
 import ssl
 import subprocess
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import scene
 from cryptography.x509.oid import NameOID
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 from websockets.sync.server import serve
 
 from gproxy.testing.backends import Backend, answering, reply
@@ -253,6 +254,29 @@ def test_a_client_that_leaves(play, how):
     assert left.wait(1.5)
     assert play.gateway.line(f"/left/{how}")["status"] == "499"
     wire.sock.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+def test_the_end_behind_a_large_request_is_heard(play, version):
+    """It comes in the same bytes as the last of several records, and the socket stays open."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context(play, version).wrap_bio(incoming, outgoing, server_hostname="a.test")
+    left = threading.Event()
+    play.plain.act = lambda peer, request: (peer.read_body(request), peer.read_all(), left.set(), peer.close())
+    with tcp(play) as sock:
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(65536))
+        tls.write(b"POST /notify HTTP/1.1\r\nHost: a.test\r\nContent-Length: 40000\r\n\r\n" + bytes(40_000))
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.unwrap()
+        sock.sendall(outgoing.read())
+        assert left.wait(1.5)
+        assert play.gateway.line("/notify")["status"] == "499"
 
 
 def test_a_request_that_comes_early_is_no_leaving(play):
@@ -509,11 +533,14 @@ def test_a_broken_record_ends_the_connection(play):
 
 
 def test_websockets(play):
-    url = f"wss://a.test:{play.tls.port}/ws"
-    with connect(url, sock=tcp(play), ssl=context(play), server_hostname="a.test", compression=None) as ws:
-        for size in (0, 1, 125, 70_000, 900_000):
-            ws.send(b"x" * size)
-            assert len(ws.recv(timeout=10)) == size
+    async def talk():
+        url = f"wss://a.test:{play.tls.port}/ws"
+        async with connect(url, host="127.0.0.1", ssl=context(play), server_hostname="a.test", compression=None) as ws:
+            for size in (0, 1, 125, 70_000, 900_000):
+                await ws.send(b"x" * size)
+                assert len(await ws.recv()) == size
+
+    asyncio.run(asyncio.wait_for(talk(), PATIENCE))
     eventually(lambda: not sum(play.gateway.active()), "the lease back")
 
 
