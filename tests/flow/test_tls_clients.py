@@ -32,6 +32,12 @@ cache = 0s
 [route:plain]
 path = /
 upstream = plain
+[route:seen]
+path = /seen
+upstream = plain
+handlers = seen
+[handler:seen]
+use = tls_seen:seen
 [route:sockets]
 path = /ws
 upstream = sockets
@@ -64,6 +70,15 @@ forward = subject: X-Client-Subject
 [log]
 level = debug
 """
+HANDLER = """
+from gproxy import Response
+
+def seen(request, next):
+    tls = request.received.tls
+    if tls is None:
+        return Response(200, request.scheme.encode())
+    return Response(200, f"{request.scheme} {tls.version} {tls.cipher} {tls.server_name} {tls.client}".encode())
+"""
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
@@ -80,6 +95,7 @@ def stage(tmp_path_factory):
         authority.issue(name)
     authority.issue(file="client", subject=[(NameOID.COMMON_NAME, "alice"), (NameOID.ORGANIZATION_NAME, "Ex, Inc.\r\nX: y")])
     Authority(folder, "stranger").issue("mallory", file="mallory")
+    (folder / "tls_seen.py").write_text(HANDLER)
     server = serve(echo, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -409,6 +425,14 @@ def status_over(play, asking, name, **options):
             return wire.read_response().status
     except OSError:
         return "refused"
+
+
+def test_handlers_see_it(play):
+    assert play.gateway.get("/seen").body == b"http"
+    version, suite = ssl.TLSVersion.TLSv1_3, "TLS_AES_256_GCM_SHA384"
+    assert get(play, "/seen", version=version).body == f"https TLSv1.3 {suite} a.test None".encode()
+    body = get(play, "/seen", name="maybe.test", version=version, client="client").body.decode()
+    assert body == f"https TLSv1.3 {suite} maybe.test <ClientCertificate O=Ex\\, Inc.\\0D\\0AX: y,CN=alice>"
 
 
 def test_who_a_client_is_cannot_be_claimed_anywhere(play):
