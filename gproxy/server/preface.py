@@ -152,6 +152,7 @@ class SecureConnection(PrefacedConnection):
         self._default = default
         #: Of the client's certificate, for the backend: (name, name in lower case, value).
         self._identity: list[tuple[str, str, str]] = []
+        self._own: KnownFields | None = None
 
     def _read_preface(self) -> None:
         if self._server.is_full:
@@ -201,9 +202,16 @@ class SecureConnection(PrefacedConnection):
 
     def _understand(self, head: bytes) -> tuple[RequestLine, KnownFields]:
         line, known = super()._understand(head)
-        for name, key, value in self._identity:
-            known.headers.put(name, key, value)
+        if self._identity and known is not self._own:
+            self._own = self._known = known = self._identified(known)
         return line, known
+
+    def _identified(self, known: KnownFields) -> KnownFields:
+        """With what is true on this connection only; others have the same `known`."""
+        headers = known.headers.copy()
+        for name, key, value in self._identity:
+            headers.put(name, key, value)
+        return known._replace(headers=headers)
 
     def _is_misdirected(self, host: str) -> bool:
         return self._sites.is_misdirected(host, self._site, self._default)

@@ -105,6 +105,10 @@ class SecureChannel(ClientChannel):
             self.noted = True
         return b"".join(pieces)
 
+    def send_last(self, data: bytes) -> None:
+        """The end is a record of its own, so there is nothing to gain by holding data back."""
+        self.send(data)
+
     def _answer_records(self) -> None:
         """What OpenSSL has to say to what it read: an alert, a new key. With the next send, if not at once."""
         if self._outgoing.pending and not self._unsent:

@@ -32,6 +32,10 @@ cache = 0s
 [route:plain]
 path = /
 upstream = plain
+[route:large]
+path = /large
+upstream = plain
+timeout = 30s
 [route:seen]
 path = /seen
 upstream = plain
@@ -397,6 +401,8 @@ def test_a_client_certificate_tells_who_it_is(play):
     der = ssl.PEM_cert_to_DER_cert((play.tls.folder / "client.crt").read_text())
     import hashlib
 
+    assert get(play, "/who", name="admin.test", client="client").status == 200
+    play.plain.requests.clear()
     answer = get(play, "/who", "X-Client-Subject: CN=root", "X_Client_Fingerprint: 0", name="admin.test", client="client")
     assert answer.status == 200
     (seen,) = play.plain.requests
@@ -425,6 +431,17 @@ def status_over(play, asking, name, **options):
             return wire.read_response().status
     except OSError:
         return "refused"
+
+
+def test_who_somebody_else_is_does_not_stick(play):
+    """The same header lines from the same address, on connections of different clients."""
+    for client in ("client", None, "client", None):
+        with secure(play, "maybe.test", client=client) as wire:
+            for n in (1, 2):
+                wire.send(f"GET /stick/{n} HTTP/1.1\r\nHost: maybe.test\r\n\r\n")
+                assert wire.read_response().status == 200
+    subjects = [seen["x-client-subject"] for seen in play.plain.requests]
+    assert [bool(subject) for subject in subjects] == [True, True, False, False] * 2
 
 
 def test_handlers_see_it(play):
