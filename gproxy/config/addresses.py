@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar, Literal, Self
 
@@ -32,7 +32,7 @@ class Address:
 
     `tls` is None for plain HTTP, else the name of the section that clients get who ask for no host that we know (empty:
     the first). With `proxy` each connection begins with a PROXY header. `redirect` (0: none) is the https port that
-    clients are sent to.
+    clients are sent to. Two addresses are equal if they are the same place, whatever is spoken there.
     """
 
     noun: ClassVar[str] = "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N"
@@ -43,9 +43,9 @@ class Address:
     port: int = 0
     path: str = ""
     fd: int = -1
-    tls: str | None = None
-    proxy: bool = False
-    redirect: int = 0
+    tls: str | None = field(default=None, compare=False)
+    proxy: bool = field(default=False, compare=False)
+    redirect: int = field(default=0, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:

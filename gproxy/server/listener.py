@@ -120,10 +120,6 @@ class Server(WSGIServer):  # type: ignore[misc]
     def draining(self) -> bool:
         return self._runtime.draining
 
-    @property
-    def is_full(self) -> bool:
-        return 0 < self.settings.max_connections < len(self.connections)
-
     def admit(self, connection: Connection) -> str:
         """Count it in; why it is one too many, or nothing if it is not."""
         self.connections.add(connection)

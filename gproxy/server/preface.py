@@ -70,37 +70,28 @@ class PrefacedConnection(Connection):
         self._expires = monotonic() + self._settings.head_timeout
 
     def handle(self) -> None:
-        server = self._server
-        server.connections.add(self)  # before it is admitted, which asks whose it is: a stop must know of it
-        if self._begin():
+        balancers = self._balancers
+        if balancers is None or self._is_announced(balancers):
             super().handle()
-            return
-        try:
-            self._close()
-        finally:
-            server.connections.discard(self)
 
-    def _begin(self) -> bool:
-        """False if it is over before it has begun."""
+    def _is_announced(self, balancers: Balancers) -> bool:
+        """By a good header; else it is closed. Whose it is has to be known before it can be admitted."""
+        connections = self._server.connections
+        connections.add(self)  # so that a stop knows of it
         self.alarm.set(self._expires, "handshake")
         try:
-            self._read_preface()
-            self.is_idle = True
+            self._read_proxy_header(balancers)
+            self.alarm.clear()
+            return True
         except (PrefaceError, Expired) as error:
             _log.debug("%s: %s", self.peer, error)
-            return False
         except (ClientGone, OSError):
-            return False
+            pass
         except Exception:
             _log.exception("connection from %s", self.peer)
-            return False
-        self.alarm.clear()
-        return True
-
-    def _read_preface(self) -> None:
-        """Raises PrefaceError, Expired, ClientGone."""
-        if self._balancers is not None:
-            self._read_proxy_header(self._balancers)
+        self._close()
+        connections.discard(self)
+        return False
 
     def _read_proxy_header(self, balancers: Balancers) -> None:
         if not balancers.admits(self.peer):
@@ -154,16 +145,29 @@ class SecureConnection(PrefacedConnection):
         self._identity: list[tuple[str, str, str]] = []
         self._own: KnownFields | None = None
 
-    def _read_preface(self) -> None:
-        if self._server.is_full:
-            raise PrefaceError("too many connections")  # a handshake costs more than all we would say
-        super()._read_preface()
+    def _serve_one(self) -> bool:
+        if self.tls is None:
+            try:
+                self._shake_hands()
+            except PrefaceError as error:
+                _log.debug("%s: %s", self.peer, error)
+                return False
+        return super()._serve_one()
+
+    def _refuse(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
+        """Who is one too many is not told so: a handshake costs more than what it would refuse."""
+        return self.tls is not None and super()._refuse(error, started)
+
+    def _shake_hands(self) -> None:
+        """Raises PrefaceError, Expired, ClientGone."""
+        self.alarm.set(self._expires, "handshake")
         hello = self._read_hello()
         site = self._site = self._sites.find(hello.server_name, self._default)
         try:
             self._enter(site, self._channel.secure(site.context, self._expires), hello.server_name)
         except ssl.SSLError as error:
             raise PrefaceError(f"no TLS: {(error.reason or str(error)).lower().replace('_', ' ')}") from None
+        self.alarm.clear()
 
     def _read_hello(self) -> ClientHello:
         """It stays in the buffer."""
@@ -186,7 +190,7 @@ class SecureConnection(PrefacedConnection):
 
     def _refuse_plain(self, data: bytes) -> None:
         self._channel.buffer = data
-        self._refuse(HTTPError(400, "a plain HTTP request came to a port that speaks https"))
+        super()._refuse(HTTPError(400, "a plain HTTP request came to a port that speaks https"))
         raise PrefaceError("no TLS: plain HTTP")
 
     def _enter(self, site: Site, tls: ssl.SSLObject, server_name: str) -> None:

@@ -1,5 +1,6 @@
 """Addresses, networks and backends."""
 
+from dataclasses import asdict
 from ipaddress import ip_network
 
 import pytest
@@ -36,10 +37,11 @@ def test_address(text, expected):
     ],
 )
 def test_words_behind_an_address(words, expected):
-    assert Address.parse(f"[::1]:80 {words}") == Address("tcp", "::1", 80, **expected)
-    assert Address.parse(f"unix:/a {words}") == Address("unix", path="/a", **expected)
-    assert Address.parse(f"fd:3 {words}") == Address("fd", fd=3, **expected)
-    assert str(Address.parse(f"[::1]:80 {words}")) == "[::1]:80"
+    for place in ("[::1]:80", "unix:/a", "fd:3"):
+        found = Address.parse(f"{place} {words}")
+        assert asdict(found) == asdict(Address.parse(place)) | expected
+        assert found == Address.parse(place)
+        assert str(found) == place
 
 
 @pytest.mark.parametrize(
