@@ -115,7 +115,6 @@ class PrefacedConnection(Connection):
         self.is_idle = False  # a stop waits for it
         return data
 
-
     def _understand(self, head: bytes) -> tuple[RequestLine, KnownFields]:
         if head == self._head:
             return self._line, self._known
@@ -184,7 +183,7 @@ class SecureConnection(PrefacedConnection):
             raise PrefaceError(f"no TLS: {error}") from None
         if hello.protocols and _SPOKEN.isdisjoint(hello.protocols):
             channel.send(_NO_APPLICATION_PROTOCOL)
-            raise PrefaceError(f"no TLS: it speaks only {', '.join(hello.protocols)}")
+            raise PrefaceError(f"no TLS: it speaks only {', '.join(hello.protocols)!r}")
         channel.buffer = data
         return hello
 

@@ -354,7 +354,7 @@ def test_openssl_agrees(play):
 def test_a_client_that_speaks_only_http_2(play):
     said = openssl(play, "-alpn", "h2").communicate(b"Q\n", 10)[0]
     assert b"no application protocol" in said
-    play.gateway.wait_for_line("no TLS: it speaks only h2")
+    play.gateway.wait_for_line("no TLS: it speaks only 'h2'")
 
 
 def curl(play, *arguments, host="a.test"):
