@@ -10,7 +10,7 @@ import gevent
 
 from gproxy.config.certificates import Certificate, files, read_certificate
 from gproxy.config.tls import TLSSettings
-from gproxy.gateway.router import bare_host
+from gproxy.gateway.candidates import bare_host
 from gproxy.runtime import Runtime
 
 #: Between two looks at the files, in seconds. What has changed is read once two looks have seen the same.
