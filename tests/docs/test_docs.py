@@ -69,7 +69,7 @@ def test_the_settings_in_the_docs_load(page, tmp_path):
 
 def test_the_settings_for_tls_load(tmp_path, monkeypatch):
     from gproxy.gateway.build import build
-    from gproxy.testing.certificates import Authority
+    from gproxy.testing.authority import Authority
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tls").mkdir()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import scene
 
-from gproxy.testing.certificates import Authority
+from gproxy.testing.authority import Authority
 from gproxy.testing.gateway import PATIENCE, Wire, eventually, free_port
 
 INI = """

@@ -13,8 +13,8 @@ from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 from websockets.sync.server import serve
 
+from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Backend, answering, reply
-from gproxy.testing.certificates import Authority
 from gproxy.testing.gateway import PATIENCE, Wire, eventually, free_port
 
 INI = """

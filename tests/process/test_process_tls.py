@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 from hammer import load
 
+from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Backend, answering
-from gproxy.testing.certificates import Authority
 from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
 
 INI = """

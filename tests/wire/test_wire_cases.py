@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 from wirecases import CASES, load
 
+from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Backend
-from gproxy.testing.certificates import Authority
 from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
 
 #: What is said about framing must not depend on how the bytes come; the other cases are not about bytes.

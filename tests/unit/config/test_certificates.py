@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gproxy.config import ConfigError, load
-from gproxy.testing.certificates import Authority
+from gproxy.testing.authority import Authority
 
 INI = """[server]
 bind = {bind}

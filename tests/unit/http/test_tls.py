@@ -9,7 +9,7 @@ from cryptography.x509.oid import NameOID
 
 from gproxy.http.headers import Headers
 from gproxy.http.tls import ClientCertificate
-from gproxy.testing.certificates import Authority
+from gproxy.testing.authority import Authority
 
 
 def certificate(folder, *subject):

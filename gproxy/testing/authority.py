@@ -11,6 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _PEM = serialization.Encoding.PEM
+_SIGNS = x509.KeyUsage(
+    digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 class Authority:
@@ -21,9 +25,8 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = _builder(self._name, self._name, self._key, days=(-1, 10))
-        signed = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
-            self._key, hashes.SHA256()
-        )
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        signed = builder.add_extension(_SIGNS, critical=True).sign(self._key, hashes.SHA256())
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(signed.public_bytes(_PEM))
 
@@ -39,6 +42,8 @@ class Authority:
         attributes = subject or [(NameOID.COMMON_NAME, names[0])]
         whose = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes])
         builder = _builder(whose, self._name, key, days=days)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(authority, critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general, names))), critical=False)
         signed = builder.sign(self._key, hashes.SHA256())
