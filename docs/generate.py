@@ -6,6 +6,7 @@ from pathlib import Path
 from gproxy.config.coerce import options
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings
+from gproxy.config.tls import TLSSettings
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.handlers import BUILT_IN
 
@@ -14,6 +15,7 @@ SECTIONS = {
     "[gateway]": GatewaySettings,
     "[route:NAME]": RouteSettings,
     "[upstream:NAME]": UpstreamSettings,
+    "[tls:NAME]": TLSSettings,
     "[log]": LogSettings,
 }
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,6 +13,8 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _URL = re.compile(r"([^:/?#@]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
 _NUMBERS = ("weight", "max_connections")
 _FLAGS = ("backup", "down", "drain")
+#: What may follow a listener's address: the field, and its value if the word says no other.
+_LISTENER_WORDS: dict[str, Any] = {"tls": "", "proxy": True, "redirect": 443}
 
 
 def parse_network(text: str) -> Network:
@@ -27,6 +29,10 @@ def parse_network(text: str) -> Network:
 class Address:
     """What a listener binds to: `host` and `port` of TCP (an empty host is every interface), the `path` of a unix
     socket, or an inherited file descriptor; `kind` says which of them counts.
+
+    `tls` is None for plain HTTP, else the name of the section that clients get who ask for no host that we know (empty:
+    the first). With `proxy` each connection begins with a PROXY header. `redirect` (0: none) is the https port that
+    clients are sent to. Two addresses are equal if they are the same place, whatever is spoken there.
     """
 
     noun: ClassVar[str] = "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N"
@@ -37,21 +43,26 @@ class Address:
     port: int = 0
     path: str = ""
     fd: int = -1
+    tls: str | None = field(default=None, compare=False)
+    proxy: bool = field(default=False, compare=False)
+    redirect: int = field(default=0, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError with what is wrong with it; port 0 lets the system choose."""
-        scheme, colon, rest = text.partition(":")
+        """`HOST:PORT tls proxy`. Raises ValueError with what is wrong with it; port 0 lets the system choose."""
+        place, *words = text.split() or [""]
+        found = _listener_words(words)
+        scheme, colon, rest = place.partition(":")
         if colon and scheme == "unix":
-            return cls("unix", path=_unix_path(rest))
+            return cls("unix", path=_unix_path(rest), **found)
         if colon and scheme == "fd":
             if not re.fullmatch("[0-9]{1,9}", rest):
                 raise ValueError("fd: wants a number")
-            return cls("fd", fd=int(rest))
-        if not re.search(r":[^]]*$", text):
+            return cls("fd", fd=int(rest), **found)
+        if not re.search(r":[^]]*$", place):
             raise ValueError("the port is missing")
-        host, port = split_host(text)
-        return cls("tcp", host, port or 0)
+        host, port = split_host(place)
+        return cls("tcp", host, port or 0, **found)
 
     def __str__(self) -> str:
         if self.kind == "tcp":
@@ -161,6 +172,25 @@ def _unix_path(path: str) -> str:
     if len(path.encode()) > _LONGEST_UNIX_PATH:
         raise ValueError(f"a unix socket's path has at most {_LONGEST_UNIX_PATH} bytes")
     return path
+
+
+def _listener_words(words: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in found:
+            raise ValueError(f"{name} is given twice")
+        if not equals and name in _LISTENER_WORDS:
+            found[name] = _LISTENER_WORDS[name]
+        elif name == "tls" and value:
+            found[name] = value
+        elif name == "redirect" and re.fullmatch("[0-9]{1,5}", value) and 0 < int(value) <= 65535:
+            found[name] = int(value)
+        else:
+            raise ValueError(f"{word!r} is not tls, tls=NAME, proxy, redirect or redirect=PORT")
+    if {"tls", "redirect"} <= found.keys():
+        raise ValueError("redirect is for clients that come without tls")
+    return found
 
 
 def _backend_words(words: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gproxy.config.types import ModuleRef
 from gproxy.config.units import write_bytes
 
 SINGLE = ("server", "gateway", "log")
-NAMED = ("route", "upstream", "handler")
+NAMED = ("route", "upstream", "handler", "tls")
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gproxy.config import check
+from gproxy.config import check, listeners
 from gproxy.config.coerce import build
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.read import RawSection, Value, read
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, HandlerSettings, LogSettings, ServerSettings, Settings
+from gproxy.config.tls import TLSSettings
 from gproxy.config.upstreams import UpstreamSettings
 
 T = TypeVar("T")
@@ -36,7 +37,8 @@ def load(
     """The settings in the file, with `overrides` of (section, option) from the command line in place of its own.
 
     `builtins` are the names of the handlers that need no `use`. A list in an override is written as in the file.
-    Raises ConfigError with every problem at once. Nothing is opened but the file and those of `file:PATH` secrets.
+    Raises ConfigError with every problem at once. Nothing is opened but the file, those of
+    `file:PATH` secrets, and certificates.
     """
     problems: list[Problem] = []
     sections = read(Path(path), environ, problems)
@@ -75,8 +77,10 @@ class _Loading:
         routes = self._named(RouteSettings, "route")
         upstreams = self._named(UpstreamSettings, "upstream")
         handlers = self._declared() | self._listed()
+        tls = self._named(TLSSettings, "tls")
         self._check(routes, handlers)
         self.problems += check.limits(self._with_sections(routes), server or ServerSettings())
+        self._check_listeners(server, gateway, tls)
         if build_handlers is not None:
             build_handlers(handlers, self.problems, self.warnings)
         if build_policies is not None:
@@ -95,6 +99,7 @@ class _Loading:
             log=log,
             warnings=tuple(self.warnings),
             sections=tuple(self.sections),
+            tls={section.name: section for section in tls},
         )
 
     def _check(self, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]) -> None:
@@ -109,6 +114,18 @@ class _Loading:
 
     def _with_sections(self, routes: list[RouteSettings]) -> list[tuple[RouteSettings, RawSection]]:
         return [(route, self._section("route", route.name)) for route in routes]
+
+    def _check_listeners(
+        self, server: ServerSettings | None, gateway: GatewaySettings | None, tls: list[TLSSettings]
+    ) -> None:
+        sections = self._of("tls")
+        if server and gateway:
+            names = [section.name for section in sections]
+            self.problems += listeners.check(server, gateway, names, self._section("server"))
+            self.warnings += listeners.unused(server, sections)
+        if tls:
+            built = [(settings, self._section("tls", settings.name)) for settings in tls]
+            listeners.certificates(built, self.warnings, self.problems)
 
     def _declared(self) -> dict[str, HandlerSettings]:
         """The handlers that have a section."""

@@ -13,6 +13,7 @@ from gproxy.config.fields import doc
 from gproxy.config.problems import Problem
 from gproxy.config.read import RawSection, Value
 from gproxy.config.routes import RouteSettings
+from gproxy.config.tls import TLSSettings
 from gproxy.config.types import Address, Bytes, Network, Rotate, Seconds, Workers
 from gproxy.config.upstreams import UpstreamSettings
 
@@ -22,7 +23,9 @@ class ServerSettings:
     """`[server]`: the process, its listeners, and what a client connection may do."""
 
     bind: tuple[Address, ...] = field(
-        default=(Address("tcp", "0.0.0.0", 8080),), metadata=doc("addresses to listen on")
+        default=(Address("tcp", "0.0.0.0", 8080),), metadata=doc(
+            "addresses to listen on, each with tls, tls=NAME (of [tls:NAME]), proxy (expects a PROXY header), redirect"
+        ),
     )
     workers: Workers = field(default=1, metadata=doc("worker processes; auto: one per core"))
     grace: Seconds = field(default=Seconds(30), metadata=doc("how long a stop waits for requests in flight"))
@@ -113,6 +116,7 @@ class Settings:
     log: LogSettings
     warnings: tuple[Problem, ...]
     sections: tuple[RawSection, ...]
+    tls: dict[str, TLSSettings] = field(default_factory=dict)
 
     def section(self, kind: str, name: str = "") -> RawSection:
         """The section as read; if the file does not have it, an empty one in its place."""

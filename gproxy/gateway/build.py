@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gproxy.config.coerce import build as build_from_options
+from gproxy.config.listeners import identity_headers
 from gproxy.config.load import load
 from gproxy.config.problems import Problem
 from gproxy.config.read import RawSection
@@ -69,7 +70,9 @@ def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping
         router=Router(routes),
         handlers=handlers,
         upstreams=list(upstreams.values()),
-        identity=frozenset[str]().union(*(getattr(handler, "identity_headers", ()) for handler in handlers.values())),
+        identity=identity_headers(settings.tls).union(
+            *(getattr(handler, "identity_headers", ()) for handler in handlers.values())
+        ),
         trusted=settings.gateway.trusted_proxies,
         timeout=settings.gateway.timeout,
         access_log=AccessLog(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.rewrite import checked
+from gproxy.http.tls import TLS
 
 
 class Timer(Protocol):
@@ -48,7 +49,7 @@ class Deadline:
 class Received:
     """The request as it came from the wire; nothing changes it."""
 
-    __slots__ = ("_fields", "method", "minor", "peer", "scheme", "target", "time")
+    __slots__ = ("_fields", "method", "minor", "peer", "scheme", "target", "time", "tls")
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Received:
         minor: int,
         fields: list[tuple[str, str]],
         peer: str,
-        scheme: str = "http",
+        tls: TLS | None = None,
     ) -> None:
         self.method = method
         #: The request target, byte for byte, in origin or asterisk form.
@@ -65,9 +66,11 @@ class Received:
         #: 1 for HTTP/1.1, 0 for HTTP/1.0.
         self.minor = minor
         self._fields = fields
-        #: The address that the connection comes from, which may be a proxy's.
+        #: The address that the connection comes from, which may be a proxy's; or that a PROXY header has said.
         self.peer = peer
-        self.scheme = scheme
+        #: What was agreed on, and the client's certificate; None on a plain connection.
+        self.tls = tls
+        self.scheme = "http" if tls is None else "https"
         #: Seconds since the epoch, when the head was complete.
         self.time = time.time()
 

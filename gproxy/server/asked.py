@@ -13,6 +13,7 @@ from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import UNIX_PEER
 from gproxy.http.framing import CHUNKED, Source, reader
 from gproxy.http.request import Received, Request
+from gproxy.http.tls import TLS
 from gproxy.http.wire import parse_request_line
 from gproxy.server.known import Known
 
@@ -46,8 +47,8 @@ def _asked(
     line = parse_request_line(f"{method} {target} HTTP/1.1".encode())
     block = "".join(f"{one}\r\n" for one in [*lines, ""]).encode()
     known = Known(limits, gateway).fields(block, 1, peer)
-    scheme = url[1].lower() if url else "http"
-    received = Received(line.method, line.target, 1, known.fields, peer, scheme)
+    tls = TLS("", "", "") if url and url[1].lower() == "https" else None
+    received = Received(line.method, line.target, 1, known.fields, peer, tls)
     headers = known.headers.copy()
     body = NO_BODY
     if known.framing:

@@ -16,6 +16,7 @@ from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.forwarding import UNIX_PEER
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
 from gproxy.http.request import Deadline, Received, Request
+from gproxy.http.tls import TLS
 from gproxy.http.wire import (
     RequestLine,
     check_beginning,
@@ -51,13 +52,17 @@ _DRAIN_SECONDS: Final = 2.0
 class Connection:
     """Serves one client until the connection ends; `handle` never raises."""
 
+    channel_class = ClientChannel
+    #: What was agreed on, on a connection that is encrypted.
+    tls: TLS | None = None
+
     def __init__(self, sock: Any, address: Any, server: "Server") -> None:
         self._server = server
         self._settings = server.settings
         self._gateway = server.gateway
         self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else UNIX_PEER
         self.alarm = Alarm(server.wheel)
-        self._channel = ClientChannel(
+        self._channel = self.channel_class(
             sock, self.alarm, body_timeout=self._settings.body_timeout, write_timeout=self._settings.write_timeout
         )
         #: Waiting for the first byte of a request.
@@ -144,7 +149,7 @@ class Connection:
         line, known = self._understand(data[: end + 4])
         channel.buffer = data[end + 4 :]
         body = self._body(known) if known.framing else NO_BODY
-        received = Received(line.method, line.target, line.minor, known.fields, self.peer)
+        received = Received(line.method, line.target, line.minor, known.fields, self.peer, self.tls)
         headers = known.headers.copy()
         host = known.host
         if line.authority:  # counts instead of the Host field: RFC 9112 section 3.2.2

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,10 @@ _PAUSE: Final = 0.1
 _PARKED: Final = 32
 
 _log = logging.getLogger("gproxy")
+
+
+#: Makes a connection of (socket, address, server).
+ConnectionClass = Callable[[Any, Any, "Server"], Connection]
 
 
 class CannotListenError(Exception):
@@ -92,10 +97,15 @@ class Server(WSGIServer):  # type: ignore[misc]
     """pywsgi's accept loop, with our own connections behind it."""
 
     def __init__(
-        self, listener: socket.socket, gateway: Gateway, settings: ServerSettings, runtime: Runtime
+        self,
+        listener: socket.socket,
+        gateway: Gateway,
+        settings: ServerSettings,
+        runtime: Runtime,
+        connection_class: ConnectionClass = Connection,
     ) -> None:
         super().__init__(
-            listener, gateway, handler_class=Connection, spawn=gevent.spawn_raw, log=None, error_log=None
+            listener, gateway, handler_class=connection_class, spawn=gevent.spawn_raw, log=None, error_log=None
         )
         self.gateway = gateway
         self.settings = settings
@@ -200,7 +210,8 @@ class Server(WSGIServer):  # type: ignore[misc]
 def _serve(parked: list[greenlet], accepted: tuple[Any, Any, Server]) -> None:
     """One connection after the other; PERF: a new greenlet maps and unmaps memory for its frames."""
     while True:
-        Connection(*accepted).handle()
+        sock, address, server = accepted
+        server.handler_class(sock, address, server).handle()
         if len(parked) >= _PARKED:
             return
         parked.append(getcurrent())

@@ -22,6 +22,7 @@ from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.observe import log
 from gproxy.runtime import Runtime
 from gproxy.server.connection import LINGER, Connection
+from gproxy.server.edge import Edge
 from gproxy.server.listener import CannotListenError, Server, close_unused, listen
 
 _log = logging.getLogger("gproxy")
@@ -43,11 +44,12 @@ class Worker:
         sockets: list[socket.socket] = []
         try:
             sockets += map(listen, self._settings.server.bind)
+            edge = Edge(self._settings, self._gateway, self._runtime)
             self._gateway.open(self._runtime)
         except (CannotListenError, CannotOpenError):
             close_unused(sockets)
             raise
-        self._servers = [Server(sock, self._gateway, self._settings.server, self._runtime) for sock in sockets]
+        self._servers = [edge.server(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
         self._listen_to_signals()
         self._tune()
         for server in self._servers:
@@ -55,6 +57,7 @@ class Worker:
         _log.info("gproxy %s serves on %s", __version__, ", ".join(map(str, self._settings.server.bind)))
         self._stop.wait()
         self._drain()
+        edge.close()
         self._gateway.close()
         return 0
 

@@ -67,6 +67,24 @@ def test_the_settings_in_the_docs_load(page, tmp_path):
     sys.modules.pop("handlers", None)
 
 
+def test_the_settings_for_tls_load(tmp_path, monkeypatch):
+    from gproxy.gateway.build import build
+    from gproxy.testing.authority import Authority
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tls").mkdir()
+    staff = Authority(tmp_path / "tls", "staff-ca")
+    staff.path.rename("tls/staff-ca.crt")
+    for name in ("shop", "admin"):
+        staff.issue(f"{name}.example.com", file=name)
+    first, second = blocks(ROOT / "docs/tls.md", "ini")
+    (tmp_path / "1.ini").write_text(first)
+    (tmp_path / "2.ini").write_text(second + first[first.index("[tls:shop]") :])
+    for number in (1, 2):
+        settings, _ = build(tmp_path / f"{number}.ini")
+        assert settings.warnings == ()
+
+
 def test_the_shipped_settings_are_those_of_the_readme(monkeypatch):
     from gproxy.gateway.build import build
 

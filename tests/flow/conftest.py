@@ -29,7 +29,7 @@ class Scene:
 
 
 @contextmanager
-def scene(ini, names, folder, environ=None):
+def scene(ini, names, folder, environ=None, arguments=()):
     """`ini` has `{name}` for each backend's URL."""
     with ExitStack() as stack:
         backends = {}
@@ -37,7 +37,7 @@ def scene(ini, names, folder, environ=None):
             backends[name] = stack.enter_context(Actor())
             backends[name].name = name
             ini = ini.replace("{%s}" % name, backends[name].url)
-        yield Scene(stack.enter_context(RunningGateway(ini, folder, environ=environ)), backends)
+        yield Scene(stack.enter_context(RunningGateway(ini, folder, *arguments, environ=environ)), backends)
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,11 @@ class Client(threading.Thread):
     sent and answered are counts; lost says how a request that was sent was lost. A connection that is refused is not.
     """
 
-    def __init__(self, port, *, keeps_alive):
+    def __init__(self, port, *, keeps_alive, tls=None):
         super().__init__(daemon=True)
         self.port = port
         self.keeps_alive = keeps_alive
+        self.tls = tls
         self.sent = self.answered = 0
         self.lost = []
         self.enough = threading.Event()
@@ -31,6 +32,8 @@ class Client(threading.Thread):
                 sock = socket.create_connection(("127.0.0.1", self.port), 10)
             except ConnectionRefusedError:
                 return
+            if self.tls is not None:
+                sock = self.tls.wrap_socket(sock, server_hostname="a.test")
             with Wire(sock) as wire:
                 while self.ask(wire):
                     pass
@@ -52,9 +55,9 @@ class Client(threading.Thread):
 
 
 @contextmanager
-def load(port, threads=8):
+def load(port, threads=8, tls=None):
     """Half of the clients keep their connections. Afterwards none may have lost anything."""
-    clients = [Client(port, keeps_alive=bool(n % 2)) for n in range(threads)]
+    clients = [Client(port, keeps_alive=bool(n % 2), tls=tls) for n in range(threads)]
     for client in clients:
         client.start()
     try:

@@ -4,6 +4,8 @@ After each case the gateway must still serve, its next answer must be nobody els
 access line for each answer.
 """
 
+import socket
+import ssl
 import threading
 import time
 from contextlib import ExitStack
@@ -12,9 +14,12 @@ from types import SimpleNamespace
 import pytest
 from wirecases import CASES, load
 
+from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Backend
-from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
 
+#: What is said about framing must not depend on how the bytes come; the other cases are not about bytes.
+OVER_TLS = ("request_framing", "chunks")
 ALL = [case for path in sorted(CASES.glob("*.wire")) for case in load(path.name)]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ALIVE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nalive"
@@ -73,24 +78,52 @@ def stages(tmp_path_factory):
         yield stage
 
 
+def fits_a_record(case):
+    """What does not comes in several, and what is answered at once depends on what has come."""
+    return all(len(part) < 16_000 for part in case.sent)
+
+
 def start(case, stack, folder):
     scripted = Scripted()
     backend = stack.enter_context(scripted.backend)
-    gateway = stack.enter_context(RunningGateway(case.ini.replace("{backend}", backend.url), folder))
+    port = free_port()
+    authority = Authority(folder)
+    crt, key = authority.issue("gateway.test")
+    ini = f"{case.ini.replace('{backend}', backend.url)}\n[tls:a]\ncertificate = {crt}\nkey = {key}\n"
+    gateway = stack.enter_context(RunningGateway(ini, folder, "--bind", f"127.0.0.1:{port} tls"))
+    trusting = ssl.create_default_context(cafile=authority.path)
+
+    def connect_securely():
+        sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        return Wire(trusting.wrap_socket(sock, server_hostname="gateway.test"))
+
     return SimpleNamespace(
-        gateway=gateway, scripted=scripted, log=stack.enter_context((folder / "log/access.log").open())
+        gateway=gateway,
+        scripted=scripted,
+        log=stack.enter_context((folder / "log/access.log").open()),
+        connect_securely=connect_securely,
     )
 
 
 @pytest.mark.parametrize("case", ALL, ids=map(str, ALL))
 def test_wire_case(stages, case):
-    stage = stages(case)
+    check(stages(case), case, stages(case).gateway.connect)
+
+
+@pytest.mark.parametrize("case", [case for case in ALL if case.file in OVER_TLS and fits_a_record(case)], ids=str)
+def test_wire_case_over_tls(stages, case):
+    check(stages(case), case, stages(case).connect_securely)
+
+
+def check(stage, case, connect):
     stage.log.read()
     stage.scripted.seen.clear()
     stage.scripted.raw, stage.scripted.closes = case.answered or OK, case.backend_closes
-    with stage.gateway.connect() as wire:
+    with connect() as wire:
         sender = threading.Thread(target=send, args=(wire, case))
         sender.start()
+        if isinstance(wire.sock, ssl.SSLSocket):  # which two threads must not use at a time
+            sender.join()
         if case.leaves:
             sender.join()
             answers = []

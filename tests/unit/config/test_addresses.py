@@ -1,5 +1,6 @@
 """Addresses, networks and backends."""
 
+from dataclasses import asdict
 from ipaddress import ip_network
 
 import pytest
@@ -25,6 +26,25 @@ def test_address(text, expected):
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("tls", {"tls": ""}),
+        ("tls=api", {"tls": "api"}),
+        ("proxy", {"proxy": True}),
+        ("proxy  tls", {"tls": "", "proxy": True}),
+        ("redirect", {"redirect": 443}),
+        ("redirect=8443 proxy", {"redirect": 8443, "proxy": True}),
+    ],
+)
+def test_words_behind_an_address(words, expected):
+    for place in ("[::1]:80", "unix:/a", "fd:3"):
+        found = Address.parse(f"{place} {words}")
+        assert asdict(found) == asdict(Address.parse(place)) | expected
+        assert found == Address.parse(place)
+        assert str(found) == place
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("8080", "the port is missing"),
@@ -38,7 +58,15 @@ def test_address(text, expected):
         ("::1:80", "an IPv6 address stands in brackets, [::1]:8080"),
         ("[::g]:80", "'::g' is not an IPv6 address"),
         ("1.2.3:80", "'1.2.3' is not an IPv4 address"),
-        ("a b:80", "'a b' is not a host name"),
+        ("a b:80", "'b:80' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
+        ("a$:80", "'a$' is not a host name"),
+        ("a:80 tsl", "'tsl' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
+        ("a:80 tls=", "'tls=' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
+        ("a:80 proxy=v2", "'proxy=v2' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
+        ("a:80 redirect=0", "'redirect=0' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
+        ("a:80 redirect=70000", "'redirect=70000' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
+        ("a:80 tls tls=b", "tls is given twice"),
+        ("a:80 tls redirect", "redirect is for clients that come without tls"),
         ("unix:", "unix: wants a path"),
         ("unix:/" + "x" * 107, "a unix socket's path has at most 107 bytes"),
         ("fd:x", "fd: wants a number"),

@@ -1,6 +1,7 @@
 """What each section refuses by itself, and that every option is documented."""
 
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -9,13 +10,14 @@ from gproxy.config.patterns import Pattern, Rewrite
 from gproxy.config.read import RawSection
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings, Settings
+from gproxy.config.tls import TLSSettings
 from gproxy.config.traffic import Location, Percent, SplitKey, UpstreamShare
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds
 from gproxy.config.upstreams import UpstreamSettings
 
 A, B = BackendURL("http", "a", 1), BackendURL("http", "b", 1)
 MOVED = Location.parse("https://new.test{path}")
-SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, LogSettings]
+SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, TLSSettings, LogSettings]
 
 
 def server(**given):
@@ -33,6 +35,10 @@ def route(**given):
 
 def upstream(**given):
     return UpstreamSettings(**{"name": "u", "backends": (A,), **given})
+
+
+def tls(**given):
+    return TLSSettings("t", Path("t.pem"), **given)
 
 
 def log(**given):
@@ -112,6 +118,22 @@ def log(**given):
         (upstream, {"health_path": "/a b"}, "health_path: a path to send has no spaces, control characters or other scripts; write %20"),
         (upstream, {"host": "a b"}, "host: expected client, backend or a host such as api.example.com; found 'a b'"),
         (upstream, {"host": "*.a"}, "host: expected client, backend or a host such as api.example.com; found '*.a'"),
+        (tls, {"hosts": ("a:1",)}, "hosts: 'a:1' is not a host name such as api.example.com or *.example.com"),
+        (tls, {"hosts": ("a", "A")}, "hosts: 'A' is listed twice"),
+        (tls, {"hsts": Seconds(-1)}, "hsts: must be at least 0"),
+        (tls, {"client_auth": "required"}, "client_ca: is missing; client_auth = required needs to know whose certificates to believe"),
+        (tls, {"client_ca": Path("ca")}, "client_auth: is off, so client_ca would not be used; write optional or required"),
+        (tls, {"forward": {"subject": "X-S"}}, "forward: without client_auth there is no client certificate to tell of"),
+        *(
+            (tls, {"client_auth": "optional", "client_ca": Path("ca"), "forward": forward}, f"forward: {message}")
+            for forward, message in (
+                ({"name": "X-S"}, "'name' is not one of subject, issuer, serial, fingerprint, certificate"),
+                ({"subject": "X S"}, "'X S' is not a header's name"),
+                ({"subject": "Host"}, "Host has another meaning"),
+                ({"subject": "X-Forwarded-For"}, "X-Forwarded-For has another meaning"),
+                ({"subject": "X-S", "issuer": "x-s"}, "two of them have the same header"),
+            )
+        ),
         (log, {"keep": -1}, "keep: must be at least 0"),
         (log, {"access": ""}, "access: expected a file, - for standard output, or off"),
     ],
@@ -210,6 +232,20 @@ def test_defaults_of_an_upstream():
         "breaker_window": "10s",
         "breaker_requests": "20",
         "breaker_open": "5s",
+    }
+
+
+def test_defaults_of_tls():
+    assert {option.name: option.default_text for option in options(TLSSettings)} == {
+        "certificate": None,
+        "key": "none",
+        "hosts": "",
+        "min_version": "TLSv1.2",
+        "ciphers": "none",
+        "client_ca": "none",
+        "client_auth": "off",
+        "forward": "",
+        "hsts": "0s",
     }
 
 

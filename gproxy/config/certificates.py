@@ -1,0 +1,125 @@
+"""Certificates and keys on disk to what a handshake needs, or to every reason why not.
+
+Not imported by the rest of the settings: ssl has to be patched first.
+"""
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from gproxy.config.tls import TLSSettings
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+#: What is spoken inside: RFC 7301 names.
+PROTOCOLS: Final = ("http/1.1", "http/1.0")
+
+_VERIFY: Final = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+#: What OpenSSL says when a pair is of no use, and which option to look at.
+_REASONS: Final = {
+    "KEY_VALUES_MISMATCH": "key: does not fit the certificate",
+    "KEY_TYPE_MISMATCH": "key: does not fit the certificate",
+    "EE_KEY_TOO_SMALL": "certificate: its key is too short to be safe",
+    "CA_MD_TOO_WEAK": "certificate: it is signed with a digest that is not safe any more",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What one section serves. `names` are in lower case; `warnings` are lines as in `option: what is unwise`."""
+
+    context: ssl.SSLContext
+    names: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read_certificate(settings: TLSSettings, now: float) -> Certificate:
+    """Read the section's files. Raises ValueError, each line of it `option: what is wrong`."""
+    leaf = _leaf(settings.certificate)
+    key = settings.key or settings.certificate
+    _readable("key", key)
+    context = _context(settings, key)
+    names = tuple(host.lower().rstrip(".") for host in settings.hosts or _names(leaf))
+    return Certificate(context, names, tuple(_warnings(leaf, key, names, now)))
+
+
+def files(settings: TLSSettings) -> list[Path]:
+    """What has to be read again when it changes."""
+    return [path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
+
+
+def _readable(option: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{option}: {path} cannot be read: {(error.strerror or str(error)).lower()}") from None
+
+
+def _leaf(path: Path) -> "x509.Certificate":
+    from cryptography import x509  # large, and most gateways serve no TLS
+
+    content = _readable("certificate", path)
+    try:
+        return x509.load_pem_x509_certificates(content)[0]
+    except ValueError:
+        raise ValueError(f"certificate: {path} has no certificate in PEM that can be read") from None
+
+
+def _context(settings: TLSSettings, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion[settings.min_version.replace(".", "_")]
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(PROTOCOLS)
+    try:
+        context.load_cert_chain(settings.certificate, key, password=_no_password)
+    except ssl.SSLError as error:
+        said = _REASONS.get(error.reason or "", f"key: {key} has no private key in PEM that can be read")
+        raise ValueError(said) from None
+    if settings.ciphers is not None:
+        try:
+            context.set_ciphers(settings.ciphers)
+        except ssl.SSLError:
+            raise ValueError(f"ciphers: OpenSSL knows none of {settings.ciphers!r}") from None
+    if settings.client_ca is not None:
+        _believe(context, settings.client_ca)
+        context.verify_mode = _VERIFY[settings.client_auth]
+    return context
+
+
+def _no_password() -> NoReturn:
+    """In place of OpenSSL's own question on the terminal."""
+    raise ValueError("key: it is encrypted, and there is nobody to ask for its password")
+
+
+def _believe(context: ssl.SSLContext, path: Path) -> None:
+    _readable("client_ca", path)
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"client_ca: {path} has no certificate in PEM that can be read") from None
+
+
+def _names(leaf: "x509.Certificate") -> list[str]:
+    from cryptography import x509
+
+    try:
+        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return extension.value.get_values_for_type(x509.DNSName)
+
+
+def _warnings(leaf: "x509.Certificate", key: Path, names: tuple[str, ...], now: float) -> Iterator[str]:
+    today = datetime.fromtimestamp(now, UTC)
+    if leaf.not_valid_after_utc <= today:
+        yield f"certificate: it has expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    if leaf.not_valid_before_utc > today:
+        yield f"certificate: it is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}"
+    if key.stat().st_mode & 0o007:
+        yield f"key: {key} can be read by anybody; chmod 600 it"
+    if not names:
+        yield "hosts: the certificate names no host, so it serves only clients that ask for none of the others"

@@ -1,0 +1,79 @@
+"""Certificates for tests: an authority of one's own that signs what a test needs, right or wrong."""
+
+import datetime as dt
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_PEM = serialization.Encoding.PEM
+_SIGNS = x509.KeyUsage(
+    digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
+class Authority:
+    """Signs certificates; `path` is its own, for whoever is to believe it. Everything is kept in `folder`."""
+
+    def __init__(self, folder: Path, name: str = "authority") -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = _builder(self._name, self._name, self._key, days=(-1, 10))
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        signed = builder.add_extension(_SIGNS, critical=True).sign(self._key, hashes.SHA256())
+        self.path = folder / f"{name}.pem"
+        self.path.write_bytes(signed.public_bytes(_PEM))
+
+    def issue(
+        self,
+        *names: str,
+        file: str = "",
+        subject: Sequence[tuple[x509.ObjectIdentifier, str]] = (),
+        days: tuple[int, int] = (-1, 1),
+    ) -> tuple[Path, Path]:
+        """The files of a certificate for these hosts and addresses, and of its key; `days` from now it is valid."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        attributes = subject or [(NameOID.COMMON_NAME, names[0])]
+        whose = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes])
+        builder = _builder(whose, self._name, key, days=days)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(authority, critical=False)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general, names))), critical=False)
+        signed = builder.sign(self._key, hashes.SHA256())
+        stem = file or names[0].replace("*", "any")
+        paths = self._folder / f"{stem}.crt", self._folder / f"{stem}.key"
+        paths[0].write_bytes(signed.public_bytes(_PEM))
+        paths[1].touch(mode=0o600)
+        paths[1].write_bytes(
+            key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return paths
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int]
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + dt.timedelta(days=days[0]))
+        .not_valid_after(now + dt.timedelta(days=days[1]))
+    )
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

@@ -1,0 +1,160 @@
+"""TLS and the life of a process: certificates that are renewed under way, a redirect beside it, a stop under load."""
+
+import signal
+import socket
+import ssl
+import time
+from contextlib import contextmanager
+
+import pytest
+from hammer import load
+
+from gproxy.testing.authority import Authority
+from gproxy.testing.backends import Backend, answering
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
+
+INI = """
+[gateway]
+handlers = health
+[handler:health]
+[route:r]
+upstream = u
+[upstream:u]
+backends = {url}
+[tls:a]
+certificate = a.test.crt
+key = a.test.key
+hsts = 1d
+"""
+
+
+@pytest.fixture
+def authority(tmp_path):
+    authority = Authority(tmp_path)
+    authority.issue("a.test")
+    return authority
+
+
+@contextmanager
+def running(folder, port, *arguments, script=None):
+    with Backend(script or answering(body=b"ok")) as backend:
+        ini = INI.replace("{url}", backend.url)
+        with RunningGateway(ini, folder, "--bind", f"127.0.0.1:{port} tls", *arguments) as gateway:
+            gateway.backend = backend
+            yield gateway
+
+
+def trusting(folder):
+    return ssl.create_default_context(cafile=folder / "authority.pem")
+
+
+def connect(folder, port):
+    sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    return trusting(folder).wrap_socket(sock, server_hostname="a.test")
+
+
+def shown(folder, port):
+    with connect(folder, port) as sock:
+        return sock.getpeercert()["serialNumber"]
+
+
+def ask(wire):
+    wire.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    return wire.read_response().status
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path, authority):
+    port = free_port()
+    with running(tmp_path, port) as gateway, Wire(connect(tmp_path, port)) as kept:
+        before = shown(tmp_path, port)
+        assert ask(kept) == 200
+        authority.issue("a.test")
+        eventually(lambda: shown(tmp_path, port) != before, "the new certificate")
+        gateway.wait_for_line("[tls:a] the certificate was read again")
+        assert ask(kept) == 200
+
+        renewed = shown(tmp_path, port)
+        _, other = authority.issue("b.test")
+        (tmp_path / "a.test.key").write_bytes(other.read_bytes())
+        gateway.wait_for_line("[tls:a] key: does not fit the certificate; the certificate that was read before stays")
+        assert shown(tmp_path, port) == renewed
+        (tmp_path / "a.test.crt").unlink()
+        gateway.wait_for_line("a.test.crt cannot be read: no such file or directory")
+        assert shown(tmp_path, port) == renewed
+
+        authority.issue("a.test")
+        eventually(lambda: shown(tmp_path, port) != renewed, "the certificate that is right again")
+        assert gateway.errors.count("does not fit") == 1
+        assert "Traceback" not in gateway.errors
+
+
+@pytest.mark.parametrize("seconds", [0, 0.03, 0.3])
+def test_term_in_the_middle(tmp_path, authority, seconds):
+    def script(peer, backend):
+        while peer.read_request() is not None:
+            time.sleep(seconds)
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + bytes(2000))
+
+    port = free_port()
+    with running(tmp_path, port, script=script) as gateway:
+        with load(port, tls=trusting(tmp_path)) as clients:
+            time.sleep(0.5)
+            gateway.signal(signal.SIGTERM)
+            for client in clients:
+                client.join(15)
+            assert not any(client.enough.is_set() for client in clients)
+        assert gateway.wait() == 0
+        assert "nothing was cut" in gateway.wait_for_line("stopped after")
+        answered = sum(client.answered for client in clients)
+        assert len(gateway.access(answered)) == answered
+
+
+def test_a_silent_connection_does_not_hold_up_a_stop(tmp_path, authority):
+    port = free_port()
+    with running(tmp_path, port) as gateway:
+        silent = socket.create_connection(("127.0.0.1", port))
+        asked = Wire(connect(tmp_path, port))
+        assert ask(asked) == 200
+        started = time.monotonic()
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait() == 0
+        assert time.monotonic() - started < 5
+        assert asked.is_closed()
+        silent.close()
+        asked.sock.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "words", "location"),
+    [
+        ("a.test", "redirect", "https://a.test/x?y=1"),
+        ("a.test:8080", "redirect", "https://a.test/x?y=1"),
+        ("[::1]:80", "redirect=8443", "https://[::1]:8443/x?y=1"),
+        ("[::1]", "redirect", "https://[::1]/x?y=1"),
+    ],
+)
+def test_redirect(tmp_path, authority, host, words, location):
+    port, plain = free_port(), free_port()
+    with running(tmp_path, port, "--bind", f"127.0.0.1:{plain} {words}") as gateway:
+        with Wire(socket.create_connection(("127.0.0.1", plain), PATIENCE)) as wire:
+            for method in ("GET", "HEAD", "DELETE"):
+                wire.send(f"{method} /x?y=1 HTTP/1.1\r\nHost: {host}\r\n\r\n")
+                answer = wire.read_response(head_only=method == "HEAD")
+                assert (answer.status, answer["location"]) == (308, location)
+                assert answer["strict-transport-security"] is None
+            wire.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            assert wire.read_response().status == 308
+        with Wire(socket.create_connection(("127.0.0.1", plain), PATIENCE)) as wire:
+            wire.send("GET / HTTP/1.0\r\n\r\n")
+            assert wire.read_response().status == 400
+        assert gateway.line("/health")["route"] == "redirect"
+        assert not gateway.backend.requests
+        assert gateway.get("/").status == 200
+
+
+def test_a_certificate_that_cannot_be_used_is_no_start(tmp_path, authority):
+    (tmp_path / "a.test.key").write_text("nothing")
+    gateway = RunningGateway(INI.replace("{url}", "http://127.0.0.1:1"), tmp_path, "--bind", f"127.0.0.1:{free_port()} tls")
+    with pytest.raises(AssertionError, match=r"gproxy.ini:11: \[tls:a\] key: a.test.key has no private key in PEM"):
+        gateway.__enter__()
+    assert gateway.process.returncode == 2
