@@ -11,11 +11,15 @@ A request's way, in the order of the folders:
 `docs/journey.md` tells it in sixty lines.
 """
 
-from gproxy.http.errors import HTTPError
-from gproxy.http.handler import Handler, Next
-from gproxy.http.headers import Headers
-from gproxy.http.request import Request
-from gproxy.http.response import Response
+from gproxy import compiled
+
+is_compiled = compiled.choose()  # before any other import of ours
+
+from gproxy.http.errors import HTTPError  # noqa: E402
+from gproxy.http.handler import Handler, Next  # noqa: E402
+from gproxy.http.headers import Headers  # noqa: E402
+from gproxy.http.request import Request  # noqa: E402
+from gproxy.http.response import Response  # noqa: E402
 
 __all__ = ["HTTPError", "Handler", "Headers", "Next", "Request", "Response"]
 __version__ = "0.1.0"

@@ -1,6 +1,7 @@
 """compose(handlers, last): done once at the start. Requests flow down the list, responses come back up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from gproxy.gateway.errors import respond
 from gproxy.http.handler import Handler, Next
@@ -20,15 +21,15 @@ def compose(handlers: Sequence[Handler], last: Next) -> Next:
     return step
 
 
-def _step(handler: Handler, following: Next) -> Next:
+def _step(handler: Callable[[Request, Next], Any], following: Next) -> Next:
     def step(request: Request) -> Response:
         try:
             response = handler(request, following)
         except Exception as error:
             return respond(error, request)
-        if not isinstance(response, Response):
-            return respond(TypeError(f"{handler!r} returned {response!r}, which is no Response"), request)
-        return response
+        if isinstance(response, Response):
+            return response
+        return respond(TypeError(f"{handler!r} returned {response!r}, which is no Response"), request)
 
     step.is_guarded = True  # type: ignore[attr-defined]
     return step

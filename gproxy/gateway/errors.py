@@ -7,7 +7,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.negotiate import accepts_json
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 from gproxy.upstream.failure import RESET, as_response_error
 from gproxy.upstream.transport import BrokenBodyError
 

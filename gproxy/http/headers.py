@@ -48,7 +48,7 @@ class Headers:
     @classmethod
     def parsed(cls, pairs: list[tuple[str, str]]) -> "Headers":
         """Headers from pairs that the wire grammar has already checked."""
-        self = cls.__new__(cls)
+        self = cls()
         self._first = first = {pair[0].lower(): pair for pair in pairs}
         self._more = None
         if len(first) != len(pairs):
@@ -113,7 +113,7 @@ class Headers:
     def discard_all(self, keys: frozenset[str]) -> None:
         """Remove every line of these names, given in lower case."""
         if self.has_any(keys):
-            for key in keys & self._first.keys():
+            for key in keys.intersection(self._first):
                 del self._first[key]
                 if self._more:
                     self._more.pop(key, None)
@@ -147,7 +147,7 @@ class Headers:
             self._append((name, value))
 
     def copy(self) -> "Headers":
-        twin = Headers.__new__(Headers)
+        twin = Headers()
         twin._first = self._first.copy()
         twin._more = {key: list(pairs) for key, pairs in self._more.items()} if self._more else None
         return twin

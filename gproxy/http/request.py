@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.headers import Headers, HeadersLike
@@ -96,6 +96,13 @@ class Routed(Protocol):
     def name(self) -> str: ...
 
 
+#: What a copy has besides what a request is made from.
+_COPIED: Final = (
+    "_as_received", "backend", "client", "connection", "context", "id", "method", "reason", "route", "scheme", "tries",
+    "upgrade", "user",
+)  # fmt: skip
+
+
 class Request:
     """What will be sent on. Handlers may assign method, host, path, query, headers and body.
 
@@ -168,6 +175,12 @@ class Request:
         self.user = ""
         self.deadline = deadline or Deadline()
         self.context: dict[str, Any] = {}
+
+    def __copy__(self) -> "Request":
+        twin = Request(self.received, self.headers, self.host, self.path, self.query, self.body, self.deadline)
+        for name in _COPIED:
+            setattr(twin, name, getattr(self, name))
+        return twin
 
     @property
     def target(self) -> str:

@@ -43,7 +43,7 @@ class Response:
     @classmethod
     def forwarded(cls, status: int, phrase: str, headers: Headers, body: bytes | Iterable[bytes]) -> "Response":
         """A backend's response, checked by the wire grammar already."""
-        self = cls.__new__(cls)
+        self = cls()
         self.status = status
         self.phrase = phrase
         self.headers = headers

@@ -13,24 +13,12 @@ from typing import Any, Final
 import gevent
 from greenlet import getcurrent
 
+from gproxy.runtime.expired import Expired
+
 #: A loop's clock may lag behind ours by less than this, in seconds.
 _SLACK: Final = 0.001
 #: The width of a slot, in seconds.
 _SLOT: Final = 0.125
-
-
-class Expired(gevent.Timeout):  # type: ignore[misc]
-    """Time is up; `what` says which time: "idle", "head", "body", "write", "deadline", "first_byte", "read".
-
-    A gevent.Timeout, and so no Exception: a handler's `except Exception` does not swallow it.
-    """
-
-    def __init__(self, what: str) -> None:
-        super().__init__(None)
-        self.what = what
-
-    def __str__(self) -> str:
-        return f"{self.what} timeout"
 
 
 class Wheel:

@@ -6,12 +6,12 @@ came: so a connection that is not being read tells for free that its peer has se
 """
 
 import socket
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import gevent
 from greenlet import getcurrent
 
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 
 _READ: Final = 1
 _WRITE: Final = 2
@@ -28,9 +28,9 @@ class Channel:
     """
 
     #: What a reset is, for whoever reads and sends here.
-    lost: type[BaseException] = ConnectionError
+    lost: ClassVar[type[BaseException]] = ConnectionError
     #: Of what one turn of the loop brings, the higher is told first; from -2 to 2.
-    priority = 0
+    priority: ClassVar[int] = 0
 
     __slots__ = (
         "_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_switch", "_waiter", "_watcher", "buffer", "noted",

@@ -1,7 +1,7 @@
 """The client's side of a connection: what waiting for a client costs, and what interim responses it gets."""
 
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from greenlet import getcurrent
 
@@ -34,7 +34,7 @@ class ClientChannel(Channel):
     left to what the gateway and its backends do.
     """
 
-    lost = ClientGone
+    lost: ClassVar[type[BaseException]] = ClientGone
 
     __slots__ = ("alarm", "beside", "body_timeout", "deadline", "write_timeout")
 

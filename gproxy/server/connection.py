@@ -25,7 +25,8 @@ from gproxy.http.wire import (
     readable_line,
     without_empty_lines,
 )
-from gproxy.runtime.alarm import Alarm, Expired
+from gproxy.runtime.alarm import Alarm
+from gproxy.runtime.expired import Expired
 from gproxy.server.client import ClientChannel
 from gproxy.server.known import KnownFields
 from gproxy.server.respond import Outgoing

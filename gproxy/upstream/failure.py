@@ -11,7 +11,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.exceptions import HTTPError as Urllib3Error
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 from gproxy.upstream.transport import StaleConnectionError, UnansweredError
 
 

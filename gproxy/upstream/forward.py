@@ -27,7 +27,7 @@ from gproxy.http.forwarding import max_forwards
 from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Deadline, Request
 from gproxy.http.response import Response
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 from gproxy.upstream.answer import Answer
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.body import BackendBody, narrowed

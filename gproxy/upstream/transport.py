@@ -16,8 +16,9 @@ from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
 from gproxy.http.framing import ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
 from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
-from gproxy.runtime.channel import Channel, Interrupted
+from gproxy.runtime.channel import Interrupted
 from gproxy.upstream.answer import Answer, understand
+from gproxy.upstream.channel import BackendChannel, TLSChannel
 
 #: A response head beyond this is refused, in bytes.
 MAX_HEAD: Final = 64 * 1024
@@ -35,75 +36,6 @@ class UnansweredError(Exception):
 
 class BrokenBodyError(Exception):
     """The backend broke off, or garbled, a body whose head was passed on already."""
-
-
-class BackendChannel(Channel):
-    """Waits for the backend, and notices meanwhile that the client has left."""
-
-    #: Before the clients', so that a request never leaves over a connection whose end has come already.
-    priority = 1
-
-    __slots__ = ("client",)
-
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
-        self.client: Channel | None = None
-
-    def is_quiet(self) -> bool:
-        """Was what came nothing of HTTP's business? On a plain socket it never is."""
-        return False
-
-    def has_spoken(self) -> bool:
-        """Is there something of HTTP's business to be read?"""
-        return bool(self.buffer) or (self.noted and not self.is_quiet())
-
-    def wait(self) -> None:
-        client = self.client
-        if client is None or client.buffer:  # behind a pipelined request nobody can see the end
-            super().wait()
-            return
-        while not self.wait_or(client):  # PERF: by far the most common wait
-            if client.is_gone():
-                raise ClientGone
-            if client.buffer:
-                super().wait()
-                return
-
-
-class TLSChannel(BackendChannel):
-    """The same over TLS, where records may be at hand without the socket being readable."""
-
-    __slots__ = ("_tls",)
-
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
-        self._tls = sock._sslobj
-        self._receive = self._receive_record
-        self._send = self._send_record
-
-    def _receive_record(self, limit: int) -> bytes:
-        try:
-            data: bytes = self._tls.read(limit)
-        except ssl.SSLWantReadError:
-            raise BlockingIOError from None
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
-        return data
-
-    def _send_record(self, data: bytes | memoryview) -> int:
-        try:
-            sent: int = self._tls.write(data)
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            raise BlockingIOError from None
-        return sent
-
-    def is_quiet(self) -> bool:
-        """TLS 1.3 sends session tickets whenever it likes (RFC 8446 section 4.6.1)."""
-        return not self.is_gone() and not self.buffer
-
-    def wait(self) -> None:
-        if not self._tls.pending():
-            super().wait()
 
 
 class _Conversation:
