@@ -17,9 +17,9 @@ HOT = """
     http/forwarding
     runtime/alarm runtime/channel
     observe/accesslog observe/entry
-    gateway/gateway gateway/router gateway/chain
+    gateway/gateway gateway/router gateway/route gateway/candidates gateway/chain
     server/connection server/respond server/client server/known
-    upstream/forward upstream/compose upstream/body upstream/upstream upstream/backend upstream/balance
+    upstream/forward upstream/compose upstream/body upstream/upstream upstream/backend
     upstream/answer upstream/channel
 """.split()
 SOURCES = [f"gproxy/{name}.py" for name in HOT]

@@ -42,8 +42,9 @@ class Headers:
     def __init__(self, fields: HeadersLike = ()) -> None:
         self._first: dict[str, tuple[str, str]] = {}
         self._more: dict[str, list[tuple[str, str]]] | None = None
-        for name, value in fields.items() if isinstance(fields, Headers | Mapping) else fields:
-            self.add(name, value)
+        if fields:
+            for name, value in fields.items() if isinstance(fields, Headers | Mapping) else fields:
+                self.add(name, value)
 
     @classmethod
     def parsed(cls, pairs: list[tuple[str, str]]) -> "Headers":
