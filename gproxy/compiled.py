@@ -47,5 +47,5 @@ def choose() -> bool:
     """To be called before the first import of any other module of the package; True if the compiled ones run."""
     if not os.environ.get("GPROXY_PURE") and is_current():
         return True
-    sys.meta_path.insert(0, _Sources())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Sources())
     return False

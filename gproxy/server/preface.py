@@ -14,7 +14,7 @@ from gproxy.http.proxy_protocol import read_proxy_header
 from gproxy.http.response import Response
 from gproxy.http.tls import TLS, ClientCertificate
 from gproxy.http.wire import RequestLine
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 from gproxy.server.client import ClientChannel
 from gproxy.server.connection import Connection
 from gproxy.server.known import KnownFields

@@ -9,7 +9,7 @@ from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import NO_TRAILERS, passable
 from gproxy.http.framing import Reader
 from gproxy.http.request import Request
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import Failure, failure_of
 from gproxy.upstream.transport import BrokenBodyError

@@ -16,7 +16,7 @@ from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 from gproxy.runtime.channel import Channel
 
 

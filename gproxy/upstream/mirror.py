@@ -18,7 +18,7 @@ from gproxy.http.framing import Reader
 from gproxy.http.handler import Next
 from gproxy.http.request import Deadline, Request
 from gproxy.http.response import Response
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 
 _log = logging.getLogger("gproxy")
 

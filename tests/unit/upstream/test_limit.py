@@ -7,7 +7,7 @@ from gproxy.config.types import BackendURL, Seconds
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
-from gproxy.runtime.alarm import Expired
+from gproxy.runtime.expired import Expired
 from gproxy.testing import request
 from gproxy.upstream.limit import Limit
 
