@@ -35,7 +35,7 @@ class Idle:
 
     def keep(self, connection: Any) -> None:
         """Take back a connection whose exchange is over."""
-        connection.channel.client = None
+        connection.channel.client = connection.channel.uploader = None
         connection.reused = True
         connection.idle_since = monotonic()
         self._connections.append(connection)

@@ -5,6 +5,7 @@ together, add headers of their own, and take what our grammar refuses.
 """
 
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
@@ -23,6 +24,8 @@ from gproxy.upstream.answer import Answer, understand
 MAX_HEAD: Final = 64 * 1024
 #: How long a client's `Expect: 100-continue` waits for a backend that may not know it, in seconds.
 CONTINUE_WAIT: Final = 1.0
+#: How often it is asked whether a client is still there whose upload the backend does not take, in seconds.
+_LOOK_ROUND: Final = 0.5
 
 
 class StaleConnectionError(Exception):
@@ -37,17 +40,24 @@ class BrokenBodyError(Exception):
     """The backend broke off, or garbled, a body whose head was passed on already."""
 
 
+#: Told that the backend has taken (False) or given (True) something: `Deadline.progress`.
+Progress = Callable[[bool], None] | None
+
+
 class BackendChannel(Channel):
     """Waits for the backend, and notices meanwhile that the client has left."""
 
     #: Before the clients', so that a request never leaves over a connection whose end has come already.
     priority = 1
 
-    __slots__ = ("client",)
+    __slots__ = ("client", "uploader")
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
+        #: Whoever waits for what is read here.
         self.client: Channel | None = None
+        #: Whoever sends what is written here.
+        self.uploader: Channel | None = None
 
     def is_quiet(self) -> bool:
         """Was what came nothing of HTTP's business? On a plain socket it never is."""
@@ -68,6 +78,24 @@ class BackendChannel(Channel):
             if client.buffer:
                 super().wait()
                 return
+
+    def wait_writable(self) -> None:
+        """For as long as the client is there: it cannot be heard while what it has sent is not read."""
+        self._while_it_is_there(super().wait_writable)
+
+    def _writable_or_readable(self) -> None:
+        self._while_it_is_there(super()._writable_or_readable)
+
+    def _while_it_is_there(self, wait: Callable[[], None]) -> None:
+        uploader = self.uploader
+        if uploader is None:
+            wait()
+            return
+        with gevent.Timeout(_LOOK_ROUND, False):  # whoever sends tries again, and comes back
+            wait()
+            return
+        if uploader.has_left():
+            raise ClientGone
 
 
 class TLSChannel(BackendChannel):
@@ -156,18 +184,22 @@ class _Conversation:
         assert channel is not None  # noqa: S101 connect() came first
         channel.client = request.connection
         body = request.body
+        progress = request.deadline.progress
+        if progress is not None:
+            progress(False)  # the backend was reached
         try:
             if body is NO_BODY:
                 channel.send(head)
                 self._sent = True
             else:
+                channel.uploader = request.connection
                 self._begin_upload(channel, head, body)
         except ConnectionError as error:
             raise self._unanswered(error) from None
         while True:
             if not self._sent:
                 self._upload(channel, request)
-            answer = self._understand(self._read_head(channel), request.method)
+            answer = self._understand(self._read_head(channel, progress), request.method)
             if answer.status >= 200 or answer.status == 101:
                 return answer
             self._pass_interim(answer, request)
@@ -201,7 +233,7 @@ class _Conversation:
             client.beside = channel
         try:
             while not self._sent and not channel.has_spoken():
-                self._upload_on(channel, body)
+                self._upload_on(channel, body, request.deadline.progress)
         except ConnectionError:
             pass  # a backend that has closed may have said why, so its answer is read in any case
         finally:
@@ -209,12 +241,14 @@ class _Conversation:
             if client is not None:
                 client.beside = None
 
-    def _upload_on(self, channel: BackendChannel, body: Body) -> None:
+    def _upload_on(self, channel: BackendChannel, body: Body, progress: Progress) -> None:
         """Until all is sent or something came from the backend, whatever it was."""
         try:
             self._unsent = channel.send_or_hear(self._unsent)
             while not self._unsent and not channel.noted and (piece := body.next_piece()):
                 self._unsent = channel.send_or_hear(chunk(piece) if body.length is None else piece)
+                if progress is not None:
+                    progress(False)
         except Interrupted:
             channel.noted = True
         if not self._unsent and body.done and not channel.noted:
@@ -243,12 +277,14 @@ class _Conversation:
             channel.send(last_chunk(body.trailers))
         self._sent = True
 
-    def _read_head(self, channel: BackendChannel) -> bytes:
+    def _read_head(self, channel: BackendChannel, progress: Progress) -> bytes:
         data = channel.buffer or self._more(channel, b"")
         while (end := data.find(b"\r\n\r\n")) < 0:
             check_beginning(data)
             if len(data) > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
                 raise BadMessage("what came is no response head", 502)
+            if progress is not None:
+                progress(True)
             data += self._more(channel, data)
         if end > MAX_HEAD:
             raise BadMessage("a response head beyond the limit", 502)
