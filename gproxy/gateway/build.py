@@ -73,6 +73,8 @@ def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping
         identity=identity_headers(settings.tls).union(
             *(getattr(handler, "identity_headers", ()) for handler in handlers.values())
         ),
+        ours=_names(upstream.retry_header for upstream in settings.upstreams.values()),
+        vouched=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
         trusted=settings.gateway.trusted_proxies,
         timeout=settings.gateway.timeout,
         access_log=AccessLog(
@@ -85,6 +87,10 @@ def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping
     )
     gateway.assemble(settings.gateway.handlers)
     return gateway
+
+
+def _names(headers: Iterable[str | None]) -> frozenset[str]:
+    return frozenset(name.lower() for name in headers if name)
 
 
 def _route(

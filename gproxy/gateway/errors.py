@@ -8,7 +8,7 @@ from gproxy.http.negotiate import accepts_json
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.runtime.alarm import Expired
-from gproxy.upstream.failure import RESET, as_response_error
+from gproxy.upstream.failure import RESET, SILENT, as_response_error
 from gproxy.upstream.transport import BrokenBodyError
 
 _log = logging.getLogger("gproxy")
@@ -21,6 +21,7 @@ _EXPIRED = {
     "deadline": HTTPError(
         504, "no answer in time", {"Proxy-Status": "gproxy; error=http_response_timeout"}, reason="backend_timeout"
     ),
+    "read": as_response_error(SILENT),
 }
 
 

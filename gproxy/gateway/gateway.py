@@ -49,6 +49,8 @@ class Gateway:
         handlers: dict[str, Handler],
         upstreams: Sequence[Upstream],
         identity: frozenset[str],
+        ours: frozenset[str] = frozenset(),
+        vouched: frozenset[str] = frozenset(),
         trusted: tuple[Network, ...],
         timeout: float,
         access_log: AccessLog,
@@ -57,8 +59,10 @@ class Gateway:
         self.handlers = handlers
         self.upstreams = upstreams
         self.identity = identity
+        #: What no client may say, and no client that is no trusted proxy.
+        self._ours, self._vouched = identity | ours, identity | ours | vouched
         #: Names that no trailer of a request may have.
-        self.no_trailers = NO_TRAILERS | identity
+        self.no_trailers = NO_TRAILERS | self._vouched
         self.trusted = trusted
         self._timeout = timeout
         self.access_log = access_log
@@ -111,7 +115,7 @@ class Gateway:
         """The client's address and, from a trusted proxy, its request id; what may not be believed is removed."""
         trusted = is_trusted(peer, self.trusted)
         request_id = headers.pop("x-request-id") or ""
-        strip_spoofed(headers, self.identity, trusted=trusted)
+        strip_spoofed(headers, self._ours if trusted else self._vouched, trusted=trusted)
         if not trusted:
             return peer, ""
         return client_address(peer, headers, self.trusted), request_id if _is_request_id(request_id) else ""

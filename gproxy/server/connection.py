@@ -42,6 +42,7 @@ _log = logging.getLogger("gproxy")
 #: Why a response was broken off, by whose time was up; else it was the request's own deadline.
 _REASONS: Final = {
     "write": "client_timeout", "body": "client_timeout", "tunnel": "tunnel_idle", "draining": "draining",
+    "read": "read_timeout",
 }  # fmt: skip
 _END: Final = b"\r\n\r\n"
 #: What is still read from a client that was refused, so that it gets to see why; in bytes and seconds.

@@ -94,9 +94,12 @@ class Passive:
         elif health.is_failing or (health.on_trial and health.trial is request):
             self.readmit(backend)
 
-    def failed(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
-        """An attempt failed."""
-        self._complain(request, backend, failure.reason, f"{failure.detail} ({_said(cause)})")
+    def failed(
+        self, request: Request, backend: Backend, failure: Failure, cause: BaseException, why_not: str = ""
+    ) -> None:
+        """An attempt failed, and there is no other one because of `why_not`."""
+        unless = f"; not tried again: {why_not}" if why_not else ""
+        self._complain(request, backend, failure.reason + unless, f"{failure.detail} ({_said(cause)}){unless}")
         self.blame(request, backend, failure)
 
     def blame(self, request: Request, backend: Backend, failure: Failure) -> None:
@@ -141,11 +144,17 @@ class Passive:
                 "%s %s %s: backend %s: %s", request.id, request.method, request.path, backend.name, detail
             )
 
+    def complain(self, what: str) -> None:
+        """Of the upstream as a whole."""
+        if self._throttle.is_first(("", what), self.runtime.monotonic()):
+            self.runtime.log.warning("upstream %s: %s", self._name, what)
+
     def summarize(self) -> None:
         """Say what was not said; to be called once a second."""
         for (name, what), more in self._throttle.summaries(self.runtime.monotonic()):
+            where = f"backend {name}: " if name else ""
             self.runtime.log.warning(
-                "upstream %s: backend %s: %s: %d more within %g s", self._name, name, what, more, self._throttle.period
+                "upstream %s: %s%s: %d more within %g s", self._name, where, what, more, self._throttle.period
             )
 
 

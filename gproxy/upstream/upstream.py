@@ -17,6 +17,7 @@ from gproxy.upstream.health import Health
 from gproxy.upstream.limit import Limit
 from gproxy.upstream.passive import Passive
 from gproxy.upstream.probe import ActiveCheck
+from gproxy.upstream.retry import Budget
 from gproxy.upstream.slow_start import SlowStart
 
 #: How long a trial without an end, a client that has left for instance, keeps others from being one; in seconds.
@@ -40,6 +41,7 @@ class Upstream:
             self.balancer.backend_class(url, keepalive=settings.keepalive, connect_timeout=settings.connect_timeout)
             for url in settings.backends
         ]
+        self.budget = Budget(settings.retry_budget, self.backends)
         self._limited = settings.max_connections > 0 or any(backend.max_connections for backend in self.backends)
         for backend in self.backends:
             backend.max_connections = backend.max_connections or settings.max_connections
@@ -51,6 +53,7 @@ class Upstream:
         self.answered = self.passive.answered
         self.failed = self.passive.failed
         self.blame = self.passive.blame
+        self.complain = self.passive.complain
         #: When an ejected backend is to be tried, or one has warmed up; None while nobody is out, on trial or warming.
         self._next_change: float | None = None
         self._slow_start = SlowStart(settings.slow_start)
@@ -62,6 +65,10 @@ class Upstream:
         self._greenlets: list[gevent.Greenlet] = []
         self._runtime = Runtime()
         self.refresh()
+
+    @property
+    def runtime(self) -> Runtime:
+        return self._runtime
 
     def open(self, runtime: Runtime) -> None:
         """Start what runs beside the requests: trimming of pools, active checks."""
