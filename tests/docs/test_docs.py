@@ -48,7 +48,7 @@ def test_the_python_in_handlers_md_runs(tmp_path):
     names["test_maintenance"](tmp_path)
 
 
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing", "health"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing", "health", "retries"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
