@@ -92,9 +92,12 @@ def _add_explain_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from gproxy.server.worker import serve
+    from gproxy.server.process import WorkerProcess
 
-    return serve(options.config, _overrides(options))
+    first = WorkerProcess.spawn(generation=1, number=1)  # it imports what it needs while we import what we need
+    from gproxy.server.arbiter import Arbiter
+
+    return Arbiter(options.config, _overrides(options), first).run()
 
 
 def _overrides(options: argparse.Namespace) -> _Overrides:

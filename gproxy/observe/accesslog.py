@@ -87,6 +87,11 @@ class AccessLog:
             if self._file.is_due():
                 self._begin(self._rotate)
 
+    def look(self) -> None:
+        """Notice that the file was moved, though nothing is to be written."""
+        if self._open and not self._work and self._file.is_stale():
+            self._report("reopening", self._file.reopen())
+
     def reopen(self) -> None:
         """Write what has gathered and open the file by its name again: for USR1, after somebody has moved it."""
         self.flush()

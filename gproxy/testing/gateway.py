@@ -98,6 +98,14 @@ class RunningGateway:
                 self._changed.wait(0.2)
         raise AssertionError(f"no line with {text!r} in the error log:\n{self.errors}")
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers, those that started first coming first."""
+        import psutil
+
+        children = psutil.Process(self.process.pid).children()
+        return [child.pid for child in children if "gproxy.server.worker" in child.cmdline()]
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 

@@ -162,17 +162,6 @@ def test_a_long_download_and_a_long_upload_are_finished(tmp_path):
         assert "nothing was cut" in ours.wait_for_line("stopped after")
 
 
-def test_hup_and_the_worker_signals_change_nothing_yet(tmp_path):
-    with gateway(tmp_path, 0.5) as ours, ours.connect() as wire:
-        wire.send(GET.format("/users/slow"))
-        time.sleep(0.1)
-        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
-            ours.signal(number)
-            assert signal.Signals(number).name in ours.wait_for_line(signal.Signals(number).name)
-        assert wire.read_response().body == b"in the end"
-        assert ours.get("/users").status == 200
-
-
 def test_stopping_under_many_signals_is_not_confused(tmp_path):
     """USR1 and HUP in the middle of a stop are no second TERM."""
     with gateway(tmp_path, 1.0) as ours, ours.connect() as wire:
