@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 from gproxy import __version__
-from gproxy.config.problems import ConfigError, suggest
 
 _Overrides = dict[tuple[str, str], str]
 
@@ -17,15 +16,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and not arguments[0].startswith("-"):
         command, *arguments = arguments
         if command not in _COMMANDS:
-            _parser("").error(f"there is no command {command!r}{suggest(command, _COMMANDS)}")
+            _parser("").error(f"there is no command {command!r}{_suggest(command, _COMMANDS)}")
     else:
         command = ""
     options = _parser(command).parse_args(arguments)
+    return _run(_COMMANDS[command], options) if command else _serve(options)
+
+
+def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    from gproxy.config.problems import ConfigError
+
     try:
-        return _COMMANDS[command](options) if command else _serve(options)
+        return command(options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _suggest(word: str, words: Iterable[str]) -> str:
+    from gproxy.config.problems import suggest  # only for mistakes; it would hold up the start of a worker
+
+    return suggest(word, words)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
         known = [name for action in self._actions for name in action.option_strings]
         for word in (argument.partition("=")[0] for argument in args):
             if word.startswith("--") and word not in known:
-                self.error(f"there is no option {word}{suggest(word, known)}")
+                self.error(f"there is no option {word}{_suggest(word, known)}")
         return super().parse_args(args)
 
     def error(self, message: str) -> NoReturn:

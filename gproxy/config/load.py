@@ -53,7 +53,7 @@ def load(
 def load_process(
     path: Path, data: bytes | None, overrides: Overrides, environ: Mapping[str, str] = os.environ
 ) -> tuple[ServerSettings | None, LogSettings | None]:
-    """`[server]` and `[log]` of a file that was read, for a process that does not serve; None: there are mistakes in it.
+    """`[server]` and `[log]` of a file that was read, for a process that serves nobody; None: there are mistakes in it.
 
     What they are is for `load` to say, together with all others.
     """

@@ -71,7 +71,7 @@ class Arbiter:
         self._watch: Watch | None = None
         #: Since when; 0: no.
         self._stopping = 0.0
-        #: What to say once no worker accepts any more.
+        #: What to say once those who were told to leave accept nothing any more.
         self._announcement = ""
         self._is_quitting = False
         self._cut = 0
@@ -86,13 +86,11 @@ class Arbiter:
             self._timers.every(interval, self._notifier.alive)
         self._begin(self._first)
         self._fleet.reap()  # before there was a handler, nobody told us of an end
-        try:
-            while self._code is None:
-                for key, _ in self._selector.select(self._timers.wait()):
-                    key.data()
-                self._timers.run()
-        finally:
-            self._fleet.discard(self._fleet)
+        while self._code is None:
+            for key, _ in self._selector.select(self._timers.wait()):
+                key.data()
+            self._timers.run()
+        self._fleet.discard(self._fleet)
         return self._code
 
     def _signals(self) -> Signals:
@@ -175,7 +173,7 @@ class Arbiter:
             removed = old.close(new.sockets)
             for worker in list(old.workers):
                 self._retire(worker, removed)
-            _log.info("reloaded: generation %d serves on %s", new.number, new)
+            self._announce_later(f"reloaded: generation {new.number} serves on {new}")
         self._notifier.ready(f"serves on {new}")
         self._settle()
 
@@ -253,7 +251,7 @@ class Arbiter:
 
     def _on_closed(self, worker: WorkerProcess) -> None:
         worker.has_closed = True
-        if all(other.has_closed for other in self._fleet):
+        if all(other.has_closed for other in self._fleet if other.phase is Phase.LEAVING):
             self._announce()
 
     def _on_stopped(self, _: WorkerProcess, cut: int) -> None:
@@ -293,34 +291,39 @@ class Arbiter:
         grace, delay = 0.0, 0.0
         if self._serving:
             grace, delay = self._serving.server.grace, self._serving.server.stop_delay
-        self._announcement = f"{name}: stopping; requests in flight have {grace:g} s"
+        stopping = f"{name}: stopping; requests in flight have {grace:g} s"
         if delay:
-            _log.info("%s: stopping in %g s; not ready any more", name, delay)
+            _log.info("%s: not ready any more; stopping in %g s", name, delay)
         self._notifier.stopping()
         self._drop_coming()
         self._fleet.discard(worker for worker in self._fleet if worker.phase < Phase.SERVING)
         self._fleet.tell("unready")
-        self._timers.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS))
+        self._timers.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS, stopping))
 
     def _quit(self) -> None:
         """What is under way is broken off."""
         self._stopping = self._stopping or monotonic()
         self._is_quitting = True
-        self._announcement = ""
         self._drop_coming()
         self._fleet.discard(worker for worker in self._fleet if worker.phase < Phase.SERVING)
-        self._close("quit", _AT_ONCE)
+        self._close("quit", _AT_ONCE, "")
 
-    def _close(self, how: str, patience: float) -> None:
+    def _close(self, how: str, patience: float, announcement: str) -> None:
         """Close the listeners, let workers finish, and see that they do."""
         if self._serving:
             self._serving.close({})
         for worker in self._fleet:
             worker.phase = Phase.LEAVING
         self._fleet.tell(how)
-        self._timers.after(_AT_ONCE, self._announce)
+        self._announce_later(announcement)
         self._timers.after(patience, self._lose_patience)
         self._finish()
+
+    def _announce_later(self, text: str) -> None:
+        """Who reads it may count on it; but if one of them hangs it is said all the same."""
+        self._announce()
+        self._announcement = text
+        self._timers.after(_AT_ONCE, self._announce)
 
     def _announce(self) -> None:
         if self._announcement:

@@ -46,6 +46,7 @@ class Drain:
     def run(self) -> int:
         """Until nobody is left; how many requests were cut."""
         self._deadline = min(self._deadline, monotonic() + self._grace)
+        gevent.sleep(0)  # whatever was accepted last has a greenlet that must begin before we see the connection
         for server in self._servers:
             server.drain()
         self._finish()

@@ -1,4 +1,4 @@
-"""All workers that live, of whatever generation: hearing them, missing them, and that each knows whether it is alone."""
+"""All workers that live, of whatever generation: what they say, when they end, and whether they are alone."""
 
 import logging
 import os
@@ -96,6 +96,8 @@ class Fleet:
         worker.send("open", shared, fds=fds)
 
     def _hear(self, worker: WorkerProcess) -> None:
+        if self._workers.get(worker.pid) is not worker:
+            return  # it ended between being heard of and being heard
         for message in worker.control.receive():
             worker.heard = monotonic()
             self._heard(worker, message)

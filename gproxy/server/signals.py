@@ -1,4 +1,4 @@
-"""Signals as something to select on: a handler in Python runs between any two instructions, which is no place to act."""
+"""Signals as something to select on: between any two instructions, where Python runs handlers, is no place to act."""
 
 import signal
 import socket

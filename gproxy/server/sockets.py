@@ -1,10 +1,11 @@
 """Sockets to listen on. The arbiter opens them, every worker accepts from them; nothing here needs an event loop."""
 
 import contextlib
-import ctypes
 import os
 import socket
 import stat
+import struct
+from array import array
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,13 +45,10 @@ def silence(address: Address, sock: socket.socket) -> None:
 
 def ignore_handshakes(sock: socket.socket) -> None:
     """A socket filter that drops every packet for the listener; connections already made are not its packets."""
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
-
-    drop_all = ctypes.create_string_buffer(b"\x06\x00\x00\x00\x00\x00\x00\x00")  # BPF: return 0
+    drop_all = array("B", b"\x06\x00\x00\x00\x00\x00\x00\x00")  # BPF: return 0
+    address, _ = drop_all.buffer_info()
     with contextlib.suppress(OSError):  # without filters, what is queued is accepted all the same
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(Program(1, ctypes.addressof(drop_all))))
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, address))
 
 
 def _listen_tcp(address: Address) -> socket.socket:

@@ -6,7 +6,6 @@ arbiter says; without one it finishes what it has and ends.
 
 import gproxy.server.patch  # noqa: F401 isort: skip  before anything that imports ssl or threading
 
-import argparse
 import faulthandler
 import gc
 import logging
@@ -174,17 +173,15 @@ class Worker:
 
 def main() -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(prog="gproxy.server.worker")
-    for option in ("--generation", "--worker", "--control"):
-        parser.add_argument(option, type=int, required=True)
-    options = parser.parse_args()
-    name_process(f"gproxy: worker{options.worker}"[:15])
-    faulthandler.register(STACK_SIGNAL, file=options.control, all_threads=True)
-    for number in GROUP_SIGNALS:
-        signal.signal(number, nothing)
+    options = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))  # argparse takes its time
+    control = options["--control"]
+    name_process(f"gproxy: worker{options['--worker']}"[:15])
+    faulthandler.register(STACK_SIGNAL, file=control, all_threads=True)
+    for number in GROUP_SIGNALS:  # a handler of Python's own, run while the hub waits, crashes Python 3.11 (gevent 26.9)
+        gevent.signal_handler(number, nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
-        return _serve(Control(socket.socket(fileno=options.control)))
+        return _serve(Control(socket.socket(fileno=control)))
     except ArbiterGoneError:
         return 0
 
