@@ -89,6 +89,7 @@ class LogSettings:
         metadata=doc("daily, a size, whichever comes first, or never"),
     )
     keep: int = field(default=14, metadata=doc("rotated files kept"))
+    compress: bool = field(default=False, metadata=doc("rotated files become .gz"))
     level: Literal["debug", "info", "warning", "error"] = field(default="info", metadata=doc("of the error log"))
 
     def __post_init__(self) -> None:

@@ -91,6 +91,7 @@ def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping
             daily=settings.log.rotate.daily,
             size=settings.log.rotate.size,
             keep=settings.log.keep,
+            compress=settings.log.compress,
         ),
     )
     gateway.assemble(settings.gateway.handlers)

@@ -177,7 +177,7 @@ def main() -> int:
     control = options["--control"]
     name_process(f"gproxy: worker{options['--worker']}"[:15])
     faulthandler.register(STACK_SIGNAL, file=control, all_threads=True)
-    for number in GROUP_SIGNALS:  # a handler of Python's own, run while the hub waits, crashes Python 3.11 (gevent 26.9)
+    for number in GROUP_SIGNALS:  # a handler of Python's own, run while the hub waits, has crashed Python 3.11
         gevent.signal_handler(number, nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
