@@ -333,7 +333,8 @@ class Arbiter:
     def _lose_patience(self) -> None:
         for worker in self._fleet:
             _log.error("%s does not end and is killed", worker)
-        self._fleet.discard(self._fleet)
+            worker.is_discarded = True
+            self._fleet.kill_with_stack(worker)
 
     def _finish(self) -> None:
         """Once nobody is left."""

@@ -133,15 +133,19 @@ class Fleet:
         self._ended(worker, describe_end(status))
 
     def _look_after(self) -> None:
-        """Who has said nothing for too long hangs: it writes down where, and is killed."""
+        """Who has said nothing for too long hangs."""
         now = monotonic()
         for worker in self:
             limit = worker.generation.server.worker_timeout
             if 0 < limit < now - worker.heard and not worker.is_stuck:
-                worker.is_stuck = True
                 _log.error("%s has not answered for %g s and is killed", worker, limit)
-                worker.signal(STACK_SIGNAL)
-                self._timers.after(_WRITING_STACK, worker.kill)
+                self.kill_with_stack(worker)
+
+    def kill_with_stack(self, worker: WorkerProcess) -> None:
+        """It hangs: whoever is to mend that wants to know where."""
+        worker.is_stuck = True
+        worker.signal(STACK_SIGNAL)
+        self._timers.after(_WRITING_STACK, worker.kill)
 
 
 def _log_stack(worker: WorkerProcess) -> None:
