@@ -65,8 +65,9 @@ def _parser(command: str) -> _Parser:
         allow_abbrev=False,
     )
     if command != "version":
-        parser.add_argument("--config", required=True, metavar="FILE", help="the settings, an INI file")
-    if not command:
+        said = "the settings, an INI file" + ("; without it, the ones that ship" if command == "dev" else "")
+        parser.add_argument("--config", required=command != "dev", metavar="FILE", help=said)
+    if command in {"", "dev"}:
         _add_serving_options(parser)
     if command == "token":
         _add_token_options(parser)
@@ -166,6 +167,12 @@ def _token(options: argparse.Namespace) -> int:
     return 0
 
 
+def _dev(options: argparse.Namespace) -> int:
+    from gproxy.server.dev import serve
+
+    return serve(options.config, _overrides(options))
+
+
 def _version(_: argparse.Namespace) -> int:
     print(f"gproxy {__version__}")
     return 0
@@ -173,6 +180,7 @@ def _version(_: argparse.Namespace) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "check": _check,
+    "dev": _dev,
     "routes": _routes,
     "explain": _explain,
     "token": _token,
@@ -183,11 +191,14 @@ _HELP: Final = {
     "check": "load and build everything, open nothing; all problems at once",
     "routes": "every route: match, chain in order, upstream, backends",
     "explain": "which route takes a request and why, its client, chain, limits and headers",
+    "dev": "serve in front of demo backends, and reload when a file is saved",
     "token": "sign a token that the configured jwt handler accepts",
     "version": "which version this is",
 }
 _SIGNALS: Final = """signals:
-  TERM, INT  stop: requests in flight are finished; a second one stops at once, as QUIT does
-  USR1       reopen the access log
+  TERM, INT   stop: requests in flight are finished; a second one stops at once, as QUIT does
+  HUP         reload settings and handler code; whatever is wrong with them, the old ones go on
+  USR1        reopen the access log
+  TTIN, TTOU  a worker more, a worker less
 
 exit status: 0 a clean stop, 1 it could not serve, 2 wrong arguments or configuration"""

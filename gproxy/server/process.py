@@ -67,7 +67,7 @@ class WorkerProcess:
             theirs.set_inheritable(True)
             words = f"-m gproxy.server.worker --generation {generation} --worker {number} --control {theirs.fileno()}"
             environ = {name: value for name, value in os.environ.items() if name not in _FOR_THE_ARBITER}
-            command = [sys.executable, *_path_flags(), *words.split()]
+            command = [sys.executable, *path_flags(), *words.split()]
             pid = os.posix_spawn(sys.executable, command, environ, setsigmask=GROUP_SIGNALS)
         return cls(pid, number, Control(ours))
 
@@ -110,7 +110,7 @@ class WorkerProcess:
             pass
 
 
-def _path_flags() -> list[str]:
+def path_flags() -> list[str]:
     """A module of the user's in the working directory must not stand in for one of ours or of the standard library.
 
     Unless it is from there that we run.

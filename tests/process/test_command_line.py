@@ -46,7 +46,7 @@ def config(tmp_path):
         ("--config x --verbose=1", "gproxy: there is no option --verbose; did you mean '--version'?"),
         ("--config x token", "gproxy: unrecognized arguments: token; see gproxy --help"),
         ("chek --config x", "gproxy: there is no command 'chek'; did you mean 'check'?"),
-        ("serve", "gproxy: there is no command 'serve'; known: check, explain, routes, token, version; see gproxy --help"),
+        ("serve", "gproxy: there is no command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help"),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),

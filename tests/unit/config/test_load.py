@@ -136,8 +136,8 @@ def test_bad_overrides(write):
     assert [line.split(";")[0] for line in found] == [
         "command line: [sever] unknown section",
         "command line: [server] bind: expected HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N such as 0.0.0.0:8080",
-        "command line: [log] levle: unknown option",
         "command line: [server] workers: must be at least 1",
+        "command line: [log] levle: unknown option",
     ]
 
 
