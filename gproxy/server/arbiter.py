@@ -143,12 +143,12 @@ class Arbiter:
 
     def _give_up(self, code: int, reasons: Sequence[str]) -> None:
         """What comes cannot serve: the generation that does goes on; if there is none, that was it."""
+        self._drop_coming()
         if self._serving is None:
             for reason in reasons:
                 sys.stderr.write(f"{reason}\n") if code == 2 else _log.error("%s", reason)
             self._code = code
             return
-        self._drop_coming()
         for reason in reasons:
             _log.error("reload: %s", reason)
         _log.error("reload failed; generation %d goes on", self._serving.number)

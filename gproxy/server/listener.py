@@ -22,6 +22,8 @@ from gproxy.upstream.failure import SHORTAGES
 
 #: How long accepting rests then, in seconds.
 _PAUSE: Final = 0.1
+#: How many connections are accepted in one turn of the loop.
+_AT_A_TIME: Final = 100
 #: How many greenlets are kept for connections to come.
 _PARKED: Final = 32
 
@@ -128,9 +130,9 @@ class Server(WSGIServer):  # type: ignore[misc]
             self.max_accept = BACKLOG * 2
             self._do_read()
 
-    def share_the_crowd(self) -> None:
-        """Others accept from this listener too: take one connection a turn, and leave them theirs."""
-        self.max_accept = 1
+    def share(self, *, alone: bool) -> None:
+        """If others accept from this listener too, take one connection a turn, and leave them theirs."""
+        self.max_accept = _AT_A_TIME if alone else 1
 
     def drain(self) -> None:
         """Idle connections get a last chance, the others close after their answer."""

@@ -80,8 +80,7 @@ class Worker:
         self._gateway.open(self._runtime)
         self._servers = [edge.server(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
         self._drain = Drain(self._servers, self._settings.server.grace)
-        if shared:
-            self._leave_some_to_others()
+        self._share_listeners(alone=not shared)
         self._tune()
         self._control.send("ready")
         listening = gevent.spawn(self._obey), gevent.spawn(self._beat)
@@ -139,15 +138,16 @@ class Worker:
 
     def _share(self) -> None:
         self._runtime.share(self._state)
-        self._leave_some_to_others()
+        self._share_listeners(alone=False)
         self._control.send("shared")
-
-    def _leave_some_to_others(self) -> None:
-        for server in self._servers:
-            server.share_the_crowd()
 
     def _unshare(self) -> None:
         self._runtime.unshare()
+        self._share_listeners(alone=True)
+
+    def _share_listeners(self, *, alone: bool) -> None:
+        for server in self._servers:
+            server.share(alone=alone)
 
     def _unready(self) -> None:
         self._runtime.stopping = True
