@@ -81,9 +81,6 @@ class Arbiter:
         """Until a signal; the exit code."""
         signals = self._signals()
         self._selector.register(signals.socket, selectors.EVENT_READ, signals.handle)
-        interval = watchdog_interval()
-        if interval:
-            self._timers.every(interval, self._notifier.alive)
         self._begin(self._first)
         self._fleet.reap()  # before there was a handler, nobody told us of an end
         while self._code is None:
@@ -168,6 +165,9 @@ class Arbiter:
         for worker in new.workers:
             worker.accept()
         if old is None:
+            interval = watchdog_interval()
+            if interval:
+                self._timers.every(interval, self._notifier.alive)
             _log.info("gproxy %s serves on %s", __version__, new)
         else:
             removed = old.close(new.sockets)

@@ -7,6 +7,8 @@ from typing import Final
 
 #: The first descriptor that is handed over.
 _FIRST: Final = 3
+#: How long to wait for somebody who does not read what we tell, in seconds.
+_PATIENCE: Final = 0.2
 
 
 def listen_fds() -> list[int]:
@@ -50,7 +52,8 @@ class Notifier:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(_PATIENCE)
             try:
                 sock.sendto("\n".join(lines).encode(), address)
             except OSError:
-                pass  # it is for systemd to find us dead then
+                pass  # it does not listen, and we have others to serve

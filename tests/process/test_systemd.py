@@ -1,13 +1,15 @@
 """What systemd hands over and wants to be told, by the protocols themselves: no systemd is needed."""
 
 import os
+import queue
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -95,12 +97,24 @@ class Manager:
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.bind(path)
-        self.sock.settimeout(PATIENCE)
+        self.messages = queue.Queue()
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        while message := self.sock.recv(4096):
+            self.messages.put(message.decode())
 
     def next(self, *, but="WATCHDOG=1"):
-        while (message := self.sock.recv(4096).decode()) == but:
+        while (message := self.messages.get(timeout=PATIENCE)) == but:
             pass
         return message
+
+    def close(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", self.sock.getsockname())
+        self.thread.join()
+        self.sock.close()
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
@@ -108,7 +122,7 @@ def test_systemd_is_told(tmp_path, backend, kind):
     path = str(tmp_path / "notify") if kind == "path" else f"\0gproxy-{os.getpid()}"
     manager = Manager(path)
     environ = {"NOTIFY_SOCKET": path.replace("\0", "@"), "WATCHDOG_USEC": "200000"}
-    with manager.sock, RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ=environ) as ours:
+    with closing(manager), RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ=environ) as ours:
         assert manager.next() == f"READY=1\nSTATUS=serves on 127.0.0.1:{ours.port}"
         assert [manager.next(but="") for _ in range(3)] == ["WATCHDOG=1"] * 3
         before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -132,3 +146,14 @@ def test_a_manager_that_is_gone_is_no_reason_not_to_serve(tmp_path, backend):
     environ = {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "nonsense"}
     with RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ=environ) as ours:
         assert ours.get("/").status == 200
+
+
+def test_a_manager_that_does_not_read_holds_nothing_up(tmp_path, backend):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(path)
+        with RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "20000"}) as ours:
+            time.sleep(0.5)  # more than its queue takes
+            ours.signal(signal.SIGHUP)
+            ours.wait_for_line("reloaded")
+            assert ours.get("/").status == 200

@@ -13,13 +13,11 @@ log.open()
 sys.stdout.write("open\n")
 sys.stdout.flush()
 sys.stdin.readline()
+texts = {name: "text of some length" for name, kind in Entry.__annotations__.items() if kind is str}
+numbers = {name: 1_795_000_000 for name in Entry.__annotations__ if name not in texts}
+entry = Entry(**texts, **numbers)
 for line in range(lines):
-    log.write(
-        Entry(
-            1_795_000_000.0, f"{number}-{line}", "127.0.0.1", "GET", "/users/1", "HTTP/1.1", 200, 0.01, 200, 0,
-            "users", "127.0.0.1:5001", 1, "", "example.com", "", "curl/8.0", "",
-        )
-    )  # fmt: skip
+    log.write(entry._replace(id=f"{number}-{line}", user="last"))
     if line % 50 == 49:
         gevent.sleep(0)  # a turn of the loop, in which they are written
         log.join()  # what gathers during a rotation would make the next file larger
