@@ -55,8 +55,8 @@ class Arbiter:
         name_process("gproxy: arbiter")
         log.setup("info")
         self._path = path
-        fds = listen_fds()
-        self._overrides = {**overrides, **({("server", "bind"): "\n".join(f"fd:{fd}" for fd in fds)} if fds else {})}
+        self._overrides = overrides
+        self._inherited = listen_fds()
         self._first = first
         self._notifier = Notifier()
         self._timers = Timers()
@@ -109,7 +109,7 @@ class Arbiter:
 
     def _begin(self, first: WorkerProcess) -> None:
         self._number += 1
-        self._coming = Generation(self._number, self._path, self._overrides)
+        self._coming = Generation(self._number, self._path, self._overrides, self._inherited)
         self._fleet.admit(first, self._coming)
 
     def _reload(self, why: str) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ from gproxy.config.sections import LogSettings, ServerSettings
 from gproxy.config.types import Address
 from gproxy.server.process import Phase, WorkerProcess
 from gproxy.server.sockets import CannotListenError, listen, silence
+from gproxy.server.systemd import bind_to
 
 Sockets = Mapping[Address, socket.socket]
 
@@ -20,12 +21,15 @@ _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 class Generation:
     """Every worker of it gets the same text, whatever becomes of the file meanwhile."""
 
-    def __init__(self, number: int, path: str, overrides: Overrides) -> None:
+    def __init__(self, number: int, path: str, overrides: Overrides, inherited: Sequence[int]) -> None:
         self.number = number
         self._path = path
         self._overrides = overrides
         self._text = _text(path)
         server, log = load_process(Path(path), self._text, overrides)
+        if server and inherited:
+            self._overrides = {**overrides, ("server", "bind"): bind_to(inherited, server.bind)}
+            server, _ = load_process(Path(path), self._text, self._overrides)
         self.server = server or ServerSettings()
         self.log = log or LogSettings()
         #: The first to be started has said that the settings are fine.

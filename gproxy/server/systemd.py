@@ -2,8 +2,11 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from time import clock_gettime_ns
 from typing import Final
+
+from gproxy.config.types import Address
 
 #: The first descriptor that is handed over.
 _FIRST: Final = 3
@@ -17,6 +20,12 @@ def listen_fds() -> list[int]:
         return []
     count = os.environ.get("LISTEN_FDS", "")
     return list(range(_FIRST, _FIRST + int(count))) if count.isdecimal() else []
+
+
+def bind_to(fds: Sequence[int], listeners: Sequence[Address]) -> str:
+    """What `[server] bind` is with these descriptors; each one is for the listener that stands in its place."""
+    words = [address.words for address in listeners] + [""] * len(fds)
+    return "\n".join(f"fd:{fd} {said}" for fd, said in zip(fds, words, strict=False))
 
 
 def watchdog_interval() -> float | None:
