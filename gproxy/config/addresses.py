@@ -64,6 +64,13 @@ class Address:
         host, port = split_host(place)
         return cls("tcp", host, port or 0, **found)
 
+    @property
+    def words(self) -> str:
+        """What stands behind the address."""
+        said = [f"tls={self.tls}" if self.tls else "tls"] if self.tls is not None else []
+        said += ["proxy"] * self.proxy + [f"redirect={self.redirect}"] * bool(self.redirect)
+        return " ".join(said)
+
     def __str__(self) -> str:
         if self.kind == "tcp":
             return f"{bracket(self.host)}:{self.port}"

@@ -37,13 +37,6 @@ def names(section: RawSection, option: str) -> tuple[str, ...]:
     return tuple(item for _, item in split(value.text)) if value and option not in section.broken else ()
 
 
-def workers(section: RawSection) -> Iterator[Problem]:
-    """More than one is not there yet, and must not be taken for it."""
-    for text in names(section, "workers"):
-        if text == "auto" or (text.isdecimal() and int(text) > 1):
-            yield section.problem("workers", f"expected 1; found {text!r}; several workers come in a later release")
-
-
 def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
     """Routes whose upstream is unknown, or no route at all."""
     known = [section.name for section in sections if section.kind == "upstream" and section.name]

@@ -33,20 +33,35 @@ def load(
     environ: Mapping[str, str] = os.environ,
     build_handlers: BuildHandlers | None = None,
     build_policies: BuildPolicies | None = None,
+    data: bytes | None = None,
 ) -> Settings:
     """The settings in the file, with `overrides` of (section, option) from the command line in place of its own.
 
     `builtins` are the names of the handlers that need no `use`. A list in an override is written as in the file.
-    Raises ConfigError with every problem at once. Nothing is opened but the file, those of
-    `file:PATH` secrets, and certificates.
+    `data` is what the file has, if it was read already. Raises ConfigError with every problem at once. Nothing is
+    opened but the file, those of `file:PATH` secrets, and certificates.
     """
     problems: list[Problem] = []
-    sections = read(Path(path), environ, problems)
+    sections = read(Path(path), environ, problems, data)
     if sections is None:
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
     loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant)
     return loading.settings(build_handlers, build_policies)
+
+
+def load_process(
+    path: Path, data: bytes | None, overrides: Overrides, environ: Mapping[str, str] = os.environ
+) -> tuple[ServerSettings | None, LogSettings | None]:
+    """`[server]` and `[log]` of a file that was read, for a process that serves nobody; None: there are mistakes in it.
+
+    What they are is for `load` to say, together with all others.
+    """
+    sections = None if data is None else read(path, environ, [], data)
+    if sections is None:
+        return None, None
+    loading = _Loading(path, _override(sections, overrides), (), [])
+    return loading._single(ServerSettings, "server"), loading._single(LogSettings, "log")
 
 
 def _override(sections: list[RawSection], overrides: Overrides) -> list[RawSection]:
@@ -103,7 +118,6 @@ class _Loading:
         )
 
     def _check(self, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]) -> None:
-        self.problems += check.workers(self._section("server"))
         self.problems += check.upstreams(self.sections, self.path)
         self.problems += check.uses(handlers.values(), self.builtins)
         self.problems += check.shadowed(self._with_sections(routes))

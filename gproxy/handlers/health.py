@@ -54,14 +54,14 @@ class Health:
         return _json(200, facts | ({"admission": admission} if admission else {}))
 
     def _ready(self) -> Response:
-        if not self._runtime.draining:
+        if not self._runtime.stopping:
             return _json(200, {"status": "ready"})
         response = _json(503, {"status": "draining"})
         response.headers.put("Retry-After", "retry-after", "1")
         return response
 
     def _status(self, upstreams: dict[str, list[dict[str, Any]]], admission: dict[str, dict[str, Any]]) -> str:
-        if self._runtime.draining:
+        if self._runtime.stopping:
             return "draining"
         works = all(any(map(_is_healthy, backends)) for backends in upstreams.values())
         return "up" if works and not any(map(_is_broken, admission.values())) else "degraded"

@@ -37,7 +37,9 @@ class Runtime:
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         self.started = monotonic()
-        #: True once a stop has begun: /ready says 503, connections close after their answer.
+        #: True once a stop has begun: /ready says 503.
+        self.stopping = False
+        #: True once this process finishes, for a stop or a newer generation: connections close after their answer.
         self.draining = False
         #: Greenlets that were there before the collector was told to forget what is there; for /health.
         self.resident_greenlets = 0

@@ -77,6 +77,11 @@ class Connection:
         self._known: KnownFields
         self._out = Outgoing(self._channel)
 
+    @property
+    def is_tunnel(self) -> bool:
+        """Does it carry bytes both ways, under an idle limit and no deadline?"""
+        return self.request is not None and self._channel.deadline is None
+
     def linger(self, seconds: float) -> None:
         """A stop has begun: if no request comes within this time, close; one that comes is answered, then close."""
         if self.is_idle:

@@ -146,3 +146,8 @@ def test_not_a_backend(text, message):
     with pytest.raises(ValueError) as error:
         BackendURL.parse(text)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("words", ["", "tls", "tls=name", "tls=name proxy", "proxy redirect=8443"])
+def test_the_words_of_a_listener_are_as_they_were_written(words):
+    assert Address.parse(f":80 {words}").words == words

@@ -51,6 +51,7 @@ def log(**given):
         (server, {"bind": ()}, "bind: expected at least one"),
         (server, {"bind": (Address("fd", fd=3),) * 2}, "bind: 'fd:3' is listed twice"),
         (server, {"workers": 0}, "workers: must be at least 1"),
+        (server, {"worker_timeout": Seconds(0.5)}, "worker_timeout: expected at least 1s, or 0s for never"),
         (server, {"max_fields": 0}, "max_fields: must be at least 1"),
         (server, {"head_timeout": Seconds(0)}, "head_timeout: must be more than 0"),
         (server, {"body_timeout": Seconds(0)}, "body_timeout: must be more than 0"),
@@ -180,7 +181,10 @@ def test_defaults_of_the_product():
     assert {option.name: option.default_text for cls in (ServerSettings, LogSettings) for option in options(cls)} == {
         "bind": "0.0.0.0:8080",
         "workers": "1",
+        "worker_timeout": "30s",
         "grace": "30s",
+        "stop_delay": "0s",
+        "reload": "no",
         "head_timeout": "10s",
         "body_timeout": "30s",
         "idle_timeout": "75s",
@@ -195,6 +199,7 @@ def test_defaults_of_the_product():
         "format": "ltsv",
         "rotate": "daily, 10MB",
         "keep": "14",
+        "compress": "no",
         "level": "info",
     }
 

@@ -111,7 +111,7 @@ def test_degraded_is_an_upstream_without_a_healthy_backend(handler, runtime, ups
 def test_while_draining_it_lives_and_is_not_ready(handler, runtime):
     assert handler(request("GET", "/ready"), answer()).status == 200
     assert told(handler, "/ready") == {"status": "ready"}
-    runtime.draining = True
+    runtime.stopping = True
     assert told(handler)["status"] == "draining"
     response = handler(request("GET", "/ready"), answer())
     assert (response.status, json.loads(response.body)) == (503, {"status": "draining"})
