@@ -42,7 +42,9 @@ class RateLimit:
     max_clients: int = field(default=100_000, metadata={"doc": "clients remembered; beyond it the longest away goes"})
     policy: str = field(default="default", metadata={"doc": "the name of this limit in the headers"})
 
-    #: Counts; a limiter that others share may be put here after `open`.
+    #: Given by whoever builds it; the counts are kept under it.
+    name: str = field(init=False, default="rate_limit")
+    #: Counts; another one may be put here after `open`.
     limiter: Limiter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +64,7 @@ class RateLimit:
         self.limiter = MemoryLimiter(self.max_clients)
 
     def open(self, runtime: Runtime) -> None:
-        self.limiter = MemoryLimiter(self.max_clients, runtime.monotonic)
+        self.limiter = runtime.limiter(self.name, self.max_clients)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
         verdict = self.limiter.take(self._key_of(request), self.limit)

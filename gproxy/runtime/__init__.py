@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 import gevent
 from greenlet import greenlet
 
+from gproxy.state.buckets import MovingLimiter
+from gproxy.state.limiter import Limiter
 from gproxy.state.shared import SharedState
 
 T = TypeVar("T")
@@ -69,6 +71,12 @@ class Runtime:
         if state is not None:
             for part in self._sharing:
                 part.unshare(state)
+
+    def limiter(self, name: str, max_keys: int) -> Limiter:
+        """Counts for all processes that serve beside this one; what it has counted is found by its name."""
+        limiter = MovingLimiter(name, max_keys, self.monotonic)
+        self.join(limiter)
+        return limiter
 
     def count_greenlets(self) -> int:
         """Those alive. Walks through all that the collector knows, which takes milliseconds.
