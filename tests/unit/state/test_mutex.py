@@ -23,12 +23,12 @@ def test_only_one_process_at_a_time(memory):
 
     def count(_):
         one, *_ = mutex.attach(memory, 4)
-        for _ in range(20_000):
+        for _ in range(100_000):
             with one:
                 words[0] += 1
 
     together(4, count)
-    assert words[0] == 80_000
+    assert words[0] == 400_000
 
 
 def hold(memory, ready):
