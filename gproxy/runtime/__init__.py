@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import gevent
 from greenlet import greenlet
 
+from gproxy.observe.metrics import Metrics
 from gproxy.state.buckets import MovingLimiter
 from gproxy.state.limiter import Limiter
 from gproxy.state.shared import SharedState
@@ -49,6 +50,8 @@ class Runtime:
         self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
         #: The state of each upstream's limit and breaker, by name, if it has one; for /health.
         self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
+        #: What is counted, if somebody wants to read it.
+        self.metrics = Metrics()
         #: What this process has in common with others; None while it serves alone.
         self.shared: SharedState | None = None
         self._sharing: list[Shares] = []
@@ -76,6 +79,7 @@ class Runtime:
         """Counts for all processes that serve beside this one; what it has counted is found by its name."""
         limiter = MovingLimiter(name, max_keys, self.monotonic)
         self.join(limiter)
+        self.metrics.watch("gproxy_rate_limit_evictions_total", (name,), lambda: limiter.evicted)
         return limiter
 
     def count_greenlets(self) -> int:

@@ -51,6 +51,7 @@ class Worker:
             raise
         self._servers = [edge.server(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
         self._listen_to_signals()
+        self._show()
         self._tune()
         for server in self._servers:
             server.start()
@@ -69,6 +70,11 @@ class Worker:
         self._runtime.resident_greenlets = self._runtime.count_greenlets()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
+
+    def _show(self) -> None:
+        watch = self._runtime.metrics.watch
+        watch("gproxy_connections", (), lambda: len(self._open_connections()))
+        watch("gproxy_requests_in_flight", (), lambda: sum(one.request is not None for one in self._open_connections()))
 
     def _listen_to_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

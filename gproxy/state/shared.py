@@ -10,6 +10,7 @@ import fcntl
 import logging
 import mmap
 import os
+import struct
 from collections.abc import Callable
 from functools import cached_property
 from hashlib import blake2b
@@ -33,6 +34,8 @@ _LAYOUT: Final = 1
 # Which bytes of the file stand for what; they lie behind its end, where locks can be all the same.
 _IN_USE: Final = 1 << 40
 _LEADERS: Final = 1 << 48
+#: A struct flock: kind, whence, start, length, process.
+_LOCK: Final = struct.Struct("hhqqi4x")
 
 _log = logging.getLogger("gproxy")
 
@@ -164,6 +167,12 @@ class SharedState:
     def resign(self, name: str) -> None:
         """Leave it to another."""
         fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _leader(name))
+
+    def is_led(self, name: str) -> bool:
+        """Does another process do it?"""
+        asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _leader(name), 1, 0)
+        kind, *_ = _LOCK.unpack(fcntl.fcntl(self.fd, fcntl.F_GETLK, asked))
+        return int(kind) != fcntl.F_UNLCK
 
     def _lock(self, byte: int) -> bool:
         try:

@@ -13,6 +13,7 @@ from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import POLICIES, Balancer
 from gproxy.upstream.breaker import Breaker
+from gproxy.upstream.figures import show
 from gproxy.upstream.health import Health
 from gproxy.upstream.limit import Limit
 from gproxy.upstream.passive import Passive
@@ -71,6 +72,8 @@ class Upstream:
         self.balancer.use(runtime)
         self._slow_start.clock = runtime.monotonic
         self.refresh()
+        for backend in self.backends:
+            show(self.name, backend, runtime.metrics)
         self._greenlets.append(runtime.spawn(self._keep_house))
         if self.settings.health_path:
             probed = [backend for backend in self.backends if not backend.is_down]
