@@ -1,8 +1,8 @@
 """Locks in memory that several processes map: POSIX's robust, process-shared mutexes, through ctypes.
 
 Taking a free one is no system call. If its holder is killed, the kernel gives it to the next who asks. A holder may
-also be stopped (SIGSTOP, a debugger) and hold it for minutes: nobody waits longer than `_PATIENCE`, then goes on
-without. What is guarded is written so that each single store leaves it valid: at worst a count is off by one.
+also be stopped (SIGSTOP, a debugger) and hold it for minutes: nobody waits longer than a second, then goes on without
+it. What is guarded is written so that each single store leaves it valid: at worst a count is off by one.
 """
 
 import ctypes
@@ -13,8 +13,10 @@ from typing import Final
 
 #: Bytes from one mutex to the next: a pthread_mutex_t has 40, or 48 on some machines; a cache line each.
 SPACING: Final = 64
-#: Seconds to wait for a holder, whose business takes microseconds; it may lack a core for some milliseconds.
-_PATIENCE: Final = 0.05
+#: Seconds to wait for a holder, whose business takes microseconds; but it may lack a core, or all may.
+_PATIENCE: Final = 1.0
+#: How long a mutex that was waited for in vain is not waited for again, in seconds.
+_RESIGNED: Final = 10.0
 
 _PROCESS_SHARED: Final = 1
 _ROBUST: Final = 1
@@ -37,11 +39,11 @@ _timed_lock.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Timespec))
 class Mutex:
     """One of them, for `with`. Not to be taken twice by the same process, nor held over anything that waits."""
 
-    __slots__ = ("_address", "_patience")
+    __slots__ = ("_address", "_resigned_until")
 
     def __init__(self, address: int) -> None:
         self._address = ctypes.c_void_p(address)
-        self._patience = _PATIENCE
+        self._resigned_until = 0.0
 
     def __enter__(self) -> None:
         if code := _try_lock(self._address):
@@ -51,12 +53,12 @@ class Mutex:
         _unlock(self._address)  # refused, and rightly, if it was not we who got it
 
     def _wait(self, code: int) -> None:
-        if code == errno.EBUSY:
-            code = _timed_lock(self._address, _after(self._patience))
+        if code == errno.EBUSY and time.monotonic() >= self._resigned_until:
+            code = _timed_lock(self._address, _after(_PATIENCE))
+            if code == errno.ETIMEDOUT:
+                self._resigned_until = time.monotonic() + _RESIGNED
         if code == errno.EOWNERDEAD:
             _make_consistent(self._address)
-        # A holder that was stopped costs us one wait, not one for each request.
-        self._patience = 0.0 if code == errno.ETIMEDOUT else _PATIENCE
 
 
 def _after(seconds: float) -> _Timespec:

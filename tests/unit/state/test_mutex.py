@@ -1,3 +1,4 @@
+import errno
 import mmap
 import os
 import signal
@@ -45,7 +46,12 @@ def until(words):
         time.sleep(0.001)
 
 
-def test_a_killed_holder_gives_it_up(memory):
+@pytest.fixture
+def endless_patience(monkeypatch):
+    monkeypatch.setattr(mutex, "_PATIENCE", 60.0)
+
+
+def test_a_killed_holder_gives_it_up(memory, endless_patience):
     words = memoryview(memory)[1024:].cast("Q")
     one, *_ = mutex.attach(memory, 4)
     for _ in range(3):
@@ -55,11 +61,25 @@ def test_a_killed_holder_gives_it_up(memory):
         child.kill()
         for _ in range(2):  # once as an heir, once as usual
             with one:
-                assert one._patience > 0
-    together(2, lambda _: one.__enter__())  # nor do they leave it locked
+                pass
+    assert Child(one.__enter__).wait() == 0  # nor is one locked that ends without a word
+    with one:
+        pass
 
 
-def test_a_stopped_holder_costs_one_wait_and_no_more(memory):
+def test_a_waiter_is_woken_by_its_holders_end(memory, endless_patience):
+    words = memoryview(memory)[1024:].cast("Q")
+    one, *_ = mutex.attach(memory, 4)
+    child = Child(hold, memory, words)
+    until(words)
+    waiter = Child(one.__enter__)
+    time.sleep(0.05)
+    child.kill()
+    assert waiter.wait() == 0
+
+
+def test_a_stopped_holder_costs_one_wait_and_no_more(memory, monkeypatch):
+    monkeypatch.setattr(mutex, "_PATIENCE", 0.05)
     words = memoryview(memory)[1024:].cast("Q")
     one, other, *_ = mutex.attach(memory, 4)
     child = Child(hold, memory, words)
@@ -68,14 +88,12 @@ def test_a_stopped_holder_costs_one_wait_and_no_more(memory):
     try:
         began = time.monotonic()
         for _ in range(200):
-            with one:
+            with one, other:
                 pass
         assert 0.04 < time.monotonic() - began < 5
-        with other:  # is nobody's
-            assert other._patience > 0
+        assert one._resigned_until > other._resigned_until == 0
     finally:
         os.kill(child.pid, signal.SIGCONT)
         child.kill()
     with one:
-        pass
-    assert one._patience > 0  # it is worth waiting for again
+        assert Child(lambda: os._exit(mutex._try_lock(one._address))).wait() == errno.EBUSY
