@@ -23,6 +23,7 @@ from gproxy.observe import log
 from gproxy.runtime import Runtime
 from gproxy.server.connection import LINGER, Connection
 from gproxy.server.edge import Edge
+from gproxy.server.figures import show
 from gproxy.server.listener import CannotListenError, Server, close_unused, listen
 
 _log = logging.getLogger("gproxy")
@@ -50,8 +51,8 @@ class Worker:
             close_unused(sockets)
             raise
         self._servers = [edge.server(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
+        show(self._servers, self._runtime.metrics)
         self._listen_to_signals()
-        self._show()
         self._tune()
         for server in self._servers:
             server.start()
@@ -70,11 +71,6 @@ class Worker:
         self._runtime.resident_greenlets = self._runtime.count_greenlets()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-
-    def _show(self) -> None:
-        watch = self._runtime.metrics.watch
-        watch("gproxy_connections", (), lambda: len(self._open_connections()))
-        watch("gproxy_requests_in_flight", (), lambda: sum(one.request is not None for one in self._open_connections()))
 
     def _listen_to_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
