@@ -66,7 +66,7 @@ may see it unless `allow` says who else.
 
 Any worker answers for all. Counters include workers that have ended, killed ones too, and go on over reloads; gauges
 are what all living workers have together, those that finish after a reload among them. What requests do is counted at
-once; of other workers the remaining figures are a second old at most. Without the handler nothing is counted.
+once; of other workers the remaining figures are a moment old. Without the handler nothing is counted.
 
 `route` is a route's name, empty for what no route takes; `reason` the word of the access line, empty if all went
 well. `worker` counts from 1; a worker that comes takes the number of one that has gone. Paths and clients are no

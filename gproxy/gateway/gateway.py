@@ -24,6 +24,7 @@ from gproxy.http.response import Response
 from gproxy.observe.accesslog import AccessLog
 from gproxy.observe.entry import Entry
 from gproxy.runtime import Runtime
+from gproxy.upstream.figures import measure
 from gproxy.upstream.upstream import Upstream
 
 #: UUID's variant bits; the 12 bits before them stay 0, 62 random ones within a millisecond are enough.
@@ -200,6 +201,9 @@ class Gateway:
         if runtime.metrics.wanted:
             self._meter = Meter(runtime.metrics, self._record)
             self.record = self._meter.record
+            for upstream in self.upstreams:
+                for backend in upstream.backends:
+                    measure(upstream.name, backend, runtime.metrics)
 
     def close(self) -> None:
         """After draining."""

@@ -19,7 +19,7 @@ from gproxy.state.shared import SharedState
 #: The upper bounds of a duration's buckets, in seconds.
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 #: How often what is not counted on the spot is looked at while others may ask for it, in seconds.
-_EVERY: Final = 1.0
+_EVERY: Final = 0.25
 
 
 class Family(NamedTuple):
@@ -44,6 +44,9 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_backend_attempts_total": Family("counter", _BACKEND, "requests sent to the backend"),
     "gproxy_backend_failures_total": Family("counter", _BACKEND, "of these, those that failed"),
     "gproxy_backend_ejections_total": Family("counter", _BACKEND, "how often it was left out after failures"),
+    "gproxy_backend_duration_seconds": Family(
+        "histogram", ("upstream",), "from sending a request to the head of its response, or to its failure"
+    ),
     "gproxy_backend_active": Family("gauge", _BACKEND, "requests that the backend is busy with"),
     "gproxy_backend_healthy": Family("gauge", (*_BACKEND, "worker"), "1 if it takes part, as this worker sees it"),
     "gproxy_rate_limited_total": Family("counter", ("handler",), "requests refused by the rate limit"),
@@ -217,12 +220,17 @@ class Metrics:
 
 def _added_up(figures: Figures) -> Reading:
     everybody, living = figures.rows(), figures.rows(living=True)
+    workers = {str(number + 1) for number in living}
     reading: Reading = {}
     for place in figures.places():
-        if key := _known(place.name):
-            rows = living if FAMILIES[key[0]].kind == "gauge" else everybody
-            parts = (row[place.start : place.start + place.size].tolist() for row in rows)
-            reading[key] = [sum(cells) for cells in zip(*parts, strict=True)]
+        if not (key := _known(place.name)):
+            continue
+        kind, labels, _ = FAMILIES[key[0]]
+        if labels[-1:] == ("worker",) and key[1][-1] not in workers:
+            continue
+        rows = living if kind == "gauge" else everybody
+        parts = (row[place.start : place.start + place.size].tolist() for row in rows.values())
+        reading[key] = [sum(cells) for cells in zip(*parts, strict=True)]
     return reading
 
 

@@ -40,6 +40,8 @@ class Runtime:
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         self.started = monotonic()
+        #: Which of the workers it is, from 1 on; a new generation counts from 1 again.
+        self.worker = 1
         #: True once a stop has begun: /ready says 503, connections close after their answer.
         self.draining = False
         #: Greenlets that were there before the collector was told to forget what is there; for /health.

@@ -42,8 +42,9 @@ class Buckets:
         self._area = area
         self._mutexes = mutexes
         self._ways = ways
-        self._set = ways * (1 + _SLOT)
-        self._sets = len(area.words) // self._set
+        self._sets = len(area.words) // (ways * (1 + _SLOT))
+        #: The tags of all slots come first, close together, for most of them are looked at and nothing else.
+        self._slots = self._sets * ways
         #: How many clients this process has forgotten early to make room.
         self.evicted = 0
 
@@ -99,17 +100,25 @@ class Buckets:
 
     def _slot(self, number: int, tag: int, since: float) -> int:
         """Where the client's slot begins: the one it has, or that of whoever was longest away."""
-        begin = number * self._set
-        tags = self._area.words[begin : begin + self._ways].tolist()
+        begin, tags = self._tags(number)
         if tag in tags:
-            return begin + self._ways + tags.index(tag) * _SLOT
-        seen = [self._seen(begin + self._ways + way * _SLOT) for way in range(self._ways)]
-        way = seen.index(min(seen))
-        self.evicted += seen[way] > since
-        slot = begin + self._ways + way * _SLOT
-        self._area.words[slot] &= _LAST  # empty, before it is anybody else's
-        self._area.words[begin + way] = tag
-        return slot
+            return self._at(begin + tags.index(tag))
+        if 0 in tags:
+            place = begin + tags.index(0)
+        else:
+            seen = [self._seen(self._at(begin + way)) for way in range(self._ways)]
+            place = begin + seen.index(min(seen))
+            self.evicted += min(seen) > since
+            self._area.words[self._at(place)] &= _LAST  # empty, before it is anybody else's
+        self._area.words[place] = tag
+        return self._at(place)
+
+    def _tags(self, number: int) -> tuple[int, list[int]]:
+        begin = number * self._ways
+        return begin, self._area.words[begin : begin + self._ways].tolist()
+
+    def _at(self, place: int) -> int:
+        return self._slots + place * _SLOT
 
     def _seen(self, slot: int) -> float:
         state = self._area.words[slot]
@@ -125,15 +134,14 @@ class Buckets:
     def pull(self, tag: int, window: float, now: float) -> list[Entry]:
         """Take out what the client has had admitted here; nothing if it is unknown."""
         number = tag % self._sets
-        begin = number * self._set
         with self._mutexes(number):
-            tags = self._area.words[begin : begin + self._ways].tolist()
+            begin, tags = self._tags(number)
             if tag not in tags:
                 return []
-            way = tags.index(tag)
-            entries = self._entries(begin + self._ways + way * _SLOT, now - window)
-            self._area.words[begin + way] = 0
-            self._area.words[begin + self._ways + way * _SLOT] = 0
+            place = begin + tags.index(tag)
+            entries = self._entries(self._at(place), now - window)
+            self._area.words[self._at(place)] = 0
+            self._area.words[place] = 0
         return entries
 
     def _entries(self, slot: int, since: float) -> list[Entry]:

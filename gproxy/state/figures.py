@@ -107,21 +107,21 @@ class Figures:
             self._read += _ENTRY.size + length
         yield from self._places.values()
 
-    def rows(self, *, living: bool = False) -> "list[memoryview[float]]":
-        """All that were ever in use, or only those of processes that live."""
+    def rows(self, *, living: bool = False) -> "dict[int, memoryview[float]]":
+        """All that were ever in use, or only those of processes that live, by their numbers."""
         for number in range(self._names.words[1]):
             if number not in self._rows and (row := self._state.area(_row(number), CELLS * 8)):
                 self._rows[number] = row
-        return [
-            row.floats
-            for number, row in sorted(self._rows.items())
+        return {
+            number: row.floats
+            for number, row in self._rows.items()
             if not living or number == self.number or self._state.is_led(_row(number))
-        ]
+        }
 
     def close(self, *, wipe: bool = False) -> None:
         """Leave the row to another; or, by the last process there is, leave all of them as if nothing had been."""
         if wipe:
-            for row in self.rows():
+            for row in self.rows().values():
                 row[: self._used()[1]] = memoryview(bytes(8 * self._used()[1])).cast("d")
             self._names.words[0] = 0
         self._state.resign(_row(self.number))

@@ -64,6 +64,8 @@ def test_requests_are_counted(play):
     assert more["gproxy_response_bytes_total", "users"] == 400
     assert more["gproxy_request_bytes_total", "users"] == 5
     assert more["gproxy_backend_attempts_total", play.one.url.removeprefix("http://"), "one"] == 4
+    assert more["gproxy_backend_duration_seconds_count", "one"] == 4
+    assert 0 < more["gproxy_backend_duration_seconds_sum", "one"] < more["gproxy_request_duration_seconds_sum", "users"]
     assert ("gproxy_retries_total", "users") not in more
 
 

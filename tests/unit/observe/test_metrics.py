@@ -112,6 +112,7 @@ def test_what_is_true_of_the_moment_ends_with_its_process(state):
     in_another_process(state, live)
     assert requests(counted) == [1.0]  # it came to its end
     assert counted.read()["gproxy_connections", ()] == [2.0]
+    assert ("gproxy_worker_uptime_seconds", ("2",)) not in counted.read()
     # Nor does it come back with whoever takes over the row.
     in_another_process(state, lambda theirs: count(theirs, int(theirs.read()["gproxy_connections", ()] == [2.0])))
     assert requests(counted) == [2.0]

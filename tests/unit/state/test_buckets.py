@@ -126,7 +126,7 @@ def test_a_torn_slot_is_a_valid_one():
     limiter.take("a", rate)
     after = bytes(area.data)
     changed = [at for at in range(0, len(before), 8) if before[at : at + 8] != after[at : at + 8]]
-    order = [at for at in changed if at != 8] + [8]  # the state comes last
+    order = [at for at in changed if at != 8] + [8]  # the state, behind the one tag there is, comes last
     for killed_after in range(len(order) + 1):
         area.data[:] = before
         for at in order[:killed_after]:

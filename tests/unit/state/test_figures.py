@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 
 def total(own, name):
     place = own._find(name)
-    return sum(row[place.start] for row in own.rows())
+    return sum(row[place.start] for row in own.rows().values())
 
 
 def test_each_process_has_a_row_of_its_own_and_sees_all(state):
