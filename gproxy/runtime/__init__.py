@@ -12,8 +12,8 @@ import gevent
 from greenlet import greenlet
 
 from gproxy.observe.metrics import Metrics
-from gproxy.state.buckets import MovingLimiter
 from gproxy.state.limiter import Limiter
+from gproxy.state.moving import MovingLimiter
 from gproxy.state.shared import SharedState
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ most 61 entries, however high the limit. Refused requests are not counted: who w
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from cachetools import TTLCache
@@ -144,14 +144,17 @@ class MemoryLimiter:
         remaining = int(rate.limit - bucket.total)
         return Verdict(True, remaining, 0.0 if remaining else entries[0][1] + window - now, window)
 
-    def buckets(self) -> Iterator[tuple[float, str, Bucket]]:
-        """All that counts, with its window and its key."""
-        now = self._clock()
-        for window, buckets in self._windows.items():
-            for key, bucket in buckets.items():
-                bucket.forget(now, window)
-                if bucket.entries:
-                    yield window, key, bucket
+    def clients(self) -> list[tuple[float, str]]:
+        """The windows and keys of all that are counted."""
+        return [(window, key) for window, buckets in self._windows.items() for key in buckets]
+
+    def remove(self, window: float, key: str) -> Iterable[Entry]:
+        """What the client has had admitted; from now on nobody may `take` here."""
+        bucket = self._windows[window].pop(key, None) if window in self._windows else None
+        if bucket is None:
+            return ()
+        bucket.forget(self._clock(), window)
+        return bucket.entries
 
     def _bucket(self, key: str, rate: Rate, now: float) -> Bucket:
         """The key's bucket, re-inserted once a window, so that what counts never expires (kept for two windows)."""

@@ -4,14 +4,16 @@ import signal
 import time
 from itertools import count
 
+import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import Child, together
 
 from gproxy.config.types import Rate, Seconds
-from gproxy.state.buckets import MovingLimiter, SharedLimiter, merged
+from gproxy.state.buckets import SharedLimiter, merged
 from gproxy.state.limiter import STEPS, MemoryLimiter, Verdict
+from gproxy.state.moving import MovingLimiter
 from gproxy.state.shared import SharedState
 from gproxy.testing import Clock
 
@@ -195,6 +197,22 @@ def test_what_one_has_counted_alone_all_see(state):
     assert [newest.take(key, HUNDRED).remaining for key in "abcd"] == [66, 97, 98, 99]
     clock.advance(60)
     assert newest.take("a", HUNDRED) == Verdict(True, 99, 0.0, 60.0)
+
+
+def test_who_comes_while_buckets_move_is_counted_once(state):
+    clock, rate = Clock(), Rate.parse("10/minute")
+    limiter = MovingLimiter("moving", 10_000, clock)
+    keys = [str(number) for number in range(2000)]
+    for key in keys:
+        limiter.take(key, rate)
+    moving = gevent.spawn(limiter.share, state)
+    gevent.sleep(0)
+    assert not moving.dead
+    assert [limiter.take(key, rate).remaining for key in (keys[0], keys[-1], "new")] == [8, 8, 9]
+    moving.join()
+    other = MovingLimiter("moving", 10_000, clock)
+    other.share(state)
+    assert [other.take(key, rate).remaining for key in (*keys, "new")] == [7, *[8] * 1998, 7, 8]
 
 
 def test_after_a_window_alone_nothing_is_asked_of_the_memory(state):
