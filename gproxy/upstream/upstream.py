@@ -10,6 +10,7 @@ from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
+from gproxy.upstream.accord import Accord
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import POLICIES, Balancer
 from gproxy.upstream.breaker import Breaker
@@ -78,9 +79,10 @@ class Upstream:
         if self.settings.health_path:
             probed = [backend for backend in self.backends if not backend.is_down]
             self._checks = [ActiveCheck(self.settings, backend, self.mark_probe, runtime) for backend in probed]
-        self.start_checks()
+        self._accord = Accord(self, runtime)
 
     def close(self) -> None:
+        self._accord.close()
         self.stop_checks()
         gevent.killall(self._greenlets)
         for backend in self.backends:
