@@ -12,6 +12,7 @@ from greenlet import GreenletExit
 from gproxy.config.types import Network
 from gproxy.gateway.chain import compose
 from gproxy.gateway.errors import problem, respond
+from gproxy.gateway.meter import Meter
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
@@ -23,6 +24,7 @@ from gproxy.http.response import Response
 from gproxy.observe.accesslog import AccessLog
 from gproxy.observe.entry import Entry
 from gproxy.runtime import Runtime
+from gproxy.upstream.figures import measure
 from gproxy.upstream.upstream import Upstream
 
 #: UUID's variant bits; the 12 bits before them stay 0, 62 random ones within a millisecond are enough.
@@ -69,6 +71,9 @@ class Gateway:
         self._unrouted: Next = self.enter
         self._names: tuple[str, ...] = ()
         self._detours: dict[tuple[str, str], Next] = {}
+        self._meter: Meter | None = None
+        #: An exchange is over: the access line, and what else there is to note; replaced by a Meter that counts.
+        self.record: Callable[[Request, int, float, int], None] = self._record
 
     def assemble(self, names: Sequence[str]) -> None:
         """Compile the chains: `names` are the gateway's own handlers, outermost first."""
@@ -158,6 +163,8 @@ class Gateway:
         request_id = new_request_id()
         response = problem(http, request_id)
         response.headers.put("X-Request-ID", "x-request-id", request_id)
+        if self._meter is not None:
+            self._meter.count("", http.status, http.reason, monotonic() - started, len(response.read()))
         # fmt: off
         self.access_log.write(
             Entry(
@@ -168,8 +175,8 @@ class Gateway:
         # fmt: on
         return response
 
-    def record(self, request: Request, status: int, duration: float, size: int) -> None:
-        """The access line; called once the last byte is out, or it is clear that none will be."""
+    def _record(self, request: Request, status: int, duration: float, size: int) -> None:
+        """Called once the last byte is out, or it is clear that none will be."""
         received: Received = request.received
         route = request.route
         headers = request.headers
@@ -195,6 +202,12 @@ class Gateway:
         for name, handler in self.handlers.items():
             if hasattr(handler, "open"):
                 _open(f"[handler:{name}]", handler.open, runtime)
+        if runtime.metrics.wanted:
+            self._meter = Meter(runtime.metrics, self._record)
+            self.record = self._meter.record
+            for upstream in self.upstreams:
+                for backend in upstream.backends:
+                    measure(upstream.name, backend, runtime.metrics)
 
     def close(self) -> None:
         """After draining."""

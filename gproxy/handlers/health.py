@@ -20,7 +20,9 @@ class Health:
     """`path` is 200 while the process lives, with its figures; `ready_path` turns 503 once it is stopping.
 
     The status is `up`, `degraded` if an upstream has no healthy backend or an open breaker, or `draining`. Uptime is
-    in seconds, memory is the resident set in bytes; both and the greenlet count are as old as `cache` at most.
+    in seconds, memory is the resident set in bytes; both and the greenlet count are as old as `cache` at most. They
+    are those of the worker that answers, and so are the attempts at each backend; of its health all workers have the
+    same opinion.
     """
 
     path: str = field(default="/health", metadata={"doc": "where the figures are"})
@@ -70,6 +72,8 @@ class Health:
         figures = self._figures.get("figures")
         if figures is None:
             figures = self._figures["figures"] = {
+                "worker": self._runtime.worker,
+                "pid": self._process.pid,
                 "uptime": round(self._runtime.monotonic() - self._runtime.started, 3),
                 "memory": self._process.memory_info().rss,
                 "greenlets": self._runtime.count_greenlets(),

@@ -11,6 +11,9 @@ from typing import Any, Protocol, TypeVar
 import gevent
 from greenlet import greenlet
 
+from gproxy.observe.metrics import Metrics
+from gproxy.state.limiter import Limiter
+from gproxy.state.moving import MovingLimiter
 from gproxy.state.shared import SharedState
 
 T = TypeVar("T")
@@ -37,6 +40,8 @@ class Runtime:
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         self.started = monotonic()
+        #: Which of the workers it is, from 1 on; a new generation counts from 1 again.
+        self.worker = 1
         #: True once a stop has begun: /ready says 503.
         self.stopping = False
         #: True once this process finishes, for a stop or a newer generation: connections close after their answer.
@@ -49,6 +54,8 @@ class Runtime:
         self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
         #: The state of each upstream's limit and breaker, by name, if it has one; for /health.
         self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
+        #: What is counted, if somebody wants to read it.
+        self.metrics = Metrics()
         #: What this process has in common with others; None while it serves alone.
         self.shared: SharedState | None = None
         self._sharing: list[Shares] = []
@@ -71,6 +78,13 @@ class Runtime:
         if state is not None:
             for part in self._sharing:
                 part.unshare(state)
+
+    def limiter(self, name: str, max_keys: int) -> Limiter:
+        """Counts for all processes that serve beside this one; what it has counted is found by its name."""
+        limiter = MovingLimiter(name, max_keys, self.monotonic)
+        self.join(limiter)
+        self.metrics.watch("gproxy_rate_limit_evictions_total", (name,), lambda: limiter.evicted)
+        return limiter
 
     def count_greenlets(self) -> int:
         """Those alive. Walks through all that the collector knows, which takes milliseconds.

@@ -30,6 +30,7 @@ from gproxy.runtime import Runtime
 from gproxy.server.control import Control
 from gproxy.server.drain import Drain
 from gproxy.server.edge import Edge
+from gproxy.server.figures import show
 from gproxy.server.listener import Server
 from gproxy.server.process import GROUP_SIGNALS, STACK_SIGNAL, name_process
 from gproxy.server.signals import nothing
@@ -49,11 +50,12 @@ class ArbiterGoneError(Exception):
 class Worker:
     """One process: listeners, gateway, and what the arbiter says."""
 
-    def __init__(self, control: Control, settings: Settings, gateway: Gateway) -> None:
+    def __init__(self, number: int, control: Control, settings: Settings, gateway: Gateway) -> None:
         self._control = control
         self._settings = settings
         self._gateway = gateway
         self._runtime = Runtime(state_dir=settings.server.state_dir)
+        self._runtime.worker = number
         self._servers: list[Server] = []
         self._drain: Drain
         self._leave = Event()
@@ -79,6 +81,7 @@ class Worker:
         edge = Edge(self._settings, self._gateway, self._runtime)
         self._gateway.open(self._runtime)
         self._servers = [edge.server(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
+        show(self._servers, self._runtime.metrics)
         self._drain = Drain(self._servers, self._settings.server.grace)
         self._share_listeners(alone=not shared)
         self._tune()
@@ -181,12 +184,12 @@ def main() -> int:
         gevent.signal_handler(number, nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
-        return _serve(Control(socket.socket(fileno=control)))
+        return _serve(options["--worker"], Control(socket.socket(fileno=control)))
     except ArbiterGoneError:
         return 0
 
 
-def _serve(control: Control) -> int:
+def _serve(number: int, control: Control) -> int:
     _, path, overrides = _next(control)
     fds = control.take_fds()
     given = {(section, option): text for section, option, text in overrides}
@@ -198,7 +201,7 @@ def _serve(control: Control) -> int:
     log.setup(settings.log.level)
     control.send("built", list(map(str, settings.warnings)), _own_files())
     try:
-        Worker(control, settings, gateway).run()
+        Worker(number, control, settings, gateway).run()
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
         control.send("failed", 1, [])

@@ -31,9 +31,10 @@ class Backend:
         self._connect_timeout = connect_timeout
         #: Attempts under way.
         self.active = 0
-        #: Attempts since the start, and those that failed.
+        #: Attempts since the start, those that failed, and how often it was left out for that.
         self.attempts = 0
         self.failures = 0
+        self.times_ejected = 0
         #: What probes and requests say of it.
         self.health = Health()
         #: What the upstream found last; None if it was never healthy yet.

@@ -123,6 +123,7 @@ class Passive:
     def eject(self, backend: Backend, seconds: float, why: str) -> None:
         """Leave it out for so long."""
         backend.health.eject(self.runtime.monotonic() + seconds, why)
+        backend.times_ejected += 1
         self._ejection.forget(backend)
         self._changed()
         self.runtime.log.warning(

@@ -10,9 +10,11 @@ from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
+from gproxy.upstream.accord import Accord
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import POLICIES, Balancer
 from gproxy.upstream.breaker import Breaker
+from gproxy.upstream.figures import show
 from gproxy.upstream.health import Health
 from gproxy.upstream.limit import Limit
 from gproxy.upstream.passive import Passive
@@ -78,13 +80,16 @@ class Upstream:
         self.balancer.use(runtime)
         self._slow_start.clock = runtime.monotonic
         self.refresh()
+        for backend in self.backends:
+            show(self.name, backend, runtime.metrics)
         self._greenlets.append(runtime.spawn(self._keep_house))
         if self.settings.health_path:
             probed = [backend for backend in self.backends if not backend.is_down]
             self._checks = [ActiveCheck(self.settings, backend, self.mark_probe, runtime) for backend in probed]
-        self.start_checks()
+        self._accord = Accord(self, runtime)
 
     def close(self) -> None:
+        self._accord.close()
         self.stop_checks()
         gevent.killall(self._greenlets)
         for backend in self.backends:

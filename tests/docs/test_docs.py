@@ -27,6 +27,10 @@ def test_every_option_is_documented_as_it_is():
     assert (ROOT / "docs/config.md").read_text() == load(ROOT / "docs/generate.py").page(), "run docs/generate.py"
 
 
+def test_every_metric_is_documented_as_it_is():
+    assert (ROOT / "docs/metrics.md").read_text() == load(ROOT / "docs/generate.py").metrics_page(), "run docs/generate.py"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):

@@ -1,5 +1,6 @@
 import gc
 import json
+import os
 
 import pytest
 from gevent import spawn
@@ -47,6 +48,7 @@ def test_the_figures(handler, runtime, clock):
     assert response.headers["Cache-Control"] == "no-store"
     assert content["status"] == "up"
     assert content["uptime"] == 12.5
+    assert (content["worker"], content["pid"]) == (1, os.getpid())
     assert content["memory"] > 1_000_000
     assert content["greenlets"] >= 0
     assert content["upstreams"] == {"users": [backend("healthy")]}
