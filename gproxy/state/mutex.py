@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 #: Bytes from one mutex to the next: a pthread_mutex_t has 40, or 48 on some machines; a cache line each.
-SPACING: Final = 64
+_SPACING: Final = 64
 #: Seconds to wait for a holder, whose business takes microseconds; but it may lack a core, or all may.
 _PATIENCE: Final = 1.0
 #: How long a mutex that was waited for in vain is not waited for again, in seconds.
@@ -74,13 +74,13 @@ def create(memory: mmap.mmap, count: int) -> None:
     _check(_libc.pthread_mutexattr_setrobust(attributes, _ROBUST))
     first = ctypes.c_char.from_buffer(memory)
     for number in range(count):
-        _check(_libc.pthread_mutex_init(ctypes.c_void_p(ctypes.addressof(first) + number * SPACING), attributes))
+        _check(_libc.pthread_mutex_init(ctypes.c_void_p(ctypes.addressof(first) + number * _SPACING), attributes))
 
 
 def attach(memory: mmap.mmap, count: int) -> tuple[Mutex, ...]:
     """Those that `create` has made, in this process's mapping, which must stay."""
     first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    return tuple(Mutex(first + number * SPACING) for number in range(count))
+    return tuple(Mutex(first + number * _SPACING) for number in range(count))
 
 
 def _check(code: int) -> None:

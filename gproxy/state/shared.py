@@ -4,6 +4,8 @@ At its beginning are the mutexes, then a directory of named areas, then the area
 that a new generation finds what an old one has left, whatever else has changed in the settings. All of it is zero at
 first, and written in such an order that every single store of 8 bytes leaves it valid: a process may be killed
 between any two of them. Record locks on the file say who lives: the kernel gives them up when a process ends.
+
+The arbiter only makes the file; it stays small and loads neither ctypes nor hashlib.
 """
 
 import fcntl
@@ -13,10 +15,10 @@ import os
 import struct
 from collections.abc import Callable
 from functools import cached_property
-from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from gproxy.state import mutex
+if TYPE_CHECKING:
+    from gproxy.state.mutex import Mutex
 
 #: What is mapped at most, in bytes; only pages that were touched cost memory.
 _SIZE: Final = 1024 * 1024 * 1024
@@ -24,7 +26,9 @@ _SIZE: Final = 1024 * 1024 * 1024
 _MUTEXES: Final = 256
 #: How many areas there can be.
 _PLACES: Final = 8192
-_SECRET: Final = _MUTEXES * mutex.SPACING
+_SECRET: Final = _MUTEXES * 64
+_SECRET_SIZE: Final = 16
+_READY: Final = _SECRET + _SECRET_SIZE
 _DIRECTORY: Final = _SECRET + 64
 _AREAS: Final = _DIRECTORY + 3 * 8 * _PLACES
 _LINE: Final = 64
@@ -32,6 +36,7 @@ _LINE: Final = 64
 _LAYOUT: Final = 1
 
 # Which bytes of the file stand for what; they lie behind its end, where locks can be all the same.
+_MAKING: Final = 1 << 39
 _IN_USE: Final = 1 << 40
 _LEADERS: Final = 1 << 48
 #: A struct flock: kind, whence, start, length, process.
@@ -72,22 +77,31 @@ class SharedState:
         """For the arbiter. Raises OSError."""
         fd = os.memfd_create("gproxy-state")
         os.ftruncate(fd, _SIZE)
-        with mmap.mmap(fd, _AREAS) as head:
-            mutex.create(head, _MUTEXES)
-            head[_SECRET : _SECRET + 16] = os.urandom(16)
         return cls(fd)
 
     @cached_property
     def _memory(self) -> mmap.mmap:
-        return mmap.mmap(self.fd, _SIZE)
+        """Made ready by the first who maps it."""
+        from gproxy.state import mutex
+
+        memory = mmap.mmap(self.fd, _SIZE)
+        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, _MAKING)
+        if not memory[_READY]:
+            mutex.create(memory, _MUTEXES)
+            memory[_SECRET:_READY] = os.urandom(_SECRET_SIZE)
+            memory[_READY] = 1
+        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _MAKING)
+        return memory
 
     @cached_property
     def secret(self) -> bytes:
         """What nobody outside knows: for digests that no client can foresee."""
-        return self._memory[_SECRET : _SECRET + 16]
+        return self._memory[_SECRET:_READY]
 
     @cached_property
-    def _mutexes(self) -> tuple[mutex.Mutex, ...]:
+    def _mutexes(self) -> "tuple[Mutex, ...]":
+        from gproxy.state import mutex
+
         return mutex.attach(self._memory, _MUTEXES)
 
     @cached_property
@@ -96,7 +110,7 @@ class SharedState:
         words = memoryview(self._memory)[_DIRECTORY:_AREAS].cast("Q")
         return words[:_PLACES], words[_PLACES : 2 * _PLACES], words[2 * _PLACES :]
 
-    def mutexes(self, name: str) -> Callable[[int], mutex.Mutex]:
+    def mutexes(self, name: str) -> "Callable[[int], Mutex]":
         """Number to mutex: so many for whoever keeps something under this name; any number will do."""
         first, rest = _digest(name), self._mutexes[1:]
         return lambda number: rest[(first + number) % len(rest)]
@@ -184,6 +198,8 @@ class SharedState:
 
 def _digest(name: str) -> int:
     """Never 0, which is an empty place."""
+    from hashlib import blake2b
+
     return int.from_bytes(blake2b(f"{_LAYOUT}:{name}".encode(), digest_size=8).digest(), "little") | 1
 
 

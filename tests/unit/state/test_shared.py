@@ -34,6 +34,23 @@ def test_other_processes_see_the_same(state):
     assert [state.area(f"own {number}", 64).words[0] for number in range(4)] == [0, 1, 2, 3]
 
 
+def test_whoever_maps_it_first_makes_it_ready_once(state):
+    areas = state.fd
+
+    def start(number):
+        own = SharedState(areas)
+        own.area("secrets", 256).data[number * 16 : number * 16 + 16] = own.secret
+        for _ in range(1000):
+            with own.mutexes("all")(0):
+                own.area("count", 64).words[0] += 1
+
+    together(4, start)
+    secrets = bytes(state.area("secrets", 256).data[:64])
+    assert secrets == state.secret * 4
+    assert any(state.secret)
+    assert state.area("count", 64).words[0] == 4000
+
+
 def test_views_of_an_area_are_of_the_same_bytes(state):
     area = state.area("one", 64)
     area.floats[1] = 1.5
