@@ -21,6 +21,8 @@ _LAST_WORDS: Final = 4
 _LOOK_AFTER: Final = 1.0
 #: What a process needs to write its stack, in seconds.
 _WRITING_STACK: Final = 0.5
+#: What a worker may take to import, build and open what the user has written, in seconds; more if `worker_timeout` is.
+_STARTING: Final = 60.0
 
 
 class Fleet:
@@ -136,7 +138,9 @@ class Fleet:
         """Who has said nothing for too long hangs."""
         now = monotonic()
         for worker in self:
-            limit = worker.generation.server.worker_timeout
+            limit: float = worker.generation.server.worker_timeout
+            if limit and worker.phase < Phase.READY:
+                limit = max(limit, _STARTING)
             if 0 < limit < now - worker.heard and not worker.is_stuck:
                 _log.error("%s has not answered for %g s and is killed", worker, limit)
                 self.kill_with_stack(worker)
