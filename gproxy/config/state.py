@@ -105,6 +105,13 @@ class StateSettings:
             [f"tls_ca: {self.tls_ca} is no file"] * (self.tls_ca is not None and not self.tls_ca.is_file()),
         )
 
+    @property
+    def meanwhile(self) -> str:
+        """What happens while the store is lost, in words."""
+        if self.on_failure == "open":
+            return "each machine counts for itself"
+        return "what it should count is refused with 503"
+
 
 def _installed(redis: Any) -> list[str]:
     missing = redis is not None and find_spec("redis") is None

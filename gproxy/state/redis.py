@@ -64,54 +64,44 @@ class RedisStore:
         """Run the script in one round trip. Raises StoreError, at once while Redis is lost."""
         if self._lost_at is not None:
             raise StoreError("it is lost")
-        try:
-            answer = self._ask(script, key, *arguments)
-        except StoreError as error:
-            self._in_a_row += 1
-            if self._in_a_row >= _PATIENCE:
-                self._lose(error)
-            raise
-        self._in_a_row = 0
-        return answer
+        return self._ask(script, key, *arguments)
 
     def _ask(self, script: bytes, key: bytes, *arguments: int) -> Any:
         began = self._clock()
         self.trips += 1
         try:
-            return self._connections.evaluate(script, self._prefix + key, *arguments)
-        except StoreError:
+            answer = self._connections.evaluate(script, self._prefix + key, *arguments)
+        except StoreError as error:
             self.failures += 1
+            self._in_a_row += 1
+            if self._in_a_row >= _PATIENCE and self._lost_at is None:
+                self._lose(error)
             raise
         finally:
             self.seconds += self._clock() - began
+        self._in_a_row = 0
+        return answer
 
     def _lose(self, error: StoreError) -> None:
-        if self._lost_at is not None:
-            return
         self._lost_at = self._clock()
-        meanwhile = {
-            "open": "each machine counts for itself until it is back",
-            "closed": "what it should count is refused with 503 until it is back",
-        }[self.settings.on_failure]
-        _log.error("redis %s is lost: %s; %s", self._where, error, meanwhile)
-        self._search = gevent.spawn_later(_PAUSE, self._look_for_it)
+        _log.error("redis %s is lost: %s; %s until it is back", self._where, error, self.settings.meanwhile)
+        if not self._search:
+            self._search = gevent.spawn_later(_PAUSE, self._look_for_it)
 
     def _look_for_it(self) -> None:
         """Ask for what requests ask, for a Redis may answer and yet take no writes."""
-        while True:
-            try:
-                self._ask(LIMIT, b"probe", _SECOND, 1, 1, 0)
-            except StoreError as error:
-                if self._lost_at is None:
-                    self._lose(error)
-                    return
-            else:
-                break
-            gevent.sleep(_PAUSE)
-        self._in_a_row = 0
+        while not self._answers():
+            gevent.sleep(_PAUSE if self._lost_at is not None else 0)
         if self._lost_at is not None:
             lost_at, self._lost_at = self._lost_at, None
             _log.info("redis %s is back after %.1f s", self._where, self._clock() - lost_at)
+
+    def _answers(self) -> bool:
+        try:
+            self._ask(LIMIT, b"probe", _SECOND, 1, 1, 0)
+        except StoreError:
+            return False
+        return True
 
     def close(self) -> None:
         """Look for it no more."""
