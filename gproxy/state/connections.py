@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from gproxy.config.state import RedisURL, StateSettings
-from gproxy.state.script import digest
+from gproxy.state.script import Script
 
 _LONGEST = 200
 
@@ -35,7 +35,7 @@ class Connections:
         self._room = BoundedSemaphore(settings.max_connections)
         self._free: list[AbstractConnection] = []
 
-    def evaluate(self, script: bytes, key: bytes, *arguments: int) -> Any:
+    def evaluate(self, script: Script, key: bytes, *arguments: int) -> Any:
         """What the script returns. Raises StoreError."""
         timer = Timeout.start_new(self._timeout)
         try:
@@ -50,14 +50,14 @@ class Connections:
         finally:
             timer.close()
 
-    def _exchange(self, script: bytes, key: bytes, arguments: tuple[int, ...]) -> Any:
+    def _exchange(self, script: Script, key: bytes, arguments: tuple[int, ...]) -> Any:
         connection = self._free_one() or self._connect()
         try:
-            connection.send_command("EVALSHA", digest(script), 1, key, *arguments, check_health=False)
+            connection.send_command("EVALSHA", script.digest, 1, key, *arguments, check_health=False)
             try:
                 answer = connection.read_response()
             except NoScriptError:  # it was started anew
-                connection.send_command("EVAL", script, 1, key, *arguments, check_health=False)
+                connection.send_command("EVAL", script.text, 1, key, *arguments, check_health=False)
                 answer = connection.read_response()
         except BaseException:
             connection.disconnect()

@@ -16,7 +16,7 @@ from gproxy.config.types import Rate
 from gproxy.state.connections import Connections, StoreError
 from gproxy.state.lease import LeasingLimiter
 from gproxy.state.limiter import STEPS, Limiter, StoreUnavailableError, Verdict
-from gproxy.state.script import LIMIT
+from gproxy.state.script import LIMIT, Script
 
 #: Failures in a row after which it is lost.
 _PATIENCE: Final = 3
@@ -60,13 +60,13 @@ class RedisStore:
         lease = self.settings.lease
         return LeasingLimiter(limiter, lease, max_keys, self._clock) if lease > 1 else limiter
 
-    def evaluate(self, script: bytes, key: bytes, *arguments: int) -> Any:
+    def evaluate(self, script: Script, key: bytes, *arguments: int) -> Any:
         """Run the script in one round trip. Raises StoreError, at once while Redis is lost."""
         if self._lost_at is not None:
             raise StoreError("it is lost")
         return self._ask(script, key, *arguments)
 
-    def _ask(self, script: bytes, key: bytes, *arguments: int) -> Any:
+    def _ask(self, script: Script, key: bytes, *arguments: int) -> Any:
         began = self._clock()
         self.trips += 1
         try:

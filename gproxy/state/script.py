@@ -10,12 +10,25 @@ bucket from the future is no longer believed.
 """
 
 from hashlib import sha1
-from typing import Final
+from typing import Final, NamedTuple
 
 from gproxy.state.limiter import STEPS
 
+
+class Script(NamedTuple):
+    """A script, and the digest by which a Redis knows it that has run it before."""
+
+    text: bytes
+    digest: str
+
+
+def _script(text: bytes) -> Script:
+    return Script(text, sha1(text, usedforsecurity=False).hexdigest())
+
+
 #: A bucket's key; its window, limit, wanted permits, their lease -> granted, remaining, wait, reset.
-LIMIT: Final = b"""
+LIMIT: Final = _script(
+    b"""
 local window, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local wanted, lease = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -57,8 +70,4 @@ redis.call('SET', KEYS[1], struct.pack('<dd', begun, total) .. groups, 'PX', mat
 local remaining = limit - total
 return {granted, remaining, remaining > 0 and 0 or struct.unpack('<d', groups) + window - now, life}
 """.replace(b"STEPS", b"%d" % STEPS)
-
-
-def digest(script: bytes) -> str:
-    """By which Redis knows a script it has run before."""
-    return sha1(script, usedforsecurity=False).hexdigest()
+)

@@ -8,6 +8,7 @@ import pytest
 from gproxy.config.state import RedisURL, StateSettings
 from gproxy.config.types import Seconds
 from gproxy.state.connections import Connections, StoreError
+from gproxy.state.script import LIMIT
 
 
 def repeat(listener):
@@ -24,6 +25,6 @@ def test_a_server_that_repeats_the_password_is_not_quoted():
         thread.start()
         url = RedisURL(f"redis://me:top-secret@127.0.0.1:{listener.getsockname()[1]}")
         with pytest.raises(StoreError) as caught:
-            Connections(url, StateSettings(timeout=Seconds(5))).evaluate(b"", b"key")
+            Connections(url, StateSettings(timeout=Seconds(5))).evaluate(LIMIT, b"key")
         thread.join()
     assert str(caught.value) == "unknown command 'AUTH', with args beginning with: ['me', '***']"

@@ -16,8 +16,8 @@ from gproxy.testing.redis import RunningRedis
 SECOND = 1_000_000
 numbers = count()
 #: As it is, but for its clock.
-SCRIPT = LIMIT.replace(b"redis.call('TIME')", b"{ARGV[5], ARGV[6]}")
-assert SCRIPT != LIMIT
+SCRIPT = LIMIT.text.replace(b"redis.call('TIME')", b"{ARGV[5], ARGV[6]}")
+assert LIMIT.text != SCRIPT
 
 # Gaps in 1/64 s: exact in binary and in microseconds, so that a boundary is a boundary.
 gaps = st.lists(st.one_of(st.integers(0, 3), st.integers(0, 70 * 64)).map(lambda ticks: ticks / 64), max_size=100)
