@@ -79,6 +79,7 @@ def store(gateway):
 
 def is_back(gateway):
     eventually(lambda: store(gateway) == "up", "Redis found again")
+    gateway.wait_for_line("is back after")  # it may be on its way
 
 
 def crowd(machines, each, threads=4):
