@@ -1,6 +1,8 @@
 """Limits that hold over machines: real gateways and a real Redis, which is killed, frozen and brought back."""
 
 import re
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -166,6 +168,15 @@ def test_scripts_forgotten_and_connections_closed_by_redis_are_no_failure(tmp_pa
         assert metric(machine, "failures_total") == 0
 
 
+def test_without_redis_the_workers_of_a_machine_count_together(tmp_path, server):
+    server.kill()
+    place = tmp_path / "machine"
+    place.mkdir()
+    ini = INI.replace("{deadline}", "10s").replace("{timeout}", "1s")
+    with RunningGateway(ini, place, "--workers", "2", environ={"REDIS": server.url}) as machine:
+        assert sorted(crowd([machine], 40)) == [200] * 100 + [429] * 60
+
+
 def test_closed_refuses_until_it_is_back(tmp_path, server):
     server.kill()
     with gateways(tmp_path, server.url, "on_failure = closed\nlease = 5") as (machine,):
@@ -213,3 +224,9 @@ def test_the_url_may_be_in_a_file_and_lead_to_a_unix_socket_with_a_password(tmp_
         with gateways(tmp_path, f"file:{secret}", "prefix = mine:") as (machine,):
             assert [left(ask(machine)) for _ in range(2)] == [99, 98]
             assert store(machine) == "up"
+            said = subprocess.run(
+                [sys.executable, "-m", "gproxy", "explain", "--config", machine.config, "GET", "/"],
+                env={"REDIS": f"file:{secret}"}, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            assert f"count in redis unix:{server.path}; while it is lost, each machine counts for itself" in said.stdout
+            assert "right" not in said.stdout + said.stderr
