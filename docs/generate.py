@@ -6,6 +6,7 @@ from pathlib import Path
 from gproxy.config.coerce import options
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings
+from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.handlers import BUILT_IN
@@ -18,6 +19,7 @@ SECTIONS = {
     "[upstream:NAME]": UpstreamSettings,
     "[tls:NAME]": TLSSettings,
     "[log]": LogSettings,
+    "[state]": StateSettings,
 }
 
 HEAD = """# Every option

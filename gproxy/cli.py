@@ -128,6 +128,8 @@ def _check(options: argparse.Namespace) -> int:
     settings, gateway = build(options.config)
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if redis := settings.state.redis:
+        print(f"rate limits count in redis {redis.where}; while it is lost, {settings.state.meanwhile}")
     print(f"{options.config}: {len(gateway.router.routes)} routes, {len(gateway.upstreams)} upstreams, all fine")
     return 0
 

@@ -12,7 +12,7 @@ from gproxy.config.sections import HandlerSettings, ServerSettings
 from gproxy.config.types import ModuleRef
 from gproxy.config.units import write_bytes
 
-SINGLE = ("server", "gateway", "log")
+SINGLE = ("server", "gateway", "log", "state")
 NAMED = ("route", "upstream", "handler", "tls")
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")

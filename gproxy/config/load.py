@@ -12,6 +12,7 @@ from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.read import RawSection, Value, read
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, HandlerSettings, LogSettings, ServerSettings, Settings
+from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
 from gproxy.config.upstreams import UpstreamSettings
 
@@ -88,7 +89,7 @@ class _Loading:
         """Everything at once; raises ConfigError."""
         self.problems += check.kinds(self.sections)
         server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
-        log = self._single(LogSettings, "log")
+        log, state = self._single(LogSettings, "log"), self._single(StateSettings, "state")
         routes = self._named(RouteSettings, "route")
         upstreams = self._named(UpstreamSettings, "upstream")
         handlers = self._declared() | self._listed()
@@ -102,7 +103,7 @@ class _Loading:
             build_policies(
                 ((upstream, self._section("upstream", upstream.name)) for upstream in upstreams), self.problems
             )
-        if self.problems or not (server and gateway and log):
+        if self.problems or not (server and gateway and log and state):
             raise ConfigError(self.problems)
         return Settings(
             path=self.path,
@@ -112,6 +113,7 @@ class _Loading:
             upstreams={upstream.name: upstream for upstream in upstreams},
             handlers=handlers,
             log=log,
+            state=state,
             warnings=tuple(self.warnings),
             sections=tuple(self.sections),
             tls={section.name: section for section in tls},

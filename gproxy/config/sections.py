@@ -13,6 +13,7 @@ from gproxy.config.fields import doc
 from gproxy.config.problems import Problem
 from gproxy.config.read import RawSection, Value
 from gproxy.config.routes import RouteSettings
+from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
 from gproxy.config.types import Address, Bytes, Network, Rotate, Seconds, Workers
 from gproxy.config.upstreams import UpstreamSettings
@@ -126,6 +127,7 @@ class Settings:
     warnings: tuple[Problem, ...]
     sections: tuple[RawSection, ...]
     tls: dict[str, TLSSettings] = field(default_factory=dict)
+    state: StateSettings = field(default_factory=StateSettings)
 
     def section(self, kind: str, name: str = "") -> RawSection:
         """The section as read; if the file does not have it, an empty one in its place."""

@@ -53,6 +53,10 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_rate_limit_evictions_total": Family(
         "counter", ("handler",), "clients forgotten early because there were too many"
     ),
+    "gproxy_store_round_trips_total": Family("counter", (), "what was asked of Redis"),
+    "gproxy_store_failures_total": Family("counter", (), "of these, those that failed"),
+    "gproxy_store_seconds_total": Family("counter", (), "how long all of them took"),
+    "gproxy_store_up": Family("gauge", ("worker",), "1 if Redis can be had, as this worker sees it"),
     "gproxy_workers": Family("gauge", (), "processes that serve, those that drain among them"),
     "gproxy_workers_started_total": Family("counter", (), "processes that began to serve"),
     "gproxy_worker_uptime_seconds": Family("gauge", ("worker",), "since the process began to serve"),

@@ -6,15 +6,19 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gevent
 from greenlet import greenlet
 
+from gproxy.config.state import StateSettings
 from gproxy.observe.metrics import Metrics
 from gproxy.state.limiter import Limiter
 from gproxy.state.moving import MovingLimiter
 from gproxy.state.shared import SharedState
+
+if TYPE_CHECKING:
+    from gproxy.state.redis import RedisStore
 
 T = TypeVar("T")
 
@@ -23,13 +27,14 @@ class Runtime:
     """Clock, random, log, threads and the process's own state; handed to `open`, and replaced in tests.
 
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
-    state_dir: where what must outlive a restart is kept.
+    state_dir: where what must outlive a restart is kept. state: where what several machines have in common is.
     """
 
     def __init__(
         self,
         *,
         state_dir: Path = Path("var"),
+        state: StateSettings | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -59,6 +64,20 @@ class Runtime:
         #: What this process has in common with others; None while it serves alone.
         self.shared: SharedState | None = None
         self._sharing: list[Shares] = []
+        #: What all machines have in common, if there is something.
+        self.store = self._store(state)
+
+    def _store(self, settings: StateSettings | None) -> "RedisStore | None":
+        if settings is None or settings.redis is None:
+            return None
+        from gproxy.state.redis import RedisStore  # the package is an extra
+
+        store = RedisStore(settings.redis, settings, self.monotonic)
+        self.metrics.watch("gproxy_store_round_trips_total", (), lambda: store.trips)
+        self.metrics.watch("gproxy_store_failures_total", (), lambda: store.failures)
+        self.metrics.watch("gproxy_store_seconds_total", (), lambda: store.seconds)
+        self.metrics.watch("gproxy_store_up", (), lambda: store.is_up)
+        return store
 
     def join(self, part: "Shares") -> None:
         """Have the part told when other processes begin to serve beside this one, and when they have ended."""
@@ -80,11 +99,11 @@ class Runtime:
                 part.unshare(state)
 
     def limiter(self, name: str, max_keys: int) -> Limiter:
-        """Counts for all processes that serve beside this one; what it has counted is found by its name."""
+        """Counts for all processes that serve beside this one, or for all machines; found again by its name."""
         limiter = MovingLimiter(name, max_keys, self.monotonic)
         self.join(limiter)
         self.metrics.watch("gproxy_rate_limit_evictions_total", (name,), lambda: limiter.evicted)
-        return limiter
+        return self.store.limiter(name, max_keys, limiter) if self.store else limiter
 
     def count_greenlets(self) -> int:
         """Those alive. Walks through all that the collector knows, which takes milliseconds.

@@ -54,7 +54,7 @@ class Worker:
         self._control = control
         self._settings = settings
         self._gateway = gateway
-        self._runtime = Runtime(state_dir=settings.server.state_dir)
+        self._runtime = Runtime(state_dir=settings.server.state_dir, state=settings.state)
         self._runtime.worker = number
         self._servers: list[Server] = []
         self._drain: Drain

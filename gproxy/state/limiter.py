@@ -33,10 +33,18 @@ class Verdict(NamedTuple):
     reset: float
 
 
+class StoreUnavailableError(Exception):
+    """What counts does not answer, and the settings say that requests are refused then."""
+
+    #: When to try again, in seconds.
+    retry_after: Final = 1
+
+
 class Limiter(Protocol):
     """Whatever counts: this process, several over shared memory, or several machines."""
 
-    def take(self, key: str, rate: Rate, /) -> Verdict: ...
+    def take(self, key: str, rate: Rate, /) -> Verdict:
+        """Raises StoreUnavailableError if nobody can say."""
 
 
 #: So many admitted requests: when the first of them came, when the last, and how many they are.

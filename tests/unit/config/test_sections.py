@@ -10,6 +10,7 @@ from gproxy.config.patterns import Pattern, Rewrite
 from gproxy.config.read import RawSection
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings, Settings
+from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
 from gproxy.config.traffic import Location, Percent, SplitKey, UpstreamShare
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
@@ -17,7 +18,7 @@ from gproxy.config.upstreams import UpstreamSettings
 
 A, B = BackendURL("http", "a", 1), BackendURL("http", "b", 1)
 MOVED = Location.parse("https://new.test{path}")
-SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, TLSSettings, LogSettings]
+SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, TLSSettings, LogSettings, StateSettings]
 
 
 def server(**given):
@@ -201,6 +202,18 @@ def test_defaults_of_the_product():
         "keep": "14",
         "compress": "no",
         "level": "info",
+    }
+
+
+def test_defaults_of_the_state():
+    assert {option.name: option.default_text for option in options(StateSettings)} == {
+        "redis": "none",
+        "timeout": "50ms",
+        "on_failure": "open",
+        "lease": "1",
+        "prefix": "gproxy:",
+        "max_connections": "16",
+        "tls_ca": "none",
     }
 
 
