@@ -11,6 +11,7 @@ from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import HandlerSettings, ServerSettings
 from gproxy.config.types import ModuleRef
 from gproxy.config.units import write_bytes
+from gproxy.config.upstreams import UpstreamSettings
 
 SINGLE = ("server", "gateway", "log", "state")
 NAMED = ("route", "upstream", "handler", "tls")
@@ -65,6 +66,13 @@ def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
     for section in sections:
         if section.kind == "upstream" and section.name not in used:
             yield section.problem("", "no route uses this upstream")
+
+
+def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
+    """Upstreams whose certificates nobody checks."""
+    for upstream, section in upstreams:
+        if not upstream.tls_verify:
+            yield section.problem("tls_verify", "certificates are not verified: anybody on the way can read and change")
 
 
 def handlers(

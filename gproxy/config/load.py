@@ -97,6 +97,9 @@ class _Loading:
         self._check(routes, handlers)
         self.problems += check.limits(self._with_sections(routes), server or ServerSettings())
         self._check_listeners(server, gateway, tls)
+        self.warnings += check.unverified(
+            (upstream, self._section("upstream", upstream.name)) for upstream in upstreams
+        )
         if build_handlers is not None:
             build_handlers(handlers, self.problems, self.warnings)
         if build_policies is not None:

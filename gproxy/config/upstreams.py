@@ -1,10 +1,12 @@
 """The options of `[upstream:NAME]`."""
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Literal
 
-from gproxy.config import attempts, rules
+from gproxy.config import attempts, backend_tls, rules
 from gproxy.config.attempts import RetryOn
+from gproxy.config.backend_tls import TLSVersion
 from gproxy.config.balancing import Balance, Choice, SameSite, balancing
 from gproxy.config.fields import NAME, doc
 from gproxy.config.types import BackendURL, BodyText, Bytes, ModuleRef, Percent, Seconds, Secret, Statuses
@@ -21,7 +23,9 @@ class UpstreamSettings:
 
     name: str = field(metadata=NAME)
     backends: tuple[BackendURL, ...] = field(
-        metadata=doc("http://HOST:PORT or https://, each with weight=N, max_connections=N, backup, down, drain")
+        metadata=doc(
+            "http://HOST:PORT, https:// or unix:PATH, each with weight=N, max_connections=N, backup, down, drain"
+        )
     )
     balance: Balance | ModuleRef = field(
         default="round_robin", metadata=doc("how a backend is picked; MODULE:NAME: as your own code says")
@@ -95,9 +99,23 @@ class UpstreamSettings:
     max_connections: int = field(default=0, metadata=doc("most connections to each backend; 0: no limit"))
     keepalive: int = field(default=32, metadata=doc("idle connections kept for each backend"))
     idle_timeout: Seconds = field(default=Seconds(55), metadata=doc("how long an idle one is kept"))
+    max_age: Seconds = field(
+        default=Seconds(0), metadata=doc("how old a connection may be to be used again; 0: no limit")
+    )
+    dns_interval: Seconds = field(default=Seconds(10), metadata=doc("between two look-ups of a backend's name"))
     host: str = field(
         default="client", metadata=doc("Host as sent on: client: as it came; backend: its address; or a literal")
     )
+    tls_ca: Path | None = field(
+        default=None, metadata=doc("certificates that https:// backends must be signed by; none: the system's")
+    )
+    tls_name: str | None = field(
+        default=None, metadata=doc("name to ask for (SNI) and to verify; none: the host of the URL")
+    )
+    tls_cert: Path | None = field(default=None, metadata=doc("our own certificate, for backends that ask for one"))
+    tls_key: Path | None = field(default=None, metadata=doc("its key; none: it is in the same file"))
+    tls_verify: bool = field(default=True, metadata=doc("whether certificates must be valid; no is dangerous"))
+    tls_min_version: TLSVersion = field(default="1.2", metadata=doc("oldest version of TLS"))
     health_path: str | None = field(default=None, metadata=doc("path to probe; none: no probes"))
     health_interval: Seconds = field(default=Seconds(10), metadata=doc("between two probes, 10 % more or less"))
     health_timeout: Seconds = field(default=Seconds(1), metadata=doc("for a probe and all of its answer"))
@@ -148,12 +166,15 @@ class UpstreamSettings:
             rules.positive(self, "latency_decay", "sticky_ttl"),
             balancing(self, {field.name: field.default for field in fields(self)}),
             rules.positive(self, "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout"),
+            rules.positive(self, "dns_interval"),
             rules.positive(self, "breaker_errors", "breaker_window", "breaker_open"),
             attempts.mistakes(self),
-            rules.at_least(0, self, "max_connections", "keepalive", "max_fails", "max_requests", "queue"),
+            rules.at_least(0, self, "max_connections", "keepalive", "max_age", "max_fails", "max_requests", "queue"),
             rules.at_least(1, self, "rise", "fall", "breaker_requests"),
             rules.between(0, 1, self, "breaker_quantile"),
             rules.sent_host("host", self.host, "client, backend or "),
+            rules.tls_name("tls_name", self.tls_name),
+            backend_tls.mistakes(self),
             rules.probe_path("health_path", self.health_path),
             rules.one_of_them(self, "health_status"),
             rules.sent_host("health_host", self.health_host),

@@ -22,11 +22,18 @@ class Opinion(NamedTuple):
 class Board:
     """The opinions of one upstream, by the names of its backends. Without room in the memory nothing is kept."""
 
-    def __init__(self, state: SharedState, upstream: str, backends: list[str]) -> None:
-        self._mutex = state.mutexes(f"health of {upstream}")(0)
-        self._version = state.area(f"health of {upstream}", 8)
-        places = {name: state.area(f"health of {upstream}: {name}", _PLACE) for name in backends}
-        self._places: dict[str, Area] = {name: place for name, place in places.items() if place}
+    def __init__(self, state: SharedState, upstream: str) -> None:
+        self._state = state
+        self._name = f"health of {upstream}"
+        self._mutex = state.mutexes(self._name)(0)
+        self._version = state.area(self._name, 8)
+        self._places: dict[str, Area | None] = {}
+
+    def _place(self, backend: str) -> Area | None:
+        """Backends come and go, where names change their addresses."""
+        if backend not in self._places:
+            self._places[backend] = self._state.area(f"{self._name}: {backend}", _PLACE)
+        return self._places[backend]
 
     @property
     def version(self) -> int:
@@ -35,7 +42,7 @@ class Board:
 
     def write(self, backend: str, opinion: Opinion) -> None:
         """What one has found out all shall know."""
-        place = self._places.get(backend)
+        place = self._place(backend)
         if place is None or self._version is None:
             return
         why = opinion.why.encode()[: _PLACE - _WHY]
@@ -47,7 +54,7 @@ class Board:
 
     def read(self, backend: str) -> Opinion | None:
         """None if nobody has said anything."""
-        place = self._places.get(backend)
+        place = self._place(backend)
         if place is None:
             return None
         with self._mutex:
@@ -57,4 +64,5 @@ class Board:
     def wipe(self) -> None:
         """Nobody has said anything."""
         for place in self._places.values():
-            place.wipe()
+            if place:
+                place.wipe()

@@ -47,9 +47,9 @@ class Accord:
 
     def share(self, state: SharedState) -> None:
         """What is known here is told, unless others know more already."""
-        self._board = Board(state, self._upstream.name, [_label(backend) for backend in self._upstream.backends])
+        self._board = Board(state, self._upstream.name)
         self._version = -1
-        said = {backend for backend in self._upstream.backends if self._board.read(_label(backend))}
+        said = {backend for backend in self._upstream.backends if self._board.read(backend.label)}
         self._known = {backend: opinion for backend in said if (opinion := _opinion(backend))}
         if isinstance(self._own, RoundRobin):
             self._upstream.balancer = SharedTurns(self._own, state, self._upstream.name)
@@ -96,10 +96,10 @@ class Accord:
         opinion = _opinion(backend)
         if opinion is not None and opinion != self._known.get(backend):
             self._known[backend] = opinion
-            board.write(_label(backend), opinion)
+            board.write(backend.label, opinion)
 
     def _listen(self, backend: Backend, board: Board) -> None:
-        opinion = board.read(_label(backend))
+        opinion = board.read(backend.label)
         before = self._known.get(backend)
         if opinion is None or opinion == before:
             return
@@ -120,10 +120,6 @@ def _opinion(backend: Backend) -> Opinion | None:
     if health.on_trial or not health.decided:
         return None
     return Opinion(health.passes, health.ejected_until, health.why)
-
-
-def _label(backend: Backend) -> str:
-    return f"{backend.scheme}://{backend.name}"
 
 
 class SharedTurns(Balancer):

@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
 from gproxy.runtime.alarm import Expired
+from gproxy.upstream.tls import AlertError, CertificateError, TLSError
 from gproxy.upstream.transport import StaleConnectionError, UnansweredError
 
 
@@ -38,7 +39,13 @@ _SLOW_CONNECT: Final = Failure(
     504, "connect_timeout", "connection_timeout", "no connection to the backend in time", "connect", True
 )
 _TLS: Final = Failure(
-    502, "connect_refused", "tls_protocol_error", "no secure connection to the backend", "connect", True
+    502, "tls_protocol_error", "tls_protocol_error", "no secure connection to the backend", "connect", True
+)
+_CERTIFICATE: Final = Failure(
+    502, "tls_certificate_error", "tls_certificate_error", "the backend's certificate is not valid", "connect", True
+)
+_ALERT: Final = Failure(
+    502, "tls_alert_received", "tls_alert_received", "the backend refuses a secure connection", "reset", True
 )
 _STALE: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection", "stale", False
@@ -76,13 +83,15 @@ NONE_AVAILABLE: Final = Failure(
 )
 
 #: The first that fits counts, so the special ones stand first.
-_TABLE: Final[tuple[tuple[type[BaseException], Failure], ...]] = (
+_TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failure], ...]] = (
     (StaleConnectionError, _STALE),
     (UnansweredError, _UNANSWERED),
     (NameResolutionError, _UNKNOWN_NAME),
     (NewConnectionError, _REFUSED),
     (ConnectTimeoutError, _SLOW_CONNECT),
-    (Urllib3Error, _TLS),
+    (CertificateError, _CERTIFICATE),
+    (AlertError, _ALERT),
+    ((TLSError, Urllib3Error), _TLS),
     (Incomplete, RESET),
     (BadMessage, _PROTOCOL),
     (TimeoutError, _SLOW_CONNECT),  # of a TLS handshake; elsewhere the request's deadline is what expires

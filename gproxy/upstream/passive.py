@@ -70,7 +70,14 @@ def may_eject(backend: Backend, backends: Sequence[Backend]) -> bool:
 class Passive:
     """Told by every attempt how it went; tells the upstream whenever that changes who takes part."""
 
-    def __init__(self, settings: UpstreamSettings, backends: Sequence[Backend], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        backends: Sequence[Backend],
+        changed: Callable[[], None],
+        unreached: Callable[[Backend], None],
+    ) -> None:
+        self._unreached = unreached
         self._name = settings.name
         self._backends = backends
         self._changed = changed
@@ -105,6 +112,8 @@ class Passive:
     def blame(self, request: Request, backend: Backend, failure: Failure) -> None:
         """The same where somebody else logs it: too many of them eject the backend for a while."""
         backend.failures += 1
+        if failure.again == "connect":
+            self._unreached(backend)
         if failure.blames:
             self._weigh(request, backend, failure.reason)
 
@@ -129,6 +138,10 @@ class Passive:
         self.runtime.log.warning(
             "upstream %s: backend %s is left out for %.1f s: %s", self._name, backend.name, seconds, why
         )
+
+    def forget(self, backend: Backend) -> None:
+        """It takes no more part."""
+        self._ejection.forget(backend)
 
     def readmit(self, backend: Backend) -> None:
         """It is as good as the others."""

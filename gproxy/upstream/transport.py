@@ -4,13 +4,15 @@ urllib3's `urlopen` and the response parser of `http.client` are not on the path
 together, add headers of their own, and take what our grammar refuses.
 """
 
+import socket
 import ssl
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 import gevent
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import SSLError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
@@ -19,6 +21,8 @@ from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.upstream.answer import Answer, understand
+from gproxy.upstream.connect import Endpoint
+from gproxy.upstream.tls import ResumingContext, as_tls_error, is_alert
 
 #: A response head beyond this is refused, in bytes.
 MAX_HEAD: Final = 64 * 1024
@@ -142,21 +146,39 @@ class _Conversation:
     channel_class: type[BackendChannel] = BackendChannel
     #: Was a response read over it before?
     reused = False
-    #: When it came back to the pool, on the monotonic clock.
-    idle_since = 0.0
-    _last: Answer | None = None
+    #: When it was made, and when it came back to the pool, on the monotonic clock.
+    born = idle_since = 0.0
+    #: The last response's head.
+    last: Answer | None = None
     #: Carries the rest of an upload beside the response.
     _carrying: gevent.Greenlet | None = None
     _sent = True
     _unsent: bytes | memoryview = b""
 
+    def __init__(self, *arguments: Any, endpoint: Endpoint, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._endpoint = endpoint
+
     def connect(self) -> None:
-        try:
-            super().connect()  # type: ignore[misc]
-        except ssl.SSLError as error:  # urllib3 translates it further out, where we do not pass
-            raise SSLError(error) from None
+        """Raises urllib3's exceptions for the way to the backend, and TLSError."""
+        super().connect()  # type: ignore[misc]
         self.channel = self.channel_class(self.sock)
         self.reused = False
+        self.born = monotonic()
+
+    def _new_conn(self) -> Any:
+        """A socket, in place of urllib3's, which would resolve names here, and try addresses one by one."""
+        timeout: float = self.timeout  # type: ignore[attr-defined]
+        host: str = self.host  # type: ignore[attr-defined]
+        connection: Any = self
+        try:
+            return self._endpoint.connect(timeout)
+        except TimeoutError:
+            raise ConnectTimeoutError(connection, f"Connection to {host} timed out after {timeout:g} s") from None
+        except socket.gaierror as error:
+            raise NameResolutionError(host, connection, error) from None
+        except OSError as error:
+            raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
 
     def close(self) -> None:
         if self._carrying is not None:
@@ -292,9 +314,9 @@ class _Conversation:
         return data[: end + 4]
 
     def _understand(self, head: bytes, method: str) -> Answer:
-        last = self._last
+        last = self.last
         if last is None or last.head != head or last.method != method:
-            last = self._last = understand(head, method)
+            last = self.last = understand(head, method)
         return last
 
     def _more(self, channel: BackendChannel, so_far: bytes) -> bytes:
@@ -309,6 +331,10 @@ class _Conversation:
         raise Incomplete("closed in a response head") if so_far else self._unanswered("closed before a response head")
 
     def _unanswered(self, why: object) -> Exception:
+        if is_alert(
+            cause := getattr(why, "__cause__", None)
+        ):  # TLS 1.3 says only now that it wants another certificate
+            return as_tls_error(cause)
         return StaleConnectionError(why) if self.reused else UnansweredError(why)
 
     def _pass_interim(self, answer: Answer, request: Request) -> None:
@@ -350,6 +376,31 @@ class TLSConnection(_Conversation, HTTPSConnection):
     """To an https:// backend; urllib3 verifies its certificate."""
 
     channel_class = TLSChannel
+
+    def connect(self) -> None:
+        timeout: Any = self.timeout
+        try:
+            with gevent.Timeout(timeout, TimeoutError(f"no secure connection within {timeout:g} s")):
+                super().connect()
+        except TimeoutError:
+            raise
+        except OSError as error:  # those of the way to the backend are none
+            raise as_tls_error(error) from None
+
+    def _unanswered(self, why: object) -> Exception:
+        """With TLS 1.3 only now do we hear that our certificate will not do (RFC 8446 section 4.4.2)."""
+        cause = getattr(why, "__cause__", None)
+        if isinstance(cause, OSError) and not is_alert(cause):  # sending failed, and why may still be there to be read
+            try:
+                self.sock._sslobj.read(1)
+            except OSError as error:
+                cause = error
+        return as_tls_error(cause) if is_alert(cause) else super()._unanswered(why)
+
+    def close(self) -> None:
+        if self.channel is not None and isinstance(self.ssl_context, ResumingContext):
+            self.ssl_context.sessions[self.sock.server_hostname] = self.sock.session
+        super().close()
 
     def is_reusable(self, rest: Reader | None) -> bool:
         """What came after the response may be in a record that was read already."""

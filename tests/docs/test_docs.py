@@ -89,6 +89,18 @@ def test_the_settings_for_tls_load(tmp_path, monkeypatch):
         assert settings.warnings == ()
 
 
+def test_the_settings_in_backends_md_load(tmp_path, monkeypatch):
+    from gproxy.gateway.build import build
+    from gproxy.testing.authority import Authority
+
+    Authority(tmp_path, "ca").issue("gateway")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(ROOT / "docs/backends.md", "ini")
+    (tmp_path / "gproxy.ini").write_text(block)
+    settings, _ = build("gproxy.ini")
+    assert settings.warnings == ()
+
+
 def test_the_shipped_settings_are_those_of_the_readme(monkeypatch):
     from gproxy.gateway.build import build
 

@@ -16,7 +16,7 @@ from gproxy.config.traffic import Location, Percent, SplitKey, UpstreamShare
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
 from gproxy.config.upstreams import UpstreamSettings
 
-A, B = BackendURL("http", "a", 1), BackendURL("http", "b", 1)
+A, B, S = BackendURL("http", "a", 1), BackendURL("http", "b", 1), BackendURL("https", "a", 1)
 MOVED = Location.parse("https://new.test{path}")
 SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, TLSSettings, LogSettings, StateSettings]
 
@@ -105,8 +105,8 @@ def log(**given):
         (upstream, {"backends": ()}, "backends: expected at least one"),
         (upstream, {"backends": (A, B, BackendURL("http", "a", 1, weight=3))}, "backends: 'http://a:1' is listed twice"),
         (upstream, {"backends": (BackendURL("http", "a", 1, weight=0),)}, "backends: every weight is 0"),
-        *((upstream, {name: Seconds(0)}, f"{name}: must be more than 0") for name in ("connect_timeout", "first_byte_timeout", "read_timeout", "per_try_timeout", "idle_timeout", "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout", "breaker_errors", "breaker_window", "breaker_open")),
-        *((upstream, {name: -1}, f"{name}: must be at least 0") for name in ("retries", "replay", "spool", "hedge", "max_connections", "keepalive", "max_fails", "max_requests", "queue")),
+        *((upstream, {name: Seconds(0)}, f"{name}: must be more than 0") for name in ("connect_timeout", "first_byte_timeout", "read_timeout", "per_try_timeout", "idle_timeout", "dns_interval", "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout", "breaker_errors", "breaker_window", "breaker_open")),
+        *((upstream, {name: -1}, f"{name}: must be at least 0") for name in ("retries", "replay", "spool", "hedge", "max_connections", "keepalive", "max_age", "max_fails", "max_requests", "queue")),
         *((upstream, {name: 0}, f"{name}: must be at least 1") for name in ("rise", "fall", "breaker_requests")),
         *((upstream, {"breaker_quantile": value}, "breaker_quantile: must be more than 0 and less than 1") for value in (0.0, 1.0, 95.0)),
         (upstream, {"health_status": ()}, "health_status: expected at least one"),
@@ -146,6 +146,9 @@ def log(**given):
                 ({"subject": "X-S", "issuer": "x-s"}, "two of them have the same header"),
             )
         ),
+        (upstream, {"tls_name": "a:1", "backends": (S,)}, "tls_name: expected a host name such as api.example.com; found 'a:1'"),
+        (upstream, {"tls_name": "*.a", "backends": (S,)}, "tls_name: expected a host name such as api.example.com; found '*.a'"),
+        (upstream, {"tls_verify": False, "tls_name": "a"}, "tls_name: no backend of this upstream is https://\ntls_verify: no backend of this upstream is https://"),
         (log, {"keep": -1}, "keep: must be at least 0"),
         (log, {"access": ""}, "access: expected a file, - for standard output, or off"),
     ],
@@ -249,7 +252,15 @@ def test_defaults_of_an_upstream():
         "max_connections": "0",
         "keepalive": "32",
         "idle_timeout": "55s",
+        "max_age": "0s",
+        "dns_interval": "10s",
         "host": "client",
+        "tls_ca": "none",
+        "tls_name": "none",
+        "tls_cert": "none",
+        "tls_key": "none",
+        "tls_verify": "yes",
+        "tls_min_version": "1.2",
         "health_path": "none",
         "health_interval": "10s",
         "health_timeout": "1s",
