@@ -7,55 +7,63 @@ import os
 import sys
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, Final
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 #: What every request passes. mypyc makes one C library of them, in which they call each other directly.
-HOT = """
-    http/headers http/request http/response http/body http/rewrite http/target http/framing http/wire
-    http/forwarding
-    runtime/alarm runtime/channel
-    observe/accesslog observe/entry
-    gateway/gateway gateway/router gateway/route gateway/candidates gateway/chain
-    server/connection server/respond server/client server/known
-    upstream/forward upstream/compose upstream/body upstream/upstream upstream/backend
-    upstream/answer upstream/channel
-""".split()
-SOURCES = [f"gproxy/{name}.py" for name in HOT]
+HOT: Final = {
+    "http": ("body", "forwarding", "framing", "headers", "request", "response", "rewrite", "target", "wire"),
+    "runtime": ("alarm", "channel"),
+    "observe": ("accesslog", "entry"),
+    "gateway": ("candidates", "chain", "gateway", "route", "router"),
+    "server": ("client", "connection", "known", "preface", "respond", "secure_channel"),
+    "upstream": (
+        "answer", "backend", "body", "channel", "compose", "conversation", "forward", "sticky", "upstream",
+        "balance/balancer", "balance/latency", "balance/least", "balance/turns",
+    ),
+}  # fmt: skip
+SOURCES: Final = [f"{folder}/{name}.py" for folder, names in HOT.items() for name in names]
 #: As mypy's: what it checks is checked elsewhere, and here the libraries we use may not be installed.
-OPTIONS = ["--config-file=", "--ignore-missing-imports", "--disable-error-code=import-untyped"]
+OPTIONS: Final = ["--config-file=", "--ignore-missing-imports", "--disable-error-code=import-untyped"]
 
 
-def extensions():
+def extensions() -> list[Any]:
     """The library and a small module for each source; none if it cannot be made."""
     if os.environ.get("GPROXY_PURE"):
         return []
     try:
         from mypyc.build import mypycify
 
-        return mypycify([*OPTIONS, *SOURCES], group_name="gproxy.hot", opt_level="3", debug_level="0")
+        files = [f"gproxy/{source}" for source in SOURCES]
+        return mypycify([*OPTIONS, *files], group_name="gproxy.hot", opt_level="3", debug_level="0")
     except (ImportError, SystemExit) as error:
-        print(f"gproxy: not compiled, it will run interpreted: {error or 'mypyc refuses it'}", file=sys.stderr)
+        _say(error or "mypyc refuses it")
         return []
 
 
 class Build(build_ext):
     """Goes on without a compiler, and notes what was compiled from what."""
 
-    def run(self):
+    def run(self) -> None:
         try:
             super().run()
             self._note()
         except Exception as error:
-            print(f"gproxy: not compiled, it will run interpreted: {error}", file=sys.stderr)
+            _say(error)
             self.extensions = []
 
-    def _note(self):
+    def _note(self) -> None:
         """Digests of what was compiled, which gproxy/compiled.py compares."""
-        note = Path("gproxy" if self.inplace else f"{self.build_lib}/gproxy") / "compiled.txt"
-        lines = [f"{blake2b(Path(s).read_bytes(), digest_size=16).hexdigest()} {s[7:]}" for s in SOURCES]
-        note.write_text("".join(f"{line}\n" for line in lines if self.extensions))
+        package = Path("gproxy")
+        lines = [f"{blake2b((package / s).read_bytes(), digest_size=16).hexdigest()} {s}\n" for s in SOURCES]
+        note = (package if self.inplace else Path(self.build_lib) / package) / "compiled.txt"
+        note.write_text("".join(lines if self.extensions else []))
+
+
+def _say(why: object) -> None:
+    print(f"gproxy: not compiled, it will run interpreted: {why}", file=sys.stderr)
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": Build})

@@ -1,4 +1,4 @@
-"""Writes docs/config.md from the dataclasses whose fields are the options. Run it after changing one."""
+"""Writes docs/config.md and docs/metrics.md from where they are declared. Run it after changing an option or metric."""
 
 import importlib
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 from gproxy.config.coerce import options
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings
+from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.handlers import BUILT_IN
+from gproxy.observe.metrics import BOUNDS, FAMILIES
 
 SECTIONS = {
     "[server]": ServerSettings,
@@ -17,6 +19,7 @@ SECTIONS = {
     "[upstream:NAME]": UpstreamSettings,
     "[tls:NAME]": TLSSettings,
     "[log]": LogSettings,
+    "[state]": StateSettings,
 }
 
 HEAD = """# Every option
@@ -57,5 +60,32 @@ def page():
     return "\n".join(parts)
 
 
+METRICS = """# Every metric
+
+`[handler:metrics]` in `[gateway] handlers` answers `/metrics` in the Prometheus text format, or in OpenMetrics if
+that is asked for. Put it before `jwt` and `rate_limit`, or Prometheus needs a token and is limited. Only this machine
+may see it unless `allow` says who else.
+
+Any worker answers for all. Counters include workers that have ended, killed ones too, and go on over reloads; gauges
+are what all living workers have together, those that finish after a reload among them. What requests do is counted at
+once; of other workers the remaining figures are a moment old. Without the handler nothing is counted.
+
+`route` is a route's name, empty for what no route takes; `reason` the word of the access line, empty if all went
+well. `worker` counts from 1; a worker that comes takes the number of one that has gone. Paths and clients are no
+labels: there would be no end to them.
+
+"""
+
+
+def metrics_page():
+    rows = ["| metric | kind | labels | what |", "|---|---|---|---|"]
+    for name, family in FAMILIES.items():
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        rows.append(f"| `{name}` | {family.kind} | {labels} | {family.help} |")
+    bounds = ", ".join(f"{bound:g}" for bound in BOUNDS)
+    return METRICS + "\n".join(rows) + f"\n\nThe buckets of histograms end at {bounds} seconds.\n"
+
+
 if __name__ == "__main__":
     Path(__file__).with_name("config.md").write_text(page())
+    Path(__file__).with_name("metrics.md").write_text(metrics_page())

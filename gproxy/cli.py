@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 from gproxy import __version__
-from gproxy.config.problems import ConfigError, suggest
 
 _Overrides = dict[tuple[str, str], str]
 
@@ -17,15 +16,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and not arguments[0].startswith("-"):
         command, *arguments = arguments
         if command not in _COMMANDS:
-            _parser("").error(f"there is no command {command!r}{suggest(command, _COMMANDS)}")
+            _parser("").error(f"there is no command {command!r}{_suggest(command, _COMMANDS)}")
     else:
         command = ""
     options = _parser(command).parse_args(arguments)
+    return _run(_COMMANDS[command], options) if command else _serve(options)
+
+
+def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    from gproxy.config.problems import ConfigError
+
     try:
-        return _COMMANDS[command](options) if command else _serve(options)
+        return command(options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _suggest(word: str, words: Iterable[str]) -> str:
+    from gproxy.config.problems import suggest  # only for mistakes; it would hold up the start of a worker
+
+    return suggest(word, words)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
         known = [name for action in self._actions for name in action.option_strings]
         for word in (argument.partition("=")[0] for argument in args):
             if word.startswith("--") and word not in known:
-                self.error(f"there is no option {word}{suggest(word, known)}")
+                self.error(f"there is no option {word}{_suggest(word, known)}")
         return super().parse_args(args)
 
     def error(self, message: str) -> NoReturn:
@@ -54,8 +65,9 @@ def _parser(command: str) -> _Parser:
         allow_abbrev=False,
     )
     if command != "version":
-        parser.add_argument("--config", required=True, metavar="FILE", help="the settings, an INI file")
-    if not command:
+        said = "the settings, an INI file" + ("; without it, the ones that ship" if command == "dev" else "")
+        parser.add_argument("--config", required=command != "dev", metavar="FILE", help=said)
+    if command in {"", "dev"}:
         _add_serving_options(parser)
     if command == "token":
         _add_token_options(parser)
@@ -92,9 +104,12 @@ def _add_explain_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from gproxy.server.worker import serve
+    from gproxy.server.process import WorkerProcess
 
-    return serve(options.config, _overrides(options))
+    first = WorkerProcess.spawn(generation=1, number=1)  # it imports what it needs while we import what we need
+    from gproxy.server.arbiter import Arbiter
+
+    return Arbiter(options.config, _overrides(options), first).run()
 
 
 def _overrides(options: argparse.Namespace) -> _Overrides:
@@ -113,6 +128,8 @@ def _check(options: argparse.Namespace) -> int:
     settings, gateway = build(options.config)
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if redis := settings.state.redis:
+        print(f"rate limits count in redis {redis.where}; while it is lost, {settings.state.meanwhile}")
     print(f"{options.config}: {len(gateway.router.routes)} routes, {len(gateway.upstreams)} upstreams, all fine")
     return 0
 
@@ -152,6 +169,12 @@ def _token(options: argparse.Namespace) -> int:
     return 0
 
 
+def _dev(options: argparse.Namespace) -> int:
+    from gproxy.server.dev import serve
+
+    return serve(options.config, _overrides(options))
+
+
 def _version(_: argparse.Namespace) -> int:
     print(f"gproxy {__version__}")
     return 0
@@ -159,6 +182,7 @@ def _version(_: argparse.Namespace) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "check": _check,
+    "dev": _dev,
     "routes": _routes,
     "explain": _explain,
     "token": _token,
@@ -169,11 +193,14 @@ _HELP: Final = {
     "check": "load and build everything, open nothing; all problems at once",
     "routes": "every route: match, chain in order, upstream, backends",
     "explain": "which route takes a request and why, its client, chain, limits and headers",
+    "dev": "serve in front of demo backends, and reload when a file is saved",
     "token": "sign a token that the configured jwt handler accepts",
     "version": "which version this is",
 }
 _SIGNALS: Final = """signals:
-  TERM, INT  stop: requests in flight are finished; a second one stops at once, as QUIT does
-  USR1       reopen the access log
+  TERM, INT   stop: requests in flight are finished; a second one stops at once, as QUIT does
+  HUP         reload settings and handler code; whatever is wrong with them, the old ones go on
+  USR1        reopen the access log
+  TTIN, TTOU  a worker more, a worker less
 
 exit status: 0 a clean stop, 1 it could not serve, 2 wrong arguments or configuration"""

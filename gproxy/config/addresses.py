@@ -64,6 +64,13 @@ class Address:
         host, port = split_host(place)
         return cls("tcp", host, port or 0, **found)
 
+    @property
+    def words(self) -> str:
+        """What stands behind the address."""
+        said = [f"tls={self.tls}" if self.tls else "tls"] if self.tls is not None else []
+        said += ["proxy"] * self.proxy + [f"redirect={self.redirect}"] * bool(self.redirect)
+        return " ".join(said)
+
     def __str__(self) -> str:
         if self.kind == "tcp":
             return f"{bracket(self.host)}:{self.port}"
@@ -76,6 +83,7 @@ class BackendURL:
 
     `weight` is its share (0: none), `max_connections` its limit (0: none); a `backup` is used when no other is
     available, one that is `down` never, and one that is to `drain` for those only who have a sticky cookie for it.
+    One on a unix socket has its `path`, and is `localhost` otherwise.
     """
 
     noun: ClassVar[str] = "a backend's URL"
@@ -89,18 +97,22 @@ class BackendURL:
     backup: bool = False
     down: bool = False
     drain: bool = False
+    path: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """`http://HOST:PORT weight=3 max_connections=10 backup down drain`; raises ValueError with what is wrong."""
         url, *words = text.split() or [""]
+        if url.startswith("unix:"):
+            return cls("http", "localhost", 80, path=_unix_path(url.removeprefix("unix:")), **_backend_words(words))
         match = _URL.fullmatch(url)
         if not match:
-            raise ValueError("it starts with http:// or https://")
+            raise ValueError("it starts with http://, https:// or unix:")
         scheme, authority, path, query, fragment = match.groups()
         for wrong, message in (
             (scheme not in {"http", "https"}, "only http:// and https:// are known"),
             ("@" in authority, "a user or password in it is not supported"),
+            (authority == "unix:", f"a unix socket is written unix:{path}"),
             (path not in {"", "/"}, "a path in it is not supported"),
             (query, "a query in it is not supported"),
             (fragment, "a fragment in it is not supported"),
@@ -128,8 +140,25 @@ class BackendURL:
         numbers += [f"max_connections={self.max_connections}"] * bool(self.max_connections)
         return " ".join(numbers + [flag for flag in _FLAGS if getattr(self, flag)])
 
+    @property
+    def place(self) -> str:
+        """Where it listens: HOST:PORT or unix:PATH."""
+        return f"unix:{self.path}" if self.path else f"{bracket(self.host)}:{self.port}"
+
+    @property
+    def is_name(self) -> bool:
+        """Must its host be resolved? `localhost` need not (RFC 6761 section 6.3)."""
+        return not (self.path or self.host == "localhost" or ":" in self.host or re.fullmatch(r"[0-9.]+", self.host))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those that follow from the URL; none if its host must be resolved, or there is no host."""
+        if self.path or self.is_name:
+            return ()
+        return ("127.0.0.1", "::1") if self.host == "localhost" else (self.host,)
+
     def __str__(self) -> str:
-        return f"{self.scheme}://{bracket(self.host)}:{self.port}"
+        return self.place if self.path else f"{self.scheme}://{self.place}"
 
 
 def split_host(text: str) -> tuple[str, int | None]:

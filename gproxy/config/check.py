@@ -11,8 +11,9 @@ from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import HandlerSettings, ServerSettings
 from gproxy.config.types import ModuleRef
 from gproxy.config.units import write_bytes
+from gproxy.config.upstreams import UpstreamSettings
 
-SINGLE = ("server", "gateway", "log")
+SINGLE = ("server", "gateway", "log", "state")
 NAMED = ("route", "upstream", "handler", "tls")
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -35,13 +36,6 @@ def names(section: RawSection, option: str) -> tuple[str, ...]:
     """A list of names as it is written, to be checked even if something else in the section is wrong."""
     value = section.options.get(option)
     return tuple(item for _, item in split(value.text)) if value and option not in section.broken else ()
-
-
-def workers(section: RawSection) -> Iterator[Problem]:
-    """More than one is not there yet, and must not be taken for it."""
-    for text in names(section, "workers"):
-        if text == "auto" or (text.isdecimal() and int(text) > 1):
-            yield section.problem("workers", f"expected 1; found {text!r}; several workers come in a later release")
 
 
 def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
@@ -72,6 +66,13 @@ def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
     for section in sections:
         if section.kind == "upstream" and section.name not in used:
             yield section.problem("", "no route uses this upstream")
+
+
+def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
+    """Upstreams whose certificates nobody checks."""
+    for upstream, section in upstreams:
+        if not upstream.tls_verify:
+            yield section.problem("tls_verify", "certificates are not verified: anybody on the way can read and change")
 
 
 def handlers(

@@ -32,7 +32,7 @@ def convert(hint: Any, text: str, warn: Warn) -> Any:
     """The value that `text` has as a `hint`; raises Mistake. `warn` hears of what is no mistake but unwise."""
     if (single := form(hint)) is not None:
         try:
-            return _secret(text, warn) if hint is Secret else single.parse(text)
+            return single.parse(_revealed(text, warn) if _is_secret(hint) else text)
         except ValueError as error:
             raise _mistake(hint, text, str(error)) from error
     kind = container(hint)
@@ -104,16 +104,20 @@ def _mistake(hint: Any, text: str, reason: str) -> Mistake:
 
 
 def _found(hint: Any, text: str) -> str:
-    if "Secret" in repr(hint):
+    if "Secret" in repr(hint) or _is_secret(hint):
         return ""
     shown = _PASSWORD.sub("//***@", text)[:_LONGEST_QUOTE]
     return f"; found {shown!r}" if text else "; found nothing"
 
 
-def _secret(text: str, warn: Warn) -> Secret:
+def _is_secret(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Secret)
+
+
+def _revealed(text: str, warn: Warn) -> str:
     """A secret as written, or what is in the file of a `file:PATH`, without one newline at its end."""
     if not text.startswith("file:"):
-        return Secret.parse(text)
+        return text
     path = Path(text.removeprefix("file:").strip())
     try:
         content = path.read_text("utf-8")
@@ -123,4 +127,4 @@ def _secret(text: str, warn: Warn) -> Secret:
         raise ValueError(f"{path} cannot be read: {why}") from None
     if mode & 0o077:
         warn(f"{path} can be read by others than its owner (mode {mode & 0o777:04o}); chmod 600 it")
-    return Secret.parse(content.removesuffix("\n").removesuffix("\r"))
+    return content.removesuffix("\n").removesuffix("\r")

@@ -12,6 +12,7 @@ from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.read import RawSection, Value, read
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, HandlerSettings, LogSettings, ServerSettings, Settings
+from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
 from gproxy.config.upstreams import UpstreamSettings
 
@@ -33,20 +34,35 @@ def load(
     environ: Mapping[str, str] = os.environ,
     build_handlers: BuildHandlers | None = None,
     build_policies: BuildPolicies | None = None,
+    data: bytes | None = None,
 ) -> Settings:
     """The settings in the file, with `overrides` of (section, option) from the command line in place of its own.
 
     `builtins` are the names of the handlers that need no `use`. A list in an override is written as in the file.
-    Raises ConfigError with every problem at once. Nothing is opened but the file, those of
-    `file:PATH` secrets, and certificates.
+    `data` is what the file has, if it was read already. Raises ConfigError with every problem at once. Nothing is
+    opened but the file, those of `file:PATH` secrets, and certificates.
     """
     problems: list[Problem] = []
-    sections = read(Path(path), environ, problems)
+    sections = read(Path(path), environ, problems, data)
     if sections is None:
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
     loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant)
     return loading.settings(build_handlers, build_policies)
+
+
+def load_process(
+    path: Path, data: bytes | None, overrides: Overrides, environ: Mapping[str, str] = os.environ
+) -> tuple[ServerSettings | None, LogSettings | None]:
+    """`[server]` and `[log]` of a file that was read, for a process that serves nobody; None: there are mistakes in it.
+
+    What they are is for `load` to say, together with all others.
+    """
+    sections = None if data is None else read(path, environ, [], data)
+    if sections is None:
+        return None, None
+    loading = _Loading(path, _override(sections, overrides), (), [])
+    return loading._single(ServerSettings, "server"), loading._single(LogSettings, "log")
 
 
 def _override(sections: list[RawSection], overrides: Overrides) -> list[RawSection]:
@@ -73,7 +89,7 @@ class _Loading:
         """Everything at once; raises ConfigError."""
         self.problems += check.kinds(self.sections)
         server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
-        log = self._single(LogSettings, "log")
+        log, state = self._single(LogSettings, "log"), self._single(StateSettings, "state")
         routes = self._named(RouteSettings, "route")
         upstreams = self._named(UpstreamSettings, "upstream")
         handlers = self._declared() | self._listed()
@@ -81,13 +97,16 @@ class _Loading:
         self._check(routes, handlers)
         self.problems += check.limits(self._with_sections(routes), server or ServerSettings())
         self._check_listeners(server, gateway, tls)
+        self.warnings += check.unverified(
+            (upstream, self._section("upstream", upstream.name)) for upstream in upstreams
+        )
         if build_handlers is not None:
             build_handlers(handlers, self.problems, self.warnings)
         if build_policies is not None:
             build_policies(
                 ((upstream, self._section("upstream", upstream.name)) for upstream in upstreams), self.problems
             )
-        if self.problems or not (server and gateway and log):
+        if self.problems or not (server and gateway and log and state):
             raise ConfigError(self.problems)
         return Settings(
             path=self.path,
@@ -97,13 +116,13 @@ class _Loading:
             upstreams={upstream.name: upstream for upstream in upstreams},
             handlers=handlers,
             log=log,
+            state=state,
             warnings=tuple(self.warnings),
             sections=tuple(self.sections),
             tls={section.name: section for section in tls},
         )
 
     def _check(self, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]) -> None:
-        self.problems += check.workers(self._section("server"))
         self.problems += check.upstreams(self.sections, self.path)
         self.problems += check.uses(handlers.values(), self.builtins)
         self.problems += check.shadowed(self._with_sections(routes))

@@ -54,10 +54,15 @@ class RawSection:
         return Problem(value.file, value.line + (below if value.line else 0), self.title, option, message)
 
 
-def read(path: Path, environ: Mapping[str, str], problems: list[Problem]) -> list[RawSection] | None:
-    """The sections of the file in its order; None, with the reason in `problems`, if it cannot be read at all."""
+def read(
+    path: Path, environ: Mapping[str, str], problems: list[Problem], data: bytes | None = None
+) -> list[RawSection] | None:
+    """The sections of the file in its order; None, with the reason in `problems`, if it cannot be read at all.
+
+    `data` is what the file has, if that is known already.
+    """
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if data is None else data
     except OSError as error:
         problems.append(Problem(str(path), 0, "", "", f"cannot be read: {(error.strerror or str(error)).lower()}"))
         return None

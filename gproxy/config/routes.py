@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gproxy.config import rules
+from gproxy.config import attempts, rules
+from gproxy.config.attempts import RetryOn
 from gproxy.config.fields import NAME, doc
 from gproxy.config.patterns import Pattern, Rewrite
 from gproxy.config.traffic import Location, Percent, SplitKey, UpstreamShare
@@ -30,6 +31,9 @@ class RouteSettings:
         metadata=doc("timeout holds until the response's head only, then the upstream's read_timeout"),
     )
     max_body: Bytes = field(default=Bytes(0), metadata=doc("largest request body, below [server]'s; 0: as there"))
+    retries: int | None = field(default=None, metadata=doc("further attempts; none: as in the upstream"))
+    retry_on: tuple[RetryOn, ...] | None = field(default=None, metadata=doc("after what; none: as in the upstream"))
+    hedge: Seconds | None = field(default=None, metadata=doc("when another is asked too; none: as in the upstream"))
     methods: tuple[str, ...] = field(default=(), metadata=doc("only these methods; none: all"))
     host: tuple[str, ...] = field(default=(), metadata=doc("only these host names or *.example.com; none: all"))
     scheme: Literal["http", "https"] | None = field(
@@ -61,6 +65,7 @@ class RouteSettings:
             rules.one_destination(self, "upstream", "redirect", "respond"),
             rules.route_path("path", self.path),
             rules.positive(self, "timeout", "tunnel_timeout"),
+            attempts.of_route(self),
             rules.methods("methods", self.methods),
             rules.hosts("host", self.host),
             rules.header_names("headers", self.headers),
@@ -71,7 +76,7 @@ class RouteSettings:
             rules.sent_prefix("add_prefix", self.add_prefix),
             rules.split("upstream", self.upstream, self.split_by),
             rules.fixed_response(self.respond, self.body, self.content_type),
-            rules.only_with(self, "upstream", "mirror", "split_by", "keep", "stream"),
+            rules.only_with(self, "upstream", "mirror", "split_by", "keep", "stream", "retries", "retry_on", "hedge"),
             rules.only_with(self, "mirror", "mirror_share"),
             rules.only_with(self, "redirect", "status"),
             rules.only_with(self, "respond", "body", "content_type"),

@@ -178,5 +178,11 @@ def sent_host(name: str, value: str | None, words: str = "") -> Iterator[str]:
         yield f"{name}: expected {words}a host such as api.example.com; found {value!r}"
 
 
+def tls_name(name: str, value: str | None) -> Iterator[str]:
+    """A name or address as it stands in a certificate."""
+    if value is not None and (not _HOST.fullmatch(value) or value[0] in "*["):
+        yield f"{name}: expected a host name such as api.example.com; found {value!r}"
+
+
 def _values(settings: object, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
     return ((name, getattr(settings, name)) for name in names)

@@ -13,6 +13,7 @@ from gproxy.config.fields import doc
 from gproxy.config.problems import Problem
 from gproxy.config.read import RawSection, Value
 from gproxy.config.routes import RouteSettings
+from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
 from gproxy.config.types import Address, Bytes, Network, Rotate, Seconds, Workers
 from gproxy.config.upstreams import UpstreamSettings
@@ -28,7 +29,14 @@ class ServerSettings:
         ),
     )
     workers: Workers = field(default=1, metadata=doc("worker processes; auto: one per core"))
+    worker_timeout: Seconds = field(
+        default=Seconds(30), metadata=doc("a worker that hangs for so long is replaced; 0s: never")
+    )
     grace: Seconds = field(default=Seconds(30), metadata=doc("how long a stop waits for requests in flight"))
+    stop_delay: Seconds = field(
+        default=Seconds(0), metadata=doc("how long a stop still accepts connections while /ready is 503 already")
+    )
+    reload: bool = field(default=False, metadata=doc("reload when the settings, or modules of yours, change"))
     head_timeout: Seconds = field(default=Seconds(10), metadata=doc("for a request's head to arrive"))
     body_timeout: Seconds = field(default=Seconds(30), metadata=doc("between two pieces of an upload"))
     idle_timeout: Seconds = field(default=Seconds(75), metadata=doc("for the next request on a kept-alive connection"))
@@ -36,9 +44,9 @@ class ServerSettings:
     max_head: Bytes = field(default=Bytes(32 * 1024), metadata=doc("largest request head"))
     max_fields: int = field(default=100, metadata=doc("most header fields in a request"))
     max_body: Bytes = field(default=Bytes(0), metadata=doc("largest request body; 0: no limit"))
-    max_connections: int = field(default=0, metadata=doc("most client connections at a time; 0: no limit"))
+    max_connections: int = field(default=0, metadata=doc("most client connections of a worker at a time; 0: no limit"))
     max_connections_per_address: int = field(
-        default=0, metadata=doc("most client connections from one address at a time; 0: no limit")
+        default=0, metadata=doc("most client connections of a worker from one address at a time; 0: no limit")
     )
     state_dir: Path = field(default=Path("var"), metadata=doc("where what outlives a restart is kept"))
 
@@ -49,6 +57,7 @@ class ServerSettings:
             rules.at_least(1, self, "workers", "max_fields"),
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
             rules.at_least(0, self, "max_connections", "max_connections_per_address"),
+            ["worker_timeout: expected at least 1s, or 0s for never"] * (0 < self.worker_timeout < 1),
         )
 
 
@@ -81,6 +90,7 @@ class LogSettings:
         metadata=doc("daily, a size, whichever comes first, or never"),
     )
     keep: int = field(default=14, metadata=doc("rotated files kept"))
+    compress: bool = field(default=False, metadata=doc("rotated files become .gz"))
     level: Literal["debug", "info", "warning", "error"] = field(default="info", metadata=doc("of the error log"))
 
     def __post_init__(self) -> None:
@@ -117,6 +127,7 @@ class Settings:
     warnings: tuple[Problem, ...]
     sections: tuple[RawSection, ...]
     tls: dict[str, TLSSettings] = field(default_factory=dict)
+    state: StateSettings = field(default_factory=StateSettings)
 
     def section(self, kind: str, name: str = "") -> RawSection:
         """The section as read; if the file does not have it, an empty one in its place."""

@@ -6,7 +6,6 @@ Any class with a class method `parse(text)` that raises ValueError can be an opt
 
 import re
 from dataclasses import dataclass
-from hmac import compare_digest
 from typing import ClassVar, Literal, Self
 
 from gproxy.config.addresses import Address, BackendURL, Network
@@ -59,6 +58,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        from hmac import compare_digest  # which brings OpenSSL, and three megabytes that an arbiter does not need
+
         return compare_digest(self._bytes(), other._bytes())
 
     def _bytes(self) -> bytes:

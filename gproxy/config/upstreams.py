@@ -1,12 +1,15 @@
 """The options of `[upstream:NAME]`."""
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Literal
 
-from gproxy.config import rules
+from gproxy.config import attempts, backend_tls, rules
+from gproxy.config.attempts import RetryOn
+from gproxy.config.backend_tls import TLSVersion
 from gproxy.config.balancing import Balance, Choice, SameSite, balancing
 from gproxy.config.fields import NAME, doc
-from gproxy.config.types import BackendURL, BodyText, ModuleRef, Percent, Seconds, Secret, Statuses
+from gproxy.config.types import BackendURL, BodyText, Bytes, ModuleRef, Percent, Seconds, Secret, Statuses
 
 Initial = Literal["unknown", "up", "down"]
 
@@ -20,7 +23,9 @@ class UpstreamSettings:
 
     name: str = field(metadata=NAME)
     backends: tuple[BackendURL, ...] = field(
-        metadata=doc("http://HOST:PORT or https://, each with weight=N, max_connections=N, backup, down, drain")
+        metadata=doc(
+            "http://HOST:PORT, https:// or unix:PATH, each with weight=N, max_connections=N, backup, down, drain"
+        )
     )
     balance: Balance | ModuleRef = field(
         default="round_robin", metadata=doc("how a backend is picked; MODULE:NAME: as your own code says")
@@ -50,14 +55,67 @@ class UpstreamSettings:
     )
     connect_timeout: Seconds = field(default=Seconds(1), metadata=doc("for a connection to be made"))
     first_byte_timeout: Seconds | None = field(default=None, metadata=doc("for the response to start"))
-    read_timeout: Seconds | None = field(default=None, metadata=doc("between two pieces of the response"))
+    read_timeout: Seconds | None = field(
+        default=None,
+        metadata=doc("between two pieces of the response; for its first one too, if first_byte_timeout is none"),
+    )
+    per_try_timeout: Seconds | None = field(
+        default=None, metadata=doc("one attempt, from connecting to the response's head")
+    )
     retries: int = field(default=1, metadata=doc("further attempts, where it is safe"))
+    retry_on: tuple[RetryOn, ...] = field(
+        default=attempts.DEFAULT_ON,
+        metadata=doc("after what, besides connect, which always is: stale, reset, timeout, and statuses such as 503"),
+    )
+    retry_methods: tuple[str, ...] = field(
+        default=attempts.IDEMPOTENT,
+        metadata=doc("what may be done twice; requests with an Idempotency-Key may in any case"),
+    )
+    retry_backoff: Seconds = field(
+        default=Seconds(0.025), metadata=doc("before the first retry at most, then twice as long each time")
+    )
+    retry_backoff_max: Seconds = field(default=Seconds(0.25), metadata=doc("no pause is longer"))
+    retry_after: bool = field(
+        default=False, metadata=doc("pause as long as the answer's Retry-After says; not at all if time is short")
+    )
+    retry_budget: Percent | None = field(
+        default=Percent(0.2),
+        metadata=doc("retries at a time, of all requests under way; 3 are always allowed; none: no limit"),
+    )
+    retry_header: str | None = field(
+        default=None, metadata=doc("tells the backend how many attempts there were before: X-Retry-Count")
+    )
+    replay: Bytes = field(default=Bytes(64 * 1024), metadata=doc("how much of a body is kept in memory for a retry"))
+    spool: Bytes = field(default=Bytes(0), metadata=doc("how much beyond that on disk; with a longer one: no retry"))
+    hedge: Seconds = field(
+        default=Seconds(0),
+        metadata=doc(
+            "how long until another backend is asked too, if a request has no body and may be done twice; 0s: off"
+        ),
+    )
+    deadline_header: str | None = field(
+        default=None, metadata=doc("tells the backend the milliseconds that are left: X-Request-Timeout")
+    )
     max_connections: int = field(default=0, metadata=doc("most connections to each backend; 0: no limit"))
     keepalive: int = field(default=32, metadata=doc("idle connections kept for each backend"))
     idle_timeout: Seconds = field(default=Seconds(55), metadata=doc("how long an idle one is kept"))
+    max_age: Seconds = field(
+        default=Seconds(0), metadata=doc("how old a connection may be to be used again; 0: no limit")
+    )
+    dns_interval: Seconds = field(default=Seconds(10), metadata=doc("between two look-ups of a backend's name"))
     host: str = field(
         default="client", metadata=doc("Host as sent on: client: as it came; backend: its address; or a literal")
     )
+    tls_ca: Path | None = field(
+        default=None, metadata=doc("certificates that https:// backends must be signed by; none: the system's")
+    )
+    tls_name: str | None = field(
+        default=None, metadata=doc("name to ask for (SNI) and to verify; none: the host of the URL")
+    )
+    tls_cert: Path | None = field(default=None, metadata=doc("our own certificate, for backends that ask for one"))
+    tls_key: Path | None = field(default=None, metadata=doc("its key; none: it is in the same file"))
+    tls_verify: bool = field(default=True, metadata=doc("whether certificates must be valid; no is dangerous"))
+    tls_min_version: TLSVersion = field(default="1.2", metadata=doc("oldest version of TLS"))
     health_path: str | None = field(default=None, metadata=doc("path to probe; none: no probes"))
     health_interval: Seconds = field(default=Seconds(10), metadata=doc("between two probes, 10 % more or less"))
     health_timeout: Seconds = field(default=Seconds(1), metadata=doc("for a probe and all of its answer"))
@@ -108,11 +166,15 @@ class UpstreamSettings:
             rules.positive(self, "latency_decay", "sticky_ttl"),
             balancing(self, {field.name: field.default for field in fields(self)}),
             rules.positive(self, "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout"),
+            rules.positive(self, "dns_interval"),
             rules.positive(self, "breaker_errors", "breaker_window", "breaker_open"),
-            rules.at_least(0, self, "retries", "max_connections", "keepalive", "max_fails", "max_requests", "queue"),
+            attempts.mistakes(self),
+            rules.at_least(0, self, "max_connections", "keepalive", "max_age", "max_fails", "max_requests", "queue"),
             rules.at_least(1, self, "rise", "fall", "breaker_requests"),
             rules.between(0, 1, self, "breaker_quantile"),
             rules.sent_host("host", self.host, "client, backend or "),
+            rules.tls_name("tls_name", self.tls_name),
+            backend_tls.mistakes(self),
             rules.probe_path("health_path", self.health_path),
             rules.one_of_them(self, "health_status"),
             rules.sent_host("health_host", self.health_host),

@@ -33,9 +33,14 @@ _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 
 
 def build(
-    path: str | os.PathLike[str], overrides: Mapping[tuple[str, str], str] = _NO_OVERRIDES
+    path: str | os.PathLike[str],
+    overrides: Mapping[tuple[str, str], str] = _NO_OVERRIDES,
+    data: bytes | None = None,
 ) -> tuple[Settings, Gateway]:
-    """Load and build everything, open nothing. Raises ConfigError with every problem there is."""
+    """Load and build everything, open nothing. Raises ConfigError with every problem there is.
+
+    `data` is what the file has, if it was read already.
+    """
     own_code.make_importable(Path(path))
     handlers: dict[str, Handler] = {}
     policies: dict[str, Balancer] = {}
@@ -54,7 +59,12 @@ def build(
                     policies[settings.name] = policy
 
     settings = load(
-        path, builtins=BUILT_IN, overrides=overrides, build_handlers=build_handlers, build_policies=build_policies
+        path,
+        builtins=BUILT_IN,
+        overrides=overrides,
+        build_handlers=build_handlers,
+        build_policies=build_policies,
+        data=data,
     )
     return settings, _gateway(settings, handlers, policies)
 
@@ -73,6 +83,8 @@ def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping
         identity=identity_headers(settings.tls).union(
             *(getattr(handler, "identity_headers", ()) for handler in handlers.values())
         ),
+        ours=_names(upstream.retry_header for upstream in settings.upstreams.values()),
+        vouched=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
         trusted=settings.gateway.trusted_proxies,
         timeout=settings.gateway.timeout,
         access_log=AccessLog(
@@ -81,10 +93,15 @@ def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping
             daily=settings.log.rotate.daily,
             size=settings.log.rotate.size,
             keep=settings.log.keep,
+            compress=settings.log.compress,
         ),
     )
     gateway.assemble(settings.gateway.handlers)
     return gateway
+
+
+def _names(headers: Iterable[str | None]) -> frozenset[str]:
+    return frozenset(name.lower() for name in headers if name)
 
 
 def _route(

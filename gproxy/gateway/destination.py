@@ -15,6 +15,7 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import confined, reprefixed, tidied
 from gproxy.upstream.compose import Composer
+from gproxy.upstream.compose import composer as compose_for
 from gproxy.upstream.forward import Forward
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
@@ -38,7 +39,7 @@ def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout
 def composer(route: RouteSettings, upstream: UpstreamSettings) -> Composer:
     """What makes the heads of this route's requests to that upstream."""
     stripped = route.path.rstrip("/") if route.strip_prefix else ""
-    return Composer(host=upstream.host, keep=route.keep, change=path_change(route), stripped=stripped)
+    return compose_for(upstream, keep=route.keep, change=path_change(route), stripped=stripped)
 
 
 def path_change(route: RouteSettings) -> Callable[[str], str] | None:
@@ -57,8 +58,17 @@ def _rewritten(rewrite: Rewrite, path: str) -> str:
 
 def _forward(route: RouteSettings, upstream: Upstream) -> Next:
     head = composer(route, upstream.settings)
-    forward = upstream.guard(Forward(upstream, head=head, stream=route.stream, tunnel_timeout=route.tunnel_timeout))
-    return compose(upstream.handlers, forward) if upstream.handlers else forward
+    forward = Forward(
+        upstream,
+        head=head,
+        stream=route.stream,
+        tunnel_timeout=route.tunnel_timeout,
+        retries=route.retries,
+        retry_on=route.retry_on,
+        hedge=route.hedge,
+    )
+    guarded = upstream.guard(forward)
+    return compose(upstream.handlers, guarded) if upstream.handlers else guarded
 
 
 def _fixed(status: int, route: RouteSettings) -> Next:

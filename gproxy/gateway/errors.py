@@ -8,8 +8,9 @@ from gproxy.http.negotiate import accepts_json
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.failure import RESET, as_response_error
-from gproxy.upstream.transport import BrokenBodyError
+from gproxy.state.limiter import StoreUnavailableError
+from gproxy.upstream.errors import BrokenBodyError
+from gproxy.upstream.failure import RESET, SILENT, as_response_error
 
 _log = logging.getLogger("gproxy")
 
@@ -21,6 +22,7 @@ _EXPIRED = {
     "deadline": HTTPError(
         504, "no answer in time", {"Proxy-Status": "gproxy; error=http_response_timeout"}, reason="backend_timeout"
     ),
+    "read": as_response_error(SILENT),
 }
 
 
@@ -35,6 +37,9 @@ def respond(error: BaseException, request: Request) -> Response:
         where = (request.id, request.method, request.path, request.backend)
         _log.warning("%s %s %s: backend %s broke off: %s", *where, error)
         error = as_response_error(RESET)
+    elif isinstance(error, StoreUnavailableError):
+        wait = {"Retry-After": str(error.retry_after)}
+        error = HTTPError(503, "limits cannot be told at present", wait, reason="store_unavailable")
     elif not isinstance(error, HTTPError):
         _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
         error = HTTPError(500, "the request could not be handled", reason="handler_error")

@@ -114,6 +114,8 @@ def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
         limit = getattr(gateway.handlers[name], "limit", None)
         if limit is not None and name in route.guards:
             yield name, f"{limit} {_origin(settings, 'handler', name, 'limit')}"
+    if redis := settings.state.redis:
+        yield "limits", f"count in redis {redis.where}; while it is lost, {settings.state.meanwhile}"
     yield from destinations(route.settings, settings)
 
 

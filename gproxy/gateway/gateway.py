@@ -12,6 +12,7 @@ from greenlet import GreenletExit
 from gproxy.config.types import Network
 from gproxy.gateway.chain import compose
 from gproxy.gateway.errors import problem, respond
+from gproxy.gateway.meter import Meter
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
@@ -23,6 +24,7 @@ from gproxy.http.response import Response
 from gproxy.observe.accesslog import AccessLog
 from gproxy.observe.entry import Entry
 from gproxy.runtime import Runtime
+from gproxy.upstream.figures import measure
 from gproxy.upstream.upstream import Upstream
 
 #: UUID's variant bits; the 12 bits before them stay 0, 62 random ones within a millisecond are enough.
@@ -49,6 +51,8 @@ class Gateway:
         handlers: dict[str, Handler],
         upstreams: Sequence[Upstream],
         identity: frozenset[str],
+        ours: frozenset[str] = frozenset(),
+        vouched: frozenset[str] = frozenset(),
         trusted: tuple[Network, ...],
         timeout: float,
         access_log: AccessLog,
@@ -57,14 +61,19 @@ class Gateway:
         self.handlers = handlers
         self.upstreams = upstreams
         self.identity = identity
+        #: What no client may say, and no client that is no trusted proxy.
+        self._ours, self._vouched = identity | ours, identity | ours | vouched
         #: Names that no trailer of a request may have.
-        self.no_trailers = NO_TRAILERS | identity
+        self.no_trailers = NO_TRAILERS | self._vouched
         self.trusted = trusted
         self._timeout = timeout
         self.access_log = access_log
         self._unrouted: Next = self.enter
         self._names: tuple[str, ...] = ()
         self._detours: dict[tuple[str, str], Next] = {}
+        self._meter: Meter | None = None
+        #: An exchange is over: the access line, and what else there is to note; replaced by a Meter that counts.
+        self.record: Callable[[Request, int, float, int], None] = self._record
 
     def assemble(self, names: Sequence[str]) -> None:
         """Compile the chains: `names` are the gateway's own handlers, outermost first."""
@@ -111,7 +120,7 @@ class Gateway:
         """The client's address and, from a trusted proxy, its request id; what may not be believed is removed."""
         trusted = is_trusted(peer, self.trusted)
         request_id = headers.pop("x-request-id") or ""
-        strip_spoofed(headers, self.identity, trusted=trusted)
+        strip_spoofed(headers, self._ours if trusted else self._vouched, trusted=trusted)
         if not trusted:
             return peer, ""
         return client_address(peer, headers, self.trusted), request_id if _is_request_id(request_id) else ""
@@ -154,6 +163,8 @@ class Gateway:
         request_id = new_request_id()
         response = problem(http, request_id)
         response.headers.put("X-Request-ID", "x-request-id", request_id)
+        if self._meter is not None:
+            self._meter.count("", http.status, http.reason, monotonic() - started, len(response.read()))
         # fmt: off
         self.access_log.write(
             Entry(
@@ -164,8 +175,8 @@ class Gateway:
         # fmt: on
         return response
 
-    def record(self, request: Request, status: int, duration: float, size: int) -> None:
-        """The access line; called once the last byte is out, or it is clear that none will be."""
+    def _record(self, request: Request, status: int, duration: float, size: int) -> None:
+        """Called once the last byte is out, or it is clear that none will be."""
         received: Received = request.received
         route = request.route
         headers = request.headers
@@ -191,6 +202,12 @@ class Gateway:
         for name, handler in self.handlers.items():
             if hasattr(handler, "open"):
                 _open(f"[handler:{name}]", handler.open, runtime)
+        if runtime.metrics.wanted:
+            self._meter = Meter(runtime.metrics, self._record)
+            self.record = self._meter.record
+            for upstream in self.upstreams:
+                for backend in upstream.backends:
+                    measure(upstream.name, backend, runtime.metrics)
 
     def close(self) -> None:
         """After draining."""

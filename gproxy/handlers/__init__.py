@@ -11,6 +11,7 @@ BUILT_IN: Final[dict[str, str]] = {
     "headers": "gproxy.handlers.headers:EditHeaders",
     "health": "gproxy.handlers.health:Health",
     "jwt": "gproxy.handlers.jwt:JWT",
+    "metrics": "gproxy.handlers.metrics:Metrics",
     "rate_limit": "gproxy.handlers.rate_limit:RateLimit",
     "respond": "gproxy.handlers.respond:Respond",
 }

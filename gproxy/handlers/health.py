@@ -19,8 +19,10 @@ from gproxy.runtime import Runtime
 class Health:
     """`path` is 200 while the process lives, with its figures; `ready_path` turns 503 once it is stopping.
 
-    The status is `up`, `degraded` if an upstream has no healthy backend or an open breaker, or `draining`. Uptime is
-    in seconds, memory is the resident set in bytes; both and the greenlet count are as old as `cache` at most.
+    The status is `up`, `degraded` if an upstream has no healthy backend or an open breaker or if Redis is lost, or
+    `draining`. Uptime is in seconds, memory is the resident set in bytes; both and the greenlet count are as old as
+    `cache` at most. They are those of the worker that answers, and so are the attempts at each backend and the state
+    of Redis; of a backend's health all workers have the same opinion.
     """
 
     path: str = field(default="/health", metadata={"doc": "where the figures are"})
@@ -49,27 +51,31 @@ class Health:
         return self._health() if request.path == self.path else self._ready()
 
     def _health(self) -> Response:
-        upstreams, admission = self._runtime.backends(), self._runtime.admission()
+        upstreams, admission, store = self._runtime.backends(), self._runtime.admission(), self._runtime.store
         facts = {"status": self._status(upstreams, admission), **self._measured(), "upstreams": upstreams}
-        return _json(200, facts | ({"admission": admission} if admission else {}))
+        facts |= {"admission": admission} if admission else {}
+        return _json(200, facts | ({"store": store.snapshot()} if store else {}))
 
     def _ready(self) -> Response:
-        if not self._runtime.draining:
+        if not self._runtime.stopping:
             return _json(200, {"status": "ready"})
         response = _json(503, {"status": "draining"})
         response.headers.put("Retry-After", "retry-after", "1")
         return response
 
     def _status(self, upstreams: dict[str, list[dict[str, Any]]], admission: dict[str, dict[str, Any]]) -> str:
-        if self._runtime.draining:
+        if self._runtime.stopping:
             return "draining"
-        works = all(any(map(_is_healthy, backends)) for backends in upstreams.values())
+        store = self._runtime.store
+        works = all(any(map(_is_healthy, backends)) for backends in upstreams.values()) and (not store or store.is_up)
         return "up" if works and not any(map(_is_broken, admission.values())) else "degraded"
 
     def _measured(self) -> dict[str, Any]:
         figures = self._figures.get("figures")
         if figures is None:
             figures = self._figures["figures"] = {
+                "worker": self._runtime.worker,
+                "pid": self._process.pid,
                 "uptime": round(self._runtime.monotonic() - self._runtime.started, 3),
                 "memory": self._process.memory_info().rss,
                 "greenlets": self._runtime.count_greenlets(),

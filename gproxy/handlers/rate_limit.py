@@ -42,7 +42,9 @@ class RateLimit:
     max_clients: int = field(default=100_000, metadata={"doc": "clients remembered; beyond it the longest away goes"})
     policy: str = field(default="default", metadata={"doc": "the name of this limit in the headers"})
 
-    #: Counts; a limiter that others share may be put here after `open`.
+    #: Given by whoever builds it; the counts are kept under it.
+    name: str = field(init=False, default="rate_limit")
+    #: Counts; another one may be put here after `open`.
     limiter: Limiter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,9 +62,11 @@ class RateLimit:
         self._quota = f'"{self.policy}";q={self.limit.limit};w={ceil(self.limit.window)}'
         self._left = f'"{self.policy}";r='
         self.limiter = MemoryLimiter(self.max_clients)
+        self._refused = 0
 
     def open(self, runtime: Runtime) -> None:
-        self.limiter = MemoryLimiter(self.max_clients, runtime.monotonic)
+        self.limiter = runtime.limiter(self.name, self.max_clients)
+        runtime.metrics.watch("gproxy_rate_limited_total", (self.name,), lambda: self._refused)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
         verdict = self.limiter.take(self._key_of(request), self.limit)
@@ -94,6 +98,7 @@ class RateLimit:
             headers.put("X-RateLimit-Reset", "x-ratelimit-reset", str(reset))
 
     def _refuse(self, verdict: Verdict) -> NoReturn:
+        self._refused += 1
         wait = max(1, ceil(verdict.wait))
         error = HTTPError(429, f"no more than {self.limit} are admitted; try again in {wait} s", reason="rate_limited")
         error.headers.put("Retry-After", "retry-after", str(wait))

@@ -1,10 +1,28 @@
 """A request's body as handlers see it: read it, iterate over it, or buffer it so that it can be read again."""
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
 from gproxy.http.forwarding import NO_TRAILERS, passable
 from gproxy.http.framing import Reader
+
+
+class Tape(Protocol):
+    """Keeps what passes, so that it can be played again from the beginning, while that is within its limits."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Does it have everything that has passed?"""
+
+    def add(self, data: bytes) -> None:
+        """What has just passed; it counts as played."""
+
+    def rewind(self) -> None:
+        """Play from the beginning."""
+
+    def play(self) -> bytes:
+        """The next of what was kept; b"" at its end."""
 
 
 class Body:
@@ -14,13 +32,15 @@ class Body:
     """
 
     __slots__ = (
-        "_at_hand", "_kept", "_reader", "in_flight", "length", "limit", "no_trailers", "on_first_read", "received",
+        "_at_hand", "_kept", "_reader", "_tape", "in_flight", "length", "limit", "no_trailers", "on_first_read",
+        "received",
     )  # fmt: skip
 
     def __init__(self, at_hand: bytes = b"", reader: Reader | None = None, length: int | None = None) -> None:
         self._at_hand = at_hand
         self._reader = reader
         self._kept: bytes | None = at_hand if reader is None else None
+        self._tape: Tape | None = None
         #: Bytes, if the client said how many; None for a chunked body.
         self.length = len(at_hand) if reader is None else length
         #: Bytes read from the client so far.
@@ -46,8 +66,15 @@ class Body:
 
     @property
     def replayable(self) -> bool:
-        """Can it be sent a second time?"""
+        """Is all of it kept, so that it can be read again at once?"""
         return self._kept is not None
+
+    @property
+    def can_begin_again(self) -> bool:
+        """Can `rewind` bring it back to its beginning? It has gone nowhere yet, or all that has gone was kept."""
+        if self._kept is not None or self.received == len(self._at_hand):
+            return True
+        return self._tape is not None and self._tape.is_whole and not self.in_flight
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
@@ -62,6 +89,8 @@ class Body:
         if self._at_hand:
             data, self._at_hand = self._at_hand, b""
             return data
+        if self._tape is not None and (data := self._tape.play()):
+            return data
         if self._reader is None or self._reader.done:
             return b""
         if self.on_first_read is not None:
@@ -74,6 +103,8 @@ class Body:
         self.received += len(data)
         if self.limit and self.received > self.limit:
             raise HTTPError(413, f"a body may have {self.limit} bytes here")
+        if self._tape is not None:
+            self._tape.add(data)
         return data
 
     def read(self, size: int = -1) -> bytes:
@@ -108,10 +139,19 @@ class Body:
         self._at_hand = self._kept
         return self._kept
 
+    def record(self, tape: Tape) -> None:
+        """Keep what passes from now on. Nothing may have been read yet."""
+        self._tape = tape
+        if self._at_hand:
+            tape.add(self._at_hand)
+
     def rewind(self) -> None:
-        """Start again with what `buffer` kept, if it did; for the next attempt."""
+        """Start again with what was kept, if it was; for the next attempt."""
         if self._kept is not None:
             self._at_hand = self._kept
+        elif self._tape is not None and self._tape.is_whole:
+            self._tape.rewind()
+            self._at_hand = self._tape.play()
 
 
 def _reason(error: BadMessage) -> str:

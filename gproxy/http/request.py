@@ -18,15 +18,20 @@ class Timer(Protocol):
 
 
 class Deadline:
-    """When the whole exchange must be over, on the monotonic clock.
+    """When the whole exchange must be over, on the monotonic clock. Handlers ask it how much is left: `remaining()`.
 
     It does not run while the gateway waits for the client: body_timeout and write_timeout bound that.
     """
 
-    __slots__ = ("_timer", "clock", "expires")
+    __slots__ = ("_timer", "clock", "expires", "progress", "stood")
 
     def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.expires = math.inf
+        #: For how many seconds it has stood still so far.
+        self.stood = 0.0
+        #: Called whenever a backend has taken something (False) or given something (True) on the way to its response's
+        #: head, for limits of single waits; None if there are none.
+        self.progress: Callable[[bool], None] | None = None
         self.clock = clock
         self._timer = timer
 

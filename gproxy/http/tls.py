@@ -1,7 +1,6 @@
 """What is known of a client whose connection is encrypted."""
 
 import base64
-import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +36,8 @@ class ClientCertificate:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the certificate, in hexadecimal."""
+        import hashlib  # which brings OpenSSL, and megabytes that an arbiter does not need
+
         return hashlib.sha256(self.der).hexdigest()
 
     @cached_property

@@ -17,13 +17,15 @@ from gproxy.observe.logfile import LogFile, Loss
 LOG = logging.getLogger("gproxy.log")
 
 _ROOM = 50_000  # lines that may gather, about a minute of 1,000 requests a second, and some 20 MiB
+_LET_GO = 0.5  # seconds between two looks whether other workers have closed a rotated file
 _PATIENCE = 10.0  # seconds that closing waits for a disk or a reader that hangs
 
 
 class AccessLog:
     """Writes entries to the file at ``path``; ``-`` is standard output, ``off`` nothing at all.
 
-    ``daily`` rotates at local midnight, ``size`` (bytes) when a file has grown to that; ``keep`` rotated files stay.
+    ``daily`` rotates at local midnight, ``size`` (bytes) when a file has grown to that; ``keep`` rotated files stay,
+    as ``.gz`` if ``compress``.
     All workers may share one file. Raises ValueError for an unknown ``format``. To be used from one thread.
     """
 
@@ -35,6 +37,7 @@ class AccessLog:
         daily: bool = True,
         size: int | None = 10_000_000,
         keep: int = 14,
+        compress: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if format not in FORMATS:
@@ -43,11 +46,12 @@ class AccessLog:
         self.lost = 0  # lines, since the start
         self._lost = 0  # lines, in the trouble that we are in
         self._format = FORMATS[format]
-        self._file = LogFile(path, daily=daily, size=size, keep=keep, clock=clock)
+        self._file = LogFile(path, daily=daily, size=size, keep=keep, compress=compress, clock=clock)
         self._open = False
         self._scheduled = False
         self._entries: list[Entry] = []
         self._work: gevent.Greenlet | None = None
+        self._compression: gevent.Greenlet | None = None
         self._troubles: set[str] = set()
 
     def __repr__(self) -> str:
@@ -86,6 +90,11 @@ class AccessLog:
             self._settle(self._file.append(self._take()))
             if self._file.is_due():
                 self._begin(self._rotate)
+
+    def look(self) -> None:
+        """Notice that the file was moved, though nothing is to be written."""
+        if self._open and not self._work and self._file.is_stale():
+            self._report("reopening", self._file.reopen())
 
     def reopen(self) -> None:
         """Write what has gathered and open the file by its name again: for USR1, after somebody has moved it."""
@@ -143,6 +152,15 @@ class AccessLog:
 
     def _rotate(self) -> None:
         self._report("rotation", gevent.get_hub().threadpool.apply(self._file.rotate))
+        if not self._compression:
+            self._compression = gevent.spawn(self._compress)
+
+    def _compress(self) -> None:
+        """Beside writing, and only once every worker has let go of the old file."""
+        while not (done := gevent.get_hub().threadpool.apply(self._file.compress)):
+            gevent.sleep(_LET_GO)
+        self._compression = None
+        self._report("compression", done if isinstance(done, OSError) else None)
 
     def _pour(self) -> None:
         self._settle(gevent.get_hub().threadpool.apply(self._file.append, (self._take(),)))

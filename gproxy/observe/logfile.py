@@ -1,10 +1,12 @@
 """The access log as a file: append, notice that it was moved, rotate. No gevent here: the caller chooses the thread.
 
 Several workers write to one file. Each line arrives whole, because the file is opened O_APPEND and a batch is one
-write. Rotation is done under a lock on the open file: who gets the lock and finds another file under the name was
-second, and merely opens that one.
+write. Rotation is done under a lock on the directory: who gets the lock and finds another file under the name was
+second, and merely opens that one. Another lock, a shared one on the file, says for as long as it is open that lines may
+still come, so that a rotated file is not compressed too early.
 """
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gproxy.observe import rotation
+from gproxy.observe.archive import compress
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 _MODE = 0o640
@@ -33,19 +36,27 @@ class LogFile:
     """A log file (``-``: standard output). Only `open` raises; later failures are returned, for they are foreseen."""
 
     def __init__(
-        self, path: str, *, daily: bool, size: int | None, keep: int, clock: Callable[[], float] = time.time
+        self,
+        path: str,
+        *,
+        daily: bool,
+        size: int | None,
+        keep: int,
+        compress: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._stdout = path == "-"
         self._path = Path(path).absolute()
         self._daily = daily
         self._limit = size
         self._keep = keep
+        self._compress = compress
         self._clock = clock
         self._checked = self._failed = -inf  # when
         self._fd = -1
         self._kind = 0  # st_mode
         self._identity = (0, 0)  # st_dev, st_ino
-        self._size = 0  # bytes; other workers' are learnt once a second
+        self._size = 0  # bytes, other workers' lines included, as of the last write or look
         self._midnight = inf  # the end of the day that the lines are from
         self._torn = False  # does it end in the middle of a line?
 
@@ -63,6 +74,10 @@ class LogFile:
         """May a write wait for a reader, as with a pipe?"""
         return stat.S_ISFIFO(self._kind) or stat.S_ISSOCK(self._kind)
 
+    @property
+    def _is_file(self) -> bool:
+        return stat.S_ISREG(self._kind)
+
     def append(self, data: bytes) -> Loss | None:
         """Write whole lines. What could not be written is lost: the caller has newer lines to care for."""
         if not self._size:
@@ -76,9 +91,13 @@ class LogFile:
             # A line cut in the middle counts as lost; the newline that will end it does not count.
             return Loss(min(whole.count(b"\n", sent), data.count(b"\n")), error)
         finally:
-            self._size += sent
+            self._size = self._end(sent)
             self._torn = whole[sent - 1] != 0x0A if sent else self._torn
         return None
+
+    def _end(self, sent: int) -> int:
+        """Where a write has ended is where the file ended, whoever else writes to it."""
+        return os.lseek(self._fd, 0, os.SEEK_CUR) if self._is_file and sent else self._size + sent
 
     def is_stale(self) -> bool:
         """Does the name stand for another file now, or for none? Looks at most once a second."""
@@ -109,7 +128,7 @@ class LogFile:
         now = self._clock()
         midnight = self._midnight if self._daily else inf
         due = rotation.is_due(self._size, now, limit=self._limit, midnight=midnight)
-        return due and stat.S_ISREG(self._kind) and not self._stdout and abs(now - self._failed) >= _RETRY_AFTER
+        return due and self._is_file and not self._stdout and abs(now - self._failed) >= _RETRY_AFTER
 
     def rotate(self) -> OSError | None:
         """Rename, open a new file, delete what is too old.
@@ -124,6 +143,17 @@ class LogFile:
             return error
         return None
 
+    def compress(self) -> OSError | bool:
+        """Compress what was rotated; False if some of it cannot be yet. For a thread; does not mind other use."""
+        if not self._compress:
+            return True
+        try:
+            waiting = rotation.uncompressed(self._path.name, self._names())
+            done = [compress(self._path.with_name(name)) for name in waiting]  # one that waits must not hold up others
+            return all(done)
+        except OSError as error:
+            return error
+
     def _opened(self) -> int:
         if self._stdout:
             return os.dup(1)
@@ -131,7 +161,14 @@ class LogFile:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             pass  # a file stands in a folder's place, which opening says better
-        return os.open(self._path, _FLAGS, _MODE)
+        while True:
+            fd = os.open(self._path, _FLAGS, _MODE)
+            with contextlib.suppress(OSError):  # a file system without locks, or one that is being compressed already
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            found, ours = self._named(), os.fstat(fd)
+            if found is None or (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
+                return fd
+            os.close(fd)  # rotated before we had the lock
 
     def _adopt(self, fd: int) -> None:
         found = os.fstat(fd)
@@ -149,7 +186,7 @@ class LogFile:
 
     def _learn(self, found: os.stat_result) -> None:
         """Take over what other workers wrote, or somebody truncated."""
-        if not stat.S_ISREG(self._kind):
+        if not self._is_file:
             return
         if not self._size:
             self._midnight = rotation.next_midnight(min(found.st_mtime, self._clock()))
@@ -165,22 +202,24 @@ class LogFile:
         return (found.st_dev, found.st_ino) == self._identity
 
     def _successor(self) -> int:
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
             found = self._named()
             if found and found.st_size and self._is_ours(found):
                 self._path.rename(self._rotated())
             return self._opened()
         finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            os.close(directory)
 
     def _rotated(self) -> Path:
         lines_of = rotation.day(self._midnight - 1)
-        return self._path.with_name(rotation.rotated_name(self._path.name, lines_of, self._names()))
+        name = rotation.rotated_name(self._path.name, lines_of, self._names(), compressed=self._compress)
+        return self._path.with_name(name)
 
     def _expire(self) -> None:
         failure = None
-        for old in rotation.expired(self._path.name, self._names(), self._keep):
+        for old in rotation.expired(self._path.name, self._names(), self._keep, compressed=self._compress):
             try:
                 self._path.with_name(old).unlink(missing_ok=True)  # another worker may have been quicker
             except OSError as error:

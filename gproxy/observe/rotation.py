@@ -1,7 +1,7 @@
 """When a log is rotated, what the old file is then called, and which older ones go: decisions only, nothing is touched.
 
 ``access.log`` of the 22nd becomes ``access.log.2026-11-22``; a second one of that day ``access.log.2026-11-22.1``, and
-so on.
+so on. Where files are compressed, ``access.log.2026-11-22.gz`` is one of them too; elsewhere it is somebody else's.
 """
 
 import re
@@ -31,20 +31,26 @@ def is_due(size: int, now: float, *, limit: int | None, midnight: float) -> bool
     return size > 0 and (now >= midnight or (limit is not None and size >= limit))
 
 
-def rotated_name(name: str, date: str, names: Iterable[str]) -> str:
+def rotated_name(name: str, date: str, names: Iterable[str], *, compressed: bool = False) -> str:
     """What the log ``name`` with the lines of ``date`` is to be called, given the ``names`` in its directory."""
-    numbers = [number for taken, number, _ in _rotated(name, names) if taken == date]
+    numbers = [number for taken, number, _ in _rotated(name, names, compressed) if taken == date]
     # After the highest, not in the first gap: `keep` removes the oldest, and numbers must go on telling the order.
     return f"{name}.{date}.{numbers[-1] + 1}" if numbers else f"{name}.{date}"
 
 
-def expired(name: str, names: Iterable[str], keep: int) -> list[str]:
+def expired(name: str, names: Iterable[str], keep: int, *, compressed: bool = False) -> list[str]:
     """The rotated files of the log ``name`` to delete so that ``keep`` stay; oldest first, no other log's files."""
-    files = [file for _, _, file in _rotated(name, names)]
+    files = [file for _, _, file in _rotated(name, names, compressed)]
     return files[: max(0, len(files) - keep)]
 
 
-def _rotated(name: str, names: Iterable[str]) -> list[tuple[str, int, str]]:
-    pattern = re.compile(re.escape(name) + r"\.([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([1-9][0-9]*))?")
+def uncompressed(name: str, names: Iterable[str]) -> list[str]:
+    """The rotated files of the log ``name`` that could be smaller; oldest first."""
+    return [file for _, _, file in _rotated(name, names, compressed=False)]
+
+
+def _rotated(name: str, names: Iterable[str], compressed: bool) -> list[tuple[str, int, str]]:
+    ending = r"(?:\.gz)?" if compressed else ""
+    pattern = re.compile(re.escape(name) + r"\.([0-9]{4}-[0-9]{2}-[0-9]{2})(?:\.([1-9][0-9]*))?" + ending)
     matches = filter(None, map(pattern.fullmatch, names))
     return sorted((match[1], int(match[2] or 0), match[0]) for match in matches)

@@ -6,12 +6,19 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gevent
 from greenlet import greenlet
 
+from gproxy.config.state import StateSettings
+from gproxy.observe.metrics import Metrics
+from gproxy.state.limiter import Limiter
+from gproxy.state.moving import MovingLimiter
 from gproxy.state.shared import SharedState
+
+if TYPE_CHECKING:
+    from gproxy.state.redis import RedisStore
 
 T = TypeVar("T")
 
@@ -20,13 +27,14 @@ class Runtime:
     """Clock, random, log, threads and the process's own state; handed to `open`, and replaced in tests.
 
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
-    state_dir: where what must outlive a restart is kept.
+    state_dir: where what must outlive a restart is kept. state: where what several machines have in common is.
     """
 
     def __init__(
         self,
         *,
         state_dir: Path = Path("var"),
+        state: StateSettings | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -37,7 +45,11 @@ class Runtime:
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         self.started = monotonic()
-        #: True once a stop has begun: /ready says 503, connections close after their answer.
+        #: Which of the workers it is, from 1 on; a new generation counts from 1 again.
+        self.worker = 1
+        #: True once a stop has begun: /ready says 503.
+        self.stopping = False
+        #: True once this process finishes, for a stop or a newer generation: connections close after their answer.
         self.draining = False
         #: Greenlets that were there before the collector was told to forget what is there; for /health.
         self.resident_greenlets = 0
@@ -47,9 +59,25 @@ class Runtime:
         self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
         #: The state of each upstream's limit and breaker, by name, if it has one; for /health.
         self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
+        #: What is counted, if somebody wants to read it.
+        self.metrics = Metrics()
         #: What this process has in common with others; None while it serves alone.
         self.shared: SharedState | None = None
         self._sharing: list[Shares] = []
+        #: What all machines have in common, if there is something.
+        self.store = self._store(state)
+
+    def _store(self, settings: StateSettings | None) -> "RedisStore | None":
+        if settings is None or settings.redis is None:
+            return None
+        from gproxy.state.redis import RedisStore  # the package is an extra
+
+        store = RedisStore(settings.redis, settings, self.monotonic)
+        self.metrics.watch("gproxy_store_round_trips_total", (), lambda: store.trips)
+        self.metrics.watch("gproxy_store_failures_total", (), lambda: store.failures)
+        self.metrics.watch("gproxy_store_seconds_total", (), lambda: store.seconds)
+        self.metrics.watch("gproxy_store_up", (), lambda: store.is_up)
+        return store
 
     def join(self, part: "Shares") -> None:
         """Have the part told when other processes begin to serve beside this one, and when they have ended."""
@@ -69,6 +97,13 @@ class Runtime:
         if state is not None:
             for part in self._sharing:
                 part.unshare(state)
+
+    def limiter(self, name: str, max_keys: int) -> Limiter:
+        """Counts for all processes that serve beside this one, or for all machines; found again by its name."""
+        limiter = MovingLimiter(name, max_keys, self.monotonic)
+        self.join(limiter)
+        self.metrics.watch("gproxy_rate_limit_evictions_total", (name,), lambda: limiter.evicted)
+        return self.store.limiter(name, max_keys, limiter) if self.store else limiter
 
     def count_greenlets(self) -> int:
         """Those alive. Walks through all that the collector knows, which takes milliseconds.

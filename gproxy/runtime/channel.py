@@ -5,16 +5,22 @@ Here the watcher's callback switches to whoever waits. If nobody does, it stops 
 came: so a connection that is not being read tells for free that its peer has sent something or has left.
 """
 
+import select
 import socket
 from typing import Any, ClassVar, Final
 
 import gevent
+from gevent.monkey import get_original
 from greenlet import getcurrent
 
 from gproxy.runtime.expired import Expired
 
 _READ: Final = 1
 _WRITE: Final = 2
+#: Only Linux has a word for it; elsewhere only a reset is seen.
+_LEFT: Final[int] = getattr(select, "POLLRDHUP", 0)
+#: The real one, which does not wait; gevent's would.
+_new_poll: Final = get_original("select", "poll")
 
 
 class Interrupted(BaseException):
@@ -73,6 +79,12 @@ class Channel:
             self._switch()
         finally:
             self._waiter = None
+
+    def watch(self, waiter: Any) -> None:
+        """Have `waiter.switch(self)` called from the loop, as long as there is something to receive; None ends that."""
+        self._waiter = waiter
+        if waiter is not None and not self._reading:
+            self._watch()
 
     def wait_or(self, other: "Channel") -> bool:
         """Until there is something to receive here (True) or, first, on the other (False)."""
@@ -208,6 +220,12 @@ class Channel:
             self._sock.shutdown(how)
         except OSError:
             pass
+
+    def has_left(self) -> bool:
+        """Has the peer ended, behind whatever it has sent that was not received yet? Not every system can tell."""
+        poll = _new_poll()
+        poll.register(self._raw.fileno(), _LEFT)
+        return bool(poll.poll(0))
 
     def abort(self) -> None:
         """Have close() send a reset: the peer must not take what it got for all there was."""

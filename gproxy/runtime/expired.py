@@ -4,7 +4,8 @@ import gevent
 
 
 class Expired(gevent.Timeout):  # type: ignore[misc]
-    """Time is up; `what` says which time: "idle", "head", "body", "write", "deadline", "first_byte", "read".
+    """Time is up; `what` says which time: "idle", "head", "body", "write", "deadline", "attempt", "first_byte",
+    "read", "tunnel", "draining".
 
     A gevent.Timeout, and so no Exception: a handler's `except Exception` does not swallow it.
     """

@@ -75,6 +75,7 @@ class ClientChannel(Channel):
     def _resume(self, deadline: Deadline, expires: float, what: str, waited: float) -> None:
         """Move what stood still by the time that was the client's."""
         deadline.expires += waited
+        deadline.stood += waited
         self.alarm.set(expires + waited, what)
 
     def wait_writable(self) -> None:

@@ -7,7 +7,7 @@ case, order and repetition of header fields and the bytes of the target.
 import logging
 import math
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from greenlet import GreenletExit
 
@@ -30,7 +30,7 @@ from gproxy.runtime.expired import Expired
 from gproxy.server.client import ClientChannel
 from gproxy.server.known import KnownFields
 from gproxy.server.respond import Outgoing
-from gproxy.upstream.transport import BrokenBodyError
+from gproxy.upstream.errors import BrokenBodyError
 
 if TYPE_CHECKING:
     from gproxy.server.listener import Server
@@ -43,6 +43,7 @@ _log = logging.getLogger("gproxy")
 #: Why a response was broken off, by whose time was up; else it was the request's own deadline.
 _REASONS: Final = {
     "write": "client_timeout", "body": "client_timeout", "tunnel": "tunnel_idle", "draining": "draining",
+    "read": "read_timeout",
 }  # fmt: skip
 _END: Final = b"\r\n\r\n"
 #: What is still read from a client that was refused, so that it gets to see why; in bytes and seconds.
@@ -53,7 +54,7 @@ _DRAIN_SECONDS: Final = 2.0
 class Connection:
     """Serves one client until the connection ends; `handle` never raises."""
 
-    channel_class = ClientChannel
+    channel_class: ClassVar[type[ClientChannel]] = ClientChannel
     #: What was agreed on, on a connection that is encrypted.
     tls: TLS | None = None
 
@@ -76,6 +77,11 @@ class Connection:
         self._line: RequestLine
         self._known: KnownFields
         self._out = Outgoing(self._channel)
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Does it carry bytes both ways, under an idle limit and no deadline?"""
+        return self.request is not None and self._channel.deadline is None
 
     def linger(self, seconds: float) -> None:
         """A stop has begun: if no request comes within this time, close; one that comes is answered, then close."""

@@ -1,14 +1,10 @@
-"""Sockets to listen on, and the server that accepts from them."""
+"""The server that accepts from a socket."""
 
 import _socket
-import ctypes
 import logging
-import os
 import socket
-import stat
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import gevent
@@ -16,18 +12,18 @@ from gevent.pywsgi import WSGIServer
 from greenlet import getcurrent, greenlet
 
 from gproxy.config.sections import ServerSettings
-from gproxy.config.types import Address
 from gproxy.gateway.gateway import Gateway
 from gproxy.runtime import Runtime
 from gproxy.runtime.alarm import Wheel
 from gproxy.server.connection import LINGER, Connection
 from gproxy.server.known import Known
+from gproxy.server.sockets import BACKLOG
 from gproxy.upstream.failure import SHORTAGES
 
-_BACKLOG: Final = 2048
-_SO_ATTACH_FILTER: Final = 26
 #: How long accepting rests then, in seconds.
 _PAUSE: Final = 0.1
+#: How many connections are accepted in one turn of the loop.
+_AT_A_TIME: Final = 100
 #: How many greenlets are kept for connections to come.
 _PARKED: Final = 32
 
@@ -36,61 +32,6 @@ _log = logging.getLogger("gproxy")
 
 #: Makes a connection of (socket, address, server).
 ConnectionClass = Callable[[Any, Any, "Server"], Connection]
-
-
-class CannotListenError(Exception):
-    """An address cannot be listened on; the message is one line that says which and why."""
-
-
-def listen(address: Address) -> socket.socket:
-    """A socket that listens there. Raises CannotListenError."""
-    try:
-        if address.kind == "unix":
-            return _listen_unix(Path(address.path))
-        if address.kind == "fd":
-            return socket.socket(fileno=address.fd)
-        return _listen_tcp(address)
-    except OSError as error:
-        raise CannotListenError(f"cannot listen on {address}: {error.strerror or error}") from None
-
-
-def _listen_tcp(address: Address) -> socket.socket:
-    family, kind, protocol, _, where = socket.getaddrinfo(
-        address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Inherited by what is accepted; without it a kept-alive request waits for the client's delayed ACK.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        sock.bind(where)
-        sock.listen(_BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _listen_unix(path: Path) -> socket.socket:
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _is_served(path):
-        path.unlink()  # left by a process that was killed
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.bind(str(path))
-        sock.listen(_BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _is_served(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
 
 
 class Server(WSGIServer):  # type: ignore[misc]
@@ -183,23 +124,15 @@ class Server(WSGIServer):  # type: ignore[misc]
         self._timer = self.loop.timer(_PAUSE)
         self._timer.start(self._start_accepting_if_started)
 
-    def stop_accepting_losslessly(self) -> None:
-        """Close the listener without resetting a connection that the kernel has completed and nobody accepted yet.
-
-        New handshakes are ignored from here on (a client's SYN is repeated a second later, and then refused), what
-        is in the queue is accepted, and only then the listener is closed.
-        """
-        if self.closed:
-            return
-        _ignore_handshakes(self.socket)
+    def accept_the_rest(self) -> None:
+        """For a listener that nothing new comes to any more: closing it would reset what is in its queue."""
         if self.started:
-            self.max_accept = _BACKLOG * 2
+            self.max_accept = BACKLOG * 2
             self._do_read()
-        is_unix = self.socket.family == socket.AF_UNIX
-        path = self.socket.getsockname() if is_unix else ""
-        self.close()
-        if path:
-            Path(path).unlink(missing_ok=True)
+
+    def share(self, *, alone: bool) -> None:
+        """If others accept from this listener too, take one connection a turn, and leave them theirs."""
+        self.max_accept = _AT_A_TIME if alone else 1
 
     def drain(self) -> None:
         """Idle connections get a last chance, the others close after their answer."""
@@ -216,25 +149,3 @@ def _serve(parked: list[greenlet], accepted: tuple[Any, Any, Server]) -> None:
             return
         parked.append(getcurrent())
         accepted = gevent.get_hub().switch()
-
-
-def _ignore_handshakes(sock: socket.socket) -> None:
-    """A socket filter that drops every packet for the listener; connections already made are not its packets."""
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
-
-    drop_all = ctypes.create_string_buffer(b"\x06\x00\x00\x00\x00\x00\x00\x00")  # BPF: return 0
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(Program(1, ctypes.addressof(drop_all))))
-    except OSError:
-        pass  # a unix socket, or a system without filters: what is queued is accepted all the same
-
-
-def close_unused(sockets: list[socket.socket]) -> None:
-    """After a failed start."""
-    for sock in sockets:
-        path = sock.getsockname() if sock.family == socket.AF_UNIX else ""
-        sock.close()
-        if path and os.path.exists(path):  # noqa: PTH110 abstract names are no paths
-            os.unlink(path)  # noqa: PTH108

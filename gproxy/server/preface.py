@@ -4,7 +4,7 @@ import logging
 import ssl
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gproxy.config.types import Network
 from gproxy.http.client_hello import HANDSHAKE, ClientHello, read_client_hello
@@ -130,16 +130,16 @@ class PrefacedConnection(Connection):
 class SecureConnection(PrefacedConnection):
     """Speaks TLS, as one of the sites: `default` is for clients that ask for none of the others."""
 
-    channel_class: type[ClientChannel] = SecureChannel
-    _channel: SecureChannel
-    _sites: Sites
-    _site: Site
+    channel_class: ClassVar[type[ClientChannel]] = SecureChannel
 
     def __init__(
         self, sock: Any, address: Any, server: "Server", *, balancers: Balancers | None, sites: Sites, default: Site
     ) -> None:
         super().__init__(sock, address, server, balancers=balancers, sites=sites)
-        self._default = default
+        assert isinstance(self._channel, SecureChannel)  # noqa: S101 `channel_class` says so
+        self._secure = self._channel
+        self._offered = sites
+        self._default = self._site = default
         #: Of the client's certificate, for the backend: (name, name in lower case, value).
         self._identity: list[tuple[str, str, str]] = []
         self._own: KnownFields | None = None
@@ -161,9 +161,9 @@ class SecureConnection(PrefacedConnection):
         """Raises PrefaceError, Expired, ClientGone."""
         self.alarm.set(self._expires, "handshake")
         hello = self._read_hello()
-        site = self._site = self._sites.find(hello.server_name, self._default)
+        site = self._site = self._offered.find(hello.server_name, self._default)
         try:
-            self._enter(site, self._channel.secure(site.context, self._expires), hello.server_name)
+            self._enter(site, self._secure.secure(site.context, self._expires), hello.server_name)
         except ssl.SSLError as error:
             raise PrefaceError(f"no TLS: {(error.reason or str(error)).lower().replace('_', ' ')}") from None
         self.alarm.clear()
@@ -217,7 +217,7 @@ class SecureConnection(PrefacedConnection):
         return known._replace(headers=headers)
 
     def _is_misdirected(self, host: str) -> bool:
-        return self._sites.is_misdirected(host, self._site, self._default)
+        return self._offered.is_misdirected(host, self._site, self._default)
 
 
 class _StrictOutgoing(Outgoing):

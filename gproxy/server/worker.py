@@ -1,7 +1,12 @@
-"""The process that serves: patched first, then built, opened, serving, draining, closed."""
+"""The process that serves: patched first, then built, opened, serving, draining, closed. What it does when, the
+arbiter says; without one it finishes what it has and ends.
+
+    python -m gproxy.server.worker --generation 1 --worker 1 --control FD
+"""
 
 import gproxy.server.patch  # noqa: F401 isort: skip  before anything that imports ssl or threading
 
+import faulthandler
 import gc
 import logging
 import os
@@ -9,57 +14,90 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Mapping
-from time import monotonic
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
 
 import gevent
 from gevent.event import Event
 
-from gproxy import __version__
+from gproxy.config.problems import ConfigError
 from gproxy.config.sections import Settings
 from gproxy.gateway.build import build
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.observe import log
 from gproxy.runtime import Runtime
-from gproxy.server.connection import LINGER, Connection
+from gproxy.server.control import Control
+from gproxy.server.drain import Drain
 from gproxy.server.edge import Edge
-from gproxy.server.listener import CannotListenError, Server, close_unused, listen
+from gproxy.server.figures import show
+from gproxy.server.listener import Server
+from gproxy.server.process import GROUP_SIGNALS, STACK_SIGNAL, name_process
+from gproxy.server.signals import nothing
+from gproxy.server.sockets import ignore_handshakes
+from gproxy.state.shared import SharedState
 
 _log = logging.getLogger("gproxy")
 
+#: How often the arbiter hears that the loop turns, in seconds; more often if it is impatient.
+_BEAT: Final = 1.0
+
+
+class ArbiterGoneError(Exception):
+    """Nobody says what to do."""
+
 
 class Worker:
-    """One process: listeners, gateway, signals."""
+    """One process: listeners, gateway, and what the arbiter says."""
 
-    def __init__(self, settings: Settings, gateway: Gateway) -> None:
+    def __init__(self, number: int, control: Control, settings: Settings, gateway: Gateway) -> None:
+        self._control = control
         self._settings = settings
         self._gateway = gateway
-        self._runtime = Runtime(state_dir=settings.server.state_dir)
+        self._runtime = Runtime(state_dir=settings.server.state_dir, state=settings.state)
+        self._runtime.worker = number
         self._servers: list[Server] = []
-        self._stop = Event()
-        self._signals = 0
+        self._drain: Drain
+        self._leave = Event()
+        #: Indexes of listeners that nobody else accepts from any more.
+        self._for_good: list[int] = []
+        self._orders: dict[str, Callable[..., None]] = {
+            "accept": self._accept,
+            "share": self._share,
+            "unshare": self._unshare,
+            "reopen": gateway.access_log.reopen,
+            "unready": self._unready,
+            "retire": self._retire,
+            "stop": self._stop,
+            "quit": self._quit,
+        }
 
-    def run(self) -> int:
-        """Serve until a signal; the exit code. Raises CannotListenError, CannotOpenError if it cannot start."""
-        sockets: list[socket.socket] = []
-        try:
-            sockets += map(listen, self._settings.server.bind)
-            edge = Edge(self._settings, self._gateway, self._runtime)
-            self._gateway.open(self._runtime)
-        except (CannotListenError, CannotOpenError):
-            close_unused(sockets)
-            raise
+    def run(self) -> None:
+        """From `open` to the end. Raises CannotOpenError."""
+        shared, state, sockets = self._await_sockets()
+        self._state = SharedState(state)
+        if shared:
+            self._runtime.share(self._state)
+        edge = Edge(self._settings, self._gateway, self._runtime)
+        self._gateway.open(self._runtime)
         self._servers = [edge.server(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
-        self._listen_to_signals()
+        show(self._servers, self._runtime.metrics)
+        self._drain = Drain(self._servers, self._settings.server.grace)
+        self._share_listeners(alone=not shared)
         self._tune()
-        for server in self._servers:
-            server.start()
-        _log.info("gproxy %s serves on %s", __version__, ", ".join(map(str, self._settings.server.bind)))
-        self._stop.wait()
-        self._drain()
+        self._control.send("ready")
+        listening = gevent.spawn(self._obey), gevent.spawn(self._beat)
+        self._leave.wait()
+        cut = self._finish()
         edge.close()
         self._gateway.close()
-        return 0
+        gevent.killall(listening)
+        self._control.send("stopped", cut)
+
+    def _await_sockets(self) -> tuple[bool, int, list[socket.socket]]:
+        _, shared = _next(self._control)
+        state, *listeners = self._control.take_fds()
+        return shared, state, [socket.socket(fileno=fd) for fd in listeners]
 
     def _tune(self) -> None:
         """All descriptors we may have; and what is here now stays: the collector need not look at it again."""
@@ -70,28 +108,64 @@ class Worker:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
 
-    def _listen_to_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            gevent.signal_handler(number, self._on_stop, number)
-        gevent.signal_handler(signal.SIGQUIT, self._exit_at_once)
-        gevent.signal_handler(signal.SIGUSR1, self._gateway.access_log.reopen)
-        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2):
-            gevent.signal_handler(number, self._on_unsupported, number)
+    def _finish(self) -> int:
+        self._runtime.draining = True
+        self._drain.close_listeners(self._for_good)
+        self._control.send("closed")
+        return self._drain.run()
 
-    def _on_stop(self, number: int) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            self._exit_at_once()
-        _log.info(
-            "%s: stopping; requests in flight have %g s", signal.Signals(number).name, self._settings.server.grace
-        )
-        self._stop.set()
+    # What the arbiter says.
 
-    @staticmethod
-    def _on_unsupported(number: int) -> None:
-        _log.warning("%s: this release does not reload or scale; nothing was changed", signal.Signals(number).name)
+    def _obey(self) -> None:
+        while not self._control.ended:
+            for name, *arguments in self._control.receive():
+                self._orders[name](*arguments)
+        _log.error("the arbiter is gone: stopping")
+        for server in self._servers:
+            if not server.closed and server.socket.family != socket.AF_UNIX:
+                ignore_handshakes(server.socket)
+        self._unready()
+        self._stop()
 
-    def _exit_at_once(self) -> None:
+    def _beat(self) -> None:
+        """Say that the loop turns; and look whether somebody has moved the log, should no request bring us to it."""
+        pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
+        while True:
+            self._control.send("beat")
+            self._gateway.access_log.look()
+            gevent.sleep(pause)
+
+    def _accept(self) -> None:
+        for server in self._servers:
+            server.start()
+
+    def _share(self) -> None:
+        self._runtime.share(self._state)
+        self._share_listeners(alone=False)
+        self._control.send("shared")
+
+    def _unshare(self) -> None:
+        self._runtime.unshare()
+        self._share_listeners(alone=True)
+
+    def _share_listeners(self, *, alone: bool) -> None:
+        for server in self._servers:
+            server.share(alone=alone)
+
+    def _unready(self) -> None:
+        self._runtime.stopping = True
+
+    def _retire(self, removed: list[int]) -> None:
+        self._for_good = removed
+        self._leave.set()
+
+    def _stop(self) -> None:
+        self._runtime.stopping = True
+        self._for_good = list(range(len(self._servers)))
+        self._drain.stop()
+        self._leave.set()
+
+    def _quit(self) -> None:
         _log.warning(
             "stopping at once; open connections: %d", sum(len(server.connections) for server in self._servers)
         )
@@ -99,49 +173,71 @@ class Worker:
         sys.stderr.flush()
         os._exit(0)
 
-    def _drain(self) -> None:
-        """Readiness 503, listeners closed, idle connections closed, what runs may finish, then it is cut."""
-        began = monotonic()
-        self._runtime.draining = True
-        for server in self._servers:
-            server.stop_accepting_losslessly()
-            server.drain()
-        self._await_the_end(began + max(self._settings.server.grace, LINGER))
-        cut = self._cut()
-        self._await_the_end(monotonic() + LINGER)  # they are told that they were cut
-        _log.info(
-            "stopped after %.1f s; %s", monotonic() - began, f"{cut} requests were cut" if cut else "nothing was cut"
-        )
 
-    def _await_the_end(self, deadline: float) -> None:
-        while self._open_connections() and monotonic() < deadline:
-            gevent.sleep(0.02)
-
-    def _open_connections(self) -> list[Connection]:
-        return [connection for server in self._servers for connection in server.connections]
-
-    def _cut(self) -> int:
-        """End what remains, each by name; how many requests that were."""
-        cut = 0
-        for connection in self._open_connections():
-            request = connection.request
-            if request is not None:
-                cut += 1
-                _log.warning("%s %s %s: cut, it did not finish within grace", request.id, request.method, request.path)
-            connection.cut()
-        return cut
-
-
-def serve(path: str, overrides: Mapping[tuple[str, str], str]) -> int:
-    """Load, build and serve. Raises ConfigError; the exit code otherwise."""
-    settings, gateway = build(path, overrides)
-    log.setup(settings.log.level)
-    for warning in settings.warnings:
-        _log.warning("%s", warning)
+def main() -> int:
+    """The exit code."""
+    options = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))  # argparse takes its time
+    control = options["--control"]
+    name_process(f"gproxy: worker{options['--worker']}"[:15])
+    faulthandler.register(STACK_SIGNAL, file=control, all_threads=True)
+    for number in GROUP_SIGNALS:  # a handler of Python's own, run while the hub waits, has crashed Python 3.11
+        gevent.signal_handler(number, nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
-        return Worker(settings, gateway).run()
-    except CannotListenError as error:
-        _log.error("%s", error)
+        return _serve(options["--worker"], Control(socket.socket(fileno=control)))
+    except ArbiterGoneError:
+        return 0
+
+
+def _serve(number: int, control: Control) -> int:
+    _, path, overrides = _next(control)
+    fds = control.take_fds()
+    given = {(section, option): text for section, option, text in overrides}
+    try:
+        settings, gateway = build(path, given, _content(fds[0]) if fds else None)
+    except ConfigError as error:
+        control.send("failed", 2, list(map(str, error.problems)))
+        return 2
+    log.setup(settings.log.level)
+    control.send("built", list(map(str, settings.warnings)), _own_files())
+    try:
+        Worker(number, control, settings, gateway).run()
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
-    return 1
+        control.send("failed", 1, [])
+        return 1
+    return 0
+
+
+def _next(control: Control) -> list[Any]:
+    """The next message. Raises ArbiterGoneError."""
+    while not (messages := control.receive()):
+        if control.ended:
+            raise ArbiterGoneError
+    (message,) = messages
+    return message
+
+
+def _content(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _own_files() -> list[str]:
+    """Of modules that are neither ours nor installed: the user's."""
+    ours = str(Path(__file__).parents[1])
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return [file for file in files if file and not file.startswith((ours, sys.prefix, sys.base_prefix))]
+
+
+def leave(code: int) -> None:
+    """Without waiting for threads of a handler's that never end."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

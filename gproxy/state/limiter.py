@@ -8,7 +8,7 @@ most 61 entries, however high the limit. Refused requests are not counted: who w
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from cachetools import TTLCache
@@ -33,20 +33,32 @@ class Verdict(NamedTuple):
     reset: float
 
 
+class StoreUnavailableError(Exception):
+    """What counts does not answer, and the settings say that requests are refused then."""
+
+    #: When to try again, in seconds.
+    retry_after: Final = 1
+
+
 class Limiter(Protocol):
     """Whatever counts: this process, several over shared memory, or several machines."""
 
-    def take(self, key: str, rate: Rate, /) -> Verdict: ...
+    def take(self, key: str, rate: Rate, /) -> Verdict:
+        """Raises StoreUnavailableError if nobody can say."""
 
 
-class _Bucket:
-    """One client's admitted requests: entries [begun, last, count], oldest first, and the sum of their counts."""
+#: So many admitted requests: when the first of them came, when the last, and how many they are.
+Entry = list[float]
+
+
+class Bucket:
+    """One client's admitted requests: entries, oldest first, and the sum of their counts."""
 
     __slots__ = ("entries", "kept_at", "total")
 
-    def __init__(self, now: float) -> None:
-        self.entries: deque[list[float]] = deque()
-        self.total: float = 0
+    def __init__(self, now: float, entries: Iterable[Entry] = ()) -> None:
+        self.entries = deque(entries)
+        self.total = sum(entry[2] for entry in self.entries)
         self.kept_at = now
 
     def forget(self, now: float, window: float) -> None:
@@ -56,23 +68,28 @@ class _Bucket:
             self.total -= entries.popleft()[2]
 
 
-class _Buckets(TTLCache[str, _Bucket]):
-    """The clients of one rate; `evicted` counts those that had to go while they still counted."""
+#: Where a client that is not known here may have been counted before: by its key, at this time.
+Origin = Callable[[str, float], Iterable[Entry]]
+
+
+class _Buckets(TTLCache[str, Bucket]):
+    """The clients of one window; `evicted` counts those that had to go while they still counted."""
 
     evicted = 0
 
-    def __init__(self, maxsize: int, window: float, clock: Callable[[], float]) -> None:
+    def __init__(self, maxsize: int, window: float, clock: Callable[[], float], origin: Origin | None) -> None:
         super().__init__(maxsize, 2 * window, clock)
+        self.origin = origin
         # PERF: those asked for lately; a dict's lookup costs a tenth of a TTLCache's.
-        self.recent: dict[str, _Bucket] = {}
+        self.recent: dict[str, Bucket] = {}
         self._room = min(_RECENT, maxsize // 8)
 
-    def bucket(self, key: str, now: float, window: float) -> _Bucket:
+    def bucket(self, key: str, now: float, window: float) -> Bucket:
         """The key's bucket, inserted again once a window, so that what counts never expires."""
         try:
             bucket = self[key]
         except KeyError:
-            bucket = self[key] = _Bucket(now)
+            bucket = self[key] = Bucket(now, self.origin(key, now) if self.origin else ())
         if now - bucket.kept_at > window:
             bucket.kept_at = now
             self[key] = bucket
@@ -82,7 +99,7 @@ class _Buckets(TTLCache[str, _Bucket]):
             self.recent[key] = bucket
         return bucket
 
-    def popitem(self) -> tuple[str, _Bucket]:
+    def popitem(self) -> tuple[str, Bucket]:
         self.evicted += 1
         key, bucket = super().popitem()
         self.recent.pop(key, None)
@@ -92,21 +109,28 @@ class _Buckets(TTLCache[str, _Bucket]):
 class MemoryLimiter:
     """The limiter of a single process.
 
-    It keeps at most `max_keys` clients for each rate; past that the one that was longest away is forgotten early.
-    `clock` gives seconds that never jump.
+    It keeps at most `max_keys` clients for each window; past that the one that was longest away is forgotten early.
+    Rates of the same window see the same counts: a limit that is changed goes on with what was admitted before.
+    `clock` gives seconds that never jump. `origin` makes, for a window, what knows about clients unknown here.
     """
 
-    def __init__(self, max_keys: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_keys: int,
+        clock: Callable[[], float] = time.monotonic,
+        origin: Callable[[float], Origin | None] = lambda _: None,
+    ) -> None:
         self._max_keys = max_keys
         self._clock = clock
-        self._rates: dict[Rate, _Buckets] = {}
+        self._origin = origin
+        self._windows: dict[float, _Buckets] = {}
         self._last_rate: Rate | None = None
         self._last_buckets: _Buckets
 
     @property
     def evicted(self) -> int:
         """How many clients were forgotten early because there were more than `max_keys`."""
-        return sum(buckets.evicted for buckets in self._rates.values())
+        return sum(buckets.evicted for buckets in self._windows.values())
 
     def take(self, key: str, rate: Rate, /) -> Verdict:
         """Admit one more request of `key` if the rate allows it, and count it then."""
@@ -128,17 +152,30 @@ class MemoryLimiter:
         remaining = int(rate.limit - bucket.total)
         return Verdict(True, remaining, 0.0 if remaining else entries[0][1] + window - now, window)
 
-    def _bucket(self, key: str, rate: Rate, now: float) -> _Bucket:
+    def clients(self) -> list[tuple[float, str]]:
+        """The windows and keys of all that are counted."""
+        return [(window, key) for window, buckets in self._windows.items() for key in buckets]
+
+    def remove(self, window: float, key: str) -> Iterable[Entry]:
+        """What the client has had admitted; from now on nobody may `take` here."""
+        bucket = self._windows[window].pop(key, None) if window in self._windows else None
+        if bucket is None:
+            return ()
+        bucket.forget(self._clock(), window)
+        return bucket.entries
+
+    def _bucket(self, key: str, rate: Rate, now: float) -> Bucket:
         """The key's bucket, re-inserted once a window, so that what counts never expires (kept for two windows)."""
-        # PERF: a handler asks with the same rate each time, and hashing it costs more than this.
-        buckets = self._last_buckets if rate is self._last_rate else self._buckets(rate)
+        # PERF: a handler asks with the same rate each time, and hashing a window costs more than this.
+        buckets = self._last_buckets if rate is self._last_rate else self._of(rate)
         bucket = buckets.recent.get(key)
         if bucket is None or now - bucket.kept_at > rate.window:
             bucket = buckets.bucket(key, now, rate.window)
         return bucket
 
-    def _buckets(self, rate: Rate) -> _Buckets:
-        if rate not in self._rates:
-            self._rates[rate] = _Buckets(self._max_keys, rate.window, self._clock)
-        self._last_rate, self._last_buckets = rate, self._rates[rate]
+    def _of(self, rate: Rate) -> _Buckets:
+        window = rate.window
+        if window not in self._windows:
+            self._windows[window] = _Buckets(self._max_keys, window, self._clock, self._origin(window))
+        self._last_rate, self._last_buckets = rate, self._windows[window]
         return self._last_buckets

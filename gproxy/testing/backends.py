@@ -6,6 +6,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -70,12 +71,23 @@ Script = Callable[[Peer, "Backend"], None]
 
 
 class Backend:
-    """Listens, with `tls` as an https server, and runs `script(peer, backend)` in a thread for each connection.
+    """Runs `script(peer, backend)` in a thread for each connection, with `tls` as an https server.
+
+    It listens on a port of `address`, or on a unix socket at `path`.
 
     requests: what `answer`-style scripts received. connections: how many were accepted so far. open: how many are now.
     """
 
-    def __init__(self, script: Script, *, backlog: int = 128, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        backlog: int = 128,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
+        path: Path | None = None,
+    ) -> None:
         self._script = script
         self._tls = tls
         self.requests: list[Received] = []
@@ -84,9 +96,18 @@ class Backend:
         self.open = 0
         self._lock = threading.Lock()
         self._peers: set[Peer] = set()
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=backlog)
-        self.port: int = self._listener.getsockname()[1]
-        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
+        self.port = 0
+        if path is not None:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen(backlog)
+            self.url = f"unix:{path}"
+        else:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            self._listener = socket.create_server((address, port), family=family, backlog=backlog)
+            self.port = self._listener.getsockname()[1]
+            host = f"[{address}]" if ":" in address else address
+            self.url = f"https://localhost:{self.port}" if tls else f"http://{host}:{self.port}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> Self:
@@ -120,7 +141,8 @@ class Backend:
             except OSError:
                 return
             sock.settimeout(PATIENCE)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._serve, args=(Peer(sock),), daemon=True).start()
 
     def _serve(self, peer: Peer) -> None:
@@ -171,8 +193,17 @@ class Actor(Backend):
     After it the connection goes on, unless the act has closed it.
     """
 
-    def __init__(self, act: Act | None = None, *, backlog: int = 128, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(_directed, backlog=backlog, tls=tls)
+    def __init__(
+        self,
+        act: Act | None = None,
+        *,
+        backlog: int = 128,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
+        path: Path | None = None,
+    ) -> None:
+        super().__init__(_directed, backlog=backlog, port=port, tls=tls, address=address, path=path)
         self.act: Act = act or reply()
 
 

@@ -6,7 +6,7 @@ monkey.patch_all()
 
 import json  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Callable, Iterable  # noqa: E402
+from collections.abc import Callable, Iterable, Sequence  # noqa: E402
 from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
@@ -35,13 +35,26 @@ def answer_on(port: int) -> Callable[[dict[str, Any], Callable[..., Any]], Itera
     return application
 
 
-def main(ports: list[int]) -> None:
-    servers = [WSGIServer(("127.0.0.1", port), answer_on(port), log=None) for port in ports]
-    for server in servers:
-        server.start()
+def start(ports: Sequence[int]) -> list[int]:
+    """Serve on those of the ports that nobody has taken, which are returned."""
+    served = []
+    for port in ports:
+        try:
+            WSGIServer(("127.0.0.1", port), answer_on(port), log=None).start()
+        except OSError as error:
+            print(f"demo: port {port}: {error.strerror}", file=sys.stderr, flush=True)
+        else:
+            served.append(port)
+    return served
+
+
+def main(ports: list[int]) -> int:
+    if start(ports) != ports:
+        return 1
     print("demo backends on", *ports, flush=True)
     gevent.wait()
+    return 0
 
 
 if __name__ == "__main__":
-    main([int(port) for port in sys.argv[1:]] or [5001, 5002, 5003])
+    sys.exit(main([int(port) for port in sys.argv[1:]] or [5001, 5002, 5003]))

@@ -98,6 +98,12 @@ class RunningGateway:
                 self._changed.wait(0.2)
         raise AssertionError(f"no line with {text!r} in the error log:\n{self.errors}")
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers, those that started first coming first."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"gproxy.server.worker" in _command_line(pid)]
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
@@ -267,6 +273,13 @@ class Wire:
             body += data[:size]
             if len(data) != size + 2:
                 return body, False
+
+
+def _command_line(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()  # that of a zombie is empty
+    except OSError:
+        return b""
 
 
 def free_port() -> int:

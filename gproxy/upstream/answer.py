@@ -4,12 +4,16 @@ A busy backend says the same again and again: the date changes once a second, th
 So a connection remembers the last head and what came of it; the same bytes again cost one comparison and a dict copy.
 """
 
-from typing import NamedTuple
+import math
+import re
+from typing import Final, NamedTuple
 
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
 from gproxy.http.framing import response_framing
 from gproxy.http.headers import Headers
 from gproxy.http.wire import parse_response
+
+_TIMEOUT: Final = re.compile(r"(?i)(?<![\w-])timeout *= *\"?([0-9]{1,9})")
 
 
 class Answer(NamedTuple):
@@ -26,6 +30,8 @@ class Answer(NamedTuple):
     keep: bool
     #: The protocol that it has switched to, in lower case.
     upgrade: str
+    #: How long the connection may idle by what the backend has announced, in seconds.
+    idle_timeout: float
 
 
 def understand(head: bytes, method: str) -> Answer:
@@ -35,7 +41,14 @@ def understand(head: bytes, method: str) -> Answer:
     options = connection_options(headers)
     keep = "close" not in options if minor else "keep-alive" in options
     upgrade = headers.get("upgrade") or ""
+    idle_timeout = _announced(headers.get("keep-alive") or "")
     strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
     if status == 426 and upgrade:  # which says what to upgrade to: RFC 9110 section 15.5.22
         headers.put("Upgrade", "upgrade", upgrade)
-    return Answer(head, method, status, phrase, headers, framing, keep, upgrade.lower())
+    return Answer(head, method, status, phrase, headers, framing, keep, upgrade.lower(), idle_timeout)
+
+
+def _announced(keep_alive: str) -> float:
+    """`timeout=5` (RFC 2068 section 19.7.1.1), less two seconds: pools are trimmed once a second, and bytes travel."""
+    match = _TIMEOUT.search(keep_alive)
+    return max(int(match[1]) - 2.0, 0.0) if match else math.inf

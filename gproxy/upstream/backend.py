@@ -1,45 +1,79 @@
 """One address of an upstream: its pool, its load, its health."""
 
 import math
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
+from gproxy.config.addresses import bracket
 from gproxy.config.types import BackendURL
+from gproxy.http.framing import Reader
 from gproxy.http.request import Deadline
+from gproxy.upstream.connect import Endpoint
+from gproxy.upstream.conversation import Conversation, Observer
 from gproxy.upstream.health import Health
 from gproxy.upstream.pool import Idle, PlainPool, TLSPool
 
+#: urllib3's: the system's authorities, the URL's host.
+_DEFAULT_TLS: Final[Mapping[str, Any]] = MappingProxyType({})
+
 
 class Backend:
-    """Live: built whole, its counters change. `name` is host:port, for logs and /health, never for clients."""
+    """Live: built whole, its counters change. `name` is host:port, for logs and /health, never for clients.
 
-    def __init__(self, url: BackendURL, *, keepalive: int, connect_timeout: float) -> None:
-        self.name = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
-        self.scheme = url.scheme
+    One whose `url` has a name that is resolved gets an address, and perhaps others in reserve; the URL says the rest.
+    It is built without one while none is known: then an attempt fails at once.
+    """
+
+    def __init__(
+        self,
+        url: BackendURL,
+        *,
+        keepalive: int,
+        connect_timeout: float,
+        max_age: float = 0.0,
+        addresses: Sequence[str] = (),
+        tls: Mapping[str, Any] = _DEFAULT_TLS,
+    ) -> None:
+        self.url = url
+        self.name = f"{bracket(addresses[0])}:{url.port}" if addresses else url.place
+        #: The name with its scheme.
+        self.label = self.name if url.path else f"{url.scheme}://{self.name}"
         #: What `host = backend` sends.
-        default_port = url.port == (443 if url.scheme == "https" else 80)
-        self.authority = self.name.rpartition(":")[0] if default_port else self.name
+        self.authority = url.authority
         self.weight = url.weight
         self.max_connections = url.max_connections or 0
         self.is_backup = bool(url.backup)
         self.is_down = bool(url.down)
         #: Takes no new clients.
         self.is_draining = bool(url.drain)
-        pool_class = TLSPool if url.scheme == "https" else PlainPool
-        self.pool = pool_class(url.host, url.port, maxsize=keepalive, timeout=connect_timeout, retries=False)
+        self.endpoint = Endpoint(addresses or url.addresses, url.port, path=url.path)
+        self.pool = self._pool(tls if url.scheme == "https" else {}, keepalive, connect_timeout)
         self._idle: Idle = self.pool.pool  # type: ignore[assignment]
+        self._idle.max_age = max_age or math.inf
         self._connect_timeout = connect_timeout
+        #: Told how long each exchange takes.
+        self.observer: Observer | None = None
         #: Attempts under way.
         self.active = 0
-        #: Attempts since the start, and those that failed.
+        #: Attempts since the start, those that failed, and how often it was left out for that.
         self.attempts = 0
         self.failures = 0
+        self.times_ejected = 0
         #: What probes and requests say of it.
         self.health = Health()
         #: What the upstream found last; None if it was never healthy yet.
         self.was_healthy: bool | None = None
         #: When it became healthy again after it had not been, on the monotonic clock.
         self.returned_at = -math.inf
+
+    def _pool(self, tls: Mapping[str, Any], keepalive: int, connect_timeout: float) -> PlainPool | TLSPool:
+        pool = TLSPool if self.url.scheme == "https" else PlainPool
+        return pool(
+            self.url.host, self.url.port, maxsize=keepalive, timeout=connect_timeout, retries=False,
+            endpoint=self.endpoint, **tls,
+        )  # fmt: skip
 
     @property
     def is_healthy(self) -> bool:
@@ -56,31 +90,32 @@ class Backend:
         """At its limit of attempts under way."""
         return 0 < self.max_connections <= self.active
 
-    def connection(self, deadline: Deadline) -> Any:
+    def connection(self, deadline: Deadline) -> Conversation:
         """A lease on a connection that is open. Raises what urllib3 raises when it cannot connect."""
         self.active += 1
         self.attempts += 1
-        connection = self._idle.take()
-        if connection is None:
-            try:
-                connection = self.dial(min(self._connect_timeout, deadline.remaining()))
-            except BaseException:
-                self.active -= 1
-                raise
-        return connection
+        idle: Conversation | None = self._idle.take()
+        if idle is not None:
+            return idle
+        try:
+            return self.dial(min(self._connect_timeout, deadline.remaining()))
+        except BaseException:
+            self.active -= 1
+            raise
 
-    def dial(self, timeout: float) -> Any:
+    def dial(self, timeout: float) -> Conversation:
         """A new connection, which is nobody's lease. Raises what urllib3 raises when it cannot connect."""
         connection: Any = self.pool._new_conn()
         try:
             connection.timeout = timeout
             connection.connect()
+            conversation: Conversation = connection.converse(self.observer)
         except BaseException:
             connection.close()
             raise
-        return connection
+        return conversation
 
-    def release(self, connection: Any, rest: Any = None, *, keep: bool) -> None:
+    def release(self, connection: Conversation, rest: Reader | None = None, *, keep: bool) -> None:
         """The response was read: keep the connection if the backend wants that and it can be used again."""
         if keep and connection.is_reusable(rest):
             self.active -= 1
@@ -92,7 +127,7 @@ class Backend:
         """One pooled connection was found dead: the others are as old, so the next attempt makes a new one."""
         self._idle.clear()
 
-    def drop(self, connection: Any) -> None:
+    def drop(self, connection: Conversation) -> None:
         """Something went wrong in the middle: nobody knows what the connection would say next."""
         self.active -= 1
         connection.close()
@@ -100,6 +135,10 @@ class Backend:
     def trim(self, idle_timeout: float) -> None:
         """Close what idles for too long; to be called once a second."""
         self._idle.trim(monotonic(), idle_timeout)
+
+    def retire(self) -> None:
+        """It takes no more part: what runs finishes, and its connections are closed."""
+        self._idle.retire()
 
     def close(self) -> None:
         self.pool.close()
@@ -115,12 +154,14 @@ class Backend:
         """Its state for /health."""
         health = self.health
         facts: dict[str, Any] = {
-            "backend": f"{self.scheme}://{self.name}",
+            "backend": self.label,
             "state": self._state,
             "active": self.active,
             "attempts": self.attempts,
             "failures": self.failures,
         }
+        if self.url.is_name:
+            facts["name"] = self.url.host
         if facts["state"] in ("unhealthy", "trial"):
             facts["why"] = health.why
             if health.next_try:

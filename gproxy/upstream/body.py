@@ -11,8 +11,8 @@ from gproxy.http.framing import Reader
 from gproxy.http.request import Request
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import Failure, failure_of
-from gproxy.upstream.transport import BrokenBodyError
 
 
 class narrowed:  # noqa: N801 reads as a word in `with narrowed(...)`

@@ -1,9 +1,11 @@
 """The head that a backend gets: the client's fields, cleaned, and what is ours to say."""
 
+import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
+from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.forwarding import UNIX_PEER, UNKNOWN_PEER
 from gproxy.http.request import Request
@@ -79,6 +81,39 @@ class Composer:
 def _prefix_line(before: str | None, stripped: str) -> str:
     """What a backend needs to write links that come back to it."""
     return f"X-Forwarded-Prefix: {_joined(before, stripped)}\r\n" if stripped else ""
+
+
+class Telling(Composer):
+    """Tells the backend how many attempts there were before, and how many milliseconds are left."""
+
+    def __init__(self, *, retry_header: str | None, deadline_header: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._retry = retry_header
+        self._deadline = deadline_header
+        self._dropped |= {name.lower() for name in (retry_header, deadline_header) if name}
+
+    def __call__(self, request: Request, backend: Backend) -> bytes:
+        lines = ""
+        if self._retry:
+            lines = f"{self._retry}: {request.tries - 1}{_CRLF}"
+        if self._deadline and (left := self._left(request, self._deadline)) < math.inf:
+            lines += f"{self._deadline}: {int(left)}{_CRLF}"
+        return b"%b%b\r\n" % (super().__call__(request, backend)[:-2], lines.encode("latin-1"))
+
+    @staticmethod
+    def _left(request: Request, header: str) -> float:
+        """What is left of the deadline, or less if a trusted proxy says so: from others nothing came so far."""
+        said = request.headers.get(header) or ""
+        left = request.deadline.remaining() * 1000
+        return min(left, int(said)) if said.isascii() and said.isdecimal() and len(said) < 16 else left
+
+
+def composer(settings: UpstreamSettings, **options: Any) -> Composer:
+    """For one route's requests to that upstream; `options` are the route's."""
+    told = {"retry_header": settings.retry_header, "deadline_header": settings.deadline_header}
+    if any(told.values()):
+        return Telling(host=settings.host, **told, **options)
+    return Composer(host=settings.host, **options)
 
 
 def _joined(before: str | None, own: str) -> str:

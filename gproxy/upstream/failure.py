@@ -12,7 +12,8 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.transport import StaleConnectionError, UnansweredError
+from gproxy.upstream.errors import StaleConnectionError, UnansweredError
+from gproxy.upstream.tls import AlertError, CertificateError, TLSError
 
 
 class Failure(NamedTuple):
@@ -22,35 +23,41 @@ class Failure(NamedTuple):
     reason: str
     error: str
     detail: str
-    #: May another attempt be made: always, if the method is idempotent, or never?
-    again: Literal["always", "idempotent", "never"]
+    #: What `retry_on` calls it: may another attempt be made? After `connect` always: nothing was asked yet.
+    again: Literal["connect", "stale", "reset", "timeout", "status", "never"]
     #: Does it speak against the backend's health?
     blames: bool
 
 
 _REFUSED: Final = Failure(
-    502, "connect_refused", "connection_refused", "the backend refuses connections", "always", True
+    502, "connect_refused", "connection_refused", "the backend refuses connections", "connect", True
 )
 _UNKNOWN_NAME: Final = Failure(
-    502, "dns_error", "dns_error", "the backend's name does not resolve", "always", True
+    502, "dns_error", "dns_error", "the backend's name does not resolve", "connect", True
 )
 _SLOW_CONNECT: Final = Failure(
-    504, "connect_timeout", "connection_timeout", "no connection to the backend in time", "always", True
+    504, "connect_timeout", "connection_timeout", "no connection to the backend in time", "connect", True
 )
 _TLS: Final = Failure(
-    502, "connect_refused", "tls_protocol_error", "no secure connection to the backend", "always", True
+    502, "tls_protocol_error", "tls_protocol_error", "no secure connection to the backend", "connect", True
+)
+_CERTIFICATE: Final = Failure(
+    502, "tls_certificate_error", "tls_certificate_error", "the backend's certificate is not valid", "connect", True
+)
+_ALERT: Final = Failure(
+    502, "tls_alert_received", "tls_alert_received", "the backend refuses a secure connection", "reset", True
 )
 _STALE: Final = Failure(
-    502, "backend_reset", "connection_terminated", "the backend closed the connection", "idempotent", False
+    502, "backend_reset", "connection_terminated", "the backend closed the connection", "stale", False
 )
 _UNANSWERED: Final = Failure(
-    502, "backend_reset", "connection_terminated", "the backend closed the connection unanswered", "idempotent", True
+    502, "backend_reset", "connection_terminated", "the backend closed the connection unanswered", "reset", True
 )
 _SHORTAGE: Final = Failure(
     503, "out_of_resources", "proxy_internal_error", "the gateway has no room for another connection", "never", False
 )
 RESET: Final = Failure(
-    502, "backend_reset", "connection_terminated", "the backend broke off before it had answered", "never", True
+    502, "backend_reset", "connection_terminated", "the backend broke off before it had answered", "reset", True
 )
 _PROTOCOL: Final = Failure(
     502, "backend_protocol", "http_protocol_error", "the backend's answer is no valid HTTP", "never", True
@@ -58,34 +65,50 @@ _PROTOCOL: Final = Failure(
 SLOW: Final = Failure(
     504, "backend_timeout", "http_response_timeout", "the backend did not answer in time", "never", True
 )
+_SLOW_TRY: Final = Failure(
+    504, "per_try_timeout", "http_response_timeout", "the backend did not answer in time", "timeout", True
+)
+_SLOW_START: Final = Failure(
+    504, "first_byte_timeout", "http_response_timeout", "the backend did not begin to answer in time", "timeout", True
+)
+SILENT: Final = Failure(
+    504, "read_timeout", "connection_read_timeout", "the backend fell silent before it had answered", "timeout", True
+)
+#: An answer whose status is one to try again after; whether it speaks against the backend is for health to say.
+TURNED_AWAY: Final = Failure(
+    502, "backend_status", "http_response_incomplete", "the backend turned the request away", "status", False
+)
 NONE_AVAILABLE: Final = Failure(
     503, "none_available", "destination_unavailable", "no backend is available", "never", False
 )
 
 #: The first that fits counts, so the special ones stand first.
-_TABLE: Final[tuple[tuple[type[BaseException], Failure], ...]] = (
+_TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failure], ...]] = (
     (StaleConnectionError, _STALE),
     (UnansweredError, _UNANSWERED),
     (NameResolutionError, _UNKNOWN_NAME),
     (NewConnectionError, _REFUSED),
     (ConnectTimeoutError, _SLOW_CONNECT),
-    (Urllib3Error, _TLS),
+    (CertificateError, _CERTIFICATE),
+    (AlertError, _ALERT),
+    ((TLSError, Urllib3Error), _TLS),
     (Incomplete, RESET),
     (BadMessage, _PROTOCOL),
     (TimeoutError, _SLOW_CONNECT),  # of a TLS handshake; elsewhere the request's deadline is what expires
     (OSError, RESET),
 )
 
+#: By what an alarm was set for; anything else that expires is no backend's doing.
+_EXPIRED: Final = {"deadline": SLOW, "attempt": _SLOW_TRY, "first_byte": _SLOW_START, "read": SILENT}
+
 #: What the system says when this process, or the machine, has not enough for one more connection.
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-#: RFC 9110 section 9.2.2.
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
 def failure_of(error: BaseException) -> Failure | None:
     """The row for what an attempt raised; None if the backend has nothing to do with it."""
     if isinstance(error, Expired):
-        return SLOW if error.what in ("deadline", "first_byte", "read") else None
+        return _EXPIRED.get(error.what)
     if is_shortage(error):
         return _SHORTAGE
     return next((failure for kind, failure in _TABLE if isinstance(error, kind)), None)

@@ -14,38 +14,39 @@ The steps, with the same numbers in the code:
 """
 
 import math
-from copy import copy
+from collections.abc import Collection
 from time import monotonic
 from typing import Any, Final
 
-import gevent
 from greenlet import getcurrent
 
+from gproxy.config.attempts import RetryOn
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import max_forwards
 from gproxy.http.headers import SECRET_FIELDS
-from gproxy.http.request import Deadline, Request
+from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.answer import Answer
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.body import BackendBody, narrowed
-from gproxy.upstream.compose import Composer
-from gproxy.upstream.failure import IDEMPOTENT, NONE_AVAILABLE, SLOW, Failure, as_response_error, failure_of
+from gproxy.upstream.body import BackendBody
+from gproxy.upstream.compose import Composer, composer
+from gproxy.upstream.failure import SLOW, TURNED_AWAY, as_response_error, failure_of
+from gproxy.upstream.hedge import Hedge, Outcome
+from gproxy.upstream.limits import Limits
+from gproxy.upstream.replay import Recording
+from gproxy.upstream.retry import Failed, Permit, RetryPolicy
 from gproxy.upstream.tunnel import Tunnel
 from gproxy.upstream.upstream import Upstream
+from gproxy.upstream.vigil import Vigil, apart
 
 #: Max-Forwards counts for these (RFC 9110 section 7.6.2).
 _COUNTED: Final = frozenset({"OPTIONS", "TRACE"})
-#: How many stale connections may be met on the way, besides the retries.
-_STALE_TRIES: Final = 3
-#: A body up to this is kept for another attempt, if it is there already, in bytes.
-_REPLAY: Final = 64 * 1024
 
 
 class Forward:
-    """Sends requests of one route to its upstream."""
+    """Sends requests of one route to its upstream. `retries`, `retry_on`, `hedge`: None for the upstream's own."""
 
     def __init__(
         self,
@@ -54,14 +55,27 @@ class Forward:
         head: Composer | None = None,
         stream: bool = False,
         tunnel_timeout: float = 3600.0,
+        retries: int | None = None,
+        retry_on: Collection[RetryOn] | None = None,
+        hedge: float | None = None,
     ) -> None:
+        settings = upstream.settings
         self._upstream = upstream
-        self._retries = upstream.settings.retries
-        self._first_byte = upstream.settings.first_byte_timeout
-        self._read = upstream.settings.read_timeout
-        self._head = head or Composer(host=upstream.settings.host)
+        self._policy = RetryPolicy.of(settings, retries=retries, on=retry_on)
+        self._unwanted = self._policy.statuses
+        self._replay, self._spool = settings.replay, settings.spool
+        self._read = settings.read_timeout
+        self._head = head or composer(settings)
         self._stream = stream
         self._tunnel_timeout = tunnel_timeout
+        # PERF: decided here, so that a request costs nothing for what is not configured
+        limits = Limits.of(settings)
+        self._attempt = limits.around(self._attempt_at)
+        if after := settings.hedge if hedge is None else hedge:
+            lane = limits.around(self._reach)
+            self._attempt = Hedge(
+                after, upstream, covers=self._policy.covers, reach=lane, hand_out=self._hand_out, alone=self._attempt
+            )
 
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
@@ -71,76 +85,143 @@ class Forward:
         request.upstream = self._upstream.name
         if request.deadline.expires <= monotonic():  # a handler has swallowed that it was over
             raise as_response_error(SLOW)
-        tried: tuple[Backend, ...] = ()
-        failure: Failure | None = NONE_AVAILABLE
-        body = request.body
-        if body is not NO_BODY:
-            _prepare(body)  # (1)
+        if request.body is not NO_BODY:
+            self._prepare(request, request.body)  # (1)
         if request.method in _COUNTED and (answer := _count_down(request)) is not None:
             return answer
-        while True:
-            backend = self._upstream.pick(request, tried) or self._upstream.pick(request, tried[-1:])  # (3)
-            if backend is None:
-                raise as_response_error(failure or NONE_AVAILABLE)
-            request.backend = backend.name
-            request.tries += 1
-            try:
-                return self._attempt(request, backend)
-            except Exception as error:
-                failure = failure_of(error)
-                cause: BaseException = error
-            except Expired as error:
-                failure = failure_of(error)
-                cause = error
-            if failure is None:
-                raise cause
-            self._upstream.failed(request, backend, failure, cause)  # (7)
-            if failure.blames:
-                tried = (*tried, backend)
-            else:
-                backend.forget_idle()
-            if not self._may_try_again(request, failure, len(tried)):  # (8)
-                raise as_response_error(failure) from None
-            body.rewind()
+        backend = self._upstream.pick(request)  # (3)
+        if backend is None:
+            return self._policy.give_up()
+        request.backend = backend.name
+        request.tries += 1
+        outcome = self._attempt(request, backend)
+        if isinstance(outcome, Response) and outcome.status not in self._unwanted:
+            return outcome  # (9)
+        return self._try_again(request, backend, outcome)  # (8)
 
     def _aside(self, request: Request) -> Response:
         """A handler asks from a greenlet of its own, which the connection's alarm does not reach and may outlive it.
 
-        So the request goes as a copy that knows neither the client nor the alarm, under a timeout of the same length,
-        and the response is read whole: nobody would close it if the handler just dropped it.
+        So the request goes as a copy that knows neither the client nor the alarm, under one of its own, and the
+        response is read whole: nobody would close it if the handler just dropped it.
         """
-        twin = copy(request)
-        twin.connection = twin.upgrade = None
-        twin.deadline = Deadline()
-        twin.deadline.expires = request.deadline.expires
-        if twin.body is not NO_BODY and twin.body.replayable:  # others read it too, each from the beginning
-            twin.body = Body(twin.body.buffer(twin.body.length or 0))
-        left = twin.deadline.remaining()
-        expired = Expired("deadline")
-        with gevent.Timeout(None if left == math.inf else left, expired):
+        with apart(request) as twin:
+            twin.deadline.set(request.deadline.expires)
+            if twin.body is not NO_BODY and twin.body.replayable:  # others read it too, each from the beginning
+                twin.body = Body(twin.body.buffer(twin.body.length or 0))
             response = self(twin)
             response.read()
         request.upstream, request.backend, request.tries = twin.upstream, twin.backend, twin.tries
         return response
 
-    def _attempt(self, request: Request, backend: Backend) -> Response:
-        connection = backend.connection(request.deadline)  # (4)
+    def _prepare(self, request: Request, body: Body) -> None:
+        """Have the body at its beginning, and kept for another attempt if it can be and there may be one.
+
+        Raises RuntimeError if there is no beginning any more: the backend would wait for what never comes.
+        """
+        at_hand = len(body.at_hand)
+        if not body.can_begin_again:
+            raise RuntimeError("the request's body was read before; request.body.buffer(limit) would have kept it")
+        if body.replayable or body.received != at_hand:
+            body.rewind()  # a handler has called next before
+        elif body.length is not None and at_hand == body.length <= self._replay:
+            body.buffer(self._replay)
+        elif self._policy.retries and self._policy.covers(request) and (body.length or 0) <= self._replay + self._spool:
+            body.record(Recording(request, self._upstream.runtime, self._replay, self._spool))
+
+    def _try_again(self, request: Request, backend: Backend, outcome: Outcome) -> Response:
+        """(8) As often as the policy says; while an answer may be the last it stays in hand."""
+        tries = self._policy
+        with Permit(self._upstream.budget) as permit:
+            while True:
+                if isinstance(outcome, Response):
+                    if outcome.status not in self._unwanted:
+                        return outcome
+                    winner = next((one for one in self._upstream.backends if one.name == request.backend), backend)
+                    outcome = (Failed(winner, TURNED_AWAY, None, outcome),)
+                tries = tries.after(*outcome)
+                why_not = tries.why_not(request)
+                for failed in outcome:
+                    self._note(request, failed, why_not)
+                found = None if why_not or not self._pause(request, tries, permit) else self._next(request, tries)
+                if found is None:
+                    return tries.give_up()
+                backend = found
+                if tries.last.response is not None:
+                    tries.last.response.close()
+                request.body.rewind()
+                request.backend = backend.name
+                request.tries += 1
+                outcome = self._attempt(request, backend)
+
+    def _pause(self, request: Request, tries: RetryPolicy, permit: Permit) -> bool:
+        """Wait as long as the policy says; False if that would take too long, or there are too many who try again."""
+        runtime, backends = self._upstream.runtime, self._upstream.backends
+        others = len(backends) - len(set(tries.tried))
+        if not others and len(backends) == 1 and not tries.asks_the_same:
+            return False
+        seconds = tries.pause(runtime.random, runtime.clock, others=others > 0)
+        if seconds >= request.deadline.remaining():
+            return False
+        if seconds:
+            self._wait(request, seconds)
+        if tries.is_free or self._has_room(request, tries, permit):
+            return True
+        self._upstream.complain("the retry budget is spent")
+        return False
+
+    def _next(self, request: Request, tries: RetryPolicy) -> Backend | None:
+        """One that was not tried, else another than the last, else perhaps the same again."""
+        pick = self._upstream.pick
+        return (
+            pick(request, tries.tried)
+            or pick(request, tries.tried[-1:])
+            or (pick(request) if tries.asks_the_same else None)
+        )
+
+    def _has_room(self, request: Request, tries: RetryPolicy, permit: Permit) -> bool:
+        """Now, or within one longest pause: soon if only one backend has died, not if all have too much to do."""
+        pauses = math.ceil(tries.backoff_max / tries.backoff) if tries.backoff else 0
+        while not permit.take():
+            if not pauses or tries.backoff >= request.deadline.remaining():
+                return False
+            pauses -= 1
+            self._wait(request, tries.backoff)
+        return True
+
+    def _wait(self, request: Request, seconds: float) -> None:
+        with self._upstream.budget.pausing():
+            Vigil(request.connection).wait(seconds)
+
+    def _attempt_at(self, request: Request, backend: Backend) -> Outcome:
+        connection = None
         try:
-            head = self._head(request, backend)  # (2)
-            if self._first_byte is None:
-                answer = connection.exchange(head, request)  # (5) (6)
-            else:
-                answer = self._exchange_in_time(connection, head, request)
+            connection = backend.connection(request.deadline)  # (4)
+            answer = connection.exchange(self._head(request, backend), request)  # (2) (5) (6)
             self._upstream.answered(request, backend, answer.status)  # (7)
             return self._response(request, backend, connection, answer)
+        except BaseException as error:
+            if connection is not None:
+                backend.drop(connection)
+            return _failed(backend, error)
+
+    def _reach(self, request: Request, backend: Backend) -> tuple[Any, Answer]:
+        """The first half of an attempt, for a lane of a race."""
+        connection = backend.connection(request.deadline)  # (4)
+        try:
+            return connection, connection.exchange(self._head(request, backend), request)  # (2) (5) (6)
         except BaseException:
             backend.drop(connection)
             raise
 
-    def _exchange_in_time(self, connection: Any, head: bytes, request: Request) -> Answer:
-        with narrowed(request, self._first_byte or math.inf, "first_byte"):
-            answer: Answer = connection.exchange(head, request)
-        return answer
+    def _hand_out(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Outcome:
+        """The second half, for whichever has won."""
+        try:
+            self._upstream.answered(request, backend, answer.status)  # (7)
+            return self._response(request, backend, connection, answer)
+        except BaseException as error:
+            backend.drop(connection)
+            return _failed(backend, error)
 
     def _response(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Response:
         headers = answer.headers.copy()
@@ -157,7 +238,7 @@ class Forward:
         response = Response.forwarded(answer.status, answer.phrase, headers, body)  # (9)
         response.on_close(body.close)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
-        if self._stream:
+        if self._stream and answer.status not in self._unwanted:  # those may be tried again, in what time is left
             request.deadline.set(math.inf)
         return response
 
@@ -170,20 +251,20 @@ class Forward:
         request.at_end(tunnel.close)
         return Response.forwarded(101, answer.phrase, headers, tunnel)
 
-    def _may_try_again(self, request: Request, failure: Failure, failed: int) -> bool:
-        if failure.again == "never" or request.deadline.remaining() <= 0:
-            return False
-        body = request.body
-        if failure.again == "idempotent" and not (_is_idempotent(request) and (body.replayable or not body.received)):
-            return False
-        if not failure.blames:  # a stale pooled connection: once more is free
-            return request.tries <= self._retries + _STALE_TRIES
-        return failed <= self._retries
+    def _note(self, request: Request, failed: Failed, why_not: str) -> None:
+        if failed.cause is None:  # an answer, which health knows of
+            return
+        if failed.failure.again == "stale":
+            failed.backend.forget_idle()
+        unless = "" if failed.failure.again == "never" else why_not
+        self._upstream.failed(request, failed.backend, failed.failure, failed.cause, unless)  # (7)
 
 
-def _is_idempotent(request: Request) -> bool:
-    """By its method (RFC 9110 section 9.2.2), or because the client has made it so with a key."""
-    return request.method in IDEMPOTENT or "idempotency-key" in request.headers
+def _failed(backend: Backend, error: BaseException) -> tuple[Failed]:
+    """The attempt as it failed. Raises what no backend is to blame for."""
+    if isinstance(error, Exception | Expired) and (failure := failure_of(error)) is not None:
+        return (Failed(backend, failure, error),)
+    raise error
 
 
 def _count_down(request: Request) -> Response | None:
@@ -200,16 +281,3 @@ def _count_down(request: Request) -> Response | None:
     lines = request.headers.lines_without(SECRET_FIELDS)
     received = f"TRACE {request.received.target} {request.received.protocol}\r\n{lines}\r\n"
     return Response(200, received.encode("latin-1"), {"Content-Type": "message/http"})
-
-
-def _prepare(body: Body) -> None:
-    """Have the body at its beginning, and kept for another attempt if that costs nothing.
-
-    Raises RuntimeError if there is no beginning any more: the backend would wait for what never comes.
-    """
-    if body.replayable:
-        body.rewind()  # a handler has called next before
-    elif body.received != len(body.at_hand):
-        raise RuntimeError("the request's body was read before; request.body.buffer(limit) would have kept it")
-    elif body.length is not None and len(body.at_hand) == body.length <= _REPLAY:
-        body.buffer(_REPLAY)

@@ -16,8 +16,8 @@ from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.runtime.expired import Expired
 from gproxy.runtime.channel import Channel
+from gproxy.runtime.expired import Expired
 
 
 class Limit:

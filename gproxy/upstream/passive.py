@@ -70,7 +70,14 @@ def may_eject(backend: Backend, backends: Sequence[Backend]) -> bool:
 class Passive:
     """Told by every attempt how it went; tells the upstream whenever that changes who takes part."""
 
-    def __init__(self, settings: UpstreamSettings, backends: Sequence[Backend], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        backends: Sequence[Backend],
+        changed: Callable[[], None],
+        unreached: Callable[[Backend], None],
+    ) -> None:
+        self._unreached = unreached
         self._name = settings.name
         self._backends = backends
         self._changed = changed
@@ -94,14 +101,19 @@ class Passive:
         elif health.is_failing or (health.on_trial and health.trial is request):
             self.readmit(backend)
 
-    def failed(self, request: Request, backend: Backend, failure: Failure, cause: BaseException) -> None:
-        """An attempt failed."""
-        self._complain(request, backend, failure.reason, f"{failure.detail} ({_said(cause)})")
+    def failed(
+        self, request: Request, backend: Backend, failure: Failure, cause: BaseException, why_not: str = ""
+    ) -> None:
+        """An attempt failed, and there is no other one because of `why_not`."""
+        unless = f"; not tried again: {why_not}" if why_not else ""
+        self._complain(request, backend, failure.reason + unless, f"{failure.detail} ({_said(cause)}){unless}")
         self.blame(request, backend, failure)
 
     def blame(self, request: Request, backend: Backend, failure: Failure) -> None:
         """The same where somebody else logs it: too many of them eject the backend for a while."""
         backend.failures += 1
+        if failure.again == "connect":
+            self._unreached(backend)
         if failure.blames:
             self._weigh(request, backend, failure.reason)
 
@@ -120,11 +132,16 @@ class Passive:
     def eject(self, backend: Backend, seconds: float, why: str) -> None:
         """Leave it out for so long."""
         backend.health.eject(self.runtime.monotonic() + seconds, why)
+        backend.times_ejected += 1
         self._ejection.forget(backend)
         self._changed()
         self.runtime.log.warning(
             "upstream %s: backend %s is left out for %.1f s: %s", self._name, backend.name, seconds, why
         )
+
+    def forget(self, backend: Backend) -> None:
+        """It takes no more part."""
+        self._ejection.forget(backend)
 
     def readmit(self, backend: Backend) -> None:
         """It is as good as the others."""
@@ -141,11 +158,17 @@ class Passive:
                 "%s %s %s: backend %s: %s", request.id, request.method, request.path, backend.name, detail
             )
 
+    def complain(self, what: str) -> None:
+        """Of the upstream as a whole."""
+        if self._throttle.is_first(("", what), self.runtime.monotonic()):
+            self.runtime.log.warning("upstream %s: %s", self._name, what)
+
     def summarize(self) -> None:
         """Say what was not said; to be called once a second."""
         for (name, what), more in self._throttle.summaries(self.runtime.monotonic()):
+            where = f"backend {name}: " if name else ""
             self.runtime.log.warning(
-                "upstream %s: backend %s: %s: %d more within %g s", self._name, name, what, more, self._throttle.period
+                "upstream %s: %s%s: %d more within %g s", self._name, where, what, more, self._throttle.period
             )
 
 

@@ -1,5 +1,6 @@
 """The connections to one backend that are not in use: urllib3's pools, with a queue of our own."""
 
+import math
 import queue
 from time import monotonic
 from typing import Any
@@ -18,6 +19,8 @@ class Idle:
 
     def __init__(self, maxsize: int = 0) -> None:
         self.maxsize = maxsize
+        #: How old a connection may be to be kept, in seconds.
+        self.max_age = math.inf
         self._connections: list[Any] = []
 
     def take(self) -> Any:
@@ -35,9 +38,13 @@ class Idle:
 
     def keep(self, connection: Any) -> None:
         """Take back a connection whose exchange is over."""
-        connection.channel.client = None
+        now = monotonic()
+        if now - connection.born > self.max_age:
+            connection.close()
+            return
+        connection.channel.client = connection.channel.uploader = None
         connection.reused = True
-        connection.idle_since = monotonic()
+        connection.idle_since = now
         self._connections.append(connection)
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:  # noqa: ARG002
@@ -56,13 +63,23 @@ class Idle:
         for connection in connections:
             connection.close()
 
+    def retire(self) -> None:
+        """Close them all, and from now on what comes back."""
+        self.max_age = -1.0
+        self.clear()
+
     def trim(self, now: float, idle_timeout: float) -> None:
-        """Close what the backend has closed, what is idle for too long, and what is beyond maxsize for a second."""
+        """Close what the backend has closed, what is too old or idle for too long, and what is too many for a second.
+
+        Too long is what we are told, or what the backend has announced.
+        """
         surplus = len(self._connections) - self.maxsize
         kept = []
         for connection in self._connections:  # the oldest first
             idle = now - connection.idle_since
-            if not connection.is_connected or idle > idle_timeout or (surplus > 0 and idle > 1.0):
+            longest = min(idle_timeout, connection.last.idle_timeout)
+            is_old = idle > longest or now - connection.born > self.max_age or (surplus > 0 and idle > 1.0)
+            if is_old or not connection.is_connected:
                 surplus -= 1
                 connection.close()
             else:

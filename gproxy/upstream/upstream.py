@@ -10,13 +10,17 @@ from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
+from gproxy.upstream.accord import Accord
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import POLICIES, Balancer
 from gproxy.upstream.breaker import Breaker
-from gproxy.upstream.health import Health
+from gproxy.upstream.figures import measure, show
 from gproxy.upstream.limit import Limit
+from gproxy.upstream.members import Members
 from gproxy.upstream.passive import Passive
 from gproxy.upstream.probe import ActiveCheck
+from gproxy.upstream.resolve import Lookup, look_up
+from gproxy.upstream.retry import Budget
 from gproxy.upstream.slow_start import SlowStart
 
 #: How long a trial without an end, a client that has left for instance, keeps others from being one; in seconds.
@@ -32,25 +36,27 @@ class Upstream:
     #: What it adds to the chain of every route that leads to it, innermost.
     handlers: tuple[Handler, ...] = ()
 
-    def __init__(self, settings: UpstreamSettings, balancer: Balancer | None = None) -> None:
+    def __init__(
+        self, settings: UpstreamSettings, balancer: Balancer | None = None, *, lookup: Lookup = look_up
+    ) -> None:
         self.name = settings.name
         self.settings = settings
         self.balancer = balancer or POLICIES[str(settings.balance)](settings)
-        self.backends = [
-            self.balancer.backend_class(url, keepalive=settings.keepalive, connect_timeout=settings.connect_timeout)
-            for url in settings.backends
-        ]
-        self._limited = settings.max_connections > 0 or any(backend.max_connections for backend in self.backends)
-        for backend in self.backends:
-            backend.max_connections = backend.max_connections or settings.max_connections
-            backend.health = Health(settings.initial if settings.health_path else "up")
+        self._members = Members(settings, self.balancer.backend_class, self.replace, lookup)
+        #: Always the same list: others hold it too.
+        self.backends = self._members.all()
+        #: Replaced while they had attempts under way.
+        self._leaving: list[Backend] = []
+        self.budget = Budget(settings.retry_budget, self.backends)
+        self._limited = any(backend.max_connections for backend in self.backends)
         self.breaker = Breaker(settings) if settings.breaker else None
         self.limit = Limit(settings) if settings.max_requests or settings.queue else None
-        self.passive = Passive(settings, self.backends, self.refresh)
+        self.passive = Passive(settings, self.backends, self.refresh, self._members.doubt)
         #: PERF: what attempts tell, without a step in between.
         self.answered = self.passive.answered
         self.failed = self.passive.failed
         self.blame = self.passive.blame
+        self.complain = self.passive.complain
         #: When an ejected backend is to be tried, or one has warmed up; None while nobody is out, on trial or warming.
         self._next_change: float | None = None
         self._slow_start = SlowStart(settings.slow_start)
@@ -58,26 +64,65 @@ class Upstream:
         self._choosy = False
         self._tiers: tuple[list[Backend], ...] = ()
         self._candidates: list[Backend] = []
-        self._checks: list[ActiveCheck] = []
         self._greenlets: list[gevent.Greenlet] = []
+        self._checks: dict[Backend, ActiveCheck] = {}
+        self._probes = False
+        self._is_open = False
         self._runtime = Runtime()
         self.refresh()
 
+    @property
+    def runtime(self) -> Runtime:
+        return self._runtime
+
     def open(self, runtime: Runtime) -> None:
-        """Start what runs beside the requests: trimming of pools, active checks."""
+        """Start what runs beside the requests: trimming of pools, look-ups of names, active checks."""
         self._runtime = self.passive.runtime = runtime
         if self.breaker:
             self.breaker.runtime = runtime
         self.balancer.use(runtime)
         self._slow_start.clock = runtime.monotonic
+        self._greenlets += self._members.open(runtime)
         self.refresh()
         self._greenlets.append(runtime.spawn(self._keep_house))
-        if self.settings.health_path:
-            probed = [backend for backend in self.backends if not backend.is_down]
-            self._checks = [ActiveCheck(self.settings, backend, self.mark_probe, runtime) for backend in probed]
-        self.start_checks()
+        self._watch(self.backends)
+        self._is_open = True
+        self._accord = Accord(self, runtime)
+
+    def _watch(self, backends: Sequence[Backend]) -> None:
+        """Have them counted, and probed if there is something to probe."""
+        for backend in backends:
+            show(self.name, backend, self._runtime.metrics)
+            if self.settings.health_path and not backend.is_down and backend.endpoint.targets:
+                check = ActiveCheck(self.settings, backend, self.mark_probe, self._runtime)
+                self._checks.setdefault(backend, check)
+
+    def replace(self, backends: list[Backend]) -> None:
+        """These take part from now on; those that do no more finish what they have."""
+        gone = [backend for backend in self.backends if backend not in backends]
+        came = [backend for backend in backends if backend not in self.backends]
+        self.backends[:] = backends
+        for backend in gone:
+            backend.retire()
+            self.passive.forget(backend)
+            if check := self._checks.pop(backend, None):
+                check.stop()
+        self._leaving = [backend for backend in (*self._leaving, *gone) if backend.active]
+        if self._is_open:
+            self._welcome(came)
+        self.refresh()
+
+    def _welcome(self, came: Sequence[Backend]) -> None:
+        for backend in came:
+            backend.was_healthy = False  # it starts slowly, like one that comes back
+            if self._runtime.metrics.wanted:
+                measure(self.name, backend, self._runtime.metrics)
+        self._watch(came)
+        if self._probes:
+            self.start_checks()
 
     def close(self) -> None:
+        self._accord.close()
         self.stop_checks()
         gevent.killall(self._greenlets)
         for backend in self.backends:
@@ -85,12 +130,14 @@ class Upstream:
 
     def start_checks(self) -> None:
         """Probe, if there is something to probe; `open` does so."""
-        for check in self._checks:
+        self._probes = True
+        for check in self._checks.values():
             check.start()
 
     def stop_checks(self) -> None:
         """Leave probing to somebody else, who calls `mark_probe`."""
-        for check in self._checks:
+        self._probes = False
+        for check in self._checks.values():
             check.stop()
 
     def guard(self, forward: Next) -> Next:
@@ -214,7 +261,8 @@ class Upstream:
     def snapshot(self) -> list[dict[str, Any]]:
         """Each backend's state for /health."""
         now = self._runtime.monotonic()
-        return [backend.snapshot(now) for backend in self.backends]
+        leaving = [{**backend.snapshot(now), "state": "leaving"} for backend in self._leaving if backend.active]
+        return [backend.snapshot(now) for backend in self.backends] + leaving
 
     def admission(self) -> dict[str, Any]:
         """What keeps requests from the backends, for /health; empty if nothing can."""

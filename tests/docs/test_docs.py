@@ -27,6 +27,10 @@ def test_every_option_is_documented_as_it_is():
     assert (ROOT / "docs/config.md").read_text() == load(ROOT / "docs/generate.py").page(), "run docs/generate.py"
 
 
+def test_every_metric_is_documented_as_it_is():
+    assert (ROOT / "docs/metrics.md").read_text() == load(ROOT / "docs/generate.py").metrics_page(), "run docs/generate.py"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
@@ -48,7 +52,7 @@ def test_the_python_in_handlers_md_runs(tmp_path):
     names["test_maintenance"](tmp_path)
 
 
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing", "health"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing", "health", "retries"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -83,6 +87,18 @@ def test_the_settings_for_tls_load(tmp_path, monkeypatch):
     for number in (1, 2):
         settings, _ = build(tmp_path / f"{number}.ini")
         assert settings.warnings == ()
+
+
+def test_the_settings_in_backends_md_load(tmp_path, monkeypatch):
+    from gproxy.gateway.build import build
+    from gproxy.testing.authority import Authority
+
+    Authority(tmp_path, "ca").issue("gateway")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(ROOT / "docs/backends.md", "ini")
+    (tmp_path / "gproxy.ini").write_text(block)
+    settings, _ = build("gproxy.ini")
+    assert settings.warnings == ()
 
 
 def test_the_shipped_settings_are_those_of_the_readme(monkeypatch):

@@ -378,7 +378,7 @@ def test_a_slow_reader_holds_the_backend_back(play):
         wire.send("GET /slow-reader HTTP/1.1\r\nHost: a\r\n\r\n")
         assert blocked.wait(20)
         assert total < 30_000_000
-        memory = psutil.Process(play.gateway.process.pid).memory_info().rss
+        memory = psutil.Process(play.gateway.workers[0]).memory_info().rss
         assert memory < 200_000_000
     done.set()
 
@@ -400,7 +400,7 @@ def test_a_slow_backend_holds_the_client_back(play):
 
 
 def rss(play):
-    return psutil.Process(play.gateway.process.pid).memory_info().rss
+    return psutil.Process(play.gateway.workers[0]).memory_info().rss
 
 
 @pytest.mark.timeout(120)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import threading
 
 import pytest
@@ -54,6 +55,47 @@ upstream = deaf-soon
 [route:deaf-or-two]
 path = /deaf/or-two
 upstream = deaf-or-two
+[route:read]
+path = /read
+upstream = read
+timeout = 3s
+[route:read-first]
+path = /read-first
+upstream = read-first
+timeout = 3s
+[route:narrow]
+path = /narrow
+upstream = narrow
+[route:aside]
+path = /aside
+upstream = read
+timeout = 3s
+handlers = aside
+[route:upload-long]
+path = /upload-long
+upstream = one
+timeout = 8s
+[route:upload-short]
+path = /upload-short
+upstream = one
+timeout = 2s
+[handler:aside]
+use = handlers:aside
+[upstream:read]
+backends = {one}
+max_fails = 0
+read_timeout = 400ms
+[upstream:read-first]
+backends = {one}
+max_fails = 0
+read_timeout = 200ms
+first_byte_timeout = 800ms
+[upstream:narrow]
+backends = {one}
+max_fails = 0
+per_try_timeout = 200ms
+first_byte_timeout = 400ms
+read_timeout = 300ms
 [upstream:deaf-or-two]
 backends = {deaf}, {two}
 max_fails = 0
@@ -83,6 +125,13 @@ max_fails = 0
 backends = {deaf}
 max_fails = 0
 connect_timeout = 5s
+"""
+HANDLERS = """
+import gevent
+
+def aside(request, next):
+    part = gevent.spawn(next, request)
+    return part.get()
 """
 
 
@@ -278,7 +327,7 @@ def test_a_stream_routes_read_timeout_cuts_silence(play, stopwatch, until_gone):
     assert answer.body == b"data: 1\n\n"
     assert not answer.complete
     assert until_gone.left.wait(5)
-    assert play.gateway.line("/stream/silent")["reason"] == "deadline_mid_body"
+    assert play.gateway.line("/stream/silent")["reason"] == "read_timeout"
 
 
 def test_a_stream_route_without_read_timeout_has_no_limit(play):
@@ -307,7 +356,7 @@ def test_first_byte_timeout(play, stopwatch, until_gone):
         answer = play.gateway.get("/first")
     assert 0.4 <= stopwatch.seconds < 0.7
     assert is_problem(answer, 504, "http_response_timeout")
-    assert play.gateway.line("/first")["reason"] == "backend_timeout"
+    assert play.gateway.line("/first")["reason"] == "first_byte_timeout"
 
 
 def test_first_byte_timeout_does_not_bound_the_body(play):
@@ -419,3 +468,171 @@ def test_a_client_that_does_not_read_stands_the_deadline_still(play):
     assert answer.complete
     assert len(answer.body) == len(body)
     assert play.gateway.line("/slow-reader")["reason"] == "-"
+
+
+# --- between two signs of life, and a backend that does not read
+
+
+def test_read_timeout_bounds_the_wait_for_the_head(play, stopwatch, until_gone):
+    play.one.act = lambda peer, request: until_gone(peer)
+    with stopwatch:
+        answer = play.gateway.get("/read/hang")
+    assert 0.4 <= stopwatch.seconds < 0.7
+    assert is_problem(answer, 504, "connection_read_timeout")
+    assert play.gateway.line("/read/hang")["reason"] == "read_timeout"
+
+
+def test_read_timeout_bounds_silence_in_the_head(play, stopwatch, until_gone):
+    def act(peer, request):
+        peer.send("HTTP/1.1 200 OK\r\n")
+        until_gone.left.wait(0.3)
+        peer.send("Content-Length: 2\r\n")
+        until_gone(peer)
+
+    play.one.act = act
+    with stopwatch:
+        answer = play.gateway.get("/read/head")
+    assert 0.7 <= stopwatch.seconds < 1.1
+    assert is_problem(answer, 504, "connection_read_timeout")
+
+
+def test_read_timeout_is_no_limit_for_what_goes_on(play):
+    pause = threading.Event()
+
+    def act(peer, request):
+        for piece in ("HTTP/1.1 200 OK\r\n", "Content-Length: 2\r\n", "\r\n", "a", "b"):
+            peer.send(piece)
+            pause.wait(0.25)
+
+    play.one.act = act
+    assert play.gateway.get("/read/on").body == b"ab"
+
+
+def test_read_timeout_in_the_body(play, stopwatch, until_gone):
+    play.one.act = lambda peer, request: (peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na"), until_gone(peer))
+    with stopwatch:
+        answer = play.gateway.get("/read/body")
+    assert 0.4 <= stopwatch.seconds < 1.0
+    assert (answer.status, answer.complete) == (200, False)
+    assert play.gateway.line("/read/body")["reason"] == "read_timeout"
+
+
+def test_read_timeout_does_not_run_during_a_slow_upload(play):
+    pause = threading.Event()
+    with play.gateway.connect() as wire:
+        wire.send("POST /read/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")
+        for byte in "abc":
+            pause.wait(0.5)
+            wire.send(byte)
+        assert wire.read_response().status == 200
+
+
+def test_no_limit_of_an_attempt_runs_while_the_client_uploads(play):
+    """They are 200 to 400 ms; the upload takes longer, piece by piece, and the answer does not come at once."""
+    pause = threading.Event()
+    play.one.act = lambda peer, request: (peer.read_body(request), pause.wait(0.05), peer.send("HTTP/1.1 204 No Content\r\n\r\n"))
+    with play.gateway.connect() as wire:
+        wire.send("POST /narrow/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        for byte in "abcd":
+            pause.wait(0.15)
+            wire.send(byte)
+        assert wire.read_response().status == 204
+    assert play.one.requests[0].body == b"abcd"
+
+
+def test_first_byte_timeout_stands_in_for_read_timeout_before_the_head(play, stopwatch, until_gone):
+    play.one.act = lambda peer, request: until_gone(peer)
+    with stopwatch:
+        assert play.gateway.get("/read-first").status == 504
+    assert 0.8 <= stopwatch.seconds < 1.2
+    assert play.gateway.line("/read-first")["reason"] == "first_byte_timeout"
+
+
+def test_the_narrowest_limit_counts(play, stopwatch, until_gone):
+    play.one.act = lambda peer, request: until_gone(peer)
+    with stopwatch:
+        assert play.gateway.get("/narrow").status == 504
+    assert 0.2 <= stopwatch.seconds < 0.5
+    assert play.gateway.line("/narrow")["reason"] == "per_try_timeout"
+
+
+def test_a_handler_that_asks_aside_has_the_limits_too(play, stopwatch, until_gone):
+    play.one.act = lambda peer, request: until_gone(peer)
+    with stopwatch:
+        assert play.gateway.get("/aside").status == 504
+    assert 0.4 <= stopwatch.seconds < 0.7
+
+
+@pytest.fixture
+def unread(play):
+    """The backend takes the head and nothing more of a long upload, whose rest the client has sent."""
+    go = threading.Event()
+    gone = threading.Event()
+
+    def act(peer, request):
+        go.wait(10)
+        peer.read_all()
+        gone.set()
+        peer.close()
+
+    play.one.act = act
+
+    def upload(path):
+        wire = play.gateway.connect()
+        wire.sock.setblocking(False)
+        wire.sock.sendall(f"PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n".encode())
+        stuck = 0
+        while stuck < 30:
+            try:
+                wire.sock.send(bytes(100_000))
+                stuck = 0
+            except BlockingIOError:
+                stuck += 1
+                go.wait(0.01)
+            except OSError:  # refused already
+                break
+        return wire
+
+    upload.go, upload.gone = go, gone
+    yield upload
+    go.set()
+
+
+def test_a_client_that_leaves_while_its_upload_is_not_taken(play, unread):
+    """With a reset: a mere end would stand behind what its own kernel still has to send, where nobody can see it."""
+    upload = unread("/upload-long/unread")
+    upload.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    upload.sock.close()
+    line = play.gateway.line("/upload-long/unread")
+    assert (line["status"], line["reason"]) == ("499", "client_gone")
+    assert float(line["duration"]) < 4
+    unread.go.set()
+    assert unread.gone.wait(10)
+
+
+def test_an_upload_that_is_not_taken_is_504_at_the_deadline(play, unread):
+    wire = unread("/upload-short")
+    wire.sock.settimeout(10)
+    assert wire.read_response().status == 504
+    line = play.gateway.line("/upload-short")
+    assert (line["reason"], line["status"]) == ("backend_timeout", "504")
+    assert 2.0 <= float(line["duration"]) < 2.6
+    wire.sock.close()
+
+
+def test_an_upload_that_is_not_taken_meets_the_read_timeout(play, unread):
+    wire = unread("/read/unread-upload")
+    assert play.gateway.line("/read/unread-upload")["reason"] == "read_timeout"
+    wire.sock.close()
+
+
+def test_a_slow_but_living_pair_is_left_alone(play, unread):
+    """The upload stands still for longer than it is looked round, both are there, and then it goes on."""
+    wire = unread("/upload-long/slow-pair")
+    unread.go.wait(1.3)
+    unread.go.set()
+    wire.sock.settimeout(10)
+    wire.send(bytes(1_000_000))
+    wire.sock.close()
+    assert unread.gone.wait(10)
+    assert play.gateway.line("/upload-long/slow-pair")["reason"] == "client_gone"

@@ -215,7 +215,7 @@ def test_a_body_that_breaks_off(play):
 def test_a_certificate_for_somebody_else(play):
     answer = play.gateway.get("/wrong")
     assert answer.status == 502
-    assert answer["proxy-status"] == "gproxy; error=tls_protocol_error"
+    assert answer["proxy-status"] == "gproxy; error=tls_certificate_error"
     assert b"elsewhere" not in answer.body
     assert b"localhost" not in answer.body
     assert not play.wrong.requests
@@ -251,9 +251,30 @@ def silent(peer, backend):
     peer.read_all()
 
 
+def trickling(peer, backend):
+    """The longest record there is, byte by byte."""
+    pause = threading.Event()
+    try:
+        peer.send(b"\x16\x03\x03\x40\x00")
+        while not pause.wait(0.05):
+            peer.send(b"\x02")
+    except OSError:
+        pass
+
+
+def leaving(peer, backend):
+    peer.read_more()
+    peer.reset()
+
+
 @pytest.mark.parametrize(
     ("script", "status", "error"),
-    [(plain, 502, "tls_protocol_error"), (silent, 504, "connection_timeout")],
+    [
+        (plain, 502, "tls_protocol_error"),
+        (leaving, 502, "tls_protocol_error"),
+        (silent, 504, "connection_timeout"),
+        (trickling, 504, "connection_timeout"),
+    ],
 )
 def test_a_handshake_that_fails(tmp_path, script, status, error):
     with Backend(script) as backend:

@@ -60,6 +60,21 @@ def test_the_words_and_the_settings_need_no_event_loop(package_name):
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+def test_the_arbiter_needs_no_event_loop_and_none_of_what_serves():
+    program = (
+        "import gproxy.cli, gproxy.server.arbiter, sys; sys.path_importer_cache.clear();"
+        "print(*(name for name in sys.modules if name.split('.')[0] not in sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    names = {name for name in done.stdout.split() if not name.startswith(("__", "_distutils", "sitecustomize"))}
+    assert {name.split(".")[0] for name in names} == {"gproxy"}
+    packages = {".".join(name.split(".")[:2]) for name in names}
+    assert packages <= {"gproxy", "gproxy.cli", "gproxy.config", "gproxy.http", "gproxy.observe", "gproxy.server", "gproxy.state"}
+    few = {name for name in names if name.split(".")[1:2] in (["observe"], ["state"])}
+    assert few == {"gproxy.observe", "gproxy.observe.log", "gproxy.observe.escape", "gproxy.state", "gproxy.state.shared"}
+    assert "gproxy.server.worker" not in names
+
+
 def test_the_command_line_patches_before_anything_imports_ssl():
     program = (
         "import gproxy.cli, sys; assert 'ssl' not in sys.modules, 'ssl too early'; import gproxy.server.worker;"

@@ -55,8 +55,8 @@ class Client(threading.Thread):
 
 
 @contextmanager
-def load(port, threads=8, tls=None):
-    """Half of the clients keep their connections. Afterwards none may have lost anything."""
+def load(port, threads=8, tls=None, *, may_lose=0):
+    """Half of the clients keep their connections. Afterwards none may have lost more than it `may_lose`."""
     clients = [Client(port, keeps_alive=bool(n % 2), tls=tls) for n in range(threads)]
     for client in clients:
         client.start()
@@ -69,5 +69,6 @@ def load(port, threads=8, tls=None):
         for client in clients:
             client.join(20)
     assert not any(client.is_alive() for client in clients)
-    assert [lost for client in clients for lost in client.lost] == []
-    assert sum(client.sent for client in clients) == sum(client.answered for client in clients) > threads
+    lost = [lost for client in clients for lost in client.lost]
+    assert len(lost) <= may_lose, lost
+    assert sum(client.sent for client in clients) == sum(client.answered for client in clients) + len(lost) > threads

@@ -46,7 +46,7 @@ def config(tmp_path):
         ("--config x --verbose=1", "gproxy: there is no option --verbose; did you mean '--version'?"),
         ("--config x token", "gproxy: unrecognized arguments: token; see gproxy --help"),
         ("chek --config x", "gproxy: there is no command 'chek'; did you mean 'check'?"),
-        ("serve", "gproxy: there is no command 'serve'; known: check, explain, routes, token, version; see gproxy --help"),
+        ("serve", "gproxy: there is no command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help"),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),
@@ -67,8 +67,8 @@ def test_wrong_arguments_are_one_line(tmp_path, arguments, said):
     [
         ("--bind x", "command line: [server] bind: expected HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N such as 0.0.0.0:8080; found 'x'; the port is missing"),
         ("--bind=", "command line: [server] bind: expected at least one"),
-        ("--workers 2", "command line: [server] workers: expected 1; found '2'; several workers come in a later release"),
-        ("--workers auto", "command line: [server] workers: expected 1; found 'auto'; several workers come in a later release"),
+        ("--workers 0", "command line: [server] workers: must be at least 1"),
+        ("--workers many", "command line: [server] workers: expected a whole number such as 3 or auto; found 'many'"),
         ("--log-level loud", "command line: [log] level: expected debug, info, warning or error; found 'loud'"),
     ],
 )  # fmt: skip
@@ -106,7 +106,7 @@ def test_check_of_the_shipped_file_opens_nothing(tmp_path):
 BAD = """\
 [server]
 grace = 30 sec
-workers = 2
+workers = 0
 [gatway]
 handlers = compress
 [gateway]
@@ -141,7 +141,7 @@ rotate = weekly
 """
 FOUND = """\
 bad.ini:2: [server] grace: expected a time such as 3s; found '30 sec'; the units are ms, s, m, h, d
-bad.ini:3: [server] workers: expected 1; found '2'; several workers come in a later release
+bad.ini:3: [server] workers: must be at least 1
 bad.ini:4: [gatway] unknown section; did you mean 'gateway'?
 bad.ini:7: [gateway] handlers: unknown handler 'compres'; did you mean 'compress'?
 bad.ini:8: [gateway] tiemout: unknown option; did you mean 'timeout'?

@@ -25,12 +25,14 @@ http {{
     location /users/said {{ default_type application/json; return 200 '{{"user": "$http_x_user_id", "for": "$http_x_forwarded_for", "host": "$host"}}'; }}
     location /users/moved {{ return 301 /users/said; }}
   }}
+  {more}
 }}
 """
+BUSY = """server {{ listen 127.0.0.1:{port}; add_header Retry-After 0 always; return 503 "too much to do"; }}"""
 
 
 @contextmanager
-def nginx(folder, port):
+def nginx(folder, port, more=""):
     program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     assert program, "nginx is not installed; scripts/test installs it"
     (folder / "www/users").mkdir(parents=True)
@@ -39,7 +41,7 @@ def nginx(folder, port):
     for path in (folder, *folder.parents):
         if path.stat().st_uid == os.getuid() and "pytest" in str(path):
             path.chmod(0o755)  # its worker is another user, if we are root
-    (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=port))
+    (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=port, more=more))
     process = subprocess.Popen([program, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"], stderr=subprocess.DEVNULL)
     try:
         eventually((folder / "nginx.pid").exists, "nginx")
@@ -81,3 +83,36 @@ def test_a_real_nginx_behind_the_gateway(tmp_path):
         assert missing == b"404"
         too_much = curl(*bearer, "--upload-file", source, "--write-out", "%{http_code}", "--output", "/dev/null", f"{url}/plain.txt")
         assert too_much == b"405"
+
+
+RETRIES = """
+[gateway]
+handlers = health
+[route:users]
+path = /users
+upstream = users
+[upstream:users]
+backends = http://127.0.0.1:{port}, http://127.0.0.1:{busy}
+retry_on = stale, reset, 503
+retry_after = yes
+max_fails = 0
+"""
+
+
+def test_an_nginx_that_is_too_busy_and_one_that_closes_after_three(tmp_path):
+    """Two backends, one of which always says 503: nobody hears of it, and each says what was tried."""
+    port, busy = free_port(), free_port()
+    text = RETRIES.format(port=port, busy=busy)
+    with nginx(tmp_path, port, BUSY.format(port=busy)), RunningGateway(text, tmp_path) as gateway:
+        with gateway.connect() as wire:
+            for _ in range(40):
+                wire.send("GET /users/said HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert json.loads(wire.read_response().body)["host"] == "a"
+            for _ in range(4):
+                wire.send("POST /users/said HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+                answer = wire.read_response()
+                assert (answer.status, answer["retry-after"]) in [(200, None), (503, "0")]
+        lines = [line for line in gateway.access(44) if line["route"] == "users"]
+        seen = {(line["method"], line["tries"], line["status"]) for line in lines}
+        assert seen - {("POST", "1", "200")} == {("GET", "1", "200"), ("GET", "2", "200"), ("POST", "1", "503")}
+        gateway.wait_until_idle()

@@ -9,6 +9,8 @@ import time
 import pytest
 from shipped import PUBLIC, UNLIMITED, on_path, problem, response, running
 
+from gproxy.testing.gateway import RunningGateway, eventually
+
 GET = "GET {} HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -162,17 +164,6 @@ def test_a_long_download_and_a_long_upload_are_finished(tmp_path):
         assert "nothing was cut" in ours.wait_for_line("stopped after")
 
 
-def test_hup_and_the_worker_signals_change_nothing_yet(tmp_path):
-    with gateway(tmp_path, 0.5) as ours, ours.connect() as wire:
-        wire.send(GET.format("/users/slow"))
-        time.sleep(0.1)
-        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
-            ours.signal(number)
-            assert signal.Signals(number).name in ours.wait_for_line(signal.Signals(number).name)
-        assert wire.read_response().body == b"in the end"
-        assert ours.get("/users").status == 200
-
-
 def test_stopping_under_many_signals_is_not_confused(tmp_path):
     """USR1 and HUP in the middle of a stop are no second TERM."""
     with gateway(tmp_path, 1.0) as ours, ours.connect() as wire:
@@ -198,3 +189,36 @@ def test_a_client_that_goes_during_the_stop_does_not_hold_it(tmp_path):
         assert ours.wait() == 0
         assert time.monotonic() - started < 2.5
         assert ours.access()[-1]["status"] == "499"
+
+
+def test_a_stop_with_a_delay_is_not_ready_at_once_and_accepts_until_it_is_over(tmp_path):
+    """So that a load balancer has time to look elsewhere."""
+    delay = ("grace = 30s", "grace = 30s\nstop_delay = 1500ms\nworkers = 2")
+    with gateway(tmp_path, 0, delay, ("workers = 1", "")) as ours, ours.connect() as kept:
+        kept.send(GET.format("/users"))
+        assert kept.read_response().status == 200
+        ours.signal(signal.SIGTERM)
+        ours.wait_for_line("SIGTERM: not ready any more; stopping in 1.5 s")
+        eventually(lambda: ours.get("/ready").status == 503, "unreadiness")
+        kept.send(GET.format("/users"))
+        assert kept.read_response()["connection"] is None
+        assert ours.get("/users").status == 200
+        ours.wait_for_line("stopping; requests in flight have 30 s")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", ours.port), 5)
+        assert ours.wait() == 0
+        ours.wait_for_line("nothing was cut")
+
+
+def test_a_worker_that_hangs_in_a_stop_is_killed_in_the_end(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from gevent.monkey import get_original\ndef mine(request, next):\n    open('here', 'w').close()\n    get_original('time', 'sleep')(60)\n"
+    )
+    ini = "[server]\ngrace = 0s\n[handler:mine]\nuse = mine:mine\n[route:all]\nhandlers = mine\nupstream = one\n[upstream:one]\nbackends = http://127.0.0.1:1\n"
+    with RunningGateway(ini, tmp_path) as ours, ours.connect() as wire:
+        wire.send(GET.format("/"))
+        eventually((tmp_path / "here").exists, "a worker that hangs")
+        ours.signal(signal.SIGTERM)
+        assert ours.wait() == 0
+        ours.wait_for_line("does not end and is killed")
+        ours.wait_for_line("mine.py")

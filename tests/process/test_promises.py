@@ -134,10 +134,10 @@ def test_a_shortage_of_our_own_is_not_blamed_on_the_backend(tmp_path):
         with gateway.connect() as wire:
             wire.send("GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
             wire.read_response()
-            resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (5, 64))  # no descriptor is free now
+            resource.prlimit(gateway.workers[0], resource.RLIMIT_NOFILE, (5, 64))  # no descriptor is free now
             wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             answer = wire.read_response()
-            resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+            resource.prlimit(gateway.workers[0], resource.RLIMIT_NOFILE, (64, 64))
             assert (answer.status, answer["proxy-status"]) == (503, "gproxy; error=proxy_internal_error")
             wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert wire.read_response().status == 200

@@ -18,9 +18,11 @@ def taking(seconds):
 
 
 # Fast ones make many connections at the moment of the stop, slow ones have requests under way in it.
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("seconds", [0, 0.002, 0.03, 0.3])
-def test_term_in_the_middle(tmp_path, seconds):
-    with running(tmp_path, UNLIMITED, *PUBLIC, scripts=[taking(seconds)] * 3) as ours:
+def test_term_in_the_middle(tmp_path, seconds, workers):
+    count = ("workers = 1", f"workers = {workers}")
+    with running(tmp_path, UNLIMITED, *PUBLIC, count, scripts=[taking(seconds)] * 3) as ours:
         with load(ours.port) as clients:
             time.sleep(0.5)
             ours.signal(signal.SIGTERM)

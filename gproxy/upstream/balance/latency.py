@@ -5,7 +5,8 @@ from math import exp
 from time import monotonic
 from typing import Any, Final
 
-from gproxy.http.request import Deadline, Request
+from gproxy.config.types import BackendURL
+from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.draws import Draw, Lottery
@@ -21,16 +22,13 @@ class TimedBackend(Backend):
     `decay` seconds each. Without answers it fades, so that who was slow is asked again some time.
     """
 
-    average = 0.0
-    measured_at = 0.0
-    decay = 10.0
-    clock: Callable[[], float] = staticmethod(monotonic)
-
-    def connection(self, deadline: Deadline) -> Any:
-        connection = super().connection(deadline)
-        if "exchange" not in vars(connection):
-            connection.exchange = self._timed(connection.exchange)
-        return connection
+    def __init__(self, url: BackendURL, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.average = 0.0
+        self.measured_at = 0.0
+        self.decay = 10.0
+        self.clock: Callable[[], float] = monotonic
+        self.observer = self.observe
 
     def cost(self, now: float) -> float:
         """What one more request would have to wait, in seconds; for its weight."""
@@ -38,7 +36,7 @@ class TimedBackend(Backend):
             return _UNKNOWN + self.active if self.active else 0.0
         return self.average * exp((self.measured_at - now) / self.decay) * (self.active + 1) / self.weight
 
-    def observe(self, seconds: float, *, answered: bool = True) -> None:
+    def observe(self, seconds: float, answered: bool = True) -> None:
         """It took so long; a failure is no sign of being quick."""
         now = self.clock()
         faded = exp((self.measured_at - now) / self.decay)
@@ -49,19 +47,6 @@ class TimedBackend(Backend):
         else:
             return
         self.measured_at = now
-
-    def _timed(self, exchange: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(head: bytes, request: Request) -> Any:
-            started = self.clock()
-            answered = False
-            try:
-                answer = exchange(head, request)
-                answered = True
-            finally:
-                self.observe(self.clock() - started, answered=answered)
-            return answer
-
-        return timed
 
 
 class Latency(Draw):

@@ -102,6 +102,8 @@ def test_not_a_network(text):
         ("https://a:80", BackendURL("https", "a", 80), "https://a:80", "a:80"),
         ("http://[0::1]:81", BackendURL("http", "::1", 81), "http://[::1]:81", "[::1]:81"),
         ("http://[::1]", BackendURL("http", "::1", 80), "http://[::1]:80", "[::1]"),
+        ("unix:/run/a.sock", BackendURL("http", "localhost", 80, path="/run/a.sock"), "unix:/run/a.sock", "localhost"),
+        ("unix:a.sock weight=2 backup", BackendURL("http", "localhost", 80, 2, backup=True, path="a.sock"), "unix:a.sock", "localhost"),
         ("http://a:1  weight=3", BackendURL("http", "a", 1, weight=3), "http://a:1", "a:1"),
         (
             "http://a:1 weight=0 max_connections=10 backup down",
@@ -118,10 +120,29 @@ def test_backend(text, expected, written, authority):
 
 
 @pytest.mark.parametrize(
+    ("text", "place", "addresses"),
+    [
+        ("http://localhost:1", "localhost:1", ("127.0.0.1", "::1")),
+        ("http://10.0.0.1", "10.0.0.1:80", ("10.0.0.1",)),
+        ("https://[::1]", "[::1]:443", ("::1",)),
+        ("http://app.internal:8000", "app.internal:8000", None),
+        ("http://app", "app:80", None),
+        ("unix:/run/a.sock", "unix:/run/a.sock", ()),
+    ],
+)
+def test_where_a_backend_is(text, place, addresses):
+    backend = BackendURL.parse(text)
+    assert (backend.place, backend.is_name, backend.addresses) == (place, addresses is None, addresses or ())
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "it starts with http:// or https://"),
-        ("localhost:5001", "it starts with http:// or https://"),
+        ("", "it starts with http://, https:// or unix:"),
+        ("localhost:5001", "it starts with http://, https:// or unix:"),
+        ("unix:", "unix: wants a path"),
+        ("unix:/" + "x" * 107, "a unix socket's path has at most 107 bytes"),
+        ("unix:/a.sock wieght=3", "'wieght=3' is not weight=N, max_connections=N, backup, down or drain"),
         ("ftp://a", "only http:// and https:// are known"),
         ("://a", "only http:// and https:// are known"),
         ("http://", "the host is missing"),
@@ -146,3 +167,8 @@ def test_not_a_backend(text, message):
     with pytest.raises(ValueError) as error:
         BackendURL.parse(text)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("words", ["", "tls", "tls=name", "tls=name proxy", "proxy redirect=8443"])
+def test_the_words_of_a_listener_are_as_they_were_written(words):
+    assert Address.parse(f":80 {words}").words == words

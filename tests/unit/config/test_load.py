@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gproxy.config import ConfigError, RouteSettings, load
+from gproxy.config.load import load_process
 from gproxy.config.traffic import UpstreamShare
 from gproxy.config.types import Address, BackendURL, Rotate
 
@@ -130,13 +131,13 @@ def test_overrides(write):
 
 
 def test_bad_overrides(write):
-    overrides = {("server", "bind"): ":x", ("log", "levle"): "debug", ("sever", "a"): "b", ("server", "workers"): "2"}
+    overrides = {("server", "bind"): ":x", ("log", "levle"): "debug", ("sever", "a"): "b", ("server", "workers"): "0"}
     found = problems(write(SMALL), overrides=overrides)
     assert [line.split(";")[0] for line in found] == [
         "command line: [sever] unknown section",
         "command line: [server] bind: expected HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N such as 0.0.0.0:8080",
+        "command line: [server] workers: must be at least 1",
         "command line: [log] levle: unknown option",
-        "command line: [server] workers: expected 1",
     ]
 
 
@@ -146,11 +147,14 @@ def test_environment(write):
     assert [str(backend) for backend in settings.upstreams["a"].backends] == ["http://b:2", "http://c:3"]
 
 
-@pytest.mark.parametrize("workers", ["2", "auto"])
-def test_several_workers_are_not_there_yet(write, workers):
-    assert problems(write(f"[server]\nworkers = {workers}\n{SMALL}")) == [
-        f"g:2: [server] workers: expected 1; found {workers!r}; several workers come in a later release"
-    ]
+def test_an_arbiter_reads_its_own_sections_and_leaves_mistakes_to_others(write):
+    path = write("[server]\nworkers = 2\n[log]\nlevel = debug\n[gatway]\n[upstream:a]\nbackends = nonsense\n")
+    data = Path(path).read_bytes()
+    server, log = load_process(Path(path), data, {("server", "grace"): "1s"}, {})
+    assert (server.workers, server.grace, log.level) == (2, 1.0, "debug")
+    assert load_process(Path(path), data, {("server", "workers"): "none"}, {})[0] is None
+    assert load_process(Path(path), b"\xff", {}, {}) == (None, None)
+    assert load_process(Path(path), None, {}, {}) == (None, None)
 
 
 def test_unused_upstream_is_a_warning(write):
@@ -194,7 +198,7 @@ def test_nothing_that_must_wait_for_patching_is_imported():
 
 def test_a_mistake_in_a_section_hides_no_other_one_there(write):
     text = (
-        "[server]\ngrace = x\nworkers = 2\n[gateway]\ntiemout = 3s\nhandlers = compres\n"
+        "[server]\ngrace = x\nworkrs = 2\n[gateway]\ntiemout = 3s\nhandlers = compres\n"
         "[route:a]\nupstream = a\npath = a\nskip = jtw\nhandlers = jtw\n[upstream:a]\nbackends = http://a"
     )
     assert [line.split(" ")[0] for line in problems(write(text))] == ["g:2:", "g:3:", "g:5:", "g:6:", "g:9:", "g:10:", "g:11:"]

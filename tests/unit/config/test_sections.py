@@ -10,14 +10,15 @@ from gproxy.config.patterns import Pattern, Rewrite
 from gproxy.config.read import RawSection
 from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings, Settings
+from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
 from gproxy.config.traffic import Location, Percent, SplitKey, UpstreamShare
-from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds
+from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
 from gproxy.config.upstreams import UpstreamSettings
 
-A, B = BackendURL("http", "a", 1), BackendURL("http", "b", 1)
+A, B, S = BackendURL("http", "a", 1), BackendURL("http", "b", 1), BackendURL("https", "a", 1)
 MOVED = Location.parse("https://new.test{path}")
-SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, TLSSettings, LogSettings]
+SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, TLSSettings, LogSettings, StateSettings]
 
 
 def server(**given):
@@ -51,6 +52,7 @@ def log(**given):
         (server, {"bind": ()}, "bind: expected at least one"),
         (server, {"bind": (Address("fd", fd=3),) * 2}, "bind: 'fd:3' is listed twice"),
         (server, {"workers": 0}, "workers: must be at least 1"),
+        (server, {"worker_timeout": Seconds(0.5)}, "worker_timeout: expected at least 1s, or 0s for never"),
         (server, {"max_fields": 0}, "max_fields: must be at least 1"),
         (server, {"head_timeout": Seconds(0)}, "head_timeout: must be more than 0"),
         (server, {"body_timeout": Seconds(0)}, "body_timeout: must be more than 0"),
@@ -103,8 +105,8 @@ def log(**given):
         (upstream, {"backends": ()}, "backends: expected at least one"),
         (upstream, {"backends": (A, B, BackendURL("http", "a", 1, weight=3))}, "backends: 'http://a:1' is listed twice"),
         (upstream, {"backends": (BackendURL("http", "a", 1, weight=0),)}, "backends: every weight is 0"),
-        *((upstream, {name: Seconds(0)}, f"{name}: must be more than 0") for name in ("connect_timeout", "first_byte_timeout", "read_timeout", "idle_timeout", "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout", "breaker_errors", "breaker_window", "breaker_open")),
-        *((upstream, {name: -1}, f"{name}: must be at least 0") for name in ("retries", "max_connections", "keepalive", "max_fails", "max_requests", "queue")),
+        *((upstream, {name: Seconds(0)}, f"{name}: must be more than 0") for name in ("connect_timeout", "first_byte_timeout", "read_timeout", "per_try_timeout", "idle_timeout", "dns_interval", "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout", "breaker_errors", "breaker_window", "breaker_open")),
+        *((upstream, {name: -1}, f"{name}: must be at least 0") for name in ("retries", "replay", "spool", "hedge", "max_connections", "keepalive", "max_age", "max_fails", "max_requests", "queue")),
         *((upstream, {name: 0}, f"{name}: must be at least 1") for name in ("rise", "fall", "breaker_requests")),
         *((upstream, {"breaker_quantile": value}, "breaker_quantile: must be more than 0 and less than 1") for value in (0.0, 1.0, 95.0)),
         (upstream, {"health_status": ()}, "health_status: expected at least one"),
@@ -114,6 +116,16 @@ def log(**given):
         (upstream, {"health_headers": {"X-A": "a", "x-a": "b"}}, "health_headers: 'x-a' is listed twice"),
         (upstream, {"initial": "down"}, "initial: down needs a health_path, or nothing would ever bring a backend up"),
         (upstream, {"queue": 1}, "queue: nothing is limited; it needs max_requests or max_connections"),
+        (upstream, {"retry_backoff": Seconds(-1)}, "retry_backoff: must be at least 0"),
+        (upstream, {"retry_backoff": Seconds(1)}, "retry_backoff: must not be more than retry_backoff_max"),
+        (upstream, {"retry_on": (Statuses(399, 503),)}, "retry_on: a status to try again after is from 400 to 599, not 399-503"),
+        (upstream, {"retry_on": (Statuses(503, 503),) * 2}, "retry_on: '503' is listed twice"),
+        (upstream, {"retry_methods": ("get",)}, "retry_methods: methods are upper case; write GET"),
+        (upstream, {"retry_header": "X Y"}, "retry_header: 'X Y' is not a header's name"),
+        (upstream, {"deadline_header": "Via"}, "deadline_header: Via is set by the gateway for something else"),
+        (upstream, {"retry_header": "X-A", "deadline_header": "x-a"}, "deadline_header: retry_header has the same name"),
+        (route, {"retries": -1}, "retries: must be at least 0"),
+        (route, {"retry_on": (Statuses(304, 304),)}, "retry_on: a status to try again after is from 400 to 599, not 304"),
         (upstream, {"health_path": "x"}, "health_path: a path starts with '/'; found 'x'"),
         (upstream, {"health_path": "/a b"}, "health_path: a path to send has no spaces, control characters or other scripts; write %20"),
         (upstream, {"host": "a b"}, "host: expected client, backend or a host such as api.example.com; found 'a b'"),
@@ -134,6 +146,9 @@ def log(**given):
                 ({"subject": "X-S", "issuer": "x-s"}, "two of them have the same header"),
             )
         ),
+        (upstream, {"tls_name": "a:1", "backends": (S,)}, "tls_name: expected a host name such as api.example.com; found 'a:1'"),
+        (upstream, {"tls_name": "*.a", "backends": (S,)}, "tls_name: expected a host name such as api.example.com; found '*.a'"),
+        (upstream, {"tls_verify": False, "tls_name": "a"}, "tls_name: no backend of this upstream is https://\ntls_verify: no backend of this upstream is https://"),
         (log, {"keep": -1}, "keep: must be at least 0"),
         (log, {"access": ""}, "access: expected a file, - for standard output, or off"),
     ],
@@ -153,6 +168,8 @@ def test_refused(make, given, message):
         (route, {"respond": 200, "body": "x", "content_type": "text/html"}),
         (route, {"upstream": (UpstreamShare("u", 0), UpstreamShare("v")), "split_by": SplitKey("ip"), "mirror": "w"}),
         (upstream, {"backends": (A, BackendURL("http", "b", 1, weight=0)), "retries": 0, "max_fails": 0}),
+        (upstream, {"retry_on": ("reset", Statuses(502, 504)), "retry_budget": None, "retry_backoff": Seconds(0), "retry_header": "X-N"}),
+        (route, {"retries": 0, "retry_on": (), "hedge": Seconds(0)}),
         (upstream, {"host": "api.example.com:8080", "health_path": "/h?deep=1"}),
         (upstream, {"initial": "down", "health_path": "/h", "queue": 5, "max_connections": 3}),
         (upstream, {"queue": 5, "backends": (BackendURL("http", "b", 1, max_connections=2),)}),
@@ -168,7 +185,10 @@ def test_defaults_of_the_product():
     assert {option.name: option.default_text for cls in (ServerSettings, LogSettings) for option in options(cls)} == {
         "bind": "0.0.0.0:8080",
         "workers": "1",
+        "worker_timeout": "30s",
         "grace": "30s",
+        "stop_delay": "0s",
+        "reload": "no",
         "head_timeout": "10s",
         "body_timeout": "30s",
         "idle_timeout": "75s",
@@ -183,7 +203,20 @@ def test_defaults_of_the_product():
         "format": "ltsv",
         "rotate": "daily, 10MB",
         "keep": "14",
+        "compress": "no",
         "level": "info",
+    }
+
+
+def test_defaults_of_the_state():
+    assert {option.name: option.default_text for option in options(StateSettings)} == {
+        "redis": "none",
+        "timeout": "50ms",
+        "on_failure": "open",
+        "lease": "1",
+        "prefix": "gproxy:",
+        "max_connections": "16",
+        "tls_ca": "none",
     }
 
 
@@ -203,11 +236,31 @@ def test_defaults_of_an_upstream():
         "connect_timeout": "1s",
         "first_byte_timeout": "none",
         "read_timeout": "none",
+        "per_try_timeout": "none",
         "retries": "1",
+        "retry_on": "connect, stale, reset",
+        "retry_methods": "GET, HEAD, OPTIONS, TRACE, PUT, DELETE",
+        "retry_backoff": "25ms",
+        "retry_backoff_max": "250ms",
+        "retry_after": "no",
+        "retry_budget": "20%",
+        "retry_header": "none",
+        "replay": "64KiB",
+        "spool": "0",
+        "hedge": "0s",
+        "deadline_header": "none",
         "max_connections": "0",
         "keepalive": "32",
         "idle_timeout": "55s",
+        "max_age": "0s",
+        "dns_interval": "10s",
         "host": "client",
+        "tls_ca": "none",
+        "tls_name": "none",
+        "tls_cert": "none",
+        "tls_key": "none",
+        "tls_verify": "yes",
+        "tls_min_version": "1.2",
         "health_path": "none",
         "health_interval": "10s",
         "health_timeout": "1s",
@@ -260,6 +313,9 @@ def test_defaults_of_gateway_and_route():
         "timeout": "none",
         "stream": "no",
         "max_body": "0",
+        "retries": "none",
+        "retry_on": "none",
+        "hedge": "none",
         "methods": "",
         "host": "",
         "scheme": "none",

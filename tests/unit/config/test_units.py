@@ -2,7 +2,16 @@
 
 import pytest
 
-from gproxy.config.units import Rate, Rotate, parse_bytes, parse_seconds, write_bytes, write_seconds
+from gproxy.config.units import (
+    Rate,
+    Rotate,
+    parse_bytes,
+    parse_percent,
+    parse_seconds,
+    write_bytes,
+    write_percent,
+    write_seconds,
+)
 
 SECONDS = [("500ms", 0.5), ("3s", 3.0), ("2m", 120.0), ("1h", 3600.0), ("1d", 86400.0), ("1.5s", 1.5), ("1ms", 0.001)]
 BYTES = [("10MB", 10_000_000), ("512KiB", 524_288), ("1GiB", 2**30), ("100", 100), ("0", 0), ("3KB", 3000)]
@@ -104,3 +113,16 @@ def test_rotate(text, expected):
 def test_not_a_rotation(text):
     with pytest.raises(ValueError):
         Rotate.parse(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("20%", 0.2), ("0%", 0.0), ("100%", 1.0), ("0.1%", 0.001), ("12.5%", 0.125)])
+def test_percent(text, value):
+    assert parse_percent(text) == value
+    assert write_percent(value) == text
+
+
+@pytest.mark.parametrize(("text", "message"), [("101%", "there is no more than 100%"), ("20", ""), ("-1%", ""), ("", "")])
+def test_not_percent(text, message):
+    with pytest.raises(ValueError) as error:
+        parse_percent(text)
+    assert str(error.value) == message

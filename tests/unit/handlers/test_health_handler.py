@@ -1,5 +1,6 @@
 import gc
 import json
+import os
 
 import pytest
 from gevent import spawn
@@ -47,6 +48,7 @@ def test_the_figures(handler, runtime, clock):
     assert response.headers["Cache-Control"] == "no-store"
     assert content["status"] == "up"
     assert content["uptime"] == 12.5
+    assert (content["worker"], content["pid"]) == (1, os.getpid())
     assert content["memory"] > 1_000_000
     assert content["greenlets"] >= 0
     assert content["upstreams"] == {"users": [backend("healthy")]}
@@ -111,7 +113,7 @@ def test_degraded_is_an_upstream_without_a_healthy_backend(handler, runtime, ups
 def test_while_draining_it_lives_and_is_not_ready(handler, runtime):
     assert handler(request("GET", "/ready"), answer()).status == 200
     assert told(handler, "/ready") == {"status": "ready"}
-    runtime.draining = True
+    runtime.stopping = True
     assert told(handler)["status"] == "draining"
     response = handler(request("GET", "/ready"), answer())
     assert (response.status, json.loads(response.body)) == (503, {"status": "draining"})

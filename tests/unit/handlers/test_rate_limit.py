@@ -114,7 +114,7 @@ def test_by_header_and_long_values_by_their_digest():
     for key in ("one", "two", long, long + "x"):
         handler(request(headers={"X-API-Key": key}), answer())
     refused(handler, request(headers={"X-API-Key": long}))
-    assert max(map(len, handler.limiter._rates[handler.limit])) <= 65
+    assert max(map(len, handler.limiter._limiter._windows[handler.limit.window])) <= 65
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What others do to our file, and what it does when nobody is looking."""
 
+import gzip
 import os
 
 import gevent
@@ -144,3 +145,50 @@ def test_renamed_but_no_new_file_goes_on_with_the_old_until_the_name_is_looked_a
     file.append(b"3\n")
     assert (tmp_path / "access.log.2026-11-22").read_text() == "1\n2\n"
     assert (tmp_path / "access.log").read_text() == "3\n"
+
+
+def test_a_rotated_file_is_compressed_once_everybody_has_let_go_of_it(tmp_path, clock):
+    one, other = (
+        LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, compress=True, clock=clock) for _ in range(2)
+    )
+    one.open()
+    other.open()
+    one.append(b"one\n")
+    assert one.rotate() is None
+    assert one.compress() is False
+    other.append(b"two\n")
+    clock.now += 1
+    assert other.is_stale()
+    assert other.reopen() is None
+    assert one.compress() is True
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["access.log", "access.log.2026-11-22.gz"]
+    assert gzip.decompress((tmp_path / "access.log.2026-11-22.gz").read_bytes()) == b"one\ntwo\n"
+    one.append(b"three\n")
+    assert one.rotate() is None  # which leaves the second only
+    assert other.compress() is False
+    other.close()
+    assert one.compress() is True
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["access.log", "access.log.2026-11-22.1.gz"]
+    one.close()
+
+
+def test_what_others_have_written_counts_at_once(tmp_path, clock):
+    one, other = (LogFile(str(tmp_path / "access.log"), daily=False, size=20, keep=1, clock=clock) for _ in range(2))
+    one.open()
+    other.open()
+    one.append(b"x" * 17 + b"\n")
+    assert not one.is_due()
+    other.append(b"y\n")
+    assert other.is_due()
+    one.close()
+    other.close()
+
+
+def test_a_compression_that_fails_is_returned(tmp_path, clock):
+    log = LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, compress=True, clock=clock)
+    log.open()
+    log.append(b"x\n")
+    log.rotate()
+    (tmp_path / "access.log.2026-11-22.gz.part").mkdir()
+    assert isinstance(log.compress(), IsADirectoryError)
+    log.close()

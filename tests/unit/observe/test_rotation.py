@@ -73,3 +73,10 @@ def test_the_oldest_expire_first():
 def test_other_files_never_expire():
     names = ["access.log", "access.log.old", "error.log.2026-11-22", "access.log.2026-11-22.gz", "my-access.log.2026-11-22"]
     assert rotation.expired("access.log", names, 0) == []
+
+
+def test_where_files_are_compressed_a_gz_is_one_of_them():
+    names = ["access.log.2026-11-22", "access.log.2026-11-22.1.gz", "access.log.2026-11-21.gz", "access.log.2026-11-22.1.gz.part"]
+    assert rotation.rotated_name("access.log", "2026-11-22", names, compressed=True) == "access.log.2026-11-22.2"
+    assert rotation.expired("access.log", names, 2, compressed=True) == ["access.log.2026-11-21.gz"]
+    assert rotation.uncompressed("access.log", names) == ["access.log.2026-11-22"]

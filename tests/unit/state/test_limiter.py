@@ -1,13 +1,25 @@
 import math
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gproxy.config.types import Rate, Seconds
+from gproxy.state.buckets import SharedLimiter
 from gproxy.state.limiter import MemoryLimiter, Verdict
+from gproxy.state.shared import SharedState
 from gproxy.testing import Clock
 
+STATE = SharedState.create()
+numbers = count()
+
+
+def shared(max_keys, clock):
+    return SharedLimiter(STATE, f"{next(numbers)}", max_keys, clock)
+
+
+both = pytest.mark.parametrize("make", [MemoryLimiter, shared])
 MINUTE = Rate(3, Seconds(60.0))
 
 # Gaps in 1/1024 s: exact in binary, so that a boundary is a boundary.
@@ -15,8 +27,9 @@ gaps = st.lists(st.one_of(st.integers(0, 40), st.integers(0, 70 * 1024)).map(lam
 rates = st.builds(Rate, st.integers(1, 12), st.sampled_from([Seconds(1.0), Seconds(15.0), Seconds(60.0)]))
 
 
-def test_counts_down_and_then_refuses():
-    limiter = MemoryLimiter(10, Clock())
+@both
+def test_counts_down_and_then_refuses(make):
+    limiter = make(10, Clock())
     assert [limiter.take("a", MINUTE) for _ in range(4)] == [
         Verdict(True, 2, 0.0, 60.0),
         Verdict(True, 1, 0.0, 60.0),
@@ -25,9 +38,10 @@ def test_counts_down_and_then_refuses():
     ]
 
 
-def test_the_hundred_and_first_is_refused_and_admitted_a_minute_later():
+@both
+def test_the_hundred_and_first_is_refused_and_admitted_a_minute_later(make):
     clock = Clock()
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     rate = Rate.parse("100/minute")
     assert [limiter.take("a", rate).admitted for _ in range(101)] == [True] * 100 + [False]
     clock.advance(59.9)
@@ -36,18 +50,20 @@ def test_the_hundred_and_first_is_refused_and_admitted_a_minute_later():
     assert limiter.take("a", rate) == Verdict(True, 99, 0.0, 60.0)
 
 
-def test_it_slides_no_double_burst_at_a_minutes_turn():
+@both
+def test_it_slides_no_double_burst_at_a_minutes_turn(make):
     clock = Clock(59.0)
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     for _ in range(3):
         limiter.take("a", MINUTE)
     clock.advance(2)
     assert not limiter.take("a", MINUTE).admitted
 
 
-def test_refused_requests_are_not_counted():
+@both
+def test_refused_requests_are_not_counted(make):
     clock = Clock()
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     for _ in range(3):
         limiter.take("a", MINUTE)
     for _ in range(50):
@@ -57,9 +73,10 @@ def test_refused_requests_are_not_counted():
     assert limiter.take("a", MINUTE) == Verdict(True, 2, 0.0, 60.0)
 
 
-def test_places_come_back_one_by_one():
+@both
+def test_places_come_back_one_by_one(make):
     clock = Clock()
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     for _ in range(3):
         limiter.take("a", MINUTE)
         clock.advance(10)
@@ -68,9 +85,10 @@ def test_places_come_back_one_by_one():
     assert limiter.take("a", MINUTE) == Verdict(True, 0, 10.0, 60.0)
 
 
-def test_a_group_counts_until_its_last_request_is_a_window_old():
+@both
+def test_a_group_counts_until_its_last_request_is_a_window_old(make):
     clock = Clock(0.0)
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     for gap in (0.0, 1.0, 0.75):
         clock.advance(gap)
         limiter.take("a", MINUTE)
@@ -78,18 +96,29 @@ def test_a_group_counts_until_its_last_request_is_a_window_old():
     assert limiter.take("a", MINUTE) == Verdict(True, 0, 0.5, 60.0)
 
 
-def test_clients_and_rates_are_counted_apart():
-    limiter = MemoryLimiter(10, Clock())
+@both
+def test_clients_and_windows_are_counted_apart(make):
+    limiter = make(10, Clock())
     once, hourly = Rate(1, Seconds(60.0)), Rate(1, Seconds(3600.0))
     assert limiter.take("a", once).admitted
     assert limiter.take("b", once).admitted
     assert limiter.take("a", hourly).admitted
-    assert limiter.take("a", MINUTE).remaining == 2
 
 
-def test_a_busy_clients_bucket_never_expires_under_it():
+@both
+def test_rates_of_one_window_see_the_same_counts(make):
+    """So a limit that a reload changes goes on with what was admitted."""
+    limiter = make(10, Clock())
+    for _ in range(3):
+        limiter.take("a", MINUTE)
+    assert not limiter.take("a", MINUTE).admitted
+    assert limiter.take("a", Rate(5, Seconds(60.0))).remaining == 1
+
+
+@both
+def test_a_busy_clients_bucket_never_expires_under_it(make):
     clock = Clock()
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     rate = Rate(1000, Seconds(60.0))
     for _ in range(600):
         clock.advance(1)
@@ -97,19 +126,22 @@ def test_a_busy_clients_bucket_never_expires_under_it():
     assert verdict.remaining == 1000 - 60
 
 
-def test_too_many_clients_push_out_the_one_longest_away():
+@both
+def test_too_many_clients_push_out_the_one_longest_away(make):
     clock = Clock()
-    limiter = MemoryLimiter(2, clock)
+    limiter = make(2, clock)
     for key in ("a", "b", "a", "c"):
         limiter.take(key, MINUTE)
+        clock.advance(0.5)
     assert limiter.evicted == 1
     assert limiter.take("a", MINUTE).remaining == 0
     assert limiter.take("b", MINUTE).remaining == 2
 
 
-def test_clients_that_went_away_are_no_eviction():
+@both
+def test_clients_that_went_away_are_no_eviction(make):
     clock = Clock()
-    limiter = MemoryLimiter(2, clock)
+    limiter = make(2, clock)
     for key in "abcdef":
         limiter.take(key, MINUTE)
         clock.advance(121)
@@ -123,13 +155,14 @@ def test_a_bucket_has_61_entries_at_most():
     for _ in range(10_000):
         limiter.take("a", rate)
         clock.advance(0.0625)
-    assert len(limiter._rates[rate]["a"].entries) <= 61
+    assert len(limiter._windows[rate.window]["a"].entries) <= 61
 
 
+@both
 @given(rate=rates, gaps=gaps)
-def test_never_more_than_the_limit_within_any_window(rate, gaps):
+def test_never_more_than_the_limit_within_any_window(make, rate, gaps):
     clock = Clock(0.0)
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     log = []
     for gap in gaps:
         clock.advance(gap)
@@ -143,10 +176,11 @@ def test_never_more_than_the_limit_within_any_window(rate, gaps):
         assert verdict.admitted or len(late) >= rate.limit
 
 
+@both
 @given(rate=rates, gaps=gaps)
-def test_after_a_quiet_window_the_full_limit_is_admitted(rate, gaps):
+def test_after_a_quiet_window_the_full_limit_is_admitted(make, rate, gaps):
     clock = Clock(0.0)
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     for gap in gaps:
         clock.advance(gap)
         limiter.take("a", rate)
@@ -154,10 +188,11 @@ def test_after_a_quiet_window_the_full_limit_is_admitted(rate, gaps):
     assert all(limiter.take("a", rate).admitted for _ in range(rate.limit))
 
 
+@both
 @given(rate=rates, gaps=gaps)
-def test_who_waits_as_told_is_admitted(rate, gaps):
+def test_who_waits_as_told_is_admitted(make, rate, gaps):
     clock = Clock(0.0)
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     for gap in gaps:
         clock.advance(gap)
         verdict = limiter.take("a", rate)
@@ -168,10 +203,11 @@ def test_who_waits_as_told_is_admitted(rate, gaps):
             assert limiter.take("a", rate).admitted
 
 
+@both
 @pytest.mark.parametrize("start", [0.0, 1e6, 1.7e9])
-def test_the_clocks_zero_does_not_matter(start):
+def test_the_clocks_zero_does_not_matter(make, start):
     clock = Clock(start)
-    limiter = MemoryLimiter(10, clock)
+    limiter = make(10, clock)
     admitted = []
     for half_second in range(245):
         if limiter.take("a", MINUTE).admitted:

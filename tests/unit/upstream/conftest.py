@@ -6,6 +6,7 @@ from gproxy.config.types import BackendURL
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
+from gproxy.upstream.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
 
@@ -36,6 +37,9 @@ class Group:
         self.clock = Clock()
         self.script = Script()
         self.upstream = kind(settings, policy) if policy else kind(settings)
+        self.upstream._members._names.clear()  # letters are not resolved
+        for backend in self.upstream.backends:
+            backend.endpoint = Endpoint(["127.0.0.1"], 80)
         runtime = Runtime(monotonic=self.clock, rng=self.script)
         runtime.spawn = lambda *_: None
         self.upstream._runtime = self.upstream.passive.runtime = runtime

@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 
 from gproxy.config.types import BackendURL
-from gproxy.http.request import Deadline
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.draws import Lottery
 from gproxy.upstream.balance.latency import TimedBackend
@@ -182,33 +181,20 @@ def test_of_an_unknown_backend_one_request_finds_out(group):
     assert ab.pick() == "b"
 
 
-class FakeConnection:
-    def __init__(self, clock, seconds, error=None):
-        self._clock, self._seconds, self._error = clock, seconds, error
-
-    def exchange(self, head, request):
-        self._clock.now += self._seconds
-        if self._error:
-            raise self._error
-        return "answer"
-
-
 def test_an_exchange_is_timed_until_the_head_and_a_quick_failure_is_no_sign_of_speed(group):
     abc = latency(group)
     b = abc["b"]
     assert isinstance(b, TimedBackend)
     b.clock = abc.clock
 
-    def exchange(seconds, error=None):
-        b._idle.take = lambda: FakeConnection(abc.clock, seconds, error)
-        return b.connection(Deadline()).exchange(b"", None)
+    def exchange(seconds, answered=True):
+        abc.clock.now += seconds
+        b.observer(seconds, answered)
 
-    assert exchange(0.3) == "answer"
+    exchange(0.3)
     assert b.average == pytest.approx(0.3)
     abc.clock.now += 5
-    with pytest.raises(ConnectionResetError):
-        exchange(0.001, ConnectionResetError())
+    exchange(0.001, answered=False)
     assert b.average == pytest.approx(0.3)
-    with pytest.raises(TimeoutError):
-        exchange(2.0, TimeoutError())
+    exchange(2.0, answered=False)
     assert b.average == pytest.approx(2.0)

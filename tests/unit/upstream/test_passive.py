@@ -10,6 +10,7 @@ from gproxy.config.upstreams import UpstreamSettings
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, request
 from gproxy.upstream.failure import NONE_AVAILABLE, RESET, Failure
+from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
 STALE = Failure(502, "backend_reset", "connection_terminated", "stale", "idempotent", False)
@@ -399,3 +400,18 @@ def test_each_change_is_one_line(caplog):
         "upstream u: backend host:1 fails its health checks: timeout",
         "upstream u: backend host:1 passes its health checks again",
     ]
+
+
+def test_a_client_that_sticks_to_a_backend_on_trial_is_its_trial_and_the_next_is_not(group):
+    held = group("a,b", kind=StickyUpstream, balance="sticky", fail_statuses=())
+    own = f"sticky_u={held.upstream._token('a:80')}"
+    held["a"].health.eject(held.clock.now + 5, "because")
+    held.upstream.refresh()
+    assert held.pick(request(headers={"Cookie": own})) == "b"
+    held.clock.now += 6
+    held.upstream.refresh()
+    asked = request(headers={"Cookie": own})
+    assert held.pick(asked) == "a"
+    assert held.pick(request(headers={"Cookie": own})) == "b"
+    held.upstream.answered(asked, held["a"], 200)
+    assert held.pick(request(headers={"Cookie": own})) == "a"

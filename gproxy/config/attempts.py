@@ -1,0 +1,60 @@
+"""What the options about further attempts may say, and what is wrong with them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal
+
+from gproxy.config import rules
+from gproxy.config.types import Statuses
+
+#: After what another attempt is made: what went wrong, by a word, or the status of an answer.
+RetryOn = Literal["connect", "stale", "reset", "timeout"] | Statuses
+
+DEFAULT_ON: Final[tuple[RetryOn, ...]] = ("connect", "stale", "reset")
+#: RFC 9110 section 9.2.2.
+IDEMPOTENT: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+
+#: Composed by the gateway itself, so never the name for anything else.
+_TAKEN: Final = frozenset(
+    {
+        "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
+        "expect", "content-length", "transfer-encoding", "connection", "te", "upgrade",
+    }
+)  # fmt: skip
+
+
+def mistakes(upstream: Any) -> Iterator[str]:
+    """In an upstream's section."""
+    yield from rules.at_least(0, upstream, "retries", "retry_backoff", "retry_backoff_max", "replay", "spool", "hedge")
+    yield from rules.positive(upstream, "per_try_timeout")
+    yield from rules.methods("retry_methods", upstream.retry_methods)
+    yield from rules.distinct(upstream, "retry_on", "retry_methods")
+    yield from on("retry_on", upstream.retry_on)
+    for name in ("retry_header", "deadline_header"):
+        yield from _own_header(name, getattr(upstream, name))
+    if upstream.retry_header and (upstream.retry_header.lower() == (upstream.deadline_header or "").lower()):
+        yield "deadline_header: retry_header has the same name"
+    if upstream.retry_backoff > upstream.retry_backoff_max:
+        yield "retry_backoff: must not be more than retry_backoff_max"
+
+
+def of_route(route: Any) -> Iterator[str]:
+    """In a route's section, where each may be None for what the upstream says."""
+    yield from rules.at_least(0, route, "retries", "hedge")
+    if route.retry_on is not None:
+        yield from rules.distinct(route, "retry_on")
+        yield from on("retry_on", route.retry_on)
+
+
+def on(name: str, values: Iterable[RetryOn]) -> Iterator[str]:
+    """Statuses among them are those of errors."""
+    for value in values:
+        if isinstance(value, Statuses) and not 400 <= value.first <= value.last <= 599:
+            yield f"{name}: a status to try again after is from 400 to 599, not {value}"
+
+
+def _own_header(name: str, value: str | None) -> Iterator[str]:
+    if value is None:
+        return
+    yield from rules.header_names(name, (value,))
+    if value.lower() in _TAKEN:
+        yield f"{name}: {value} is set by the gateway for something else"

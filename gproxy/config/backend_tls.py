@@ -1,0 +1,123 @@
+"""TLS as a client: options and files to an ssl context. `ssl` is imported late, because gevent must patch it first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    import ssl
+
+    from gproxy.config.addresses import BackendURL
+
+TLSVersion = Literal["1.2", "1.3"]
+
+
+class ClientTLS(Protocol):
+    """The options that say how to talk to https:// backends."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def backends(self) -> tuple[BackendURL, ...]: ...
+    @property
+    def tls_ca(self) -> Path | None: ...
+    @property
+    def tls_name(self) -> str | None: ...
+    @property
+    def tls_cert(self) -> Path | None: ...
+    @property
+    def tls_key(self) -> Path | None: ...
+    @property
+    def tls_verify(self) -> bool: ...
+    @property
+    def tls_min_version(self) -> TLSVersion: ...
+
+
+def is_used(settings: ClientTLS) -> bool:
+    """Does any backend speak TLS?"""
+    return any(backend.scheme == "https" for backend in settings.backends)
+
+
+def mistakes(settings: ClientTLS) -> Iterator[str]:
+    """What is wrong with the options or their files, each as `option: what`."""
+    tls = [one for one in fields(settings) if one.name.startswith("tls_")]
+    given = [one.name for one in tls if getattr(settings, one.name) != one.default]
+    if given and settings.backends and not is_used(settings):
+        yield from (f"{option}: no backend of this upstream is https://" for option in given)
+    elif settings.tls_key and not settings.tls_cert:
+        yield "tls_key: there is no tls_cert that it belongs to"
+    elif settings.tls_ca or settings.tls_cert:
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        for load in (_load_ca, _load_certificate):
+            try:
+                load(context, settings)
+            except ValueError as error:
+                yield str(error)
+
+
+def prepare(context: ssl.SSLContext, settings: ClientTLS) -> None:
+    """Make it the context of an upstream's connections. Raises ValueError if the files are not what they were."""
+    import ssl
+
+    context.minimum_version = ssl.TLSVersion.TLSv1_2 if settings.tls_min_version == "1.2" else ssl.TLSVersion.TLSv1_3
+    if not settings.tls_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif not settings.tls_ca:
+        context.load_default_certs()
+    _load_ca(context, settings)
+    _load_certificate(context, settings)
+
+
+def _load_ca(context: ssl.SSLContext, settings: ClientTLS) -> None:
+    import ssl
+
+    path = settings.tls_ca
+    if path is None:
+        return
+    _must_be_readable("tls_ca", path)
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"tls_ca: {path} holds no certificates in PEM form") from None
+
+
+def _load_certificate(context: ssl.SSLContext, settings: ClientTLS) -> None:
+    import ssl
+
+    path, key = settings.tls_cert, settings.tls_key
+    if path is None:
+        return
+    _must_be_readable("tls_cert", path)
+    if key is not None:
+        _must_be_readable("tls_key", key)
+    try:
+        context.load_cert_chain(path, key, password="")  # or OpenSSL would ask for one at the terminal
+    except ssl.SSLError as error:
+        raise ValueError(_what_is_wrong(error, path, key)) from None
+
+
+def _what_is_wrong(error: ssl.SSLError, path: Path, key: Path | None) -> str:
+    import ssl
+
+    option, file = ("tls_key", key) if key else ("tls_cert", path)
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return f"{option}: the key in {file} does not fit the certificate in {path}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return f"tls_cert: {path} holds no certificate in PEM form"
+    return f"{option}: {file} holds no private key in PEM form, or one with a password, which is not supported"
+
+
+def _must_be_readable(option: str, path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(f"{option}: {path} cannot be read: {(error.strerror or str(error)).lower()}") from None

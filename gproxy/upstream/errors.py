@@ -1,0 +1,13 @@
+"""What can happen on the way to a backend and back that nobody else has a name for."""
+
+
+class StaleConnectionError(Exception):
+    """A pooled connection was closed by the backend before it answered: nobody's failure."""
+
+
+class UnansweredError(Exception):
+    """A new connection was closed before one byte of an answer: what was asked may have been done, or not."""
+
+
+class BrokenBodyError(Exception):
+    """The backend broke off, or garbled, a body whose head was passed on already."""

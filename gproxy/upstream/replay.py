@@ -1,0 +1,117 @@
+"""A request's body kept while it is sent, so that another attempt can send it again.
+
+The beginning is kept in memory, what goes beyond in a file without a name, which the system removes however we end.
+Disks block, so the file is written and read in threads.
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import IO, Final
+
+from gproxy.http.errors import HTTPError
+from gproxy.http.framing import PIECE
+from gproxy.http.request import Request
+from gproxy.runtime import Runtime
+
+_log: Final = logging.getLogger("gproxy")
+
+
+class Recording:
+    """What has passed, up to `memory` bytes in memory and then `spool` bytes on disk; a `Tape` of the body."""
+
+    def __init__(self, request: Request, runtime: Runtime, memory: int, spool: int) -> None:
+        self._request = request
+        self._runtime = runtime
+        self._memory = memory
+        self._spool = spool
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
+        #: Bytes kept in memory and on disk.
+        self._in_memory = self._on_disk = 0
+        #: What is played next: a piece, then a position in the file.
+        self._next_piece = self._position = 0
+        self.is_whole = True
+
+    def add(self, data: bytes) -> None:
+        """Keep what has just passed, if there is room."""
+        if not self.is_whole:
+            return
+        if not self._on_disk and self._in_memory + len(data) <= self._memory:
+            self._pieces.append(data)
+            self._in_memory += len(data)
+            self._next_piece = len(self._pieces)
+        elif self._on_disk + len(data) <= self._spool and self._written(data):
+            self._on_disk += len(data)
+            self._position = self._on_disk
+        else:
+            self.is_whole = False
+            self._pieces.clear()
+            self.close()
+
+    def rewind(self) -> None:
+        self._next_piece = self._position = 0
+
+    def play(self) -> bytes:
+        """The next of what was kept; b"" at its end. Raises HTTPError if the disk does not give it back."""
+        if self._next_piece < len(self._pieces):
+            self._next_piece += 1
+            return self._pieces[self._next_piece - 1]
+        if self._file is None or self._position >= self._on_disk:
+            return b""
+        data = self._runtime.offload(_read, self._file, self._position)
+        if isinstance(data, OSError) or not data:
+            self._warn(f"cannot be had back: {data or 'the file is too short'}")
+            raise HTTPError(500, "the request's body could not be read again", reason="spool")
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Forget the file; for the end of the request."""
+        file, self._file = self._file, None
+        if file is not None:
+            self._runtime.offload(file.close)
+
+    def _written(self, data: bytes) -> bool:
+        if self._file is None:
+            opened = self._runtime.offload(_open, self._runtime.state_dir)
+            if isinstance(opened, OSError):
+                return self._refuse(opened)
+            self._file = opened
+            self._request.at_end(self.close)
+        error = self._runtime.offload(_write, self._file, self._on_disk, data)
+        return error is None or self._refuse(error)
+
+    def _refuse(self, error: OSError) -> bool:
+        self._warn(f"cannot be kept for another attempt: {error}")
+        return False
+
+    def _warn(self, what: str) -> None:
+        _log.warning("%s %s %s: its body %s", self._request.id, self._request.method, self._request.path, what)
+
+
+# What a thread raises would be written to standard error, whoever waits for it: so errors are returned.
+
+
+def _open(folder: Path) -> IO[bytes] | OSError:
+    try:
+        return tempfile.TemporaryFile(dir=folder if folder.is_dir() else None)
+    except OSError as error:
+        return error
+
+
+def _write(file: IO[bytes], position: int, data: bytes) -> OSError | None:
+    try:
+        file.seek(position)
+        file.write(data)
+    except OSError as error:
+        return error
+    return None
+
+
+def _read(file: IO[bytes], position: int) -> bytes | OSError:
+    try:
+        file.seek(position)
+        return file.read(PIECE)
+    except OSError as error:
+        return error

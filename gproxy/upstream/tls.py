@@ -1,0 +1,52 @@
+"""TLS to backends: sessions that are resumed, and what can go wrong, in words.
+
+Whose fault it is decides RFC 9209's error name.
+"""
+
+import ssl
+from typing import Any, Final, TypeGuard
+
+#: OpenSSL's codes for a certificate that is signed by nobody we trust, the backend's own included.
+_UNKNOWN_CA: Final = frozenset({18, 19, 20, 21})
+
+
+class ResumingContext(ssl.SSLContext):
+    """Offers each host the last session it had, so that neither side need sign or verify again (RFC 8446 section 2.2).
+
+    That halves the work of a handshake; a host that does not remember the session makes a new one.
+    """
+
+    def __init__(self, *_: object) -> None:
+        #: By the name that was asked for, and verified.
+        self.sessions: dict[str | None, ssl.SSLSession | None] = {}
+
+    def wrap_socket(self, sock: Any, *, server_hostname: str | None = None, **options: Any) -> Any:  # type: ignore[override]
+        session = self.sessions.get(server_hostname)
+        return super().wrap_socket(sock, server_hostname=server_hostname, session=session, **options)
+
+
+class TLSError(Exception):
+    """No secure connection: the other side does not speak TLS, or none that we do."""
+
+
+class CertificateError(TLSError):
+    """The backend's certificate is not the one we want."""
+
+
+class AlertError(TLSError):
+    """The backend refuses us."""
+
+
+def as_tls_error(error: OSError) -> TLSError:
+    """Which of them it is, with what OpenSSL says about it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        message = error.verify_message
+        return CertificateError(f"unknown CA: {message}" if error.verify_code in _UNKNOWN_CA else message)
+    if is_alert(error):
+        return AlertError(f"the backend says {(error.reason or '').rpartition('ALERT_')[2].lower().replace('_', ' ')}")
+    return TLSError(error)
+
+
+def is_alert(error: object) -> TypeGuard[ssl.SSLError]:
+    """Has the other side said why it ends the connection?"""
+    return isinstance(error, ssl.SSLError) and "ALERT_" in (error.reason or "")

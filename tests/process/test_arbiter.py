@@ -1,0 +1,302 @@
+"""The process that a user starts, and its workers: who ends when, who takes whose place."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from hammer import load
+from shipped import PUBLIC, UNLIMITED, response, running
+
+from gproxy.testing.backends import Backend, answering
+from gproxy.testing.gateway import RunningGateway, eventually, free_port
+
+INI = """
+[server]
+{server}
+[gateway]
+handlers = health
+[handler:mine]
+use = mine:mine
+[route:all]
+handlers = mine
+upstream = one
+[upstream:one]
+backends = {url}
+"""
+PLAIN = "def mine(request, next):\n    return next(request)\n"
+#: Answers with the process that it runs in; /stuck hangs the whole of it, /die ends it.
+PID = """
+import os
+from gevent.monkey import get_original
+from gproxy import Response
+
+def mine(request, next):
+    if request.path == "/stuck":
+        hang()
+    if request.path == "/die":
+        os._exit(3)
+    return Response(200, str(os.getpid()).encode())
+
+def hang():
+    get_original("time", "sleep")(60)
+"""
+
+
+@pytest.fixture
+def backend():
+    with Backend(answering(body=b"one")) as one:
+        yield one
+
+
+def gateway(folder, backend, *server, handlers=PLAIN, options=(), environ=None):
+    (folder / "mine.py").write_text(handlers)
+    ini = INI.format(server="\n".join(server), url=backend.url)
+    return RunningGateway(ini, folder, *options, environ=environ)
+
+
+def pids(gateway, count):
+    """Ask until so many workers have answered."""
+    found = set()
+    eventually(lambda: found.add(gateway.get("/").body) or len(found) == count, f"answers from {count} workers")
+    return {int(pid) for pid in found}
+
+
+def test_one_worker_beside_an_arbiter_that_is_small_and_bears_its_name(tmp_path, backend):
+    with gateway(tmp_path, backend) as ours:
+        (worker,) = ours.workers
+        arbiter = psutil.Process(ours.process.pid)
+        assert arbiter.memory_info().rss < 20_000_000
+        assert (arbiter.name(), psutil.Process(worker).name()) == ("gproxy: arbiter", "gproxy: worker1")
+        assert psutil.Process(worker).cmdline()[-6:-2] == ["--generation", "1", "--worker", "1"]
+        names = [os.readlink(f"/proc/{worker}/fd/{fd}") for fd in os.listdir(f"/proc/{worker}/fd")]
+        assert sum("gproxy-state" in name for name in names) == 1
+        assert not any("gproxy-settings" in name for name in names)
+
+
+@pytest.mark.parametrize("workers", ["2", "auto"])
+def test_several_workers_take_from_one_queue(tmp_path, backend, workers):
+    count = 2 if workers == "2" else len(os.sched_getaffinity(0))
+    with gateway(tmp_path, backend, f"workers = {workers}", handlers=PID) as ours:
+        assert len(ours.workers) == count
+        assert pids(ours, count) == set(ours.workers)
+        assert ours.errors.count("serves on") == 1
+        ours.signal(signal.SIGTERM)
+        assert ours.wait() == 0
+        assert ours.errors.count("stopped after") == 1
+
+
+def test_what_is_wrong_is_said_once_whatever_the_number_of_workers(tmp_path, backend):
+    (tmp_path / "folder").mkdir()
+    ini = INI.format(server="workers = 4", url=backend.url)
+    for broken, code, said in (
+        (ini.replace("upstream = one", "upstream = two"), 2, "unknown upstream 'two'"),
+        (ini + "[log]\naccess = folder\n", 1, "[log] access: "),
+        (ini.replace("mine:mine", "nowhere:mine"), 2, "cannot import nowhere"),
+    ):
+        (tmp_path / "mine.py").write_text(PLAIN)
+        (tmp_path / "gproxy.ini").write_text(broken)
+        command = [sys.executable, "-m", "gproxy", "--config", "gproxy.ini", "--bind", f"127.0.0.1:{free_port()}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+        assert said in done.stderr
+
+
+def test_a_worker_that_dies_before_it_is_ready_is_no_start(tmp_path, backend):
+    (tmp_path / "mine.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    (tmp_path / "gproxy.ini").write_text(INI.format(server="", url=backend.url))
+    command = [sys.executable, "-m", "gproxy", "--config", "gproxy.ini", "--bind", f"127.0.0.1:{free_port()}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert re.search(r"worker 1 \(generation 1, pid \d+\) was killed by SIGKILL before it was ready\n$", done.stderr)
+
+
+def test_a_killed_worker_costs_only_what_it_had_in_flight(tmp_path):
+    def script(peer, backend):
+        while peer.read_request() is not None:
+            time.sleep(0.02)
+            peer.send(response(b"x" * 100))
+
+    with running(tmp_path, UNLIMITED, *PUBLIC, ("workers = 1", "workers = 2"), scripts=[script] * 3) as ours:
+        eventually(lambda: len(ours.workers) == 2, "two workers")
+        victim = ours.workers[0]
+        with load(ours.port, may_lose=8) as clients:
+            os.kill(victim, signal.SIGKILL)
+            line = ours.wait_for_line("was killed by SIGKILL")
+            assert f"pid {victim}" in line
+            assert "another one is started" in line
+            before = sum(client.answered for client in clients)
+            eventually(lambda: len(ours.workers) == 2 and victim not in ours.workers, "another worker")
+            eventually(lambda: sum(client.answered for client in clients) > before + 100, "answers after it")
+        lost = [how for client in clients for how in client.lost]
+        assert len(lost) <= len(clients)  # each has one in flight at a time
+
+
+def test_workers_that_die_again_and_again_are_started_ever_more_slowly(tmp_path, backend):
+    with gateway(tmp_path, backend, handlers=PID) as ours:
+        for _ in range(4):
+            eventually(lambda: ours.get("/").status == 200, "a worker")
+            ours.ask(b"GET /die HTTP/1.1\r\nHost: a\r\n\r\n")
+        ours.wait_for_line("another one is started in 0.4 s")
+        said = re.findall(r"exited with status 3; another one is started(.*)", ours.errors)
+        assert said == ["", " in 0.1 s", " in 0.2 s", " in 0.4 s"]
+        eventually(lambda: ours.get("/").status == 200, "a worker")
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_stack_is_logged(tmp_path, backend):
+    with gateway(tmp_path, backend, "worker_timeout = 1s", "workers = 2", handlers=PID) as ours:
+        before = set(ours.workers)
+        with ours.connect() as wire:
+            wire.send("GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert "has not answered for 1 s and is killed" in ours.wait_for_line("has not answered")
+            assert not wire.read_response().complete
+        ours.wait_for_line("was stuck here")
+        ours.wait_for_line("was killed by SIGKILL; another one")
+        assert re.search(r'was stuck here:\n(  .*\n)*  +File ".*mine\.py", line \d+ in hang\n', ours.errors)
+        eventually(lambda: len(ours.workers) == 2, "another worker")
+        assert len(before & set(ours.workers)) == 1
+        assert pids(ours, 2) == set(ours.workers)
+
+
+def test_a_hub_that_is_busy_but_alive_is_left_alone(tmp_path, backend):
+    busy = "import gevent\ndef mine(request, next):\n    for _ in range(30):\n        gevent.sleep(0.05)\n    return next(request)\n"
+    with gateway(tmp_path, backend, "worker_timeout = 1s", handlers=busy) as ours:
+        (before,) = ours.workers
+        assert ours.get("/").status == 200
+        assert ours.workers == [before]
+
+
+def test_a_worker_more_and_a_worker_less(tmp_path, backend):
+    with gateway(tmp_path, backend, handlers=PID) as ours:
+        (first,) = ours.workers
+        ours.signal(signal.SIGTTOU)
+        ours.wait_for_line("there is one worker only")
+        ours.signal(signal.SIGTTIN)
+        ours.wait_for_line("SIGTTIN: workers: 2")
+        assert pids(ours, 2) == set(ours.workers)
+        with load(ours.port, threads=4):
+            ours.signal(signal.SIGTTOU)
+            eventually(lambda: ours.workers == [first], "only the first")
+            ours.wait_for_line("SIGTTOU: workers: 1")
+
+
+def test_workers_end_by_themselves_and_in_order_when_the_arbiter_is_killed(tmp_path):
+    def script(peer, backend):
+        while peer.read_request() is not None:
+            time.sleep(0.3)
+            peer.send(response(b"in the end"))
+
+    two = ("workers = 1", "workers = 2")
+    with running(tmp_path, UNLIMITED, *PUBLIC, two, scripts=[script] * 3) as ours, ours.connect() as wire:
+        workers = [psutil.Process(pid) for pid in ours.workers]
+        wire.send("GET /users HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: sum(ours.active()) == 1, "a request under way")
+        ours.signal(signal.SIGKILL)
+        assert wire.read_response().body == b"in the end"
+        psutil.wait_procs(workers, 10)
+        assert not any(worker.is_running() for worker in workers)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", ours.port), 5)
+
+
+def test_signals_to_the_whole_group_are_the_arbiters(tmp_path, backend):
+    """As from a terminal, or a process manager that means well."""
+    with gateway(tmp_path, backend, "workers = 2", handlers=PID) as ours:
+        before = set(ours.workers)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTTOU):
+            for pid in list(before) * 20:
+                os.kill(pid, number)
+        assert pids(ours, 2) == before
+        for pid in (*before, ours.process.pid):
+            os.kill(pid, signal.SIGTERM)
+        assert ours.wait() == 0
+        ours.wait_for_line("nothing was cut")
+
+
+def test_a_handlers_child_process_dies_of_the_usual_signals(tmp_path, backend):
+    child = """
+import subprocess
+from gproxy import Response
+def mine(request, next):
+    with subprocess.Popen(["sleep", "60"]) as child:
+        child.terminate()
+    return Response(200, str(child.returncode).encode())
+"""
+    with gateway(tmp_path, backend, handlers=child) as ours:
+        assert ours.get("/").body == b"-15"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a process namespace")
+def test_as_process_1_of_a_container(tmp_path, backend):
+    """It takes the signals that have no default there, and orphans do not stay behind as zombies."""
+    orphan = """
+import subprocess
+from gproxy import Response
+def mine(request, next):
+    subprocess.run(["sh", "-c", "sleep 0.1 &"])
+    return Response(200, b"left")
+"""
+    (tmp_path / "mine.py").write_text(orphan)
+    port = free_port()
+    (tmp_path / "gproxy.ini").write_text(INI.format(server=f"bind = 127.0.0.1:{port}", url=backend.url))
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m", "gproxy", "--config", "gproxy.ini"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert "serves on" in process.stderr.readline()
+        (arbiter,) = psutil.Process(process.pid).children()
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert sock.recv(999).endswith(b"left")
+        eventually(lambda: len(arbiter.children()) == 1, "no orphan and no zombie")
+        arbiter.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert "nothing was cut" in process.stderr.read()
+
+
+SHARES = """
+import os
+class Mine:
+    def open(self, runtime):
+        self.say(f"open {runtime.shared is not None}")
+        runtime.join(self)
+    def share(self, state):
+        self.say(f"share {os.fstat(state.fd).st_size > 0}")
+    def unshare(self, state):
+        self.say("unshare")
+    def say(self, what):
+        with open("said", "a") as said:
+            print(os.getpid(), what, file=said)
+    def __call__(self, request, next):
+        return next(request)
+"""
+
+
+def test_workers_know_whether_they_are_alone(tmp_path, backend):
+    """Who serves is told before another one opens, and the last is told when the others have ended."""
+
+    def said():
+        return [tuple(line.split(" ", 1)) for line in (tmp_path / "said").read_text().splitlines()]
+
+    (tmp_path / "mine.py").write_text(SHARES)
+    ini = INI.format(server="", url=backend.url).replace("mine:mine", "mine:Mine")
+    with RunningGateway(ini, tmp_path) as ours:
+        first = str(ours.workers[0])
+        assert said() == [(first, "open False")]
+        ours.signal(signal.SIGTTIN)
+        eventually(lambda: len(said()) == 4, "the second worker")
+        second = str(ours.workers[1])
+        assert said()[1:] == [(first, "share True"), (second, "open True"), (second, "share True")]
+        ours.signal(signal.SIGTTOU)
+        eventually(lambda: said()[4:] == [(first, "unshare")], "the end of the second")
+        ours.signal(signal.SIGHUP)
+        eventually(lambda: len(said()) == 9, "a new generation alone")
+        third = str(ours.workers[0])
+        assert said()[5:] == [(first, "share True"), (third, "open True"), (third, "share True"), (third, "unshare")]
+        os.kill(int(third), signal.SIGKILL)
+        eventually(lambda: len(said()) == 10, "another one")
+        assert said()[9:] == [(str(ours.workers[0]), "open False")]

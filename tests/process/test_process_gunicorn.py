@@ -1,0 +1,81 @@
+"""A real gunicorn as the backend, which closes kept-alive connections whenever it likes."""
+
+import random
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from gproxy.testing.gateway import RunningGateway, eventually, free_port
+
+APP = """
+def app(environ, start_response):
+    body = environ["wsgi.input"].read() or environ["PATH_INFO"].encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+INI = """
+[gateway]
+handlers = health
+[handler:health]
+cache = 0s
+[route:all]
+path = /
+upstream = app
+[upstream:app]
+backends = http://127.0.0.1:{port}
+"""
+
+
+@contextmanager
+def gunicorn(folder, port, *arguments):
+    (folder / "shop.py").write_text(APP)
+    with (folder / "gunicorn.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--no-control-socket", *arguments, "shop:app"],
+            cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        eventually(lambda: b"Booting worker" in (folder / "gunicorn.log").read_bytes(), "gunicorn")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    folder, port = tmp_path_factory.mktemp("gunicorn"), free_port()
+    with gunicorn(folder, port, "--worker-class", "gthread", "--threads", "4", "--keep-alive", "1"):
+        with RunningGateway(INI.replace("{port}", str(port)), folder) as gateway:
+            yield gateway
+
+
+def test_a_connection_that_its_keep_alive_has_closed_is_no_502(shop):
+    """Requests come just when gunicorn closes, a little before and a little after."""
+    rng = random.Random(3)
+    with shop.connect() as wire:
+        for n in range(12):
+            wire.send(f"GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = wire.read_response()
+            assert (answer.status, answer.body) == (200, b"/%d" % n)
+            time.sleep(1 + rng.uniform(-0.03, 0.03))
+
+
+def test_bodies(shop):
+    body = bytes(range(256)) * 4000
+    head = f"PUT /body HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    assert shop.ask(head + body).body == body
+
+
+def test_a_worker_that_is_replaced_loses_nothing(tmp_path):
+    """One after five requests, in the middle of kept-alive connections."""
+    port = free_port()
+    with gunicorn(tmp_path, port, "--workers", "2", "--worker-class", "gthread", "--max-requests", "5"):
+        ini = INI.replace("{port}", str(port)) + "retries = 3\n"
+        with RunningGateway(ini, tmp_path) as gateway, gateway.connect() as wire:
+            for n in range(60):
+                wire.send(f"GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert wire.read_response().status == 200

@@ -1,0 +1,159 @@
+"""What systemd hands over and wants to be told, by the protocols themselves: no systemd is needed."""
+
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from gproxy.testing.backends import Backend, answering
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually
+
+INI = "[server]\n{server}\n[route:all]\nupstream = one\n[upstream:one]\nbackends = {url}\n[log]\naccess = off\n"
+GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+#: sd_listen_fds: descriptors from 3 on, and the process id that they are for.
+ACTIVATE = """
+import os, sys
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.dup2(int(sys.argv[1]), 3)
+os.set_inheritable(3, True)
+os.execv(sys.executable, [sys.executable, "-m", "gproxy", "--config", "gproxy.ini"])
+"""
+
+
+@pytest.fixture
+def backend():
+    with Backend(answering(body=b"one")) as one:
+        yield one
+
+
+@contextmanager
+def activated(folder, backend, listener, *, server="workers = 2\nbind = 127.0.0.1:1"):
+    """Started as by a socket unit: [server] bind is not used, or it could not start."""
+    (folder / "gproxy.ini").write_text(INI.format(server=server, url=backend.url))
+    environ = {**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
+    command = [sys.executable, "-c", ACTIVATE, str(listener.fileno())]
+    process = subprocess.Popen(command, cwd=folder, env=environ, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True)
+    with process:
+        assert "serves on fd:3" in process.stderr.readline()
+        yield process
+        if process.poll() is None:
+            process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def ask(port):
+    with Wire(socket.create_connection(("127.0.0.1", port), PATIENCE)) as wire:
+        wire.send(GET)
+        return wire.read_response()
+
+
+def test_a_socket_that_was_opened_for_us_is_used_and_left_as_it_was(tmp_path, backend):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with activated(tmp_path, backend, listener) as process:
+            assert ask(port).body == b"one"
+            process.send_signal(signal.SIGHUP)
+            assert "reloading" in process.stderr.readline()
+            assert "reloaded" in process.stderr.readline()
+            assert ask(port).body == b"one"
+            process.terminate()
+            process.wait(PATIENCE)
+        with Wire(socket.create_connection(("127.0.0.1", port), PATIENCE)) as waiting:  # while nothing runs
+            waiting.send(GET)
+            with activated(tmp_path, backend, listener):
+                assert waiting.read_response().body == b"one"
+
+
+def test_what_is_inherited_answers_at_once_on_a_kept_connection(tmp_path, backend):
+    """The socket was not made by us, and yet what it accepts does not wait for the client's delayed ACK."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, activated(tmp_path, backend, listener):
+        with Wire(socket.create_connection(listener.getsockname(), PATIENCE)) as wire:
+            began = time.monotonic()
+            for _ in range(50):
+                wire.send(GET)
+                assert wire.read_response().status == 200
+            assert time.monotonic() - began < 50 * 0.04
+
+
+def test_sockets_meant_for_another_process_are_not_taken(tmp_path, backend):
+    ini = INI.format(server="", url=backend.url)
+    with RunningGateway(ini, tmp_path, environ={"LISTEN_FDS": "1", "LISTEN_PID": "1"}) as ours:
+        assert ours.get("/").status == 200
+
+
+class Manager:
+    """The socket that a service notifies, and what came."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(path)
+        self.messages = queue.Queue()
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        while message := self.sock.recv(4096):
+            self.messages.put(message.decode())
+
+    def next(self, *, but="WATCHDOG=1"):
+        while (message := self.messages.get(timeout=PATIENCE)) == but:
+            pass
+        return message
+
+    def close(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", self.sock.getsockname())
+        self.thread.join()
+        self.sock.close()
+
+
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_systemd_is_told(tmp_path, backend, kind):
+    path = str(tmp_path / "notify") if kind == "path" else f"\0gproxy-{os.getpid()}"
+    manager = Manager(path)
+    environ = {"NOTIFY_SOCKET": path.replace("\0", "@"), "WATCHDOG_USEC": "200000"}
+    with closing(manager), RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ=environ) as ours:
+        assert manager.next() == f"READY=1\nSTATUS=serves on 127.0.0.1:{ours.port}"
+        assert [manager.next(but="") for _ in range(3)] == ["WATCHDOG=1"] * 3
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        ours.signal(signal.SIGHUP)
+        reloading = re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=([0-9]+)\nSTATUS=reloading", manager.next())
+        assert before <= int(reloading[1]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        assert manager.next().startswith("READY=1\nSTATUS=serves on")
+        ours.config.write_text("nonsense")
+        ours.signal(signal.SIGHUP)
+        assert manager.next().startswith("RELOADING=1")
+        assert manager.next() == "READY=1\nSTATUS=the last reload failed; see the log"
+        eventually(lambda: len(ours.workers) == 1, "one generation")
+        environ = Path(f"/proc/{ours.workers[0]}/environ").read_text()
+        assert "NOTIFY_SOCKET" not in environ and "WATCHDOG" not in environ
+        ours.signal(signal.SIGTERM)
+        assert manager.next() == "STOPPING=1\nSTATUS=stopping"
+        assert ours.wait() == 0
+
+
+def test_a_manager_that_is_gone_is_no_reason_not_to_serve(tmp_path, backend):
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "nonsense"}
+    with RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ=environ) as ours:
+        assert ours.get("/").status == 200
+
+
+def test_a_manager_that_does_not_read_holds_nothing_up(tmp_path, backend):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(path)
+        with RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "20000"}) as ours:
+            time.sleep(0.5)  # more than its queue takes
+            ours.signal(signal.SIGHUP)
+            ours.wait_for_line("reloaded")
+            assert ours.get("/").status == 200

@@ -1,0 +1,172 @@
+import os
+
+import pytest
+
+from gproxy.observe import metrics
+from gproxy.observe.metrics import BOUNDS, Metrics
+from gproxy.state.shared import SharedState
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+
+@pytest.fixture
+def state():
+    made = SharedState.create()
+    yield made
+    os.close(made.fd)
+
+
+def page(counted, accept=""):
+    return counted.expose(accept)[0].decode()
+
+
+def in_another_process(state, function):
+    """What it counts there, with what is shared; the process ends without ceremony."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            counted = Metrics()
+            counted.share(SharedState(state.fd))
+            function(counted)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def count(counted, times=1):
+    for _ in range(times):
+        counted.series("gproxy_requests_total", "users", "200", "").cells[0] += 1
+        counted.series("gproxy_request_duration_seconds", "users").observe(0.02)
+
+
+def requests(counted):
+    return counted.read()["gproxy_requests_total", ("users", "200", "")]
+
+
+def test_a_page():
+    counted = Metrics()
+    counted.series("gproxy_requests_total", 'us"e\\rs', "200", "").cells[0] += 3
+    for seconds in (0.0005, 0.001, 0.02, 99.0):
+        counted.series("gproxy_request_duration_seconds", "users").observe(seconds)
+    lines = page(counted).splitlines()
+    assert "# TYPE gproxy_requests_total counter" in lines
+    assert r'gproxy_requests_total{reason="",route="us\"e\\rs",status="200"} 3.0' in lines
+    assert 'gproxy_request_duration_seconds_bucket{le="0.001",route="users"} 2.0' in lines
+    assert 'gproxy_request_duration_seconds_bucket{le="0.01",route="users"} 2.0' in lines
+    assert 'gproxy_request_duration_seconds_bucket{le="0.025",route="users"} 3.0' in lines
+    assert 'gproxy_request_duration_seconds_bucket{le="10.0",route="users"} 3.0' in lines
+    assert 'gproxy_request_duration_seconds_bucket{le="+Inf",route="users"} 4.0' in lines
+    assert 'gproxy_request_duration_seconds_count{route="users"} 4.0' in lines
+    assert 'gproxy_request_duration_seconds_sum{route="users"} 99.0215' in lines
+
+
+def test_openmetrics_if_it_is_asked_for():
+    text, media_type = Metrics().expose("application/openmetrics-text; version=1.0.0")
+    assert media_type.startswith("application/openmetrics-text")
+    assert text.endswith(b"# EOF\n")
+
+
+def test_what_is_watched_is_looked_at_when_asked():
+    counted, figure = Metrics(), [5.0]
+    counted.watch("gproxy_rate_limited_total", ("a",), lambda: figure[0])
+    counted.watch("gproxy_connections", (), lambda: figure[0])
+    assert counted.read() == {("gproxy_rate_limited_total", ("a",)): [5.0], ("gproxy_connections", ()): [5.0]}
+    figure[0] = 7.0
+    assert counted.read() == {("gproxy_rate_limited_total", ("a",)): [7.0], ("gproxy_connections", ()): [7.0]}
+
+
+def test_others_counts_are_added_and_those_of_the_dead_kept(state):
+    counted = Metrics()
+    count(counted, 3)
+    counted.share(state)
+    count(counted, 2)
+    for _ in range(3):
+        in_another_process(state, lambda theirs: count(theirs, 10))
+    assert requests(counted) == [35.0]
+    durations = counted.read()["gproxy_request_duration_seconds", ("users",)]
+    assert durations[0] == pytest.approx(0.7)
+    assert durations[1:] == [35.0 if bound == 0.025 else 0.0 for bound in (*BOUNDS, None)]
+
+
+def test_what_another_counts_is_seen_though_nothing_is_counted_here(state):
+    counted = Metrics()
+    counted.share(state)
+    in_another_process(state, lambda theirs: theirs.series("gproxy_retries_total", "other").cells.__setitem__(0, 4.0))
+    assert counted.read()["gproxy_retries_total", ("other",)] == [4.0]
+
+
+def test_what_is_true_of_the_moment_ends_with_its_process(state):
+    counted = Metrics()
+    counted.watch("gproxy_connections", (), lambda: 2)
+    counted.watch("gproxy_worker_uptime_seconds", (), lambda: 9)
+    counted.share(state)
+
+    def live(theirs):
+        theirs.watch("gproxy_connections", (), lambda: 5)
+        theirs.watch("gproxy_worker_uptime_seconds", (), lambda: 1)
+        reading = theirs.read()
+        assert reading["gproxy_connections", ()] == [7.0]
+        assert reading["gproxy_worker_uptime_seconds", ("2",)] == [1.0]
+        count(theirs)
+
+    in_another_process(state, live)
+    assert requests(counted) == [1.0]  # it came to its end
+    assert counted.read()["gproxy_connections", ()] == [2.0]
+    assert ("gproxy_worker_uptime_seconds", ("2",)) not in counted.read()
+    # Nor does it come back with whoever takes over the row.
+    in_another_process(state, lambda theirs: count(theirs, int(theirs.read()["gproxy_connections", ()] == [2.0])))
+    assert requests(counted) == [2.0]
+
+
+def test_counts_survive_generations_of_one_worker_each(state):
+    """Share, a new process, unshare: what a reload does with one worker."""
+    old = Metrics()
+    ours = old.series("gproxy_retries_total", "users")
+    ours.cells[0] += 1
+    old.share(state)
+    ours.cells[0] += 1
+    in_another_process(state, lambda theirs: count(theirs, 2))
+    old.unshare(state)
+    ours.cells[0] += 1
+    assert old.read() == {
+        ("gproxy_retries_total", ("users",)): [3.0],
+        ("gproxy_requests_total", ("users", "200", "")): [2.0],
+        ("gproxy_request_duration_seconds", ("users",)): old.read()["gproxy_request_duration_seconds", ("users",)],
+    }
+    for _ in range(3):
+        old.share(state)
+        count(old)
+        old.unshare(state)
+    assert requests(old) == [5.0]
+    assert ours.cells[0] == 3.0
+
+
+def test_gauges_are_not_carried_over(state):
+    counted = Metrics()
+    counted.watch("gproxy_connections", (), lambda: 2)
+    counted.watch("gproxy_worker_uptime_seconds", (), lambda: 9)
+    for _ in range(3):
+        counted.share(state)
+        assert counted.read()["gproxy_connections", ()] == [2.0]
+        counted.unshare(state)
+        assert counted.read() == {
+            ("gproxy_connections", ()): [2.0],
+            ("gproxy_worker_uptime_seconds", ("1",)): [9.0],
+        }
+
+
+def test_too_many_series_are_not_shown(monkeypatch):
+    monkeypatch.setattr(metrics, "CELLS", 5)
+    counted = Metrics()
+    for number in range(10):
+        counted.series("gproxy_retries_total", str(number)).cells[0] += 1
+    assert len(counted.read()) == 4
+
+
+def test_what_a_newer_version_counts_is_left_out(state):
+    counted = Metrics()
+    counted.share(state)
+    in_another_process(state, lambda theirs: theirs._figures.cells('["gproxy_of_tomorrow", "a"]', 1))
+    in_another_process(state, lambda theirs: theirs._figures.cells('["gproxy_retries_total", "a", "b"]', 1))
+    assert counted.read() == {}
+    page(counted)

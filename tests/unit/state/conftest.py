@@ -1,0 +1,12 @@
+import os
+
+import pytest
+
+from gproxy.state.shared import SharedState
+
+
+@pytest.fixture
+def state():
+    made = SharedState.create()
+    yield made
+    os.close(made.fd)

@@ -1,0 +1,99 @@
+import errno
+import mmap
+import os
+import signal
+import time
+
+import pytest
+from processes import Child, together
+
+from gproxy.state import mutex
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
+
+@pytest.fixture
+def memory():
+    made = mmap.mmap(-1, 4096)
+    mutex.create(made, 4)
+    return made
+
+
+def test_only_one_process_at_a_time(memory):
+    words = memoryview(memory)[1024:].cast("Q")
+
+    def count(_):
+        one, *_ = mutex.attach(memory, 4)
+        for _ in range(100_000):
+            with one:
+                words[0] += 1
+
+    together(4, count)
+    assert words[0] == 400_000
+
+
+def hold(memory, ready):
+    one, *_ = mutex.attach(memory, 4)
+    with one:
+        ready[0] = 1
+        time.sleep(60)
+
+
+def until(words):
+    deadline = time.monotonic() + 15
+    while not words[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def endless_patience(monkeypatch):
+    monkeypatch.setattr(mutex, "_PATIENCE", 60.0)
+
+
+def test_a_killed_holder_gives_it_up(memory, endless_patience):
+    words = memoryview(memory)[1024:].cast("Q")
+    one, *_ = mutex.attach(memory, 4)
+    for _ in range(3):
+        words[0] = 0
+        child = Child(hold, memory, words)
+        until(words)
+        child.kill()
+        for _ in range(2):  # once as an heir, once as usual
+            with one:
+                pass
+    assert Child(one.__enter__).wait() == 0  # nor is one locked that ends without a word
+    with one:
+        pass
+
+
+def test_a_waiter_is_woken_by_its_holders_end(memory, endless_patience):
+    words = memoryview(memory)[1024:].cast("Q")
+    one, *_ = mutex.attach(memory, 4)
+    child = Child(hold, memory, words)
+    until(words)
+    waiter = Child(one.__enter__)
+    time.sleep(0.05)
+    child.kill()
+    assert waiter.wait() == 0
+
+
+def test_a_stopped_holder_costs_one_wait_and_no_more(memory, monkeypatch):
+    monkeypatch.setattr(mutex, "_PATIENCE", 0.05)
+    words = memoryview(memory)[1024:].cast("Q")
+    one, other, *_ = mutex.attach(memory, 4)
+    child = Child(hold, memory, words)
+    until(words)
+    os.kill(child.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for _ in range(200):
+            with one, other:
+                pass
+        assert 0.04 < time.monotonic() - began < 5
+        assert one._resigned_until > other._resigned_until == 0
+    finally:
+        os.kill(child.pid, signal.SIGCONT)
+        child.kill()
+    with one:
+        assert Child(lambda: os._exit(mutex._try_lock(one._address))).wait() == errno.EBUSY

@@ -1,0 +1,110 @@
+"""The script that Redis runs says what MemoryLimiter says, whatever comes when."""
+
+from itertools import count
+
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gproxy.config.types import Rate, Seconds
+from gproxy.state.limiter import STEPS, MemoryLimiter, Verdict
+from gproxy.state.script import LIMIT
+from gproxy.testing import Clock
+from gproxy.testing.redis import RunningRedis
+
+SECOND = 1_000_000
+numbers = count()
+#: As it is, but for its clock.
+SCRIPT = LIMIT.text.replace(b"redis.call('TIME')", b"{ARGV[5], ARGV[6]}")
+assert LIMIT.text != SCRIPT
+
+# Gaps in 1/64 s: exact in binary and in microseconds, so that a boundary is a boundary.
+gaps = st.lists(st.one_of(st.integers(0, 3), st.integers(0, 70 * 64)).map(lambda ticks: ticks / 64), max_size=100)
+rates = st.builds(Rate, st.integers(1, 12), st.sampled_from([Seconds(15.0), Seconds(60.0)]))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with RunningRedis(tmp_path_factory.mktemp("redis")) as server:
+        client = redis.Redis(unix_socket_path=str(server.path))
+        yield client
+        client.close()
+
+
+class Scripted:
+    """A limiter on a Redis whose clock is ours."""
+
+    def __init__(self, client, clock):
+        self.client = client
+        self.clock = clock
+        self.script = client.register_script(SCRIPT)
+        self.name = f"b{next(numbers)}"
+
+    def grant(self, rate, wanted=1, lease=0.0):
+        now = round(self.clock() * SECOND)
+        words = [rate.window, rate.limit, wanted, lease, now // SECOND, now % SECOND]
+        times = {0: words[0] * SECOND, 3: words[3] * SECOND}
+        arguments = [int(times.get(place, word)) for place, word in enumerate(words)]
+        granted, remaining, wait, reset = self.script([self.name], arguments)
+        return granted, Verdict(granted > 0, remaining, wait / SECOND, reset / SECOND)
+
+    def take(self, rate):
+        return self.grant(rate)[1]
+
+    def life(self):
+        """What it keeps expires by the real clock: in so many seconds."""
+        return self.client.pttl(self.name) / 1000
+
+
+@settings(max_examples=60, deadline=None)
+@given(rate=rates, gaps=gaps)
+def test_it_says_what_the_limiter_of_one_process_says(client, rate, gaps):
+    clock = Clock()
+    memory, scripted = MemoryLimiter(10, clock), Scripted(client, clock)
+    for gap in gaps:
+        clock.advance(gap)
+        assert scripted.take(rate) == memory.take("a", rate)
+
+
+def test_a_bucket_is_bounded_and_expires(client):
+    clock, rate = Clock(), Rate(10**9, Seconds(60.0))
+    scripted = Scripted(client, clock)
+    for _ in range(1000):
+        clock.advance(0.3)
+        scripted.take(rate)
+    assert client.strlen(scripted.name) <= 16 * (STEPS + 3)
+    assert 59 < scripted.life() <= 60.001
+
+
+@settings(max_examples=60, deadline=None)
+@given(gaps=gaps, spent=st.lists(st.integers(0, 60), min_size=100, max_size=100))
+def test_leases_never_let_more_than_the_limit_pass_in_any_window(client, gaps, spent):
+    """Permits are spent as late as may be, or sooner."""
+    clock, rate = Clock(), Rate(12, Seconds(60.0))
+    scripted = Scripted(client, clock)
+    passed = []
+    for gap, late in zip(gaps, spent, strict=False):
+        clock.advance(gap)
+        granted, verdict = scripted.grant(rate, 5, 1.0)
+        assert verdict.remaining >= 0
+        passed += [clock() + late / 60] * granted
+    for start in passed:
+        assert sum(start <= moment < start + rate.window for moment in passed) <= rate.limit
+
+
+def test_fewer_are_granted_than_wanted_when_fewer_are_left(client):
+    scripted = Scripted(client, Clock())
+    rate = Rate(12, Seconds(60.0))
+    assert [scripted.grant(rate, 5, 1.0)[0] for _ in range(4)] == [5, 5, 2, 0]
+    assert scripted.take(rate) == Verdict(False, 0, 61.0, 61.0)
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out(client):
+    clock, rate = Clock(1_000_000.0), Rate(2, Seconds(60.0))
+    scripted = Scripted(client, clock)
+    assert [scripted.take(rate).admitted for _ in range(3)] == [True, True, False]
+    clock.now -= 30  # a little: what was admitted goes on counting
+    assert scripted.take(rate) == Verdict(False, 0, 90.0, 90.0)
+    clock.now -= 3600
+    assert [scripted.take(rate).admitted for _ in range(3)] == [True, True, False]

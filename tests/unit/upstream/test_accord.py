@@ -1,0 +1,194 @@
+"""Two workers' halves of one upstream in one process; what needs several processes is in tests/process."""
+
+import os
+
+import pytest
+
+from gproxy.config.types import BackendURL
+from gproxy.config.upstreams import UpstreamSettings
+from gproxy.runtime import Runtime
+from gproxy.state.shared import SharedState
+from gproxy.testing import Clock, request
+from gproxy.upstream.accord import SharedTurns
+from gproxy.upstream.upstream import Upstream
+
+HALF_A_MINUTE = 30.0
+
+
+class Worker:
+    """One of them; `look` is what it does ten times a second."""
+
+    def __init__(self, clock, *names, **options):
+        urls = tuple(BackendURL("http", name, 80) for name in names or ("a", "b"))
+        self.clock = clock
+        self.upstream = Upstream(UpstreamSettings("users", urls, **options))
+        self.runtime = Runtime(monotonic=clock)
+        self.backends = {backend.name.removesuffix(":80"): backend for backend in self.upstream.backends}
+
+    def open(self, state=None):
+        self.runtime.shared = state
+        self.upstream.open(self.runtime)
+        return self
+
+    def look(self):
+        accord = self.upstream._accord
+        accord._look(self.runtime.shared, accord._board)
+
+    def states(self):
+        return [backend["state"] for backend in self.upstream.snapshot()]
+
+    def eject(self, name):
+        self.upstream.passive.eject(self.backends[name], HALF_A_MINUTE, "backend_reset")
+
+    def picks(self, count):
+        return "".join(self.upstream.pick(request("GET", "/")).name[0] for _ in range(count))
+
+
+@pytest.fixture
+def state():
+    made = SharedState.create()
+    yield made
+    os.close(made.fd)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def workers(clock, state):
+    made = []
+
+    def make(*names, alone=False, **options):
+        made.append(Worker(clock, *names, **options).open(None if alone else state))
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.upstream.close()
+
+
+def test_an_ejection_is_one_for_all(workers, clock):
+    one, two = workers(), workers()
+    one.eject("b")
+    one.look()
+    two.look()
+    assert two.states() == ["healthy", "unhealthy"]
+    assert two.backends["b"].health.ejected_until == one.backends["b"].health.ejected_until
+    assert two.backends["b"].health.why == "backend_reset"
+    assert two.picks(4) == "aaaa"
+
+
+def test_when_its_time_is_over_each_tries_for_itself_and_what_one_finds_holds_for_all(workers, clock):
+    one, two = workers(), workers()
+    one.eject("b")
+    for worker in (one, two):
+        worker.look()
+    clock.advance(HALF_A_MINUTE + 1)
+    for worker in (one, two):
+        worker.upstream.refresh()
+        worker.look()
+    assert [worker.states() for worker in (one, two)] == [["healthy", "trial"]] * 2
+    one.upstream.passive.readmit(one.backends["b"])
+    for worker in (one, two):
+        worker.look()
+    assert [worker.states() for worker in (one, two)] == [["healthy", "healthy"]] * 2
+
+
+def test_a_trial_that_fails_leaves_it_out_for_all_again(workers, clock):
+    one, two = workers(), workers()
+    one.eject("b")
+    for worker in (one, two):
+        worker.look()
+    clock.advance(HALF_A_MINUTE + 1)
+    one.upstream.refresh()
+    two.upstream.refresh()
+    two.eject("b")
+    for worker in (two, one):
+        worker.look()
+    assert one.states() == ["healthy", "unhealthy"]
+
+
+def test_who_comes_adopts_what_is_known_and_overrules_nobody(workers):
+    one = workers()
+    one.eject("b")
+    one.look()
+    two = workers("b", "c")
+    assert two.states() == ["unhealthy", "healthy"]
+    one.look()
+    assert one.states() == ["healthy", "unhealthy"]
+
+
+def test_who_was_alone_tells_what_it_knows(workers, state):
+    one = workers(alone=True)
+    one.eject("b")
+    one.runtime.share(state)
+    assert workers().states() == ["healthy", "unhealthy"]
+
+
+def test_alone_again_nothing_is_left_for_a_later_generation_to_believe(workers, state, clock):
+    one = workers()
+    one.eject("b")
+    one.look()
+    one.runtime.unshare()
+    one.upstream.passive.readmit(one.backends["b"])
+    one.runtime.share(state)
+    assert workers().states() == ["healthy", "healthy"]
+    assert one.states() == ["healthy", "healthy"]
+
+
+def test_nothing_new_nothing_done(workers, monkeypatch):
+    one = workers()
+    one.look()
+    monkeypatch.setattr(one.upstream, "refresh", None)
+    for _ in range(3):
+        one.look()
+
+
+def test_what_probes_find_is_told(workers):
+    one, two = (workers(health_path="/health", initial="unknown") for _ in range(2))
+    one.upstream.mark_probe(one.backends["a"], True, "")
+    one.upstream.mark_probe(one.backends["b"], False, "status 500")
+    for worker in (one, two):
+        worker.look()
+    assert two.states() == ["healthy", "unhealthy"]
+    assert two.backends["b"].health.why == "status 500"
+
+
+def test_who_finishes_leaves_probing_to_others(workers, state):
+    one = workers(health_path="/health")
+    assert all(check._greenlet for check in one.upstream._checks)
+    one.runtime.draining = True
+    one.look()
+    assert not any(check._greenlet for check in one.upstream._checks)
+    assert not state.is_led("probes of users")
+
+
+def test_turns_are_taken_together(workers):
+    one, two = workers(), workers()
+    assert isinstance(one.upstream.balancer, SharedTurns)
+    assert [worker.picks(1) for worker in (one, two, two, one, two, one)] == list("ababab")
+    assert one.picks(3) + two.picks(3) == "ababab"
+
+
+def test_a_turn_goes_on_where_it_was(workers, state):
+    one = workers(alone=True)
+    assert one.picks(3) == "aba"
+    one.runtime.share(state)
+    assert workers().picks(2) == "ba"
+    one.runtime.unshare()
+    assert one.picks(2) == "ba"
+    assert not isinstance(one.upstream.balancer, SharedTurns)
+
+
+def test_other_policies_stay_each_workers_own(workers):
+    one = workers(balance="least_conn")
+    assert not isinstance(one.upstream.balancer, SharedTurns)
+
+
+def test_without_room_turns_are_each_workers_own(workers, monkeypatch):
+    monkeypatch.setattr("gproxy.state.shared._SIZE", 0)
+    one, two = workers(), workers()
+    assert one.picks(2) + two.picks(2) == "abab"
+    one.runtime.unshare()

@@ -1,0 +1,57 @@
+"""What a backend is told besides the request."""
+
+import pytest
+
+from gproxy.config.types import BackendURL
+from gproxy.http.request import Deadline, request
+from gproxy.testing import Clock
+from gproxy.upstream.backend import Backend
+from gproxy.upstream.compose import Telling
+
+BACKEND = Backend(BackendURL("http", "a", 1), keepalive=1, connect_timeout=1)
+
+
+def told(asked, **given):
+    telling = Telling(
+        host="client", **{"retry_header": None, "deadline_header": None, **given}
+    )
+    head = telling(asked, BACKEND)
+    assert head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1
+    return [line for line in head.decode().split("\r\n") if line.startswith(("X-Left", "X-Tries"))]
+
+
+def asked(left=None, **headers):
+    made = request("GET", headers=headers)
+    made.tries = 3
+    clock = Clock()
+    made.deadline = Deadline(clock=clock)
+    if left is not None:
+        made.deadline.set(clock.now + left)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("said", "left", "line"),
+    [
+        (None, 2.5, ["X-Left: 2500"]),
+        ("100", 2.5, ["X-Left: 100"]),
+        ("9000", 2.5, ["X-Left: 2500"]),
+        ("100", None, ["X-Left: 100"]),
+        (None, None, []),
+        (None, 0, ["X-Left: 0"]),
+        *((text, 2.5, ["X-Left: 2500"]) for text in ("", "-5", "1.5", "soon", "9" * 100)),
+    ],
+)
+def test_the_time_that_is_left(said, left, line):
+    """Less if a trusted proxy says so; what others say has not come so far."""
+    headers = {} if said is None else {"X-Left": said}
+    assert told(asked(left, **headers), deadline_header="X-Left") == line
+
+
+def test_the_attempts_before():
+    assert told(asked(1, **{"x-tries": "9"}), retry_header="X-Tries") == ["X-Tries: 2"]
+
+
+def test_both():
+    lines = told(asked(1), retry_header="X-Tries", deadline_header="X-Left")
+    assert lines == ["X-Tries: 2", "X-Left: 1000"]

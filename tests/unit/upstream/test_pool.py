@@ -1,0 +1,99 @@
+"""Which idle connections are kept, and for how long."""
+
+import math
+
+import pytest
+
+from gproxy.upstream import pool
+from gproxy.upstream.answer import understand
+from gproxy.upstream.pool import Idle
+
+
+class Channel:
+    noted = False
+    buffer = b""
+    client = None
+
+
+class Connection:
+    is_connected = True
+    is_open = True
+
+    def __init__(self, born, idle_timeout=math.inf):
+        self.channel = Channel()
+        self.born = born
+        self.last = understand(b"HTTP/1.1 204 No\r\n\r\n", "GET")._replace(idle_timeout=idle_timeout)
+
+    def close(self):
+        self.is_open = False
+
+
+@pytest.fixture
+def now(monkeypatch):
+    time = [100.0]
+    monkeypatch.setattr(pool, "monotonic", lambda: time[0])
+    return time
+
+
+def kept(now, *, born=100.0, idle_timeout=math.inf, max_age=math.inf):
+    idle = Idle(10)
+    idle.max_age = max_age
+    connection = Connection(born, idle_timeout)
+    idle.keep(connection)
+    return idle, connection
+
+
+def test_what_came_last_goes_out_first(now):
+    idle = Idle(10)
+    first, second = Connection(1), Connection(2)
+    idle.keep(first)
+    idle.keep(second)
+    assert (idle.take(), idle.take(), idle.take()) == (second, first, None)
+
+
+@pytest.mark.parametrize(("born", "stays"), [(95.0, True), (90.0, True), (89.9, False)])
+def test_age_when_it_comes_back(now, born, stays):
+    idle, connection = kept(now, born=born, max_age=10.0)
+    assert connection.is_open is stays
+    assert (idle.take() is connection) is stays
+
+
+@pytest.mark.parametrize(("at", "stays"), [(110.0, True), (110.1, False)])
+def test_age_while_it_idles(now, at, stays):
+    idle, connection = kept(now, max_age=10.0)
+    idle.trim(at, 55.0)
+    assert connection.is_open is stays
+
+
+@pytest.mark.parametrize(("announced", "at", "stays"), [(3.0, 103.0, True), (3.0, 103.1, False), (math.inf, 155.0, True), (99.0, 155.1, False)])
+def test_idle_limit_is_ours_or_the_backends(now, announced, at, stays):
+    idle, connection = kept(now, idle_timeout=announced)
+    idle.trim(at, 55.0)
+    assert connection.is_open is stays
+
+
+def test_retired_keeps_nothing(now):
+    idle, before = kept(now)
+    idle.retire()
+    after = Connection(100.0)
+    idle.keep(after)
+    assert (before.is_open, after.is_open, idle.take()) == (False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ("", math.inf),
+        ("Keep-Alive: timeout=5\r\n", 3.0),
+        ("keep-alive: max=100, Timeout=15\r\n", 13.0),
+        ('Keep-Alive: timeout = "60"\r\n', 58.0),
+        ("Keep-Alive: timeout=1\r\n", 0.0),
+        ("Keep-Alive: timeout=-1\r\n", math.inf),
+        ("Keep-Alive: max=100\r\n", math.inf),
+        ("Keep-Alive: x-timeout=9\r\n", math.inf),
+    ],
+)
+def test_what_a_backend_announces(fields, seconds):
+    answer = understand(f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{fields}\r\n".encode(), "GET")
+    assert answer.idle_timeout == seconds
+    assert answer.headers.get("keep-alive") is None

@@ -1,0 +1,271 @@
+"""When another attempt is made, after how long, and how many there may be at a time."""
+
+import math
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from gproxy.config.types import BackendURL, Percent, Seconds, Statuses
+from gproxy.config.upstreams import UpstreamSettings
+from gproxy.http.body import Body
+from gproxy.http.errors import HTTPError, Incomplete
+from gproxy.http.headers import Headers
+from gproxy.http.request import Deadline, request
+from gproxy.http.response import Response
+from gproxy.runtime.expired import Expired
+from gproxy.testing import Clock
+from gproxy.upstream.errors import StaleConnectionError, UnansweredError
+from gproxy.upstream.failure import NONE_AVAILABLE, SLOW, TURNED_AWAY, failure_of
+from gproxy.upstream.retry import Budget, Failed, Permit, RetryPolicy, retry_after
+
+BUSY = Statuses(503, 503)
+A, B = SimpleNamespace(name="a", active=0), SimpleNamespace(name="b", active=0)
+CAUSES = {
+    "connect": TimeoutError(),
+    "stale": StaleConnectionError(),
+    "reset": UnansweredError(),
+    "timeout": Expired("attempt"),
+}
+
+
+def policy(**given):
+    return RetryPolicy.of(UpstreamSettings("u", (BackendURL("http", "a", 1),), **given))
+
+
+def failed(what, backend=A):
+    cause = CAUSES[what]
+    return Failed(backend, failure_of(cause), cause)
+
+
+def turned_away(status=503, backend=A, **headers):
+    return Failed(backend, TURNED_AWAY, None, Response(status, b"", headers))
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "POST", "PATCH"])
+@pytest.mark.parametrize("what", CAUSES)
+def test_the_defaults(method, what):
+    may = not policy().after(failed(what)).why_not(request(method))
+    assert may == (what == "connect" or (what != "timeout" and method not in ("POST", "PATCH")))
+
+
+@pytest.mark.parametrize("what", CAUSES)
+def test_a_key_makes_it_idempotent(what):
+    keyed = request("POST", headers={"Idempotency-Key": "k"}, body=b"x")
+    assert policy(retry_on=tuple(CAUSES)).after(failed(what)).why_not(keyed) == ""
+
+
+def test_retry_on_says_after_what():
+    timeouts = policy(retry_on=("timeout", BUSY))
+    assert timeouts.statuses == {503}
+    assert timeouts.after(failed("timeout")).why_not(request()) == ""
+    assert timeouts.after(turned_away()).why_not(request()) == ""
+    assert timeouts.after(turned_away()).why_not(request("POST")) == "POST may not be done twice"
+    assert timeouts.after(failed("stale")).why_not(request()) == "retry_on has no stale"
+    assert timeouts.after(failed("reset")).why_not(request()) == "retry_on has no reset"
+    assert timeouts.after(failed("connect")).why_not(request()) == ""
+    assert policy(retry_on=("stale",)).after(failed("connect")).why_not(request()) == ""
+    assert policy(retry_methods=("POST",)).after(failed("reset")).why_not(request("POST")) == ""
+    assert policy(retry_methods=("POST",)).after(failed("reset")).why_not(request("GET")) != ""
+
+
+def test_no_status_is_unwanted_without_retries():
+    assert policy(retry_on=(BUSY,), retries=0).statuses == frozenset()
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_as_often_as_it_says(retries):
+    tries = policy(retries=retries)
+    for _ in range(retries):
+        tries = tries.after(failed("connect"))
+        assert tries.why_not(request()) == ""
+    assert tries.after(failed("connect")).why_not(request()) == "that was the last attempt"
+
+
+def test_stale_connections_are_free_but_not_for_ever():
+    tries = policy(retries=0)
+    for _ in range(3):
+        tries = tries.after(failed("stale"))
+        assert tries.why_not(request()) == ""
+        assert tries.is_free and tries.tried == ()
+    assert tries.after(failed("stale")).why_not(request()) == "that was the last attempt"
+
+
+def test_stale_ones_leave_the_retries_untouched():
+    tries = policy(retries=1).after(failed("stale"), failed("reset"))
+    assert tries.why_not(request()) == ""
+    assert tries.after(failed("reset")).why_not(request()) != ""
+
+
+def test_garbage_and_the_deadline_are_never_tried_again():
+    everything = policy(retry_on=(*CAUSES, Statuses(500, 599)))
+    for failure in (SLOW, NONE_AVAILABLE, failure_of(HTTPError(400)) or SLOW):
+        assert everything.after(Failed(A, failure)).why_not(request())
+    assert failure_of(Incomplete("in the head")).again == "reset"
+
+
+def test_a_policy_is_a_value():
+    first = policy()
+    second = first.after(failed("reset", A)).after(failed("connect", B))
+    assert first.history == ()
+    assert [one.backend for one in second.history] == [A, B]
+    assert second.tried == (A, B)
+    with pytest.raises(AttributeError):
+        first.retries = 5
+    assert RetryPolicy.of(UpstreamSettings("u", (BackendURL("http", "a", 1),)), retries=7, on=(Statuses(500, 502),)).statuses == {500, 501, 502}
+
+
+class Reader:
+    def __init__(self):
+        self.trailers = []
+        self.done = False
+
+    def next_piece(self):
+        self.done = True
+        return b"piece"
+
+
+def test_a_body_that_has_gone_and_was_not_kept():
+    asked = request("PUT")
+    asked.body = Body(b"", Reader(), 10)
+    assert policy().after(failed("reset")).why_not(asked) == ""
+    asked.body.next_piece()
+    assert policy().after(failed("reset")).why_not(asked) == "its body is larger than what is kept"
+    assert policy().after(failed("connect")).why_not(asked) == ""
+
+
+def test_no_time_left():
+    clock = Clock()
+    asked = request()
+    asked.deadline = Deadline(clock=clock)
+    asked.deadline.set(clock.now + 1)
+    assert policy().after(failed("reset")).why_not(asked) == ""
+    clock.advance(1)
+    assert policy().after(failed("reset")).why_not(asked) == "the time is over"
+
+
+def test_the_same_backend_again_only_if_it_is_alive():
+    assert policy().after(turned_away()).asks_the_same
+    assert policy().after(failed("timeout")).asks_the_same
+    assert not policy().after(failed("connect")).asks_the_same
+    assert not policy().after(failed("reset")).asks_the_same
+
+
+class Most(random.Random):
+    """Draws the most there can be."""
+
+    def random(self):
+        return 1.0
+
+
+def test_pauses_grow_up_to_their_limit():
+    tries, pauses = policy(), []
+    for _ in range(6):
+        tries = tries.after(failed("reset"))
+        pauses.append(round(tries.pause(Most(), others=True), 3))
+    assert pauses == [0.025, 0.05, 0.1, 0.2, 0.25, 0.25]
+    assert tries.after(*[failed("reset")] * 5000).pause(Most(), others=True) == 0.25
+
+
+def test_pauses_have_full_jitter():
+    tries, drawn = policy().after(failed("reset")), random.Random(7)
+    expected = random.Random(7)
+    assert [tries.pause(drawn, others=True) for _ in range(100)] == [expected.random() * 0.025 for _ in range(100)]
+
+
+def test_no_pause_where_there_is_nothing_to_wait_for():
+    assert policy().after(failed("connect", A)).pause(Most(), others=True) == 0
+    assert policy().after(failed("stale", A)).pause(Most(), others=False) == 0
+    assert policy().after(failed("connect", A), failed("connect", B)).pause(Most(), others=False) == 0.05
+    assert policy(retry_backoff=Seconds(0)).after(failed("reset")).pause(Most(), others=True) == 0
+
+
+def test_retry_after_is_a_pause_if_it_is_honoured():
+    away = turned_away(**{"Retry-After": "2"})
+    assert policy(retry_after=True).after(away).pause(Most(), others=True) == 2.0
+    assert policy(retry_after=False).after(away).pause(Most(), others=True) == 0.025
+    assert policy(retry_after=True).after(turned_away()).pause(Most(), others=True) == 0.025
+    assert policy(retry_after=True).after(away, failed("reset")).pause(Most(), others=True) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0),
+        ("Thursday, 01-Jan-70 00:16:50 GMT", 10.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("9" * 400, math.inf),
+        *((text, None) for text in ("", "-1", "1.5", "soon", "\xb2", "Thu, 99 Foo 1970 99:99:99 GMT")),
+    ],
+)
+def test_retry_after(value, seconds):
+    assert retry_after(Headers({"Retry-After": value}), lambda: 1000.0) == seconds
+
+
+def test_what_is_given_up_with():
+    with pytest.raises(HTTPError) as none:
+        policy().give_up()
+    assert (none.value.status, none.value.reason) == (503, "none_available")
+    with pytest.raises(HTTPError) as reset:
+        policy().after(turned_away(), failed("reset")).give_up()
+    assert (reset.value.status, reset.value.reason) == (502, "backend_reset")
+    away = turned_away(429)
+    assert policy().after(failed("reset"), away).give_up() is away.response
+
+
+@pytest.mark.parametrize(
+    ("what", "reason", "error"),
+    [
+        ("deadline", "backend_timeout", "http_response_timeout"),
+        ("attempt", "per_try_timeout", "http_response_timeout"),
+        ("first_byte", "first_byte_timeout", "http_response_timeout"),
+        ("read", "read_timeout", "connection_read_timeout"),
+    ],
+)
+def test_every_timeout_has_its_name(what, reason, error):
+    failure = failure_of(Expired(what))
+    assert (failure.status, failure.reason, failure.error) == (504, reason, error)
+    assert failure_of(Expired("body")) is None
+
+
+# --- the budget
+
+
+def backends(*active):
+    return [SimpleNamespace(active=n) for n in active]
+
+
+@pytest.mark.parametrize(("active", "limit"), [((0, 0), 3), ((7, 7), 3), ((9, 10), 4), ((50, 49), 20)])
+def test_a_share_of_what_is_under_way_and_always_three(active, limit):
+    budget = Budget(Percent(0.2), backends(*active))
+    assert [budget.take() for _ in range(limit + 2)] == [True] * limit + [False] * 2
+    assert budget.taken == limit
+    budget.give_back()
+    assert budget.take()
+
+
+def test_who_pauses_is_under_way():
+    budget = Budget(Percent(0.5), backends(0))
+    with budget.pausing(), budget.pausing(), budget.pausing():
+        assert budget.limit == 3
+        with budget.pausing(), budget.pausing(), budget.pausing(), budget.pausing():
+            assert budget.limit == 4
+    assert budget.limit == 3
+
+
+def test_no_budget_is_no_limit():
+    budget = Budget(None, backends(0))
+    assert all(budget.take() for _ in range(1000))
+
+
+def test_a_permit_is_taken_once_and_comes_back():
+    budget = Budget(Percent(0.0), backends(0))
+    with Permit(budget) as one, Permit(budget) as two:
+        assert one.take() and one.take() and two.take()
+        assert budget.taken == 2
+    assert budget.taken == 0
+    with Permit(budget):
+        pass
+    assert budget.taken == 0
