@@ -7,7 +7,8 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
-from gproxy.upstream.transport import PlainConnection, TLSConnection
+from gproxy.upstream.secure import TLSConnection
+from gproxy.upstream.transport import PlainConnection
 
 
 class Idle:

@@ -5,13 +5,12 @@ together, add headers of their own, and take what our grammar refuses.
 """
 
 import socket
-import ssl
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
 import gevent
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from gproxy.http.body import NO_BODY, Body
@@ -22,7 +21,6 @@ from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.upstream.answer import Answer, understand
 from gproxy.upstream.connect import Endpoint
-from gproxy.upstream.tls import ResumingContext, as_tls_error, is_alert
 
 #: A response head beyond this is refused, in bytes.
 MAX_HEAD: Final = 64 * 1024
@@ -102,43 +100,7 @@ class BackendChannel(Channel):
             raise ClientGone
 
 
-class TLSChannel(BackendChannel):
-    """The same over TLS, where records may be at hand without the socket being readable."""
-
-    __slots__ = ("_tls",)
-
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
-        self._tls = sock._sslobj
-        self._receive = self._receive_record
-        self._send = self._send_record
-
-    def _receive_record(self, limit: int) -> bytes:
-        try:
-            data: bytes = self._tls.read(limit)
-        except ssl.SSLWantReadError:
-            raise BlockingIOError from None
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
-        return data
-
-    def _send_record(self, data: bytes | memoryview) -> int:
-        try:
-            sent: int = self._tls.write(data)
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            raise BlockingIOError from None
-        return sent
-
-    def is_quiet(self) -> bool:
-        """TLS 1.3 sends session tickets whenever it likes (RFC 8446 section 4.6.1)."""
-        return not self.is_gone() and not self.buffer
-
-    def wait(self) -> None:
-        if not self._tls.pending():
-            super().wait()
-
-
-class _Conversation:
+class Conversation:
     """What our connections add to urllib3's: one request and its response at a time."""
 
     sock: Any
@@ -331,10 +293,6 @@ class _Conversation:
         raise Incomplete("closed in a response head") if so_far else self._unanswered("closed before a response head")
 
     def _unanswered(self, why: object) -> Exception:
-        if is_alert(
-            cause := getattr(why, "__cause__", None)
-        ):  # TLS 1.3 says only now that it wants another certificate
-            return as_tls_error(cause)
         return StaleConnectionError(why) if self.reused else UnansweredError(why)
 
     def _pass_interim(self, answer: Answer, request: Request) -> None:
@@ -368,40 +326,5 @@ class _Conversation:
         return rest is None or (rest.done and not isinstance(rest, CloseReader))
 
 
-class PlainConnection(_Conversation, HTTPConnection):
+class PlainConnection(Conversation, HTTPConnection):
     """To an http:// backend."""
-
-
-class TLSConnection(_Conversation, HTTPSConnection):
-    """To an https:// backend; urllib3 verifies its certificate."""
-
-    channel_class = TLSChannel
-
-    def connect(self) -> None:
-        timeout: Any = self.timeout
-        try:
-            with gevent.Timeout(timeout, TimeoutError(f"no secure connection within {timeout:g} s")):
-                super().connect()
-        except TimeoutError:
-            raise
-        except OSError as error:  # those of the way to the backend are none
-            raise as_tls_error(error) from None
-
-    def _unanswered(self, why: object) -> Exception:
-        """With TLS 1.3 only now do we hear that our certificate will not do (RFC 8446 section 4.4.2)."""
-        cause = getattr(why, "__cause__", None)
-        if isinstance(cause, OSError) and not is_alert(cause):  # sending failed, and why may still be there to be read
-            try:
-                self.sock._sslobj.read(1)
-            except OSError as error:
-                cause = error
-        return as_tls_error(cause) if is_alert(cause) else super()._unanswered(why)
-
-    def close(self) -> None:
-        if self.channel is not None and isinstance(self.ssl_context, ResumingContext):
-            self.ssl_context.sessions[self.sock.server_hostname] = self.sock.session
-        super().close()
-
-    def is_reusable(self, rest: Reader | None) -> bool:
-        """What came after the response may be in a record that was read already."""
-        return super().is_reusable(rest) and not self.sock.pending()

@@ -1,0 +1,82 @@
+"""A connection to a backend over TLS: urllib3 verifies, sessions are resumed, and failures get names."""
+
+import ssl
+from typing import Any
+
+import gevent
+from urllib3.connection import HTTPSConnection
+
+from gproxy.http.framing import Reader
+from gproxy.upstream.tls import ResumingContext, as_tls_error, is_alert
+from gproxy.upstream.transport import BackendChannel, Conversation
+
+
+class TLSChannel(BackendChannel):
+    """The same over TLS, where records may be at hand without the socket being readable."""
+
+    __slots__ = ("_tls",)
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self._tls = sock._sslobj
+        self._receive = self._receive_record
+        self._send = self._send_record
+
+    def _receive_record(self, limit: int) -> bytes:
+        try:
+            data: bytes = self._tls.read(limit)
+        except ssl.SSLWantReadError:
+            raise BlockingIOError from None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        return data
+
+    def _send_record(self, data: bytes | memoryview) -> int:
+        try:
+            sent: int = self._tls.write(data)
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            raise BlockingIOError from None
+        return sent
+
+    def is_quiet(self) -> bool:
+        """TLS 1.3 sends session tickets whenever it likes (RFC 8446 section 4.6.1)."""
+        return not self.is_gone() and not self.buffer
+
+    def wait(self) -> None:
+        if not self._tls.pending():
+            super().wait()
+
+
+class TLSConnection(Conversation, HTTPSConnection):
+    """To an https:// backend; urllib3 verifies its certificate."""
+
+    channel_class = TLSChannel
+
+    def connect(self) -> None:
+        timeout: Any = self.timeout
+        try:
+            with gevent.Timeout(timeout, TimeoutError(f"no secure connection within {timeout:g} s")):
+                super().connect()
+        except TimeoutError:
+            raise
+        except OSError as error:  # those of the way to the backend are none
+            raise as_tls_error(error) from None
+
+    def _unanswered(self, why: object) -> Exception:
+        """With TLS 1.3 only now do we hear that our certificate will not do (RFC 8446 section 4.4.2)."""
+        cause = getattr(why, "__cause__", None)
+        if isinstance(cause, OSError) and not is_alert(cause):  # sending failed, and why may still be there to be read
+            try:
+                self.sock._sslobj.read(1)
+            except OSError as error:
+                cause = error
+        return as_tls_error(cause) if is_alert(cause) else super()._unanswered(why)
+
+    def close(self) -> None:
+        if self.channel is not None and isinstance(self.ssl_context, ResumingContext):
+            self.ssl_context.sessions[self.sock.server_hostname] = self.sock.session
+        super().close()
+
+    def is_reusable(self, rest: Reader | None) -> bool:
+        """What came after the response may be in a record that was read already."""
+        return super().is_reusable(rest) and not self.sock.pending()
