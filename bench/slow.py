@@ -1,4 +1,4 @@
-"""Slow clients, until killed: `python -m bench.slow PORT COUNT`. Says "ready" once all are connected.
+"""Slow clients, until killed: `python -m bench.slow PORT COUNT`. Says "ready" once all have been slow for a while.
 
 A third sends a head by single bytes, a third a body, a third reads a long answer in small pieces. Each acts twice a
 second; who was cut off, as the gateway's timeouts will, connects again.
@@ -7,6 +7,7 @@ second; who was cut off, as the gateway's timeouts will, connects again.
 import socket
 import sys
 import time
+from itertools import count as count_from
 from itertools import cycle, islice
 
 _HEAD = b"GET /users/1 HTTP/1.1\r\nHost: bench.test\r\nX-Slow: "
@@ -15,6 +16,8 @@ _READ = b"GET /users/1m HTTP/1.1\r\nHost: bench.test\r\n\r\n"
 #: How often a client acts, in seconds.
 _PERIOD = 0.5
 _TURNS = 50
+#: After so many periods their coming, all at once, is over.
+_SETTLED = 3
 
 
 class Client:
@@ -47,12 +50,13 @@ class Client:
 
 def main(port, count):
     clients = [Client(port, opening) for opening in islice(cycle((_HEAD, _BODY, _READ)), count)]
-    print("ready", flush=True)
-    while True:
+    for period in count_from(1):
         for turn in range(_TURNS):
             for client in clients[turn::_TURNS]:
                 client.act()
             time.sleep(_PERIOD / _TURNS)
+        if period == _SETTLED:
+            print("ready", flush=True)
 
 
 if __name__ == "__main__":
