@@ -20,7 +20,7 @@ HOT: Final = {
     "gateway": ("candidates", "chain", "gateway", "route", "router"),
     "server": ("client", "connection", "known", "preface", "respond", "secure_channel"),
     "upstream": (
-        "answer", "backend", "body", "channel", "compose", "conversation", "forward", "sticky", "upstream",
+        "answer", "backend", "body", "channel", "compose", "conversation", "forward", "secure", "sticky", "upstream",
         "balance/balancer", "balance/latency", "balance/least", "balance/turns",
     ),
 }  # fmt: skip

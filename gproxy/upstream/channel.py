@@ -1,6 +1,5 @@
 """The backend's side of a connection: what waiting for a backend notices meanwhile."""
 
-import ssl
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -65,39 +64,3 @@ class BackendChannel(Channel):
             return
         if uploader.has_left():
             raise ClientGone
-
-
-class TLSChannel(BackendChannel):
-    """The same over TLS, where records may be at hand without the socket being readable."""
-
-    __slots__ = ("_tls",)
-
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
-        self._tls = sock._sslobj
-        self._receive = self._receive_record
-        self._send = self._send_record
-
-    def _receive_record(self, limit: int) -> bytes:
-        try:
-            data: bytes = self._tls.read(limit)
-        except ssl.SSLWantReadError:
-            raise BlockingIOError from None
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
-        return data
-
-    def _send_record(self, data: bytes | memoryview) -> int:
-        try:
-            sent: int = self._tls.write(data)
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            raise BlockingIOError from None
-        return sent
-
-    def is_quiet(self) -> bool:
-        """TLS 1.3 sends session tickets whenever it likes (RFC 8446 section 4.6.1)."""
-        return not self.is_gone() and not self.buffer
-
-    def wait(self) -> None:
-        if not self._tls.pending():
-            super().wait()

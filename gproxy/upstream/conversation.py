@@ -19,7 +19,6 @@ from gproxy.runtime.channel import Interrupted
 from gproxy.upstream.answer import Answer, understand
 from gproxy.upstream.channel import BackendChannel
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError
-from gproxy.upstream.tls import ResumingContext, as_tls_error, is_alert
 
 #: A response head beyond this is refused, in bytes.
 MAX_HEAD: Final = 64 * 1024
@@ -213,10 +212,6 @@ class Conversation:
         raise Incomplete("closed in a response head") if so_far else self._unanswered("closed before a response head")
 
     def _unanswered(self, why: object) -> Exception:
-        if is_alert(
-            cause := getattr(why, "__cause__", None)
-        ):  # TLS 1.3 says only now that it wants another certificate
-            return as_tls_error(cause)
         return StaleConnectionError(why) if self.reused else UnansweredError(why)
 
     def _pass_interim(self, answer: Answer, request: Request) -> None:
@@ -248,27 +243,3 @@ class Conversation:
         if channel is None or channel.buffer or channel.noted or not self._sent:
             return False
         return rest is None or (rest.done and not isinstance(rest, CloseReader))
-
-
-class SecureConversation(Conversation):
-    """The same over TLS."""
-
-    def _unanswered(self, why: object) -> Exception:
-        """With TLS 1.3 only now do we hear that our certificate will not do (RFC 8446 section 4.4.2)."""
-        cause = getattr(why, "__cause__", None)
-        if isinstance(cause, OSError) and not is_alert(cause):  # sending failed, and why may still be there to be read
-            try:
-                self._connection.sock._sslobj.read(1)
-            except OSError as error:
-                cause = error
-        return as_tls_error(cause) if is_alert(cause) else super()._unanswered(why)
-
-    def close(self) -> None:
-        context, sock = self._connection.ssl_context, self._connection.sock
-        if self.channel is not None and isinstance(context, ResumingContext):
-            context.sessions[sock.server_hostname] = sock.session
-        super().close()
-
-    def is_reusable(self, rest: Reader | None) -> bool:
-        """What came after the response may be in a record that was read already."""
-        return super().is_reusable(rest) and not self._connection.sock.pending()

@@ -51,7 +51,7 @@ class Members:
         gevent.wait([name.settled for name in self._names.values()], _PATIENCE)
         for backend in self.all():
             if not backend.endpoint.targets:
-                backend.health.mark_probe(False, "its name does not resolve")
+                backend.health.mark_probe(False, "dns_error")
         return greenlets
 
     def doubt(self, backend: Backend) -> None:

@@ -7,9 +7,10 @@ import gevent
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from gproxy.upstream.channel import BackendChannel, TLSChannel
+from gproxy.upstream.channel import BackendChannel
 from gproxy.upstream.connect import Endpoint
-from gproxy.upstream.conversation import Conversation, Observer, SecureConversation
+from gproxy.upstream.conversation import Conversation, Observer
+from gproxy.upstream.secure import SecureConversation, TLSChannel
 from gproxy.upstream.tls import as_tls_error
 
 

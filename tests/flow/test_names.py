@@ -137,7 +137,7 @@ def test_a_name_that_does_not_resolve_yet(tmp_path, cast, dns, stopwatch):
         assert stopwatch.seconds < 0.5
         [facts] = members(gateway).values()
         assert (facts["backend"], facts["state"]) == (f"http://app.test:{cast.port}", "unhealthy")
-        assert facts["why"] == "its name does not resolve"
+        assert facts["why"] == "dns_error"
         assert gateway.line("/")["reason"] == "dns_error"
         dns.addresses["app.test"] = ["127.0.0.2"]
         eventually(lambda: gateway.get("/").status == 200, "the name resolves")

@@ -41,6 +41,11 @@ def supervisorctl(folder, *arguments):
     return done.stdout
 
 
+def starts(folder):
+    """How often it has begun to serve; supervisord calls a process running that has not ended within a second."""
+    return (folder / "log/gproxy.err.log").read_text().count("serves on")
+
+
 @contextmanager
 def supervisord(folder):
     # supervisord counts on its PATH being set; the rest of the environment is not needed.
@@ -59,7 +64,7 @@ def supervisord(folder):
 def test_start_stop_under_load_restart_and_status(project):
     folder, port = project
     with supervisord(folder) as process:
-        assert "serves on" in (folder / "log/gproxy.err.log").read_text()
+        eventually(lambda: starts(folder) == 1, "the start")
         with load(port):
             started = time.monotonic()
             assert supervisorctl(folder, "stop", "gproxy") == "gproxy: stopped\n"
@@ -69,9 +74,11 @@ def test_start_stop_under_load_restart_and_status(project):
         assert "nothing was cut" in (folder / "log/gproxy.err.log").read_text()
 
         assert supervisorctl(folder, "start", "gproxy") == "gproxy: started\n"
+        eventually(lambda: starts(folder) == 2, "the second start")
         with load(port):
             assert supervisorctl(folder, "restart", "gproxy") == "gproxy: stopped\ngproxy: started\n"
         assert "RUNNING" in supervisorctl(folder, "status")
+        eventually(lambda: starts(folder) == 3, "the third start")
 
         (folder / "log/access.log").rename(folder / "log/moved")
         assert supervisorctl(folder, "signal", "USR1", "gproxy") == "gproxy: signalled\n"

@@ -6,7 +6,7 @@ from itertools import count
 
 import gevent
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import Child, together
 
@@ -29,6 +29,7 @@ takes = st.lists(st.tuples(gaps, st.sampled_from("abc")), max_size=200)
 HUNDRED = Rate.parse("100/minute")
 
 
+@settings(deadline=None)
 @given(rate=rates, takes=takes)
 def test_it_says_what_a_single_process_would_say(rate, takes):
     clock = Clock(0.0)
@@ -38,6 +39,7 @@ def test_it_says_what_a_single_process_would_say(rate, takes):
         assert memory.take(key, rate) == shared.take(key, rate)
 
 
+@settings(deadline=None)
 @given(rate=rates, takes=takes, moves=st.lists(st.integers(0, 20), max_size=8))
 def test_moving_to_and_fro_changes_nothing(rate, takes, moves):
     clock = Clock(0.0)
@@ -51,6 +53,7 @@ def test_moving_to_and_fro_changes_nothing(rate, takes, moves):
         assert memory.take(key, rate) == moving.take(key, rate)
 
 
+@settings(deadline=None)
 @given(takes=takes, workers=st.lists(st.integers(0, 3), min_size=200, max_size=200))
 def test_whoever_is_asked_the_answer_is_the_same(takes, workers):
     clock, name = Clock(0.0), next(names)

@@ -2,7 +2,7 @@ import math
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gproxy.config.types import Rate, Seconds
@@ -159,6 +159,7 @@ def test_a_bucket_has_61_entries_at_most():
 
 
 @both
+@settings(deadline=None)
 @given(rate=rates, gaps=gaps)
 def test_never_more_than_the_limit_within_any_window(make, rate, gaps):
     clock = Clock(0.0)
@@ -177,6 +178,7 @@ def test_never_more_than_the_limit_within_any_window(make, rate, gaps):
 
 
 @both
+@settings(deadline=None)
 @given(rate=rates, gaps=gaps)
 def test_after_a_quiet_window_the_full_limit_is_admitted(make, rate, gaps):
     clock = Clock(0.0)
@@ -189,6 +191,7 @@ def test_after_a_quiet_window_the_full_limit_is_admitted(make, rate, gaps):
 
 
 @both
+@settings(deadline=None)
 @given(rate=rates, gaps=gaps)
 def test_who_waits_as_told_is_admitted(make, rate, gaps):
     clock = Clock(0.0)

@@ -119,7 +119,7 @@ def test_what_does_not_resolve_is_there_but_not_healthy():
     one.open(Runtime())
     one.close()
     assert [backend.is_healthy for backend in one.backends] == [False, True]
-    assert one.snapshot()[0]["why"] == "its name does not resolve"
+    assert one.snapshot()[0]["why"] == "dns_error"
 
 
 def test_the_address_in_reserve_may_change_alone():

@@ -15,18 +15,24 @@ HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", 
 pool = urllib3.HTTPConnectionPool("127.0.0.1", int(sys.argv[2]), maxsize=256, block=False)
 
 
+def passed_on(fields):
+    return [(name, value) for name, value in fields if name.lower() not in HOP_BY_HOP]
+
+
 def application(environ, start_response):
-    headers = {key[5:].replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")}
+    headers = passed_on((key[5:].replace("_", "-"), value) for key, value in environ.items() if key.startswith("HTTP_"))
     body = environ["wsgi.input"].read() if environ.get("CONTENT_LENGTH") else None
     url = environ["PATH_INFO"] + ("?" + environ["QUERY_STRING"] if environ["QUERY_STRING"] else "")
     method = environ["REQUEST_METHOD"]
     with gevent.Timeout(3):
         answer = pool.urlopen(
-            method, url, body=body, headers=headers, preload_content=False, retries=False, redirect=False
+            method, url, body=body, headers=dict(headers), preload_content=False, retries=False, redirect=False
         )
         data = answer.read(decode_content=False)
         answer.release_conn()
-    fields = [(name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP]
+    fields = passed_on(answer.headers.items())
+    if environ.get("HTTP_CONNECTION") == "close":  # pywsgi closes, but does not say so
+        fields.append(("Connection", "close"))
     start_response(f"{answer.status} {answer.reason}", fields)
     return [data]
 

@@ -1,0 +1,78 @@
+"""The proxies that are compared: for each name, the command that starts it.
+
+Each does as many of the ten features as it offers by configuration: gproxy and the gateway in Go all of them, nginx,
+HAProxy and Caddy all but tokens, the two Python proxies none but forwarding.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.scenarios import SECRET
+from bench.templates import TEMPLATES as _HERE
+from bench.templates import fill
+
+_BUILT = _HERE.parents[1] / ".bench"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a peer is told: where to serve, what stands behind it, where to write, whether to ask for tokens."""
+
+    port: int
+    backends: tuple[int, int]
+    folder: Path
+    jwt: bool = False
+
+    def fill(self, template, **values):
+        backend, other = self.backends
+        return fill(template, self.folder, port=self.port, backend=backend, other=other, **values)
+
+
+def _plain(place):
+    return [sys.executable, _HERE / "plain.py", place.port, place.backends[0]]
+
+
+def _aiohttp(place):
+    return [sys.executable, _HERE / "aiohttp_proxy.py", place.port, place.backends[0]]
+
+
+def _nginx(place):
+    return ["nginx", "-e", place.folder / "nginx-peer.err", "-c", place.fill("nginx.conf")]
+
+
+def _haproxy(place):
+    return ["haproxy", "-db", "-f", place.fill("haproxy.cfg")]
+
+
+def _caddy(place):
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", place.fill("Caddyfile")]
+
+
+def _go(place):
+    log = place.folder / "go-access.log"
+    users = ",".join(f"http://127.0.0.1:{port}" for port in place.backends)
+    secret = SECRET if place.jwt else ""
+    return [_build_go(), "-bind", f"127.0.0.1:{place.port}", "-users", users, "-log", log, "-secret", secret]
+
+
+def _build_go():
+    source, built = _HERE / "go/main.go", _BUILT / "go-gateway"
+    if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
+        built.parent.mkdir(exist_ok=True)
+        subprocess.run(["go", "build", "-o", built, source], check=True)
+    return built
+
+
+def gproxy(place):
+    """The command; the settings are etc/gproxy.ini's, but for limits."""
+    handlers = ["compress", "health", "rate_limit", *["jwt"] * place.jwt]
+    config = place.fill("gproxy.ini", secret=SECRET, handlers=", ".join(handlers))
+    return [sys.executable, "-m", "gproxy", "--bind", f"127.0.0.1:{place.port}", "--config", config]
+
+
+PEERS = {
+    "plain": _plain, "nginx": _nginx, "haproxy": _haproxy, "caddy": _caddy, "aiohttp": _aiohttp, "go": _go,
+    "gproxy": gproxy,
+}  # fmt: skip

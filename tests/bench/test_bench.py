@@ -1,0 +1,74 @@
+"""scripts/bench as a user runs it, briefly."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench import compare, load, results
+from bench.server import NotStartedError, Server
+from gproxy.testing.gateway import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def bench(*arguments):
+    return subprocess.run([ROOT / "scripts/bench", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50)
+
+
+def test_it_measures_prints_and_plots(tmp_path):
+    picture = tmp_path / "picture.svg"
+    done = bench("--rounds", "1", "--seconds", "1", "--svg", picture, "small")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^  plain +\d+ +1\.00 +1\.00\.\.1\.00( +[\d.]+){4}$", done.stdout, re.M), done.stdout
+    assert re.search(r"^  gproxy +\d+ +[\d.]+ +[\d.]+\.\.[\d.]+( +[\d.]+){4}$", done.stdout, re.M), done.stdout
+    assert len(ET.parse(picture).findall(".//*[@class='bar']")) == 2
+
+
+def test_a_peer_that_answers_errors_fails_the_run(monkeypatch, capsys):
+    sample = results.Sample(load.Load(100, 100.0, 1.0, 2.0, 7), 40.0, 50_000_000)
+    monkeypatch.setattr(compare, "_measure_all", lambda *_: {"small": {"plain": [sample], "gproxy": [sample]}})
+    assert compare.main([]) == 1
+    assert capsys.readouterr().err == "bench: 14 requests failed\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["smal"], "no scenario smal; there are small, small-c1"),
+        (["--peer", "apache"], "invalid choice: 'apache'"),
+        (["--rounds", "0"], "'0' is no number from 1 on"),
+        (["scale", "sok"], "no check sok; there are start, routes"),
+    ],
+)
+def test_mistakes_are_told(arguments, said):
+    done = bench(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_scale_check_prints_what_it_found(tmp_path):
+    done = bench("scale", "routes")
+    assert re.search(r"^a match among 500 routes.* us +<= 3  (ok|FAILED)$", done.stdout, re.M), done.stdout
+    assert done.returncode == ("FAILED" in done.stdout)
+
+
+def test_a_port_that_somebody_else_serves_is_not_measured(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as stale:
+        port = stale.getsockname()[1]
+        with pytest.raises(NotStartedError, match=rf"port {port} is served by other processes: .{os.getpid()}"):
+            Server("idle", [sys.executable, "-c", "import time; time.sleep(60)"], port, tmp_path).__enter__()
+
+
+def test_a_server_that_ends_is_told_with_what_it_wrote(tmp_path):
+    with pytest.raises(NotStartedError, match="loud did not start:\nno way"):
+        Server("loud", ["echo", "no way"], free_port(), tmp_path).__enter__()
+
+
+def test_the_scripts_are_good_bash():
+    subprocess.run(["bash", "-n", ROOT / "scripts/bench"], check=True, timeout=10)

@@ -1,0 +1,117 @@
+"""From what wrk prints to ratios, tables and pictures."""
+
+from math import nan
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench import load, plot, results, soak
+from bench.figures import Figure
+from bench.load import Load
+from bench.results import Ratio, Sample
+
+PRINTED = """\
+Running 1s test @ http://127.0.0.1:1234/users/1
+  1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.12ms  300.00us   9.00ms   90.00%
+    Req/Sec    25.50k     1.00k   27.00k    60.00%
+  Latency Distribution
+     50%  870.00us
+     75%    1.20ms
+     90%    1.50ms
+     99%    1.02s 
+  28010 requests in 1.10s, 12.00MB read
+Requests/sec:  25454.54
+Transfer/sec:     10.91MB
+"""  # noqa: W291 as wrk prints it
+
+
+def sample(rate, errors=0):
+    return Sample(Load(int(rate), rate, 1.5, 9.0, errors), 40.0, 50_000_000)
+
+
+def test_what_wrk_prints_is_understood():
+    assert load.parse(PRINTED) == Load(28010, 25454.54, 0.87, 1020.0, 0)
+
+
+def test_errors_of_both_kinds_are_counted():
+    lines = "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 100\n"
+    assert load.parse(PRINTED.replace("Requests/sec", lines + "Requests/sec")).errors == 110
+
+
+def test_what_wrk_does_not_print_is_an_error():
+    with pytest.raises(ValueError, match="wrk printed no"):
+        load.parse("unable to connect to 127.0.0.1:1 Connection refused")
+
+
+def test_ratios_are_taken_round_by_round():
+    measured = {"plain": [sample(100), sample(200), sample(50)], "gproxy": [sample(300), sample(400), sample(200)]}
+    assert results.ratios(measured) == {"plain": Ratio(1, 1, 1), "gproxy": Ratio(3, 2, 4)}
+
+
+def test_a_yardstick_that_answers_nothing_is_an_error_and_no_ratio():
+    measured = {"plain": [sample(0)], "gproxy": [sample(300, errors=3)]}
+    assert str(results.ratios(measured)["gproxy"]) == str(Ratio(nan, nan, nan))
+    assert results.errors(measured) == 4
+
+
+def test_the_table_has_a_line_for_each_peer():
+    assert results.table({"plain": [sample(100)], "gproxy": [sample(350, errors=2)]}) == [
+        "  peer          req/s   ratio      min..max   p50 ms   p99 ms   CPU us   RSS MB  errors",
+        "  plain           100    1.00    1.00..1.00     1.50     9.00       40       50",
+        "  gproxy          350    3.50    3.50..3.50     1.50     9.00       40       50       2",
+    ]
+
+
+COMPARED = {
+    "small": {"plain": Ratio(1, 1, 1), "a & b": Ratio(0.5, 0.4, 0.6), "gproxy": Ratio(5, 4, 6)},
+    "close": {"plain": Ratio(1, 1, 1), "a & b": Ratio(nan, nan, nan), "gproxy": Ratio(2.5, 2, 3)},
+}
+
+
+def elements(name, kind):
+    return ET.fromstring(plot.svg(COMPARED)).findall(f".//{{*}}{name}[@class='{kind}']")
+
+
+def test_the_picture_has_a_bar_for_each_ratio_as_long_as_it_is():
+    bars = elements("rect", "bar")
+    titles = [bar.findtext("{*}title") for bar in bars]
+    assert titles[1:3] == ["small, a & b: 0.50 (0.40 to 0.60)", "small, gproxy: 5.00 (4.00 to 6.00)"]
+    assert len(bars) == 5  # one has no figure
+    lengths = [float(bar.get("width")) for bar in bars]
+    assert [round(length / lengths[0], 1) for length in lengths] == [1, 0.5, 5, 1, 2.5]
+
+
+def test_the_picture_has_whiskers_where_rounds_differ():
+    assert len(elements("path", "whisker")) == 3
+
+
+def test_a_peer_has_one_colour_and_gproxy_always_the_same():
+    assert len({bar.get("fill") for bar in elements("rect", "bar")}) == 3
+    assert plot.colours(["gproxy"])["gproxy"] == plot.colours(["go", "nginx", "gproxy"])["gproxy"]
+
+
+def test_the_picture_can_be_read_in_the_dark():
+    assert "prefers-color-scheme: dark" in plot.svg(COMPARED)
+
+
+@pytest.mark.parametrize("largest", [1, 1.9, 7, 31, 500])
+def test_the_grid_reaches_the_largest_value_in_few_steps(largest):
+    picture = ET.fromstring(plot.svg({"small": {"plain": Ratio(largest, largest, largest)}}))
+    lines = picture.findall(".//{*}line[@class='grid']")
+    assert 3 <= len(lines) <= 10
+    bar = picture.find(".//{*}rect[@class='bar']")
+    assert float(bar.get("x")) + float(bar.get("width")) <= float(lines[-1].get("x1")) + 0.1
+
+
+def test_a_figure_says_whether_it_is_within_its_limit():
+    assert str(Figure("memory", 3, "KiB", 12)).split() == ["memory", "3.00", "KiB", "<=", "12", "ok"]
+    assert str(Figure("memory", 13, "KiB", 12)).endswith("FAILED")
+    assert str(Figure("memory", 13, "KiB")).split() == ["memory", "13.00", "KiB"]
+
+
+def test_memory_that_wavers_is_within_noise_and_memory_that_rises_is_not():
+    wavering = [50_000_000 + 400_000 * (number % 2) for number in range(100)]
+    rising = [value + 40_000 * number for number, value in enumerate(wavering)]
+    assert [soak.growth(samples)[1].ok for samples in (wavering, rising)] == [True, False]
