@@ -5,9 +5,9 @@ Everything else about the package is in pyproject.toml. GPROXY_PURE=1 builds, an
 
 import os
 import sys
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
@@ -20,13 +20,14 @@ HOT: Final = {
     "gateway": ("candidates", "chain", "gateway", "route", "router"),
     "server": ("client", "connection", "known", "preface", "respond", "secure_channel"),
     "upstream": (
-        "answer", "backend", "body", "channel", "compose", "conversation", "forward", "secure", "sticky", "upstream",
-        "balance/balancer", "balance/latency", "balance/least", "balance/turns",
+        "answer", "body", "channel", "compose", "conversation", "forward", "secure", "sticky", "upstream",
     ),
 }  # fmt: skip
 SOURCES: Final = [f"{folder}/{name}.py" for folder, names in HOT.items() for name in names]
 #: As mypy's: what it checks is checked elsewhere, and here the libraries we use may not be installed.
-OPTIONS: Final = ["--config-file=", "--ignore-missing-imports", "--disable-error-code=import-untyped"]
+OPTIONS: Final = [
+    "--config-file=", "--ignore-missing-imports", "--follow-imports=silent", "--disable-error-code=import-untyped",
+]  # fmt: skip
 
 
 def extensions() -> list[Any]:
@@ -55,9 +56,9 @@ class Build(build_ext):
             self.extensions = []
 
     def _note(self) -> None:
-        """Digests of what was compiled, which gproxy/compiled.py compares."""
+        """Checksums of what was compiled, which gproxy/compiled.py compares."""
         package = Path("gproxy")
-        lines = [f"{blake2b((package / s).read_bytes(), digest_size=16).hexdigest()} {s}\n" for s in SOURCES]
+        lines = [f"{crc32((package / source).read_bytes()):08x} {source}\n" for source in SOURCES]
         note = (package if self.inplace else Path(self.build_lib) / package) / "compiled.txt"
         note.write_text("".join(lines if self.extensions else []))
 

@@ -7,29 +7,28 @@ note, or if GPROXY_PURE is set, all of them are imported as sources: never half 
 import os
 import sys
 from collections.abc import Sequence
-from hashlib import blake2b
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
-from pathlib import Path
 from types import ModuleType
 from typing import Final
+from zlib import crc32
 
-_PACKAGE: Final = Path(__file__).parent
-#: Beside the compiled library: a line with the digest of each source, then its path below the package.
-NOTE: Final = _PACKAGE / "compiled.txt"
-
-
-def digest(source: Path) -> str:
-    """Of the source's bytes, in hexadecimal."""
-    return blake2b(source.read_bytes(), digest_size=16).hexdigest()
+_PACKAGE: Final = os.path.dirname(__file__)  # noqa: PTH120 pathlib and hashlib would cost the arbiter memory
+#: Beside the compiled library: a line with the checksum of each source, then its path below the package.
+_NOTE: Final = "compiled.txt"
 
 
 def is_current() -> bool:
     """Was what is compiled made from the sources as they are?"""
     try:
-        lines = NOTE.read_text().splitlines()
-        return bool(lines) and all(digest(_PACKAGE / line[33:]) == line[:32] for line in lines)
+        lines = _read(_NOTE).decode().splitlines()
+        return bool(lines) and all(f"{crc32(_read(line[9:])):08x}" == line[:8] for line in lines)
     except OSError:
         return False
+
+
+def _read(name: str) -> bytes:
+    with open(f"{_PACKAGE}/{name}", "rb") as file:  # noqa: PTH123
+        return file.read()
 
 
 class _Sources:

@@ -86,8 +86,17 @@ def _prefix_line(before: str | None, stripped: str) -> str:
 class Telling(Composer):
     """Tells the backend how many attempts there were before, and how many milliseconds are left."""
 
-    def __init__(self, *, retry_header: str | None, deadline_header: str | None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        *,
+        host: str,
+        keep: tuple[str, ...] = (),
+        change: Callable[[str], str] | None = None,
+        stripped: str = "",
+        retry_header: str | None,
+        deadline_header: str | None,
+    ) -> None:
+        super().__init__(host=host, keep=keep, change=change, stripped=stripped)  # compiled, ** would not do
         self._retry = retry_header
         self._deadline = deadline_header
         self._dropped |= {name.lower() for name in (retry_header, deadline_header) if name}
@@ -110,7 +119,7 @@ class Telling(Composer):
 
 def composer(settings: UpstreamSettings, **options: Any) -> Composer:
     """For one route's requests to that upstream; `options` are the route's."""
-    told = {"retry_header": settings.retry_header, "deadline_header": settings.deadline_header}
+    told: dict[str, Any] = {"retry_header": settings.retry_header, "deadline_header": settings.deadline_header}
     if any(told.values()):
         return Telling(host=settings.host, **told, **options)
     return Composer(host=settings.host, **options)

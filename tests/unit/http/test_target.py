@@ -1,6 +1,5 @@
 import posixpath
 import re
-from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
@@ -112,7 +111,7 @@ for one in ROUTER.routes:  # each has a handler that the others have not
 
 def route_of(path):
     try:
-        return ROUTER.match(SimpleNamespace(path=path, method="GET", host="h")).name
+        return ROUTER.match(request("GET", path)).name
     except HTTPError:
         return None
 

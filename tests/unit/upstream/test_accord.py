@@ -19,11 +19,12 @@ class Worker:
     """One of them; `look` is what it does ten times a second."""
 
     def __init__(self, clock, *names, **options):
-        urls = tuple(BackendURL("http", name, 80) for name in names or ("a", "b"))
+        names = names or ("a", "b")
+        urls = tuple(BackendURL("http", f"192.0.2.{ord(name)}", 80) for name in names)
         self.clock = clock
         self.upstream = Upstream(UpstreamSettings("users", urls, **options))
         self.runtime = Runtime(monotonic=clock)
-        self.backends = {backend.name.removesuffix(":80"): backend for backend in self.upstream.backends}
+        self.backends = dict(zip(names, self.upstream.backends, strict=True))
 
     def open(self, state=None):
         self.runtime.shared = state
@@ -41,7 +42,8 @@ class Worker:
         self.upstream.passive.eject(self.backends[name], HALF_A_MINUTE, "backend_reset")
 
     def picks(self, count):
-        return "".join(self.upstream.pick(request("GET", "/")).name[0] for _ in range(count))
+        picked = [self.upstream.pick(request("GET", "/")) for _ in range(count)]
+        return "".join(name for one in picked for name, backend in self.backends.items() if backend is one)
 
 
 @pytest.fixture
@@ -158,10 +160,10 @@ def test_what_probes_find_is_told(workers):
 
 def test_who_finishes_leaves_probing_to_others(workers, state):
     one = workers(health_path="/health")
-    assert all(check._greenlet for check in one.upstream._checks)
+    assert all(check._greenlet for check in one.upstream._checks.values())
     one.runtime.draining = True
     one.look()
-    assert not any(check._greenlet for check in one.upstream._checks)
+    assert not any(check._greenlet for check in one.upstream._checks.values())
     assert not state.is_led("probes of users")
 
 
