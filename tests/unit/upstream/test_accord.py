@@ -143,7 +143,7 @@ def test_alone_again_nothing_is_left_for_a_later_generation_to_believe(workers, 
 def test_nothing_new_nothing_done(workers, monkeypatch):
     one = workers()
     one.look()
-    monkeypatch.setattr(one.upstream, "refresh", None)
+    monkeypatch.setattr(one.upstream._accord, "_listen", None)
     for _ in range(3):
         one.look()
 
