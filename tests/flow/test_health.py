@@ -50,8 +50,8 @@ FAULTS = {
     "reset-in-the-body": (in_the_body, "backend_reset"),
     "closed-in-the-chunks": (in_the_chunks, "backend_reset"),
     "garbage": (garbage, "backend_protocol"),
-    "hang": (hang, "backend_timeout"),
-    "silent-in-the-body": (silent_in_the_body, "backend_timeout"),
+    "hang": (hang, "read_timeout"),
+    "silent-in-the-body": (silent_in_the_body, "read_timeout"),
     "502": (reply(b"bad", status="502 Bad Gateway"), "status 502"),
     "503": (reply(b"busy", status="503 Service Unavailable"), "status 503"),
     "504": (reply(b"slow", status="504 Gateway Timeout"), "status 504"),
@@ -451,7 +451,7 @@ backends = http://nowhere.invalid:80
         eventually(lambda: seen("probed")["state"] == "unhealthy", "down")
         assert seen("probed")["why"] == "dns_error"
         assert "next_try_in" in seen("probed")
-        gateway.wait_for_line("backend nowhere.invalid:80 fails its health checks: dns_error")
+        gateway.wait_for_line("upstream probed: nowhere.invalid:80 does not resolve")
         for _ in range(2):
             answer = gateway.get("/asked")
             assert (answer.status, answer["proxy-status"]) == (502, "gproxy; error=dns_error")

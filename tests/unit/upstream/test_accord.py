@@ -10,6 +10,7 @@ from gproxy.runtime import Runtime
 from gproxy.state.shared import SharedState
 from gproxy.testing import Clock, request
 from gproxy.upstream.accord import SharedTurns
+from gproxy.upstream.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
 HALF_A_MINUTE = 30.0
@@ -22,6 +23,9 @@ class Worker:
         urls = tuple(BackendURL("http", name, 80) for name in names or ("a", "b"))
         self.clock = clock
         self.upstream = Upstream(UpstreamSettings("users", urls, **options))
+        self.upstream._members._names.clear()  # letters are not resolved
+        for backend in self.upstream.backends:
+            backend.endpoint = Endpoint(["127.0.0.1"], 80)
         self.runtime = Runtime(monotonic=clock)
         self.backends = {backend.name.removesuffix(":80"): backend for backend in self.upstream.backends}
 
@@ -158,10 +162,10 @@ def test_what_probes_find_is_told(workers):
 
 def test_who_finishes_leaves_probing_to_others(workers, state):
     one = workers(health_path="/health")
-    assert all(check._greenlet for check in one.upstream._checks)
+    assert all(check._greenlet for check in one.upstream._checks.values())
     one.runtime.draining = True
     one.look()
-    assert not any(check._greenlet for check in one.upstream._checks)
+    assert not any(check._greenlet for check in one.upstream._checks.values())
     assert not state.is_led("probes of users")
 
 
