@@ -93,7 +93,7 @@ class Upstream:
         """Have them counted, and probed if there is something to probe."""
         for backend in backends:
             show(self.name, backend, self._runtime.metrics)
-            if self.settings.health_path and not backend.is_down and backend.endpoint.targets:
+            if self.settings.health_path and not backend.is_down:
                 check = ActiveCheck(self.settings, backend, self.mark_probe, self._runtime)
                 self._checks.setdefault(backend, check)
 

@@ -450,6 +450,7 @@ backends = http://nowhere.invalid:80
 
         eventually(lambda: seen("probed")["state"] == "unhealthy", "down")
         assert seen("probed")["why"] == "dns_error"
+        assert "next_try_in" in seen("probed")
         gateway.wait_for_line("upstream probed: nowhere.invalid:80 does not resolve")
         for _ in range(2):
             answer = gateway.get("/asked")

@@ -10,6 +10,7 @@ from gproxy.runtime import Runtime
 from gproxy.state.shared import SharedState
 from gproxy.testing import Clock, request
 from gproxy.upstream.accord import SharedTurns
+from gproxy.upstream.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
 HALF_A_MINUTE = 30.0
@@ -23,6 +24,9 @@ class Worker:
         urls = tuple(BackendURL("http", f"192.0.2.{ord(name)}", 80) for name in names)
         self.clock = clock
         self.upstream = Upstream(UpstreamSettings("users", urls, **options))
+        self.upstream._members._names.clear()  # letters are not resolved
+        for backend in self.upstream.backends:
+            backend.endpoint = Endpoint(["127.0.0.1"], 80)
         self.runtime = Runtime(monotonic=clock)
         self.backends = dict(zip(names, self.upstream.backends, strict=True))
 
