@@ -11,15 +11,32 @@ A request's way, in the order of the folders:
 `docs/journey.md` tells it in sixty lines.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gproxy import compiled
 
-is_compiled = compiled.choose()  # before any other import of ours
-
-from gproxy.http.errors import HTTPError  # noqa: E402
-from gproxy.http.handler import Handler, Next  # noqa: E402
-from gproxy.http.headers import Headers  # noqa: E402
-from gproxy.http.request import Request  # noqa: E402
-from gproxy.http.response import Response  # noqa: E402
+if TYPE_CHECKING:
+    from gproxy.http.errors import HTTPError
+    from gproxy.http.handler import Handler, Next
+    from gproxy.http.headers import Headers
+    from gproxy.http.request import Request
+    from gproxy.http.response import Response
 
 __all__ = ["HTTPError", "Handler", "Headers", "Next", "Request", "Response"]
 __version__ = "0.1.0"
+
+#: Does the compiled hot path run? Decided before any other module of ours is imported.
+is_compiled = compiled.choose()
+
+_HOMES = {
+    "HTTPError": "errors", "Handler": "handler", "Next": "handler", "Headers": "headers", "Request": "request",
+    "Response": "response",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, once somebody asks: the arbiter never does."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gproxy' has no attribute {name!r}")
+    return getattr(import_module(f"gproxy.http.{_HOMES[name]}"), name)

@@ -235,7 +235,9 @@ def _open(what: str, opening: Callable[..., None], *arguments: object) -> None:
     except ValueError as error:
         raise CannotOpenError(f"{what} {error}") from None
     except Exception as error:
-        raise CannotOpenError(f"{what}: {type(error).__name__}: {error}") from error
+        failed = CannotOpenError(f"{what}: {type(error).__name__}: {error}")
+        failed.__cause__ = error  # compiled, `from` would not say so
+        raise failed from error
 
 
 def _without_query(referer: str | None) -> str:

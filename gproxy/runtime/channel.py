@@ -68,6 +68,12 @@ class Channel:
         else:
             waiter.switch(self)
 
+    def _lost(self, error: OSError) -> BaseException:
+        """`lost` with what has led to it; compiled, `from` would not say so."""
+        lost = self.lost()
+        lost.__cause__ = error
+        return lost
+
     def wait(self) -> None:
         """Until there is something to receive."""
         if self.noted:
@@ -117,7 +123,7 @@ class Channel:
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise self.lost from error
+                raise self._lost(error) from error
 
     def take(self, limit: int) -> bytes:
         """At most `limit` bytes, those buffered or the next to come; b"" at the peer's end."""
@@ -150,7 +156,7 @@ class Channel:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise self.lost from error
+            raise self._lost(error) from error
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
@@ -161,7 +167,7 @@ class Channel:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise self.lost from error
+            raise self._lost(error) from error
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
@@ -173,7 +179,7 @@ class Channel:
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise self.lost from error
+                raise self._lost(error) from error
 
     def wait_writable(self) -> None:
         """Until the kernel takes more bytes."""
@@ -192,7 +198,7 @@ class Channel:
             except BlockingIOError:
                 self._writable_or_readable()
             except OSError as error:
-                raise self.lost from error
+                raise self._lost(error) from error
         return rest
 
     def _writable_or_readable(self) -> None:
