@@ -16,11 +16,12 @@ from setuptools.command.build_ext import build_ext
 HOT: Final = {
     "http": ("body", "forwarding", "framing", "headers", "request", "response", "rewrite", "target", "wire"),
     "runtime": ("alarm", "channel"),
+    "state": ("bucket", "limiter"),
     "observe": ("accesslog", "entry"),
     "gateway": ("candidates", "chain", "gateway", "route", "router"),
     "server": ("client", "connection", "known", "preface", "respond", "secure_channel"),
     "upstream": (
-        "answer", "body", "channel", "compose", "conversation", "forward", "secure", "sticky", "upstream",
+        "answer", "body", "channel", "compose", "conversation", "forward", "idle", "secure", "sticky", "upstream",
     ),
 }  # fmt: skip
 SOURCES: Final = [f"{folder}/{name}.py" for folder, names in HOT.items() for name in names]

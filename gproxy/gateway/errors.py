@@ -8,7 +8,7 @@ from gproxy.http.negotiate import accepts_json
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.runtime.expired import Expired
-from gproxy.state.limiter import StoreUnavailableError
+from gproxy.state.errors import StoreUnavailableError
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import RESET, SILENT, as_response_error
 

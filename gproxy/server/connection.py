@@ -62,6 +62,7 @@ class Connection:
         self._server = server
         self._settings = server.settings
         self._gateway = server.gateway
+        self._runtime = server.runtime
         self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else UNIX_PEER
         self.alarm = Alarm(server.wheel)
         self._channel = self.channel_class(
@@ -141,7 +142,7 @@ class Connection:
     def _await_first_bytes(self) -> bool:
         settings = self._settings
         limit = settings.idle_timeout if self._head else settings.head_timeout
-        self.alarm.set(monotonic() + (LINGER if self._server.draining else limit), "idle")
+        self.alarm.set(monotonic() + (LINGER if self._runtime.draining else limit), "idle")
         self._channel.buffer = data = self._channel.receive(65536)
         self.alarm.expires = math.inf
         return bool(data)
@@ -258,7 +259,7 @@ class Connection:
         status = 499
         try:
             response = self._gateway(request)
-            if self._server.draining:  # since before it was asked, or only now
+            if self._runtime.draining:  # since before it was asked, or only now
                 out.keep = False
             if body is not NO_BODY and not body.done and not self._skip(body):
                 self._unread = True

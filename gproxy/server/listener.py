@@ -50,16 +50,12 @@ class Server(WSGIServer):  # type: ignore[misc]
         )
         self.gateway = gateway
         self.settings = settings
-        self._runtime = runtime
+        self.runtime = runtime
         self.connections: set[Connection] = set()
         self.known = Known(settings, gateway)
         self.wheel = Wheel()
         self._by_address: Counter[str] = Counter()
         self._short_of: str = ""
-
-    @property
-    def draining(self) -> bool:
-        return self._runtime.draining
 
     def admit(self, connection: Connection) -> str:
         """Count it in; why it is one too many, or nothing if it is not."""
@@ -88,7 +84,7 @@ class Server(WSGIServer):  # type: ignore[misc]
 
     def _do_read(self) -> None:
         """All that wait, each in a greenlet of its own; PERF: without what gevent does for every other server."""
-        parked = self._runtime.parked
+        parked = self.runtime.parked
         for _ in range(self.max_accept):
             accepted = self.do_read()
             if accepted is None:

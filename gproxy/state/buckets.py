@@ -16,7 +16,9 @@ from math import inf
 from typing import Final
 
 from gproxy.config.types import Rate
-from gproxy.state.limiter import STEPS, Entry, MemoryLimiter, Origin, Verdict
+from gproxy.state.bucket import Entry
+from gproxy.state.clients import Origin
+from gproxy.state.limiter import STEPS, MemoryLimiter, Verdict
 from gproxy.state.shared import Area, SharedState
 
 #: Slots in a set; a new client looks at so many.

@@ -7,18 +7,15 @@ most 61 entries, however high the limit. Refused requests are not counted: who w
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from cachetools import TTLCache
-
 from gproxy.config.types import Rate
+from gproxy.state.bucket import Bucket, Entry
+from gproxy.state.clients import Clients, Origin
 
 #: Groups in a window; 60 makes a minute's limit exact to the second.
 STEPS: Final = 60
-#: Clients that are found without asking the cache.
-_RECENT: Final = 512
 
 
 class Verdict(NamedTuple):
@@ -33,77 +30,11 @@ class Verdict(NamedTuple):
     reset: float
 
 
-class StoreUnavailableError(Exception):
-    """What counts does not answer, and the settings say that requests are refused then."""
-
-    #: When to try again, in seconds.
-    retry_after: Final = 1
-
-
 class Limiter(Protocol):
     """Whatever counts: this process, several over shared memory, or several machines."""
 
     def take(self, key: str, rate: Rate, /) -> Verdict:
         """Raises StoreUnavailableError if nobody can say."""
-
-
-#: So many admitted requests: when the first of them came, when the last, and how many they are.
-Entry = list[float]
-
-
-class Bucket:
-    """One client's admitted requests: entries, oldest first, and the sum of their counts."""
-
-    __slots__ = ("entries", "kept_at", "total")
-
-    def __init__(self, now: float, entries: Iterable[Entry] = ()) -> None:
-        self.entries = deque(entries)
-        self.total = sum(entry[2] for entry in self.entries)
-        self.kept_at = now
-
-    def forget(self, now: float, window: float) -> None:
-        """Drop the entries whose last request came a window ago or before."""
-        entries = self.entries
-        while entries and entries[0][1] + window <= now:
-            self.total -= entries.popleft()[2]
-
-
-#: Where a client that is not known here may have been counted before: by its key, at this time.
-Origin = Callable[[str, float], Iterable[Entry]]
-
-
-class _Buckets(TTLCache[str, Bucket]):
-    """The clients of one window; `evicted` counts those that had to go while they still counted."""
-
-    evicted = 0
-
-    def __init__(self, maxsize: int, window: float, clock: Callable[[], float], origin: Origin | None) -> None:
-        super().__init__(maxsize, 2 * window, clock)
-        self.origin = origin
-        # PERF: those asked for lately; a dict's lookup costs a tenth of a TTLCache's.
-        self.recent: dict[str, Bucket] = {}
-        self._room = min(_RECENT, maxsize // 8)
-
-    def bucket(self, key: str, now: float, window: float) -> Bucket:
-        """The key's bucket, inserted again once a window, so that what counts never expires."""
-        try:
-            bucket = self[key]
-        except KeyError:
-            bucket = self[key] = Bucket(now, self.origin(key, now) if self.origin else ())
-        if now - bucket.kept_at > window:
-            bucket.kept_at = now
-            self[key] = bucket
-        if len(self.recent) >= self._room:
-            self.recent.clear()
-        if self._room:
-            self.recent[key] = bucket
-        return bucket
-
-    def popitem(self) -> tuple[str, Bucket]:
-        self.evicted += 1
-        key, bucket = super().popitem()
-        self.recent.pop(key, None)
-        return key, bucket
 
 
 class MemoryLimiter:
@@ -123,9 +54,9 @@ class MemoryLimiter:
         self._max_keys = max_keys
         self._clock = clock
         self._origin = origin
-        self._windows: dict[float, _Buckets] = {}
+        self._windows: dict[float, Clients] = {}
         self._last_rate: Rate | None = None
-        self._last_buckets: _Buckets
+        self._last_buckets: Clients
 
     @property
     def evicted(self) -> int:
@@ -173,9 +104,9 @@ class MemoryLimiter:
             bucket = buckets.bucket(key, now, rate.window)
         return bucket
 
-    def _of(self, rate: Rate) -> _Buckets:
+    def _of(self, rate: Rate) -> Clients:
         window = rate.window
         if window not in self._windows:
-            self._windows[window] = _Buckets(self._max_keys, window, self._clock, self._origin(window))
+            self._windows[window] = Clients(self._max_keys, window, self._clock, self._origin(window))
         self._last_rate, self._last_buckets = rate, self._windows[window]
         return self._last_buckets

@@ -14,8 +14,9 @@ import gevent
 from gproxy.config.state import RedisURL, StateSettings
 from gproxy.config.types import Rate
 from gproxy.state.connections import Connections, StoreError
+from gproxy.state.errors import StoreUnavailableError
 from gproxy.state.lease import LeasingLimiter
-from gproxy.state.limiter import STEPS, Limiter, StoreUnavailableError, Verdict
+from gproxy.state.limiter import STEPS, Limiter, Verdict
 from gproxy.state.script import LIMIT, Script
 
 #: Failures in a row after which it is lost.

@@ -13,7 +13,8 @@ from gproxy.http.request import Deadline
 from gproxy.upstream.connect import Endpoint
 from gproxy.upstream.conversation import Conversation, Observer
 from gproxy.upstream.health import Health
-from gproxy.upstream.pool import Idle, PlainPool, TLSPool
+from gproxy.upstream.idle import Idle
+from gproxy.upstream.pool import PlainPool, TLSPool
 
 #: urllib3's: the system's authorities, the URL's host.
 _DEFAULT_TLS: Final[Mapping[str, Any]] = MappingProxyType({})

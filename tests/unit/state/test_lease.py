@@ -4,8 +4,9 @@ import gevent
 import pytest
 
 from gproxy.config.types import Rate, Seconds
+from gproxy.state.errors import StoreUnavailableError
 from gproxy.state.lease import LeasingLimiter
-from gproxy.state.limiter import MemoryLimiter, StoreUnavailableError, Verdict
+from gproxy.state.limiter import MemoryLimiter, Verdict
 from gproxy.testing import Clock
 
 RATE = Rate(100, Seconds(60.0))

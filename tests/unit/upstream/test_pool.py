@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from gproxy.upstream import pool
 from gproxy.upstream.answer import understand
-from gproxy.upstream.pool import Idle
+from gproxy.upstream.idle import Idle
 
 
 class Channel:
@@ -29,14 +28,18 @@ class Connection:
 
 
 @pytest.fixture
-def now(monkeypatch):
-    time = [100.0]
-    monkeypatch.setattr(pool, "monotonic", lambda: time[0])
-    return time
+def now():
+    return [100.0]
+
+
+def idle_at(now, size=10):
+    idle = Idle(size)
+    idle.clock = lambda: now[0]
+    return idle
 
 
 def kept(now, *, born=100.0, idle_timeout=math.inf, max_age=math.inf):
-    idle = Idle(10)
+    idle = idle_at(now)
     idle.max_age = max_age
     connection = Connection(born, idle_timeout)
     idle.keep(connection)
@@ -44,7 +47,7 @@ def kept(now, *, born=100.0, idle_timeout=math.inf, max_age=math.inf):
 
 
 def test_what_came_last_goes_out_first(now):
-    idle = Idle(10)
+    idle = idle_at(now)
     first, second = Connection(1), Connection(2)
     idle.keep(first)
     idle.keep(second)
