@@ -569,8 +569,8 @@ def test_a_handler_that_swallows_everything_still_answers(play):
     with play.gateway.connect() as wire:
         wire.send("GET /swallows HTTP/1.1\r\nHost: a\r\n\r\n")
         assert wire.read_response().status in (200, 504)
-        wire.send("GET /fine HTTP/1.1\r\nHost: a\r\n\r\n")
         play.one.act = reply(b"fine")
+        wire.send("GET /fine HTTP/1.1\r\nHost: a\r\n\r\n")
         assert wire.read_response().body == b"fine"
 
 
