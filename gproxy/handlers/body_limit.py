@@ -26,7 +26,7 @@ class BodyLimit:
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
         body = request.body
-        if body.length is not None and body.length > self.limit:
+        if max(body.length or 0, body.received) > self.limit:  # chunks may have come together with the head
             raise HTTPError(413, f"a body may have {self.limit} bytes here")
         if body is not NO_BODY and (body.limit == 0 or body.limit > self.limit):
             body.limit = self.limit

@@ -38,6 +38,16 @@ def test_one_of_unknown_length_is_cut_off_while_it_comes():
     assert asked.body.received == 12
 
 
+def test_chunks_that_came_together_with_the_head():
+    asked = request("POST")
+    asked.body = Body(b"x" * 11, Chunks())
+    asked.body.received = 11
+    behind = answer()
+    with pytest.raises(HTTPError) as caught:
+        TEN(asked, behind)
+    assert (caught.value.status, behind.requests) == (413, [])
+
+
 @pytest.mark.parametrize(("before", "after"), [(0, 10), (5, 5), (20, 10)])
 def test_the_stricter_limit_stays(before, after):
     asked = request("POST", body=b"x")
