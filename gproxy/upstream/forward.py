@@ -36,7 +36,7 @@ from gproxy.upstream.failure import SLOW, TURNED_AWAY, as_response_error, failur
 from gproxy.upstream.hedge import Hedge, Outcome
 from gproxy.upstream.limits import Limits
 from gproxy.upstream.replay import Recording
-from gproxy.upstream.retry import Failed, Permit, RetryPolicy
+from gproxy.upstream.retry import TOO_LARGE, Failed, Permit, RetryPolicy
 from gproxy.upstream.tunnel import Tunnel
 from gproxy.upstream.upstream import Upstream
 from gproxy.upstream.vigil import Vigil, apart
@@ -70,12 +70,13 @@ class Forward:
         self._tunnel_timeout = tunnel_timeout
         # PERF: decided here, so that a request costs nothing for what is not configured
         limits = Limits.of(settings)
-        self._attempt = limits.around(self._attempt_at)
+        self._attempt = self._attempt_again = limits.around(self._attempt_at)
         if after := settings.hedge if hedge is None else hedge:
             lane = limits.around(self._reach)
             self._attempt = Hedge(
-                after, upstream, covers=self._policy.covers, reach=lane, hand_out=self._hand_out, alone=self._attempt
-            )
+                after, upstream, covers=self._policy.covers, unwanted=self._unwanted, reach=lane,
+                hand_out=self._hand_out, alone=self._attempt,
+            )  # fmt: skip
 
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
@@ -152,7 +153,7 @@ class Forward:
                 request.body.rewind()
                 request.backend = backend.name
                 request.tries += 1
-                outcome = self._attempt(request, backend)
+                outcome = self._attempt_again(request, backend)  # a hedge might ask one that has failed already
 
     def _pause(self, request: Request, tries: RetryPolicy, permit: Permit) -> bool:
         """Wait as long as the policy says; False if that would take too long, or there are too many who try again."""
@@ -253,6 +254,8 @@ class Forward:
 
     def _note(self, request: Request, failed: Failed, why_not: str) -> None:
         if failed.cause is None:  # an answer, which health knows of
+            if why_not == TOO_LARGE:
+                self._upstream.complain(f"an answer was not tried again: {why_not}")
             return
         if failed.failure.again == "stale":
             failed.backend.forget_idle()

@@ -4,7 +4,7 @@ Each of the two has a greenlet of its own, a lane, because the connection's gree
 for whichever comes first of an answer, the client's leaving and the deadline.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import gevent
@@ -82,6 +82,7 @@ class Hedge:
         upstream: Upstream,
         *,
         covers: Callable[[Request], bool],
+        unwanted: Collection[int],
         reach: Reach,
         hand_out: HandOut,
         alone: Callable[[Request, Backend], Outcome],
@@ -89,6 +90,8 @@ class Hedge:
         self._after = after
         self._upstream = upstream
         self._covers = covers
+        #: Statuses that are tried again: they win only if nothing better comes.
+        self._unwanted = unwanted
         self._reach = reach
         self._hand_out = hand_out
         self._alone = alone
@@ -113,12 +116,15 @@ class Hedge:
         if lanes[0].is_running and (spare := self._spare(request, backend)) and permit.take():
             request.tries += 1
             lanes.append(Lane(request, spare, self._reach, vigil))
-        while any(lane.is_running for lane in lanes) and not any(lane.answer for lane in lanes):
+        while any(lane.is_running for lane in lanes) and not any(map(self._is_wanted, lanes)):
             vigil.wait()
-        for lane in lanes:
+        for lane in sorted(lanes, key=self._is_wanted, reverse=True):
             if lane.answer is not None:
                 return self._won(request, lane, *lane.answer)
         return tuple(lane.failed for lane in lanes)
+
+    def _is_wanted(self, lane: Lane) -> bool:
+        return lane.answer is not None and lane.answer[1].status not in self._unwanted
 
     @staticmethod
     def _too_late(lanes: list[Lane], error: Expired) -> Outcome:

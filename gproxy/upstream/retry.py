@@ -38,6 +38,9 @@ class Failed(NamedTuple):
     #: That answer, not closed yet.
     response: Response | None = None
 
+#: Why a request with a large body has one attempt only.
+TOO_LARGE: Final = "its body is larger than what is kept"
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -50,6 +53,8 @@ class RetryPolicy:
     backoff_max: float = 0.25
     honours_retry_after: bool = False
     history: tuple[Failed, ...] = ()
+    #: How often attempts were made: a hedge and what it helps are one.
+    rounds: int = 0
     #: The backends that were tried and had better not be asked again.
     tried: tuple[Backend, ...] = field(default=(), repr=False)
 
@@ -79,7 +84,7 @@ class RetryPolicy:
     def after(self, *failed: Failed) -> "RetryPolicy":
         """The policy once these attempts have failed."""
         to_avoid = tuple(one.backend for one in failed if one.failure.again != "stale")
-        return replace(self, history=(*self.history, *failed), tried=(*self.tried, *to_avoid))
+        return replace(self, history=(*self.history, *failed), rounds=self.rounds + 1, tried=(*self.tried, *to_avoid))
 
     def covers(self, request: Request) -> bool:
         """May it be done twice: by its method, or because the client has made it so with a key?"""
@@ -95,9 +100,9 @@ class RetryPolicy:
         if again != "connect" and not self.covers(request):
             return f"{request.method} may not be done twice"
         if again != "connect" and not request.body.can_begin_again:
-            return "its body is larger than what is kept"
+            return TOO_LARGE
         stale = sum(one.failure.again == "stale" for one in self.history)
-        if stale > _STALE_TRIES or len(self.history) - stale > self.retries:
+        if stale > _STALE_TRIES or self.rounds - stale > self.retries:
             return "that was the last attempt"
         return "" if request.deadline.remaining() > 0 else "the time is over"
 

@@ -21,6 +21,9 @@ upstream = pair
 path = /own
 upstream = plain
 hedge = 100ms
+[route:picky]
+path = /picky
+upstream = picky
 [route:alone]
 path = /alone
 upstream = alone
@@ -34,6 +37,11 @@ max_fails = 0
 retries = 0
 [upstream:plain]
 backends = {one}, {two}
+[upstream:picky]
+backends = {one}, {two}
+hedge = 100ms
+retry_on = 503
+max_fails = 0
 [upstream:alone]
 backends = {one}
 hedge = 50ms
@@ -130,6 +138,42 @@ def test_the_first_may_still_win(play):
     play.one.act = play.two.act = act
     assert play.gateway.get("/first-wins").body == b"first"
     assert play.gateway.line("/first-wins")["tries"] == "2"
+
+
+def test_an_answer_that_is_tried_again_does_not_win_over_a_better_one(play):
+    go = threading.Event()
+    asked = []
+
+    def act(peer, request):
+        asked.append(peer)
+        if len(asked) == 1:
+            go.wait(5)
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst")
+        else:
+            peer.send("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")
+            go.set()
+
+    play.one.act = play.two.act = act
+    answer = play.gateway.get("/picky")
+    assert (answer.status, answer.body, len(asked)) == (200, b"first", 2)
+
+
+def test_a_hedge_and_what_it_helps_are_one_attempt(play):
+    asked = []
+
+    def act(peer, request):
+        asked.append(peer)
+        if len(asked) == 3:
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthird")
+        elif len(asked) == 2:
+            peer.send("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")
+        else:
+            eventually(lambda: len(asked) == 2, "the second asked")
+            peer.send("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")
+
+    play.one.act = play.two.act = act
+    answer = play.gateway.get("/picky")
+    assert (answer.status, answer.body, len(asked)) == (200, b"third", 3)
 
 
 def test_a_long_body_of_the_winner(play, hanging):

@@ -41,7 +41,7 @@ class Race:
         except BaseException:
             backend.active -= 1
             raise
-        return SimpleNamespace(channel=SimpleNamespace(), of=backend), None
+        return SimpleNamespace(channel=SimpleNamespace(), of=backend), SimpleNamespace(status=200)
 
     def pick(self, request, tried):
         return self.backends["second"]
@@ -52,7 +52,7 @@ class Race:
         return Response(200)
 
     def run(self):
-        hedge = Hedge(0.01, self, covers=lambda _: True, reach=self.reach, hand_out=self.hand_out, alone=None)
+        hedge = Hedge(0.01, self, covers=lambda _: True, unwanted=(), reach=self.reach, hand_out=self.hand_out, alone=None)
         return hedge(request(), self.backends["first"])
 
     def active(self):

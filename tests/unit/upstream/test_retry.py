@@ -92,7 +92,7 @@ def test_stale_connections_are_free_but_not_for_ever():
 
 
 def test_stale_ones_leave_the_retries_untouched():
-    tries = policy(retries=1).after(failed("stale"), failed("reset"))
+    tries = policy(retries=1).after(failed("stale")).after(failed("reset"))
     assert tries.why_not(request()) == ""
     assert tries.after(failed("reset")).why_not(request()) != ""
 
