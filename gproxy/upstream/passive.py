@@ -173,5 +173,7 @@ class Passive:
 
 
 def _said(cause: BaseException) -> str:
-    """In words: some of urllib3's begin with the connection as an object."""
+    """In words: urllib3's begin with the connection as an object, which has no address of a socket or a name."""
+    if isinstance(cause.__cause__, OSError):
+        return str(cause.__cause__)
     return str(cause.args[-1] if len(cause.args) > 1 else cause) or type(cause).__name__

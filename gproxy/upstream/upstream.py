@@ -9,6 +9,7 @@ import gevent
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
+from gproxy.http.response import Response
 from gproxy.runtime import Runtime
 from gproxy.upstream.accord import Accord
 from gproxy.upstream.backend import Backend
@@ -148,7 +149,16 @@ class Upstream:
             forward = self.limit.before(forward)
         if self.breaker:
             forward = self.breaker.before(forward)
-        return forward
+        return self._named(forward) if self.breaker or self.limit else forward
+
+    def _named(self, guarded: Next) -> Next:
+        """So that the access line of a request that is refused here says where."""
+
+        def named(request: Request) -> Response:
+            request.upstream = self.name
+            return guarded(request)
+
+        return named
 
     def pick(self, request: Request, tried: Sequence[Backend] = ()) -> Backend | None:
         """The next backend for this request that was not tried yet; None if there is none."""
