@@ -71,6 +71,10 @@ class Arbiter:
         self._watch: Watch | None = None
         #: Since when; 0: no.
         self._stopping = 0.0
+        #: The delay of the stop is over: nobody is replaced any more.
+        self._is_closing = False
+        #: Workers that did not live to the end of what they had under way.
+        self._lost = 0
         #: What to say once those who were told to leave accept nothing any more.
         self._announcement = ""
         self._is_quitting = False
@@ -238,6 +242,8 @@ class Arbiter:
         worker.phase = Phase.READY
         if worker.generation is self._serving:
             worker.accept()
+            if self._stopping:
+                worker.send("unready")
         elif worker.generation is self._coming and worker.generation.is_ready():
             self._promote(worker.generation)
         self._fleet.let_open()
@@ -260,7 +266,8 @@ class Arbiter:
     def _ended(self, worker: WorkerProcess, how: str) -> None:
         if worker.generation is self._coming and not worker.is_discarded:
             self._give_up(1, [f"{worker} {how} before it was ready"])
-        elif worker.phase is Phase.LEAVING or worker.is_discarded or self._stopping:
+        elif worker.phase is Phase.LEAVING or worker.is_discarded or self._is_closing:
+            self._lost += worker.phase is Phase.LEAVING and not how.endswith(" 0")
             if not (worker.is_discarded or how.endswith(" 0")):
                 _log.error("%s %s while it was leaving", worker, how)
         else:
@@ -277,7 +284,7 @@ class Arbiter:
         self._timers.after(pause, self._refill)
 
     def _refill(self) -> None:
-        if self._serving and not self._stopping:
+        if self._serving and not self._is_closing:
             self._fleet.fill(self._serving)
 
     # The end.
@@ -296,7 +303,6 @@ class Arbiter:
             _log.info("%s: not ready any more; stopping in %g s", name, delay)
         self._notifier.stopping()
         self._drop_coming()
-        self._fleet.discard(worker for worker in self._fleet if worker.phase < Phase.SERVING)
         self._fleet.tell("unready")
         self._timers.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS, stopping))
 
@@ -305,15 +311,17 @@ class Arbiter:
         self._stopping = self._stopping or monotonic()
         self._is_quitting = True
         self._drop_coming()
-        self._fleet.discard(worker for worker in self._fleet if worker.phase < Phase.SERVING)
         self._close("quit", _AT_ONCE, "")
 
     def _close(self, how: str, patience: float, announcement: str) -> None:
         """Close the listeners, let workers finish, and see that they do."""
+        self._is_closing = True
+        self._fleet.discard(worker for worker in self._fleet if worker.phase < Phase.SERVING)
         if self._serving:
             self._serving.close({})
         for worker in self._fleet:
-            worker.phase = Phase.LEAVING
+            if not worker.is_discarded:
+                worker.phase = Phase.LEAVING
         self._fleet.tell(how)
         self._announce_later(announcement)
         self._timers.after(patience, self._lose_patience)
@@ -338,11 +346,13 @@ class Arbiter:
 
     def _finish(self) -> None:
         """Once nobody is left."""
-        if not self._stopping or len(self._fleet) or self._code is not None:
+        if not self._is_closing or len(self._fleet) or self._code is not None:
             return
         self._announce()
         if not self._is_quitting:
             what = f"{self._cut} requests were cut" if self._cut else "nothing was cut"
+            if self._lost:
+                what = f"{self._lost} workers were killed, and what they had under way is lost"
             _log.info("stopped after %.1f s; %s", monotonic() - self._stopping, what)
         self._code = 0
 

@@ -1,6 +1,7 @@
 """Feature 8: how it stops, by each signal."""
 
 import json
+import os
 import signal
 import socket
 import threading
@@ -210,6 +211,20 @@ def test_a_stop_with_a_delay_is_not_ready_at_once_and_accepts_until_it_is_over(t
         ours.wait_for_line("nothing was cut")
 
 
+def test_a_worker_that_dies_in_the_delay_is_replaced(tmp_path):
+    delay = ("grace = 30s", "grace = 30s\nstop_delay = 4s")
+    with gateway(tmp_path, 0, delay) as ours:
+        ours.signal(signal.SIGTERM)
+        ours.wait_for_line("SIGTERM: not ready any more; stopping in 4 s")
+        os.kill(ours.workers[0], signal.SIGKILL)
+        ours.wait_for_line("was killed by SIGKILL; another one is started")
+        assert ours.get("/users").status == 200
+        eventually(lambda: ours.get("/ready").status == 503, "unreadiness")
+        ours.wait_for_line("stopping; requests in flight have 30 s")
+        assert ours.wait() == 0
+        ours.wait_for_line("nothing was cut")
+
+
 def test_a_worker_that_hangs_in_a_stop_is_killed_in_the_end(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from gevent.monkey import get_original\ndef mine(request, next):\n    open('here', 'w').close()\n    get_original('time', 'sleep')(60)\n"
@@ -221,4 +236,5 @@ def test_a_worker_that_hangs_in_a_stop_is_killed_in_the_end(tmp_path):
         ours.signal(signal.SIGTERM)
         assert ours.wait() == 0
         ours.wait_for_line("does not end and is killed")
+        ours.wait_for_line("1 workers were killed, and what they had under way is lost")
         ours.wait_for_line("mine.py")
