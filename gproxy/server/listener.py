@@ -143,5 +143,7 @@ def _serve(parked: list[greenlet], accepted: tuple[Any, Any, Server]) -> None:
         server.handler_class(sock, address, server).handle()
         if len(parked) >= _PARKED:
             return
-        parked.append(getcurrent())
+        own = getcurrent()
+        own.gr_context = None  # what a handler has put into a ContextVar was for that client
+        parked.append(own)
         accepted = gevent.get_hub().switch()

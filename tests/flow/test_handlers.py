@@ -664,3 +664,20 @@ def test_the_shipped_examples_from_the_settings_folder(tmp_path):
         reasons = [line["reason"] for line in gateway.access(4)]
         assert reasons == ["-", "no_tenant", "maintenance", "-"]
         assert len(one.requests) == 2
+
+
+def test_what_a_handler_keeps_in_a_context_variable_is_gone_with_the_connection(tmp_path):
+    """Whatever greenlet serves the next client: it must not find what was known of this one."""
+    (tmp_path / "remembers.py").write_text(
+        "from contextvars import ContextVar\nfrom gproxy import Response\nWHO = ContextVar('WHO', default='nobody')\n"
+        "def who(request, next):\n    before = WHO.get()\n    WHO.set('somebody')\n    return Response(200, before.encode())\n"
+    )
+    ini = "[handler:who]\nuse = remembers:who\n[route:all]\nhandlers = who\nupstream = one\n[upstream:one]\nbackends = http://127.0.0.1:1\n"
+    with RunningGateway(ini, tmp_path) as gateway:
+        for _ in range(5):
+            with gateway.connect() as wire:
+                wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert wire.read_response().body == b"nobody"
+                wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                assert wire.read_response().body == b"somebody"
+                assert not wire.read_more()
