@@ -83,8 +83,11 @@ def _pairs(hint: Any, text: str, warn: Warn) -> dict[str, Any]:
 
 
 def _first(hint: Any, text: str, warn: Warn) -> Any:
-    """The first type of a union that takes the text; `none` or nothing is None where that is allowed."""
-    if type(None) in members(hint) and text.lower() in {"", "none"}:
+    """The first type of a union that takes the text; `none` or nothing is None where that is allowed.
+
+    A secret that is empty is none that was left out: `Secret.parse` says so.
+    """
+    if type(None) in members(hint) and (text.lower() == "none" or not (text or Secret in members(hint))):
         return None
     kinds = [member for member in members(hint) if member is not type(None)]
     if len(kinds) == 1:
