@@ -14,14 +14,16 @@ from setuptools.command.build_ext import build_ext
 
 #: What every request passes. mypyc makes one C library of them, in which they call each other directly.
 HOT: Final = {
-    "http": ("body", "forwarding", "framing", "headers", "request", "response", "rewrite", "target", "wire"),
+    "http": ("body", "forwarding", "framing", "headers", "quota", "request", "response", "rewrite", "target", "wire"),
     "runtime": ("alarm", "channel"),
     "state": ("bucket", "limiter"),
     "observe": ("accesslog", "entry"),
     "gateway": ("candidates", "chain", "gateway", "route", "router"),
     "server": ("client", "connection", "known", "preface", "respond", "secure_channel"),
     "upstream": (
-        "answer", "body", "channel", "compose", "conversation", "forward", "idle", "secure", "sticky", "upstream",
+        "answer", "backend", "balance/balancer", "balance/draws", "balance/keys", "balance/latency", "balance/least",
+        "balance/own", "balance/rendezvous", "balance/shared_turns", "balance/turns", "body", "channel", "compose",
+        "conversation", "forward", "health", "idle", "passive", "secure", "sticky", "upstream",
     ),
 }  # fmt: skip
 SOURCES: Final = [f"{folder}/{name}.py" for folder, names in HOT.items() for name in names]
@@ -50,11 +52,17 @@ class Build(build_ext):
 
     def run(self) -> None:
         try:
+            self._forget()
             super().run()
             self._note()
         except Exception as error:
             _say(error)
             self.extensions = []
+
+    def _forget(self) -> None:
+        """What was compiled in place before: a module that is none any more would be found before its source."""
+        for old in Path("gproxy").rglob("*.so") if self.inplace else ():
+            old.unlink()
 
     def _note(self) -> None:
         """Checksums of what was compiled, which gproxy/compiled.py compares."""

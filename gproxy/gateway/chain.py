@@ -1,6 +1,7 @@
 """compose(handlers, last): done once at the start. Requests flow down the list, responses come back up."""
 
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 from gproxy.gateway.errors import respond
@@ -17,14 +18,19 @@ def compose(handlers: Sequence[Handler], last: Next) -> Next:
     """
     step = last if getattr(last, "is_guarded", False) else _guarded(last)
     for handler in reversed(handlers):
-        step = _step(handler, step)
+        step = _step(handler, _direct(handler), step)
     return step
 
 
-def _step(handler: Callable[[Request, Next], Any], following: Next) -> Next:
+def _direct(handler: Handler) -> Callable[[Request, Next], Any]:
+    """PERF: an object's bound method, which calling the object would look for each time."""
+    return handler.__call__ if isinstance(type(handler).__call__, FunctionType) else handler
+
+
+def _step(handler: Handler, call: Callable[[Request, Next], Any], following: Next) -> Next:
     def step(request: Request) -> Response:
         try:
-            response = handler(request, following)
+            response = call(request, following)
         except Exception as error:
             return respond(error, request)
         if isinstance(response, Response):

@@ -1,7 +1,6 @@
 """So many requests in so much time for each client; more are answered 429."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import ceil
@@ -11,7 +10,8 @@ from gproxy.config.types import Rate, Seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.forwarding import network_of
 from gproxy.http.handler import Next
-from gproxy.http.headers import TOKEN, Headers
+from gproxy.http.headers import TOKEN
+from gproxy.http.quota import QuotaFields
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
@@ -56,11 +56,10 @@ class RateLimit:
         if not _is_plain(self.policy):
             raise ValueError("policy: up to 64 letters, digits, dots, dashes and underscores are expected")
         self._header = match[1]
-        self._key_of: Callable[[Request], str] = _address if self.key == "ip" else self._user_or_header
-        self._ietf = self.headers in {"ietf", "both"}
-        self._legacy = self.headers in {"legacy", "both"}
-        self._quota = f'"{self.policy}";q={self.limit.limit};w={ceil(self.limit.window)}'
-        self._left = f'"{self.policy}";r='
+        self._by_address = self.key == "ip"
+        ietf, legacy = self.headers in {"ietf", "both"}, self.headers in {"legacy", "both"}
+        window = ceil(self.limit.window)
+        self._fields = QuotaFields(self.policy, self.limit.limit, window, ietf=ietf, legacy=legacy)
         self.limiter = MemoryLimiter(self.max_clients)
         self._refused = 0
 
@@ -69,43 +68,29 @@ class RateLimit:
         runtime.metrics.watch("gproxy_rate_limited_total", (self.name,), lambda: self._refused)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
-        verdict = self.limiter.take(self._key_of(request), self.limit)
+        key = network_of(request.client) if self._by_address else self._user_or_header(request)
+        verdict = self.limiter.take(key, self.limit)
         if not verdict.admitted:
             self._refuse(verdict)
         response = next(request)
         # A 429 from further in says how that limit stands, which is the one the client ran into.
         if response.status != 429 or "retry-after" not in response.headers:
-            self._tell(response.headers, verdict)
+            self._fields.put(response.headers, verdict.remaining, ceil(verdict.wait or verdict.reset))
         return response
 
     def _user_or_header(self, request: Request) -> str:
         """The prefix keeps a user or header value that looks like an address apart from that address."""
         value = request.headers.get(self._header) if self._header else request.user
         if not value:
-            return _address(request)
+            return network_of(request.client)
         if len(value) > _LONGEST_KEY:
             return "#" + blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return "=" + value
-
-    def _tell(self, headers: Headers, verdict: Verdict) -> None:
-        reset = ceil(verdict.wait or verdict.reset)
-        if self._ietf:
-            headers.put("RateLimit-Policy", "ratelimit-policy", self._quota)
-            headers.put("RateLimit", "ratelimit", f"{self._left}{verdict.remaining};t={reset}")
-        if self._legacy:
-            headers.put("X-RateLimit-Limit", "x-ratelimit-limit", str(self.limit.limit))
-            headers.put("X-RateLimit-Remaining", "x-ratelimit-remaining", str(verdict.remaining))
-            headers.put("X-RateLimit-Reset", "x-ratelimit-reset", str(reset))
 
     def _refuse(self, verdict: Verdict) -> NoReturn:
         self._refused += 1
         wait = max(1, ceil(verdict.wait))
         error = HTTPError(429, f"no more than {self.limit} are admitted; try again in {wait} s", reason="rate_limited")
         error.headers.put("Retry-After", "retry-after", str(wait))
-        self._tell(error.headers, verdict)
+        self._fields.put(error.headers, verdict.remaining, ceil(verdict.wait))
         raise error
-
-
-def _address(request: Request) -> str:
-    client = request.client
-    return network_of(client) if ":" in client else client

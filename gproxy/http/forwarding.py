@@ -141,9 +141,13 @@ def _bare(hop: str) -> str | None:
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
-@lru_cache(4096)
 def network_of(address: str) -> str:
     """An IPv6 client has a /64 to itself, and could take a new address of it for every request (RFC 6177)."""
+    return _network_of(address) if ":" in address else address
+
+
+@lru_cache(4096)
+def _network_of(address: str) -> str:
     try:
         parsed = IPv6Address(address)
     except ValueError:

@@ -34,15 +34,18 @@ _readable_line = re.compile(rf"({TOKEN}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HTTP/[0
 _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
 
-class RequestLine(NamedTuple):
+class RequestLine:
     """A request line, checked against the grammar. `authority` is that of an absolute target, else empty."""
 
-    method: str
-    target: str
-    minor: int
-    path: str
-    query: str
-    authority: str = ""
+    __slots__ = ("authority", "method", "minor", "path", "query", "target")
+
+    def __init__(self, method: str, target: str, minor: int, path: str, query: str, authority: str = "") -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.path = path
+        self.query = query
+        self.authority = authority
 
 
 class ResponseHead(NamedTuple):
@@ -74,8 +77,8 @@ def parse_request_line(line: bytes) -> RequestLine:
         raise BadMessage("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
     if target[0] == "/" and method != "CONNECT":
         path, _, query = target.partition("?")
-        return RequestLine(method, target, minor != "0", path, query)
-    return _other_form(method, target, minor != "0")
+        return RequestLine(method, target, int(minor != "0"), path, query)
+    return _other_form(method, target, int(minor != "0"))
 
 
 def _other_form(method: str, target: str, minor: int) -> RequestLine:

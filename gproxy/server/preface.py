@@ -3,6 +3,7 @@
 import logging
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -214,7 +215,7 @@ class SecureConnection(PrefacedConnection):
         headers = known.headers.copy()
         for name, key, value in self._identity:
             headers.put(name, key, value)
-        return known._replace(headers=headers)
+        return replace(known, headers=headers)
 
     def _is_misdirected(self, host: str) -> bool:
         return self._offered.is_misdirected(host, self._site, self._default)

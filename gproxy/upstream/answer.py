@@ -6,7 +6,8 @@ So a connection remembers the last head and what came of it; the same bytes agai
 
 import math
 import re
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
 from gproxy.http.framing import response_framing
@@ -16,7 +17,8 @@ from gproxy.http.wire import parse_response
 _TIMEOUT: Final = re.compile(r"(?i)(?<![\w-])timeout *= *\"?([0-9]{1,9})")
 
 
-class Answer(NamedTuple):
+@dataclass  # PERF: compiled, its fields are found faster than a NamedTuple's
+class Answer:
     """Depends on nothing but the head and the method of the request."""
 
     head: bytes

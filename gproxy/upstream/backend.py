@@ -1,7 +1,7 @@
 """One address of an upstream: its pool, its load, its health."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
@@ -56,8 +56,11 @@ class Backend:
         self._connect_timeout = connect_timeout
         #: Told how long each exchange takes.
         self.observer: Observer | None = None
-        #: Attempts under way.
-        self.active = 0
+        #: Told whenever `active` changes.
+        self.load_observer: Callable[[Backend], None] | None = None
+        self._active = 0
+        #: What the balance policy remembers of it.
+        self.memo: object = None
         #: Attempts since the start, those that failed, and how often it was left out for that.
         self.attempts = 0
         self.failures = 0
@@ -68,6 +71,22 @@ class Backend:
         self.was_healthy: bool | None = None
         #: When it became healthy again after it had not been, on the monotonic clock.
         self.returned_at = -math.inf
+
+    @property
+    def active(self) -> int:
+        """Attempts under way."""
+        return self._active
+
+    @active.setter
+    def active(self, active: int) -> None:
+        self._active = active
+        if self.load_observer is not None:
+            self.load_observer(self)
+
+    def observe_with(self, observer: Observer) -> None:
+        """Tell this one too how long each exchange takes."""
+        first = self.observer
+        self.observer = observer if first is None else _both(first, observer)
 
     def _pool(self, tls: Mapping[str, Any], keepalive: int, connect_timeout: float) -> PlainPool | TLSPool:
         pool = TLSPool if self.url.scheme == "https" else PlainPool
@@ -171,3 +190,11 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} active={self.active} {self.health.state} {self.health.why}>"
+
+
+def _both(first: Observer, second: Observer) -> Observer:
+    def observe(seconds: float, answered: bool) -> None:
+        first(seconds, answered)
+        second(seconds, answered)
+
+    return observe

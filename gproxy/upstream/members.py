@@ -25,12 +25,10 @@ class Members:
     def __init__(
         self,
         settings: UpstreamSettings,
-        backend_class: type[Backend],
         changed: Callable[[list[Backend]], None],
         lookup: Lookup,
     ) -> None:
         self._settings = settings
-        self._backend_class = backend_class
         self._changed = changed
         self._tls: dict[str, Any] = {}
         if is_used(settings):
@@ -61,7 +59,7 @@ class Members:
 
     def _backend(self, url: BackendURL, addresses: Addresses = ()) -> Backend:
         settings = self._settings
-        backend = self._backend_class(
+        backend = Backend(
             url, keepalive=settings.keepalive, connect_timeout=settings.connect_timeout, max_age=settings.max_age,
             addresses=addresses, tls=self._tls,
         )  # fmt: skip

@@ -43,7 +43,7 @@ class Upstream:
         self.name = settings.name
         self.settings = settings
         self.balancer = balancer or POLICIES[str(settings.balance)](settings)
-        self._members = Members(settings, self.balancer.backend_class, self.replace, lookup)
+        self._members = Members(settings, self.replace, lookup)
         #: Always the same list: others hold it too.
         self.backends = self._members.all()
         #: Replaced while they had attempts under way.

@@ -10,9 +10,6 @@ from gproxy.upstream.backend import Backend
 class Balancer:
     """A policy; it keeps its own state, so each upstream has one of its own. A pick switches to no other greenlet."""
 
-    #: What an upstream's backends are, where the policy must know more of them than others do.
-    backend_class: type[Backend] = Backend
-
     def __init__(self) -> None:
         self._backends: Sequence[Backend] = ()
 

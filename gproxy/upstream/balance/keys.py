@@ -10,8 +10,7 @@ Key = Callable[[Request], str | None]
 
 def client(request: Request) -> str:
     """The client's address; of IPv6 the /64, in which a client changes its address as it likes."""
-    address = request.client
-    return network_of(address) if ":" in address else address
+    return network_of(request.client)
 
 
 def path(request: Request) -> str:

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from math import exp
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from gproxy.config.types import BackendURL
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
@@ -15,31 +14,33 @@ from gproxy.upstream.balance.draws import Draw, Lottery
 _UNKNOWN: Final = 1e6
 
 
-class TimedBackend(Backend):
-    """Knows how long it takes until a response's head is there.
+class Timing:
+    """How long one backend takes until a response's head is there.
 
     A slower answer counts at once, quicker ones little by little: the average is what is left of the old one after
     `decay` seconds each. Without answers it fades, so that who was slow is asked again some time.
     """
 
-    def __init__(self, url: BackendURL, **options: Any) -> None:
-        super().__init__(url, **options)
+    __slots__ = ("_backend", "_decay", "average", "clock", "measured_at")
+
+    def __init__(self, backend: Backend, decay: float) -> None:
+        self._backend = backend
+        self._decay = decay
+        self.clock: Callable[[], float] = monotonic
         self.average = 0.0
         self.measured_at = 0.0
-        self.decay = 10.0
-        self.clock: Callable[[], float] = monotonic
-        self.observer = self.observe
 
     def cost(self, now: float) -> float:
         """What one more request would have to wait, in seconds; for its weight."""
+        active = self._backend.active
         if not self.average:
-            return _UNKNOWN + self.active if self.active else 0.0
-        return self.average * exp((self.measured_at - now) / self.decay) * (self.active + 1) / self.weight
+            return _UNKNOWN + active if active else 0.0
+        return self.average * exp((self.measured_at - now) / self._decay) * (active + 1) / self._backend.weight
 
     def observe(self, seconds: float, answered: bool = True) -> None:
         """It took so long; a failure is no sign of being quick."""
         now = self.clock()
-        faded = exp((self.measured_at - now) / self.decay)
+        faded = exp((self.measured_at - now) / self._decay)
         if seconds > self.average * faded:
             self.average = seconds
         elif answered:
@@ -51,8 +52,6 @@ class TimedBackend(Backend):
 
 class Latency(Draw):
     """Of two drawn the one that costs less: its average time to answer, times who waits there, for its weight."""
-
-    backend_class = TimedBackend
 
     def __init__(self, decay: float) -> None:
         super().__init__()
@@ -66,9 +65,7 @@ class Latency(Draw):
     def expect(self, backends: Sequence[Backend]) -> None:
         super().expect(backends)
         for backend in backends:
-            assert isinstance(backend, TimedBackend)  # noqa: S101 `backend_class` says so
-            backend.decay = self._decay
-            backend.clock = self._now
+            timing_of(backend, self._decay).clock = self._now
 
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
         if len(backends) == 1:
@@ -76,4 +73,13 @@ class Latency(Draw):
         lottery = self._lottery if backends is self._backends else Lottery(backends)
         one, other = lottery.two(self._random)
         now = self._now()
-        return other if other.cost(now) < one.cost(now) else one  # type: ignore[attr-defined]
+        return other if timing_of(other).cost(now) < timing_of(one).cost(now) else one
+
+
+def timing_of(backend: Backend, decay: float = 10.0) -> Timing:
+    """The backend's, which is observed from the first time on that somebody asks."""
+    timing = backend.memo
+    if not isinstance(timing, Timing):
+        timing = backend.memo = Timing(backend, decay)
+        backend.observe_with(timing.observe)
+    return timing

@@ -1,35 +1,14 @@
 """Who has the least to do, known at any moment without asking all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any
 
-from gproxy.config.types import BackendURL
 from gproxy.http.request import Request
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.balancer import Balancer
 
 #: The load, when it came to that (a count), and whose it is.
-_Entry = tuple[float, int, "CountedBackend"]
-
-
-class CountedBackend(Backend):
-    """Says so when the number of attempts under way changes."""
-
-    def __init__(self, url: BackendURL, **options: Any) -> None:
-        self._active = 0
-        self.changed: Callable[[CountedBackend], None] | None = None
-        super().__init__(url, **options)
-
-    @property
-    def active(self) -> int:
-        return self._active
-
-    @active.setter
-    def active(self, active: int) -> None:
-        self._active = active
-        if self.changed is not None:
-            self.changed(self)
+_Entry = tuple[float, int, Backend]
 
 
 class LeastConn(Balancer):
@@ -38,8 +17,6 @@ class LeastConn(Balancer):
     A heap of what each backend's load was at every change; only the newest entry of a backend counts, and the others
     are dropped when they come to the top.
     """
-
-    backend_class = CountedBackend
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,23 +28,22 @@ class LeastConn(Balancer):
         self._backends = backends
         before, self._newest, self._heap = self._newest, {}, []
         for backend in sorted(backends, key=lambda backend: before[backend][1] if backend in before else 0):
-            assert isinstance(backend, CountedBackend)  # noqa: S101 `backend_class` says so
-            backend.changed = self._note
+            backend.load_observer = self._note
             self._push(backend)
 
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
         if backends is not self._backends:
             return min(backends, key=_load)
         heap, newest = self._heap, self._newest
-        while newest[heap[0][2]] is not heap[0]:
+        while newest[heap[0][2]][1] != heap[0][1]:
             heappop(heap)
         return heap[0][2]
 
-    def _note(self, backend: CountedBackend) -> None:
+    def _note(self, backend: Backend) -> None:
         if backend in self._newest:
             self._push(backend)
 
-    def _push(self, backend: CountedBackend) -> None:
+    def _push(self, backend: Backend) -> None:
         self._changes += 1
         self._newest[backend] = entry = (_load(backend), self._changes, backend)
         heappush(self._heap, entry)

@@ -32,7 +32,8 @@ from gproxy.http.wire import (
     ],
 )
 def test_request_lines(line, expected):
-    assert tuple(parse_request_line(line)) == expected
+    found = parse_request_line(line)
+    assert (found.method, found.target, found.minor, found.path, found.query, found.authority) == expected
 
 
 @pytest.mark.parametrize(

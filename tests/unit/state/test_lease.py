@@ -23,7 +23,8 @@ class Store:
         self.asked.append(wanted)
         first, *others = [self.memory.take(key, rate) for _ in range(wanted)]
         granted = [first, *(verdict for verdict in others if verdict.admitted)]
-        return len(granted) * first.admitted, first._replace(remaining=granted[-1].remaining + len(granted) - 1)
+        first.remaining = granted[-1].remaining + len(granted) - 1
+        return len(granted) * first.admitted, first
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from gproxy.config.types import BackendURL
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.draws import Lottery
-from gproxy.upstream.balance.latency import TimedBackend
+from gproxy.upstream.balance.latency import timing_of
 
 
 def test_random_draws_each_backend_from_a_part_as_long_as_its_weight(group):
@@ -127,34 +127,34 @@ def test_what_least_conn_remembers_is_bounded(group):
 def latency(group, words="a,b,c"):
     found = group(words, balance="latency")
     for backend in found.upstream.backends:
-        backend.average, backend.measured_at = 0.1, found.clock.now
+        timing_of(backend).average, timing_of(backend).measured_at = 0.1, found.clock.now
     return found
 
 
 def test_latency_takes_the_quicker_of_the_two(group):
     abc = latency(group)
-    abc["c"].average = 0.05
+    timing_of(abc["c"]).average = 0.05
     abc.script.draws = [0.4, 0.9]  # b and c
     assert abc.pick() == "c"
-    abc["a"].average = 0.01
+    timing_of(abc["a"]).average = 0.01
     abc.script.draws = [0.4, 0.9]  # the quickest is not among them
     assert abc.pick() == "c"
 
 
 def test_latency_counts_who_waits_there_and_the_weight(group):
     ab = latency(group, "a,b")
-    ab["b"].average, ab["b"].active = 0.05, 2  # 0.15 s against 0.1 s
+    timing_of(ab["b"]).average, ab["b"].active = 0.05, 2  # 0.15 s against 0.1 s
     ab.script.draws = [0.9, 0.1]
     assert ab.pick() == "a"
     ab = latency(group, "a,b weight=2")
-    ab["b"].average, ab["b"].active = 0.05, 2  # 0.075 s for its weight
+    timing_of(ab["b"]).average, ab["b"].active = 0.05, 2  # 0.075 s for its weight
     ab.script.draws = [0.1, 0.9]
     assert ab.pick() == "b"
 
 
 def test_a_peak_counts_at_once_and_fades_by_the_decay_constant(group):
     abc = latency(group)
-    b = abc["b"]
+    b = timing_of(abc["b"])
     b.observe(0.8)
     assert b.average == 0.8
     abc.clock.now += 10
@@ -164,16 +164,17 @@ def test_a_peak_counts_at_once_and_fades_by_the_decay_constant(group):
 
 def test_without_answers_the_cost_fades_so_that_it_is_asked_again(group):
     ab = latency(group, "a,b")
-    ab["a"].average = 0.8
-    abc = [ab["a"].cost(ab.clock.now)]
+    a = timing_of(ab["a"])
+    a.average = 0.8
+    costs = [a.cost(ab.clock.now)]
     ab.clock.now += 10
-    abc.append(ab["a"].cost(ab.clock.now))
-    assert abc[1] == pytest.approx(abc[0] / 2.718281828)
+    costs.append(a.cost(ab.clock.now))
+    assert costs[1] == pytest.approx(costs[0] / 2.718281828)
 
 
 def test_of_an_unknown_backend_one_request_finds_out(group):
     ab = group("a,b", balance="latency")
-    ab["b"].average, ab["b"].measured_at = 0.1, ab.clock.now
+    timing_of(ab["b"]).average, timing_of(ab["b"]).measured_at = 0.1, ab.clock.now
     ab.script.draws = [0.9, 0.1]
     assert ab.pick() == "a"
     ab["a"].active = 1
@@ -183,13 +184,11 @@ def test_of_an_unknown_backend_one_request_finds_out(group):
 
 def test_an_exchange_is_timed_until_the_head_and_a_quick_failure_is_no_sign_of_speed(group):
     abc = latency(group)
-    b = abc["b"]
-    assert isinstance(b, TimedBackend)
-    b.clock = abc.clock
+    b = timing_of(abc["b"])
 
     def exchange(seconds, answered=True):
         abc.clock.now += seconds
-        b.observer(seconds, answered)
+        abc["b"].observer(seconds, answered)
 
     exchange(0.3)
     assert b.average == pytest.approx(0.3)

@@ -21,7 +21,8 @@ class Connection:
     def __init__(self, born, idle_timeout=math.inf):
         self.channel = Channel()
         self.born = born
-        self.last = understand(b"HTTP/1.1 204 No\r\n\r\n", "GET")._replace(idle_timeout=idle_timeout)
+        self.last = understand(b"HTTP/1.1 204 No\r\n\r\n", "GET")
+        self.last.idle_timeout = idle_timeout
 
     def close(self):
         self.is_open = False

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from gproxy.config.types import BackendURL
+from gproxy.http.request import request
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.turns import RoundRobin, interleaved
 
@@ -91,4 +92,4 @@ def test_the_turn_may_be_set_from_outside(group):
 def test_a_list_it_did_not_expect_and_shares_nothing_with_goes_in_turn_too():
     policy, others = RoundRobin(), weighted(1, 1)
     policy.expect(weighted(1, 1, 1))
-    assert {policy.pick(others, None).name for _ in range(2)} == {"b0:80", "b1:80"}
+    assert {policy.pick(others, request()).name for _ in range(2)} == {"b0:80", "b1:80"}

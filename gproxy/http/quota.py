@@ -1,0 +1,24 @@
+"""What clients are told of a limit: RateLimit fields (draft-ietf-httpapi-ratelimit-headers), or X-RateLimit-*."""
+
+from gproxy.http.headers import Headers
+
+
+class QuotaFields:
+    """Those of one limit: so many requests in a window, in seconds, under a name."""
+
+    def __init__(self, name: str, limit: int, window: int, *, ietf: bool, legacy: bool) -> None:
+        self._ietf = ietf
+        self._legacy = legacy
+        self._limit = str(limit)
+        self._policy = f'"{name}";q={limit};w={window}'
+        self._left = f'"{name}";r='
+
+    def put(self, headers: Headers, remaining: int, reset: int) -> None:
+        """So many requests are left, and none counts any more in so many seconds."""
+        if self._ietf:
+            headers.put("RateLimit-Policy", "ratelimit-policy", self._policy)
+            headers.put("RateLimit", "ratelimit", f"{self._left}{remaining};t={reset}")
+        if self._legacy:
+            headers.put("X-RateLimit-Limit", "x-ratelimit-limit", self._limit)
+            headers.put("X-RateLimit-Remaining", "x-ratelimit-remaining", str(remaining))
+            headers.put("X-RateLimit-Reset", "x-ratelimit-reset", str(reset))
