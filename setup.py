@@ -18,7 +18,7 @@ HOT: Final = {
     "runtime": ("alarm", "channel"),
     "state": ("bucket", "limiter"),
     "observe": ("accesslog", "entry"),
-    "gateway": ("candidates", "chain", "gateway", "route", "router"),
+    "gateway": ("candidates", "chain", "gateway", "ids", "route", "router"),
     "server": ("client", "connection", "known", "preface", "respond", "secure_channel"),
     "upstream": (
         "answer", "backend", "balance/balancer", "balance/draws", "balance/keys", "balance/latency", "balance/least",

@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from random import getrandbits
 from time import monotonic
 from typing import Any
 
@@ -12,6 +11,7 @@ from greenlet import GreenletExit
 from gproxy.config.types import Network
 from gproxy.gateway.chain import compose
 from gproxy.gateway.errors import problem, respond
+from gproxy.gateway.ids import RequestIDs
 from gproxy.gateway.meter import Meter
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
@@ -27,15 +27,7 @@ from gproxy.runtime import Runtime
 from gproxy.upstream.figures import measure
 from gproxy.upstream.upstream import Upstream
 
-#: Version and variant of a UUID; the 12 bits between them stay 0, 62 random ones within a millisecond are enough.
-_UUID = 7 << 76 | 2 << 62
-_entry = tuple.__new__  # PERF: past the Python function that a NamedTuple's constructor is
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
-
-
-def new_request_id() -> str:
-    """A UUID of version 7 in hexadecimal: sorts by time, in milliseconds (RFC 9562 section 5.7)."""
-    return (_UUID | int(time.time() * 1000) << 80 | getrandbits(62)).to_bytes(16).hex()
 
 
 class CannotOpenError(Exception):
@@ -68,6 +60,7 @@ class Gateway:
         self.no_trailers = NO_TRAILERS | self._vouched
         self.trusted = trusted
         self._timeout = timeout
+        self._ids = RequestIDs()
         self.access_log = access_log
         self._unrouted: Next = self.enter
         self._names: tuple[str, ...] = ()
@@ -129,7 +122,7 @@ class Gateway:
     def __call__(self, request: Request) -> Response:
         """Never raises but for ClientGone, and what a forced stop throws."""
         if not request.id:
-            request.id = new_request_id()
+            request.id = self._ids.new()
         try:
             response = self._route(request)
         except (ClientGone, GreenletExit):
@@ -161,7 +154,7 @@ class Gateway:
     def refuse(self, error: BadMessage | HTTPError, peer: str, started: float, line: tuple[str, str, str]) -> Response:
         """For what is no request: a response, and an access line of what is known, as in `readable_line`."""
         http = error if isinstance(error, HTTPError) else HTTPError(error.status, error.detail)
-        request_id = new_request_id()
+        request_id = self._ids.new()
         response = problem(http, request_id)
         response.headers.put("X-Request-ID", "x-request-id", request_id)
         if self._meter is not None:
@@ -183,13 +176,13 @@ class Gateway:
         headers = request.headers
         # fmt: off
         self.access_log.write(
-            _entry(Entry, (
-                received.time, request.id, request.client, received.method, received.target.partition("?")[0],
+            (
+                received.time, request.id, request.client, received.method, _without_query(received.target),
                 "HTTP/1.1" if received.minor else "HTTP/1.0", status, duration, size, request.body.received,
                 route.name if route else "", request.upstream, request.backend or "", request.tries, request.reason,
-                request.host, _without_query(headers.lookup("referer")), headers.lookup("user-agent") or "",
+                request.host, _without_query(headers.lookup("referer") or ""), headers.lookup("user-agent") or "",
                 request.user,
-            ))
+            )
         )
         # fmt: on
 
@@ -241,6 +234,6 @@ def _open(what: str, opening: Callable[..., None], *arguments: object) -> None:
         raise failed from error
 
 
-def _without_query(referer: str | None) -> str:
+def _without_query(url: str) -> str:
     """Queries carry secrets, which never reach a log."""
-    return referer.partition("?")[0] if referer else ""
+    return url.partition("?")[0] if "?" in url else url

@@ -75,7 +75,7 @@ class RateLimit:
         response = next(request)
         # A 429 from further in says how that limit stands, which is the one the client ran into.
         if response.status != 429 or "retry-after" not in response.headers:
-            self._fields.put(response.headers, verdict.remaining, ceil(verdict.wait or verdict.reset))
+            self._fields.put(response.headers, verdict.remaining, verdict.wait or verdict.reset)
         return response
 
     def _user_or_header(self, request: Request) -> str:
@@ -92,5 +92,5 @@ class RateLimit:
         wait = max(1, ceil(verdict.wait))
         error = HTTPError(429, f"no more than {self.limit} are admitted; try again in {wait} s", reason="rate_limited")
         error.headers.put("Retry-After", "retry-after", str(wait))
-        self._fields.put(error.headers, verdict.remaining, ceil(verdict.wait))
+        self._fields.put(error.headers, verdict.remaining, verdict.wait)
         raise error

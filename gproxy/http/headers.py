@@ -1,7 +1,8 @@
 """Header fields: an ordered mapping that ignores case, keeps it, and keeps repetition (RFC 9110 section 5).
 
 The first line of every name stands in one dict, further lines of the same name in a second one that is
-usually absent. So the common request costs one dict, and a lookup is one dict lookup.
+usually absent. So the common request costs one dict, and a lookup is one dict lookup. Each field is kept with its line
+as it goes on the wire: most are read once and sent a thousand times.
 """
 
 import re
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 HeadersLike: TypeAlias = "Headers | Mapping[str, str] | Iterable[tuple[str, str]]"
+#: Name, value, line.
+_Field: TypeAlias = tuple[str, str, str]
 
 #: token, RFC 9110 section 5.6.2
 TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
@@ -22,13 +25,17 @@ _is_value = re.compile(f"{FIELD_CHAR}*").fullmatch
 SECRET_FIELDS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 
-def _checked(name: str, value: str) -> tuple[str, str]:
+def _field(name: str, value: str) -> _Field:
+    return (name, value, f"{name}: {value}\r\n")
+
+
+def _checked(name: str, value: str) -> _Field:
     """Refuse what would split or garble the head: RFC 9110 section 5.5."""
     if not _is_name(name):
         raise ValueError(f"{name!r} is not a header name")
     if not _is_value(value):
         raise ValueError(f"the value for {name} holds characters that no header value may have")
-    return name, value.strip(" \t")
+    return _field(name, value.strip(" \t"))
 
 
 class Headers:
@@ -37,11 +44,13 @@ class Headers:
     Raises ValueError for a name that is no token or a value with control characters or beyond latin-1.
     """
 
-    __slots__ = ("_first", "_more")
+    __slots__ = ("_first", "_more", "is_stripped")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
-        self._first: dict[str, tuple[str, str]] = {}
-        self._more: dict[str, list[tuple[str, str]]] | None = None
+        self._first: dict[str, _Field] = {}
+        self._more: dict[str, list[_Field]] | None = None
+        #: PERF: is it known that hop-by-hop fields were removed from a response's, and that none has come since?
+        self.is_stripped = False
         if fields:
             for name, value in fields.items() if isinstance(fields, Headers | Mapping) else fields:
                 self.add(name, value)
@@ -50,25 +59,22 @@ class Headers:
     def parsed(cls, pairs: list[tuple[str, str]]) -> "Headers":
         """Headers from pairs that the wire grammar has already checked."""
         self = cls()
-        self._first = first = {pair[0].lower(): pair for pair in pairs}
-        self._more = None
-        if len(first) != len(pairs):
-            self._keep_repetition(pairs)
+        self._first = {name.lower(): (name, value, f"{name}: {value}\r\n") for name, value in pairs}
+        if len(self._first) != len(pairs):
+            self._first = {}
+            for name, value in pairs:
+                self._append(_field(name, value))
         return self
 
-    def _keep_repetition(self, pairs: list[tuple[str, str]]) -> None:
-        self._first = {}
-        for pair in pairs:
-            self._append(pair)
-
-    def _append(self, pair: tuple[str, str]) -> None:
-        key = pair[0].lower()
+    def _append(self, field: _Field) -> None:
+        key = field[0].lower()
+        self.is_stripped = False
         if key not in self._first:
-            self._first[key] = pair
+            self._first[key] = field
             return
         if self._more is None:
             self._more = {}
-        self._more.setdefault(key, []).append(pair)
+        self._more.setdefault(key, []).append(field)
 
     def add(self, name: str, value: str) -> None:
         """Append one more line, whether or not the name is there."""
@@ -77,19 +83,19 @@ class Headers:
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value; the lines of a repeated name joined by a comma (RFC 9110 section 5.3), of Set-Cookie the first."""
         key = name.lower()
-        pair = self._first.get(key)
-        if pair is None:
+        field = self._first.get(key)
+        if field is None:
             return default
         if self._more is None or key not in self._more or key == "set-cookie":
-            return pair[1]
+            return field[1]
         return ", ".join(self.all(key))
 
     def lookup(self, key: str) -> str | None:
         """`get` for a name that is in lower case already."""
-        pair = self._first.get(key)
-        if pair is None:
+        field = self._first.get(key)
+        if field is None:
             return None
-        return pair[1] if self._more is None else self.get(key)
+        return field[1] if self._more is None else self.get(key)
 
     def all(self, name: str) -> list[str]:
         """Every line's value, in order; an empty list if there is none."""
@@ -97,11 +103,11 @@ class Headers:
         if key not in self._first:
             return []
         more = self._more.get(key, []) if self._more else []
-        return [self._first[key][1], *(value for _, value in more)]
+        return [self._first[key][1], *(field[1] for field in more)]
 
     def put(self, name: str, key: str, value: str) -> None:
         """Replace without a check: for names and values of our own making; `key` is the name in lower case."""
-        self._first[key] = (name, value)
+        self._first[key] = _field(name, value)
         if self._more:
             self._more.pop(key, None)
 
@@ -135,34 +141,38 @@ class Headers:
 
     def items(self) -> list[tuple[str, str]]:
         """Every line as (name, value), the lines of one name together."""
+        return [(field[0], field[1]) for field in self._fields()]
+
+    def _fields(self) -> list[_Field]:
+        """Every field, those of one name together."""
         if not self._more:
             return list(self._first.values())
-        return [pair for key, first in self._first.items() for pair in (first, *self._more.get(key, ()))]
+        return [field for key, first in self._first.items() for field in (first, *self._more.get(key, ()))]
 
     def update(self, fields: HeadersLike) -> None:
         """Set every name to what the given fields say of it."""
         fresh = fields if isinstance(fields, Headers) else Headers(fields)
         for key in fresh._first:
             self.discard(key)
-        for name, value in fresh.items():
-            self._append((name, value))
+        for field in fresh._fields():
+            self._append(field)
 
     def copy(self) -> "Headers":
         twin = Headers()
         twin._first = self._first.copy()
-        twin._more = {key: list(pairs) for key, pairs in self._more.items()} if self._more else None
+        twin.is_stripped = self.is_stripped
+        twin._more = {key: list(fields) for key, fields in self._more.items()} if self._more else None
         return twin
 
     def lines(self) -> str:
         """The fields as they go on the wire, each line with its CRLF."""
-        pairs = self.items() if self._more else self._first.values()
-        return "".join([f"{name}: {value}\r\n" for name, value in pairs])
+        return "".join([field[2] for field in self._fields()])
 
     def lines_without(self, dropped: frozenset[str]) -> str:
         """`lines()`, but for the names (in lower case) in `dropped`."""
         if self._more:
-            return "".join([f"{name}: {value}\r\n" for name, value in self.items() if name.lower() not in dropped])
-        return "".join([f"{pair[0]}: {pair[1]}\r\n" for key, pair in self._first.items() if key not in dropped])
+            return "".join([field[2] for field in self._fields() if field[0].lower() not in dropped])
+        return "".join([field[2] for key, field in self._first.items() if key not in dropped])
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -175,8 +185,12 @@ class Headers:
         if value is None:
             self.discard(name)
             return
-        name, value = _checked(name, value)
-        self.put(name, name.lower(), value)
+        field = _checked(name, value)
+        key = name.lower()
+        self.is_stripped = False
+        self._first[key] = field
+        if self._more:
+            self._more.pop(key, None)
 
     def setdefault(self, name: str, value: str) -> str:
         """The value there is, or the given one, which is then set."""
@@ -193,7 +207,7 @@ class Headers:
         return isinstance(name, str) and name.lower() in self._first
 
     def __iter__(self) -> Iterator[str]:
-        return iter([name for name, _ in self._first.values()])
+        return iter([field[0] for field in self._first.values()])
 
     def __len__(self) -> int:
         return len(self._first)

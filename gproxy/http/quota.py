@@ -13,8 +13,9 @@ class QuotaFields:
         self._policy = f'"{name}";q={limit};w={window}'
         self._left = f'"{name}";r='
 
-    def put(self, headers: Headers, remaining: int, reset: int) -> None:
+    def put(self, headers: Headers, remaining: int, seconds: float) -> None:
         """So many requests are left, and none counts any more in so many seconds."""
+        reset = -int(-seconds // 1)  # rounded up
         if self._ietf:
             headers.put("RateLimit-Policy", "ratelimit-policy", self._policy)
             headers.put("RateLimit", "ratelimit", f"{self._left}{remaining};t={reset}")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import gevent
 
-from gproxy.observe.entry import FORMATS, Entry
+from gproxy.observe.entry import FORMATS, Facts
 from gproxy.observe.logfile import LogFile, Loss
 
 LOG = logging.getLogger("gproxy.log")
@@ -49,7 +49,7 @@ class AccessLog:
         self._file = LogFile(path, daily=daily, size=size, keep=keep, compress=compress, clock=clock)
         self._open = False
         self._scheduled = False
-        self._entries: list[Entry] = []
+        self._entries: list[Facts] = []
         self._work: gevent.Greenlet | None = None
         self._compression: gevent.Greenlet | None = None
         self._troubles: set[str] = set()
@@ -64,8 +64,8 @@ class AccessLog:
             self._file.open()
             self._open = True
 
-    def write(self, entry: Entry) -> None:
-        """Have the line of ``entry`` written at the end of this turn of the loop. Never waits, never fails."""
+    def write(self, entry: Facts) -> None:
+        """Have the line with these facts written at the end of this turn of the loop. Never waits, never fails."""
         if not self._open:
             return
         if not self._scheduled:

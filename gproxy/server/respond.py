@@ -46,7 +46,8 @@ class Outgoing:
     def send(self, response: Response, method: str, minor: int) -> None:
         """All of it. Raises ClientGone, and whatever the body raises."""
         headers, body, status = response.headers, response._body, response.status
-        headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _BUT_UPGRADE)
+        if not headers.is_stripped:
+            headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _BUT_UPGRADE)
         if status == 101:
             self._send_tunnel(response, body)
         elif method == "HEAD" or status in (204, 304):

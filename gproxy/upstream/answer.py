@@ -45,6 +45,7 @@ def understand(head: bytes, method: str) -> Answer:
     upgrade = headers.get("upgrade") or ""
     idle_timeout = _announced(headers.get("keep-alive") or "")
     strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
+    headers.is_stripped = True
     if status == 426 and upgrade:  # which says what to upgrade to: RFC 9110 section 15.5.22
         headers.put("Upgrade", "upgrade", upgrade)
     return Answer(head, method, status, phrase, headers, framing, keep, upgrade.lower(), idle_timeout)

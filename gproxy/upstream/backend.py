@@ -114,7 +114,7 @@ class Backend:
         """A lease on a connection that is open. Raises what urllib3 raises when it cannot connect."""
         self.active += 1
         self.attempts += 1
-        idle: Conversation | None = self._idle.take()
+        idle = self._idle.take()
         if idle is not None:
             return idle
         try:

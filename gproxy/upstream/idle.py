@@ -6,6 +6,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from gproxy.upstream.conversation import Conversation
+
 
 class Idle:
     """The pool's queue: the connection that came last goes out first, so that surplus ones grow old.
@@ -18,29 +20,31 @@ class Idle:
         self.maxsize = maxsize
         #: How old a connection may be to be kept, in seconds.
         self.max_age = math.inf
-        self._connections: list[Any] = []
+        self._connections: list[Conversation] = []
         self.clock: Callable[[], float] = monotonic
 
-    def take(self) -> Any:
+    def take(self) -> Conversation | None:
         """The youngest connection that can be used; None if there is none."""
         connections = self._connections
         while connections:
             connection = connections.pop()
             channel = connection.channel
-            if not channel.noted and not channel.buffer:  # PERF: what is_connected asks first
+            if channel is not None and not channel.noted and not channel.buffer:  # PERF: what is_connected asks first
                 return connection
             if connection.is_connected:
                 return connection
             connection.close()
         return None
 
-    def keep(self, connection: Any) -> None:
+    def keep(self, connection: Conversation) -> None:
         """Take back a connection whose exchange is over."""
         now = self.clock()
         if now - connection.born > self.max_age:
             connection.close()
             return
-        connection.channel.client = connection.channel.uploader = None
+        channel = connection.channel
+        assert channel is not None  # noqa: S101 an exchange over it has just ended well
+        channel.client = channel.uploader = None
         connection.reused = True
         connection.idle_since = now
         self._connections.append(connection)
@@ -75,7 +79,7 @@ class Idle:
         kept = []
         for connection in self._connections:  # the oldest first
             idle = now - connection.idle_since
-            longest = min(idle_timeout, connection.last.idle_timeout)
+            longest = min(idle_timeout, connection.last.idle_timeout) if connection.last else idle_timeout
             is_old = idle > longest or now - connection.born > self.max_age or (surplus > 0 and idle > 1.0)
             if is_old or not connection.is_connected:
                 surplus -= 1

@@ -1,31 +1,37 @@
 """Which idle connections are kept, and for how long."""
 
 import math
+import socket
 
 import pytest
 
 from gproxy.upstream.answer import understand
+from gproxy.upstream.channel import BackendChannel
+from gproxy.upstream.conversation import Conversation
 from gproxy.upstream.idle import Idle
 
-
-class Channel:
-    noted = False
-    buffer = b""
-    client = None
+to_close = []
 
 
-class Connection:
-    is_connected = True
-    is_open = True
+def connected(born, idle_timeout=math.inf):
+    here, there = socket.socketpair()
+    conversation = Conversation(here, BackendChannel(here))
+    to_close.extend((conversation, there))
+    conversation.born = born
+    conversation.last = understand(b"HTTP/1.1 204 No\r\n\r\n", "GET")
+    conversation.last.idle_timeout = idle_timeout
+    return conversation
 
-    def __init__(self, born, idle_timeout=math.inf):
-        self.channel = Channel()
-        self.born = born
-        self.last = understand(b"HTTP/1.1 204 No\r\n\r\n", "GET")
-        self.last.idle_timeout = idle_timeout
 
-    def close(self):
-        self.is_open = False
+def is_open(connection):
+    return connection.channel is not None
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    while to_close:
+        to_close.pop().close()
 
 
 @pytest.fixture
@@ -42,14 +48,14 @@ def idle_at(now, size=10):
 def kept(now, *, born=100.0, idle_timeout=math.inf, max_age=math.inf):
     idle = idle_at(now)
     idle.max_age = max_age
-    connection = Connection(born, idle_timeout)
+    connection = connected(born, idle_timeout)
     idle.keep(connection)
     return idle, connection
 
 
 def test_what_came_last_goes_out_first(now):
     idle = idle_at(now)
-    first, second = Connection(1), Connection(2)
+    first, second = connected(1), connected(2)
     idle.keep(first)
     idle.keep(second)
     assert (idle.take(), idle.take(), idle.take()) == (second, first, None)
@@ -58,7 +64,7 @@ def test_what_came_last_goes_out_first(now):
 @pytest.mark.parametrize(("born", "stays"), [(95.0, True), (90.0, True), (89.9, False)])
 def test_age_when_it_comes_back(now, born, stays):
     idle, connection = kept(now, born=born, max_age=10.0)
-    assert connection.is_open is stays
+    assert is_open(connection) is stays
     assert (idle.take() is connection) is stays
 
 
@@ -66,22 +72,22 @@ def test_age_when_it_comes_back(now, born, stays):
 def test_age_while_it_idles(now, at, stays):
     idle, connection = kept(now, max_age=10.0)
     idle.trim(at, 55.0)
-    assert connection.is_open is stays
+    assert is_open(connection) is stays
 
 
 @pytest.mark.parametrize(("announced", "at", "stays"), [(3.0, 103.0, True), (3.0, 103.1, False), (math.inf, 155.0, True), (99.0, 155.1, False)])
 def test_idle_limit_is_ours_or_the_backends(now, announced, at, stays):
     idle, connection = kept(now, idle_timeout=announced)
     idle.trim(at, 55.0)
-    assert connection.is_open is stays
+    assert is_open(connection) is stays
 
 
 def test_retired_keeps_nothing(now):
     idle, before = kept(now)
     idle.retire()
-    after = Connection(100.0)
+    after = connected(100.0)
     idle.keep(after)
-    assert (before.is_open, after.is_open, idle.take()) == (False, False, None)
+    assert (is_open(before), is_open(after), idle.take()) == (False, False, None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""Ids for requests that bring none."""
+
+import time
+from os import urandom
+from typing import Final
+
+#: Hexadecimal digits: those of an id's end, and as many of them as are drawn at once.
+_END: Final = 15
+_DRAWN: Final = 546 * _END
+
+
+class RequestIDs:
+    """UUIDs of version 7 in hexadecimal: they sort by time, in milliseconds (RFC 9562 section 5.7)."""
+
+    def __init__(self) -> None:
+        self._millis = 0
+        self._prefix = ""
+        self._random = ""
+        self._at = 0
+
+    def new(self) -> str:
+        """The time, the version with 12 bits that stay 0, the variant and 60 random bits."""
+        millis = int(time.time() * 1000)
+        if millis != self._millis:
+            self._millis = millis
+            self._prefix = f"{millis:012x}70008"
+        at = self._at
+        if at >= len(self._random):
+            self._random = urandom(_DRAWN // 2).hex()
+            at = 0
+        self._at = at + _END
+        return self._prefix + self._random[at : at + _END]
