@@ -94,7 +94,12 @@ def _quoted(text: str) -> str:
 
 
 def _timestamp(when: float) -> str:
-    millis = int(when * 1000 + 0.5)
+    return _stamp(int(when * 1000 + 0.5))
+
+
+# PERF: who is busy has many lines a millisecond
+@lru_cache(maxsize=128)
+def _stamp(millis: int) -> str:
     second = millis // 1000
     date, offset = _iso(second)
     return f"{date}.{str(1000 + millis - second * 1000)[1:]}{offset}"

@@ -151,11 +151,15 @@ class Connection:
         """The request, as handlers see it. Raises BadMessage; the head is in the buffer until it was understood."""
         channel = self._channel
         data = channel.buffer
-        end = data.find(_END)
-        if end < 0 or data[0] == 13 or end > self._settings.max_head // 2:
-            data, end = self._read_slowly(data, started)
-        line, known = self._understand(data[: end + 4])
-        channel.buffer = data[end + 4 :]
+        if data == self._head:  # PERF: nothing new, as from most clients that poll
+            line, known = self._understand(data)
+            channel.buffer = b""
+        else:
+            end = data.find(_END)
+            if end < 0 or data[0] == 13 or end > self._settings.max_head // 2:
+                data, end = self._read_slowly(data, started)
+            line, known = self._understand(data[: end + 4])
+            channel.buffer = data[end + 4 :]
         body = self._body(known) if known.framing else NO_BODY
         received = Received(line.method, line.target, line.minor, known.fields, self.peer, self.tls)
         headers = known.headers.copy()

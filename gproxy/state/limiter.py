@@ -83,20 +83,13 @@ class MemoryLimiter:
         now = self._clock()
         window = rate.window
         bucket = self._bucket(key, rate, now)
-        entries = bucket.entries
-        if entries and entries[0][1] + window <= now:
+        if bucket.total and bucket.oldest + window <= now:
             bucket.forget(now, window)
         if bucket.total >= rate.limit:
-            return Verdict(False, 0, entries[0][1] + window - now, entries[-1][1] + window - now)
-        bucket.total += 1
-        if entries and now - entries[-1][0] < window / STEPS:
-            newest = entries[-1]
-            newest[1] = now
-            newest[2] += 1
-        else:
-            entries.append([now, now, 1])
+            return Verdict(False, 0, bucket.oldest + window - now, bucket.newest + window - now)
+        bucket.add(now, window / STEPS)
         remaining = int(rate.limit - bucket.total)
-        return Verdict(True, remaining, 0.0 if remaining else entries[0][1] + window - now, window)
+        return Verdict(True, remaining, 0.0 if remaining else bucket.oldest + window - now, window)
 
     def clients(self) -> list[tuple[float, str]]:
         """The windows and keys of all that are counted."""

@@ -102,7 +102,7 @@ class Conversation:
         while True:
             if not self._sent:
                 self._upload(channel, request)
-            answer = self._understand(self._read_head(channel, progress), request.method)
+            answer = self._read_answer(channel, request.method, progress)
             if answer.status >= 200 or answer.status == 101:
                 return answer
             self._pass_interim(answer, request)
@@ -180,8 +180,16 @@ class Conversation:
             channel.send(last_chunk(body.trailers))
         self._sent = True
 
-    def _read_head(self, channel: BackendChannel, progress: Progress) -> bytes:
+    def _read_answer(self, channel: BackendChannel, method: str, progress: Progress) -> Answer:
         data = channel.buffer or self._more(channel, b"")
+        last = self.last
+        if last is not None and last.method == method and data.startswith(last.head):
+            channel.buffer = data[len(last.head) :]
+            return last
+        self.last = answer = understand(self._read_head(channel, data, progress), method)
+        return answer
+
+    def _read_head(self, channel: BackendChannel, data: bytes, progress: Progress) -> bytes:
         while (end := data.find(b"\r\n\r\n")) < 0:
             check_beginning(data)
             if len(data) > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
@@ -193,12 +201,6 @@ class Conversation:
             raise BadMessage("a response head beyond the limit", 502)
         channel.buffer = data[end + 4 :]
         return data[: end + 4]
-
-    def _understand(self, head: bytes, method: str) -> Answer:
-        last = self.last
-        if last is None or last.head != head or last.method != method:
-            last = self.last = understand(head, method)
-        return last
 
     def _more(self, channel: BackendChannel, so_far: bytes) -> bytes:
         try:

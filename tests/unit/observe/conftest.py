@@ -139,6 +139,7 @@ def zone():
         else:
             os.environ["TZ"] = name
         time.tzset()
+        entry_module._stamp.cache_clear()
         entry_module._iso.cache_clear()
         entry_module._clf.cache_clear()
 
