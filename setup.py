@@ -18,7 +18,6 @@ HOT: Final = {
     "runtime": ("alarm", "channel"),
     "state": ("bucket", "limiter"),
     "observe": ("accesslog", "entry"),
-    "handlers": ("rate_limit",),
     "gateway": ("candidates", "chain", "gateway", "ids", "route", "router"),
     "server": ("client", "connection", "known", "preface", "respond", "secure_channel"),
     "upstream": (

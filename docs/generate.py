@@ -1,6 +1,5 @@
 """Writes docs/config.md and docs/metrics.md from where they are declared. Run it after changing an option or metric."""
 
-import ast
 import importlib
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from gproxy.config.tls import TLSSettings
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.handlers import BUILT_IN
 from gproxy.observe.metrics import BOUNDS, FAMILIES
-
-ROOT = Path(__file__).resolve().parent.parent
 
 SECTIONS = {
     "[server]": ServerSettings,
@@ -48,11 +45,8 @@ def table(cls):
     return "\n".join(rows)
 
 
-def first_line(module, name):
-    """Of the class's docstring; from the source, because compiled classes have none."""
-    tree = ast.parse(Path(ROOT, *module.split(".")).with_suffix(".py").read_text())
-    found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    return ast.get_docstring(found).splitlines()[0]
+def first_line(cls):
+    return (cls.__doc__ or "").strip().splitlines()[0]
 
 
 def page():
@@ -62,7 +56,7 @@ def page():
     for name, reference in sorted(BUILT_IN.items()):
         module, _, attribute = reference.partition(":")
         cls = getattr(importlib.import_module(module), attribute)
-        parts.append(f"## [handler:{name}]\n\n{first_line(module, attribute)}\n\n{table(cls)}\n")
+        parts.append(f"## [handler:{name}]\n\n{first_line(cls)}\n\n{table(cls)}\n")
     return "\n".join(parts)
 
 

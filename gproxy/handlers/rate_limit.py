@@ -43,7 +43,7 @@ class RateLimit:
     policy: str = field(default="default", metadata={"doc": "the name of this limit in the headers"})
 
     #: Given by whoever builds it; the counts are kept under it.
-    name: str = field(init=False)
+    name: str = field(init=False, default="rate_limit")
     #: Counts; another one may be put here after `open`.
     limiter: Limiter = field(init=False, repr=False)
 
@@ -55,7 +55,6 @@ class RateLimit:
             raise ValueError("max_clients: at least 1 is expected")
         if not _is_plain(self.policy):
             raise ValueError("policy: up to 64 letters, digits, dots, dashes and underscores are expected")
-        self.name = "rate_limit"
         self._header = match[1]
         self._by_address = self.key == "ip"
         ietf, legacy = self.headers in {"ietf", "both"}, self.headers in {"legacy", "both"}

@@ -13,6 +13,7 @@ def test_every_handler_is_there_and_every_option_documented(where):
     module, _, name = where.partition(":")
     cls = getattr(importlib.import_module(module), name)
     assert callable(cls)
+    assert cls.__doc__
     for option in dataclasses.fields(cls):
         assert not option.init or option.metadata.get("doc"), option.name
 
