@@ -2,9 +2,12 @@
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar, Literal, Self
+
+from gproxy.config.problems import nearest
 
 Network = IPv4Network | IPv6Network
 
@@ -216,10 +219,16 @@ def _listener_words(words: list[str]) -> dict[str, Any]:
         elif name == "redirect" and re.fullmatch("[0-9]{1,5}", value) and 0 < int(value) <= 65535:
             found[name] = int(value)
         else:
-            raise ValueError(f"{word!r} is not tls, tls=NAME, proxy, redirect or redirect=PORT")
+            wanted = "tls, tls=NAME, proxy, redirect or redirect=PORT"
+            raise ValueError(f"{word!r} is not {wanted}{_meant(name, _LISTENER_WORDS)}")
     if {"tls", "redirect"} <= found.keys():
         raise ValueError("redirect is for clients that come without tls")
     return found
+
+
+def _meant(word: str, words: Iterable[str]) -> str:
+    meant = nearest(word, words)
+    return f"; did you mean {meant!r}?" if meant else ""
 
 
 def _backend_words(words: list[str]) -> dict[str, Any]:
@@ -227,7 +236,8 @@ def _backend_words(words: list[str]) -> dict[str, Any]:
     for word in words:
         name, equals, number = word.partition("=")
         if not (name in _NUMBERS and equals) and word not in _FLAGS:
-            raise ValueError(f"{word!r} is not weight=N, max_connections=N, backup, down or drain")
+            wanted = "weight=N, max_connections=N, backup, down or drain"
+            raise ValueError(f"{word!r} is not {wanted}{_meant(name, (*_NUMBERS, *_FLAGS))}")
         if equals and not re.fullmatch("[0-9]{1,9}", number):
             raise ValueError(f"{name} is a whole number from 0 on")
         if name in found:

@@ -75,6 +75,31 @@ def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iter
             yield section.problem("tls_verify", "certificates are not verified: anybody on the way can read and change")
 
 
+_PROBES = (
+    "health_interval", "health_timeout", "health_status", "health_body", "health_host", "health_headers", "initial",
+    "rise", "fall",
+)  # fmt: skip
+_BREAKER = ("breaker_errors", "breaker_latency", "breaker_quantile", "breaker_window", "breaker_requests", "breaker_open")
+#: Options of an upstream that do nothing unless another one is set, and which.
+_ONLY_WITH = {
+    "queue_timeout": "queue",
+    **dict.fromkeys(_BREAKER, "breaker"),
+    **dict.fromkeys(_PROBES, "health_path"),
+    **dict.fromkeys(("fail_window", "eject_time"), "max_fails"),
+}
+
+
+def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
+    """What is written in an upstream's section and does nothing: an option without another one, backends all down."""
+    for upstream, section in upstreams:
+        for option in section.options:
+            needed = _ONLY_WITH.get(option)
+            if needed is not None and not getattr(upstream, needed):
+                yield section.problem(option, f"has no effect without {needed}")
+        if all(backend.down or backend.drain for backend in upstream.backends):
+            yield section.problem("backends", "none of them takes new clients: all are down or drain")
+
+
 def handlers(
     lists: Iterable[tuple[RawSection, tuple[str, ...]]],
     known: Collection[str],

@@ -97,15 +97,13 @@ class _Loading:
         self._check(routes, handlers)
         self.problems += check.limits(self._with_sections(routes), server or ServerSettings())
         self._check_listeners(server, gateway, tls)
-        self.warnings += check.unverified(
-            (upstream, self._section("upstream", upstream.name)) for upstream in upstreams
-        )
+        written = [(upstream, self._section("upstream", upstream.name)) for upstream in upstreams]
+        self.warnings += check.unverified(written)
+        self.warnings += check.idle(written)
         if build_handlers is not None:
             build_handlers(handlers, self.problems, self.warnings)
         if build_policies is not None:
-            build_policies(
-                ((upstream, self._section("upstream", upstream.name)) for upstream in upstreams), self.problems
-            )
+            build_policies(written, self.problems)
         if self.problems or not (server and gateway and log and state):
             raise ConfigError(self.problems)
         return Settings(

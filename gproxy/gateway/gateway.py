@@ -122,7 +122,7 @@ class Gateway:
     def __call__(self, request: Request) -> Response:
         """Never raises but for ClientGone, and what a forced stop throws."""
         if not request.id:
-            request.id = self._ids.new()
+            request.id = self._ids.new(request.received.time)
         try:
             response = self._route(request)
         except (ClientGone, GreenletExit):
@@ -154,7 +154,8 @@ class Gateway:
     def refuse(self, error: BadMessage | HTTPError, peer: str, started: float, line: tuple[str, str, str]) -> Response:
         """For what is no request: a response, and an access line of what is known, as in `readable_line`."""
         http = error if isinstance(error, HTTPError) else HTTPError(error.status, error.detail)
-        request_id = self._ids.new()
+        now = time.time()
+        request_id = self._ids.new(now)
         response = problem(http, request_id)
         response.headers.put("X-Request-ID", "x-request-id", request_id)
         if self._meter is not None:
@@ -162,7 +163,7 @@ class Gateway:
         # fmt: off
         self.access_log.write(
             Entry(
-                time.time(), request_id, peer, *line, http.status, monotonic() - started,
+                now, request_id, peer, *line, http.status, monotonic() - started,
                 len(response.read()), 0, "", "", "", 0, http.reason, "", "", "", "",
             )
         )

@@ -1,6 +1,5 @@
 """Ids for requests that bring none."""
 
-import time
 from os import urandom
 from typing import Final
 
@@ -18,9 +17,9 @@ class RequestIDs:
         self._random = ""
         self._at = 0
 
-    def new(self) -> str:
-        """The time, the version with 12 bits that stay 0, the variant and 60 random bits."""
-        millis = int(time.time() * 1000)
+    def new(self, now: float) -> str:
+        """The time (seconds since the epoch), the version with 12 bits that stay 0, the variant and 60 random bits."""
+        millis = int(now * 1000)
         if millis != self._millis:
             self._millis = millis
             self._prefix = f"{millis:012x}70008"

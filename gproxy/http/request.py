@@ -120,11 +120,11 @@ class Request:
     __slots__ = (
         "_as_received",
         "_at_end",
+        "_context",
         "backend",
         "body",
         "client",
         "connection",
-        "context",
         "deadline",
         "headers",
         "host",
@@ -179,13 +179,24 @@ class Request:
         #: Who was authenticated, for the access line.
         self.user = ""
         self.deadline = deadline or Deadline()
-        self.context: dict[str, Any] = {}
+        self._context: dict[str, Any] | None = None
 
     def __copy__(self) -> "Request":
         twin = Request(self.received, self.headers, self.host, self.path, self.query, self.body, self.deadline)
         for name in _COPIED:
             setattr(twin, name, getattr(self, name))
         return twin
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What handlers tell each other."""
+        if self._context is None:
+            self._context = {}
+        return self._context
+
+    @context.setter
+    def context(self, context: dict[str, Any]) -> None:
+        self._context = context
 
     @property
     def target(self) -> str:
