@@ -79,7 +79,9 @@ _PROBES = (
     "health_interval", "health_timeout", "health_status", "health_body", "health_host", "health_headers", "initial",
     "rise", "fall",
 )  # fmt: skip
-_BREAKER = ("breaker_errors", "breaker_latency", "breaker_quantile", "breaker_window", "breaker_requests", "breaker_open")
+_BREAKER = (
+    "breaker_errors", "breaker_latency", "breaker_quantile", "breaker_window", "breaker_requests", "breaker_open",
+)  # fmt: skip
 #: Options of an upstream that do nothing unless another one is set, and which.
 _ONLY_WITH = {
     "queue_timeout": "queue",
