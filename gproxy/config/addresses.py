@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar, Literal, Self
@@ -226,8 +226,8 @@ def _listener_words(words: list[str]) -> dict[str, Any]:
     return found
 
 
-def _meant(word: str, words: Iterable[str]) -> str:
-    meant = nearest(word, words)
+def _meant(word: str, words: Collection[str]) -> str:
+    meant = None if word in words else nearest(word, words)
     return f"; did you mean {meant!r}?" if meant else ""
 
 
