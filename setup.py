@@ -61,8 +61,8 @@ class Build(build_ext):
 
     def _forget(self) -> None:
         """What was compiled in place before: a module that is none any more would be found before its source."""
-        for old in Path("gproxy").rglob("*.so") if self.inplace else ():
-            old.unlink()
+        for old in (*Path("gproxy").rglob("*.so"), Path("gproxy/compiled.txt")) if self.inplace else ():
+            old.unlink(missing_ok=True)
 
     def _note(self) -> None:
         """Checksums of what was compiled, which gproxy/compiled.py compares."""
