@@ -61,8 +61,14 @@ def _transfer_coding(headers: Headers, minor: int) -> int:
     if minor == 0:
         raise BadMessage("Transfer-Encoding in HTTP/1.0")
     if len(codings) != 1 or codings[0].lower() != "chunked":
-        raise BadMessage("a Transfer-Encoding other than chunked")
+        raise BadMessage("a Transfer-Encoding other than chunked", _refusal(codings))
     return CHUNKED
+
+
+def _refusal(codings: list[str]) -> int:
+    """501 if there is an end, but it is in codings that nobody here knows; else 400 (RFC 9112 sections 6.1, 6.3)."""
+    *unknown, last = [coding.strip(" \t").lower() for coding in ",".join(codings).split(",")]
+    return 501 if last == "chunked" and not {"", "chunked"}.intersection(unknown) else 400
 
 
 def content_length(headers: Headers) -> int:
@@ -73,7 +79,7 @@ def content_length(headers: Headers) -> int:
 def _number(length: str) -> int:
     if not _is_length(length):  # a repeated one comes joined by a comma
         raise BadMessage("a Content-Length that is no single number")
-    return int(length)
+    return int(length[-18:])  # what stands before is zeros; of too many of them int() would not have any
 
 
 class Source(Protocol):
