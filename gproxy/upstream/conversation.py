@@ -105,6 +105,7 @@ class Conversation:
             answer = self._read_answer(channel, request.method, progress)
             if answer.status >= 200 or answer.status == 101:
                 return answer
+            self.reused = False  # what ends now has not ended before the request came
             self._pass_interim(answer, request)
             if body.on_first_read is not None:  # the client waits for 100, and this was another one
                 self._await_continue(channel)

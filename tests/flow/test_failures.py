@@ -370,6 +370,26 @@ def test_a_pooled_connection_that_closes_on_receipt(play, method, status, tries)
         assert [seen.body for seen in play.one.requests] == [b"body"] * 3
 
 
+def test_a_pooled_connection_that_closes_behind_an_interim_response(play):
+    """That is no stale one: the backend had the request, and has begun to answer."""
+
+    def act(peer, request):
+        if "/begun" in request.line:
+            peer.send("HTTP/1.1 103 Early Hints\r\n\r\n")
+            peer.close()
+        else:
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    play.one.act = act
+    assert play.gateway.get("/first").status == 200
+    with play.gateway.connect() as wire:
+        wire.send("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert [wire.read_response().status for _ in range(2)] == [103, 502]
+    line = play.gateway.line("/begun")
+    assert (line["status"], line["tries"], line["reason"]) == ("502", "1", "backend_reset")
+    assert len(play.one.requests) == 2
+
+
 # --- passive and active health
 
 
