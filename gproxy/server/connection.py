@@ -72,7 +72,7 @@ class Connection:
         self.is_idle = True
         #: What is under way, for the log of a forced stop.
         self.request: Request | None = None
-        self._unread = False
+        self._unread = self._is_aborted = False
         #: The last head that was understood, and what it meant.
         self._head = b""
         self._line: RequestLine
@@ -114,12 +114,18 @@ class Connection:
 
     def _close(self) -> None:
         try:
-            if self._unread:
+            if self._unread or (self._out.head_sent and not self._is_aborted and self._has_more()):
                 self._channel.shut_writing()
                 self._channel.drain(_DRAIN_BYTES, _DRAIN_SECONDS)
         finally:
             self.alarm.close()
             self._channel.close()
+
+    def _has_more(self) -> bool:
+        """Has the client gone on? To close on what was not read is a reset, which takes back what the client has not
+        read either (RFC 9112 section 9.6).
+        """
+        return self._channel.noted or bool(self._channel.buffer)
 
     def _serve_one(self) -> bool:
         """One request; True if another may follow."""
@@ -316,6 +322,7 @@ class Connection:
         )
         if not out.is_delimited:
             self._unread = False  # what closes with grace ends in good order, and that says complete
+            self._is_aborted = True
             self._channel.abort()
 
     def _refuse(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:

@@ -1,6 +1,7 @@
 """Ordinary traffic: framing, keep-alive on both sides, order, headers, and whose turn it is."""
 
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -210,6 +211,19 @@ def test_a_client_that_says_close(play):
 
 
 # --- HTTP/1.0 clients
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_a_client_that_says_close_and_sends_on(play, pause):
+    """Its answer is not taken back by a reset (RFC 9112 section 9.6)."""
+    play.one.act = reply(b"x" * 3_000_000)
+    with play.gateway.connect() as wire:
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + "GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000)
+        time.sleep(pause)
+        answer = wire.read_response()
+        assert (len(answer.body), answer["connection"]) == (3_000_000, "close")
+        assert wire.is_closed()
+    assert len(play.one.requests) == 1
 
 
 def test_http10_without_keep_alive(play):
