@@ -203,7 +203,7 @@ class Connection:
                 data = without_empty_lines(data)
             channel.buffer = data  # a timeout tells by it whether anything came, a refusal what
             end = data.find(_END)
-            self._check_size(data, len(data) if end < 0 else end)
+            self._check_size(data, len(data) - 3 if end < 0 else end)  # as if all but the last byte of _END were there
             if end >= 0:
                 self.alarm.expires = math.inf
                 return data, end
