@@ -193,7 +193,7 @@ class Conversation:
     def _read_head(self, channel: BackendChannel, data: bytes, progress: Progress) -> bytes:
         while (end := data.find(b"\r\n\r\n")) < 0:
             check_beginning(data)
-            if len(data) > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
+            if len(data) - 3 > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
                 raise BadMessage("what came is no response head", 502)
             if progress is not None:
                 progress(True)

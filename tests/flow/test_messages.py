@@ -135,6 +135,18 @@ def test_many_requests_share_one_connection_on_both_sides(play):
     assert [seen.body for seen in play.one.requests[1:51]] == [b"%03d" % n for n in range(50)]
 
 
+def test_the_largest_head_of_a_response_may_come_in_pieces(play):
+    head = "HTTP/1.1 204 No Content\r\nX: ".ljust(64 * 1024, "y")
+
+    def act(peer, _request):
+        peer.send(head + "\r\n\r")
+        time.sleep(0.05)
+        peer.send("\n")
+
+    play.one.act = act
+    assert play.gateway.get("/").status == 204
+
+
 def test_a_chunked_response_leaves_the_backend_connection_usable(play):
     play.gateway.get("/warm")
     before = play.one.connections
