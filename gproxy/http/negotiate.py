@@ -26,6 +26,7 @@ def accepts_coding(header: str | None, coding: str) -> bool:
     """May a response to this Accept-Encoding have the content-coding `coding` (in lower case)?
 
     Without the field RFC 9110 allows any coding, but who does not name one cannot be counted on to decode it: False.
+    Nor if the client says that it prefers none.
     """
     if not header:
         return False
@@ -37,7 +38,7 @@ def accepts_coding(header: str | None, coding: str) -> bool:
         if match is None:
             return False
         weights.setdefault(match[1].lower().removeprefix("x-"), float(match[2] or 1))  # x-gzip: section 8.4.1.3
-    return weights.get(coding, weights.get("*", 0.0)) > 0
+    return 0 < weights.get(coding, weights.get("*", 0.0)) >= weights.get("identity", 0.0)
 
 
 @lru_cache(256)

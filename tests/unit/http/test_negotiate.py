@@ -18,6 +18,7 @@ from gproxy.http.negotiate import accepts_coding, accepts_json
         "gzip ; q=0.5",
         "gzip;Q=1.000",
         "*;q=0, gzip",
+        "identity, gzip",
     ],
 )
 def test_gzip_is_accepted(header):
@@ -45,6 +46,8 @@ def test_gzip_is_accepted(header):
         "gzip br",
         "gzip, b@r",
         "gzip;q=.5",
+        "identity, gzip;q=0.9",
+        "identity;q=0.5, *;q=0.1",
     ],
 )
 def test_gzip_is_not_accepted(header):
