@@ -30,11 +30,11 @@ NO_TRAILERS: Final = HOP_BY_HOP | {
     "date", "expires", "location", "retry-after", "vary", "warning", "if-match", "if-none-match", "if-modified-since",
     "if-unmodified-since", "if-range", "via", "forwarded", "x-real-ip", "x-request-id",
 }  # fmt: skip
-#: Never nominated by Connection: dropping these would change what the message means (RFC 9110 section 7.6.1).
-_NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "authorization"})
-
 #: What says where a request comes from; from a peer that is not trusted none of it is believed or passed on.
 _FORWARDED: Final = frozenset({"forwarded", "x-real-ip", "x-request-id"})
+#: Never nominated by Connection: dropping these would change what the message means (RFC 9110 section 7.6.1), or make a
+#: request look as if it came from the proxy that has passed on its client's Connection.
+_NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "authorization"}) | _FORWARDED
 #: What the gateway decides on or takes away; never in a spelling that only the backend takes for the same.
 _DECIDED_HERE: Final = frozenset({"host", "content-length", "transfer-encoding", "authorization"})
 
@@ -60,7 +60,8 @@ def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: froz
     """Remove what is meant for this connection only, Connection-named fields too."""
     headers.discard_all(hop_by_hop)
     if not options <= _ORDINARY:
-        headers.discard_all(options - _NOT_TO_BE_NOMINATED)
+        nominated = options - _NOT_TO_BE_NOMINATED
+        headers.discard_all(frozenset(name for name in nominated if not name.startswith("x-forwarded-")))
 
 
 def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) -> None:
