@@ -135,8 +135,8 @@ _WRONG: Final[list[tuple[re.Pattern[bytes], str]]] = [
     (re.compile(rb"\r(?!\n)|(?<!\r)\n"), "a bare CR or LF"),
     (re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"), "a control character"),
     (re.compile(rb"\r\n[ \t]"), "a folded header line"),
-    (re.compile(rb"\r\n[^:\r\n]*[ \t]+:"), "a blank before a header's colon"),
-    (re.compile(rb"\r\n[^:\r\n]+\r\n"), "a header line without a colon"),
+    (re.compile(rb"\r\n[^:\r\n]*+(?<=[ \t]):"), "a blank before a header's colon"),
+    (re.compile(rb"\r\n[^:\r\n]++\r\n"), "a header line without a colon"),
     (re.compile(rb"\r\n:"), "a header without a name"),
 ]
 

@@ -204,6 +204,8 @@ def test_no_input_makes_the_grammar_backtrack():
         b"A:" + b" " * 60000 + b"\x01\r\n\r\n",
         b"A:b\r\n" * 12000 + b"A b\r\n\r\n",
         b"A" * 60000 + b"\r\n\r\n",
+        b"A" + b" " * 600_000 + b"\r\n\r\n",
+        b"A" + b" \t" * 300_000 + b"b: c\r\n\r\n",
     ):
         with pytest.raises(BadMessage):
             parse_fields(block)
