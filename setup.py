@@ -27,6 +27,8 @@ HOT: Final = {
     ),
 }  # fmt: skip
 SOURCES: Final = [f"{folder}/{name}.py" for folder, names in HOT.items() for name in names]
+#: Taken before they are read: who edits one while it is compiled must not have the old one run for it.
+CHECKSUMS: Final = [f"{crc32(Path('gproxy', source).read_bytes()):08x} {source}\n" for source in SOURCES]
 #: As mypy's: what it checks is checked elsewhere, and here the libraries we use may not be installed.
 OPTIONS: Final = [
     "--config-file=", "--ignore-missing-imports", "--follow-imports=silent", "--disable-error-code=import-untyped",
@@ -65,11 +67,10 @@ class Build(build_ext):
             old.unlink(missing_ok=True)
 
     def _note(self) -> None:
-        """Checksums of what was compiled, which gproxy/compiled.py compares."""
+        """What was compiled, which gproxy/compiled.py compares."""
         package = Path("gproxy")
-        lines = [f"{crc32((package / source).read_bytes()):08x} {source}\n" for source in SOURCES]
         note = (package if self.inplace else Path(self.build_lib) / package) / "compiled.txt"
-        note.write_text("".join(lines if self.extensions else []))
+        note.write_text("".join(CHECKSUMS if self.extensions else []))
 
 
 def _say(why: object) -> None:
