@@ -313,6 +313,8 @@ class Connection:
             request.reason = _REASONS.get(error.what, "deadline_mid_body")
         elif isinstance(error, BrokenBodyError):
             request.reason = "backend_reset"
+        elif isinstance(error, HTTPError):  # foreseen, as of an upload that is read while we answer
+            request.reason = error.reason
         else:
             request.reason = "handler_error"
             _log.error("%s %s %s: the response body failed", request.id, request.method, request.path, exc_info=error)

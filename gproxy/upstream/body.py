@@ -34,7 +34,8 @@ class narrowed:  # noqa: N801 reads as a word in `with narrowed(...)`
 class BackendBody:
     """A backend's response body on its way to the client; iterate over it once.
 
-    Raises BrokenBodyError if the backend breaks off.
+    Raises BrokenBodyError if the backend breaks off; HTTPError or ClientGone if the client does, in an upload that goes
+    on beside it.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class BackendBody:
             with narrowed(self._request, self._read_timeout, "read"):
                 return self._rest.next_piece()
         except (OSError, BadMessage) as error:
+            if self._lease is not None and (fault := self._lease[1].upload_error) is not None:
+                raise fault from None  # we have ended it, and the backend is not to blame
             self._request.reason = "backend_reset"
             self._tell(error)
             raise BrokenBodyError(str(error) or type(error).__name__) from None

@@ -46,6 +46,8 @@ class Conversation:
         self.last: Answer | None = None
         #: Carries the rest of an upload beside the response.
         self._carrying: gevent.Greenlet | None = None
+        #: Why that came to no end, if it is the client's doing.
+        self.upload_error: BaseException | None = None
         self._sent = True
         self._unsent: bytes | memoryview = b""
 
@@ -173,8 +175,11 @@ class Conversation:
             while piece := body.next_piece():
                 channel.send(chunk(piece) if body.length is None else piece)
             self._finish_upload(channel, body)
-        except (HTTPError, ClientGone, OSError):
-            channel.shut()  # whoever reads the response sees it broken off
+        except (HTTPError, ClientGone) as error:
+            self.upload_error = error
+            channel.shut()  # whoever reads the response sees it broken off, and looks who is to blame
+        except OSError:
+            channel.shut()
 
     def _finish_upload(self, channel: BackendChannel, body: Body) -> None:
         if body.length is None:

@@ -13,6 +13,10 @@ handlers = health
 [route:all]
 path = /
 upstream = one
+[route:large]
+path = /large
+upstream = one
+max_body = 10
 [upstream:one]
 backends = {url}
 """
@@ -31,7 +35,7 @@ def echo(peer, backend):
             peer.send(data)
     else:
         peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while (line := peer.read_until(b"\r\n")) != b"0\r\n":
+        while (line := peer.read_until(b"\r\n")) not in (b"0\r\n", b""):
             data = peer.read_exactly(int(line, 16) + 2)
             peer.send(line + data)
         peer.send(line + peer.read_until(b"\r\n"))
@@ -79,6 +83,31 @@ def test_a_client_that_leaves_in_the_middle_frees_the_backend(gateway):
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
         wire.read_until(b"\r\n\r\nabc")
     gateway.wait_until_idle()
+
+
+@pytest.mark.parametrize(
+    ("path", "rest", "reason"),
+    [
+        ("/leaves", b"", "client_gone"),
+        ("/garbles", b"no size\r\n", "bad_request"),
+        ("/large", b"8\r\nabcdefgh\r\n", "body_too_large"),
+    ],
+)
+def test_what_a_client_does_to_its_upload_is_not_the_backends_fault(gateway, path, rest, reason):
+    before = _failures(gateway)
+    with gateway.connect() as wire:
+        wire.send(f"POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        wire.read_until(b"3\r\nabc\r\n")
+        if rest:
+            wire.send(rest)
+            assert b"0\r\n" not in wire.read_all()
+    assert gateway.line(path)["reason"] == reason
+    assert _failures(gateway) == before
+    assert "Traceback" not in gateway.errors
+
+
+def _failures(gateway):
+    return [backend["failures"] for backend in gateway.health()["upstreams"]["one"]]
 
 
 @pytest.mark.parametrize(
