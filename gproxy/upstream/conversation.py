@@ -110,7 +110,7 @@ class Conversation:
             self.reused = False  # what ends now has not ended before the request came
             self._pass_interim(answer, request)
             if body.on_first_read is not None:  # the client waits for 100, and this was another one
-                self._await_continue(channel)
+                self._await_continue(channel, body)
 
     def _begin_upload(self, channel: BackendChannel, head: bytes, body: Body) -> None:
         """The head, with as much of the body as is at hand, in one send."""
@@ -122,14 +122,26 @@ class Conversation:
         self._unsent = b""
         channel.send(head + first)
         if asks_first:
-            self._await_continue(channel)
+            self._await_continue(channel, body)
 
-    def _await_continue(self, channel: BackendChannel) -> None:
-        """RFC 9110 section 10.1.1: the backend says whether it wants the body; a silent one gets it after a while."""
+    def _await_continue(self, channel: BackendChannel, body: Body) -> None:
+        """RFC 9110 section 10.1.1: the backend says whether it wants the body.
+
+        A silent one gets it after a while, or as soon as the client sends it without having waited.
+        """
+        client = channel.client
         with gevent.Timeout(CONTINUE_WAIT, False):
             while not channel.has_spoken():
-                channel.wait()
-                channel.noted = True  # so that the upload does not begin before it is read
+                if client is None:
+                    channel.wait()
+                    channel.noted = True  # so that the upload does not begin before it is read
+                elif client.buffer:
+                    body.on_first_read = None  # a 100 would tell it nothing
+                    return
+                elif channel.wait_or(client):
+                    channel.noted = True
+                elif client.is_gone():
+                    raise ClientGone
 
     def _upload(self, channel: BackendChannel, request: Request) -> None:
         """Pieces as they come, until the end or until the backend speaks; it is heard in the middle of it too."""
