@@ -2,10 +2,12 @@
 
 import resource
 import socket
+import subprocess
+import sys
 import time
 
 from gproxy.testing.backends import Backend, answering
-from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
 
 INI = """
 [server]
@@ -97,3 +99,31 @@ def test_idle_connections_to_backends_are_closed_beyond_keepalive_and_in_time(tm
         assert backend.open == 1
         eventually(lambda: backend.open == 0, "the end of the idle connection")
         assert gateway.get("/").status == 200
+
+
+def test_an_error_log_that_nobody_reads_costs_no_request(tmp_path):
+    (tmp_path / "mine.py").write_text("def fails(request, next):\n    raise ValueError('x' * 2000)\n")
+    ini = settings(backend := Backend(answering())) + "[route:bad]\npath = /bad\nupstream = one\nhandlers = mine\n"
+    (tmp_path / "gproxy.ini").write_text(ini + "[handler:mine]\nuse = mine:fails\n")
+    port = free_port()
+    command = [sys.executable, "-m", "gproxy", "--bind", f"127.0.0.1:{port}", "--config", "gproxy.ini"]
+    with backend, subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        try:
+            eventually(lambda: _statuses(port, "/"), "a gateway that serves")
+            assert _statuses(port, *["/bad"] * 100, "/") == [500] * 100 + [200]
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+def _statuses(port, *paths):
+    try:
+        with Wire(socket.create_connection(("127.0.0.1", port), PATIENCE)) as wire:
+            answers = []
+            for path in paths:
+                wire.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+                answers.append(wire.read_response().status)
+            return answers
+    except ConnectionRefusedError:
+        return []

@@ -1,5 +1,9 @@
 import logging
+import os
 import re
+import socket
+import threading
+import time
 import warnings
 
 import pytest
@@ -74,3 +78,58 @@ def test_warnings_go_to_the_log(capsys):
 def test_full_pools_of_urllib3_are_no_news():
     log.setup("debug")
     assert not logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.WARNING)
+
+
+@pytest.fixture(params=["pipe", "socket"])
+def ends(request, monkeypatch):
+    """Where to read what is written to standard error."""
+    if request.param == "pipe":
+        reader, writer = os.pipe()
+    else:
+        reader, writer = (one.detach() for one in socket.socketpair())
+    with open(reader, "rb", buffering=0) as end, open(writer, "w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        log.setup("info")
+        yield end
+        log.setup("error")  # so that its own way there is closed
+
+
+def read(end):
+    os.set_blocking(end.fileno(), False)
+    data = b""
+    while more := end.read(1 << 20):
+        data += more
+    return data.decode().splitlines()
+
+
+def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(ends):
+    began = time.monotonic()
+    for number in range(2000):
+        logging.getLogger("gproxy").error("%d %s", number, "x" * 1000)
+    assert time.monotonic() - began < 2
+    lines = read(ends)
+    assert 20 < len(lines) < 1000
+    assert lines[0].split()[4] == "0"
+    logging.getLogger("gproxy").error("again")
+    rest, *others = [line for line in read(ends) if "xxx" not in line]
+    lost = re.fullmatch(r".* ERROR gproxy\.log nobody has read this for a while, (\d+) lines were lost", rest)
+    assert int(lost[1]) + len(lines) == pytest.approx(2000, abs=1)  # one may have been cut
+    assert [line.split()[-1] for line in others] == ["again"]
+
+
+def test_a_slow_reader_gets_every_line(ends):
+    got = []
+
+    def slowly():
+        while data := ends.read(4096):
+            got.append(data)
+            if b"the end" in data:
+                return
+
+    reader = threading.Thread(target=slowly)
+    reader.start()
+    for number in range(1000):
+        logging.getLogger("gproxy").error("%d %s", number, "x" * 1000)
+    logging.getLogger("gproxy").error("the end")
+    reader.join(10)
+    assert b"".join(got).count(b"\n") == 1001
