@@ -84,6 +84,7 @@ class Forward:
         if client is not None and getcurrent() is not client.alarm.greenlet:
             return self._aside(request)
         request.upstream = self._upstream.name
+        request.reason = ""  # what came of an earlier call is no news any more
         if request.deadline.expires <= monotonic():  # a handler has swallowed that it was over
             raise as_response_error(SLOW)
         if request.body is not NO_BODY:
@@ -113,6 +114,7 @@ class Forward:
             response = self(twin)
             response.read()
         request.upstream, request.backend, request.tries = twin.upstream, twin.backend, twin.tries
+        request.reason = twin.reason
         return response
 
     def _prepare(self, request: Request, body: Body) -> None:

@@ -336,6 +336,14 @@ def test_next_may_be_called_twice(play):
     assert play.gateway.line("/twice")["tries"] == "2"
 
 
+def test_next_twice_forgets_why_it_failed_at_first(play):
+    answers = iter([lambda peer, request: peer.reset(), reply(b"good")])
+    play.one.act = lambda peer, request: next(answers)(peer, request)
+    assert play.gateway.ask(post("/twice/reset")).status == 200
+    line = play.gateway.line("/twice/reset")
+    assert (line["status"], line["reason"], line["tries"]) == ("200", "-", "2")
+
+
 def test_next_twice_with_a_body_that_is_gone_is_an_error_and_no_hang(play, stopwatch):
     """It is too large to be kept unasked; the backend must not wait for bytes that never come."""
     with stopwatch:
