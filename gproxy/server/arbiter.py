@@ -28,7 +28,7 @@ from gproxy.observe import log
 from gproxy.server.control import Message
 from gproxy.server.fleet import Fleet
 from gproxy.server.generation import Generation, Sockets
-from gproxy.server.process import Phase, WorkerProcess, name_process
+from gproxy.server.process import CannotStartError, Phase, WorkerProcess, name_process
 from gproxy.server.signals import Signals
 from gproxy.server.sockets import CannotListenError
 from gproxy.server.systemd import Notifier, listen_fds, watchdog_interval
@@ -125,7 +125,10 @@ class Arbiter:
             return
         _log.info("%s: reloading", why)
         self._notifier.reloading()
-        self._begin(WorkerProcess.spawn(self._number + 1, 1))
+        try:
+            self._begin(WorkerProcess.spawn(self._number + 1, 1))
+        except CannotStartError as error:
+            self._give_up(1, [str(error)])
 
     def _prepare(self, generation: Generation, warnings: list[str]) -> None:
         """Its settings are fine."""
@@ -137,7 +140,10 @@ class Arbiter:
         log.setup(generation.log.level)
         for warning in warnings:
             _log.warning("%s", warning)
-        self._fleet.fill(generation)
+        try:
+            self._fleet.fill(generation)
+        except CannotStartError as error:
+            self._give_up(1, [str(error)])
 
     def _at_hand(self) -> Sockets:
         return self._serving.sockets if self._serving else {}
@@ -208,7 +214,7 @@ class Arbiter:
         _log.info("%s: workers: %d", "SIGTTIN" if by > 0 else "SIGTTOU", wanted)
         for worker in [worker for worker in generation.workers if worker.number > wanted]:
             self._retire(worker, [])
-        self._fleet.fill(generation)
+        self._refill()
 
     def _retire(self, worker: WorkerProcess, removed: list[int]) -> None:
         worker.generation.workers.remove(worker)
@@ -279,13 +285,25 @@ class Arbiter:
         """At once, unless workers end one after the other soon after they were started."""
         lived = worker.phase is Phase.SERVING and monotonic() - worker.served_since > _QUICK_END
         self._quick_ends = 0 if lived else self._quick_ends + 1
-        pause = min(0.1 * 2 ** (self._quick_ends - 2), _LONGEST_PAUSE) if self._quick_ends > 1 else 0.0
+        pause = self._pause() if self._quick_ends > 1 else 0.0
         _log.error("%s %s; another one is started%s", worker, how, f" in {pause:g} s" if pause else "")
         self._timers.after(pause, self._refill)
 
+    def _pause(self) -> float:
+        """Twice as long each time; no float holds what that comes to after some hours."""
+        doublings = min(max(self._quick_ends - 2, 0), 10)
+        return min(0.1 * (1 << doublings), _LONGEST_PAUSE)
+
     def _refill(self) -> None:
-        if self._serving and not self._is_closing:
+        if self._serving is None or self._is_closing:
+            return
+        try:
             self._fleet.fill(self._serving)
+        except CannotStartError as error:  # those that live go on
+            self._quick_ends += 1
+            pause = self._pause()
+            _log.error("%s; trying again in %g s", error, pause)
+            self._timers.after(pause, self._refill)
 
     # The end.
 

@@ -56,7 +56,7 @@ class Fleet:
         generation.add(worker)
 
     def fill(self, generation: Generation) -> None:
-        """Start those of its workers that are missing."""
+        """Start those of its workers that are missing. Raises CannotStartError."""
         for number in generation.missing():
             self.admit(WorkerProcess.spawn(generation.number, number), generation)
 

@@ -37,6 +37,13 @@ class Phase(IntEnum):
     LEAVING = 5
 
 
+class CannotStartError(Exception):
+    """The system has no room for another process, or for what it takes to speak to one."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"no worker can be started: {error.strerror}")
+
+
 class WorkerProcess:
     """One worker, from its start to its end."""
 
@@ -60,15 +67,22 @@ class WorkerProcess:
 
     @classmethod
     def spawn(cls, generation: int, number: int) -> Self:
-        """Start one. It imports, and then waits for `build`."""
-        ours, theirs = socket.socketpair()
+        """Start one. It imports, and then waits for `build`. Raises CannotStartError."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise CannotStartError(error) from None
         ours.setblocking(False)
         with theirs:
             theirs.set_inheritable(True)
             words = f"-m gproxy.server.worker --generation {generation} --worker {number} --control {theirs.fileno()}"
             environ = {name: value for name, value in os.environ.items() if name not in _FOR_THE_ARBITER}
             command = [sys.executable, *path_flags(), *words.split()]
-            pid = os.posix_spawn(sys.executable, command, environ, setsigmask=GROUP_SIGNALS)
+            try:
+                pid = os.posix_spawn(sys.executable, command, environ, setsigmask=GROUP_SIGNALS)
+            except OSError as error:
+                ours.close()
+                raise CannotStartError(error) from None
         return cls(pid, number, Control(ours))
 
     def __str__(self) -> str:
@@ -115,7 +129,11 @@ def path_flags() -> list[str]:
 
     Unless it is from there that we run.
     """
-    return [] if sys.path and sys.path[0] == os.getcwd() else ["-P"]  # noqa: PTH109 as in sys.path
+    try:
+        here = os.getcwd()  # noqa: PTH109 as in sys.path
+    except OSError:  # it is gone
+        return ["-P"]
+    return [] if sys.path and sys.path[0] == here else ["-P"]
 
 
 def name_process(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -146,6 +147,42 @@ def test_workers_that_die_again_and_again_are_started_ever_more_slowly(tmp_path,
         said = re.findall(r"exited with status 3; another one is started(.*)", ours.errors)
         assert said == ["", " in 0.1 s", " in 0.2 s", " in 0.4 s"]
         eventually(lambda: ours.get("/").status == 200, "a worker")
+
+
+def test_an_arbiter_that_cannot_start_a_worker_goes_on_with_those_that_live(tmp_path, backend):
+    with gateway(tmp_path, backend, "workers = 2") as ours:
+        arbiter = ours.process.pid
+        before = resource.prlimit(arbiter, resource.RLIMIT_NOFILE)
+        resource.prlimit(arbiter, resource.RLIMIT_NOFILE, (psutil.Process(arbiter).num_fds(), before[1]))
+        os.kill(ours.workers[0], signal.SIGKILL)
+        ours.wait_for_line("no worker can be started: Too many open files; trying again in 0.2 s")
+        ours.signal(signal.SIGHUP)
+        ours.wait_for_line("reload failed; generation 1 goes on")
+        assert ours.get("/").status == 200
+        resource.prlimit(arbiter, resource.RLIMIT_NOFILE, before)
+        eventually(lambda: len(ours.workers) == 2, "another worker")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_streams_that_whoever_started_us_has_closed(tmp_path, backend, closed):
+    port = free_port()
+    (tmp_path / "mine.py").write_text(PLAIN)
+    (tmp_path / "gproxy.ini").write_text(INI.format(server=f"bind = 127.0.0.1:{port}", url=backend.url))
+    command = f"exec {sys.executable} -m gproxy --config gproxy.ini {closed}"
+    with subprocess.Popen(command, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        eventually(lambda: _answers(port), "an answer")
+        process.terminate()
+        assert process.wait(15) == 0
+        assert "ERROR" not in process.stderr.read()
+
+
+def _answers(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), 15) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            return sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+    except ConnectionRefusedError:
+        return False
 
 
 def test_a_worker_that_hangs_is_replaced_and_its_stack_is_logged(tmp_path, backend):
