@@ -1,6 +1,7 @@
 """The command line. Imports neither gevent nor the user's code until it knows what to do."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
@@ -104,12 +105,26 @@ def _add_explain_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from gproxy.server.process import WorkerProcess
+    from gproxy.server.process import CannotStartError, WorkerProcess
 
-    first = WorkerProcess.spawn(generation=1, number=1)  # it imports what it needs while we import what we need
+    _open_standard_streams()
+    try:
+        first = WorkerProcess.spawn(generation=1, number=1)  # it imports what it needs while we import what we need
+    except CannotStartError as error:
+        print(error, file=sys.stderr)
+        return 1
     from gproxy.server.arbiter import Arbiter
 
     return Arbiter(options.config, _overrides(options), first).run()
+
+
+def _open_standard_streams() -> None:
+    """Those that whoever starts us has closed: their numbers would go to sockets, and what is printed with them."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _overrides(options: argparse.Namespace) -> _Overrides:

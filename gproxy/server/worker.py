@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,7 +171,7 @@ class Worker:
             "stopping at once; open connections: %d", sum(len(server.connections) for server in self._servers)
         )
         self._gateway.access_log.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(0)
 
 
@@ -234,9 +235,14 @@ def _own_files() -> list[str]:
 def leave(code: int) -> None:
     """Without waiting for threads of a handler's that never end."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read it is gone, or its disk is full
+            stream.flush()
 
 
 if __name__ == "__main__":
