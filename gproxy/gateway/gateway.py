@@ -122,7 +122,7 @@ class Gateway:
     def __call__(self, request: Request) -> Response:
         """Never raises but for ClientGone, and what a forced stop throws."""
         if not request.id:
-            request.id = self._ids.new(request.received.time)
+            request._id = self._ids.new(request.received.time)
         try:
             response = self._route(request)
         except (ClientGone, GreenletExit):

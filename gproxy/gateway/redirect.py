@@ -8,7 +8,7 @@ from gproxy.gateway.candidates import bare_host
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.http.rewrite import checked
+from gproxy.http.rewrite import visible
 
 #: Where browsers begin to read a host: `//` and, to them the same, `/\\`.
 _beginning = re.compile(r"[/\\]*")
@@ -24,7 +24,7 @@ class Redirect:
 
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 400 for a client that says no host where one is needed."""
-        return Response(self._status, b"", {"Location": checked(self.location(request))})
+        return Response(self._status, b"", {"Location": visible(self.location(request))})
 
     def location(self, request: Request) -> str:
         """Where this request is sent. A path must not begin a host, nor end one: it has exactly one slash in front."""

@@ -1,14 +1,17 @@
 """What a client asked."""
 
 import math
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from gproxy.http.body import NO_BODY, Body
-from gproxy.http.headers import Headers, HeadersLike
+from gproxy.http.headers import FIELD_CHAR, Headers, HeadersLike
 from gproxy.http.rewrite import checked
 from gproxy.http.tls import TLS
+
+_is_id = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 
 class Timer(Protocol):
@@ -121,6 +124,7 @@ class Request:
         "_as_received",
         "_at_end",
         "_context",
+        "_id",
         "backend",
         "body",
         "client",
@@ -128,7 +132,6 @@ class Request:
         "deadline",
         "headers",
         "host",
-        "id",
         "method",
         "path",
         "query",
@@ -164,7 +167,7 @@ class Request:
         self.body = body
         self.client = received.peer
         self.upgrade: str | None = None
-        self.id = ""
+        self._id = ""
         self.route: Routed | None = None
         #: Which upstream is asked; empty before.
         self.upstream = ""
@@ -197,6 +200,17 @@ class Request:
     @context.setter
     def context(self, context: dict[str, Any]) -> None:
         self._context = context
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @id.setter  # noqa: A003 it is the property just above
+    def id(self, value: str) -> None:
+        """Raises ValueError for what would garble the heads that it goes into."""
+        if not _is_id(value):
+            raise ValueError(f"{value!r} cannot be a request's id: it goes into heads")
+        self._id = value
 
     @property
     def target(self) -> str:

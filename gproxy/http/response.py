@@ -1,10 +1,12 @@
 """What a client gets: a status, headers, and a body that is bytes or iterates over bytes."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from typing import Any
 
-from gproxy.http.headers import Headers, HeadersLike
+from gproxy.http.headers import FIELD_CHAR, Headers, HeadersLike
 
 _log = logging.getLogger("gproxy")
 
@@ -14,28 +16,42 @@ PHRASES = {status.value: status.phrase for status in HTTPStatus} | {413: "Conten
 #: What speaks of the old body's bytes once it is replaced (RFC 9110 section 8.6, RFC 9530).
 _OF_THE_BODY = ("content-length", "content-md5", "digest", "content-digest", "repr-digest")
 
+#: RFC 9112 section 4
+_is_phrase = re.compile(f"{FIELD_CHAR}*").fullmatch
 
-def _checked(body: bytes | Iterable[bytes]) -> bytes | Iterable[bytes]:
+
+def _checked(body: Any) -> bytes | Iterable[bytes]:
+    """What iterates over anything but bytes is refused now, not in the middle of the response."""
+    if isinstance(body, bytes):
+        return body
     if isinstance(body, str):
         raise TypeError("a response's body is bytes, not text; encode it")
-    return body
+    if isinstance(body, bytearray | memoryview):
+        return bytes(body)
+    if body is None:
+        raise TypeError("a response's body is bytes, or iterates over bytes; None does neither")
+    pieces: Iterable[bytes] = body
+    return pieces
+
+
+def _check_status(status: int) -> None:
+    if not 200 <= status <= 599:
+        raise ValueError(f"a response has a status from 200 to 599, not {status}")
 
 
 class Response:
     """A tunnel, an event stream, an error page and a cached answer are all this.
 
-    Assigning `body` drops Content-Length and digests. Raises ValueError for a status outside 200 to 599, TypeError for
-    a body that is text: only whoever wrote it knows its encoding.
+    Assigning `body` drops Content-Length and digests, another `status` drops the phrase. Raises ValueError for a status
+    outside 200 to 599, TypeError for a body that is text: only whoever wrote it knows its encoding.
     """
 
-    __slots__ = ("_body", "_callbacks", "headers", "phrase", "status")
+    __slots__ = ("_body", "_callbacks", "_phrase", "_status", "headers")
 
     def __init__(self, status: int = 200, body: bytes | Iterable[bytes] = b"", headers: HeadersLike = ()) -> None:
-        if not 200 <= status <= 599:
-            raise ValueError(f"a response has a status from 200 to 599, not {status}")
-        self.status = status
-        #: The reason phrase; by default the status's own.
-        self.phrase = ""
+        _check_status(status)
+        self._status = status
+        self._phrase = ""
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self._body = _checked(body)
         self._callbacks: list[Callable[[], None]] | None = None
@@ -44,12 +60,34 @@ class Response:
     def forwarded(cls, status: int, phrase: str, headers: Headers, body: bytes | Iterable[bytes]) -> "Response":
         """A backend's response, checked by the wire grammar already."""
         self = cls()
-        self.status = status
-        self.phrase = phrase
+        self._status = status
+        self._phrase = phrase
         self.headers = headers
         self._body = body
         self._callbacks = None
         return self
+
+    @property
+    def status(self) -> int:
+        return self._status
+
+    @status.setter
+    def status(self, status: int) -> None:
+        if status != self._status:
+            _check_status(status)
+            self._status = status
+            self._phrase = ""
+
+    @property
+    def phrase(self) -> str:
+        """The reason phrase; empty for the status's own."""
+        return self._phrase
+
+    @phrase.setter
+    def phrase(self, phrase: str) -> None:
+        if not _is_phrase(phrase):
+            raise ValueError("the reason phrase holds characters that none may have")
+        self._phrase = phrase
 
     @property
     def body(self) -> bytes | Iterable[bytes]:

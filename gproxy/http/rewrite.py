@@ -10,9 +10,10 @@ from gproxy.http.wire import is_host
 
 _is_plain = re.compile(r"(?!.*(?://|/\.|%2[Ee]))").match
 _slashes = re.compile(r"/{2,}")
-# RFC 9112 section 3.2: visible ASCII.
 _is_method = re.compile(f"{TOKEN}+").fullmatch
-_is_target = re.compile(r"[!-~]+").fullmatch
+# RFC 9112 section 3.2: visible ASCII without a fragment; a path begins with a slash.
+_is_target = re.compile(r"/[!\"$-~]*|\*").fullmatch
+_is_visible = re.compile(r"[!-~]+").fullmatch
 
 
 def without_prefix(path: str, prefix: str) -> str:
@@ -62,10 +63,17 @@ def confined(path: str, beginning: str) -> str:
 
 
 def checked(target: str) -> str:
-    """The target that was put together. Raises ValueError if it would not stay one word on its line."""
-    if not _is_target(target):
-        raise ValueError(f"{target!r} is no request target: what is not visible ASCII has to be percent-encoded")
+    """The target that was put together. Raises ValueError for what cannot stand in a request line."""
+    if not _is_target(visible(target)):
+        raise ValueError(f"{target!r} is no request target: a path begins with '/', and has no '#'")
     return target
+
+
+def visible(url: str) -> str:
+    """The URL that was put together. Raises ValueError if it would not stay one word on its line."""
+    if not _is_visible(url):
+        raise ValueError(f"{url!r} is no request target: what is not visible ASCII has to be percent-encoded")
+    return url
 
 
 def check_assigned(method: str, host: str) -> None:

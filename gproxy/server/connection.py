@@ -176,7 +176,7 @@ class Connection:
         deadline = Deadline(self.alarm)
         request = Request(received, headers, host, line.path, line.query, body, deadline)
         request.client = known.client
-        request.id = known.request_id
+        request._id = known.request_id
         request.connection = channel
         request.upgrade = known.upgrade if line.method == "GET" else None
         return request

@@ -18,7 +18,8 @@ NAMES = (
     "raises", "exits", "interrupts", "times_out", "returns_none", "returns_text", "twice", "drops", "drops_streaming",
     "upper", "replaces", "reads_response", "reads_body", "peeks", "buffers", "asks_helper", "sleeps", "stubborn",
     "stubborn_first", "swallows", "bad_header", "bad_generator", "first_piece", "denies", "closes", "bad_path",
-    "lies_about_length", "replaces_request_body", "late_read", "bad_on_close", "text_pieces", "retries_big",
+    "lies_about_length", "replaces_request_body", "late_read", "bad_on_close", "no_body", "interim",
+    "no_status", "odd_phrase", "bad_id", "relative", "assigns_status", "array", "text_pieces", "retries_big",
 )  # fmt: skip
 INI = (
     f"""
@@ -212,6 +213,40 @@ def late_read(request, next):
     request.body.read()
     return response
 
+def no_body(request, next):
+    return Response(200, None)
+
+def interim(request, next):
+    response = next(request)
+    response.status = 100
+    return response
+
+def no_status(request, next):
+    response = next(request)
+    response.status = 1000
+    return response
+
+def odd_phrase(request, next):
+    response = next(request)
+    response.phrase = "a\\r\\nX-Injected: b"
+    return response
+
+def bad_id(request, next):
+    request.id = "a\\r\\nX-Injected: b"
+    return next(request)
+
+def relative(request, next):
+    request.path = "elsewhere"
+    return next(request)
+
+def assigns_status(request, next):
+    response = next(request)
+    response.status = 404
+    return response
+
+def array(request, next):
+    return Response(200, bytearray(b"array"))
+
 def text_pieces(request, next):
     return Response(200, iter(["text"]))
 
@@ -277,6 +312,12 @@ def post(path, body=b"body", *headers):
         ("returns_text", "TypeError"),
         ("bad_header", "ValueError"),
         ("bad_path", "ValueError"),
+        ("no_body", "TypeError"),
+        ("interim", "ValueError"),
+        ("no_status", "ValueError"),
+        ("odd_phrase", "ValueError"),
+        ("bad_id", "ValueError"),
+        ("relative", "ValueError"),
     ],
 )
 def test_a_handlers_mistake_is_a_500_and_the_gateway_goes_on(play, name, trace):
@@ -401,6 +442,17 @@ def test_a_body_is_replaced(play, size):
     play.one.act = reply(b"a" * size)
     answer = play.gateway.get("/replaces")
     assert (answer.body, answer["content-length"]) == (b"replaced", "8")
+
+
+def test_another_status_comes_with_its_own_phrase(play):
+    with play.gateway.connect() as wire:
+        wire.send("GET /assigns_status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert wire.read_all().startswith(b"HTTP/1.1 404 Not Found\r\n")
+
+
+def test_a_body_may_be_an_array_of_bytes(play):
+    answer = play.gateway.get("/array")
+    assert (answer.body, answer["content-length"]) == (b"array", "5")
 
 
 def test_a_body_is_read_whole(play):

@@ -1,4 +1,5 @@
 import logging
+from http import HTTPStatus
 
 import pytest
 
@@ -22,6 +23,36 @@ def test_assigning_the_body_drops_what_spoke_of_the_old_one():
 def test_statuses_that_are_none(status):
     with pytest.raises(ValueError):
         Response(status)
+
+
+@pytest.mark.parametrize("status", [0, 100, 101, 600, 1000])
+def test_statuses_that_cannot_be_assigned(status):
+    response = Response()
+    with pytest.raises(ValueError):
+        response.status = status
+    assert response.status == 200
+
+
+def test_another_status_has_another_phrase():
+    response = Response.forwarded(200, "Quite all right", Headers(), b"")
+    response.status = 200
+    assert response.phrase == "Quite all right"
+    response.status = HTTPStatus.NOT_FOUND
+    assert (response.status, response.phrase) == (404, "")
+
+
+@pytest.mark.parametrize("phrase", ["a\r\nX: y", "\n", "\u20ac"])
+def test_a_phrase_cannot_split_the_head(phrase):
+    response = Response()
+    with pytest.raises(ValueError):
+        response.phrase = phrase
+    response.phrase = "Fine by me"
+    assert response.phrase == "Fine by me"
+
+
+@pytest.mark.parametrize("body", [bytearray(b"abc"), memoryview(b"abc")])
+def test_what_is_like_bytes_is_bytes(body):
+    assert Response(200, body).body == b"abc"
 
 
 def test_defaults_and_headers():

@@ -29,7 +29,7 @@ def test_a_prefix_is_taken_off_however_it_is_spelled(path, left):
     assert without_prefix(path, "/api") == left
 
 
-@pytest.mark.parametrize("target", ["", "/a b", "/a\r\nX: y", "/\x7f", "/ä", "/\0"])
+@pytest.mark.parametrize("target", ["", "a", "?q", "http://a/", "**", "/a#b", "/?#", "/a b", "/a\r\nX: y", "/\x7f", "/ä", "/\0"])
 def test_a_target_is_one_word_of_visible_ascii(target):
     with pytest.raises(ValueError, match="no request target"):
         checked(target)
@@ -42,12 +42,36 @@ def test_a_path_that_a_handler_assigns_is_checked():
         _ = asked.target
 
 
+@pytest.mark.parametrize("path", ["x", "", "/a#b"])
+def test_a_path_begins_with_a_slash_and_has_no_fragment(path):
+    asked = request("GET", "/x?q")
+    asked.path = path
+    with pytest.raises(ValueError, match="begins with '/'"):
+        _ = asked.target
+
+
+def test_targets_that_may_be_sent():
+    for target in ("*", "/", "/?", '/a"b<>[]{}|^`\\?x=/?'):
+        assert checked(target) == target
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "\0", "\u20ac"])
+def test_an_id_that_a_handler_assigns_goes_into_heads(value):
+    asked = request()
+    with pytest.raises(ValueError, match="id"):
+        asked.id = value
+    asked.id = "a/b:c=1"
+    assert asked.id == "a/b:c=1"
+
+
 def test_a_text_body_is_refused_where_it_is_given():
     with pytest.raises(TypeError, match="encode it"):
         Response(200, "text")
     response = Response()
     with pytest.raises(TypeError, match="encode it"):
         response.body = "text"
+    with pytest.raises(TypeError, match="None"):
+        response.body = None
 
 
 @pytest.mark.parametrize(("method", "host"), [("GET /x", "a"), ("", "a"), ("GET\r\nX: y", "a"), ("GET", "a\r\nX: y"), ("GET", "a b")])

@@ -130,9 +130,10 @@ def calls(function):
     return count["call"] - 1, count["c_call"]
 
 
-#: Python calls for one pick of a hundred, Upstream.pick among them; C calls may be some more.
+#: Python calls for one pick of a hundred, Upstream.pick among them; C calls may be some more. To read a load is a call
+#: too, and each look at two backends has one or two for each.
 MOST = {
-    "round_robin": 2, "weighted": 2, "least_conn": 2, "first": 2, "random": 3, "p2c": 3, "latency": 5,
+    "round_robin": 2, "weighted": 2, "least_conn": 2, "first": 2, "random": 3, "p2c": 4, "latency": 9,
     "ip_hash": 3, "uri_hash": 3, "header_hash": 4, "cookie_hash": 5, "query_hash": 4,
 }  # fmt: skip
 
