@@ -98,8 +98,8 @@ def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[P
             needed = _ONLY_WITH.get(option)
             if needed is not None and not getattr(upstream, needed):
                 yield section.problem(option, f"has no effect without {needed}")
-        if all(backend.down or backend.drain for backend in upstream.backends):
-            yield section.problem("backends", "none of them takes new clients: all are down or drain")
+        if all(backend.down or backend.drain or not backend.weight for backend in upstream.backends):
+            yield section.problem("backends", "none of them takes new clients: all are down, drain or have no weight")
 
 
 def handlers(
@@ -116,7 +116,7 @@ def handlers(
 def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iterator[Problem]:
     """Handlers whose `use` (their own name if it is not given) is neither built in nor MODULE:NAME."""
     for handler in handlers:
-        if handler.use in builtins or _is_reference(handler.use) or "use" in handler.section.broken:
+        if handler.use in builtins or is_reference(handler.use) or "use" in handler.section.broken:
             continue
         message = f"{handler.use!r} is neither a built-in handler nor MODULE:NAME such as {ModuleRef.example}"
         yield handler.section.problem("use", message + suggest(handler.use, builtins))
@@ -169,7 +169,8 @@ def _shadow(route: RouteSettings, earlier: RouteSettings, section: RawSection) -
     return f"{what} [{section.title}] at line {section.line}; change path, host, methods or another match"
 
 
-def _is_reference(text: str) -> bool:
+def is_reference(text: str) -> bool:
+    """Is it written as MODULE:NAME?"""
     try:
         ModuleRef.parse(text)
     except ValueError:

@@ -103,7 +103,8 @@ def _first(hint: Any, text: str, warn: Warn) -> Any:
 
 def _mistake(hint: Any, text: str, reason: str) -> Mistake:
     message = f"expected {describe(hint)}{_found(hint, text)}"
-    return Mistake([(0, f"{message}; {reason}" if reason else message)], reason)
+    comment = "a comment behind a value begins with ';'" if re.search(r"\s#", text) else ""
+    return Mistake([(0, "; ".join(filter(None, (message, reason, comment))))], reason)
 
 
 def _found(hint: Any, text: str) -> str:

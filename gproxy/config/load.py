@@ -84,6 +84,10 @@ class _Loading:
     builtins: Collection[str]
     problems: list[Problem]
     warnings: list[Problem] = field(default_factory=list)
+    _by_name: dict[tuple[str, str], RawSection] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._by_name = {(section.kind, section.name): section for section in self.sections}
 
     def settings(self, build_handlers: BuildHandlers | None, build_policies: BuildPolicies | None) -> Settings:
         """Everything at once; raises ConfigError."""
@@ -115,7 +119,7 @@ class _Loading:
             handlers=handlers,
             log=log,
             state=state,
-            warnings=tuple(self.warnings),
+            warnings=tuple(sorted(self.warnings, key=lambda problem: (problem.file, problem.line))),
             sections=tuple(self.sections),
             tls={section.name: section for section in tls},
         )
@@ -179,8 +183,7 @@ class _Loading:
         return [section for section in self.sections if section.kind == kind and section.name]
 
     def _section(self, kind: str, name: str = "") -> RawSection:
-        found = (section for section in self.sections if (section.kind, section.name) == (kind, name))
-        return next(found, RawSection(kind, name, str(self.path), 0))
+        return self._by_name.get((kind, name)) or RawSection(kind, name, str(self.path), 0)
 
 
 def _implied(name: str, by: RawSection) -> RawSection:

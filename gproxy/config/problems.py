@@ -21,8 +21,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:" if self.line else f"{self.file}:"
-        section = f"[{self.section}]" if self.section else ""
-        option = f"{self.option}:" if self.option else ""
+        section = f"[{_visible(self.section)}]" if self.section else ""
+        option = f"{_visible(self.option)}:" if self.option else ""
         return " ".join(part for part in (place, section, option, self.message) if part)
 
 
@@ -35,6 +35,12 @@ class ConfigError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
+
+
+def _visible(name: str) -> str:
+    """With what a terminal would not show, or obey, as an escape: it may be the very mistake."""
+    shown = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
+    return name if name.isprintable() else "".join(shown)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

@@ -101,10 +101,14 @@ class _Lines:
     def __init__(self, file: str, problems: list[Problem]) -> None:
         self.file = file
         self.problems = problems
-        self.sections: list[RawSection] = []
+        self._by_title: dict[str, RawSection] = {}
         self.drafts: list[_Draft] = []
         self._section: RawSection | None = None
         self._open: _Draft | None = None  # the option that an indented line continues
+
+    @property
+    def sections(self) -> list[RawSection]:
+        return list(self._by_title.values())
 
     def add(self, number: int, line: str) -> None:
         text = line.strip()
@@ -121,14 +125,14 @@ class _Lines:
         match = _HEADER.fullmatch(text)
         kind, name = (match[1], match[2] or "") if match else ("", "")
         self._section = section = RawSection(kind, name, self.file, number)
-        first = next((known for known in self.sections if known.title == section.title), None)
+        first = self._by_title.get(section.title)
         if not kind:
             self._refuse(number, "", "expected a section such as [server] or [route:users]")
         elif first:
             self._refuse(number, "", f"the section stands here a second time; the first is at line {first.line}")
             self._section = first
         else:
-            self.sections.append(section)
+            self._by_title[section.title] = section
 
     def _option(self, number: int, indent: int, text: str) -> None:
         self._open = None

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from gproxy.config.check import is_reference
 from gproxy.config.coerce import build as build_from_options
 from gproxy.config.listeners import identity_headers
 from gproxy.config.load import load
@@ -117,9 +118,9 @@ def _route(
 def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[Problem]) -> Handler | None:
     """The handler, or None with a problem noted."""
     reference = BUILT_IN.get(settings.use, settings.use)
-    module_name, _, attribute = reference.partition(":")
-    if not attribute:
+    if not is_reference(reference):
         return None  # config.check has said so
+    module_name, _, attribute = reference.partition(":")
     complain = _complaint(settings.section, "use", problems)
     found = own_code.find(module_name, attribute, complain)
     if found is None:

@@ -100,8 +100,8 @@ def test_what_is_unwise(tmp_path, authority):
     assert [(line, option, message.partition(" 20")[0]) for line, _, option, message in found] == [
         (10, "certificate", "it has expired on"),
         (13, "certificate", "it is not valid before"),
-        (17, "key", "nameless.key can be read by anybody; chmod 600 it"),
         (15, "hosts", "the certificate names no host, so it serves only clients that ask for none of the others"),
+        (17, "key", "nameless.key can be read by anybody; chmod 600 it"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,22 @@ def test_a_mistake_in_a_section_hides_no_other_one_there(write):
         "[route:a]\nupstream = a\npath = a\nskip = jtw\nhandlers = jtw\n[upstream:a]\nbackends = http://a"
     )
     assert [line.split(" ")[0] for line in problems(write(text))] == ["g:2:", "g:3:", "g:5:", "g:6:", "g:9:", "g:10:", "g:11:"]
+
+
+def test_many_routes_cost_as_much_each_as_few(tmp_path):
+    """Calls can be counted without depending on the machine."""
+
+    def calls(count):
+        path = tmp_path / f"{count}.ini"
+        routes = "".join(f"[route:r{n}]\npath = /{n}\nupstream = u\n" for n in range(count))
+        path.write_text(f"{routes}[upstream:u]\nbackends = http://a:1\n")
+        seen = Counter()
+        sys.setprofile(lambda frame, event, argument: seen.update([event]))
+        try:
+            load(path, builtins=())
+        finally:
+            sys.setprofile(None)
+        return seen["call"]
+
+    calls(10)
+    assert calls(400) < 2.2 * calls(200)
