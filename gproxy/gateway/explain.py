@@ -16,7 +16,7 @@ from gproxy.gateway.redirect import Redirect
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import WrongMethodError
 from gproxy.http.errors import BadMessage, HTTPError
-from gproxy.http.forwarding import UNIX_PEER, hops
+from gproxy.http.forwarding import UNIX_PEER, hops, is_trusted
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES
 from gproxy.http.target import readings
@@ -53,6 +53,8 @@ def _match(request: Request, gateway: Gateway) -> tuple[str, Route | None]:
     try:
         route = gateway.router.match(request)
     except HTTPError as error:
+        if request.path == "*":
+            return "200 OK: it is about the gateway, which answers itself", None
         said = f"{error.status} {PHRASES.get(error.status, '')}: {error.detail}"
         if isinstance(error, WrongMethodError):
             said += f"; Allow: {error.headers['Allow']} (the nearest route is {error.route.name})"
@@ -68,6 +70,8 @@ def _client(request: Request, gateway: Gateway) -> Iterator[Row]:
         yield proxy, "on a unix socket" if proxy == UNIX_PEER else "one of [gateway] trusted_proxies"
     if told is None:
         why = "the peer"
+    elif len(way) == 1 and is_trusted(way[0], gateway.trusted):
+        why = "the peer, a trusted proxy, whose X-Forwarded-For ends in no address"
     elif len(way) == 1:
         why = "the peer, no trusted proxy: its X-Forwarded-For is not believed"
     else:

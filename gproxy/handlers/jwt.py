@@ -134,8 +134,10 @@ class JWT:
     def sign(self, claims: Claims, ttl: float, now: float) -> str:
         """A token that this handler accepts from `now` (seconds since the epoch) on for `ttl` seconds.
 
-        Raises ValueError unless the algorithms are HS* and the secret is there.
+        Raises ValueError unless the algorithms are HS* and the secret is there, and for claims that no header can tell.
         """
+        for claim in self.forward:
+            _told(claims, claim)
         required = {"iss": self.issuer, "aud": self.audience[0] if self.audience else None}
         given = {claim: value for claim, value in required.items() if value is not None} | dict(claims)
         return self._signatures.sign(given | {"iat": int(now), "exp": ceil(now + ttl)})
@@ -202,6 +204,13 @@ class JWT:
     def _error(self, status: int, code: str, description: str, reason: str = "auth_invalid") -> HTTPError:
         challenge = f'Bearer realm="{self.realm}", error="{code}", error_description="{description}"'
         return HTTPError(status, description, {"WWW-Authenticate": challenge}, reason=reason)
+
+
+def _told(claims: Claims, claim: str) -> None:
+    try:
+        as_field(claims, claim)
+    except Untrusted as reason:
+        raise ValueError(f"such a token would be refused: {reason}") from None
 
 
 def _option(name: str, make: Callable[..., T], *args: object) -> T:

@@ -160,6 +160,9 @@ def test_which_upstream_a_cookie_leads_to(explain):
     ("arguments", "first", "also"),
     [
         ("GET /", "GET /: 404 Not Found: no route matches this path", "hosted no: host: localhost is not *.example.com"),
+        ("OPTIONS *", "OPTIONS *: 200 OK: it is about the gateway, which answers itself", "127.0.0.1 the client: the peer"),
+        ("GET /nope -H X-Forwarded-For:unknown --from 10.0.0.1", "GET /nope: 404 Not Found: no route matches this path",
+         "10.0.0.1 the client: the peer, a trusted proxy, whose X-Forwarded-For ends in no address"),
         ("GET /admin", "GET /admin: 405 Method Not Allowed: GET is not allowed here; Allow: POST (the nearest route is admin)",
          "admin no: method: GET is not POST"),
         ("GET /public/..%2fadmin", "GET /public/..%2fadmin: 400 Bad Request: the path can be read in ways that lead to different routes",

@@ -351,3 +351,10 @@ def test_no_secret_in_what_is_shown():
     assert SECRET not in repr(handler)
     error = refused(handler, bearing(signed(key="x" * 64)))
     assert signed(key="x" * 64) not in f"{error}{error.headers}"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\u20ac"])
+def test_nothing_is_signed_that_would_be_refused(name):
+    handler = opened(forward={"sub": "X-User-ID"})
+    with pytest.raises(ValueError, match="such a token would be refused: its claim sub cannot be told in a header"):
+        handler.sign({"sub": name}, 60, NOW)
