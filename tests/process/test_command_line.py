@@ -178,8 +178,8 @@ def test_warnings_are_no_reason_not_to_serve(tmp_path):
     done = gproxy("check", "--config", "gproxy.ini", folder=tmp_path)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "warning: gproxy.ini:9: [upstream:spare] no route uses this upstream",
         "warning: gproxy.ini:8: [handler:jwt] secret: secret can be read by others than its owner (mode 0644); chmod 600 it",
+        "warning: gproxy.ini:9: [upstream:spare] no route uses this upstream",
     ]
     with RunningGateway(text, tmp_path) as gateway:
         assert "can be read by others" in gateway.wait_for_line("secret")
