@@ -115,9 +115,9 @@ def _complaint(line: str, fields: Mapping[str, object]) -> tuple[list[str], str]
 
 
 def _fields(cls: type[Any]) -> dict[str, Field[Any]]:
-    """The fields that are options, by the option's name."""
+    """The fields that are options, by the option's name, which has no case."""
     return {
-        field.name.rstrip("_"): field
+        field.name.rstrip("_").lower(): field
         for field in dataclasses.fields(cls)
         if field.init and field.metadata.get("ini", True)
     }

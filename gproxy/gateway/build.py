@@ -125,16 +125,30 @@ def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[
     found = own_code.find(module_name, attribute, complain)
     if found is None:
         return None
-    if isinstance(found, type) and is_dataclass(found):
-        return _construct(found, settings, problems, warnings)
-    if isinstance(found, type):
-        found = own_code.instance(found, complain)
-    if not callable(found):
-        complain(f"{settings.use} is neither a function nor a dataclass")
+    handler = _made(found, settings, problems, warnings, complain)
+    if handler is None:
         return None
-    no_options = f"{settings.use} is a function and has no options"
+    if not callable(handler):
+        complain(f"{settings.use} cannot be called; a handler is a function, or has a __call__(self, request, next)")
+        return None
+    if unfit := own_code.unfit(handler, "request", "next"):
+        complain(f"{settings.use} {unfit}")
+    return cast(Handler, handler)
+
+
+def _made(
+    found: Any,
+    settings: HandlerSettings,
+    problems: list[Problem],
+    warnings: list[Problem],
+    complain: own_code.Complain,
+) -> Any:
+    """An instance of what was found, if that is a class; None with a problem noted."""
+    if isinstance(found, type) and is_dataclass(found):
+        return own_code.made(found, lambda: _construct(found, settings, problems, warnings), complain)
+    no_options = f"{settings.use} is no dataclass and has no options"
     problems += [settings.section.problem(option, no_options) for option in settings.options]
-    return cast(Handler, found)
+    return own_code.instance(found, complain) if isinstance(found, type) else found
 
 
 def _construct(

@@ -7,10 +7,11 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gproxy.config.problems import nearest
 
+T = TypeVar("T")
 #: Notes what is wrong.
 Complain = Callable[[str], None]
 
@@ -25,31 +26,52 @@ def make_importable(path: Path) -> None:
 def find(module_name: str, attribute: str, complain: Complain) -> Any:
     """What the module has under that name; None with a complaint if there is nothing to be had."""
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
+        found: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
         complain(f"cannot import {module_name}: {_where(error)}")
         return None
-    found = getattr(module, attribute, None)
-    if found is None:
-        hint = nearest(attribute, [name for name in vars(module) if not name.startswith("_")])
-        did_you_mean = f"; did you mean '{hint}'?" if hint else ""
-        complain(f"{module_name} has no '{attribute}'{did_you_mean}")
+    place = module_name
+    for name in attribute.split("."):
+        inner = getattr(found, name, None)
+        if inner is None:
+            hint = nearest(name, [known for known in dir(found) if not known.startswith("_")])
+            did_you_mean = f"; did you mean '{hint}'?" if hint else ""
+            complain(f"{place} has no '{name}'{did_you_mean}")
+            return None
+        found, place = inner, f"{place}.{name}"
     return found
 
 
 def instance(cls: type[Any], complain: Complain) -> Any:
     """One made without arguments; None with a complaint."""
+    return made(cls, cls, complain)
+
+
+def made(cls: type[Any], make: Callable[[], T], complain: Complain) -> T | None:
+    """What `make` makes of the user's class; None with a complaint."""
     try:
-        return cls()
-    except Exception as error:
+        return make()
+    except (Exception, SystemExit) as error:
         complain(f"cannot make a {cls.__name__}: {_where(error)}")
         return None
 
 
-def takes(function: Callable[..., Any], *arguments: str) -> bool:
+def unfit(function: Callable[..., Any], *arguments: str) -> str:
+    """Why it cannot do what it is for, as far as one can see; empty if it can."""
+    inner = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    if not _takes(function, *arguments):
+        return f"cannot be called with ({', '.join(arguments)})"
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        return "is asynchronous; an ordinary function is expected, which may block"
+    if inspect.isgeneratorfunction(inner):
+        return "is a generator; it has to return its answer, not to yield it"
+    return ""
+
+
+def _takes(function: Callable[..., Any], *arguments: str) -> bool:
     """Can it be called with so many, as far as one can see?"""
     try:
-        inspect.signature(function).bind(*arguments)
+        inspect.signature(function, follow_wrapped=False).bind(*arguments)
     except TypeError:
         return False
     except ValueError:  # some that are written in C do not say
@@ -57,7 +79,7 @@ def takes(function: Callable[..., Any], *arguments: str) -> bool:
     return True
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """What went wrong in the user's module, and on which line of it."""
     said = f"{type(error).__name__}: {error}"
     ours, *frames = traceback.extract_tb(error.__traceback__)

@@ -22,8 +22,8 @@ def own_policy(reference: ModuleRef, complain: own_code.Complain) -> Balancer | 
     function = getattr(found, "pick", found)
     if not callable(function):
         complain(f"{reference} is neither a function nor a class")
-    elif not own_code.takes(function, "backends", "request"):
-        complain(f"{reference} cannot be called with (backends, request)")
+    elif unfit := own_code.unfit(function, "backends", "request"):
+        complain(f"{reference} {unfit}")
     else:
         return Own(str(reference), function)
     return None

@@ -46,6 +46,11 @@ class Headers:
 
     __slots__ = ("_first", "_more", "is_stripped")
 
+    @classmethod
+    def __init_subclass__(cls) -> None:
+        """Raises TypeError at once: compiled, an instance could not be made, which would only be noticed then."""
+        raise TypeError("Headers cannot be subclassed")
+
     def __init__(self, fields: HeadersLike = ()) -> None:
         self._first: dict[str, _Field] = {}
         self._more: dict[str, list[_Field]] | None = None

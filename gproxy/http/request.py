@@ -145,6 +145,11 @@ class Request:
         "user",
     )
 
+    @classmethod
+    def __init_subclass__(cls) -> None:
+        """Raises TypeError at once: compiled, an instance could not be made, which would only be noticed then."""
+        raise TypeError("Request cannot be subclassed; what belongs to a request goes into its context")
+
     def __init__(
         self,
         received: Received,

@@ -48,6 +48,11 @@ class Response:
 
     __slots__ = ("_body", "_callbacks", "_phrase", "_status", "headers")
 
+    @classmethod
+    def __init_subclass__(cls) -> None:
+        """Raises TypeError at once: compiled, an instance could not be made, which would only be noticed then."""
+        raise TypeError("Response cannot be subclassed; write a function that makes one")
+
     def __init__(self, status: int = 200, body: bytes | Iterable[bytes] = b"", headers: HeadersLike = ()) -> None:
         _check_status(status)
         self._status = status

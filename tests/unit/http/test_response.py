@@ -5,6 +5,7 @@ import pytest
 
 from gproxy.http.errors import REASONS, HTTPError
 from gproxy.http.headers import Headers
+from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 
 
@@ -53,6 +54,12 @@ def test_a_phrase_cannot_split_the_head(phrase):
 @pytest.mark.parametrize("body", [bytearray(b"abc"), memoryview(b"abc")])
 def test_what_is_like_bytes_is_bytes(body):
     assert Response(200, body).body == b"abc"
+
+
+@pytest.mark.parametrize("base", [Headers, Request, Response])
+def test_what_may_be_compiled_says_at_once_that_it_has_no_subclasses(base):
+    with pytest.raises(TypeError, match=f"{base.__name__} cannot be subclassed"):
+        type("Mine", (base,), {})
 
 
 def test_defaults_and_headers():

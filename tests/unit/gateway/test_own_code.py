@@ -1,0 +1,142 @@
+"""What `gproxy check` says of users' own handlers: all of it before the first request, none of it as a traceback."""
+
+import sys
+
+import pytest
+
+from gproxy.config import ConfigError
+from gproxy.gateway.build import build
+
+OWN = """
+import functools
+from dataclasses import dataclass
+
+def fine(request, next):
+    return next(request)
+
+def injecting(function):
+    @functools.wraps(function)
+    def inner(request, next):
+        return function(request, next, "more")
+    return inner
+
+@injecting
+def decorated(request, next, more):
+    return next(request)
+
+partial = functools.partial(lambda more, request, next: next(request), "more")
+anything = lambda *arguments, **options: arguments[1](arguments[0])
+
+class Plain:
+    def __init__(self, size=1):
+        self.size = size
+    def __call__(self, request, next):
+        return next(request)
+
+class Outer:
+    class Inner(Plain):
+        pass
+
+@dataclass
+class Options:
+    maxSize: int = 3
+    def __call__(self, request, next):
+        return next(request)
+
+def one(request):
+    return request
+
+class One:
+    def __call__(self, request):
+        return request
+
+async def later(request, next):
+    return next(request)
+
+class Later:
+    async def __call__(self, request, next):
+        return next(request)
+
+def yields(request, next):
+    yield bytes()
+
+@dataclass
+class Mute:
+    size: int = 1
+
+@dataclass
+class Fails:
+    size: int = 1
+    def __post_init__(self):
+        open("/nowhere/at/all")
+    def __call__(self, request, next):
+        return next(request)
+
+class Leaves:
+    def __init__(self):
+        raise SystemExit("goodbye")
+
+number = 5
+"""
+INI = """
+[route:a]
+handlers = own
+upstream = u
+[upstream:u]
+backends = http://localhost:1
+[handler:own]
+use = {}
+"""
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """What is said of a `use`, without its place."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "users_own.py").write_text(OWN)
+    (tmp_path / "users_own_exits.py").write_text("raise SystemExit(4)\n")
+    monkeypatch.delitem(sys.modules, "users_own", raising=False)
+
+    def check(use, *options):
+        path = tmp_path / "gproxy.ini"
+        path.write_text(INI.format(use) + "".join(f"{option}\n" for option in options))
+        try:
+            return build(path)[1].handlers["own"]
+        except ConfigError as error:
+            return [str(problem.message).replace(str(tmp_path), "FOLDER") for problem in error.problems]
+
+    return check
+
+
+@pytest.mark.parametrize("name", ["fine", "decorated", "partial", "anything", "Plain", "Outer.Inner", "Options"])
+def test_what_can_stand_in_a_chain(check, name):
+    assert callable(check(f"users_own:{name}"))
+
+
+def test_an_option_has_no_case(check):
+    assert check("users_own:Options", "maxSize = 7").maxSize == 7
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("users_own:one", "users_own:one cannot be called with (request, next)"),
+        ("users_own:One", "users_own:One cannot be called with (request, next)"),
+        ("users_own:later", "users_own:later is asynchronous; an ordinary function is expected, which may block"),
+        ("users_own:Later", "users_own:Later is asynchronous; an ordinary function is expected, which may block"),
+        ("users_own:yields", "users_own:yields is a generator; it has to return its answer, not to yield it"),
+        ("users_own:Mute", "users_own:Mute cannot be called; a handler is a function, or has a __call__(self, request, next)"),
+        ("users_own:number", "users_own:number cannot be called; a handler is a function, or has a __call__(self, request, next)"),
+        ("users_own:Fails", "cannot make a Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:62)"),
+        ("users_own:Leaves", "cannot make a Leaves: SystemExit: goodbye (FOLDER/users_own.py:68)"),
+        ("users_own:Outer.Iner", "users_own.Outer has no 'Iner'; did you mean 'Inner'?"),
+        ("users_own_exits:x", "cannot import users_own_exits: SystemExit: 4 (FOLDER/users_own_exits.py:1)"),
+    ],
+)  # fmt: skip
+def test_what_cannot(check, use, said):
+    assert check(use) == [said]
+
+
+@pytest.mark.parametrize("name", ["fine", "Plain"])
+def test_options_of_what_has_none(check, name):
+    assert check(f"users_own:{name}", "size = 3") == [f"users_own:{name} is no dataclass and has no options"]
