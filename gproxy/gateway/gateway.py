@@ -1,5 +1,6 @@
 """One request's path: id, client, route, deadline, chain, errors, access line."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from gproxy.observe.entry import Entry
 from gproxy.runtime import Runtime
 from gproxy.upstream.figures import measure
 from gproxy.upstream.upstream import Upstream
+
+_log = logging.getLogger("gproxy")
 
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 
@@ -206,9 +209,12 @@ class Gateway:
 
     def close(self) -> None:
         """After draining."""
-        for part in (*(route.last for route in self.router.routes), *self.handlers.values(), *self.upstreams):
-            if hasattr(part, "close"):
-                part.close()
+        for route in self.router.routes:
+            _close(f"[route:{route.name}]", route.last)
+        for name, handler in self.handlers.items():
+            _close(f"[handler:{name}]", handler)
+        for upstream in self.upstreams:
+            upstream.close()
         self.access_log.close()
 
     def snapshot(self) -> dict[str, list[dict[str, Any]]]:
@@ -233,6 +239,15 @@ def _open(what: str, opening: Callable[..., None], *arguments: object) -> None:
         failed = CannotOpenError(f"{what}: {type(error).__name__}: {error}")
         failed.__cause__ = error  # compiled, `from` would not say so
         raise failed from error
+
+
+def _close(what: str, part: object) -> None:
+    """If it wants to be; a user's mistake must not keep the others, and the last access lines, from their end."""
+    try:
+        if hasattr(part, "close"):
+            part.close()
+    except (Exception, SystemExit):
+        _log.exception("%s: close failed", what)
 
 
 def _without_query(url: str) -> str:

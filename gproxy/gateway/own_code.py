@@ -82,10 +82,10 @@ def _takes(function: Callable[..., Any], *arguments: str) -> bool:
 def _where(error: BaseException) -> str:
     """What went wrong in the user's module, and on which line of it."""
     said = f"{type(error).__name__}: {error}"
-    ours, *frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if frame.filename != ours.filename and not _is_library(frame.filename)]
+    theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     return f"{said} ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else said
 
 
 def _is_library(filename: str) -> bool:
-    return filename.startswith(("<frozen", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
+    ours = (str(Path(__file__).parents[1]), "gproxy/")  # the second of those that are compiled
+    return filename.startswith(("<", *ours, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import signal
 import threading
 import time
 from pathlib import Path
@@ -742,3 +743,32 @@ def test_what_a_handler_keeps_in_a_context_variable_is_gone_with_the_connection(
                 wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 assert wire.read_response().body == b"somebody"
                 assert not wire.read_more()
+
+
+CLOSING = """
+from gproxy import Response
+
+class Fails:
+    def close(self):
+        raise LookupError("at the end")
+    def __call__(self, request, next):
+        return Response(200, b"mine")
+
+class Closes(Fails):
+    def close(self):
+        open("closed", "w").write("yes")
+"""
+
+
+def test_a_close_that_fails_keeps_nobody_from_closing(tmp_path):
+    (tmp_path / "closing.py").write_text(CLOSING)
+    sections = "".join(f"[handler:{name}]\nuse = closing:{name}\n" for name in ("Fails", "Closes"))
+    ini = f"[gateway]\nhandlers = Fails, Closes\n[route:a]\nrespond = 200\n{sections}"
+    with RunningGateway(ini, tmp_path) as gateway:
+        assert gateway.get("/").body == b"mine"
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait() == 0
+        gateway.wait_for_line("[handler:Fails]: close failed")
+        gateway.wait_for_line("LookupError: at the end")
+        gateway.wait_for_line("nothing was cut")
+    assert (tmp_path / "closed").read_text() == "yes"

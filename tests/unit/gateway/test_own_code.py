@@ -10,6 +10,7 @@ from gproxy.gateway.build import build
 OWN = """
 import functools
 from dataclasses import dataclass
+from gproxy import HTTPError
 
 def fine(request, next):
     return next(request)
@@ -76,6 +77,10 @@ class Leaves:
     def __init__(self):
         raise SystemExit("goodbye")
 
+class Asks:
+    def __init__(self):
+        self.refusal = HTTPError(200)
+
 number = 5
 """
 INI = """
@@ -127,8 +132,9 @@ def test_an_option_has_no_case(check):
         ("users_own:yields", "users_own:yields is a generator; it has to return its answer, not to yield it"),
         ("users_own:Mute", "users_own:Mute cannot be called; a handler is a function, or has a __call__(self, request, next)"),
         ("users_own:number", "users_own:number cannot be called; a handler is a function, or has a __call__(self, request, next)"),
-        ("users_own:Fails", "cannot make a Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:62)"),
-        ("users_own:Leaves", "cannot make a Leaves: SystemExit: goodbye (FOLDER/users_own.py:68)"),
+        ("users_own:Fails", "cannot make a Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:63)"),
+        ("users_own:Leaves", "cannot make a Leaves: SystemExit: goodbye (FOLDER/users_own.py:69)"),
+        ("users_own:Asks", "cannot make a Asks: ValueError: HTTPError is for statuses from 400 to 599, not 200 (FOLDER/users_own.py:73)"),
         ("users_own:Outer.Iner", "users_own.Outer has no 'Iner'; did you mean 'Inner'?"),
         ("users_own_exits:x", "cannot import users_own_exits: SystemExit: 4 (FOLDER/users_own_exits.py:1)"),
     ],
