@@ -68,6 +68,15 @@ def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
             yield section.problem("", "no route uses this upstream")
 
 
+def unlisted(sections: Sequence[RawSection]) -> Iterator[Problem]:
+    """Handlers that stand in no list: a jwt that was forgotten there protects nothing."""
+    lists = (section for section in sections if section.kind in {"gateway", "route"})
+    listed = {name for section in lists for name in names(section, "handlers")}
+    for section in sections:
+        if section.kind == "handler" and section.name not in listed:
+            yield section.problem("", "no list of handlers has this one, so it does not run")
+
+
 def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
     """Upstreams whose certificates nobody checks."""
     for upstream, section in upstreams:

@@ -129,6 +129,7 @@ class _Loading:
         self.problems += check.uses(handlers.values(), self.builtins)
         self.problems += check.shadowed(self._with_sections(routes))
         self.warnings += check.unused(self.sections)
+        self.warnings += check.unlisted(self.sections)
         gateway = self._section("gateway")
         for section in self._of("route") if "handlers" not in gateway.broken else ():
             self.problems += check.skips(check.names(section, "skip"), check.names(gateway, "handlers"), section)

@@ -178,6 +178,7 @@ def test_warnings_are_no_reason_not_to_serve(tmp_path):
     done = gproxy("check", "--config", "gproxy.ini", folder=tmp_path)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
+        "warning: gproxy.ini:7: [handler:jwt] no list of handlers has this one, so it does not run",
         "warning: gproxy.ini:8: [handler:jwt] secret: secret can be read by others than its owner (mode 0644); chmod 600 it",
         "warning: gproxy.ini:9: [upstream:spare] no route uses this upstream",
     ]
@@ -244,7 +245,7 @@ def test_an_address_that_cannot_be_had(config, tmp_path, address, why):
 
 def test_a_secret_that_cannot_be_kept(tmp_path):
     (tmp_path / "file").write_text("")
-    (tmp_path / "gproxy.ini").write_text(SMALL + "[server]\nstate_dir = file\n[handler:jwt]\nsecret = auto\n")
+    (tmp_path / "gproxy.ini").write_text(SMALL + "[server]\nstate_dir = file\n[gateway]\nhandlers = jwt\n[handler:jwt]\nsecret = auto\n")
     said = fails("--config", "gproxy.ini", "--bind", f"127.0.0.1:{free_port()}", folder=tmp_path, code=1)
     assert said.count("\n") == 1
     assert "[handler:jwt] secret: it cannot be kept in file/jwt.secret" in said
