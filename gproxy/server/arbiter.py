@@ -45,6 +45,8 @@ _LONGEST_PAUSE: Final = 10.0
 _LAST_MOMENTS: Final = 5.0
 #: The same for a stop at once.
 _AT_ONCE: Final = 1.0
+#: Within this time a second signal is the first one told again: `timeout` signals its child, and then the whole group.
+_ONE_SIGNAL: Final = 0.05
 _LOOK_AT_FILES: Final = 0.5
 
 
@@ -310,7 +312,8 @@ class Arbiter:
     def _stop(self, name: str) -> None:
         """Readiness turns 503 at once; after `stop_delay` nothing new is accepted."""
         if self._stopping:
-            self._quit()
+            if monotonic() - self._stopping > _ONE_SIGNAL:
+                self._quit()
             return
         self._stopping = monotonic()
         grace, delay = 0.0, 0.0

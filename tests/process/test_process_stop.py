@@ -87,6 +87,19 @@ def test_a_second_signal_and_quit_stop_at_once(tmp_path, signals):
         assert "open connections: 1" in ours.wait_for_line("stopping at once")
 
 
+def test_a_signal_that_is_told_twice_is_one(tmp_path):
+    """As `timeout` does: to its child, and then to the whole group."""
+    with gateway(tmp_path, 1) as ours, ours.connect() as wire:
+        wire.send(GET.format("/users/slow"))
+        time.sleep(0.3)
+        for _ in range(3):
+            ours.signal(signal.SIGTERM)
+            time.sleep(0.005)
+        assert wire.read_response().complete
+        assert ours.wait() == 0
+        ours.wait_for_line("nothing was cut")
+
+
 def test_grace_is_over(tmp_path):
     with gateway(tmp_path, 4, ("grace = 30s", "grace = 1s")) as ours, ours.connect() as wire:
         wire.send(GET.format("/users/slow"))
