@@ -7,7 +7,7 @@ as it goes on the wire: most are read once and sent a thousand times.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 HeadersLike: TypeAlias = "Headers | Mapping[str, str] | Iterable[tuple[str, str]]"
 #: Name, value, line.
@@ -57,7 +57,8 @@ class Headers:
         #: PERF: is it known that hop-by-hop fields were removed from a response's, and that none has come since?
         self.is_stripped = False
         if fields:
-            for name, value in fields.items() if isinstance(fields, Headers | Mapping) else fields:
+            pairs: Any = fields.items() if isinstance(fields, Headers | Mapping) else fields  # lists of two will do
+            for name, value in pairs:
                 self.add(name, value)
 
     @classmethod

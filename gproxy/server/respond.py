@@ -1,10 +1,10 @@
 """A response on the wire (RFC 9112 sections 4 to 7): which framing, which head, which pieces."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP
@@ -95,7 +95,7 @@ class Outgoing:
         first = getattr(body, "at_hand", b"")
         head = self._head(response, minor)
         self.head_sent = True
-        pieces = iter(body)
+        pieces: Iterator[Any] = iter(body)
         self._channel.send(head + self._framed(next(pieces)) if first else head)
         for piece in pieces:
             if piece:
@@ -115,7 +115,8 @@ class Outgoing:
             self._channel.send(piece)
             self.sent += len(piece)
 
-    def _framed(self, piece: bytes) -> bytes:
+    def _framed(self, data: Any) -> bytes:
+        piece: bytes = data if isinstance(data, bytes) else _as_bytes(data)
         self.sent += len(piece)
         if self._length is not None and self.sent > self._length:
             raise BrokenResponseError(f"the body goes beyond its Content-Length of {self._length}")
@@ -133,6 +134,13 @@ class Outgoing:
         status = response.status
         phrase = response.phrase or PHRASES.get(status, "")
         return f"HTTP/1.1 {status} {phrase}\r\n{headers.lines()}{extra}\r\n".encode("latin-1")
+
+
+def _as_bytes(piece: Any) -> bytes:
+    """What is like bytes; a handler's mistake is told in words that lead to it."""
+    if isinstance(piece, bytearray | memoryview):
+        return bytes(piece)
+    raise TypeError(f"a response's body yields bytes, not {type(piece).__name__}")
 
 
 @lru_cache(maxsize=2)

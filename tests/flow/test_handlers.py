@@ -20,7 +20,7 @@ NAMES = (
     "upper", "replaces", "reads_response", "reads_body", "peeks", "buffers", "asks_helper", "sleeps", "stubborn",
     "stubborn_first", "swallows", "bad_header", "bad_generator", "first_piece", "denies", "closes", "bad_path",
     "lies_about_length", "replaces_request_body", "late_read", "bad_on_close", "no_body", "interim",
-    "no_status", "odd_phrase", "bad_id", "relative", "assigns_status", "array", "text_pieces", "retries_big",
+    "no_status", "odd_phrase", "bad_id", "relative", "assigns_status", "array", "arrays", "text_pieces", "retries_big",
 )  # fmt: skip
 INI = (
     f"""
@@ -248,6 +248,9 @@ def assigns_status(request, next):
 def array(request, next):
     return Response(200, bytearray(b"array"))
 
+def arrays(request, next):
+    return Response(200, iter([bytearray(b"ar"), memoryview(b"rays"), bytearray()]), [["X-Pair", "a list"]])
+
 def text_pieces(request, next):
     return Response(200, iter(["text"]))
 
@@ -454,6 +457,8 @@ def test_another_status_comes_with_its_own_phrase(play):
 def test_a_body_may_be_an_array_of_bytes(play):
     answer = play.gateway.get("/array")
     assert (answer.body, answer["content-length"]) == (b"array", "5")
+    answer = play.gateway.get("/arrays")
+    assert (answer.body, answer["x-pair"]) == (b"arrays", "a list")
 
 
 def test_a_body_is_read_whole(play):
