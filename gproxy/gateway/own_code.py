@@ -59,7 +59,7 @@ def made(cls: type[Any], make: Callable[[], T], complain: Complain) -> T | None:
 def unfit(function: Callable[..., Any], *arguments: str) -> str:
     """Why it cannot do what it is for, as far as one can see; empty if it can."""
     inner = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    if not _takes(function, *arguments):
+    if not _takes(inner, *arguments):
         return f"cannot be called with ({', '.join(arguments)})"
     if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
         return "is asynchronous; an ordinary function is expected, which may block"

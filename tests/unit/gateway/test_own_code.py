@@ -34,6 +34,11 @@ class Plain:
     def __call__(self, request, next):
         return next(request)
 
+class Static:
+    @staticmethod
+    def __call__(request, next):
+        return next(request)
+
 class Outer:
     class Inner(Plain):
         pass
@@ -113,7 +118,7 @@ def check(tmp_path, monkeypatch):
     return check
 
 
-@pytest.mark.parametrize("name", ["fine", "decorated", "partial", "anything", "Plain", "Outer.Inner", "Options"])
+@pytest.mark.parametrize("name", ["fine", "decorated", "partial", "anything", "Plain", "Static", "Outer.Inner", "Options"])
 def test_what_can_stand_in_a_chain(check, name):
     assert callable(check(f"users_own:{name}"))
 
@@ -132,9 +137,9 @@ def test_an_option_has_no_case(check):
         ("users_own:yields", "users_own:yields is a generator; it has to return its answer, not to yield it"),
         ("users_own:Mute", "users_own:Mute cannot be called; a handler is a function, or has a __call__(self, request, next)"),
         ("users_own:number", "users_own:number cannot be called; a handler is a function, or has a __call__(self, request, next)"),
-        ("users_own:Fails", "cannot make a Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:63)"),
-        ("users_own:Leaves", "cannot make a Leaves: SystemExit: goodbye (FOLDER/users_own.py:69)"),
-        ("users_own:Asks", "cannot make a Asks: ValueError: HTTPError is for statuses from 400 to 599, not 200 (FOLDER/users_own.py:73)"),
+        ("users_own:Fails", "cannot make a Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:68)"),
+        ("users_own:Leaves", "cannot make a Leaves: SystemExit: goodbye (FOLDER/users_own.py:74)"),
+        ("users_own:Asks", "cannot make a Asks: ValueError: HTTPError is for statuses from 400 to 599, not 200 (FOLDER/users_own.py:78)"),
         ("users_own:Outer.Iner", "users_own.Outer has no 'Iner'; did you mean 'Inner'?"),
         ("users_own_exits:x", "cannot import users_own_exits: SystemExit: 4 (FOLDER/users_own_exits.py:1)"),
     ],
