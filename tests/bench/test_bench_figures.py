@@ -111,7 +111,10 @@ def test_a_figure_says_whether_it_is_within_its_limit():
     assert str(Figure("memory", 13, "KiB")).split() == ["memory", "13.00", "KiB"]
 
 
-def test_memory_that_wavers_is_within_noise_and_memory_that_rises_is_not():
-    wavering = [50_000_000 + 400_000 * (number % 2) for number in range(100)]
-    rising = [value + 40_000 * number for number, value in enumerate(wavering)]
-    assert [soak.growth(samples)[1].ok for samples in (wavering, rising)] == [True, False]
+def test_memory_that_wavers_or_takes_a_step_is_fine_and_memory_that_rises_is_not():
+    wavering = [50_000_000 + 400_000 * (number % 2) for number in range(600)]
+    step = [value + 1_500_000 * (number > 300) for number, value in enumerate(wavering)]
+    rising = [value + 2_000 * number for number, value in enumerate(wavering)]
+    many_steps = [value + 1_500_000 * (number // 100) for number, value in enumerate(wavering)]
+    assert [soak.growth(samples)[1].ok for samples in (wavering, step, rising)] == [True, True, False]
+    assert [soak.growth(samples)[2].ok for samples in (step, many_steps)] == [True, False]
