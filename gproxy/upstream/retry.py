@@ -38,6 +38,7 @@ class Failed(NamedTuple):
     #: That answer, not closed yet.
     response: Response | None = None
 
+
 #: Why a request with a large body has one attempt only.
 TOO_LARGE: Final = "its body is larger than what is kept"
 
@@ -83,8 +84,10 @@ class RetryPolicy:
 
     def after(self, *failed: Failed) -> "RetryPolicy":
         """The policy once these attempts have failed."""
-        to_avoid = tuple(one.backend for one in failed if one.failure.again != "stale")
-        return replace(self, history=(*self.history, *failed), rounds=self.rounds + 1, tried=(*self.tried, *to_avoid))
+        asked = tuple(one.backend for one in failed if one.failure.again != "stale")
+        again = any(backend in self.tried for backend in asked)
+        tried = asked if again else (*self.tried, *asked)  # in a new round: those that were gone may be back
+        return replace(self, history=(*self.history, *failed), rounds=self.rounds + 1, tried=tried)
 
     def covers(self, request: Request) -> bool:
         """May it be done twice: by its method, or because the client has made it so with a key?"""

@@ -21,7 +21,7 @@ path = /named
 upstream = named
 [upstream:two]
 backends = {one}, {other}
-retries = 6
+retries = 3
 [upstream:spare]
 backends = http://127.0.0.1:9, {one} backup
 [upstream:named]

@@ -115,6 +115,12 @@ def test_a_policy_is_a_value():
     assert RetryPolicy.of(UpstreamSettings("u", (BackendURL("http", "a", 1),)), retries=7, on=(Statuses(500, 502),)).statuses == {500, 501, 502}
 
 
+def test_a_second_question_to_the_same_backend_begins_a_new_round():
+    tries = policy(retries=3).after(failed("connect", A)).after(failed("connect", B)).after(failed("connect", A))
+    assert tries.tried == (A,)
+    assert tries.after(failed("connect", B)).tried == (A, B)
+
+
 class Reader:
     def __init__(self):
         self.trailers = []
