@@ -1,7 +1,7 @@
-"""gzip for what shrinks: at once if it is at hand, piece by piece if it streams (RFC 9110 sections 8.4, 12.5.3).
+"""Compression of what shrinks: at once if it is at hand, piece by piece if it streams (RFC 9110 sections 8.4, 12.5.3).
 
-A compressed response is another representation, so it has another strong ETag: the backend's, with `-gzip` before the
-closing quote. On the way in the suffix is taken off again, so the backend can answer 304 and check If-Match.
+A compressed response is another representation, so it has another strong ETag: the backend's, with the coding (`-gzip`)
+before the closing quote. On the way in it is taken off again, so the backend can answer 304 and check If-Match.
 """
 
 import re
@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from isal import isal_zlib
-
 from gproxy.config.types import Bytes
+from gproxy.http.codings import Coding, coding
 from gproxy.http.handler import Next
 from gproxy.http.headers import TOKEN, Headers
-from gproxy.http.negotiate import accepts_coding
+from gproxy.http.negotiate import preferred_coding
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
@@ -30,11 +29,6 @@ TYPES: Final = (
 #: Never, whatever the list says: event streams, parts with boundaries, and what has a compression of its own.
 _NEVER: Final = re.compile(r"text/event-stream|multipart/.*|application/grpc.*").fullmatch
 
-#: wbits for deflate's largest window in gzip's wrapping.
-_GZIP: Final = 31
-#: Above this many bytes compressing takes a quarter of a millisecond and more: not on the loop.
-_LARGE: Final = 256 * 1024
-
 #: What speaks of the bytes as they were (RFC 9530).
 _DIGESTS: Final = frozenset({"content-digest", "repr-digest", "digest", "content-md5"})
 _is_pattern = re.compile(rf"(?:{TOKEN}|\*)+/(?:{TOKEN}|\*)+").fullmatch
@@ -44,7 +38,10 @@ _is_weak_tag = re.compile(r'W/"[!#-~\x80-\xff]*"').fullmatch
 
 @dataclass
 class Compress:
-    """Compresses responses of the listed types for clients that take it, errors too."""
+    """Compresses responses of the listed types for clients that take it, errors too.
+
+    Of several codings a client gets the one to which it gives the largest weight, else the one named first.
+    """
 
     min_size: Bytes = field(
         default=Bytes(512), metadata={"doc": "smaller bodies stay as they are, if their size is known"}
@@ -52,7 +49,7 @@ class Compress:
     types: tuple[str, ...] = field(default=TYPES, metadata={"doc": "media types to compress; * stands for anything"})
     level: int = field(default=2, metadata={"doc": "0 (fastest) to 3 (smallest); 2 is about as small as zlib's 6"})
     codings: tuple[str, ...] = field(
-        default=("gzip",), metadata={"doc": "content codings to offer; gzip is the only one yet"}
+        default=("gzip",), metadata={"doc": "codings to offer, the best one first; br and zstd need gproxy[br,zstd]"}
     )
 
     def __post_init__(self) -> None:
@@ -62,34 +59,41 @@ class Compress:
                 raise ValueError(f"types: {pattern!r} is no media type; text/* or application/json is expected")
         if not 0 <= self.level <= 3:
             raise ValueError("level: 0 to 3 is expected")
-        if self.codings != ("gzip",):
-            raise ValueError(f"codings: {', '.join(self.codings) or 'nothing'} is not known; gzip is expected")
+        if not self.codings:
+            raise ValueError("codings: nothing is offered; gzip is expected, or several")
+        self._codings = {name: coding(name, self.level) for name in self.codings}
+        self._without_suffix = re.compile(f'-(?:{"|".join(self._codings)})"').sub
         fits = "|".join(re.escape(pattern.lower()).replace(r"\*", ".*") for pattern in self.types)
         self._fits = re.compile(fits).fullmatch
         self._is_listed = lru_cache(512)(self._listed)
+        self._coding_for = lru_cache(256)(self._choose)
         self._offload: Callable[..., Any] | None = None
 
     def open(self, runtime: Runtime) -> None:
         self._offload = runtime.offload
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
-        tags = _undo_suffixes(request.headers)
+        tags = self._undo_suffixes(request.headers)
         response = next(request)
         headers = response.headers
         if not self._is_compressible(response.status, headers):
             return response
         _vary(headers)
         if response.status == 304:
-            _restore_suffix(headers, tags)
-        elif accepts_coding(request.headers.get("accept-encoding"), "gzip"):
+            self._restore_suffix(headers, tags)
+        elif (chosen := self._coding_for(request.headers.get("accept-encoding"))) is not None:
             if request.method == "HEAD":
-                self._describe(response)
+                self._describe(response, chosen)
             elif self._is_whole_and_large(response):
-                self._compress(response)
+                self._compress(response, chosen)
         return response
 
+    def _choose(self, accepted: str | None) -> Coding | None:
+        name = preferred_coding(accepted, self.codings)
+        return None if name is None else self._codings[name]
+
     def _is_compressible(self, status: int, headers: Headers) -> bool:
-        """Would a client that takes gzip get it? Then a cache has to know, whatever this client takes."""
+        """Would a client that takes a coding get it? Then a cache has to know, whatever this client takes."""
         content_type = headers.get("content-type")
         if content_type is None:
             return status == 304  # which need not say its type: RFC 9110 section 15.4.5
@@ -114,27 +118,49 @@ class Compress:
         media_type = content_type.partition(";")[0].strip(" \t").lower()
         return self._fits(media_type) is not None and not _NEVER(media_type)
 
-    def _compress(self, response: Response) -> None:
-        if not _suffix(response.headers):
+    def _compress(self, response: Response, coding: Coding) -> None:
+        if not _suffix(response.headers, coding):
             return
         body = response.body
-        response.body = self._at_once(body) if isinstance(body, bytes) else _Packed(body, self.level, self._offload)
-        _declare(response.headers)
+        response.body = self._at_once(body, coding) if isinstance(body, bytes) else _Packed(body, coding, self._offload)
+        _declare(response.headers, coding)
 
-    def _describe(self, response: Response) -> None:
+    def _describe(self, response: Response, coding: Coding) -> None:
         """HEAD says what GET would (RFC 9110 section 9.3.2), but for the length, which nobody knows."""
         length = response.headers.get("content-length")
         small = length is not None and length.isdecimal() and int(length) < self.min_size
-        if response.status in {204, 205, 206} or small or not _suffix(response.headers):
+        if response.status in {204, 205, 206} or small or not _suffix(response.headers, coding):
             return
         response.body = b""  # and with it the length
-        _declare(response.headers)
+        _declare(response.headers, coding)
 
-    def _at_once(self, body: bytes) -> bytes:
-        if len(body) > _LARGE and self._offload is not None:
-            packed: bytes = self._offload(isal_zlib.compress, body, self.level, _GZIP)
+    def _at_once(self, body: bytes, coding: Coding) -> bytes:
+        if len(body) > coding.quick and self._offload is not None:
+            packed: bytes = self._offload(coding.compress, body)
             return packed
-        return isal_zlib.compress(body, self.level, _GZIP)
+        return coding.compress(body)
+
+    def _undo_suffixes(self, headers: Headers) -> str:
+        """Show the backend its own ETags; returns If-None-Match as the client sent it if it had our suffix, else ""."""
+        self._undo_suffix(headers, "If-Match", "if-match")
+        return self._undo_suffix(headers, "If-None-Match", "if-none-match")
+
+    def _undo_suffix(self, headers: Headers, name: str, key: str) -> str:
+        tags = headers.get(key)
+        if tags is None or (own := self._without_suffix('"', tags)) == tags:
+            return ""
+        headers.put(name, key, own)
+        return tags
+
+    def _restore_suffix(self, headers: Headers, tags: str) -> None:
+        """A 304 names the representation that the client has stored."""
+        tag = headers.get("etag")
+        if not tags or tag is None or not _is_strong_tag(tag):
+            return
+        stored = next((stored for name in self.codings if (stored := f'{tag[:-1]}-{name}"') in tags), None)
+        if stored is not None:
+            headers.put("ETag", "etag", stored)
+            headers.discard("content-length")  # that of the other representation (RFC 9110 section 8.6)
 
 
 class _Packed:
@@ -143,9 +169,9 @@ class _Packed:
     What the body raises goes on: no end then, so the cut shows. Its trailers go on too, but for digests of what it was.
     """
 
-    def __init__(self, body: Iterable[bytes], level: int, offload: Callable[..., Any] | None) -> None:
+    def __init__(self, body: Iterable[bytes], coding: Coding, offload: Callable[..., Any] | None) -> None:
         self._body = body
-        self._level = level
+        self._coding = coding
         self._offload = offload
 
     @property
@@ -154,33 +180,28 @@ class _Packed:
         return [(name, value) for name, value in found if name.lower() not in _DIGESTS]
 
     def __iter__(self) -> Iterator[bytes]:
-        encoder = isal_zlib.compressobj(self._level, isal_zlib.DEFLATED, _GZIP)
+        encoder = self._coding.encoder()
         for piece in self._body:
-            if len(piece) > _LARGE and self._offload is not None:
-                yield self._offload(_flushed, encoder, piece)
+            if len(piece) > self._coding.quick and self._offload is not None:
+                yield self._offload(encoder.add, piece)
             elif piece:
-                yield _flushed(encoder, piece)
-        yield encoder.flush()
+                yield encoder.add(piece)
+        yield encoder.end()
 
 
-def _flushed(encoder: Any, piece: bytes) -> bytes:
-    packed: bytes = encoder.compress(piece) + encoder.flush(isal_zlib.Z_SYNC_FLUSH)
-    return packed
-
-
-def _suffix(headers: Headers) -> bool:
+def _suffix(headers: Headers, coding: Coding) -> bool:
     """Another strong tag for another representation; False if there is no telling the two apart."""
     tag = headers.get("etag")
     if tag is None or _is_weak_tag(tag):
         return True
     if not _is_strong_tag(tag):
         return False  # broken or doubled
-    headers.put("ETag", "etag", f'{tag[:-1]}-gzip"')
+    headers.put("ETag", "etag", f'{tag[:-1]}-{coding.name}"')
     return True
 
 
-def _declare(headers: Headers) -> None:
-    headers.put("Content-Encoding", "content-encoding", "gzip")
+def _declare(headers: Headers, coding: Coding) -> None:
+    headers.put("Content-Encoding", "content-encoding", coding.name)
     headers.discard("accept-ranges")
 
 
@@ -193,23 +214,3 @@ def _vary(headers: Headers) -> None:
 def _merged(vary: str) -> str:
     names = {name.strip(" \t").lower() for name in vary.split(",")}
     return vary if names & {"*", "accept-encoding"} else f"{vary}, Accept-Encoding"
-
-
-def _undo_suffixes(headers: Headers) -> str:
-    """Show the backend its own ETags; returns If-None-Match as the client sent it if it had our suffix, else ""."""
-    if_match = headers.get("if-match")
-    if if_match is not None and '-gzip"' in if_match:
-        headers.put("If-Match", "if-match", if_match.replace('-gzip"', '"'))
-    tags = headers.get("if-none-match")
-    if tags is None or '-gzip"' not in tags:
-        return ""
-    headers.put("If-None-Match", "if-none-match", tags.replace('-gzip"', '"'))
-    return tags
-
-
-def _restore_suffix(headers: Headers, tags: str) -> None:
-    """A 304 names the representation that the client has stored."""
-    tag = headers.get("etag")
-    if tags and tag is not None and _is_strong_tag(tag) and f'{tag[:-1]}-gzip"' in tags:
-        headers.put("ETag", "etag", f'{tag[:-1]}-gzip"')
-        headers.discard("content-length")  # that of the other representation (RFC 9110 section 8.6)

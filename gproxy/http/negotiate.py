@@ -1,11 +1,12 @@
 """What a client says it can read: Accept-Encoding and Accept (RFC 9110 sections 12.5.1, 12.5.3, 12.4.2).
 
 Both questions are asked of every request and a handful of header values make up nearly all traffic, so answers
-are kept. A value that breaks the grammar promises nothing: no coding is taken from it, and JSON is sent as to
-clients that say nothing.
+are kept, here or by who asks. A value that breaks the grammar promises nothing: no coding is taken from it, and JSON is
+sent as to clients that say nothing.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -21,24 +22,29 @@ _weight_of = re.compile(rf";[ \t]*[qQ]=({_WEIGHT})(?=[ \t;]|$)").search
 _JSON: Final = frozenset({"application/json", "application/problem+json", "text/json"})
 
 
-@lru_cache(256)
-def accepts_coding(header: str | None, coding: str) -> bool:
-    """May a response to this Accept-Encoding have the content-coding `coding` (in lower case)?
+def preferred_coding(header: str | None, offered: Sequence[str]) -> str | None:
+    """Which of these content-codings a response to this Accept-Encoding should have; None for none of them.
 
-    Without the field RFC 9110 allows any coding, but who does not name one cannot be counted on to decode it: False.
-    Nor if the client says that it prefers none.
+    The one with the largest weight; of several the one that is offered first. Without the field RFC 9110 allows any
+    coding, but who does not name one cannot be counted on to decode it: None. So if the client says it prefers none.
     """
-    if not header:
-        return False
+    weights = _weights(header or "")
+    at_least = weights.get("identity", 0.0)
+    by_weight = {name: weights.get(name, weights.get("*", 0.0)) for name in offered}
+    best = max(by_weight, key=by_weight.__getitem__)
+    return best if 0 < by_weight[best] >= at_least else None
+
+
+def _weights(accept_encoding: str) -> dict[str, float]:
     weights: dict[str, float] = {}
-    for element in header.split(","):
+    for element in accept_encoding.split(","):
         if not (element := element.strip(" \t")):
             continue  # RFC 9110 section 5.6.1.2: empty elements are ignored
         match = _coding(element)
         if match is None:
-            return False
+            return {}
         weights.setdefault(match[1].lower().removeprefix("x-"), float(match[2] or 1))  # x-gzip: section 8.4.1.3
-    return 0 < weights.get(coding, weights.get("*", 0.0)) >= weights.get("identity", 0.0)
+    return weights
 
 
 @lru_cache(256)

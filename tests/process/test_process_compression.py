@@ -4,6 +4,7 @@ import gzip
 import json
 import time
 
+import brotli
 import pytest
 from shipped import PUBLIC, UNLIMITED, curl, response, running
 
@@ -101,6 +102,17 @@ def test_the_gateways_own_errors_too(tmp_path):
         wire = ours.get("/users", "Accept-Encoding: gzip")
         assert (wire.status, wire["content-encoding"]) == (401, "gzip")
         assert json.loads(gzip.decompress(wire.body))["status"] == 401
+
+
+def test_other_codings_for_clients_that_take_them(tmp_path):
+    offered = ("[handler:compress]", "[handler:compress]\ncodings = zstd, br, gzip")
+    with running(tmp_path, UNLIMITED, *PUBLIC, offered, scripts=(None, by_name)) as ours:
+        for accepted, coding in (("gzip, deflate, br", "br"), ("gzip, deflate, br, zstd", "zstd"), ("gzip", "gzip")):
+            wire = ours.get("/orders/tagged", f"Accept-Encoding: {accepted}")
+            assert (wire["content-encoding"], wire["etag"], wire["vary"]) == (coding, f'"v1-{coding}"', "Accept-Encoding")
+            assert len(wire.body) < len(TEXT) / 10
+            assert ours.get("/orders/chunked", f"Accept-Encoding: {accepted}")["content-encoding"] == coding
+        assert brotli.decompress(ours.get("/orders/text", "Accept-Encoding: br").body) == TEXT
 
 
 def test_streamed_each_piece_when_it_comes(tmp_path):

@@ -1,15 +1,22 @@
 import gzip
 import re
+import sys
 import zlib
 
+import brotli
 import pytest
 
 from gproxy import Headers, Response
 from gproxy.config.types import Bytes
-from gproxy.handlers import compress
 from gproxy.handlers.compress import Compress
+from gproxy.http.codings import coding
 from gproxy.runtime import Runtime
 from gproxy.testing import answer, request
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 TEXT = b'{"name": "alice", "balance": 12}\n' * 100
 JSON = {"Content-Type": "application/json"}
@@ -107,11 +114,12 @@ def test_what_is_large_is_compressed_off_the_loop():
     threads = Threads()
     handler = Compress()
     handler.open(threads)
-    for size, offloaded in ((compress._LARGE, 0), (compress._LARGE + 1, 1)):
+    quick = coding("gzip", 2).quick
+    for size, offloaded in ((quick, 0), (quick + 1, 1)):
         response = handler(request(headers=GZIP), answer(200, b"x" * size, JSON))
         assert gzip.decompress(response.body) == b"x" * size
         assert len(threads.offloaded) == offloaded
-    large = b"y" * (compress._LARGE + 1)
+    large = b"y" * (quick + 1)
     response = handler(request(headers=GZIP), answer(200, iter([b"small", large]), JSON))
     assert gzip.decompress(response.read()) == b"small" + large
     assert len(threads.offloaded) == 2
@@ -280,14 +288,74 @@ def test_a_304_of_another_type_does_not_vary():
     assert "vary" not in through(answer(304, b"", {"Content-Type": "image/png"})).headers
 
 
+DECODERS = {
+    "gzip": lambda: zlib.decompressobj(31).decompress,
+    "br": lambda: brotli.Decompressor().process,
+    "zstd": lambda: zstd.ZstdDecompressor().decompress,
+}
+EVERY = pytest.mark.parametrize("name", DECODERS)
+ALL = {"Accept-Encoding": "gzip, deflate, br, zstd"}
+
+
+@EVERY
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
-def test_levels(level):
-    assert gzip.decompress(through(answer(200, TEXT, JSON), level=level).body) == TEXT
+def test_levels(name, level):
+    response = through(answer(200, TEXT, JSON | {"ETag": '"abc"'}), ALL, codings=(name,), level=level)
+    assert response.headers["Content-Encoding"] == name
+    assert response.headers["ETag"] == f'"abc-{name}"'
+    assert DECODERS[name]()(response.body) == TEXT
+    assert len(response.body) < len(TEXT) / 10
+
+
+@EVERY
+def test_every_piece_can_be_decoded_when_it_has_come(name):
+    response = through(answer(200, iter([b"first ", b"second"]), JSON), ALL, codings=(name,))
+    decode, pieces = DECODERS[name](), iter(response.body)
+    assert decode(next(pieces)) == b"first "
+    assert decode(next(pieces)) == b"second"
+    assert decode(next(pieces)) == b""
+    assert next(pieces, None) is None
+
+
+@EVERY
+def test_what_is_large_for_a_coding_goes_off_the_loop(name):
+    threads = Threads()
+    handler = Compress(codings=(name,))
+    handler.open(threads)
+    large = TEXT * (coding(name, 2).quick // len(TEXT) + 1)
+    assert DECODERS[name]()(handler(request(headers=ALL), answer(200, large, JSON)).body) == large
+    packed = handler(request(headers=ALL), answer(200, iter([large, b"end"]), JSON)).read()
+    assert DECODERS[name]()(packed) == large + b"end"
+    assert len(threads.offloaded) == 2
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen"),
+    [("gzip, br, zstd", "br"), ("gzip", "gzip"), ("br;q=0.5, gzip;q=0.8", "gzip"), ("zstd", None), ("*", "br")],
+)
+def test_of_several_codings_the_one_that_the_client_wants_most_else_the_first(accepted, chosen):
+    response = through(answer(200, TEXT, JSON), {"Accept-Encoding": accepted}, codings=("br", "gzip"))
+    assert response.headers.get("content-encoding") == chosen
+    assert response.headers["Vary"] == "Accept-Encoding"
+
+
+def test_the_tags_of_every_coding_that_is_offered_are_undone():
+    behind = answer(304, b"", {"ETag": '"abc"'})
+    sent = '"abc-br", "x-gzip", "y-zstd"'
+    response = through(behind, ALL | {"If-None-Match": sent}, codings=("gzip", "br"))
+    assert behind.requests[0].headers["If-None-Match"] == '"abc", "x", "y-zstd"'
+    assert response.headers["ETag"] == '"abc-br"'
+
+
+def test_a_coding_whose_library_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    with pytest.raises(ValueError, match=re.escape("codings: br needs pip install 'gproxy[br]'")):
+        Compress(codings=("br", "gzip"))
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("level", 4), ("level", -1), ("codings", ("br",)), ("codings", ()), ("types", ("json",)), ("types", ("a b/c",))],
+    [("level", 4), ("level", -1), ("codings", ("gzip", "deflate")), ("codings", ()), ("types", ("json",)), ("types", ("a b/c",))],
 )
 def test_wrong_options(option, value):
     with pytest.raises(ValueError, match=f"^{option}: "):

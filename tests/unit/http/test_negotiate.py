@@ -1,6 +1,6 @@
 import pytest
 
-from gproxy.http.negotiate import accepts_coding, accepts_json
+from gproxy.http.negotiate import accepts_json, preferred_coding
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from gproxy.http.negotiate import accepts_coding, accepts_json
     ],
 )
 def test_gzip_is_accepted(header):
-    assert accepts_coding(header, "gzip")
+    assert preferred_coding(header, ["gzip"]) == "gzip"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,26 @@ def test_gzip_is_accepted(header):
     ],
 )
 def test_gzip_is_not_accepted(header):
-    assert not accepts_coding(header, "gzip")
+    assert preferred_coding(header, ["gzip"]) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "chosen"),
+    [
+        ("gzip, deflate, br, zstd", "zstd"),  # browsers
+        ("gzip, br", "br"),
+        ("gzip;q=1, br;q=0.9", "gzip"),
+        ("gzip;q=0.5, br;q=0.8, zstd;q=0.8", "zstd"),
+        ("*", "zstd"),
+        ("*;q=0.1, gzip;q=0.2", "gzip"),
+        ("*, zstd;q=0, br;q=0", "gzip"),
+        ("br;q=0.3, identity;q=0.5", None),
+        ("deflate", None),
+        (None, None),
+    ],
+)
+def test_the_one_with_the_largest_weight_else_the_one_offered_first(header, chosen):
+    assert preferred_coding(header, ("zstd", "br", "gzip")) == chosen
 
 
 @pytest.mark.parametrize(
