@@ -17,7 +17,7 @@ Facts: TypeAlias = tuple[
 class Entry(NamedTuple):
     """The facts of one exchange, known once its last byte is sent. An empty text means there was none."""
 
-    time: float  # epoch seconds, at the first byte of the request
+    time: float  # epoch seconds, when the head of the request was complete
     id: str
     client: str  # address after trusted proxies
     method: str

@@ -5,7 +5,7 @@ import gevent
 
 class Expired(gevent.Timeout):  # type: ignore[misc]
     """Time is up; `what` says which time: "idle", "head", "body", "write", "deadline", "attempt", "first_byte",
-    "read", "tunnel", "draining".
+    "read", "tunnel", "handshake", "draining".
 
     A gevent.Timeout, and so no Exception: a handler's `except Exception` does not swallow it.
     """
