@@ -34,9 +34,9 @@ from gproxy.upstream.body import BackendBody
 from gproxy.upstream.compose import Composer, composer
 from gproxy.upstream.failure import SLOW, TURNED_AWAY, as_response_error, failure_of
 from gproxy.upstream.hedge import Hedge, Outcome
-from gproxy.upstream.limits import Limits
 from gproxy.upstream.replay import Recording
 from gproxy.upstream.retry import TOO_LARGE, Failed, Permit, RetryPolicy
+from gproxy.upstream.timeouts import Timeouts
 from gproxy.upstream.tunnel import Tunnel
 from gproxy.upstream.upstream import Upstream
 from gproxy.upstream.vigil import Vigil, apart
@@ -69,10 +69,10 @@ class Forward:
         self._stream = stream
         self._tunnel_timeout = tunnel_timeout
         # PERF: decided here, so that a request costs nothing for what is not configured
-        limits = Limits.of(settings)
-        self._attempt = self._attempt_again = limits.around(self._attempt_at)
+        timeouts = Timeouts.of(settings)
+        self._attempt = self._attempt_again = timeouts.around(self._attempt_at)
         if after := settings.hedge if hedge is None else hedge:
-            lane = limits.around(self._reach)
+            lane = timeouts.around(self._reach)
             self._attempt = Hedge(
                 after, upstream, covers=self._policy.covers, unwanted=self._unwanted, reach=lane,
                 hand_out=self._hand_out, alone=self._attempt,

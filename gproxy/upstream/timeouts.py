@@ -1,4 +1,4 @@
-"""Limits of single waits on the way to a response's head, inside the request's one deadline.
+"""Timeouts: limits of single waits on the way to a response's head, inside the request's one deadline.
 
 They count the time in which a backend is what we wait for: like the deadline, they stand still while it is the client.
 """
@@ -14,7 +14,7 @@ from gproxy.upstream.backend import Backend
 T = TypeVar("T")
 
 
-class Limits(NamedTuple):
+class Timeouts(NamedTuple):
     """In seconds; None for no limit."""
 
     #: From connecting to the response's head.
@@ -25,22 +25,22 @@ class Limits(NamedTuple):
     read: float | None = None
 
     @classmethod
-    def of(cls, settings: UpstreamSettings) -> "Limits":
+    def of(cls, settings: UpstreamSettings) -> "Timeouts":
         return cls(settings.per_try_timeout, settings.first_byte_timeout, settings.read_timeout)
 
     def around(self, attempt: Callable[[Request, Backend], T]) -> Callable[[Request, Backend], T]:
-        """The attempt under these limits; itself if there are none."""
-        return attempt if self == Limits() else InTime(self, attempt)
+        """The attempt under these; itself if there are none."""
+        return attempt if self == Timeouts() else InTime(self, attempt)
 
 
 class _Watch:
-    """Moves the alarm of one attempt from limit to limit."""
+    """Moves the alarm of one attempt from one to the next."""
 
-    def __init__(self, limits: Limits, deadline: Deadline) -> None:
-        self._limits = limits
+    def __init__(self, timeouts: Timeouts, deadline: Deadline) -> None:
+        self._timeouts = timeouts
         self._deadline = deadline
-        #: When each limit is reached, on a clock that stands still when the deadline does.
-        self._ends = {"attempt": self._in(limits.attempt)}
+        #: When each of them is over, on a clock that stands still when the deadline does.
+        self._ends = {"attempt": self._in(timeouts.attempt)}
 
     def _in(self, seconds: float | None) -> float:
         return math.inf if seconds is None else self._deadline.clock() - self._deadline.stood + seconds
@@ -55,9 +55,9 @@ class _Watch:
 
     def _on_progress(self, heard: bool) -> None:
         if "first_byte" not in self._ends:
-            self._ends["first_byte"] = self._in(self._limits.first_byte)
-        if heard or self._limits.first_byte is None:
-            self._ends["read"] = self._in(self._limits.read)
+            self._ends["first_byte"] = self._in(self._timeouts.first_byte)
+        if heard or self._timeouts.first_byte is None:
+            self._ends["read"] = self._in(self._timeouts.read)
         self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -71,14 +71,14 @@ class _Watch:
 
 
 class InTime(Generic[T]):
-    """What is done with a backend, under limits; Expired is thrown into it."""
+    """What is done with a backend, under timeouts; Expired is thrown into it."""
 
-    def __init__(self, limits: Limits, attempt: Callable[[Request, Backend], T]) -> None:
-        self._limits = limits
+    def __init__(self, timeouts: Timeouts, attempt: Callable[[Request, Backend], T]) -> None:
+        self._timeouts = timeouts
         self._attempt = attempt
 
     def __call__(self, request: Request, backend: Backend) -> T:
-        watch = _Watch(self._limits, request.deadline)
+        watch = _Watch(self._timeouts, request.deadline)
         watch.start()
         try:
             return self._attempt(request, backend)
