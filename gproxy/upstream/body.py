@@ -1,6 +1,5 @@
-"""A backend's response body on its way to the client, and limits of their own for single waits."""
+"""A backend's response body on its way to the client."""
 
-import math
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
@@ -13,22 +12,6 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import Failure, failure_of
-
-
-class narrowed:  # noqa: N801 reads as a word in `with narrowed(...)`
-    """For a while, a limit of its own for one wait, inside the request's deadline."""
-
-    def __init__(self, request: Request, seconds: float | None, what: str) -> None:
-        self._deadline = request.deadline
-        self._expires = monotonic() + seconds if seconds else math.inf
-        self._what = what
-
-    def __enter__(self) -> None:
-        if self._expires < self._deadline.expires:
-            self._deadline.set_for(self._expires, self._what)
-
-    def __exit__(self, *_: object) -> None:
-        self._deadline.set(self._deadline.expires)
 
 
 class BackendBody:
@@ -76,8 +59,7 @@ class BackendBody:
         try:
             if self._read_timeout is None:
                 return self._rest.next_piece()
-            with narrowed(self._request, self._read_timeout, "read"):
-                return self._rest.next_piece()
+            return self._next_in_time(self._read_timeout)
         except (OSError, BadMessage) as error:
             if self._lease is not None and (fault := self._lease[1].upload_error) is not None:
                 raise fault from None  # we have ended it, and the backend is not to blame
@@ -87,6 +69,16 @@ class BackendBody:
         except Expired as error:
             self._tell(error)
             raise
+
+    def _next_in_time(self, seconds: float) -> bytes:
+        """One wait has a limit of its own, inside the request's deadline."""
+        deadline, expires = self._request.deadline, monotonic() + seconds
+        if expires < deadline.expires:
+            deadline.set_for(expires, "read")
+        try:
+            return self._rest.next_piece()
+        finally:
+            deadline.set(deadline.expires)
 
     def _tell(self, error: BaseException) -> None:
         """Health hears of what the backend is to blame for."""
