@@ -7,7 +7,7 @@ from gproxy.config import attempts, rules
 from gproxy.config.attempts import RetryOn
 from gproxy.config.fields import NAME, doc
 from gproxy.config.patterns import Pattern, Rewrite
-from gproxy.config.traffic import Location, Percent, SplitKey, UpstreamShare
+from gproxy.config.traffic import Location, Share, SplitKey, UpstreamShare
 from gproxy.config.types import Bytes, Seconds
 
 Patterns = dict[str, Pattern]
@@ -53,7 +53,7 @@ class RouteSettings:
         default=None, metadata=doc("of several upstreams a client stays with one; none: each request in turn")
     )
     mirror: str = field(default="", metadata=doc("an upstream that gets a copy of requests; its answers are dropped"))
-    mirror_share: Percent = field(default=Percent(Percent.WHOLE), metadata=doc("of the requests that are copied"))
+    mirror_share: Share = field(default=Share(Share.WHOLE), metadata=doc("of the requests that are copied"))
     redirect: Location | None = field(default=None, metadata=doc("where clients are sent instead of to an upstream"))
     status: Literal[301, 302, 303, 307, 308] = field(default=307, metadata=doc("of a redirect"))
     respond: int | None = field(default=None, metadata=doc("a status that is answered instead of by an upstream"))

@@ -66,7 +66,7 @@ class SplitKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Percent:
+class Share:
     """A share of requests; kept in millionths, so that counting by it is exact."""
 
     noun: ClassVar[str] = "a share"

@@ -33,7 +33,7 @@ def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout
     if not route.mirror:
         return first
     second = _forward(route, upstreams[route.mirror])
-    return Mirror(first, second, share=route.mirror_share.millionths, timeout=timeout, route=route.name)
+    return Mirror(first, second, share=route.mirror_share, timeout=timeout, route=route.name)
 
 
 def composer(route: RouteSettings, upstream: UpstreamSettings) -> Composer:

@@ -13,6 +13,7 @@ from typing import Final
 import gevent
 from gevent.pool import Pool
 
+from gproxy.config.traffic import Share
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.framing import Reader
 from gproxy.http.handler import Next
@@ -22,7 +23,6 @@ from gproxy.runtime.expired import Expired
 
 _log = logging.getLogger("gproxy")
 
-_WHOLE: Final = 1_000_000
 #: A request with a larger body is not copied, in bytes.
 MAX_BODY: Final = 64 * 1024
 #: Copies under way at most, for each route.
@@ -32,12 +32,12 @@ _PERIOD: Final = 10.0
 
 
 class Mirror:
-    """Asks `first`, and afterwards `second` too, for so many millionths of the requests."""
+    """Asks `first`, and afterwards `second` too, for a share of the requests."""
 
-    def __init__(self, first: Next, second: Next, *, share: int, timeout: float, route: str) -> None:
+    def __init__(self, first: Next, second: Next, *, share: Share, timeout: float, route: str) -> None:
         self.first = first
         self._second = second
-        self._share = share
+        self._share = share.millionths
         self._timeout = timeout
         self._route = route
         self._turn = 0
@@ -56,9 +56,9 @@ class Mirror:
 
     def _is_chosen(self) -> bool:
         self._turn += self._share
-        if self._turn < _WHOLE:
+        if self._turn < Share.WHOLE:
             return False
-        self._turn -= _WHOLE
+        self._turn -= Share.WHOLE
         return True
 
     def _later(self, request: Request, body: Callable[[], Body | None]) -> Callable[[], None]:

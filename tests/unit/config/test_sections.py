@@ -12,7 +12,7 @@ from gproxy.config.routes import RouteSettings
 from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings, Settings
 from gproxy.config.state import StateSettings
 from gproxy.config.tls import TLSSettings
-from gproxy.config.traffic import Location, Percent, SplitKey, UpstreamShare
+from gproxy.config.traffic import Location, Share, SplitKey, UpstreamShare
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
 from gproxy.config.upstreams import UpstreamSettings
 
@@ -93,7 +93,7 @@ def log(**given):
         (route, {"upstream": (UpstreamShare("u"), UpstreamShare("u", 3))}, "upstream: 'u' is listed twice"),
         (route, {"redirect": MOVED, "mirror": "u"}, "mirror, upstream: has no meaning without upstream ="),
         (route, {"redirect": MOVED, "stream": True}, "stream, upstream: has no meaning without upstream ="),
-        (route, {"mirror_share": Percent(1)}, "mirror_share, mirror: has no meaning without mirror ="),
+        (route, {"mirror_share": Share(1)}, "mirror_share, mirror: has no meaning without mirror ="),
         (route, {"status": 301}, "status, redirect: has no meaning without redirect ="),
         (route, {"body": "x"}, "body, respond: has no meaning without respond ="),
         (route, {"respond": 600}, "respond: expected a status from 200 to 599; found 600"),
