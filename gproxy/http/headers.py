@@ -29,13 +29,13 @@ def _field(name: str, value: str) -> _Field:
     return (name, value, f"{name}: {value}\r\n")
 
 
-def _checked(name: str, value: str) -> _Field:
-    """Refuse what would split or garble the head: RFC 9110 section 5.5."""
+def _checked(name: str, value: str) -> str:
+    """The value without blanks around it. Refuses what would split or garble the head: RFC 9110 section 5.5."""
     if not _is_name(name):
         raise ValueError(f"{name!r} is not a header name")
     if not _is_value(value):
         raise ValueError(f"the value for {name} holds characters that no header value may have")
-    return _field(name, value.strip(" \t"))
+    return value.strip(" \t")
 
 
 class Headers:
@@ -65,6 +65,7 @@ class Headers:
     def parsed(cls, pairs: list[tuple[str, str]]) -> "Headers":
         """Headers from pairs that the wire grammar has already checked."""
         self = cls()
+        # PERF: as `_field`, without a call for each of them
         self._first = {name.lower(): (name, value, f"{name}: {value}\r\n") for name, value in pairs}
         if len(self._first) != len(pairs):
             self._first = {}
@@ -84,7 +85,7 @@ class Headers:
 
     def add(self, name: str, value: str) -> None:
         """Append one more line, whether or not the name is there."""
-        self._append(_checked(name, value))
+        self._append(_field(name, _checked(name, value)))
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value; the lines of a repeated name joined by a comma (RFC 9110 section 5.3), of Set-Cookie the first."""
@@ -191,12 +192,9 @@ class Headers:
         if value is None:
             self.discard(name)
             return
-        field = _checked(name, value)
-        key = name.lower()
+        checked = _checked(name, value)
         self.is_stripped = False
-        self._first[key] = field
-        if self._more:
-            self._more.pop(key, None)
+        self.put(name, name.lower(), checked)
 
     def setdefault(self, name: str, value: str) -> str:
         """The value there is, or the given one, which is then set."""
