@@ -5,6 +5,7 @@ from collections.abc import Callable
 from gproxy.http.forwarding import network_of
 from gproxy.http.request import Request
 
+#: A request's key; None or nothing if it has none.
 Key = Callable[[Request], str | None]
 
 

@@ -1,6 +1,6 @@
 """The same key goes to the same backend; losing one of n moves only its own keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from math import log
@@ -10,10 +10,8 @@ from zlib import crc32
 from gproxy.http.request import Request
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.balancer import Balancer
+from gproxy.upstream.balance.keys import Key
 from gproxy.upstream.balance.turns import RoundRobin
-
-#: A request's key; None or nothing if it has none.
-Key = Callable[[Request], str | None]
 
 #: Keys fall into so many slots, and a slot has a backend.
 _SLOTS: Final = 1 << 16
