@@ -227,9 +227,9 @@ class Forward:
             return _failed(backend, error)
 
     def _response(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Response:
-        headers = answer.headers.copy()
         if answer.status == 101:
             return self._tunnel(request, backend, connection, answer)
+        headers = answer.headers.copy()
         data, rest = connection.receive_body(answer.framing)
         if rest is None:
             backend.release(connection, keep=answer.keep)
