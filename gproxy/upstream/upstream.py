@@ -69,16 +69,12 @@ class Upstream:
         self._checks: dict[Backend, ActiveCheck] = {}
         self._probes = False
         self._is_open = False
-        self._runtime = Runtime()
+        self.runtime = Runtime()
         self.refresh()
-
-    @property
-    def runtime(self) -> Runtime:
-        return self._runtime
 
     def open(self, runtime: Runtime) -> None:
         """Start what runs beside the requests: trimming of pools, look-ups of names, active checks."""
-        self._runtime = self.passive.runtime = runtime
+        self.runtime = self.passive.runtime = runtime
         if self.breaker:
             self.breaker.runtime = runtime
         self.balancer.use(runtime)
@@ -93,9 +89,9 @@ class Upstream:
     def _watch(self, backends: Sequence[Backend]) -> None:
         """Have them counted, and probed if there is something to probe."""
         for backend in backends:
-            show(self.name, backend, self._runtime.metrics)
+            show(self.name, backend, self.runtime.metrics)
             if self.settings.health_path and not backend.is_down:
-                check = ActiveCheck(self.settings, backend, self.mark_probe, self._runtime)
+                check = ActiveCheck(self.settings, backend, self.mark_probe, self.runtime)
                 self._checks.setdefault(backend, check)
 
     def replace(self, backends: list[Backend]) -> None:
@@ -116,8 +112,8 @@ class Upstream:
     def _welcome(self, came: Sequence[Backend]) -> None:
         for backend in came:
             backend.was_healthy = False  # it starts slowly, like one that comes back
-            if self._runtime.metrics.wanted:
-                measure(self.name, backend, self._runtime.metrics)
+            if self.runtime.metrics.wanted:
+                measure(self.name, backend, self.runtime.metrics)
         self._watch(came)
         if self._probes:
             self.start_checks()
@@ -162,7 +158,7 @@ class Upstream:
 
     def pick(self, request: Request, tried: Sequence[Backend] = ()) -> Backend | None:
         """The next backend for this request that was not tried yet; None if there is none."""
-        if self._next_change is not None and self._runtime.monotonic() >= self._next_change:
+        if self._next_change is not None and self.runtime.monotonic() >= self._next_change:
             self.refresh()
         if tried:
             available = self._available(tried)
@@ -179,7 +175,7 @@ class Upstream:
     def _put_to_trial(self, backend: Backend, request: Request) -> None:
         """The request that comes to a backend whose time is over, or that is a last resort, decides about it."""
         if backend.health.is_open_to_trial:
-            longest = self._runtime.monotonic() + _LONGEST_TRIAL
+            longest = self.runtime.monotonic() + _LONGEST_TRIAL
             backend.health.try_with(request, min(request.deadline.expires, longest))
             self.refresh()
 
@@ -213,7 +209,7 @@ class Upstream:
         A request that has tried one tier in vain goes on to the next: what is left out may be back already.
         To be called after every change of a backend's health.
         """
-        now = self._runtime.monotonic()
+        now = self.runtime.monotonic()
         doubtful = [backend.health for backend in self.backends if backend.health.doubtful]
         for health in doubtful:
             if health.ejected_until and health.ejected_until <= now:
@@ -263,14 +259,14 @@ class Upstream:
         if changed:
             self.refresh()
         if passes != was_passing:
-            self._runtime.log.warning(
+            self.runtime.log.warning(
                 "upstream %s: backend %s %s", self.name, backend.name,
                 f"passes its health checks{again}" if passes else f"fails its health checks: {why}",
             )  # fmt: skip
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Each backend's state for /health."""
-        now = self._runtime.monotonic()
+        now = self.runtime.monotonic()
         leaving = [{**backend.snapshot(now), "state": "leaving"} for backend in self._leaving if backend.active]
         return [backend.snapshot(now) for backend in self.backends] + leaving
 

@@ -42,7 +42,7 @@ class Group:
             backend.endpoint = Endpoint(["127.0.0.1"], 80)
         runtime = Runtime(monotonic=self.clock, rng=self.script)
         runtime.spawn = lambda *_: None
-        self.upstream._runtime = self.upstream.passive.runtime = runtime
+        self.upstream.runtime = self.upstream.passive.runtime = runtime
         self.upstream.balancer.use(runtime)
         self.upstream._slow_start.clock = self.clock
         self.upstream.refresh()

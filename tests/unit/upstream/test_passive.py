@@ -30,7 +30,7 @@ class Scene:
         self.clock = Clock()
         urls = tuple(BackendURL("http", "host", port + 1, **dict(marks).get(port, {})) for port in range(count))
         self.upstream = Upstream(UpstreamSettings("u", urls, **options))
-        self.upstream._runtime = self.upstream.passive.runtime = Runtime(monotonic=self.clock, rng=rng or Steady())
+        self.upstream.runtime = self.upstream.passive.runtime = Runtime(monotonic=self.clock, rng=rng or Steady())
         self.backends = self.upstream.backends
 
     def ask(self, *tried):

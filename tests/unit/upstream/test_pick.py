@@ -28,7 +28,7 @@ def test_backups_when_no_other_is_left_and_then_whoever_is_not_down(group):
 def test_every_policy_respects_limits_tried_ones_and_health(group, balance):
     some = group("a max_connections=1,b,c,d", balance=balance, hash_key=HASH_KEYS.get(balance))
     some.script.random = iter([n * 0.6180339887 % 1 for n in range(5000)]).__next__
-    some.upstream.balancer.use(some.upstream._runtime)
+    some.upstream.balancer.use(some.upstream.runtime)
     asked = request(target="/x?user=1", headers={"X-Tenant": "t", "Cookie": "sid=1"})
     some["a"].active = 1
     some.lose("b")
@@ -145,7 +145,7 @@ def test_picking_one_of_a_hundred_takes_a_handful_of_calls(group, balance, weigh
     words = ",".join(f"b{n} weight={weights[n % len(weights)]}" for n in range(100))
     some = group(words, balance=balance, hash_key=HASH_KEYS.get(balance))
     some.script.random = iter([n * 0.6180339887 % 1 for n in range(5000)]).__next__
-    some.upstream.balancer.use(some.upstream._runtime)
+    some.upstream.balancer.use(some.upstream.runtime)
     asked = request(target="/x?user=1", headers={"X-Tenant": "t", "Cookie": "sid=1"})
     some.picks(10, asked)
     pick = some.upstream.pick

@@ -44,7 +44,7 @@ class Browser:
 def sticky(group, words="a,b,c", **options):
     found = group(words, kind=StickyUpstream, balance="sticky", **{"sticky_secret": SECRET, **options})
     upstream = found.upstream
-    upstream.open(upstream._runtime)
+    upstream.open(upstream.runtime)
     return found
 
 
