@@ -66,7 +66,7 @@ def apart(request: Request) -> Iterator[Request]:
     """
     alarm = Alarm(_wheel)
     twin = copy(request)
-    twin.connection = twin.upgrade = twin._at_end = None
+    twin.connection = twin.upgrade = None
     twin.deadline = Deadline(alarm)
     twin.deadline.expires = request.deadline.expires
     try:
