@@ -79,13 +79,13 @@ class Buckets:
             remaining = rate.limit - total - 1
             return Verdict(True, remaining, 0.0 if remaining else times[at + first] + window - now, window)
 
-    def _begin(self, slot: int, first: int, length: int, now: float, count: int = 1) -> None:
+    def _begin(self, slot: int, first: int, length: int, now: float) -> None:
         """A new entry; nobody sees it before the last line."""
         area = self._area
         new, before = (first + length) & _LAST, (first + length - 1) & _LAST
         area.floats[slot + _BEGUN] = area.floats[slot + _TIMES + new] = now
         counts = 2 * (slot + _COUNTS)
-        area.quads[counts + new] = (area.quads[counts + before] + count) & _WRAP
+        area.quads[counts + new] = (area.quads[counts + before] + 1) & _WRAP
         area.words[slot] = first | (length + 1) << 8
 
     def _counting(self, slot: int, since: float) -> tuple[int, int]:
