@@ -31,7 +31,7 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.answer import Answer
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.body import BackendBody
-from gproxy.upstream.compose import Composer, composer
+from gproxy.upstream.compose import Composer
 from gproxy.upstream.failure import SLOW, TURNED_AWAY, as_response_error, failure_of
 from gproxy.upstream.hedge import Hedge, Outcome
 from gproxy.upstream.replay import Recording
@@ -52,12 +52,12 @@ class Forward:
         self,
         upstream: Upstream,
         *,
-        head: Composer | None = None,
-        stream: bool = False,
-        tunnel_timeout: float = 3600.0,
-        retries: int | None = None,
-        retry_on: Collection[RetryOn] | None = None,
-        hedge: float | None = None,
+        head: Composer,
+        stream: bool,
+        tunnel_timeout: float,
+        retries: int | None,
+        retry_on: Collection[RetryOn] | None,
+        hedge: float | None,
     ) -> None:
         settings = upstream.settings
         self._upstream = upstream
@@ -65,7 +65,7 @@ class Forward:
         self._unwanted = self._policy.statuses
         self._replay, self._spool = settings.replay, settings.spool
         self._read = settings.read_timeout
-        self._head = head or composer(settings)
+        self._head = head
         self._stream = stream
         self._tunnel_timeout = tunnel_timeout
         # PERF: decided here, so that a request costs nothing for what is not configured

@@ -47,12 +47,12 @@ TOO_LARGE: Final = "its body is larger than what is kept"
 class RetryPolicy:
     """What was configured; `history` has the attempts that failed, the last one last."""
 
-    retries: int = 1
-    on: frozenset[RetryOn] = frozenset({"connect", "stale", "reset"})
-    methods: frozenset[str] = frozenset()
-    backoff: float = 0.025
-    backoff_max: float = 0.25
-    honours_retry_after: bool = False
+    retries: int
+    on: frozenset[RetryOn]
+    methods: frozenset[str]
+    backoff: float
+    backoff_max: float
+    honours_retry_after: bool
     history: tuple[Failed, ...] = ()
     #: How often attempts were made: a hedge and what it helps are one.
     rounds: int = 0
