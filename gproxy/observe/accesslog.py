@@ -33,11 +33,11 @@ class AccessLog:
         self,
         path: str,
         *,
-        format: str = "ltsv",  # noqa: A002 (the option's name)
-        daily: bool = True,
-        size: int | None = 10_000_000,
-        keep: int = 14,
-        compress: bool = False,
+        format: str,  # noqa: A002 (the option's name)
+        daily: bool,
+        size: int | None,
+        keep: int,
+        compress: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if format not in FORMATS:

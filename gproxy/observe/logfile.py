@@ -42,7 +42,7 @@ class LogFile:
         daily: bool,
         size: int | None,
         keep: int,
-        compress: bool = False,
+        compress: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._stdout = path == "-"

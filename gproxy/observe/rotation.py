@@ -31,14 +31,14 @@ def is_due(size: int, now: float, *, limit: int | None, midnight: float) -> bool
     return size > 0 and (now >= midnight or (limit is not None and size >= limit))
 
 
-def rotated_name(name: str, date: str, names: Iterable[str], *, compressed: bool = False) -> str:
+def rotated_name(name: str, date: str, names: Iterable[str], *, compressed: bool) -> str:
     """What the log ``name`` with the lines of ``date`` is to be called, given the ``names`` in its directory."""
     numbers = [number for taken, number, _ in _rotated(name, names, compressed) if taken == date]
     # After the highest, not in the first gap: `keep` removes the oldest, and numbers must go on telling the order.
     return f"{name}.{date}.{numbers[-1] + 1}" if numbers else f"{name}.{date}"
 
 
-def expired(name: str, names: Iterable[str], keep: int, *, compressed: bool = False) -> list[str]:
+def expired(name: str, names: Iterable[str], keep: int, *, compressed: bool) -> list[str]:
     """The rotated files of the log ``name`` to delete so that ``keep`` stay; oldest first, no other log's files."""
     files = [file for _, _, file in _rotated(name, names, compressed)]
     return files[: max(0, len(files) - keep)]

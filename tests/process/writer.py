@@ -8,7 +8,7 @@ from gproxy.observe.accesslog import AccessLog
 from gproxy.observe.entry import Entry
 
 number, lines, size, compress = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "yes"
-log = AccessLog("access.log", size=size, keep=10_000, compress=compress)
+log = AccessLog("access.log", format="ltsv", daily=True, size=size, keep=10_000, compress=compress)
 log.open()
 sys.stdout.write("open\n")
 sys.stdout.flush()

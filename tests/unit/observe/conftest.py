@@ -77,13 +77,17 @@ def entry():
     return ENTRY
 
 
+#: As `[log]` has them.
+SETTINGS = {"format": "ltsv", "daily": True, "size": 10_000_000, "keep": 14, "compress": False}
+
+
 @pytest.fixture
 def make(tmp_path, clock):
     """Opens logs at tmp_path/log/access.log and closes them at the end."""
     logs = []
 
     def make(path=None, **options):
-        log = AccessLog(str(path or tmp_path / "log" / "access.log"), **{"clock": clock, **options})
+        log = AccessLog(str(path or tmp_path / "log" / "access.log"), **{"clock": clock, **SETTINGS, **options})
         log.open()
         logs.append(log)
         return log

@@ -5,7 +5,6 @@ import threading
 import gevent
 import pytest
 
-from gproxy.observe.accesslog import AccessLog
 from gproxy.observe.entry import ltsv
 
 from .conftest import paths, write
@@ -45,17 +44,17 @@ def test_text_that_utf8_cannot_say_is_escaped(make, folder, entry):
     assert '"é\\udc80"' in (folder / "access.log").read_text("utf-8")
 
 
-def test_unknown_format():
+def test_unknown_format(make):
     with pytest.raises(ValueError, match="ltsv, json, combined"):
-        AccessLog("-", format="xml")
+        make("-", format="xml")
 
 
-def test_open_says_which_path(tmp_path):
+def test_open_says_which_path(tmp_path, make):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file"):
-        AccessLog(str(tmp_path / "file" / "access.log")).open()
+        make(tmp_path / "file" / "access.log")
     with pytest.raises(OSError, match=str(tmp_path)):
-        AccessLog(str(tmp_path)).open()
+        make(tmp_path)
 
 
 def test_only_owner_and_group_may_read(make, folder):
@@ -73,10 +72,9 @@ def test_standard_output(make, entry, capfd):
     assert capfd.readouterr().out == "still open\n"
 
 
-def test_off_makes_nothing(tmp_path, monkeypatch, entry):
+def test_off_makes_nothing(tmp_path, monkeypatch, make, entry):
     monkeypatch.chdir(tmp_path)
-    log = AccessLog("off")
-    log.open()
+    log = make("off")
     log.write(entry)
     log.flush()
     log.reopen()

@@ -102,14 +102,14 @@ def test_the_name_is_looked_at_once_a_second_not_per_line(make, entry, clock, mo
 
 @pytest.fixture
 def file(tmp_path, clock):
-    file = LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, clock=clock)
+    file = LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, compress=False, clock=clock)
     file.open()
     yield file
     file.close()
 
 
 def test_a_device_is_never_renamed(clock):
-    file = LogFile("/dev/null", daily=True, size=1, keep=0, clock=clock)
+    file = LogFile("/dev/null", daily=True, size=1, keep=0, compress=False, clock=clock)
     file.open()
     assert file.append(b"line\n") is None
     clock.now += 86400
@@ -118,7 +118,7 @@ def test_a_device_is_never_renamed(clock):
 
 
 def test_who_comes_second_merely_opens_the_new_file(tmp_path, file, clock):
-    second = LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, clock=clock)
+    second = LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, compress=False, clock=clock)
     second.open()
     file.append(b"one\n")
     second.append(b"two\n")
@@ -173,7 +173,7 @@ def test_a_rotated_file_is_compressed_once_everybody_has_let_go_of_it(tmp_path, 
 
 
 def test_what_others_have_written_counts_at_once(tmp_path, clock):
-    one, other = (LogFile(str(tmp_path / "access.log"), daily=False, size=20, keep=1, clock=clock) for _ in range(2))
+    one, other = (LogFile(str(tmp_path / "access.log"), daily=False, size=20, keep=1, compress=False, clock=clock) for _ in range(2))
     one.open()
     other.open()
     one.append(b"x" * 17 + b"\n")
