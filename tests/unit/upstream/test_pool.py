@@ -82,6 +82,17 @@ def test_idle_limit_is_ours_or_the_backends(now, announced, at, stays):
     assert is_open(connection) is stays
 
 
+def test_what_is_too_many_may_idle_for_a_second(now):
+    idle = idle_at(now, size=1)
+    first, second = connected(100), connected(100)
+    idle.keep(first)
+    idle.keep(second)
+    idle.trim(101.0, 55.0)
+    assert is_open(first)
+    idle.trim(101.1, 55.0)
+    assert (is_open(first), idle.take()) == (False, second)
+
+
 def test_retired_keeps_nothing(now):
     idle, before = kept(now)
     idle.retire()
