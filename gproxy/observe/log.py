@@ -1,25 +1,15 @@
 """The error log: standard error, one line per event, through the ``gproxy`` logger."""
 
-import _socket
 import logging
-import os
-import signal
-import stat
 import sys
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
 
 from gproxy.observe.escape import escape
+from gproxy.observe.nonblocking import NonBlockingHandler
 
 _LAYOUT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-#: How often, and how many seconds each time, a pipe that was read so far is waited for.
-_TURNS: Final = 10
-_TURN: Final = 0.002
 
 _Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-#: Takes as many of the bytes as it can at once, and says how many; BlockingIOError if none.
-_Write = Callable[[bytes], int]
 
 
 def setup(level: str) -> None:
@@ -27,7 +17,7 @@ def setup(level: str) -> None:
 
     May be called again, which replaces the earlier level and stream. Raises ValueError for an unknown level.
     """
-    handler = _Handler(sys.stderr)
+    handler = NonBlockingHandler(sys.stderr)
     handler.setFormatter(_Formatter(_LAYOUT))
     _attach(handler, "gproxy", level.upper())
     _attach(handler, "py.warnings", "WARNING")
@@ -40,89 +30,10 @@ def _attach(handler: logging.Handler, name: str, level: str) -> None:
     logger = logging.getLogger(name)
     logger.setLevel(level)
     for old in logger.handlers:
-        if isinstance(old, _Handler):
+        if isinstance(old, NonBlockingHandler):
             old.close()
     logger.handlers[:] = [handler]
     logger.propagate = False
-
-
-class _Handler(logging.StreamHandler[Any]):
-    """Lines for a pipe or a socket that nobody reads are lost and counted: nothing waits for them.
-
-    A reader who is merely slow is waited for, but only a moment, and not again before it has read something.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream)
-        self._own, self._write = _at_once(stream)
-        self._rest = b""  # of a line that was written in part
-        self._lost = 0
-        self._turns = _TURNS
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._write is None:
-            super().emit(record)
-            return
-        try:
-            self._pour(self._write, record)
-        except Exception:
-            self.handleError(record)
-
-    def _pour(self, write: _Write, record: logging.LogRecord) -> None:
-        text = f"{self.format(record)}\n"
-        if self._lost:
-            what = f"nobody has read this for a while, {self._lost} lines were lost"
-            loss = logging.makeLogRecord({"name": "gproxy.log", "levelname": "ERROR", "msg": what})
-            text = f"{self.format(loss)}\n{text}"
-        data = text.encode("utf-8", "backslashreplace")
-        self._rest = self._sent(write, self._rest)
-        left = data if self._rest else self._sent(write, data)
-        if left == data:
-            self._lost += 1
-        else:
-            self._rest, self._lost = left, 0
-
-    def _sent(self, write: _Write, data: bytes) -> bytes:
-        """What is left of it. Blocks the whole process while it waits, so that is never for long."""
-        while data:
-            try:
-                data = data[write(data) :]
-                self._turns = _TURNS
-            except BlockingIOError:
-                if not self._turns:
-                    break
-                self._turns -= 1
-                signal.sigtimedwait((), _TURN)  # a sleep that gevent does not turn into one of this greenlet only
-        return data
-
-    def close(self) -> None:
-        if self._own is not None:
-            self._own.close()
-        self._own = self._write = None
-        super().close()
-
-
-def _at_once(stream: Any) -> tuple[Any, _Write | None]:
-    """What it takes to write to this stream without waiting, and what it holds; None for files and terminals.
-
-    Others have the same pipe and mean to wait for it, so it is not changed but opened once more, as Linux can.
-    """
-    try:
-        number = stream.fileno()
-        mode = os.fstat(number).st_mode
-        if stat.S_ISFIFO(mode):
-            own = open(f"/proc/self/fd/{number}", "wb", buffering=0, opener=_opener)  # noqa: SIM115
-            return own, lambda data: os.write(own.fileno(), data)
-        if stat.S_ISSOCK(mode):
-            sock = _socket.socket(fileno=os.dup(number))  # the plain one: gevent's would wait
-            return sock, lambda data: sock.send(data, _socket.MSG_DONTWAIT)
-    except (OSError, ValueError):
-        pass
-    return None, None
-
-
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC) | os.O_NONBLOCK)
 
 
 class _Formatter(logging.Formatter):

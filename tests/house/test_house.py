@@ -71,7 +71,7 @@ def test_the_arbiter_needs_no_event_loop_and_none_of_what_serves():
     packages = {".".join(name.split(".")[:2]) for name in names}
     assert packages <= {"gproxy", "gproxy.cli", "gproxy.compiled", "gproxy.hot__mypyc", "gproxy.config", "gproxy.http", "gproxy.observe", "gproxy.server", "gproxy.state"}
     few = {name for name in names if name.split(".")[1:2] in (["observe"], ["state"])}
-    assert few == {"gproxy.observe", "gproxy.observe.log", "gproxy.observe.escape", "gproxy.state", "gproxy.state.shared"}
+    assert few == {"gproxy.observe", "gproxy.observe.log", "gproxy.observe.escape", "gproxy.observe.nonblocking", "gproxy.state", "gproxy.state.shared"}
     assert "gproxy.server.worker" not in names
 
 
