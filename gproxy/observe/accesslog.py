@@ -22,11 +22,11 @@ _PATIENCE = 10.0  # seconds that closing waits for a disk or a reader that hangs
 
 
 class AccessLog:
-    """Writes entries to the file at ``path``; ``-`` is standard output, ``off`` nothing at all.
+    """Writes entries to the file at `path`; `-` is standard output, `off` nothing at all.
 
-    ``daily`` rotates at local midnight, ``size`` (bytes) when a file has grown to that; ``keep`` rotated files stay,
-    as ``.gz`` if ``compress``.
-    All workers may share one file. Raises ValueError for an unknown ``format``. To be used from one thread.
+    `daily` rotates at local midnight, `size` (bytes) when a file has grown to that; `keep` rotated files stay,
+    as `.gz` if `compress`.
+    All workers may share one file. Raises ValueError for an unknown `format`. To be used from one thread.
     """
 
     def __init__(

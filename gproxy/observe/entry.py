@@ -44,7 +44,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def ltsv(facts: Facts) -> str:
-    """Labelled tab-separated values (ltsv.org); labels are an Entry's field names, ``-`` is empty."""
+    """Labelled tab-separated values (ltsv.org); labels are an Entry's field names, `-` is empty."""
     (when, ident, client, method, path, protocol, status, duration, size, reqsize,
      route, upstream, backend, tries, reason, vhost, referer, ua, user) = facts  # fmt: skip
     # PERF: one look at all texts together; LTSV knows no escaping, so a TAB in a path would forge a field.
@@ -64,7 +64,7 @@ def ltsv(facts: Facts) -> str:
 
 
 def json_line(facts: Facts) -> str:
-    """One JSON object, pure ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is ``""``."""
+    """One JSON object, pure ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is `""`."""
     named = Entry._make(facts)._asdict()
     named["time"] = _timestamp(named["time"])
     named["duration"] = round(named["duration"], 6)

@@ -9,12 +9,12 @@ _SPACE = re.compile(r"\s")
 
 
 def escape(text: str) -> str:
-    r"""``text`` with every control character as ``\xNN`` (``\uNNNN`` past Latin-1): one line that UTF-8 can encode."""
+    r"""`text` with every control character as `\xNN` (`\uNNNN` past Latin-1): one line that UTF-8 can encode."""
     return text if text.isprintable() else _UNSAFE.sub(_code, text)
 
 
 def escape_word(text: str) -> str:
-    """``text`` as `escape` writes it and without any space, for formats that have neither quotes nor labels."""
+    """`text` as `escape` writes it and without any space, for formats that have neither quotes nor labels."""
     return _SPACE.sub(_code, escape(text))
 
 

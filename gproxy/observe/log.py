@@ -1,4 +1,4 @@
-"""The error log: standard error, one line per event, through the ``gproxy`` logger."""
+"""The error log: standard error, one line per event, through the `gproxy` logger."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ _Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 
 def setup(level: str) -> None:
-    """Send what ``gproxy`` and Python's warnings have to say to standard error, from ``level`` up.
+    """Send what `gproxy` and Python's warnings have to say to standard error, from `level` up.
 
     May be called again, which replaces the earlier level and stream. Raises ValueError for an unknown level.
     """

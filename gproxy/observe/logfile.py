@@ -33,7 +33,7 @@ class Loss(NamedTuple):
 
 
 class LogFile:
-    """A log file (``-``: standard output). Only `open` raises; later failures are returned, for they are foreseen."""
+    """A log file (`-`: standard output). Only `open` raises; later failures are returned, for they are foreseen."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """When a log is rotated, what the old file is then called, and which older ones go: decisions only, nothing is touched.
 
-``access.log`` of the 22nd becomes ``access.log.2026-11-22``; a second one of that day ``access.log.2026-11-22.1``, and
-so on. Where files are compressed, ``access.log.2026-11-22.gz`` is one of them too; elsewhere it is somebody else's.
+`access.log` of the 22nd becomes `access.log.2026-11-22`; a second one of that day `access.log.2026-11-22.1`, and
+so on. Where files are compressed, `access.log.2026-11-22.gz` is one of them too; elsewhere it is somebody else's.
 """
 
 import re
@@ -13,12 +13,12 @@ _TWO_DAYS = 48 * 3600
 
 
 def day(when: float) -> str:
-    """The local date of ``when`` (epoch seconds), as 2026-11-22."""
+    """The local date of `when` (epoch seconds), as 2026-11-22."""
     return time.strftime("%Y-%m-%d", time.localtime(when))
 
 
 def next_midnight(now: float) -> float:
-    """The first second (epoch) after ``now`` (epoch seconds) that has a later local date."""
+    """The first second (epoch) after `now` (epoch seconds) that has a later local date."""
     # Asked of the calendar, not computed: a day has 23 to 25 hours, and where clocks change at midnight, 00:00 may not
     # exist or come twice.
     today = day(now)
@@ -27,25 +27,25 @@ def next_midnight(now: float) -> float:
 
 
 def is_due(size: int, now: float, *, limit: int | None, midnight: float) -> bool:
-    """Is a file of ``size`` bytes at its ``limit`` or past the ``midnight`` that ends its day? Never if empty."""
+    """Is a file of `size` bytes at its `limit` or past the `midnight` that ends its day? Never if empty."""
     return size > 0 and (now >= midnight or (limit is not None and size >= limit))
 
 
 def rotated_name(name: str, date: str, names: Iterable[str], *, compressed: bool) -> str:
-    """What the log ``name`` with the lines of ``date`` is to be called, given the ``names`` in its directory."""
+    """What the log `name` with the lines of `date` is to be called, given the `names` in its directory."""
     numbers = [number for taken, number, _ in _rotated(name, names, compressed) if taken == date]
     # After the highest, not in the first gap: `keep` removes the oldest, and numbers must go on telling the order.
     return f"{name}.{date}.{numbers[-1] + 1}" if numbers else f"{name}.{date}"
 
 
 def expired(name: str, names: Iterable[str], keep: int, *, compressed: bool) -> list[str]:
-    """The rotated files of the log ``name`` to delete so that ``keep`` stay; oldest first, no other log's files."""
+    """The rotated files of the log `name` to delete so that `keep` stay; oldest first, no other log's files."""
     files = [file for _, _, file in _rotated(name, names, compressed)]
     return files[: max(0, len(files) - keep)]
 
 
 def uncompressed(name: str, names: Iterable[str]) -> list[str]:
-    """The rotated files of the log ``name`` that could be smaller; oldest first."""
+    """The rotated files of the log `name` that could be smaller; oldest first."""
     return [file for _, _, file in _rotated(name, names, compressed=False)]
 
 
