@@ -147,6 +147,12 @@ def test_the_largest_head_of_a_response_may_come_in_pieces(play):
     assert play.gateway.get("/").status == 204
 
 
+def test_a_larger_head_of_a_response_is_refused_though_it_comes_whole(play):
+    head = "HTTP/1.1 204 No Content\r\nX: ".ljust(64 * 1024 + 1, "y")
+    play.one.act = lambda peer, _request: peer.send(head + "\r\n\r\n")
+    assert play.gateway.get("/").status == 502
+
+
 def test_a_chunked_response_leaves_the_backend_connection_usable(play):
     play.gateway.get("/warm")
     before = play.one.connections

@@ -46,6 +46,8 @@ def test_one_address_cannot_take_every_connection(tmp_path):
         with other:
             other.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert other.recv(65536).startswith(b"HTTP/1.1 200 ")
+        first.sock.close()
+        eventually(lambda: gateway.get("/").status == 200, "room again")
 
 
 def test_five_thousand_trickling_clients_keep_nobody_waiting(tmp_path):

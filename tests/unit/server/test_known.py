@@ -1,0 +1,39 @@
+"""What a server remembers of the blocks of header lines that it has seen."""
+
+import pytest
+
+from gproxy.config.sections import ServerSettings
+from gproxy.gateway.gateway import Gateway
+from gproxy.gateway.router import Router
+from gproxy.observe.accesslog import AccessLog
+from gproxy.server.known import Known
+
+
+@pytest.fixture
+def known():
+    log = AccessLog("off", format="ltsv", daily=False, size=None, keep=0, compress=False)
+    gateway = Gateway(router=Router([]), handlers={}, upstreams=(), identity=frozenset(), trusted=(), timeout=1.0, access_log=log)
+    return Known(ServerSettings(), gateway)
+
+
+def block(value):
+    return f"Host: a\r\nX: {value}\r\n\r\n".encode()
+
+
+def test_a_block_is_worked_out_once_for_each_peer_and_version(known):
+    found = known.fields(block("y"), 1, "192.0.2.1")
+    assert known.fields(block("y"), 1, "192.0.2.1") is found
+    assert known.fields(block("y"), 1, "192.0.2.2") is not found
+    assert known.fields(block("y"), 0, "192.0.2.1") is not found
+
+
+def test_a_large_block_is_not_kept(known):
+    large = block("y" * 1024)
+    assert known.fields(large, 1, "192.0.2.1") is not known.fields(large, 1, "192.0.2.1")
+
+
+def test_too_many_are_forgotten_together(known):
+    first = known.fields(block("first"), 1, "192.0.2.1")
+    for n in range(256):
+        known.fields(block(n), 1, "192.0.2.1")
+    assert known.fields(block("first"), 1, "192.0.2.1") is not first
