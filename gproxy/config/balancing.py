@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
+from gproxy.config.patterns import TOKEN
+
 #: Those that can follow where a sticky cookie does not lead to a backend.
 Choice = Literal["round_robin", "weighted", "least_conn", "p2c", "latency", "random", "first"]
 Balance = Literal[Choice, "ip_hash", "uri_hash", "header_hash", "cookie_hash", "query_hash", "sticky"]
@@ -11,8 +13,8 @@ SameSite = Literal["Lax", "Strict", "None"]
 
 #: What `hash_key` is, by policy, and how it may be written.
 _KEYS: Final = {
-    "header_hash": ("a header's name", r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
-    "cookie_hash": ("a cookie's name", r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+    "header_hash": ("a header's name", TOKEN),
+    "cookie_hash": ("a cookie's name", TOKEN),
     "query_hash": ("a parameter's name", r"[^\s&=#]+"),
 }
 _STICKY: Final = ("sticky",)
@@ -29,7 +31,7 @@ _WITH: Final[dict[str, tuple[str, ...]]] = {
 #: Who has no choice, and so cannot give a backend less than it should have.
 _STRICT: Final = ("first", "ip_hash", "uri_hash", *_KEYS)
 _SHORTEST_SECRET: Final = 16
-_is_cookie_name = re.compile(_KEYS["cookie_hash"][1]).fullmatch
+_is_cookie_name = re.compile(TOKEN).fullmatch
 
 
 def balancing(settings: Any, defaults: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,10 @@ is written here meets text from strangers, so prefer `[^/]+` to `.*`, and posses
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
+
+#: What names of methods, headers and cookies are made of (RFC 9110 section 5.6.2).
+TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
 _REFERENCE = re.compile(r"\\(?:([1-9][0-9]?)|g<([^\W\d]\w*)>)")
 _SENT = re.compile(r"/(?:[!\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*")  # visible ASCII, whole escapes, none of ? # \

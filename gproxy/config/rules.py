@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from gproxy.config.patterns import sent_path
+from gproxy.config.patterns import TOKEN, sent_path
 from gproxy.config.traffic import SplitKey, UpstreamShare
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_TOKEN = re.compile(TOKEN)
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]")
 _AUTHORITY = re.compile(rf"(?:{_HOST.pattern})(:[0-9]{{1,5}})?")

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from gproxy.config.addresses import split_host
+from gproxy.config.patterns import TOKEN
 from gproxy.config.problems import suggest
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(TOKEN)
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _PLACEHOLDERS = ("host", "path")
 _LOCATION = re.compile(r"(https?://(?:[^/?#{}\s]|\{host\})+)?(/(?!/)[!-\[\]-z|~]*)?(\{path\})?")
