@@ -80,7 +80,7 @@ def _load_ca(context: ssl.SSLContext, settings: ClientTLS) -> None:
     path = settings.tls_ca
     if path is None:
         return
-    _must_be_readable("tls_ca", path)
+    content("tls_ca", path)
     try:
         context.load_verify_locations(path)
     except ssl.SSLError:
@@ -93,9 +93,9 @@ def _load_certificate(context: ssl.SSLContext, settings: ClientTLS) -> None:
     path, key = settings.tls_cert, settings.tls_key
     if path is None:
         return
-    _must_be_readable("tls_cert", path)
+    content("tls_cert", path)
     if key is not None:
-        _must_be_readable("tls_key", key)
+        content("tls_key", key)
     try:
         context.load_cert_chain(path, key, password="")  # or OpenSSL would ask for one at the terminal
     except ssl.SSLError as error:
@@ -115,9 +115,9 @@ def _what_is_wrong(error: ssl.SSLError, path: Path, key: Path | None) -> str:
     return f"{option}: {file} holds no private key in PEM form, or one with a password, which is not supported"
 
 
-def _must_be_readable(option: str, path: Path) -> None:
+def content(option: str, path: Path) -> bytes:
+    """What is in an option's file. Raises ValueError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            file.read(1)
+        return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{option}: {path} cannot be read: {(error.strerror or str(error)).lower()}") from None

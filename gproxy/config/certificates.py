@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from gproxy.config.backend_tls import content
 from gproxy.config.tls import TLSSettings
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def read_certificate(settings: TLSSettings, now: float) -> Certificate:
     """Read the section's files. Raises ValueError, each line of it `option: what is wrong`."""
     leaf = _leaf(settings.certificate)
     key = settings.key or settings.certificate
-    _readable("key", key)
+    content("key", key)
     context = _context(settings, key)
     names = tuple(host.lower().rstrip(".") for host in settings.hosts or _names(leaf))
     return Certificate(context, names, tuple(_warnings(leaf, key, names, now)))
@@ -52,19 +53,12 @@ def files(settings: TLSSettings) -> list[Path]:
     return [path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
 
 
-def _readable(option: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{option}: {path} cannot be read: {(error.strerror or str(error)).lower()}") from None
-
-
 def _leaf(path: Path) -> "x509.Certificate":
     from cryptography import x509  # large, and most gateways serve no TLS
 
-    content = _readable("certificate", path)
+    pem = content("certificate", path)
     try:
-        return x509.load_pem_x509_certificates(content)[0]
+        return x509.load_pem_x509_certificates(pem)[0]
     except ValueError:
         raise ValueError(f"certificate: {path} has no certificate in PEM that can be read") from None
 
@@ -96,7 +90,7 @@ def _no_password() -> NoReturn:
 
 
 def _believe(context: ssl.SSLContext, path: Path) -> None:
-    _readable("client_ca", path)
+    content("client_ca", path)
     try:
         context.load_verify_locations(path)
     except ssl.SSLError:
