@@ -161,13 +161,14 @@ class Gateway:
         request_id = self._ids.new(now)
         response = problem(http, request_id)
         response.headers.put("X-Request-ID", "x-request-id", request_id)
+        size, duration = len(response.read()), monotonic() - started
         if self._meter is not None:
-            self._meter.count("", http.status, http.reason, monotonic() - started, len(response.read()))
+            self._meter.count("", http.status, http.reason, duration, size)
         # fmt: off
         self.access_log.write(
             Entry(
-                now, request_id, peer, *line, http.status, monotonic() - started,
-                len(response.read()), 0, "", "", "", 0, http.reason, "", "", "", "",
+                now, request_id, peer, *line, http.status, duration, size,
+                0, "", "", "", 0, http.reason, "", "", "", "",
             )
         )
         # fmt: on
