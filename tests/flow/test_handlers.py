@@ -759,6 +759,10 @@ class Fails:
     def __call__(self, request, next):
         return Response(200, b"mine")
 
+class Leaves(Fails):
+    def close(self):
+        raise SystemExit("leaving")
+
 class Closes(Fails):
     def close(self):
         open("closed", "w").write("yes")
@@ -767,13 +771,14 @@ class Closes(Fails):
 
 def test_a_close_that_fails_keeps_nobody_from_closing(tmp_path):
     (tmp_path / "closing.py").write_text(CLOSING)
-    sections = "".join(f"[handler:{name}]\nuse = closing:{name}\n" for name in ("Fails", "Closes"))
-    ini = f"[gateway]\nhandlers = Fails, Closes\n[route:a]\nrespond = 200\n{sections}"
+    sections = "".join(f"[handler:{name}]\nuse = closing:{name}\n" for name in ("Fails", "Leaves", "Closes"))
+    ini = f"[gateway]\nhandlers = Fails, Leaves, Closes\n[route:a]\nrespond = 200\n{sections}"
     with RunningGateway(ini, tmp_path) as gateway:
         assert gateway.get("/").body == b"mine"
         gateway.signal(signal.SIGTERM)
         assert gateway.wait() == 0
         gateway.wait_for_line("[handler:Fails]: close failed")
         gateway.wait_for_line("LookupError: at the end")
+        gateway.wait_for_line("[handler:Leaves]: close failed")
         gateway.wait_for_line("nothing was cut")
     assert (tmp_path / "closed").read_text() == "yes"
