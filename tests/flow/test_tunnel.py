@@ -2,6 +2,7 @@
 
 import socket as sockets
 import threading
+import time
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -45,7 +46,8 @@ def echo(socket):
         if message == "close":
             socket.close(4001, "as asked")
             return
-        socket.send(message)
+        if message != "quiet":
+            socket.send(message)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,15 @@ def test_an_idle_tunnel_ends(gateway):
             socket.recv(timeout=10)
     eventually(lambda: [line for line in gateway.access() if line["path"] == "/idle"], "the access line")
     assert next(line for line in gateway.access() if line["path"] == "/idle")["reason"] == "tunnel_idle"
+
+
+def test_a_tunnel_in_which_only_the_client_speaks_is_not_idle(gateway):
+    with connect(url(gateway, "/idle/not"), ping_interval=None) as socket:
+        for _ in range(6):
+            socket.send("quiet")
+            time.sleep(0.1)
+        socket.send("still here?")
+        assert socket.recv(timeout=5) == "still here?"
 
 
 def test_a_refusal_is_passed_on(gateway):

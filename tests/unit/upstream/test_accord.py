@@ -86,6 +86,18 @@ def test_an_ejection_is_one_for_all(workers, clock):
     assert two.picks(4) == "aaaa"
 
 
+def test_a_worker_that_finishes_leaves_probing_to_another(workers, state, monkeypatch):
+    resigned = []
+    monkeypatch.setattr(state, "resign", resigned.append)
+    one = workers()
+    one.look()
+    assert resigned == []
+    one.runtime.draining = True
+    one.look()
+    one.look()
+    assert resigned == ["probes of users"]
+
+
 def test_when_its_time_is_over_each_tries_for_itself_and_what_one_finds_holds_for_all(workers, clock):
     one, two = workers(), workers()
     one.eject("b")

@@ -9,6 +9,7 @@ from gevent.event import Event
 from gproxy.http.errors import Incomplete
 from gproxy.http.request import request
 from gproxy.http.response import Response
+from gproxy.runtime.expired import Expired
 from gproxy.upstream.hedge import Hedge
 from gproxy.upstream.retry import Budget
 
@@ -115,6 +116,21 @@ def test_both_fail():
         ("first", "backend_reset"),
         ("second", "backend_reset"),
     ]
+    assert race.active() == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (never, [("first", "backend_timeout")]),
+        (fails, [("second", "backend_reset"), ("first", "backend_timeout")]),
+    ],
+)
+def test_at_the_deadline_the_first_of_those_still_asked_is_to_blame(second, expected):
+    race = Race(never, second)
+    with gevent.Timeout(0.03, Expired("deadline")):
+        failed = race.run()
+    assert [(one.backend.name, one.failure.reason) for one in failed] == expected
     assert race.active() == NOTHING
 
 
