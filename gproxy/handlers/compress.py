@@ -82,10 +82,10 @@ class Compress:
         if response.status == 304:
             self._restore_suffix(headers, tags)
         elif (chosen := self._coding_for(request.headers.get("accept-encoding"))) is not None:
-            if request.method == "HEAD":
-                self._describe(response, chosen)
-            elif self._is_whole_and_large(response):
-                self._compress(response, chosen)
+            is_head = request.method == "HEAD"
+            if self._is_whole_and_large(response, is_head=is_head) and _suffix(headers, chosen):
+                response.body = b"" if is_head else self._packed(response.body, chosen)  # and so without its length
+                _declare(headers, chosen)
         return response
 
     def _choose(self, accepted: str | None) -> Coding | None:
@@ -104,12 +104,13 @@ class Compress:
             and "no-transform" not in (headers.get("cache-control") or "").lower()
         )
 
-    def _is_whole_and_large(self, response: Response) -> bool:
+    def _is_whole_and_large(self, response: Response, *, is_head: bool) -> bool:
+        """Of HEAD what GET would be, as far as the response says it (RFC 9110 section 9.3.2)."""
         headers = response.headers
         if response.status in {204, 205, 206} or "content-range" in headers:
             return False
         body = response.body
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) and (body or not is_head):
             return len(body) >= max(self.min_size, 1)
         length = headers.get("content-length")
         return length is None or not length.isdecimal() or int(length) >= max(self.min_size, 1)
@@ -118,21 +119,8 @@ class Compress:
         media_type = content_type.partition(";")[0].strip(" \t").lower()
         return self._fits(media_type) is not None and not _NEVER(media_type)
 
-    def _compress(self, response: Response, coding: Coding) -> None:
-        if not _suffix(response.headers, coding):
-            return
-        body = response.body
-        response.body = self._at_once(body, coding) if isinstance(body, bytes) else _Packed(body, coding, self._offload)
-        _declare(response.headers, coding)
-
-    def _describe(self, response: Response, coding: Coding) -> None:
-        """HEAD says what GET would (RFC 9110 section 9.3.2), but for the length, which nobody knows."""
-        length = response.headers.get("content-length")
-        small = length is not None and length.isdecimal() and int(length) < self.min_size
-        if response.status in {204, 205, 206} or small or not _suffix(response.headers, coding):
-            return
-        response.body = b""  # and with it the length
-        _declare(response.headers, coding)
+    def _packed(self, body: bytes | Iterable[bytes], coding: Coding) -> bytes | Iterable[bytes]:
+        return self._at_once(body, coding) if isinstance(body, bytes) else _Packed(body, coding, self._offload)
 
     def _at_once(self, body: bytes, coding: Coding) -> bytes:
         if len(body) > coding.quick and self._offload is not None:

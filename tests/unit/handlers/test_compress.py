@@ -197,6 +197,22 @@ def test_a_response_to_head_whose_get_stays_as_it_is():
     assert dict(response.headers.items()) == JSON | {"Content-Length": "33", "ETag": '"a"', "Vary": "Accept-Encoding"}
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "more"),
+    [
+        (200, b"short", {}),
+        (200, [b"short"], {"Content-Length": "5"}),
+        (200, b"", {"Content-Length": "0"}),
+        (416, TEXT, {"Content-Range": "bytes */9000"}),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_head_and_get_leave_the_same_as_it_is(method, status, body, more):
+    response = through(answer(status, body, JSON | more), method=method, min_size=Bytes(6))
+    assert "content-encoding" not in response.headers
+    assert response.body == body
+
+
 def test_a_stream_of_known_length_that_is_long_enough():
     response = through(answer(200, iter([TEXT]), JSON | {"Content-Length": str(len(TEXT))}))
     assert "content-length" not in response.headers
@@ -282,6 +298,12 @@ def test_a_304_has_the_etag_that_the_client_stored(sent, returned):
     assert response.headers["ETag"] == returned
     assert response.headers["Vary"] == "Accept-Encoding"
     assert "content-encoding" not in response.headers
+
+
+def test_a_304_does_not_have_the_length_of_another_representation():
+    headers = {"ETag": '"abc"', "Content-Length": "3300"}
+    assert "content-length" not in through(answer(304, b"", headers), GZIP | {"If-None-Match": '"abc-gzip"'}).headers
+    assert through(answer(304, b"", headers), GZIP | {"If-None-Match": '"abc"'}).headers["Content-Length"] == "3300"
 
 
 def test_a_304_of_another_type_does_not_vary():
