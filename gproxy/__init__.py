@@ -8,7 +8,7 @@ A request's way, in the order of the folders:
 4. upstream/  picks a backend, sends the request through its pool, hands out a streaming response
 5. http/      the words they all use: headers, request, response, body
 
-`docs/journey.md` tells it in sixty lines.
+`docs/journey.md` tells it, `docs/changing.md` says where a change belongs.
 """
 
 from importlib import import_module

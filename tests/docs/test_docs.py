@@ -41,7 +41,7 @@ def test_links_lead_somewhere(page):
 def test_files_named_in_the_docs_exist(page):
     if page.parent.name == "why":
         return
-    for name in re.findall(r"`((?:server|gateway|handlers|upstream|http|runtime|config|observe)/[a-z_]+\.py)`", page.read_text()):
+    for name in re.findall(r"`((?:server|gateway|handlers|upstream|http|runtime|config|observe|state)/[a-z_]+\.py)`", page.read_text()):
         assert (ROOT / "gproxy" / name).exists(), name
 
 
