@@ -631,6 +631,8 @@ def test_a_full_house_makes_no_handshake(tmp_path, option):
         found.tls = SimpleNamespace(port=port, folder=tmp_path)
         with tcp(found):  # it shakes no hands, and counts
             assert get_or_none(found) is None
+            with tcp(found) as other:
+                assert other.recv(1) == b""  # nor is it told anything in plain words
         eventually(lambda: get_or_none(found) == 200, "room again")
 
 

@@ -37,6 +37,28 @@ def test_reopen_during_a_rotation(make, folder, entry, monkeypatch):
     assert paths((folder / "access.log").read_text()) == ["/2"]
 
 
+def test_a_reopening_that_a_rotation_has_put_off_does_not_wait_for_the_next_look(make, folder, entry, monkeypatch):
+    log = make(size=1)
+    rotate = log._file.rotate
+
+    def rotated_and_moved():
+        error = rotate()
+        (folder / "access.log").rename(folder / "moved")
+        return error
+
+    gate = Gate(rotated_and_moved)
+    monkeypatch.setattr(log._file, "rotate", gate)
+    write(log, entry, "/1")
+    gevent.idle()
+    log._file._limit = None
+    log.reopen()
+    gate.opened.set()
+    log.join()
+    write(log, entry, "/2")
+    log.flush()
+    assert paths((folder / "access.log").read_text()) == ["/2"]
+
+
 @pytest.mark.parametrize("away", ["unlink", "rename"])
 def test_a_file_taken_away_is_noticed(make, folder, entry, clock, away):
     log = make()
