@@ -23,10 +23,10 @@ class Timing:
 
     __slots__ = ("_backend", "_decay", "average", "clock", "measured_at")
 
-    def __init__(self, backend: Backend, decay: float) -> None:
+    def __init__(self, backend: Backend, decay: float, clock: Callable[[], float]) -> None:
         self._backend = backend
         self._decay = decay
-        self.clock: Callable[[], float] = monotonic
+        self.clock = clock
         self.average = 0.0
         self.measured_at = 0.0
 
@@ -65,7 +65,7 @@ class Latency(Draw):
     def expect(self, backends: Sequence[Backend]) -> None:
         super().expect(backends)
         for backend in backends:
-            timing_of(backend, self._decay).clock = self._now
+            self.timing(backend).clock = self._now
 
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
         if len(backends) == 1:
@@ -73,13 +73,12 @@ class Latency(Draw):
         lottery = self._lottery if backends is self._backends else Lottery(backends)
         one, other = lottery.two(self._random)
         now = self._now()
-        return other if timing_of(other).cost(now) < timing_of(one).cost(now) else one
+        return other if self.timing(other).cost(now) < self.timing(one).cost(now) else one
 
-
-def timing_of(backend: Backend, decay: float = 10.0) -> Timing:
-    """The backend's, which is observed from the first time on that somebody asks."""
-    timing = backend.memo
-    if not isinstance(timing, Timing):
-        timing = backend.memo = Timing(backend, decay)
-        backend.observe_with(timing.observe)
-    return timing
+    def timing(self, backend: Backend) -> Timing:
+        """The backend's, which is observed from the first time on that somebody asks."""
+        timing = backend.memo
+        if not isinstance(timing, Timing):
+            timing = backend.memo = Timing(backend, self._decay, self._now)
+            backend.observe_with(timing.observe)
+        return timing

@@ -5,10 +5,9 @@ from collections import Counter
 
 import pytest
 
-from gproxy.config.types import BackendURL
+from gproxy.config.types import BackendURL, Seconds
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.draws import Lottery
-from gproxy.upstream.balance.latency import timing_of
 
 
 def test_random_draws_each_backend_from_a_part_as_long_as_its_weight(group):
@@ -124,37 +123,41 @@ def test_what_least_conn_remembers_is_bounded(group):
     assert abc.pick() == "a"
 
 
+def timing(some, name):
+    return some.upstream.balancer.timing(some[name])
+
+
 def latency(group, words="a,b,c"):
     found = group(words, balance="latency")
-    for backend in found.upstream.backends:
-        timing_of(backend).average, timing_of(backend).measured_at = 0.1, found.clock.now
+    for name in "abc"[: len(found.upstream.backends)]:
+        timing(found, name).average, timing(found, name).measured_at = 0.1, found.clock.now
     return found
 
 
 def test_latency_takes_the_quicker_of_the_two(group):
     abc = latency(group)
-    timing_of(abc["c"]).average = 0.05
+    timing(abc, "c").average = 0.05
     abc.script.draws = [0.4, 0.9]  # b and c
     assert abc.pick() == "c"
-    timing_of(abc["a"]).average = 0.01
+    timing(abc, "a").average = 0.01
     abc.script.draws = [0.4, 0.9]  # the quickest is not among them
     assert abc.pick() == "c"
 
 
 def test_latency_counts_who_waits_there_and_the_weight(group):
     ab = latency(group, "a,b")
-    timing_of(ab["b"]).average, ab["b"].active = 0.05, 2  # 0.15 s against 0.1 s
+    timing(ab, "b").average, ab["b"].active = 0.05, 2  # 0.15 s against 0.1 s
     ab.script.draws = [0.9, 0.1]
     assert ab.pick() == "a"
     ab = latency(group, "a,b weight=2")
-    timing_of(ab["b"]).average, ab["b"].active = 0.05, 2  # 0.075 s for its weight
+    timing(ab, "b").average, ab["b"].active = 0.05, 2  # 0.075 s for its weight
     ab.script.draws = [0.1, 0.9]
     assert ab.pick() == "b"
 
 
 def test_a_peak_counts_at_once_and_fades_by_the_decay_constant(group):
     abc = latency(group)
-    b = timing_of(abc["b"])
+    b = timing(abc, "b")
     b.observe(0.8)
     assert b.average == 0.8
     abc.clock.now += 10
@@ -164,7 +167,7 @@ def test_a_peak_counts_at_once_and_fades_by_the_decay_constant(group):
 
 def test_without_answers_the_cost_fades_so_that_it_is_asked_again(group):
     ab = latency(group, "a,b")
-    a = timing_of(ab["a"])
+    a = timing(ab, "a")
     a.average = 0.8
     costs = [a.cost(ab.clock.now)]
     ab.clock.now += 10
@@ -172,9 +175,20 @@ def test_without_answers_the_cost_fades_so_that_it_is_asked_again(group):
     assert costs[1] == pytest.approx(costs[0] / 2.718281828)
 
 
+def test_backups_fade_by_the_same_constant(group):
+    some = group("a,b backup,c backup", balance="latency", latency_decay=Seconds(20))
+    some.script.draws = [0.4, 0.9]
+    assert some.pick(tried="a") in "bc"
+    b = timing(some, "b")
+    b.observe(0.8)
+    cost = b.cost(some.clock.now)
+    some.clock.now += 20
+    assert b.cost(some.clock.now) == pytest.approx(cost / 2.718281828)
+
+
 def test_of_an_unknown_backend_one_request_finds_out(group):
     ab = group("a,b", balance="latency")
-    timing_of(ab["b"]).average, timing_of(ab["b"]).measured_at = 0.1, ab.clock.now
+    timing(ab, "b").average, timing(ab, "b").measured_at = 0.1, ab.clock.now
     ab.script.draws = [0.9, 0.1]
     assert ab.pick() == "a"
     ab["a"].active = 1
@@ -184,7 +198,7 @@ def test_of_an_unknown_backend_one_request_finds_out(group):
 
 def test_an_exchange_is_timed_until_the_head_and_a_quick_failure_is_no_sign_of_speed(group):
     abc = latency(group)
-    b = timing_of(abc["b"])
+    b = timing(abc, "b")
 
     def exchange(seconds, answered=True):
         abc.clock.now += seconds
