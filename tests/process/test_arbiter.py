@@ -208,6 +208,13 @@ def test_a_hub_that_is_busy_but_alive_is_left_alone(tmp_path, backend):
         assert ours.workers == [before]
 
 
+def test_a_worker_that_takes_its_time_to_import_is_left_alone(tmp_path, backend):
+    slow = "import time\ntime.sleep(3.5)\n" + PLAIN
+    with gateway(tmp_path, backend, "worker_timeout = 1s", handlers=slow) as ours:
+        assert ours.get("/").status == 200
+        assert "is killed" not in ours.errors
+
+
 def test_a_worker_more_and_a_worker_less(tmp_path, backend):
     with gateway(tmp_path, backend, handlers=PID) as ours:
         (first,) = ours.workers

@@ -107,12 +107,16 @@ def test_a_folder_that_is_not_there(tmp_path):
     asked.end()
 
 
-def test_a_disk_that_does_not_give_it_back(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [(OSError(errno.EIO, "Input/output error"), "Input/output error"), (b"", "the file is too short")],
+)
+def test_a_disk_that_does_not_give_it_back(tmp_path, monkeypatch, caplog, given, why):
     asked = recorded(PIECES, memory=10, spool=10_000, state_dir=tmp_path)
     asked.body.read()
-    monkeypatch.setattr(replay, "_read", lambda *_: OSError(errno.EIO, "Input/output error"))
+    monkeypatch.setattr(replay, "_read", lambda *_: given)
     with pytest.raises(HTTPError) as error:
         asked.body.rewind()
     assert (error.value.status, error.value.reason) == (500, "spool")
-    assert "Input/output error" in caplog.text
+    assert why in caplog.text
     asked.end()

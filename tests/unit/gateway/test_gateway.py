@@ -1,0 +1,41 @@
+"""The gateway itself, called without a connection."""
+
+from gproxy.gateway.build import build
+from gproxy.testing import request
+
+OWN = """
+from gproxy import Response
+
+def moves(request, next):
+    request.path = "/long"
+    return next(request)
+
+def tells(request, next):
+    return Response(200, f"{request.deadline.remaining():.0f}".encode())
+"""
+INI = """
+[gateway]
+handlers = moves
+timeout = 3s
+[route:short]
+path = /short
+respond = 200
+[route:long]
+path = /long
+timeout = 30s
+handlers = tells
+respond = 200
+[handler:moves]
+use = own_of_test_gateway:moves
+[handler:tells]
+use = own_of_test_gateway:tells
+[log]
+access = off
+"""
+
+
+def test_who_is_led_to_another_route_has_the_time_of_that_one(tmp_path):
+    (tmp_path / "own_of_test_gateway.py").write_text(OWN)
+    (tmp_path / "gproxy.ini").write_text(INI)
+    _, gateway = build(tmp_path / "gproxy.ini")
+    assert gateway(request("GET", "/short")).body == b"30"

@@ -1,0 +1,36 @@
+"""When a certificate that has changed on disk is read again."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from gproxy.config.tls import TLSSettings
+from gproxy.server import sites
+from gproxy.server.sites import Renewal
+
+
+@pytest.fixture
+def pair(tmp_path):
+    settings = TLSSettings("a", certificate=tmp_path / "a.crt", key=tmp_path / "a.key")
+    for path in (settings.certificate, settings.key):
+        path.write_text("old")
+    return settings
+
+
+def test_a_pair_is_read_once_both_of_its_files_stand_still(pair, monkeypatch):
+    read = []
+    runtime = SimpleNamespace(offload=lambda function, *arguments: function(*arguments), clock=lambda: 0.0)
+    renewal = Renewal(SimpleNamespace(reload=lambda name, _: read.append(name)), {"a": pair}, runtime)
+    monkeypatch.setattr(sites, "read_certificate", lambda *_: SimpleNamespace(warnings=()))
+
+    def look():
+        renewal.look("a", pair)
+        return len(read)
+
+    assert look() == 0
+    pair.certificate.write_text("newer")
+    assert look() == 0
+    pair.key.write_text("newer")
+    assert look() == 0  # it was seen to change, so more may follow
+    assert look() == 1
+    assert look() == 1
