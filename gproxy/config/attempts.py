@@ -13,8 +13,8 @@ DEFAULT_ON: Final[tuple[RetryOn, ...]] = ("connect", "stale", "reset")
 #: RFC 9110 section 9.2.2.
 IDEMPOTENT: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
-#: Composed by the gateway itself, so never the name for anything else.
-_TAKEN: Final = frozenset(
+#: Fields that the gateway sets anew on the way to a backend, so never the name for anything else.
+SET_ANEW: Final = frozenset(
     {
         "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
         "expect", "content-length", "transfer-encoding", "connection", "te", "upgrade",
@@ -56,5 +56,5 @@ def _own_header(name: str, value: str | None) -> Iterator[str]:
     if value is None:
         return
     yield from rules.header_names(name, (value,))
-    if value.lower() in _TAKEN:
+    if value.lower() in SET_ANEW:
         yield f"{name}: {value} is set by the gateway for something else"

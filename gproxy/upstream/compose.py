@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
+from gproxy.config.attempts import SET_ANEW
 from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.forwarding import UNIX_PEER, UNKNOWN_PEER
@@ -13,14 +14,7 @@ from gproxy.http.rewrite import check_assigned, checked
 from gproxy.upstream.backend import Backend
 
 _CRLF: Final = "\r\n"  # an f-string's braces take no backslash
-#: What is set anew on the way to a backend.
-_SET_HERE: Final = frozenset(
-    {
-        "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
-        "expect", "content-length", "transfer-encoding", "connection", "te",
-    }
-)  # fmt: skip
-#: Of these, what a route may have passed on: what goes beyond would be there twice.
+#: Of what is set anew, what a route may have passed on: what goes beyond would be there twice.
 _KEEPABLE: Final = frozenset({"authorization"})
 #: What trusted proxies before us have begun, and we continue.
 _CONTINUED: Final = frozenset(
@@ -40,7 +34,7 @@ class Composer:
         self, *, host: str, keep: tuple[str, ...] = (), change: Callable[[str], str] | None = None, stripped: str = ""
     ) -> None:
         self._host = host
-        self._dropped = _SET_HERE - ({name.lower() for name in keep} & _KEEPABLE)
+        self._dropped = SET_ANEW - ({name.lower() for name in keep} & _KEEPABLE)
         self._change = change
         self._stripped = quote(stripped, safe="/:@!$&'()*+,;=~")
         self._prefix_line = _prefix_line(None, self._stripped)

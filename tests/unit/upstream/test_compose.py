@@ -6,7 +6,7 @@ from gproxy.config.types import BackendURL
 from gproxy.http.request import Deadline, request
 from gproxy.testing import Clock
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.compose import Telling
+from gproxy.upstream.compose import Composer, Telling
 
 BACKEND = Backend(BackendURL("http", "a", 1), keepalive=1, connect_timeout=1)
 
@@ -55,3 +55,11 @@ def test_the_attempts_before():
 def test_both():
     lines = told(asked(1), retry_header="X-Tries", deadline_header="X-Left")
     assert lines == ["X-Tries: 2", "X-Left: 1000"]
+
+
+def test_what_a_handler_says_of_an_upgrade_is_not_ours_to_pass_on():
+    plain, websocket = asked(Upgrade="h2c"), asked(Upgrade="h2c")
+    websocket.upgrade = "websocket"
+    heads = [Composer(host="client")(one, BACKEND).decode().lower() for one in (plain, websocket)]
+    assert ["h2c" in head for head in heads] == [False, False]
+    assert ["upgrade: websocket" in head for head in heads] == [False, True]
