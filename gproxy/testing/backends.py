@@ -10,26 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gproxy.testing.gateway import PATIENCE, Wire, eventually
+from gproxy.testing.gateway import PATIENCE, Message, Wire, eventually
 
 
-class Received:
+class Received(Message):
     """A request as the backend saw it; `complete` is False if its body broke off."""
 
     def __init__(self, head: bytes, body: bytes, trailers: bytes = b"") -> None:
-        self.head = head
-        self.body = body
+        super().__init__(head, body)
         self.trailers = trailers
         #: Did the body come to its end?
         self.complete = True
-        self.line, _, fields = head.decode("latin-1").partition("\r\n")
-        self.fields = [
-            (n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in fields.split("\r\n") if line)
-        ]
-
-    def __getitem__(self, name: str) -> str | None:
-        found = [value for key, value in self.fields if key == name.lower()]
-        return ", ".join(found) if found else None
 
     def __repr__(self) -> str:
         return f"<Received {self.line} {self.fields} {self.body[:100]!r}>"

@@ -165,15 +165,13 @@ class RunningGateway:
         return facts
 
 
-class Answer:
-    """A response as it came over the wire. `raw_body` is undecoded; `complete` is False if it broke off."""
+class Message:
+    """What came over the wire: its head, its first line, its header fields with names in lower case, its body."""
 
-    def __init__(self, head: bytes, body: bytes, *, complete: bool = True) -> None:
+    def __init__(self, head: bytes, body: bytes) -> None:
         self.head = head
         self.body = body
-        self.complete = complete
-        status_line, _, fields = head.decode("latin-1").partition("\r\n")
-        self.status = int(status_line.split(" ")[1]) if status_line else 0
+        self.line, _, fields = head.decode("latin-1").partition("\r\n")
         self.fields = [
             (n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in fields.split("\r\n") if line)
         ]
@@ -182,6 +180,15 @@ class Answer:
         """A header's value, joined if repeated; None if absent."""
         found = [value for key, value in self.fields if key == name.lower()]
         return ", ".join(found) if found else None
+
+
+class Answer(Message):
+    """A response; `complete` is False if it broke off."""
+
+    def __init__(self, head: bytes, body: bytes, *, complete: bool = True) -> None:
+        super().__init__(head, body)
+        self.complete = complete
+        self.status = int(self.line.split(" ")[1]) if self.line else 0
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} {self.fields} {self.body[:200]!r} complete={self.complete}>"
