@@ -5,9 +5,8 @@ from gproxy.http.headers import Headers
 
 def cookie(headers: Headers, name: str) -> str | None:
     """The value of the first cookie with that name, as it stands there; None if there is none."""
-    for line in headers.all("cookie"):
-        for pair in line.split(";"):
-            key, equals, value = pair.partition("=")
-            if equals and key.strip(" \t") == name:
-                return value.strip(" \t")
+    for pair in (headers.get("cookie") or "").split(";"):
+        key, equals, value = pair.partition("=")
+        if equals and key.strip(" \t") == name:
+            return value.strip(" \t")
     return None

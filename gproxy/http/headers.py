@@ -88,14 +88,17 @@ class Headers:
         self._append(_field(name, _checked(name, value)))
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The value; the lines of a repeated name joined by a comma (RFC 9110 section 5.3), of Set-Cookie the first."""
+        """The value; the lines of a repeated name joined by a comma (RFC 9110 section 5.3), of Set-Cookie the first.
+
+        Those of Cookie are joined by a semicolon, as in one line (RFC 9113 section 8.2.3).
+        """
         key = name.lower()
         field = self._first.get(key)
         if field is None:
             return default
         if self._more is None or key not in self._more or key == "set-cookie":
             return field[1]
-        return ", ".join(self.all(key))
+        return ("; " if key == "cookie" else ", ").join(self.all(key))
 
     def lookup(self, key: str) -> str | None:
         """`get` for a name that is in lower case already."""

@@ -26,12 +26,12 @@ def header(name: str) -> Key:
 
 
 def cookie(name: str) -> Key:
-    """The value of that cookie (RFC 6265 section 4.2.1), the first of several; a repeated field is joined by commas."""
+    """The value of that cookie (RFC 6265 section 4.2.1), the first of several."""
     start = f"{name}="
 
     def value(request: Request) -> str | None:
         cookies = request.headers.lookup("cookie")
-        return _value(cookies, start, " ;,\t", ";") if cookies else None
+        return _value(cookies, start, " ;\t", ";") if cookies else None
 
     return value
 

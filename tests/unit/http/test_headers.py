@@ -37,6 +37,11 @@ def test_set_cookie_is_never_joined():
     assert headers.lines() == "Set-Cookie: a=b\r\nSet-Cookie: c=d\r\n"
 
 
+def test_cookies_are_joined_as_in_one_line():
+    headers = Headers([("Cookie", "a=b"), ("cookie", "c=d; e=f")])
+    assert headers["cookie"] == headers.lookup("cookie") == "a=b; c=d; e=f"
+
+
 def test_assigning_replaces_every_line(headers):
     headers["x-A"] = "new"
     assert headers.all("X-A") == ["new"]

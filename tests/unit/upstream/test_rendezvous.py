@@ -112,6 +112,11 @@ def test_a_cookie_among_others(cookies, value):
     assert keys.cookie("sid")(request(headers={"Cookie": cookies})) == value
 
 
+def test_a_cookie_in_the_first_of_two_lines():
+    asked = request(headers=[("Cookie", "sid=5"), ("Cookie", "a=1")])
+    assert keys.cookie("sid")(asked) == "5"
+
+
 def test_a_key_beyond_latin_1_or_of_any_length_is_a_key_too(group):
     some = group(",".join(LETTERS), balance="uri_hash")
     for path in ("/ü/日本", "/\udcff", "/" + "x" * 30_000):
