@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from gproxy.config.traffic import SplitKey
-from gproxy.http.cookies import cookie
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.upstream.balance import keys
 
 
 class Split:
@@ -50,8 +50,5 @@ def _reader(key: SplitKey | None) -> Callable[[Request], str | None]:
     if key is None:
         return lambda _: None
     if key.kind == "ip":
-        return lambda request: request.client
-    name = key.name
-    if key.kind == "header":
-        return lambda request: request.headers.get(name)
-    return lambda request: cookie(request.headers, name)
+        return keys.client
+    return keys.header(key.name) if key.kind == "header" else keys.cookie(key.name)

@@ -38,6 +38,11 @@ def test_by_key_a_client_stays_and_the_shares_are_about_right(key, headers):
     assert 150 < first.count("canary") < 250
 
 
+def test_a_client_that_changes_its_address_within_its_network_stays():
+    steps = split("ip", a=1, b=1)
+    assert {steps(request(client=f"2001:db8::{number:x}")) for number in range(1, 50)} == {steps(request(client="2001:db8::ffff"))}
+
+
 def test_who_has_a_growing_share_keeps_its_clients():
     users = [f"user{n}" for n in range(1000)]
     small, large = split("ip", stable=95, canary=5), split("ip", stable=80, canary=20)
