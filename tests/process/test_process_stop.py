@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from shipped import PUBLIC, UNLIMITED, on_path, problem, response, running
@@ -251,3 +252,18 @@ def test_a_worker_that_hangs_in_a_stop_is_killed_in_the_end(tmp_path):
         ours.wait_for_line("does not end and is killed")
         ours.wait_for_line("1 workers were killed, and what they had under way is lost")
         ours.wait_for_line("mine.py")
+
+
+def test_clients_that_only_the_kernel_knows_of_are_answered(tmp_path):
+    with gateway(tmp_path, 0) as ours, ExitStack() as stack:
+        (worker,) = ours.workers
+        os.kill(worker, signal.SIGSTOP)
+        wires = [stack.enter_context(ours.connect()) for _ in range(300)]
+        for wire in wires:
+            wire.send(GET.format("/users"))
+        ours.signal(signal.SIGTERM)
+        ours.wait_for_line("stopping")
+        os.kill(worker, signal.SIGCONT)
+        assert {wire.read_response().status for wire in wires} == {200}
+        assert ours.wait() == 0
+        ours.wait_for_line("nothing was cut")
