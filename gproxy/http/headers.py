@@ -7,7 +7,7 @@ as it goes on the wire: most are read once and sent a thousand times.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, overload
 
 HeadersLike: TypeAlias = "Headers | Mapping[str, str] | Iterable[tuple[str, str]]"
 #: Name, value, line.
@@ -87,6 +87,10 @@ class Headers:
         """Append one more line, whether or not the name is there."""
         self._append(_field(name, _checked(name, value)))
 
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    @overload
+    def get(self, name: str, default: str | None = None) -> str | None: ...
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value; the lines of a repeated name joined by a comma (RFC 9110 section 5.3), of Set-Cookie the first.
 
@@ -139,6 +143,10 @@ class Headers:
         """Is one of these names, given in lower case, there?"""
         return not keys.isdisjoint(self._first)
 
+    @overload
+    def pop(self, name: str, default: str) -> str: ...
+    @overload
+    def pop(self, name: str, default: str | None = None) -> str | None: ...
     def pop(self, name: str, default: str | None = None) -> str | None:
         """Remove every line of this name and return its value."""
         value = self.get(name, default)

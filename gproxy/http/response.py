@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gproxy.http.headers import FIELD_CHAR, Headers, HeadersLike
+from gproxy.http.whole import Whole
 
 _log = logging.getLogger("gproxy")
 
@@ -96,6 +97,9 @@ class Response:
 
     @property
     def body(self) -> bytes | Iterable[bytes]:
+        """Bytes if it is at hand, else it yields them; both can be iterated over, piece by piece."""
+        if isinstance(self._body, bytes):
+            self._body = Whole(self._body)
         return self._body
 
     @body.setter
@@ -103,6 +107,13 @@ class Response:
         self._body = _checked(body)
         for key in _OF_THE_BODY:
             self.headers.discard(key)
+
+    @property
+    def pieces(self) -> Iterable[bytes]:
+        """The body, with a type that says what it yields; what is at hand is one piece."""
+        if isinstance(self._body, bytes):
+            return (bytes(self._body),)
+        return self._body
 
     def on_close(self, callback: Callable[[], None], *, last: bool = False) -> None:
         """Call it once the last byte is out, or the client has left; newest first, or after those there are now."""
@@ -132,7 +143,7 @@ class Response:
                 self._body = b"".join(self._body)
             finally:
                 self.close()
-        return self._body
+        return bytes(self._body)
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"

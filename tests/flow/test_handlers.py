@@ -113,7 +113,7 @@ drops_streaming = drops
 
 def upper(request, next):
     response = next(request)
-    response.body = (piece.upper() for piece in ([response.body] if isinstance(response.body, bytes) else response.body))
+    response.body = map(bytes.upper, response.body)
     return response
 
 def replaces(request, next):

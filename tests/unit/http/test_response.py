@@ -20,6 +20,27 @@ def test_assigning_the_body_drops_what_spoke_of_the_old_one():
     assert response.read() == b"ABC"
 
 
+def test_a_body_at_hand_is_bytes_and_a_stream_of_one_piece():
+    """What wraps a stream wraps it too: a backend's small answers are at hand, its large ones streams."""
+    response = Response(200, b"abc")
+    assert response.body == b"abc"
+    assert list(response.body) == list(response.pieces) == [b"abc"]
+    response.body = map(bytes.upper, response.body)
+    assert response.read() == b"ABC"
+    assert list(response.body) == [b"ABC"]
+
+
+def test_pieces_of_a_stream_are_its_own():
+    assert list(Response(200, iter([b"a", b"b"])).pieces) == [b"a", b"b"]
+
+
+def test_what_is_read_is_plain_bytes():
+    """Libraries in C, such as orjson, take no other ones."""
+    response = Response(200, b"abc")
+    assert type(response.body) is not bytes
+    assert type(response.read()) is type(next(iter(response.body))) is type(next(iter(response.pieces))) is bytes
+
+
 @pytest.mark.parametrize("status", [0, 99, 100, 101, 199, 600, 999, -200])
 def test_statuses_that_are_none(status):
     with pytest.raises(ValueError):
