@@ -1,4 +1,4 @@
-"""The error log: standard error, one line per event, through the `gproxy` logger."""
+"""The error log: standard error, one line per event, whoever has something to say through `logging`."""
 
 import logging
 import sys
@@ -13,14 +13,16 @@ _Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 
 def setup(level: str) -> None:
-    """Send what `gproxy` and Python's warnings have to say to standard error, from `level` up.
+    """Send what `gproxy`, users' handlers, libraries and Python's warnings have to say to standard error.
 
+    From `level` up; of warnings all. Who has given the root logger a handler already wants it otherwise.
     May be called again, which replaces the earlier level and stream. Raises ValueError for an unknown level.
     """
     handler = NonBlockingHandler(sys.stderr)
     handler.setFormatter(_Formatter(_LAYOUT))
     _attach(handler, "gproxy", level.upper())
     _attach(handler, "py.warnings", "WARNING")
+    _attach_to_root(handler, level.upper())
     logging.captureWarnings(capture=True)
     # A full pool is our ordinary business: surplus connections are closed, and nobody needs a line for each.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
@@ -34,6 +36,14 @@ def _attach(handler: logging.Handler, name: str, level: str) -> None:
             old.close()
     logger.handlers[:] = [handler]
     logger.propagate = False
+
+
+def _attach_to_root(handler: logging.Handler, level: str) -> None:
+    """For the loggers of users' modules: without it their infos were lost, and warnings bare lines without a time."""
+    root = logging.getLogger()
+    if all(isinstance(old, NonBlockingHandler) for old in root.handlers):
+        root.setLevel(level)
+        root.handlers[:] = [handler]
 
 
 class _Formatter(logging.Formatter):

@@ -10,7 +10,7 @@ import pytest
 
 from gproxy.observe import log
 
-LOGGERS = ("gproxy", "py.warnings", "urllib3.connectionpool")
+LOGGERS = ("gproxy", "py.warnings", "urllib3.connectionpool", "root")
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,22 @@ def test_level_holds_and_setup_may_come_again(capsys):
     logging.getLogger("gproxy").info("not this")
     logging.getLogger("gproxy").warning("this once")
     assert capsys.readouterr().err.count("this") == 1
+
+
+def test_what_users_modules_log_is_there_too(capsys):
+    logging.getLogger().handlers.clear()  # pytest's
+    log.setup("warning")
+    log.setup("info")
+    logging.getLogger("handlers").debug("not this")
+    logging.getLogger("handlers").info("this")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO handlers this\n", capsys.readouterr().err)
+
+
+def test_who_has_set_up_the_root_logger_keeps_it():
+    other = logging.StreamHandler()
+    logging.getLogger().handlers[:] = [other]
+    log.setup("info")
+    assert logging.getLogger().handlers == [other]
 
 
 def test_unknown_level():
