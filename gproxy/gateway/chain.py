@@ -5,6 +5,7 @@ from types import FunctionType
 from typing import Any
 
 from gproxy.gateway.errors import respond
+from gproxy.gateway.own_code import described
 from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -35,7 +36,7 @@ def _step(handler: Handler, call: Callable[[Request, Next], Any], following: Nex
             return respond(error, request)
         if isinstance(response, Response):
             return response
-        return respond(TypeError(f"{handler!r} returned {response!r}, which is no Response"), request)
+        return respond(TypeError(f"{described(handler)} returned {response!r}, which is no Response"), request)
 
     step.is_guarded = True  # type: ignore[attr-defined]
     return step

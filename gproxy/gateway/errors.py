@@ -3,6 +3,7 @@
 import json
 import logging
 
+from gproxy.gateway.own_code import place
 from gproxy.http.errors import HTTPError
 from gproxy.http.negotiate import accepts_json
 from gproxy.http.request import Request
@@ -29,9 +30,10 @@ _EXPIRED = {
 def respond(error: BaseException, request: Request) -> Response:
     """The response for what was raised; anything unforeseen is a 500, with its traceback in the error log only."""
     if isinstance(error, Expired):
-        error = _EXPIRED.get(error.what, _EXPIRED["deadline"])
+        expired, error = error, _EXPIRED.get(error.what, _EXPIRED["deadline"])
         if error.status == 504 and not request.tries:  # no backend was asked: whatever takes so long is ours
-            _log.warning("%s %s %s: a handler did not come to an end in time", request.id, request.method, request.path)
+            what = f"a handler did not come to an end in time{place(expired)}"
+            _log.warning("%s %s %s: %s", request.id, request.method, request.path, what)
             error = HTTPError(504, "no answer in time", reason="handler_timeout")
     elif isinstance(error, BrokenBodyError):  # while a handler read it: nothing has been sent yet
         where = (request.id, request.method, request.path, request.backend)

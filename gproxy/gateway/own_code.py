@@ -81,11 +81,23 @@ def _takes(function: Callable[..., Any], *arguments: str) -> bool:
 
 def _where(error: BaseException) -> str:
     """What went wrong in the user's module, and on which line of it."""
-    said = f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}{place(error)}"
+
+
+def place(error: BaseException) -> str:
+    """On which line of a user's module it happened, as ` (FILE:LINE)`; empty if on none."""
     theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
-    return f"{said} ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else said
+    return f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
+
+
+def described(handler: Any) -> str:
+    """A handler as its author knows it: MODULE:NAME, and where that is written."""
+    named = handler if hasattr(handler, "__qualname__") else type(handler)
+    code = getattr(handler if inspect.isroutine(handler) else type(handler).__call__, "__code__", None)
+    where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+    return f"{named.__module__}:{named.__qualname__}{where}"
 
 
 def _is_library(filename: str) -> bool:
-    ours = (str(Path(__file__).parents[1]), "gproxy/")  # the second of those that are compiled
+    ours = (str(Path(__file__).parents[1]), "gproxy/", "src/gevent/")  # the last two are of what is compiled
     return filename.startswith(("<", *ours, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
