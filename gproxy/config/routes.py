@@ -76,7 +76,8 @@ class RouteSettings:
             rules.sent_prefix("add_prefix", self.add_prefix),
             rules.split("upstream", self.upstream, self.split_by),
             rules.fixed_response(self.respond, self.body, self.content_type),
-            rules.only_with(self, "upstream", "mirror", "split_by", "keep", "stream", "retries", "retry_on", "hedge"),
+            rules.only_with(self, "upstream", "mirror", "split_by", "keep", "retries", "retry_on", "hedge"),
+            rules.not_with(self, "redirect", "stream"),  # but with respond: a handler may have a stream of its own
             rules.only_with(self, "mirror", "mirror_share"),
             rules.only_with(self, "redirect", "status"),
             rules.only_with(self, "respond", "body", "content_type"),

@@ -1,6 +1,7 @@
 """One request's path: id, client, route, deadline, chain, errors, access line."""
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from gproxy.gateway.chain import compose
 from gproxy.gateway.errors import problem, respond
 from gproxy.gateway.ids import RequestIDs
 from gproxy.gateway.meter import Meter
+from gproxy.gateway.own_code import place
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
@@ -81,6 +83,8 @@ class Gateway:
             route.guards = frozenset((*passed, *route.settings.handlers))
             own = [self.handlers[name] for name in passed]
             route.chain = compose(own, self._entrance(route))
+            if route.settings.stream:
+                route.chain = _endless(route.chain)
             route.refusal = compose(own, self.enter)
 
     def _entrance(self, route: Route) -> Next:
@@ -227,15 +231,29 @@ class Gateway:
         return {upstream.name: facts for upstream in self.upstreams if (facts := upstream.admission())}
 
 
+def _endless(chain: Next) -> Next:
+    """For a route with `stream`: the timeout ends with the response's head, whoever made the response."""
+
+    def endless(request: Request) -> Response:
+        response = chain(request)
+        route = request.route
+        if isinstance(route, Route) and route.settings.stream:  # a rewritten path may have led to another one
+            request.deadline.set(math.inf)
+        return response
+
+    return endless
+
+
 def _open(what: str, opening: Callable[..., None], *arguments: object) -> None:
     """What users get wrong is said in a line; anything else is a mistake in a handler, and shown with its traceback."""
     try:
         opening(*arguments)
     except OSError as error:
         where = f"{error.filename} " if error.filename else ""
-        raise CannotOpenError(f"{what}: {where}cannot be opened: {(error.strerror or str(error)).lower()}") from None
+        why = f"{(error.strerror or str(error)).lower()}{place(error)}"
+        raise CannotOpenError(f"{what}: {where}cannot be opened: {why}") from None
     except ValueError as error:
-        raise CannotOpenError(f"{what} {error}") from None
+        raise CannotOpenError(f"{what} {error}{place(error)}") from None
     except Exception as error:
         failed = CannotOpenError(f"{what}: {type(error).__name__}: {error}")
         failed.__cause__ = error  # compiled, `from` would not say so

@@ -27,6 +27,26 @@ class Interim(Protocol):
     def headers(self) -> Headers: ...
 
 
+class Lookout:
+    """Tells who sends a stream to a client that the client has left, while neither sends nor receives anything.
+
+    A stream of events may have nothing to say for hours; without this, only its next event would show it.
+    """
+
+    __slots__ = ("_greenlet",)
+
+    def __init__(self, greenlet: Any) -> None:
+        self._greenlet = greenlet
+
+    def switch(self, channel: Channel) -> None:
+        """Called from the loop once there is something to receive: the client's end, or its next request."""
+        channel.watch(None)
+        if channel.is_gone():
+            self._greenlet.throw(ClientGone)
+        elif not channel.buffer:
+            channel.watch(self)
+
+
 class ClientChannel(Channel):
     """While a request is under way, its deadline stands still whenever the client is what we wait for.
 

@@ -10,7 +10,7 @@ from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP
 from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.response import PHRASES, Response
-from gproxy.server.client import ClientChannel
+from gproxy.server.client import ClientChannel, Lookout
 
 _BUT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
 #: Head and body up to this leave in one send; beyond it copying costs more than a second send, in bytes.
@@ -92,18 +92,34 @@ class Outgoing:
 
     def _send_stream(self, response: Response, body: Iterable[bytes], minor: int) -> None:
         """The head at once, with what of the body came with it; then each piece when it comes."""
-        first = getattr(body, "at_hand", b"")
+        first = getattr(body, "at_hand", None)  # a backend's body has it, which itself looks whether the client left
         head = self._head(response, minor)
         self.head_sent = True
         pieces: Iterator[Any] = iter(body)
         self._channel.send(head + self._framed(next(pieces)) if first else head)
-        for piece in pieces:
-            if piece:
-                self._channel.send(self._framed(piece))
+        if first is None:
+            self._send_watchfully(pieces)
+        else:
+            self._send_pieces(pieces)
         if self._length is not None and self.sent != self._length:
             raise BrokenResponseError(f"the body has {self.sent} bytes, its Content-Length says {self._length}")
         if self._chunked:
             self._channel.send(last_chunk(getattr(body, "trailers", [])))
+
+    def _send_pieces(self, pieces: Iterator[Any]) -> None:
+        for piece in pieces:
+            if piece:
+                self._channel.send(self._framed(piece))
+
+    def _send_watchfully(self, pieces: Iterator[Any]) -> None:
+        """Those of a handler's own making, which may wait for whatever it likes. Raises ClientGone meanwhile too."""
+        channel = self._channel
+        if not channel.buffer:  # behind a pipelined request nobody can see the end
+            channel.watch(Lookout(channel.alarm.greenlet))
+        try:
+            self._send_pieces(pieces)
+        finally:
+            channel.watch(None)
 
     def _send_tunnel(self, response: Response, body: bytes | Iterable[bytes]) -> None:
         """RFC 9110 section 15.2.2; from here on the bytes have no framing of ours."""

@@ -312,7 +312,7 @@ def post(path, body=b"body", *headers):
         ("exits", "SystemExit: goodbye"),
         ("interrupts", "KeyboardInterrupt"),
         ("times_out", "Timeout"),
-        ("returns_none", "which is no Response"),
+        ("returns_none", "handlers.py:30) returned None, which is no Response"),
         ("returns_text", "TypeError"),
         ("bad_header", "ValueError"),
         ("bad_path", "ValueError"),
@@ -619,6 +619,7 @@ def test_a_handler_that_sleeps_meets_the_deadline(play, stopwatch):
     assert answer.status == 504
     line = play.gateway.line("/sleeps")
     assert (line["status"], line["backend"]) == ("504", "-")
+    assert "handlers.py:" in play.gateway.wait_for_line(f"{line['id']} GET /sleeps: a handler did not come to an end in time")
 
 
 @pytest.mark.parametrize("name", ["stubborn", "stubborn_first"])
@@ -748,6 +749,80 @@ def test_what_a_handler_keeps_in_a_context_variable_is_gone_with_the_connection(
                 wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 assert wire.read_response().body == b"somebody"
                 assert not wire.read_more()
+
+
+EVENTS = """
+import gevent, logging
+from gevent.event import Event
+from gproxy import Response
+
+log = logging.getLogger(__name__)
+
+def pieces():
+    yield b"data: 1\\n\\n"
+    gevent.sleep(1)
+    yield b"data: 2\\n\\n"
+    Event().wait()
+
+def events(request, next):
+    response = Response(200, pieces(), {"Content-Type": "text/event-stream"})
+    response.on_close(lambda: log.info("%s has ended", request.id))
+    return response
+
+class Unready:
+    def open(self, runtime):
+        int("seven")
+    def __call__(self, request, next):
+        return next(request)
+"""
+EVENTS_INI = """
+[gateway]
+timeout = 300ms
+handlers = events
+[handler:events]
+use = streams:events
+[route:endless]
+path = /endless
+stream = yes
+respond = 204
+[route:bounded]
+path = /bounded
+respond = 204
+"""
+
+
+def test_a_handlers_own_stream_is_bounded_by_stream_as_a_backends_is(tmp_path):
+    """And a client that leaves it is noticed, though nothing is sent that it could refuse."""
+    (tmp_path / "streams.py").write_text(EVENTS)
+    with RunningGateway(EVENTS_INI, tmp_path) as gateway:
+        with gateway.connect() as wire:
+            wire.send("GET /bounded HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert not wire.read_response().complete
+        assert gateway.line("/bounded")["reason"] == "deadline_mid_body"
+        with gateway.connect() as wire:
+            wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"data: 2" in wire.read_until(b"data: 2")
+        line = gateway.line("/endless")
+        assert (line["status"], line["reason"]) == ("499", "client_gone")
+        gateway.wait_for_line(f"INFO streams {line['id']} has ended")
+
+
+def test_a_request_that_comes_during_a_handlers_own_stream_is_answered_after_it(tmp_path):
+    (tmp_path / "streams.py").write_text(EVENTS.replace("    Event().wait()\n", ""))
+    with RunningGateway(EVENTS_INI, tmp_path) as gateway, gateway.connect() as wire:
+        wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.read_until(b"data: 1")
+        wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.read_until(b"\r\n0\r\n\r\n").endswith(b"data: 2\n\n\r\n0\r\n\r\n")
+        answer = wire.read_response()
+        assert (answer.body, answer.complete) == (b"data: 1\n\ndata: 2\n\n", True)
+
+
+def test_a_handler_that_cannot_be_opened_is_told_with_its_line(tmp_path):
+    (tmp_path / "streams.py").write_text(EVENTS)
+    gateway = RunningGateway(EVENTS_INI.replace("streams:events", "streams:Unready"), tmp_path)
+    with pytest.raises(AssertionError, match=r"\[handler:events\] invalid literal .*streams.py:\d+\)"), gateway:
+        pass
 
 
 CLOSING = """

@@ -92,7 +92,7 @@ def log(**given):
         (route, {"upstream": (UpstreamShare("u", 0), UpstreamShare("v", 0))}, "upstream: every weight is 0"),
         (route, {"upstream": (UpstreamShare("u"), UpstreamShare("u", 3))}, "upstream: 'u' is listed twice"),
         (route, {"redirect": MOVED, "mirror": "u"}, "mirror, upstream: has no meaning without upstream ="),
-        (route, {"redirect": MOVED, "stream": True}, "stream, upstream: has no meaning without upstream ="),
+        (route, {"redirect": MOVED, "stream": True}, "stream: does not go together with redirect ="),
         (route, {"mirror_share": Share(1)}, "mirror_share, mirror: has no meaning without mirror ="),
         (route, {"status": 301}, "status, redirect: has no meaning without redirect ="),
         (route, {"body": "x"}, "body, respond: has no meaning without respond ="),
