@@ -53,7 +53,7 @@ def test_the_python_in_handlers_md_runs(tmp_path):
     tests = [thing for name, thing in names.items() if name.startswith("test_")]
     assert len(tests) >= 4
     for test in tests:
-        test(**{name: tmp_path for name in inspect.signature(test).parameters})
+        test(**dict.fromkeys(inspect.signature(test).parameters, tmp_path))
 
 
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing", "health", "retries"))]
