@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -180,7 +181,8 @@ def main() -> int:
     options = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))  # argparse takes its time
     control = options["--control"]
     name_process(f"gproxy: worker{options['--worker']}"[:15])
-    faulthandler.register(STACK_SIGNAL, file=control, all_threads=True)
+    gevent.signal_handler(STACK_SIGNAL, _say_where, control)
+    faulthandler.register(STACK_SIGNAL, file=control, all_threads=True, chain=True)
     for number in GROUP_SIGNALS:  # a handler of Python's own, run while the hub waits, has crashed Python 3.11
         gevent.signal_handler(number, nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
@@ -188,6 +190,14 @@ def main() -> int:
         return _serve(options["--worker"], Control(socket.socket(fileno=control)))
     except ArbiterGoneError:
         return 0
+
+
+def _say_where(control: int) -> None:
+    """What faulthandler cannot see: where a module, `open` or `close` waits while the hub runs."""
+    frames = traceback.walk_stack(gevent.get_hub().parent.gr_frame)
+    lines = [f'  File "{f.f_code.co_filename}", line {line} in {f.f_code.co_name}\n' for f, line in frames]
+    with suppress(OSError):
+        os.write(control, "".join(["What it waits for (most recent call first):\n", *lines]).encode())
 
 
 def _serve(number: int, control: Control) -> int:

@@ -200,6 +200,17 @@ def test_a_worker_that_hangs_is_replaced_and_its_stack_is_logged(tmp_path, backe
         assert pids(ours, 2) == set(ours.workers)
 
 
+def test_a_handler_whose_close_waits_for_ever_is_named(tmp_path, backend):
+    """The hub runs meanwhile, so the stack of the thread would be that of the hub."""
+    waits = "import time\nclass Waits:\n    def close(self):\n        time.sleep(100)\n    def __call__(self, request, next):\n        return next(request)\nmine = Waits()\n"
+    with gateway(tmp_path, backend, "grace = 0s", handlers=waits) as ours:
+        assert ours.get("/").status == 200
+        ours.signal(signal.SIGTERM)
+        ours.wait_for_line("does not end and is killed")
+        ours.wait_for_line("1 workers were killed")
+        assert re.search(r'was stuck here:\n(  .*\n)*  +File ".*mine\.py", line 4 in close\n', ours.errors)
+
+
 def test_a_hub_that_is_busy_but_alive_is_left_alone(tmp_path, backend):
     busy = "import gevent\ndef mine(request, next):\n    for _ in range(30):\n        gevent.sleep(0.05)\n    return next(request)\n"
     with gateway(tmp_path, backend, "worker_timeout = 1s", handlers=busy) as ours:
