@@ -36,10 +36,16 @@ def find(module_name: str, attribute: str, complain: Complain) -> Any:
         if inner is None:
             hint = nearest(name, [known for known in dir(found) if not known.startswith("_")])
             did_you_mean = f"; did you mean '{hint}'?" if hint else ""
-            complain(f"{place} has no '{name}'{did_you_mean}")
+            complain(f"{place}{_taken_by(found)} has no '{name}'{did_you_mean}")
             return None
         found, place = inner, f"{place}.{name}"
     return found
+
+
+def _taken_by(found: Any) -> str:
+    """Which file it is, if a module of Python's or a library has the name of the one that was meant."""
+    file = getattr(found, "__file__", None) or ""
+    return f" ({file})" if inspect.ismodule(found) and file and _is_library(file) else ""
 
 
 def instance(cls: type[Any], complain: Complain) -> Any:

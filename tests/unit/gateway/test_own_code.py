@@ -151,3 +151,10 @@ def test_what_cannot(check, use, said):
 @pytest.mark.parametrize("name", ["fine", "Plain"])
 def test_options_of_what_has_none(check, name):
     assert check(f"users_own:{name}", "size = 3") == [f"users_own:{name} is no dataclass and has no options"]
+
+
+def test_a_module_that_has_the_name_of_one_of_pythons(check):
+    """Beside the settings there may be a queue.py; Python's own is there already."""
+    import queue
+
+    assert check("queue:mine") == [f"queue ({queue.__file__}) has no 'mine'"]
