@@ -157,6 +157,14 @@ class Headers:
         """The names in lower case, once each."""
         return self._first.keys()
 
+    def keys(self) -> list[str]:
+        """The names as they are written, once each; so `dict(headers)` is what other libraries want."""
+        return [field[0] for field in self._first.values()]
+
+    def values(self) -> list[str]:
+        """What `get` gives for each name."""
+        return [self[name] for name in self.keys()]
+
     def items(self) -> list[tuple[str, str]]:
         """Every line as (name, value), the lines of one name together."""
         return [(field[0], field[1]) for field in self._fields()]

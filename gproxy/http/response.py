@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -29,8 +29,10 @@ def _checked(body: Any) -> bytes | Iterable[bytes]:
         raise TypeError("a response's body is bytes, not text; encode it")
     if isinstance(body, bytearray | memoryview):
         return bytes(body)
-    if body is None:
-        raise TypeError("a response's body is bytes, or iterates over bytes; None does neither")
+    if isinstance(body, Mapping) or not hasattr(body, "__iter__"):
+        raise TypeError(f"a response's body is bytes, or iterates over bytes; {type(body).__name__} does neither")
+    if isinstance(body, list | tuple) and any(isinstance(piece, str) for piece in body):
+        raise TypeError("a response's body yields bytes, not text; encode it")
     pieces: Iterable[bytes] = body
     return pieces
 

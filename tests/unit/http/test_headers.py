@@ -159,3 +159,9 @@ def test_it_behaves_like_a_list_of_lines(acts):
         assert headers.all(name) == [v for n, v in model if n.lower() == name]
     assert sorted(headers.items()) == sorted(model)
     assert headers == Headers.parsed(headers.items())
+
+
+def test_other_libraries_take_headers_as_a_dict():
+    headers = Headers([("Accept", "a"), ("X-B", "1"), ("accept", "b")])
+    assert dict(headers) == {**headers} == {"Accept": "a, b", "X-B": "1"}
+    assert headers.values() == ["a, b", "1"]

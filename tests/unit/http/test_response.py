@@ -41,6 +41,27 @@ def test_what_is_read_is_plain_bytes():
     assert type(response.read()) is type(next(iter(response.body))) is type(next(iter(response.pieces))) is bytes
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"a": 1}, "dict does neither"),
+        (5, "int does neither"),
+        (lambda: b"", "function does neither"),
+        (None, "NoneType does neither"),
+        ("text", "not text; encode it"),
+        ([b"a", "b"], "not text; encode it"),
+    ],
+)
+def test_bodies_that_are_none(body, said):
+    """Told where it is said, and not when the head has gone out already."""
+    with pytest.raises(TypeError, match=said):
+        Response(200, body)
+    response = Response(200, b"kept")
+    with pytest.raises(TypeError, match=said):
+        response.body = body
+    assert response.read() == b"kept"
+
+
 @pytest.mark.parametrize("status", [0, 99, 100, 101, 199, 600, 999, -200])
 def test_statuses_that_are_none(status):
     with pytest.raises(ValueError):
