@@ -132,8 +132,12 @@ class Gateway:
             request._id = self._ids.new(request.received.time)
         try:
             response = self._route(request)
-        except (ClientGone, GreenletExit):
+        except GreenletExit:
             raise
+        except ClientGone as error:
+            if request.connection is None or request.connection.left:
+                raise
+            response = respond(error, request)  # another's: a handler has shared what its leaving had raised
         except BaseException as error:  # a handler's sys.exit() must not end the process, nor its own gevent.Timeout
             response = respond(error, request)
         response.headers.put("X-Request-ID", "x-request-id", request.id)

@@ -39,7 +39,8 @@ class Channel:
     priority: ClassVar[int] = 0
 
     __slots__ = (
-        "_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_switch", "_waiter", "_watcher", "buffer", "noted",
+        "_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_switch", "_waiter", "_watcher", "buffer", "left",
+        "noted",
     )  # fmt: skip
 
     def __init__(self, sock: Any) -> None:
@@ -56,6 +57,8 @@ class Channel:
         self.buffer = b""
         #: Something came while nobody was waiting: bytes, or the peer's end.
         self.noted = False
+        #: Has somebody found that the peer has closed?
+        self.left = False
         self._reading = True
         self._watcher.start(self._on_readable)
 
@@ -70,6 +73,7 @@ class Channel:
 
     def _lost(self, error: OSError) -> BaseException:
         """`lost` with what has led to it; compiled, `from` would not say so."""
+        self.left = True
         lost = self.lost()
         lost.__cause__ = error
         return lost
@@ -145,8 +149,10 @@ class Channel:
             self.noted = False
             return False
         except OSError:
-            return True
+            data = b""
         self.buffer += data
+        if not data:
+            self.left = True
         return not data
 
     def send(self, data: bytes | memoryview) -> None:
@@ -231,7 +237,10 @@ class Channel:
         """Has the peer ended, behind whatever it has sent that was not received yet? Not every system can tell."""
         poll = _new_poll()
         poll.register(self._raw.fileno(), _LEFT)
-        return bool(poll.poll(0))
+        if poll.poll(0):
+            self.left = True
+            return True
+        return False
 
     def abort(self) -> None:
         """Have close() send a reset: the peer must not take what it got for all there was."""

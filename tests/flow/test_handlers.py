@@ -857,3 +857,51 @@ def test_a_close_that_fails_keeps_nobody_from_closing(tmp_path):
         gateway.wait_for_line("[handler:Leaves]: close failed")
         gateway.wait_for_line("nothing was cut")
     assert (tmp_path / "closed").read_text() == "yes"
+
+
+SHARING = """
+from gevent.event import AsyncResult, Event
+from gproxy import Response
+
+under_way = {}
+
+def shared(request, next):
+    if request.path in under_way:
+        return Response(200, under_way[request.path].get())
+    mine = under_way[request.path] = AsyncResult()
+    try:
+        response = next(request)
+        mine.set(response.read())
+        return response
+    except BaseException as error:
+        mine.set_exception(error)
+        raise
+    finally:
+        del under_way[request.path]
+"""
+SHARING_INI = """
+[gateway]
+handlers = health
+[handler:shared]
+use = sharing:shared
+[route:shared]
+handlers = shared
+upstream = one
+[upstream:one]
+backends = {url}
+"""
+
+
+def test_a_client_that_leaves_takes_nobody_with_it_who_waits_for_the_same(tmp_path):
+    """What its leaving has raised is passed on to another client's request, whose client is still there."""
+    (tmp_path / "sharing.py").write_text(SHARING)
+    with Actor(lambda peer, request: peer.read_all()) as one, RunningGateway(SHARING_INI.format(url=one.url), tmp_path) as gateway:
+        with gateway.connect() as second:
+            with gateway.connect() as first:
+                first.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+                one.wait_for_requests(1)
+                second.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+                time.sleep(0.2)
+            assert second.read_response().status == 500
+            gateway.wait_for_line("ClientGone")
+        assert sorted(line["status"] for line in gateway.access(2)) == ["499", "500"]
