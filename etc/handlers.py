@@ -16,7 +16,7 @@ call a database, sleep, set a breakpoint; other requests go on meanwhile. What y
 
     stop early      return a Response, or raise HTTPError(403, "why"), without calling next
     see the body    request.body.buffer(1_000_000)
-    change a stream response.body = map(redact, response.body)
+    change a stream response.body = map(redact, response.pieces)
     clean up        response.on_close(function), called once the last byte is out or the client has left
 
 Any other exception becomes a 500 for the client, and a traceback in the error log under the request's id.

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 import gevent
@@ -181,6 +182,7 @@ def main() -> int:
     options = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))  # argparse takes its time
     control = options["--control"]
     name_process(f"gproxy: worker{options['--worker']}"[:15])
+    gevent.get_hub().print_exception = _say_what_failed
     gevent.signal_handler(STACK_SIGNAL, _say_where, control)
     faulthandler.register(STACK_SIGNAL, file=control, all_threads=True, chain=True)
     for number in GROUP_SIGNALS:  # a handler of Python's own, run while the hub waits, has crashed Python 3.11
@@ -190,6 +192,11 @@ def main() -> int:
         return _serve(options["--worker"], Control(socket.socket(fileno=control)))
     except ArbiterGoneError:
         return 0
+
+
+def _say_what_failed(context: object, kind: type[BaseException], error: BaseException, trace: TracebackType) -> None:
+    """In the background, where nobody is to be told but the log: a greenlet that a handler has spawned."""
+    _log.error("%s failed", context, exc_info=(kind, error, trace))
 
 
 def _say_where(control: int) -> None:

@@ -825,6 +825,28 @@ def test_a_handler_that_cannot_be_opened_is_told_with_its_line(tmp_path):
         pass
 
 
+JOBS = """
+import gevent
+
+class Jobs:
+    def open(self, runtime):
+        runtime.spawn(self.work)
+    def work(self):
+        raise LookupError("in the background")
+    def __call__(self, request, next):
+        return next(request)
+"""
+
+
+def test_a_job_that_fails_in_the_background_has_a_line_in_the_log(tmp_path):
+    (tmp_path / "jobs.py").write_text(JOBS)
+    ini = "[gateway]\nhandlers = jobs\n[handler:jobs]\nuse = jobs:Jobs\n[route:a]\nrespond = 204\n"
+    with RunningGateway(ini, tmp_path) as gateway:
+        assert " ERROR gproxy <Greenlet" in gateway.wait_for_line("Jobs.work")
+        gateway.wait_for_line("  LookupError: in the background")
+        assert gateway.get("/").status == 204
+
+
 CLOSING = """
 from gproxy import Response
 
