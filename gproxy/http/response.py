@@ -100,7 +100,7 @@ class Response:
     @property
     def body(self) -> bytes | Iterable[bytes]:
         """Bytes if it is at hand, else it yields them; both can be iterated over, piece by piece."""
-        if isinstance(self._body, bytes):
+        if type(self._body) is bytes:
             self._body = Whole(self._body)
         return self._body
 
