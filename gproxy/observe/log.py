@@ -8,18 +8,21 @@ from gproxy.observe.escape import escape
 from gproxy.observe.nonblocking import NonBlockingHandler
 
 _LAYOUT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+#: Several write to one log, often the same: the number tells them apart, and is the one the arbiter calls them by.
+_OF_A_WORKER = "%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s"
 
 _Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-def setup(level: str) -> None:
+def setup(level: str, *, worker: bool = False) -> None:
     """Send what `gproxy`, users' handlers, libraries and Python's warnings have to say to standard error.
 
-    From `level` up; of warnings all. Who has given the root logger a handler already wants it otherwise.
+    From `level` up; of warnings all. Who has given the root logger a handler already wants it otherwise. Lines of a
+    `worker` have its process id behind the logger's name.
     May be called again, which replaces the earlier level and stream. Raises ValueError for an unknown level.
     """
     handler = NonBlockingHandler(sys.stderr)
-    handler.setFormatter(_Formatter(_LAYOUT))
+    handler.setFormatter(_Formatter(_OF_A_WORKER if worker else _LAYOUT))
     _attach(handler, "gproxy", level.upper())
     _attach(handler, "py.warnings", "WARNING")
     _attach_to_root(handler, level.upper())

@@ -45,7 +45,8 @@ class NonBlockingHandler(logging.StreamHandler[Any]):
         text = f"{self.format(record)}\n"
         if self._lost:
             what = f"nobody has read this for a while, {self._lost} lines were lost"
-            loss = logging.makeLogRecord({"name": "gproxy.log", "levelname": "ERROR", "msg": what})
+            facts = {"name": "gproxy.log", "levelname": "ERROR", "msg": what, "process": record.process}
+            loss = logging.makeLogRecord(facts)
             text = f"{self.format(loss)}\n{text}"
         data = text.encode("utf-8", "backslashreplace")
         self._rest = self._sent(write, self._rest)

@@ -216,7 +216,7 @@ def _serve(number: int, control: Control) -> int:
     except ConfigError as error:
         control.send("failed", 2, list(map(str, error.problems)))
         return 2
-    log.setup(settings.log.level)
+    log.setup(settings.log.level, worker=True)
     control.send("built", list(map(str, settings.warnings)), _own_files())
     try:
         Worker(number, control, settings, gateway).run()

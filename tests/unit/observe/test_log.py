@@ -30,6 +30,12 @@ def test_a_line_has_time_level_name_message(capsys):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR gproxy\.log lost 3\n", capsys.readouterr().err)
 
 
+def test_lines_of_a_worker_say_which_process_it_is(capsys):
+    log.setup("info", worker=True)
+    logging.getLogger("gproxy").warning("slow")
+    assert capsys.readouterr().err.endswith(f" WARNING gproxy[{os.getpid()}] slow\n")
+
+
 def test_level_holds_and_setup_may_come_again(capsys):
     log.setup("debug")
     log.setup("warning")
