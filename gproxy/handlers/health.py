@@ -1,10 +1,10 @@
 """Is the gateway alive, and should it get requests? Answered here, passed on to no backend."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 from cachetools import TTLCache
 
 from gproxy.config.types import Seconds
@@ -40,7 +40,6 @@ class Health:
 
     def open(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._process = psutil.Process()
         self._figures: TTLCache[str, dict[str, Any]] = TTLCache(1, self.cache, runtime.monotonic)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
@@ -75,9 +74,9 @@ class Health:
         if figures is None:
             figures = self._figures["figures"] = {
                 "worker": self._runtime.worker,
-                "pid": self._process.pid,
+                "pid": os.getpid(),
                 "uptime": round(self._runtime.monotonic() - self._runtime.started, 3),
-                "memory": self._process.memory_info().rss,
+                "memory": self._runtime.memory(),
                 "greenlets": self._runtime.count_greenlets(),
             }
         return figures

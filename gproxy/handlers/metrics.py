@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_network
 
-import psutil
-
 from gproxy.config.types import Network
 from gproxy.http.errors import HTTPError
 from gproxy.http.forwarding import is_trusted
@@ -38,8 +36,7 @@ class Metrics:
     def open(self, runtime: Runtime) -> None:
         self._metrics = runtime.metrics
         self._metrics.start()
-        process = psutil.Process()
-        self._metrics.watch("gproxy_worker_memory_bytes", (), lambda: process.memory_info().rss)
+        self._metrics.watch("gproxy_worker_memory_bytes", (), runtime.memory)
         runtime.join(self._metrics)
 
     def close(self) -> None:

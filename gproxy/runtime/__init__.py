@@ -5,10 +5,13 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gevent
+import psutil
 from greenlet import greenlet
 
 from gproxy.config.state import StateSettings
@@ -64,6 +67,7 @@ class Runtime:
         #: What this process has in common with others; None while it serves alone.
         self.shared: SharedState | None = None
         self._sharing: list[Shares] = []
+        self._resident = 0
         #: What all machines have in common, if there is something.
         self.store = self._store(state)
 
@@ -112,6 +116,16 @@ class Runtime:
         """
         known = sum(1 for thing in gc.get_objects() if issubclass(type(thing), greenlet) and not thing.dead)
         return self.resident_greenlets + known - len(self.parked)
+
+    @cached_property
+    def _process(self) -> psutil.Process:
+        return psutil.Process()
+
+    def memory(self) -> int:
+        """The resident set in bytes; what it was before while there are no descriptors left to find out with."""
+        with suppress(OSError):
+            self._resident = self._process.memory_info().rss
+        return self._resident
 
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
         """Run it in a greenlet of its own."""

@@ -1,5 +1,6 @@
 """The process that a user starts, and its workers: who ends when, who takes whose place."""
 
+import json
 import os
 import re
 import resource
@@ -30,6 +31,7 @@ upstream = one
 [upstream:one]
 backends = {url}
 """
+HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 PLAIN = "def mine(request, next):\n    return next(request)\n"
 #: Answers with the process that it runs in; /stuck hangs the whole of it, /die ends it.
 PID = """
@@ -161,6 +163,25 @@ def test_an_arbiter_that_cannot_start_a_worker_goes_on_with_those_that_live(tmp_
         assert ours.get("/").status == 200
         resource.prlimit(arbiter, resource.RLIMIT_NOFILE, before)
         eventually(lambda: len(ours.workers) == 2, "another worker")
+
+
+def test_a_worker_without_descriptors_answers_for_itself_and_is_looked_at(tmp_path, backend):
+    (tmp_path / "mine.py").write_text(PLAIN)
+    ini = INI.format(server="workers = 2", url=backend.url).replace("= health", "= metrics, health")
+    with RunningGateway(ini, tmp_path) as ours, ours.connect() as wire:
+        wire.send(HEALTH)
+        pid = json.loads(wire.read_response().body)["pid"]
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (psutil.Process(pid).num_fds(), before[1]))
+        for _ in range(3):
+            time.sleep(1.1)
+            wire.send(HEALTH)
+            answer = wire.read_response()
+            assert (answer.status, json.loads(answer.body)["pid"]) == (200, pid)
+        assert json.loads(answer.body)["memory"] > 10_000_000
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert "Traceback" not in ours.errors
+        assert ours.get("/metrics").body.count(b"\ngproxy_worker_memory_bytes{") == 2
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
