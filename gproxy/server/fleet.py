@@ -21,6 +21,8 @@ _LAST_WORDS: Final = 4
 _LOOK_AFTER: Final = 1.0
 #: What a process needs to write its stack, in seconds.
 _WRITING_STACK: Final = 0.5
+#: After this time we say what keeps a start or a reload waiting, in seconds.
+_SLOW: Final = 5.0
 #: What a worker may take to import, build and open what the user has written, in seconds; more if `worker_timeout` is.
 _STARTING: Final = 60.0
 
@@ -139,8 +141,9 @@ class Fleet:
         now = monotonic()
         for worker in self:
             limit: float = worker.generation.server.worker_timeout
-            if limit and worker.phase < Phase.READY:
-                limit = max(limit, _STARTING)
+            if worker.phase < Phase.READY:
+                limit = limit and max(limit, _STARTING)
+                _complain(worker, now - worker.heard, limit)
             if 0 < limit < now - worker.heard and not worker.is_stuck:
                 _log.error("%s has not answered for %g s and is killed", worker, limit)
                 self.kill_with_stack(worker)
@@ -150,6 +153,16 @@ class Fleet:
         worker.is_stuck = True
         worker.signal(STACK_SIGNAL)
         self._timers.after(_WRITING_STACK, worker.kill)
+
+
+def _complain(worker: WorkerProcess, waited: float, limit: float) -> None:
+    """Say, once, that it takes its time: it may be the user's code that hangs, and nothing happens meanwhile."""
+    if waited < _SLOW or worker.is_slow or worker.is_discarded or worker.phase is Phase.BUILT:
+        return
+    worker.is_slow = True
+    doing = "imports or builds" if worker.phase is Phase.STARTING else "opens"
+    patience = f", and has {limit:g} s for it" if limit else ""
+    _log.warning("%s still %s what the settings name%s", worker, doing, patience)
 
 
 def _log_stack(worker: WorkerProcess) -> None:

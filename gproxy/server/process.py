@@ -60,6 +60,8 @@ class WorkerProcess:
         self.is_shared = self.has_agreed = False
         #: It accepts nothing any more.
         self.has_closed = False
+        #: It was said that its start takes long.
+        self.is_slow = False
         #: Its hub hangs; it is being replaced.
         self.is_stuck = False
         #: Killed by us, and nobody is to wonder.

@@ -1,6 +1,7 @@
 """HUP: new settings, new code, new listeners, and nobody notices; or a mistake, and nobody notices either."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -126,6 +127,14 @@ def test_a_file_that_is_gone_and_a_worker_that_dies(scene):
     (scene.folder / "away").rename(scene.folder / "gproxy.ini")
     (scene.folder / "mine.py").write_text("import os\nos._exit(7)\n")
     scene.fail("exited with status 7 before it was ready")
+    assert scene.code() == "first"
+
+
+def test_a_reload_that_hangs_says_what_it_waits_for(scene):
+    (scene.folder / "mine.py").write_text("import time\ntime.sleep(1000)\n")
+    scene.signal(signal.SIGHUP)
+    line = scene.wait_for_line(" still imports or builds what the settings name, and has 60 s for it")
+    assert re.search(r" WARNING gproxy worker 1 \(generation 2, pid \d+\) still ", line)
     assert scene.code() == "first"
 
 
