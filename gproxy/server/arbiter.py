@@ -134,6 +134,9 @@ class Arbiter:
 
     def _prepare(self, generation: Generation, warnings: list[str]) -> None:
         """Its settings are fine."""
+        if not generation.was_read:  # a moment later they could be: what we would serve with are not those
+            self._give_up(2, [f"{self._path}: could not be read at first, and then it could; please try again"])
+            return
         try:
             generation.open(self._at_hand())
         except CannotListenError as error:

@@ -40,6 +40,11 @@ class Generation:
         #: What it was built from, besides the settings.
         self.files: set[str] = set()
 
+    @property
+    def was_read(self) -> bool:
+        """Could we read the file ourselves?"""
+        return self._text is not None
+
     def add(self, worker: WorkerProcess) -> None:
         """Have it build what the settings say."""
         worker.generation = self

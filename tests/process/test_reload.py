@@ -130,6 +130,25 @@ def test_a_file_that_is_gone_and_a_worker_that_dies(scene):
     assert scene.code() == "first"
 
 
+def test_a_file_that_comes_back_between_our_look_and_the_workers(tmp_path, backend):
+    slow = "import os, sys, time\nif 'gproxy.server.worker' in sys.orig_argv and os.path.exists('away'):\n    time.sleep(1)\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    (tmp_path / "mine.py").write_text(CODE)
+    ini = INI.format(server="workers = 2", url=backend.url)
+    with RunningGateway(ini, tmp_path, environ={"PYTHONPATH": str(tmp_path)}) as gateway:
+        gateway.config.rename(tmp_path / "away")
+        gateway.signal(signal.SIGHUP)
+        gateway.wait_for_line("SIGHUP: reloading")
+        time.sleep(0.3)
+        gateway.config.write_text(ini)
+        gateway.wait_for_line("gproxy.ini: could not be read at first, and then it could; please try again")
+        gateway.wait_for_line("reload failed; generation 1 goes on")
+        eventually(lambda: len(gateway.workers) == 2, "the old workers only")
+        (tmp_path / "away").unlink()
+        gateway.signal(signal.SIGHUP)
+        assert gateway.wait_for_line("reloaded: ").endswith(f"serves on 127.0.0.1:{gateway.port} with 2 workers\n")
+
+
 def test_a_reload_that_hangs_says_what_it_waits_for(scene):
     (scene.folder / "mine.py").write_text("import time\ntime.sleep(1000)\n")
     scene.signal(signal.SIGHUP)
