@@ -66,9 +66,9 @@ class Generation:
         for address in self.server.bind:
             try:
                 self.sockets[address] = at_hand.get(address) or listen(address)
-            except CannotListenError:
+            except CannotListenError as error:
                 self.close(at_hand)
-                raise
+                raise CannotListenError(f"{error}{_in_the_way(address, at_hand)}") from None
         self.wanted = usable_cores() if self.server.workers == "auto" else self.server.workers
         self.is_built = True
 
@@ -102,6 +102,14 @@ class Generation:
     def __str__(self) -> str:
         addresses = ", ".join(map(str, self.sockets))
         return addresses if self.wanted == 1 else f"{addresses} with {self.wanted} workers"
+
+
+def _in_the_way(address: Address, at_hand: Sockets) -> str:
+    """It may be ourselves who have the port, on all interfaces or on one of them; an exchange leaves no gap."""
+    for other in at_hand:
+        if address.kind == other.kind == "tcp" and address.port == other.port and address.host != other.host:
+            return f" by {other}, where we listen; that changes with a restart only"
+    return ""
 
 
 def _text(path: str) -> bytes | None:

@@ -208,7 +208,9 @@ def test_listeners_change(tmp_path, backend):
         assert not path.exists()
         with socket.create_server(("127.0.0.1", ports[1])):
             write(addresses[0], addresses[1])
-            scene.fail(f"cannot listen on {addresses[1]}: Address already in use")
+            scene.fail(f"cannot listen on {addresses[1]}: Address already in use\n")
+        write(f"0.0.0.0:{ports[2]}")
+        scene.fail(f"0.0.0.0:{ports[2]}: Address already in use by {addresses[2]}, where we listen; that changes with a restart only\n")
         assert [answers(port) for port in ports] == [True, False, True]
         write(addresses[0], f"unix:{path}")
         scene.reload()
