@@ -2,13 +2,14 @@
 
 The response's body is what the backend sends; it is iterated over in the connection's greenlet. A second greenlet
 carries the client's bytes the other way. An end on one side is passed on, and the other direction goes on (RFC 6455
-section 7.1.1 has the server close first). The deadline is lifted; an idle limit takes its place.
+section 7.1.1 has the server close first), but not in silence for long: who has gone altogether ends just the same. The
+deadline is lifted; an idle limit takes its place.
 """
 
 import math
 from collections.abc import Iterator
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import gevent
 
@@ -16,7 +17,11 @@ from gproxy.http.body import Body
 from gproxy.http.errors import ClientGone
 from gproxy.http.framing import PIECE
 from gproxy.http.request import Request
+from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
+
+#: Once one side has ended the other may be silent for so long, in seconds.
+_LINGER: Final = 10.0
 
 
 class Tunnel:
@@ -28,6 +33,8 @@ class Tunnel:
         self._connection: Any = connection
         self._channel = connection.channel
         self._idle_timeout = idle_timeout
+        #: One of the two has said that it has nothing more to say.
+        self._is_half = False
         self._deadline = request.deadline
         self._uploaded = request.body = Body()
         self._upload: gevent.Greenlet | None = None
@@ -41,8 +48,11 @@ class Tunnel:
             while data := self._next_piece():
                 yield data
             self._client.shut_writing()
-            self._touch()
+            self._end_one_side()
             self._upload.join()
+        except Expired as expired:
+            if expired.what != "tunnel" or not self._is_half:
+                raise
         finally:
             self._upload.kill()
 
@@ -53,6 +63,11 @@ class Tunnel:
         except OSError:
             raise ClientGone from None  # reset: nothing of a tunnel can be saved
         return data
+
+    def _end_one_side(self) -> None:
+        self._is_half = True
+        self._idle_timeout = min(self._idle_timeout, _LINGER)
+        self._touch()
 
     def _touch(self) -> None:
         self._deadline.set_for(monotonic() + self._idle_timeout, "tunnel")
@@ -65,6 +80,7 @@ class Tunnel:
                 self._touch()
                 self._channel.send(data)
             self._channel.shut_writing()
+            self._end_one_side()
         except (ClientGone, OSError):
             self._channel.shut()
 

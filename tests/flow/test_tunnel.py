@@ -185,6 +185,31 @@ def test_early_bytes_of_both_sides_get_through(tmp_path):
             assert wire.read_exactly(10) == b"firstearly"
 
 
+@pytest.mark.parametrize("ends", ["backend", "client"])
+def test_a_side_that_does_not_end_with_the_other_is_not_waited_for(tmp_path, ends):
+    over = threading.Event()
+
+    def script(peer, backend):
+        peer.read_head()
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        if ends == "backend":
+            peer.sock.shutdown(sockets.SHUT_WR)
+        over.wait(30)
+
+    with Backend(script) as backend, RunningGateway(INI.format(sockets=backend.url, plain=backend.url), tmp_path) as gateway:
+        with gateway.connect() as wire:
+            wire.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            wire.read_until(b"\r\n\r\n")
+            if ends == "client":
+                wire.sock.shutdown(sockets.SHUT_WR)
+            else:
+                assert wire.is_closed()
+            line = gateway.line("/ws")
+            assert (line["status"], line["reason"], 9 < float(line["duration"]) < 12) == ("101", "-", True)
+            gateway.wait_until_idle()
+        over.set()
+
+
 def test_a_half_closed_client_still_hears_the_answer(tmp_path):
     def script(peer, backend):
         peer.read_head()
