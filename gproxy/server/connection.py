@@ -27,6 +27,7 @@ from gproxy.http.wire import (
 )
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
+from gproxy.server import broken
 from gproxy.server.client import ClientChannel
 from gproxy.server.known import KnownFields
 from gproxy.server.respond import Outgoing
@@ -319,9 +320,7 @@ class Connection:
             request.reason = "handler_error"
             _log.error("%s %s %s: the response body failed", request.id, request.method, request.path, exc_info=error)
         out.keep = False
-        _log.warning(
-            "%s %s %s: response broken off: %s", request.id, request.method, request.path, error or request.reason
-        )
+        broken.tell(request, error)
         if not out.is_delimited:
             self._unread = False  # what closes with grace ends in good order, and that says complete
             self._is_aborted = True

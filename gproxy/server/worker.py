@@ -30,6 +30,7 @@ from gproxy.gateway.build import build
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.observe import log
 from gproxy.runtime import Runtime
+from gproxy.server import broken
 from gproxy.server.control import Control
 from gproxy.server.drain import Drain
 from gproxy.server.edge import Edge
@@ -131,11 +132,12 @@ class Worker:
         self._stop()
 
     def _beat(self) -> None:
-        """Say that the loop turns; and look whether somebody has moved the log, should no request bring us to it."""
+        """Say that the loop turns; and do for the logs what no request may bring us to."""
         pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
         while True:
             self._control.send("beat")
             self._gateway.access_log.look()
+            broken.summarize()
             gevent.sleep(pause)
 
     def _accept(self) -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from gproxy.testing.backends import Backend, reply
-from gproxy.testing.gateway import eventually, free_port
+from gproxy.testing.gateway import RunningGateway, eventually, free_port
 
 BACKENDS = "one two left right trial backup_a backup_b probed last"
 DEAD = free_port()
@@ -199,6 +199,21 @@ def test_a_body_that_breaks_off_never_looks_complete(play, how, raw, client, met
     play.gateway.wait_until_idle()
     line = play.gateway.line("/broken/body")
     assert line["reason"] == "backend_reset"
+
+
+def test_bodies_that_break_off_do_not_flood_the_error_log(tmp_path):
+    def short(peer, _):
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome")
+        peer.close()
+
+    with Backend(short) as backend, RunningGateway(f"[route:r]\nupstream = u\n[upstream:u]\nbackends = {backend.url}\n", tmp_path) as gateway:
+        for _ in range(30):
+            assert not gateway.get("/").complete
+        name = f"backend 127.0.0.1:{backend.port}: response broken off: "
+        assert gateway.errors.count(name) == 1
+        assert gateway.wait_for_line(" GET /: ").endswith(f" GET /: {name}closed 5 bytes before the end of the body\n")
+        assert gateway.wait_for_line(" more within ").endswith(f" {name}backend_reset: 29 more within 10 s\n")
 
 
 def test_the_reset_reaches_http10_clients_as_such(play):
