@@ -121,6 +121,13 @@ class Worker:
     # What the arbiter says.
 
     def _obey(self) -> None:
+        try:
+            self._listen()
+        except Exception:
+            _log.exception("what the arbiter says cannot be done: another worker is to take over")
+            self._retire([])
+
+    def _listen(self) -> None:
         while not self._control.ended:
             for name, *arguments in self._control.receive():
                 self._orders[name](*arguments)

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import mmap
 import os
+import resource
 import struct
 from collections.abc import Callable
 from functools import cached_property
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gproxy.state.mutex import Mutex
 
-#: What is mapped at most, in bytes; only pages that were touched cost memory.
+#: What is mapped at most, in bytes; only pages that were touched cost memory. A limit on addresses (ulimit -v) does
+#: count it all, so under one it is a quarter of what there is.
 _SIZE: Final = 1024 * 1024 * 1024
 #: The first guards the directory, each other one a share of what is common.
 _MUTEXES: Final = 256
@@ -76,7 +78,9 @@ class SharedState:
     def create(cls) -> "SharedState":
         """For the arbiter. Raises OSError."""
         fd = os.memfd_create("gproxy-state")
-        os.ftruncate(fd, _SIZE)
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        size = _SIZE if limit == resource.RLIM_INFINITY else min(_SIZE, limit // 4)
+        os.ftruncate(fd, max(size, _AREAS))
         return cls(fd)
 
     @cached_property
@@ -84,7 +88,7 @@ class SharedState:
         """Made ready by the first who maps it."""
         from gproxy.state import mutex
 
-        memory = mmap.mmap(self.fd, _SIZE)
+        memory = mmap.mmap(self.fd, os.fstat(self.fd).st_size)
         fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, _MAKING)
         if not memory[_READY]:
             mutex.create(memory, _MUTEXES)
@@ -160,7 +164,7 @@ class SharedState:
             if begin - at >= size:
                 return at
             at = begin + length
-        return at if _SIZE - at >= size else 0
+        return at if min(_SIZE, len(self._memory)) - at >= size else 0
 
     def _reclaim(self) -> None:
         digests, begins, sizes = self._columns

@@ -184,6 +184,40 @@ def test_a_worker_without_descriptors_answers_for_itself_and_is_looked_at(tmp_pa
         assert ours.get("/metrics").body.count(b"\ngproxy_worker_memory_bytes{") == 2
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_limit_on_addresses_leaves_room_for_what_is_shared(tmp_path, backend, workers):
+    port = free_port()
+    (tmp_path / "mine.py").write_text(PLAIN)
+    server = f"bind = 127.0.0.1:{port}\nworkers = {workers}"
+    (tmp_path / "gproxy.ini").write_text(INI.format(server=server, url=backend.url))
+    command = f"ulimit -v 1000000; exec {sys.executable} -m gproxy --config gproxy.ini 2>err"
+    said = tmp_path / "err"
+    with subprocess.Popen(command, shell=True, cwd=tmp_path) as process:
+        try:
+            eventually(lambda: _answers(port), "an answer")
+            process.send_signal(signal.SIGHUP)
+            eventually(lambda: "reloaded: generation 2 serves" in said.read_text(), "the reload")
+            assert _answers(port)
+            process.terminate()
+            assert process.wait(15) == 0
+        finally:
+            process.kill()
+        assert "ERROR" not in said.read_text()
+
+
+def test_a_worker_that_cannot_do_what_it_is_told_makes_room_for_another(tmp_path, backend):
+    with gateway(tmp_path, backend, handlers=PID) as ours:
+        (worker,) = ours.workers
+        most = psutil.Process(worker).memory_info().vms + 100_000_000
+        resource.prlimit(worker, resource.RLIMIT_AS, (most, most))
+        ours.signal(signal.SIGHUP)
+        ours.wait_for_line("what the arbiter says cannot be done: another worker is to take over")
+        ours.wait_for_line("reloaded: generation 2 serves")
+        assert ours.get("/").body != str(worker).encode()
+        ours.signal(signal.SIGTERM)
+        assert ours.wait() == 0
+
+
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
 def test_streams_that_whoever_started_us_has_closed(tmp_path, backend, closed):
     port = free_port()
