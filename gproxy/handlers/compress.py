@@ -84,7 +84,7 @@ class Compress:
         elif (chosen := self._coding_for(request.headers.get("accept-encoding"))) is not None:
             is_head = request.method == "HEAD"
             if self._is_whole_and_large(response, is_head=is_head) and _suffix(headers, chosen):
-                response.body = b"" if is_head else self._packed(response.body, chosen)  # and so without its length
+                response.body = b"" if is_head else self._packed(response._body, chosen)  # and so without its length
                 _declare(headers, chosen)
         return response
 
@@ -109,7 +109,7 @@ class Compress:
         headers = response.headers
         if response.status in {204, 205, 206} or "content-range" in headers:
             return False
-        body = response.body
+        body = response._body  # PERF: `body` would have to be iterable
         if isinstance(body, bytes) and (body or not is_head):
             return len(body) >= max(self.min_size, 1)
         length = headers.get("content-length")
