@@ -804,7 +804,7 @@ def test_a_handlers_own_stream_is_bounded_by_stream_as_a_backends_is(tmp_path):
             assert b"data: 2" in wire.read_until(b"data: 2")
         line = gateway.line("/endless")
         assert (line["status"], line["reason"]) == ("499", "client_gone")
-        gateway.wait_for_line(f"INFO streams {line['id']} has ended")
+        assert " INFO streams[" in gateway.wait_for_line(f"] {line['id']} has ended")
 
 
 def test_a_request_that_comes_during_a_handlers_own_stream_is_answered_after_it(tmp_path):
@@ -842,7 +842,9 @@ def test_a_job_that_fails_in_the_background_has_a_line_in_the_log(tmp_path):
     (tmp_path / "jobs.py").write_text(JOBS)
     ini = "[gateway]\nhandlers = jobs\n[handler:jobs]\nuse = jobs:Jobs\n[route:a]\nrespond = 204\n"
     with RunningGateway(ini, tmp_path) as gateway:
-        assert " ERROR gproxy <Greenlet" in gateway.wait_for_line("Jobs.work")
+        line = gateway.wait_for_line("Jobs.work")
+        assert " ERROR gproxy[" in line
+        assert "] <Greenlet" in line
         gateway.wait_for_line("  LookupError: in the background")
         assert gateway.get("/").status == 204
 
