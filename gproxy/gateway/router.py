@@ -37,6 +37,8 @@ class Router:
             else:
                 prefixes.setdefault(route.path, []).append(route)
         self._by_path = {path: Candidates(group) for path, group in prefixes.items()}
+        #: Of no longer path is there a route: PERF, and a bound on the work for paths of thousands of segments.
+        self._longest = max(map(len, self._by_path), default=1)
         #: With those that take this path and more, which come after them.
         self._exactly = {path: Candidates([*group, *prefixes.get(group[0].path, ())]) for path, group in exact.items()}
 
@@ -66,6 +68,8 @@ class Router:
         """The best route at the longest path; one with a wrong method if no other there has the right one."""
         if self._exactly and path in self._exactly and (found := self._exactly[path].best(request)) is not None:
             return found
+        if len(path) > self._longest:
+            path = path[: max(0, path.rfind("/", 0, self._longest + 1))] or "/"
         while True:
             candidates = self._by_path.get(path)
             if candidates is not None:

@@ -129,15 +129,21 @@ class Body:
 
         Raises HTTPError 413 if it has more than `limit` bytes.
         """
+        if not self.collect(limit):
+            raise HTTPError(413, f"a body may have {limit} bytes here")
+        return self._at_hand
+
+    def collect(self, limit: int) -> bool:
+        """Wait for all of the body and keep it; return False, with nothing lost, if it has more than `limit` bytes."""
         if self._kept is None:
             data = self.read(limit + 1)
             if len(data) > limit:
                 self._at_hand = data + self._at_hand
-                raise HTTPError(413, f"a body may have {limit} bytes here")
+                return False
             self._kept = data
             self.length = len(data)
         self._at_hand = self._kept
-        return self._kept
+        return True
 
     def record(self, tape: Tape) -> None:
         """Keep what passes from now on. Nothing may have been read yet."""

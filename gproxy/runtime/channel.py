@@ -7,11 +7,11 @@ came: so a connection that is not being read tells for free that its peer has se
 
 import select
 import socket
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import gevent
 from gevent.monkey import get_original
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from gproxy.runtime.expired import Expired
 
@@ -27,6 +27,12 @@ class Interrupted(BaseException):
     """What is read from one peer does not matter any more: the other one has spoken."""
 
 
+class Observer(Protocol):
+    """What is called when a channel's peer has sent something or has left; a greenlet is one."""
+
+    def switch(self, channel: "Channel", /) -> Any: ...
+
+
 class Channel:
     """Reads wait, then receive once; sends go out at once and wait only for what the kernel did not take.
 
@@ -39,8 +45,8 @@ class Channel:
     priority: ClassVar[int] = 0
 
     __slots__ = (
-        "_hub", "_raw", "_reading", "_receive", "_send", "_sock", "_switch", "_waiter", "_watcher", "buffer", "left",
-        "noted",
+        "_hub", "_is_watching", "_observer", "_raw", "_reader", "_receive", "_send", "_sock", "_switch", "_watcher",
+        "buffer", "left", "noted",
     )  # fmt: skip
 
     def __init__(self, sock: Any) -> None:
@@ -52,24 +58,27 @@ class Channel:
         self._hub = gevent.get_hub()
         self._switch = self._hub.switch
         self._watcher = self._hub.loop.io(raw.fileno(), _READ, True, self.priority)
-        self._waiter: Any = None
+        #: The greenlet that waits in order to receive, and what is called while none does.
+        self._reader: greenlet | None = None
+        self._observer: Observer | None = None
         #: Received and not yet taken.
         self.buffer = b""
         #: Something came while nobody was waiting: bytes, or the peer's end.
         self.noted = False
         #: Has somebody found that the peer has closed?
         self.left = False
-        self._reading = True
+        self._is_watching = True
         self._watcher.start(self._on_readable)
 
     def _on_readable(self) -> None:
-        waiter = self._waiter
-        if waiter is None:
-            self._watcher.stop()
-            self._reading = False
-            self.noted = True
+        if self._reader is not None:
+            self._reader.switch(self)
+        elif self._observer is not None:
+            self._observer.switch(self)
         else:
-            waiter.switch(self)
+            self._watcher.stop()
+            self._is_watching = False
+            self.noted = True
 
     def _lost(self, error: OSError) -> BaseException:
         """`lost` with what has led to it; compiled, `from` would not say so."""
@@ -82,18 +91,28 @@ class Channel:
         """Until there is something to receive."""
         if self.noted:
             return
-        self._waiter = getcurrent()
-        if not self._reading:
-            self._watch()
+        self._begin_reading()
         try:
             self._switch()
         finally:
-            self._waiter = None
+            self._reader = None
 
-    def watch(self, waiter: Any) -> None:
-        """Have `waiter.switch(self)` called from the loop, as long as there is something to receive; None ends that."""
-        self._waiter = waiter
-        if waiter is not None and not self._reading:
+    def watch(self, observer: "Observer | None") -> "Observer | None":
+        """Call `observer.switch(self)` from the loop while there is something to receive and no greenlet waits for it.
+
+        Return the observer before it, which has to be put back; None is no observer.
+        """
+        before, self._observer = self._observer, observer
+        if observer is not None and not self._is_watching:
+            self._watch()
+        return before
+
+    def _begin_reading(self) -> None:
+        """Raises RuntimeError if another greenlet waits already: it would wait for ever."""
+        if self._reader is not None:
+            raise RuntimeError("another greenlet waits for this connection already")
+        self._reader = getcurrent()
+        if not self._is_watching:
             self._watch()
 
     def wait_or(self, other: "Channel") -> bool:
@@ -102,19 +121,19 @@ class Channel:
             return True
         if other.noted:
             return False
-        self._waiter = other._waiter = getcurrent()
-        if not self._reading:
-            self._watch()
-        if not other._reading:
-            other._watch()
+        self._begin_reading()
         try:
-            return self._switch() is self
+            before = other.watch(self._reader)
+            try:
+                return self._switch() is self
+            finally:
+                other.watch(before)
         finally:
-            self._waiter = other._waiter = None
+            self._reader = None
 
     def _watch(self) -> None:
         self._watcher.start(self._on_readable)
-        self._reading = True
+        self._is_watching = True
 
     def receive(self, limit: int) -> bytes:
         """The next bytes from the socket, past the buffer; b"" at the peer's end."""
@@ -208,15 +227,13 @@ class Channel:
         return rest
 
     def _writable_or_readable(self) -> None:
+        self._begin_reading()
         watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
-        self._waiter = getcurrent()
-        if not self._reading:
-            self._watch()
-        watcher.start(self._waiter.switch, None)
+        watcher.start(getcurrent().switch, None)
         try:
             self.noted = self._switch() is self
         finally:
-            self._waiter = None
+            self._reader = None
             watcher.close()
 
     def shut_writing(self) -> None:
@@ -252,7 +269,9 @@ class Channel:
     def close(self) -> None:
         self._watcher.stop()
         self._watcher.close()
-        self._reading = False
+        self._is_watching = False
+        # Methods of a subclass would keep the channel, and OpenSSL's buffers, until the garbage is collected.
+        self._receive, self._send = self._raw.recv, self._raw.send
         self._sock.close()
 
     def drain(self, limit: int, seconds: float) -> None:

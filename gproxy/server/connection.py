@@ -74,6 +74,8 @@ class Connection:
         #: What is under way, for the log of a forced stop.
         self.request: Request | None = None
         self._unread = self._is_aborted = False
+        #: May it stay open for a moment, so that a client that goes on sending gets to read the last response?
+        self._lingers = True
         #: The last head that was understood, and what it meant.
         self._head = b""
         self._line: RequestLine
@@ -99,6 +101,7 @@ class Connection:
         too_many = server.admit(self)
         try:
             if too_many:
+                self._lingers = server.lingers
                 self._refuse(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
             else:
                 while self._serve_one():
@@ -115,7 +118,9 @@ class Connection:
 
     def _close(self) -> None:
         try:
-            if self._unread or (self._out.head_sent and not self._is_aborted and self._has_more()):
+            if self._lingers and (
+                self._unread or (self._out.head_sent and not self._is_aborted and self._has_more())
+            ):
                 self._channel.shut_writing()
                 self._channel.drain(_DRAIN_BYTES, _DRAIN_SECONDS)
         finally:

@@ -13,6 +13,7 @@ from greenlet import getcurrent, greenlet
 
 from gproxy.config.sections import ServerSettings
 from gproxy.gateway.gateway import Gateway
+from gproxy.http.forwarding import network_of
 from gproxy.runtime import Runtime
 from gproxy.runtime.alarm import Wheel
 from gproxy.server.connection import LINGER, Connection
@@ -24,6 +25,8 @@ from gproxy.upstream.failure import SHORTAGES
 _PAUSE: Final = 0.1
 #: How many connections are accepted in one turn of the loop.
 _AT_A_TIME: Final = 100
+#: How many rejected connections stay open at a time so that their clients can read why; more are closed at once.
+_LINGERING: Final = 100
 #: How many greenlets are kept for connections to come.
 _PARKED: Final = 32
 
@@ -54,30 +57,41 @@ class Server(WSGIServer):  # type: ignore[misc]
         self.connections: set[Connection] = set()
         self.known = Known(settings, gateway)
         self.wheel = Wheel()
+        #: Admitted ones by address, of IPv6 by /64: only these count against the limits.
         self._by_address: Counter[str] = Counter()
+        self._rejected: set[Connection] = set()
         self._short_of: str = ""
 
     def admit(self, connection: Connection) -> str:
-        """Count it in; why it is one too many, or nothing if it is not."""
+        """Count the connection, or return why it is one too many; a rejected one takes no place while it closes."""
         self.connections.add(connection)
-        if not self.settings.max_connections_per_address:
-            return self._too_many(len(self.connections), self.settings.max_connections, "")
-        self._by_address[connection.peer] += 1
-        return self._too_many(
-            self._by_address[connection.peer], self.settings.max_connections_per_address, " from your address"
-        ) or self._too_many(len(self.connections), self.settings.max_connections, "")
+        limit, address_limit = self.settings.max_connections, self.settings.max_connections_per_address
+        if address_limit and self._by_address[network_of(connection.peer)] >= address_limit:
+            why = "too many connections from your address"
+        elif 0 < limit < len(self.connections) - len(self._rejected):
+            why = "too many connections"
+        else:
+            if address_limit:
+                self._by_address[network_of(connection.peer)] += 1
+            return ""
+        self._rejected.add(connection)
+        return why
 
-    @staticmethod
-    def _too_many(count: int, limit: int, whose: str) -> str:
-        return f"too many connections{whose}" if 0 < limit < count else ""
+    @property
+    def lingers(self) -> bool:
+        """May one more rejected connection stay open until its client has read why?"""
+        return len(self._rejected) <= _LINGERING
 
     def forget(self, connection: Connection) -> None:
-        """It has ended."""
+        """Drop a connection that has ended from the counts."""
         self.connections.discard(connection)
-        if self.settings.max_connections_per_address:
-            self._by_address[connection.peer] -= 1
-            if not self._by_address[connection.peer]:
-                del self._by_address[connection.peer]
+        if connection in self._rejected:
+            self._rejected.remove(connection)
+        elif self.settings.max_connections_per_address:
+            network = network_of(connection.peer)
+            self._by_address[network] -= 1
+            if not self._by_address[network]:
+                del self._by_address[network]
 
     def update_environ(self) -> None:
         """Nothing: there is no WSGI environment here, and the original asks DNS for our name."""

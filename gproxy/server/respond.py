@@ -114,12 +114,14 @@ class Outgoing:
     def _send_watchfully(self, pieces: Iterator[Any]) -> None:
         """Those of a handler's own making, which may wait for whatever it likes. Raises ClientGone meanwhile too."""
         channel = self._channel
-        if not channel.buffer:  # behind a pipelined request nobody can see the end
-            channel.watch(Lookout(channel.alarm.greenlet))
+        if channel.buffer:  # behind a pipelined request nobody can see the end
+            self._send_pieces(pieces)
+            return
+        before = channel.watch(Lookout(channel.alarm.greenlet))
         try:
             self._send_pieces(pieces)
         finally:
-            channel.watch(None)
+            channel.watch(before)
 
     def _send_tunnel(self, response: Response, body: bytes | Iterable[bytes]) -> None:
         """RFC 9110 section 15.2.2; from here on the bytes have no framing of ours."""

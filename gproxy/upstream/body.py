@@ -81,9 +81,9 @@ class BackendBody:
             deadline.set(deadline.expires)
 
     def _tell(self, error: BaseException) -> None:
-        """Health hears of what the backend is to blame for."""
+        """Report to health what the backend is to blame for: nothing while its client still sends the request."""
         failure = failure_of(error)
-        if failure is not None and self._lease is not None:
+        if failure is not None and self._lease is not None and self._request.body.done:
             self._blame(self._request, self._lease[0], failure)
 
     def close(self) -> None:

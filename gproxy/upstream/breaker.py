@@ -16,6 +16,7 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
+from gproxy.upstream.failure import UNFINISHED
 
 State = Literal["closed", "open", "trial", "recovering"]
 
@@ -25,6 +26,8 @@ _STEPS: Final = 10
 _FEW: Final = 3
 #: What an upstream's faults become: everything else that is raised is the client's, or ours.
 _FAULTS: Final = frozenset({502, 504})
+#: A trial waits for a body of at most so many bytes to be complete.
+_COLLECTED: Final = 64 * 1024
 
 
 class Window:
@@ -87,6 +90,8 @@ class Breaker:
         self._since = 0.0
         self._era = 0
         self._is_trying = False
+        #: When a larger body may next be tried before it is complete.
+        self._next_upload = 0.0
         self._asked = self._admitted = 0
 
     def before(self, following: Next) -> Next:
@@ -108,7 +113,7 @@ class Breaker:
             try:
                 response = following(request)
             except HTTPError as error:
-                if error.status in _FAULTS and era == self._era:
+                if error.status in _FAULTS and error.reason != UNFINISHED.reason and era == self._era:
                     self.note(now(), 0.0, failed=True)
                 raise
             if era == self._era:
@@ -124,15 +129,32 @@ class Breaker:
         now = self.runtime.monotonic()
         if self.state == "open" and now >= self._since + self._pause:
             self.state = "trial"
-        if self.state == "trial" and not self._is_trying:
-            self._is_trying = True
-            try:
-                return following(request)
-            finally:
-                self._is_trying = False
+        if self.state == "trial":
+            return self._try(request, following, now)
         if self.state == "recovering" and self._has_share(now):
             return following(request)
         raise self._refusal()
+
+    def _try(self, request: Request, following: Next, now: float) -> Response:
+        """Half-open: let one complete request at a time decide, so that no slow upload keeps the others out.
+
+        A body too large to be waited for is tried beside it, one each time the breaker would open for.
+        """
+        body = request.body
+        if not body.done:
+            if (body.length or 0) <= _COLLECTED and body.collect(_COLLECTED):
+                return self.before(following)(request)  # the breaker may have changed meanwhile
+            if now < self._next_upload:
+                raise self._refusal()
+            self._next_upload = now + self._pause
+            return following(request)
+        if self._is_trying:
+            raise self._refusal()
+        self._is_trying = True
+        try:
+            return following(request)
+        finally:
+            self._is_trying = False
 
     def _has_share(self, now: float) -> bool:
         """Is this request one of the growing share? Once that is everything, the breaker is closed."""

@@ -18,7 +18,7 @@ from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Interrupted
 from gproxy.upstream.answer import Answer, understand
 from gproxy.upstream.channel import BackendChannel
-from gproxy.upstream.errors import StaleConnectionError, UnansweredError
+from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 
 #: A response head beyond this is refused, in bytes.
 MAX_HEAD: Final = 64 * 1024
@@ -48,6 +48,8 @@ class Conversation:
         self._carrying: gevent.Greenlet | None = None
         #: Why that came to no end, if it is the client's doing.
         self.upload_error: BaseException | None = None
+        #: What the last request sends.
+        self._body = NO_BODY
         self._sent = True
         self._unsent: bytes | memoryview = b""
 
@@ -71,12 +73,13 @@ class Conversation:
         """What `_exchange` does, observed by whoever wants to know how long it takes."""
         if self._observe is None:
             return self._exchange(head, request)
-        began, answered = monotonic(), False
+        deadline = request.deadline
+        began, paused, answered = monotonic(), deadline.stood, False
         try:
             answer = self._exchange(head, request)
             answered = True
         finally:
-            self._observe(monotonic() - began, answered)
+            self._observe(monotonic() - began - (deadline.stood - paused), answered)
         return answer
 
     def _exchange(self, head: bytes, request: Request) -> Answer:
@@ -88,7 +91,7 @@ class Conversation:
         channel = self.channel
         assert channel is not None  # noqa: S101 connect() came first
         channel.client = request.connection
-        body = request.body
+        self._body = body = request.body
         progress = request.deadline.progress
         if progress is not None:
             progress(False)  # the backend was reached
@@ -224,15 +227,19 @@ class Conversation:
         try:
             data = channel.receive(65536)
         except OSError as error:
-            if so_far:
+            if so_far and self._body.done:
                 raise
             raise self._unanswered(error) from None
         if data:
             return data
-        raise Incomplete("closed in a response head") if so_far else self._unanswered("closed before a response head")
+        if so_far and self._body.done:
+            raise Incomplete("closed in a response head")
+        raise self._unanswered("closed before a response head")
 
     def _unanswered(self, why: object) -> Exception:
-        return StaleConnectionError(why) if self.reused else UnansweredError(why)
+        if self.reused:
+            return StaleConnectionError(why)
+        return UnansweredError(why) if self._body.done else UnfinishedUploadError(why)
 
     def _pass_interim(self, answer: Answer, request: Request) -> None:
         """RFC 9110 section 15.2: 100 is answered to whoever awaits it, other interim responses are passed on."""

@@ -9,5 +9,9 @@ class UnansweredError(Exception):
     """A new connection was closed before one byte of an answer: what was asked may have been done, or not."""
 
 
+class UnfinishedUploadError(Exception):
+    """The backend closed while its client had not sent all of the request: which of them was too slow is unknown."""
+
+
 class BrokenBodyError(Exception):
     """The backend broke off, or garbled, a body whose head was passed on already."""

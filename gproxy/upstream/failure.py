@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.errors import StaleConnectionError, UnansweredError
+from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.tls import AlertError, CertificateError, TLSError
 
 
@@ -53,6 +53,9 @@ _STALE: Final = Failure(
 _UNANSWERED: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection unanswered", "reset", True
 )
+UNFINISHED: Final = Failure(
+    502, "upload_unfinished", "connection_terminated", "the backend closed during the upload", "reset", False
+)
 _SHORTAGE: Final = Failure(
     503, "out_of_resources", "proxy_internal_error", "the gateway has no room for another connection", "never", False
 )
@@ -86,6 +89,7 @@ NONE_AVAILABLE: Final = Failure(
 _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failure], ...]] = (
     (StaleConnectionError, _STALE),
     (UnansweredError, _UNANSWERED),
+    (UnfinishedUploadError, UNFINISHED),
     (NameResolutionError, _UNKNOWN_NAME),
     (NewConnectionError, _REFUSED),
     (ConnectTimeoutError, _SLOW_CONNECT),

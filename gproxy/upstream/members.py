@@ -1,6 +1,5 @@
 """Who is in an upstream: what its settings say, with the addresses that names have by now."""
 
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.health import Health
 from gproxy.upstream.resolve import Addresses, Lookup, Name
-from gproxy.upstream.tls import ResumingContext
+from gproxy.upstream.tls import new_context
 
 #: How long the start waits for names to resolve, in seconds; it goes on without them.
 _PATIENCE: Final = 1.0
@@ -32,7 +31,7 @@ class Members:
         self._changed = changed
         self._tls: dict[str, Any] = {}
         if is_used(settings):
-            context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
+            context = new_context()
             prepare(context, settings)
             self._tls = {"ssl_context": context, "server_hostname": settings.tls_name}
         #: The live backends of each that is written: one, or as many as its name has addresses.

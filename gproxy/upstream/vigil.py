@@ -47,11 +47,11 @@ class Vigil:
         if client is None or client.buffer:  # behind a pipelined request nobody can see the end
             self._event.wait(seconds)
         else:
-            client.watch(self)
+            before = client.watch(self)
             try:
                 self._event.wait(seconds)
             finally:
-                client.watch(None)
+                client.watch(before)
         self._event.clear()
         spoke, self._client_spoke = self._client_spoke, False
         if spoke and client is not None and client.is_gone():
