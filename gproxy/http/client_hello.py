@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 #: The largest that OpenSSL takes is 128 KiB; the largest that is sent is 2.
 MAX_HELLO: Final = 32 * 1024
-#: Nobody needs more than one or two; each costs us as much to look at as a whole one.
-MAX_RECORDS: Final = 64
+#: One or two are usual. Some clients cut it into small ones to get past filters, and with the key shares of OpenSSL 3.5
+#: it has 1.5 kB and more.
+MAX_RECORDS: Final = 4096
 
 HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = b"\1"
@@ -27,37 +28,58 @@ class ClientHello(NamedTuple):
     protocols: tuple[str, ...]
 
 
-def read_client_hello(data: bytes) -> ClientHello | None:
-    """The message at the beginning of `data`; None while it is incomplete. Raises ValueError if it is none."""
-    message = b""
-    for number, fragment in enumerate(_fragments(data)):  # not beyond its end, where early data may follow
-        message += fragment
-        if number == MAX_RECORDS:
-            raise ValueError("the ClientHello is in too many pieces")
-        if message and not message.startswith(_CLIENT_HELLO):
+class ClientHelloReader:
+    """Reads a ClientHello from bytes as they come. Its work is linear in them, however they are cut."""
+
+    def __init__(self) -> None:
+        #: What stands before the next whole record, and what the records before it have carried.
+        self._rest = b""
+        self._message = bytearray()
+        self._records = 0
+
+    def feed(self, data: bytes) -> ClientHello | None:
+        """Return the message once it is complete; what follows it is ignored. Raises ValueError if it is none."""
+        self._rest += data
+        message = self._message
+        for fragment in self._fragments():
+            message += fragment
+            if not message.startswith(_CLIENT_HELLO):
+                raise ValueError("the first message is no ClientHello")
+            size = 4 + int.from_bytes(message[1:4], "big")
+            if len(message) >= 4 and size > MAX_HELLO:
+                raise ValueError("the ClientHello is too large")
+            if len(message) >= max(4, size):
+                return _hello(_Fields(bytes(message[4:size])))
+        return None
+
+    def _fragments(self) -> Iterator[bytes]:
+        """Take the whole records from the front. A message may be cut anywhere (RFC 8446 section 5.1)."""
+        data, start = self._rest, 0
+        while start < len(data):
+            if data[start] != HANDSHAKE or (start + 1 < len(data) and data[start + 1] != 3):
+                raise ValueError("this is no TLS")
+            if len(data) < start + 5:
+                break
+            length = int.from_bytes(data[start + 3 : start + 5], "big")
+            if not 0 < length <= _MAX_RECORD:
+                raise ValueError("a record with a length that none has")
+            if len(data) < start + 5 + length:
+                self._check_beginning(data[start + 5 :])
+                break
+            self._records += 1
+            if self._records > MAX_RECORDS:
+                raise ValueError("the ClientHello is in too many pieces")
+            yield data[start + 5 : start + 5 + length]
+            start += 5 + length
+        self._rest = data[start:]
+
+    def _check_beginning(self, part: bytes) -> None:
+        """Reject at once what the rest of a record cannot turn into a ClientHello."""
+        beginning = bytes(self._message[:4]) + part[:4]
+        if not beginning.startswith(_CLIENT_HELLO[: len(beginning)]):
             raise ValueError("the first message is no ClientHello")
-        size = 4 + int.from_bytes(message[1:4], "big")
-        if len(message) >= 4 and size > MAX_HELLO:
+        if len(beginning) >= 4 and int.from_bytes(beginning[1:4], "big") + 4 > MAX_HELLO:
             raise ValueError("the ClientHello is too large")
-        if len(message) >= max(4, size):
-            return _hello(_Fields(message[4:size]))
-    return None
-
-
-def _fragments(data: bytes) -> Iterator[bytes]:
-    """What the records carry; the last may be incomplete. A message may be cut anywhere (RFC 8446 section 5.1)."""
-    start = 0
-    while start < len(data):
-        if data[start] != HANDSHAKE or (start + 1 < len(data) and data[start + 1] != 3):
-            raise ValueError("this is no TLS")
-        if len(data) < start + 5:
-            return
-        length = int.from_bytes(data[start + 3 : start + 5], "big")
-        if not 0 < length <= _MAX_RECORD:
-            raise ValueError("a record with a length that none has")
-        start += 5
-        yield data[start : start + length]
-        start += length
 
 
 class _Fields:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gproxy.config.types import Network
-from gproxy.http.client_hello import HANDSHAKE, ClientHello, read_client_hello
+from gproxy.http.client_hello import HANDSHAKE, ClientHello, ClientHelloReader
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.forwarding import is_trusted
 from gproxy.http.proxy_protocol import read_proxy_header
@@ -177,8 +177,12 @@ class SecureConnection(PrefacedConnection):
         try:
             if data[0] != HANDSHAKE and data[:1].isalpha():
                 self._refuse_plain(data)
-            while (hello := read_client_hello(data)) is None:
-                data += self._receive_more()
+            reader = ClientHelloReader()
+            hello = reader.feed(data)
+            while hello is None:
+                more = self._receive_more()
+                data += more
+                hello = reader.feed(more)
         except ValueError as error:
             channel.send(_DECODE_ERROR)
             raise PrefaceError(f"no TLS: {error}") from None

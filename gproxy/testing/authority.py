@@ -20,11 +20,13 @@ _SIGNS = x509.KeyUsage(
 class Authority:
     """Signs certificates; `path` is its own, for whoever is to believe it. Everything is kept in `folder`."""
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
+    def __init__(self, folder: Path, name: str = "authority", *, key_identifiers: bool = True) -> None:
+        """`key_identifiers`: with those that RFC 5280 section 4.2.1 wants, and many private authorities leave out."""
         self._folder = folder
+        self._key_identifiers = key_identifiers
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(self._name, self._name, self._key, days=(-1, 10))
+        builder = self._builder(self._name, self._key, days=(-1, 10))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         signed = builder.add_extension(_SIGNS, critical=True).sign(self._key, hashes.SHA256())
         self.path = folder / f"{name}.pem"
@@ -41,9 +43,10 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = subject or [(NameOID.COMMON_NAME, names[0])]
         whose = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes])
-        builder = _builder(whose, self._name, key, days=days)
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = builder.add_extension(authority, critical=False)
+        builder = self._builder(whose, key, days=days)
+        if self._key_identifiers:
+            authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(authority, critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general, names))), critical=False)
         signed = builder.sign(self._key, hashes.SHA256())
@@ -56,20 +59,22 @@ class Authority:
         )
         return paths
 
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int]
-) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + dt.timedelta(days=days[0]))
-        .not_valid_after(now + dt.timedelta(days=days[1]))
-    )
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int]
+    ) -> x509.CertificateBuilder:
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + dt.timedelta(days=days[0]))
+            .not_valid_after(now + dt.timedelta(days=days[1]))
+        )
+        if not self._key_identifiers:
+            return builder
+        return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
 
 
 def _general(name: str) -> x509.GeneralName:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import psutil
 import pytest
 
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
@@ -119,8 +120,8 @@ def test_an_nginx_that_is_frozen_fails_its_probes(scene):
     """It accepts, because the kernel does, and never answers."""
     gateway, one, _ = scene
     eventually(lambda: states(gateway, "probed") == ["healthy"] * 2, "probed")
-    worker = int(subprocess.check_output(["pgrep", "-P", str(one.process.pid)], text=True).split()[0])
-    os.kill(worker, signal.SIGSTOP)
+    worker = psutil.Process(one.process.pid).children()[0]
+    worker.suspend()
     try:
         eventually(lambda: states(gateway, "probed") == ["unhealthy", "healthy"], "found out")
         assert gateway.health()["upstreams"]["probed"][0]["why"] == "timeout"
@@ -128,5 +129,5 @@ def test_an_nginx_that_is_frozen_fails_its_probes(scene):
         assert gateway.get("/probed").status == 200
         assert time.monotonic() - started < 1
     finally:
-        os.kill(worker, signal.SIGCONT)
+        worker.resume()
     eventually(lambda: states(gateway, "probed") == ["healthy"] * 2, "found again")

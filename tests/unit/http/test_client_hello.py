@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproxy.http.client_hello import read_client_hello
+from gproxy.http.client_hello import MAX_RECORDS, ClientHelloReader
+
+
+def read(data, size=0):
+    """What a reader makes of it, whole or in pieces of that size."""
+    reader = ClientHelloReader()
+    pieces = [data[start : start + size] for start in range(0, len(data), size)] if size else [data]
+    found = (reader.feed(piece) for piece in pieces)
+    return next((one for one in found if one is not None), None)
 
 
 def hello(name=None, protocols=(), **versions):
@@ -43,16 +51,18 @@ PLAIN = hello("a.example")
         (hello("a.example", maximum_version=ssl.TLSVersion.TLSv1_2), "a.example", ()),
         (cut(hello("a.example", ["http/1.1"]), 10), "a.example", ("http/1.1",)),
         (cut(PLAIN, 100), "a.example", ()),
+        (cut(PLAIN, 1), "a.example", ()),
         (PLAIN + b"what follows", "a.example", ()),
     ],
 )
 def test_what_is_asked_for(data, name, protocols):
-    assert read_client_hello(data) == (name, protocols)
+    assert read(data) == (name, protocols)
+    assert read(data, 1) == read(data, 7) == (name, protocols)
 
 
 @pytest.mark.parametrize("data", [PLAIN, cut(PLAIN, 50)])
 def test_every_beginning_is_incomplete(data):
-    assert {read_client_hello(data[:size]) for size in range(len(data))} == {None}
+    assert {read(data[:size]) for size in range(len(data))} == {None}
 
 
 @pytest.mark.parametrize(
@@ -66,13 +76,15 @@ def test_every_beginning_is_incomplete(data):
         b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",
         b"\x16\x03\x01\x00\x04\x01\xff\xff\xff",
         b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
-        cut(PLAIN, 1),
+        cut(PLAIN[:5] + b"\1\0\x30\0" + bytes(MAX_RECORDS), 1),
         PLAIN.replace(b"a.example", b"\xffexample\0"[:9]),
     ],
 )
 def test_refused(data):
     with pytest.raises(ValueError):
-        read_client_hello(data)
+        read(data)
+    with pytest.raises(ValueError):
+        read(data, 1)
 
 
 @given(st.integers(0, len(PLAIN) - 1), st.integers(1, 255))
@@ -80,7 +92,7 @@ def test_one_changed_byte(position, change):
     data = bytearray(PLAIN)
     data[position] ^= change
     try:
-        read_client_hello(bytes(data))
+        read(bytes(data))
     except ValueError:
         pass
 
@@ -88,6 +100,6 @@ def test_one_changed_byte(position, change):
 @given(st.binary(max_size=200))
 def test_whatever_comes(data):
     try:
-        read_client_hello(b"\x16\x03\x01" + data)
+        read(b"\x16\x03\x01" + data)
     except ValueError:
         pass

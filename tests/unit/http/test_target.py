@@ -1,6 +1,6 @@
 import posixpath
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
@@ -13,7 +13,7 @@ from gproxy.gateway.router import Router
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.request import request
 from gproxy.http.rewrite import checked, without_prefix
-from gproxy.http.target import readings
+from gproxy.http.target import decode, readings
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,31 @@ def test_readings_that_some_have(path, other):
 def test_paths_that_are_refused(path):
     with pytest.raises(BadMessage):
         readings(path)
+
+
+@given(st.text(st.sampled_from("%=_aF09\n\r /?\xe9"), max_size=30))
+def test_decoding_is_that_of_the_standard_library(text):
+    assert decode(text) == unquote_to_bytes(text.encode("latin-1"))
+
+
+@pytest.mark.parametrize("path", ["/%252f..%255c;" * 10, "/a%2f%252e%252e;x\\..%25252f%3f//" * 4, "/" + "a" * 15000 + "%2f"])
+def test_too_many_readings_are_refused(path):
+    with pytest.raises(BadMessage, match="too many ways"):
+        readings(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v4/projects/group%2Fproject/repository/files/a%2Fb%2Fc.py/raw",
+        "/proxy/https%3A%2F%2Fexample.com%2Fa%2Fb%3Fc%3D1%26d%3D%2520x",
+        "/;jsessionid=1/a;b=c/d",
+        "/" + "%D0%BF" * 350 + "%2F",
+        "/" + "%E3%81%82" * 1000,
+    ],
+)
+def test_paths_of_real_applications_are_not(path):
+    assert readings(path)
 
 
 def test_a_long_odd_path_takes_no_long_time():
