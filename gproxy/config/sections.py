@@ -46,7 +46,7 @@ class ServerSettings:
     max_body: Bytes = field(default=Bytes(0), metadata=doc("largest request body; 0: no limit"))
     max_connections: int = field(default=0, metadata=doc("most client connections of a worker at a time; 0: no limit"))
     max_connections_per_address: int = field(
-        default=0, metadata=doc("most client connections of a worker from one address or IPv6 /64 at a time; 0: no limit")
+        default=0, metadata=doc("most client connections of a worker from one address (or IPv6 /64); 0: no limit")
     )
     state_dir: Path = field(default=Path("var"), metadata=doc("where what outlives a restart is kept"))
 
