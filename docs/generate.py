@@ -3,12 +3,13 @@
 import importlib
 from pathlib import Path
 
-from gproxy.config.coerce import options
-from gproxy.config.routes import RouteSettings
-from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings
-from gproxy.config.state import StateSettings
-from gproxy.config.tls import TLSSettings
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.ini.build import options
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.server import ServerSettings
+from gproxy.config.sections.settings import GatewaySettings, LogSettings
+from gproxy.config.sections.state import StateSettings
+from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.handlers import BUILT_IN
 from gproxy.observe.metrics import BOUNDS, FAMILIES
 

@@ -3,14 +3,15 @@
 Standard library only (but for certificates.py), and no part of gevent: this runs before anything is patched.
 """
 
-from gproxy.config.coerce import Option, build, options
+from gproxy.config.ini.build import Option, build, options
+from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.load import load
 from gproxy.config.problems import ConfigError, Problem
-from gproxy.config.read import RawSection, Value
-from gproxy.config.routes import RouteSettings
-from gproxy.config.sections import GatewaySettings, HandlerSettings, LogSettings, ServerSettings, Settings
-from gproxy.config.tls import TLSSettings
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.server import ServerSettings
+from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings, Settings
+from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.sections.upstream import UpstreamSettings
 
 __all__ = [
     "ConfigError",

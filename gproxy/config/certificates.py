@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from gproxy.config.backend_tls import content
-from gproxy.config.tls import TLSSettings
+from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.sections.upstream_tls import content
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gproxy.config import check, listeners
-from gproxy.config.coerce import build
+from gproxy.config import checks
+from gproxy.config.ini.build import build
+from gproxy.config.ini.parser import RawSection, Value, read
 from gproxy.config.problems import ConfigError, Problem
-from gproxy.config.read import RawSection, Value, read
-from gproxy.config.routes import RouteSettings
-from gproxy.config.sections import GatewaySettings, HandlerSettings, LogSettings, ServerSettings, Settings
-from gproxy.config.state import StateSettings
-from gproxy.config.tls import TLSSettings
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.server import ServerSettings
+from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings, Settings
+from gproxy.config.sections.state import StateSettings
+from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.sections.upstream import UpstreamSettings
 
 T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
@@ -91,7 +92,7 @@ class _Loading:
 
     def settings(self, build_handlers: BuildHandlers | None, build_policies: BuildPolicies | None) -> Settings:
         """Everything at once; raises ConfigError."""
-        self.problems += check.kinds(self.sections)
+        self.problems += checks.kinds(self.sections)
         server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
         log, state = self._single(LogSettings, "log"), self._single(StateSettings, "state")
         routes = self._named(RouteSettings, "route")
@@ -99,11 +100,11 @@ class _Loading:
         handlers = self._declared() | self._listed()
         tls = self._named(TLSSettings, "tls")
         self._check(routes, handlers)
-        self.problems += check.limits(self._with_sections(routes), server or ServerSettings())
+        self.problems += checks.limits(self._with_sections(routes), server or ServerSettings())
         self._check_listeners(server, gateway, tls)
         written = [(upstream, self._section("upstream", upstream.name)) for upstream in upstreams]
-        self.warnings += check.unverified(written)
-        self.warnings += check.idle(written)
+        self.warnings += checks.unverified(written)
+        self.warnings += checks.idle(written)
         if build_handlers is not None:
             build_handlers(handlers, self.problems, self.warnings)
         if build_policies is not None:
@@ -125,14 +126,14 @@ class _Loading:
         )
 
     def _check(self, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]) -> None:
-        self.problems += check.upstreams(self.sections, self.path)
-        self.problems += check.uses(handlers.values(), self.builtins)
-        self.problems += check.shadowed(self._with_sections(routes))
-        self.warnings += check.unused(self.sections)
-        self.warnings += check.unlisted(self.sections)
+        self.problems += checks.upstreams(self.sections, self.path)
+        self.problems += checks.uses(handlers.values(), self.builtins)
+        self.problems += checks.shadowed(self._with_sections(routes))
+        self.warnings += checks.unused(self.sections)
+        self.warnings += checks.unlisted(self.sections)
         gateway = self._section("gateway")
         for section in self._of("route") if "handlers" not in gateway.broken else ():
-            self.problems += check.skips(check.names(section, "skip"), check.names(gateway, "handlers"), section)
+            self.problems += checks.skips(checks.names(section, "skip"), checks.names(gateway, "handlers"), section)
 
     def _with_sections(self, routes: list[RouteSettings]) -> list[tuple[RouteSettings, RawSection]]:
         return [(route, self._section("route", route.name)) for route in routes]
@@ -143,11 +144,11 @@ class _Loading:
         sections = self._of("tls")
         if server and gateway:
             names = [section.name for section in sections]
-            self.problems += listeners.check(server, gateway, names, self._section("server"))
-            self.warnings += listeners.unused(server, sections)
+            self.problems += checks.listeners(server, gateway, names, self._section("server"))
+            self.warnings += checks.unused_tls(server, sections)
         if tls:
             built = [(settings, self._section("tls", settings.name)) for settings in tls]
-            listeners.certificates(built, self.warnings, self.problems)
+            checks.certificates(built, self.warnings, self.problems)
 
     def _declared(self) -> dict[str, HandlerSettings]:
         """The handlers that have a section."""
@@ -161,8 +162,8 @@ class _Loading:
     def _listed(self) -> dict[str, HandlerSettings]:
         """The built-in handlers that are listed without having a section: all their options are defaults."""
         declared = {section.name for section in self._of("handler")}
-        lists = [(s, check.names(s, "handlers")) for s in (self._section("gateway"), *self._of("route"))]
-        self.problems += check.handlers(lists, declared | {*self.builtins})
+        lists = [(s, checks.names(s, "handlers")) for s in (self._section("gateway"), *self._of("route"))]
+        self.problems += checks.handlers(lists, declared | {*self.builtins})
         return {
             name: HandlerSettings(name, name, {}, _implied(name, section))
             for section, names in reversed(lists)

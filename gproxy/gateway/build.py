@@ -6,16 +6,15 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from gproxy.config.check import is_reference
-from gproxy.config.coerce import build as build_from_options
-from gproxy.config.listeners import identity_headers
+from gproxy.config.checks import identity_headers, is_reference
+from gproxy.config.ini.build import build as build_from_options
+from gproxy.config.ini.parser import RawSection
 from gproxy.config.load import load
 from gproxy.config.problems import Problem
-from gproxy.config.read import RawSection
-from gproxy.config.routes import RouteSettings
-from gproxy.config.sections import HandlerSettings, Settings
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.settings import HandlerSettings, Settings
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.gateway import own_code
 from gproxy.gateway.chain import compose
 from gproxy.gateway.destination import destination

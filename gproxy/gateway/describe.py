@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from gproxy.config.routes import RouteSettings
-from gproxy.config.sections import Settings
-from gproxy.config.units import write_bytes
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.units import write_bytes
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 

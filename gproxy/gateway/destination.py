@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from gproxy.config.patterns import Rewrite
-from gproxy.config.routes import RouteSettings
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.patterns import Rewrite
 from gproxy.gateway.chain import compose
 from gproxy.gateway.redirect import Redirect
 from gproxy.handlers.respond import Respond

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from gproxy.config.routes import RouteSettings
-from gproxy.config.sections import Settings
-from gproxy.config.units import write_bytes, write_seconds
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.units import write_bytes, write_seconds
 from gproxy.gateway.describe import Row, chain, destinations, match, table
 from gproxy.gateway.destination import composer
 from gproxy.gateway.fields import difference

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from gproxy.config.traffic import Location
+from gproxy.config.types.route_action import Location
 from gproxy.gateway.candidates import bare_host
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request

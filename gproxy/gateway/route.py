@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final, NamedTuple
 
-from gproxy.config.patterns import Pattern
-from gproxy.config.routes import RouteSettings
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.patterns import Pattern
 from gproxy.http.cookies import cookie
 from gproxy.http.errors import HTTPError
 from gproxy.http.headers import SECRET_FIELDS

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from gproxy.config.routes import RouteSettings
-from gproxy.config.traffic import Location
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.route_action import Location
 from gproxy.gateway.chain import compose
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.redirect import Redirect

@@ -2,7 +2,7 @@
 
 import time
 
-from gproxy.config.convert import Mistake, convert
+from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.types import Seconds
 from gproxy.gateway.build import build
 from gproxy.handlers.jwt import JWT

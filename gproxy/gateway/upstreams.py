@@ -1,7 +1,7 @@
 """Settings of an upstream to a live one, with the user's own policy if it has one."""
 
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.gateway import own_code
 from gproxy.upstream.balance import Balancer, Own
 from gproxy.upstream.sticky import StickyUpstream

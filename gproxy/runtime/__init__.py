@@ -14,7 +14,7 @@ import gevent
 import psutil
 from greenlet import greenlet
 
-from gproxy.config.state import StateSettings
+from gproxy.config.sections.state import StateSettings
 from gproxy.observe.metrics import Metrics
 from gproxy.state.limiter import Limiter
 from gproxy.state.moving import MovingLimiter

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import cast
 
-from gproxy.config.sections import ServerSettings, Settings
+from gproxy.config.sections.server import ServerSettings
+from gproxy.config.sections.settings import Settings
 from gproxy.gateway.explain import explain, refused
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.body import NO_BODY, Body

@@ -6,7 +6,7 @@ from functools import partial
 
 import gevent
 
-from gproxy.config.sections import Settings
+from gproxy.config.sections.settings import Settings
 from gproxy.config.types import Address
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.gateway.to_https import sending_to_https

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from gproxy.config.load import Overrides, load_process
-from gproxy.config.sections import LogSettings, ServerSettings
+from gproxy.config.sections.server import ServerSettings
+from gproxy.config.sections.settings import LogSettings
 from gproxy.config.types import Address
 from gproxy.server.process import Phase, WorkerProcess
 from gproxy.server.sockets import CannotListenError, listen, silence

@@ -8,7 +8,7 @@ client that makes a new connection each time says the same on all of them, so th
 from dataclasses import dataclass
 from typing import Final
 
-from gproxy.config.sections import ServerSettings
+from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import TUNNELLED, accepts_trailers, connection_options, strip_hop_by_hop

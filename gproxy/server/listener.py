@@ -11,7 +11,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 from greenlet import getcurrent, greenlet
 
-from gproxy.config.sections import ServerSettings
+from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.forwarding import network_of
 from gproxy.runtime import Runtime

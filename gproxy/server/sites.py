@@ -9,7 +9,7 @@ from typing import Final
 import gevent
 
 from gproxy.config.certificates import Certificate, files, read_certificate
-from gproxy.config.tls import TLSSettings
+from gproxy.config.sections.tls import TLSSettings
 from gproxy.gateway.candidates import bare_host
 from gproxy.runtime import Runtime
 

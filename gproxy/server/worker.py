@@ -25,7 +25,7 @@ import gevent
 from gevent.event import Event
 
 from gproxy.config.problems import ConfigError
-from gproxy.config.sections import Settings
+from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.observe import log

@@ -15,7 +15,7 @@ from redis.connection import AbstractConnection, Connection, SSLConnection, Unix
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
-from gproxy.config.state import RedisURL, StateSettings
+from gproxy.config.sections.state import RedisURL, StateSettings
 from gproxy.state.script import Script
 
 _LONGEST = 200

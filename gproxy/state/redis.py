@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import gevent
 
-from gproxy.config.state import RedisURL, StateSettings
+from gproxy.config.sections.state import RedisURL, StateSettings
 from gproxy.config.types import Rate
 from gproxy.state.connections import Connections, StoreError
 from gproxy.state.errors import StoreUnavailableError

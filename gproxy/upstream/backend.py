@@ -6,8 +6,8 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
-from gproxy.config.addresses import bracket
 from gproxy.config.types import BackendURL
+from gproxy.config.types.addresses import bracket
 from gproxy.http.framing import Reader
 from gproxy.http.request import Deadline
 from gproxy.upstream.connect import Endpoint

@@ -9,8 +9,8 @@ backend makes up for are the business of health.
 import math
 from typing import Any, Final, Literal
 
-from gproxy.config.answers import as_set
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.matchers import as_set
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request

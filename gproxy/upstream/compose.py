@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
-from gproxy.config.attempts import SET_ANEW
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.retry import SET_ANEW
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.forwarding import UNIX_PEER, UNKNOWN_PEER
 from gproxy.http.request import Request

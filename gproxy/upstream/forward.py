@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from greenlet import getcurrent
 
-from gproxy.config.attempts import RetryOn
+from gproxy.config.sections.retry import RetryOn
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import max_forwards

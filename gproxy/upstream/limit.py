@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 from greenlet import getcurrent
 
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import gevent
 
-from gproxy.config.backend_tls import is_used, prepare
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.sections.upstream_tls import is_used, prepare
 from gproxy.config.types import BackendURL
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.health import Health

@@ -13,7 +13,7 @@ from typing import Final
 import gevent
 from gevent.pool import Pool
 
-from gproxy.config.traffic import Share
+from gproxy.config.types.route_action import Share
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.framing import Reader
 from gproxy.http.handler import Next

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gproxy.config.answers import as_set
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.matchers import as_set
 from gproxy.http.request import Request
 from gproxy.observe.throttle import Throttle
 from gproxy.runtime import Runtime

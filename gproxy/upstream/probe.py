@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import gevent
 
-from gproxy.config.answers import as_set
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.matchers import as_set
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
 from gproxy.runtime import Runtime

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from email.utils import mktime_tz, parsedate_tz
 from typing import Final, NamedTuple, Protocol, Self
 
-from gproxy.config.answers import Statuses, as_set
-from gproxy.config.attempts import RetryOn
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.retry import RetryOn
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.matchers import Statuses, as_set
 from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.http.response import Response

@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from gproxy.config.traffic import SplitKey
+from gproxy.config.types.route_action import SplitKey
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response

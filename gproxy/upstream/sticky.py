@@ -6,7 +6,7 @@ from hashlib import sha256
 from hmac import digest
 from typing import Final
 
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.request import Deadline, Request
 from gproxy.upstream.backend import Backend
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.upstream.balance import keys
 from gproxy.upstream.balance.balancer import Balancer, First
 from gproxy.upstream.balance.draws import PowerOfTwo, Random

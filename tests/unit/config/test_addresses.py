@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gproxy.config.addresses import Address, BackendURL, parse_network
+from gproxy.config.types.addresses import Address, BackendURL, parse_network
 
 
 @pytest.mark.parametrize(

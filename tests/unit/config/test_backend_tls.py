@@ -4,8 +4,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.testing.authority import Authority
 
 BACKENDS = (BackendURL("https", "a", 1),)

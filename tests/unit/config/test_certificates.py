@@ -144,7 +144,7 @@ def test_the_context_is_strict(authority):
     from pathlib import Path
 
     from gproxy.config.certificates import read_certificate
-    from gproxy.config.tls import TLSSettings
+    from gproxy.config.sections.tls import TLSSettings
 
     crt, key = authority.issue("a.test")
     certificate = read_certificate(TLSSettings("t", Path(crt), Path(key), min_version="TLSv1.3"), 0.0)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from gproxy.config.coerce import Option, build, options
-from gproxy.config.read import parse
+from gproxy.config.ini.build import Option, build, options
+from gproxy.config.ini.parser import parse
 from gproxy.config.types import Rate, Seconds, Secret
 
 if TYPE_CHECKING:

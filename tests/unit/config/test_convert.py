@@ -9,7 +9,7 @@ from typing import Any, Literal, NewType
 
 import pytest
 
-from gproxy.config.convert import Mistake, convert
+from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.types import Address, BackendURL, Bytes, ModuleRef, Network, Rate, Rotate, Seconds, Secret, Workers
 
 

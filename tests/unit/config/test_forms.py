@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from gproxy.config.forms import describe, type_text, write
+from gproxy.config.ini.value_types import describe, type_text, write
 from gproxy.config.types import Address, Bytes, Network, Rate, Seconds, Secret, Workers
 
 

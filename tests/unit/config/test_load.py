@@ -9,8 +9,8 @@ import pytest
 
 from gproxy.config import ConfigError, RouteSettings, load
 from gproxy.config.load import load_process
-from gproxy.config.traffic import UpstreamShare
 from gproxy.config.types import Address, BackendURL, Rotate
+from gproxy.config.types.route_action import UpstreamShare
 
 BUILTINS = {"compress", "health", "rate_limit", "jwt"}
 SMALL = "[route:a]\nupstream = a\n[upstream:a]\nbackends = http://a:1\n"

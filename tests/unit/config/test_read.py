@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gproxy.config.read import Value, parse, read
+from gproxy.config.ini.parser import Value, parse, read
 
 
 def one(text, environ=None):

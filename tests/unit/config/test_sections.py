@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from gproxy.config.coerce import options
-from gproxy.config.patterns import Pattern, Rewrite
-from gproxy.config.read import RawSection
-from gproxy.config.routes import RouteSettings
-from gproxy.config.sections import GatewaySettings, LogSettings, ServerSettings, Settings
-from gproxy.config.state import StateSettings
-from gproxy.config.tls import TLSSettings
-from gproxy.config.traffic import Location, Share, SplitKey, UpstreamShare
+from gproxy.config.ini.build import options
+from gproxy.config.ini.parser import RawSection
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.server import ServerSettings
+from gproxy.config.sections.settings import GatewaySettings, LogSettings, Settings
+from gproxy.config.sections.state import StateSettings
+from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.types.patterns import Pattern, Rewrite
+from gproxy.config.types.route_action import Location, Share, SplitKey, UpstreamShare
 
 A, B, S = BackendURL("http", "a", 1), BackendURL("http", "b", 1), BackendURL("https", "a", 1)
 MOVED = Location.parse("https://new.test{path}")

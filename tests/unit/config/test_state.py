@@ -2,8 +2,8 @@
 
 import pytest
 
-from gproxy.config import state
-from gproxy.config.state import RedisURL, StateSettings
+from gproxy.config.sections import state
+from gproxy.config.sections.state import RedisURL, StateSettings
 from gproxy.config.types import Seconds
 
 

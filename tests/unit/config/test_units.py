@@ -2,7 +2,7 @@
 
 import pytest
 
-from gproxy.config.units import (
+from gproxy.config.types.units import (
     Rate,
     Rotate,
     parse_bytes,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproxy.config.traffic import Location
+from gproxy.config.types.route_action import Location
 from gproxy.gateway.redirect import Redirect
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request

@@ -4,9 +4,9 @@ from timeit import repeat
 
 import pytest
 
-from gproxy.config.patterns import Pattern
-from gproxy.config.routes import RouteSettings
-from gproxy.config.traffic import UpstreamShare
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.patterns import Pattern
+from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.route import Condition, Route
 from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.http.errors import HTTPError

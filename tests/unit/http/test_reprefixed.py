@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproxy.config.patterns import Rewrite
-from gproxy.config.routes import RouteSettings
-from gproxy.config.traffic import UpstreamShare
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.patterns import Rewrite
+from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.destination import path_change
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.rewrite import reprefixed, tidied

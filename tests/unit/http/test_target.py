@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gproxy.config.routes import RouteSettings
-from gproxy.config.traffic import UpstreamShare
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
 from gproxy.http.errors import BadMessage, HTTPError

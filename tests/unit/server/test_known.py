@@ -2,7 +2,7 @@
 
 import pytest
 
-from gproxy.config.sections import ServerSettings
+from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.router import Router
 from gproxy.observe.accesslog import AccessLog

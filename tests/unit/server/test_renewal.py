@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gproxy.config.tls import TLSSettings
+from gproxy.config.sections.tls import TLSSettings
 from gproxy.server import sites
 from gproxy.server.sites import Renewal
 

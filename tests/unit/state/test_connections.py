@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from gproxy.config.state import RedisURL, StateSettings
+from gproxy.config.sections.state import RedisURL, StateSettings
 from gproxy.config.types import Seconds
 from gproxy.state.connections import Connections, StoreError
 from gproxy.state.script import LIMIT

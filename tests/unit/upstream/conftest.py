@@ -2,8 +2,8 @@
 
 import pytest
 
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
 from gproxy.upstream.connect import Endpoint

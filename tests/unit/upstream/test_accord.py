@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.runtime import Runtime
 from gproxy.state.shared import SharedState
 from gproxy.testing import Clock, request

@@ -5,8 +5,8 @@ from time import monotonic
 
 import pytest
 
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Percent, Seconds
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime

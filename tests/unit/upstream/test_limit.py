@@ -3,8 +3,8 @@
 import gevent
 import pytest
 
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired

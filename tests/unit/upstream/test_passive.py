@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from gproxy.config.answers import Statuses
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
-from gproxy.config.upstreams import UpstreamSettings
+from gproxy.config.types.matchers import Statuses
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, request
 from gproxy.upstream.failure import NONE_AVAILABLE, RESET, Failure

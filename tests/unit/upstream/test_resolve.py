@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.runtime import Runtime
 from gproxy.upstream.resolve import Name, arrange
 from gproxy.upstream.upstream import Upstream

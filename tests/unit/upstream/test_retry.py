@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Percent, Seconds, Statuses
-from gproxy.config.upstreams import UpstreamSettings
 from gproxy.http.body import Body
 from gproxy.http.errors import HTTPError, Incomplete
 from gproxy.http.headers import Headers

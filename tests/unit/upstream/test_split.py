@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from gproxy.config.traffic import SplitKey
+from gproxy.config.types.route_action import SplitKey
 from gproxy.http.request import request
 from gproxy.upstream.split import Split
 

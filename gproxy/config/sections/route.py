@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gproxy.config import attempts, rules
-from gproxy.config.attempts import RetryOn
-from gproxy.config.fields import NAME, doc
-from gproxy.config.patterns import Pattern, Rewrite
-from gproxy.config.traffic import Location, Share, SplitKey, UpstreamShare
+from gproxy.config.ini.build import NAME, doc
+from gproxy.config.sections import retry, rules
+from gproxy.config.sections.retry import RetryOn
 from gproxy.config.types import Bytes, Seconds
+from gproxy.config.types.patterns import Pattern, Rewrite
+from gproxy.config.types.route_action import Location, Share, SplitKey, UpstreamShare
 
 Patterns = dict[str, Pattern]
 
@@ -65,7 +65,7 @@ class RouteSettings:
             rules.one_destination(self, "upstream", "redirect", "respond"),
             rules.route_path("path", self.path),
             rules.positive(self, "timeout", "tunnel_timeout"),
-            attempts.of_route(self),
+            retry.of_route(self),
             rules.methods("methods", self.methods),
             rules.hosts("host", self.host),
             rules.header_names("headers", self.headers),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 if TYPE_CHECKING:
     import ssl
 
-    from gproxy.config.addresses import BackendURL
+    from gproxy.config.types.addresses import BackendURL
 
 TLSVersion = Literal["1.2", "1.3"]
 

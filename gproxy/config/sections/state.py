@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from gproxy.config import rules
-from gproxy.config.fields import doc
+from gproxy.config.ini.build import doc
+from gproxy.config.sections import rules
 from gproxy.config.types import Seconds, Secret
 
 _SCHEMES = ("redis", "rediss", "unix")

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass
 from types import SimpleNamespace
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
-from gproxy.config.convert import Mistake, convert
-from gproxy.config.forms import describe, type_text, write
+from gproxy.config.ini.convert import Mistake, convert
+from gproxy.config.ini.parser import RawSection, Value
+from gproxy.config.ini.value_types import describe, type_text, write
 from gproxy.config.problems import Problem, suggest
-from gproxy.config.read import RawSection, Value
 
 T = TypeVar("T")
 
@@ -140,3 +140,12 @@ def _option(field: Field[Any], hint: Any) -> Option:
     unit = f" ({field.metadata['unit']})" if "unit" in field.metadata else ""
     written = None if default is MISSING else write(hint, default)
     return Option(field.name.rstrip("_"), type_text(hint) + unit, written, field.metadata.get("doc", ""))
+
+
+#: The section's own name, which is no option.
+NAME: Final[dict[str, Any]] = {"ini": False}
+
+
+def doc(text: str) -> dict[str, Any]:
+    """What the option means, for docs/config.md."""
+    return {"doc": text}

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from gproxy.config.addresses import split_host
-from gproxy.config.patterns import TOKEN
 from gproxy.config.problems import suggest
+from gproxy.config.types.addresses import split_host
+from gproxy.config.types.patterns import TOKEN
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%")
 _TOKEN = re.compile(TOKEN)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
-from gproxy.config.patterns import TOKEN
+from gproxy.config.types.patterns import TOKEN
 
 #: Those that can follow where a sticky cookie does not lead to a backend.
 Choice = Literal["round_robin", "weighted", "least_conn", "p2c", "latency", "random", "first"]

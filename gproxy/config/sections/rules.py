@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from gproxy.config.patterns import TOKEN, sent_path
-from gproxy.config.traffic import SplitKey, UpstreamShare
+from gproxy.config.types.patterns import TOKEN, sent_path
+from gproxy.config.types.route_action import SplitKey, UpstreamShare
 
 _TOKEN = re.compile(TOKEN)
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")

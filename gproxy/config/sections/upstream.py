@@ -4,11 +4,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from gproxy.config import attempts, backend_tls, rules
-from gproxy.config.attempts import RetryOn
-from gproxy.config.backend_tls import TLSVersion
-from gproxy.config.balancing import Balance, Choice, SameSite, balancing
-from gproxy.config.fields import NAME, doc
+from gproxy.config.ini.build import NAME, doc
+from gproxy.config.sections import retry, rules, upstream_tls
+from gproxy.config.sections.balance import Balance, Choice, SameSite, balancing
+from gproxy.config.sections.retry import RetryOn
+from gproxy.config.sections.upstream_tls import TLSVersion
 from gproxy.config.types import BackendURL, BodyText, Bytes, ModuleRef, Percent, Seconds, Secret, Statuses
 
 Initial = Literal["unknown", "up", "down"]
@@ -64,11 +64,11 @@ class UpstreamSettings:
     )
     retries: int = field(default=1, metadata=doc("further attempts, where it is safe"))
     retry_on: tuple[RetryOn, ...] = field(
-        default=attempts.DEFAULT_ON,
+        default=retry.DEFAULT_ON,
         metadata=doc("after what, besides connect, which always is: stale, reset, timeout, and statuses such as 503"),
     )
     retry_methods: tuple[str, ...] = field(
-        default=attempts.IDEMPOTENT,
+        default=retry.IDEMPOTENT,
         metadata=doc("what may be done twice; requests with an Idempotency-Key may in any case"),
     )
     retry_backoff: Seconds = field(
@@ -168,13 +168,13 @@ class UpstreamSettings:
             rules.positive(self, "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout"),
             rules.positive(self, "dns_interval"),
             rules.positive(self, "breaker_errors", "breaker_window", "breaker_open"),
-            attempts.mistakes(self),
+            retry.mistakes(self),
             rules.at_least(0, self, "max_connections", "keepalive", "max_age", "max_fails", "max_requests", "queue"),
             rules.at_least(1, self, "rise", "fall", "breaker_requests"),
             rules.between(0, 1, self, "breaker_quantile"),
             rules.sent_host("host", self.host, "client, backend or "),
             rules.tls_name("tls_name", self.tls_name),
-            backend_tls.mistakes(self),
+            upstream_tls.mistakes(self),
             rules.probe_path("health_path", self.health_path),
             rules.one_of_them(self, "health_status"),
             rules.sent_host("health_host", self.health_host),

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from gproxy.config import rules
-from gproxy.config.fields import NAME, doc
+from gproxy.config.ini.build import NAME, doc
+from gproxy.config.sections import rules
 from gproxy.config.types import Seconds
 
 #: What a client's certificate has to tell.

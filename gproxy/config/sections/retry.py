@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
-from gproxy.config import rules
+from gproxy.config.sections import rules
 from gproxy.config.types import Statuses
 
 #: After what another attempt is made: what went wrong, by a word, or the status of an answer.

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from gproxy.config.addresses import Address, BackendURL, Network
-from gproxy.config.answers import BodyText, Statuses
-from gproxy.config.units import Bytes, Percent, Rate, Rotate, Seconds
+from gproxy.config.types.addresses import Address, BackendURL, Network
+from gproxy.config.types.matchers import BodyText, Statuses
+from gproxy.config.types.units import Bytes, Percent, Rate, Rotate, Seconds
 
 __all__ = [
     "Address",

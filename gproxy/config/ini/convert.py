@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gproxy.config.forms import DICTS, LISTS, container, describe, form, items, members
+from gproxy.config.ini.value_types import DICTS, LISTS, container, describe, form, items, members
 from gproxy.config.types import Secret
 
 Warn = Callable[[str], None]

@@ -10,9 +10,9 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, NewType, Union, get_args, get_origin
 
-from gproxy.config.addresses import Network, parse_network
 from gproxy.config.problems import nearest
-from gproxy.config.units import (
+from gproxy.config.types.addresses import Network, parse_network
+from gproxy.config.types.units import (
     Bytes,
     Percent,
     Seconds,
