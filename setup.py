@@ -14,16 +14,21 @@ from setuptools.command.build_ext import build_ext
 
 #: What every request passes. mypyc makes one C library of them, in which they call each other directly.
 HOT: Final = {
-    "http": ("body", "forwarding", "framing", "headers", "quota", "request", "response", "rewrite", "target", "wire"),
+    "http": (
+        "body", "forwarding", "framing", "headers", "rate_limit_fields", "request", "response", "rewrite",
+        "target", "wire",
+    ),
     "runtime": ("alarm", "channel"),
-    "state": ("bucket", "limiter"),
-    "observe": ("accesslog", "entry"),
+    "state": ("rate_limit/bucket", "rate_limit/limiter"),
+    "observe": ("access_line", "access_log"),
     "gateway": ("candidates", "chain", "gateway", "ids", "route", "router"),
-    "server": ("client", "connection", "known", "preface", "respond", "secure_channel"),
+    "server": ("client_channel", "connection", "known", "preface", "response_writer", "tls_channel"),
     "upstream": (
-        "answer", "backend", "balance/balancer", "balance/draws", "balance/keys", "balance/latency", "balance/least",
-        "balance/own", "balance/rendezvous", "balance/shared_turns", "balance/turns", "body", "channel", "compose",
-        "conversation", "forward", "health", "idle", "passive", "secure", "sticky", "upstream",
+        "backend", "sticky", "upstream",
+        "balance/hash_keys", "balance/latency", "balance/least_conn", "balance/policy", "balance/random",
+        "balance/rendezvous", "balance/round_robin", "balance/user",
+        "forwarder/forward", "forwarder/request_head", "forwarder/response_body", "health/passive", "health/state",
+        "http1/channel", "http1/connection", "http1/idle", "http1/response_head", "http1/tls",
     ),
 }  # fmt: skip
 SOURCES: Final = [f"{folder}/{name}.py" for folder, names in HOT.items() for name in names]

@@ -105,7 +105,7 @@ def _add_explain_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from gproxy.server.process import CannotStartError, WorkerProcess
+    from gproxy.arbiter.worker_process import CannotStartError, WorkerProcess
 
     _open_standard_streams()
     try:
@@ -113,7 +113,7 @@ def _serve(options: argparse.Namespace) -> int:
     except CannotStartError as error:
         print(error, file=sys.stderr)
         return 1
-    from gproxy.server.arbiter import Arbiter
+    from gproxy.arbiter.arbiter import Arbiter
 
     return Arbiter(options.config, _overrides(options), first).run()
 
@@ -151,8 +151,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def _routes(options: argparse.Namespace) -> int:
     import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
+    from gproxy.commands.routes import describe
     from gproxy.gateway.build import build
-    from gproxy.gateway.describe import describe
 
     print(describe(*build(options.config)))
     return 0
@@ -160,8 +160,8 @@ def _routes(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
+    from gproxy.commands.explain_request import answer
     from gproxy.gateway.build import build
-    from gproxy.server.asked import answer
 
     settings, gateway = build(options.config)
     try:
@@ -174,7 +174,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _token(options: argparse.Namespace) -> int:
     import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
-    from gproxy.gateway.token import sign
+    from gproxy.commands.token import sign
 
     try:
         print(sign(options.config, options.sub, options.role, options.ttl, options.handler))
@@ -185,7 +185,7 @@ def _token(options: argparse.Namespace) -> int:
 
 
 def _dev(options: argparse.Namespace) -> int:
-    from gproxy.server.dev import serve
+    from gproxy.commands.dev import serve
 
     return serve(options.config, _overrides(options))
 

@@ -15,18 +15,18 @@ from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
-from gproxy.gateway import own_code
+from gproxy.gateway import user_code
 from gproxy.gateway.chain import compose
-from gproxy.gateway.destination import destination
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
+from gproxy.gateway.route_action import destination
 from gproxy.gateway.router import Router
-from gproxy.gateway.upstreams import live_upstream, own_policy
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.handler import Handler
-from gproxy.observe.accesslog import AccessLog
-from gproxy.upstream.balance import Balancer
+from gproxy.observe.access_log import AccessLog
+from gproxy.upstream.balance import Balancer, Own
+from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
@@ -41,7 +41,7 @@ def build(
 
     `data` is what the file has, if it was read already.
     """
-    own_code.make_importable(Path(path))
+    user_code.make_importable(Path(path))
     handlers: dict[str, Handler] = {}
     policies: dict[str, Balancer] = {}
 
@@ -69,7 +69,7 @@ def build(
     return settings, _gateway(settings, handlers, policies)
 
 
-def _complaint(section: RawSection, option: str, problems: list[Problem]) -> own_code.Complain:
+def _complaint(section: RawSection, option: str, problems: list[Problem]) -> user_code.Complain:
     return lambda message: problems.append(section.problem(option, message))
 
 
@@ -121,7 +121,7 @@ def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[
         return None  # config.check has said so
     module_name, _, attribute = reference.partition(":")
     complain = _complaint(settings.section, "use", problems)
-    found = own_code.find(module_name, attribute, complain)
+    found = user_code.find(module_name, attribute, complain)
     if found is None:
         return None
     handler = _made(found, settings, problems, warnings, complain)
@@ -130,7 +130,7 @@ def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[
     if not callable(handler):
         complain(f"{settings.use} cannot be called; a handler is a function, or has a __call__(self, request, next)")
         return None
-    if unfit := own_code.unfit(handler, "request", "next"):
+    if unfit := user_code.unfit(handler, "request", "next"):
         complain(f"{settings.use} {unfit}")
     return cast(Handler, handler)
 
@@ -140,14 +140,14 @@ def _made(
     settings: HandlerSettings,
     problems: list[Problem],
     warnings: list[Problem],
-    complain: own_code.Complain,
+    complain: user_code.Complain,
 ) -> Any:
     """An instance of what was found, if that is a class; None with a problem noted."""
     if isinstance(found, type) and is_dataclass(found):
-        return own_code.made(found, lambda: _construct(found, settings, problems, warnings), complain)
+        return user_code.made(found, lambda: _construct(found, settings, problems, warnings), complain)
     no_options = f"{settings.use} is no dataclass and has no options"
     problems += [settings.section.problem(option, no_options) for option in settings.options]
-    return own_code.instance(found, complain) if isinstance(found, type) else found
+    return user_code.instance(found, complain) if isinstance(found, type) else found
 
 
 def _construct(
@@ -157,3 +157,24 @@ def _construct(
     if handler is not None and any(field.name == "name" and not field.init for field in fields(handler)):
         handler.name = settings.name
     return handler
+
+
+def live_upstream(settings: UpstreamSettings, policy: Balancer | None) -> Upstream:
+    return StickyUpstream(settings) if settings.balance == "sticky" else Upstream(settings, policy)
+
+
+def own_policy(reference: ModuleRef, complain: user_code.Complain) -> Balancer | None:
+    """A function of (backends, request), or a class whose instances are; None with a complaint."""
+    found = user_code.find(reference.module, reference.attribute, complain)
+    if isinstance(found, type):
+        found = user_code.instance(found, complain)
+    if found is None:
+        return None
+    function = getattr(found, "pick", found)
+    if not callable(function):
+        complain(f"{reference} is neither a function nor a class")
+    elif unfit := user_code.unfit(function, "backends", "request"):
+        complain(f"{reference} {unfit}")
+    else:
+        return Own(str(reference), function)
+    return None

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
-from gproxy.gateway.errors import respond
-from gproxy.gateway.own_code import described
+from gproxy.gateway.error_responses import respond
+from gproxy.gateway.user_code import described
 from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response

@@ -12,22 +12,22 @@ from greenlet import GreenletExit
 
 from gproxy.config.types import Network
 from gproxy.gateway.chain import compose
-from gproxy.gateway.errors import problem, respond
+from gproxy.gateway.error_responses import problem, respond
 from gproxy.gateway.ids import RequestIDs
-from gproxy.gateway.meter import Meter
-from gproxy.gateway.own_code import place
+from gproxy.gateway.request_metrics import Meter
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
+from gproxy.gateway.user_code import place
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.forwarding import NO_TRAILERS, client_address, is_trusted, strip_spoofed
 from gproxy.http.handler import Handler, Next
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
 from gproxy.http.response import Response
-from gproxy.observe.accesslog import AccessLog
-from gproxy.observe.entry import Entry
+from gproxy.observe.access_line import Entry
+from gproxy.observe.access_log import AccessLog
 from gproxy.runtime import Runtime
-from gproxy.upstream.figures import measure
+from gproxy.upstream.backend import measure
 from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")

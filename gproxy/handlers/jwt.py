@@ -22,10 +22,11 @@ from gproxy.http.handler import Next
 from gproxy.http.headers import TOKEN
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.identity.claims import Claims, Expected, as_field, has_role, subject
+from gproxy.identity.keys import public_key
+from gproxy.identity.signatures import Signatures, Untrusted
 from gproxy.runtime import Runtime
-from gproxy.state.claims import Claims, Expected, as_field, has_role, subject
-from gproxy.state.keys import kept_secret, public_key
-from gproxy.state.tokens import Signatures, Untrusted
+from gproxy.state.secret_file import kept_secret
 
 T = TypeVar("T")
 

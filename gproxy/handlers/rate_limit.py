@@ -11,11 +11,11 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.forwarding import network_of
 from gproxy.http.handler import Next
 from gproxy.http.headers import TOKEN
-from gproxy.http.quota import QuotaFields
+from gproxy.http.rate_limit_fields import QuotaFields
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
-from gproxy.state.limiter import Limiter, MemoryLimiter, Verdict
+from gproxy.state.rate_limit.limiter import Limiter, MemoryLimiter, Verdict
 
 _is_key = re.compile(rf"ip|user|header:({TOKEN}+)").fullmatch
 _is_plain = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch

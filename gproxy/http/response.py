@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gproxy.http.headers import FIELD_CHAR, Headers, HeadersLike
-from gproxy.http.whole import Whole
+from gproxy.http.one_chunk import Whole
 
 _log = logging.getLogger("gproxy")
 

@@ -13,8 +13,8 @@ from typing import Final, Literal, NamedTuple
 
 import gevent
 
-from gproxy.state.figures import CELLS, Figures
-from gproxy.state.shared import SharedState
+from gproxy.state.shared.counters import CELLS, Figures
+from gproxy.state.shared.memory import SharedState
 
 #: The upper bounds of a duration's buckets, in seconds.
 BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -16,12 +16,12 @@ from greenlet import greenlet
 
 from gproxy.config.sections.state import StateSettings
 from gproxy.observe.metrics import Metrics
-from gproxy.state.limiter import Limiter
-from gproxy.state.moving import MovingLimiter
-from gproxy.state.shared import SharedState
+from gproxy.state.rate_limit.handover import MovingLimiter
+from gproxy.state.rate_limit.limiter import Limiter
+from gproxy.state.shared.memory import SharedState
 
 if TYPE_CHECKING:
-    from gproxy.state.redis import RedisStore
+    from gproxy.state.redis.store import RedisStore
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class Runtime:
     def _store(self, settings: StateSettings | None) -> "RedisStore | None":
         if settings is None or settings.redis is None:
             return None
-        from gproxy.state.redis import RedisStore  # the package is an extra
+        from gproxy.state.redis.store import RedisStore  # the package is an extra
 
         store = RedisStore(settings.redis, settings, self.monotonic)
         self.metrics.watch("gproxy_store_round_trips_total", (), lambda: store.trips)

@@ -27,10 +27,9 @@ from gproxy.http.wire import (
 )
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
-from gproxy.server import broken
-from gproxy.server.client import ClientChannel
+from gproxy.server.client_channel import ClientChannel
 from gproxy.server.known import KnownFields
-from gproxy.server.respond import Outgoing
+from gproxy.server.response_writer import Outgoing, log_broken_response
 from gproxy.upstream.errors import BrokenBodyError
 
 if TYPE_CHECKING:
@@ -325,7 +324,7 @@ class Connection:
             request.reason = "handler_error"
             _log.error("%s %s %s: the response body failed", request.id, request.method, request.path, exc_info=error)
         out.keep = False
-        broken.tell(request, error)
+        log_broken_response(request, error)
         if not out.is_delimited:
             self._unread = False  # what closes with grace ends in good order, and that says complete
             self._is_aborted = True

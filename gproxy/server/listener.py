@@ -11,6 +11,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 from greenlet import getcurrent, greenlet
 
+from gproxy.arbiter.sockets import BACKLOG
 from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.forwarding import network_of
@@ -18,7 +19,6 @@ from gproxy.runtime import Runtime
 from gproxy.runtime.alarm import Wheel
 from gproxy.server.connection import LINGER, Connection
 from gproxy.server.known import Known
-from gproxy.server.sockets import BACKLOG
 from gproxy.upstream.failure import SHORTAGES
 
 #: How long accepting rests then, in seconds.

@@ -16,12 +16,12 @@ from gproxy.http.response import Response
 from gproxy.http.tls import TLS, ClientCertificate
 from gproxy.http.wire import RequestLine
 from gproxy.runtime.expired import Expired
-from gproxy.server.client import ClientChannel
+from gproxy.server.client_channel import ClientChannel
 from gproxy.server.connection import Connection
 from gproxy.server.known import KnownFields
-from gproxy.server.respond import Outgoing
-from gproxy.server.secure_channel import SecureChannel
-from gproxy.server.sites import Site, Sites
+from gproxy.server.response_writer import Outgoing
+from gproxy.server.tls_channel import SecureChannel
+from gproxy.server.tls_hosts import Site, Sites
 
 if TYPE_CHECKING:
     from gproxy.server.listener import Server

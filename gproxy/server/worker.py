@@ -24,22 +24,21 @@ from typing import Any, Final
 import gevent
 from gevent.event import Event
 
+from gproxy.arbiter.control import Control
+from gproxy.arbiter.event_loop import nothing
+from gproxy.arbiter.sockets import ignore_handshakes
+from gproxy.arbiter.worker_process import GROUP_SIGNALS, STACK_SIGNAL, name_process
 from gproxy.config.problems import ConfigError
 from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.observe import log
 from gproxy.runtime import Runtime
-from gproxy.server import broken
-from gproxy.server.control import Control
 from gproxy.server.drain import Drain
-from gproxy.server.edge import Edge
-from gproxy.server.figures import show
 from gproxy.server.listener import Server
-from gproxy.server.process import GROUP_SIGNALS, STACK_SIGNAL, name_process
-from gproxy.server.signals import nothing
-from gproxy.server.sockets import ignore_handshakes
-from gproxy.state.shared import SharedState
+from gproxy.server.listeners import Edge, show
+from gproxy.server.response_writer import summarize_broken_responses
+from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
 
@@ -144,7 +143,7 @@ class Worker:
         while True:
             self._control.send("beat")
             self._gateway.access_log.look()
-            broken.summarize()
+            summarize_broken_responses()
             gevent.sleep(pause)
 
     def _accept(self) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 from gevent.os import tp_read  # noqa: E402
 
+from gproxy.commands.token import sign  # noqa: E402
 from gproxy.config.load import Overrides, load_process  # noqa: E402
 from gproxy.config.types import Address  # noqa: E402
-from gproxy.gateway.token import sign  # noqa: E402
 from gproxy.testing import demo  # noqa: E402
 
 PORTS = (5001, 5002, 5003)

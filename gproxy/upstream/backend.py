@@ -10,11 +10,12 @@ from gproxy.config.types import BackendURL
 from gproxy.config.types.addresses import bracket
 from gproxy.http.framing import Reader
 from gproxy.http.request import Deadline
-from gproxy.upstream.connect import Endpoint
-from gproxy.upstream.conversation import Conversation, Observer
-from gproxy.upstream.health import Health
-from gproxy.upstream.idle import Idle
-from gproxy.upstream.pool import PlainPool, TLSPool
+from gproxy.observe.metrics import Metrics
+from gproxy.upstream.health.state import Health
+from gproxy.upstream.http1.connect import Endpoint
+from gproxy.upstream.http1.connection import Conversation, Observer
+from gproxy.upstream.http1.idle import Idle
+from gproxy.upstream.http1.pool import PlainPool, TLSPool
 
 #: urllib3's: the system's authorities, the URL's host.
 _DEFAULT_TLS: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -198,3 +199,19 @@ def _both(first: Observer, second: Observer) -> Observer:
         second(seconds, answered)
 
     return observe
+
+
+def show(upstream: str, backend: Backend, metrics: Metrics) -> None:
+    """Have the metrics follow the backend's own counts."""
+    labels = (upstream, backend.name)
+    metrics.watch("gproxy_backend_attempts_total", labels, lambda: backend.attempts)
+    metrics.watch("gproxy_backend_failures_total", labels, lambda: backend.failures)
+    metrics.watch("gproxy_backend_ejections_total", labels, lambda: backend.times_ejected)
+    metrics.watch("gproxy_backend_active", labels, lambda: backend.active)
+    metrics.watch("gproxy_backend_healthy", labels, lambda: backend.is_healthy)
+
+
+def measure(upstream: str, backend: Backend, metrics: Metrics) -> None:
+    """Have every exchange with the backend timed; only for whoever wants to read metrics, for it costs 0.3 us each."""
+    durations = metrics.series("gproxy_backend_duration_seconds", upstream)
+    backend.observe_with(lambda seconds, _: durations.observe(seconds))

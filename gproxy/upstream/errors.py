@@ -15,3 +15,15 @@ class UnfinishedUploadError(Exception):
 
 class BrokenBodyError(Exception):
     """The backend broke off, or garbled, a body whose head was passed on already."""
+
+
+class TLSError(Exception):
+    """No secure connection: the other side does not speak TLS, or none that we do."""
+
+
+class CertificateError(TLSError):
+    """The backend's certificate is not the one we want."""
+
+
+class AlertError(TLSError):
+    """The backend refuses us."""

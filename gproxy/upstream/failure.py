@@ -12,8 +12,14 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
-from gproxy.upstream.tls import AlertError, CertificateError, TLSError
+from gproxy.upstream.errors import (
+    AlertError,
+    CertificateError,
+    StaleConnectionError,
+    TLSError,
+    UnansweredError,
+    UnfinishedUploadError,
+)
 
 
 class Failure(NamedTuple):

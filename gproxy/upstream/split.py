@@ -9,7 +9,7 @@ from gproxy.config.types.route_action import SplitKey
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.upstream.balance import keys
+from gproxy.upstream.balance import hash_keys as keys
 
 
 class Split:

@@ -11,9 +11,10 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
-from gproxy.state.keys import kept_secret
+from gproxy.state.secret_file import kept_secret
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance import POLICIES, keys
+from gproxy.upstream.balance import POLICIES
+from gproxy.upstream.balance import hash_keys as keys
 from gproxy.upstream.upstream import Upstream
 
 #: Bytes of the HMAC that are used: nobody guesses 128 bits.

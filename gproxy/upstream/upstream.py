@@ -11,18 +11,17 @@ from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
-from gproxy.upstream.accord import Accord
-from gproxy.upstream.backend import Backend
+from gproxy.upstream.admission.circuit_breaker import Breaker
+from gproxy.upstream.admission.concurrency_limit import Limit
+from gproxy.upstream.backend import Backend, measure, show
 from gproxy.upstream.balance import POLICIES, Balancer
-from gproxy.upstream.breaker import Breaker
-from gproxy.upstream.figures import measure, show
-from gproxy.upstream.limit import Limit
-from gproxy.upstream.members import Members
-from gproxy.upstream.passive import Passive
-from gproxy.upstream.probe import ActiveCheck
-from gproxy.upstream.resolve import Lookup, look_up
+from gproxy.upstream.balance.slow_start import SlowStart
+from gproxy.upstream.discovery import Members
+from gproxy.upstream.dns import Lookup, look_up
+from gproxy.upstream.health.active import ActiveCheck
+from gproxy.upstream.health.passive import Passive
+from gproxy.upstream.health.shared import Accord
 from gproxy.upstream.retry import Budget
-from gproxy.upstream.slow_start import SlowStart
 
 #: How long a trial without an end, a client that has left for instance, keeps others from being one; in seconds.
 _LONGEST_TRIAL: Final = 60.0

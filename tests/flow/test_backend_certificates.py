@@ -7,7 +7,7 @@ import pytest
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Actor
 from gproxy.testing.gateway import RunningGateway, eventually
-from gproxy.upstream.tls import CAN_RESUME
+from gproxy.upstream.http1.tls_session import CAN_RESUME
 
 INI = """
 [gateway]

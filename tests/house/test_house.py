@@ -62,7 +62,7 @@ def test_the_words_and_the_settings_need_no_event_loop(package_name):
 
 def test_the_arbiter_needs_no_event_loop_and_none_of_what_serves():
     program = (
-        "import gproxy.cli, gproxy.server.arbiter, sys; sys.path_importer_cache.clear();"
+        "import gproxy.cli, gproxy.arbiter.arbiter, sys; sys.path_importer_cache.clear();"
         "print(*(name for name in sys.modules if name.split('.')[0] not in sys.stdlib_module_names))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
@@ -71,7 +71,7 @@ def test_the_arbiter_needs_no_event_loop_and_none_of_what_serves():
     packages = {".".join(name.split(".")[:2]) for name in names}
     assert packages <= {"gproxy", "gproxy.cli", "gproxy.compiled", "gproxy.hot__mypyc", "gproxy.config", "gproxy.http", "gproxy.observe", "gproxy.server", "gproxy.state"}
     few = {name for name in names if name.split(".")[1:2] in (["observe"], ["state"])}
-    assert few == {"gproxy.observe", "gproxy.observe.log", "gproxy.observe.escape", "gproxy.observe.nonblocking", "gproxy.state", "gproxy.state.shared"}
+    assert few == {"gproxy.observe", "gproxy.observe.log", "gproxy.observe.nonblocking", "gproxy.state", "gproxy.state.shared.memory"}
     assert "gproxy.server.worker" not in names
 
 

@@ -4,8 +4,8 @@ import sys
 
 import gevent
 
-from gproxy.observe.accesslog import AccessLog
-from gproxy.observe.entry import Entry
+from gproxy.observe.access_line import Entry
+from gproxy.observe.access_log import AccessLog
 
 number, lines, size, compress = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "yes"
 log = AccessLog("access.log", format="ltsv", daily=True, size=size, keep=10_000, compress=compress)

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Final
 
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.upstream.balance import keys
-from gproxy.upstream.balance.balancer import Balancer, First
-from gproxy.upstream.balance.draws import PowerOfTwo, Random
+from gproxy.upstream.balance import hash_keys as keys
 from gproxy.upstream.balance.latency import Latency
-from gproxy.upstream.balance.least import LeastConn
-from gproxy.upstream.balance.own import Own
+from gproxy.upstream.balance.least_conn import LeastConn
+from gproxy.upstream.balance.policy import Balancer, First
+from gproxy.upstream.balance.random import PowerOfTwo, Random
 from gproxy.upstream.balance.rendezvous import Rendezvous
-from gproxy.upstream.balance.turns import RoundRobin
+from gproxy.upstream.balance.round_robin import RoundRobin
+from gproxy.upstream.balance.user import Own
 
 __all__ = ["POLICIES", "Balancer", "Own"]
 

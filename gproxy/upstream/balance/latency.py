@@ -8,7 +8,7 @@ from typing import Final
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance.draws import Draw, Lottery
+from gproxy.upstream.balance.random import Draw, Lottery
 
 #: The cost in seconds of a backend that has not answered yet, but was asked: one request finds out, not a hundred.
 _UNKNOWN: Final = 1e6

@@ -9,9 +9,9 @@ from zlib import crc32
 
 from gproxy.http.request import Request
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance.balancer import Balancer
-from gproxy.upstream.balance.keys import Key
-from gproxy.upstream.balance.turns import RoundRobin
+from gproxy.upstream.balance.hash_keys import Key
+from gproxy.upstream.balance.policy import Balancer
+from gproxy.upstream.balance.round_robin import RoundRobin
 
 #: Keys fall into so many slots, and a slot has a backend.
 _SLOTS: Final = 1 << 16

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types.patterns import Rewrite
 from gproxy.config.types.route_action import UpstreamShare
-from gproxy.gateway.destination import path_change
+from gproxy.gateway.route_action import path_change
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.rewrite import reprefixed, tidied
 from gproxy.http.target import readings

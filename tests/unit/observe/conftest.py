@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from gproxy.observe import entry as entry_module
-from gproxy.observe.accesslog import AccessLog
-from gproxy.observe.entry import Entry
+from gproxy.observe import access_line as entry_module
+from gproxy.observe.access_line import Entry
+from gproxy.observe.access_log import AccessLog
 
 NOON = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
 ENTRY = Entry(

@@ -5,7 +5,7 @@ import threading
 import gevent
 import pytest
 
-from gproxy.observe.entry import ltsv
+from gproxy.observe.access_line import ltsv
 
 from .conftest import paths, write
 

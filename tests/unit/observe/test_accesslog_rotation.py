@@ -4,7 +4,7 @@ import time
 
 import gevent
 
-from gproxy.observe import accesslog
+from gproxy.observe import access_log as accesslog
 from gproxy.observe.rotation import day
 
 from .conftest import Gate, paths, write

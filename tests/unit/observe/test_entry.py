@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproxy.observe.entry import FORMATS, Entry, combined, json_line, ltsv
+from gproxy.observe.access_line import FORMATS, Entry, combined, json_line, ltsv
 
 from .conftest import ENTRY
 

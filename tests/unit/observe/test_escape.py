@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproxy.observe.escape import escape, escape_word
+from gproxy.observe.log import escape, escape_word
 
 
 @pytest.mark.parametrize(

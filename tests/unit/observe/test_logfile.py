@@ -6,7 +6,7 @@ import os
 import gevent
 import pytest
 
-from gproxy.observe.logfile import LogFile
+from gproxy.observe.log_file import LogFile
 
 from .conftest import Gate, paths, write
 

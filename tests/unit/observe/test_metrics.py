@@ -4,7 +4,7 @@ import pytest
 
 from gproxy.observe import metrics
 from gproxy.observe.metrics import BOUNDS, Metrics
-from gproxy.state.shared import SharedState
+from gproxy.state.shared.memory import SharedState
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

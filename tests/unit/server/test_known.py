@@ -5,7 +5,7 @@ import pytest
 from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.router import Router
-from gproxy.observe.accesslog import AccessLog
+from gproxy.observe.access_log import AccessLog
 from gproxy.server.known import Known
 
 

@@ -1,4 +1,4 @@
-from gproxy.server.arbiter import Arbiter
+from gproxy.arbiter.arbiter import Arbiter
 
 
 def test_a_worker_that_dies_for_hours_is_started_again_as_before():

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from gproxy.config.sections.tls import TLSSettings
-from gproxy.server import sites
-from gproxy.server.sites import Renewal
+from gproxy.server import tls_hosts as sites
+from gproxy.server.tls_hosts import Renewal
 
 
 @pytest.fixture

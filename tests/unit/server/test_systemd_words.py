@@ -1,5 +1,5 @@
+from gproxy.arbiter.systemd import bind_to
 from gproxy.config.types import Address
-from gproxy.server.systemd import bind_to
 
 
 def test_an_inherited_socket_takes_the_words_of_the_listener_in_its_place():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gproxy.server import generation
+from gproxy.arbiter import generation
 
 
 @pytest.mark.parametrize(

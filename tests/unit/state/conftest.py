@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from gproxy.state.shared import SharedState
+from gproxy.state.shared.memory import SharedState
 
 
 @pytest.fixture

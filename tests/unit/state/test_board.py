@@ -1,8 +1,8 @@
 import pytest
 from processes import Child, together
 
-from gproxy.state.board import Board, Opinion
-from gproxy.state.shared import SharedState
+from gproxy.state.shared.health_table import Board, Opinion
+from gproxy.state.shared.memory import SharedState
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
@@ -77,7 +77,7 @@ def test_killed_in_the_middle_somebody_else_can_write(state):
 
 
 def test_without_room_nothing_is_kept(state, monkeypatch):
-    monkeypatch.setattr("gproxy.state.shared._SIZE", 0)
+    monkeypatch.setattr("gproxy.state.shared.memory._SIZE", 0)
     board = Board(state, "users")
     board.write("a", BAD)
     board.wipe()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from processes import Child, together
 
 from gproxy.config.types import Rate, Seconds
-from gproxy.state.buckets import SharedLimiter, merged
-from gproxy.state.limiter import STEPS, MemoryLimiter, Verdict
-from gproxy.state.moving import MovingLimiter
-from gproxy.state.shared import SharedState
+from gproxy.state.rate_limit.handover import MovingLimiter
+from gproxy.state.rate_limit.limiter import STEPS, MemoryLimiter, Verdict
+from gproxy.state.rate_limit.shared_limiter import SharedLimiter, merged
+from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -170,7 +170,7 @@ def test_a_changed_number_of_clients_keeps_the_table_in_use(state):
 
 
 def test_without_room_each_counts_for_itself(state, monkeypatch):
-    monkeypatch.setattr("gproxy.state.shared._SIZE", 300_000)
+    monkeypatch.setattr("gproxy.state.shared.memory._SIZE", 300_000)
     limiter = MovingLimiter("large", 100_000)
     limiter.take("a", HUNDRED)
     limiter.share(state)

@@ -1,7 +1,7 @@
 import pytest
 
-from gproxy.state.claims import Expected, as_field, has_role, subject
-from gproxy.state.tokens import Untrusted
+from gproxy.identity.claims import Expected, as_field, has_role, subject
+from gproxy.identity.signatures import Untrusted
 
 NOW = 1000.0
 

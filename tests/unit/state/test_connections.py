@@ -7,8 +7,8 @@ import pytest
 
 from gproxy.config.sections.state import RedisURL, StateSettings
 from gproxy.config.types import Seconds
-from gproxy.state.connections import Connections, StoreError
-from gproxy.state.script import LIMIT
+from gproxy.state.redis.connections import Connections, StoreError
+from gproxy.state.redis.script import LIMIT
 
 
 def repeat(listener):

@@ -4,9 +4,9 @@ import signal
 import pytest
 from processes import Child, together
 
-from gproxy.state import figures
-from gproxy.state.figures import Figures
-from gproxy.state.shared import SharedState
+from gproxy.state.shared import counters as figures
+from gproxy.state.shared.counters import Figures
+from gproxy.state.shared.memory import SharedState
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from gproxy.state.keys import kept_secret, public_key
+from gproxy.identity.keys import public_key
+from gproxy.state.secret_file import kept_secret
 
 
 def mode(path):

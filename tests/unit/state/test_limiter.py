@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gproxy.config.types import Rate, Seconds
-from gproxy.state.buckets import SharedLimiter
-from gproxy.state.limiter import MemoryLimiter, Verdict
-from gproxy.state.shared import SharedState
+from gproxy.state.rate_limit.limiter import MemoryLimiter, Verdict
+from gproxy.state.rate_limit.shared_limiter import SharedLimiter
+from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock
 
 STATE = SharedState.create()

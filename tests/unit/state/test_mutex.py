@@ -7,7 +7,7 @@ import time
 import pytest
 from processes import Child, together
 
-from gproxy.state import mutex
+from gproxy.state.shared import mutex
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

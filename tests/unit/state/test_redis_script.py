@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gproxy.config.types import Rate, Seconds
-from gproxy.state.limiter import STEPS, MemoryLimiter, Verdict
-from gproxy.state.script import LIMIT
+from gproxy.state.rate_limit.limiter import STEPS, MemoryLimiter, Verdict
+from gproxy.state.redis.script import LIMIT
 from gproxy.testing import Clock
 from gproxy.testing.redis import RunningRedis
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from processes import Child, together
 
-from gproxy.state import shared
-from gproxy.state.shared import SharedState
+from gproxy.state.shared import memory as shared
+from gproxy.state.shared.memory import SharedState
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

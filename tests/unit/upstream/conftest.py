@@ -6,7 +6,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
-from gproxy.upstream.connect import Endpoint
+from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
 

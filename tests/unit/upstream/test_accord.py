@@ -7,10 +7,10 @@ import pytest
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
-from gproxy.state.shared import SharedState
+from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock, request
-from gproxy.upstream.accord import SharedTurns
-from gproxy.upstream.connect import Endpoint
+from gproxy.upstream.health.shared import SharedTurns
+from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
 HALF_A_MINUTE = 30.0
@@ -206,7 +206,7 @@ def test_other_policies_stay_each_workers_own(workers):
 
 
 def test_without_room_turns_are_each_workers_own(workers, monkeypatch):
-    monkeypatch.setattr("gproxy.state.shared._SIZE", 0)
+    monkeypatch.setattr("gproxy.state.shared.memory._SIZE", 0)
     one, two = workers(), workers()
     assert one.picks(2) + two.picks(2) == "abab"
     one.runtime.unshare()

@@ -11,7 +11,7 @@ from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, request
-from gproxy.upstream.breaker import Breaker, Window
+from gproxy.upstream.admission.circuit_breaker import Breaker, Window
 
 
 class Scene:

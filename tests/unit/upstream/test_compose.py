@@ -6,7 +6,7 @@ from gproxy.config.types import BackendURL
 from gproxy.http.request import Deadline, request
 from gproxy.testing import Clock
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.compose import Composer, Telling
+from gproxy.upstream.forwarder.request_head import Composer, Telling
 
 BACKEND = Backend(BackendURL("http", "a", 1), keepalive=1, connect_timeout=1)
 

@@ -7,7 +7,7 @@ import pytest
 
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance.draws import Lottery
+from gproxy.upstream.balance.random import Lottery
 
 
 def test_random_draws_each_backend_from_a_part_as_long_as_its_weight(group):

@@ -10,7 +10,7 @@ from gproxy.http.errors import Incomplete
 from gproxy.http.request import request
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.hedge import Hedge
+from gproxy.upstream.forwarder.hedge import Hedge
 from gproxy.upstream.retry import Budget
 
 

@@ -9,7 +9,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
 from gproxy.testing import request
-from gproxy.upstream.limit import Limit
+from gproxy.upstream.admission.concurrency_limit import Limit
 
 
 class Scene:

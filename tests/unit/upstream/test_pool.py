@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from gproxy.upstream.answer import understand
-from gproxy.upstream.channel import BackendChannel
-from gproxy.upstream.conversation import Conversation
-from gproxy.upstream.idle import Idle
+from gproxy.upstream.http1.channel import BackendChannel
+from gproxy.upstream.http1.connection import Conversation
+from gproxy.upstream.http1.idle import Idle
+from gproxy.upstream.http1.response_head import understand
 
 to_close = []
 

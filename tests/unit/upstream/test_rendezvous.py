@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from gproxy.http.request import request
-from gproxy.upstream.balance import keys
+from gproxy.upstream.balance import hash_keys as keys
 
 LETTERS = "abcdefgh"
 

@@ -9,8 +9,8 @@ from gproxy.http.body import Body
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
-from gproxy.upstream import replay
-from gproxy.upstream.replay import Recording
+from gproxy.upstream.forwarder import replay
+from gproxy.upstream.forwarder.replay import Recording
 
 
 class Reader:

@@ -7,7 +7,7 @@ import pytest
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.runtime import Runtime
-from gproxy.upstream.resolve import Name, arrange
+from gproxy.upstream.dns import Name, arrange
 from gproxy.upstream.upstream import Upstream
 
 

@@ -7,7 +7,7 @@ import pytest
 from gproxy.config.types import BackendURL
 from gproxy.http.request import request
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance.turns import RoundRobin, interleaved
+from gproxy.upstream.balance.round_robin import RoundRobin, interleaved
 
 
 def weighted(*weights):

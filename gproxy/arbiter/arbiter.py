@@ -1,0 +1,391 @@
+"""The process that a user starts: it opens sockets, starts workers, watches them, reloads and stops.
+
+It handles no request, imports neither gevent nor any code of the user's, and does one thing at a time: signals,
+messages from workers, ends of processes and timers are taken in turn. A start is a reload without anything to keep:
+
+    1. a first worker is spawned, and builds everything the settings say          build -> built
+    2. sockets that are not open yet are opened, the other workers are spawned
+    3. whoever serves already is told that it is not alone any more               share -> shared
+    4. each worker opens what it needs                                            open -> ready
+    5. when all are ready they accept, and the generation before them retires     accept, retire
+
+Whatever fails before 5 leaves the old generation as it was.
+"""
+
+import logging
+import os
+import selectors
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Final
+
+from gproxy import __version__
+from gproxy.arbiter.control import Message
+from gproxy.arbiter.event_loop import Signals, Timers
+from gproxy.arbiter.file_watch import Watch
+from gproxy.arbiter.generation import Generation, Sockets
+from gproxy.arbiter.sockets import CannotListenError
+from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
+from gproxy.arbiter.worker_process import CannotStartError, Phase, WorkerProcess, name_process
+from gproxy.arbiter.workers import Fleet
+from gproxy.config.load import Overrides
+from gproxy.observe import log
+
+_log = logging.getLogger("gproxy")
+
+#: A worker that ends within this time after it began to serve was no success; in seconds.
+_QUICK_END: Final = 5.0
+#: The longest wait before another attempt to start one, in seconds.
+_LONGEST_PAUSE: Final = 10.0
+#: How much longer than `grace` a stop may take before workers are killed: for logs to be closed, in seconds.
+_LAST_MOMENTS: Final = 5.0
+#: The same for a stop at once.
+_AT_ONCE: Final = 1.0
+#: Within this time a second signal is the first one told again: `timeout` signals its child, and then the whole group.
+_ONE_SIGNAL: Final = 0.05
+_LOOK_AT_FILES: Final = 0.5
+
+
+class Arbiter:
+    """Serve with the settings at `path`, starting with a worker that was spawned already."""
+
+    def __init__(self, path: str, overrides: Overrides, first: WorkerProcess) -> None:
+        name_process("gproxy: arbiter")
+        log.setup("info")
+        self._path = path
+        self._overrides = overrides
+        self._inherited = listen_fds()
+        self._first = first
+        self._notifier = Notifier()
+        self._timers = Timers()
+        self._selector = selectors.DefaultSelector()
+        self._fleet = Fleet(self._selector, self._timers, self._heard, self._ended)
+        self._number = 0
+        self._serving: Generation | None = None
+        self._coming: Generation | None = None
+        #: Why, if another reload is to follow the one under way.
+        self._reload_again = ""
+        self._quick_ends = 0
+        self._watch: Watch | None = None
+        #: Since when; 0: no.
+        self._stopping = 0.0
+        #: The delay of the stop is over: nobody is replaced any more.
+        self._is_closing = False
+        #: Workers that did not live to the end of what they had under way.
+        self._lost = 0
+        #: What to say once those who were told to leave accept nothing any more.
+        self._announcement = ""
+        self._is_quitting = False
+        self._cut = 0
+        self._code: int | None = None
+
+    def run(self) -> int:
+        """Until a signal; the exit code."""
+        signals = self._signals()
+        self._selector.register(signals.socket, selectors.EVENT_READ, signals.handle)
+        self._begin(self._first)
+        self._fleet.reap()  # before there was a handler, nobody told us of an end
+        while self._code is None:
+            for key, _ in self._selector.select(self._timers.wait()):
+                key.data()
+            self._timers.run()
+        self._fleet.discard(self._fleet)
+        return self._code
+
+    def _signals(self) -> Signals:
+        return Signals(
+            {
+                signal.SIGCHLD: self._fleet.reap,
+                signal.SIGTERM: partial(self._stop, "SIGTERM"),
+                signal.SIGINT: partial(self._stop, "SIGINT"),
+                signal.SIGQUIT: self._quit,
+                signal.SIGHUP: partial(self._reload, "SIGHUP"),
+                signal.SIGUSR1: partial(self._fleet.tell, "reopen"),
+                signal.SIGUSR2: partial(_log.warning, "SIGUSR2: it means nothing here"),
+                signal.SIGTTIN: partial(self._scale, 1),
+                signal.SIGTTOU: partial(self._scale, -1),
+            }
+        )
+
+    # Generations.
+
+    def _begin(self, first: WorkerProcess) -> None:
+        self._number += 1
+        self._coming = Generation(self._number, self._path, self._overrides, self._inherited)
+        self._fleet.admit(first, self._coming)
+
+    def _reload(self, why: str) -> None:
+        if self._stopping:
+            return
+        if self._coming is not None:
+            _log.info("%s: another reload follows the one under way", why)
+            self._reload_again = why
+            return
+        _log.info("%s: reloading", why)
+        self._notifier.reloading()
+        try:
+            self._begin(WorkerProcess.spawn(self._number + 1, 1))
+        except CannotStartError as error:
+            self._give_up(1, [str(error)])
+
+    def _prepare(self, generation: Generation, warnings: list[str]) -> None:
+        """Its settings are fine."""
+        if not generation.was_read:  # a moment later they could be: what we would serve with are not those
+            self._give_up(2, [f"{self._path}: could not be read at first, and then it could; please try again"])
+            return
+        try:
+            generation.open(self._at_hand())
+        except CannotListenError as error:
+            self._give_up(1, [str(error)])
+            return
+        log.setup(generation.log.level)
+        for warning in warnings:
+            _log.warning("%s", warning)
+        try:
+            self._fleet.fill(generation)
+        except CannotStartError as error:
+            self._give_up(1, [str(error)])
+
+    def _at_hand(self) -> Sockets:
+        return self._serving.sockets if self._serving else {}
+
+    def _give_up(self, code: int, reasons: Sequence[str]) -> None:
+        """What comes cannot serve: the generation that does goes on; if there is none, that was it."""
+        self._drop_coming()
+        if self._serving is None:
+            for reason in reasons:
+                sys.stderr.write(f"{reason}\n") if code == 2 else _log.error("%s", reason)
+            self._code = code
+            return
+        for reason in reasons:
+            _log.error("reload: %s", reason)
+        _log.error("reload failed; generation %d goes on", self._serving.number)
+        self._notifier.ready("the last reload failed; see the log")
+        self._settle()
+
+    def _drop_coming(self) -> None:
+        generation, self._coming = self._coming, None
+        if generation:
+            self._fleet.discard(generation.workers)
+            generation.close(self._at_hand())
+
+    def _promote(self, new: Generation) -> None:
+        """All of it is ready: it accepts, and the one before retires."""
+        old, self._serving, self._coming = self._serving, new, None
+        self._quick_ends = 0
+        for worker in new.workers:
+            worker.accept()
+        if old is None:
+            interval = watchdog_interval()
+            if interval:
+                self._timers.every(interval, self._notifier.alive)
+            _log.info("gproxy %s serves on %s", __version__, new)
+        else:
+            removed = old.close(new.sockets)
+            for worker in list(old.workers):
+                self._retire(worker, removed)
+            self._announce_later(f"reloaded: generation {new.number} serves on {new}")
+        self._notifier.ready(f"serves on {new}")
+        self._settle()
+
+    def _settle(self) -> None:
+        """A reload is over, one way or the other."""
+        if self._serving and self._serving.server.reload and self._watch is None:
+            self._watch = Watch(self._path)
+            self._timers.every(_LOOK_AT_FILES, self._look_at_files)
+        why, self._reload_again = self._reload_again, ""
+        if why:
+            self._reload(why)
+
+    def _look_at_files(self) -> None:
+        if self._watch and self._serving:
+            changed = self._watch.changed(self._serving.files)
+            if changed and self._serving.server.reload:
+                self._reload(f"{', '.join(map(os.path.relpath, changed))} changed")
+
+    def _scale(self, by: int) -> None:
+        generation = self._serving
+        if generation is None or self._stopping:
+            return
+        wanted = max(1, generation.wanted + by)
+        if wanted == generation.wanted:
+            _log.warning("SIGTTOU: there is one worker only, and it stays")
+            return
+        generation.wanted = wanted
+        _log.info("%s: workers: %d", "SIGTTIN" if by > 0 else "SIGTTOU", wanted)
+        for worker in [worker for worker in generation.workers if worker.number > wanted]:
+            self._retire(worker, [])
+        self._refill()
+
+    def _retire(self, worker: WorkerProcess, removed: list[int]) -> None:
+        worker.generation.workers.remove(worker)
+        if worker.phase < Phase.SERVING:
+            self._fleet.discard([worker])
+        worker.phase = Phase.LEAVING
+        worker.send("retire", removed)
+
+    # What workers say.
+
+    def _heard(self, worker: WorkerProcess, message: Message) -> None:
+        name, *arguments = message
+        _ON_MESSAGE[name](self, worker, *arguments)
+
+    def _on_built(self, worker: WorkerProcess, warnings: list[str], files: list[str]) -> None:
+        worker.phase = Phase.BUILT
+        generation = worker.generation
+        generation.files |= {*files}
+        if generation is self._coming and not generation.is_built:
+            self._prepare(generation, warnings)
+        self._fleet.let_open()
+
+    def _on_failed(self, worker: WorkerProcess, code: int, reasons: list[str]) -> None:
+        if worker.generation is self._coming:
+            self._give_up(code, reasons)
+            return
+        for reason in reasons:
+            _log.error("%s: %s", worker, reason)
+
+    def _on_ready(self, worker: WorkerProcess) -> None:
+        worker.phase = Phase.READY
+        if worker.generation is self._serving:
+            worker.accept()
+            if self._stopping:
+                worker.send("unready")
+        elif worker.generation is self._coming and worker.generation.is_ready():
+            self._promote(worker.generation)
+        self._fleet.let_open()
+
+    def _on_shared(self, worker: WorkerProcess) -> None:
+        worker.has_agreed = worker.is_shared
+        self._fleet.let_open()
+
+    def _on_beat(self, worker: WorkerProcess) -> None:
+        """That it was heard is all."""
+
+    def _on_closed(self, worker: WorkerProcess) -> None:
+        worker.has_closed = True
+        if all(other.has_closed for other in self._fleet if other.phase is Phase.LEAVING):
+            self._announce()
+
+    def _on_stopped(self, _: WorkerProcess, cut: int) -> None:
+        self._cut += cut
+
+    def _ended(self, worker: WorkerProcess, how: str) -> None:
+        if worker.generation is self._coming and not worker.is_discarded:
+            self._give_up(1, [f"{worker} {how} before it was ready"])
+        elif worker.phase is Phase.LEAVING or worker.is_discarded or self._is_closing:
+            self._lost += worker.phase is Phase.LEAVING and not how.endswith(" 0")
+            if not (worker.is_discarded or how.endswith(" 0")):
+                _log.error("%s %s while it was leaving", worker, how)
+        else:
+            self._replace(worker, how)
+        self._fleet.let_open()
+        self._finish()
+
+    def _replace(self, worker: WorkerProcess, how: str) -> None:
+        """At once, unless workers end one after the other soon after they were started."""
+        lived = worker.phase is Phase.SERVING and monotonic() - worker.served_since > _QUICK_END
+        self._quick_ends = 0 if lived else self._quick_ends + 1
+        pause = self._pause() if self._quick_ends > 1 else 0.0
+        _log.error("%s %s; another one is started%s", worker, how, f" in {pause:g} s" if pause else "")
+        self._timers.after(pause, self._refill)
+
+    def _pause(self) -> float:
+        """Twice as long each time; no float holds what that comes to after some hours."""
+        doublings = min(max(self._quick_ends - 2, 0), 10)
+        return min(0.1 * (1 << doublings), _LONGEST_PAUSE)
+
+    def _refill(self) -> None:
+        if self._serving is None or self._is_closing:
+            return
+        try:
+            self._fleet.fill(self._serving)
+        except CannotStartError as error:  # those that live go on
+            self._quick_ends += 1
+            pause = self._pause()
+            _log.error("%s; trying again in %g s", error, pause)
+            self._timers.after(pause, self._refill)
+
+    # The end.
+
+    def _stop(self, name: str) -> None:
+        """Readiness turns 503 at once; after `stop_delay` nothing new is accepted."""
+        if self._stopping:
+            if monotonic() - self._stopping > _ONE_SIGNAL:
+                self._quit()
+            return
+        self._stopping = monotonic()
+        grace, delay = 0.0, 0.0
+        if self._serving:
+            grace, delay = self._serving.server.grace, self._serving.server.stop_delay
+        stopping = f"{name}: stopping; requests in flight have {grace:g} s"
+        if delay:
+            _log.info("%s: not ready any more; stopping in %g s", name, delay)
+        self._notifier.stopping()
+        self._drop_coming()
+        self._fleet.tell("unready")
+        self._timers.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS, stopping))
+
+    def _quit(self) -> None:
+        """What is under way is broken off."""
+        self._stopping = self._stopping or monotonic()
+        self._is_quitting = True
+        self._drop_coming()
+        self._close("quit", _AT_ONCE, "")
+
+    def _close(self, how: str, patience: float, announcement: str) -> None:
+        """Close the listeners, let workers finish, and see that they do."""
+        self._is_closing = True
+        self._fleet.discard(worker for worker in self._fleet if worker.phase < Phase.SERVING)
+        if self._serving:
+            self._serving.close({})
+        for worker in self._fleet:
+            if not worker.is_discarded:
+                worker.phase = Phase.LEAVING
+        self._fleet.tell(how)
+        self._announce_later(announcement)
+        self._timers.after(patience, self._lose_patience)
+        self._finish()
+
+    def _announce_later(self, text: str) -> None:
+        """Who reads it may count on it; but if one of them hangs it is said all the same."""
+        self._announce()
+        self._announcement = text
+        self._timers.after(_AT_ONCE, self._announce)
+
+    def _announce(self) -> None:
+        if self._announcement:
+            _log.info("%s", self._announcement)
+            self._announcement = ""
+
+    def _lose_patience(self) -> None:
+        for worker in self._fleet:
+            _log.error("%s does not end and is killed", worker)
+            worker.is_discarded = True
+            self._fleet.kill_with_stack(worker)
+
+    def _finish(self) -> None:
+        """Once nobody is left."""
+        if not self._is_closing or len(self._fleet) or self._code is not None:
+            return
+        self._announce()
+        if not self._is_quitting:
+            what = f"{self._cut} requests were cut" if self._cut else "nothing was cut"
+            if self._lost:
+                what = f"{self._lost} workers were killed, and what they had under way is lost"
+            _log.info("stopped after %.1f s; %s", monotonic() - self._stopping, what)
+        self._code = 0
+
+
+_ON_MESSAGE: Final[dict[str, Callable[..., None]]] = {
+    "built": Arbiter._on_built,
+    "failed": Arbiter._on_failed,
+    "ready": Arbiter._on_ready,
+    "shared": Arbiter._on_shared,
+    "beat": Arbiter._on_beat,
+    "closed": Arbiter._on_closed,
+    "stopped": Arbiter._on_stopped,
+}

@@ -1,0 +1,181 @@
+"""What would become of a request, and why: `gproxy explain`. Nothing is opened, no handler runs, nobody is asked."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from gproxy.commands.explain_headers import difference
+from gproxy.commands.explain_routes import missing, precedence
+from gproxy.commands.routes import Row, chain, destinations, match, table
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.units import write_bytes, write_seconds
+from gproxy.gateway.gateway import Gateway
+from gproxy.gateway.redirect import Redirect
+from gproxy.gateway.route import Route
+from gproxy.gateway.route_action import composer
+from gproxy.gateway.router import WrongMethodError
+from gproxy.http.errors import BadMessage, HTTPError
+from gproxy.http.forwarding import UNIX_PEER, hops, is_trusted
+from gproxy.http.request import Request
+from gproxy.http.response import PHRASES
+from gproxy.http.target import readings
+from gproxy.upstream.mirror import Mirror
+from gproxy.upstream.split import Split
+
+_NEW_ID: Final = "(a new one for each request)"
+#: Of an upstream, what bounds a request.
+_TIMES: Final = ("connect_timeout", "first_byte_timeout", "read_timeout")
+
+
+def explain(request: Request, settings: Settings, gateway: Gateway) -> str:
+    """Client, routes with the reasons against each, chain, limits, upstream, headers as they come and go."""
+    request.id = request.id or _NEW_ID
+    answer, route = _match(request, gateway)
+    parts = [
+        f"{request.received.method} {request.received.target}: {answer}",
+        "client\n" + table(_client(request, gateway)),
+        "routes\n" + table(_routes(request, gateway, route)),
+    ]
+    if route is not None:
+        parts.append(f"route {route.name}\n" + table(_way(route, settings, gateway)))
+        parts += _sent(request, route, settings, gateway)
+    return "\n\n".join(parts)
+
+
+def refused(method: str, target: str, status: int, detail: str) -> str:
+    """For what does not come as far as a route."""
+    return f"{method} {target}: {status} {PHRASES.get(status, '')}: {detail}"
+
+
+def _match(request: Request, gateway: Gateway) -> tuple[str, Route | None]:
+    """What comes of it, and the route that takes it."""
+    try:
+        route = gateway.router.match(request)
+    except HTTPError as error:
+        if request.path == "*":
+            return "200 OK: it is about the gateway, which answers itself", None
+        said = f"{error.status} {PHRASES.get(error.status, '')}: {error.detail}"
+        if isinstance(error, WrongMethodError):
+            said += f"; Allow: {error.headers['Allow']} (the nearest route is {error.route.name})"
+        return said, None
+    return f"route {route.name}", route
+
+
+def _client(request: Request, gateway: Gateway) -> Iterator[Row]:
+    """Which hop is the client, and why."""
+    told = request.received.headers.get("x-forwarded-for")
+    way = hops(request.received.peer, request.received.headers, gateway.trusted)
+    for proxy in way[:-1]:
+        yield proxy, "on a unix socket" if proxy == UNIX_PEER else "one of [gateway] trusted_proxies"
+    if told is None:
+        why = "the peer"
+    elif len(way) == 1 and is_trusted(way[0], gateway.trusted):
+        why = "the peer, a trusted proxy, whose X-Forwarded-For ends in no address"
+    elif len(way) == 1:
+        why = "the peer, no trusted proxy: its X-Forwarded-For is not believed"
+    else:
+        why = "in X-Forwarded-For the first from the right that is no trusted proxy"
+    yield way[-1], f"the client: {why}"
+
+
+def _routes(request: Request, gateway: Gateway, taken: Route | None) -> Iterator[Row]:
+    """Every route with what is for or against it, the one that is taken first."""
+    try:
+        path, *others = readings(request.path)
+    except BadMessage:
+        return  # the match has said so
+    if path != request.path:
+        yield "", f"the path is read as {path}"
+    for other in sorted(others)[:10]:
+        found = gateway.router.find(other, request)
+        yield "", f"some backend may read it as {other}: {f'route {found.name}' if found else 'no route'}"
+    for route in sorted(gateway.router.routes, key=lambda route: route is not taken):
+        yield route.name, f"taken: {match(route)}" if route is taken else f"no: {_against(route, path, request, taken)}"
+
+
+def _against(route: Route, path: str, request: Request, taken: Route | None) -> str:
+    absent = missing(route, path, request)
+    if absent is not None:
+        return absent
+    return precedence(taken, route, request) if taken else "takes it by this reading, but the path has others"
+
+
+def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
+    """Its chain, and every limit with the place that it comes from."""
+    yield "chain", chain(route, settings)
+    skipped = [name for name in settings.gateway.handlers if name in route.settings.skip]
+    if skipped:
+        yield "skipped", f"{', '.join(skipped)} {_origin(settings, 'route', route.name, 'skip')}"
+    place = ("route", route.name) if route.settings.timeout else ("gateway", "")
+    stream = " until the response head" if route.settings.stream else ""
+    yield "timeout", f"{write_seconds(route.timeout)}{stream} {_origin(settings, *place, 'timeout')}"
+    body, place = (settings.server.max_body, ("server", ""))
+    if route.settings.max_body:
+        body, place = route.settings.max_body, ("route", route.name)
+    yield "max_body", f"{write_bytes(body) if body else 'no limit'} {_origin(settings, *place, 'max_body')}"
+    for name in [*settings.gateway.handlers, *route.settings.handlers]:
+        limit = getattr(gateway.handlers[name], "limit", None)
+        if limit is not None and name in route.guards:
+            yield name, f"{limit} {_origin(settings, 'handler', name, 'limit')}"
+    if redis := settings.state.redis:
+        yield "limits", f"count in redis {redis.where}; while it is lost, {settings.state.meanwhile}"
+    yield from destinations(route.settings, settings)
+
+
+def _origin(settings: Settings, kind: str, name: str, option: str) -> str:
+    value = settings.section(kind, name).options.get(option)
+    place = f"{kind}:{name}" if name else kind
+    return f"([{place}] {option}, {f'{value.file}:{value.line}' if value else 'the default'})"
+
+
+def _sent(request: Request, route: Route, settings: Settings, gateway: Gateway) -> Iterator[str]:
+    """What leaves the gateway: to a backend, or back to the client."""
+    own = route.settings
+    try:
+        if isinstance(route.last, Redirect):
+            yield f"answer\n  {own.status} {PHRASES[own.status]}\n  Location: {route.last.location(request)}"
+        elif own.respond is not None:
+            yield f"answer\n  {own.respond} {PHRASES.get(own.respond, '')}"
+        else:
+            yield from _forwarded(request, route, settings, gateway)
+    except HTTPError as error:
+        yield f"answer\n  {error}"
+
+
+def _forwarded(request: Request, route: Route, settings: Settings, gateway: Gateway) -> Iterator[str]:
+    name, why = _upstream(request, route)
+    upstream = settings.upstreams[name]
+    yield f"upstream {name}{why}\n" + table(_bounds(upstream, settings))
+    backend = next(one for one in gateway.upstreams if one.name == name).backends[0]
+    head = composer(route.settings, upstream)(request, backend).decode("latin-1")
+    setting = _set_by_handlers(route.settings, settings, gateway)
+    yield "\n".join([f"request to {backend.name}, before handlers", *difference(request, head, gateway), *setting])
+
+
+def _upstream(request: Request, route: Route) -> tuple[str, str]:
+    """Which of them, and why."""
+    shares = route.settings.upstream
+    last: Any = route.last.first if isinstance(route.last, Mirror) else route.last
+    if not isinstance(last, Split):
+        return shares[0].name, ""
+    key = last.key(request)
+    if key:
+        return shares[last.by_key(key)].name, f" (by {route.settings.split_by})"
+    return shares[last.in_turn()].name, " (the first in turn)"
+
+
+def _bounds(upstream: UpstreamSettings, settings: Settings) -> Iterator[Row]:
+    for option in _TIMES:
+        value = getattr(upstream, option)
+        origin = _origin(settings, "upstream", upstream.name, option)
+        yield option.removesuffix("_timeout"), f"{'no limit' if value is None else write_seconds(value)} {origin}"
+    yield "retries", f"{upstream.retries} {_origin(settings, 'upstream', upstream.name, 'retries')}"
+
+
+def _set_by_handlers(route: RouteSettings, settings: Settings, gateway: Gateway) -> Iterator[str]:
+    passed = [name for name in settings.gateway.handlers if name not in route.skip]
+    for name in [*passed, *route.handlers]:
+        headers = getattr(gateway.handlers[name], "identity_headers", ())
+        if headers:
+            yield f"  + {', '.join(sorted(headers))}: set by {name}"

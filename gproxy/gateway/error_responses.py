@@ -1,0 +1,62 @@
+"""One table: exception to response and reason."""
+
+import json
+import logging
+
+from gproxy.gateway.user_code import place
+from gproxy.http.errors import HTTPError
+from gproxy.http.negotiate import accepts_json
+from gproxy.http.request import Request
+from gproxy.http.response import PHRASES, Response
+from gproxy.runtime.expired import Expired
+from gproxy.state.errors import StoreUnavailableError
+from gproxy.upstream.errors import BrokenBodyError
+from gproxy.upstream.failure import RESET, SILENT, as_response_error
+
+_log = logging.getLogger("gproxy")
+
+#: What an alarm says, by what it was set for.
+_EXPIRED = {
+    "draining": HTTPError(503, "the gateway is stopping", {"Retry-After": "1"}, reason="draining"),
+    "body": HTTPError(408, "the body did not come in time", reason="client_timeout"),
+    "head": HTTPError(408, "the request did not come in time", reason="client_timeout"),
+    "deadline": HTTPError(
+        504, "no answer in time", {"Proxy-Status": "gproxy; error=http_response_timeout"}, reason="backend_timeout"
+    ),
+    "read": as_response_error(SILENT),
+}
+
+
+def respond(error: BaseException, request: Request) -> Response:
+    """The response for what was raised; anything unforeseen is a 500, with its traceback in the error log only."""
+    if isinstance(error, Expired):
+        expired, error = error, _EXPIRED.get(error.what, _EXPIRED["deadline"])
+        if error.status == 504 and not request.tries:  # no backend was asked: whatever takes so long is ours
+            what = f"a handler did not come to an end in time{place(expired)}"
+            _log.warning("%s %s %s: %s", request.id, request.method, request.path, what)
+            error = HTTPError(504, "no answer in time", reason="handler_timeout")
+    elif isinstance(error, BrokenBodyError):  # while a handler read it: nothing has been sent yet
+        where = (request.id, request.method, request.path, request.backend)
+        _log.warning("%s %s %s: backend %s broke off: %s", *where, error)
+        error = as_response_error(RESET)
+    elif isinstance(error, StoreUnavailableError):
+        wait = {"Retry-After": str(error.retry_after)}
+        error = HTTPError(503, "limits cannot be told at present", wait, reason="store_unavailable")
+    elif not isinstance(error, HTTPError):
+        _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
+        error = HTTPError(500, "the request could not be handled", reason="handler_error")
+    request.reason = error.reason
+    return problem(error, request.id, request.headers.get("accept"))
+
+
+def problem(error: HTTPError, request_id: str, accept: str | None = None) -> Response:
+    """RFC 9457 problem details, or plain text for a client that does not accept JSON."""
+    title = PHRASES.get(error.status, "Error")
+    if accepts_json(accept):
+        facts = {"status": error.status, "title": title, "detail": error.detail, "request_id": request_id}
+        body, kind = json.dumps({k: v for k, v in facts.items() if v}).encode(), "application/problem+json"
+    else:
+        body, kind = f"{error.status} {title}: {error.detail} ({request_id})\n".encode(), "text/plain; charset=utf-8"
+    response = Response(error.status, body, {"Content-Type": kind})
+    response.headers.update(error.headers)
+    return response

@@ -1,0 +1,87 @@
+"""Where a route leads: to an upstream, to several by shares, with copies to another, elsewhere, or nowhere further."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.patterns import Rewrite
+from gproxy.gateway.chain import compose
+from gproxy.gateway.redirect import Redirect
+from gproxy.handlers.respond import Respond
+from gproxy.http.errors import HTTPError
+from gproxy.http.handler import Next
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.http.rewrite import confined, reprefixed, tidied
+from gproxy.upstream.forwarder.forward import Forward
+from gproxy.upstream.forwarder.request_head import Composer
+from gproxy.upstream.forwarder.request_head import composer as compose_for
+from gproxy.upstream.mirror import Mirror
+from gproxy.upstream.split import Split
+from gproxy.upstream.upstream import Upstream
+
+
+def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout: float) -> Next:
+    """The last step of the route's chain."""
+    if route.respond is not None:
+        return _fixed(route.respond, route)
+    if route.redirect is not None:
+        return Redirect(route.redirect, route.status, path_change(route))
+    shares = [(_forward(route, upstreams[share.name]), share.weight) for share in route.upstream]
+    first: Next = shares[0][0] if len(shares) == 1 else Split(shares, route.split_by)
+    if not route.mirror:
+        return first
+    second = _forward(route, upstreams[route.mirror])
+    return Mirror(first, second, share=route.mirror_share, timeout=timeout, route=route.name)
+
+
+def composer(route: RouteSettings, upstream: UpstreamSettings) -> Composer:
+    """What makes the heads of this route's requests to that upstream."""
+    stripped = route.path.rstrip("/") if route.strip_prefix else ""
+    return compose_for(upstream, keep=route.keep, change=path_change(route), stripped=stripped)
+
+
+def path_change(route: RouteSettings) -> Callable[[str], str] | None:
+    """What becomes of a path on this route; None for nothing."""
+    if route.rewrite is not None:
+        return partial(_rewritten, route.rewrite)
+    strip, add = route.path.rstrip("/") if route.strip_prefix else "", route.add_prefix.rstrip("/")
+    return partial(reprefixed, strip=strip, add=add) if strip or add else None
+
+
+def _rewritten(rewrite: Rewrite, path: str) -> str:
+    """By the path without dot segments and doubled slashes; one that does not fit stays as it came."""
+    new = rewrite.apply(tidied(path))
+    return path if new is None else confined(tidied(new), rewrite.beginning)
+
+
+def _forward(route: RouteSettings, upstream: Upstream) -> Next:
+    head = composer(route, upstream.settings)
+    forward = Forward(
+        upstream,
+        head=head,
+        stream=route.stream,
+        tunnel_timeout=route.tunnel_timeout,
+        retries=route.retries,
+        retry_on=route.retry_on,
+        hedge=route.hedge,
+    )
+    guarded = upstream.guard(forward)
+    return compose(upstream.handlers, guarded) if upstream.handlers else guarded
+
+
+def _fixed(status: int, route: RouteSettings) -> Next:
+    """An error without a text of its own is told as all others are."""
+    if status >= 400 and not route.body:
+        return partial(_refuse, status)
+    answer = Respond(status=status, body=route.body, content_type=route.content_type)
+    return lambda request: answer(request, _nobody)
+
+
+def _refuse(status: int, _: Request) -> Response:
+    raise HTTPError(status, reason="fixed")
+
+
+def _nobody(_: Request) -> Response:
+    raise AssertionError("a fixed response asks nobody")

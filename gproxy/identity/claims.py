@@ -1,0 +1,86 @@
+"""What a token claims (RFC 7519 section 4.1): whether it holds now, for us, and how it is told in a header."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from gproxy.identity.signatures import Untrusted
+
+Claims = Mapping[str, Any]
+
+#: Without the control characters of ASCII and latin-1: what is text to one backend ends a line for the next.
+_is_plain = re.compile(r"[ -~\xa0-\xff]*").fullmatch
+#: Later than this many seconds after 1970 is no date but a mistake or an infinity.
+_LATEST: Final = 1e12
+
+
+class Expected(NamedTuple):
+    """What must hold of a token; `exp` is always required. `leeway` is in seconds."""
+
+    issuer: str | None = None
+    audience: frozenset[str] = frozenset()
+    leeway: float = 0.0
+
+    def check(self, claims: Claims, now: float) -> None:
+        """Raises Untrusted. `now` is in seconds since the epoch."""
+        if "exp" not in claims:
+            raise Untrusted("it does not say when it expires")
+        if now >= _date(claims, "exp") + self.leeway:
+            raise Untrusted("it has expired")
+        if "nbf" in claims and now + self.leeway < _date(claims, "nbf"):
+            raise Untrusted("it is not valid yet")
+        if self.issuer is not None and claims.get("iss") != self.issuer:
+            raise Untrusted("its issuer is not the expected one")
+        if self.audience and self.audience.isdisjoint(_texts(claims.get("aud"))):
+            raise Untrusted("it is meant for another audience")
+
+
+def subject(claims: Claims) -> str:
+    """`sub`, or "" if there is none. Raises Untrusted if it is nothing to write into a log."""
+    sub = claims.get("sub", "")
+    if not isinstance(sub, str) or not sub.isprintable():
+        raise Untrusted("its subject is not a plain text")
+    return sub
+
+
+def has_role(claims: Claims, role: str) -> bool:
+    """Is it the claim `role`, or one of `roles`?"""
+    return role in _texts(claims.get("role")) or role in _texts(claims.get("roles"))
+
+
+def as_field(claims: Claims, name: str) -> str | None:
+    """The claim as a header's value: a list's items joined by commas; None if there is no such claim.
+
+    Raises Untrusted for what a header cannot say without being read as something else.
+    """
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, list):
+        items = [_text(name, item) for item in value]
+        if any("," in item for item in items):
+            raise Untrusted(f"its claim {name} cannot be told in a header")
+        return ",".join(items)
+    return _text(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if not isinstance(value, str) or not _is_plain(value):
+        raise Untrusted(f"its claim {name} cannot be told in a header")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    """A claim that may be one text or several."""
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+
+
+def _date(claims: Claims, name: str) -> float:
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST < value < _LATEST:
+        raise Untrusted(f"its {name} is no date")
+    return value

@@ -1,0 +1,193 @@
+"""A response on the wire (RFC 9112 sections 4 to 7): which framing, which head, which pieces."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from email.utils import formatdate
+from functools import lru_cache
+from time import monotonic
+from typing import Any, Final
+
+from gproxy.http.errors import BadMessage
+from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP
+from gproxy.http.framing import chunk, content_length, last_chunk
+from gproxy.http.request import Request
+from gproxy.http.response import PHRASES, Response
+from gproxy.observe.throttle import Throttle
+from gproxy.server.client_channel import ClientChannel, Lookout
+
+_BUT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
+#: Head and body up to this leave in one send; beyond it copying costs more than a second send, in bytes.
+_TOGETHER: Final = 64 * 1024
+
+
+class BrokenResponseError(Exception):
+    """A body did not have the length that its head had promised."""
+
+
+class Outgoing:
+    """A connection's response being sent, one after the other.
+
+    keep: can the connection go on after it? sent: body bytes so far. is_delimited: could the client tell a
+    broken-off body from a complete one?
+    """
+
+    __slots__ = ("_channel", "_chunked", "_length", "head_sent", "is_delimited", "keep", "sent")
+
+    def __init__(self, channel: ClientChannel) -> None:
+        self._channel = channel
+        self.reset(keep=False)
+
+    def reset(self, *, keep: bool) -> None:
+        """For the connection's next response."""
+        self._chunked = False
+        self._length: int | None = None
+        self.keep = keep
+        self.is_delimited = True
+        self.head_sent = False
+        self.sent = 0
+
+    def send(self, response: Response, method: str, minor: int) -> None:
+        """All of it. Raises ClientGone, and whatever the body raises."""
+        headers, body, status = response.headers, response._body, response.status
+        if not headers.is_stripped:
+            headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _BUT_UPGRADE)
+        if status == 101:
+            self._send_tunnel(response, body)
+        elif method == "HEAD" or status in (204, 304):
+            self._send_bodiless(response, body, minor)
+        elif isinstance(body, bytes):
+            headers.put("Content-Length", "content-length", str(len(body)))
+            head = self._head(response, minor)
+            self.head_sent = True
+            if len(body) > _TOGETHER:
+                self._channel.send(head)
+                self._channel.send(body)
+            elif self.keep or response._callbacks:
+                self._channel.send(head + body)
+            else:
+                self._channel.send_last(head + body)
+            self.sent = len(body)
+        else:
+            self._choose_framing(response, minor)
+            self._send_stream(response, body, minor)
+
+    def _send_bodiless(self, response: Response, body: bytes | Iterable[bytes], minor: int) -> None:
+        """RFC 9110 section 8.6: 204 has no length; HEAD and 304 have that of the body which does not follow."""
+        if response.status == 204:
+            response.headers.discard("content-length")
+        elif isinstance(body, bytes) and body and response.status != 304:
+            response.headers.put("Content-Length", "content-length", str(len(body)))
+        self._channel.send(self._head(response, minor))
+        self.head_sent = True
+
+    def _choose_framing(self, response: Response, minor: int) -> None:
+        """RFC 9112 section 6.1: a length if it is known, chunks if the client knows them, else until we close."""
+        if "content-length" in response.headers:
+            try:
+                self._length = content_length(response.headers)
+                return
+            except BadMessage:  # a handler's mistake
+                response.headers.discard("content-length")
+        if minor:
+            self._chunked = True
+        else:
+            self.keep = self.is_delimited = False
+
+    def _send_stream(self, response: Response, body: Iterable[bytes], minor: int) -> None:
+        """The head at once, with what of the body came with it; then each piece when it comes."""
+        first = getattr(body, "at_hand", None)  # a backend's body has it, which itself looks whether the client left
+        head = self._head(response, minor)
+        self.head_sent = True
+        pieces: Iterator[Any] = iter(body)
+        self._channel.send(head + self._framed(next(pieces)) if first else head)
+        if first is None:
+            self._send_watchfully(pieces)
+        else:
+            self._send_pieces(pieces)
+        if self._length is not None and self.sent != self._length:
+            raise BrokenResponseError(f"the body has {self.sent} bytes, its Content-Length says {self._length}")
+        if self._chunked:
+            self._channel.send(last_chunk(getattr(body, "trailers", [])))
+
+    def _send_pieces(self, pieces: Iterator[Any]) -> None:
+        for piece in pieces:
+            if piece:
+                self._channel.send(self._framed(piece))
+
+    def _send_watchfully(self, pieces: Iterator[Any]) -> None:
+        """Those of a handler's own making, which may wait for whatever it likes. Raises ClientGone meanwhile too."""
+        channel = self._channel
+        if channel.buffer:  # behind a pipelined request nobody can see the end
+            self._send_pieces(pieces)
+            return
+        before = channel.watch(Lookout(channel.alarm.greenlet))
+        try:
+            self._send_pieces(pieces)
+        finally:
+            channel.watch(before)
+
+    def _send_tunnel(self, response: Response, body: bytes | Iterable[bytes]) -> None:
+        """RFC 9110 section 15.2.2; from here on the bytes have no framing of ours."""
+        self.keep = False
+        fields = f"{response.headers.lines()}Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        self._channel.send(f"HTTP/1.1 101 {PHRASES[101]}\r\n{fields}\r\n".encode("latin-1"))
+        self.head_sent = True
+        for piece in body if not isinstance(body, bytes) else ():
+            self._channel.send(piece)
+            self.sent += len(piece)
+
+    def _framed(self, data: Any) -> bytes:
+        piece: bytes = data if isinstance(data, bytes) else _as_bytes(data)
+        self.sent += len(piece)
+        if self._length is not None and self.sent > self._length:
+            raise BrokenResponseError(f"the body goes beyond its Content-Length of {self._length}")
+        return chunk(piece) if self._chunked else piece
+
+    def _head(self, response: Response, minor: int) -> bytes:
+        headers = response.headers
+        extra = "" if self.keep and minor else "Connection: keep-alive\r\n" if self.keep else "Connection: close\r\n"
+        if headers.lookup("upgrade") is not None:  # of a 426: RFC 9110 section 7.8 wants it named
+            extra += "Connection: Upgrade\r\n"
+        if self._chunked:
+            extra += "Transfer-Encoding: chunked\r\n"
+        if headers.lookup("date") is None:
+            extra += _date(int(time.time()))  # RFC 9110 section 6.6.1
+        status = response.status
+        phrase = response.phrase or PHRASES.get(status, "")
+        return f"HTTP/1.1 {status} {phrase}\r\n{headers.lines()}{extra}\r\n".encode("latin-1")
+
+
+def _as_bytes(piece: Any) -> bytes:
+    """What is like bytes; a handler's mistake is told in words that lead to it."""
+    if isinstance(piece, bytearray | memoryview):
+        return bytes(piece)
+    raise TypeError(f"a response's body yields bytes, not {type(piece).__name__}")
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return f"Date: {formatdate(second, usegmt=True)}\r\n"
+
+
+_log = logging.getLogger("gproxy")
+#: By backend and reason.
+_throttle: Final[Throttle[tuple[str, str]]] = Throttle()
+
+
+def log_broken_response(request: Request, error: BaseException) -> None:
+    """Each reason once for each backend, and the others counted; but by name whatever the end of a drain cut."""
+    kind = request.backend or "", request.reason or ""
+    if request.reason == "draining" or _throttle.is_first(kind, monotonic()):
+        detail = f"response broken off: {str(error) or request.reason}"
+        _log.warning("%s %s %s: %s%s", request.id, request.method, request.path, _by(request.backend), detail)
+
+
+def summarize_broken_responses() -> None:
+    """Say what was not said; to be called once a second."""
+    for (backend, reason), more in _throttle.summaries(monotonic()):
+        _log.warning("%sresponse broken off: %s: %d more within %g s", _by(backend), reason, more, _throttle.period)
+
+
+def _by(backend: str | None) -> str:
+    return f"backend {backend}: " if backend else ""

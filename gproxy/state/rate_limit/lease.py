@@ -1,0 +1,90 @@
+"""Permits fetched several at a time and spent here, so that a busy client costs a round trip for each few requests.
+
+A lease is good for a sixtieth of the window, and its permits count until a window after that: never more than the
+limit pass, whenever they are spent. Those that are not spent are lost until then, so a client gets as many at a time
+as it would spend in that time at its present pace, and one if it is slow: at most `most` - 1 are lost to it in each
+process whenever it slows down. Whom the store has refused is refused here until one more can be admitted.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cachetools import TTLCache
+
+from gproxy.config.types import Rate
+from gproxy.state.rate_limit.limiter import STEPS, Verdict
+
+
+class Grants(Protocol):
+    """What leases come from; with one permit, or none, the verdict is all there is."""
+
+    def grant(self, key: str, rate: Rate, wanted: int, /) -> tuple[int, Verdict]: ...
+
+
+@dataclass(slots=True)
+class _Lease:
+    """What a client has in hand: `left` of `size` permits, fetched at `began`; `verdict` is that on the first."""
+
+    began: float
+    size: int = 1
+    left: int = 0
+    verdict: Verdict | None = None
+    is_fetching: bool = True
+
+    def pace(self, now: float) -> float:
+        """Requests in a second, by those that have spent it."""
+        return (self.size - self.left) / max(now - self.began, 1e-6)
+
+    def local(self, now: float, window: float) -> Verdict | None:
+        """The verdict without asking anybody, if there is one."""
+        verdict, passed = self.verdict, now - self.began
+        if verdict is None:
+            return None
+        if not verdict.admitted:
+            wait = verdict.wait - passed
+            return Verdict(False, 0, wait, verdict.reset - passed) if wait > 0 else None
+        if not self.left or passed >= window / STEPS:
+            return None
+        self.left -= 1
+        remaining = verdict.remaining - (self.size - self.left - 1)
+        return Verdict(True, remaining, 0.0 if remaining else verdict.reset - passed, verdict.reset - passed)
+
+
+class LeasingLimiter:
+    """Spends what it has fetched; keeps leases of at most `max_keys` clients for each rate."""
+
+    def __init__(self, source: Grants, most: int, max_keys: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._most = most
+        self._max_keys = max_keys
+        self._clock = clock
+        self._leases: dict[Rate, TTLCache[str, _Lease]] = {}
+
+    def take(self, key: str, rate: Rate, /) -> Verdict:
+        """Admit one more request of `key` if the rate allows it, and count it then."""
+        now = self._clock()
+        leases = self._of(rate)
+        lease = leases.get(key)
+        if lease is not None and (verdict := lease.local(now, rate.window)):
+            return verdict
+        if lease is not None and lease.is_fetching:  # others of this client come meanwhile: one lease at a time
+            return self._source.grant(key, rate, 1)[1]
+        wanted = 1 if lease is None else max(1, min(self._most, int(lease.pace(now) * rate.window / STEPS)))
+        return self._fetch(_Lease(now), key, rate, wanted)
+
+    def _fetch(self, lease: _Lease, key: str, rate: Rate, wanted: int) -> Verdict:
+        """From before the store is asked, so that a lease ends here before it ends there."""
+        self._of(rate)[key] = lease
+        try:
+            granted, verdict = self._source.grant(key, rate, wanted)
+            lease.size, lease.left, lease.verdict = max(granted, 1), max(granted - 1, 0), verdict
+        finally:
+            lease.is_fetching = False
+        return verdict
+
+    def _of(self, rate: Rate) -> TTLCache[str, _Lease]:
+        if rate not in self._leases:
+            self._leases[rate] = TTLCache(self._max_keys, 2 * rate.window, self._clock)
+        return self._leases[rate]

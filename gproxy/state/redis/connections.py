@@ -1,0 +1,108 @@
+"""Connections to Redis, a bounded number of them, each used for one command at a time.
+
+One goes back only once the answer has been read to its end. Whatever happens before that, be it that the request's
+own time is up, closes it, so that no late answer is ever taken for that to another command. One timer bounds all that
+a command may wait for: a free connection, a new one with its name to be resolved, TLS, the password, the answer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gevent import Timeout
+from gevent.lock import BoundedSemaphore
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from gproxy.config.sections.state import RedisURL, StateSettings
+from gproxy.state.redis.script import Script
+
+_LONGEST = 200
+
+
+class StoreError(Exception):
+    """Redis has not done it; the message says why, without the password."""
+
+
+class Connections:
+    """What commands are sent over; nothing is opened before the first."""
+
+    def __init__(self, url: RedisURL, settings: StateSettings) -> None:
+        self._url = url
+        self._timeout = settings.timeout
+        self._connect = _connector(url, settings)
+        self._room = BoundedSemaphore(settings.max_connections)
+        self._free: list[AbstractConnection] = []
+
+    def evaluate(self, script: Script, key: bytes, *arguments: int) -> Any:
+        """What the script returns. Raises StoreError."""
+        timer = Timeout.start_new(self._timeout)
+        try:
+            with self._room:
+                return self._exchange(script, key, arguments)
+        except Timeout as error:
+            if error is not timer:
+                raise
+            raise StoreError("no answer in time") from None
+        except (RedisError, OSError) as error:
+            raise StoreError(self._told(error)) from None
+        finally:
+            timer.close()
+
+    def _exchange(self, script: Script, key: bytes, arguments: tuple[int, ...]) -> Any:
+        connection = self._free_one() or self._connect()
+        try:
+            connection.send_command("EVALSHA", script.digest, 1, key, *arguments, check_health=False)
+            try:
+                answer = connection.read_response()
+            except NoScriptError:  # it was started anew
+                connection.send_command("EVAL", script.text, 1, key, *arguments, check_health=False)
+                answer = connection.read_response()
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._free.append(connection)
+        return answer
+
+    def _free_one(self) -> AbstractConnection | None:
+        """The one used last that Redis has not closed."""
+        while self._free:
+            connection = self._free.pop()
+            try:
+                if not connection.can_read():
+                    return connection
+            except RedisError:
+                pass
+            connection.disconnect()
+        return None
+
+    def close(self) -> None:
+        """Those that are not in use."""
+        while self._free:
+            self._free.pop().disconnect()
+
+    def _told(self, error: Exception) -> str:
+        """In one line. Some servers repeat in their errors what they were sent."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        return (text.replace(self._url.password, "***") if self._url.password else text)[:_LONGEST]
+
+
+def _connector(url: RedisURL, settings: StateSettings) -> Callable[[], AbstractConnection]:
+    """What makes a connection that connects itself when it is used."""
+    options: dict[str, Any] = {
+        "db": url.database,
+        "username": url.user or None,
+        "password": url.password or None,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,  # one timer bounds it all
+        "socket_connect_timeout": None,
+    }
+    if url.scheme == "unix":
+        return lambda: UnixDomainSocketConnection(path=url.path, **options)
+    options |= {"host": url.host, "port": url.port}
+    if url.scheme == "redis":
+        return lambda: Connection(**options)
+    authorities = str(settings.tls_ca) if settings.tls_ca else None
+    return lambda: SSLConnection(ssl_ca_certs=authorities, **options)

@@ -1,0 +1,73 @@
+"""What Redis runs to count: the same groups as in `limiter`, in one string a bucket, all in one round trip.
+
+The string is a head, which says when the newest group began and how much all hold, and the groups, oldest first: until
+when each is dated, and how many requests it has. Times are whole microseconds of Redis' own clock, so that those of
+the machines do not matter. Of the permits `wanted`, as many are granted as there are.
+
+Permits may be spent for `lease` microseconds, so they are dated by the end of that time: whenever they were spent,
+they count for a whole window after it. Clocks can be set back: nothing is dated before what is older than it, and a
+bucket from the future is no longer believed.
+"""
+
+from hashlib import sha1
+from typing import Final, NamedTuple
+
+from gproxy.state.rate_limit.limiter import STEPS
+
+
+class Script(NamedTuple):
+    """A script, and the digest by which a Redis knows it that has run it before."""
+
+    text: bytes
+    digest: str
+
+
+def _script(text: bytes) -> Script:
+    return Script(text, sha1(text, usedforsecurity=False).hexdigest())
+
+
+#: A bucket's key; its window, limit, wanted permits, their lease -> granted, remaining, wait, reset.
+LIMIT: Final = _script(
+    b"""
+local window, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local wanted, lease = tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local bucket = redis.call('GET', KEYS[1])
+
+local begun, total, newest, last = 0, 0, 0, 0
+local groups = ''
+if bucket then
+  begun, total = struct.unpack('<dd', bucket)
+  newest, last = struct.unpack('<dd', bucket, #bucket - 15)
+  if newest > now + 2 * window then total, newest = 0, 0 else groups = string.sub(bucket, 17) end
+end
+
+local first = 1
+while first < #groups do
+  local dated, count = struct.unpack('<dd', groups, first)
+  if dated + window > now then break end
+  total = total - count
+  first = first + 16
+end
+groups = string.sub(groups, first)
+
+if total >= limit then
+  return {0, 0, struct.unpack('<d', groups) + window - now, newest + window - now}
+end
+
+local granted = math.min(wanted, limit - total)
+local dated = math.max(newest, now + lease)
+if groups ~= '' and now - begun < window / STEPS then
+  groups = string.sub(groups, 1, -17) .. struct.pack('<dd', dated, last + granted)
+else
+  groups = groups .. struct.pack('<dd', dated, granted)
+  begun = now
+end
+total = total + granted
+local life = dated + window - now
+redis.call('SET', KEYS[1], struct.pack('<dd', begun, total) .. groups, 'PX', math.ceil(life / 1000))
+local remaining = limit - total
+return {granted, remaining, remaining > 0 and 0 or struct.unpack('<d', groups) + window - now, life}
+""".replace(b"STEPS", b"%d" % STEPS)
+)

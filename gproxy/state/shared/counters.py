@@ -1,0 +1,131 @@
+"""Numbers that each of several processes counts for itself and all can read: a row of cells for each process.
+
+Which cells are whose is said in a list of names that only grows. A row outlives its process: whoever takes it over
+counts on in it, so a killed worker's counts are never lost, and nobody has to add them up in time.
+"""
+
+import logging
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from gproxy.state.shared.memory import Area, SharedState
+
+_log = logging.getLogger("gproxy")
+
+#: Cells in a row, 8 bytes each, and bytes for the names; only what is used costs memory.
+CELLS: Final = 128 * 1024
+_NAMES: Final = 8 * 1024 * 1024
+#: Processes at a time, those that drain among them.
+_ROWS: Final = 512
+
+# The names: one word that says how many bytes are used and how many cells are given away, which makes a new name
+# valid; one that says how many rows were ever in use; then each name with where its cells are and how many.
+_HEAD: Final = 16
+_ENTRY: Final = struct.Struct("=III")
+_HALF: Final = 0xFFFFFFFF
+
+
+class Place(NamedTuple):
+    """Whose cells they are, which is the first, and how many there are."""
+
+    name: str
+    start: int
+    size: int
+
+
+class Figures:
+    """One process's row, and a look at all others."""
+
+    def __init__(self, state: SharedState, names: Area, row: Area, number: int) -> None:
+        self._state = state
+        self._names = names
+        self._mutex = state.mutexes("figures")(0)
+        self._row = row
+        #: Which row it is, from 0 on; nobody else has it as long as this process lives.
+        self.number = number
+        self._rows = {number: row}
+        self._places: dict[str, Place] = {}
+        self._read = 0
+
+    @classmethod
+    def open(cls, state: SharedState) -> "Figures | None":
+        """In the first row that nobody has; None if there is no room."""
+        names = state.area("figures", _NAMES)
+        number = next((number for number in range(_ROWS) if state.lead(_row(number))), None)
+        if names is None or number is None:
+            return None
+        row = state.area(_row(number), CELLS * 8)
+        if row is None:
+            state.resign(_row(number))
+            return None
+        with state.mutexes("figures")(0):
+            names.words[1] = max(names.words[1], number + 1)
+        return cls(state, names, row, number)
+
+    def cells(self, name: str, size: int) -> "memoryview[float] | None":
+        """What this process counts under that name; None if there is no room for another name."""
+        place = self._find(name) or self._add(name, size)
+        return self.own(place) if place else None
+
+    def own(self, place: Place) -> "memoryview[float]":
+        """What this process counts there."""
+        return self._row.floats[place.start : place.start + place.size]
+
+    def _find(self, name: str) -> Place | None:
+        for _ in self.places():
+            pass
+        return self._places.get(name)
+
+    def _add(self, name: str, size: int) -> Place | None:
+        data = name.encode()
+        with self._mutex:
+            if place := self._find(name):  # another process was quicker
+                return place
+            used, given = self._used()
+            end = used + _ENTRY.size + len(data)
+            if _HEAD + end > _NAMES or given + size > CELLS:
+                _log.warning("no room in the memory shared by the workers for another metric: %s", name)
+                return None
+            _ENTRY.pack_into(self._names.data, _HEAD + used, given, size, len(data))
+            self._names.data[_HEAD + used + _ENTRY.size : _HEAD + end] = data
+            self._names.words[0] = (given + size) << 32 | end
+        return Place(name, given, size)
+
+    def _used(self) -> tuple[int, int]:
+        state = self._names.words[0]
+        return state & _HALF, state >> 32
+
+    def places(self) -> Iterator[Place]:
+        """All names there are, in the order in which they came."""
+        used, _ = self._used()
+        while self._read < used:
+            at = _HEAD + self._read
+            start, size, length = _ENTRY.unpack_from(self._names.data, at)
+            name = bytes(self._names.data[at + _ENTRY.size : at + _ENTRY.size + length]).decode()
+            self._places[name] = Place(name, start, size)
+            self._read += _ENTRY.size + length
+        yield from self._places.values()
+
+    def rows(self, *, living: bool = False) -> "dict[int, memoryview[float]]":
+        """All that were ever in use, or only those of processes that live, by their numbers."""
+        for number in range(self._names.words[1]):
+            if number not in self._rows and (row := self._state.area(_row(number), CELLS * 8)):
+                self._rows[number] = row
+        return {
+            number: row.floats
+            for number, row in self._rows.items()
+            if not living or number == self.number or self._state.is_led(_row(number))
+        }
+
+    def close(self, *, wipe: bool = False) -> None:
+        """Leave the row to another; or, by the last process there is, leave all of them as if nothing had been."""
+        if wipe:
+            for row in self.rows().values():
+                row[: self._used()[1]] = memoryview(bytes(8 * self._used()[1])).cast("d")
+            self._names.words[0] = 0
+        self._state.resign(_row(self.number))
+
+
+def _row(number: int) -> str:
+    return f"figures of {number}"

@@ -1,0 +1,57 @@
+"""Who has the least to do, known at any moment without asking all."""
+
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+
+from gproxy.http.request import Request
+from gproxy.upstream.backend import Backend
+from gproxy.upstream.balance.policy import Balancer
+
+#: The load, when it came to that (a count), and whose it is.
+_Entry = tuple[float, int, Backend]
+
+
+class LeastConn(Balancer):
+    """The fewest attempts under way for its weight; among equals the one that has been so for the longest.
+
+    A heap of what each backend's load was at every change; only the newest entry of a backend counts, and the others
+    are dropped when they come to the top.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changes = 0
+        self._heap: list[_Entry] = []
+        self._newest: dict[Backend, _Entry] = {}
+
+    def expect(self, backends: Sequence[Backend]) -> None:
+        self._backends = backends
+        before, self._newest, self._heap = self._newest, {}, []
+        for backend in sorted(backends, key=lambda backend: before[backend][1] if backend in before else 0):
+            backend.load_observer = self._note
+            self._push(backend)
+
+    def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
+        if backends is not self._backends:
+            return min(backends, key=_load)
+        heap, newest = self._heap, self._newest
+        while newest[heap[0][2]][1] != heap[0][1]:
+            heappop(heap)
+        return heap[0][2]
+
+    def _note(self, backend: Backend) -> None:
+        if backend in self._newest:
+            self._push(backend)
+
+    def _push(self, backend: Backend) -> None:
+        self._changes += 1
+        self._newest[backend] = entry = (_load(backend), self._changes, backend)
+        heappush(self._heap, entry)
+        if len(self._heap) > 8 * len(self._newest) + 64:  # those that never come to the top
+            self._heap = list(self._newest.values())
+            heapify(self._heap)
+
+
+def _load(backend: Backend) -> float:
+    """With one attempt more, for its weight."""
+    return (backend.active + 1) / backend.weight

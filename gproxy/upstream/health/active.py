@@ -1,0 +1,119 @@
+"""Active checks: each backend's health path is asked again and again, at once at the start.
+
+A probe is no attempt: it has a connection of its own and no lease, so neither limits nor pools nor counts know of it.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.matchers import as_set
+from gproxy.http.headers import Headers
+from gproxy.http.request import Received, Request
+from gproxy.runtime import Runtime
+from gproxy.upstream.backend import Backend
+from gproxy.upstream.failure import failure_of, is_shortage
+from gproxy.upstream.http1.response_head import Answer
+
+#: How much of a body is searched, in bytes.
+_BODY: Final = 64 * 1024
+
+#: Told what the probes of a backend have come to: passes or not, and why not.
+Mark = Callable[[Backend, bool, str], None]
+
+
+class Probe:
+    """One question to a backend, and what is a good answer."""
+
+    def __init__(self, settings: UpstreamSettings) -> None:
+        self._settings = settings
+        self._statuses = as_set(settings.health_status)
+        self._body = settings.health_body.compile() if settings.health_body else None
+
+    def __call__(self, backend: Backend) -> str | None:
+        """Why it is not healthy; empty if it is, None if we could not ask. Takes health_timeout at most."""
+        with gevent.Timeout(self._settings.health_timeout, False):
+            try:
+                return self._ask(backend)
+            except Exception as error:
+                failure = failure_of(error)
+                return None if is_shortage(error) else failure.reason if failure else type(error).__name__
+        return "timeout"
+
+    def _ask(self, backend: Backend) -> str:
+        connection = backend.dial(self._settings.health_timeout)
+        try:
+            path = self._settings.health_path or "/"
+            request = Request(Received("GET", path, 1, [], ""), Headers(), backend.authority, path, "")
+            answer: Answer = connection.exchange(self._head(backend, path), request)
+            if answer.status not in self._statuses:
+                return f"status {answer.status}"
+            if self._body and not self._body.search(_beginning(connection, answer)):
+                return "body"
+            return ""
+        finally:
+            connection.close()
+
+    def _head(self, backend: Backend, path: str) -> bytes:
+        settings = self._settings
+        fields = Headers({"User-Agent": "gproxy-health"})
+        fields.update(settings.health_headers)
+        literal = "" if settings.host in ("client", "backend") else settings.host
+        host = settings.health_host or literal or backend.authority
+        return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields.lines()}Connection: close\r\n\r\n".encode("latin-1")
+
+
+def _beginning(connection: Any, answer: Answer) -> bytes:
+    """The first of the body, or all of it."""
+    data, rest = connection.receive_body(answer.framing)
+    while rest is not None and len(data) < _BODY and (piece := rest.next_piece()):
+        data += piece
+    return bytes(data[:_BODY])
+
+
+class ActiveCheck:
+    """Probes one backend for as long as it is started."""
+
+    def __init__(self, settings: UpstreamSettings, backend: Backend, mark: Mark, runtime: Runtime) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._mark = mark
+        self._runtime = runtime
+        self._probe = Probe(settings)
+        self._greenlet: gevent.Greenlet | None = None
+        #: How many probes in a row have contradicted what is known.
+        self._streak = 0
+
+    def start(self) -> None:
+        """The first probe leaves at once."""
+        self._greenlet = self._greenlet or self._runtime.spawn(self._run)
+
+    def stop(self) -> None:
+        greenlet, self._greenlet = self._greenlet, None
+        if greenlet is not None:
+            greenlet.kill()
+
+    def _run(self) -> None:
+        while True:
+            why_not = self._probe(self._backend)
+            pause = self._settings.health_interval * (0.9 + self._runtime.random.random() / 5)
+            self._backend.health.next_probe = self._runtime.monotonic() + pause
+            if why_not is not None:
+                self.judge(why_not)
+            gevent.sleep(pause)
+
+    def judge(self, why_not: str) -> None:
+        """`rise` good answers in a row bring a backend back, `fall` bad ones take it out; the very first decides."""
+        good = not why_not
+        if self._is_decisive(good):
+            self._streak = 0
+            self._mark(self._backend, good, why_not)
+
+    def _is_decisive(self, good: bool) -> bool:
+        health = self._backend.health
+        if not health.decided or good == health.passes:
+            return True
+        self._streak += 1
+        return self._streak >= (self._settings.rise if good else self._settings.fall)

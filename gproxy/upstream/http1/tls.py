@@ -1,0 +1,69 @@
+"""A connection to a backend over TLS."""
+
+import ssl
+from typing import Any
+
+from gproxy.http.framing import Reader
+from gproxy.upstream.http1.channel import BackendChannel
+from gproxy.upstream.http1.connection import Conversation
+from gproxy.upstream.http1.tls_session import ResumingContext, as_tls_error, is_alert
+
+
+class TLSChannel(BackendChannel):
+    """The same over TLS, where records may be at hand without the socket being readable."""
+
+    __slots__ = ("_tls",)
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self._tls = sock._sslobj
+        self._receive = self._receive_record
+        self._send = self._send_record
+
+    def _receive_record(self, limit: int) -> bytes:
+        try:
+            data: bytes = self._tls.read(limit)
+        except ssl.SSLWantReadError:
+            raise BlockingIOError from None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        return data
+
+    def _send_record(self, data: bytes | memoryview) -> int:
+        try:
+            sent: int = self._tls.write(data)
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            raise BlockingIOError from None
+        return sent
+
+    def is_quiet(self) -> bool:
+        """TLS 1.3 sends session tickets whenever it likes (RFC 8446 section 4.6.1)."""
+        return not self.is_gone() and not self.buffer
+
+    def wait(self) -> None:
+        if not self._tls.pending():
+            super().wait()
+
+
+class SecureConversation(Conversation):
+    """The same over TLS."""
+
+    def _unanswered(self, why: object) -> Exception:
+        """With TLS 1.3 only now do we hear that our certificate will not do (RFC 8446 section 4.4.2)."""
+        cause = getattr(why, "__cause__", None)
+        if isinstance(cause, OSError) and not is_alert(cause):  # sending failed, and why may still be there to be read
+            try:
+                self._connection.sock._sslobj.read(1)
+            except OSError as error:
+                cause = error
+        return as_tls_error(cause) if is_alert(cause) else super()._unanswered(why)
+
+    def close(self) -> None:
+        context, sock = self._connection.ssl_context, self._connection.sock
+        if self.channel is not None and isinstance(context, ResumingContext):
+            context.sessions[sock.server_hostname] = sock.session
+        super().close()
+
+    def is_reusable(self, rest: Reader | None) -> bool:
+        """What came after the response may be in a record that was read already."""
+        return super().is_reusable(rest) and not self._connection.sock.pending()

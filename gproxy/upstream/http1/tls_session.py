@@ -1,0 +1,54 @@
+"""TLS contexts for backends, with sessions to resume, and what goes wrong in a handshake.
+
+Apart from tls.py because mypyc does not compile a subclass of SSLContext.
+"""
+
+import ssl
+import sys
+from typing import Any, Final, TypeGuard
+
+from gproxy.upstream.errors import AlertError, CertificateError, TLSError
+
+#: OpenSSL's codes for a certificate that is signed by nobody we trust, the backend's own included.
+_UNKNOWN_CA: Final = frozenset({18, 19, 20, 21})
+#: Elsewhere each read of `SSLSocket.session` leaks the session, 5 to 8 KiB (CPython issue 116810).
+CAN_RESUME: Final = sys.version_info >= (3, 13, 1) or (3, 12, 8) <= sys.version_info < (3, 13)
+
+
+class ResumingContext(ssl.SSLContext):
+    """Offers each host the last session it had, so that neither side need sign or verify again (RFC 8446 section 2.2).
+
+    That halves the work of a handshake; a host that does not remember the session makes a new one.
+    """
+
+    def __init__(self, *_: object) -> None:
+        #: By the name that was asked for, and verified.
+        self.sessions: dict[str | None, ssl.SSLSession | None] = {}
+
+    def wrap_socket(self, sock: Any, *, server_hostname: str | None = None, **options: Any) -> Any:  # type: ignore[override]
+        session = self.sessions.get(server_hostname)
+        return super().wrap_socket(sock, server_hostname=server_hostname, session=session, **options)
+
+
+def new_context() -> ssl.SSLContext:
+    """Return a client context that resumes sessions where Python can do so without a leak.
+
+    It verifies certificates alike on every Python: those without key identifiers, as many private authorities issue
+    them, are accepted. `ssl.create_default_context` rejects them since Python 3.13.
+    """
+    return ResumingContext(ssl.PROTOCOL_TLS_CLIENT) if CAN_RESUME else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def as_tls_error(error: OSError) -> TLSError:
+    """Which of them it is, with what OpenSSL says about it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        message = error.verify_message
+        return CertificateError(f"unknown CA: {message}" if error.verify_code in _UNKNOWN_CA else message)
+    if is_alert(error):
+        return AlertError(f"the backend says {(error.reason or '').rpartition('ALERT_')[2].lower().replace('_', ' ')}")
+    return TLSError(error)
+
+
+def is_alert(error: object) -> TypeGuard[ssl.SSLError]:
+    """Has the other side said why it ends the connection?"""
+    return isinstance(error, ssl.SSLError) and "ALERT_" in (error.reason or "")
