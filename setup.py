@@ -15,14 +15,14 @@ from setuptools.command.build_ext import build_ext
 #: What every request passes. mypyc makes one C library of them, in which they call each other directly.
 HOT: Final = {
     "http": (
-        "body", "forwarding", "framing", "headers", "rate_limit_fields", "request", "response", "rewrite",
-        "target", "wire",
+        "body", "forwarding", "framing", "headers", "rate_limit_fields", "request", "request_fields", "request_id",
+        "response", "rewrite", "target", "trust", "wire",
     ),
     "runtime": ("alarm", "channel"),
     "state": ("rate_limit/bucket", "rate_limit/limiter"),
     "observe": ("access_line", "access_log"),
-    "gateway": ("candidates", "chain", "gateway", "ids", "route", "router"),
-    "server": ("client_channel", "connection", "known", "preface", "response_writer", "tls_channel"),
+    "gateway": ("candidates", "chain", "gateway", "route", "router"),
+    "server": ("client_channel", "connection", "preface", "response_writer", "tls_channel"),
     "upstream": (
         "backend", "sticky", "upstream",
         "balance/hash_keys", "balance/latency", "balance/least_conn", "balance/policy", "balance/random",

@@ -16,10 +16,10 @@ from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import composer
 from gproxy.gateway.router import WrongMethodError
 from gproxy.http.errors import BadMessage, HTTPError
-from gproxy.http.forwarding import UNIX_PEER, hops, is_trusted
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES
 from gproxy.http.target import readings
+from gproxy.http.trust import UNIX_PEER, hops, is_trusted
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
 
@@ -65,12 +65,12 @@ def _match(request: Request, gateway: Gateway) -> tuple[str, Route | None]:
 def _client(request: Request, gateway: Gateway) -> Iterator[Row]:
     """Which hop is the client, and why."""
     told = request.received.headers.get("x-forwarded-for")
-    way = hops(request.received.peer, request.received.headers, gateway.trusted)
+    way = hops(request.received.peer, request.received.headers, gateway.trust.proxies)
     for proxy in way[:-1]:
         yield proxy, "on a unix socket" if proxy == UNIX_PEER else "one of [gateway] trusted_proxies"
     if told is None:
         why = "the peer"
-    elif len(way) == 1 and is_trusted(way[0], gateway.trusted):
+    elif len(way) == 1 and is_trusted(way[0], gateway.trust.proxies):
         why = "the peer, a trusted proxy, whose X-Forwarded-For ends in no address"
     elif len(way) == 1:
         why = "the peer, no trusted proxy: its X-Forwarded-For is not believed"

@@ -37,7 +37,7 @@ def _why_dropped(name: str, request: Request, gateway: Gateway) -> str:
     plain = name.replace("_", "-").replace(".", "-")
     if name in HOP_BY_HOP or name in connection_options(request.received.headers):
         return "is this connection's own business"
-    if plain in gateway.identity:
+    if plain in gateway.trust.identity:
         return "says who the client is, which is for a handler to say"
     if name == "authorization":
         return "goes no further without keep = Authorization"

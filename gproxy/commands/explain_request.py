@@ -11,12 +11,12 @@ from gproxy.config.sections.settings import Settings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import UNIX_PEER
 from gproxy.http.framing import CHUNKED, Source, reader
 from gproxy.http.request import Received, Request
+from gproxy.http.request_fields import Known
 from gproxy.http.tls import TLS
+from gproxy.http.trust import UNIX_PEER
 from gproxy.http.wire import parse_request_line
-from gproxy.server.known import Known
 
 #: The Host of a question that has none.
 HOST = "localhost"
@@ -47,7 +47,7 @@ def _asked(
         lines = [f"Host: {url[2] if url else HOST}", *lines]
     line = parse_request_line(f"{method} {target} HTTP/1.1".encode())
     block = "".join(f"{one}\r\n" for one in [*lines, ""]).encode()
-    known = Known(limits, gateway).fields(block, 1, peer)
+    known = Known(gateway.trust, max_fields=limits.max_fields, max_body=limits.max_body).fields(block, 1, peer)
     tls = TLS("", "", "") if url and url[1].lower() == "https" else None
     received = Received(line.method, line.target, 1, known.fields, peer, tls)
     headers = known.headers.copy()

@@ -24,6 +24,7 @@ from gproxy.gateway.router import Router
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.handler import Handler
+from gproxy.http.trust import Trust
 from gproxy.observe.access_log import AccessLog
 from gproxy.upstream.balance import Balancer, Own
 from gproxy.upstream.sticky import StickyUpstream
@@ -80,12 +81,14 @@ def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping
         router=Router(routes),
         handlers=handlers,
         upstreams=list(upstreams.values()),
-        identity=identity_headers(settings.tls).union(
-            *(getattr(handler, "identity_headers", ()) for handler in handlers.values())
+        trust=Trust(
+            settings.gateway.trusted_proxies,
+            identity=identity_headers(settings.tls).union(
+                *(getattr(handler, "identity_headers", ()) for handler in handlers.values())
+            ),
+            never=_names(upstream.retry_header for upstream in settings.upstreams.values()),
+            from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
         ),
-        ours=_names(upstream.retry_header for upstream in settings.upstreams.values()),
-        vouched=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
-        trusted=settings.gateway.trusted_proxies,
         timeout=settings.gateway.timeout,
         access_log=AccessLog(
             settings.log.access,

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -10,20 +9,18 @@ from typing import Any
 
 from greenlet import GreenletExit
 
-from gproxy.config.types import Network
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import problem, respond
-from gproxy.gateway.ids import RequestIDs
 from gproxy.gateway.request_metrics import Meter
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.gateway.user_code import place
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
-from gproxy.http.forwarding import NO_TRAILERS, client_address, is_trusted, strip_spoofed
 from gproxy.http.handler import Handler, Next
-from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
+from gproxy.http.request_id import RequestIDs
 from gproxy.http.response import Response
+from gproxy.http.trust import Trust
 from gproxy.observe.access_line import Entry
 from gproxy.observe.access_log import AccessLog
 from gproxy.runtime import Runtime
@@ -32,7 +29,6 @@ from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")
 
-_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 
 
 class CannotOpenError(Exception):
@@ -48,22 +44,14 @@ class Gateway:
         router: Router,
         handlers: dict[str, Handler],
         upstreams: Sequence[Upstream],
-        identity: frozenset[str],
-        ours: frozenset[str] = frozenset(),
-        vouched: frozenset[str] = frozenset(),
-        trusted: tuple[Network, ...],
+        trust: Trust,
         timeout: float,
         access_log: AccessLog,
     ) -> None:
         self.router = router
         self.handlers = handlers
         self.upstreams = upstreams
-        self.identity = identity
-        #: What no client may say, and no client that is no trusted proxy.
-        self._ours, self._vouched = identity | ours, identity | ours | vouched
-        #: Names that no trailer of a request may have.
-        self.no_trailers = NO_TRAILERS | self._vouched
-        self.trusted = trusted
+        self.trust = trust
         self._timeout = timeout
         self._ids = RequestIDs()
         self.access_log = access_log
@@ -116,15 +104,6 @@ class Gateway:
             missed = [n for n in self._names if n in before.settings.skip and n not in route.settings.skip]
             self._detours[key] = compose([self.handlers[name] for name in missed], route.inner)
         return self._detours[key](request)
-
-    def admit(self, peer: str, headers: Headers) -> tuple[str, str]:
-        """The client's address and, from a trusted proxy, its request id; what may not be believed is removed."""
-        trusted = is_trusted(peer, self.trusted)
-        request_id = headers.pop("x-request-id") or ""
-        strip_spoofed(headers, self._ours if trusted else self._vouched, trusted=trusted)
-        if not trusted:
-            return peer, ""
-        return client_address(peer, headers, self.trusted), request_id if _is_request_id(request_id) else ""
 
     def __call__(self, request: Request) -> Response:
         """Never raises but for ClientGone, and what a forced stop throws."""

@@ -15,6 +15,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import visible
+from gproxy.http.trust import Trust
 
 #: Where browsers begin to read a host: `//` and, to them the same, `/\\`.
 _beginning = re.compile(r"[/\\]*")
@@ -61,8 +62,7 @@ def sending_to_https(gateway: Gateway, port: int) -> Gateway:
         router=Router([route]),
         handlers={},
         upstreams=(),
-        identity=gateway.identity,
-        trusted=gateway.trusted,
+        trust=Trust(gateway.trust.proxies, gateway.trust.identity),
         timeout=_TIMEOUT,
         access_log=gateway.access_log,
     )

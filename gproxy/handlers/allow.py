@@ -5,10 +5,10 @@ from functools import lru_cache
 
 from gproxy.config.types import Network
 from gproxy.http.errors import HTTPError
-from gproxy.http.forwarding import is_trusted
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.trust import is_trusted
 
 
 @dataclass

@@ -6,10 +6,10 @@ from ipaddress import ip_network
 
 from gproxy.config.types import Network
 from gproxy.http.errors import HTTPError
-from gproxy.http.forwarding import is_trusted
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.trust import is_trusted
 from gproxy.runtime import Runtime
 
 _HERE = (ip_network("127.0.0.0/8"), ip_network("::1"))

@@ -8,12 +8,12 @@ from typing import Literal, NoReturn
 
 from gproxy.config.types import Rate, Seconds
 from gproxy.http.errors import HTTPError
-from gproxy.http.forwarding import network_of
 from gproxy.http.handler import Next
 from gproxy.http.headers import TOKEN
 from gproxy.http.rate_limit_fields import QuotaFields
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime
 from gproxy.state.rate_limit.limiter import Limiter, MemoryLimiter, Verdict
 

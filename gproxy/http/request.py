@@ -1,17 +1,15 @@
 """What a client asked."""
 
 import math
-import re
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from gproxy.http.body import NO_BODY, Body
-from gproxy.http.headers import FIELD_CHAR, Headers, HeadersLike
+from gproxy.http.headers import Headers, HeadersLike
+from gproxy.http.request_id import is_assignable_id
 from gproxy.http.rewrite import checked
 from gproxy.http.tls import TLS
-
-_is_id = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 
 class Timer(Protocol):
@@ -213,7 +211,7 @@ class Request:
     @id.setter  # noqa: A003 it is the property just above
     def id(self, value: str) -> None:
         """Raises ValueError for what would garble the heads that it goes into."""
-        if not _is_id(value):
+        if not is_assignable_id(value):
             raise ValueError(f"{value!r} cannot be a request's id: it goes into heads")
         self._id = value
 

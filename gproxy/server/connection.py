@@ -13,10 +13,11 @@ from greenlet import GreenletExit
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
-from gproxy.http.forwarding import UNIX_PEER
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
 from gproxy.http.request import Deadline, Received, Request
+from gproxy.http.request_fields import KnownFields
 from gproxy.http.tls import TLS
+from gproxy.http.trust import UNIX_PEER
 from gproxy.http.wire import (
     RequestLine,
     check_beginning,
@@ -28,7 +29,6 @@ from gproxy.http.wire import (
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
-from gproxy.server.known import KnownFields
 from gproxy.server.response_writer import Outgoing, log_broken_response
 from gproxy.upstream.errors import BrokenBodyError
 
@@ -242,7 +242,7 @@ class Connection:
             at_hand = rest.next_piece()
         body = Body(at_hand, rest, None if framing == CHUNKED else framing)
         body.received = len(at_hand)
-        body.no_trailers = self._gateway.no_trailers
+        body.no_trailers = self._gateway.trust.forbidden_trailers
         body.limit = self._settings.max_body
         if known.awaits_continue and not buffered:
             body.on_first_read = channel.send_continue

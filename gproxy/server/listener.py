@@ -14,11 +14,11 @@ from greenlet import getcurrent, greenlet
 from gproxy.arbiter.sockets import BACKLOG
 from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
-from gproxy.http.forwarding import network_of
+from gproxy.http.request_fields import Known
+from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime
 from gproxy.runtime.alarm import Wheel
 from gproxy.server.connection import LINGER, Connection
-from gproxy.server.known import Known
 from gproxy.upstream.failure import SHORTAGES
 
 #: How long accepting rests then, in seconds.
@@ -55,7 +55,7 @@ class Server(WSGIServer):  # type: ignore[misc]
         self.settings = settings
         self.runtime = runtime
         self.connections: set[Connection] = set()
-        self.known = Known(settings, gateway)
+        self.known = Known(gateway.trust, max_fields=settings.max_fields, max_body=settings.max_body)
         self.wheel = Wheel()
         #: Admitted ones by address, of IPv6 by /64: only these count against the limits.
         self._by_address: Counter[str] = Counter()

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from gproxy.config.types import Network
 from gproxy.http.client_hello import HANDSHAKE, ClientHello, ClientHelloReader
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
-from gproxy.http.forwarding import is_trusted
 from gproxy.http.proxy_protocol import read_proxy_header
+from gproxy.http.request_fields import KnownFields
 from gproxy.http.response import Response
 from gproxy.http.tls import TLS, ClientCertificate
+from gproxy.http.trust import is_trusted
 from gproxy.http.wire import RequestLine
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
 from gproxy.server.connection import Connection
-from gproxy.server.known import KnownFields
 from gproxy.server.response_writer import Outgoing
 from gproxy.server.tls_channel import SecureChannel
 from gproxy.server.tls_hosts import Site, Sites

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from gproxy.http.forwarding import network_of
 from gproxy.http.request import Request
+from gproxy.http.trust import network_of
 
 #: A request's key; None or nothing if it has none.
 Key = Callable[[Request], str | None]

@@ -8,9 +8,9 @@ from urllib.parse import quote
 from gproxy.config.sections.retry import SET_ANEW
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.body import NO_BODY, Body
-from gproxy.http.forwarding import UNIX_PEER, UNKNOWN_PEER
 from gproxy.http.request import Request
 from gproxy.http.rewrite import check_assigned, checked
+from gproxy.http.trust import UNIX_PEER, UNKNOWN_PEER
 from gproxy.upstream.backend import Backend
 
 _CRLF: Final = "\r\n"  # an f-string's braces take no backslash

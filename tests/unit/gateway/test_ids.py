@@ -1,6 +1,6 @@
 import uuid
 
-from gproxy.gateway.ids import RequestIDs
+from gproxy.http.request_id import RequestIDs
 
 
 def test_they_are_uuids_of_version_7_that_say_when():

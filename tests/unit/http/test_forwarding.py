@@ -2,15 +2,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from gproxy.http.forwarding import (
-    RESPONSE_HOP_BY_HOP,
-    client_address,
-    connection_options,
-    is_trusted,
-    strip_hop_by_hop,
-    strip_spoofed,
-)
+from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
 from gproxy.http.headers import Headers
+from gproxy.http.trust import client_address, is_trusted, strip_spoofed
 
 TRUSTED = tuple(map(ip_network, ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"]))
 IDENTITY = frozenset({"x-user-id", "remote-role"})

@@ -5,8 +5,8 @@ import pytest
 from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.router import Router
+from gproxy.http.request_fields import Known
 from gproxy.observe.access_log import AccessLog
-from gproxy.server.known import Known
 
 
 @pytest.fixture

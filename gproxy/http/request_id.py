@@ -1,7 +1,15 @@
-"""Ids for requests that bring none."""
+"""Request ids: which are valid, and new ones."""
 
+import re
 from os import urandom
 from typing import Final
+
+from gproxy.http.headers import FIELD_CHAR
+
+#: Is it an id that a trusted proxy may choose? It stands in logs, where other characters would need quotes.
+is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
+#: Is it an id that a handler may assign? It goes into heads, which other characters would garble.
+is_assignable_id = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 #: Hexadecimal digits: those of an id's end, and as many of them as are drawn at once.
 _END: Final = 15

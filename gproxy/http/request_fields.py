@@ -8,12 +8,11 @@ client that makes a new connection each time says the same on all of them, so th
 from dataclasses import dataclass
 from typing import Final
 
-from gproxy.config.sections.server import ServerSettings
-from gproxy.gateway.gateway import Gateway
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import TUNNELLED, accepts_trailers, connection_options, strip_hop_by_hop
 from gproxy.http.framing import request_framing
 from gproxy.http.headers import Headers
+from gproxy.http.trust import Trust
 from gproxy.http.wire import host_of, parse_fields
 
 #: How many blocks are remembered for connections to come, and how large they may be, in bytes.
@@ -47,52 +46,52 @@ class KnownFields:
 class Known:
     """What some blocks mean, for all connections of a server; forgotten as a whole when there are too many."""
 
-    def __init__(self, limits: ServerSettings, gateway: Gateway) -> None:
-        self._limits = limits
-        self._gateway = gateway
+    def __init__(self, trust: Trust, *, max_fields: int, max_body: int) -> None:
+        self._trust = trust
+        self._max_fields = max_fields
+        self._max_body = max_body
         self._blocks: dict[tuple[bytes, int, str], KnownFields] = {}
 
     def fields(self, block: bytes, minor: int, peer: str) -> KnownFields:
         """What the block means. Raises BadMessage."""
         found = self._blocks.get((block, minor, peer))
         if found is None:
-            found = _learn(block, minor, peer, self._limits, self._gateway)
+            found = self._read(block, minor, peer)
             if len(block) <= _LARGEST:
                 self._remember(found, peer)
         return found
+
+    def _read(self, block: bytes, minor: int, peer: str) -> KnownFields:
+        """Everything that follows from the block.
+
+        Raises BadMessage: 400 for what is ambiguous, 413 and 431 for what is too much, 417.
+        """
+        fields = parse_fields(block)
+        if len(fields) > self._max_fields:
+            raise BadMessage("too many header fields", 431)
+        headers = Headers.parsed(fields)
+        host = host_of(fields, minor)
+        framing = request_framing(headers, minor)
+        if 0 < self._max_body < framing:
+            raise BadMessage(f"a body may have {self._max_body} bytes here", 413)
+        options = connection_options(headers)
+        keep = "close" not in options and (minor == 1 or "keep-alive" in options)
+        upgrade = _upgrade(headers, options) if minor and not framing else None
+        expect = headers.pop("expect")
+        if expect and minor and not _is_continue(expect):  # in HTTP/1.0 nobody knew it: RFC 9110 section 10.1.1
+            raise BadMessage("only 100-continue can be expected", 417)
+        waits = bool(expect and minor)
+        trailers = accepts_trailers(headers, options)
+        strip_hop_by_hop(headers, options)
+        if trailers:
+            headers.put("TE", "te", "trailers")
+        client, request_id = self._trust.clean(peer, headers)
+        return KnownFields(block, minor, fields, headers, host, framing, keep, waits, client, request_id, upgrade)
 
     def _remember(self, fields: KnownFields, peer: str) -> None:
         if len(self._blocks) >= _BLOCKS:
             self._blocks.clear()
         self._blocks[fields.block, fields.minor, peer] = fields
-
-
-def _learn(block: bytes, minor: int, peer: str, limits: ServerSettings, gateway: Gateway) -> KnownFields:
-    """Everything that follows from the block.
-
-    Raises BadMessage: 400 for what is ambiguous, 413 and 431 for what is too much, 417.
-    """
-    fields = parse_fields(block)
-    if len(fields) > limits.max_fields:
-        raise BadMessage("too many header fields", 431)
-    headers = Headers.parsed(fields)
-    host = host_of(fields, minor)
-    framing = request_framing(headers, minor)
-    if 0 < limits.max_body < framing:
-        raise BadMessage(f"a body may have {limits.max_body} bytes here", 413)
-    options = connection_options(headers)
-    keep = "close" not in options and (minor == 1 or "keep-alive" in options)
-    upgrade = _upgrade(headers, options) if minor and not framing else None
-    expect = headers.pop("expect")
-    if expect and minor and not _is_continue(expect):  # in HTTP/1.0 nobody knew it: RFC 9110 section 10.1.1
-        raise BadMessage("only 100-continue can be expected", 417)
-    waits = bool(expect and minor)
-    trailers = accepts_trailers(headers, options)
-    strip_hop_by_hop(headers, options)
-    if trailers:
-        headers.put("TE", "te", "trailers")
-    client, request_id = gateway.admit(peer, headers)
-    return KnownFields(block, minor, fields, headers, host, framing, keep, waits, client, request_id, upgrade)
 
 
 def _is_continue(expect: str) -> bool:

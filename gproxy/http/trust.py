@@ -1,0 +1,134 @@
+"""Which peers are trusted, who the client is, and which fields no client may send (RFC 7239)."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from gproxy.http.forwarding import FORWARDED, NO_TRAILERS
+from gproxy.http.headers import Headers
+from gproxy.http.request_id import is_request_id
+
+#: What a peer on a unix socket is called, and what it is called in X-Forwarded-For (RFC 7239 section 6).
+UNIX_PEER: Final = "unix"
+UNKNOWN_PEER: Final = "unknown"
+#: What the gateway decides on or takes away; never in a spelling that only the backend takes for the same.
+_DECIDED_HERE: Final = frozenset({"host", "content-length", "transfer-encoding", "authorization"})
+
+_odd = re.compile(r"[^a-z0-9-]")
+_may_be_spoofed = re.compile(r"x-|forwarded|[^a-z0-9 -]").search
+
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+class Trust:
+    """Whom the gateway trusts, and which fields it removes from requests.
+
+    proxies: networks whose forwarding fields are trusted; peers on unix sockets always are. identity: fields that only
+    the gateway's handlers may set. never: fields that no peer may send. from_proxies: fields that only proxies may
+    send. All names are in lower case.
+    """
+
+    def __init__(
+        self,
+        proxies: Sequence[IPv4Network | IPv6Network],
+        identity: frozenset[str] = _NONE,
+        never: frozenset[str] = _NONE,
+        from_proxies: frozenset[str] = _NONE,
+    ) -> None:
+        self.proxies = proxies
+        self.identity = identity
+        self._removed_from_proxies = identity | never
+        self._removed = identity | never | from_proxies
+        #: Names that no trailer of a request may have.
+        self.forbidden_trailers = NO_TRAILERS | self._removed
+
+    def is_trusted(self, peer: str) -> bool:
+        """Return whether the peer may say whose request it forwards."""
+        return is_trusted(peer, self.proxies)
+
+    def clean(self, peer: str, headers: Headers) -> tuple[str, str]:
+        """Remove spoofed fields. Return the client's address and, from a trusted proxy, the request id."""
+        trusted = is_trusted(peer, self.proxies)
+        request_id = headers.pop("x-request-id") or ""
+        strip_spoofed(headers, self._removed_from_proxies if trusted else self._removed, trusted=trusted)
+        if not trusted:
+            return peer, ""
+        return client_address(peer, headers, self.proxies), request_id if is_request_id(request_id) else ""
+
+
+def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) -> None:
+    """Remove what a client may not say about itself: identity headers always, forwarding headers unless trusted.
+
+    WSGI and CGI backends cannot tell `X_User_ID` from `X-User-ID`, so any spelling that they mix up counts.
+    """
+    names = headers.names()
+    if not _may_be_spoofed(" ".join(names)) and identity.isdisjoint(names):
+        return
+    for name in list(names):
+        plain = _odd.sub("-", name)
+        if plain in identity or _is_spoofed(name, plain, trusted=trusted):
+            headers.discard(name)
+
+
+def _is_spoofed(name: str, plain: str, *, trusted: bool) -> bool:
+    if plain.startswith("x-forwarded-") or plain in FORWARDED:
+        return name != plain or not trusted
+    return name != plain and plain in _DECIDED_HERE
+
+
+def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Does this peer belong to the trusted proxies? Whoever may open our unix socket does."""
+    if address == UNIX_PEER:
+        return True
+    if not trusted:
+        return False
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    plain = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(plain in network for network in trusted)
+
+
+def client_address(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The first address from the right that is no trusted proxy; what is left of it anybody could have written."""
+    return hops(peer, headers, trusted)[-1]
+
+
+def hops(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+    """The way back from the peer: each trusted proxy says from whom it has the request; the last one is the client."""
+    found = [peer]
+    told = (headers.get("x-forwarded-for") or "").split(",")
+    while told and is_trusted(found[-1], trusted) and (address := _bare(told.pop().strip(" \t"))) is not None:
+        found.append(address)
+    return found
+
+
+def _bare(hop: str) -> str | None:
+    """The address in `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`; None if it is none."""
+    host = hop[1:].partition("]")[0] if hop.startswith("[") else hop
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        parsed = ip_address(host)
+    except ValueError:
+        return None
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+
+
+def network_of(address: str) -> str:
+    """An IPv6 client has a /64 to itself, and could take a new address of it for every request (RFC 6177)."""
+    return _network_of(address) if ":" in address else address
+
+
+@lru_cache(4096)
+def _network_of(address: str) -> str:
+    try:
+        parsed = IPv6Address(address)
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((int(parsed), 64), strict=False))
