@@ -95,7 +95,10 @@ def _routes(request: Request, gateway: Gateway, taken: Route | None) -> Iterator
 
 
 def _against(route: Route, path: str, request: Request, taken: Route | None) -> str:
-    absent = missing(route, path, request)
+    try:
+        absent = missing(route, path, request)
+    except HTTPError as error:
+        return error.detail
     if absent is not None:
         return absent
     return precedence(taken, route, request) if taken else "takes it by this reading, but the path has others"

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types.patterns import Pattern
-from gproxy.http.cookies import cookie
+from gproxy.http.cookies import cookie_in
 from gproxy.http.errors import HTTPError
 from gproxy.http.headers import SECRET_FIELDS
 from gproxy.http.request import Request
@@ -39,7 +39,11 @@ class Condition(NamedTuple):
 
 
 def _parameter(request: Request, name: str) -> str | None:
-    query = request.query
+    return _parameter_in(request.query, name)
+
+
+@lru_cache(16)  # several routes may ask for the same, and a match may be made again
+def _parameter_in(query: str, name: str) -> str | None:
     if query.count("&") >= _MAX_PAIRS:
         raise HTTPError(400, f"the query has more than {_MAX_PAIRS} parameters")
     found = _parameter_named(name).search(query)
@@ -61,9 +65,14 @@ def _spellings(byte: int) -> str:
 
 
 def _cookie(request: Request, name: str) -> str | None:
-    if (request.headers.get("cookie") or "").count(";") >= _MAX_PAIRS:
+    return _cookie_in(request.headers.get("cookie") or "", name)
+
+
+@lru_cache(16)
+def _cookie_in(header: str, name: str) -> str | None:
+    if header.count(";") >= _MAX_PAIRS:
         raise HTTPError(400, f"there are more than {_MAX_PAIRS} cookies")
-    return cookie(request.headers, name)
+    return cookie_in(header, name)
 
 
 def _scheme(request: Request, _: str) -> str:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 MAX_HELLO: Final = 32 * 1024
 #: One or two are usual. Some clients cut it into small ones to get past filters, and with the key shares of OpenSSL 3.5
 #: it has 1.5 kB and more.
-MAX_RECORDS: Final = 4096
+MAX_RECORDS: Final = 1024
 
 HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = b"\1"

@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from gproxy.http.errors import BadMessage
 from gproxy.http.headers import Headers
 
 #: Each connection's own business (RFC 9110 section 7.6.1), and what frames a message (RFC 9112 section 6).
@@ -31,6 +32,8 @@ FORWARDED: Final = frozenset({"forwarded", "x-real-ip", "x-request-id"})
 #: request look as if it came from the proxy that has passed on its client's Connection.
 _NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "authorization"}) | FORWARDED
 
+#: No list of connection options or transfer codings is longer, in characters.
+_LONGEST_LIST: Final = 1024
 _NONE: Final[frozenset[str]] = frozenset()
 #: Options that name no field, or one that goes anyway.
 _ORDINARY: Final = frozenset({"close", "keep-alive", "te", "upgrade"})
@@ -38,8 +41,10 @@ _odd = re.compile(r"[^a-z0-9-]")
 
 
 def connection_options(headers: Headers) -> frozenset[str]:
-    """The tokens of Connection, in lower case (RFC 9110 section 7.6.1)."""
+    """The tokens of Connection, in lower case (RFC 9110 section 7.6.1). Raises BadMessage if they are too many."""
     value = headers.lookup("connection")
+    if value is not None and len(value) > _LONGEST_LIST:
+        raise BadMessage("too many options in Connection")
     return _NONE if value is None else _options(value)
 
 
@@ -64,7 +69,7 @@ def max_forwards(headers: Headers) -> int | None:
 
 def accepts_trailers(headers: Headers, options: frozenset[str]) -> bool:
     """RFC 9110 section 10.1.4; TE counts only if Connection names it."""
-    codings = (headers.lookup("te") or "").lower().split(",")
+    codings = (headers.lookup("te") or "")[:_LONGEST_LIST].lower().split(",")
     return "te" in options and any(coding.strip(" \t") == "trailers" for coding in codings)
 
 

@@ -12,6 +12,9 @@ from typing import Final
 
 from gproxy.http.headers import TOKEN
 
+#: A longer value counts as none; browsers send up to 200 characters.
+_LONGEST: Final = 1024
+
 _WEIGHT = r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?"
 _coding = re.compile(rf"({TOKEN}++)(?:[ \t]*+;[ \t]*+[qQ]=({_WEIGHT}))?").fullmatch
 _PARAMETER = rf'[ \t]*+;[ \t]*+{TOKEN}++=(?:{TOKEN}++|"[^"\\]*+")'
@@ -37,7 +40,7 @@ def preferred_coding(header: str | None, offered: Sequence[str]) -> str | None:
 
 def _weights(accept_encoding: str) -> dict[str, float]:
     weights: dict[str, float] = {}
-    for element in accept_encoding.split(","):
+    for element in accept_encoding.split(",") if len(accept_encoding) <= _LONGEST else ():
         if not (element := element.strip(" \t")):
             continue  # RFC 9110 section 5.6.1.2: empty elements are ignored
         match = _coding(element)
@@ -47,11 +50,13 @@ def _weights(accept_encoding: str) -> dict[str, float]:
     return weights
 
 
-@lru_cache(256)
 def accepts_json(header: str | None) -> bool:
     """May an error be told as JSON to a client with this Accept? The most specific range that fits decides."""
-    if not header:
-        return True
+    return not header or len(header) > _LONGEST or _accepts_json(header)
+
+
+@lru_cache(256)
+def _accepts_json(header: str) -> bool:
     by_precision: list[list[float]] = [[], [], []]
     for element in header.split(","):
         if not (element := element.strip(" \t")):

@@ -18,6 +18,8 @@ from gproxy.http.wire import host_of, parse_fields
 #: How many blocks are remembered for connections to come, and how large they may be, in bytes.
 _BLOCKS: Final = 256
 _LARGEST: Final = 1024
+#: An `Expect` or `Upgrade` that is longer is not understood, in characters.
+_LONGEST_LIST: Final = 256
 
 
 @dataclass  # PERF: compiled, its fields are found faster than a NamedTuple's
@@ -95,12 +97,16 @@ class Known:
 
 
 def _is_continue(expect: str) -> bool:
-    return {element.strip(" \t").lower() for element in expect.split(",")} <= {"100-continue", ""}
+    return len(expect) <= _LONGEST_LIST and _elements(expect) <= {"100-continue", ""}
 
 
 def _upgrade(headers: Headers, options: frozenset[str]) -> str | None:
     """RFC 9110 section 7.8: only if Connection names it; others than websocket are dropped, h2c above all."""
     if "upgrade" not in options:
         return None
-    offered = {protocol.strip(" \t") for protocol in (headers.get("upgrade") or "").lower().split(",")}
-    return next(iter(offered & TUNNELLED), None)
+    upgrade = headers.get("upgrade") or ""
+    return next(iter(_elements(upgrade) & TUNNELLED), None) if len(upgrade) <= _LONGEST_LIST else None
+
+
+def _elements(value: str) -> set[str]:
+    return {element.strip(" \t").lower() for element in value.split(",")}

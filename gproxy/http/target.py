@@ -26,7 +26,7 @@ _ODD: Final = ("%", "//", "/.", ";", "\\", "?", "#")
 #: A path that is still escaped after being decoded so many times hides something.
 _MAX_LEVELS: Final = 4
 #: Nor is there a reason for a path with more readings, in any step of the work.
-_MAX_READINGS: Final = 8
+_MAX_READINGS: Final = 16
 #: All work on one path, estimated in nanoseconds, and what it adds up from: each look at a reading costs so much, and
 #: so much more for each character, segment, parameter and escape in it.
 _MAX_WORK: Final = 200_000

@@ -270,15 +270,28 @@ class Channel:
         self._watcher.stop()
         self._watcher.close()
         self._is_watching = False
+        if self._reader is not None:  # of a handler's own making; it would wait for ever
+            self._hub.loop.run_callback(_end, self._reader, self.lost)
         # Methods of a subclass would keep the channel, and OpenSSL's buffers, until the garbage is collected.
         self._receive, self._send = self._raw.recv, self._raw.send
         self._sock.close()
 
     def drain(self, limit: int, seconds: float) -> None:
-        """Read and forget until the peer closes, so that the answer we sent is not lost to a reset."""
+        """Read and forget until the peer closes, so that the answer we sent is not lost to a reset.
+
+        Do nothing if another greenlet reads already.
+        """
+        if self._reader is not None:
+            return
         with gevent.Timeout(seconds, False):
             try:
                 while limit > 0 and (data := self.receive(65536)):
                     limit -= len(data)
             except (self.lost, Expired):
                 pass
+
+
+def _end(reader: greenlet, error: type[BaseException]) -> None:
+    """Throw the error into the greenlet, from the loop."""
+    if not reader.dead:
+        reader.throw(error)

@@ -112,8 +112,10 @@ class Connection:
         except Exception:
             _log.exception("connection from %s", self.peer)
         finally:
-            self._close()
-            server.forget(self)
+            try:
+                self._close()
+            finally:
+                server.forget(self)
 
     def _close(self) -> None:
         try:

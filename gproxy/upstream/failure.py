@@ -11,6 +11,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.exceptions import HTTPError as Urllib3Error
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
+from gproxy.http.request import Request
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.errors import (
     AlertError,
@@ -127,6 +128,11 @@ def failure_of(error: BaseException) -> Failure | None:
 def is_shortage(error: BaseException) -> bool:
     """Did we ourselves run out of descriptors or memory?"""
     return any(isinstance(one, OSError) and one.errno in SHORTAGES for one in (error, error.__cause__))
+
+
+def is_clients_doing(request: Request, status: int) -> bool:
+    """Is the status a proxy's answer to an upload that its client has not finished?"""
+    return status in (502, 504) and not request.body.done
 
 
 def as_response_error(failure: Failure) -> HTTPError:

@@ -174,8 +174,9 @@ class Upstream:
     def _put_to_trial(self, backend: Backend, request: Request) -> None:
         """The request that comes to a backend whose time is over, or that is a last resort, decides about it."""
         if backend.health.is_open_to_trial:
-            longest = self.runtime.monotonic() + _LONGEST_TRIAL
-            backend.health.try_with(request, min(request.deadline.expires, longest))
+            longest = _LONGEST_TRIAL if request.body.done else 0.0  # a slow upload keeps no other from being the next
+            until = min(request.deadline.expires, self.runtime.monotonic() + longest)
+            backend.health.try_with(request, until)
             self.refresh()
 
     def _pick_of(self, backends: Sequence[Backend], request: Request) -> Backend | None:

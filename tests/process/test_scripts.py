@@ -38,7 +38,8 @@ def demo(folder, bind):
     output = folder / "output"
     with output.open("w") as out:
         process = subprocess.Popen(
-            [ROOT / "scripts/demo"], cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            ["env", "--default-signal=INT", ROOT / "scripts/demo"],  # a shell that runs us in the background ignores it
+            cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
         )
     try:
         yield process, output

@@ -16,7 +16,7 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
-from gproxy.upstream.failure import UNFINISHED
+from gproxy.upstream.failure import UNFINISHED, is_clients_doing
 
 State = Literal["closed", "open", "trial", "recovering"]
 
@@ -109,18 +109,19 @@ class Breaker:
             if self.state == "open":
                 raise self._refusal()
             now, era, deadline = self.runtime.monotonic, self._era, request.deadline
-            started, expires = now(), deadline.expires
+            started, expires, tries = now(), deadline.expires, request.tries
             try:
                 response = following(request)
             except HTTPError as error:
                 if error.status in _FAULTS and error.reason != UNFINISHED.reason and era == self._era:
                     self.note(now(), 0.0, failed=True)
                 raise
-            if era == self._era:
+            if era == self._era and request.tries > tries:  # else it was answered before a backend was asked
                 ended = now()
                 moved = deadline.expires - expires  # by what was spent waiting for the client
                 seconds = ended - started - (moved if 0 < moved < math.inf else 0.0)
-                self.note(ended, seconds, failed=response.status in self._failing)
+                failed = response.status in self._failing and not is_clients_doing(request, response.status)
+                self.note(ended, seconds, failed=failed)
             return response
 
         return judge
@@ -130,20 +131,22 @@ class Breaker:
         if self.state == "open" and now >= self._since + self._pause:
             self.state = "trial"
         if self.state == "trial":
-            return self._try(request, following, now)
+            return self._try(request, following)
         if self.state == "recovering" and self._has_share(now):
             return following(request)
         raise self._refusal()
 
-    def _try(self, request: Request, following: Next, now: float) -> Response:
+    def _try(self, request: Request, following: Next) -> Response:
         """Half-open: let one complete request at a time decide, so that no slow upload keeps the others out.
 
         A body too large to be waited for is tried beside it, one each time the breaker would open for.
         """
         body = request.body
         if not body.done:
-            if (body.length or 0) <= _COLLECTED and body.collect(_COLLECTED):
-                return self.before(following)(request)  # the breaker may have changed meanwhile
+            is_complete = (body.length or 0) <= _COLLECTED and body.collect(_COLLECTED)
+            if is_complete or self.state != "trial":  # it may have changed while the client was waited for
+                return self.before(following)(request)
+            now = self.runtime.monotonic()
             if now < self._next_upload:
                 raise self._refusal()
             self._next_upload = now + self._pause

@@ -12,12 +12,12 @@ import gevent
 from greenlet import getcurrent
 
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.http.errors import ClientGone, HTTPError
+from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.runtime.channel import Channel
 from gproxy.runtime.expired import Expired
+from gproxy.upstream.forwarder.client_watch import Vigil
 
 
 class Limit:
@@ -123,39 +123,22 @@ class _Slot:
 class _Place:
     """A request in the queue, and the greenlet that waits there."""
 
-    __slots__ = ("_client", "_greenlet", "_hub", "is_called")
+    __slots__ = ("_vigil", "is_called")
 
     def __init__(self, request: Request) -> None:
-        self._hub = gevent.get_hub()
-        self._greenlet: Any = None
         client = request.connection
-        #: Watched for its end, unless a handler asks from a greenlet of its own, which the connection knows nothing of.
-        self._client: Channel | None = None if client is None or client.alarm.greenlet is not getcurrent() else client
+        #: The client is not watched if a handler asks from a greenlet of its own, which the connection does not know.
+        self._vigil = Vigil(None if client is None or client.alarm.greenlet is not getcurrent() else client)
         self.is_called = False
 
     def wait(self) -> None:
         """Until called. Raises ClientGone."""
-        self._greenlet = getcurrent()
-        try:
-            while not self.is_called:
-                client = self._client
-                if client is None or client.buffer:  # behind a pipelined request nobody can see the end
-                    self._hub.switch()
-                    continue
-                client.wait()
-                if not self.is_called and client.is_gone():
-                    raise ClientGone
-        finally:
-            self._greenlet = None
+        self._vigil.wait()
 
     def call(self) -> None:
         """It is this one's turn."""
         self.is_called = True
-        self._hub.loop.run_callback(self._wake)
-
-    def _wake(self) -> None:
-        if self._greenlet is not None:
-            self._greenlet.switch()
+        self._vigil.wake()
 
 
 def _refusal(reason: str, detail: str) -> HTTPError:

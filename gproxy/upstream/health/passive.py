@@ -15,7 +15,7 @@ from gproxy.http.request import Request
 from gproxy.observe.throttle import Throttle
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.failure import Failure
+from gproxy.upstream.failure import Failure, is_clients_doing
 
 #: The longest ejection, unless eject_time is longer, and what it takes to forget one, in seconds.
 _LONGEST: Final = 60.0
@@ -94,7 +94,7 @@ class Passive:
 
     def _judge(self, request: Request, backend: Backend, status: int) -> None:
         health = backend.health
-        if status in self._fail_statuses:
+        if status in self._fail_statuses and not is_clients_doing(request, status):
             backend.failures += 1
             self._complain(request, backend, f"status {status}", f"it answered {status}")
             self._weigh(request, backend, f"status {status}")

@@ -69,6 +69,12 @@ class Conversation:
             return False
         return not channel.noted or channel.is_quiet()
 
+    def forget(self) -> None:
+        """Drop what the last exchange has left behind; for a connection that becomes idle."""
+        self._body = NO_BODY
+        if self.channel is not None:
+            self.channel.client = self.channel.uploader = None
+
     def exchange(self, head: bytes, request: Request) -> Answer:
         """What `_exchange` does, observed by whoever wants to know how long it takes."""
         if self._observe is None:
@@ -237,9 +243,9 @@ class Conversation:
         raise self._unanswered("closed before a response head")
 
     def _unanswered(self, why: object) -> Exception:
-        if self.reused:
-            return StaleConnectionError(why)
-        return UnansweredError(why) if self._body.done else UnfinishedUploadError(why)
+        if not self._body.done:
+            return UnfinishedUploadError(why)
+        return StaleConnectionError(why) if self.reused else UnansweredError(why)
 
     def _pass_interim(self, answer: Answer, request: Request) -> None:
         """RFC 9110 section 15.2: 100 is answered to whoever awaits it, other interim responses are passed on."""

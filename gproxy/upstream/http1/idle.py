@@ -42,9 +42,7 @@ class Idle:
         if now - connection.born > self.max_age:
             connection.close()
             return
-        channel = connection.channel
-        assert channel is not None  # noqa: S101 an exchange over it has just ended well
-        channel.client = channel.uploader = None
+        connection.forget()
         connection.reused = True
         connection.idle_since = now
         self._connections.append(connection)

@@ -7,7 +7,9 @@ import pytest
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Percent, Seconds
+from gproxy.http.body import Body
 from gproxy.http.errors import ClientGone, HTTPError
+from gproxy.http.framing import reader
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, request
@@ -26,6 +28,7 @@ class Scene:
 
     def forward(self, asked):
         self.asked += 1
+        asked.tries += 1
         self.clock.advance(self.seconds)
         if isinstance(self.outcome, BaseException):
             raise self.outcome
@@ -297,3 +300,23 @@ def test_counting_costs_little():
     breaker = Scene(breaker_latency=Seconds(1)).breaker
     seconds = min(timeit.repeat(lambda: breaker.note(monotonic(), 0.1, failed=False), number=2000, repeat=20)) / 2000
     assert seconds < 5e-6  # about 0.5 µs on an idle machine
+
+
+def test_an_answer_without_an_attempt_decides_nothing():
+    """As for OPTIONS with Max-Forwards: 0, which no backend is asked about."""
+    scene = opened()
+    scene.clock.advance(5)
+    step = scene.breaker.before(scene.breaker.judging(lambda _: Response(204)))
+    assert step(request("OPTIONS")).status == 204
+    assert scene.breaker.state == "trial"
+
+
+@pytest.mark.parametrize(("status", "counts"), [(502, False), (504, False), (503, True), (500, False)])
+def test_what_a_proxy_says_of_an_unfinished_upload_is_the_clients_doing(status, counts):
+    scene = Scene()
+    for _ in range(20):
+        upload = request("POST")
+        upload.body = Body(b"", reader(9, None), 9)
+        scene.outcome = status
+        scene.step(upload)
+    assert (scene.state == "open") == counts
