@@ -221,7 +221,7 @@ class Arbiter:
         self._refill()
 
     def _retire(self, worker: WorkerProcess, removed: list[int]) -> None:
-        worker.generation.workers.remove(worker)
+        self._fleet.generation_of(worker).workers.remove(worker)
         if worker.phase < Phase.SERVING:
             self._fleet.discard([worker])
         worker.phase = Phase.LEAVING
@@ -235,14 +235,14 @@ class Arbiter:
 
     def _on_built(self, worker: WorkerProcess, warnings: list[str], files: list[str]) -> None:
         worker.phase = Phase.BUILT
-        generation = worker.generation
+        generation = self._fleet.generation_of(worker)
         generation.files |= {*files}
         if generation is self._coming and not generation.is_built:
             self._prepare(generation, warnings)
         self._fleet.let_open()
 
     def _on_failed(self, worker: WorkerProcess, code: int, reasons: list[str]) -> None:
-        if worker.generation is self._coming:
+        if self._fleet.generation_of(worker) is self._coming:
             self._give_up(code, reasons)
             return
         for reason in reasons:
@@ -250,12 +250,13 @@ class Arbiter:
 
     def _on_ready(self, worker: WorkerProcess) -> None:
         worker.phase = Phase.READY
-        if worker.generation is self._serving:
+        generation = self._fleet.generation_of(worker)
+        if generation is self._serving:
             worker.accept()
             if self._stopping:
                 worker.send("unready")
-        elif worker.generation is self._coming and worker.generation.is_ready():
-            self._promote(worker.generation)
+        elif generation is self._coming and generation.is_ready():
+            self._promote(generation)
         self._fleet.let_open()
 
     def _on_shared(self, worker: WorkerProcess) -> None:
@@ -273,8 +274,8 @@ class Arbiter:
     def _on_stopped(self, _: WorkerProcess, cut: int) -> None:
         self._cut += cut
 
-    def _ended(self, worker: WorkerProcess, how: str) -> None:
-        if worker.generation is self._coming and not worker.is_discarded:
+    def _ended(self, worker: WorkerProcess, generation: Generation, how: str) -> None:
+        if generation is self._coming and not worker.is_discarded:
             self._give_up(1, [f"{worker} {how} before it was ready"])
         elif worker.phase is Phase.LEAVING or worker.is_discarded or self._is_closing:
             self._lost += worker.phase is Phase.LEAVING and not how.endswith(" 0")

@@ -48,7 +48,6 @@ class Generation:
 
     def add(self, worker: WorkerProcess) -> None:
         """Have it build what the settings say."""
-        worker.generation = self
         self.workers.append(worker)
         overrides = [(section, option, text) for (section, option), text in self._overrides.items()]
         fd = os.memfd_create("gproxy-settings") if self._text is not None else -1
@@ -91,6 +90,11 @@ class Generation:
         """The numbers of workers that should be there and are not."""
         taken = {worker.number for worker in self.workers}
         return [number for number in range(1, self.wanted + 1) if number not in taken]
+
+    def may_open(self, worker: WorkerProcess) -> bool:
+        """Does the worker wait for nothing but the word to open? The first of a generation opens before the others."""
+        is_first = bool(self.workers) and worker is self.workers[0]
+        return worker.phase is Phase.BUILT and self.is_built and (is_first or self.is_opened())
 
     def is_opened(self) -> bool:
         """Has one of its workers been able to open what it needs?"""

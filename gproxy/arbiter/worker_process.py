@@ -6,12 +6,9 @@ import socket
 import sys
 from enum import IntEnum
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from gproxy.arbiter.control import Control
-
-if TYPE_CHECKING:
-    from gproxy.arbiter.generation import Generation
 
 #: Signals that reach the whole group, from a terminal or a process manager, are for the arbiter. A worker starts with
 #: these blocked and takes no notice of them.
@@ -47,11 +44,11 @@ class CannotStartError(Exception):
 class WorkerProcess:
     """One worker, from its start to its end."""
 
-    def __init__(self, pid: int, number: int, control: Control) -> None:
+    def __init__(self, pid: int, number: int, generation_number: int, control: Control) -> None:
         self.pid = pid
         self.number = number
+        self.generation_number = generation_number
         self.control = control
-        self.generation: Generation
         self.phase = Phase.STARTING
         #: When it last said anything; on the monotonic clock.
         self.heard = monotonic()
@@ -85,19 +82,13 @@ class WorkerProcess:
             except OSError as error:
                 ours.close()
                 raise CannotStartError(error) from None
-        return cls(pid, number, Control(ours))
+        return cls(pid, number, generation, Control(ours))
 
     def __str__(self) -> str:
-        return f"worker {self.number} (generation {self.generation.number}, pid {self.pid})"
+        return f"worker {self.number} (generation {self.generation_number}, pid {self.pid})"
 
     def send(self, name: str, *arguments: object, fds: tuple[int, ...] = ()) -> None:
         self.control.send(name, *arguments, fds=fds)
-
-    def may_open(self) -> bool:
-        """Does it wait for nothing but us?"""
-        generation = self.generation
-        is_first = self is generation.workers[0] if generation.workers else False
-        return self.phase is Phase.BUILT and generation.is_built and (is_first or generation.is_opened())
 
     def accept(self) -> None:
         """Let it take connections."""

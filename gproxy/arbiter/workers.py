@@ -35,7 +35,7 @@ class Fleet:
         selector: selectors.BaseSelector,
         timers: Timers,
         heard: Callable[[WorkerProcess, Message], None],
-        ended: Callable[[WorkerProcess, str], None],
+        ended: Callable[[WorkerProcess, Generation, str], None],
     ) -> None:
         self._selector = selector
         self._timers = timers
@@ -43,6 +43,7 @@ class Fleet:
         self._ended = ended
         self._state = SharedState.create()
         self._workers: dict[int, WorkerProcess] = {}  # by process id
+        self._generations: dict[int, Generation] = {}  # by number, those that have workers
         timers.every(_LOOK_AFTER, self._look_after)
 
     def __iter__(self) -> Iterator[WorkerProcess]:
@@ -54,8 +55,13 @@ class Fleet:
     def admit(self, worker: WorkerProcess, generation: Generation) -> None:
         """It belongs to this generation from now on."""
         self._workers[worker.pid] = worker
+        self._generations[generation.number] = generation
         self._selector.register(worker.control.socket, selectors.EVENT_READ, partial(self._hear, worker))
         generation.add(worker)
+
+    def generation_of(self, worker: WorkerProcess) -> Generation:
+        """Return the generation that a live worker belongs to."""
+        return self._generations[worker.generation_number]
 
     def fill(self, generation: Generation) -> None:
         """Start those of its workers that are missing. Raises CannotStartError."""
@@ -82,21 +88,21 @@ class Fleet:
         """
         workers = list(self)
         opened = [worker for worker in workers if worker.phase >= Phase.OPENING]
-        for worker in (worker for worker in workers if worker.may_open()):
-            alone = len(workers) == 1 == worker.generation.wanted
+        for worker in (worker for worker in workers if self.generation_of(worker).may_open(worker)):
+            alone = len(workers) == 1 == self.generation_of(worker).wanted
             for other in () if alone else opened:
                 other.share()
             if not all(alone or other.has_agreed or other.is_stuck for other in opened):
                 return
             self._open(worker, shared=not alone)
             opened.append(worker)
-        if len(workers) == 1 == workers[0].generation.wanted and workers[0].is_shared:
+        if len(workers) == 1 == self.generation_of(workers[0]).wanted and workers[0].is_shared:
             workers[0].unshare()
 
     def _open(self, worker: WorkerProcess, *, shared: bool) -> None:
         worker.phase = Phase.OPENING
         worker.is_shared = worker.has_agreed = shared
-        fds = self._state.fd, *(sock.fileno() for sock in worker.generation.sockets.values())
+        fds = self._state.fd, *(sock.fileno() for sock in self.generation_of(worker).sockets.values())
         worker.send("open", shared, fds=fds)
 
     def _hear(self, worker: WorkerProcess) -> None:
@@ -130,17 +136,20 @@ class Fleet:
         self._stop_hearing(worker)
         worker.control.close()
         del self._workers[worker.pid]
-        if worker in worker.generation.workers:
-            worker.generation.workers.remove(worker)
+        generation = self.generation_of(worker)
+        if worker in generation.workers:
+            generation.workers.remove(worker)
+        if all(other.generation_number != generation.number for other in self):
+            del self._generations[generation.number]
         if worker.is_stuck:
             _log_stack(worker)
-        self._ended(worker, describe_end(status))
+        self._ended(worker, generation, describe_end(status))
 
     def _look_after(self) -> None:
         """Who has said nothing for too long hangs."""
         now = monotonic()
         for worker in self:
-            limit: float = worker.generation.server.worker_timeout
+            limit: float = self.generation_of(worker).server.worker_timeout
             if worker.phase < Phase.READY:
                 limit = limit and max(limit, _STARTING)
                 _complain(worker, now - worker.heard, limit)

@@ -1,8 +1,11 @@
 """What was counted, for Prometheus to fetch; answered here, passed on to no backend."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_network
+from itertools import accumulate, groupby
+from typing import TYPE_CHECKING, Protocol
 
 from gproxy.config.types import Network
 from gproxy.http.errors import HTTPError
@@ -11,6 +14,9 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.trust import is_trusted
 from gproxy.runtime import Runtime
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 _HERE = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
@@ -49,8 +55,80 @@ class Metrics:
             raise HTTPError(403, "this address is not admitted", reason="forbidden")
         if request.method not in {"GET", "HEAD"}:
             raise HTTPError(405, "GET and HEAD are possible here", {"Allow": "GET, HEAD"})
-        page, media_type = self._metrics.expose(request.headers.get("accept") or "")
+        page, media_type = exposition(self._metrics.read(), request.headers.get("accept") or "")
         return Response(200, page, {"Content-Type": media_type, "Cache-Control": "no-store"})
 
     def _judge(self, client: str) -> bool:
         return is_trusted(client, self.allow)
+
+
+class Family(Protocol):
+    """What all series of one name have in common."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def help(self) -> str: ...
+    @property
+    def bounds(self) -> tuple[float, ...]: ...
+
+
+class Row(Protocol):
+    """What one series has come to."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> Family: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def cells(self) -> list[float]: ...
+
+
+def exposition(rows: Iterable[Row], accept: str) -> tuple[bytes, str]:
+    """Return the page for Prometheus and its media type, which is what the Accept header asks for."""
+    # Loaded when it is first asked for: it is large, and only those who scrape need it.
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.exposition import choose_encoder
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(rows))
+    encode, media_type = choose_encoder(accept)
+    return encode(registry), media_type
+
+
+class _Collector:
+    """Gives prometheus_client what was read."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = rows
+
+    def describe(self) -> "list[Metric]":
+        """Return nothing: registration must not collect."""
+        return []
+
+    def collect(self) -> "Iterator[Metric]":
+        """Yield a family with its series for each name."""
+        for name, rows in groupby(self._rows, key=lambda row: row.name):
+            yield _family(name, list(rows))
+
+
+def _family(name: str, rows: "list[Row]") -> "Metric":
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    family = rows[0].family
+    if family.kind == "histogram":
+        histogram = HistogramMetricFamily(name, family.help, labels=family.labels)
+        for row in rows:
+            total, *buckets = row.cells
+            bounds = zip((*map(str, family.bounds), "+Inf"), accumulate(buckets), strict=True)
+            histogram.add_metric(row.labels, list(bounds), total)
+        return histogram
+    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = kind(name, family.help, labels=family.labels)
+    for row in rows:
+        metric.add_metric(row.labels, row.cells[0])
+    return metric

@@ -29,6 +29,11 @@ class Family(NamedTuple):
     labels: tuple[str, ...]
     help: str
 
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The upper bounds of a histogram's buckets, in seconds."""
+        return BOUNDS
+
 
 _BACKEND: Final = ("upstream", "backend")
 FAMILIES: Final[dict[str, Family]] = {
@@ -63,6 +68,15 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_worker_memory_bytes": Family("gauge", ("worker",), "resident memory of the process"),
     "gproxy_worker_lag_seconds": Family("gauge", ("worker",), "how late the process's loop is"),
 }
+
+
+class Row(NamedTuple):
+    """What a series has come to. `cells[0]` is its value, or a histogram's sum, followed by its buckets."""
+
+    name: str
+    family: Family
+    labels: tuple[str, ...]
+    cells: list[float]
 
 
 class Series:
@@ -170,18 +184,14 @@ class Metrics:
         for look in self._watched:
             look()
 
-    def read(self) -> Reading:
-        """All that is counted, by all processes: those that ended included, but for what was true of the moment."""
+    def read(self) -> list[Row]:
+        """Return all that is counted by all processes, sorted; ended processes count, except in gauges."""
         self.sample()
         if self._figures is not None:
-            return _added_up(self._figures)
-        return {key: list(series.cells) for key, series in self._series.items()}
-
-    def expose(self, accept: str) -> tuple[bytes, str]:
-        """The page for Prometheus and its media type; what that page is made with is loaded when it is asked for."""
-        from gproxy.observe.exposition import expose
-
-        return expose(self.read(), accept)
+            reading = _added_up(self._figures)
+        else:
+            reading = {key: list(series.cells) for key, series in self._series.items()}
+        return [Row(name, FAMILIES[name], labels, cells) for (name, labels), cells in sorted(reading.items())]
 
     def share(self, state: SharedState) -> None:
         """What was counted goes where all can see it; without room for that each process shows its own."""

@@ -11,20 +11,24 @@ from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
+from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.admission.circuit_breaker import Breaker
 from gproxy.upstream.admission.concurrency_limit import Limit
 from gproxy.upstream.backend import Backend, measure, show
 from gproxy.upstream.balance import POLICIES, Balancer
+from gproxy.upstream.balance.round_robin import RoundRobin, SharedTurns
 from gproxy.upstream.balance.slow_start import SlowStart
 from gproxy.upstream.discovery import Members
 from gproxy.upstream.dns import Lookup, look_up
 from gproxy.upstream.health.active import ActiveCheck
 from gproxy.upstream.health.passive import Passive
-from gproxy.upstream.health.shared import Accord
+from gproxy.upstream.health.shared import Change, SharedHealth
 from gproxy.upstream.retry import Budget
 
 #: How long a trial without an end, a client that has left for instance, keeps others from being one; in seconds.
 _LONGEST_TRIAL: Final = 60.0
+#: How often the records of the other workers are read, in seconds.
+_LOOK_EVERY: Final = 0.1
 
 
 class Upstream:
@@ -68,6 +72,9 @@ class Upstream:
         self._checks: dict[Backend, ActiveCheck] = {}
         self._probes = False
         self._is_open = False
+        #: What the workers that serve beside this one have in common with it, and the greenlet that looks at it.
+        self._shared_health: SharedHealth | None = None
+        self._looking: gevent.Greenlet | None = None
         self.runtime = Runtime()
         self.refresh()
 
@@ -83,7 +90,9 @@ class Upstream:
         self._greenlets.append(runtime.spawn(self._keep_house))
         self._watch(self.backends)
         self._is_open = True
-        self._accord = Accord(self, runtime)
+        runtime.join(self)
+        if self._shared_health is None:
+            self.start_checks()
 
     def _watch(self, backends: Sequence[Backend]) -> None:
         """Have them counted, and probed if there is something to probe."""
@@ -118,11 +127,57 @@ class Upstream:
             self.start_checks()
 
     def close(self) -> None:
-        self._accord.close()
+        if self._looking is not None:
+            self._looking.kill()
         self.stop_checks()
         gevent.killall(self._greenlets)
         for backend in self.backends:
             backend.close()
+
+    def share(self, state: SharedState) -> None:
+        """Others serve beside this worker: publish turns and health, and leave probing to one of all."""
+        self._shared_health = SharedHealth(state, self.name, self.backends)
+        if isinstance(self.balancer, RoundRobin):
+            self.balancer = SharedTurns(self.balancer, state, self.name)
+        self._look()
+        self._looking = gevent.spawn(self._keep_looking)
+
+    def unshare(self, _: SharedState) -> None:
+        """The others have ended: all turns and all probes are this worker's own."""
+        if self._looking is not None:
+            self._looking.kill()
+        if self._shared_health is None:
+            return
+        self._look()
+        self._shared_health.close()
+        self._shared_health = None
+        if isinstance(self.balancer, SharedTurns):
+            self.balancer = self.balancer.end()
+        self.start_checks()
+
+    def _keep_looking(self) -> None:
+        while True:
+            gevent.sleep(_LOOK_EVERY)
+            self._look()
+
+    def _look(self) -> None:
+        assert self._shared_health is not None  # noqa: S101 share() came first
+        look = self._shared_health.look(self.backends, draining=self.runtime.draining)
+        (self.start_checks if look.leads else self.stop_checks)()
+        for change in look.changed:
+            self._apply(change)
+        if look.changed:
+            self.refresh()
+
+    def _apply(self, change: Change) -> None:
+        """Take over what another worker has published of a backend."""
+        health, record, before = change.backend.health, change.record, change.before
+        if record.passes != health.passes or not health.decided:
+            health.mark_probe(record.passes, record.why)
+        if record.left_out_until > self.runtime.monotonic():
+            health.eject(record.left_out_until, record.why)
+        elif before and before.left_out_until and not record.left_out_until:
+            health.readmit()
 
     def start_checks(self) -> None:
         """Probe, if there is something to probe; `open` does so."""

@@ -1,119 +1,83 @@
-"""What the workers that serve an upstream agree on: whose turn it is, who is healthy, and which of them probes.
+"""Health that the workers of one upstream have in common: what each publishes, and which of them probes.
 
-A worker that serves alone has all of it to itself. With others beside it, it tells them what it finds out, and looks
-ten times a second at what they have found out.
+It decides only; the upstream looks ten times a second, and acts on what it gets.
 """
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import gevent
-
-from gproxy.runtime import Runtime
 from gproxy.state.shared.health_table import Board, Opinion
 from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance import Balancer
-from gproxy.upstream.balance.round_robin import RoundRobin, SharedTurns
-
-if TYPE_CHECKING:
-    from gproxy.upstream.upstream import Upstream
-
-#: How often the others are listened to, in seconds.
-_EVERY: Final = 0.1
 
 
-class Accord:
-    """One upstream's part in it."""
+class Change(NamedTuple):
+    """A record that another worker has published, and the one before it."""
 
-    def __init__(self, upstream: "Upstream", runtime: Runtime) -> None:
-        self._upstream = upstream
-        self._runtime = runtime
-        self._probing = f"probes of {upstream.name}"
-        self._board: Board | None = None
-        self._known: dict[Backend, Opinion] = {}
-        self._version = -1
+    backend: Backend
+    record: Opinion
+    before: Opinion | None
+
+
+class Look(NamedTuple):
+    """What one look has found: whether this worker probes, and what others have published since the last look."""
+
+    leads: bool
+    changed: Sequence[Change]
+
+
+class SharedHealth:
+    """One worker's part in the health of one upstream, as long as others serve beside it."""
+
+    def __init__(self, state: SharedState, upstream: str, backends: Sequence[Backend]) -> None:
+        self._state = state
+        self._lock = f"probes of {upstream}"
         self._leads = False
-        self._own: Balancer = upstream.balancer
-        self._greenlet: gevent.Greenlet | None = None
-        runtime.join(self)
-        if self._board is None:
-            upstream.start_checks()
+        self._board = Board(state, upstream)
+        self._version = -1
+        # What others have published counts more than what is known here.
+        published = [backend for backend in backends if self._board.read(backend.label)]
+        self._known = {backend: record for backend in published if (record := _record(backend))}
+
+    def look(self, backends: Sequence[Backend], *, draining: bool) -> Look:
+        """Publish what is known here, and return what others have published."""
+        self._leads = self._choose_prober(draining=draining)
+        for backend in backends:
+            self._publish(backend)
+        if self._board.version == self._version:
+            return Look(self._leads, ())
+        self._version = self._board.version
+        return Look(self._leads, [change for backend in backends if (change := self._read(backend))])
 
     def close(self) -> None:
-        if self._greenlet is not None:
-            self._greenlet.kill()
-
-    def share(self, state: SharedState) -> None:
-        """What is known here is told, unless others know more already."""
-        self._board = Board(state, self._upstream.name)
-        self._version = -1
-        said = {backend for backend in self._upstream.backends if self._board.read(backend.label)}
-        self._known = {backend: opinion for backend in said if (opinion := _opinion(backend))}
-        if isinstance(self._own, RoundRobin):
-            self._upstream.balancer = SharedTurns(self._own, state, self._upstream.name)
-        self._look(state, self._board)
-        self._greenlet = gevent.spawn(self._keep_looking, state, self._board)
-
-    def unshare(self, state: SharedState) -> None:
-        """Alone again: all turns and all probes are ours."""
-        self.close()
-        if self._board is None:
-            return
-        self._look(state, self._board)
+        """Forget what was published, and give up the probes; for the last worker that is left."""
         self._board.wipe()
-        self._board = None
-        balancer = self._upstream.balancer
-        if isinstance(balancer, SharedTurns):
-            self._upstream.balancer = balancer.end()
-        state.resign(self._probing)
-        self._upstream.start_checks()
+        self._state.resign(self._lock)
 
-    def _keep_looking(self, state: SharedState, board: Board) -> None:
-        while True:
-            gevent.sleep(_EVERY)
-            self._look(state, board)
-
-    def _look(self, state: SharedState, board: Board) -> None:
-        self._choose_prober(state)
-        for backend in self._upstream.backends:
-            self._tell(backend, board)
-        if board.version != self._version:
-            self._version = board.version
-            for backend in self._upstream.backends:
-                self._listen(backend, board)
-
-    def _choose_prober(self, state: SharedState) -> None:
-        """Whoever has the lock probes until it ends, or finishes because others have come in its place."""
-        leads = not self._runtime.draining and (self._leads or state.lead(self._probing))
+    def _choose_prober(self, *, draining: bool) -> bool:
+        """The worker with the lock probes until it ends, or drains because others have come in its place."""
+        leads = not draining and (self._leads or self._state.lead(self._lock))
         if self._leads and not leads:
-            state.resign(self._probing)
-        self._leads = leads
-        (self._upstream.start_checks if leads else self._upstream.stop_checks)()
+            self._state.resign(self._lock)
+        return leads
 
-    def _tell(self, backend: Backend, board: Board) -> None:
-        opinion = _opinion(backend)
-        if opinion is not None and opinion != self._known.get(backend):
-            self._known[backend] = opinion
-            board.write(backend.label, opinion)
+    def _publish(self, backend: Backend) -> None:
+        record = _record(backend)
+        if record is not None and record != self._known.get(backend):
+            self._known[backend] = record
+            self._board.write(backend.label, record)
 
-    def _listen(self, backend: Backend, board: Board) -> None:
-        opinion = board.read(backend.label)
+    def _read(self, backend: Backend) -> Change | None:
+        record = self._board.read(backend.label)
         before = self._known.get(backend)
-        if opinion is None or opinion == before:
-            return
-        self._known[backend] = opinion
-        health, now = backend.health, self._runtime.monotonic()
-        if opinion.passes != health.passes or not health.decided:
-            health.mark_probe(opinion.passes, opinion.why)
-        if opinion.left_out_until > now:
-            health.eject(opinion.left_out_until, opinion.why)
-        elif before and before.left_out_until and not opinion.left_out_until:
-            health.readmit()
-        self._upstream.refresh()
+        if record is None or record == before:
+            return None
+        self._known[backend] = record
+        return Change(backend, record, before)
 
 
-def _opinion(backend: Backend) -> Opinion | None:
-    """None while a trial decides, or as long as no probe has said anything: then nothing is known."""
+def _record(backend: Backend) -> Opinion | None:
+    """Return what to publish; None while a trial decides, or before the first probe."""
     health = backend.health
     if health.on_trial or not health.decided:
         return None

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from gproxy.handlers.metrics import exposition
 from gproxy.observe import metrics
 from gproxy.observe.metrics import BOUNDS, Metrics
 from gproxy.state.shared.memory import SharedState
@@ -16,8 +17,13 @@ def state():
     os.close(made.fd)
 
 
+def reading(counted):
+    """What is counted, by name and labels."""
+    return {(row.name, row.labels): row.cells for row in counted.read()}
+
+
 def page(counted, accept=""):
-    return counted.expose(accept)[0].decode()
+    return exposition(counted.read(), accept)[0].decode()
 
 
 def in_another_process(state, function):
@@ -40,7 +46,7 @@ def count(counted, times=1):
 
 
 def requests(counted):
-    return counted.read()["gproxy_requests_total", ("users", "200", "")]
+    return reading(counted)["gproxy_requests_total", ("users", "200", "")]
 
 
 def test_a_page():
@@ -61,7 +67,7 @@ def test_a_page():
 
 
 def test_openmetrics_if_it_is_asked_for():
-    text, media_type = Metrics().expose("application/openmetrics-text; version=1.0.0")
+    text, media_type = exposition(Metrics().read(), "application/openmetrics-text; version=1.0.0")
     assert media_type.startswith("application/openmetrics-text")
     assert text.endswith(b"# EOF\n")
 
@@ -70,9 +76,9 @@ def test_what_is_watched_is_looked_at_when_asked():
     counted, figure = Metrics(), [5.0]
     counted.watch("gproxy_rate_limited_total", ("a",), lambda: figure[0])
     counted.watch("gproxy_connections", (), lambda: figure[0])
-    assert counted.read() == {("gproxy_rate_limited_total", ("a",)): [5.0], ("gproxy_connections", ()): [5.0]}
+    assert reading(counted) == {("gproxy_rate_limited_total", ("a",)): [5.0], ("gproxy_connections", ()): [5.0]}
     figure[0] = 7.0
-    assert counted.read() == {("gproxy_rate_limited_total", ("a",)): [7.0], ("gproxy_connections", ()): [7.0]}
+    assert reading(counted) == {("gproxy_rate_limited_total", ("a",)): [7.0], ("gproxy_connections", ()): [7.0]}
 
 
 def test_others_counts_are_added_and_those_of_the_dead_kept(state):
@@ -83,7 +89,7 @@ def test_others_counts_are_added_and_those_of_the_dead_kept(state):
     for _ in range(3):
         in_another_process(state, lambda theirs: count(theirs, 10))
     assert requests(counted) == [35.0]
-    durations = counted.read()["gproxy_request_duration_seconds", ("users",)]
+    durations = reading(counted)["gproxy_request_duration_seconds", ("users",)]
     assert durations[0] == pytest.approx(0.7)
     assert durations[1:] == [35.0 if bound == 0.025 else 0.0 for bound in (*BOUNDS, None)]
 
@@ -92,7 +98,7 @@ def test_what_another_counts_is_seen_though_nothing_is_counted_here(state):
     counted = Metrics()
     counted.share(state)
     in_another_process(state, lambda theirs: theirs.series("gproxy_retries_total", "other").cells.__setitem__(0, 4.0))
-    assert counted.read()["gproxy_retries_total", ("other",)] == [4.0]
+    assert reading(counted)["gproxy_retries_total", ("other",)] == [4.0]
 
 
 def test_what_is_true_of_the_moment_ends_with_its_process(state):
@@ -104,17 +110,17 @@ def test_what_is_true_of_the_moment_ends_with_its_process(state):
     def live(theirs):
         theirs.watch("gproxy_connections", (), lambda: 5)
         theirs.watch("gproxy_worker_uptime_seconds", (), lambda: 1)
-        reading = theirs.read()
-        assert reading["gproxy_connections", ()] == [7.0]
-        assert reading["gproxy_worker_uptime_seconds", ("2",)] == [1.0]
+        found = reading(theirs)
+        assert found["gproxy_connections", ()] == [7.0]
+        assert found["gproxy_worker_uptime_seconds", ("2",)] == [1.0]
         count(theirs)
 
     in_another_process(state, live)
     assert requests(counted) == [1.0]  # it came to its end
-    assert counted.read()["gproxy_connections", ()] == [2.0]
-    assert ("gproxy_worker_uptime_seconds", ("2",)) not in counted.read()
+    assert reading(counted)["gproxy_connections", ()] == [2.0]
+    assert ("gproxy_worker_uptime_seconds", ("2",)) not in reading(counted)
     # Nor does it come back with whoever takes over the row.
-    in_another_process(state, lambda theirs: count(theirs, int(theirs.read()["gproxy_connections", ()] == [2.0])))
+    in_another_process(state, lambda theirs: count(theirs, int(reading(theirs)["gproxy_connections", ()] == [2.0])))
     assert requests(counted) == [2.0]
 
 
@@ -128,10 +134,10 @@ def test_counts_survive_generations_of_one_worker_each(state):
     in_another_process(state, lambda theirs: count(theirs, 2))
     old.unshare(state)
     ours.cells[0] += 1
-    assert old.read() == {
+    assert reading(old) == {
         ("gproxy_retries_total", ("users",)): [3.0],
         ("gproxy_requests_total", ("users", "200", "")): [2.0],
-        ("gproxy_request_duration_seconds", ("users",)): old.read()["gproxy_request_duration_seconds", ("users",)],
+        ("gproxy_request_duration_seconds", ("users",)): reading(old)["gproxy_request_duration_seconds", ("users",)],
     }
     for _ in range(3):
         old.share(state)
@@ -147,9 +153,9 @@ def test_gauges_are_not_carried_over(state):
     counted.watch("gproxy_worker_uptime_seconds", (), lambda: 9)
     for _ in range(3):
         counted.share(state)
-        assert counted.read()["gproxy_connections", ()] == [2.0]
+        assert reading(counted)["gproxy_connections", ()] == [2.0]
         counted.unshare(state)
-        assert counted.read() == {
+        assert reading(counted) == {
             ("gproxy_connections", ()): [2.0],
             ("gproxy_worker_uptime_seconds", ("1",)): [9.0],
         }
@@ -160,7 +166,7 @@ def test_too_many_series_are_not_shown(monkeypatch):
     counted = Metrics()
     for number in range(10):
         counted.series("gproxy_retries_total", str(number)).cells[0] += 1
-    assert len(counted.read()) == 4
+    assert len(reading(counted)) == 4
 
 
 def test_what_a_newer_version_counts_is_left_out(state):
@@ -168,5 +174,5 @@ def test_what_a_newer_version_counts_is_left_out(state):
     counted.share(state)
     in_another_process(state, lambda theirs: theirs._figures.cells('["gproxy_of_tomorrow", "a"]', 1))
     in_another_process(state, lambda theirs: theirs._figures.cells('["gproxy_retries_total", "a", "b"]', 1))
-    assert counted.read() == {}
+    assert reading(counted) == {}
     page(counted)

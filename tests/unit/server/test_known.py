@@ -2,18 +2,13 @@
 
 import pytest
 
-from gproxy.config.sections.server import ServerSettings
-from gproxy.gateway.gateway import Gateway
-from gproxy.gateway.router import Router
 from gproxy.http.request_fields import Known
-from gproxy.observe.access_log import AccessLog
+from gproxy.http.trust import Trust
 
 
 @pytest.fixture
 def known():
-    log = AccessLog("off", format="ltsv", daily=False, size=None, keep=0, compress=False)
-    gateway = Gateway(router=Router([]), handlers={}, upstreams=(), identity=frozenset(), trusted=(), timeout=1.0, access_log=log)
-    return Known(ServerSettings(), gateway)
+    return Known(Trust(()), max_fields=100, max_body=0)
 
 
 def block(value):

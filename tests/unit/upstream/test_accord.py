@@ -9,7 +9,7 @@ from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
 from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock, request
-from gproxy.upstream.health.shared import SharedTurns
+from gproxy.upstream.balance.round_robin import SharedTurns
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
@@ -36,8 +36,7 @@ class Worker:
         return self
 
     def look(self):
-        accord = self.upstream._accord
-        accord._look(self.runtime.shared, accord._board)
+        self.upstream._look()
 
     def states(self):
         return [backend["state"] for backend in self.upstream.snapshot()]
@@ -159,7 +158,7 @@ def test_alone_again_nothing_is_left_for_a_later_generation_to_believe(workers, 
 def test_nothing_new_nothing_done(workers, monkeypatch):
     one = workers()
     one.look()
-    monkeypatch.setattr(one.upstream._accord, "_listen", None)
+    monkeypatch.setattr(one.upstream._shared_health, "_read", None)
     for _ in range(3):
         one.look()
 
