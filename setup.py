@@ -22,7 +22,10 @@ HOT: Final = {
     "state": ("rate_limit/bucket", "rate_limit/limiter"),
     "observe": ("access_line", "access_log"),
     "gateway": ("candidates", "chain", "gateway", "route", "router"),
-    "server": ("client_channel", "connection", "preface", "response_writer", "tls_channel"),
+    "server": (
+        "client_channel", "connection", "context", "proxy_protocol_connection", "response_writer", "tls_channel",
+        "tls_connection",
+    ),
     "upstream": (
         "backend", "sticky", "upstream",
         "balance/hash_keys", "balance/latency", "balance/least_conn", "balance/policy", "balance/random",

@@ -7,7 +7,7 @@ case, order and repetition of header fields and the bytes of the target.
 import logging
 import math
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from greenlet import GreenletExit
 
@@ -29,11 +29,9 @@ from gproxy.http.wire import (
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
+from gproxy.server.context import ServerContext
 from gproxy.server.response_writer import Outgoing, log_broken_response
 from gproxy.upstream.errors import BrokenBodyError
-
-if TYPE_CHECKING:
-    from gproxy.server.listener import Server
 
 #: How long a kept-alive client may still send a request once a stop has begun, in seconds.
 LINGER: Final = 1.0
@@ -58,13 +56,13 @@ class Connection:
     #: What was agreed on, on a connection that is encrypted.
     tls: TLS | None = None
 
-    def __init__(self, sock: Any, address: Any, server: "Server") -> None:
-        self._server = server
-        self._settings = server.settings
-        self._gateway = server.gateway
-        self._runtime = server.runtime
+    def __init__(self, sock: Any, address: Any, context: ServerContext) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._gateway = context.gateway
+        self._runtime = context.runtime
         self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else UNIX_PEER
-        self.alarm = Alarm(server.wheel)
+        self.alarm = Alarm(context.wheel)
         self._channel = self.channel_class(
             sock, self.alarm, body_timeout=self._settings.body_timeout, write_timeout=self._settings.write_timeout
         )
@@ -96,11 +94,11 @@ class Connection:
         self.alarm.set(monotonic(), "draining")
 
     def handle(self) -> None:
-        server = self._server
-        too_many = server.admit(self)
+        connections = self._context.connections
+        too_many = connections.admit(self)
         try:
             if too_many:
-                self._lingers = server.lingers
+                self._lingers = connections.may_linger
                 self._refuse(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
             else:
                 while self._serve_one():
@@ -115,7 +113,7 @@ class Connection:
             try:
                 self._close()
             finally:
-                server.forget(self)
+                connections.forget(self)
 
     def _close(self) -> None:
         try:
@@ -196,7 +194,7 @@ class Connection:
         line = parse_request_line(head[:end])
         block = head[end + 2 :]
         if not self._head or self._known.block != block or self._known.minor != line.minor:
-            self._known = self._server.known.fields(block, line.minor, self.peer)
+            self._known = self._context.fields.fields(block, line.minor, self.peer)
         self._line, self._head = line, head
         return line, self._known
 

@@ -9,7 +9,8 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
-from gproxy.server.connection import LINGER, Connection
+from gproxy.server.connection import LINGER
+from gproxy.server.context import OpenConnection
 from gproxy.server.listener import Server
 
 _log = logging.getLogger("gproxy")
@@ -63,12 +64,12 @@ class Drain:
         while self._left() and monotonic() < told + LINGER:
             gevent.sleep(_LOOK_EVERY)
 
-    def _left(self) -> list[Connection]:
+    def _left(self) -> list[OpenConnection]:
         """Those that a deadline holds for."""
         stopping = self._stopping.is_set()
         return [connection for connection in self._open() if stopping or not connection.is_tunnel]
 
-    def _open(self) -> list[Connection]:
+    def _open(self) -> list[OpenConnection]:
         return [connection for server in self._servers for connection in server.connections]
 
     def _cut_off(self) -> None:

@@ -14,8 +14,10 @@ from gproxy.gateway.redirect import sending_to_https
 from gproxy.observe.metrics import Metrics
 from gproxy.runtime import Runtime
 from gproxy.server.connection import Connection
+from gproxy.server.context import ServerContext
 from gproxy.server.listener import ConnectionClass, Server
-from gproxy.server.preface import Balancers, PrefacedConnection, SecureConnection
+from gproxy.server.proxy_protocol_connection import Balancers, PrefacedConnection
+from gproxy.server.tls_connection import SecureConnection
 from gproxy.server.tls_hosts import Renewal, Site, Sites
 
 
@@ -45,7 +47,8 @@ class Edge:
     def server(self, address: Address, sock: socket.socket) -> Server:
         """It serves what comes to that socket, once it is started."""
         gateway = sending_to_https(self._gateway, address.redirect) if address.redirect else self._gateway
-        return Server(sock, gateway, self._settings.server, self._runtime, self._connection_class(address))
+        context = ServerContext.of(self._settings.server, gateway, self._runtime)
+        return Server(sock, context, self._connection_class(address))
 
     def _connection_class(self, address: Address) -> ConnectionClass:
         balancers = Balancers(self._settings.gateway.trusted_proxies) if address.proxy else None
