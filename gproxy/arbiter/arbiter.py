@@ -29,8 +29,8 @@ from gproxy.arbiter.file_watch import Watch
 from gproxy.arbiter.generation import Generation, Sockets
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
-from gproxy.arbiter.worker_process import CannotStartError, Phase, WorkerProcess, name_process
-from gproxy.arbiter.workers import Fleet
+from gproxy.arbiter.worker_process import CannotStartError, WorkerProcess, WorkerState, name_process
+from gproxy.arbiter.workers import Workers
 from gproxy.config.load import Overrides
 from gproxy.observe import log
 
@@ -62,10 +62,10 @@ class Arbiter:
         self._notifier = Notifier()
         self._timers = Timers()
         self._selector = selectors.DefaultSelector()
-        self._fleet = Fleet(self._selector, self._timers, self._heard, self._ended)
+        self._workers = Workers(self._selector, self._timers, self._heard, self._ended)
         self._number = 0
-        self._serving: Generation | None = None
-        self._coming: Generation | None = None
+        self._current: Generation | None = None
+        self._next: Generation | None = None
         #: Why, if another reload is to follow the one under way.
         self._reload_again = ""
         self._quick_ends = 0
@@ -87,23 +87,23 @@ class Arbiter:
         signals = self._signals()
         self._selector.register(signals.socket, selectors.EVENT_READ, signals.handle)
         self._begin(self._first)
-        self._fleet.reap()  # before there was a handler, nobody told us of an end
+        self._workers.reap()  # before there was a handler, nobody told us of an end
         while self._code is None:
             for key, _ in self._selector.select(self._timers.wait()):
                 key.data()
             self._timers.run()
-        self._fleet.discard(self._fleet)
+        self._workers.discard(self._workers)
         return self._code
 
     def _signals(self) -> Signals:
         return Signals(
             {
-                signal.SIGCHLD: self._fleet.reap,
+                signal.SIGCHLD: self._workers.reap,
                 signal.SIGTERM: partial(self._stop, "SIGTERM"),
                 signal.SIGINT: partial(self._stop, "SIGINT"),
                 signal.SIGQUIT: self._quit,
                 signal.SIGHUP: partial(self._reload, "SIGHUP"),
-                signal.SIGUSR1: partial(self._fleet.tell, "reopen"),
+                signal.SIGUSR1: partial(self._workers.tell, "reopen"),
                 signal.SIGUSR2: partial(_log.warning, "SIGUSR2: it means nothing here"),
                 signal.SIGTTIN: partial(self._scale, 1),
                 signal.SIGTTOU: partial(self._scale, -1),
@@ -114,13 +114,13 @@ class Arbiter:
 
     def _begin(self, first: WorkerProcess) -> None:
         self._number += 1
-        self._coming = Generation(self._number, self._path, self._overrides, self._inherited)
-        self._fleet.admit(first, self._coming)
+        self._next = Generation(self._number, self._path, self._overrides, self._inherited)
+        self._workers.admit(first, self._next)
 
     def _reload(self, why: str) -> None:
         if self._stopping:
             return
-        if self._coming is not None:
+        if self._next is not None:
             _log.info("%s: another reload follows the one under way", why)
             self._reload_again = why
             return
@@ -137,7 +137,7 @@ class Arbiter:
             self._give_up(2, [f"{self._path}: could not be read at first, and then it could; please try again"])
             return
         try:
-            generation.open(self._at_hand())
+            generation.open(self._open_sockets())
         except CannotListenError as error:
             self._give_up(1, [str(error)])
             return
@@ -145,36 +145,36 @@ class Arbiter:
         for warning in warnings:
             _log.warning("%s", warning)
         try:
-            self._fleet.fill(generation)
+            self._workers.fill(generation)
         except CannotStartError as error:
             self._give_up(1, [str(error)])
 
-    def _at_hand(self) -> Sockets:
-        return self._serving.sockets if self._serving else {}
+    def _open_sockets(self) -> Sockets:
+        return self._current.sockets if self._current else {}
 
     def _give_up(self, code: int, reasons: Sequence[str]) -> None:
         """What comes cannot serve: the generation that does goes on; if there is none, that was it."""
         self._drop_coming()
-        if self._serving is None:
+        if self._current is None:
             for reason in reasons:
                 sys.stderr.write(f"{reason}\n") if code == 2 else _log.error("%s", reason)
             self._code = code
             return
         for reason in reasons:
             _log.error("reload: %s", reason)
-        _log.error("reload failed; generation %d goes on", self._serving.number)
+        _log.error("reload failed; generation %d goes on", self._current.number)
         self._notifier.ready("the last reload failed; see the log")
         self._settle()
 
     def _drop_coming(self) -> None:
-        generation, self._coming = self._coming, None
+        generation, self._next = self._next, None
         if generation:
-            self._fleet.discard(generation.workers)
-            generation.close(self._at_hand())
+            self._workers.discard(generation.workers)
+            generation.close(self._open_sockets())
 
     def _promote(self, new: Generation) -> None:
         """All of it is ready: it accepts, and the one before retires."""
-        old, self._serving, self._coming = self._serving, new, None
+        old, self._current, self._next = self._current, new, None
         self._quick_ends = 0
         for worker in new.workers:
             worker.accept()
@@ -193,7 +193,7 @@ class Arbiter:
 
     def _settle(self) -> None:
         """A reload is over, one way or the other."""
-        if self._serving and self._serving.server.reload and self._watch is None:
+        if self._current and self._current.server.reload and self._watch is None:
             self._watch = Watch(self._path)
             self._timers.every(_LOOK_AT_FILES, self._look_at_files)
         why, self._reload_again = self._reload_again, ""
@@ -201,30 +201,30 @@ class Arbiter:
             self._reload(why)
 
     def _look_at_files(self) -> None:
-        if self._watch and self._serving:
-            changed = self._watch.changed(self._serving.files)
-            if changed and self._serving.server.reload:
+        if self._watch and self._current:
+            changed = self._watch.changed(self._current.files)
+            if changed and self._current.server.reload:
                 self._reload(f"{', '.join(map(os.path.relpath, changed))} changed")
 
     def _scale(self, by: int) -> None:
-        generation = self._serving
+        generation = self._current
         if generation is None or self._stopping:
             return
-        wanted = max(1, generation.wanted + by)
-        if wanted == generation.wanted:
+        wanted = max(1, generation.worker_count + by)
+        if wanted == generation.worker_count:
             _log.warning("SIGTTOU: there is one worker only, and it stays")
             return
-        generation.wanted = wanted
+        generation.worker_count = wanted
         _log.info("%s: workers: %d", "SIGTTIN" if by > 0 else "SIGTTOU", wanted)
         for worker in [worker for worker in generation.workers if worker.number > wanted]:
             self._retire(worker, [])
         self._refill()
 
     def _retire(self, worker: WorkerProcess, removed: list[int]) -> None:
-        self._fleet.generation_of(worker).workers.remove(worker)
-        if worker.phase < Phase.SERVING:
-            self._fleet.discard([worker])
-        worker.phase = Phase.LEAVING
+        self._workers.generation_of(worker).workers.remove(worker)
+        if worker.phase < WorkerState.SERVING:
+            self._workers.discard([worker])
+        worker.phase = WorkerState.DRAINING
         worker.send("retire", removed)
 
     # What workers say.
@@ -234,61 +234,61 @@ class Arbiter:
         _ON_MESSAGE[name](self, worker, *arguments)
 
     def _on_built(self, worker: WorkerProcess, warnings: list[str], files: list[str]) -> None:
-        worker.phase = Phase.BUILT
-        generation = self._fleet.generation_of(worker)
+        worker.phase = WorkerState.BUILT
+        generation = self._workers.generation_of(worker)
         generation.files |= {*files}
-        if generation is self._coming and not generation.is_built:
+        if generation is self._next and not generation.is_built:
             self._prepare(generation, warnings)
-        self._fleet.let_open()
+        self._workers.open_waiting()
 
     def _on_failed(self, worker: WorkerProcess, code: int, reasons: list[str]) -> None:
-        if self._fleet.generation_of(worker) is self._coming:
+        if self._workers.generation_of(worker) is self._next:
             self._give_up(code, reasons)
             return
         for reason in reasons:
             _log.error("%s: %s", worker, reason)
 
     def _on_ready(self, worker: WorkerProcess) -> None:
-        worker.phase = Phase.READY
-        generation = self._fleet.generation_of(worker)
-        if generation is self._serving:
+        worker.phase = WorkerState.READY
+        generation = self._workers.generation_of(worker)
+        if generation is self._current:
             worker.accept()
             if self._stopping:
                 worker.send("unready")
-        elif generation is self._coming and generation.is_ready():
+        elif generation is self._next and generation.is_ready():
             self._promote(generation)
-        self._fleet.let_open()
+        self._workers.open_waiting()
 
     def _on_shared(self, worker: WorkerProcess) -> None:
-        worker.has_agreed = worker.is_shared
-        self._fleet.let_open()
+        worker.is_sharing = worker.is_shared
+        self._workers.open_waiting()
 
     def _on_beat(self, worker: WorkerProcess) -> None:
         """That it was heard is all."""
 
     def _on_closed(self, worker: WorkerProcess) -> None:
         worker.has_closed = True
-        if all(other.has_closed for other in self._fleet if other.phase is Phase.LEAVING):
+        if all(other.has_closed for other in self._workers if other.phase is WorkerState.DRAINING):
             self._announce()
 
     def _on_stopped(self, _: WorkerProcess, cut: int) -> None:
         self._cut += cut
 
     def _ended(self, worker: WorkerProcess, generation: Generation, how: str) -> None:
-        if generation is self._coming and not worker.is_discarded:
+        if generation is self._next and not worker.is_discarded:
             self._give_up(1, [f"{worker} {how} before it was ready"])
-        elif worker.phase is Phase.LEAVING or worker.is_discarded or self._is_closing:
-            self._lost += worker.phase is Phase.LEAVING and not how.endswith(" 0")
+        elif worker.phase is WorkerState.DRAINING or worker.is_discarded or self._is_closing:
+            self._lost += worker.phase is WorkerState.DRAINING and not how.endswith(" 0")
             if not (worker.is_discarded or how.endswith(" 0")):
                 _log.error("%s %s while it was leaving", worker, how)
         else:
             self._replace(worker, how)
-        self._fleet.let_open()
+        self._workers.open_waiting()
         self._finish()
 
     def _replace(self, worker: WorkerProcess, how: str) -> None:
         """At once, unless workers end one after the other soon after they were started."""
-        lived = worker.phase is Phase.SERVING and monotonic() - worker.served_since > _QUICK_END
+        lived = worker.phase is WorkerState.SERVING and monotonic() - worker.served_since > _QUICK_END
         self._quick_ends = 0 if lived else self._quick_ends + 1
         pause = self._pause() if self._quick_ends > 1 else 0.0
         _log.error("%s %s; another one is started%s", worker, how, f" in {pause:g} s" if pause else "")
@@ -300,10 +300,10 @@ class Arbiter:
         return min(0.1 * (1 << doublings), _LONGEST_PAUSE)
 
     def _refill(self) -> None:
-        if self._serving is None or self._is_closing:
+        if self._current is None or self._is_closing:
             return
         try:
-            self._fleet.fill(self._serving)
+            self._workers.fill(self._current)
         except CannotStartError as error:  # those that live go on
             self._quick_ends += 1
             pause = self._pause()
@@ -320,14 +320,14 @@ class Arbiter:
             return
         self._stopping = monotonic()
         grace, delay = 0.0, 0.0
-        if self._serving:
-            grace, delay = self._serving.server.grace, self._serving.server.stop_delay
+        if self._current:
+            grace, delay = self._current.server.grace, self._current.server.stop_delay
         stopping = f"{name}: stopping; requests in flight have {grace:g} s"
         if delay:
             _log.info("%s: not ready any more; stopping in %g s", name, delay)
         self._notifier.stopping()
         self._drop_coming()
-        self._fleet.tell("unready")
+        self._workers.tell("unready")
         self._timers.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS, stopping))
 
     def _quit(self) -> None:
@@ -340,15 +340,15 @@ class Arbiter:
     def _close(self, how: str, patience: float, announcement: str) -> None:
         """Close the listeners, let workers finish, and see that they do."""
         self._is_closing = True
-        self._fleet.discard(worker for worker in self._fleet if worker.phase < Phase.SERVING)
-        if self._serving:
-            self._serving.close({})
-        for worker in self._fleet:
+        self._workers.discard(worker for worker in self._workers if worker.phase < WorkerState.SERVING)
+        if self._current:
+            self._current.close({})
+        for worker in self._workers:
             if not worker.is_discarded:
-                worker.phase = Phase.LEAVING
-        self._fleet.tell(how)
+                worker.phase = WorkerState.DRAINING
+        self._workers.tell(how)
         self._announce_later(announcement)
-        self._timers.after(patience, self._lose_patience)
+        self._timers.after(patience, self._kill_remaining)
         self._finish()
 
     def _announce_later(self, text: str) -> None:
@@ -362,15 +362,15 @@ class Arbiter:
             _log.info("%s", self._announcement)
             self._announcement = ""
 
-    def _lose_patience(self) -> None:
-        for worker in self._fleet:
+    def _kill_remaining(self) -> None:
+        for worker in self._workers:
             _log.error("%s does not end and is killed", worker)
             worker.is_discarded = True
-            self._fleet.kill_with_stack(worker)
+            self._workers.kill_with_stack(worker)
 
     def _finish(self) -> None:
         """Once nobody is left."""
-        if not self._is_closing or len(self._fleet) or self._code is not None:
+        if not self._is_closing or len(self._workers) or self._code is not None:
             return
         self._announce()
         if not self._is_quitting:

@@ -8,7 +8,7 @@ from typing import Final
 
 from gproxy.arbiter.sockets import CannotListenError, listen, silence
 from gproxy.arbiter.systemd import bind_to
-from gproxy.arbiter.worker_process import Phase, WorkerProcess
+from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
 from gproxy.config.load import Overrides, load_process
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import LogSettings
@@ -35,7 +35,7 @@ class Generation:
         self.log = log or LogSettings()
         #: The first to be started has said that the settings are fine.
         self.is_built = False
-        self.wanted = 1
+        self.worker_count = 1
         self.workers: list[WorkerProcess] = []
         self.sockets: dict[Address, socket.socket] = {}
         #: What it was built from, besides the settings.
@@ -61,15 +61,15 @@ class Generation:
         finally:
             os.close(fd)
 
-    def open(self, at_hand: Sockets) -> None:
+    def open(self, open_sockets: Sockets) -> None:
         """Open what is not open yet. Raises CannotListenError."""
         for address in self.server.bind:
             try:
-                self.sockets[address] = at_hand.get(address) or listen(address)
+                self.sockets[address] = open_sockets.get(address) or listen(address)
             except CannotListenError as error:
-                self.close(at_hand)
-                raise CannotListenError(f"{error}{_in_the_way(address, at_hand)}") from None
-        self.wanted = usable_cores() if self.server.workers == "auto" else self.server.workers
+                self.close(open_sockets)
+                raise CannotListenError(f"{error}{_in_the_way(address, open_sockets)}") from None
+        self.worker_count = usable_cores() if self.server.workers == "auto" else self.server.workers
         self.is_built = True
 
     def close(self, but: Sockets) -> list[int]:
@@ -89,29 +89,31 @@ class Generation:
     def missing(self) -> list[int]:
         """The numbers of workers that should be there and are not."""
         taken = {worker.number for worker in self.workers}
-        return [number for number in range(1, self.wanted + 1) if number not in taken]
+        return [number for number in range(1, self.worker_count + 1) if number not in taken]
 
     def may_open(self, worker: WorkerProcess) -> bool:
         """Does the worker wait for nothing but the word to open? The first of a generation opens before the others."""
         is_first = bool(self.workers) and worker is self.workers[0]
-        return worker.phase is Phase.BUILT and self.is_built and (is_first or self.is_opened())
+        return worker.phase is WorkerState.BUILT and self.is_built and (is_first or self.is_opened())
 
     def is_opened(self) -> bool:
         """Has one of its workers been able to open what it needs?"""
-        return any(worker.phase >= Phase.READY for worker in self.workers)
+        return any(worker.phase >= WorkerState.READY for worker in self.workers)
 
     def is_ready(self) -> bool:
         """Every worker that is wanted waits for the word."""
-        return self.is_built and not self.missing() and all(worker.phase >= Phase.READY for worker in self.workers)
+        return (
+            self.is_built and not self.missing() and all(worker.phase >= WorkerState.READY for worker in self.workers)
+        )
 
     def __str__(self) -> str:
         addresses = ", ".join(map(str, self.sockets))
-        return addresses if self.wanted == 1 else f"{addresses} with {self.wanted} workers"
+        return addresses if self.worker_count == 1 else f"{addresses} with {self.worker_count} workers"
 
 
-def _in_the_way(address: Address, at_hand: Sockets) -> str:
+def _in_the_way(address: Address, open_sockets: Sockets) -> str:
     """It may be ourselves who have the port, on all interfaces or on one of them; an exchange leaves no gap."""
-    for other in at_hand:
+    for other in open_sockets:
         if address.kind == other.kind == "tcp" and address.port == other.port and address.host != other.host:
             return f" by {other}, where we listen; that changes with a restart only"
     return ""

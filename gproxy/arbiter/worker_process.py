@@ -23,7 +23,7 @@ _FOR_THE_ARBITER: Final = frozenset(
 )
 
 
-class Phase(IntEnum):
+class WorkerState(IntEnum):
     """How far a worker has come."""
 
     STARTING = 0  # imports and builds
@@ -31,7 +31,7 @@ class Phase(IntEnum):
     OPENING = 2
     READY = 3  # waits to be told to accept
     SERVING = 4
-    LEAVING = 5
+    DRAINING = 5
 
 
 class CannotStartError(Exception):
@@ -49,18 +49,18 @@ class WorkerProcess:
         self.number = number
         self.generation_number = generation_number
         self.control = control
-        self.phase = Phase.STARTING
+        self.phase = WorkerState.STARTING
         #: When it last said anything; on the monotonic clock.
         self.heard = monotonic()
         self.served_since = 0.0
         #: Told that it is not alone, and whether it has said that it knows.
-        self.is_shared = self.has_agreed = False
+        self.is_shared = self.is_sharing = False
         #: It accepts nothing any more.
         self.has_closed = False
         #: It was said that its start takes long.
         self.is_slow = False
         #: Its hub hangs; it is being replaced.
-        self.is_stuck = False
+        self.is_hung = False
         #: Killed by us, and nobody is to wonder.
         self.is_discarded = False
 
@@ -92,7 +92,7 @@ class WorkerProcess:
 
     def accept(self) -> None:
         """Let it take connections."""
-        self.phase = Phase.SERVING
+        self.phase = WorkerState.SERVING
         self.served_since = monotonic()
         self.send("accept")
 
@@ -104,7 +104,7 @@ class WorkerProcess:
 
     def unshare(self) -> None:
         """Tell it that it is alone again."""
-        self.is_shared = self.has_agreed = False
+        self.is_shared = self.is_sharing = False
         self.send("unshare")
 
     def kill(self) -> None:

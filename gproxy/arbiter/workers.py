@@ -11,7 +11,7 @@ from typing import Final
 from gproxy.arbiter.control import Message
 from gproxy.arbiter.event_loop import Timers
 from gproxy.arbiter.generation import Generation
-from gproxy.arbiter.worker_process import STACK_SIGNAL, Phase, WorkerProcess, describe_end
+from gproxy.arbiter.worker_process import STACK_SIGNAL, WorkerProcess, WorkerState, describe_end
 from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
@@ -27,7 +27,7 @@ _SLOW: Final = 5.0
 _STARTING: Final = 60.0
 
 
-class Fleet:
+class Workers:
     """`heard` is told what workers say, `ended` who has ended and how ("exited with status 1")."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Fleet:
     def tell(self, name: str) -> None:
         """All that have come so far as to take such words."""
         for worker in self:
-            if worker.phase >= Phase.OPENING:
+            if worker.phase >= WorkerState.OPENING:
                 worker.send(name)
 
     @staticmethod
@@ -81,27 +81,27 @@ class Fleet:
             worker.is_discarded = True
             worker.kill()
 
-    def let_open(self) -> None:
+    def open_waiting(self) -> None:
         """Let those who wait open, once those who serve know that they are not alone; or tell the last that it is.
 
         A generation's first opens first: what it cannot open the others need not complain about.
         """
         workers = list(self)
-        opened = [worker for worker in workers if worker.phase >= Phase.OPENING]
+        opened = [worker for worker in workers if worker.phase >= WorkerState.OPENING]
         for worker in (worker for worker in workers if self.generation_of(worker).may_open(worker)):
-            alone = len(workers) == 1 == self.generation_of(worker).wanted
+            alone = len(workers) == 1 == self.generation_of(worker).worker_count
             for other in () if alone else opened:
                 other.share()
-            if not all(alone or other.has_agreed or other.is_stuck for other in opened):
+            if not all(alone or other.is_sharing or other.is_hung for other in opened):
                 return
             self._open(worker, shared=not alone)
             opened.append(worker)
-        if len(workers) == 1 == self.generation_of(workers[0]).wanted and workers[0].is_shared:
+        if len(workers) == 1 == self.generation_of(workers[0]).worker_count and workers[0].is_shared:
             workers[0].unshare()
 
     def _open(self, worker: WorkerProcess, *, shared: bool) -> None:
-        worker.phase = Phase.OPENING
-        worker.is_shared = worker.has_agreed = shared
+        worker.phase = WorkerState.OPENING
+        worker.is_shared = worker.is_sharing = shared
         fds = self._state.fd, *(sock.fileno() for sock in self.generation_of(worker).sockets.values())
         worker.send("open", shared, fds=fds)
 
@@ -141,7 +141,7 @@ class Fleet:
             generation.workers.remove(worker)
         if all(other.generation_number != generation.number for other in self):
             del self._generations[generation.number]
-        if worker.is_stuck:
+        if worker.is_hung:
             _log_stack(worker)
         self._ended(worker, generation, describe_end(status))
 
@@ -150,26 +150,26 @@ class Fleet:
         now = monotonic()
         for worker in self:
             limit: float = self.generation_of(worker).server.worker_timeout
-            if worker.phase < Phase.READY:
+            if worker.phase < WorkerState.READY:
                 limit = limit and max(limit, _STARTING)
-                _complain(worker, now - worker.heard, limit)
-            if 0 < limit < now - worker.heard and not worker.is_stuck:
+                _report_slow_start(worker, now - worker.heard, limit)
+            if 0 < limit < now - worker.heard and not worker.is_hung:
                 _log.error("%s has not answered for %g s and is killed", worker, limit)
                 self.kill_with_stack(worker)
 
     def kill_with_stack(self, worker: WorkerProcess) -> None:
         """It hangs: whoever is to mend that wants to know where."""
-        worker.is_stuck = True
+        worker.is_hung = True
         worker.signal(STACK_SIGNAL)
         self._timers.after(_WRITING_STACK, worker.kill)
 
 
-def _complain(worker: WorkerProcess, waited: float, limit: float) -> None:
+def _report_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:
     """Say, once, that it takes its time: it may be the user's code that hangs, and nothing happens meanwhile."""
-    if waited < _SLOW or worker.is_slow or worker.is_discarded or worker.phase is Phase.BUILT:
+    if waited < _SLOW or worker.is_slow or worker.is_discarded or worker.phase is WorkerState.BUILT:
         return
     worker.is_slow = True
-    doing = "imports or builds" if worker.phase is Phase.STARTING else "opens"
+    doing = "imports or builds" if worker.phase is WorkerState.STARTING else "opens"
     patience = f", and has {limit:g} s for it" if limit else ""
     _log.warning("%s still %s what the settings name%s", worker, doing, patience)
 

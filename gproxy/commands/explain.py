@@ -119,7 +119,7 @@ def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
     yield "max_body", f"{write_bytes(body) if body else 'no limit'} {_origin(settings, *place, 'max_body')}"
     for name in [*settings.gateway.handlers, *route.settings.handlers]:
         limit = getattr(gateway.handlers[name], "limit", None)
-        if limit is not None and name in route.guards:
+        if limit is not None and name in route.handler_names:
             yield name, f"{limit} {_origin(settings, 'handler', name, 'limit')}"
     if redis := settings.state.redis:
         yield "limits", f"count in redis {redis.where}; while it is lost, {settings.state.meanwhile}"
@@ -136,8 +136,8 @@ def _sent(request: Request, route: Route, settings: Settings, gateway: Gateway) 
     """What leaves the gateway: to a backend, or back to the client."""
     own = route.settings
     try:
-        if isinstance(route.last, Redirect):
-            yield f"answer\n  {own.status} {PHRASES[own.status]}\n  Location: {route.last.location(request)}"
+        if isinstance(route.action, Redirect):
+            yield f"answer\n  {own.status} {PHRASES[own.status]}\n  Location: {route.action.location(request)}"
         elif own.respond is not None:
             yield f"answer\n  {own.respond} {PHRASES.get(own.respond, '')}"
         else:
@@ -159,7 +159,7 @@ def _forwarded(request: Request, route: Route, settings: Settings, gateway: Gate
 def _upstream(request: Request, route: Route) -> tuple[str, str]:
     """Which of them, and why."""
     shares = route.settings.upstream
-    last: Any = route.last.first if isinstance(route.last, Mirror) else route.last
+    last: Any = route.action.first if isinstance(route.action, Mirror) else route.action
     if not isinstance(last, Split):
         return shares[0].name, ""
     key = last.key(request)

@@ -13,7 +13,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.framing import CHUNKED, Source, reader
 from gproxy.http.request import Received, Request
-from gproxy.http.request_fields import Known
+from gproxy.http.request_fields import RequestFieldsCache
 from gproxy.http.tls import TLS
 from gproxy.http.trust import UNIX_PEER
 from gproxy.http.wire import parse_request_line
@@ -47,7 +47,9 @@ def _asked(
         lines = [f"Host: {url[2] if url else HOST}", *lines]
     line = parse_request_line(f"{method} {target} HTTP/1.1".encode())
     block = "".join(f"{one}\r\n" for one in [*lines, ""]).encode()
-    known = Known(gateway.trust, max_fields=limits.max_fields, max_body=limits.max_body).fields(block, 1, peer)
+    known = RequestFieldsCache(gateway.trust, max_fields=limits.max_fields, max_body=limits.max_body).fields(
+        block, 1, peer
+    )
     tls = TLS("", "", "") if url and url[1].lower() == "https" else None
     received = Received(line.method, line.target, 1, known.fields, peer, tls)
     headers = known.headers.copy()

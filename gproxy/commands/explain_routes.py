@@ -16,7 +16,7 @@ def missing(route: Route, path: str, request: Request) -> str | None:
         return f"path: only {paths(route)}"
     if route.hosts and not _pattern(route, request):
         return f"host: {bare_host(request.host) or 'none'} is not {' or '.join(route.hosts)}"
-    failed = next((condition for condition in route.conditions if not condition.holds(request)), None)
+    failed = next((condition for condition in route.conditions if not condition.matches(request)), None)
     if failed:
         return f"{failed} is wanted; {_found(failed, request)}"
     if not route.accepts_method(request.method):

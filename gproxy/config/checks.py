@@ -63,9 +63,7 @@ def _upstreams_of(route: RawSection) -> Iterator[tuple[str, int, str]]:
 
 def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
     """Upstreams that no route uses: no reason not to serve, but often a name that was changed in one place only."""
-    used = {
-        name for section in sections if section.kind == "route" for _, _, name in _upstreams_of(section)
-    }
+    used = {name for section in sections if section.kind == "route" for _, _, name in _upstreams_of(section)}
     for section in sections:
         if section.kind == "upstream" and section.name not in used:
             yield section.problem("", "no route uses this upstream")

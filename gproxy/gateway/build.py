@@ -26,7 +26,7 @@ from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.handler import Handler
 from gproxy.http.trust import Trust
 from gproxy.observe.access_log import AccessLog
-from gproxy.upstream.balance import Balancer, Own
+from gproxy.upstream.balance import BalancingPolicy, UserPolicy
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
@@ -44,7 +44,7 @@ def build(
     """
     user_code.make_importable(Path(path))
     handlers: dict[str, Handler] = {}
-    policies: dict[str, Balancer] = {}
+    policies: dict[str, BalancingPolicy] = {}
 
     def build_handlers(found: Mapping[str, HandlerSettings], problems: list[Problem], warnings: list[Problem]) -> None:
         for settings in found.values():
@@ -55,7 +55,7 @@ def build(
     def build_policies(found: Iterable[tuple[UpstreamSettings, RawSection]], problems: list[Problem]) -> None:
         for settings, section in found:
             if isinstance(settings.balance, ModuleRef):
-                policy = own_policy(settings.balance, _complaint(section, "balance", problems))
+                policy = own_policy(settings.balance, _reporter(section, "balance", problems))
                 if policy is not None:
                     policies[settings.name] = policy
 
@@ -70,11 +70,11 @@ def build(
     return settings, _gateway(settings, handlers, policies)
 
 
-def _complaint(section: RawSection, option: str, problems: list[Problem]) -> user_code.Complain:
+def _reporter(section: RawSection, option: str, problems: list[Problem]) -> user_code.Report:
     return lambda message: problems.append(section.problem(option, message))
 
 
-def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping[str, Balancer]) -> Gateway:
+def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping[str, BalancingPolicy]) -> Gateway:
     upstreams = {name: live_upstream(found, policies.get(name)) for name, found in settings.upstreams.items()}
     routes = [_route(route, settings, handlers, upstreams) for route in settings.routes]
     gateway = Gateway(
@@ -112,8 +112,8 @@ def _route(
 ) -> Route:
     live = Route(route, timeout=route.timeout or settings.gateway.timeout)
     limit = [BodyLimit(route.max_body)] if route.max_body else []
-    live.last = destination(route, upstreams, live.timeout)
-    live.inner = compose([*limit, *(handlers[name] for name in route.handlers)], live.last)
+    live.action = destination(route, upstreams, live.timeout)
+    live.route_chain = compose([*limit, *(handlers[name] for name in route.handlers)], live.action)
     return live
 
 
@@ -123,18 +123,18 @@ def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[
     if not is_reference(reference):
         return None  # config.check has said so
     module_name, _, attribute = reference.partition(":")
-    complain = _complaint(settings.section, "use", problems)
-    found = user_code.find(module_name, attribute, complain)
+    report = _reporter(settings.section, "use", problems)
+    found = user_code.find(module_name, attribute, report)
     if found is None:
         return None
-    handler = _made(found, settings, problems, warnings, complain)
+    handler = _made(found, settings, problems, warnings, report)
     if handler is None:
         return None
     if not callable(handler):
-        complain(f"{settings.use} cannot be called; a handler is a function, or has a __call__(self, request, next)")
+        report(f"{settings.use} cannot be called; a handler is a function, or has a __call__(self, request, next)")
         return None
-    if unfit := user_code.unfit(handler, "request", "next"):
-        complain(f"{settings.use} {unfit}")
+    if signature_problem := user_code.signature_problem(handler, "request", "next"):
+        report(f"{settings.use} {signature_problem}")
     return cast(Handler, handler)
 
 
@@ -143,14 +143,14 @@ def _made(
     settings: HandlerSettings,
     problems: list[Problem],
     warnings: list[Problem],
-    complain: user_code.Complain,
+    report: user_code.Report,
 ) -> Any:
     """An instance of what was found, if that is a class; None with a problem noted."""
     if isinstance(found, type) and is_dataclass(found):
-        return user_code.made(found, lambda: _construct(found, settings, problems, warnings), complain)
+        return user_code.made(found, lambda: _construct(found, settings, problems, warnings), report)
     no_options = f"{settings.use} is no dataclass and has no options"
     problems += [settings.section.problem(option, no_options) for option in settings.options]
-    return user_code.instance(found, complain) if isinstance(found, type) else found
+    return user_code.instance(found, report) if isinstance(found, type) else found
 
 
 def _construct(
@@ -162,22 +162,22 @@ def _construct(
     return handler
 
 
-def live_upstream(settings: UpstreamSettings, policy: Balancer | None) -> Upstream:
+def live_upstream(settings: UpstreamSettings, policy: BalancingPolicy | None) -> Upstream:
     return StickyUpstream(settings) if settings.balance == "sticky" else Upstream(settings, policy)
 
 
-def own_policy(reference: ModuleRef, complain: user_code.Complain) -> Balancer | None:
+def own_policy(reference: ModuleRef, report: user_code.Report) -> BalancingPolicy | None:
     """A function of (backends, request), or a class whose instances are; None with a complaint."""
-    found = user_code.find(reference.module, reference.attribute, complain)
+    found = user_code.find(reference.module, reference.attribute, report)
     if isinstance(found, type):
-        found = user_code.instance(found, complain)
+        found = user_code.instance(found, report)
     if found is None:
         return None
     function = getattr(found, "pick", found)
     if not callable(function):
-        complain(f"{reference} is neither a function nor a class")
-    elif unfit := user_code.unfit(function, "backends", "request"):
-        complain(f"{reference} {unfit}")
+        report(f"{reference} is neither a function nor a class")
+    elif signature_problem := user_code.signature_problem(function, "backends", "request"):
+        report(f"{reference} {signature_problem}")
     else:
-        return Own(str(reference), function)
+        return UserPolicy(str(reference), function)
     return None

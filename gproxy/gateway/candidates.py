@@ -65,7 +65,7 @@ class Candidates:
         method = request.method
         fallback = None
         for route in self.of(request):
-            if not route.conditions or route.holds(request):
+            if not route.conditions or route.matches(request):
                 if not route.methods or route.accepts_method(method):
                     return route
                 fallback = fallback or route
@@ -73,5 +73,5 @@ class Candidates:
 
     def allowed(self, request: Request) -> str:
         """For Allow: the methods of those that would take the request with another one."""
-        methods = {method for route in self.of(request) if route.holds(request) for method in route.methods}
+        methods = {method for route in self.of(request) if route.matches(request) for method in route.methods}
         return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -11,7 +11,7 @@ from greenlet import GreenletExit
 
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import problem, respond
-from gproxy.gateway.request_metrics import Meter
+from gproxy.gateway.request_metrics import RequestMetrics
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.gateway.user_code import place
@@ -24,11 +24,10 @@ from gproxy.http.trust import Trust
 from gproxy.observe.access_line import Entry
 from gproxy.observe.access_log import AccessLog
 from gproxy.runtime import Runtime
-from gproxy.upstream.backend import measure
+from gproxy.upstream.backend import time_exchanges
 from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")
-
 
 
 class CannotOpenError(Exception):
@@ -58,7 +57,7 @@ class Gateway:
         self._unrouted: Next = self.enter
         self._names: tuple[str, ...] = ()
         self._detours: dict[tuple[str, str], Next] = {}
-        self._meter: Meter | None = None
+        self._meter: RequestMetrics | None = None
         #: An exchange is over: the access line, and what else there is to note; replaced by a Meter that counts.
         self.record: Callable[[Request, int, float, int], None] = self._record
 
@@ -68,16 +67,16 @@ class Gateway:
         self._unrouted = compose([self.handlers[name] for name in names], self.enter)
         for route in self.router.routes:
             passed = [name for name in names if name not in route.settings.skip]
-            route.guards = frozenset((*passed, *route.settings.handlers))
+            route.handler_names = frozenset((*passed, *route.settings.handlers))
             own = [self.handlers[name] for name in passed]
             route.chain = compose(own, self._entrance(route))
             if route.settings.stream:
                 route.chain = _endless(route.chain)
-            route.refusal = compose(own, self.enter)
+            route.method_not_allowed = compose(own, self.enter)
 
     def _entrance(self, route: Route) -> Next:
         """Into the route that was matched, unless a gateway handler has changed what was matched."""
-        inner = route.inner
+        inner = route.route_chain
 
         def entrance(request: Request) -> Response:
             return guarded(request) if request.is_rewritten else inner(request)
@@ -96,13 +95,13 @@ class Gateway:
         route = self.router.match(request)
         request.route = route
         if before is None or before is route:
-            return route.inner(request)
+            return route.route_chain(request)
         request.deadline.set(monotonic() + route.timeout)
         assert isinstance(before, Route)  # noqa: S101 only the gateway sets it
         key = (before.name, route.name)
         if key not in self._detours:
             missed = [n for n in self._names if n in before.settings.skip and n not in route.settings.skip]
-            self._detours[key] = compose([self.handlers[name] for name in missed], route.inner)
+            self._detours[key] = compose([self.handlers[name] for name in missed], route.route_chain)
         return self._detours[key](request)
 
     def __call__(self, request: Request) -> Response:
@@ -114,7 +113,7 @@ class Gateway:
         except GreenletExit:
             raise
         except ClientGone as error:
-            if request.connection is None or request.connection.left:
+            if request.client_stream is None or request.client_stream.is_closed:
                 raise
             response = respond(error, request)  # another's: a handler has shared what its leaving had raised
         except BaseException as error:  # a handler's sys.exit() must not end the process, nor its own gevent.Timeout
@@ -127,21 +126,21 @@ class Gateway:
             route = self.router.match(request)
         except HTTPError as error:
             request.deadline.set(monotonic() + self._timeout)
-            return self._refuse_route(error, request)
+            return self._reject_route(error, request)
         request.route = route
         request.deadline.set(monotonic() + route.timeout)
         return route.chain(request)
 
-    def _refuse_route(self, error: HTTPError, request: Request) -> Response:
+    def _reject_route(self, error: HTTPError, request: Request) -> Response:
         """400 at once; 404 and 405 are raised again where the chain enters the route, behind the gateway's handlers."""
         if request.path == "*":  # OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7)
             return Response(200)
         if isinstance(error, WrongMethodError):
             request.route = error.route
-            return error.route.refusal(request)
+            return error.route.method_not_allowed(request)
         return self._unrouted(request) if error.status == 404 else respond(error, request)
 
-    def refuse(self, error: BadMessage | HTTPError, peer: str, started: float, line: tuple[str, str, str]) -> Response:
+    def reject(self, error: BadMessage | HTTPError, peer: str, started: float, line: tuple[str, str, str]) -> Response:
         """For what is no request: a response, and an access line of what is known, as in `readable_line`."""
         http = error if isinstance(error, HTTPError) else HTTPError(error.status, error.detail)
         now = time.time()
@@ -189,16 +188,16 @@ class Gateway:
             if hasattr(handler, "open"):
                 _open(f"[handler:{name}]", handler.open, runtime)
         if runtime.metrics.wanted:
-            self._meter = Meter(runtime.metrics, self._record)
+            self._meter = RequestMetrics(runtime.metrics, self._record)
             self.record = self._meter.record
             for upstream in self.upstreams:
                 for backend in upstream.backends:
-                    measure(upstream.name, backend, runtime.metrics)
+                    time_exchanges(upstream.name, backend, runtime.metrics)
 
     def close(self) -> None:
         """After draining."""
         for route in self.router.routes:
-            _close(f"[route:{route.name}]", route.last)
+            _close(f"[route:{route.name}]", route.action)
         for name, handler in self.handlers.items():
             _close(f"[handler:{name}]", handler)
         for upstream in self.upstreams:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.types.route_action import Location
+from gproxy.config.types.route_action import RedirectTarget
 from gproxy.gateway.candidates import bare_host
 from gproxy.gateway.chain import compose
 from gproxy.gateway.gateway import Gateway
@@ -24,7 +24,7 @@ _beginning = re.compile(r"[/\\]*")
 class Redirect:
     """Answers every request with a Location made from it; `change` is what becomes of the path first."""
 
-    def __init__(self, to: Location, status: int, change: Callable[[str], str] | None) -> None:
+    def __init__(self, to: RedirectTarget, status: int, change: Callable[[str], str] | None) -> None:
         self._to = to
         self._status = status
         self._change = change
@@ -54,10 +54,10 @@ _TIMEOUT: Final = 1.0
 
 def sending_to_https(gateway: Gateway, port: int) -> Gateway:
     """A gateway beside that one, with its access log, and one route: always 308, so method and body stay."""
-    to = Location.parse(f"https://{{host}}{'' if port == 443 else f':{port}'}{{path}}")
+    to = RedirectTarget.parse(f"https://{{host}}{'' if port == 443 else f':{port}'}{{path}}")
     route = Route(RouteSettings("redirect", redirect=to, status=308), timeout=_TIMEOUT)
-    route.last = Redirect(to, 308, None)
-    route.inner = compose([], route.last)
+    route.action = Redirect(to, 308, None)
+    route.route_chain = compose([], route.action)
     twin = Gateway(
         router=Router([route]),
         handlers={},

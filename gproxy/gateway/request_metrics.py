@@ -6,7 +6,7 @@ from gproxy.http.request import Request
 from gproxy.observe.metrics import Metrics, Series
 
 
-class Meter:
+class RequestMetrics:
     """Stands before what records a request, once somebody wants to read metrics."""
 
     def __init__(self, metrics: Metrics, record: Callable[[Request, int, float, int], None]) -> None:

@@ -29,7 +29,7 @@ class Condition(NamedTuple):
         """What the request has there; None for nothing."""
         return _READERS[self.kind](request, self.name)
 
-    def holds(self, request: Request) -> bool:
+    def matches(self, request: Request) -> bool:
         return self.wanted.fits(_READERS[self.kind](request, self.name))
 
     def __str__(self) -> str:
@@ -111,24 +111,24 @@ class Route:
         #: Is the path all that counts?
         self.takes_all = not (self.hosts or self.methods or self.conditions or settings.exact)
         #: The names of all handlers that a request on this route passes.
-        self.guards: frozenset[str] = frozenset()
+        self.handler_names: frozenset[str] = frozenset()
         #: The gateway's handlers, but for those it skips, then its own, then forward.
         self.chain: Callable[[Request], Response]
         #: For a wrong method: the same handlers around a 405.
-        self.refusal: Callable[[Request], Response]
+        self.method_not_allowed: Callable[[Request], Response]
         #: Where its chain ends: forward, or what stands in its place.
-        self.last: Callable[[Request], Response]
+        self.action: Callable[[Request], Response]
         #: Only its own handlers and forward.
-        self.inner: Callable[[Request], Response]
+        self.route_chain: Callable[[Request], Response]
 
     @property
     def specificity(self) -> tuple[bool, bool, int]:
         """Of routes with the same path and host the greatest goes first."""
         return (self.settings.exact, bool(self.methods), len(self.conditions))
 
-    def holds(self, request: Request) -> bool:
+    def matches(self, request: Request) -> bool:
         """Has the request all that is asked besides path, host and method?"""
-        return all(condition.holds(request) for condition in self.conditions)
+        return all(condition.matches(request) for condition in self.conditions)
 
     def accepts_method(self, method: str) -> bool:
         return not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)

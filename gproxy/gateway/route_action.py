@@ -15,7 +15,7 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import confined, reprefixed, tidied
 from gproxy.upstream.forwarder.forward import Forward
-from gproxy.upstream.forwarder.request_head import Composer
+from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.request_head import composer as compose_for
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
@@ -36,7 +36,7 @@ def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout
     return Mirror(first, second, share=route.mirror_share, timeout=timeout, route=route.name)
 
 
-def composer(route: RouteSettings, upstream: UpstreamSettings) -> Composer:
+def composer(route: RouteSettings, upstream: UpstreamSettings) -> RequestHeadWriter:
     """What makes the heads of this route's requests to that upstream."""
     stripped = route.path.rstrip("/") if route.strip_prefix else ""
     return compose_for(upstream, keep=route.keep, change=path_change(route), stripped=stripped)
@@ -74,12 +74,12 @@ def _forward(route: RouteSettings, upstream: Upstream) -> Next:
 def _fixed(status: int, route: RouteSettings) -> Next:
     """An error without a text of its own is told as all others are."""
     if status >= 400 and not route.body:
-        return partial(_refuse, status)
+        return partial(_reject, status)
     answer = Respond(status=status, body=route.body, content_type=route.content_type)
     return lambda request: answer(request, _nobody)
 
 
-def _refuse(status: int, _: Request) -> Response:
+def _reject(status: int, _: Request) -> Response:
     raise HTTPError(status, reason="fixed")
 
 

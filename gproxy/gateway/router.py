@@ -52,16 +52,18 @@ class Router:
         if found is None:
             raise HTTPError(404, "no route matches this path")
         if len(paths) > 1:
-            self._refuse_detours(paths[1:], found, request)
+            self._reject_detours(paths[1:], found, request)
         if not (found.takes_all or found.accepts_method(request.method)):
             raise WrongMethodError(found, request.method, self._allowed(found, paths[0], request))
         return found
 
-    def _refuse_detours(self, paths: Sequence[str], found: Route, request: Request) -> None:
+    def _reject_detours(self, paths: Sequence[str], found: Route, request: Request) -> None:
         """Some backend may take the path for another one: then that one's route must not ask for more than ours."""
         for path in paths:
             other = self.find(path, request)
-            if other is not None and not (other.guards <= found.guards and other.accepts_method(request.method)):
+            if other is not None and not (
+                other.handler_names <= found.handler_names and other.accepts_method(request.method)
+            ):
                 raise HTTPError(400, "the path can be read in ways that lead to different routes")
 
     def find(self, path: str, request: Request) -> Route | None:

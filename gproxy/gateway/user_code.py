@@ -13,7 +13,7 @@ from gproxy.config.problems import nearest
 
 T = TypeVar("T")
 #: Notes what is wrong.
-Complain = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def make_importable(path: Path) -> None:
@@ -23,12 +23,12 @@ def make_importable(path: Path) -> None:
             sys.path.insert(0, folder)
 
 
-def find(module_name: str, attribute: str, complain: Complain) -> Any:
+def find(module_name: str, attribute: str, report: Report) -> Any:
     """What the module has under that name; None with a complaint if there is nothing to be had."""
     try:
         found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        complain(f"cannot import {module_name}: {_where(error)}")
+        report(f"cannot import {module_name}: {_where(error)}")
         return None
     place = module_name
     for name in attribute.split("."):
@@ -36,7 +36,7 @@ def find(module_name: str, attribute: str, complain: Complain) -> Any:
         if inner is None:
             hint = nearest(name, [known for known in dir(found) if not known.startswith("_")])
             did_you_mean = f"; did you mean '{hint}'?" if hint else ""
-            complain(f"{place}{_taken_by(found)} has no '{name}'{did_you_mean}")
+            report(f"{place}{_taken_by(found)} has no '{name}'{did_you_mean}")
             return None
         found, place = inner, f"{place}.{name}"
     return found
@@ -48,21 +48,21 @@ def _taken_by(found: Any) -> str:
     return f" ({file})" if inspect.ismodule(found) and file and _is_library(file) else ""
 
 
-def instance(cls: type[Any], complain: Complain) -> Any:
+def instance(cls: type[Any], report: Report) -> Any:
     """One made without arguments; None with a complaint."""
-    return made(cls, cls, complain)
+    return made(cls, cls, report)
 
 
-def made(cls: type[Any], make: Callable[[], T], complain: Complain) -> T | None:
+def made(cls: type[Any], make: Callable[[], T], report: Report) -> T | None:
     """What `make` makes of the user's class; None with a complaint."""
     try:
         return make()
     except (Exception, SystemExit) as error:
-        complain(f"cannot make a {cls.__name__}: {_where(error)}")
+        report(f"cannot make a {cls.__name__}: {_where(error)}")
         return None
 
 
-def unfit(function: Callable[..., Any], *arguments: str) -> str:
+def signature_problem(function: Callable[..., Any], *arguments: str) -> str:
     """Why it cannot do what it is for, as far as one can see; empty if it can."""
     inner = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
     if not _takes(inner, *arguments):

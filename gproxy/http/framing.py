@@ -85,7 +85,7 @@ def _number(length: str) -> int:
 class Source(Protocol):
     """Where the bytes of a message come from: a connection."""
 
-    def take(self, limit: int) -> bytes:
+    def read(self, limit: int) -> bytes:
         """At most `limit` bytes, those at hand or the next to come; b"" once the peer has closed."""
 
     def give_back(self, data: bytes) -> None:
@@ -116,7 +116,7 @@ class LengthReader:
     def next_piece(self) -> bytes:
         if self.done:
             return b""
-        data = self._source.take(min(self._left, PIECE))
+        data = self._source.read(min(self._left, PIECE))
         if not data:
             raise Incomplete(f"closed {self._left} bytes before the end of the body")
         self._left -= len(data)
@@ -135,7 +135,7 @@ class CloseReader:
         self.trailers: list[tuple[str, str]] = []
 
     def next_piece(self) -> bytes:
-        data = b"" if self.done else self._source.take(PIECE)
+        data = b"" if self.done else self._source.read(PIECE)
         self.done = not data
         return data
 
@@ -159,7 +159,7 @@ class ChunkedReader:
 
     def next_piece(self) -> bytes:
         while not self.done:
-            data = self._source.take(PIECE)
+            data = self._source.read(PIECE)
             if not data:
                 raise Incomplete("closed before the last chunk")
             decoded = self.feed(data)

@@ -24,12 +24,12 @@ class Deadline:
     It does not run while the gateway waits for the client: body_timeout and write_timeout bound that.
     """
 
-    __slots__ = ("_timer", "clock", "expires", "progress", "stood")
+    __slots__ = ("_timer", "clock", "expires", "paused", "progress")
 
     def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.expires = math.inf
         #: For how many seconds it has stood still so far.
-        self.stood = 0.0
+        self.paused = 0.0
         #: Called whenever a backend has taken something (False) or given something (True) on the way to its response's
         #: head, for limits of single waits; None if there are none.
         self.progress: Callable[[bool], None] | None = None
@@ -104,8 +104,8 @@ class Routed(Protocol):
 
 #: What a copy has besides what a request is made from.
 _COPIED: Final = (
-    "_as_received", "backend", "client", "connection", "context", "id", "method", "reason", "route", "scheme", "tries",
-    "upgrade", "user",
+    "_as_received", "backend", "client", "client_stream", "context", "id", "method", "reason", "route", "scheme",
+    "tries", "upgrade", "user",
 )  # fmt: skip
 
 
@@ -126,7 +126,7 @@ class Request:
         "backend",
         "body",
         "client",
-        "connection",
+        "client_stream",
         "deadline",
         "headers",
         "host",
@@ -177,7 +177,7 @@ class Request:
         #: host:port of the backend that was tried last; None before.
         self.backend: str | None = None
         #: The client's connection, for whoever forwards: to notice that it left, and for interim responses.
-        self.connection: Any = None
+        self.client_stream: Any = None
         #: How many attempts there were.
         self.tries = 0
         #: One word on what went wrong, for the access line.

@@ -23,7 +23,7 @@ _LONGEST_LIST: Final = 256
 
 
 @dataclass  # PERF: compiled, its fields are found faster than a NamedTuple's
-class KnownFields:
+class RequestFields:
     """Depends on nothing but the block, the minor version and the peer."""
 
     block: bytes
@@ -45,16 +45,16 @@ class KnownFields:
     upgrade: str | None
 
 
-class Known:
+class RequestFieldsCache:
     """What some blocks mean, for all connections of a server; forgotten as a whole when there are too many."""
 
     def __init__(self, trust: Trust, *, max_fields: int, max_body: int) -> None:
         self._trust = trust
         self._max_fields = max_fields
         self._max_body = max_body
-        self._blocks: dict[tuple[bytes, int, str], KnownFields] = {}
+        self._blocks: dict[tuple[bytes, int, str], RequestFields] = {}
 
-    def fields(self, block: bytes, minor: int, peer: str) -> KnownFields:
+    def fields(self, block: bytes, minor: int, peer: str) -> RequestFields:
         """What the block means. Raises BadMessage."""
         found = self._blocks.get((block, minor, peer))
         if found is None:
@@ -63,7 +63,7 @@ class Known:
                 self._remember(found, peer)
         return found
 
-    def _read(self, block: bytes, minor: int, peer: str) -> KnownFields:
+    def _read(self, block: bytes, minor: int, peer: str) -> RequestFields:
         """Everything that follows from the block.
 
         Raises BadMessage: 400 for what is ambiguous, 413 and 431 for what is too much, 417.
@@ -88,9 +88,9 @@ class Known:
         if trailers:
             headers.put("TE", "te", "trailers")
         client, request_id = self._trust.clean(peer, headers)
-        return KnownFields(block, minor, fields, headers, host, framing, keep, waits, client, request_id, upgrade)
+        return RequestFields(block, minor, fields, headers, host, framing, keep, waits, client, request_id, upgrade)
 
-    def _remember(self, fields: KnownFields, peer: str) -> None:
+    def _remember(self, fields: RequestFields, peer: str) -> None:
         if len(self._blocks) >= _BLOCKS:
             self._blocks.clear()
         self._blocks[fields.block, fields.minor, peer] = fields

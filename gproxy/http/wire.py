@@ -48,7 +48,7 @@ class RequestLine:
         self.authority = authority
 
 
-class ResponseHead(NamedTuple):
+class RawResponseHead(NamedTuple):
     """A status line and its fields, checked against the grammar, otherwise as they came."""
 
     status: int
@@ -113,7 +113,7 @@ def host_of(fields: list[tuple[str, str]], minor: int) -> str:
     raise BadMessage("a request has exactly one valid Host")
 
 
-def parse_response(head: bytes) -> ResponseHead:
+def parse_response(head: bytes) -> RawResponseHead:
     """The response head in `head`, which ends with its empty line. Raises BadMessage (RFC 9112 sections 4, 5)."""
     match = _is_response(head.decode("latin-1"))
     if match is None:
@@ -121,7 +121,7 @@ def parse_response(head: bytes) -> ResponseHead:
     major, minor, status, reason, block = match.groups()
     if major != "1":
         raise BadMessage(f"HTTP/{major} in a status line", 502)
-    return ResponseHead(int(status), reason or "", minor != "0", Headers.parsed(_pairs(block)))
+    return RawResponseHead(int(status), reason or "", minor != "0", Headers.parsed(_pairs(block)))
 
 
 def _refuse_request_line(line: bytes) -> NoReturn:

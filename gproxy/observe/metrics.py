@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 import gevent
 
-from gproxy.state.shared.counters import CELLS, Figures
+from gproxy.state.shared.counters import CELLS, SharedCounters
 from gproxy.state.shared.memory import SharedState
 
 #: The upper bounds of a duration's buckets, in seconds.
@@ -114,7 +114,7 @@ class Metrics:
         self._series: dict[tuple[str, tuple[str, ...]], Series] = {}
         self._size = 0
         self._watched: list[Callable[[], None]] = []
-        self._figures: Figures | None = None
+        self._figures: SharedCounters | None = None
         self._sampler: gevent.Greenlet | None = None
         self._lag = 0.0
 
@@ -195,7 +195,7 @@ class Metrics:
 
     def share(self, state: SharedState) -> None:
         """What was counted goes where all can see it; without room for that each process shows its own."""
-        if (figures := Figures.open(state)) is None:
+        if (figures := SharedCounters.open(state)) is None:
             return
         for place in figures.places():  # what the row's last owner had at the moment is over
             if (key := _known(place.name)) and FAMILIES[key[0]].kind == "gauge":
@@ -232,7 +232,7 @@ class Metrics:
         self._size = sum(len(series.cells) for series in self._series.values())
 
 
-def _added_up(figures: Figures) -> Reading:
+def _added_up(figures: SharedCounters) -> Reading:
     everybody, living = figures.rows(), figures.rows(living=True)
     workers = {str(number + 1) for number in living}
     reading: Reading = {}

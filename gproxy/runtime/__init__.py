@@ -16,7 +16,7 @@ from greenlet import greenlet
 
 from gproxy.config.sections.state import StateSettings
 from gproxy.observe.metrics import Metrics
-from gproxy.state.rate_limit.handover import MovingLimiter
+from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.shared.memory import SharedState
 
@@ -104,7 +104,7 @@ class Runtime:
 
     def limiter(self, name: str, max_keys: int) -> Limiter:
         """Counts for all processes that serve beside this one, or for all machines; found again by its name."""
-        limiter = MovingLimiter(name, max_keys, self.monotonic)
+        limiter = HandoverLimiter(name, max_keys, self.monotonic)
         self.join(limiter)
         self.metrics.watch("gproxy_rate_limit_evictions_total", (name,), lambda: limiter.evicted)
         return self.store.limiter(name, max_keys, limiter) if self.store else limiter

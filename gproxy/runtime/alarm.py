@@ -21,7 +21,7 @@ _SLACK: Final = 0.001
 _SLOT: Final = 0.125
 
 
-class Wheel:
+class TimerWheel:
     """Alarms by the slot of time in which they expire; one timer of the loop for the slot that comes first."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Alarm:
 
     __slots__ = ("_armed", "_slot", "_timer", "_wheel", "expires", "greenlet", "what")
 
-    def __init__(self, wheel: Wheel) -> None:
+    def __init__(self, wheel: TimerWheel) -> None:
         self.greenlet = getcurrent()
         #: When somebody looks at the note, at the latest.
         self._armed = math.inf

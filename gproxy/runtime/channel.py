@@ -36,17 +36,28 @@ class Observer(Protocol):
 class Channel:
     """Reads wait, then receive once; sends go out at once and wait only for what the kernel did not take.
 
-    Every method raises `lost` when the peer has reset the connection.
+    Every method raises `reset_error` when the peer has reset the connection.
     """
 
     #: What a reset is, for whoever reads and sends here.
-    lost: ClassVar[type[BaseException]] = ConnectionError
+    reset_error: ClassVar[type[BaseException]] = ConnectionError
     #: Of what one turn of the loop brings, the higher is told first; from -2 to 2.
     priority: ClassVar[int] = 0
 
     __slots__ = (
-        "_hub", "_is_watching", "_observer", "_raw", "_reader", "_receive", "_send", "_sock", "_switch", "_watcher",
-        "buffer", "left", "noted",
+        "_hub",
+        "_is_watching",
+        "_observer",
+        "_raw",
+        "_reader",
+        "_receive",
+        "_send",
+        "_sock",
+        "_switch",
+        "_watcher",
+        "buffer",
+        "has_event",
+        "is_closed",
     )  # fmt: skip
 
     def __init__(self, sock: Any) -> None:
@@ -64,9 +75,9 @@ class Channel:
         #: Received and not yet taken.
         self.buffer = b""
         #: Something came while nobody was waiting: bytes, or the peer's end.
-        self.noted = False
+        self.has_event = False
         #: Has somebody found that the peer has closed?
-        self.left = False
+        self.is_closed = False
         self._is_watching = True
         self._watcher.start(self._on_readable)
 
@@ -78,18 +89,18 @@ class Channel:
         else:
             self._watcher.stop()
             self._is_watching = False
-            self.noted = True
+            self.has_event = True
 
     def _lost(self, error: OSError) -> BaseException:
-        """`lost` with what has led to it; compiled, `from` would not say so."""
-        self.left = True
-        lost = self.lost()
+        """`reset_error` with what has led to it; compiled, `from` would not say so."""
+        self.is_closed = True
+        lost = self.reset_error()
         lost.__cause__ = error
         return lost
 
     def wait(self) -> None:
         """Until there is something to receive."""
-        if self.noted:
+        if self.has_event:
             return
         self._begin_reading()
         try:
@@ -117,9 +128,9 @@ class Channel:
 
     def wait_or(self, other: "Channel") -> bool:
         """Until there is something to receive here (True) or, first, on the other (False)."""
-        if self.noted:
+        if self.has_event:
             return True
-        if other.noted:
+        if other.has_event:
             return False
         self._begin_reading()
         try:
@@ -138,9 +149,9 @@ class Channel:
     def receive(self, limit: int) -> bytes:
         """The next bytes from the socket, past the buffer; b"" at the peer's end."""
         while True:
-            if not self.noted:
+            if not self.has_event:
                 self.wait()
-            self.noted = False
+            self.has_event = False
             try:
                 return self._receive(limit)  # type: ignore[no-any-return]
             except BlockingIOError:
@@ -148,7 +159,7 @@ class Channel:
             except OSError as error:
                 raise self._lost(error) from error
 
-    def take(self, limit: int) -> bytes:
+    def read(self, limit: int) -> bytes:
         """At most `limit` bytes, those buffered or the next to come; b"" at the peer's end."""
         buffer = self.buffer
         if not buffer:
@@ -165,13 +176,13 @@ class Channel:
         try:
             data: bytes = self._receive(65536)
         except BlockingIOError:
-            self.noted = False
+            self.has_event = False
             return False
         except OSError:
             data = b""
         self.buffer += data
         if not data:
-            self.left = True
+            self.is_closed = True
         return not data
 
     def send(self, data: bytes | memoryview) -> None:
@@ -214,10 +225,10 @@ class Channel:
         finally:
             watcher.close()
 
-    def send_or_hear(self, data: bytes | memoryview) -> memoryview:
+    def send_unless_readable(self, data: bytes | memoryview) -> memoryview:
         """Send until all is out or the peer says something; what was not sent is returned."""
         rest = memoryview(data)
-        while rest and not self.noted:
+        while rest and not self.has_event:
             try:
                 rest = rest[self._send(rest) :]
             except BlockingIOError:
@@ -231,7 +242,7 @@ class Channel:
         watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
         watcher.start(getcurrent().switch, None)
         try:
-            self.noted = self._switch() is self
+            self.has_event = self._switch() is self
         finally:
             self._reader = None
             watcher.close()
@@ -255,7 +266,7 @@ class Channel:
         poll = _new_poll()
         poll.register(self._raw.fileno(), _LEFT)
         if poll.poll(0):
-            self.left = True
+            self.is_closed = True
             return True
         return False
 
@@ -271,7 +282,7 @@ class Channel:
         self._watcher.close()
         self._is_watching = False
         if self._reader is not None:  # of a handler's own making; it would wait for ever
-            self._hub.loop.run_callback(_end, self._reader, self.lost)
+            self._hub.loop.run_callback(_end, self._reader, self.reset_error)
         # Methods of a subclass would keep the channel, and OpenSSL's buffers, until the garbage is collected.
         self._receive, self._send = self._raw.recv, self._raw.send
         self._sock.close()
@@ -287,7 +298,7 @@ class Channel:
             try:
                 while limit > 0 and (data := self.receive(65536)):
                     limit -= len(data)
-            except (self.lost, Expired):
+            except (self.reset_error, Expired):
                 pass
 
 

@@ -27,7 +27,7 @@ class Interim(Protocol):
     def headers(self) -> Headers: ...
 
 
-class Lookout:
+class DisconnectWatch:
     """Tells who sends a stream to a client that the client has left, while neither sends nor receives anything.
 
     A stream of events may have nothing to say for hours; without this, only its next event would show it.
@@ -54,9 +54,9 @@ class ClientChannel(Channel):
     left to what the gateway and its backends do.
     """
 
-    lost: ClassVar[type[BaseException]] = ClientGone
+    reset_error: ClassVar[type[BaseException]] = ClientGone
 
-    __slots__ = ("alarm", "beside", "body_timeout", "deadline", "write_timeout")
+    __slots__ = ("alarm", "body_timeout", "deadline", "upload_peer", "write_timeout")
 
     def __init__(self, sock: Any, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
         super().__init__(sock)
@@ -66,13 +66,13 @@ class ClientChannel(Channel):
         #: Of the request under way, if there is one.
         self.deadline: Deadline | None = None
         #: Whoever, once it speaks, makes waiting for this client pointless: a backend that answers during the upload.
-        self.beside: Channel | None = None
+        self.upload_peer: Channel | None = None
 
-    def take(self, limit: int) -> bytes:
+    def read(self, limit: int) -> bytes:
         """Body bytes, as the reader of a body asks for them."""
-        if not self.buffer and not self.noted:
+        if not self.buffer and not self.has_event:
             self._await_body()
-        return super().take(limit)
+        return super().read(limit)
 
     def _await_body(self) -> None:
         deadline = self.deadline
@@ -82,11 +82,11 @@ class ClientChannel(Channel):
         expires, what = alarm.expires, alarm.what  # the deadline, or a limit for one wait inside it
         alarm.set(started + self.body_timeout, "body")
         try:
-            if self.beside is None:
+            if self.upload_peer is None:
                 self.wait()
-                self.noted = True
-            elif self.wait_or(self.beside):
-                self.noted = True
+                self.has_event = True
+            elif self.wait_or(self.upload_peer):
+                self.has_event = True
             else:
                 raise Interrupted
         finally:
@@ -95,7 +95,7 @@ class ClientChannel(Channel):
     def _resume(self, deadline: Deadline, expires: float, what: str, waited: float) -> None:
         """Move what stood still by the time that was the client's."""
         deadline.expires += waited
-        deadline.stood += waited
+        deadline.paused += waited
         self.alarm.set(expires + waited, what)
 
     def wait_writable(self) -> None:

@@ -15,7 +15,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
 from gproxy.http.request import Deadline, Received, Request
-from gproxy.http.request_fields import KnownFields
+from gproxy.http.request_fields import RequestFields
 from gproxy.http.tls import TLS
 from gproxy.http.trust import UNIX_PEER
 from gproxy.http.wire import (
@@ -30,7 +30,7 @@ from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
 from gproxy.server.context import ServerContext
-from gproxy.server.response_writer import Outgoing, log_broken_response
+from gproxy.server.response_writer import ResponseWriter, log_broken_response
 from gproxy.upstream.errors import BrokenBodyError
 
 #: How long a kept-alive client may still send a request once a stop has begun, in seconds.
@@ -49,7 +49,7 @@ _DRAIN_BYTES: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 2.0
 
 
-class Connection:
+class ClientConnection:
     """Serves one client until the connection ends; `handle` never raises."""
 
     channel_class: ClassVar[type[ClientChannel]] = ClientChannel
@@ -76,8 +76,8 @@ class Connection:
         #: The last head that was understood, and what it meant.
         self._head = b""
         self._line: RequestLine
-        self._known: KnownFields
-        self._out = Outgoing(self._channel)
+        self._known: RequestFields
+        self._out = ResponseWriter(self._channel)
 
     @property
     def is_tunnel(self) -> bool:
@@ -99,7 +99,7 @@ class Connection:
         try:
             if too_many:
                 self._lingers = connections.may_linger
-                self._refuse(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
+                self._reject(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
             else:
                 while self._serve_one():
                     pass
@@ -117,9 +117,7 @@ class Connection:
 
     def _close(self) -> None:
         try:
-            if self._lingers and (
-                self._unread or (self._out.head_sent and not self._is_aborted and self._has_more())
-            ):
+            if self._lingers and (self._unread or (self._out.head_sent and not self._is_aborted and self._has_more())):
                 self._channel.shut_writing()
                 self._channel.drain(_DRAIN_BYTES, _DRAIN_SECONDS)
         finally:
@@ -130,7 +128,7 @@ class Connection:
         """Has the client gone on? To close on what was not read is a reset, which takes back what the client has not
         read either (RFC 9112 section 9.6).
         """
-        return self._channel.noted or bool(self._channel.buffer)
+        return self._channel.has_event or bool(self._channel.buffer)
 
     def _serve_one(self) -> bool:
         """One request; True if another may follow."""
@@ -143,11 +141,11 @@ class Connection:
             started = monotonic()
             request = self._read_request(started)
         except (BadMessage, HTTPError) as error:
-            return self._refuse(error, started)
+            return self._reject(error, started)
         except Expired as error:
             if error.what != "head" or not self._channel.buffer:
                 return False  # idle: nobody asked anything
-            return self._refuse(HTTPError(408, "the request head did not come in time"), started)
+            return self._reject(HTTPError(408, "the request head did not come in time"), started)
         return self._exchange(request, started)
 
     def _await_first_bytes(self) -> bool:
@@ -182,11 +180,11 @@ class Connection:
         request = Request(received, headers, host, line.path, line.query, body, deadline)
         request.client = known.client
         request._id = known.request_id
-        request.connection = channel
+        request.client_stream = channel
         request.upgrade = known.upgrade if line.method == "GET" else None
         return request
 
-    def _understand(self, head: bytes) -> tuple[RequestLine, KnownFields]:
+    def _understand(self, head: bytes) -> tuple[RequestLine, RequestFields]:
         """What the head says; only what differs from the one before it is looked at."""
         if head == self._head:
             return self._line, self._known
@@ -230,7 +228,7 @@ class Connection:
         if size > limit:
             raise BadMessage("the request head is too large", 431)
 
-    def _body(self, known: KnownFields) -> Body:
+    def _body(self, known: RequestFields) -> Body:
         """With what of it has come already: chunks that are malformed at once are refused before anybody sees them."""
         channel, framing, buffered = self._channel, known.framing, self._channel.buffer
         rest = reader(framing, channel)
@@ -312,7 +310,7 @@ class Connection:
             pass
         return body.done
 
-    def _break_off(self, request: Request, out: Outgoing, error: BaseException) -> None:
+    def _break_off(self, request: Request, out: ResponseWriter, error: BaseException) -> None:
         """The head is out and the body cannot be finished: the client must not take it for complete."""
         if isinstance(error, Expired):
             request.reason = _REASONS.get(error.what, "deadline_mid_body")
@@ -330,11 +328,11 @@ class Connection:
             self._is_aborted = True
             self._channel.abort()
 
-    def _refuse(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
+    def _reject(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
         """Answer what is no request and close: nobody knows where the next one would begin."""
         self._unread = True
         line = readable_line(self._channel.buffer)
-        response = self._gateway.refuse(error, self.peer, monotonic() if started is None else started, line)
+        response = self._gateway.reject(error, self.peer, monotonic() if started is None else started, line)
         self.alarm.clear()
         self._channel.buffer = b""
         self._out.reset(keep=False)

@@ -8,10 +8,10 @@ from typing import Final, Protocol
 from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.request import Request
-from gproxy.http.request_fields import Known
+from gproxy.http.request_fields import RequestFieldsCache
 from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime
-from gproxy.runtime.alarm import Wheel
+from gproxy.runtime.alarm import TimerWheel
 
 #: How many rejected connections stay open at a time so that their clients can read why; more are closed at once.
 _LINGERING: Final = 100
@@ -92,8 +92,8 @@ class ServerContext:
     settings: ServerSettings
     gateway: Gateway
     runtime: Runtime
-    wheel: Wheel
-    fields: Known
+    wheel: TimerWheel
+    fields: RequestFieldsCache
     connections: Connections
 
     @classmethod
@@ -103,7 +103,7 @@ class ServerContext:
             settings,
             gateway,
             runtime,
-            Wheel(),
-            Known(gateway.trust, max_fields=settings.max_fields, max_body=settings.max_body),
+            TimerWheel(),
+            RequestFieldsCache(gateway.trust, max_fields=settings.max_fields, max_body=settings.max_body),
             Connections(settings.max_connections, settings.max_connections_per_address),
         )

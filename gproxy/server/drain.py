@@ -11,7 +11,7 @@ from gevent.event import Event
 
 from gproxy.server.connection import LINGER
 from gproxy.server.context import OpenConnection
-from gproxy.server.listener import Server
+from gproxy.server.listener import Listener
 
 _log = logging.getLogger("gproxy")
 
@@ -25,7 +25,7 @@ class Drain:
     Tunnels may outlive the start of a newer generation for as long as they like, but no stop.
     """
 
-    def __init__(self, servers: Sequence[Server], grace: float) -> None:
+    def __init__(self, servers: Sequence[Listener], grace: float) -> None:
         self._servers = servers
         self._grace = max(grace, LINGER)
         self._deadline = math.inf

@@ -11,7 +11,7 @@ from gevent.pywsgi import WSGIServer
 from greenlet import getcurrent, greenlet
 
 from gproxy.arbiter.sockets import BACKLOG
-from gproxy.server.connection import LINGER, Connection
+from gproxy.server.connection import LINGER, ClientConnection
 from gproxy.server.context import ServerContext
 from gproxy.upstream.failure import SHORTAGES
 
@@ -26,14 +26,14 @@ _log = logging.getLogger("gproxy")
 
 
 #: Makes a connection of (socket, address, context).
-ConnectionClass = Callable[[Any, Any, ServerContext], Connection]
+ConnectionClass = Callable[[Any, Any, ServerContext], ClientConnection]
 
 
-class Server(WSGIServer):  # type: ignore[misc]
+class Listener(WSGIServer):  # type: ignore[misc]
     """pywsgi's accept loop, with our own connections behind it."""
 
     def __init__(
-        self, listener: socket.socket, context: ServerContext, connection_class: ConnectionClass = Connection
+        self, listener: socket.socket, context: ServerContext, connection_class: ConnectionClass = ClientConnection
     ) -> None:
         super().__init__(
             listener, context.gateway, handler_class=connection_class, spawn=gevent.spawn_raw, log=None, error_log=None
@@ -99,7 +99,7 @@ class Server(WSGIServer):  # type: ignore[misc]
             connection.linger(LINGER)
 
 
-def _serve(parked: list[greenlet], accepted: tuple[Any, Any, Server]) -> None:
+def _serve(parked: list[greenlet], accepted: tuple[Any, Any, Listener]) -> None:
     """One connection after the other; PERF: a new greenlet maps and unmaps memory for its frames."""
     while True:
         sock, address, server = accepted

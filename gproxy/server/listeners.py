@@ -13,22 +13,22 @@ from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.gateway.redirect import sending_to_https
 from gproxy.observe.metrics import Metrics
 from gproxy.runtime import Runtime
-from gproxy.server.connection import Connection
+from gproxy.server.connection import ClientConnection
 from gproxy.server.context import ServerContext
-from gproxy.server.listener import ConnectionClass, Server
-from gproxy.server.proxy_protocol_connection import Balancers, PrefacedConnection
-from gproxy.server.tls_connection import SecureConnection
-from gproxy.server.tls_hosts import Renewal, Site, Sites
+from gproxy.server.listener import ConnectionClass, Listener
+from gproxy.server.proxy_protocol_connection import ProxyHeaderPolicy, ProxyProtocolConnection
+from gproxy.server.tls_connection import TLSClientConnection
+from gproxy.server.tls_hosts import CertificateReloader, TLSHost, TLSHosts
 
 
-class Edge:
+class Listeners:
     """What all listeners of a process have in common. Raises CannotOpenError if a certificate cannot be used."""
 
     def __init__(self, settings: Settings, gateway: Gateway, runtime: Runtime) -> None:
         self._settings = settings
         self._gateway = gateway
         self._runtime = runtime
-        self._sites: Sites | None = None
+        self._sites: TLSHosts | None = None
         self._renewal: gevent.Greenlet | None = None
         if any(address.tls is not None for address in settings.server.bind):
             self._open_sites()
@@ -38,25 +38,29 @@ class Edge:
 
         sections = self._settings.tls
         try:
-            sites = [Site(section, read_certificate(section, time.time())) for section in sections.values()]
+            sites = [TLSHost(section, read_certificate(section, time.time())) for section in sections.values()]
         except ValueError as error:
             raise CannotOpenError(f"[tls] {error}") from None
-        self._sites = Sites(sites)
-        self._renewal = self._runtime.spawn(Renewal(self._sites, sections, self._runtime).run)
+        self._sites = TLSHosts(sites)
+        self._renewal = self._runtime.spawn(CertificateReloader(self._sites, sections, self._runtime).run)
 
-    def server(self, address: Address, sock: socket.socket) -> Server:
+    def server(self, address: Address, sock: socket.socket) -> Listener:
         """It serves what comes to that socket, once it is started."""
         gateway = sending_to_https(self._gateway, address.redirect) if address.redirect else self._gateway
         context = ServerContext.of(self._settings.server, gateway, self._runtime)
-        return Server(sock, context, self._connection_class(address))
+        return Listener(sock, context, self._connection_class(address))
 
     def _connection_class(self, address: Address) -> ConnectionClass:
-        balancers = Balancers(self._settings.gateway.trusted_proxies) if address.proxy else None
+        balancers = ProxyHeaderPolicy(self._settings.gateway.trusted_proxies) if address.proxy else None
         if address.tls is not None and self._sites is not None:
             default = self._sites.default(address.tls)
-            return partial(SecureConnection, balancers=balancers, sites=self._sites, default=default)
+            return partial(TLSClientConnection, balancers=balancers, sites=self._sites, default=default)
         guards = self._sites if self._sites is not None and self._sites.are_guarded and not address.redirect else None
-        return partial(PrefacedConnection, balancers=balancers, sites=guards) if balancers or guards else Connection
+        return (
+            partial(ProxyProtocolConnection, balancers=balancers, sites=guards)
+            if balancers or guards
+            else ClientConnection
+        )
 
     def close(self) -> None:
         """After draining."""
@@ -64,7 +68,7 @@ class Edge:
             self._renewal.kill()
 
 
-def show(servers: Sequence[Server], metrics: Metrics) -> None:
+def register_metrics(servers: Sequence[Listener], metrics: Metrics) -> None:
     """Have the metrics follow what is open."""
 
     def in_flight() -> int:

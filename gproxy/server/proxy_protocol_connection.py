@@ -8,13 +8,13 @@ from typing import Any, Final
 from gproxy.config.types import Network
 from gproxy.http.errors import BadMessage, ClientGone
 from gproxy.http.proxy_protocol import read_proxy_header
-from gproxy.http.request_fields import KnownFields
+from gproxy.http.request_fields import RequestFields
 from gproxy.http.trust import is_trusted
 from gproxy.http.wire import RequestLine
 from gproxy.runtime.expired import Expired
-from gproxy.server.connection import Connection
+from gproxy.server.connection import ClientConnection
 from gproxy.server.context import ServerContext
-from gproxy.server.tls_hosts import Sites
+from gproxy.server.tls_hosts import TLSHosts
 
 #: Whoever does it wrong does it again and again: one line in so many seconds is enough.
 QUIET: Final = 10.0
@@ -26,7 +26,7 @@ class PrefaceError(Exception):
     """What came first was not what has to come first."""
 
 
-class Balancers:
+class ProxyHeaderPolicy:
     """Who may say by a PROXY header whose connection it is; and how often we complain of those who may not."""
 
     def __init__(self, trusted: Sequence[Network]) -> None:
@@ -36,7 +36,7 @@ class Balancers:
     def admits(self, peer: str) -> bool:
         return is_trusted(peer, self._trusted)
 
-    def complain(self, message: str, *arguments: object) -> None:
+    def warn_throttled(self, message: str, *arguments: object) -> None:
         """A warning; more of them within QUIET are for debugging only."""
         now = monotonic()
         is_quiet = now < self._quiet_until
@@ -45,11 +45,17 @@ class Balancers:
         _log.log(logging.DEBUG if is_quiet else logging.WARNING, message, *arguments)
 
 
-class PrefacedConnection(Connection):
+class ProxyProtocolConnection(ClientConnection):
     """Begins with a PROXY header from one of the `balancers`, if there are any; not for hosts that `sites` guard."""
 
     def __init__(
-        self, sock: Any, address: Any, context: ServerContext, *, balancers: Balancers | None, sites: Sites | None
+        self,
+        sock: Any,
+        address: Any,
+        context: ServerContext,
+        *,
+        balancers: ProxyHeaderPolicy | None,
+        sites: TLSHosts | None,
     ) -> None:
         super().__init__(sock, address, context)
         self._balancers = balancers
@@ -61,7 +67,7 @@ class PrefacedConnection(Connection):
         if balancers is None or self._is_announced(balancers):
             super().handle()
 
-    def _is_announced(self, balancers: Balancers) -> bool:
+    def _is_announced(self, balancers: ProxyHeaderPolicy) -> bool:
         """By a good header; else it is closed. Whose it is has to be known before it can be admitted."""
         connections = self._context.connections
         connections.add(self)  # so that a stop knows of it
@@ -80,16 +86,16 @@ class PrefacedConnection(Connection):
         connections.discard(self)
         return False
 
-    def _read_proxy_header(self, balancers: Balancers) -> None:
+    def _read_proxy_header(self, balancers: ProxyHeaderPolicy) -> None:
         if not balancers.admits(self.peer):
-            balancers.complain("%s: refused, it is not one of the trusted_proxies", self.peer)
+            balancers.warn_throttled("%s: refused, it is not one of the trusted_proxies", self.peer)
             raise PrefaceError("refused")
         data = b""
         try:
             while (header := read_proxy_header(data)) is None:
                 data += self._receive_more()
         except ValueError as error:
-            balancers.complain("%s: no PROXY header: %s", self.peer, error)
+            balancers.warn_throttled("%s: no PROXY header: %s", self.peer, error)
             raise PrefaceError("refused") from None
         self._channel.buffer = data[header.size :]
         if header.client is not None:
@@ -102,7 +108,7 @@ class PrefacedConnection(Connection):
         self.is_idle = False  # a stop waits for it
         return data
 
-    def _understand(self, head: bytes) -> tuple[RequestLine, KnownFields]:
+    def _understand(self, head: bytes) -> tuple[RequestLine, RequestFields]:
         if head == self._head:
             return self._line, self._known
         line, known = super()._understand(head)

@@ -14,7 +14,7 @@ from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.observe.throttle import Throttle
-from gproxy.server.client_channel import ClientChannel, Lookout
+from gproxy.server.client_channel import ClientChannel, DisconnectWatch
 
 _BUT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
 #: Head and body up to this leave in one send; beyond it copying costs more than a second send, in bytes.
@@ -25,7 +25,7 @@ class BrokenResponseError(Exception):
     """A body did not have the length that its head had promised."""
 
 
-class Outgoing:
+class ResponseWriter:
     """A connection's response being sent, one after the other.
 
     keep: can the connection go on after it? sent: body bytes so far. is_delimited: could the client tell a
@@ -121,7 +121,7 @@ class Outgoing:
         if channel.buffer:  # behind a pipelined request nobody can see the end
             self._send_pieces(pieces)
             return
-        before = channel.watch(Lookout(channel.alarm.greenlet))
+        before = channel.watch(DisconnectWatch(channel.alarm.greenlet))
         try:
             self._send_pieces(pieces)
         finally:

@@ -15,7 +15,7 @@ from gproxy.server.client_channel import ClientChannel
 _PIECE: Final = 64 * 1024
 
 
-class SecureChannel(ClientChannel):
+class TLSClientChannel(ClientChannel):
     """Plain until `secure`."""
 
     __slots__ = ("_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
@@ -44,12 +44,12 @@ class SecureChannel(ClientChannel):
         while not self._try_handshake(tls, expires):
             data = self.receive(65536)
             if not data:
-                raise self.lost
+                raise self.reset_error
             self._incoming.write(data)
         self._tls = tls
         self._receive = self._receive_decrypted
         self._send = self._send_encrypted
-        self.noted = self.noted or bool(self._incoming.pending)
+        self.has_event = self.has_event or bool(self._incoming.pending)
         return tls
 
     def _try_handshake(self, tls: ssl.SSLObject, expires: float) -> bool:
@@ -102,7 +102,7 @@ class SecureChannel(ClientChannel):
         except ssl.SSLError:  # a broken record: whoever reads next is told
             self._is_over = True
         if self._is_over or self._incoming.pending or tls.pending():
-            self.noted = True
+            self.has_event = True
         return b"".join(pieces)
 
     def send_last(self, data: bytes) -> None:

@@ -7,16 +7,16 @@ from typing import Any, ClassVar, Final
 
 from gproxy.http.client_hello import HANDSHAKE, ClientHello, ClientHelloReader
 from gproxy.http.errors import BadMessage, HTTPError
-from gproxy.http.request_fields import KnownFields
+from gproxy.http.request_fields import RequestFields
 from gproxy.http.response import Response
 from gproxy.http.tls import TLS, ClientCertificate
 from gproxy.http.wire import RequestLine
 from gproxy.server.client_channel import ClientChannel
 from gproxy.server.context import ServerContext
-from gproxy.server.proxy_protocol_connection import Balancers, PrefacedConnection, PrefaceError
-from gproxy.server.response_writer import Outgoing
-from gproxy.server.tls_channel import SecureChannel
-from gproxy.server.tls_hosts import Site, Sites
+from gproxy.server.proxy_protocol_connection import PrefaceError, ProxyHeaderPolicy, ProxyProtocolConnection
+from gproxy.server.response_writer import ResponseWriter
+from gproxy.server.tls_channel import TLSClientChannel
+from gproxy.server.tls_hosts import TLSHost, TLSHosts
 
 #: RFC 8446 section 6.2: what is wrong with a ClientHello, said before there is anything to encrypt it with.
 _DECODE_ERROR: Final = b"\x15\x03\x03\x00\x02\x02\x32"
@@ -26,10 +26,10 @@ _SPOKEN: Final = frozenset({"http/1.1", "http/1.0"})
 _log = logging.getLogger("gproxy")
 
 
-class SecureConnection(PrefacedConnection):
+class TLSClientConnection(ProxyProtocolConnection):
     """Speaks TLS, as one of the sites: `default` is for clients that ask for none of the others."""
 
-    channel_class: ClassVar[type[ClientChannel]] = SecureChannel
+    channel_class: ClassVar[type[ClientChannel]] = TLSClientChannel
 
     def __init__(
         self,
@@ -37,18 +37,18 @@ class SecureConnection(PrefacedConnection):
         address: Any,
         context: ServerContext,
         *,
-        balancers: Balancers | None,
-        sites: Sites,
-        default: Site,
+        balancers: ProxyHeaderPolicy | None,
+        sites: TLSHosts,
+        default: TLSHost,
     ) -> None:
         super().__init__(sock, address, context, balancers=balancers, sites=sites)
-        assert isinstance(self._channel, SecureChannel)  # noqa: S101 `channel_class` says so
+        assert isinstance(self._channel, TLSClientChannel)  # noqa: S101 `channel_class` says so
         self._secure = self._channel
         self._offered = sites
         self._default = self._site = default
         #: Of the client's certificate, for the backend: (name, name in lower case, value).
         self._identity: list[tuple[str, str, str]] = []
-        self._own: KnownFields | None = None
+        self._own: RequestFields | None = None
 
     def _serve_one(self) -> bool:
         if self.tls is None:
@@ -59,9 +59,9 @@ class SecureConnection(PrefacedConnection):
                 return False
         return super()._serve_one()
 
-    def _refuse(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
+    def _reject(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
         """Who is one too many is not told so: a handshake costs more than what it would refuse."""
-        return self.tls is not None and super()._refuse(error, started)
+        return self.tls is not None and super()._reject(error, started)
 
     def _shake_hands(self) -> None:
         """Raises PrefaceError, Expired, ClientGone."""
@@ -81,7 +81,7 @@ class SecureConnection(PrefacedConnection):
         self.is_idle = False
         try:
             if data[0] != HANDSHAKE and data[:1].isalpha():
-                self._refuse_plain(data)
+                self._reject_plain(data)
             reader = ClientHelloReader()
             hello = reader.feed(data)
             while hello is None:
@@ -97,12 +97,12 @@ class SecureConnection(PrefacedConnection):
         channel.buffer = data
         return hello
 
-    def _refuse_plain(self, data: bytes) -> None:
+    def _reject_plain(self, data: bytes) -> None:
         self._channel.buffer = data
-        super()._refuse(HTTPError(400, "a plain HTTP request came to a port that speaks https"))
+        super()._reject(HTTPError(400, "a plain HTTP request came to a port that speaks https"))
         raise PrefaceError("no TLS: plain HTTP")
 
-    def _enter(self, site: Site, tls: ssl.SSLObject, server_name: str) -> None:
+    def _enter(self, site: TLSHost, tls: ssl.SSLObject, server_name: str) -> None:
         der = tls.getpeercert(binary_form=True)
         client = None if der is None else ClientCertificate(der)
         cipher = tls.cipher()
@@ -111,15 +111,15 @@ class SecureConnection(PrefacedConnection):
             forward = site.settings.forward.items()
             self._identity = [(header, header.lower(), getattr(client, fact)) for fact, header in forward]
         if site.hsts:
-            self._out = _StrictOutgoing(self._channel, site.hsts)
+            self._out = _StrictResponseWriter(self._channel, site.hsts)
 
-    def _understand(self, head: bytes) -> tuple[RequestLine, KnownFields]:
+    def _understand(self, head: bytes) -> tuple[RequestLine, RequestFields]:
         line, known = super()._understand(head)
         if self._identity and known is not self._own:
             self._own = self._known = known = self._identified(known)
         return line, known
 
-    def _identified(self, known: KnownFields) -> KnownFields:
+    def _identified(self, known: RequestFields) -> RequestFields:
         """With what is true on this connection only; others have the same `known`."""
         headers = known.headers.copy()
         for name, key, value in self._identity:
@@ -130,7 +130,7 @@ class SecureConnection(PrefacedConnection):
         return self._offered.is_misdirected(host, self._site, self._default)
 
 
-class _StrictOutgoing(Outgoing):
+class _StrictResponseWriter(ResponseWriter):
     """Tells browsers to come by https only (RFC 6797 section 7.1), unless the backend has said how long."""
 
     __slots__ = ("_policy",)

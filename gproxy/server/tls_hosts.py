@@ -21,7 +21,7 @@ _log = logging.getLogger("gproxy")
 Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
-class Site:
+class TLSHost:
     """One `[tls:NAME]` section, live."""
 
     def __init__(self, settings: TLSSettings, certificate: Certificate) -> None:
@@ -38,29 +38,29 @@ class Site:
         return self.certificate.context
 
 
-class Sites:
+class TLSHosts:
     """All of them, by host name."""
 
-    def __init__(self, sites: Iterable[Site]) -> None:
+    def __init__(self, sites: Iterable[TLSHost]) -> None:
         self._all = {site.settings.name: site for site in sites}
-        self._by_host: dict[str, Site] = {}
+        self._by_host: dict[str, TLSHost] = {}
         self._index()
 
     def _index(self) -> None:
         self._by_host = {host: site for site in self._all.values() for host in site.certificate.names}
 
-    def default(self, name: str) -> Site:
+    def default(self, name: str) -> TLSHost:
         """That section's; without a name the first one's."""
         return self._all[name] if name else next(iter(self._all.values()))
 
-    def find(self, host: str, default: Site) -> Site:
+    def find(self, host: str, default: TLSHost) -> TLSHost:
         """The one for that host, given without port and in lower case; a wildcard is for one level (RFC 9525 6.3)."""
         return self._find(host) or default
 
-    def _find(self, host: str) -> Site | None:
+    def _find(self, host: str) -> TLSHost | None:
         return self._by_host.get(host) or self._by_host.get(f"*.{host.partition('.')[2]}")
 
-    def is_misdirected(self, host: str, site: Site, default: Site) -> bool:
+    def is_misdirected(self, host: str, site: TLSHost, default: TLSHost) -> bool:
         """Would a request for this Host, on a connection made to `site`, slip past what its own site asks for?"""
         return self.find(bare_host(host), default).demands != site.demands
 
@@ -80,10 +80,10 @@ class Sites:
         self._index()
 
 
-class Renewal:
+class CertificateReloader:
     """Looks at the files now and then; a pair that is no pair leaves the old one in place."""
 
-    def __init__(self, sites: Sites, settings: Mapping[str, TLSSettings], runtime: Runtime) -> None:
+    def __init__(self, sites: TLSHosts, settings: Mapping[str, TLSSettings], runtime: Runtime) -> None:
         self._sites = sites
         self._settings = settings
         self._runtime = runtime

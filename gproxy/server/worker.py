@@ -35,8 +35,8 @@ from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.observe import log
 from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
-from gproxy.server.listener import Server
-from gproxy.server.listeners import Edge, show
+from gproxy.server.listener import Listener
+from gproxy.server.listeners import Listeners, register_metrics
 from gproxy.server.response_writer import summarize_broken_responses
 from gproxy.state.shared.memory import SharedState
 
@@ -59,7 +59,7 @@ class Worker:
         self._gateway = gateway
         self._runtime = Runtime(state_dir=settings.server.state_dir, state=settings.state)
         self._runtime.worker = number
-        self._servers: list[Server] = []
+        self._servers: list[Listener] = []
         self._drain: Drain
         self._leave = Event()
         #: Indexes of listeners that nobody else accepts from any more.
@@ -81,10 +81,10 @@ class Worker:
         self._state = SharedState(state)
         if shared:
             self._runtime.share(self._state)
-        edge = Edge(self._settings, self._gateway, self._runtime)
+        edge = Listeners(self._settings, self._gateway, self._runtime)
         self._gateway.open(self._runtime)
         self._servers = [edge.server(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
-        show(self._servers, self._runtime.metrics)
+        register_metrics(self._servers, self._runtime.metrics)
         self._drain = Drain(self._servers, self._settings.server.grace)
         self._share_listeners(alone=not shared)
         self._tune()
@@ -177,9 +177,7 @@ class Worker:
         self._leave.set()
 
     def _quit(self) -> None:
-        _log.warning(
-            "stopping at once; open connections: %d", sum(len(server.connections) for server in self._servers)
-        )
+        _log.warning("stopping at once; open connections: %d", sum(len(server.connections) for server in self._servers))
         self._gateway.access_log.flush()
         _flush()
         os._exit(0)

@@ -54,9 +54,7 @@ class Authority:
         paths = self._folder / f"{stem}.crt", self._folder / f"{stem}.key"
         paths[0].write_bytes(signed.public_bytes(_PEM))
         paths[1].touch(mode=0o600)
-        paths[1].write_bytes(
-            key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
+        paths[1].write_bytes(key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return paths
 
     def _builder(

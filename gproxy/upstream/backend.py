@@ -11,9 +11,9 @@ from gproxy.config.types.addresses import bracket
 from gproxy.http.framing import Reader
 from gproxy.http.request import Deadline
 from gproxy.observe.metrics import Metrics
-from gproxy.upstream.health.state import Health
+from gproxy.upstream.health.state import BackendHealth
 from gproxy.upstream.http1.connect import Endpoint
-from gproxy.upstream.http1.connection import Conversation, Observer
+from gproxy.upstream.http1.connection import HTTP1Connection, Observer
 from gproxy.upstream.http1.idle import Idle
 from gproxy.upstream.http1.pool import PlainPool, TLSPool
 
@@ -67,7 +67,7 @@ class Backend:
         self.failures = 0
         self.times_ejected = 0
         #: What probes and requests say of it.
-        self.health = Health()
+        self.health = BackendHealth()
         #: What the upstream found last; None if it was never healthy yet.
         self.was_healthy: bool | None = None
         #: When it became healthy again after it had not been, on the monotonic clock.
@@ -102,16 +102,16 @@ class Backend:
         return self.health.is_good and not self.is_down
 
     @property
-    def takes_part(self) -> bool:
+    def is_eligible(self) -> bool:
         """May get requests of new clients: if it is healthy, or if nobody is."""
-        return self.weight > 0 and not (self.is_down or self.is_draining or self.health.is_barred)
+        return self.weight > 0 and not (self.is_down or self.is_draining or self.health.needs_probe)
 
     @property
     def is_full(self) -> bool:
         """At its limit of attempts under way."""
         return 0 < self.max_connections <= self.active
 
-    def connection(self, deadline: Deadline) -> Conversation:
+    def connection(self, deadline: Deadline) -> HTTP1Connection:
         """A lease on a connection that is open. Raises what urllib3 raises when it cannot connect."""
         self.active += 1
         self.attempts += 1
@@ -124,19 +124,19 @@ class Backend:
             self.active -= 1
             raise
 
-    def dial(self, timeout: float) -> Conversation:
+    def dial(self, timeout: float) -> HTTP1Connection:
         """A new connection, which is nobody's lease. Raises what urllib3 raises when it cannot connect."""
         connection: Any = self.pool._new_conn()
         try:
             connection.timeout = timeout
             connection.connect()
-            conversation: Conversation = connection.converse(self.observer)
+            conversation: HTTP1Connection = connection.converse(self.observer)
         except BaseException:
             connection.close()
             raise
         return conversation
 
-    def release(self, connection: Conversation, rest: Reader | None = None, *, keep: bool) -> None:
+    def release(self, connection: HTTP1Connection, rest: Reader | None = None, *, keep: bool) -> None:
         """The response was read: keep the connection if the backend wants that and it can be used again."""
         if keep and connection.is_reusable(rest):
             self.active -= 1
@@ -148,7 +148,7 @@ class Backend:
         """One pooled connection was found dead: the others are as old, so the next attempt makes a new one."""
         self._idle.clear()
 
-    def drop(self, connection: Conversation) -> None:
+    def drop(self, connection: HTTP1Connection) -> None:
         """Something went wrong in the middle: nobody knows what the connection would say next."""
         self.active -= 1
         connection.close()
@@ -201,7 +201,7 @@ def _both(first: Observer, second: Observer) -> Observer:
     return observe
 
 
-def show(upstream: str, backend: Backend, metrics: Metrics) -> None:
+def register_metrics(upstream: str, backend: Backend, metrics: Metrics) -> None:
     """Have the metrics follow the backend's own counts."""
     labels = (upstream, backend.name)
     metrics.watch("gproxy_backend_attempts_total", labels, lambda: backend.attempts)
@@ -211,7 +211,7 @@ def show(upstream: str, backend: Backend, metrics: Metrics) -> None:
     metrics.watch("gproxy_backend_healthy", labels, lambda: backend.is_healthy)
 
 
-def measure(upstream: str, backend: Backend, metrics: Metrics) -> None:
+def time_exchanges(upstream: str, backend: Backend, metrics: Metrics) -> None:
     """Have every exchange with the backend timed; only for whoever wants to read metrics, for it costs 0.3 us each."""
     durations = metrics.series("gproxy_backend_duration_seconds", upstream)
     backend.observe_with(lambda seconds, _: durations.observe(seconds))

@@ -10,15 +10,15 @@ from gproxy.config.sections.upstream_tls import is_used, prepare
 from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.dns import Addresses, Lookup, Name
-from gproxy.upstream.health.state import Health
+from gproxy.upstream.dns import Addresses, Lookup, ResolvedName
+from gproxy.upstream.health.state import BackendHealth
 from gproxy.upstream.http1.tls_session import new_context
 
 #: How long the start waits for names to resolve, in seconds; it goes on without them.
 _PATIENCE: Final = 1.0
 
 
-class Members:
+class Discovery:
     """Builds the backends; `changed` gets all of them whenever a name has other addresses than before."""
 
     def __init__(
@@ -51,10 +51,10 @@ class Members:
                 backend.health.mark_probe(False, "dns_error")
         return greenlets
 
-    def doubt(self, backend: Backend) -> None:
+    def refresh_soon(self, backend: Backend) -> None:
         """It could not be reached: perhaps its name has moved on."""
         if name := self._names.get(backend.url):
-            name.doubt()
+            name.refresh_soon()
 
     def _backend(self, url: BackendURL, addresses: Addresses = ()) -> Backend:
         settings = self._settings
@@ -63,11 +63,11 @@ class Members:
             addresses=addresses, tls=self._tls,
         )  # fmt: skip
         backend.max_connections = backend.max_connections or settings.max_connections
-        backend.health = Health(settings.initial if settings.health_path else "up")
+        backend.health = BackendHealth(settings.initial if settings.health_path else "up")
         return backend
 
-    def _name(self, url: BackendURL, lookup: Lookup) -> Name:
-        return Name(
+    def _name(self, url: BackendURL, lookup: Lookup) -> ResolvedName:
+        return ResolvedName(
             url,
             upstream=self._settings.name,
             interval=self._settings.dns_interval,

@@ -49,7 +49,7 @@ def arrange(found: Iterable[str]) -> list[Addresses]:
     return [(address, *other[n % len(other) :][:1]) if other else (address,) for n, address in enumerate(chosen)]
 
 
-class Name:
+class ResolvedName:
     """One backend of the settings whose host is a name; `changed` hears of each new set of addresses."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Name:
             if self._addresses:
                 self._doubted.wait(self._interval * (0.9 + runtime.random.random() / 5) - _SOONEST)
 
-    def doubt(self) -> None:
+    def refresh_soon(self) -> None:
         """A connection was refused: perhaps the addresses have changed, so ask again soon."""
         self._doubted.set()
 

@@ -31,17 +31,15 @@ class Failure(NamedTuple):
     error: str
     detail: str
     #: What `retry_on` calls it: may another attempt be made? After `connect` always: nothing was asked yet.
-    again: Literal["connect", "stale", "reset", "timeout", "status", "never"]
+    retryable_as: Literal["connect", "stale", "reset", "timeout", "status", "never"]
     #: Does it speak against the backend's health?
-    blames: bool
+    counts_against_backend: bool
 
 
 _REFUSED: Final = Failure(
     502, "connect_refused", "connection_refused", "the backend refuses connections", "connect", True
 )
-_UNKNOWN_NAME: Final = Failure(
-    502, "dns_error", "dns_error", "the backend's name does not resolve", "connect", True
-)
+_UNKNOWN_NAME: Final = Failure(502, "dns_error", "dns_error", "the backend's name does not resolve", "connect", True)
 _SLOW_CONNECT: Final = Failure(
     504, "connect_timeout", "connection_timeout", "no connection to the backend in time", "connect", True
 )
@@ -85,7 +83,7 @@ SILENT: Final = Failure(
     504, "read_timeout", "connection_read_timeout", "the backend fell silent before it had answered", "timeout", True
 )
 #: An answer whose status is one to try again after; whether it speaks against the backend is for health to say.
-TURNED_AWAY: Final = Failure(
+RETRYABLE_STATUS: Final = Failure(
     502, "backend_status", "http_response_incomplete", "the backend turned the request away", "status", False
 )
 NONE_AVAILABLE: Final = Failure(

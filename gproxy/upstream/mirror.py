@@ -65,7 +65,7 @@ class Mirror:
         """The request as it is now: on the way back handlers may change it."""
         twin = copy(request)
         twin.headers = request.headers.copy()
-        twin.connection = twin.upgrade = None
+        twin.client_stream = twin.upgrade = None
         twin.context = {}
 
         def send() -> None:

@@ -28,7 +28,7 @@ _STALE_TRIES: Final = 3
 LEAST: Final = 3
 
 
-class Failed(NamedTuple):
+class FailedAttempt(NamedTuple):
     """An attempt that failed, and how."""
 
     backend: Backend
@@ -53,7 +53,7 @@ class RetryPolicy:
     backoff: float
     backoff_max: float
     honours_retry_after: bool
-    history: tuple[Failed, ...] = ()
+    history: tuple[FailedAttempt, ...] = ()
     #: How often attempts were made: a hedge and what it helps are one.
     rounds: int = 0
     #: The backends that were tried and had better not be asked again.
@@ -79,12 +79,12 @@ class RetryPolicy:
         return as_set(one for one in self.on if isinstance(one, Statuses)) if self.retries else frozenset()
 
     @property
-    def last(self) -> Failed:
+    def last(self) -> FailedAttempt:
         return self.history[-1]
 
-    def after(self, *failed: Failed) -> "RetryPolicy":
+    def after(self, *failed: FailedAttempt) -> "RetryPolicy":
         """The policy once these attempts have failed."""
-        asked = tuple(one.backend for one in failed if one.failure.again != "stale")
+        asked = tuple(one.backend for one in failed if one.failure.retryable_as != "stale")
         again = any(backend in self.tried for backend in asked)
         tried = asked if again else (*self.tried, *asked)  # in a new round: those that were gone may be back
         return replace(self, history=(*self.history, *failed), rounds=self.rounds + 1, tried=tried)
@@ -95,7 +95,7 @@ class RetryPolicy:
 
     def why_not(self, request: Request) -> str:
         """Why nothing more is tried, in words; empty if another attempt may be made."""
-        again = self.last.failure.again
+        again = self.last.failure.retryable_as
         if again == "never":
             return "not after this"
         if again not in self.on and again != "status":
@@ -104,7 +104,7 @@ class RetryPolicy:
             return f"{request.method} may not be done twice"
         if again != "connect" and not request.body.can_begin_again:
             return TOO_LARGE
-        stale = sum(one.failure.again == "stale" for one in self.history)
+        stale = sum(one.failure.retryable_as == "stale" for one in self.history)
         if stale > _STALE_TRIES or self.rounds - stale > self.retries:
             return "that was the last attempt"
         return "" if request.deadline.remaining() > 0 else "the time is over"
@@ -112,12 +112,12 @@ class RetryPolicy:
     @property
     def is_free(self) -> bool:
         """Did the last attempt reach no backend? Then another one is no additional load."""
-        return self.last.failure.again in ("connect", "stale")
+        return self.last.failure.retryable_as in ("connect", "stale")
 
     @property
     def asks_the_same(self) -> bool:
         """May the next attempt go to the same backend, if there is no other? It is alive, but slow or busy."""
-        return self.last.failure.again in ("status", "timeout")
+        return self.last.failure.retryable_as in ("status", "timeout")
 
     def pause(self, rng: random.Random, clock: Callable[[], float] = time.time, *, others: bool) -> float:
         """Seconds before the next attempt: full jitter, or what the answer asks for.
@@ -125,7 +125,7 @@ class RetryPolicy:
         None at all if nobody was reached, and there are others that were not asked yet: there is nothing to wait for.
         """
         last = self.last
-        if self.is_free and (others or last.failure.again == "stale"):
+        if self.is_free and (others or last.failure.retryable_as == "stale"):
             return 0.0
         if self.honours_retry_after and last.response is not None:
             wanted = retry_after(last.response.headers, clock)
@@ -205,7 +205,7 @@ class Budget:
         self.taken -= 1
 
 
-class Permit:
+class RetryPermit:
     """One request's part of the budget, taken when it is needed and given back at the end."""
 
     def __init__(self, budget: Budget) -> None:

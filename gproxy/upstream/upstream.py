@@ -12,16 +12,16 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
 from gproxy.state.shared.memory import SharedState
-from gproxy.upstream.admission.circuit_breaker import Breaker
-from gproxy.upstream.admission.concurrency_limit import Limit
-from gproxy.upstream.backend import Backend, measure, show
-from gproxy.upstream.balance import POLICIES, Balancer
+from gproxy.upstream.admission.circuit_breaker import CircuitBreaker
+from gproxy.upstream.admission.concurrency_limit import ConcurrencyLimit
+from gproxy.upstream.backend import Backend, register_metrics, time_exchanges
+from gproxy.upstream.balance import POLICIES, BalancingPolicy
 from gproxy.upstream.balance.round_robin import RoundRobin, SharedTurns
 from gproxy.upstream.balance.slow_start import SlowStart
-from gproxy.upstream.discovery import Members
+from gproxy.upstream.discovery import Discovery
 from gproxy.upstream.dns import Lookup, look_up
-from gproxy.upstream.health.active import ActiveCheck
-from gproxy.upstream.health.passive import Passive
+from gproxy.upstream.health.active import ActiveHealthCheck
+from gproxy.upstream.health.passive import PassiveHealth
 from gproxy.upstream.health.shared import Change, SharedHealth
 from gproxy.upstream.retry import Budget
 
@@ -41,35 +41,35 @@ class Upstream:
     handlers: tuple[Handler, ...] = ()
 
     def __init__(
-        self, settings: UpstreamSettings, balancer: Balancer | None = None, *, lookup: Lookup = look_up
+        self, settings: UpstreamSettings, balancer: BalancingPolicy | None = None, *, lookup: Lookup = look_up
     ) -> None:
         self.name = settings.name
         self.settings = settings
         self.balancer = balancer or POLICIES[str(settings.balance)](settings)
-        self._members = Members(settings, self.replace, lookup)
+        self._members = Discovery(settings, self.replace, lookup)
         #: Always the same list: others hold it too.
         self.backends = self._members.all()
         #: Replaced while they had attempts under way.
         self._leaving: list[Backend] = []
         self.budget = Budget(settings.retry_budget, self.backends)
         self._limited = any(backend.max_connections for backend in self.backends)
-        self.breaker = Breaker(settings) if settings.breaker else None
-        self.limit = Limit(settings) if settings.max_requests or settings.queue else None
-        self.passive = Passive(settings, self.backends, self.refresh, self._members.doubt)
+        self.breaker = CircuitBreaker(settings) if settings.breaker else None
+        self.limit = ConcurrencyLimit(settings) if settings.max_requests or settings.queue else None
+        self.passive = PassiveHealth(settings, self.backends, self.refresh, self._members.refresh_soon)
         #: PERF: what attempts tell, without a step in between.
         self.answered = self.passive.answered
         self.failed = self.passive.failed
-        self.blame = self.passive.blame
-        self.complain = self.passive.complain
+        self.record_failure = self.passive.record_failure
+        self.warn_throttled = self.passive.warn_throttled
         #: When an ejected backend is to be tried, or one has warmed up; None while nobody is out, on trial or warming.
         self._next_change: float | None = None
         self._slow_start = SlowStart(settings.slow_start)
         #: May a candidate be full, or one that is warming up?
-        self._choosy = False
+        self._needs_confirmation = False
         self._tiers: tuple[list[Backend], ...] = ()
         self._candidates: list[Backend] = []
         self._greenlets: list[gevent.Greenlet] = []
-        self._checks: dict[Backend, ActiveCheck] = {}
+        self._checks: dict[Backend, ActiveHealthCheck] = {}
         self._probes = False
         self._is_open = False
         #: What the workers that serve beside this one have in common with it, and the greenlet that looks at it.
@@ -87,7 +87,7 @@ class Upstream:
         self._slow_start.clock = runtime.monotonic
         self._greenlets += self._members.open(runtime)
         self.refresh()
-        self._greenlets.append(runtime.spawn(self._keep_house))
+        self._greenlets.append(runtime.spawn(self._maintain))
         self._watch(self.backends)
         self._is_open = True
         runtime.join(self)
@@ -97,9 +97,9 @@ class Upstream:
     def _watch(self, backends: Sequence[Backend]) -> None:
         """Have them counted, and probed if there is something to probe."""
         for backend in backends:
-            show(self.name, backend, self.runtime.metrics)
+            register_metrics(self.name, backend, self.runtime.metrics)
             if self.settings.health_path and not backend.is_down:
-                check = ActiveCheck(self.settings, backend, self.mark_probe, self.runtime)
+                check = ActiveHealthCheck(self.settings, backend, self.mark_probe, self.runtime)
                 self._checks.setdefault(backend, check)
 
     def replace(self, backends: list[Backend]) -> None:
@@ -121,7 +121,7 @@ class Upstream:
         for backend in came:
             backend.was_healthy = False  # it starts slowly, like one that comes back
             if self.runtime.metrics.wanted:
-                measure(self.name, backend, self.runtime.metrics)
+                time_exchanges(self.name, backend, self.runtime.metrics)
         self._watch(came)
         if self._probes:
             self.start_checks()
@@ -172,12 +172,12 @@ class Upstream:
     def _apply(self, change: Change) -> None:
         """Take over what another worker has published of a backend."""
         health, record, before = change.backend.health, change.record, change.before
-        if record.passes != health.passes or not health.decided:
+        if record.passes != health.passes or not health.is_probed:
             health.mark_probe(record.passes, record.why)
-        if record.left_out_until > self.runtime.monotonic():
-            health.eject(record.left_out_until, record.why)
-        elif before and before.left_out_until and not record.left_out_until:
-            health.readmit()
+        if record.ejected_until > self.runtime.monotonic():
+            health.eject(record.ejected_until, record.why)
+        elif before and before.ejected_until and not record.ejected_until:
+            health.restore()
 
     def start_checks(self) -> None:
         """Probe, if there is something to probe; `open` does so."""
@@ -220,7 +220,7 @@ class Upstream:
         else:
             candidates = self._candidates
             backend = self.balancer.pick(candidates, request) if candidates else None
-            if self._choosy and backend is not None:
+            if self._needs_confirmation and backend is not None:
                 backend = self._confirm(backend, request)
         if self._next_change is not None and backend is not None:
             self._put_to_trial(backend, request)
@@ -268,8 +268,8 @@ class Upstream:
         doubtful = [backend.health for backend in self.backends if backend.health.doubtful]
         for health in doubtful:
             if health.ejected_until and health.ejected_until <= now:
-                health.expire()
-        part = [backend for backend in self.backends if backend.takes_part]
+                health.half_open()
+        part = [backend for backend in self.backends if backend.is_eligible]
         healthy = [backend for backend in part if backend.is_healthy]
         self._tiers = (
             [backend for backend in healthy if not backend.is_backup],
@@ -278,9 +278,9 @@ class Upstream:
         )
         self._note_returns(now)
         self._candidates = next(filter(None, self._tiers), [])
-        self.balancer.expect(self._candidates)
-        warm_at = self._slow_start.expect(self._candidates, now)
-        self._choosy = self._limited or warm_at is not None
+        self.balancer.set_candidates(self._candidates)
+        warm_at = self._slow_start.set_candidates(self._candidates, now)
+        self._needs_confirmation = self._limited or warm_at is not None
         changes = [health.ejected_until or math.inf for health in doubtful if not health.is_failing]
         self._next_change = min(changes if warm_at is None else [*changes, warm_at], default=None)
         if self.limit:
@@ -289,7 +289,7 @@ class Upstream:
     def _note_returns(self, now: float) -> None:
         """Who is healthy after it was not; at the start nobody comes back, and on trial nobody is back yet."""
         for backend in self.backends:
-            if backend.is_healthy and not backend.health.on_trial:
+            if backend.is_healthy and not backend.health.is_half_open:
                 if backend.was_healthy is False:
                     backend.returned_at = now
                 backend.was_healthy = True
@@ -298,17 +298,17 @@ class Upstream:
 
     def _room(self) -> float:
         """How many requests the candidates take together."""
-        room = [backend.max_connections or math.inf for backend in self._candidates if not backend.health.on_trial]
+        room = [backend.max_connections or math.inf for backend in self._candidates if not backend.health.is_half_open]
         return sum(room) if room else math.inf
 
     def mark_probe(self, backend: Backend, passes: bool, why: str) -> None:
         """What the probes of a backend have come to, whoever sends them; a good one ends an ejection's wait."""
         health = backend.health
         changed = passes != health.passes
-        if passes and health.ejected_until and not health.on_trial:
-            health.expire()
+        if passes and health.ejected_until and not health.is_half_open:
+            health.half_open()
             changed = True
-        again = " again" if health.decided else ""
+        again = " again" if health.is_probed else ""
         was_passing = health.passes
         health.mark_probe(passes, why)
         if changed:
@@ -329,7 +329,7 @@ class Upstream:
         """What keeps requests from the backends, for /health; empty if nothing can."""
         return {**(self.breaker.snapshot() if self.breaker else {}), **(self.limit.snapshot() if self.limit else {})}
 
-    def _keep_house(self) -> None:
+    def _maintain(self) -> None:
         while True:
             gevent.sleep(1.0)
             for backend in self.backends:

@@ -37,7 +37,7 @@ class _Bytes:
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def take(self, limit: int) -> bytes:
+    def read(self, limit: int) -> bytes:
         taken, self.data = self.data[:limit], self.data[limit:]
         return taken
 

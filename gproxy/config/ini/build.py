@@ -58,7 +58,7 @@ def build(
     problems.extend(where.problem(name, f"unknown option{suggest(name, fields)}") for name in unknown)
     for name, field in fields.items():
         if field.name not in fixed and name not in where.broken:
-            values |= _read(cls, field, given.get(name), _Place(where, name, problems, warnings))
+            values |= _read(cls, field, given.get(name), QueuedRequest(where, name, problems, warnings))
     if any(field.name not in values and _default(field) is MISSING for field in fields.values()):
         return None
     try:
@@ -74,7 +74,7 @@ def build(
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class QueuedRequest:
     """Where an option stands, and where to say what is wrong with it."""
 
     section: RawSection
@@ -82,14 +82,14 @@ class _Place:
     problems: list[Problem]
     warnings: list[Problem]
 
-    def refuse(self, message: str, below: int = 0) -> None:
+    def raise_problems(self, message: str, below: int = 0) -> None:
         self.problems.append(self.section.problem(self.option, message, below=below))
 
     def warn(self, message: str) -> None:
         self.warnings.append(self.section.problem(self.option, message))
 
 
-def _read(cls: type[Any], field: Field[Any], value: Value | None, place: _Place) -> dict[str, Any]:
+def _read(cls: type[Any], field: Field[Any], value: Value | None, place: QueuedRequest) -> dict[str, Any]:
     """The field's argument, or none if its default is to stand or it cannot be had."""
     if value is None and _default(field) is not MISSING:
         return {}
@@ -98,12 +98,12 @@ def _read(cls: type[Any], field: Field[Any], value: Value | None, place: _Place)
         if value is not None:
             return {field.name: convert(hint, value.text, place.warn)}
         doc = f": {field.metadata['doc']}" if "doc" in field.metadata else ""
-        place.refuse(f"is missing; expected {describe(hint)}{doc}")
+        place.raise_problems(f"is missing; expected {describe(hint)}{doc}")
     except Mistake as mistake:
         for below, message in mistake.pieces:
-            place.refuse(message, below)
+            place.raise_problems(message, below)
     except NameError as error:
-        place.refuse(f"the type of {cls.__qualname__}.{field.name} is unknown at run time: {error}")
+        place.raise_problems(f"the type of {cls.__qualname__}.{field.name} is unknown at run time: {error}")
     return {}
 
 

@@ -22,7 +22,7 @@ SET_ANEW: Final = frozenset(
 )  # fmt: skip
 
 
-def mistakes(upstream: Any) -> Iterator[str]:
+def problems(upstream: Any) -> Iterator[str]:
     """In an upstream's section."""
     yield from rules.at_least(0, upstream, "retries", "retry_backoff", "retry_backoff_max", "replay", "spool", "hedge")
     yield from rules.positive(upstream, "per_try_timeout")

@@ -8,7 +8,7 @@ from gproxy.config.sections import retry, rules
 from gproxy.config.sections.retry import RetryOn
 from gproxy.config.types import Bytes, Seconds
 from gproxy.config.types.patterns import Pattern, Rewrite
-from gproxy.config.types.route_action import Location, Share, SplitKey, UpstreamShare
+from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
 
 Patterns = dict[str, Pattern]
 
@@ -54,14 +54,16 @@ class RouteSettings:
     )
     mirror: str = field(default="", metadata=doc("an upstream that gets a copy of requests; its answers are dropped"))
     mirror_share: Share = field(default=Share(Share.WHOLE), metadata=doc("of the requests that are copied"))
-    redirect: Location | None = field(default=None, metadata=doc("where clients are sent instead of to an upstream"))
+    redirect: RedirectTarget | None = field(
+        default=None, metadata=doc("where clients are sent instead of to an upstream")
+    )
     status: Literal[301, 302, 303, 307, 308] = field(default=307, metadata=doc("of a redirect"))
     respond: int | None = field(default=None, metadata=doc("a status that is answered instead of by an upstream"))
     body: str = field(default="", metadata=doc("its text"))
     content_type: str = field(default="text/plain; charset=utf-8", metadata=doc("its media type"))
 
     def __post_init__(self) -> None:
-        rules.refuse(
+        rules.raise_problems(
             rules.one_destination(self, "upstream", "redirect", "respond"),
             rules.route_path("path", self.path),
             rules.positive(self, "timeout", "tunnel_timeout"),

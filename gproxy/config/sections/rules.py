@@ -14,7 +14,7 @@ _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-
 _AUTHORITY = re.compile(rf"(?:{_HOST.pattern})(:[0-9]{{1,5}})?")
 
 
-def refuse(*complaints: Iterable[str]) -> None:
+def raise_problems(*complaints: Iterable[str]) -> None:
     """Raises one ValueError with every complaint on a line of its own, or nothing if there is none."""
     if lines := [line for group in complaints for line in group]:
         raise ValueError("\n".join(lines))

@@ -13,7 +13,8 @@ class ServerSettings:
     """`[server]`: the process, its listeners, and what a client connection may do."""
 
     bind: tuple[Address, ...] = field(
-        default=(Address("tcp", "0.0.0.0", 8080),), metadata=doc(
+        default=(Address("tcp", "0.0.0.0", 8080),),
+        metadata=doc(
             "addresses to listen on, each with tls, tls=NAME (of [tls:NAME]), proxy (expects a PROXY header), redirect"
         ),
     )
@@ -40,7 +41,7 @@ class ServerSettings:
     state_dir: Path = field(default=Path("var"), metadata=doc("where what outlives a restart is kept"))
 
     def __post_init__(self) -> None:
-        rules.refuse(
+        rules.raise_problems(
             rules.one_of_them(self, "bind"),
             rules.distinct(self, "bind"),
             rules.at_least(1, self, "workers", "max_fields"),

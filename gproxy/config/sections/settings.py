@@ -35,7 +35,7 @@ class GatewaySettings:
     )
 
     def __post_init__(self) -> None:
-        rules.refuse(rules.positive(self, "timeout"), rules.distinct(self, "handlers", "trusted_proxies"))
+        rules.raise_problems(rules.positive(self, "timeout"), rules.distinct(self, "handlers", "trusted_proxies"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class LogSettings:
     level: Literal["debug", "info", "warning", "error"] = field(default="info", metadata=doc("of the error log"))
 
     def __post_init__(self) -> None:
-        rules.refuse(
+        rules.raise_problems(
             rules.at_least(0, self, "keep"),
             ["access: expected a file, - for standard output, or off"] * (not self.access),
         )

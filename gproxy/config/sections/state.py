@@ -97,7 +97,7 @@ class StateSettings:
     tls_ca: Path | None = field(default=None, metadata=doc("for rediss: the authorities to trust; none: the system's"))
 
     def __post_init__(self) -> None:
-        rules.refuse(
+        rules.raise_problems(
             rules.positive(self, "timeout"),
             rules.at_least(1, self, "lease", "max_connections"),
             _installed(self.redis),

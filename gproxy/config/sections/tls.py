@@ -47,7 +47,7 @@ class TLSSettings:
     )
 
     def __post_init__(self) -> None:
-        rules.refuse(
+        rules.raise_problems(
             rules.hosts("hosts", self.hosts),
             rules.distinct(self, "hosts", fold=True),
             rules.at_least(0, self, "hsts"),

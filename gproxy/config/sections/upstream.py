@@ -157,7 +157,7 @@ class UpstreamSettings:
     )
 
     def __post_init__(self) -> None:
-        rules.refuse(
+        rules.raise_problems(
             rules.one_of_them(self, "backends"),
             rules.distinct(self, "backends"),
             ["backends: every weight is 0"] * bool(self.backends and not any(b.weight for b in self.backends)),
@@ -168,13 +168,13 @@ class UpstreamSettings:
             rules.positive(self, "health_interval", "health_timeout", "fail_window", "eject_time", "queue_timeout"),
             rules.positive(self, "dns_interval"),
             rules.positive(self, "breaker_errors", "breaker_window", "breaker_open"),
-            retry.mistakes(self),
+            retry.problems(self),
             rules.at_least(0, self, "max_connections", "keepalive", "max_age", "max_fails", "max_requests", "queue"),
             rules.at_least(1, self, "rise", "fall", "breaker_requests"),
             rules.between(0, 1, self, "breaker_quantile"),
             rules.sent_host("host", self.host, "client, backend or "),
             rules.tls_name("tls_name", self.tls_name),
-            upstream_tls.mistakes(self),
+            upstream_tls.problems(self),
             rules.probe_path("health_path", self.health_path),
             rules.one_of_them(self, "health_status"),
             rules.sent_host("health_host", self.health_host),

@@ -41,7 +41,7 @@ def is_used(settings: ClientTLS) -> bool:
     return any(backend.scheme == "https" for backend in settings.backends)
 
 
-def mistakes(settings: ClientTLS) -> Iterator[str]:
+def problems(settings: ClientTLS) -> Iterator[str]:
     """What is wrong with the options or their files, each as `option: what`."""
     tls = [one for one in fields(settings) if one.name.startswith("tls_")]
     given = [one.name for one in tls if getattr(settings, one.name) != one.default]

@@ -93,7 +93,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class RedirectTarget:
     """Where a redirect leads: `{host}` is the one that was asked for, without its port; `{path}` path and query.
 
     Only in these places, so that nothing a client sends can make it another site: `{host}` before the path, `{path}`

@@ -13,7 +13,7 @@ _RECENT: Final = 512
 Origin = Callable[[str, float], Iterable[Entry]]
 
 
-class Clients(TTLCache[str, Bucket]):
+class ClientBuckets(TTLCache[str, Bucket]):
     """The clients of one window; `evicted` counts those that had to go while they still counted."""
 
     evicted = 0

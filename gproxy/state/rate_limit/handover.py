@@ -15,7 +15,7 @@ from gproxy.state.shared.memory import SharedState
 _AT_ONCE: Final = 200
 
 
-class MovingLimiter:
+class HandoverLimiter:
     """Counts in this process while it serves alone, in shared memory while others serve beside it."""
 
     def __init__(self, name: str, max_keys: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from gproxy.config.types import Rate
 from gproxy.state.rate_limit.bucket import Bucket, Entry
-from gproxy.state.rate_limit.client_buckets import Clients, Origin
+from gproxy.state.rate_limit.client_buckets import ClientBuckets, Origin
 
 #: Groups in a window; 60 makes a minute's limit exact to the second.
 STEPS: Final = 60
@@ -69,9 +69,9 @@ class MemoryLimiter:
         self._max_keys = max_keys
         self._clock = clock
         self._origin = origin
-        self._windows: dict[float, Clients] = {}
+        self._windows: dict[float, ClientBuckets] = {}
         self._last_rate: Rate | None = None
-        self._last_buckets: Clients
+        self._last_buckets: ClientBuckets
 
     @property
     def evicted(self) -> int:
@@ -112,9 +112,9 @@ class MemoryLimiter:
             bucket = buckets.bucket(key, now, rate.window)
         return bucket
 
-    def _of(self, rate: Rate) -> Clients:
+    def _of(self, rate: Rate) -> ClientBuckets:
         window = rate.window
         if window not in self._windows:
-            self._windows[window] = Clients(self._max_keys, window, self._clock, self._origin(window))
+            self._windows[window] = ClientBuckets(self._max_keys, window, self._clock, self._origin(window))
         self._last_rate, self._last_buckets = rate, self._windows[window]
         return self._last_buckets

@@ -19,7 +19,7 @@ from gproxy.config.types import Rate
 from gproxy.state.rate_limit.bucket import Entry
 from gproxy.state.rate_limit.client_buckets import Origin
 from gproxy.state.rate_limit.limiter import STEPS, MemoryLimiter, Verdict
-from gproxy.state.shared.memory import Area, SharedState
+from gproxy.state.shared.memory import Region, SharedState
 
 #: Slots in a set; a new client looks at so many.
 _WAYS: Final = 16
@@ -40,7 +40,7 @@ _WRAP: Final = 0xFFFFFFFF
 class Buckets:
     """The clients of one window, `max_keys` at most, in sets of up to 16; found again by `name`."""
 
-    def __init__(self, area: Area, mutexes: Callable[[int], AbstractContextManager[None]], ways: int) -> None:
+    def __init__(self, area: Region, mutexes: Callable[[int], AbstractContextManager[None]], ways: int) -> None:
         self._area = area
         self._mutexes = mutexes
         self._ways = ways

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from gproxy.state.shared.memory import Area, SharedState
+from gproxy.state.shared.memory import Region, SharedState
 
 _log = logging.getLogger("gproxy")
 
@@ -34,10 +34,10 @@ class Place(NamedTuple):
     size: int
 
 
-class Figures:
+class SharedCounters:
     """One process's row, and a look at all others."""
 
-    def __init__(self, state: SharedState, names: Area, row: Area, number: int) -> None:
+    def __init__(self, state: SharedState, names: Region, row: Region, number: int) -> None:
         self._state = state
         self._names = names
         self._mutex = state.mutexes("figures")(0)
@@ -49,7 +49,7 @@ class Figures:
         self._read = 0
 
     @classmethod
-    def open(cls, state: SharedState) -> "Figures | None":
+    def open(cls, state: SharedState) -> "SharedCounters | None":
         """In the first row that nobody has; None if there is no room."""
         names = state.area("figures", _NAMES)
         number = next((number for number in range(_ROWS) if state.lead(_row(number))), None)

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from gproxy.state.shared.memory import Area, SharedState
+from gproxy.state.shared.memory import Region, SharedState
 
 #: A backend's place: whether somebody has said something and what probes say, until when it is left out, and why.
 _PLACE: Final = 128
@@ -11,15 +11,15 @@ _SAID: Final = 1
 _PASSES: Final = 2
 
 
-class Opinion(NamedTuple):
+class HealthRecord(NamedTuple):
     """Of one backend: do its probes pass, until when is it left out after failures (0: it is not), and why."""
 
     passes: bool
-    left_out_until: float
+    ejected_until: float
     why: str
 
 
-class Board:
+class HealthTable:
     """The opinions of one upstream, by the names of its backends. Without room in the memory nothing is kept."""
 
     def __init__(self, state: SharedState, upstream: str) -> None:
@@ -27,9 +27,9 @@ class Board:
         self._name = f"health of {upstream}"
         self._mutex = state.mutexes(self._name)(0)
         self._version = state.area(self._name, 8)
-        self._places: dict[str, Area | None] = {}
+        self._places: dict[str, Region | None] = {}
 
-    def _place(self, backend: str) -> Area | None:
+    def _place(self, backend: str) -> Region | None:
         """Backends come and go, where names change their addresses."""
         if backend not in self._places:
             self._places[backend] = self._state.area(f"{self._name}: {backend}", _PLACE)
@@ -40,26 +40,26 @@ class Board:
         """Another one after every change. PERF: reading it is all that is done as long as nothing changes."""
         return self._version.words[0] if self._version else 0
 
-    def write(self, backend: str, opinion: Opinion) -> None:
+    def write(self, backend: str, opinion: HealthRecord) -> None:
         """What one has found out all shall know."""
         place = self._place(backend)
         if place is None or self._version is None:
             return
         why = opinion.why.encode()[: _PLACE - _WHY]
         with self._mutex:
-            place.floats[1] = opinion.left_out_until
+            place.floats[1] = opinion.ejected_until
             place.data[_WHY:] = why.ljust(_PLACE - _WHY, b"\0")
             place.words[0] = _SAID | _PASSES * opinion.passes
             self._version.words[0] += 1
 
-    def read(self, backend: str) -> Opinion | None:
+    def read(self, backend: str) -> HealthRecord | None:
         """None if nobody has said anything."""
         place = self._place(backend)
         if place is None:
             return None
         with self._mutex:
             state, until, why = place.words[0], place.floats[1], bytes(place.data[_WHY:])
-        return Opinion(bool(state & _PASSES), until, why.rstrip(b"\0").decode(errors="replace")) if state else None
+        return HealthRecord(bool(state & _PASSES), until, why.rstrip(b"\0").decode(errors="replace")) if state else None
 
     def wipe(self) -> None:
         """Nobody has said anything."""

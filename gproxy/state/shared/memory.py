@@ -47,7 +47,7 @@ _LOCK: Final = struct.Struct("hhqqi4x")
 _log = logging.getLogger("gproxy")
 
 
-class Area:
+class Region:
     """A piece of the memory, seen as bytes, as numbers of 8 and of 4 bytes, and as floats."""
 
     __slots__ = ("data", "floats", "quads", "size", "words")
@@ -119,7 +119,7 @@ class SharedState:
         first, rest = _digest(name), self._mutexes[1:]
         return lambda number: rest[(first + number) % len(rest)]
 
-    def area(self, name: str, size: int) -> Area | None:
+    def area(self, name: str, size: int) -> Region | None:
         """The area of that name, `size` bytes unless it was there before; None, and a line in the log, if it is full.
 
         As long as this process lives it is not given to others; after that it stays while there is room.
@@ -134,7 +134,7 @@ class SharedState:
                 return None
             self._hold(place)
             _, begins, sizes = self._columns
-            return Area(memoryview(self._memory)[begins[place] : begins[place] + sizes[place]])
+            return Region(memoryview(self._memory)[begins[place] : begins[place] + sizes[place]])
 
     def _find(self, digest: int) -> int | None:
         try:

@@ -71,7 +71,7 @@ class Window:
         self._bucket = self._buckets[step % _STEPS]
 
 
-class Breaker:
+class CircuitBreaker:
     """One upstream's; `before` and `judging` wrap the steps between which requests may wait for their turn."""
 
     def __init__(self, settings: UpstreamSettings, runtime: Runtime | None = None) -> None:
@@ -107,7 +107,7 @@ class Breaker:
 
         def judge(request: Request) -> Response:
             if self.state == "open":
-                raise self._refusal()
+                raise self._rejection()
             now, era, deadline = self.runtime.monotonic, self._era, request.deadline
             started, expires, tries = now(), deadline.expires, request.tries
             try:
@@ -134,7 +134,7 @@ class Breaker:
             return self._try(request, following)
         if self.state == "recovering" and self._has_share(now):
             return following(request)
-        raise self._refusal()
+        raise self._rejection()
 
     def _try(self, request: Request, following: Next) -> Response:
         """Half-open: let one complete request at a time decide, so that no slow upload keeps the others out.
@@ -148,11 +148,11 @@ class Breaker:
                 return self.before(following)(request)
             now = self.runtime.monotonic()
             if now < self._next_upload:
-                raise self._refusal()
+                raise self._rejection()
             self._next_upload = now + self._pause
             return following(request)
         if self._is_trying:
-            raise self._refusal()
+            raise self._rejection()
         self._is_trying = True
         try:
             return following(request)
@@ -207,7 +207,7 @@ class Breaker:
         self._era += 1
         window.clear()
 
-    def _refusal(self) -> HTTPError:
+    def _rejection(self) -> HTTPError:
         left = self._since + self._pause - self.runtime.monotonic() if self.state == "open" else 0.0
         headers = {
             "Proxy-Status": "gproxy; error=destination_unavailable",

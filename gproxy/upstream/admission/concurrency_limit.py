@@ -17,10 +17,10 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.forwarder.client_watch import Vigil
+from gproxy.upstream.forwarder.client_watch import ClientWatch
 
 
-class Limit:
+class ConcurrencyLimit:
     """One upstream's. active and queued are for /health, and 0 once nothing is under way."""
 
     def __init__(self, settings: UpstreamSettings) -> None:
@@ -28,7 +28,7 @@ class Limit:
         self._capacity = self._most
         self._longest = settings.queue
         self._patience = settings.queue_timeout
-        self._queue: deque[_Place] = deque()
+        self._queue: deque[QueuedRequest] = deque()
         self.active = 0
 
     @property
@@ -64,12 +64,12 @@ class Limit:
         if self.active < self._capacity:  # then nobody waits
             self.active += 1
         elif len(self._queue) >= self._longest:
-            raise _refusal("queue_full", "too many requests at once")
+            raise _rejection("queue_full", "too many requests at once")
         else:
             self._wait(request)
 
     def _wait(self, request: Request) -> None:
-        place = _Place(request)
+        place = QueuedRequest(request)
         self._queue.append(place)
         try:
             with gevent.Timeout(self._patience, False):
@@ -78,12 +78,12 @@ class Limit:
         except BaseException as error:
             self._give_up(place)
             if isinstance(error, Expired) and error.what == "deadline":
-                raise _refusal("queue_timeout", "no room for the request in time") from None
+                raise _rejection("queue_timeout", "no room for the request in time") from None
             raise
         self._give_up(place)
-        raise _refusal("queue_timeout", "no room for the request in time")
+        raise _rejection("queue_timeout", "no room for the request in time")
 
-    def _give_up(self, place: "_Place") -> None:
+    def _give_up(self, place: "QueuedRequest") -> None:
         """The slot may have been given to it just now."""
         if place.is_called:
             self.leave()
@@ -111,8 +111,8 @@ class _Slot:
 
     __slots__ = ("_limit",)
 
-    def __init__(self, limit: Limit) -> None:
-        self._limit: Limit | None = limit
+    def __init__(self, limit: ConcurrencyLimit) -> None:
+        self._limit: ConcurrencyLimit | None = limit
 
     def free(self) -> None:
         limit, self._limit = self._limit, None
@@ -120,15 +120,15 @@ class _Slot:
             limit.leave()
 
 
-class _Place:
+class QueuedRequest:
     """A request in the queue, and the greenlet that waits there."""
 
     __slots__ = ("_vigil", "is_called")
 
     def __init__(self, request: Request) -> None:
-        client = request.connection
+        client = request.client_stream
         #: The client is not watched if a handler asks from a greenlet of its own, which the connection does not know.
-        self._vigil = Vigil(None if client is None or client.alarm.greenlet is not getcurrent() else client)
+        self._vigil = ClientWatch(None if client is None or client.alarm.greenlet is not getcurrent() else client)
         self.is_called = False
 
     def wait(self) -> None:
@@ -141,6 +141,6 @@ class _Place:
         self._vigil.wake()
 
 
-def _refusal(reason: str, detail: str) -> HTTPError:
+def _rejection(reason: str, detail: str) -> HTTPError:
     headers = {"Proxy-Status": "gproxy; error=connection_limit_reached", "Retry-After": "1"}
     return HTTPError(503, detail, headers, reason=reason)

@@ -7,16 +7,16 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.upstream.balance import hash_keys as keys
 from gproxy.upstream.balance.latency import Latency
 from gproxy.upstream.balance.least_conn import LeastConn
-from gproxy.upstream.balance.policy import Balancer, First
+from gproxy.upstream.balance.policy import BalancingPolicy, First
 from gproxy.upstream.balance.random import PowerOfTwo, Random
 from gproxy.upstream.balance.rendezvous import Rendezvous
 from gproxy.upstream.balance.round_robin import RoundRobin
-from gproxy.upstream.balance.user import Own
+from gproxy.upstream.balance.user import UserPolicy
 
-__all__ = ["POLICIES", "Balancer", "Own"]
+__all__ = ["POLICIES", "BalancingPolicy", "UserPolicy"]
 
 #: Weights in the file count for round robin too.
-POLICIES: Final[dict[str, Callable[[UpstreamSettings], Balancer]]] = {
+POLICIES: Final[dict[str, Callable[[UpstreamSettings], BalancingPolicy]]] = {
     "round_robin": lambda _: RoundRobin(),
     "weighted": lambda _: RoundRobin(),
     "least_conn": lambda _: LeastConn(),

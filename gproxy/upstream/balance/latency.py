@@ -62,8 +62,8 @@ class Latency(Draw):
         super().use(runtime)
         self._now = runtime.monotonic
 
-    def expect(self, backends: Sequence[Backend]) -> None:
-        super().expect(backends)
+    def set_candidates(self, backends: Sequence[Backend]) -> None:
+        super().set_candidates(backends)
         for backend in backends:
             self.timing(backend).clock = self._now
 

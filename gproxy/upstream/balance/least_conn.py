@@ -5,13 +5,13 @@ from heapq import heapify, heappop, heappush
 
 from gproxy.http.request import Request
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance.policy import Balancer
+from gproxy.upstream.balance.policy import BalancingPolicy
 
 #: The load, when it came to that (a count), and whose it is.
 _Entry = tuple[float, int, Backend]
 
 
-class LeastConn(Balancer):
+class LeastConn(BalancingPolicy):
     """The fewest attempts under way for its weight; among equals the one that has been so for the longest.
 
     A heap of what each backend's load was at every change; only the newest entry of a backend counts, and the others
@@ -24,7 +24,7 @@ class LeastConn(Balancer):
         self._heap: list[_Entry] = []
         self._newest: dict[Backend, _Entry] = {}
 
-    def expect(self, backends: Sequence[Backend]) -> None:
+    def set_candidates(self, backends: Sequence[Backend]) -> None:
         self._backends = backends
         before, self._newest, self._heap = self._newest, {}, []
         for backend in sorted(backends, key=lambda backend: before[backend][1] if backend in before else 0):

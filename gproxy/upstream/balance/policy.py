@@ -7,7 +7,7 @@ from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 
 
-class Balancer:
+class BalancingPolicy:
     """A policy; it keeps its own state, so each upstream has one of its own. A pick switches to no other greenlet."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Balancer:
     def use(self, runtime: Runtime) -> None:
         """Take its clock and its random."""
 
-    def expect(self, backends: Sequence[Backend]) -> None:
+    def set_candidates(self, backends: Sequence[Backend]) -> None:
         """`pick` will be asked about this very list nearly always: work out now what can be known of it.
 
         Other lists come when some of these are full or were tried, and may cost more.
@@ -32,7 +32,7 @@ class Balancer:
         return self.pick(backends, request)
 
 
-class First(Balancer):
+class First(BalancingPolicy):
     """The first in the file that is available."""
 
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002

@@ -8,7 +8,7 @@ from random import Random as Generator
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance.policy import Balancer
+from gproxy.upstream.balance.policy import BalancingPolicy
 
 _Random = Callable[[], float]
 
@@ -39,7 +39,7 @@ class Lottery:
         return self._backends[first], self._backends[bisect(upto, point, 0, last)]
 
 
-class Draw(Balancer):
+class Draw(BalancingPolicy):
     """What policies that draw share."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Draw(Balancer):
     def use(self, runtime: Runtime) -> None:
         self._random = runtime.random.random
 
-    def expect(self, backends: Sequence[Backend]) -> None:
+    def set_candidates(self, backends: Sequence[Backend]) -> None:
         self._backends = backends
         self._lottery = Lottery(backends)
 

@@ -10,7 +10,7 @@ from zlib import crc32
 from gproxy.http.request import Request
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.hash_keys import Key
-from gproxy.upstream.balance.policy import Balancer
+from gproxy.upstream.balance.policy import BalancingPolicy
 from gproxy.upstream.balance.round_robin import RoundRobin
 
 #: Keys fall into so many slots, and a slot has a backend.
@@ -18,7 +18,7 @@ _SLOTS: Final = 1 << 16
 _MASK: Final = (1 << 64) - 1
 
 
-class Rendezvous(Balancer):
+class Rendezvous(BalancingPolicy):
     """Each slot belongs to the backend that gets the highest score with it, so twice the weight has twice the slots.
 
     A request without a key goes to whose turn it is.
@@ -32,9 +32,9 @@ class Rendezvous(Balancer):
         #: By slot, for those that were asked for; right for as long as the winner is there and nobody has come.
         self._winners: dict[int, Backend | None] = {}
 
-    def expect(self, backends: Sequence[Backend]) -> None:
+    def set_candidates(self, backends: Sequence[Backend]) -> None:
         self._backends = backends
-        self._keyless.expect(backends)
+        self._keyless.set_candidates(backends)
         members = frozenset(backends)
         if not members <= self._members:
             self._winners = {}

@@ -8,13 +8,13 @@ from typing import Final
 from gproxy.http.request import Request
 from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance.policy import Balancer
+from gproxy.upstream.balance.policy import BalancingPolicy
 
 #: Weights are rounded so that all have had their turns after so many.
 _LONGEST_CYCLE: Final = 10_000
 
 
-class RoundRobin(Balancer):
+class RoundRobin(BalancingPolicy):
     """In exact turn; with weights, as many turns of a cycle as they say, interleaved instead of in runs."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class RoundRobin(Balancer):
         #: Those of requests that have failed elsewhere, which go round evenly.
         self._extra = 0
 
-    def expect(self, backends: Sequence[Backend]) -> None:
+    def set_candidates(self, backends: Sequence[Backend]) -> None:
         self._backends = backends
         self._cycle = interleaved(backends)
 
@@ -82,7 +82,7 @@ def _small(weights: list[int]) -> list[int]:
     return [weight // common for weight in weights]
 
 
-class SharedTurns(Balancer):
+class SharedTurns(BalancingPolicy):
     """Round robin in which all workers take turns together."""
 
     def __init__(self, own: RoundRobin, state: SharedState, upstream: str) -> None:
@@ -102,9 +102,9 @@ class SharedTurns(Balancer):
             area.words[0] = own.turn
         return backend
 
-    def expect(self, backends: Sequence[Backend]) -> None:
+    def set_candidates(self, backends: Sequence[Backend]) -> None:
         """As the policy itself."""
-        self._own.expect(backends)
+        self._own.set_candidates(backends)
 
     def pick_again(self, backends: Sequence[Backend], request: Request) -> Backend:
         """As the policy itself: it is nobody's turn."""

@@ -25,7 +25,7 @@ class SlowStart:
         #: The weight of the others.
         self._steady = 0
 
-    def expect(self, backends: Sequence[Backend], now: float) -> float | None:
+    def set_candidates(self, backends: Sequence[Backend], now: float) -> float | None:
         """These take part from now on. When the first of them has warmed up; None if none is warming up."""
         self.warming = {
             backend: self.warming.get(backend, 0.0) for backend in backends if now < backend.returned_at + self._period

@@ -8,12 +8,12 @@ from typing import Any
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance.policy import Balancer
+from gproxy.upstream.balance.policy import BalancingPolicy
 
 _log = logging.getLogger("gproxy")
 
 
-class Own(Balancer):
+class UserPolicy(BalancingPolicy):
     """Asks `function(backends, request)`; what it does wrong costs this request only, and a line in the log.
 
     Raises HTTPError 500 then; what it raises of HTTPError itself is its answer to the client.
@@ -32,7 +32,9 @@ class Own(Balancer):
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             said = f"raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-            raise self._failed(request, said) from error
+            failed = self._failed(request, said)
+            failed.__cause__ = error  # compiled, `from` would not say so
+            raise failed from error
         if picked is None or (isinstance(picked, Backend) and picked in backends):
             return picked
         raise self._failed(request, f"returned a {type(picked).__name__} that is none of the backends it was given")

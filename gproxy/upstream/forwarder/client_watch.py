@@ -11,14 +11,14 @@ from gevent.event import Event
 
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import Deadline, Request
-from gproxy.runtime.alarm import Alarm, Wheel
+from gproxy.runtime.alarm import Alarm, TimerWheel
 from gproxy.runtime.channel import Channel
 
 #: For the alarms of those that ask apart from a connection.
-_wheel: Final = Wheel()
+_wheel: Final = TimerWheel()
 
 
-class Vigil:
+class ClientWatch:
     """Somebody waits here until `wake` is called or the time is up, and learns that the client has left."""
 
     def __init__(self, client: Channel | None) -> None:
@@ -59,14 +59,14 @@ class Vigil:
 
 
 @contextmanager
-def apart(request: Request) -> Iterator[Request]:
+def detached(request: Request) -> Iterator[Request]:
     """The request for another greenlet than the connection's: a copy that knows neither the client nor its alarm.
 
     Its deadline is the request's, by an alarm of its own that is not set yet: whoever waits for this greenlet has one.
     """
     alarm = Alarm(_wheel)
     twin = copy(request)
-    twin.connection = twin.upgrade = None
+    twin.client_stream = twin.upgrade = None
     twin.deadline = Deadline(alarm)
     twin.deadline.expires = request.deadline.expires
     try:

@@ -29,16 +29,16 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.failure import SLOW, TURNED_AWAY, as_response_error, failure_of
-from gproxy.upstream.forwarder.client_watch import Vigil, apart
+from gproxy.upstream.failure import RETRYABLE_STATUS, SLOW, as_response_error, failure_of
+from gproxy.upstream.forwarder.client_watch import ClientWatch, detached
 from gproxy.upstream.forwarder.hedge import Hedge, Outcome
-from gproxy.upstream.forwarder.replay import Recording
-from gproxy.upstream.forwarder.request_head import Composer
+from gproxy.upstream.forwarder.replay import ReplayBuffer
+from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.response_body import BackendBody
-from gproxy.upstream.forwarder.time_limits import Timeouts
+from gproxy.upstream.forwarder.time_limits import AttemptLimits
 from gproxy.upstream.forwarder.tunnel import Tunnel
-from gproxy.upstream.http1.response_head import Answer
-from gproxy.upstream.retry import TOO_LARGE, Failed, Permit, RetryPolicy
+from gproxy.upstream.http1.response_head import ResponseHead
+from gproxy.upstream.retry import TOO_LARGE, FailedAttempt, RetryPermit, RetryPolicy
 from gproxy.upstream.upstream import Upstream
 
 #: Max-Forwards counts for these (RFC 9110 section 7.6.2).
@@ -52,7 +52,7 @@ class Forward:
         self,
         upstream: Upstream,
         *,
-        head: Composer,
+        head: RequestHeadWriter,
         stream: bool,
         tunnel_timeout: float,
         retries: int | None,
@@ -62,27 +62,27 @@ class Forward:
         settings = upstream.settings
         self._upstream = upstream
         self._policy = RetryPolicy.of(settings, retries=retries, on=retry_on)
-        self._unwanted = self._policy.statuses
+        self._retry_statuses = self._policy.statuses
         self._replay, self._spool = settings.replay, settings.spool
         self._read = settings.read_timeout
         self._head = head
         self._stream = stream
         self._tunnel_timeout = tunnel_timeout
         # PERF: decided here, so that a request costs nothing for what is not configured
-        timeouts = Timeouts.of(settings)
+        timeouts = AttemptLimits.of(settings)
         self._attempt = self._attempt_again = timeouts.around(self._attempt_at)
         if after := settings.hedge if hedge is None else hedge:
             lane = timeouts.around(self._reach)
             self._attempt = Hedge(
-                after, upstream, covers=self._policy.covers, unwanted=self._unwanted, reach=lane,
+                after, upstream, covers=self._policy.covers, retry_statuses=self._retry_statuses, reach=lane,
                 hand_out=self._hand_out, alone=self._attempt,
             )  # fmt: skip
 
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
-        client = request.connection
+        client = request.client_stream
         if client is not None and getcurrent() is not client.alarm.greenlet:
-            return self._aside(request)
+            return self._forward_detached(request)
         request.upstream = self._upstream.name
         request.reason = ""  # what came of an earlier call is no news any more
         if request.deadline.expires <= monotonic():  # a handler has swallowed that it was over
@@ -97,17 +97,17 @@ class Forward:
         request.backend = backend.name
         request.tries += 1
         outcome = self._attempt(request, backend)
-        if isinstance(outcome, Response) and outcome.status not in self._unwanted:
+        if isinstance(outcome, Response) and outcome.status not in self._retry_statuses:
             return outcome  # (9)
         return self._try_again(request, backend, outcome)  # (8)
 
-    def _aside(self, request: Request) -> Response:
+    def _forward_detached(self, request: Request) -> Response:
         """A handler asks from a greenlet of its own, which the connection's alarm does not reach and may outlive it.
 
         So the request goes as a copy that knows neither the client nor the alarm, under one of its own, and the
         response is read whole: nobody would close it if the handler just dropped it.
         """
-        with apart(request) as twin:
+        with detached(request) as twin:
             twin.deadline.set(request.deadline.expires)
             if twin.body is not NO_BODY and twin.body.replayable:  # others read it too, each from the beginning
                 twin.body = Body(twin.body.buffer(twin.body.length or 0))
@@ -130,18 +130,18 @@ class Forward:
         elif body.length is not None and at_hand == body.length <= self._replay:
             body.buffer(self._replay)
         elif self._policy.retries and self._policy.covers(request) and (body.length or 0) <= self._replay + self._spool:
-            body.record(Recording(request, self._upstream.runtime, self._replay, self._spool))
+            body.record(ReplayBuffer(request, self._upstream.runtime, self._replay, self._spool))
 
     def _try_again(self, request: Request, backend: Backend, outcome: Outcome) -> Response:
         """(8) As often as the policy says; while an answer may be the last it stays in hand."""
         tries = self._policy
-        with Permit(self._upstream.budget) as permit:
+        with RetryPermit(self._upstream.budget) as permit:
             while True:
                 if isinstance(outcome, Response):
-                    if outcome.status not in self._unwanted:
+                    if outcome.status not in self._retry_statuses:
                         return outcome
                     winner = next((one for one in self._upstream.backends if one.name == request.backend), backend)
-                    outcome = (Failed(winner, TURNED_AWAY, None, outcome),)
+                    outcome = (FailedAttempt(winner, RETRYABLE_STATUS, None, outcome),)
                 tries = tries.after(*outcome)
                 why_not = tries.why_not(request)
                 for failed in outcome:
@@ -157,7 +157,7 @@ class Forward:
                 request.tries += 1
                 outcome = self._attempt_again(request, backend)  # a hedge might ask one that has failed already
 
-    def _pause(self, request: Request, tries: RetryPolicy, permit: Permit) -> bool:
+    def _pause(self, request: Request, tries: RetryPolicy, permit: RetryPermit) -> bool:
         """Wait as long as the policy says; False if that would take too long, or there are too many who try again."""
         runtime, backends = self._upstream.runtime, self._upstream.backends
         others = len(backends) - len(set(tries.tried))
@@ -170,7 +170,7 @@ class Forward:
             self._wait(request, seconds)
         if tries.is_free or self._has_room(request, tries, permit):
             return True
-        self._upstream.complain("the retry budget is spent")
+        self._upstream.warn_throttled("the retry budget is spent")
         return False
 
     def _next(self, request: Request, tries: RetryPolicy) -> Backend | None:
@@ -182,7 +182,7 @@ class Forward:
             or (pick(request) if tries.asks_the_same else None)
         )
 
-    def _has_room(self, request: Request, tries: RetryPolicy, permit: Permit) -> bool:
+    def _has_room(self, request: Request, tries: RetryPolicy, permit: RetryPermit) -> bool:
         """Now, or within one longest pause: soon if only one backend has died, not if all have too much to do."""
         pauses = math.ceil(tries.backoff_max / tries.backoff) if tries.backoff else 0
         while not permit.take():
@@ -194,7 +194,7 @@ class Forward:
 
     def _wait(self, request: Request, seconds: float) -> None:
         with self._upstream.budget.pausing():
-            Vigil(request.connection).wait(seconds)
+            ClientWatch(request.client_stream).wait(seconds)
 
     def _attempt_at(self, request: Request, backend: Backend) -> Outcome:
         connection = None
@@ -208,7 +208,7 @@ class Forward:
                 backend.drop(connection)
             return _failed(backend, error)
 
-    def _reach(self, request: Request, backend: Backend) -> tuple[Any, Answer]:
+    def _reach(self, request: Request, backend: Backend) -> tuple[Any, ResponseHead]:
         """The first half of an attempt, for a lane of a race."""
         connection = backend.connection(request.deadline)  # (4)
         try:
@@ -217,7 +217,7 @@ class Forward:
             backend.drop(connection)
             raise
 
-    def _hand_out(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Outcome:
+    def _hand_out(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Outcome:
         """The second half, for whichever has won."""
         try:
             self._upstream.answered(request, backend, answer.status)  # (7)
@@ -226,7 +226,7 @@ class Forward:
             backend.drop(connection)
             return _failed(backend, error)
 
-    def _response(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Response:
+    def _response(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
         if answer.status == 101:
             return self._tunnel(request, backend, connection, answer)
         headers = answer.headers.copy()
@@ -237,15 +237,15 @@ class Forward:
         if answer.status < 400:
             connection.carry_on(request)
         lease = (backend, connection, answer.keep)
-        body = BackendBody(data, rest, request, lease, self._read, self._upstream.blame)
+        body = BackendBody(data, rest, request, lease, self._read, self._upstream.record_failure)
         response = Response.forwarded(answer.status, answer.phrase, headers, body)  # (9)
         response.on_close(body.close)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
-        if self._stream and answer.status not in self._unwanted:  # those may be tried again, in what time is left
+        if self._stream and answer.status not in self._retry_statuses:  # those may be tried again, in what time is left
             request.deadline.set(math.inf)
         return response
 
-    def _tunnel(self, request: Request, backend: Backend, connection: Any, answer: Answer) -> Response:
+    def _tunnel(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
         if request.upgrade is None or answer.upgrade != request.upgrade:  # RFC 9110 section 15.2.2
             raise BadMessage("switched to a protocol that was not asked for", 502)
         headers = answer.headers.copy()
@@ -254,21 +254,21 @@ class Forward:
         request.at_end(tunnel.close)
         return Response.forwarded(101, answer.phrase, headers, tunnel)
 
-    def _note(self, request: Request, failed: Failed, why_not: str) -> None:
+    def _note(self, request: Request, failed: FailedAttempt, why_not: str) -> None:
         if failed.cause is None:  # an answer, which health knows of
             if why_not == TOO_LARGE:
-                self._upstream.complain(f"an answer was not tried again: {why_not}")
+                self._upstream.warn_throttled(f"an answer was not tried again: {why_not}")
             return
-        if failed.failure.again == "stale":
+        if failed.failure.retryable_as == "stale":
             failed.backend.forget_idle()
-        unless = "" if failed.failure.again == "never" else why_not
+        unless = "" if failed.failure.retryable_as == "never" else why_not
         self._upstream.failed(request, failed.backend, failed.failure, failed.cause, unless)  # (7)
 
 
-def _failed(backend: Backend, error: BaseException) -> tuple[Failed]:
+def _failed(backend: Backend, error: BaseException) -> tuple[FailedAttempt]:
     """The attempt as it failed. Raises what no backend is to blame for."""
     if isinstance(error, Exception | Expired) and (failure := failure_of(error)) is not None:
-        return (Failed(backend, failure, error),)
+        return (FailedAttempt(backend, failure, error),)
     raise error
 
 

@@ -15,26 +15,26 @@ from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import failure_of
-from gproxy.upstream.forwarder.client_watch import Vigil, apart
-from gproxy.upstream.http1.response_head import Answer
-from gproxy.upstream.retry import Failed, Permit
+from gproxy.upstream.forwarder.client_watch import ClientWatch, detached
+from gproxy.upstream.http1.response_head import ResponseHead
+from gproxy.upstream.retry import FailedAttempt, RetryPermit
 from gproxy.upstream.upstream import Upstream
 
 #: What an attempt comes to: a response, or the attempts that failed.
-Outcome = Response | tuple[Failed, ...]
+Outcome = Response | tuple[FailedAttempt, ...]
 #: Sends the request to the backend, and reads the head; the connection is leased then.
-Reach = Callable[[Request, Backend], tuple[Any, Answer]]
+Reach = Callable[[Request, Backend], tuple[Any, ResponseHead]]
 #: Makes a response of that, or drops the connection.
-HandOut = Callable[[Request, Backend, Any, Answer], Outcome]
+HandOut = Callable[[Request, Backend, Any, ResponseHead], Outcome]
 
 
-class Lane:
+class HedgedAttempt:
     """One of the attempts of a race."""
 
-    def __init__(self, request: Request, backend: Backend, reach: Reach, vigil: Vigil) -> None:
+    def __init__(self, request: Request, backend: Backend, reach: Reach, vigil: ClientWatch) -> None:
         self.backend = backend
         #: The connection and what came over it, once it has come.
-        self.answer: tuple[Any, Answer] | None = None
+        self.answer: tuple[Any, ResponseHead] | None = None
         self.error: BaseException | None = None
         self._vigil = vigil
         self._is_over = False
@@ -45,17 +45,17 @@ class Lane:
         return self.answer is None and self.error is None
 
     @property
-    def failed(self) -> Failed:
+    def failed(self) -> FailedAttempt:
         """How it failed. Raises what no backend is to blame for."""
         assert self.error is not None  # noqa: S101 whoever asks has seen that it is not running
         failure = failure_of(self.error)
         if failure is None:
             raise self.error
-        return Failed(self.backend, failure, self.error)
+        return FailedAttempt(self.backend, failure, self.error)
 
     def _run(self, request: Request, reach: Reach) -> None:
         try:
-            with apart(request) as twin:
+            with detached(request) as twin:
                 self.answer = reach(twin, self.backend)
         except (Exception, Expired) as error:
             self.error = error
@@ -82,7 +82,7 @@ class Hedge:
         upstream: Upstream,
         *,
         covers: Callable[[Request], bool],
-        unwanted: Collection[int],
+        retry_statuses: Collection[int],
         reach: Reach,
         hand_out: HandOut,
         alone: Callable[[Request, Backend], Outcome],
@@ -91,7 +91,7 @@ class Hedge:
         self._upstream = upstream
         self._covers = covers
         #: Statuses that are tried again: they win only if nothing better comes.
-        self._unwanted = unwanted
+        self._retry_statuses = retry_statuses
         self._reach = reach
         self._hand_out = hand_out
         self._alone = alone
@@ -99,8 +99,8 @@ class Hedge:
     def __call__(self, request: Request, backend: Backend) -> Outcome:
         if request.body is not NO_BODY or request.upgrade or not self._covers(request):
             return self._alone(request, backend)
-        lanes: list[Lane] = []
-        with Permit(self._upstream.budget) as permit:
+        lanes: list[HedgedAttempt] = []
+        with RetryPermit(self._upstream.budget) as permit:
             try:
                 return self._race(request, backend, lanes, permit)
             except Expired as error:
@@ -109,13 +109,13 @@ class Hedge:
                 for lane in lanes:
                     lane.close()
 
-    def _race(self, request: Request, backend: Backend, lanes: list[Lane], permit: Permit) -> Outcome:
-        vigil = Vigil(request.connection)
-        lanes.append(Lane(request, backend, self._reach, vigil))
+    def _race(self, request: Request, backend: Backend, lanes: list[HedgedAttempt], permit: RetryPermit) -> Outcome:
+        vigil = ClientWatch(request.client_stream)
+        lanes.append(HedgedAttempt(request, backend, self._reach, vigil))
         vigil.wait(self._after)
         if lanes[0].is_running and (spare := self._spare(request, backend)) and permit.take():
             request.tries += 1
-            lanes.append(Lane(request, spare, self._reach, vigil))
+            lanes.append(HedgedAttempt(request, spare, self._reach, vigil))
         while any(lane.is_running for lane in lanes) and not any(map(self._is_wanted, lanes)):
             vigil.wait()
         for lane in sorted(lanes, key=self._is_wanted, reverse=True):
@@ -123,25 +123,25 @@ class Hedge:
                 return self._won(request, lane, *lane.answer)
         return tuple(lane.failed for lane in lanes)
 
-    def _is_wanted(self, lane: Lane) -> bool:
-        return lane.answer is not None and lane.answer[1].status not in self._unwanted
+    def _is_wanted(self, lane: HedgedAttempt) -> bool:
+        return lane.answer is not None and lane.answer[1].status not in self._retry_statuses
 
     @staticmethod
-    def _too_late(lanes: list[Lane], error: Expired) -> Outcome:
+    def _too_late(lanes: list[HedgedAttempt], error: Expired) -> Outcome:
         """Of those still asked the first is to blame: the other had less time."""
         failure = failure_of(error)
         if failure is None:
             raise error
         slow = next(lane for lane in lanes if lane.error is None)
-        return (*(lane.failed for lane in lanes if lane.error), Failed(slow.backend, failure, error))
+        return (*(lane.failed for lane in lanes if lane.error), FailedAttempt(slow.backend, failure, error))
 
     def _spare(self, request: Request, backend: Backend) -> Backend | None:
         """Another one, if there is one that is well: what is left out is no help."""
         spare = self._upstream.pick(request, (backend,))
         return spare if spare and spare.is_healthy else None
 
-    def _won(self, request: Request, lane: Lane, connection: Any, answer: Answer) -> Outcome:
+    def _won(self, request: Request, lane: HedgedAttempt, connection: Any, answer: ResponseHead) -> Outcome:
         lane.answer = None  # the response's own now
-        connection.channel.client = request.connection
+        connection.channel.client = request.client_stream
         request.backend = lane.backend.name
         return self._hand_out(request, lane.backend, connection, answer)

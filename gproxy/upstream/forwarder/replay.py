@@ -17,7 +17,7 @@ from gproxy.runtime import Runtime
 _log: Final = logging.getLogger("gproxy")
 
 
-class Recording:
+class ReplayBuffer:
     """What has passed, up to `memory` bytes in memory and then `spool` bytes on disk; a `Tape` of the body."""
 
     def __init__(self, request: Request, runtime: Runtime, memory: int, spool: int) -> None:

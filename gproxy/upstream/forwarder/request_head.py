@@ -24,7 +24,7 @@ _CONTINUED: Final = frozenset(
 _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Composer:
+class RequestHeadWriter:
     """Composes the heads of one route's requests.
 
     `change` makes the path that is sent from the one that came; `stripped` is what it takes off.
@@ -77,7 +77,7 @@ def _prefix_line(before: str | None, stripped: str) -> str:
     return f"X-Forwarded-Prefix: {_joined(before, stripped)}\r\n" if stripped else ""
 
 
-class Telling(Composer):
+class AnnotatingRequestHeadWriter(RequestHeadWriter):
     """Tells the backend how many attempts there were before, and how many milliseconds are left."""
 
     def __init__(
@@ -111,12 +111,12 @@ class Telling(Composer):
         return min(left, int(said)) if said.isascii() and said.isdecimal() and len(said) < 16 else left
 
 
-def composer(settings: UpstreamSettings, **options: Any) -> Composer:
+def composer(settings: UpstreamSettings, **options: Any) -> RequestHeadWriter:
     """For one route's requests to that upstream; `options` are the route's."""
     told: dict[str, Any] = {"retry_header": settings.retry_header, "deadline_header": settings.deadline_header}
     if any(told.values()):
-        return Telling(host=settings.host, **told, **options)
-    return Composer(host=settings.host, **options)
+        return AnnotatingRequestHeadWriter(host=settings.host, **told, **options)
+    return RequestHeadWriter(host=settings.host, **options)
 
 
 def _joined(before: str | None, own: str) -> str:

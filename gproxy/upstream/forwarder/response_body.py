@@ -28,7 +28,7 @@ class BackendBody:
         request: Request,
         lease: tuple[Backend, Any, bool],
         read_timeout: float | None,
-        blame: Callable[[Request, Backend, Failure], None],
+        record_failure: Callable[[Request, Backend, Failure], None],
     ) -> None:
         #: Came together with the head, and leaves with it.
         self.at_hand = at_hand
@@ -36,7 +36,7 @@ class BackendBody:
         self._request = request
         self._lease: tuple[Backend, Any, bool] | None = lease
         self._read_timeout = read_timeout
-        self._blame = blame
+        self._record_failure = record_failure
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
@@ -84,7 +84,7 @@ class BackendBody:
         """Report to health what the backend is to blame for: nothing while its client still sends the request."""
         failure = failure_of(error)
         if failure is not None and self._lease is not None and self._request.body.done:
-            self._blame(self._request, self._lease[0], failure)
+            self._record_failure(self._request, self._lease[0], failure)
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, drop it if not."""

@@ -14,7 +14,7 @@ from gproxy.upstream.backend import Backend
 T = TypeVar("T")
 
 
-class Timeouts(NamedTuple):
+class AttemptLimits(NamedTuple):
     """In seconds; None for no limit."""
 
     #: From connecting to the response's head.
@@ -25,25 +25,25 @@ class Timeouts(NamedTuple):
     read: float | None = None
 
     @classmethod
-    def of(cls, settings: UpstreamSettings) -> "Timeouts":
+    def of(cls, settings: UpstreamSettings) -> "AttemptLimits":
         return cls(settings.per_try_timeout, settings.first_byte_timeout, settings.read_timeout)
 
     def around(self, attempt: Callable[[Request, Backend], T]) -> Callable[[Request, Backend], T]:
         """The attempt under these; itself if there are none."""
-        return attempt if self == Timeouts() else InTime(self, attempt)
+        return attempt if self == AttemptLimits() else LimitedAttempt(self, attempt)
 
 
 class _Watch:
     """Moves the alarm of one attempt from one to the next."""
 
-    def __init__(self, timeouts: Timeouts, deadline: Deadline) -> None:
+    def __init__(self, timeouts: AttemptLimits, deadline: Deadline) -> None:
         self._timeouts = timeouts
         self._deadline = deadline
         #: When each of them is over, on a clock that stands still when the deadline does.
         self._ends = {"attempt": self._in(timeouts.attempt)}
 
     def _in(self, seconds: float | None) -> float:
-        return math.inf if seconds is None else self._deadline.clock() - self._deadline.stood + seconds
+        return math.inf if seconds is None else self._deadline.clock() - self._deadline.paused + seconds
 
     def start(self) -> None:
         self._deadline.progress = self._on_progress
@@ -63,17 +63,17 @@ class _Watch:
     def _set_alarm(self) -> None:
         deadline = self._deadline
         what = min(self._ends, key=self._ends.__getitem__)
-        expires = self._ends[what] + deadline.stood
+        expires = self._ends[what] + deadline.paused
         if expires < deadline.expires:
             deadline.set_for(expires, what)
         else:
             deadline.set(deadline.expires)
 
 
-class InTime(Generic[T]):
+class LimitedAttempt(Generic[T]):
     """What is done with a backend, under timeouts; Expired is thrown into it."""
 
-    def __init__(self, timeouts: Timeouts, attempt: Callable[[Request, Backend], T]) -> None:
+    def __init__(self, timeouts: AttemptLimits, attempt: Callable[[Request, Backend], T]) -> None:
         self._timeouts = timeouts
         self._attempt = attempt
 

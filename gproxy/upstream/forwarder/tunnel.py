@@ -28,7 +28,7 @@ class Tunnel:
     """The body of a 101; iterate over it once, then close it."""
 
     def __init__(self, request: Request, backend: Backend, connection: Any, idle_timeout: float) -> None:
-        self._client = request.connection
+        self._client = request.client_stream
         self._backend = backend
         self._connection: Any = connection
         self._channel = connection.channel
@@ -59,7 +59,7 @@ class Tunnel:
     def _next_piece(self) -> bytes:
         self._touch()
         try:
-            data: bytes = self._channel.take(PIECE)
+            data: bytes = self._channel.read(PIECE)
         except OSError:
             raise ClientGone from None  # reset: nothing of a tunnel can be saved
         return data
@@ -75,7 +75,7 @@ class Tunnel:
     def _carry_up(self) -> None:
         """The client's bytes to the backend, those first that came together with the request."""
         try:
-            while data := self._client.take(PIECE):
+            while data := self._client.read(PIECE):
                 self._uploaded.received += len(data)
                 self._touch()
                 self._channel.send(data)

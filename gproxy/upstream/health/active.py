@@ -15,7 +15,7 @@ from gproxy.http.request import Received, Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import failure_of, is_shortage
-from gproxy.upstream.http1.response_head import Answer
+from gproxy.upstream.http1.response_head import ResponseHead
 
 #: How much of a body is searched, in bytes.
 _BODY: Final = 64 * 1024
@@ -47,7 +47,7 @@ class Probe:
         try:
             path = self._settings.health_path or "/"
             request = Request(Received("GET", path, 1, [], ""), Headers(), backend.authority, path, "")
-            answer: Answer = connection.exchange(self._head(backend, path), request)
+            answer: ResponseHead = connection.exchange(self._head(backend, path), request)
             if answer.status not in self._statuses:
                 return f"status {answer.status}"
             if self._body and not self._body.search(_beginning(connection, answer)):
@@ -65,7 +65,7 @@ class Probe:
         return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields.lines()}Connection: close\r\n\r\n".encode("latin-1")
 
 
-def _beginning(connection: Any, answer: Answer) -> bytes:
+def _beginning(connection: Any, answer: ResponseHead) -> bytes:
     """The first of the body, or all of it."""
     data, rest = connection.receive_body(answer.framing)
     while rest is not None and len(data) < _BODY and (piece := rest.next_piece()):
@@ -73,7 +73,7 @@ def _beginning(connection: Any, answer: Answer) -> bytes:
     return bytes(data[:_BODY])
 
 
-class ActiveCheck:
+class ActiveHealthCheck:
     """Probes one backend for as long as it is started."""
 
     def __init__(self, settings: UpstreamSettings, backend: Backend, mark: Mark, runtime: Runtime) -> None:
@@ -113,7 +113,7 @@ class ActiveCheck:
 
     def _is_decisive(self, good: bool) -> bool:
         health = self._backend.health
-        if not health.decided or good == health.passes:
+        if not health.is_probed or good == health.passes:
             return True
         self._streak += 1
         return self._streak >= (self._settings.rise if good else self._settings.fall)

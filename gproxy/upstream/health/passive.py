@@ -25,7 +25,7 @@ _SHARE: Final = 0.1
 _MEMORY: Final = 30
 
 
-class Ejection:
+class EjectionPolicy:
     """When a backend is to be left out, and for how long; time and chance are given."""
 
     def __init__(self, settings: UpstreamSettings) -> None:
@@ -53,7 +53,7 @@ class Ejection:
     def duration(self, backend: Backend, now: float, draw: float) -> float:
         """How long this time, in seconds; `draw`, from 0 to 1, is the jitter. A good minute makes up for one time."""
         health = backend.health
-        if health.ejections and not health.on_trial:
+        if health.ejections and not health.is_half_open:
             minutes = (now - backend.returned_at) / _LONGEST
             health.ejections -= int(min(minutes, health.ejections))
         times = health.ejections + 1
@@ -62,12 +62,12 @@ class Ejection:
 
 def may_eject(backend: Backend, backends: Sequence[Backend]) -> bool:
     """Never the last healthy one, and never more than half of those that take part."""
-    part = [one for one in backends if one.takes_part]
+    part = [one for one in backends if one.is_eligible]
     others = [one for one in part if one.is_healthy and one is not backend]
     return bool(others) and (len(part) - len(others)) * 2 <= len(part)
 
 
-class Passive:
+class PassiveHealth:
     """Told by every attempt how it went; tells the upstream whenever that changes who takes part."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Passive:
         self._name = settings.name
         self._backends = backends
         self._changed = changed
-        self._ejection = Ejection(settings)
+        self._ejection = EjectionPolicy(settings)
         self._fail_statuses = as_set(settings.fail_statuses)
         self._lowest = min(self._fail_statuses, default=1000)
         self._throttle: Throttle[tuple[str, str]] = Throttle()
@@ -96,25 +96,25 @@ class Passive:
         health = backend.health
         if status in self._fail_statuses and not is_clients_doing(request, status):
             backend.failures += 1
-            self._complain(request, backend, f"status {status}", f"it answered {status}")
+            self._warn_throttled(request, backend, f"status {status}", f"it answered {status}")
             self._weigh(request, backend, f"status {status}")
-        elif health.is_failing or (health.on_trial and health.trial is request):
-            self.readmit(backend)
+        elif health.is_failing or (health.is_half_open and health.trial is request):
+            self.restore(backend)
 
     def failed(
         self, request: Request, backend: Backend, failure: Failure, cause: BaseException, why_not: str = ""
     ) -> None:
         """An attempt failed, and there is no other one because of `why_not`."""
         unless = f"; not tried again: {why_not}" if why_not else ""
-        self._complain(request, backend, failure.reason + unless, f"{failure.detail} ({_said(cause)}){unless}")
-        self.blame(request, backend, failure)
+        self._warn_throttled(request, backend, failure.reason + unless, f"{failure.detail} ({_said(cause)}){unless}")
+        self.record_failure(request, backend, failure)
 
-    def blame(self, request: Request, backend: Backend, failure: Failure) -> None:
+    def record_failure(self, request: Request, backend: Backend, failure: Failure) -> None:
         """The same where somebody else logs it: too many of them eject the backend for a while."""
         backend.failures += 1
-        if failure.again == "connect":
+        if failure.retryable_as == "connect":
             self._unreached(backend)
-        if failure.blames:
+        if failure.counts_against_backend:
             self._weigh(request, backend, failure.reason)
 
     def _weigh(self, request: Request, backend: Backend, why: str) -> None:
@@ -126,7 +126,7 @@ class Passive:
         if may_eject(backend, self._backends):
             self.eject(backend, self._ejection.duration(backend, now, self.runtime.random.random()), why)
         elif health.trial is request or not health.is_failing:
-            health.suspect(why)
+            health.mark_failing(why)
             self._changed()
 
     def eject(self, backend: Backend, seconds: float, why: str) -> None:
@@ -143,22 +143,22 @@ class Passive:
         """It takes no more part."""
         self._ejection.forget(backend)
 
-    def readmit(self, backend: Backend) -> None:
+    def restore(self, backend: Backend) -> None:
         """It is as good as the others."""
         was_failing = backend.health.is_failing
-        backend.health.readmit()
+        backend.health.restore()
         self._ejection.forget(backend)
         self._changed()
         if not was_failing:
             self.runtime.log.warning("upstream %s: backend %s is back", self._name, backend.name)
 
-    def _complain(self, request: Request, backend: Backend, what: str, detail: str) -> None:
+    def _warn_throttled(self, request: Request, backend: Backend, what: str, detail: str) -> None:
         if self._throttle.is_first((backend.name, what), self.runtime.monotonic()):
             self.runtime.log.warning(
                 "%s %s %s: backend %s: %s", request.id, request.method, request.path, backend.name, detail
             )
 
-    def complain(self, what: str) -> None:
+    def warn_throttled(self, what: str) -> None:
         """Of the upstream as a whole."""
         if self._throttle.is_first(("", what), self.runtime.monotonic()):
             self.runtime.log.warning("upstream %s: %s", self._name, what)

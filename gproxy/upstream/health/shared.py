@@ -6,7 +6,7 @@ It decides only; the upstream looks ten times a second, and acts on what it gets
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gproxy.state.shared.health_table import Board, Opinion
+from gproxy.state.shared.health_table import HealthRecord, HealthTable
 from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.backend import Backend
 
@@ -15,8 +15,8 @@ class Change(NamedTuple):
     """A record that another worker has published, and the one before it."""
 
     backend: Backend
-    record: Opinion
-    before: Opinion | None
+    record: HealthRecord
+    before: HealthRecord | None
 
 
 class Look(NamedTuple):
@@ -33,7 +33,7 @@ class SharedHealth:
         self._state = state
         self._lock = f"probes of {upstream}"
         self._leads = False
-        self._board = Board(state, upstream)
+        self._board = HealthTable(state, upstream)
         self._version = -1
         # What others have published counts more than what is known here.
         published = [backend for backend in backends if self._board.read(backend.label)]
@@ -76,9 +76,9 @@ class SharedHealth:
         return Change(backend, record, before)
 
 
-def _record(backend: Backend) -> Opinion | None:
+def _record(backend: Backend) -> HealthRecord | None:
     """Return what to publish; None while a trial decides, or before the first probe."""
     health = backend.health
-    if health.on_trial or not health.decided:
+    if health.is_half_open or not health.is_probed:
         return None
-    return Opinion(health.passes, health.ejected_until, health.why)
+    return HealthRecord(health.passes, health.ejected_until, health.why)

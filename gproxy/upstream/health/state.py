@@ -10,21 +10,29 @@ from gproxy.http.request import Request
 State = Literal["healthy", "trial", "unhealthy"]
 
 
-class Health:
+class BackendHealth:
     """Healthy until proven otherwise, by the initial state `up` and, until the first probe, by `unknown`.
 
     Times are on the monotonic clock.
     """
 
     __slots__ = (
-        "decided", "doubtful", "ejected_until", "ejections", "is_failing", "next_probe", "on_trial", "passes", "trial",
+        "doubtful",
+        "ejected_until",
+        "ejections",
+        "is_failing",
+        "is_half_open",
+        "is_probed",
+        "next_probe",
+        "passes",
+        "trial",
         "why",
     )  # fmt: skip
 
     def __init__(self, initial: Literal["unknown", "up", "down"] = "up") -> None:
         #: What probes say, and whether one has said anything yet: the first one decides alone.
         self.passes = initial != "down"
-        self.decided = initial == "up"
+        self.is_probed = initial == "up"
         #: When the next probe is due; 0 if there are none.
         self.next_probe = 0.0
         #: Until when it is left out after failing; 0 if it is not.
@@ -32,7 +40,7 @@ class Health:
         #: How often in close succession.
         self.ejections = 0
         #: Its time is over: one request at a time is let through, now or already, until one has gone well.
-        self.on_trial = False
+        self.is_half_open = False
         self.trial: Request | None = None
         #: Fails as often as others are left out for, but somebody must stay.
         self.is_failing = False
@@ -47,18 +55,18 @@ class Health:
         return self.passes and not self.ejected_until
 
     @property
-    def is_barred(self) -> bool:
+    def needs_probe(self) -> bool:
         """Down from the start, and no probe was good yet: not even a last resort."""
-        return not (self.passes or self.decided)
+        return not (self.passes or self.is_probed)
 
     @property
     def is_open_to_trial(self) -> bool:
         """Would a request that is sent there now decide?"""
-        return (self.on_trial or self.ejected_until > 0) and self.trial is None
+        return (self.is_half_open or self.ejected_until > 0) and self.trial is None
 
     @property
     def state(self) -> State:
-        if self.on_trial and self.passes:
+        if self.is_half_open and self.passes:
             return "trial"
         return "unhealthy" if self.is_failing or not self.is_good else "healthy"
 
@@ -71,40 +79,40 @@ class Health:
         """Leave it out until then."""
         self.ejected_until = until
         self.ejections += 1
-        self.is_failing = self.on_trial = False
+        self.is_failing = self.is_half_open = False
         self.trial = None
         self.doubtful = True
         self.why = why
 
-    def suspect(self, why: str) -> None:
+    def mark_failing(self, why: str) -> None:
         """It ought to be left out, and cannot be."""
-        self.readmit()
+        self.restore()
         self.is_failing = self.doubtful = True
         self.why = why
 
-    def expire(self) -> None:
+    def half_open(self) -> None:
         """Its time is over, or that of a trial that came to no end: the next request is a trial."""
         self.ejected_until = 0.0
-        self.on_trial = True
+        self.is_half_open = True
         self.trial = None
 
     def try_with(self, request: Request, until: float) -> None:
         """Left out for all others until this request has come to an end, or until then."""
-        self.on_trial = True
+        self.is_half_open = True
         self.trial = request
         self.ejected_until = until
 
-    def readmit(self) -> None:
+    def restore(self) -> None:
         """Back as before; `ejections` is not forgotten at once."""
         self.ejected_until = 0.0
-        self.is_failing = self.on_trial = self.doubtful = False
+        self.is_failing = self.is_half_open = self.doubtful = False
         self.trial = None
         if self.passes:
             self.why = ""
 
     def mark_probe(self, passes: bool, why: str = "") -> None:
         """Probes have come to that opinion."""
-        self.decided = self.decided or self.passes or passes
+        self.is_probed = self.is_probed or self.passes or passes
         self.passes = passes
         if not passes or not self.doubtful:
             self.why = why

@@ -33,7 +33,7 @@ class BackendChannel(Channel):
 
     def has_spoken(self) -> bool:
         """Is there something of HTTP's business to be read?"""
-        return bool(self.buffer) or (self.noted and not self.is_quiet())
+        return bool(self.buffer) or (self.has_event and not self.is_quiet())
 
     def wait(self) -> None:
         client = self.client

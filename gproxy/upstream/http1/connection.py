@@ -18,7 +18,7 @@ from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Interrupted
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import BackendChannel
-from gproxy.upstream.http1.response_head import Answer, understand
+from gproxy.upstream.http1.response_head import ResponseHead, parse_response_head
 
 #: A response head beyond this is refused, in bytes.
 MAX_HEAD: Final = 64 * 1024
@@ -30,7 +30,7 @@ Progress = Callable[[bool], None] | None
 Observer = Callable[[float, bool], None]
 
 
-class Conversation:
+class HTTP1Connection:
     """Over a connection that urllib3 has made, and closes."""
 
     def __init__(self, connection: Any, channel: BackendChannel, observe: Observer | None = None) -> None:
@@ -43,7 +43,7 @@ class Conversation:
         self.born = monotonic()
         self.idle_since = 0.0
         #: The last response's head.
-        self.last: Answer | None = None
+        self.last: ResponseHead | None = None
         #: Carries the rest of an upload beside the response.
         self._carrying: gevent.Greenlet | None = None
         #: Why that came to no end, if it is the client's doing.
@@ -67,7 +67,7 @@ class Conversation:
         channel = self.channel
         if channel is None or channel.buffer:
             return False
-        return not channel.noted or channel.is_quiet()
+        return not channel.has_event or channel.is_quiet()
 
     def forget(self) -> None:
         """Drop what the last exchange has left behind; for a connection that becomes idle."""
@@ -75,20 +75,20 @@ class Conversation:
         if self.channel is not None:
             self.channel.client = self.channel.uploader = None
 
-    def exchange(self, head: bytes, request: Request) -> Answer:
+    def exchange(self, head: bytes, request: Request) -> ResponseHead:
         """What `_exchange` does, observed by whoever wants to know how long it takes."""
         if self._observe is None:
             return self._exchange(head, request)
         deadline = request.deadline
-        began, paused, answered = monotonic(), deadline.stood, False
+        began, paused, answered = monotonic(), deadline.paused, False
         try:
             answer = self._exchange(head, request)
             answered = True
         finally:
-            self._observe(monotonic() - began - (deadline.stood - paused), answered)
+            self._observe(monotonic() - began - (deadline.paused - paused), answered)
         return answer
 
-    def _exchange(self, head: bytes, request: Request) -> Answer:
+    def _exchange(self, head: bytes, request: Request) -> ResponseHead:
         """Send the request, and read the head of its final response, interim ones passed on.
 
         Raises OSError, Incomplete and BadMessage for the backend's faults, StaleConnectionError, and HTTPError or
@@ -96,7 +96,7 @@ class Conversation:
         """
         channel = self.channel
         assert channel is not None  # noqa: S101 connect() came first
-        channel.client = request.connection
+        channel.client = request.client_stream
         self._body = body = request.body
         progress = request.deadline.progress
         if progress is not None:
@@ -106,7 +106,7 @@ class Conversation:
                 channel.send(head)
                 self._sent = True
             else:
-                channel.uploader = request.connection
+                channel.uploader = request.client_stream
                 self._begin_upload(channel, head, body)
         except ConnectionError as error:
             raise self._unanswered(error) from None
@@ -143,21 +143,21 @@ class Conversation:
             while not channel.has_spoken():
                 if client is None:
                     channel.wait()
-                    channel.noted = True  # so that the upload does not begin before it is read
+                    channel.has_event = True  # so that the upload does not begin before it is read
                 elif client.buffer:
                     body.on_first_read = None  # a 100 would tell it nothing
                     return
                 elif channel.wait_or(client):
-                    channel.noted = True
+                    channel.has_event = True
                 elif client.is_gone():
                     raise ClientGone
 
     def _upload(self, channel: BackendChannel, request: Request) -> None:
         """Pieces as they come, until the end or until the backend speaks; it is heard in the middle of it too."""
-        client, body = request.connection, request.body
+        client, body = request.client_stream, request.body
         channel.client = None
         if client is not None:
-            client.beside = channel
+            client.upload_peer = channel
         try:
             while not self._sent and not channel.has_spoken():
                 self._upload_on(channel, body, request.deadline.progress)
@@ -166,19 +166,19 @@ class Conversation:
         finally:
             channel.client = client
             if client is not None:
-                client.beside = None
+                client.upload_peer = None
 
     def _upload_on(self, channel: BackendChannel, body: Body, progress: Progress) -> None:
         """Until all is sent or something came from the backend, whatever it was."""
         try:
-            self._unsent = channel.send_or_hear(self._unsent)
-            while not self._unsent and not channel.noted and (piece := body.next_piece()):
-                self._unsent = channel.send_or_hear(chunk(piece) if body.length is None else piece)
+            self._unsent = channel.send_unless_readable(self._unsent)
+            while not self._unsent and not channel.has_event and (piece := body.next_piece()):
+                self._unsent = channel.send_unless_readable(chunk(piece) if body.length is None else piece)
                 if progress is not None:
                     progress(False)
         except Interrupted:
-            channel.noted = True
-        if not self._unsent and body.done and not channel.noted:
+            channel.has_event = True
+        if not self._unsent and body.done and not channel.has_event:
             self._finish_upload(channel, body)
 
     def carry_on(self, request: Request) -> None:
@@ -207,13 +207,13 @@ class Conversation:
             channel.send(last_chunk(body.trailers))
         self._sent = True
 
-    def _read_answer(self, channel: BackendChannel, method: str, progress: Progress) -> Answer:
+    def _read_answer(self, channel: BackendChannel, method: str, progress: Progress) -> ResponseHead:
         data = channel.buffer or self._more(channel, b"")
         last = self.last
         if last is not None and last.method == method and data.startswith(last.head):
             channel.buffer = data[len(last.head) :]
             return last
-        self.last = answer = understand(self._read_head(channel, data, progress), method)
+        self.last = answer = parse_response_head(self._read_head(channel, data, progress), method)
         return answer
 
     def _read_head(self, channel: BackendChannel, data: bytes, progress: Progress) -> bytes:
@@ -247,10 +247,10 @@ class Conversation:
             return UnfinishedUploadError(why)
         return StaleConnectionError(why) if self.reused else UnansweredError(why)
 
-    def _pass_interim(self, answer: Answer, request: Request) -> None:
+    def _pass_interim(self, answer: ResponseHead, request: Request) -> None:
         """RFC 9110 section 15.2: 100 is answered to whoever awaits it, other interim responses are passed on."""
-        if request.connection is not None and request.received.minor:
-            request.connection.send_interim(answer, request.body)
+        if request.client_stream is not None and request.received.minor:
+            request.client_stream.send_interim(answer, request.body)
 
     def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":
         """What of the body came with the head, and the reader for the rest; None if that was all."""
@@ -273,6 +273,6 @@ class Conversation:
     def is_reusable(self, rest: Reader | None) -> bool:
         """May the next request use it? Only if both messages ended where they said, and nothing came after."""
         channel = self.channel
-        if channel is None or channel.buffer or channel.noted or not self._sent:
+        if channel is None or channel.buffer or channel.has_event or not self._sent:
             return False
         return rest is None or (rest.done and not isinstance(rest, CloseReader))

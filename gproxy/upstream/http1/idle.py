@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from gproxy.upstream.http1.connection import Conversation
+from gproxy.upstream.http1.connection import HTTP1Connection
 
 
 class Idle:
@@ -20,23 +20,25 @@ class Idle:
         self.maxsize = maxsize
         #: How old a connection may be to be kept, in seconds.
         self.max_age = math.inf
-        self._connections: list[Conversation] = []
+        self._connections: list[HTTP1Connection] = []
         self.clock: Callable[[], float] = monotonic
 
-    def take(self) -> Conversation | None:
+    def take(self) -> HTTP1Connection | None:
         """The youngest connection that can be used; None if there is none."""
         connections = self._connections
         while connections:
             connection = connections.pop()
             channel = connection.channel
-            if channel is not None and not channel.noted and not channel.buffer:  # PERF: what is_connected asks first
+            if (
+                channel is not None and not channel.has_event and not channel.buffer
+            ):  # PERF: what is_connected asks first
                 return connection
             if connection.is_connected:
                 return connection
             connection.close()
         return None
 
-    def keep(self, connection: Conversation) -> None:
+    def keep(self, connection: HTTP1Connection) -> None:
         """Take back a connection whose exchange is over."""
         now = self.clock()
         if now - connection.born > self.max_age:

@@ -10,9 +10,9 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.connect import Endpoint
-from gproxy.upstream.http1.connection import Conversation, Observer
+from gproxy.upstream.http1.connection import HTTP1Connection, Observer
 from gproxy.upstream.http1.idle import Idle
-from gproxy.upstream.http1.tls import SecureConversation, TLSChannel
+from gproxy.upstream.http1.tls import TLSBackendChannel, TLSConnection
 from gproxy.upstream.http1.tls_session import as_tls_error
 
 
@@ -38,20 +38,20 @@ class _Dialling:
             raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
 
 
-class PlainConnection(_Dialling, HTTPConnection):
+class UrllibConnection(_Dialling, HTTPConnection):
     """To an http:// backend."""
 
-    def converse(self, observe: Observer | None) -> Conversation:
+    def converse(self, observe: Observer | None) -> HTTP1Connection:
         """To be called once, when it is connected."""
-        return Conversation(self, BackendChannel(self.sock), observe)
+        return HTTP1Connection(self, BackendChannel(self.sock), observe)
 
 
-class TLSConnection(_Dialling, HTTPSConnection):
+class UrllibTLSConnection(_Dialling, HTTPSConnection):
     """To an https:// backend; urllib3 verifies its certificate."""
 
-    def converse(self, observe: Observer | None) -> Conversation:
+    def converse(self, observe: Observer | None) -> HTTP1Connection:
         """To be called once, when it is connected."""
-        return SecureConversation(self, TLSChannel(self.sock), observe)
+        return TLSConnection(self, TLSBackendChannel(self.sock), observe)
 
     def connect(self) -> None:
         timeout: Any = self.timeout
@@ -67,12 +67,12 @@ class TLSConnection(_Dialling, HTTPSConnection):
 class PlainPool(HTTPConnectionPool):
     """The connections to one http:// backend."""
 
-    ConnectionCls = PlainConnection
+    ConnectionCls = UrllibConnection
     QueueCls = Idle  # type: ignore[assignment]
 
 
 class TLSPool(HTTPSConnectionPool):
     """The connections to one https:// backend."""
 
-    ConnectionCls = TLSConnection
+    ConnectionCls = UrllibTLSConnection
     QueueCls = Idle  # type: ignore[assignment]

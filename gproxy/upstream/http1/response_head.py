@@ -18,7 +18,7 @@ _TIMEOUT: Final = re.compile(r"(?i)(?<![\w-])timeout *= *\"?([0-9]{1,9})")
 
 
 @dataclass  # PERF: compiled, its fields are found faster than a NamedTuple's
-class Answer:
+class ResponseHead:
     """Depends on nothing but the head and the method of the request."""
 
     head: bytes
@@ -36,7 +36,7 @@ class Answer:
     idle_timeout: float
 
 
-def understand(head: bytes, method: str) -> Answer:
+def parse_response_head(head: bytes, method: str) -> ResponseHead:
     """Everything that follows from the head. Raises BadMessage for what is malformed or ambiguous."""
     status, phrase, minor, headers = parse_response(head)
     framing = response_framing(headers, minor, status, method)
@@ -48,7 +48,7 @@ def understand(head: bytes, method: str) -> Answer:
     headers.is_stripped = True
     if status == 426 and upgrade:  # which says what to upgrade to: RFC 9110 section 15.5.22
         headers.put("Upgrade", "upgrade", upgrade)
-    return Answer(head, method, status, phrase, headers, framing, keep, upgrade.lower(), idle_timeout)
+    return ResponseHead(head, method, status, phrase, headers, framing, keep, upgrade.lower(), idle_timeout)
 
 
 def _announced(keep_alive: str) -> float:

@@ -5,11 +5,11 @@ from typing import Any
 
 from gproxy.http.framing import Reader
 from gproxy.upstream.http1.channel import BackendChannel
-from gproxy.upstream.http1.connection import Conversation
+from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.tls_session import ResumingContext, as_tls_error, is_alert
 
 
-class TLSChannel(BackendChannel):
+class TLSBackendChannel(BackendChannel):
     """The same over TLS, where records may be at hand without the socket being readable."""
 
     __slots__ = ("_tls",)
@@ -45,7 +45,7 @@ class TLSChannel(BackendChannel):
             super().wait()
 
 
-class SecureConversation(Conversation):
+class TLSConnection(HTTP1Connection):
     """The same over TLS."""
 
     def _unanswered(self, why: object) -> Exception:

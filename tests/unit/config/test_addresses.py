@@ -103,7 +103,12 @@ def test_not_a_network(text):
         ("http://[0::1]:81", BackendURL("http", "::1", 81), "http://[::1]:81", "[::1]:81"),
         ("http://[::1]", BackendURL("http", "::1", 80), "http://[::1]:80", "[::1]"),
         ("unix:/run/a.sock", BackendURL("http", "localhost", 80, path="/run/a.sock"), "unix:/run/a.sock", "localhost"),
-        ("unix:a.sock weight=2 backup", BackendURL("http", "localhost", 80, 2, backup=True, path="a.sock"), "unix:a.sock", "localhost"),
+        (
+            "unix:a.sock weight=2 backup",
+            BackendURL("http", "localhost", 80, 2, backup=True, path="a.sock"),
+            "unix:a.sock",
+            "localhost",
+        ),
         ("http://a:1  weight=3", BackendURL("http", "a", 1, weight=3), "http://a:1", "a:1"),
         (
             "http://a:1 weight=0 max_connections=10 backup down",
@@ -142,7 +147,10 @@ def test_where_a_backend_is(text, place, addresses):
         ("localhost:5001", "it starts with http://, https:// or unix:"),
         ("unix:", "unix: wants a path"),
         ("unix:/" + "x" * 107, "a unix socket's path has at most 107 bytes"),
-        ("unix:/a.sock wieght=3", "'wieght=3' is not weight=N, max_connections=N, backup, down or drain; did you mean 'weight'?"),
+        (
+            "unix:/a.sock wieght=3",
+            "'wieght=3' is not weight=N, max_connections=N, backup, down or drain; did you mean 'weight'?",
+        ),
         ("ftp://a", "only http:// and https:// are known"),
         ("://a", "only http:// and https:// are known"),
         ("http://", "the host is missing"),
@@ -156,7 +164,10 @@ def test_where_a_backend_is(text, place, addresses):
         ("http://a:99999", "the port is a number up to 65535"),
         ("http://a:b", "the port is a number up to 65535"),
         ("http://::1:80", "an IPv6 address stands in brackets, [::1]:8080"),
-        ("http://a:1 weigth=3", "'weigth=3' is not weight=N, max_connections=N, backup, down or drain; did you mean 'weight'?"),
+        (
+            "http://a:1 weigth=3",
+            "'weigth=3' is not weight=N, max_connections=N, backup, down or drain; did you mean 'weight'?",
+        ),
         ("http://a:1 weight", "'weight' is not weight=N, max_connections=N, backup, down or drain"),
         ("http://a:1 backup=1", "'backup=1' is not weight=N, max_connections=N, backup, down or drain"),
         ("http://a:1 weight=-1", "weight is a whole number from 0 on"),

@@ -128,7 +128,9 @@ def test_unset_variable_is_said_once():
 
 def test_type_that_only_a_type_checker_sees():
     _, problems, _ = attempt(Typing, "store = x")
-    assert problems == ["f:2: [handler:x] store: the type of Typing.store is unknown at run time: name 'Store' is not defined"]
+    assert problems == [
+        "f:2: [handler:x] store: the type of Typing.store is unknown at run time: name 'Store' is not defined"
+    ]
 
 
 def test_warning_at_its_line(tmp_path):

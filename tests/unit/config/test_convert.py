@@ -83,7 +83,11 @@ def never(message):
         (tuple[str, ...] | None, "a,b", ("a", "b")),
         (dict[str, str], "sub: X-User-ID, role: X-User-Role", {"sub": "X-User-ID", "role": "X-User-Role"}),
         (dict[str, str], "a: 1\nb: x:y", {"a": "1", "b": "x:y"}),
-        (dict[str, str], "Cache-Control: no-cache, no-store, Vary: Accept", {"Cache-Control": "no-cache, no-store", "Vary": "Accept"}),
+        (
+            dict[str, str],
+            "Cache-Control: no-cache, no-store, Vary: Accept",
+            {"Cache-Control": "no-cache, no-store", "Vary": "Accept"},
+        ),
         (dict[str, str], "", {}),
         (dict[str, int], "a: 1", {"a": 1}),
         (Mapping[str, str], "a: 1", {"a": "1"}),
@@ -113,14 +117,27 @@ def test_values(hint, text, expected):
         (Literal["ltsv", "json"], "xml", [(0, "expected ltsv or json; found 'xml'")]),
         (Colour, "rad", [(0, "expected red or blue; found 'rad'; did you mean 'red'?")]),
         (Even, "3", [(0, "expected Even; found '3'; that is odd")]),
-        (tuple[int, ...], "1, a\n2\nb", [(0, "expected a whole number such as 3; found 'a'"), (2, "expected a whole number such as 3; found 'b'")]),
+        (
+            tuple[int, ...],
+            "1, a\n2\nb",
+            [(0, "expected a whole number such as 3; found 'a'"), (2, "expected a whole number such as 3; found 'b'")],
+        ),
         (dict[str, str], "a: 1\nb", [(1, "expected NAME: VALUE; found 'b'")]),
         (dict[str, str], "a: 1, a: 2", [(0, "'a' is given twice")]),
         (dict[str, int], "a: 1\nb: x", [(1, "expected a whole number such as 3; found 'x'")]),
         (object, "x", [(0, "cannot be set in a file")]),
         (tuple[int, str], "1, x", [(0, "cannot be set in a file")]),
         (str | int | list[object], "x", None),
-        (BackendURL, "http://u:hunter2@a", [(0, "expected a backend's URL such as http://localhost:5001; found 'http://***@a'; a user or password in it is not supported")]),
+        (
+            BackendURL,
+            "http://u:hunter2@a",
+            [
+                (
+                    0,
+                    "expected a backend's URL such as http://localhost:5001; found 'http://***@a'; a user or password in it is not supported",
+                )
+            ],
+        ),
         (int, "x" * 100, [(0, f"expected a whole number such as 3; found '{'x' * 60}'")]),
     ],
 )
@@ -153,7 +170,11 @@ def test_secret_file_that_others_can_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(None, "{} cannot be read: no such file or directory"), (b"\xff", "{} cannot be read: it is not UTF-8 text"), (b"\n", "it is empty")],
+    [
+        (None, "{} cannot be read: no such file or directory"),
+        (b"\xff", "{} cannot be read: it is not UTF-8 text"),
+        (b"\n", "it is empty"),
+    ],
 )
 def test_secret_file_that_gives_nothing(tmp_path, content, reason):
     path = tmp_path / "key"

@@ -82,7 +82,9 @@ def test_shipped_file(write):
     assert (settings.server.workers, settings.server.grace) == (1, 30)
     assert settings.gateway.handlers == ("compress", "health", "rate_limit", "jwt")
     assert (settings.gateway.timeout, settings.gateway.trusted_proxies) == (3, ())
-    assert settings.routes == tuple(RouteSettings(name, (UpstreamShare(name),), f"/{name}") for name in ("users", "orders"))
+    assert settings.routes == tuple(
+        RouteSettings(name, (UpstreamShare(name),), f"/{name}") for name in ("users", "orders")
+    )
     assert {name: upstream.backends for name, upstream in settings.upstreams.items()} == {
         "users": (BackendURL("http", "localhost", 5001), BackendURL("http", "localhost", 5003)),
         "orders": (BackendURL("http", "localhost", 5002),),
@@ -95,7 +97,9 @@ def test_shipped_file(write):
 
 def test_handlers_of_the_shipped_file(write):
     handlers = load(write(SHIPPED), builtins=BUILTINS, environ={}).handlers
-    assert {name: {key: value.text for key, value in handler.options.items()} for name, handler in handlers.items()} == {
+    assert {
+        name: {key: value.text for key, value in handler.options.items()} for name, handler in handlers.items()
+    } == {
         "rate_limit": {"limit": "100/minute"},
         "jwt": {"algorithms": "HS256", "secret": "auto", "forward": "sub: X-User-ID, role: X-User-Role"},
         "compress": {},
@@ -202,7 +206,15 @@ def test_a_mistake_in_a_section_hides_no_other_one_there(write):
         "[server]\ngrace = x\nworkrs = 2\n[gateway]\ntiemout = 3s\nhandlers = compres\n"
         "[route:a]\nupstream = a\npath = a\nskip = jtw\nhandlers = jtw\n[upstream:a]\nbackends = http://a"
     )
-    assert [line.split(" ")[0] for line in problems(write(text))] == ["g:2:", "g:3:", "g:5:", "g:6:", "g:9:", "g:10:", "g:11:"]
+    assert [line.split(" ")[0] for line in problems(write(text))] == [
+        "g:2:",
+        "g:3:",
+        "g:5:",
+        "g:6:",
+        "g:9:",
+        "g:10:",
+        "g:11:",
+    ]
 
 
 def test_many_routes_cost_as_much_each_as_few(tmp_path):

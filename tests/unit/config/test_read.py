@@ -28,7 +28,10 @@ def faults(text, environ=None):
         ("[s]\na=1=2", {"a": ("1=2", 2)}),
         ("[s]\nA-b_C = X", {"a_b_c": ("X", 2)}),
         ("[s]\r\na = 1\r\nb = 2\r\n", {"a": ("1", 2), "b": ("2", 3)}),
-        ("[s] ; why\na = 1 ; one\nb = 1;2\nc = #3 # x\nd = ;x\n", {"a": ("1", 2), "b": ("1;2", 3), "c": ("#3 # x", 4), "d": ("", 5)}),
+        (
+            "[s] ; why\na = 1 ; one\nb = 1;2\nc = #3 # x\nd = ;x\n",
+            {"a": ("1", 2), "b": ("1;2", 3), "c": ("#3 # x", 4), "d": ("", 5)},
+        ),
         ("; top\n# top\n  ; top\n[s]\n  # in\na = 1", {"a": ("1", 6)}),
         ("[s]\na = 1,\n  2\n\n\t3", {"a": ("1,\n2\n\n3", 2)}),
         ("[s]\na =\n\n  1\nb = 2", {"a": ("1", 4), "b": ("2", 5)}),
@@ -83,7 +86,10 @@ def test_environment(written, expected):
     ("text", "expected"),
     [
         ("a = 1", ["f:1: a: stands before the first section"]),
-        ("[s]\njust words", ["f:2: [s] expected 'option = value', '[section]', a comment, or an indented continuation"]),
+        (
+            "[s]\njust words",
+            ["f:2: [s] expected 'option = value', '[section]', a comment, or an indented continuation"],
+        ),
         ("[s]\nhost: a", ["f:2: [s] expected 'option = value', '[section]', a comment, or an indented continuation"]),
         ("[s]\n= 1", ["f:2: [s] expected 'option = value', '[section]', a comment, or an indented continuation"]),
         ("[s", ["f:1: expected a section such as [server] or [route:users]"]),
@@ -145,10 +151,10 @@ def test_file_that_cannot_be_read(tmp_path):
 
 
 def test_file_without_permission(tmp_path, monkeypatch):
-    def refuse(path):
+    def raise_problems(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # root may read everything
+    monkeypatch.setattr(Path, "read_bytes", raise_problems)  # root may read everything
     path = tmp_path / "a.ini"
     path.touch()
     problems = []

@@ -15,10 +15,10 @@ from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
 from gproxy.config.types.patterns import Pattern, Rewrite
-from gproxy.config.types.route_action import Location, Share, SplitKey, UpstreamShare
+from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
 
 A, B, S = BackendURL("http", "a", 1), BackendURL("http", "b", 1), BackendURL("https", "a", 1)
-MOVED = Location.parse("https://new.test{path}")
+MOVED = RedirectTarget.parse("https://new.test{path}")
 SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, TLSSettings, LogSettings, StateSettings]
 
 
@@ -169,7 +169,15 @@ def test_refused(make, given, message):
         (route, {"respond": 200, "body": "x", "content_type": "text/html"}),
         (route, {"upstream": (UpstreamShare("u", 0), UpstreamShare("v")), "split_by": SplitKey("ip"), "mirror": "w"}),
         (upstream, {"backends": (A, BackendURL("http", "b", 1, weight=0)), "retries": 0, "max_fails": 0}),
-        (upstream, {"retry_on": ("reset", Statuses(502, 504)), "retry_budget": None, "retry_backoff": Seconds(0), "retry_header": "X-N"}),
+        (
+            upstream,
+            {
+                "retry_on": ("reset", Statuses(502, 504)),
+                "retry_budget": None,
+                "retry_backoff": Seconds(0),
+                "retry_header": "X-N",
+            },
+        ),
         (route, {"retries": 0, "retry_on": (), "hedge": Seconds(0)}),
         (upstream, {"host": "api.example.com:8080", "health_path": "/h?deep=1"}),
         (upstream, {"initial": "down", "health_path": "/h", "queue": 5, "max_connections": 3}),

@@ -44,7 +44,9 @@ def test_not_seconds(text, message):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize(("text", "expected"), [*BYTES, ("100B", 100), ("1.5KB", 1500), ("10mb", 10**7), ("1kib", 1024)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [*BYTES, ("100B", 100), ("1.5KB", 1500), ("10mb", 10**7), ("1kib", 1024)]
+)
 def test_bytes(text, expected):
     assert parse_bytes(text) == expected
 
@@ -87,7 +89,9 @@ def test_rate(text, limit, window, written):
     assert Rate.parse(str(rate)) == rate
 
 
-@pytest.mark.parametrize("text", ["", "100", "100/", "/s", "0/s", "5/0s", "5/10", "5/fortnight", "-1/s", "1.5/s", "a/s"])
+@pytest.mark.parametrize(
+    "text", ["", "100", "100/", "/s", "0/s", "5/0s", "5/10", "5/fortnight", "-1/s", "1.5/s", "a/s"]
+)
 def test_not_a_rate(text):
     with pytest.raises(ValueError):
         Rate.parse(text)
@@ -115,13 +119,17 @@ def test_not_a_rotation(text):
         Rotate.parse(text)
 
 
-@pytest.mark.parametrize(("text", "value"), [("20%", 0.2), ("0%", 0.0), ("100%", 1.0), ("0.1%", 0.001), ("12.5%", 0.125)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("20%", 0.2), ("0%", 0.0), ("100%", 1.0), ("0.1%", 0.001), ("12.5%", 0.125)]
+)
 def test_percent(text, value):
     assert parse_percent(text) == value
     assert write_percent(value) == text
 
 
-@pytest.mark.parametrize(("text", "message"), [("101%", "there is no more than 100%"), ("20", ""), ("-1%", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("101%", "there is no more than 100%"), ("20", ""), ("-1%", ""), ("", "")]
+)
 def test_not_percent(text, message):
     with pytest.raises(ValueError) as error:
         parse_percent(text)

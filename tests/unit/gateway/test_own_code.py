@@ -118,7 +118,9 @@ def check(tmp_path, monkeypatch):
     return check
 
 
-@pytest.mark.parametrize("name", ["fine", "decorated", "partial", "anything", "Plain", "Static", "Outer.Inner", "Options"])
+@pytest.mark.parametrize(
+    "name", ["fine", "decorated", "partial", "anything", "Plain", "Static", "Outer.Inner", "Options"]
+)
 def test_what_can_stand_in_a_chain(check, name):
     assert callable(check(f"users_own:{name}"))
 

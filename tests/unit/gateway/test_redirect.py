@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproxy.config.types.route_action import Location
+from gproxy.config.types.route_action import RedirectTarget
 from gproxy.gateway.redirect import Redirect
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
 
 
 def location(to, target="/", host="gateway.test", change=None):
-    response = Redirect(Location.parse(to), 308, change)(request("GET", target, {"Host": host}))
+    response = Redirect(RedirectTarget.parse(to), 308, change)(request("GET", target, {"Host": host}))
     assert (response.status, response.body) == (308, b"")
     return response.headers["Location"]
 
@@ -40,15 +40,18 @@ def test_location(to, target, host, leads):
 
 
 def test_the_path_may_change_on_the_way():
-    assert location("https://new.test{path}", "/old/1?a", change=lambda path: path.replace("old", "new")) == "https://new.test/new/1?a"
+    assert (
+        location("https://new.test{path}", "/old/1?a", change=lambda path: path.replace("old", "new"))
+        == "https://new.test/new/1?a"
+    )
 
 
 def test_without_a_host_there_is_nowhere_to_send_to():
     asked = request("GET", "/")
     asked.host = ""
     with pytest.raises(HTTPError, match="400"):
-        Redirect(Location.parse("https://{host}{path}"), 308, None)(asked)
-    Redirect(Location.parse("https://new.test{path}"), 308, None)(asked)
+        Redirect(RedirectTarget.parse("https://{host}{path}"), 308, None)(asked)
+    Redirect(RedirectTarget.parse("https://new.test{path}"), 308, None)(asked)
 
 
 @given(st.text("/\\@:.?#%2fevil\t", max_size=20).filter(lambda text: "#" not in text and "\t" not in text))
@@ -65,4 +68,4 @@ def test_no_path_leads_to_another_site(tail):
 )  # fmt: skip
 def test_refused(text):
     with pytest.raises(ValueError):
-        Location.parse(text)
+        RedirectTarget.parse(text)

@@ -377,7 +377,14 @@ def test_a_coding_whose_library_is_not_installed(monkeypatch):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("level", 4), ("level", -1), ("codings", ("gzip", "deflate")), ("codings", ()), ("types", ("json",)), ("types", ("a b/c",))],
+    [
+        ("level", 4),
+        ("level", -1),
+        ("codings", ("gzip", "deflate")),
+        ("codings", ()),
+        ("types", ("json",)),
+        ("types", ("a b/c",)),
+    ],
 )
 def test_wrong_options(option, value):
     with pytest.raises(ValueError, match=f"^{option}: "):

@@ -24,7 +24,7 @@ class Pieces:
     def __init__(self, *pieces):
         self.pieces = [piece for piece in pieces if piece]
 
-    def take(self, limit):
+    def read(self, limit):
         if not self.pieces:
             return b""
         first = self.pieces.pop(0)

@@ -96,7 +96,17 @@ def test_bad(data):
         read_proxy_header(data)
 
 
-beginnings = st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", b"PROXY TCP6 ::1 ", SIGNATURE, SIGNATURE + b"\x21\x11", *(header for header, _ in GOOD)])
+beginnings = st.sampled_from(
+    [
+        b"",
+        b"PROXY ",
+        b"PROXY TCP4 ",
+        b"PROXY TCP6 ::1 ",
+        SIGNATURE,
+        SIGNATURE + b"\x21\x11",
+        *(header for header, _ in GOOD),
+    ]
+)
 
 
 @given(beginnings, st.binary(max_size=300))

@@ -29,7 +29,9 @@ def test_a_prefix_is_taken_off_however_it_is_spelled(path, left):
     assert without_prefix(path, "/api") == left
 
 
-@pytest.mark.parametrize("target", ["", "a", "?q", "http://a/", "**", "/a#b", "/?#", "/a b", "/a\r\nX: y", "/\x7f", "/ä", "/\0"])
+@pytest.mark.parametrize(
+    "target", ["", "a", "?q", "http://a/", "**", "/a#b", "/?#", "/a b", "/a\r\nX: y", "/\x7f", "/ä", "/\0"]
+)
 def test_a_target_is_one_word_of_visible_ascii(target):
     with pytest.raises(ValueError, match="no request target"):
         checked(target)
@@ -74,7 +76,9 @@ def test_a_text_body_is_refused_where_it_is_given():
         response.body = None
 
 
-@pytest.mark.parametrize(("method", "host"), [("GET /x", "a"), ("", "a"), ("GET\r\nX: y", "a"), ("GET", "a\r\nX: y"), ("GET", "a b")])
+@pytest.mark.parametrize(
+    ("method", "host"), [("GET /x", "a"), ("", "a"), ("GET\r\nX: y", "a"), ("GET", "a\r\nX: y"), ("GET", "a b")]
+)
 def test_what_a_handler_assigns_cannot_split_the_head(method, host):
     with pytest.raises(ValueError, match="is no"):
         check_assigned(method, host)

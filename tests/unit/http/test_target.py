@@ -79,7 +79,9 @@ def test_decoding_is_that_of_the_standard_library(text):
     assert decode(text) == unquote_to_bytes(text.encode("latin-1"))
 
 
-@pytest.mark.parametrize("path", ["/%252f..%255c;/%3f;%5c" * 10, "/a%2f%252e%252e;x\\..%25252f%3f//" * 4, "/" + "a" * 15000 + "%2f"])
+@pytest.mark.parametrize(
+    "path", ["/%252f..%255c;/%3f;%5c" * 10, "/a%2f%252e%252e;x\\..%25252f%3f//" * 4, "/" + "a" * 15000 + "%2f"]
+)
 def test_too_many_readings_are_refused(path):
     with pytest.raises(BadMessage, match="too many ways"):
         readings(path)
@@ -131,7 +133,7 @@ ROUTER = Router(
     for name, path in (("public", "/p"), ("admin", "/a"), ("deep", "/p/d"))
 )
 for one in ROUTER.routes:  # each has a handler that the others have not
-    one.guards = frozenset({one.name})
+    one.handler_names = frozenset({one.name})
 
 
 def route_of(path):

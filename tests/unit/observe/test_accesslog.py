@@ -153,7 +153,9 @@ def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(make, folder, entry, 
     writes.behaviour = writes.real
     write(log, entry, "/e", "/f")
     log.flush()
-    lines = [line for line in (folder / "access.log").read_text().split("\n") if line.count("\t") == 18 and "user:-" in line]
+    lines = [
+        line for line in (folder / "access.log").read_text().split("\n") if line.count("\t") == 18 and "user:-" in line
+    ]
     assert [line.split("\t")[4] for line in lines[-2:]] == ["path:/e", "path:/f"]
     assert len(lines) + log.lost == 6
 

@@ -258,7 +258,9 @@ def test_a_rotation_that_fails_is_told_once_and_tried_again(make, folder, entry,
         write(log, entry, name)
         log.flush()
         log.join()
-    assert [message.partition(": ")[2] for message in errors()] == ["rotation failed: [Errno 13] Permission denied: 'there'"]
+    assert [message.partition(": ")[2] for message in errors()] == [
+        "rotation failed: [Errno 13] Permission denied: 'there'"
+    ]
     assert paths((folder / "access.log.2026-11-22").read_text()) == ["/1", "/2", "/3"]
     assert paths((folder / "access.log.2026-11-22.1").read_text()) == ["/4"]
 

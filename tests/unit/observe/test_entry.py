@@ -80,7 +80,9 @@ def test_json_cannot_be_forged_and_keeps_every_text(entry):
     assert len(line.splitlines()) == 1
     found = json.loads(line)
     # A pair of surrogates in JSON is the character that it stands for.
-    paired = {name: getattr(entry, name).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") for name in TEXTS}
+    paired = {
+        name: getattr(entry, name).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") for name in TEXTS
+    }
     assert {name: found[name] for name in TEXTS} == paired
 
 

@@ -15,7 +15,9 @@ LOGGERS = ("gproxy", "py.warnings", "urllib3.connectionpool", "root")
 
 @pytest.fixture(autouse=True)
 def _loggers_as_before():
-    before = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in map(logging.getLogger, LOGGERS)]
+    before = [
+        (logger, logger.level, logger.propagate, logger.handlers[:]) for logger in map(logging.getLogger, LOGGERS)
+    ]
     yield
     logging.captureWarnings(False)
     for logger, level, propagate, handlers in before:

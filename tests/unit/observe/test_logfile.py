@@ -195,7 +195,10 @@ def test_a_rotated_file_is_compressed_once_everybody_has_let_go_of_it(tmp_path, 
 
 
 def test_what_others_have_written_counts_at_once(tmp_path, clock):
-    one, other = (LogFile(str(tmp_path / "access.log"), daily=False, size=20, keep=1, compress=False, clock=clock) for _ in range(2))
+    one, other = (
+        LogFile(str(tmp_path / "access.log"), daily=False, size=20, keep=1, compress=False, clock=clock)
+        for _ in range(2)
+    )
     one.open()
     other.open()
     one.append(b"x" * 17 + b"\n")

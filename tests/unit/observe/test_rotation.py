@@ -63,20 +63,42 @@ def test_rotated_name(names, expected):
 
 
 def test_the_oldest_expire_first():
-    names = ["access.log", "access.log.2026-11-22.10", "access.log.2026-11-22", "access.log.2026-11-22.9", "access.log.2026-11-21.1"]
-    oldest_first = ["access.log.2026-11-21.1", "access.log.2026-11-22", "access.log.2026-11-22.9", "access.log.2026-11-22.10"]
+    names = [
+        "access.log",
+        "access.log.2026-11-22.10",
+        "access.log.2026-11-22",
+        "access.log.2026-11-22.9",
+        "access.log.2026-11-21.1",
+    ]
+    oldest_first = [
+        "access.log.2026-11-21.1",
+        "access.log.2026-11-22",
+        "access.log.2026-11-22.9",
+        "access.log.2026-11-22.10",
+    ]
     assert rotation.expired("access.log", names, 0, compressed=False) == oldest_first
     assert rotation.expired("access.log", names, 1, compressed=False) == oldest_first[:3]
     assert rotation.expired("access.log", names, 9, compressed=False) == []
 
 
 def test_other_files_never_expire():
-    names = ["access.log", "access.log.old", "error.log.2026-11-22", "access.log.2026-11-22.gz", "my-access.log.2026-11-22"]
+    names = [
+        "access.log",
+        "access.log.old",
+        "error.log.2026-11-22",
+        "access.log.2026-11-22.gz",
+        "my-access.log.2026-11-22",
+    ]
     assert rotation.expired("access.log", names, 0, compressed=False) == []
 
 
 def test_where_files_are_compressed_a_gz_is_one_of_them():
-    names = ["access.log.2026-11-22", "access.log.2026-11-22.1.gz", "access.log.2026-11-21.gz", "access.log.2026-11-22.1.gz.part"]
+    names = [
+        "access.log.2026-11-22",
+        "access.log.2026-11-22.1.gz",
+        "access.log.2026-11-21.gz",
+        "access.log.2026-11-22.1.gz.part",
+    ]
     assert rotation.rotated_name("access.log", "2026-11-22", names, compressed=True) == "access.log.2026-11-22.2"
     assert rotation.expired("access.log", names, 2, compressed=True) == ["access.log.2026-11-21.gz"]
     assert rotation.uncompressed("access.log", names) == ["access.log.2026-11-22"]

@@ -2,13 +2,13 @@
 
 import pytest
 
-from gproxy.http.request_fields import Known
+from gproxy.http.request_fields import RequestFieldsCache
 from gproxy.http.trust import Trust
 
 
 @pytest.fixture
 def known():
-    return Known(Trust(()), max_fields=100, max_body=0)
+    return RequestFieldsCache(Trust(()), max_fields=100, max_body=0)
 
 
 def block(value):

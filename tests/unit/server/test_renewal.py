@@ -6,7 +6,7 @@ import pytest
 
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.server import tls_hosts as sites
-from gproxy.server.tls_hosts import Renewal
+from gproxy.server.tls_hosts import CertificateReloader
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def pair(tmp_path):
 def test_a_pair_is_read_once_both_of_its_files_stand_still(pair, monkeypatch):
     read = []
     runtime = SimpleNamespace(offload=lambda function, *arguments: function(*arguments), clock=lambda: 0.0)
-    renewal = Renewal(SimpleNamespace(reload=lambda name, _: read.append(name)), {"a": pair}, runtime)
+    renewal = CertificateReloader(SimpleNamespace(reload=lambda name, _: read.append(name)), {"a": pair}, runtime)
     monkeypatch.setattr(sites, "read_certificate", lambda *_: SimpleNamespace(warnings=()))
 
     def look():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from processes import Child, together
 
 from gproxy.config.types import Rate, Seconds
-from gproxy.state.rate_limit.handover import MovingLimiter
+from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import STEPS, MemoryLimiter, Verdict
 from gproxy.state.rate_limit.shared_limiter import SharedLimiter, merged
 from gproxy.state.shared.memory import SharedState
@@ -43,7 +43,7 @@ def test_it_says_what_a_single_process_would_say(rate, takes):
 @given(rate=rates, takes=takes, moves=st.lists(st.integers(0, 20), max_size=8))
 def test_moving_to_and_fro_changes_nothing(rate, takes, moves):
     clock = Clock(0.0)
-    memory, moving = MemoryLimiter(10, clock), MovingLimiter(next(names), 10, clock)
+    memory, moving = MemoryLimiter(10, clock), HandoverLimiter(next(names), 10, clock)
     state = None
     for number, (gap, key) in enumerate(takes):
         if number in moves:
@@ -171,7 +171,7 @@ def test_a_changed_number_of_clients_keeps_the_table_in_use(state):
 
 def test_without_room_each_counts_for_itself(state, monkeypatch):
     monkeypatch.setattr("gproxy.state.shared.memory._SIZE", 300_000)
-    limiter = MovingLimiter("large", 100_000)
+    limiter = HandoverLimiter("large", 100_000)
     limiter.take("a", HUNDRED)
     limiter.share(state)
     assert limiter.take("a", HUNDRED).remaining == 99
@@ -181,7 +181,7 @@ def test_without_room_each_counts_for_itself(state, monkeypatch):
 
 def test_what_one_has_counted_alone_all_see(state):
     clock = Clock()
-    old, new = (MovingLimiter("moved", 100, clock) for _ in range(2))
+    old, new = (HandoverLimiter("moved", 100, clock) for _ in range(2))
     for _ in range(30):
         old.take("a", HUNDRED)
         clock.advance(0.5)
@@ -195,7 +195,7 @@ def test_what_one_has_counted_alone_all_see(state):
     assert new.take("b", HUNDRED).remaining == 98
     assert new.take("c", HUNDRED).remaining == 99
     new.share(state)  # a second reload, within the same minute
-    newest = MovingLimiter("moved", 100, clock)
+    newest = HandoverLimiter("moved", 100, clock)
     newest.share(state)
     assert [newest.take(key, HUNDRED).remaining for key in "abcd"] == [66, 97, 98, 99]
     clock.advance(60)
@@ -204,7 +204,7 @@ def test_what_one_has_counted_alone_all_see(state):
 
 def test_who_comes_while_buckets_move_is_counted_once(state):
     clock, rate = Clock(), Rate.parse("10/minute")
-    limiter = MovingLimiter("moving", 10_000, clock)
+    limiter = HandoverLimiter("moving", 10_000, clock)
     keys = [str(number) for number in range(2000)]
     for key in keys:
         limiter.take(key, rate)
@@ -213,14 +213,14 @@ def test_who_comes_while_buckets_move_is_counted_once(state):
     assert not moving.dead
     assert [limiter.take(key, rate).remaining for key in (keys[0], keys[-1], "new")] == [8, 8, 9]
     moving.join()
-    other = MovingLimiter("moving", 10_000, clock)
+    other = HandoverLimiter("moving", 10_000, clock)
     other.share(state)
     assert [other.take(key, rate).remaining for key in (*keys, "new")] == [7, *[8] * 1998, 7, 8]
 
 
 def test_after_a_window_alone_nothing_is_asked_of_the_memory(state):
     clock = Clock()
-    limiter = MovingLimiter("moved", 100, clock)
+    limiter = HandoverLimiter("moved", 100, clock)
     limiter.share(state)
     limiter.take("a", HUNDRED)
     limiter.unshare(state)
@@ -232,7 +232,7 @@ def test_after_a_window_alone_nothing_is_asked_of_the_memory(state):
 
 
 def test_evictions_are_counted_on_across_moves(state):
-    limiter = MovingLimiter("moved", 1, Clock())
+    limiter = HandoverLimiter("moved", 1, Clock())
     for move in (lambda _: None, limiter.share, limiter.unshare):
         move(state)
         for key in "abc":

@@ -5,7 +5,7 @@ import pytest
 from processes import Child, together
 
 from gproxy.state.shared import counters as figures
-from gproxy.state.shared.counters import Figures
+from gproxy.state.shared.counters import SharedCounters
 from gproxy.state.shared.memory import SharedState
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -17,11 +17,11 @@ def total(own, name):
 
 
 def test_each_process_has_a_row_of_its_own_and_sees_all(state):
-    own = Figures.open(state)
+    own = SharedCounters.open(state)
     own.cells("a", 1)[0] = 1
 
     def count(number):
-        theirs = Figures.open(SharedState(state.fd))
+        theirs = SharedCounters.open(SharedState(state.fd))
         theirs.cells(f"b{number}", 3)[2] += number
         for _ in range(50_000):
             theirs.cells("a", 1)[0] += 1
@@ -37,10 +37,10 @@ def test_each_process_has_a_row_of_its_own_and_sees_all(state):
 
 
 def test_a_row_is_taken_over_with_what_was_counted(state):
-    own = Figures.open(state)
+    own = SharedCounters.open(state)
 
     def count():
-        cells = Figures.open(SharedState(state.fd)).cells("a", 1)
+        cells = SharedCounters.open(SharedState(state.fd)).cells("a", 1)
         for _ in range(10):
             cells[0] += 1
         os.kill(os.getpid(), signal.SIGKILL)
@@ -53,7 +53,7 @@ def test_a_row_is_taken_over_with_what_was_counted(state):
 
 def test_without_room_there_are_no_cells(state, monkeypatch, caplog):
     monkeypatch.setattr(figures, "CELLS", 10)
-    own = Figures.open(state)
+    own = SharedCounters.open(state)
     assert own.cells("a", 8) is not None
     assert own.cells("b", 8) is None
     assert own.cells("c", 2) is not None
@@ -63,14 +63,14 @@ def test_without_room_there_are_no_cells(state, monkeypatch, caplog):
 
 def test_without_a_row_there_are_none(state, monkeypatch):
     monkeypatch.setattr(figures, "_ROWS", 1)
-    Figures.open(state)
-    assert Child(lambda: os._exit(Figures.open(SharedState(state.fd)) is not None)).wait() == 0
+    SharedCounters.open(state)
+    assert Child(lambda: os._exit(SharedCounters.open(SharedState(state.fd)) is not None)).wait() == 0
 
 
 def test_the_last_one_can_leave_it_as_if_nothing_had_been(state):
-    own = Figures.open(state)
+    own = SharedCounters.open(state)
     own.cells("a", 1)[0] = 5
     own.close(wipe=True)
-    again = Figures.open(state)
+    again = SharedCounters.open(state)
     assert list(again.places()) == []
     assert again.cells("b", 1)[0] == 0

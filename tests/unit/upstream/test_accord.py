@@ -107,7 +107,7 @@ def test_when_its_time_is_over_each_tries_for_itself_and_what_one_finds_holds_fo
         worker.upstream.refresh()
         worker.look()
     assert [worker.states() for worker in (one, two)] == [["healthy", "trial"]] * 2
-    one.upstream.passive.readmit(one.backends["b"])
+    one.upstream.passive.restore(one.backends["b"])
     for worker in (one, two):
         worker.look()
     assert [worker.states() for worker in (one, two)] == [["healthy", "healthy"]] * 2
@@ -149,7 +149,7 @@ def test_alone_again_nothing_is_left_for_a_later_generation_to_believe(workers, 
     one.eject("b")
     one.look()
     one.runtime.unshare()
-    one.upstream.passive.readmit(one.backends["b"])
+    one.upstream.passive.restore(one.backends["b"])
     one.runtime.share(state)
     assert workers().states() == ["healthy", "healthy"]
     assert one.states() == ["healthy", "healthy"]

@@ -13,7 +13,7 @@ from gproxy.http.framing import reader
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, request
-from gproxy.upstream.admission.circuit_breaker import Breaker, Window
+from gproxy.upstream.admission.circuit_breaker import CircuitBreaker, Window
 
 
 class Scene:
@@ -22,7 +22,7 @@ class Scene:
     def __init__(self, **options):
         self.clock = Clock()
         settings = UpstreamSettings("u", (BackendURL("http", "a", 1),), breaker=True, **options)
-        self.breaker = Breaker(settings, Runtime(monotonic=self.clock))
+        self.breaker = CircuitBreaker(settings, Runtime(monotonic=self.clock))
         self.step = self.breaker.before(self.breaker.judging(self.forward))
         self.outcome, self.seconds, self.asked = 200, 0.0, 0
 

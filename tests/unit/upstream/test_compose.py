@@ -6,15 +6,13 @@ from gproxy.config.types import BackendURL
 from gproxy.http.request import Deadline, request
 from gproxy.testing import Clock
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.forwarder.request_head import Composer, Telling
+from gproxy.upstream.forwarder.request_head import AnnotatingRequestHeadWriter, RequestHeadWriter
 
 BACKEND = Backend(BackendURL("http", "a", 1), keepalive=1, connect_timeout=1)
 
 
 def told(asked, **given):
-    telling = Telling(
-        host="client", **{"retry_header": None, "deadline_header": None, **given}
-    )
+    telling = AnnotatingRequestHeadWriter(host="client", **{"retry_header": None, "deadline_header": None, **given})
     head = telling(asked, BACKEND)
     assert head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1
     return [line for line in head.decode().split("\r\n") if line.startswith(("X-Left", "X-Tries"))]
@@ -60,6 +58,6 @@ def test_both():
 def test_what_a_handler_says_of_an_upgrade_is_not_ours_to_pass_on():
     plain, websocket = asked(Upgrade="h2c"), asked(Upgrade="h2c")
     websocket.upgrade = "websocket"
-    heads = [Composer(host="client")(one, BACKEND).decode().lower() for one in (plain, websocket)]
+    heads = [RequestHeadWriter(host="client")(one, BACKEND).decode().lower() for one in (plain, websocket)]
     assert ["h2c" in head for head in heads] == [False, False]
     assert ["upgrade: websocket" in head for head in heads] == [False, True]

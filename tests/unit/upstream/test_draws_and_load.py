@@ -110,7 +110,9 @@ def test_least_conn_is_right_after_any_history(group):
             there = {b.name[0] for b in some.upstream._candidates}
         some[name].active = max(0, some[name].active + rng.choice((-1, 1)))
         assert some[some.pick()].active == min(some[one].active for one in there)
-        assert some[some.pick(tried="ab")].active == min(b.active for b in some.upstream._available([some["a"], some["b"]]))
+        assert some[some.pick(tried="ab")].active == min(
+            b.active for b in some.upstream._available([some["a"], some["b"]])
+        )
     assert len(some.upstream.balancer._heap) < 200
 
 

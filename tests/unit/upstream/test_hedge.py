@@ -35,7 +35,7 @@ class Race:
         self.budget = Budget(0.0, list(self.backends.values()))
 
     def reach(self, twin, backend):
-        assert twin.connection is None
+        assert twin.client_stream is None
         backend.active += 1
         try:
             self.does[backend.name]()
@@ -53,7 +53,9 @@ class Race:
         return Response(200)
 
     def run(self):
-        hedge = Hedge(0.01, self, covers=lambda _: True, unwanted=(), reach=self.reach, hand_out=self.hand_out, alone=None)
+        hedge = Hedge(
+            0.01, self, covers=lambda _: True, retry_statuses=(), reach=self.reach, hand_out=self.hand_out, alone=None
+        )
         return hedge(request(), self.backends["first"])
 
     def active(self):

@@ -9,14 +9,16 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
 from gproxy.testing import request
-from gproxy.upstream.admission.concurrency_limit import Limit
+from gproxy.upstream.admission.concurrency_limit import ConcurrencyLimit
 
 
 class Scene:
     """A limit before a step that streams until it is told to end."""
 
     def __init__(self, **options):
-        self.limit = Limit(UpstreamSettings("u", (BackendURL("http", "a", 1),), **{"max_requests": 1, **options}))
+        self.limit = ConcurrencyLimit(
+            UpstreamSettings("u", (BackendURL("http", "a", 1),), **{"max_requests": 1, **options})
+        )
         self.step = self.limit.before(lambda asked: Response(200, iter([b"a stream"])))
         self.order = []
 
@@ -212,7 +214,7 @@ def test_room_that_grows_lets_more_in_and_room_that_shrinks_throws_nobody_out():
 
 
 def test_without_a_number_the_backends_decide():
-    limit = Limit(UpstreamSettings("u", (BackendURL("http", "a", 1),), queue=1, max_connections=2))
+    limit = ConcurrencyLimit(UpstreamSettings("u", (BackendURL("http", "a", 1),), queue=1, max_connections=2))
     assert limit.snapshot()["limit"] is None
     limit.resize(2)
     assert limit.snapshot()["limit"] == 2

@@ -325,7 +325,7 @@ def test_state_can_be_set_from_outside():
     scene = Scene()
     scene.upstream.passive.eject(scene.backends[0], 7.0, "another process says so")
     assert (scene.states[0], scene.out_for()) == ("unhealthy", 7.0)
-    scene.upstream.passive.readmit(scene.backends[0])
+    scene.upstream.passive.restore(scene.backends[0])
     assert scene.states == ["healthy", "healthy"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
-from gproxy.upstream.balance import POLICIES, Own
+from gproxy.upstream.balance import POLICIES, UserPolicy
 
 HASH_KEYS = {"header_hash": "X-Tenant", "cookie_hash": "sid", "query_hash": "user"}
 
@@ -59,7 +59,7 @@ def test_who_drains_gets_nobody_new_and_says_so(group):
 
 
 def own(group, function, **options):
-    return group("a,b,c", policy=Own("policies:chosen", function), balance="first", **options)
+    return group("a,b,c", policy=UserPolicy("policies:chosen", function), balance="first", **options)
 
 
 def test_a_policy_of_the_users_own(group):

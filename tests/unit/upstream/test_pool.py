@@ -6,19 +6,19 @@ import socket
 import pytest
 
 from gproxy.upstream.http1.channel import BackendChannel
-from gproxy.upstream.http1.connection import Conversation
+from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.idle import Idle
-from gproxy.upstream.http1.response_head import understand
+from gproxy.upstream.http1.response_head import parse_response_head
 
 to_close = []
 
 
 def connected(born, idle_timeout=math.inf):
     here, there = socket.socketpair()
-    conversation = Conversation(here, BackendChannel(here))
+    conversation = HTTP1Connection(here, BackendChannel(here))
     to_close.extend((conversation, there))
     conversation.born = born
-    conversation.last = understand(b"HTTP/1.1 204 No\r\n\r\n", "GET")
+    conversation.last = parse_response_head(b"HTTP/1.1 204 No\r\n\r\n", "GET")
     conversation.last.idle_timeout = idle_timeout
     return conversation
 
@@ -75,7 +75,10 @@ def test_age_while_it_idles(now, at, stays):
     assert is_open(connection) is stays
 
 
-@pytest.mark.parametrize(("announced", "at", "stays"), [(3.0, 103.0, True), (3.0, 103.1, False), (math.inf, 155.0, True), (99.0, 155.1, False)])
+@pytest.mark.parametrize(
+    ("announced", "at", "stays"),
+    [(3.0, 103.0, True), (3.0, 103.1, False), (math.inf, 155.0, True), (99.0, 155.1, False)],
+)
 def test_idle_limit_is_ours_or_the_backends(now, announced, at, stays):
     idle, connection = kept(now, idle_timeout=announced)
     idle.trim(at, 55.0)
@@ -115,6 +118,6 @@ def test_retired_keeps_nothing(now):
     ],
 )
 def test_what_a_backend_announces(fields, seconds):
-    answer = understand(f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{fields}\r\n".encode(), "GET")
+    answer = parse_response_head(f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{fields}\r\n".encode(), "GET")
     assert answer.idle_timeout == seconds
     assert answer.headers.get("keep-alive") is None

@@ -90,7 +90,12 @@ def test_who_is_tried_or_full_hands_its_keys_on_as_if_it_were_lost(group):
 )  # fmt: skip
 def test_what_each_policy_looks_at(group, options, one, same, none):
     def asked(words, number):
-        filled = {name: {k: v.replace("%d", str(number)) for k, v in value.items()} if name == "headers" else value.replace("%d", str(number)) for name, value in words.items()}
+        filled = {
+            name: {k: v.replace("%d", str(number)) for k, v in value.items()}
+            if name == "headers"
+            else value.replace("%d", str(number))
+            for name, value in words.items()
+        }
         return request(**filled)
 
     some = group(",".join(LETTERS), **options)

@@ -10,7 +10,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
 from gproxy.upstream.forwarder import replay
-from gproxy.upstream.forwarder.replay import Recording
+from gproxy.upstream.forwarder.replay import ReplayBuffer
 
 
 class Reader:
@@ -34,7 +34,7 @@ def recorded(pieces, *, memory, spool=0, at_hand=b"", state_dir=None):
     asked = request("PUT")
     asked.body = Body(at_hand, Reader(pieces), None)
     asked.body.received = len(at_hand)
-    asked.body.record(Recording(asked, Runtime(state_dir=state_dir), memory, spool))
+    asked.body.record(ReplayBuffer(asked, Runtime(state_dir=state_dir), memory, spool))
     return asked
 
 

@@ -7,7 +7,7 @@ import pytest
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.runtime import Runtime
-from gproxy.upstream.dns import Name, arrange
+from gproxy.upstream.dns import ResolvedName, arrange
 from gproxy.upstream.upstream import Upstream
 
 
@@ -45,7 +45,7 @@ URL = BackendURL("http", "app", 80)
 
 
 def name(directory, heard):
-    return Name(
+    return ResolvedName(
         URL, interval=10.0, upstream="u", lookup=directory, changed=lambda url, found: heard.append((url, found))
     )
 

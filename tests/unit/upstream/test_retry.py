@@ -16,8 +16,8 @@ from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
 from gproxy.testing import Clock
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError
-from gproxy.upstream.failure import NONE_AVAILABLE, SLOW, TURNED_AWAY, failure_of
-from gproxy.upstream.retry import Budget, Failed, Permit, RetryPolicy, retry_after
+from gproxy.upstream.failure import NONE_AVAILABLE, RETRYABLE_STATUS, SLOW, failure_of
+from gproxy.upstream.retry import Budget, FailedAttempt, RetryPermit, RetryPolicy, retry_after
 
 BUSY = Statuses(503, 503)
 A, B = SimpleNamespace(name="a", active=0), SimpleNamespace(name="b", active=0)
@@ -35,11 +35,11 @@ def policy(**given):
 
 def failed(what, backend=A):
     cause = CAUSES[what]
-    return Failed(backend, failure_of(cause), cause)
+    return FailedAttempt(backend, failure_of(cause), cause)
 
 
 def turned_away(status=503, backend=A, **headers):
-    return Failed(backend, TURNED_AWAY, None, Response(status, b"", headers))
+    return FailedAttempt(backend, RETRYABLE_STATUS, None, Response(status, b"", headers))
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "POST", "PATCH"])
@@ -100,8 +100,8 @@ def test_stale_ones_leave_the_retries_untouched():
 def test_garbage_and_the_deadline_are_never_tried_again():
     everything = policy(retry_on=(*CAUSES, Statuses(500, 599)))
     for failure in (SLOW, NONE_AVAILABLE, failure_of(HTTPError(400)) or SLOW):
-        assert everything.after(Failed(A, failure)).why_not(request())
-    assert failure_of(Incomplete("in the head")).again == "reset"
+        assert everything.after(FailedAttempt(A, failure)).why_not(request())
+    assert failure_of(Incomplete("in the head")).retryable_as == "reset"
 
 
 def test_a_policy_is_a_value():
@@ -112,7 +112,9 @@ def test_a_policy_is_a_value():
     assert second.tried == (A, B)
     with pytest.raises(AttributeError):
         first.retries = 5
-    assert RetryPolicy.of(UpstreamSettings("u", (BackendURL("http", "a", 1),)), retries=7, on=(Statuses(500, 502),)).statuses == {500, 501, 502}
+    assert RetryPolicy.of(
+        UpstreamSettings("u", (BackendURL("http", "a", 1),)), retries=7, on=(Statuses(500, 502),)
+    ).statuses == {500, 501, 502}
 
 
 def test_a_second_question_to_the_same_backend_begins_a_new_round():
@@ -268,10 +270,10 @@ def test_no_budget_is_no_limit():
 
 def test_a_permit_is_taken_once_and_comes_back():
     budget = Budget(Percent(0.0), backends(0))
-    with Permit(budget) as one, Permit(budget) as two:
+    with RetryPermit(budget) as one, RetryPermit(budget) as two:
         assert one.take() and one.take() and two.take()
         assert budget.taken == 2
     assert budget.taken == 0
-    with Permit(budget):
+    with RetryPermit(budget):
         pass
     assert budget.taken == 0

@@ -58,7 +58,7 @@ def test_afterwards_all_is_as_before_and_costs_nothing(group):
     abc = returned(group)
     abc.clock.now += 101
     assert Counter(abc.picks(9)) == {"a": 3, "b": 3, "c": 3}
-    assert not abc.upstream._choosy
+    assert not abc.upstream._needs_confirmation
     assert abc.upstream._next_change is None
 
 
@@ -95,7 +95,7 @@ def test_after_an_ejection_and_its_trial_too(group):
     abc.clock.now += 6
     assert abc.picks(10).count("b") == 1
     assert abc["b"].returned_at == -math.inf
-    abc.upstream.passive.readmit(abc["b"])
+    abc.upstream.passive.restore(abc["b"])
     assert abc["b"].returned_at == abc.clock.now
     abc.clock.now += 50
     assert share(abc, 2500) == pytest.approx(0.2, abs=0.001)

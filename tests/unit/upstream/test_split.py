@@ -10,7 +10,9 @@ from gproxy.upstream.split import Split
 
 
 def split(key=None, **weights):
-    return Split([(lambda _, name=name: name, weight) for name, weight in weights.items()], SplitKey.parse(key) if key else None)
+    return Split(
+        [(lambda _, name=name: name, weight) for name, weight in weights.items()], SplitKey.parse(key) if key else None
+    )
 
 
 def test_in_turn_the_shares_are_exact_and_interleaved():
@@ -40,7 +42,9 @@ def test_by_key_a_client_stays_and_the_shares_are_about_right(key, headers):
 
 def test_a_client_that_changes_its_address_within_its_network_stays():
     steps = split("ip", a=1, b=1)
-    assert {steps(request(client=f"2001:db8::{number:x}")) for number in range(1, 50)} == {steps(request(client="2001:db8::ffff"))}
+    assert {steps(request(client=f"2001:db8::{number:x}")) for number in range(1, 50)} == {
+        steps(request(client="2001:db8::ffff"))
+    }
 
 
 def test_who_has_a_growing_share_keeps_its_clients():

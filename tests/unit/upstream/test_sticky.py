@@ -82,7 +82,10 @@ def test_the_cookie_is_as_the_settings_say(group, options, headers, expected):
     assert expected in Browser(sticky(group, **options), **headers).get()[1]
 
 
-@pytest.mark.parametrize(("options", "scheme", "secure"), [({}, "https", True), ({}, "http", False), ({"sticky_secure": "no"}, "https", False)])
+@pytest.mark.parametrize(
+    ("options", "scheme", "secure"),
+    [({}, "https", True), ({}, "http", False), ({"sticky_secure": "no"}, "https", False)],
+)
 def test_secure_if_the_client_came_over_https(group, options, scheme, secure):
     abc = sticky(group, **options)
     asked = request()
@@ -140,7 +143,18 @@ def test_one_that_is_down_keeps_nobody(group):
     assert ann.get()[0] in "bc"
 
 
-@pytest.mark.parametrize("cookie", ["sticky_u=", "sticky_u=a:80", "sticky_u=AAAAAAAAAAAAAAAAAAAAAA", "sticky_u", "other=1", 'sticky_u="', "sticky_u=\xff"])
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "sticky_u=",
+        "sticky_u=a:80",
+        "sticky_u=AAAAAAAAAAAAAAAAAAAAAA",
+        "sticky_u",
+        "other=1",
+        'sticky_u="',
+        "sticky_u=\xff",
+    ],
+)
 def test_a_made_up_cookie_is_no_cookie(group, cookie):
     abc = sticky(group)
     ann = Browser(abc)

@@ -24,7 +24,10 @@ def test_weights_are_interleaved_as_smooth_weighted_round_robin_does(group, bala
     assert group("a weight=5,b,c", balance=balance).picks(14) == "aabacaa" * 2
 
 
-@pytest.mark.parametrize(("words", "cycle"), [("a weight=3,b", "aaba"), ("a weight=2,b", "aba"), ("a weight=4,b weight=2,c weight=4", "acbac")])
+@pytest.mark.parametrize(
+    ("words", "cycle"),
+    [("a weight=3,b", "aaba"), ("a weight=2,b", "aba"), ("a weight=4,b weight=2,c weight=4", "acbac")],
+)
 def test_small_cycles(group, words, cycle):
     assert group(words).picks(len(cycle) * 2) == cycle * 2
 
@@ -91,5 +94,5 @@ def test_the_turn_may_be_set_from_outside(group):
 
 def test_a_list_it_did_not_expect_and_shares_nothing_with_goes_in_turn_too():
     policy, others = RoundRobin(), weighted(1, 1)
-    policy.expect(weighted(1, 1, 1))
+    policy.set_candidates(weighted(1, 1, 1))
     assert {policy.pick(others, request()).name for _ in range(2)} == {"b0:80", "b1:80"}
