@@ -1,8 +1,8 @@
 import pytest
-from processes import Child, together
 
 from gproxy.state.shared.health_table import HealthRecord, HealthTable
 from gproxy.state.shared.memory import SharedState
+from unit.state.processes import Child, together
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

@@ -8,7 +8,6 @@ import gevent
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import Child, together
 
 from gproxy.config.types import Rate, Seconds
 from gproxy.state.rate_limit.handover import HandoverLimiter
@@ -16,6 +15,7 @@ from gproxy.state.rate_limit.limiter import STEPS, MemoryLimiter, Verdict
 from gproxy.state.rate_limit.shared_limiter import SharedLimiter, merged
 from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock
+from unit.state.processes import Child, together
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

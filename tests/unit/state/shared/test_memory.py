@@ -4,10 +4,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from processes import Child, together
 
 from gproxy.state.shared import memory as shared
 from gproxy.state.shared.memory import SharedState
+from unit.state.processes import Child, together
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

@@ -5,9 +5,9 @@ import signal
 import time
 
 import pytest
-from processes import Child, together
 
 from gproxy.state.shared import mutex
+from unit.state.processes import Child, together
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

@@ -2,11 +2,11 @@ import os
 import signal
 
 import pytest
-from processes import Child, together
 
 from gproxy.state.shared import counters as figures
 from gproxy.state.shared.counters import SharedCounters
 from gproxy.state.shared.memory import SharedState
+from unit.state.processes import Child, together
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

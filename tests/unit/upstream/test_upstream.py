@@ -89,7 +89,7 @@ def test_what_it_raises_costs_a_500_and_a_line_that_says_where(group, caplog):
     assert raised.value.headers["Proxy-Status"] == "gproxy; error=proxy_internal_error"
     (line,) = caplog.messages
     assert "balance = policies:chosen raised KeyError: 'tenant'" in line
-    assert "test_pick.py:" in line
+    assert "test_upstream.py:" in line
     assert caplog.records[0].exc_info is None
 
 
