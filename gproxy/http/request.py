@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from gproxy.http.body import NO_BODY, Body
+from gproxy.http.client_stream import ClientStream
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.request_id import is_assignable_id
 from gproxy.http.rewrite import checked
@@ -177,7 +178,7 @@ class Request:
         #: host:port of the backend that was tried last; None before.
         self.backend: str | None = None
         #: The client's connection, for whoever forwards: to notice that it left, and for interim responses.
-        self.client_stream: Any = None
+        self.client_stream: ClientStream | None = None
         #: How many attempts there were.
         self.tries = 0
         #: One word on what went wrong, for the access line.

@@ -261,6 +261,10 @@ class Channel:
         except OSError:
             pass
 
+    def can_detect_close(self) -> bool:
+        """Return whether the peer's end can be seen: not behind bytes that nobody has read yet."""
+        return not self.buffer
+
     def has_left(self) -> bool:
         """Has the peer ended, behind whatever it has sent that was not received yet? Not every system can tell."""
         poll = _new_poll()

@@ -1,30 +1,19 @@
 """The client's side of a connection: what waiting for a client costs, and what interim responses it gets."""
 
 from time import monotonic
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from greenlet import getcurrent
 
 from gproxy.http.body import Body
+from gproxy.http.client_stream import InterimResponse, Readable
 from gproxy.http.errors import ClientGone
-from gproxy.http.headers import Headers
 from gproxy.http.request import Deadline
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
 
 #: A 1xx frames nothing (RFC 9110 section 8.6), and the id of this exchange is ours to say.
 _NOT_INTERIM = frozenset({"content-length", "x-request-id"})
-
-
-class Interim(Protocol):
-    """A backend's 1xx."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def phrase(self) -> str: ...
-    @property
-    def headers(self) -> Headers: ...
 
 
 class DisconnectWatch:
@@ -68,6 +57,18 @@ class ClientChannel(Channel):
         #: Whoever, once it speaks, makes waiting for this client pointless: a backend that answers during the upload.
         self.upload_peer: Channel | None = None
 
+    def in_own_greenlet(self) -> bool:
+        """Return whether the connection's own greenlet calls; the alarm reaches no other one."""
+        return getcurrent() is self.alarm.greenlet
+
+    def interrupt_reads(self, peer: Readable | None) -> None:
+        """Raise Interrupted in reads once `peer`, a backend that answers during the upload, is readable."""
+        self.upload_peer = peer if isinstance(peer, Channel) else None
+
+    def start_tunnel(self) -> None:
+        """End the deadline: from here on bytes go both ways, under an idle limit."""
+        self.deadline = None
+
     def read(self, limit: int) -> bytes:
         """Body bytes, as the reader of a body asks for them."""
         if not self.buffer and not self.has_event:
@@ -76,7 +77,7 @@ class ClientChannel(Channel):
 
     def _await_body(self) -> None:
         deadline = self.deadline
-        if deadline is None or getcurrent() is not self.alarm.greenlet:  # an upload beside its response
+        if deadline is None or not self.in_own_greenlet():  # an upload beside its response
             return
         started, alarm = monotonic(), self.alarm
         expires, what = alarm.expires, alarm.what  # the deadline, or a limit for one wait inside it
@@ -114,7 +115,7 @@ class ClientChannel(Channel):
         """RFC 9110 section 15.2.1."""
         self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def send_interim(self, answer: Interim, body: Body) -> None:
+    def send_interim(self, answer: InterimResponse, body: Body) -> None:
         """Pass on a backend's 1xx; a 100 only to a client that waits for it (RFC 9110 section 15.2)."""
         if answer.status == 100:
             if body.on_first_read is not None:

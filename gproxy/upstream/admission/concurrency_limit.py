@@ -9,7 +9,6 @@ from collections import deque
 from typing import Any
 
 import gevent
-from greenlet import getcurrent
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.errors import HTTPError
@@ -128,7 +127,7 @@ class QueuedRequest:
     def __init__(self, request: Request) -> None:
         client = request.client_stream
         #: The client is not watched if a handler asks from a greenlet of its own, which the connection does not know.
-        self._vigil = ClientWatch(None if client is None or client.alarm.greenlet is not getcurrent() else client)
+        self._vigil = ClientWatch(client if client is not None and client.in_own_greenlet() else None)
         self.is_called = False
 
     def wait(self) -> None:

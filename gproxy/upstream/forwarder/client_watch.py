@@ -9,10 +9,10 @@ from typing import Final
 
 from gevent.event import Event
 
+from gproxy.http.client_stream import ClientStream
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import Deadline, Request
 from gproxy.runtime.alarm import Alarm, TimerWheel
-from gproxy.runtime.channel import Channel
 
 #: For the alarms of those that ask apart from a connection.
 _wheel: Final = TimerWheel()
@@ -21,7 +21,7 @@ _wheel: Final = TimerWheel()
 class ClientWatch:
     """Somebody waits here until `wake` is called or the time is up, and learns that the client has left."""
 
-    def __init__(self, client: Channel | None) -> None:
+    def __init__(self, client: ClientStream | None) -> None:
         self._client = client
         self._event = Event()
         self._woken = self._client_spoke = False
@@ -30,7 +30,7 @@ class ClientWatch:
         self._woken = True
         self._event.set()
 
-    def switch(self, _: Channel) -> None:
+    def switch(self, _: object) -> None:
         """The loop says that there is something from the client: more to read, or its end."""
         self._client_spoke = True
         self._event.set()
@@ -44,7 +44,7 @@ class ClientWatch:
 
     def _wait_once(self, seconds: float | None) -> None:
         client = self._client
-        if client is None or client.buffer:  # behind a pipelined request nobody can see the end
+        if client is None or not client.can_detect_close():  # behind a pipelined request nobody can see the end
             self._event.wait(seconds)
         else:
             before = client.watch(self)

@@ -18,8 +18,6 @@ from collections.abc import Collection
 from time import monotonic
 from typing import Any, Final
 
-from greenlet import getcurrent
-
 from gproxy.config.sections.retry import RetryOn
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
@@ -81,7 +79,7 @@ class Forward:
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
         client = request.client_stream
-        if client is not None and getcurrent() is not client.alarm.greenlet:
+        if client is not None and not client.in_own_greenlet():
             return self._forward_detached(request)
         request.upstream = self._upstream.name
         request.reason = ""  # what came of an earlier call is no news any more

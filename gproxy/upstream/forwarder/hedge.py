@@ -142,6 +142,6 @@ class Hedge:
 
     def _won(self, request: Request, lane: HedgedAttempt, connection: Any, answer: ResponseHead) -> Outcome:
         lane.answer = None  # the response's own now
-        connection.channel.client = request.client_stream
+        connection.watch_client(request.client_stream)
         request.backend = lane.backend.name
         return self._hand_out(request, lane.backend, connection, answer)

@@ -28,6 +28,7 @@ class Tunnel:
     """The body of a 101; iterate over it once, then close it."""
 
     def __init__(self, request: Request, backend: Backend, connection: Any, idle_timeout: float) -> None:
+        assert request.client_stream is not None  # noqa: S101 only a client asks to upgrade
         self._client = request.client_stream
         self._backend = backend
         self._connection: Any = connection
@@ -42,7 +43,7 @@ class Tunnel:
     def __iter__(self) -> Iterator[bytes]:
         self._deadline.set(math.inf)
         self._channel.client = None
-        self._client.deadline = None
+        self._client.start_tunnel()
         self._upload = gevent.spawn(self._carry_up)
         try:
             while data := self._next_piece():

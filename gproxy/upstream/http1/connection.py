@@ -11,11 +11,12 @@ from typing import Any, Final
 import gevent
 
 from gproxy.http.body import NO_BODY, Body
+from gproxy.http.client_stream import ClientStream
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
 from gproxy.http.framing import ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
 from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
-from gproxy.runtime.channel import Interrupted
+from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.response_head import ResponseHead, parse_response_head
@@ -75,6 +76,11 @@ class HTTP1Connection:
         if self.channel is not None:
             self.channel.client = self.channel.uploader = None
 
+    def watch_client(self, client: ClientStream | None) -> None:
+        """Notice that this client leaves while the connection waits for the backend."""
+        if self.channel is not None:
+            self.channel.client = _as_channel(client)
+
     def exchange(self, head: bytes, request: Request) -> ResponseHead:
         """What `_exchange` does, observed by whoever wants to know how long it takes."""
         if self._observe is None:
@@ -96,7 +102,7 @@ class HTTP1Connection:
         """
         channel = self.channel
         assert channel is not None  # noqa: S101 connect() came first
-        channel.client = request.client_stream
+        channel.client = client = _as_channel(request.client_stream)
         self._body = body = request.body
         progress = request.deadline.progress
         if progress is not None:
@@ -106,7 +112,7 @@ class HTTP1Connection:
                 channel.send(head)
                 self._sent = True
             else:
-                channel.uploader = request.client_stream
+                channel.uploader = client
                 self._begin_upload(channel, head, body)
         except ConnectionError as error:
             raise self._unanswered(error) from None
@@ -154,10 +160,10 @@ class HTTP1Connection:
 
     def _upload(self, channel: BackendChannel, request: Request) -> None:
         """Pieces as they come, until the end or until the backend speaks; it is heard in the middle of it too."""
-        client, body = request.client_stream, request.body
+        client, stream, body = channel.client, request.client_stream, request.body
         channel.client = None
-        if client is not None:
-            client.upload_peer = channel
+        if stream is not None:
+            stream.interrupt_reads(channel)
         try:
             while not self._sent and not channel.has_spoken():
                 self._upload_on(channel, body, request.deadline.progress)
@@ -165,8 +171,8 @@ class HTTP1Connection:
             pass  # a backend that has closed may have said why, so its answer is read in any case
         finally:
             channel.client = client
-            if client is not None:
-                client.upload_peer = None
+            if stream is not None:
+                stream.interrupt_reads(None)
 
     def _upload_on(self, channel: BackendChannel, body: Body, progress: Progress) -> None:
         """Until all is sent or something came from the backend, whatever it was."""
@@ -276,3 +282,8 @@ class HTTP1Connection:
         if channel is None or channel.buffer or channel.has_event or not self._sent:
             return False
         return rest is None or (rest.done and not isinstance(rest, CloseReader))
+
+
+def _as_channel(client: ClientStream | None) -> Channel | None:
+    """Return the client as what one greenlet can wait for beside a backend. PERF: a channel, not a protocol."""
+    return client if isinstance(client, Channel) else None

@@ -42,7 +42,7 @@ class Race:
         except BaseException:
             backend.active -= 1
             raise
-        return SimpleNamespace(channel=SimpleNamespace(), of=backend), SimpleNamespace(status=200)
+        return SimpleNamespace(watch_client=lambda _: None, of=backend), SimpleNamespace(status=200)
 
     def pick(self, request, tried):
         return self.backends["second"]
