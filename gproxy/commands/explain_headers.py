@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from gproxy.gateway.gateway import Gateway
-from gproxy.http.forwarding import HOP_BY_HOP, connection_options
-from gproxy.http.headers import SECRET_FIELDS
+from gproxy.http.forwarding import connection_options
+from gproxy.http.header_names import HOP_BY_HOP, SECRET_FIELDS
 from gproxy.http.request import Request
 
 

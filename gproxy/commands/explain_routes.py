@@ -6,7 +6,7 @@ from typing import Final
 from gproxy.commands.routes import paths
 from gproxy.gateway.candidates import bare_host, endings
 from gproxy.gateway.route import Condition, Route
-from gproxy.http.headers import SECRET_FIELDS
+from gproxy.http.header_names import SECRET_FIELDS
 from gproxy.http.request import Request
 
 

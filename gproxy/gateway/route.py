@@ -9,7 +9,7 @@ from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types.patterns import Pattern
 from gproxy.http.cookies import cookie_in
 from gproxy.http.errors import HTTPError
-from gproxy.http.headers import SECRET_FIELDS
+from gproxy.http.header_names import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.target import decode

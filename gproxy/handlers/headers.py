@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from gproxy.http.forwarding import HOP_BY_HOP
 from gproxy.http.handler import Next
+from gproxy.http.header_names import HOP_BY_HOP
 from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.http.response import Response

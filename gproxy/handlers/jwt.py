@@ -17,8 +17,8 @@ from cachetools import TLRUCache
 
 from gproxy.config.types import Bytes, Seconds, Secret
 from gproxy.http.errors import HTTPError
-from gproxy.http.forwarding import HOP_BY_HOP
 from gproxy.http.handler import Next
+from gproxy.http.header_names import HOP_BY_HOP
 from gproxy.http.headers import TOKEN
 from gproxy.http.request import Request
 from gproxy.http.response import Response

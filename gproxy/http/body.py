@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
-from gproxy.http.forwarding import NO_TRAILERS, passable
+from gproxy.http.forwarding import passable
 from gproxy.http.framing import Reader
+from gproxy.http.header_names import FORBIDDEN_TRAILERS
 
 
 class Tape(Protocol):
@@ -50,7 +51,7 @@ class Body:
         #: Is somebody else reading it, beside the response?
         self.in_flight = False
         #: Names that no trailer may have.
-        self.no_trailers = NO_TRAILERS
+        self.no_trailers = FORBIDDEN_TRAILERS
         #: Called before the first byte is asked of the client: sends `100 Continue` where it is awaited.
         self.on_first_read: Callable[[], None] | None = None
 

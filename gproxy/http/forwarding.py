@@ -5,32 +5,11 @@ from functools import lru_cache
 from typing import Final
 
 from gproxy.http.errors import BadMessage
+from gproxy.http.header_names import END_TO_END, HOP_BY_HOP
 from gproxy.http.headers import Headers
 
-#: Each connection's own business (RFC 9110 section 7.6.1), and what frames a message (RFC 9112 section 6).
-HOP_BY_HOP: Final = frozenset(
-    {
-        "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade",
-        "content-length", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "http2-settings",
-    }
-)  # fmt: skip
-#: A response's Content-Length stays: for HEAD and 304 it speaks of a body that does not follow.
-RESPONSE_HOP_BY_HOP: Final = frozenset(HOP_BY_HOP - {"content-length", "proxy-authenticate"})
 #: The only protocol that is tunnelled: h2c would carry requests past every handler (RFC 9113 section 3.1).
 TUNNELLED: Final = frozenset({"websocket"})
-#: What a trailer may not say, because it would frame, route, authenticate or change what was acted on already
-#: (RFC 9110 section 6.5.1).
-NO_TRAILERS: Final = HOP_BY_HOP | {
-    "host", "authorization", "cookie", "set-cookie", "www-authenticate", "authentication-info", "content-encoding",
-    "content-type", "content-range", "trailer", "cache-control", "expect", "max-forwards", "pragma", "range", "age",
-    "date", "expires", "location", "retry-after", "vary", "warning", "if-match", "if-none-match", "if-modified-since",
-    "if-unmodified-since", "if-range", "via", "forwarded", "x-real-ip", "x-request-id",
-}  # fmt: skip
-#: What says where a request comes from; from a peer that is not trusted none of it is believed or passed on.
-FORWARDED: Final = frozenset({"forwarded", "x-real-ip", "x-request-id"})
-#: Never nominated by Connection: dropping these would change what the message means (RFC 9110 section 7.6.1), or make a
-#: request look as if it came from the proxy that has passed on its client's Connection.
-_NOT_TO_BE_NOMINATED: Final = frozenset({"host", "content-length", "authorization"}) | FORWARDED
 
 #: No list of connection options or transfer codings is longer, in characters.
 _LONGEST_LIST: Final = 1024
@@ -57,7 +36,7 @@ def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: froz
     """Remove what is meant for this connection only, Connection-named fields too."""
     headers.discard_all(hop_by_hop)
     if not options <= _ORDINARY:
-        nominated = options - _NOT_TO_BE_NOMINATED
+        nominated = options - END_TO_END
         headers.discard_all(frozenset(name for name in nominated if not name.startswith("x-forwarded-")))
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, overload
 
+from gproxy.http.header_names import SECRET_FIELDS
+
 HeadersLike: TypeAlias = "Headers | Mapping[str, str] | Iterable[tuple[str, str]]"
 #: Name, value, line.
 _Field: TypeAlias = tuple[str, str, str]
@@ -21,8 +23,6 @@ FIELD_CHAR: Final = r"[\t\x20-\x7e\x80-\xff]"
 _is_name = re.compile(f"{TOKEN}+").fullmatch
 _is_value = re.compile(f"{FIELD_CHAR}*").fullmatch
 
-#: Fields whose values are not for a log or a traceback.
-SECRET_FIELDS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 
 def _field(name: str, value: str) -> _Field:

@@ -6,15 +6,13 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from gproxy.http.forwarding import FORWARDED, NO_TRAILERS
+from gproxy.http.header_names import ACTED_ON, FORBIDDEN_TRAILERS, FORWARDING
 from gproxy.http.headers import Headers
 from gproxy.http.request_id import is_request_id
 
 #: What a peer on a unix socket is called, and what it is called in X-Forwarded-For (RFC 7239 section 6).
 UNIX_PEER: Final = "unix"
 UNKNOWN_PEER: Final = "unknown"
-#: What the gateway decides on or takes away; never in a spelling that only the backend takes for the same.
-_DECIDED_HERE: Final = frozenset({"host", "content-length", "transfer-encoding", "authorization"})
 
 _odd = re.compile(r"[^a-z0-9-]")
 _may_be_spoofed = re.compile(r"x-|forwarded|[^a-z0-9 -]").search
@@ -42,7 +40,7 @@ class Trust:
         self._removed_from_proxies = identity | never
         self._removed = identity | never | from_proxies
         #: Names that no trailer of a request may have.
-        self.forbidden_trailers = NO_TRAILERS | self._removed
+        self.forbidden_trailers = FORBIDDEN_TRAILERS | self._removed
 
     def is_trusted(self, peer: str) -> bool:
         """Return whether the peer may say whose request it forwards."""
@@ -73,9 +71,9 @@ def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) 
 
 
 def _is_spoofed(name: str, plain: str, *, trusted: bool) -> bool:
-    if plain.startswith("x-forwarded-") or plain in FORWARDED:
+    if plain.startswith("x-forwarded-") or plain in FORWARDING:
         return name != plain or not trusted
-    return name != plain and plain in _DECIDED_HERE
+    return name != plain and plain in ACTED_ON
 
 
 def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:

@@ -9,8 +9,8 @@ from time import monotonic
 from typing import Any, Final
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP
 from gproxy.http.framing import chunk, content_length, last_chunk
+from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.observe.throttle import Throttle

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 
 from gproxy.config.sections import rules
 from gproxy.config.types import Statuses
+from gproxy.http.header_names import SET_BY_GATEWAY
 
 #: After what another attempt is made: what went wrong, by a word, or the status of an answer.
 RetryOn = Literal["connect", "stale", "reset", "timeout"] | Statuses
@@ -13,13 +14,6 @@ DEFAULT_ON: Final[tuple[RetryOn, ...]] = ("connect", "stale", "reset")
 #: RFC 9110 section 9.2.2.
 IDEMPOTENT: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
-#: Fields that the gateway sets anew on the way to a backend, so never the name for anything else.
-SET_ANEW: Final = frozenset(
-    {
-        "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
-        "expect", "content-length", "transfer-encoding", "connection", "te", "upgrade",
-    }
-)  # fmt: skip
 
 
 def problems(upstream: Any) -> Iterator[str]:
@@ -56,5 +50,5 @@ def _own_header(name: str, value: str | None) -> Iterator[str]:
     if value is None:
         return
     yield from rules.header_names(name, (value,))
-    if value.lower() in SET_ANEW:
+    if value.lower() in SET_BY_GATEWAY:
         yield f"{name}: {value} is set by the gateway for something else"

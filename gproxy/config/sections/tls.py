@@ -8,16 +8,10 @@ from typing import Final, Literal
 from gproxy.config.ini.build import NAME, doc
 from gproxy.config.sections import rules
 from gproxy.config.types import Seconds
+from gproxy.http.header_names import NOT_IDENTITY
 
 #: What a client's certificate has to tell.
 FACTS: Final = ("subject", "issuer", "serial", "fingerprint", "certificate")
-#: Headers that say how a message is framed, routed or forwarded, and so cannot say who a client is.
-_NOT_IDENTITY: Final = frozenset(
-    {
-        "host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "keep-alive", "expect",
-        "authorization", "via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +62,7 @@ class TLSSettings:
         for fact, header in self.forward.items():
             if fact not in FACTS:
                 yield f"forward: {fact!r} is not one of {', '.join(FACTS)}"
-            if header.lower() in _NOT_IDENTITY:
+            if header.lower() in NOT_IDENTITY:
                 yield f"forward: {header} has another meaning"
         if len({header.lower() for header in self.forward.values()}) < len(self.forward):
             yield "forward: two of them have the same header"

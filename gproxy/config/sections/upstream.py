@@ -10,11 +10,10 @@ from gproxy.config.sections.balance import Balance, Choice, SameSite, balancing
 from gproxy.config.sections.retry import RetryOn
 from gproxy.config.sections.upstream_tls import TLSVersion
 from gproxy.config.types import BackendURL, BodyText, Bytes, ModuleRef, Percent, Seconds, Secret, Statuses
+from gproxy.http.header_names import SET_BY_PROBE
 
 Initial = Literal["unknown", "up", "down"]
 
-#: Set by the probe itself, in lower case.
-_OF_A_PROBE = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "te"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ class UpstreamSettings:
             rules.probe_path("health_path", self.health_path),
             rules.one_of_them(self, "health_status"),
             rules.sent_host("health_host", self.health_host),
-            rules.own_headers("health_headers", self.health_headers, reserved=_OF_A_PROBE),
+            rules.own_headers("health_headers", self.health_headers, reserved=SET_BY_PROBE),
             rules.distinct(self, "health_headers", fold=True),
             ["initial: down needs a health_path, or nothing would ever bring a backend up"]
             * (self.initial == "down" and self.health_path is None),

@@ -22,7 +22,7 @@ from gproxy.config.sections.retry import RetryOn
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import max_forwards
-from gproxy.http.headers import SECRET_FIELDS
+from gproxy.http.header_names import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
-from gproxy.config.sections.retry import SET_ANEW
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.body import NO_BODY, Body
+from gproxy.http.header_names import SET_BY_GATEWAY
 from gproxy.http.request import Request
 from gproxy.http.rewrite import check_assigned, checked
 from gproxy.http.trust import UNIX_PEER, UNKNOWN_PEER
@@ -34,7 +34,7 @@ class RequestHeadWriter:
         self, *, host: str, keep: tuple[str, ...] = (), change: Callable[[str], str] | None = None, stripped: str = ""
     ) -> None:
         self._host = host
-        self._dropped = SET_ANEW - ({name.lower() for name in keep} & _KEEPABLE)
+        self._dropped = SET_BY_GATEWAY - ({name.lower() for name in keep} & _KEEPABLE)
         self._change = change
         self._stripped = quote(stripped, safe="/:@!$&'()*+,;=~")
         self._prefix_line = _prefix_line(None, self._stripped)

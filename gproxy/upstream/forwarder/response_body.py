@@ -5,8 +5,9 @@ from time import monotonic
 from typing import Any
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.forwarding import NO_TRAILERS, passable
+from gproxy.http.forwarding import passable
 from gproxy.http.framing import Reader
+from gproxy.http.header_names import FORBIDDEN_TRAILERS
 from gproxy.http.request import Request
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
@@ -41,7 +42,7 @@ class BackendBody:
     @property
     def trailers(self) -> list[tuple[str, str]]:
         """The trailer fields that may be passed on, known at the end."""
-        return passable(self._rest.trailers, NO_TRAILERS)
+        return passable(self._rest.trailers, FORBIDDEN_TRAILERS)
 
     def __iter__(self) -> Iterator[bytes]:
         return self

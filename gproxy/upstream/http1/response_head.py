@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
+from gproxy.http.forwarding import connection_options, strip_hop_by_hop
 from gproxy.http.framing import response_framing
+from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
 from gproxy.http.wire import parse_response
 

@@ -2,7 +2,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from gproxy.http.forwarding import RESPONSE_HOP_BY_HOP, connection_options, strip_hop_by_hop
+from gproxy.http.forwarding import connection_options, strip_hop_by_hop
+from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
 from gproxy.http.trust import client_address, is_trusted, strip_spoofed
 

@@ -1,0 +1,85 @@
+"""The header fields that the gateway treats specially: one row for each name, from which all sets are derived."""
+
+from enum import Flag, auto
+from typing import Final
+
+
+class HeaderUse(Flag):
+    """What the gateway does with a field, or does not let others do."""
+
+    #: Belongs to one connection, or frames a message: no handler sees it (RFC 9110 section 7.6.1, RFC 9112 section 6).
+    HOP_BY_HOP = auto()
+    #: Hop-by-hop in requests only: for HEAD and 304, Content-Length describes a body that does not follow.
+    KEPT_IN_RESPONSES = auto()
+    #: Not allowed in trailers: it frames, routes, authenticates, or changes what was acted on already (RFC 9110 6.5.1).
+    NO_TRAILER = auto()
+    #: Says where a request comes from. From a peer that is not trusted, the gateway removes it.
+    FORWARDING = auto()
+    #: `Connection` cannot nominate it: without it the message means something else (RFC 9110 section 7.6.1).
+    END_TO_END = auto()
+    #: The gateway acts on it, so a spelling that only a backend takes for this field is removed.
+    ACTED_ON = auto()
+    #: Frames, routes or forwards a message, so it cannot carry the identity of a client's certificate.
+    NO_IDENTITY = auto()
+    #: Set anew by the gateway in each request to a backend, so an option cannot name it for something else.
+    SET_BY_GATEWAY = auto()
+    #: Set by the gateway in health probes.
+    SET_BY_PROBE = auto()
+    #: Carries a secret: shown as ***.
+    SECRET = auto()
+
+
+_H, _K, _N, _F, _E, _A, _I, _G, _P, _S = HeaderUse
+
+#: Name in lower case -> uses.
+HEADERS: Final[dict[str, HeaderUse]] = {
+    "connection": _H | _N | _I | _G | _P,
+    "keep-alive": _H | _N | _I,
+    "proxy-connection": _H | _N,
+    "te": _H | _N | _I | _G | _P,
+    "transfer-encoding": _H | _N | _A | _I | _G | _P,
+    "upgrade": _H | _N | _I | _G | _P,
+    "http2-settings": _H | _N,
+    "content-length": _H | _K | _N | _E | _A | _I | _G | _P,
+    "proxy-authenticate": _H | _K | _N,
+    "proxy-authorization": _H | _N | _S,
+    "proxy-authentication-info": _H | _N,
+    "host": _N | _E | _A | _I | _G | _P,
+    "authorization": _N | _E | _A | _I | _G | _S,
+    "cookie": _N | _S,
+    "set-cookie": _N | _S,
+    "expect": _N | _I | _G,
+    "trailer": _N | _I,
+    "via": _N | _I | _G,
+    "forwarded": _N | _F | _E | _I,
+    "x-real-ip": _N | _F | _E,
+    "x-request-id": _N | _F | _E | _I | _G,
+    "x-forwarded-for": _I | _G,
+    "x-forwarded-proto": _I | _G,
+    "x-forwarded-host": _I | _G,
+    **dict.fromkeys(
+        (
+            "age", "authentication-info", "cache-control", "content-encoding", "content-range", "content-type", "date",
+            "expires", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "location",
+            "max-forwards", "pragma", "range", "retry-after", "vary", "warning", "www-authenticate",
+        ),
+        _N,
+    ),
+}  # fmt: skip
+
+
+def names(use: HeaderUse, *, but: HeaderUse | None = None) -> frozenset[str]:
+    """Return the names with this use, without those with a use in `but`."""
+    return frozenset(name for name, uses in HEADERS.items() if use in uses and not (but and but in uses))
+
+
+HOP_BY_HOP: Final = names(HeaderUse.HOP_BY_HOP)
+RESPONSE_HOP_BY_HOP: Final = names(HeaderUse.HOP_BY_HOP, but=HeaderUse.KEPT_IN_RESPONSES)
+FORBIDDEN_TRAILERS: Final = names(HeaderUse.NO_TRAILER)
+FORWARDING: Final = names(HeaderUse.FORWARDING)
+END_TO_END: Final = names(HeaderUse.END_TO_END)
+ACTED_ON: Final = names(HeaderUse.ACTED_ON)
+NOT_IDENTITY: Final = names(HeaderUse.NO_IDENTITY)
+SET_BY_GATEWAY: Final = names(HeaderUse.SET_BY_GATEWAY)
+SET_BY_PROBE: Final = names(HeaderUse.SET_BY_PROBE)
+SECRET_FIELDS: Final = names(HeaderUse.SECRET)

@@ -1,0 +1,43 @@
+"""Each derived set of header names is what the gateway has always done: a difference would be a change on the wire."""
+
+import pytest
+
+from gproxy.http import header_names
+
+HOP_BY_HOP = {
+    "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "content-length",
+    "proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "http2-settings",
+}  # fmt: skip
+FORWARDING = {"forwarded", "x-real-ip", "x-request-id"}
+SETS = {
+    "HOP_BY_HOP": HOP_BY_HOP,
+    "RESPONSE_HOP_BY_HOP": HOP_BY_HOP - {"content-length", "proxy-authenticate"},
+    "FORBIDDEN_TRAILERS": HOP_BY_HOP | FORWARDING | {
+        "host", "authorization", "cookie", "set-cookie", "www-authenticate", "authentication-info", "content-encoding",
+        "content-type", "content-range", "trailer", "cache-control", "expect", "max-forwards", "pragma", "range", "age",
+        "date", "expires", "location", "retry-after", "vary", "warning", "if-match", "if-none-match",
+        "if-modified-since", "if-unmodified-since", "if-range", "via",
+    },
+    "FORWARDING": FORWARDING,
+    "END_TO_END": {"host", "content-length", "authorization"} | FORWARDING,
+    "ACTED_ON": {"host", "content-length", "transfer-encoding", "authorization"},
+    "NOT_IDENTITY": {
+        "host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "keep-alive", "expect",
+        "authorization", "via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id",
+    },
+    "SET_BY_GATEWAY": {
+        "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
+        "expect", "content-length", "transfer-encoding", "connection", "te", "upgrade",
+    },
+    "SET_BY_PROBE": {"host", "connection", "content-length", "transfer-encoding", "upgrade", "te"},
+    "SECRET_FIELDS": {"authorization", "proxy-authorization", "cookie", "set-cookie"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_derived_set(name):
+    assert getattr(header_names, name) == SETS[name]
+
+
+def test_every_use_has_a_set():
+    assert len(header_names.HeaderUse) == len(SETS)  # KEPT_IN_RESPONSES has RESPONSE_HOP_BY_HOP
