@@ -2,12 +2,14 @@
 
 import json
 import logging
+from typing import Final
 
 from gproxy.gateway.user_code import place
 from gproxy.http.errors import HTTPError
 from gproxy.http.negotiate import accepts_json
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.state.errors import StoreUnavailableError
 from gproxy.upstream.errors import BrokenBodyError
@@ -15,22 +17,27 @@ from gproxy.upstream.failure import RESET, SILENT, as_response_error
 
 _log = logging.getLogger("gproxy")
 
-#: What an alarm says, by what it was set for.
-_EXPIRED = {
-    "draining": HTTPError(503, "the gateway is stopping", {"Retry-After": "1"}, reason="draining"),
-    "body": HTTPError(408, "the body did not come in time", reason="client_timeout"),
-    "head": HTTPError(408, "the request did not come in time", reason="client_timeout"),
-    "deadline": HTTPError(
-        504, "no answer in time", {"Proxy-Status": "gproxy; error=http_response_timeout"}, reason="backend_timeout"
-    ),
-    "read": as_response_error(SILENT),
+#: Details of responses for time limits that have a status; others get that of the deadline.
+_DETAILS: Final = {
+    TimeLimit.DRAINING: "the gateway is stopping",
+    TimeLimit.BODY: "the body did not come in time",
+    TimeLimit.HEAD: "the request did not come in time",
+    TimeLimit.DEADLINE: "no answer in time",
 }
+
+
+def _expired(limit: TimeLimit) -> HTTPError:
+    if limit is TimeLimit.READ:
+        return as_response_error(SILENT)
+    limit = limit if limit in _DETAILS else TimeLimit.DEADLINE
+    headers = {503: {"Retry-After": "1"}, 504: {"Proxy-Status": "gproxy; error=http_response_timeout"}}
+    return HTTPError(limit.status, _DETAILS[limit], headers.get(limit.status, {}), reason=limit.reason)
 
 
 def respond(error: BaseException, request: Request) -> Response:
     """The response for what was raised; anything unforeseen is a 500, with its traceback in the error log only."""
     if isinstance(error, Expired):
-        expired, error = error, _EXPIRED.get(error.what, _EXPIRED["deadline"])
+        expired, error = error, _expired(error.limit)
         if error.status == 504 and not request.tries:  # no backend was asked: whatever takes so long is ours
             what = f"a handler did not come to an end in time{place(expired)}"
             _log.warning("%s %s %s: %s", request.id, request.method, request.path, what)

@@ -24,7 +24,6 @@ _is_name = re.compile(f"{TOKEN}+").fullmatch
 _is_value = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 
-
 def _field(name: str, value: str) -> _Field:
     return (name, value, f"{name}: {value}\r\n")
 

@@ -10,13 +10,17 @@ from gproxy.http.client_stream import ClientStream
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.request_id import is_assignable_id
 from gproxy.http.rewrite import checked
+from gproxy.http.time_limit import TimeLimit
 from gproxy.http.tls import TLS
+
+#: PERF: a global, where a member of an enum would be an attribute.
+_DEADLINE: Final = TimeLimit.DEADLINE
 
 
 class Timer(Protocol):
     """What throws into the request's greenlet once its time is up."""
 
-    def set(self, expires: float, what: str) -> None: ...
+    def set(self, expires: float, limit: TimeLimit) -> None: ...
 
 
 class Deadline:
@@ -45,12 +49,12 @@ class Deadline:
         """Move it; infinite lifts it."""
         self.expires = expires
         if self._timer is not None:
-            self._timer.set(expires, "deadline")
+            self._timer.set(expires, _DEADLINE)
 
-    def set_for(self, expires: float, what: str) -> None:
+    def set_for(self, expires: float, limit: TimeLimit) -> None:
         """For one wait expire earlier, under another name; `set` ends it."""
         if self._timer is not None:
-            self._timer.set(expires, what)
+            self._timer.set(expires, limit)
 
 
 class Received:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import gevent
 from greenlet import getcurrent
 
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 
 #: A loop's clock may lag behind ours by less than this, in seconds.
@@ -67,7 +68,7 @@ class TimerWheel:
 class Alarm:
     """Throws Expired into its greenlet, which must be waiting by then, as everything that blocks here does."""
 
-    __slots__ = ("_armed", "_slot", "_timer", "_wheel", "expires", "greenlet", "what")
+    __slots__ = ("_armed", "_slot", "_timer", "_wheel", "expires", "greenlet", "limit")
 
     def __init__(self, wheel: TimerWheel) -> None:
         self.greenlet = getcurrent()
@@ -78,12 +79,12 @@ class Alarm:
         self._timer: Any = None
         #: On the monotonic clock; infinite: never.
         self.expires = math.inf
-        self.what = ""
+        self.limit = TimeLimit.IDLE
 
-    def set(self, expires: float, what: str) -> None:
+    def set(self, expires: float, limit: TimeLimit) -> None:
         """Expire then, and no more when it was set to before."""
         self.expires = expires
-        self.what = what
+        self.limit = limit
         if expires < self._armed:
             self._arm(expires)
 
@@ -127,7 +128,7 @@ class Alarm:
             self._arm(self.expires)
             return
         self.expires = math.inf
-        self.greenlet.throw(Expired(self.what))
+        self.greenlet.throw(Expired(self.limit))
 
 
 def _start_timer(when: float, callback: Callable[[], None]) -> Any:

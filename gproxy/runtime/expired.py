@@ -2,17 +2,18 @@
 
 import gevent
 
+from gproxy.http.time_limit import TimeLimit
+
 
 class Expired(gevent.Timeout):  # type: ignore[misc]
-    """Time is up; `what` says which time: "idle", "head", "body", "write", "deadline", "attempt", "first_byte",
-    "read", "tunnel", "handshake", "draining".
+    """The end of a time limit.
 
     A gevent.Timeout, and so no Exception: a handler's `except Exception` does not swallow it.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, limit: TimeLimit) -> None:
         super().__init__(None)
-        self.what = what
+        self.limit = limit
 
     def __str__(self) -> str:
-        return f"{self.what} timeout"
+        return f"{self.limit.label} timeout"

@@ -1,7 +1,7 @@
 """The client's side of a connection: what waiting for a client costs, and what interim responses it gets."""
 
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from greenlet import getcurrent
 
@@ -9,11 +9,16 @@ from gproxy.http.body import Body
 from gproxy.http.client_stream import InterimResponse, Readable
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import Deadline
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
 
 #: A 1xx frames nothing (RFC 9110 section 8.6), and the id of this exchange is ours to say.
 _NOT_INTERIM = frozenset({"content-length", "x-request-id"})
+
+
+_BODY: Final = TimeLimit.BODY
+_WRITE: Final = TimeLimit.WRITE
 
 
 class DisconnectWatch:
@@ -80,8 +85,8 @@ class ClientChannel(Channel):
         if deadline is None or not self.in_own_greenlet():  # an upload beside its response
             return
         started, alarm = monotonic(), self.alarm
-        expires, what = alarm.expires, alarm.what  # the deadline, or a limit for one wait inside it
-        alarm.set(started + self.body_timeout, "body")
+        expires, limit = alarm.expires, alarm.limit  # the deadline, or a limit for one wait inside it
+        alarm.set(started + self.body_timeout, _BODY)
         try:
             if self.upload_peer is None:
                 self.wait()
@@ -91,25 +96,25 @@ class ClientChannel(Channel):
             else:
                 raise Interrupted
         finally:
-            self._resume(deadline, expires, what, monotonic() - started)
+            self._resume(deadline, expires, limit, monotonic() - started)
 
-    def _resume(self, deadline: Deadline, expires: float, what: str, waited: float) -> None:
+    def _resume(self, deadline: Deadline, expires: float, limit: TimeLimit, waited: float) -> None:
         """Move what stood still by the time that was the client's."""
         deadline.expires += waited
         deadline.paused += waited
-        self.alarm.set(expires + waited, what)
+        self.alarm.set(expires + waited, limit)
 
     def wait_writable(self) -> None:
         started, alarm = monotonic(), self.alarm
-        expires, what = alarm.expires, alarm.what
-        alarm.set(started + self.write_timeout, "write")
+        expires, limit = alarm.expires, alarm.limit
+        alarm.set(started + self.write_timeout, _WRITE)
         try:
             super().wait_writable()
         finally:
             if self.deadline is None:
                 alarm.clear()
             else:
-                self._resume(self.deadline, expires, what, monotonic() - started)
+                self._resume(self.deadline, expires, limit, monotonic() - started)
 
     def send_continue(self) -> None:
         """RFC 9110 section 15.2.1."""

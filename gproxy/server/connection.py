@@ -16,6 +16,7 @@ from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
 from gproxy.http.request import Deadline, Received, Request
 from gproxy.http.request_fields import RequestFields
+from gproxy.http.time_limit import TimeLimit
 from gproxy.http.tls import TLS
 from gproxy.http.trust import UNIX_PEER
 from gproxy.http.wire import (
@@ -38,11 +39,7 @@ LINGER: Final = 1.0
 
 _log = logging.getLogger("gproxy")
 
-#: Why a response was broken off, by whose time was up; else it was the request's own deadline.
-_REASONS: Final = {
-    "write": "client_timeout", "body": "client_timeout", "tunnel": "tunnel_idle", "draining": "draining",
-    "read": "read_timeout",
-}  # fmt: skip
+_IDLE: Final = TimeLimit.IDLE
 _END: Final = b"\r\n\r\n"
 #: What is still read from a client that was refused, so that it gets to see why; in bytes and seconds.
 _DRAIN_BYTES: Final = 16 * 1024 * 1024
@@ -87,11 +84,11 @@ class ClientConnection:
     def linger(self, seconds: float) -> None:
         """A stop has begun: if no request comes within this time, close; one that comes is answered, then close."""
         if self.is_idle:
-            self.alarm.set(monotonic() + seconds, "idle")
+            self.alarm.set(monotonic() + seconds, _IDLE)
 
     def cut(self) -> None:
         """Its time is up: a request that has no answer yet gets a 503, a response under way is broken off."""
-        self.alarm.set(monotonic(), "draining")
+        self.alarm.set(monotonic(), TimeLimit.DRAINING)
 
     def handle(self) -> None:
         connections = self._context.connections
@@ -143,7 +140,7 @@ class ClientConnection:
         except (BadMessage, HTTPError) as error:
             return self._reject(error, started)
         except Expired as error:
-            if error.what != "head" or not self._channel.buffer:
+            if error.limit is not TimeLimit.HEAD or not self._channel.buffer:
                 return False  # idle: nobody asked anything
             return self._reject(HTTPError(408, "the request head did not come in time"), started)
         return self._exchange(request, started)
@@ -151,7 +148,7 @@ class ClientConnection:
     def _await_first_bytes(self) -> bool:
         settings = self._settings
         limit = settings.idle_timeout if self._head else settings.head_timeout
-        self.alarm.set(monotonic() + (LINGER if self._runtime.draining else limit), "idle")
+        self.alarm.set(monotonic() + (LINGER if self._runtime.draining else limit), _IDLE)
         self._channel.buffer = data = self._channel.receive(65536)
         self.alarm.expires = math.inf
         return bool(data)
@@ -199,7 +196,7 @@ class ClientConnection:
     def _read_slowly(self, data: bytes, started: float) -> tuple[bytes, int]:
         """Up to the empty line: in time, within the limits, and no further than it can still become a head."""
         channel = self._channel
-        self.alarm.set(started + self._settings.head_timeout, "head")
+        self.alarm.set(started + self._settings.head_timeout, TimeLimit.HEAD)
         checked = 0
         while True:
             if data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send a line too many after a body
@@ -313,7 +310,7 @@ class ClientConnection:
     def _break_off(self, request: Request, out: ResponseWriter, error: BaseException) -> None:
         """The head is out and the body cannot be finished: the client must not take it for complete."""
         if isinstance(error, Expired):
-            request.reason = _REASONS.get(error.what, "deadline_mid_body")
+            request.reason = error.limit.reason_after_head or TimeLimit.DEADLINE.reason_after_head
         elif isinstance(error, BrokenBodyError):
             request.reason = "backend_reset"
         elif isinstance(error, HTTPError):  # foreseen, as of an upload that is read while we answer

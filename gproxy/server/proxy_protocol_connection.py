@@ -9,6 +9,7 @@ from gproxy.config.types import Network
 from gproxy.http.errors import BadMessage, ClientGone
 from gproxy.http.proxy_protocol import read_proxy_header
 from gproxy.http.request_fields import RequestFields
+from gproxy.http.time_limit import TimeLimit
 from gproxy.http.trust import is_trusted
 from gproxy.http.wire import RequestLine
 from gproxy.runtime.expired import Expired
@@ -71,7 +72,7 @@ class ProxyProtocolConnection(ClientConnection):
         """By a good header; else it is closed. Whose it is has to be known before it can be admitted."""
         connections = self._context.connections
         connections.add(self)  # so that a stop knows of it
-        self.alarm.set(self._expires, "handshake")
+        self.alarm.set(self._expires, TimeLimit.HANDSHAKE)
         try:
             self._read_proxy_header(balancers)
             self.alarm.clear()

@@ -8,6 +8,7 @@ the notes of a plain channel stay as they are, a large answer leaves in few send
 import ssl
 from typing import Any, Final
 
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.server.client_channel import ClientChannel
 
@@ -62,7 +63,7 @@ class TLSClientChannel(ClientChannel):
         finally:
             if self._outgoing.pending:
                 self.send(self._outgoing.read())
-                self.alarm.set(expires, "handshake")  # a send that has to wait ends every other limit
+                self.alarm.set(expires, TimeLimit.HANDSHAKE)  # a send that has to wait ends every other limit
 
     def _receive_decrypted(self, limit: int) -> bytes:
         """As a socket's recv. What is left of the records at hand is noted, as no socket will tell of it."""

@@ -9,6 +9,7 @@ from gproxy.http.client_hello import HANDSHAKE, ClientHello, ClientHelloReader
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.request_fields import RequestFields
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.http.tls import TLS, ClientCertificate
 from gproxy.http.wire import RequestLine
 from gproxy.server.client_channel import ClientChannel
@@ -65,7 +66,7 @@ class TLSClientConnection(ProxyProtocolConnection):
 
     def _shake_hands(self) -> None:
         """Raises PrefaceError, Expired, ClientGone."""
-        self.alarm.set(self._expires, "handshake")
+        self.alarm.set(self._expires, TimeLimit.HANDSHAKE)
         hello = self._read_hello()
         site = self._site = self._offered.find(hello.server_name, self._default)
         try:

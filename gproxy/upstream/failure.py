@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 
 from gproxy.http.errors import BadMessage, HTTPError, Incomplete
 from gproxy.http.request import Request
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.errors import (
     AlertError,
@@ -34,6 +35,10 @@ class Failure(NamedTuple):
     retryable_as: Literal["connect", "stale", "reset", "timeout", "status", "never"]
     #: Does it speak against the backend's health?
     counts_against_backend: bool
+
+
+def _late(limit: TimeLimit, error: str, detail: str, retryable_as: Literal["timeout", "never"]) -> Failure:
+    return Failure(limit.status, limit.reason, error, detail, retryable_as, limit.counts_against_backend)
 
 
 _REFUSED: Final = Failure(
@@ -70,17 +75,13 @@ RESET: Final = Failure(
 _PROTOCOL: Final = Failure(
     502, "backend_protocol", "http_protocol_error", "the backend's answer is no valid HTTP", "never", True
 )
-SLOW: Final = Failure(
-    504, "backend_timeout", "http_response_timeout", "the backend did not answer in time", "never", True
+SLOW: Final = _late(TimeLimit.DEADLINE, "http_response_timeout", "the backend did not answer in time", "never")
+_SLOW_TRY: Final = _late(TimeLimit.ATTEMPT, "http_response_timeout", "the backend did not answer in time", "timeout")
+_SLOW_START: Final = _late(
+    TimeLimit.FIRST_BYTE, "http_response_timeout", "the backend did not begin to answer in time", "timeout"
 )
-_SLOW_TRY: Final = Failure(
-    504, "per_try_timeout", "http_response_timeout", "the backend did not answer in time", "timeout", True
-)
-_SLOW_START: Final = Failure(
-    504, "first_byte_timeout", "http_response_timeout", "the backend did not begin to answer in time", "timeout", True
-)
-SILENT: Final = Failure(
-    504, "read_timeout", "connection_read_timeout", "the backend fell silent before it had answered", "timeout", True
+SILENT: Final = _late(
+    TimeLimit.READ, "connection_read_timeout", "the backend fell silent before it had answered", "timeout"
 )
 #: An answer whose status is one to try again after; whether it speaks against the backend is for health to say.
 RETRYABLE_STATUS: Final = Failure(
@@ -108,7 +109,12 @@ _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
 )
 
 #: By what an alarm was set for; anything else that expires is no backend's doing.
-_EXPIRED: Final = {"deadline": SLOW, "attempt": _SLOW_TRY, "first_byte": _SLOW_START, "read": SILENT}
+_EXPIRED: Final = {
+    TimeLimit.DEADLINE: SLOW,
+    TimeLimit.ATTEMPT: _SLOW_TRY,
+    TimeLimit.FIRST_BYTE: _SLOW_START,
+    TimeLimit.READ: SILENT,
+}
 
 #: What the system says when this process, or the machine, has not enough for one more connection.
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -117,7 +123,7 @@ SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 def failure_of(error: BaseException) -> Failure | None:
     """The row for what an attempt raised; None if the backend has nothing to do with it."""
     if isinstance(error, Expired):
-        return _EXPIRED.get(error.what)
+        return _EXPIRED.get(error.limit)
     if is_shortage(error):
         return _SHORTAGE
     return next((failure for kind, failure in _TABLE if isinstance(error, kind)), None)

@@ -19,6 +19,7 @@ from gproxy.http.framing import Reader
 from gproxy.http.handler import Next
 from gproxy.http.request import Deadline, Request
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 
 _log = logging.getLogger("gproxy")
@@ -93,7 +94,7 @@ class Mirror:
         twin.deadline = Deadline()
         twin.deadline.set(monotonic() + self._timeout)
         try:
-            with gevent.Timeout(self._timeout, Expired("deadline")):
+            with gevent.Timeout(self._timeout, Expired(TimeLimit.DEADLINE)):
                 response = self._second(twin)
                 for _ in () if isinstance(response.body, bytes) else response.body:
                     pass

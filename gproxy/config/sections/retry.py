@@ -15,7 +15,6 @@ DEFAULT_ON: Final[tuple[RetryOn, ...]] = ("connect", "stale", "reset")
 IDEMPOTENT: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
 
-
 def problems(upstream: Any) -> Iterator[str]:
     """In an upstream's section."""
     yield from rules.at_least(0, upstream, "retries", "retry_backoff", "retry_backoff_max", "replay", "spool", "hedge")

@@ -15,7 +15,6 @@ from gproxy.http.header_names import SET_BY_PROBE
 Initial = Literal["unknown", "up", "down"]
 
 
-
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
     """`[upstream:NAME]`: a group of backends, how one is picked and when one is given up."""

@@ -15,6 +15,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.forwarder.client_watch import ClientWatch
 
@@ -76,7 +77,7 @@ class ConcurrencyLimit:
                 return
         except BaseException as error:
             self._give_up(place)
-            if isinstance(error, Expired) and error.what == "deadline":
+            if isinstance(error, Expired) and error.limit is TimeLimit.DEADLINE:
                 raise _rejection("queue_timeout", "no room for the request in time") from None
             raise
         self._give_up(place)

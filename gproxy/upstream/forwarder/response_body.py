@@ -9,6 +9,7 @@ from gproxy.http.forwarding import passable
 from gproxy.http.framing import Reader
 from gproxy.http.header_names import FORBIDDEN_TRAILERS
 from gproxy.http.request import Request
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.errors import BrokenBodyError
@@ -75,7 +76,7 @@ class BackendBody:
         """One wait has a limit of its own, inside the request's deadline."""
         deadline, expires = self._request.deadline, monotonic() + seconds
         if expires < deadline.expires:
-            deadline.set_for(expires, "read")
+            deadline.set_for(expires, TimeLimit.READ)
         try:
             return self._rest.next_piece()
         finally:

@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.request import Deadline, Request
+from gproxy.http.time_limit import TimeLimit
 from gproxy.upstream.backend import Backend
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class _Watch:
         self._timeouts = timeouts
         self._deadline = deadline
         #: When each of them is over, on a clock that stands still when the deadline does.
-        self._ends = {"attempt": self._in(timeouts.attempt)}
+        self._ends = {TimeLimit.ATTEMPT: self._in(timeouts.attempt)}
 
     def _in(self, seconds: float | None) -> float:
         return math.inf if seconds is None else self._deadline.clock() - self._deadline.paused + seconds
@@ -54,10 +55,10 @@ class _Watch:
         self._deadline.set(self._deadline.expires)
 
     def _on_progress(self, heard: bool) -> None:
-        if "first_byte" not in self._ends:
-            self._ends["first_byte"] = self._in(self._timeouts.first_byte)
+        if TimeLimit.FIRST_BYTE not in self._ends:
+            self._ends[TimeLimit.FIRST_BYTE] = self._in(self._timeouts.first_byte)
         if heard or self._timeouts.first_byte is None:
-            self._ends["read"] = self._in(self._timeouts.read)
+            self._ends[TimeLimit.READ] = self._in(self._timeouts.read)
         self._set_alarm()
 
     def _set_alarm(self) -> None:

@@ -17,6 +17,7 @@ from gproxy.http.body import Body
 from gproxy.http.errors import ClientGone
 from gproxy.http.framing import PIECE
 from gproxy.http.request import Request
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 
@@ -52,7 +53,7 @@ class Tunnel:
             self._end_one_side()
             self._upload.join()
         except Expired as expired:
-            if expired.what != "tunnel" or not self._is_half:
+            if expired.limit is not TimeLimit.TUNNEL or not self._is_half:
                 raise
         finally:
             self._upload.kill()
@@ -71,7 +72,7 @@ class Tunnel:
         self._touch()
 
     def _touch(self) -> None:
-        self._deadline.set_for(monotonic() + self._idle_timeout, "tunnel")
+        self._deadline.set_for(monotonic() + self._idle_timeout, TimeLimit.TUNNEL)
 
     def _carry_up(self) -> None:
         """The client's bytes to the backend, those first that came together with the request."""

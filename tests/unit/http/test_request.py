@@ -2,6 +2,7 @@ import math
 
 from gproxy.http.headers import Headers
 from gproxy.http.request import Deadline, Received, request
+from gproxy.http.time_limit import TimeLimit
 from gproxy.testing import Clock
 
 
@@ -19,14 +20,14 @@ def test_a_deadline():
     assert deadline.remaining() == math.inf
     deadline.set(103.0)
     assert deadline.remaining() == 3.0
-    deadline.set_for(101.0, "read")
+    deadline.set_for(101.0, TimeLimit.READ)
     assert deadline.remaining() == 3.0
     clock.advance(5)
     assert deadline.remaining() == 0.0
     deadline.set(math.inf)
     assert deadline.remaining() == math.inf
-    assert timer.calls == [(103.0, "deadline"), (101.0, "read"), (math.inf, "deadline")]
-    Deadline().set_for(1.0, "read")
+    assert timer.calls == [(103.0, TimeLimit.DEADLINE), (101.0, TimeLimit.READ), (math.inf, TimeLimit.DEADLINE)]
+    Deadline().set_for(1.0, TimeLimit.READ)
 
 
 def test_received_shows_everything_as_it_came():

@@ -13,6 +13,7 @@ from gproxy.http.errors import HTTPError, Incomplete
 from gproxy.http.headers import Headers
 from gproxy.http.request import Deadline, request
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.testing import Clock
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError
@@ -25,7 +26,7 @@ CAUSES = {
     "connect": TimeoutError(),
     "stale": StaleConnectionError(),
     "reset": UnansweredError(),
-    "timeout": Expired("attempt"),
+    "timeout": Expired(TimeLimit.ATTEMPT),
 }
 
 
@@ -233,9 +234,9 @@ def test_what_is_given_up_with():
     ],
 )
 def test_every_timeout_has_its_name(what, reason, error):
-    failure = failure_of(Expired(what))
+    failure = failure_of(Expired(TimeLimit[what.upper()]))
     assert (failure.status, failure.reason, failure.error) == (504, reason, error)
-    assert failure_of(Expired("body")) is None
+    assert failure_of(Expired(TimeLimit.BODY)) is None
 
 
 # --- the budget

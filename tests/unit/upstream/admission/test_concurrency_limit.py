@@ -7,6 +7,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.testing import request
 from gproxy.upstream.admission.concurrency_limit import ConcurrencyLimit
@@ -81,7 +82,7 @@ def test_a_response_that_a_handler_drops_frees_its_slot_at_the_requests_end():
     assert scene.counts == (0, 0)
 
 
-@pytest.mark.parametrize("error", [HTTPError(502), ValueError(), Expired("deadline"), gevent.GreenletExit()])
+@pytest.mark.parametrize("error", [HTTPError(502), ValueError(), Expired(TimeLimit.DEADLINE), gevent.GreenletExit()])
 def test_what_raises_frees_its_slot(error):
     scene = Scene()
 
@@ -131,7 +132,7 @@ def test_a_deadline_that_passes_in_the_queue_is_a_503():
     scene = Scene(queue=1)
     response = scene.enter()
     waiting = scene.wait_in_line()
-    waiting.kill(Expired("deadline"), block=False)
+    waiting.kill(Expired(TimeLimit.DEADLINE), block=False)
     with pytest.raises(HTTPError) as error:
         waiting.get(timeout=5)
     assert error.value.reason == "queue_timeout"
@@ -139,7 +140,7 @@ def test_a_deadline_that_passes_in_the_queue_is_a_503():
     assert scene.counts == (0, 0)
 
 
-@pytest.mark.parametrize("error", [gevent.GreenletExit, Expired("draining"), Expired("write")])
+@pytest.mark.parametrize("error", [gevent.GreenletExit, Expired(TimeLimit.DRAINING), Expired(TimeLimit.WRITE)])
 def test_who_is_killed_in_the_queue_leaves_its_place(scene, error):
     response = scene.enter("0")
     first, second = scene.wait_in_line("1"), scene.wait_in_line("2")
@@ -151,7 +152,7 @@ def test_who_is_killed_in_the_queue_leaves_its_place(scene, error):
     assert scene.order == ["0", "2"]
 
 
-@pytest.mark.parametrize("error", [gevent.GreenletExit, Expired("deadline")])
+@pytest.mark.parametrize("error", [gevent.GreenletExit, Expired(TimeLimit.DEADLINE)])
 def test_who_is_killed_just_when_it_is_called_passes_its_slot_on(scene, error):
     response = scene.enter("0")
     first, second = scene.wait_in_line("1"), scene.wait_in_line("2")

@@ -9,6 +9,7 @@ from gevent.event import Event
 from gproxy.http.errors import Incomplete
 from gproxy.http.request import request
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.forwarder.hedge import Hedge
 from gproxy.upstream.retry import Budget
@@ -130,7 +131,7 @@ def test_both_fail():
 )
 def test_at_the_deadline_the_first_of_those_still_asked_is_to_blame(second, expected):
     race = Race(never, second)
-    with gevent.Timeout(0.03, Expired("deadline")):
+    with gevent.Timeout(0.03, Expired(TimeLimit.DEADLINE)):
         failed = race.run()
     assert [(one.backend.name, one.failure.reason) for one in failed] == expected
     assert race.active() == NOTHING
