@@ -10,6 +10,7 @@ from gproxy.http.wire import is_host
 
 _is_plain = re.compile(r"(?!.*(?://|/\.|%2[Ee]))").match
 _slashes = re.compile(r"/{2,}")
+_has_dots = re.compile(r"/(?:\.|%2[Ee]){1,2}(?=/|\Z)").search
 #: The longest spelling of `..`.
 _LONGEST_DOTS: Final = len("%2e%2e")
 _is_method = re.compile(f"{TOKEN}+").fullmatch
@@ -34,7 +35,10 @@ def tidied(path: str) -> str:
     """Without dot segments and doubled slashes, its escapes as they came; asterisk form stays as it is."""
     if _is_plain(path) or not path.startswith("/"):
         return path
-    return "/" + "/".join(without_dots(_slashes.sub("/", path).split("/")[1:], _as_dots))
+    path = _slashes.sub("/", path)
+    if not _has_dots(path):
+        return path
+    return "/" + "/".join(without_dots(path.split("/")[1:], _as_dots))
 
 
 def _as_dots(segment: str) -> str:

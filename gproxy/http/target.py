@@ -160,9 +160,10 @@ def without_dots(segments: list[str], read: Callable[[str], str]) -> list[str]:
     """RFC 3986 section 5.2.4, on segments as `read` understands them; what is kept stays as it is spelled."""
     kept: list[str] = []
     for segment in segments:
-        if read(segment) == ".." and kept:
+        plain = read(segment)
+        if plain == ".." and kept:
             kept.pop()
-        elif read(segment) not in (".", ".."):
+        elif plain not in (".", ".."):
             kept.append(segment)
     if read(segments[-1]) in (".", "..") and (not kept or kept[-1]):
         kept.append("")
