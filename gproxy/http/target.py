@@ -27,9 +27,11 @@ _ODD: Final = ("%", "//", "/.", ";", "\\", "?", "#")
 _MAX_LEVELS: Final = 4
 #: Nor is there a reason for a path with more readings, in any step of the work.
 _MAX_READINGS: Final = 16
+#: A path with so many escapes may be long text of any script, but must not need a second look.
+_MAX_ESCAPES: Final = 800
 #: All work on one path, estimated in nanoseconds, and what it adds up from: each look at a reading costs so much, and
 #: so much more for each character, segment, parameter and escape in it.
-_MAX_WORK: Final = 200_000
+_MAX_WORK: Final = 150_000
 _COST_OF_LOOK: Final = 1000
 _COST_OF_CHARACTER: Final = 2
 _COST_OF_SEGMENT: Final = 60
@@ -49,6 +51,8 @@ def readings(path: str) -> tuple[str, ...]:
         raise BadMessage("a broken escape in the path")
     if _is_clear(decoded) and decoded.count("/") == path.count("/"):  # no escape hides anything
         return (decoded,)
+    if path.count("%") > _MAX_ESCAPES:
+        raise BadMessage("a path that can be read in too many ways")
     work = _Work()
     work.spend({path})
     normal = _flat(_merged(_decoded_but_slashes(path)))
