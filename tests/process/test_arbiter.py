@@ -212,7 +212,7 @@ def test_a_worker_that_cannot_do_what_it_is_told_makes_room_for_another(tmp_path
         most = psutil.Process(worker).memory_info().vms + 100_000_000
         resource.prlimit(worker, resource.RLIMIT_AS, (most, most))
         ours.signal(signal.SIGHUP)
-        ours.wait_for_line("what the arbiter says cannot be done: another worker is to take over")
+        ours.wait_for_line("command from the arbiter failed; this worker is being replaced")
         ours.wait_for_line("reloaded: generation 2 serves")
         assert ours.get("/").body != str(worker).encode()
         ours.signal(signal.SIGTERM)

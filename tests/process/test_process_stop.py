@@ -112,7 +112,7 @@ def test_grace_is_over(tmp_path):
         answer = wire.read_response()
         assert (answer.status, problem(answer)["detail"], answer["connection"]) == (503, "the gateway is stopping", "close")
         assert "1 requests were cut" in ours.wait_for_line("stopped after")
-        assert "/users/slow" in ours.wait_for_line("did not finish within grace")
+        assert "/users/slow" in ours.wait_for_line("not finished within grace")
         (line,) = ours.access()
         assert (line["path"], line["status"], line["reason"]) == ("/users/slow", "503", "draining")
 
