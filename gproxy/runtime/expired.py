@@ -1,13 +1,13 @@
-"""What an alarm throws."""
+"""The exception that an alarm throws."""
 
 import gevent
 
 
 class Expired(gevent.Timeout):  # type: ignore[misc]
-    """Time is up; `what` says which time: "idle", "head", "body", "write", "deadline", "attempt", "first_byte",
-    "read", "tunnel", "handshake", "draining".
+    """The end of a time limit. `what` names the limit: "idle", "head", "body", "write", "deadline", "attempt",
+    "first_byte", "read", "tunnel", "handshake", "draining".
 
-    A gevent.Timeout, and so no Exception: a handler's `except Exception` does not swallow it.
+    A gevent.Timeout is no Exception, so a handler's `except Exception` does not swallow it.
     """
 
     def __init__(self, what: str) -> None:
