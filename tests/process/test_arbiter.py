@@ -249,7 +249,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_stack_is_logged(tmp_path, backe
             assert "has sent no heartbeat for 1 s; killing it" in ours.wait_for_line("has sent no heartbeat")
             assert not wire.read_response().complete
         ours.wait_for_line("hung here")
-        ours.wait_for_line("was killed by SIGKILL; another one")
+        ours.wait_for_line("was killed by SIGKILL; starting another one")
         assert re.search(r'hung here:\n(  .*\n)*  +File ".*mine\.py", line \d+ in hang\n', ours.errors)
         eventually(lambda: len(ours.workers) == 2, "another worker")
         assert len(before & set(ours.workers)) == 1

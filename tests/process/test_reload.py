@@ -153,7 +153,7 @@ def test_a_reload_that_hangs_says_what_it_waits_for(scene):
     (scene.folder / "mine.py").write_text("import time\ntime.sleep(1000)\n")
     scene.signal(signal.SIGHUP)
     line = scene.wait_for_line(" starts slowly: it still imports or builds the parts of the settings (limit 60 s)")
-    assert re.search(r" WARNING gproxy worker 1 \(generation 2, pid \d+\) still ", line)
+    assert re.search(r" WARNING gproxy worker 1 \(generation 2, pid \d+\) starts slowly: it still ", line)
     assert scene.code() == "first"
 
 
