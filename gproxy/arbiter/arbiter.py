@@ -1,15 +1,15 @@
-"""The process that a user starts: it opens sockets, starts workers, watches them, reloads and stops.
+"""The parent process: it opens sockets, starts and watches workers, reloads and stops.
 
-It handles no request, imports neither gevent nor any code of the user's, and does one thing at a time: signals,
-messages from workers, ends of processes and timers are taken in turn. A start is a reload without anything to keep:
+The arbiter handles no request, imports neither gevent nor user code, and does one thing at a time: it takes signals,
+messages from workers, ends of processes and timers in turn. A start is a reload without an old generation:
 
-    1. a first worker is spawned, and builds everything the settings say          build -> built
-    2. sockets that are not open yet are opened, the other workers are spawned
-    3. whoever serves already is told that it is not alone any more               share -> shared
-    4. each worker opens what it needs                                            open -> ready
-    5. when all are ready they accept, and the generation before them retires     accept, retire
+    1. The arbiter spawns a first worker, which builds all parts of the settings.      build -> built
+    2. The arbiter opens the missing sockets and spawns the other workers.
+    3. Workers that serve already move their state into the shared memory.             share -> shared
+    4. Each new worker opens its parts.                                                open -> ready
+    5. When all are ready they accept, and the old generation retires.                 accept, retire
 
-Whatever fails before 5 leaves the old generation as it was.
+A failure before step 5 leaves the old generation unchanged.
 """
 
 import logging
@@ -36,21 +36,21 @@ from gproxy.observe import log
 
 _log = logging.getLogger("gproxy")
 
-#: A worker that ends within this time after it began to serve was no success; in seconds.
+#: A worker that ends within this many seconds of serving counts as a quick end.
 _QUICK_END: Final = 5.0
-#: The longest wait before another attempt to start one, in seconds.
+#: The longest pause between two attempts to start a worker, in seconds.
 _LONGEST_PAUSE: Final = 10.0
-#: How much longer than `grace` a stop may take before workers are killed: for logs to be closed, in seconds.
+#: Seconds after `grace` in which workers may close their logs before they are killed.
 _LAST_MOMENTS: Final = 5.0
-#: The same for a stop at once.
+#: Seconds that workers have to exit after SIGQUIT.
 _AT_ONCE: Final = 1.0
-#: Within this time a second signal is the first one told again: `timeout` signals its child, and then the whole group.
+#: Seconds within which a second signal repeats the first: `timeout` signals its child, and then the whole group.
 _ONE_SIGNAL: Final = 0.05
 _LOOK_AT_FILES: Final = 0.5
 
 
 class Arbiter:
-    """Serve with the settings at `path`, starting with a worker that was spawned already."""
+    """The parent process that serves the settings at `path`, beginning with an already spawned worker."""
 
     def __init__(self, path: str, overrides: Overrides, first: WorkerProcess) -> None:
         name_process("gproxy: arbiter")
@@ -62,32 +62,32 @@ class Arbiter:
         self._notifier = Notifier()
         self._timers = Timers()
         self._selector = selectors.DefaultSelector()
-        self._workers = Workers(self._selector, self._timers, self._heard, self._ended)
+        self._workers = Workers(self._selector, self._timers, self._received, self._ended)
         self._number = 0
         self._current: Generation | None = None
         self._next: Generation | None = None
-        #: Why, if another reload is to follow the one under way.
+        #: Cause of the reload that follows the current one; empty: none.
         self._reload_again = ""
         self._quick_ends = 0
         self._watch: Watch | None = None
-        #: Since when; 0: no.
+        #: Monotonic time when the stop began; 0: not stopping.
         self._stopping = 0.0
-        #: The delay of the stop is over: nobody is replaced any more.
+        #: True once `stop_delay` is over: ended workers are not replaced.
         self._is_closing = False
-        #: Workers that did not live to the end of what they had under way.
+        #: Number of workers that ended before their drain was complete.
         self._lost = 0
-        #: What to say once those who were told to leave accept nothing any more.
+        #: Line to log once the draining workers have closed their listeners.
         self._announcement = ""
         self._is_quitting = False
         self._cut = 0
         self._code: int | None = None
 
     def run(self) -> int:
-        """Until a signal; the exit code."""
+        """Serve until a signal stops the arbiter; return the exit code."""
         signals = self._signals()
         self._selector.register(signals.socket, selectors.EVENT_READ, signals.handle)
         self._begin(self._first)
-        self._workers.reap()  # before there was a handler, nobody told us of an end
+        self._workers.reap()  # a worker that ended before the handler existed left no SIGCHLD
         while self._code is None:
             for key, _ in self._selector.select(self._timers.wait()):
                 key.data()
@@ -103,8 +103,8 @@ class Arbiter:
                 signal.SIGINT: partial(self._stop, "SIGINT"),
                 signal.SIGQUIT: self._quit,
                 signal.SIGHUP: partial(self._reload, "SIGHUP"),
-                signal.SIGUSR1: partial(self._workers.tell, "reopen"),
-                signal.SIGUSR2: partial(_log.warning, "SIGUSR2: it means nothing here"),
+                signal.SIGUSR1: partial(self._workers.send, "reopen"),
+                signal.SIGUSR2: partial(_log.warning, "SIGUSR2: ignored"),
                 signal.SIGTTIN: partial(self._scale, 1),
                 signal.SIGTTOU: partial(self._scale, -1),
             }
@@ -121,7 +121,7 @@ class Arbiter:
         if self._stopping:
             return
         if self._next is not None:
-            _log.info("%s: another reload follows the one under way", why)
+            _log.info("%s: another reload follows the current one", why)
             self._reload_again = why
             return
         _log.info("%s: reloading", why)
@@ -132,9 +132,9 @@ class Arbiter:
             self._give_up(1, [str(error)])
 
     def _prepare(self, generation: Generation, warnings: list[str]) -> None:
-        """Its settings are fine."""
-        if not generation.was_read:  # a moment later they could be: what we would serve with are not those
-            self._give_up(2, [f"{self._path}: could not be read at first, and then it could; please try again"])
+        """Open the sockets and spawn the other workers of a generation whose settings are valid."""
+        if not generation.was_read:  # the worker has read settings that the arbiter has not
+            self._give_up(2, [f"{self._path}: became readable during the start; start or reload again"])
             return
         try:
             generation.open(self._open_sockets())
@@ -153,8 +153,8 @@ class Arbiter:
         return self._current.sockets if self._current else {}
 
     def _give_up(self, code: int, reasons: Sequence[str]) -> None:
-        """What comes cannot serve: the generation that does goes on; if there is none, that was it."""
-        self._drop_coming()
+        """Discard the next generation: the current one keeps serving; without one the arbiter exits with `code`."""
+        self._drop_next()
         if self._current is None:
             for reason in reasons:
                 sys.stderr.write(f"{reason}\n") if code == 2 else _log.error("%s", reason)
@@ -162,18 +162,18 @@ class Arbiter:
             return
         for reason in reasons:
             _log.error("reload: %s", reason)
-        _log.error("reload failed; generation %d goes on", self._current.number)
+        _log.error("reload failed; generation %d keeps serving", self._current.number)
         self._notifier.ready("the last reload failed; see the log")
         self._settle()
 
-    def _drop_coming(self) -> None:
+    def _drop_next(self) -> None:
         generation, self._next = self._next, None
         if generation:
             self._workers.discard(generation.workers)
             generation.close(self._open_sockets())
 
     def _promote(self, new: Generation) -> None:
-        """All of it is ready: it accepts, and the one before retires."""
+        """Let a generation whose workers are all ready accept, and retire the old one."""
         old, self._current, self._next = self._current, new, None
         self._quick_ends = 0
         for worker in new.workers:
@@ -192,7 +192,7 @@ class Arbiter:
         self._settle()
 
     def _settle(self) -> None:
-        """A reload is over, one way or the other."""
+        """Finish a reload, successful or not: begin to watch the files, and start a queued reload."""
         if self._current and self._current.server.reload and self._watch is None:
             self._watch = Watch(self._path)
             self._timers.every(_LOOK_AT_FILES, self._look_at_files)
@@ -210,13 +210,13 @@ class Arbiter:
         generation = self._current
         if generation is None or self._stopping:
             return
-        wanted = max(1, generation.worker_count + by)
-        if wanted == generation.worker_count:
-            _log.warning("SIGTTOU: there is one worker only, and it stays")
+        count = max(1, generation.worker_count + by)
+        if count == generation.worker_count:
+            _log.warning("SIGTTOU: ignored, only one worker is left")
             return
-        generation.worker_count = wanted
-        _log.info("%s: workers: %d", "SIGTTIN" if by > 0 else "SIGTTOU", wanted)
-        for worker in [worker for worker in generation.workers if worker.number > wanted]:
+        generation.worker_count = count
+        _log.info("%s: workers: %d", "SIGTTIN" if by > 0 else "SIGTTOU", count)
+        for worker in [worker for worker in generation.workers if worker.number > count]:
             self._retire(worker, [])
         self._refill()
 
@@ -227,9 +227,9 @@ class Arbiter:
         worker.phase = WorkerState.DRAINING
         worker.send("retire", removed)
 
-    # What workers say.
+    # Messages of workers.
 
-    def _heard(self, worker: WorkerProcess, message: Message) -> None:
+    def _received(self, worker: WorkerProcess, message: Message) -> None:
         name, *arguments = message
         _ON_MESSAGE[name](self, worker, *arguments)
 
@@ -264,7 +264,7 @@ class Arbiter:
         self._workers.open_waiting()
 
     def _on_beat(self, worker: WorkerProcess) -> None:
-        """That it was heard is all."""
+        """Do nothing: Workers has noted the time of the message."""
 
     def _on_closed(self, worker: WorkerProcess) -> None:
         worker.has_closed = True
@@ -274,28 +274,28 @@ class Arbiter:
     def _on_stopped(self, _: WorkerProcess, cut: int) -> None:
         self._cut += cut
 
-    def _ended(self, worker: WorkerProcess, generation: Generation, how: str) -> None:
+    def _ended(self, worker: WorkerProcess, generation: Generation, ending: str) -> None:
         if generation is self._next and not worker.is_discarded:
-            self._give_up(1, [f"{worker} {how} before it was ready"])
+            self._give_up(1, [f"{worker} {ending} before it was ready"])
         elif worker.phase is WorkerState.DRAINING or worker.is_discarded or self._is_closing:
-            self._lost += worker.phase is WorkerState.DRAINING and not how.endswith(" 0")
-            if not (worker.is_discarded or how.endswith(" 0")):
-                _log.error("%s %s while it was leaving", worker, how)
+            self._lost += worker.phase is WorkerState.DRAINING and not ending.endswith(" 0")
+            if not (worker.is_discarded or ending.endswith(" 0")):
+                _log.error("%s %s while it was draining", worker, ending)
         else:
-            self._replace(worker, how)
+            self._replace(worker, ending)
         self._workers.open_waiting()
         self._finish()
 
-    def _replace(self, worker: WorkerProcess, how: str) -> None:
-        """At once, unless workers end one after the other soon after they were started."""
+    def _replace(self, worker: WorkerProcess, ending: str) -> None:
+        """Start another worker: at once, or after a pause if workers end soon after their start."""
         lived = worker.phase is WorkerState.SERVING and monotonic() - worker.served_since > _QUICK_END
         self._quick_ends = 0 if lived else self._quick_ends + 1
         pause = self._pause() if self._quick_ends > 1 else 0.0
-        _log.error("%s %s; another one is started%s", worker, how, f" in {pause:g} s" if pause else "")
+        _log.error("%s %s; starting another one%s", worker, ending, f" in {pause:g} s" if pause else "")
         self._timers.after(pause, self._refill)
 
     def _pause(self) -> float:
-        """Twice as long each time; no float holds what that comes to after some hours."""
+        """Return the pause in seconds, twice as long each time; the exponent is bounded against float overflow."""
         doublings = min(max(self._quick_ends - 2, 0), 10)
         return min(0.1 * (1 << doublings), _LONGEST_PAUSE)
 
@@ -304,16 +304,16 @@ class Arbiter:
             return
         try:
             self._workers.fill(self._current)
-        except CannotStartError as error:  # those that live go on
+        except CannotStartError as error:  # live workers keep serving
             self._quick_ends += 1
             pause = self._pause()
-            _log.error("%s; trying again in %g s", error, pause)
+            _log.error("%s; retrying in %g s", error, pause)
             self._timers.after(pause, self._refill)
 
     # The end.
 
     def _stop(self, name: str) -> None:
-        """Readiness turns 503 at once; after `stop_delay` nothing new is accepted."""
+        """Turn readiness to 503 at once; close the listeners after `stop_delay`. A second signal stops at once."""
         if self._stopping:
             if monotonic() - self._stopping > _ONE_SIGNAL:
                 self._quit()
@@ -324,21 +324,21 @@ class Arbiter:
             grace, delay = self._current.server.grace, self._current.server.stop_delay
         stopping = f"{name}: stopping; requests in flight have {grace:g} s"
         if delay:
-            _log.info("%s: not ready any more; stopping in %g s", name, delay)
+            _log.info("%s: no longer ready; stopping in %g s", name, delay)
         self._notifier.stopping()
-        self._drop_coming()
-        self._workers.tell("unready")
+        self._drop_next()
+        self._workers.send("unready")
         self._timers.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS, stopping))
 
     def _quit(self) -> None:
-        """What is under way is broken off."""
+        """Stop at once: requests in flight are cut."""
         self._stopping = self._stopping or monotonic()
         self._is_quitting = True
-        self._drop_coming()
+        self._drop_next()
         self._close("quit", _AT_ONCE, "")
 
-    def _close(self, how: str, patience: float, announcement: str) -> None:
-        """Close the listeners, let workers finish, and see that they do."""
+    def _close(self, command: str, limit: float, announcement: str) -> None:
+        """Close the listeners, let workers finish, and kill the remaining ones after `limit` seconds."""
         self._is_closing = True
         self._workers.discard(worker for worker in self._workers if worker.phase < WorkerState.SERVING)
         if self._current:
@@ -346,13 +346,13 @@ class Arbiter:
         for worker in self._workers:
             if not worker.is_discarded:
                 worker.phase = WorkerState.DRAINING
-        self._workers.tell(how)
+        self._workers.send(command)
         self._announce_later(announcement)
-        self._timers.after(patience, self._kill_remaining)
+        self._timers.after(limit, self._kill_remaining)
         self._finish()
 
     def _announce_later(self, text: str) -> None:
-        """Who reads it may count on it; but if one of them hangs it is said all the same."""
+        """Log `text` once the draining workers have closed their listeners, or after a second if one hangs."""
         self._announce()
         self._announcement = text
         self._timers.after(_AT_ONCE, self._announce)
@@ -364,20 +364,20 @@ class Arbiter:
 
     def _kill_remaining(self) -> None:
         for worker in self._workers:
-            _log.error("%s does not end and is killed", worker)
+            _log.error("%s did not exit in time; killing it", worker)
             worker.is_discarded = True
             self._workers.kill_with_stack(worker)
 
     def _finish(self) -> None:
-        """Once nobody is left."""
+        """Set the exit code once all workers have ended."""
         if not self._is_closing or len(self._workers) or self._code is not None:
             return
         self._announce()
         if not self._is_quitting:
-            what = f"{self._cut} requests were cut" if self._cut else "nothing was cut"
+            result = f"{self._cut} requests were cut" if self._cut else "nothing was cut"
             if self._lost:
-                what = f"{self._lost} workers were killed, and what they had under way is lost"
-            _log.info("stopped after %.1f s; %s", monotonic() - self._stopping, what)
+                result = f"{self._lost} workers were killed; their open requests are lost"
+            _log.info("stopped after %.1f s; %s", monotonic() - self._stopping, result)
         self._code = 0
 
 

@@ -1,4 +1,4 @@
-"""Which files have changed, for `reload = on`: their times are looked at, which works on every file system."""
+"""Changed files, for `reload = on`, found by polling stat, which works on every file system."""
 
 import os
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ _Look = tuple[int, int, int]
 
 
 class Watch:
-    """The settings, the modules beside them, and whatever else workers say they are made of."""
+    """The stamps of the settings file, the modules beside it, and the files that workers report."""
 
     def __init__(self, settings: str) -> None:
         self._settings = Path(settings).absolute()
         self._seen = self._look(())
 
     def changed(self, files: Iterable[str]) -> list[str]:
-        """Those that are gone or other than at the last call, or new beside the settings."""
+        """Return the files changed or removed since the last call, and new modules beside the settings."""
         before, self._seen = self._seen, self._look(files)
         folder = str(self._settings.parent)
         return sorted(
@@ -32,7 +32,7 @@ class Watch:
 
 def _look(name: str) -> _Look | None:
     try:
-        found = os.stat(name)  # noqa: PTH116 it is a string
+        found = os.stat(name)  # noqa: PTH116 the name is a string
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,4 +1,4 @@
-"""The workers of one reading of the settings, and the sockets they accept from."""
+"""A generation: one reading of the settings, its workers and their sockets."""
 
 import os
 import socket
@@ -20,7 +20,10 @@ _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
 class Generation:
-    """Every worker of it gets the same text, whatever becomes of the file meanwhile."""
+    """A reading of the settings with its workers and sockets.
+
+    Every worker gets the same text, even if the file changes meanwhile.
+    """
 
     def __init__(self, number: int, path: str, overrides: Overrides, inherited: Sequence[int]) -> None:
         self.number = number
@@ -33,25 +36,25 @@ class Generation:
             server, _ = load_process(Path(path), self._text, self._overrides)
         self.server = server or ServerSettings()
         self.log = log or LogSettings()
-        #: The first to be started has said that the settings are fine.
+        #: True once the first worker has built the settings and the sockets are open.
         self.is_built = False
         self.worker_count = 1
         self.workers: list[WorkerProcess] = []
         self.sockets: dict[Address, socket.socket] = {}
-        #: What it was built from, besides the settings.
+        #: Files of user code that the workers have imported.
         self.files: set[str] = set()
 
     @property
     def was_read(self) -> bool:
-        """Could we read the file ourselves?"""
+        """True if the arbiter could read the file."""
         return self._text is not None
 
     def add(self, worker: WorkerProcess) -> None:
-        """Have it build what the settings say."""
+        """Add a worker, and send it the settings to build."""
         self.workers.append(worker)
         overrides = [(section, option, text) for (section, option), text in self._overrides.items()]
         fd = os.memfd_create("gproxy-settings") if self._text is not None else -1
-        if self._text is None:  # it will find out why
+        if self._text is None:  # the worker reads the file itself, and reports why it cannot
             worker.send("build", self._path, overrides)
             return
         try:
@@ -62,20 +65,20 @@ class Generation:
             os.close(fd)
 
     def open(self, open_sockets: Sockets) -> None:
-        """Open what is not open yet. Raises CannotListenError."""
+        """Open the sockets that are not in `open_sockets`. Raises CannotListenError."""
         for address in self.server.bind:
             try:
                 self.sockets[address] = open_sockets.get(address) or listen(address)
             except CannotListenError as error:
                 self.close(open_sockets)
-                raise CannotListenError(f"{error}{_in_the_way(address, open_sockets)}") from None
+                raise CannotListenError(f"{error}{_bind_conflict(address, open_sockets)}") from None
         self.worker_count = usable_cores() if self.server.workers == "auto" else self.server.workers
         self.is_built = True
 
     def close(self, but: Sockets) -> list[int]:
-        """Close those that `but` does not have; which they are, in the order of `bind`.
+        """Close the sockets that are not in `but`; return their indexes in `bind`.
 
-        The processes that accept from them have copies, and close these when nothing more is in the queue.
+        The workers have copies of the sockets, and close these when their queues are empty.
         """
         closed = []
         for index, (address, sock) in enumerate(self.sockets.items()):
@@ -87,21 +90,21 @@ class Generation:
         return closed
 
     def missing(self) -> list[int]:
-        """The numbers of workers that should be there and are not."""
+        """Return the numbers of the workers that are missing."""
         taken = {worker.number for worker in self.workers}
         return [number for number in range(1, self.worker_count + 1) if number not in taken]
 
     def may_open(self, worker: WorkerProcess) -> bool:
-        """Does the worker wait for nothing but the word to open? The first of a generation opens before the others."""
+        """Return whether the worker waits only for `open`; a generation's first worker opens before the others."""
         is_first = bool(self.workers) and worker is self.workers[0]
         return worker.phase is WorkerState.BUILT and self.is_built and (is_first or self.is_opened())
 
     def is_opened(self) -> bool:
-        """Has one of its workers been able to open what it needs?"""
+        """Return whether one of the workers has opened its parts."""
         return any(worker.phase >= WorkerState.READY for worker in self.workers)
 
     def is_ready(self) -> bool:
-        """Every worker that is wanted waits for the word."""
+        """Return whether all workers of the generation are ready."""
         return (
             self.is_built and not self.missing() and all(worker.phase >= WorkerState.READY for worker in self.workers)
         )
@@ -111,11 +114,11 @@ class Generation:
         return addresses if self.worker_count == 1 else f"{addresses} with {self.worker_count} workers"
 
 
-def _in_the_way(address: Address, open_sockets: Sockets) -> str:
-    """It may be ourselves who have the port, on all interfaces or on one of them; an exchange leaves no gap."""
+def _bind_conflict(address: Address, open_sockets: Sockets) -> str:
+    """Explain a bind failure that our own listener on another interface causes. Only a restart can change it."""
     for other in open_sockets:
         if address.kind == other.kind == "tcp" and address.port == other.port and address.host != other.host:
-            return f" by {other}, where we listen; that changes with a restart only"
+            return f" by {other} of this gateway; only a restart can change this"
     return ""
 
 
@@ -127,7 +130,7 @@ def _text(path: str) -> bytes | None:
 
 
 def usable_cores() -> int:
-    """Those we may run on, within what a container is granted of them."""
+    """Return the number of cores that the process may use, within the CPU quota of its container."""
     cores = len(os.sched_getaffinity(0))
     try:
         quota, period = _QUOTA.read_text().split()

@@ -1,4 +1,4 @@
-"""Sockets to listen on. The arbiter opens them, every worker accepts from them; nothing here needs an event loop."""
+"""Listening sockets: the arbiter opens, inherits and silences them; the workers accept from them."""
 
 import contextlib
 import os
@@ -16,11 +16,11 @@ _SO_ATTACH_FILTER: Final = 26
 
 
 class CannotListenError(Exception):
-    """An address cannot be listened on; the message is one line that says which and why."""
+    """A failure to listen on an address; the message is one line with the address and the reason."""
 
 
 def listen(address: Address) -> socket.socket:
-    """A socket that listens there. Raises CannotListenError."""
+    """Return a socket that listens on the address. Raises CannotListenError."""
     try:
         if address.kind == "unix":
             return _listen_unix(Path(address.path))
@@ -32,10 +32,10 @@ def listen(address: Address) -> socket.socket:
 
 
 def silence(address: Address, sock: socket.socket) -> None:
-    """Let nothing new come in: what is in the queue is what there is to accept, and then it can be closed.
+    """Stop new connections to the socket, so that it can be closed once its queue is empty.
 
-    A client's SYN is ignored from here on; it is repeated a second later, and then refused. A unix socket loses its
-    name. A socket that was inherited is left alone: whoever made it may have plans for it.
+    On TCP the kernel drops new SYNs; a client repeats its SYN a second later and is refused then. A unix socket loses
+    its name. An inherited socket stays unchanged: the process that opened it may still use it.
     """
     if address.kind == "tcp":
         ignore_handshakes(sock)
@@ -44,10 +44,10 @@ def silence(address: Address, sock: socket.socket) -> None:
 
 
 def ignore_handshakes(sock: socket.socket) -> None:
-    """A socket filter that drops every packet for the listener; connections already made are not its packets."""
+    """Attach a socket filter that drops every packet to the listener; established connections are not affected."""
     drop_all = array("B", b"\x06\x00\x00\x00\x00\x00\x00\x00")  # BPF: return 0
     address, _ = drop_all.buffer_info()
-    with contextlib.suppress(OSError):  # without filters, what is queued is accepted all the same
+    with contextlib.suppress(OSError):  # without filters, queued connections are accepted nevertheless
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, address))
 
 
@@ -62,7 +62,7 @@ def _listen_tcp(address: Address) -> socket.socket:
 
 
 def _send_at_once(sock: socket.socket) -> None:
-    """Inherited by what is accepted; without it a kept-alive request waits for the client's delayed ACK."""
+    """Set TCP_NODELAY, which accepted sockets inherit; otherwise a response may wait for the client's delayed ACK."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -92,7 +92,7 @@ def _is_served(path: Path) -> bool:
 
 
 def _adopt(fd: int) -> socket.socket:
-    """A copy: should a later reload want the number again, it is still there."""
+    """Return a socket on a copy of the descriptor: a later reload may need the original again."""
     os.set_inheritable(fd, False)
     sock = socket.socket(fileno=os.dup(fd))
     if sock.family != socket.AF_UNIX:

@@ -1,4 +1,4 @@
-"""systemd's side of a start: sockets that it hands over (sd_listen_fds), and what it wants to be told (sd_notify)."""
+"""The protocols of systemd: inherited sockets (sd_listen_fds) and status notifications (sd_notify)."""
 
 import os
 import socket
@@ -8,14 +8,14 @@ from typing import Final
 
 from gproxy.config.types import Address
 
-#: The first descriptor that is handed over.
+#: The first inherited descriptor.
 _FIRST: Final = 3
-#: How long to wait for somebody who does not read what we tell, in seconds.
-_PATIENCE: Final = 0.2
+#: Seconds that a notification may block.
+_SEND_TIMEOUT: Final = 0.2
 
 
 def listen_fds() -> list[int]:
-    """The descriptors of sockets that were opened for this very process."""
+    """Return the descriptors of the sockets that systemd has opened for this process."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = os.environ.get("LISTEN_FDS", "")
@@ -23,30 +23,30 @@ def listen_fds() -> list[int]:
 
 
 def bind_to(fds: Sequence[int], listeners: Sequence[Address]) -> str:
-    """What `[server] bind` is with these descriptors; each one is for the listener that stands in its place."""
-    words = [address.words for address in listeners] + [""] * len(fds)
-    return "\n".join(f"fd:{fd} {said}" for fd, said in zip(fds, words, strict=False))
+    """Return a `[server] bind` with these descriptors; each replaces the address of the listener at its position."""
+    roles = [address.words for address in listeners] + [""] * len(fds)
+    return "\n".join(f"fd:{fd} {role}" for fd, role in zip(fds, roles, strict=False))
 
 
 def watchdog_interval() -> float | None:
-    """How often to say that we live, in seconds: twice as often as is asked for."""
+    """Return the seconds between two watchdog notifications, half of systemd's limit; None without a watchdog."""
     micros = os.environ.get("WATCHDOG_USEC", "")
     ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(micros) / 2e6 if micros.isdecimal() and int(micros) and ours else None
 
 
 class Notifier:
-    """Tells systemd how we are, if it asked for that."""
+    """A sender of status notifications to systemd; does nothing without NOTIFY_SOCKET."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
 
     def ready(self, status: str) -> None:
-        """The start, or a reload, is over."""
+        """Notify that the start, or a reload, is complete."""
         self._send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """Until `ready`."""
+        """Notify that a reload begins; `ready` ends it."""
         micros = clock_gettime_ns(1) // 1000  # CLOCK_MONOTONIC
         self._send("RELOADING=1", f"MONOTONIC_USEC={micros}", "STATUS=reloading")
 
@@ -61,8 +61,8 @@ class Notifier:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(_PATIENCE)
+            sock.settimeout(_SEND_TIMEOUT)
             try:
                 sock.sendto("\n".join(lines).encode(), address)
             except OSError:
-                pass  # it does not listen, and we have others to serve
+                pass  # a missing or slow receiver must not stop the arbiter

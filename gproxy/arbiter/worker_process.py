@@ -1,4 +1,4 @@
-"""A worker as the arbiter sees it: a fresh interpreter, known by its process id, spoken to through a socket."""
+"""A worker process as the arbiter sees it: a fresh interpreter with a process id and a control socket."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ from typing import Final, Self
 
 from gproxy.arbiter.control import Control
 
-#: Signals that reach the whole group, from a terminal or a process manager, are for the arbiter. A worker starts with
-#: these blocked and takes no notice of them.
+#: Signals that a terminal or process manager sends to the whole group. They are for the arbiter: a worker starts with
+#: these blocked and ignores them.
 GROUP_SIGNALS: Final = frozenset(
     {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU}
 )
-#: Has a worker write where it is.
+#: Makes a worker write its stacks to the control socket.
 STACK_SIGNAL: Final = signal.SIGUSR2
 
 _FOR_THE_ARBITER: Final = frozenset(
@@ -24,25 +24,25 @@ _FOR_THE_ARBITER: Final = frozenset(
 
 
 class WorkerState(IntEnum):
-    """How far a worker has come."""
+    """The state of a worker process, in the order in which a worker passes them."""
 
     STARTING = 0  # imports and builds
-    BUILT = 1  # its settings are fine; waits for sockets
+    BUILT = 1  # its settings are valid; waits for `open`
     OPENING = 2
-    READY = 3  # waits to be told to accept
+    READY = 3  # waits for `accept`
     SERVING = 4
     DRAINING = 5
 
 
 class CannotStartError(Exception):
-    """The system has no room for another process, or for what it takes to speak to one."""
+    """A failure to create a process or its control socket."""
 
     def __init__(self, error: OSError) -> None:
-        super().__init__(f"no worker can be started: {error.strerror}")
+        super().__init__(f"cannot start a worker: {error.strerror}")
 
 
 class WorkerProcess:
-    """One worker, from its start to its end."""
+    """A worker process, from its start to its end."""
 
     def __init__(self, pid: int, number: int, generation_number: int, control: Control) -> None:
         self.pid = pid
@@ -50,23 +50,23 @@ class WorkerProcess:
         self.generation_number = generation_number
         self.control = control
         self.phase = WorkerState.STARTING
-        #: When it last said anything; on the monotonic clock.
-        self.heard = monotonic()
+        #: Monotonic time of its last message.
+        self.last_message = monotonic()
         self.served_since = 0.0
-        #: Told that it is not alone, and whether it has said that it knows.
+        #: True once `share` was sent; true once the worker has confirmed it.
         self.is_shared = self.is_sharing = False
-        #: It accepts nothing any more.
+        #: True once its listeners are closed.
         self.has_closed = False
-        #: It was said that its start takes long.
+        #: True once its slow start was logged.
         self.is_slow = False
-        #: Its hub hangs; it is being replaced.
+        #: True while it is being killed for sending no heartbeat.
         self.is_hung = False
-        #: Killed by us, and nobody is to wonder.
+        #: True if the arbiter has killed it on purpose: its end is not an error.
         self.is_discarded = False
 
     @classmethod
     def spawn(cls, generation: int, number: int) -> Self:
-        """Start one. It imports, and then waits for `build`. Raises CannotStartError."""
+        """Start a worker process, which imports and then waits for `build`. Raises CannotStartError."""
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
@@ -74,9 +74,9 @@ class WorkerProcess:
         ours.setblocking(False)
         with theirs:
             theirs.set_inheritable(True)
-            words = f"-m gproxy.server.worker --generation {generation} --worker {number} --control {theirs.fileno()}"
+            flags = f"-m gproxy.server.worker --generation {generation} --worker {number} --control {theirs.fileno()}"
             environ = {name: value for name, value in os.environ.items() if name not in _FOR_THE_ARBITER}
-            command = [sys.executable, *path_flags(), *words.split()]
+            command = [sys.executable, *path_flags(), *flags.split()]
             try:
                 pid = os.posix_spawn(sys.executable, command, environ, setsigmask=GROUP_SIGNALS)
             except OSError as error:
@@ -91,19 +91,19 @@ class WorkerProcess:
         self.control.send(name, *arguments, fds=fds)
 
     def accept(self) -> None:
-        """Let it take connections."""
+        """Let the worker accept connections."""
         self.phase = WorkerState.SERVING
         self.served_since = monotonic()
         self.send("accept")
 
     def share(self) -> None:
-        """Tell it that others serve beside it."""
+        """Announce to the worker that other workers serve beside it."""
         if not self.is_shared:
             self.is_shared = True
             self.send("share")
 
     def unshare(self) -> None:
-        """Tell it that it is alone again."""
+        """Announce to the worker that it serves alone again."""
         self.is_shared = self.is_sharing = False
         self.send("unshare")
 
@@ -118,19 +118,20 @@ class WorkerProcess:
 
 
 def path_flags() -> list[str]:
-    """A module of the user's in the working directory must not stand in for one of ours or of the standard library.
+    """Return the interpreter flags that keep the working directory off the import path.
 
-    Unless it is from there that we run.
+    A user's module there must not replace one of the gateway or of the standard library. If the gateway itself runs
+    from the working directory, there is no flag.
     """
     try:
         here = os.getcwd()  # noqa: PTH109 as in sys.path
-    except OSError:  # it is gone
+    except OSError:  # the working directory was removed
         return ["-P"]
     return [] if sys.path and sys.path[0] == here else ["-P"]
 
 
 def name_process(name: str) -> None:
-    """What `ps` and `top` call it; at most 15 bytes."""
+    """Set the process name in `ps` and `top`, at most 15 bytes."""
     try:
         with open("/proc/self/comm", "w") as comm:  # noqa: PTH123 pathlib costs an arbiter's start
             comm.write(name)
@@ -139,7 +140,7 @@ def name_process(name: str) -> None:
 
 
 def describe_end(status: int) -> str:
-    """How a process ended, by what waitpid says."""
+    """Return how a process ended, as text, from waitpid's status."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with status {code}"

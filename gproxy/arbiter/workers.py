@@ -1,4 +1,4 @@
-"""All workers that live, of whatever generation: what they say, when they end, and whether they are alone."""
+"""All live worker processes, of every generation: their messages, ends, heartbeats and sharing."""
 
 import logging
 import os
@@ -16,35 +16,35 @@ from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
 
-#: How often what a worker left to be read is read, 64 KiB at a time; something it started may still hold the socket.
-_LAST_WORDS: Final = 4
-_LOOK_AFTER: Final = 1.0
-#: What a process needs to write its stack, in seconds.
-_WRITING_STACK: Final = 0.5
-#: After this time we say what keeps a start or a reload waiting, in seconds.
+#: Reads of 64 KiB from an ended worker's socket; bounded, since a child of the worker may hold the socket open.
+_LAST_READS: Final = 4
+_CHECK_EVERY: Final = 1.0
+#: Seconds that a worker has to write its stacks before it is killed.
+_STACK_SECONDS: Final = 0.5
+#: Seconds after which a slow start of a worker is logged.
 _SLOW: Final = 5.0
-#: What a worker may take to import, build and open what the user has written, in seconds; more if `worker_timeout` is.
+#: Seconds that a worker may spend in imports, build and open, where user code runs; `worker_timeout` if longer.
 _STARTING: Final = 60.0
 
 
 class Workers:
-    """`heard` is told what workers say, `ended` who has ended and how ("exited with status 1")."""
+    """All live workers; calls `received` with each message, `ended` with each end ("exited with status 1")."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
         timers: Timers,
-        heard: Callable[[WorkerProcess, Message], None],
+        received: Callable[[WorkerProcess, Message], None],
         ended: Callable[[WorkerProcess, Generation, str], None],
     ) -> None:
         self._selector = selector
         self._timers = timers
-        self._heard = heard
+        self._received = received
         self._ended = ended
         self._state = SharedState.create()
         self._workers: dict[int, WorkerProcess] = {}  # by process id
         self._generations: dict[int, Generation] = {}  # by number, those that have workers
-        timers.every(_LOOK_AFTER, self._look_after)
+        timers.every(_CHECK_EVERY, self._check)
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self._workers.values()))
@@ -53,10 +53,10 @@ class Workers:
         return len(self._workers)
 
     def admit(self, worker: WorkerProcess, generation: Generation) -> None:
-        """It belongs to this generation from now on."""
+        """Add the worker to the generation, and send it the settings to build."""
         self._workers[worker.pid] = worker
         self._generations[generation.number] = generation
-        self._selector.register(worker.control.socket, selectors.EVENT_READ, partial(self._hear, worker))
+        self._selector.register(worker.control.socket, selectors.EVENT_READ, partial(self._receive, worker))
         generation.add(worker)
 
     def generation_of(self, worker: WorkerProcess) -> Generation:
@@ -64,27 +64,27 @@ class Workers:
         return self._generations[worker.generation_number]
 
     def fill(self, generation: Generation) -> None:
-        """Start those of its workers that are missing. Raises CannotStartError."""
+        """Start the missing workers of the generation. Raises CannotStartError."""
         for number in generation.missing():
             self.admit(WorkerProcess.spawn(generation.number, number), generation)
 
-    def tell(self, name: str) -> None:
-        """All that have come so far as to take such words."""
+    def send(self, name: str) -> None:
+        """Send the command to every worker that has received `open`."""
         for worker in self:
             if worker.phase >= WorkerState.OPENING:
                 worker.send(name)
 
     @staticmethod
     def discard(workers: Iterable[WorkerProcess]) -> None:
-        """Kill them: they have nothing to finish."""
+        """Kill the workers, which have no requests to finish."""
         for worker in list(workers):
             worker.is_discarded = True
             worker.kill()
 
     def open_waiting(self) -> None:
-        """Let those who wait open, once those who serve know that they are not alone; or tell the last that it is.
+        """Send `open` to the waiting workers once all serving ones share their state; unshare the last worker.
 
-        A generation's first opens first: what it cannot open the others need not complain about.
+        A generation's first worker opens first, so that a failure to open is logged once.
         """
         workers = list(self)
         opened = [worker for worker in workers if worker.phase >= WorkerState.OPENING]
@@ -105,21 +105,21 @@ class Workers:
         fds = self._state.fd, *(sock.fileno() for sock in self.generation_of(worker).sockets.values())
         worker.send("open", shared, fds=fds)
 
-    def _hear(self, worker: WorkerProcess) -> None:
+    def _receive(self, worker: WorkerProcess) -> None:
         if self._workers.get(worker.pid) is not worker:
-            return  # it ended between being heard of and being heard
+            return  # the worker ended between select and this call
         for message in worker.control.receive():
-            worker.heard = monotonic()
-            self._heard(worker, message)
+            worker.last_message = monotonic()
+            self._received(worker, message)
         if worker.control.ended:
-            self._stop_hearing(worker)
+            self._stop_receiving(worker)
 
-    def _stop_hearing(self, worker: WorkerProcess) -> None:
+    def _stop_receiving(self, worker: WorkerProcess) -> None:
         if worker.control.socket in self._selector.get_map():
             self._selector.unregister(worker.control.socket)
 
     def reap(self) -> None:
-        """Take note of every process that has ended; for process 1 of a container some of them are no workers."""
+        """Collect all ended child processes; as process 1 of a container the arbiter also gets orphans."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -131,9 +131,9 @@ class Workers:
                 self._remove(self._workers[pid], status)
 
     def _remove(self, worker: WorkerProcess, status: int) -> None:
-        for _ in range(_LAST_WORDS):
-            self._hear(worker)
-        self._stop_hearing(worker)
+        for _ in range(_LAST_READS):
+            self._receive(worker)
+        self._stop_receiving(worker)
         worker.control.close()
         del self._workers[worker.pid]
         generation = self.generation_of(worker)
@@ -145,36 +145,36 @@ class Workers:
             _log_stack(worker)
         self._ended(worker, generation, describe_end(status))
 
-    def _look_after(self) -> None:
-        """Who has said nothing for too long hangs."""
+    def _check(self) -> None:
+        """Kill the workers that have sent no message within their limit; log slow starts."""
         now = monotonic()
         for worker in self:
             limit: float = self.generation_of(worker).server.worker_timeout
             if worker.phase < WorkerState.READY:
                 limit = limit and max(limit, _STARTING)
-                _report_slow_start(worker, now - worker.heard, limit)
-            if 0 < limit < now - worker.heard and not worker.is_hung:
-                _log.error("%s has not answered for %g s and is killed", worker, limit)
+                _log_slow_start(worker, now - worker.last_message, limit)
+            if 0 < limit < now - worker.last_message and not worker.is_hung:
+                _log.error("%s has sent no heartbeat for %g s; killing it", worker, limit)
                 self.kill_with_stack(worker)
 
     def kill_with_stack(self, worker: WorkerProcess) -> None:
-        """It hangs: whoever is to mend that wants to know where."""
+        """Kill a hung worker after it has written its stacks, for the log."""
         worker.is_hung = True
         worker.signal(STACK_SIGNAL)
-        self._timers.after(_WRITING_STACK, worker.kill)
+        self._timers.after(_STACK_SECONDS, worker.kill)
 
 
-def _report_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:
-    """Say, once, that it takes its time: it may be the user's code that hangs, and nothing happens meanwhile."""
+def _log_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:
+    """Log once that a worker starts slowly: user code may hang, and the start or reload waits meanwhile."""
     if waited < _SLOW or worker.is_slow or worker.is_discarded or worker.phase is WorkerState.BUILT:
         return
     worker.is_slow = True
     doing = "imports or builds" if worker.phase is WorkerState.STARTING else "opens"
-    patience = f", and has {limit:g} s for it" if limit else ""
-    _log.warning("%s still %s what the settings name%s", worker, doing, patience)
+    bound = f" (limit {limit:g} s)" if limit else ""
+    _log.warning("%s starts slowly: it still %s the parts of the settings%s", worker, doing, bound)
 
 
 def _log_stack(worker: WorkerProcess) -> None:
-    stack = "\n".join(worker.control.stray) or "it could not say where"
-    record = _log.makeRecord(_log.name, logging.ERROR, "", 0, "%s was stuck here:", (worker,), None, sinfo=stack)
+    stack = "\n".join(worker.control.stray) or "no stack received"
+    record = _log.makeRecord(_log.name, logging.ERROR, "", 0, "%s hung here:", (worker,), None, sinfo=stack)
     _log.handle(record)

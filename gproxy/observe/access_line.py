@@ -1,4 +1,4 @@
-"""One access line: its facts, and the three ways to write them."""
+"""The access line: the fields of one exchange, and the three formats of a line."""
 
 import json
 import time
@@ -8,14 +8,14 @@ from typing import NamedTuple, TypeAlias
 
 from gproxy.observe.log import escape, escape_word
 
-#: An Entry's; PERF: without the name, whose constructor would cost as much as the line.
+#: The fields of an Entry as a plain tuple; PERF: an Entry's constructor would cost as much as the line.
 Facts: TypeAlias = tuple[
     float, str, str, str, str, str, int, float, int, int, str, str, str, int, str, str, str, str, str
 ]  # fmt: skip
 
 
 class Entry(NamedTuple):
-    """The facts of one exchange, known once its last byte is sent. An empty text means there was none."""
+    """The fields of one exchange, complete once its last byte is sent. An empty text means that there is none."""
 
     time: float  # epoch seconds, when the head of the request was complete
     id: str
@@ -44,16 +44,16 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def ltsv(facts: Facts) -> str:
-    """Labelled tab-separated values (ltsv.org); labels are an Entry's field names, `-` is empty."""
+    """Return a line of labelled tab-separated values (ltsv.org): the labels are Entry's fields, empty is `-`."""
     (when, ident, client, method, path, protocol, status, duration, size, reqsize,
      route, upstream, backend, tries, reason, vhost, referer, ua, user) = facts  # fmt: skip
-    # PERF: one look at all texts together; LTSV knows no escaping, so a TAB in a path would forge a field.
+    # PERF: one check of all texts together. LTSV has no escaping, so a TAB in a path would forge a field.
     texts = f"{ident}{client}{method}{path}{protocol}{route}{upstream}{backend}{reason}{vhost}{referer}{ua}{user}"
     if not texts.isprintable():
         (when, ident, client, method, path, protocol, status, duration, size, reqsize,
          route, upstream, backend, tries, reason, vhost, referer, ua, user) = _cleaned(facts)  # fmt: skip
     stamp, took = _timestamp(when), _seconds(duration)
-    # PERF: no format specifications, for which mypyc would format each piece by itself.
+    # PERF: no format specifications: with them mypyc formats each piece separately.
     return (
         f"time:{stamp}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
         f"\tpath:{path or '-'}\tprotocol:{protocol or '-'}\tstatus:{status}\tduration:{took}\tsize:{size}"
@@ -64,7 +64,7 @@ def ltsv(facts: Facts) -> str:
 
 
 def json_line(facts: Facts) -> str:
-    """One JSON object, pure ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is `""`."""
+    """Return a JSON object in ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is `""`."""
     named = Entry._make(facts)._asdict()
     named["time"] = _timestamp(named["time"])
     named["duration"] = round(named["duration"], 6)
@@ -72,7 +72,7 @@ def json_line(facts: Facts) -> str:
 
 
 def combined(facts: Facts) -> str:
-    """Apache's combined format, for the tools that read nothing else."""
+    """Return a line in Apache's combined format."""
     entry = Entry._make(facts)
     request = _quoted(f"{entry.method} {entry.path} {entry.protocol}" if entry.method else "")
     return (
@@ -97,7 +97,7 @@ def _timestamp(when: float) -> str:
     return _stamp(int(when * 1000 + 0.5))
 
 
-# PERF: who is busy has many lines a millisecond
+# PERF: a busy worker writes many lines a millisecond
 @lru_cache(maxsize=128)
 def _stamp(millis: int) -> str:
     second = millis // 1000
@@ -106,13 +106,13 @@ def _stamp(millis: int) -> str:
 
 
 def _seconds(duration: float) -> str:
-    """With six decimals."""
+    """Return the duration in seconds with six decimals."""
     micros = int(duration * 1e6 + 0.5)
     whole = micros // 1_000_000
     return f"{whole}.{str(1_000_000 + micros - whole * 1_000_000)[1:]}"
 
 
-# PERF: more than one second each, because a slow request is written among those that began after it.
+# PERF: the caches hold more than one second, since slow requests are logged among those that began later.
 @lru_cache(maxsize=128)
 def _iso(second: int) -> tuple[str, str]:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))

@@ -1,8 +1,7 @@
-"""The access log: lines gather in memory and leave once per turn of the loop, in one write.
+"""The access log: lines are buffered and written once per turn of the loop, in one write.
 
-Nothing here may cost a request. A rotation runs in a thread and lines gather meanwhile; so do they while a pipe's
-reader is slow. What cannot be written, or no longer be gathered, is dropped and counted; the error log says when that
-begins and how it ended.
+The log never delays a request. While a rotation runs in a thread, or a pipe's reader is slow, lines stay in the buffer.
+Lines that cannot be written or buffered are dropped and counted; the error log reports when this begins and ends.
 """
 
 import logging
@@ -16,17 +15,17 @@ from gproxy.observe.log_file import LogFile, Loss
 
 LOG = logging.getLogger("gproxy.log")
 
-_ROOM = 50_000  # lines that may gather, about a minute of 1,000 requests a second, and some 20 MiB
-_LET_GO = 0.5  # seconds between two looks whether other workers have closed a rotated file
-_PATIENCE = 10.0  # seconds that closing waits for a disk or a reader that hangs
+_MAX_BUFFERED = 50_000  # lines: about a minute of 1,000 requests a second, and some 20 MiB
+_COMPRESS_RETRY = 0.5  # seconds between two checks whether other workers have closed a rotated file
+_CLOSE_TIMEOUT = 10.0  # seconds that closing waits for a disk or reader that hangs
 
 
 class AccessLog:
-    """Writes entries to the file at `path`; `-` is standard output, `off` nothing at all.
+    """The access log at `path`; `-` is standard output, `off` disables the log.
 
-    `daily` rotates at local midnight, `size` (bytes) when a file has grown to that; `keep` rotated files stay,
+    `daily` rotates at local midnight, `size` (bytes) when a file reaches that size; `keep` rotated files stay,
     as `.gz` if `compress`.
-    All workers may share one file. Raises ValueError for an unknown `format`. To be used from one thread.
+    All workers may share one file. Raises ValueError for an unknown `format`. Use it from one thread only.
     """
 
     def __init__(
@@ -41,87 +40,87 @@ class AccessLog:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if format not in FORMATS:
-            raise ValueError(f"unknown log format {format!r}; there are {', '.join(FORMATS)}")
+            raise ValueError(f"unknown log format {format!r}; expected one of {', '.join(FORMATS)}")
         self.path = path
         self.lost = 0  # lines, since the start
-        self._lost = 0  # lines, in the trouble that we are in
+        self._lost = 0  # lines, since writing began to fail; 0 while it works
         self._format = FORMATS[format]
         self._file = LogFile(path, daily=daily, size=size, keep=keep, compress=compress, clock=clock)
         self._open = False
         self._scheduled = False
         self._entries: list[Facts] = []
-        self._work: gevent.Greenlet | None = None
+        self._job: gevent.Greenlet | None = None
         self._compression: gevent.Greenlet | None = None
-        self._troubles: set[str] = set()
+        self._failing: set[str] = set()
 
     def __repr__(self) -> str:
-        state = "working" if self._work else "open" if self._open else "closed"
+        state = "working" if self._job else "open" if self._open else "closed"
         return f"<AccessLog {self.path} {state}, {len(self._entries)} waiting, {self.lost} lost>"
 
     def open(self) -> None:
-        """Open the file, making its directories. Raises OSError with the path."""
+        """Open the file, and create its directories. Raises OSError with the path."""
         if self.path != "off":
             self._file.open()
             self._open = True
 
     def write(self, entry: Facts) -> None:
-        """Have the line with these facts written at the end of this turn of the loop. Never waits, never fails."""
+        """Buffer an entry, to be written at the end of this turn of the loop. Never waits, never fails."""
         if not self._open:
             return
         if not self._scheduled:
             self._scheduled = True
             gevent.get_hub().loop.run_callback(self._end_of_turn)
-        if len(self._entries) >= _ROOM:
-            self._lose(1, "they come faster than they can be written")
+        if len(self._entries) >= _MAX_BUFFERED:
+            self._lose(1, "buffer full, lines come faster than they can be written")
             return
         self._entries.append(entry)
 
     def flush(self) -> None:
-        """Write what has gathered, now or as soon as no thread is busy with the file. Never waits."""
-        if self._work or not self._entries:
+        """Write the buffered entries, now or once no thread uses the file. Never waits."""
+        if self._job or not self._entries:
             return
         if self._file.is_stale():
             self._report("reopening", self._file.reopen())
         if self._file.is_due():
-            self._begin(self._rotate)
+            self._start(self._rotate)
         elif self._file.blocks:
-            self._begin(self._pour)
+            self._start(self._append)
         else:
-            self._settle(self._file.append(self._take()))
+            self._settle(self._file.append(self._take_lines()))
             if self._file.is_due():
-                self._begin(self._rotate)
+                self._start(self._rotate)
 
     def look(self) -> None:
-        """Notice that the file was moved, though nothing is to be written."""
-        if self._open and not self._work and self._file.is_stale():
+        """Reopen the file if it was moved, even if there is nothing to write."""
+        if self._open and not self._job and self._file.is_stale():
             self._report("reopening", self._file.reopen())
 
     def reopen(self) -> None:
-        """Write what has gathered and open the file by its name again: for USR1, after somebody has moved it."""
+        """Write the buffered entries and open the file by name again, for SIGUSR1 after the file was moved."""
         self.flush()
         self._file.doubt()
-        if self._open and not self._work:
+        if self._open and not self._job:
             self._report("reopening", self._file.reopen())
 
     def join(self) -> None:
-        """Wait until no thread is busy with the file."""
-        while self._work:
-            self._work.join()
+        """Wait until no thread uses the file."""
+        while self._job:
+            self._job.join()
 
     def close(self) -> None:
-        """Write everything and close; waits for a rotation that is under way, but not forever."""
+        """Write all entries and close; wait for a running rotation, for a bounded time."""
         if not self._open:
             return
-        with gevent.Timeout(_PATIENCE, False):
+        with gevent.Timeout(_CLOSE_TIMEOUT, False):
             self._finish()
         self._open = False
         if self._entries:
             self._lose(len(self._entries), "closed before they could be written")
-            self._take()
+            self._take_lines()
         if self._lost:
             LOG.error("access log %s: closed, %d lines were lost", self.path, self._lost)
-        # A thread that hangs keeps its descriptor: the number could soon be a client's connection.
-        if not self._work:
+        # A thread that hangs keeps the descriptor open: its number could be reused for a client's connection.
+        if not self._job:
             self._file.close()
 
     def _end_of_turn(self) -> None:
@@ -129,25 +128,25 @@ class AccessLog:
         self.flush()
 
     def _finish(self) -> None:
-        while self._entries or self._work:
+        while self._entries or self._job:
             self.flush()
             self.join()
 
-    def _take(self) -> bytes:
+    def _take_lines(self) -> bytes:
         entries, self._entries = self._entries, []
-        lines = [self._format(entry) for entry in entries]  # PERF: one after the other costs less than one at a time
+        lines = [self._format(entry) for entry in entries]  # PERF: formatting in a batch costs less than line by line
         lines.append("")
         return "\n".join(lines).encode("utf-8", "backslashreplace")
 
-    def _begin(self, job: Callable[[], None]) -> None:
-        # A greenlet, because the thread pool makes its caller wait when all threads are busy, and the hub cannot wait.
-        self._work = gevent.spawn(self._run, job)
+    def _start(self, job: Callable[[], None]) -> None:
+        # A greenlet, since the thread pool blocks its caller while all threads are busy, and the hub cannot wait.
+        self._job = gevent.spawn(self._run, job)
 
     def _run(self, job: Callable[[], None]) -> None:
         try:
             job()
         finally:
-            self._work = None
+            self._job = None
             self.flush()
 
     def _rotate(self) -> None:
@@ -156,14 +155,14 @@ class AccessLog:
             self._compression = gevent.spawn(self._compress)
 
     def _compress(self) -> None:
-        """Beside writing, and only once every worker has let go of the old file."""
+        """Compress rotated files in a thread, each once every worker has closed it."""
         while not (done := gevent.get_hub().threadpool.apply(self._file.compress)):
-            gevent.sleep(_LET_GO)
+            gevent.sleep(_COMPRESS_RETRY)
         self._compression = None
         self._report("compression", done if isinstance(done, OSError) else None)
 
-    def _pour(self) -> None:
-        self._settle(gevent.get_hub().threadpool.apply(self._file.append, (self._take(),)))
+    def _append(self) -> None:
+        self._settle(gevent.get_hub().threadpool.apply(self._file.append, (self._take_lines(),)))
 
     def _settle(self, loss: Loss | None) -> None:
         if loss:
@@ -180,7 +179,7 @@ class AccessLog:
 
     def _report(self, what: str, error: OSError | None) -> None:
         if error is None:
-            self._troubles.discard(what)
-        elif what not in self._troubles:
-            self._troubles.add(what)
+            self._failing.discard(what)
+        elif what not in self._failing:
+            self._failing.add(what)
             LOG.error("access log %s: %s failed: %s", self.path, what, error)

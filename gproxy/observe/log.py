@@ -1,4 +1,4 @@
-"""The error log: standard error, one line per event, whoever has something to say through `logging`."""
+"""The error log on standard error: one line per event, for every logger of `logging`."""
 
 import logging
 import re
@@ -8,26 +8,26 @@ from types import TracebackType
 from gproxy.observe.nonblocking import NonBlockingHandler
 
 _LAYOUT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-#: Several write to one log, often the same: the number tells them apart, and is the one the arbiter calls them by.
-_OF_A_WORKER = "%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s"
+#: Workers write to the same log: the process id distinguishes them, as in the arbiter's lines.
+_WORKER_LAYOUT = "%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s"
 
 _Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 def setup(level: str, *, worker: bool = False) -> None:
-    """Send what `gproxy`, users' handlers, libraries and Python's warnings have to say to standard error.
+    """Send the log records of the gateway, user code and libraries, and Python's warnings, to standard error.
 
-    From `level` up; of warnings all. Who has given the root logger a handler already wants it otherwise. Lines of a
-    `worker` have its process id behind the logger's name.
-    May be called again, which replaces the earlier level and stream. Raises ValueError for an unknown level.
+    Records below `level` are dropped, except Python's warnings. A root logger that already has another handler stays
+    unchanged. Lines of a `worker` have its process id behind the logger's name.
+    A second call replaces the level and the stream. Raises ValueError for an unknown level.
     """
     handler = NonBlockingHandler(sys.stderr)
-    handler.setFormatter(_Formatter(_OF_A_WORKER if worker else _LAYOUT))
+    handler.setFormatter(_Formatter(_WORKER_LAYOUT if worker else _LAYOUT))
     _attach(handler, "gproxy", level.upper())
     _attach(handler, "py.warnings", "WARNING")
     _attach_to_root(handler, level.upper())
     logging.captureWarnings(capture=True)
-    # A full pool is our ordinary business: surplus connections are closed, and nobody needs a line for each.
+    # The pool closes surplus connections in normal operation; urllib3 would log a line for each.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
@@ -42,7 +42,7 @@ def _attach(handler: logging.Handler, name: str, level: str) -> None:
 
 
 def _attach_to_root(handler: logging.Handler, level: str) -> None:
-    """For the loggers of users' modules: without it their infos were lost, and warnings bare lines without a time."""
+    """Attach the handler to the root logger, so that records of user code have a level, a time and this format."""
     root = logging.getLogger()
     if all(isinstance(old, NonBlockingHandler) for old in root.handlers):
         root.setLevel(level)
@@ -50,7 +50,7 @@ def _attach_to_root(handler: logging.Handler, level: str) -> None:
 
 
 class _Formatter(logging.Formatter):
-    """A message is one line. A traceback keeps its lines, indented, so that none of them can pass for one of ours."""
+    """A formatter that writes a message as one line and indents the lines of a traceback, against forged log lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         return escape(super().formatMessage(record).rstrip("\n"))
@@ -66,19 +66,19 @@ def _indented(text: str) -> str:
     return "\n".join(f"  {escape(line)}" for line in text.split("\n"))
 
 
-# C1 controls and the Unicode line ends too: a terminal obeys the first, str.splitlines() splits at the second.
-# Surrogates have no UTF-8.
+# Includes C1 controls, which a terminal obeys, and Unicode line ends, at which str.splitlines() splits. Surrogates have
+# no UTF-8.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SPACE = re.compile(r"\s")
 
 
 def escape(text: str) -> str:
-    r"""`text` with every control character as `\xNN` (`\uNNNN` past Latin-1): one line that UTF-8 can encode."""
+    r"""Return `text` with control characters as `\xNN` (`\uNNNN` past Latin-1): one line that UTF-8 can encode."""
     return text if text.isprintable() else _UNSAFE.sub(_code, text)
 
 
 def escape_word(text: str) -> str:
-    """`text` as `escape` writes it and without any space, for formats that have neither quotes nor labels."""
+    """Return `text` like `escape`, with spaces escaped too, for formats without quotes and labels."""
     return _SPACE.sub(_code, escape(text))
 
 

@@ -1,6 +1,6 @@
-"""Lines to standard error, where a pipe or a socket that nobody reads makes nobody wait.
+"""Non-blocking log lines to standard error: a slow reader of a pipe or socket never blocks a process.
 
-A write that would wait is not made: the line is lost, and the next one that gets through says how many were.
+A line whose write would block is dropped; the next line that is written reports the number of dropped ones.
 """
 
 import _socket
@@ -11,23 +11,23 @@ import stat
 from collections.abc import Callable
 from typing import Any, Final
 
-#: How often, and how many seconds each time, a pipe that was read so far is waited for.
+#: How often, and for how many seconds each, to wait for a pipe whose reader was active before.
 _TURNS: Final = 10
 _TURN: Final = 0.002
 
-#: Takes as many of the bytes as it can at once, and says how many; BlockingIOError if none.
+#: Writes as many bytes as possible without blocking and returns their number. Raises BlockingIOError if none.
 _Write = Callable[[bytes], int]
 
 
 class NonBlockingHandler(logging.StreamHandler[Any]):
-    """A handler of `logging` that does not wait.
+    """A stream handler of `logging` that does not block.
 
-    A reader who is merely slow is waited for, but only a moment, and not again before it has read something.
+    It waits a moment for a slow reader, and not again until that reader has read something.
     """
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
-        self._own, self._write = _at_once(stream)
+        self._own, self._write = _non_blocking(stream)
         self._rest = b""  # of a line that was written in part
         self._lost = 0
         self._turns = _TURNS
@@ -37,27 +37,27 @@ class NonBlockingHandler(logging.StreamHandler[Any]):
             super().emit(record)
             return
         try:
-            self._pour(self._write, record)
+            self._write_record(self._write, record)
         except Exception:
             self.handleError(record)
 
-    def _pour(self, write: _Write, record: logging.LogRecord) -> None:
+    def _write_record(self, write: _Write, record: logging.LogRecord) -> None:
         text = f"{self.format(record)}\n"
         if self._lost:
-            what = f"nobody has read this for a while, {self._lost} lines were lost"
-            facts = {"name": "gproxy.log", "levelname": "ERROR", "msg": what, "process": record.process}
-            loss = logging.makeLogRecord(facts)
+            message = f"the reader of this log was too slow, {self._lost} lines were lost"
+            fields = {"name": "gproxy.log", "levelname": "ERROR", "msg": message, "process": record.process}
+            loss = logging.makeLogRecord(fields)
             text = f"{self.format(loss)}\n{text}"
         data = text.encode("utf-8", "backslashreplace")
-        self._rest = self._sent(write, self._rest)
-        left = data if self._rest else self._sent(write, data)
+        self._rest = self._write_some(write, self._rest)
+        left = data if self._rest else self._write_some(write, data)
         if left == data:
             self._lost += 1
         else:
             self._rest, self._lost = left, 0
 
-    def _sent(self, write: _Write, data: bytes) -> bytes:
-        """What is left of it. Blocks the whole process while it waits, so that is never for long."""
+    def _write_some(self, write: _Write, data: bytes) -> bytes:
+        """Write the data and return the unwritten rest. A wait blocks the whole process, so it is short."""
         while data:
             try:
                 data = data[write(data) :]
@@ -66,7 +66,7 @@ class NonBlockingHandler(logging.StreamHandler[Any]):
                 if not self._turns:
                     break
                 self._turns -= 1
-                signal.sigtimedwait((), _TURN)  # a sleep that gevent does not turn into one of this greenlet only
+                signal.sigtimedwait((), _TURN)  # sleeps without yielding to the hub, unlike the patched time.sleep
         return data
 
     def close(self) -> None:
@@ -76,10 +76,10 @@ class NonBlockingHandler(logging.StreamHandler[Any]):
         super().close()
 
 
-def _at_once(stream: Any) -> tuple[Any, _Write | None]:
-    """What it takes to write to this stream without waiting, and what it holds; None for files and terminals.
+def _non_blocking(stream: Any) -> tuple[Any, _Write | None]:
+    """Return an object to close and a function that writes without blocking; None for files and terminals.
 
-    Others have the same pipe and mean to wait for it, so it is not changed but opened once more, as Linux can.
+    Other processes share the pipe and expect blocking writes. So it is opened again through /proc instead of changed.
     """
     try:
         number = stream.fileno()
@@ -88,7 +88,7 @@ def _at_once(stream: Any) -> tuple[Any, _Write | None]:
             own = open(f"/proc/self/fd/{number}", "wb", buffering=0, opener=_opener)  # noqa: SIM115
             return own, lambda data: os.write(own.fileno(), data)
         if stat.S_ISSOCK(mode):
-            sock = _socket.socket(fileno=os.dup(number))  # the plain one: gevent's would wait
+            sock = _socket.socket(fileno=os.dup(number))  # gevent's socket would wait
             return sock, lambda data: sock.send(data, _socket.MSG_DONTWAIT)
     except (OSError, ValueError):
         pass

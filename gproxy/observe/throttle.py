@@ -1,4 +1,4 @@
-"""Messages that a failing backend would repeat thousands of times a second."""
+"""Throttled log messages, which a failing backend would otherwise repeat thousands of times a second."""
 
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
@@ -7,9 +7,9 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Throttle(Generic[K]):
-    """Of each kind the first message is written, and then, once a period, how many more there were.
+    """A throttle of messages: the first of each kind is logged, then once a period the number of further ones.
 
-    Bounded by the number of kinds. A kind that was silent for a period begins anew.
+    Its memory is bounded by the number of kinds. A kind without messages for a period starts again.
     """
 
     def __init__(self, period: float = 10.0) -> None:
@@ -17,13 +17,13 @@ class Throttle(Generic[K]):
         self._kinds: dict[K, tuple[float, int]] = {}
 
     def is_first(self, kind: K, now: float) -> bool:
-        """Is this one to be written? If not, it is counted."""
+        """Return whether the message is to be logged; count it otherwise."""
         since, more = self._kinds.get(kind, (now, -1))
         self._kinds[kind] = since, more + 1
         return more < 0
 
     def summaries(self, now: float) -> Iterator[tuple[K, int]]:
-        """The kinds whose period is over, with how many were not written; to be asked now and then."""
+        """Return the kinds whose period is over, with the number of messages not logged. Call it regularly."""
         for kind, (since, more) in list(self._kinds.items()):
             if now - since < self.period:
                 continue

@@ -1,4 +1,4 @@
-"""What a live part may use of the process it lives in."""
+"""The runtime that the gateway's parts use: clocks, random, threads, metrics and state of their process."""
 
 import gc
 import logging
@@ -27,10 +27,10 @@ T = TypeVar("T")
 
 
 class Runtime:
-    """Clock, random, log, threads and the process's own state; handed to `open`, and replaced in tests.
+    """The clocks, random, log, threads and state of a process; passed to `open`, and replaced in tests.
 
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
-    state_dir: where what must outlive a restart is kept. state: where what several machines have in common is.
+    state_dir: directory for state that survives restarts. state: settings of the store that several machines share.
     """
 
     def __init__(
@@ -48,27 +48,27 @@ class Runtime:
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         self.started = monotonic()
-        #: Which of the workers it is, from 1 on; a new generation counts from 1 again.
+        #: Number of this worker within its generation, from 1.
         self.worker = 1
-        #: True once a stop has begun: /ready says 503.
+        #: True once a stop has begun: /ready returns 503.
         self.stopping = False
-        #: True once this process finishes, for a stop or a newer generation: connections close after their answer.
+        #: True once this process drains, for a stop or a reload: connections close after their response.
         self.draining = False
-        #: Greenlets that were there before the collector was told to forget what is there; for /health.
+        #: Number of greenlets that existed before the collector's objects were frozen; for /health.
         self.resident_greenlets = 0
-        #: Greenlets whose connection has ended, waiting for another one; they do not count.
+        #: Idle greenlets that wait for another connection; they do not count.
         self.parked: list[greenlet] = []
-        #: Each upstream's backends with their state, by upstream name; for /health.
+        #: Returns each upstream's backends with their state, by upstream name; for /health.
         self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
-        #: The state of each upstream's limit and breaker, by name, if it has one; for /health.
+        #: Returns the state of each upstream's limit and breaker, by name, if it has one; for /health.
         self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
-        #: What is counted, if somebody wants to read it.
+        #: The metrics of this process, counted if a handler exposes them.
         self.metrics = Metrics()
-        #: What this process has in common with others; None while it serves alone.
+        #: The memory shared with other workers; None while this process serves alone.
         self.shared: SharedState | None = None
         self._sharing: list[Shares] = []
         self._resident = 0
-        #: What all machines have in common, if there is something.
+        #: The store that several machines share, if there is one.
         self.store = self._store(state)
 
     def _store(self, settings: StateSettings | None) -> "RedisStore | None":
@@ -84,68 +84,66 @@ class Runtime:
         return store
 
     def join(self, part: "Shares") -> None:
-        """Have the part told when other processes begin to serve beside this one, and when they have ended."""
+        """Register a part, whose `share` and `unshare` run when other processes begin to serve and have ended."""
         self._sharing.append(part)
         if self.shared is not None:
             part.share(self.shared)
 
     def share(self, state: SharedState) -> None:
-        """Another process is about to serve too: what must be common moves into the shared memory."""
+        """Move common state into the shared memory, before another process serves beside this one."""
         self.shared = state
         for part in self._sharing:
             part.share(state)
 
     def unshare(self) -> None:
-        """The others have ended: what was common comes back to where it is cheaper."""
+        """Move common state back into this process, where it is cheaper, after the others have ended."""
         state, self.shared = self.shared, None
         if state is not None:
             for part in self._sharing:
                 part.unshare(state)
 
     def limiter(self, name: str, max_keys: int) -> Limiter:
-        """Counts for all processes that serve beside this one, or for all machines; found again by its name."""
+        """Return the limiter of that name, which counts for all workers, or for all machines with a store."""
         limiter = HandoverLimiter(name, max_keys, self.monotonic)
         self.join(limiter)
         self.metrics.watch("gproxy_rate_limit_evictions_total", (name,), lambda: limiter.evicted)
         return self.store.limiter(name, max_keys, limiter) if self.store else limiter
 
     def count_greenlets(self) -> int:
-        """Those alive. Walks through all that the collector knows, which takes milliseconds.
-
-        By type and not isinstance, which would ask weak proxies for a class that they no longer have.
-        """
-        known = sum(1 for thing in gc.get_objects() if issubclass(type(thing), greenlet) and not thing.dead)
-        return self.resident_greenlets + known - len(self.parked)
+        """Return the number of live greenlets. Visits all objects of the collector, which takes milliseconds."""
+        # By type and not isinstance, which asks weak proxies for the class of an object that is gone.
+        live = sum(1 for thing in gc.get_objects() if issubclass(type(thing), greenlet) and not thing.dead)
+        return self.resident_greenlets + live - len(self.parked)
 
     @cached_property
     def _process(self) -> psutil.Process:
         return psutil.Process()
 
     def memory(self) -> int:
-        """The resident set in bytes; what it was before while there are no descriptors left to find out with."""
+        """Return the resident memory in bytes; the previous value while the process has no free descriptors."""
         with suppress(OSError):
             self._resident = self._process.memory_info().rss
         return self._resident
 
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
-        """Run it in a greenlet of its own."""
+        """Run the function in a new greenlet, and return the greenlet."""
         return gevent.spawn(function, *args)
 
     def offload(self, function: Callable[..., T], *args: object) -> T:
-        """Run it in a thread, and wait without holding up the others: for what would block the loop."""
+        """Run a blocking function in a thread and return its result; other greenlets run meanwhile."""
         result: T = gevent.get_hub().threadpool.apply(function, args)
         return result
 
 
 class Shares(Protocol):
-    """A part whose state can be common to several processes; both calls happen in the middle of serving."""
+    """A part whose state several processes can share; both methods run while the part serves."""
 
     def share(self, state: SharedState, /) -> None: ...
     def unshare(self, state: SharedState, /) -> None: ...
 
 
 class Opens(Protocol):
-    """The optional life cycle of a handler: opened in the worker before serving, closed after draining."""
+    """The optional life cycle of a handler: `open` runs in the worker before serving, `close` after draining."""
 
     def open(self, runtime: Runtime) -> None: ...
     def close(self) -> None: ...

@@ -1,8 +1,8 @@
-"""One timer a connection, armed lazily, in a wheel that they all share.
+"""An alarm for each connection, armed lazily, in a timer wheel that a listener's connections share.
 
-A timer a request costs a start and a stop for something that almost never happens. Here a request only notes when
-it expires; whoever looks at the note later sleeps on if that lies ahead. Nor does a connection need a timer of the
-loop: it stands in a slot of the wheel, and only in the last moment before it expires gets one that is exact.
+A timer for each request would cost a start and a stop, and almost none expires. Here a request only sets `expires`;
+an armed timer that finds it in the future arms itself again. A connection needs no timer of the loop either: it is in a
+slot of the wheel, and gets an exact timer only shortly before it expires.
 """
 
 import math
@@ -16,14 +16,14 @@ from greenlet import getcurrent
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 
-#: A loop's clock may lag behind ours by less than this, in seconds.
+#: The loop's clock lags behind `monotonic` by less than this many seconds.
 _SLACK: Final = 0.001
 #: The width of a slot, in seconds.
 _SLOT: Final = 0.125
 
 
 class TimerWheel:
-    """Alarms by the slot of time in which they expire; one timer of the loop for the slot that comes first."""
+    """The alarms by the time slot in which they expire, with one timer of the loop for the first slot."""
 
     def __init__(self) -> None:
         self._slots: dict[int, set[Alarm]] = {}
@@ -31,7 +31,7 @@ class TimerWheel:
         self._next = math.inf
 
     def add(self, alarm: "Alarm", expires: float) -> int:
-        """Look at it when the slot begins in which it expires; the slot's number, or 0 if that has begun."""
+        """Add the alarm to the slot in which it expires; return the slot's number, or 0 if the slot has begun."""
         number = int(expires / _SLOT)
         begins = number * _SLOT
         if begins <= monotonic():
@@ -45,7 +45,7 @@ class TimerWheel:
         return number
 
     def remove(self, alarm: "Alarm", number: int) -> None:
-        """It was moved, or closed."""
+        """Remove an alarm that was moved or closed."""
         self._slots[number].discard(alarm)
 
     def _wake_at(self, begins: float) -> None:
@@ -55,7 +55,7 @@ class TimerWheel:
         self._timer = _start_timer(begins, self._turn)
 
     def _turn(self) -> None:
-        """Those that really expire in the slots that have begun get an exact timer, the others a later slot."""
+        """Rearm the alarms of the slots that have begun: with an exact timer, or in a later slot."""
         now = monotonic() + _SLACK
         self._next = math.inf
         for number in [number for number in self._slots if number * _SLOT <= now]:
@@ -66,34 +66,34 @@ class TimerWheel:
 
 
 class Alarm:
-    """Throws Expired into its greenlet, which must be waiting by then, as everything that blocks here does."""
+    """A time limit of a greenlet: throws Expired into the greenlet, which always waits when the loop runs."""
 
     __slots__ = ("_armed", "_slot", "_timer", "_wheel", "expires", "greenlet", "limit")
 
     def __init__(self, wheel: TimerWheel) -> None:
         self.greenlet = getcurrent()
-        #: When somebody looks at the note, at the latest.
+        #: Monotonic time at which `expires` is checked at the latest; infinite: not armed.
         self._armed = math.inf
         self._wheel = wheel
         self._slot = 0
         self._timer: Any = None
-        #: On the monotonic clock; infinite: never.
+        #: Monotonic time of the limit; infinite: none.
         self.expires = math.inf
         self.limit = TimeLimit.IDLE
 
     def set(self, expires: float, limit: TimeLimit) -> None:
-        """Expire then, and no more when it was set to before."""
+        """Set the limit to that time and name, in place of the previous one."""
         self.expires = expires
         self.limit = limit
         if expires < self._armed:
             self._arm(expires)
 
     def clear(self) -> None:
-        """Do not expire at all."""
+        """Remove the limit."""
         self.expires = math.inf
 
     def close(self) -> None:
-        """Take it out; the greenlet has ended."""
+        """Remove the alarm from the wheel, when its greenlet ends."""
         self._disarm()
         self.expires = math.inf
 
@@ -113,7 +113,7 @@ class Alarm:
             self._timer = None
 
     def look(self) -> None:
-        """Its slot has begun, which does not mean much: the note may have been changed since."""
+        """Arm the alarm again when its slot begins: `expires` may have changed since."""
         self._slot = 0
         self._armed = math.inf
         if self.expires != math.inf:

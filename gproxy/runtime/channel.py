@@ -1,8 +1,8 @@
-"""A socket under gevent with one read watcher that stays on from open to close.
+"""A socket under gevent with one read watcher that lasts from open to close.
 
 gevent's own wait starts and stops a watcher around every read, which costs a hub call and an epoll_ctl that fails.
-Here the watcher's callback switches to whoever waits. If nobody does, it stops the watcher and notes that something
-came: so a connection that is not being read tells for free that its peer has sent something or has left.
+Here the watcher's callback switches to the waiting greenlet. If none waits, it stops the watcher and sets `has_event`:
+so an idle connection shows without cost that its peer has sent something or has closed.
 """
 
 import select
@@ -17,31 +17,31 @@ from gproxy.runtime.expired import Expired
 
 _READ: Final = 1
 _WRITE: Final = 2
-#: Only Linux has a word for it; elsewhere only a reset is seen.
+#: Only Linux has POLLRDHUP; elsewhere `has_left` sees only a reset.
 _LEFT: Final[int] = getattr(select, "POLLRDHUP", 0)
-#: The real one, which does not wait; gevent's would.
+#: The original poll, which does not yield to the hub; gevent's does.
 _new_poll: Final = get_original("select", "poll")
 
 
 class Interrupted(BaseException):
-    """What is read from one peer does not matter any more: the other one has spoken."""
+    """The end of a read from one peer because the other peer has sent something."""
 
 
 class Observer(Protocol):
-    """What is called when a channel's peer has sent something or has left; a greenlet is one."""
+    """An object that is called when a channel's peer has sent something or has closed, such as a greenlet."""
 
     def switch(self, channel: "Channel", /) -> Any: ...
 
 
 class Channel:
-    """Reads wait, then receive once; sends go out at once and wait only for what the kernel did not take.
+    """A socket whose reads wait and then receive once, and whose sends wait only when the kernel's buffer is full.
 
     Every method raises `reset_error` when the peer has reset the connection.
     """
 
-    #: What a reset is, for whoever reads and sends here.
+    #: The exception for a reset.
     reset_error: ClassVar[type[BaseException]] = ConnectionError
-    #: Of what one turn of the loop brings, the higher is told first; from -2 to 2.
+    #: Priority of the watcher within one turn of the loop, from -2 to 2; higher runs first.
     priority: ClassVar[int] = 0
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Channel:
     )  # fmt: skip
 
     def __init__(self, sock: Any) -> None:
-        raw = getattr(sock, "_sock", sock)  # gevent's socket wraps the real one, which is what never blocks the hub
+        raw = getattr(sock, "_sock", sock)  # gevent's socket wraps a non-blocking one
         self._sock = sock
         self._raw = raw
         self._receive = raw.recv
@@ -69,14 +69,14 @@ class Channel:
         self._hub = gevent.get_hub()
         self._switch = self._hub.switch
         self._watcher = self._hub.loop.io(raw.fileno(), _READ, True, self.priority)
-        #: The greenlet that waits in order to receive, and what is called while none does.
+        #: The greenlet that waits to receive, and the observer that is called while none waits.
         self._reader: greenlet | None = None
         self._observer: Observer | None = None
-        #: Received and not yet taken.
+        #: Bytes received and not read yet.
         self.buffer = b""
-        #: Something came while nobody was waiting: bytes, or the peer's end.
+        #: True if bytes, or the peer's end, came while no greenlet waited.
         self.has_event = False
-        #: Has somebody found that the peer has closed?
+        #: True once the peer is known to have closed.
         self.is_closed = False
         self._is_watching = True
         self._watcher.start(self._on_readable)
@@ -91,15 +91,15 @@ class Channel:
             self._is_watching = False
             self.has_event = True
 
-    def _lost(self, error: OSError) -> BaseException:
-        """`reset_error` with what has led to it; compiled, `from` would not say so."""
+    def _reset(self, error: OSError) -> BaseException:
+        """Return `reset_error` with its cause; compiled code does not set `__cause__` by `from`."""
         self.is_closed = True
-        lost = self.reset_error()
-        lost.__cause__ = error
-        return lost
+        reset = self.reset_error()
+        reset.__cause__ = error
+        return reset
 
     def wait(self) -> None:
-        """Until there is something to receive."""
+        """Wait until there is something to receive."""
         if self.has_event:
             return
         self._begin_reading()
@@ -119,15 +119,15 @@ class Channel:
         return before
 
     def _begin_reading(self) -> None:
-        """Raises RuntimeError if another greenlet waits already: it would wait for ever."""
+        """Make the current greenlet the reader. Raises RuntimeError if another one waits, which would never wake."""
         if self._reader is not None:
-            raise RuntimeError("another greenlet waits for this connection already")
+            raise RuntimeError("another greenlet already reads from this connection")
         self._reader = getcurrent()
         if not self._is_watching:
             self._watch()
 
     def wait_or(self, other: "Channel") -> bool:
-        """Until there is something to receive here (True) or, first, on the other (False)."""
+        """Wait until there is something to receive; return True if on this channel, False if first on the other."""
         if self.has_event:
             return True
         if other.has_event:
@@ -147,7 +147,7 @@ class Channel:
         self._is_watching = True
 
     def receive(self, limit: int) -> bytes:
-        """The next bytes from the socket, past the buffer; b"" at the peer's end."""
+        """Return the next bytes from the socket, bypassing the buffer; b"" at the peer's end."""
         while True:
             if not self.has_event:
                 self.wait()
@@ -157,10 +157,10 @@ class Channel:
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise self._lost(error) from error
+                raise self._reset(error) from error
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes, those buffered or the next to come; b"" at the peer's end."""
+        """Return at most `limit` bytes, from the buffer or else from the socket; b"" at the peer's end."""
         buffer = self.buffer
         if not buffer:
             return self.receive(limit)
@@ -168,11 +168,11 @@ class Channel:
         return buffer[:limit]
 
     def give_back(self, data: bytes) -> None:
-        """Bytes taken that belong to whoever reads next."""
+        """Put bytes back in front of the buffer, for the next read."""
         self.buffer = data + self.buffer
 
     def is_gone(self) -> bool:
-        """Has the peer closed? To be asked once something was noted; what it sent instead goes into the buffer."""
+        """Return whether the peer has closed; buffer what it has sent instead. For a channel with an event."""
         try:
             data: bytes = self._receive(65536)
         except BlockingIOError:
@@ -186,24 +186,24 @@ class Channel:
         return not data
 
     def send(self, data: bytes | memoryview) -> None:
-        """All of it. Raises OSError, and what an alarm throws."""
+        """Send all data. Raises OSError, and the alarm's Expired."""
         try:
             sent = self._send(data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise self._lost(error) from error
+            raise self._reset(error) from error
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
     def send_last(self, data: bytes) -> None:
-        """All of it, with the end of what is sent right behind: `close` or `shut_writing` must follow at once."""
+        """Send all data in one packet with the FIN: `close` or `shut_writing` must follow at once."""
         try:
             sent = self._raw.send(data, socket.MSG_MORE)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise self._lost(error) from error
+            raise self._reset(error) from error
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
@@ -215,10 +215,10 @@ class Channel:
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise self._lost(error) from error
+                raise self._reset(error) from error
 
     def wait_writable(self) -> None:
-        """Until the kernel takes more bytes."""
+        """Wait until the kernel accepts more bytes."""
         watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
         try:
             self._hub.wait(watcher)
@@ -226,7 +226,7 @@ class Channel:
             watcher.close()
 
     def send_unless_readable(self, data: bytes | memoryview) -> memoryview:
-        """Send until all is out or the peer says something; what was not sent is returned."""
+        """Send until all data is sent or the peer sends something; return the unsent rest."""
         rest = memoryview(data)
         while rest and not self.has_event:
             try:
@@ -234,7 +234,7 @@ class Channel:
             except BlockingIOError:
                 self._writable_or_readable()
             except OSError as error:
-                raise self._lost(error) from error
+                raise self._reset(error) from error
         return rest
 
     def _writable_or_readable(self) -> None:
@@ -248,11 +248,11 @@ class Channel:
             watcher.close()
 
     def shut_writing(self) -> None:
-        """Tell the peer that no more comes."""
+        """End the sending direction: the peer sees the end of the data."""
         self._shut(socket.SHUT_WR)
 
     def shut(self) -> None:
-        """End both directions; whoever waits for the peer sees its end."""
+        """End both directions; a greenlet that reads sees the peer's end."""
         self._shut(socket.SHUT_RDWR)
 
     def _shut(self, how: int) -> None:
@@ -266,7 +266,7 @@ class Channel:
         return not self.buffer
 
     def has_left(self) -> bool:
-        """Has the peer ended, behind whatever it has sent that was not received yet? Not every system can tell."""
+        """Return whether the peer has closed, even behind unread bytes; always False without POLLRDHUP."""
         poll = _new_poll()
         poll.register(self._raw.fileno(), _LEFT)
         if poll.poll(0):
@@ -275,7 +275,7 @@ class Channel:
         return False
 
     def abort(self) -> None:
-        """Have close() send a reset: the peer must not take what it got for all there was."""
+        """Make `close` send a reset, so that the peer cannot take the data for complete."""
         try:
             self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         except OSError:
@@ -285,16 +285,16 @@ class Channel:
         self._watcher.stop()
         self._watcher.close()
         self._is_watching = False
-        if self._reader is not None:  # of a handler's own making; it would wait for ever
+        if self._reader is not None:  # a handler's greenlet, which would never wake
             self._hub.loop.run_callback(_end, self._reader, self.reset_error)
-        # Methods of a subclass would keep the channel, and OpenSSL's buffers, until the garbage is collected.
+        # Bound methods of a subclass would keep the channel and OpenSSL's buffers until the next garbage collection.
         self._receive, self._send = self._raw.recv, self._raw.send
         self._sock.close()
 
     def drain(self, limit: int, seconds: float) -> None:
-        """Read and forget until the peer closes, so that the answer we sent is not lost to a reset.
+        """Read and discard until the peer closes, so that no reset destroys the response.
 
-        Do nothing if another greenlet reads already.
+        Do nothing if another greenlet already reads.
         """
         if self._reader is not None:
             return

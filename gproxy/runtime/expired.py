@@ -1,4 +1,4 @@
-"""What an alarm throws."""
+"""The exception that an alarm throws."""
 
 import gevent
 
@@ -8,7 +8,7 @@ from gproxy.http.time_limit import TimeLimit
 class Expired(gevent.Timeout):  # type: ignore[misc]
     """The end of a time limit.
 
-    A gevent.Timeout, and so no Exception: a handler's `except Exception` does not swallow it.
+    A gevent.Timeout is no Exception, so a handler's `except Exception` does not swallow it.
     """
 
     def __init__(self, limit: TimeLimit) -> None:

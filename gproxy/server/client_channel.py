@@ -1,4 +1,4 @@
-"""The client's side of a connection: what waiting for a client costs, and what interim responses it gets."""
+"""The channel of a client connection: its time limits while the client is slow, and interim responses."""
 
 from time import monotonic
 from typing import Any, ClassVar, Final
@@ -13,7 +13,7 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
 
-#: A 1xx frames nothing (RFC 9110 section 8.6), and the id of this exchange is ours to say.
+#: A 1xx has no framing (RFC 9110 section 8.6), and only the gateway sets the id of this exchange.
 _NOT_INTERIM = frozenset({"content-length", "x-request-id"})
 
 
@@ -22,9 +22,9 @@ _WRITE: Final = TimeLimit.WRITE
 
 
 class DisconnectWatch:
-    """Tells who sends a stream to a client that the client has left, while neither sends nor receives anything.
+    """An observer of a client channel that throws ClientGone into the sending greenlet when the client leaves.
 
-    A stream of events may have nothing to say for hours; without this, only its next event would show it.
+    An event stream may be silent for hours; without this observer only its next event would show the end.
     """
 
     __slots__ = ("_greenlet",)
@@ -33,7 +33,7 @@ class DisconnectWatch:
         self._greenlet = greenlet
 
     def switch(self, channel: Channel) -> None:
-        """Called from the loop once there is something to receive: the client's end, or its next request."""
+        """Handle a readable channel, called from the loop: the client's end, or its next request."""
         channel.watch(None)
         if channel.is_gone():
             self._greenlet.throw(ClientGone)
@@ -42,10 +42,10 @@ class DisconnectWatch:
 
 
 class ClientChannel(Channel):
-    """While a request is under way, its deadline stands still whenever the client is what we wait for.
+    """A channel to a client that pauses the request's deadline while the gateway waits for the client.
 
-    A slow upload then meets the body timeout and a client that does not read the write timeout; the deadline is
-    left to what the gateway and its backends do.
+    A slow upload runs into the body timeout and a client that does not read into the write timeout; the deadline
+    bounds only the time of the gateway and its backends.
     """
 
     reset_error: ClassVar[type[BaseException]] = ClientGone
@@ -57,9 +57,9 @@ class ClientChannel(Channel):
         self.alarm = alarm
         self.body_timeout = body_timeout
         self.write_timeout = write_timeout
-        #: Of the request under way, if there is one.
+        #: Deadline of the request in progress; None between requests and for a tunnel.
         self.deadline: Deadline | None = None
-        #: Whoever, once it speaks, makes waiting for this client pointless: a backend that answers during the upload.
+        #: Channel of a backend that may answer during the upload, which makes waiting for the client pointless.
         self.upload_peer: Channel | None = None
 
     def in_own_greenlet(self) -> bool:
@@ -75,7 +75,7 @@ class ClientChannel(Channel):
         self.deadline = None
 
     def read(self, limit: int) -> bytes:
-        """Body bytes, as the reader of a body asks for them."""
+        """Return body bytes, at most `limit`; wait for them under the body timeout."""
         if not self.buffer and not self.has_event:
             self._await_body()
         return super().read(limit)
@@ -99,7 +99,7 @@ class ClientChannel(Channel):
             self._resume(deadline, expires, limit, monotonic() - started)
 
     def _resume(self, deadline: Deadline, expires: float, limit: TimeLimit, waited: float) -> None:
-        """Move what stood still by the time that was the client's."""
+        """Extend the deadline and the alarm by the time spent waiting for the client."""
         deadline.expires += waited
         deadline.paused += waited
         self.alarm.set(expires + waited, limit)
@@ -117,11 +117,11 @@ class ClientChannel(Channel):
                 self._resume(self.deadline, expires, limit, monotonic() - started)
 
     def send_continue(self) -> None:
-        """RFC 9110 section 15.2.1."""
+        """Send a 100 response (RFC 9110 section 15.2.1)."""
         self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def send_interim(self, answer: InterimResponse, body: Body) -> None:
-        """Pass on a backend's 1xx; a 100 only to a client that waits for it (RFC 9110 section 15.2)."""
+        """Forward a backend's 1xx; a 100 only to a client that waits for it (RFC 9110 section 15.2)."""
         if answer.status == 100:
             if body.on_first_read is not None:
                 body.on_first_read = None

@@ -1,7 +1,7 @@
-"""One client connection: reads requests, has them answered, writes the responses, until one side has had enough.
+"""HTTP/1 with one client: read requests, dispatch them, write the responses, keep the connection alive.
 
-It is pywsgi's handler_class, without pywsgi's parser: that one guesses where this one refuses, and it loses the
-case, order and repetition of header fields and the bytes of the target.
+ClientConnection is pywsgi's handler_class, but does not use pywsgi's parser: that parser guesses where this one
+rejects, and it loses the case, order and repetition of header fields and the bytes of the target.
 """
 
 import logging
@@ -34,23 +34,23 @@ from gproxy.server.context import ServerContext
 from gproxy.server.response_writer import ResponseWriter, log_broken_response
 from gproxy.upstream.errors import BrokenBodyError
 
-#: How long a kept-alive client may still send a request once a stop has begun, in seconds.
+#: Seconds in which a kept-alive client may still send a request after a stop has begun.
 LINGER: Final = 1.0
 
 _log = logging.getLogger("gproxy")
 
 _IDLE: Final = TimeLimit.IDLE
 _END: Final = b"\r\n\r\n"
-#: What is still read from a client that was refused, so that it gets to see why; in bytes and seconds.
+#: Bounds of reading on after a rejection, so that the client can read the response; in bytes and seconds.
 _DRAIN_BYTES: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 2.0
 
 
 class ClientConnection:
-    """Serves one client until the connection ends; `handle` never raises."""
+    """An HTTP/1 connection with one client; `handle` serves it to its end and never raises."""
 
     channel_class: ClassVar[type[ClientChannel]] = ClientChannel
-    #: What was agreed on, on a connection that is encrypted.
+    #: Result of the handshake; None without TLS.
     tls: TLS | None = None
 
     def __init__(self, sock: Any, address: Any, context: ServerContext) -> None:
@@ -63,31 +63,31 @@ class ClientConnection:
         self._channel = self.channel_class(
             sock, self.alarm, body_timeout=self._settings.body_timeout, write_timeout=self._settings.write_timeout
         )
-        #: Waiting for the first byte of a request.
+        #: True while the connection waits for the first byte of a request.
         self.is_idle = True
-        #: What is under way, for the log of a forced stop.
+        #: The request in progress, for the log of a forced stop.
         self.request: Request | None = None
         self._unread = self._is_aborted = False
-        #: May it stay open for a moment, so that a client that goes on sending gets to read the last response?
+        #: True if closing may wait, so that a client that keeps sending can read the last response.
         self._lingers = True
-        #: The last head that was understood, and what it meant.
+        #: The last head parsed, and the results.
         self._head = b""
         self._line: RequestLine
-        self._known: RequestFields
+        self._fields: RequestFields
         self._out = ResponseWriter(self._channel)
 
     @property
     def is_tunnel(self) -> bool:
-        """Does it carry bytes both ways, under an idle limit and no deadline?"""
+        """True while a tunnel is open: bytes flow both ways under an idle limit, without a deadline."""
         return self.request is not None and self._channel.deadline is None
 
     def linger(self, seconds: float) -> None:
-        """A stop has begun: if no request comes within this time, close; one that comes is answered, then close."""
+        """Close an idle connection after `seconds` unless a request arrives; answer that request, then close."""
         if self.is_idle:
             self.alarm.set(monotonic() + seconds, _IDLE)
 
     def cut(self) -> None:
-        """Its time is up: a request that has no answer yet gets a 503, a response under way is broken off."""
+        """End the connection now: answer an unanswered request with 503, break off a response in progress."""
         self.alarm.set(monotonic(), TimeLimit.DRAINING)
 
     def handle(self) -> None:
@@ -102,10 +102,10 @@ class ClientConnection:
                     pass
         except (ClientGone, OSError):
             pass
-        except Expired as error:  # while idle, or while a refusal was written
+        except Expired as error:  # while idle, or while a rejection was written
             _log.debug("%s: %s", self.peer, error)
         except Exception:
-            _log.exception("connection from %s", self.peer)
+            _log.exception("connection from %s failed", self.peer)
         finally:
             try:
                 self._close()
@@ -122,13 +122,15 @@ class ClientConnection:
             self._channel.close()
 
     def _has_more(self) -> bool:
-        """Has the client gone on? To close on what was not read is a reset, which takes back what the client has not
-        read either (RFC 9112 section 9.6).
+        """Return whether the client has sent more.
+
+        Closing with unread bytes sends a reset, which discards what the client has not read yet (RFC 9112
+        section 9.6).
         """
         return self._channel.has_event or bool(self._channel.buffer)
 
     def _serve_one(self) -> bool:
-        """One request; True if another may follow."""
+        """Serve one request; return True if another may follow."""
         self.is_idle = True
         started = 0.0
         try:
@@ -141,8 +143,8 @@ class ClientConnection:
             return self._reject(error, started)
         except Expired as error:
             if error.limit is not TimeLimit.HEAD or not self._channel.buffer:
-                return False  # idle: nobody asked anything
-            return self._reject(HTTPError(408, "the request head did not come in time"), started)
+                return False  # idle: no request began
+            return self._reject(HTTPError(408, "request head not received in time"), started)
         return self._exchange(request, started)
 
     def _await_first_bytes(self) -> bool:
@@ -154,54 +156,57 @@ class ClientConnection:
         return bool(data)
 
     def _read_request(self, started: float) -> Request:
-        """The request, as handlers see it. Raises BadMessage; the head is in the buffer until it was understood."""
+        """Return the next request. Raises BadMessage; the head stays in the buffer until it is parsed."""
         channel = self._channel
         data = channel.buffer
-        if data == self._head:  # PERF: nothing new, as from most clients that poll
-            line, known = self._understand(data)
+        if data == self._head:  # PERF: the same head again, as from most clients that poll
+            line, fields = self._parse_head(data)
             channel.buffer = b""
         else:
             end = data.find(_END)
             if end < 0 or data[0] == 13 or end > self._settings.max_head // 2:
                 data, end = self._read_slowly(data, started)
-            line, known = self._understand(data[: end + 4])
+            line, fields = self._parse_head(data[: end + 4])
             channel.buffer = data[end + 4 :]
-        body = self._body(known) if known.framing else NO_BODY
-        received = Received(line.method, line.target, line.minor, known.fields, self.peer, self.tls)
-        headers = known.headers.copy()
-        host = known.host
+        body = self._body(fields) if fields.framing else NO_BODY
+        received = Received(line.method, line.target, line.minor, fields.fields, self.peer, self.tls)
+        headers = fields.headers.copy()
+        host = fields.host
         if line.authority:  # counts instead of the Host field: RFC 9112 section 3.2.2
             host = line.authority
             headers.put("Host", "host", host)
         deadline = Deadline(self.alarm)
         request = Request(received, headers, host, line.path, line.query, body, deadline)
-        request.client = known.client
-        request._id = known.request_id
+        request.client = fields.client
+        request._id = fields.request_id
         request.client_stream = channel
-        request.upgrade = known.upgrade if line.method == "GET" else None
+        request.upgrade = fields.upgrade if line.method == "GET" else None
         return request
 
-    def _understand(self, head: bytes) -> tuple[RequestLine, RequestFields]:
-        """What the head says; only what differs from the one before it is looked at."""
+    def _parse_head(self, head: bytes) -> tuple[RequestLine, RequestFields]:
+        """Return the head's request line and fields; parse only what differs from the previous head."""
         if head == self._head:
-            return self._line, self._known
+            return self._line, self._fields
         end = head.find(b"\r\n")
         line = parse_request_line(head[:end])
         block = head[end + 2 :]
-        if not self._head or self._known.block != block or self._known.minor != line.minor:
-            self._known = self._context.fields.fields(block, line.minor, self.peer)
+        if not self._head or self._fields.block != block or self._fields.minor != line.minor:
+            self._fields = self._context.fields.fields(block, line.minor, self.peer)
         self._line, self._head = line, head
-        return line, self._known
+        return line, self._fields
 
     def _read_slowly(self, data: bytes, started: float) -> tuple[bytes, int]:
-        """Up to the empty line: in time, within the limits, and no further than it can still become a head."""
+        """Return the data up to the end of the head and the end's position, within all limits.
+
+        Stop at the first byte that cannot belong to a head. Raises BadMessage, Expired and ClientGone.
+        """
         channel = self._channel
         self.alarm.set(started + self._settings.head_timeout, TimeLimit.HEAD)
         checked = 0
         while True:
-            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send a line too many after a body
+            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send an extra line after a body
                 data = without_empty_lines(data)
-            channel.buffer = data  # a timeout tells by it whether anything came, a refusal what
+            channel.buffer = data  # a timeout needs to see whether a request began, a rejection its first line
             end = data.find(_END)
             self._check_size(data, len(data) - 3 if end < 0 else end)  # as if all but the last byte of _END were there
             if end >= 0:
@@ -225,51 +230,51 @@ class ClientConnection:
         if size > limit:
             raise BadMessage("the request head is too large", 431)
 
-    def _body(self, known: RequestFields) -> Body:
-        """With what of it has come already: chunks that are malformed at once are refused before anybody sees them."""
-        channel, framing, buffered = self._channel, known.framing, self._channel.buffer
+    def _body(self, fields: RequestFields) -> Body:
+        """Return the body with its buffered part; reject malformed buffered chunks before the exchange begins."""
+        channel, framing, buffered = self._channel, fields.framing, self._channel.buffer
         rest = reader(framing, channel)
         if not buffered:
-            at_hand = b""
+            data = b""
         elif isinstance(rest, ChunkedReader):
-            at_hand = self._first_chunks(rest, buffered)
+            data = self._first_chunks(rest, buffered)
         else:
-            at_hand = rest.next_piece()
-        body = Body(at_hand, rest, None if framing == CHUNKED else framing)
-        body.received = len(at_hand)
+            data = rest.next_piece()
+        body = Body(data, rest, None if framing == CHUNKED else framing)
+        body.received = len(data)
         body.no_trailers = self._gateway.trust.forbidden_trailers
         body.limit = self._settings.max_body
-        if known.awaits_continue and not buffered:
+        if fields.awaits_continue and not buffered:
             body.on_first_read = channel.send_continue
         return body
 
     def _first_chunks(self, rest: ChunkedReader, buffered: bytes) -> bytes:
         self._channel.buffer = b""
         try:
-            at_hand = rest.feed(buffered)
-            self._check_body_size(len(at_hand))
+            data = rest.feed(buffered)
+            self._check_body_size(len(data))
         except BadMessage:
-            self._channel.buffer = self._head  # its first line is logged with the refusal
+            self._channel.buffer = self._head  # the rejection logs its first line
             raise
-        return at_hand
+        return data
 
     def _check_body_size(self, size: int) -> None:
         if 0 < self._settings.max_body < size:
-            raise BadMessage(f"a body may have {self._settings.max_body} bytes here", 413)
+            raise BadMessage(f"request body exceeds the limit of {self._settings.max_body} bytes", 413)
 
     def _exchange(self, request: Request, started: float) -> bool:
-        """Have it answered, and send the answer; an access line in any case."""
+        """Dispatch the request, send the response and record the exchange; return True to keep the connection."""
         channel = self._channel
         self.request = request
         channel.deadline = request.deadline
         received = request.received
         body = request.body
         out = self._out
-        out.reset(keep=self._known.keep)
+        out.reset(keep=self._fields.keep)
         status = 499
         try:
             response = self._gateway(request)
-            if self._runtime.draining:  # since before it was asked, or only now
+            if self._runtime.draining:  # checked here, since draining may begin during the exchange
                 out.keep = False
             if body is not NO_BODY and not body.done and not self._skip(body):
                 self._unread = True
@@ -298,7 +303,7 @@ class ClientConnection:
         return out.keep
 
     def _skip(self, body: Body) -> bool:
-        """Take what is left of the body out of the way, if that needs no waiting."""
+        """Read the rest of the body if that needs no waiting; return whether the body is complete."""
         if body.on_first_read is not None or body.length is None or body.in_flight:
             return False
         if body.length - body.received > len(self._channel.buffer):
@@ -308,25 +313,25 @@ class ClientConnection:
         return body.done
 
     def _break_off(self, request: Request, out: ResponseWriter, error: BaseException) -> None:
-        """The head is out and the body cannot be finished: the client must not take it for complete."""
+        """End a response whose body fails after the head, so that the client cannot take it for complete."""
         if isinstance(error, Expired):
             request.reason = error.limit.reason_after_head or TimeLimit.DEADLINE.reason_after_head
         elif isinstance(error, BrokenBodyError):
             request.reason = "backend_reset"
-        elif isinstance(error, HTTPError):  # foreseen, as of an upload that is read while we answer
+        elif isinstance(error, HTTPError):  # of an upload that is read beside the response
             request.reason = error.reason
         else:
             request.reason = "handler_error"
-            _log.error("%s %s %s: the response body failed", request.id, request.method, request.path, exc_info=error)
+            _log.error("%s %s %s: response body failed", request.id, request.method, request.path, exc_info=error)
         out.keep = False
         log_broken_response(request, error)
         if not out.is_delimited:
-            self._unread = False  # what closes with grace ends in good order, and that says complete
+            self._unread = False  # a graceful close would mark the body as complete
             self._is_aborted = True
             self._channel.abort()
 
     def _reject(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
-        """Answer what is no request and close: nobody knows where the next one would begin."""
+        """Answer an unusable request and close: the start of the next request is unknown."""
         self._unread = True
         line = readable_line(self._channel.buffer)
         response = self._gateway.reject(error, self.peer, monotonic() if started is None else started, line)

@@ -1,4 +1,4 @@
-"""What a connection needs of its listener: settings, gateway, timers, and its place among the other connections."""
+"""The context that a listener gives its connections: settings, gateway, timers and the set of connections."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime
 from gproxy.runtime.alarm import TimerWheel
 
-#: How many rejected connections stay open at a time so that their clients can read why; more are closed at once.
+#: Number of rejected connections that stay open so that their clients can read why; others close at once.
 _LINGERING: Final = 100
 
 
 class OpenConnection(Protocol):
-    """A client connection, as draining and the limits see it."""
+    """A client connection, as Drain and Connections use it."""
 
     peer: str
     request: Request | None
@@ -32,11 +32,11 @@ class OpenConnection(Protocol):
 class Connections:
     """The open connections of one listener, with their limits (0: no limit)."""
 
-    def __init__(self, most: int, most_per_address: int) -> None:
-        self._most = most
-        self._most_per_address = most_per_address
+    def __init__(self, limit: int, limit_per_address: int) -> None:
+        self._limit = limit
+        self._limit_per_address = limit_per_address
         self._open: set[OpenConnection] = set()
-        #: Admitted ones by address, of IPv6 by /64: only these count against the limits.
+        #: Admitted connections by address, IPv6 by /64: only these count against the limits.
         self._by_address: Counter[str] = Counter()
         self._rejected: set[OpenConnection] = set()
 
@@ -47,18 +47,18 @@ class Connections:
         return len(self._open)
 
     def add(self, connection: OpenConnection) -> None:
-        """Take note of a connection whose peer is not known yet, so that a stop knows of it."""
+        """Add a connection whose client address is not known yet, so that a drain includes it."""
         self._open.add(connection)
 
     def admit(self, connection: OpenConnection) -> str:
-        """Count the connection, or return why it is one too many; a rejected one takes no place while it closes."""
+        """Count the connection and return "", or return why it exceeds a limit; rejected ones do not count."""
         self._open.add(connection)
-        if self._most_per_address and self._by_address[network_of(connection.peer)] >= self._most_per_address:
+        if self._limit_per_address and self._by_address[network_of(connection.peer)] >= self._limit_per_address:
             why = "too many connections from your address"
-        elif 0 < self._most < len(self._open) - len(self._rejected):
+        elif 0 < self._limit < len(self._open) - len(self._rejected):
             why = "too many connections"
         else:
-            if self._most_per_address:
+            if self._limit_per_address:
                 self._by_address[network_of(connection.peer)] += 1
             return ""
         self._rejected.add(connection)
@@ -66,19 +66,19 @@ class Connections:
 
     @property
     def may_linger(self) -> bool:
-        """May one more rejected connection stay open until its client has read why?"""
+        """True if one more rejected connection may stay open until its client has read why."""
         return len(self._rejected) <= _LINGERING
 
     def discard(self, connection: OpenConnection) -> None:
-        """Forget a connection that was never admitted."""
+        """Remove a connection that was never admitted."""
         self._open.discard(connection)
 
     def forget(self, connection: OpenConnection) -> None:
-        """Drop an ended connection from the counts."""
+        """Remove an ended connection from the counts."""
         self._open.discard(connection)
         if connection in self._rejected:
             self._rejected.remove(connection)
-        elif self._most_per_address:
+        elif self._limit_per_address:
             network = network_of(connection.peer)
             self._by_address[network] -= 1
             if not self._by_address[network]:
@@ -87,7 +87,7 @@ class Connections:
 
 @dataclass
 class ServerContext:
-    """What the connections of one listener share."""
+    """The objects that the connections of one listener share."""
 
     settings: ServerSettings
     gateway: Gateway
@@ -98,7 +98,7 @@ class ServerContext:
 
     @classmethod
     def of(cls, settings: ServerSettings, gateway: Gateway, runtime: Runtime) -> "ServerContext":
-        """Make the context of one more listener."""
+        """Return the context of a new listener."""
         return cls(
             settings,
             gateway,

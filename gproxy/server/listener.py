@@ -1,4 +1,4 @@
-"""The server that accepts from a socket."""
+"""The accept loop of one socket, on top of pywsgi's server."""
 
 import _socket
 import logging
@@ -15,22 +15,22 @@ from gproxy.server.connection import LINGER, ClientConnection
 from gproxy.server.context import ServerContext
 from gproxy.upstream.failure import SHORTAGES
 
-#: How long accepting rests then, in seconds.
+#: Seconds without accepting after a shortage of descriptors or memory.
 _PAUSE: Final = 0.1
-#: How many connections are accepted in one turn of the loop.
-_AT_A_TIME: Final = 100
-#: How many greenlets are kept for connections to come.
+#: Connections accepted in one turn of the loop.
+_ACCEPTS_PER_TURN: Final = 100
+#: Greenlets kept for further connections.
 _PARKED: Final = 32
 
 _log = logging.getLogger("gproxy")
 
 
-#: Makes a connection of (socket, address, context).
+#: Makes a connection from (socket, address, context).
 ConnectionClass = Callable[[Any, Any, ServerContext], ClientConnection]
 
 
 class Listener(WSGIServer):  # type: ignore[misc]
-    """pywsgi's accept loop, with our own connections behind it."""
+    """An accept loop on one socket; its connections speak HTTP without pywsgi."""
 
     def __init__(
         self, listener: socket.socket, context: ServerContext, connection_class: ConnectionClass = ClientConnection
@@ -40,13 +40,13 @@ class Listener(WSGIServer):  # type: ignore[misc]
         )
         self.context = context
         self.connections = context.connections
-        self._short_of: str = ""
+        self._shortage: str = ""
 
     def update_environ(self) -> None:
-        """Nothing: there is no WSGI environment here, and the original asks DNS for our name."""
+        """Skip the WSGI environment: it is not used, and pywsgi's looks up the host name in DNS."""
 
     def _do_read(self) -> None:
-        """All that wait, each in a greenlet of its own; PERF: without what gevent does for every other server."""
+        """Accept the waiting connections, a greenlet each; PERF: without the generic steps of gevent's servers."""
         parked = self.context.runtime.parked
         for _ in range(self.max_accept):
             accepted = self.do_read()
@@ -58,7 +58,7 @@ class Listener(WSGIServer):  # type: ignore[misc]
                 gevent.spawn_raw(_serve, parked, (*accepted, self))
 
     def do_read(self) -> tuple[Any, Any] | None:
-        """Accept without gevent's socket around it: a connection brings its own watcher."""
+        """Accept one connection, without gevent's socket wrapper: a channel has its own watcher."""
         listener = self.socket
         try:
             descriptor, address = listener._accept()
@@ -66,47 +66,47 @@ class Listener(WSGIServer):  # type: ignore[misc]
             return None
         except OSError as error:
             if error.errno not in SHORTAGES:
-                return None  # the client was gone before it was accepted
+                return None  # the client left before accept
             self._pause(error)
             return None
-        self._short_of = ""
+        self._shortage = ""
         sock = _socket.socket(listener.family, listener.type, listener.proto, descriptor)
         sock.setblocking(False)
         return sock, address
 
     def _pause(self, error: OSError) -> None:
-        """Out of descriptors or memory: those who are served go on, new ones wait in the kernel's queue."""
-        if not self._short_of:
-            _log.error("cannot accept connections: %s; trying again and again", error.strerror)
-        self._short_of = error.strerror or "resources"
+        """Pause accepting while descriptors or memory run short; new connections wait in the kernel's queue."""
+        if not self._shortage:
+            _log.error("accept failed: %s; retrying every 100 ms", error.strerror)
+        self._shortage = error.strerror or "resources"
         self.stop_accepting()
         self._timer = self.loop.timer(_PAUSE)
         self._timer.start(self._start_accepting_if_started)
 
     def accept_the_rest(self) -> None:
-        """For a listener that nothing new comes to any more: closing it would reset what is in its queue."""
+        """Accept everything in the queue of a silenced listener: closing it would reset these connections."""
         if self.started:
             self.max_accept = BACKLOG * 2
             self._do_read()
 
     def share(self, *, alone: bool) -> None:
-        """If others accept from this listener too, take one connection a turn, and leave them theirs."""
-        self.max_accept = _AT_A_TIME if alone else 1
+        """Accept one connection a turn if other workers accept from this socket too, for an even share."""
+        self.max_accept = _ACCEPTS_PER_TURN if alone else 1
 
     def drain(self) -> None:
-        """Idle connections get a last chance, the others close after their answer."""
+        """Give idle connections LINGER seconds for a last request; the others close after their response."""
         for connection in self.connections:
             connection.linger(LINGER)
 
 
 def _serve(parked: list[greenlet], accepted: tuple[Any, Any, Listener]) -> None:
-    """One connection after the other; PERF: a new greenlet maps and unmaps memory for its frames."""
+    """Serve connections in one greenlet; PERF: a new greenlet maps and unmaps memory for its frames."""
     while True:
         sock, address, server = accepted
         server.handler_class(sock, address, server.context).handle()
         if len(parked) >= _PARKED:
             return
         own = getcurrent()
-        own.gr_context = None  # what a handler has put into a ContextVar was for that client
+        own.gr_context = None  # a handler's ContextVars belong to the previous client
         parked.append(own)
         accepted = gevent.get_hub().switch()

@@ -1,4 +1,4 @@
-"""A server for each listener, by the words behind its address: plain, tls, proxy, redirect."""
+"""One listener for each address in `bind`: plain, tls, proxy or redirect, and the metrics of all."""
 
 import socket
 import time
@@ -22,57 +22,64 @@ from gproxy.server.tls_hosts import CertificateReloader, TLSHost, TLSHosts
 
 
 class Listeners:
-    """What all listeners of a process have in common. Raises CannotOpenError if a certificate cannot be used."""
+    """The factory of a worker's listeners, with the TLS hosts they share.
+
+    Raises CannotOpenError if a certificate is unusable.
+    """
 
     def __init__(self, settings: Settings, gateway: Gateway, runtime: Runtime) -> None:
         self._settings = settings
         self._gateway = gateway
         self._runtime = runtime
-        self._sites: TLSHosts | None = None
-        self._renewal: gevent.Greenlet | None = None
+        self._tls_hosts: TLSHosts | None = None
+        self._reloader: gevent.Greenlet | None = None
         if any(address.tls is not None for address in settings.server.bind):
-            self._open_sites()
+            self._open_tls_hosts()
 
-    def _open_sites(self) -> None:
+    def _open_tls_hosts(self) -> None:
         from gproxy.config.certificates import read_certificate
 
         sections = self._settings.tls
         try:
-            sites = [TLSHost(section, read_certificate(section, time.time())) for section in sections.values()]
+            tls_hosts = [TLSHost(section, read_certificate(section, time.time())) for section in sections.values()]
         except ValueError as error:
             raise CannotOpenError(f"[tls] {error}") from None
-        self._sites = TLSHosts(sites)
-        self._renewal = self._runtime.spawn(CertificateReloader(self._sites, sections, self._runtime).run)
+        self._tls_hosts = TLSHosts(tls_hosts)
+        self._reloader = self._runtime.spawn(CertificateReloader(self._tls_hosts, sections, self._runtime).run)
 
-    def server(self, address: Address, sock: socket.socket) -> Listener:
-        """It serves what comes to that socket, once it is started."""
+    def listener(self, address: Address, sock: socket.socket) -> Listener:
+        """Return a listener for the socket; its owner starts it."""
         gateway = sending_to_https(self._gateway, address.redirect) if address.redirect else self._gateway
         context = ServerContext.of(self._settings.server, gateway, self._runtime)
         return Listener(sock, context, self._connection_class(address))
 
     def _connection_class(self, address: Address) -> ConnectionClass:
-        balancers = ProxyHeaderPolicy(self._settings.gateway.trusted_proxies) if address.proxy else None
-        if address.tls is not None and self._sites is not None:
-            default = self._sites.default(address.tls)
-            return partial(TLSClientConnection, balancers=balancers, sites=self._sites, default=default)
-        guards = self._sites if self._sites is not None and self._sites.are_guarded and not address.redirect else None
+        policy = ProxyHeaderPolicy(self._settings.gateway.trusted_proxies) if address.proxy else None
+        if address.tls is not None and self._tls_hosts is not None:
+            default = self._tls_hosts.default(address.tls)
+            return partial(TLSClientConnection, policy=policy, tls_hosts=self._tls_hosts, default=default)
+        guarded = (
+            self._tls_hosts
+            if self._tls_hosts is not None and self._tls_hosts.are_guarded and not address.redirect
+            else None
+        )
         return (
-            partial(ProxyProtocolConnection, balancers=balancers, sites=guards)
-            if balancers or guards
+            partial(ProxyProtocolConnection, policy=policy, tls_hosts=guarded)
+            if policy or guarded
             else ClientConnection
         )
 
     def close(self) -> None:
-        """After draining."""
-        if self._renewal is not None:
-            self._renewal.kill()
+        """Stop reloading certificates, after draining."""
+        if self._reloader is not None:
+            self._reloader.kill()
 
 
-def register_metrics(servers: Sequence[Listener], metrics: Metrics) -> None:
-    """Have the metrics follow what is open."""
+def register_metrics(listeners: Sequence[Listener], metrics: Metrics) -> None:
+    """Register the gauges of open connections and requests in progress."""
 
     def in_flight() -> int:
-        return sum(connection.request is not None for server in servers for connection in server.connections)
+        return sum(connection.request is not None for listener in listeners for connection in listener.connections)
 
-    metrics.watch("gproxy_connections", (), lambda: sum(len(server.connections) for server in servers))
+    metrics.watch("gproxy_connections", (), lambda: sum(len(listener.connections) for listener in listeners))
     metrics.watch("gproxy_requests_in_flight", (), in_flight)

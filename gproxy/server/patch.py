@@ -1,4 +1,4 @@
-"""Import this first, in a fresh interpreter: what has imported ssl or threading before it keeps the blocking ones."""
+"""Monkey patching by gevent; import this first: modules that import ssl or threading earlier keep blocking ones."""
 
 from gevent import monkey
 

@@ -1,4 +1,4 @@
-"""A client connection that begins with a PROXY header, and rejects hosts that require TLS."""
+"""A client connection that begins with a PROXY header and rejects hosts that require a client certificate."""
 
 import logging
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from gproxy.server.connection import ClientConnection
 from gproxy.server.context import ServerContext
 from gproxy.server.tls_hosts import TLSHosts
 
-#: Whoever does it wrong does it again and again: one line in so many seconds is enough.
+#: Seconds between two warnings: a misconfigured proxy repeats its mistake with every connection.
 QUIET: Final = 10.0
 
 _log = logging.getLogger("gproxy")
 
 
 class PrefaceError(Exception):
-    """What came first was not what has to come first."""
+    """A connection that does not begin with a valid PROXY header or TLS handshake."""
 
 
 class ProxyHeaderPolicy:
-    """Who may say by a PROXY header whose connection it is; and how often we complain of those who may not."""
+    """The networks whose PROXY headers are trusted; throttles the warnings about other peers."""
 
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
@@ -38,7 +38,7 @@ class ProxyHeaderPolicy:
         return is_trusted(peer, self._trusted)
 
     def warn_throttled(self, message: str, *arguments: object) -> None:
-        """A warning; more of them within QUIET are for debugging only."""
+        """Log a warning; log further ones within QUIET seconds at level debug."""
         now = monotonic()
         is_quiet = now < self._quiet_until
         if not is_quiet:
@@ -47,7 +47,10 @@ class ProxyHeaderPolicy:
 
 
 class ProxyProtocolConnection(ClientConnection):
-    """Begins with a PROXY header from one of the `balancers`, if there are any; not for hosts that `sites` guard."""
+    """A connection that begins with a PROXY header if there is a policy for it.
+
+    It rejects requests for hosts that require a client certificate.
+    """
 
     def __init__(
         self,
@@ -55,26 +58,29 @@ class ProxyProtocolConnection(ClientConnection):
         address: Any,
         context: ServerContext,
         *,
-        balancers: ProxyHeaderPolicy | None,
-        sites: TLSHosts | None,
+        policy: ProxyHeaderPolicy | None,
+        tls_hosts: TLSHosts | None,
     ) -> None:
         super().__init__(sock, address, context)
-        self._balancers = balancers
-        self._sites = sites
+        self._policy = policy
+        self._tls_hosts = tls_hosts
         self._expires = monotonic() + self._settings.head_timeout
 
     def handle(self) -> None:
-        balancers = self._balancers
-        if balancers is None or self._is_announced(balancers):
+        policy = self._policy
+        if policy is None or self._is_announced(policy):
             super().handle()
 
-    def _is_announced(self, balancers: ProxyHeaderPolicy) -> bool:
-        """By a good header; else it is closed. Whose it is has to be known before it can be admitted."""
+    def _is_announced(self, policy: ProxyHeaderPolicy) -> bool:
+        """Read the PROXY header; close the connection and return False without a valid one.
+
+        The connection limits need the client's address, so this comes before `admit`.
+        """
         connections = self._context.connections
-        connections.add(self)  # so that a stop knows of it
+        connections.add(self)  # so that a drain includes it
         self.alarm.set(self._expires, TimeLimit.HANDSHAKE)
         try:
-            self._read_proxy_header(balancers)
+            self._read_proxy_header(policy)
             self.alarm.clear()
             return True
         except (PrefaceError, Expired) as error:
@@ -82,22 +88,22 @@ class ProxyProtocolConnection(ClientConnection):
         except (ClientGone, OSError):
             pass
         except Exception:
-            _log.exception("connection from %s", self.peer)
+            _log.exception("connection from %s failed", self.peer)
         self._close()
         connections.discard(self)
         return False
 
-    def _read_proxy_header(self, balancers: ProxyHeaderPolicy) -> None:
-        if not balancers.admits(self.peer):
-            balancers.warn_throttled("%s: refused, it is not one of the trusted_proxies", self.peer)
-            raise PrefaceError("refused")
+    def _read_proxy_header(self, policy: ProxyHeaderPolicy) -> None:
+        if not policy.admits(self.peer):
+            policy.warn_throttled("%s: connection rejected: not one of the trusted_proxies", self.peer)
+            raise PrefaceError("rejected")
         data = b""
         try:
             while (header := read_proxy_header(data)) is None:
                 data += self._receive_more()
         except ValueError as error:
-            balancers.warn_throttled("%s: no PROXY header: %s", self.peer, error)
-            raise PrefaceError("refused") from None
+            policy.warn_throttled("%s: invalid PROXY header: %s", self.peer, error)
+            raise PrefaceError("rejected") from None
         self._channel.buffer = data[header.size :]
         if header.client is not None:
             self.peer = header.client
@@ -106,16 +112,16 @@ class ProxyProtocolConnection(ClientConnection):
         data = self._channel.receive(65536)
         if not data:
             raise ClientGone
-        self.is_idle = False  # a stop waits for it
+        self.is_idle = False  # a drain waits for this connection
         return data
 
-    def _understand(self, head: bytes) -> tuple[RequestLine, RequestFields]:
+    def _parse_head(self, head: bytes) -> tuple[RequestLine, RequestFields]:
         if head == self._head:
-            return self._line, self._known
-        line, known = super()._understand(head)
-        if self._is_misdirected(line.authority or known.host):  # RFC 9110 section 15.5.20
-            raise BadMessage("this host wants a connection of its own", 421)
-        return line, known
+            return self._line, self._fields
+        line, fields = super()._parse_head(head)
+        if self._is_misdirected(line.authority or fields.host):  # RFC 9110 section 15.5.20
+            raise BadMessage("host is not served on this connection; open a new one", 421)
+        return line, fields
 
     def _is_misdirected(self, host: str) -> bool:
-        return self._sites is not None and self._sites.is_guarded(host)
+        return self._tls_hosts is not None and self._tls_hosts.is_guarded(host)

@@ -1,4 +1,4 @@
-"""A response on the wire (RFC 9112 sections 4 to 7): which framing, which head, which pieces."""
+"""The response on the wire (RFC 9112 sections 4 to 7): its framing, head and pieces; the log of broken responses."""
 
 import logging
 import time
@@ -16,20 +16,20 @@ from gproxy.http.response import PHRASES, Response
 from gproxy.observe.throttle import Throttle
 from gproxy.server.client_channel import ClientChannel, DisconnectWatch
 
-_BUT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
-#: Head and body up to this leave in one send; beyond it copying costs more than a second send, in bytes.
-_TOGETHER: Final = 64 * 1024
+_HOP_BY_HOP_EXCEPT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
+#: Bytes of a body that leaves in one send with its head; beyond this, copying costs more than a second send.
+_ONE_SEND_LIMIT: Final = 64 * 1024
 
 
 class BrokenResponseError(Exception):
-    """A body did not have the length that its head had promised."""
+    """A body whose length differs from the Content-Length of its head."""
 
 
 class ResponseWriter:
-    """A connection's response being sent, one after the other.
+    """The writer of a connection's responses, one after the other.
 
-    keep: can the connection go on after it? sent: body bytes so far. is_delimited: could the client tell a
-    broken-off body from a complete one?
+    keep: True if the connection stays open afterwards. sent: body bytes sent so far. is_delimited: True if the client
+    can distinguish a broken-off body from a complete one.
     """
 
     __slots__ = ("_channel", "_chunked", "_length", "head_sent", "is_delimited", "keep", "sent")
@@ -39,7 +39,7 @@ class ResponseWriter:
         self.reset(keep=False)
 
     def reset(self, *, keep: bool) -> None:
-        """For the connection's next response."""
+        """Reset the state for the connection's next response."""
         self._chunked = False
         self._length: int | None = None
         self.keep = keep
@@ -48,10 +48,10 @@ class ResponseWriter:
         self.sent = 0
 
     def send(self, response: Response, method: str, minor: int) -> None:
-        """All of it. Raises ClientGone, and whatever the body raises."""
+        """Send the whole response. Raises ClientGone, and any exception of the body."""
         headers, body, status = response.headers, response._body, response.status
         if not headers.is_stripped:
-            headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _BUT_UPGRADE)
+            headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _HOP_BY_HOP_EXCEPT_UPGRADE)
         if status == 101:
             self._send_tunnel(response, body)
         elif method == "HEAD" or status in (204, 304):
@@ -60,7 +60,7 @@ class ResponseWriter:
             headers.put("Content-Length", "content-length", str(len(body)))
             head = self._head(response, minor)
             self.head_sent = True
-            if len(body) > _TOGETHER:
+            if len(body) > _ONE_SEND_LIMIT:
                 self._channel.send(head)
                 self._channel.send(body)
             elif self.keep or response._callbacks:
@@ -73,7 +73,7 @@ class ResponseWriter:
             self._send_stream(response, body, minor)
 
     def _send_bodiless(self, response: Response, body: bytes | Iterable[bytes], minor: int) -> None:
-        """RFC 9110 section 8.6: 204 has no length; HEAD and 304 have that of the body which does not follow."""
+        """Send a head only. RFC 9110 section 8.6: 204 has no length; HEAD and 304 have that of the omitted body."""
         if response.status == 204:
             response.headers.discard("content-length")
         elif isinstance(body, bytes) and body and response.status != 304:
@@ -82,7 +82,7 @@ class ResponseWriter:
         self.head_sent = True
 
     def _choose_framing(self, response: Response, minor: int) -> None:
-        """RFC 9112 section 6.1: a length if it is known, chunks if the client knows them, else until we close."""
+        """Choose the framing (RFC 9112 section 6.1): a known length, else chunks, else the connection's close."""
         if "content-length" in response.headers:
             try:
                 self._length = content_length(response.headers)
@@ -95,18 +95,20 @@ class ResponseWriter:
             self.keep = self.is_delimited = False
 
     def _send_stream(self, response: Response, body: Iterable[bytes], minor: int) -> None:
-        """The head at once, with what of the body came with it; then each piece when it comes."""
-        first = getattr(body, "at_hand", None)  # a backend's body has it, which itself looks whether the client left
+        """Send the head at once, with the first piece if it is available; then send each piece as it comes."""
+        first = getattr(body, "at_hand", None)  # only of a BackendBody, which watches the client itself
         head = self._head(response, minor)
         self.head_sent = True
         pieces: Iterator[Any] = iter(body)
         self._channel.send(head + self._framed(next(pieces)) if first else head)
         if first is None:
-            self._send_watchfully(pieces)
+            self._send_watching(pieces)
         else:
             self._send_pieces(pieces)
         if self._length is not None and self.sent != self._length:
-            raise BrokenResponseError(f"the body has {self.sent} bytes, its Content-Length says {self._length}")
+            raise BrokenResponseError(
+                f"response body has {self.sent} bytes, expected {self._length} by its Content-Length"
+            )
         if self._chunked:
             self._channel.send(last_chunk(getattr(body, "trailers", [])))
 
@@ -115,10 +117,10 @@ class ResponseWriter:
             if piece:
                 self._channel.send(self._framed(piece))
 
-    def _send_watchfully(self, pieces: Iterator[Any]) -> None:
-        """Those of a handler's own making, which may wait for whatever it likes. Raises ClientGone meanwhile too."""
+    def _send_watching(self, pieces: Iterator[Any]) -> None:
+        """Send the pieces of a handler's iterator, which may block. Raises ClientGone while it blocks, too."""
         channel = self._channel
-        if channel.buffer:  # behind a pipelined request nobody can see the end
+        if channel.buffer:  # a pipelined request hides the client's end
             self._send_pieces(pieces)
             return
         before = channel.watch(DisconnectWatch(channel.alarm.greenlet))
@@ -128,7 +130,7 @@ class ResponseWriter:
             channel.watch(before)
 
     def _send_tunnel(self, response: Response, body: bytes | Iterable[bytes]) -> None:
-        """RFC 9110 section 15.2.2; from here on the bytes have no framing of ours."""
+        """Send a 101 (RFC 9110 section 15.2.2), then the tunnel's bytes without framing."""
         self.keep = False
         fields = f"{response.headers.lines()}Connection: Upgrade\r\nUpgrade: websocket\r\n"
         self._channel.send(f"HTTP/1.1 101 {PHRASES[101]}\r\n{fields}\r\n".encode("latin-1"))
@@ -141,13 +143,13 @@ class ResponseWriter:
         piece: bytes = data if isinstance(data, bytes) else _as_bytes(data)
         self.sent += len(piece)
         if self._length is not None and self.sent > self._length:
-            raise BrokenResponseError(f"the body goes beyond its Content-Length of {self._length}")
+            raise BrokenResponseError(f"response body exceeds its Content-Length of {self._length}")
         return chunk(piece) if self._chunked else piece
 
     def _head(self, response: Response, minor: int) -> bytes:
         headers = response.headers
         extra = "" if self.keep and minor else "Connection: keep-alive\r\n" if self.keep else "Connection: close\r\n"
-        if headers.lookup("upgrade") is not None:  # of a 426: RFC 9110 section 7.8 wants it named
+        if headers.lookup("upgrade") is not None:  # of a 426: RFC 9110 section 7.8 requires this option
             extra += "Connection: Upgrade\r\n"
         if self._chunked:
             extra += "Transfer-Encoding: chunked\r\n"
@@ -159,10 +161,10 @@ class ResponseWriter:
 
 
 def _as_bytes(piece: Any) -> bytes:
-    """What is like bytes; a handler's mistake is told in words that lead to it."""
+    """Return a bytes-like piece as bytes. Raises TypeError for anything else that a handler yields."""
     if isinstance(piece, bytearray | memoryview):
         return bytes(piece)
-    raise TypeError(f"a response's body yields bytes, not {type(piece).__name__}")
+    raise TypeError(f"response body yields {type(piece).__name__}, expected bytes")
 
 
 @lru_cache(maxsize=2)
@@ -171,12 +173,12 @@ def _date(second: int) -> str:
 
 
 _log = logging.getLogger("gproxy")
-#: By backend and reason.
+#: Throttled warnings, by backend and reason.
 _throttle: Final[Throttle[tuple[str, str]]] = Throttle()
 
 
 def log_broken_response(request: Request, error: BaseException) -> None:
-    """Each reason once for each backend, and the others counted; but by name whatever the end of a drain cut."""
+    """Log the first broken response of each backend and reason, count the others; log every one that a drain cuts."""
     kind = request.backend or "", request.reason or ""
     if request.reason == "draining" or _throttle.is_first(kind, monotonic()):
         detail = f"response broken off: {str(error) or request.reason}"
@@ -184,7 +186,7 @@ def log_broken_response(request: Request, error: BaseException) -> None:
 
 
 def summarize_broken_responses() -> None:
-    """Say what was not said; to be called once a second."""
+    """Log how many broken responses were not logged. The worker calls it once a second."""
     for (backend, reason), more in _throttle.summaries(monotonic()):
         _log.warning("%sresponse broken off: %s: %d more within %g s", _by(backend), reason, more, _throttle.period)
 

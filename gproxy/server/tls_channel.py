@@ -1,8 +1,8 @@
-"""A client's connection that turns from plain into TLS.
+"""A client channel that changes from plain text to TLS.
 
-OpenSSL never touches the socket: it works on memory, and the channel moves its bytes. So the watcher, the waiting and
-the notes of a plain channel stay as they are, a large answer leaves in few sends, and what comes before the handshake
-(a PROXY header, a client that does not know it should encrypt) has been read by whom it concerns.
+OpenSSL never touches the socket: it works on memory BIOs, and the channel moves the bytes. So the watcher and the
+waiting of a plain channel stay unchanged, a large response leaves in few sends, and bytes before the handshake (a PROXY
+header, a plain HTTP request) are read without OpenSSL.
 """
 
 import ssl
@@ -12,12 +12,12 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.server.client_channel import ClientChannel
 
-#: Encrypted and sent at a time, in bytes; a few records.
+#: Bytes encrypted and sent at a time; a few records.
 _PIECE: Final = 64 * 1024
 
 
 class TLSClientChannel(ClientChannel):
-    """Plain until `secure`."""
+    """A client channel that is plain until `secure`, then TLS."""
 
     __slots__ = ("_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
 
@@ -26,18 +26,18 @@ class TLSClientChannel(ClientChannel):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
-        #: Encrypted, but not taken by the kernel yet, and how many bytes of the caller's that is.
+        #: Encrypted bytes that the kernel has not taken yet, and their size in plain text.
         self._unsent: bytes | memoryview = b""
         self._unsent_plain = 0
-        #: Has all been sent as it was meant to be? Only then may an end say that it is the end.
+        #: True while nothing was aborted or broken: only then may the channel send close_notify.
         self._is_intact = True
-        #: Will nothing more come, whatever the socket says?
+        #: True once the TLS stream has ended, even if the socket has more bytes.
         self._is_over = False
 
     def secure(self, context: ssl.SSLContext, expires: float) -> ssl.SSLObject:
-        """Shake hands until then; the client's first bytes may be in the buffer.
+        """Perform the handshake, until `expires`; the client's first bytes may be in the buffer.
 
-        Raises ssl.SSLError if both do not come together, ClientGone and Expired.
+        Raises ssl.SSLError if the handshake fails, ClientGone and Expired.
         """
         tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(self.buffer)
@@ -54,7 +54,7 @@ class TLSClientChannel(ClientChannel):
         return tls
 
     def _try_handshake(self, tls: ssl.SSLObject, expires: float) -> bool:
-        """As far as it goes with what has come; True if it is done. Sends what there is to say, alerts too."""
+        """Advance the handshake with the bytes received. Return True when complete. Send pending records and alerts."""
         try:
             tls.do_handshake()
             return True
@@ -63,12 +63,12 @@ class TLSClientChannel(ClientChannel):
         finally:
             if self._outgoing.pending:
                 self.send(self._outgoing.read())
-                self.alarm.set(expires, TimeLimit.HANDSHAKE)  # a send that has to wait ends every other limit
+                self.alarm.set(expires, TimeLimit.HANDSHAKE)  # a send that waits clears the alarm
 
     def _receive_decrypted(self, limit: int) -> bytes:
-        """As a socket's recv. What is left of the records at hand is noted, as no socket will tell of it."""
+        """Return decrypted bytes, like a socket's recv; set `has_event` for bytes that the socket no longer shows."""
         tls, incoming = self._tls, self._incoming
-        assert tls is not None  # noqa: S101 it is there since the handshake
+        assert tls is not None  # noqa: S101 set by the handshake
         if not (incoming.pending or tls.pending() or self._is_over):
             data = self._raw.recv(65536)
             if not data:
@@ -76,42 +76,42 @@ class TLSClientChannel(ClientChannel):
             incoming.write(data)
         try:
             plain = tls.read(limit)
-        except ssl.SSLWantReadError:  # part of a record, or one that is no data: RFC 8446 section 4.6
-            self._answer_records()
+        except ssl.SSLWantReadError:  # part of a record, or one without data: RFC 8446 section 4.6
+            self._send_replies()
             raise BlockingIOError from None
         except ssl.SSLZeroReturnError:
             return b""
         except ssl.SSLError:
             self._is_intact = False
-            self._answer_records()
+            self._send_replies()
             raise
         if incoming.pending or tls.pending():
             return self._gather(tls, plain, limit)
         return plain
 
     def _gather(self, tls: ssl.SSLObject, plain: bytes, limit: int) -> bytes:
-        """What came together goes on together: a record has 16 KiB at most."""
+        """Return all records received together as one piece: a record has 16 KiB at most."""
         pieces = [plain]
-        left = limit - len(plain)
+        rest = limit - len(plain)
         try:
-            while left and not self._is_over and (self._incoming.pending or tls.pending()):
-                pieces.append(tls.read(left))
-                left -= len(pieces[-1])
+            while rest and not self._is_over and (self._incoming.pending or tls.pending()):
+                pieces.append(tls.read(rest))
+                rest -= len(pieces[-1])
                 self._is_over = not pieces[-1]
         except ssl.SSLWantReadError:
-            self._answer_records()
-        except ssl.SSLError:  # a broken record: whoever reads next is told
+            self._send_replies()
+        except ssl.SSLError:  # a broken record: the next read ends
             self._is_over = True
         if self._is_over or self._incoming.pending or tls.pending():
             self.has_event = True
         return b"".join(pieces)
 
     def send_last(self, data: bytes) -> None:
-        """The end is a record of its own, so there is nothing to gain by holding data back."""
+        """Send the data at once: the end is a separate record, so holding data back saves no packet."""
         self.send(data)
 
-    def _answer_records(self) -> None:
-        """What OpenSSL has to say to what it read: an alert, a new key. With the next send, if not at once."""
+    def _send_replies(self) -> None:
+        """Send OpenSSL's replies to records read (alert, key update), now or with the next send."""
         if self._outgoing.pending and not self._unsent:
             self._unsent = self._outgoing.read()
             self._unsent_plain = 0
@@ -121,31 +121,31 @@ class TLSClientChannel(ClientChannel):
                 pass
 
     def _send_encrypted(self, data: bytes | memoryview) -> int:
-        """As a socket's send: what the kernel did not take at once is asked for again, and not encrypted again."""
+        """Encrypt and send, like a socket's send; a repeated call sends the rest without encrypting again."""
         if not self._unsent:
             tls = self._tls
-            assert tls is not None  # noqa: S101 it is there since the handshake
+            assert tls is not None  # noqa: S101 set by the handshake
             self._unsent_plain = tls.write(data if len(data) <= _PIECE else memoryview(data)[:_PIECE])
             self._unsent = self._outgoing.read()
         self._send_unsent()
         return self._unsent_plain
 
     def _send_unsent(self) -> None:
-        """Raises BlockingIOError unless all is out."""
+        """Send the encrypted bytes. Raises BlockingIOError unless all are sent."""
         sent = self._raw.send(self._unsent)
         if sent != len(self._unsent):
             self._unsent = memoryview(self._unsent)[sent:]
             raise BlockingIOError
         self._unsent = b""
 
-    def _say_end(self) -> None:
-        """RFC 8446 section 6.1: without it the client takes what it got for cut off, and so it is to be."""
+    def _send_close_notify(self) -> None:
+        """Send close_notify unless the stream is broken: RFC 8446 section 6.1, without it the data is truncated."""
         tls, self._is_intact, was_intact = self._tls, False, self._is_intact
         if tls is None or not was_intact or self._unsent:
             return
         try:
             tls.unwrap()
-        except OSError:  # it waits for the client to say it too
+        except OSError:  # OpenSSL waits for the client's close_notify
             pass
         try:
             self._raw.send(self._outgoing.read())
@@ -153,11 +153,11 @@ class TLSClientChannel(ClientChannel):
             pass
 
     def shut_writing(self) -> None:
-        self._say_end()
+        self._send_close_notify()
         super().shut_writing()
 
     def drain(self, limit: int, seconds: float) -> None:
-        """What is read and forgotten need not be decrypted."""
+        """Read and discard, without decrypting."""
         self._receive = self._raw.recv
         super().drain(limit, seconds)
 
@@ -166,5 +166,5 @@ class TLSClientChannel(ClientChannel):
         super().abort()
 
     def close(self) -> None:
-        self._say_end()
+        self._send_close_notify()
         super().close()

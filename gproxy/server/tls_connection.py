@@ -19,16 +19,16 @@ from gproxy.server.response_writer import ResponseWriter
 from gproxy.server.tls_channel import TLSClientChannel
 from gproxy.server.tls_hosts import TLSHost, TLSHosts
 
-#: RFC 8446 section 6.2: what is wrong with a ClientHello, said before there is anything to encrypt it with.
+#: Plain text alerts for an unusable ClientHello (RFC 8446 section 6.2), sent before there are keys.
 _DECODE_ERROR: Final = b"\x15\x03\x03\x00\x02\x02\x32"
 _NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
-_SPOKEN: Final = frozenset({"http/1.1", "http/1.0"})
+_SUPPORTED: Final = frozenset({"http/1.1", "http/1.0"})
 
 _log = logging.getLogger("gproxy")
 
 
 class TLSClientConnection(ProxyProtocolConnection):
-    """Speaks TLS, as one of the sites: `default` is for clients that ask for none of the others."""
+    """A TLS connection with a client; the `default` TLS host serves clients without a matching server name."""
 
     channel_class: ClassVar[type[ClientChannel]] = TLSClientChannel
 
@@ -38,45 +38,49 @@ class TLSClientConnection(ProxyProtocolConnection):
         address: Any,
         context: ServerContext,
         *,
-        balancers: ProxyHeaderPolicy | None,
-        sites: TLSHosts,
+        policy: ProxyHeaderPolicy | None,
+        tls_hosts: TLSHosts,
         default: TLSHost,
     ) -> None:
-        super().__init__(sock, address, context, balancers=balancers, sites=sites)
-        assert isinstance(self._channel, TLSClientChannel)  # noqa: S101 `channel_class` says so
-        self._secure = self._channel
-        self._offered = sites
-        self._default = self._site = default
-        #: Of the client's certificate, for the backend: (name, name in lower case, value).
+        super().__init__(sock, address, context, policy=policy, tls_hosts=tls_hosts)
+        assert isinstance(self._channel, TLSClientChannel)  # noqa: S101 by `channel_class`
+        self._tls_channel = self._channel
+        self._offered = tls_hosts
+        self._default = self._tls_host = default
+        #: Header fields from the client's certificate, for the backend: (name, name in lower case, value).
         self._identity: list[tuple[str, str, str]] = []
-        self._own: RequestFields | None = None
+        self._identified_fields: RequestFields | None = None
 
     def _serve_one(self) -> bool:
         if self.tls is None:
             try:
-                self._shake_hands()
+                self._handshake()
             except PrefaceError as error:
                 _log.debug("%s: %s", self.peer, error)
                 return False
         return super()._serve_one()
 
     def _reject(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
-        """Who is one too many is not told so: a handshake costs more than what it would refuse."""
+        """Over the connection limit, close without answering: a TLS handshake costs more than the request it would
+        reject.
+        """
         return self.tls is not None and super()._reject(error, started)
 
-    def _shake_hands(self) -> None:
-        """Raises PrefaceError, Expired, ClientGone."""
+    def _handshake(self) -> None:
+        """Perform the TLS handshake. Raises PrefaceError, Expired, ClientGone."""
         self.alarm.set(self._expires, TimeLimit.HANDSHAKE)
         hello = self._read_hello()
-        site = self._site = self._offered.find(hello.server_name, self._default)
+        tls_host = self._tls_host = self._offered.find(hello.server_name, self._default)
         try:
-            self._enter(site, self._secure.secure(site.context, self._expires), hello.server_name)
+            self._enter(tls_host, self._tls_channel.secure(tls_host.context, self._expires), hello.server_name)
         except ssl.SSLError as error:
-            raise PrefaceError(f"no TLS: {(error.reason or str(error)).lower().replace('_', ' ')}") from None
+            raise PrefaceError(
+                f"TLS handshake failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+            ) from None
         self.alarm.clear()
 
     def _read_hello(self) -> ClientHello:
-        """It stays in the buffer."""
+        """Return the ClientHello; leave its bytes in the buffer."""
         channel = self._channel
         data = channel.buffer or self._receive_more()
         self.is_idle = False
@@ -91,48 +95,48 @@ class TLSClientConnection(ProxyProtocolConnection):
                 hello = reader.feed(more)
         except ValueError as error:
             channel.send(_DECODE_ERROR)
-            raise PrefaceError(f"no TLS: {error}") from None
-        if hello.protocols and _SPOKEN.isdisjoint(hello.protocols):
+            raise PrefaceError(f"TLS handshake failed: {error}") from None
+        if hello.protocols and _SUPPORTED.isdisjoint(hello.protocols):
             channel.send(_NO_APPLICATION_PROTOCOL)
-            raise PrefaceError(f"no TLS: it speaks only {', '.join(hello.protocols)!r}")
+            raise PrefaceError(f"TLS handshake failed: client offers only {', '.join(hello.protocols)!r} by ALPN")
         channel.buffer = data
         return hello
 
     def _reject_plain(self, data: bytes) -> None:
         self._channel.buffer = data
-        super()._reject(HTTPError(400, "a plain HTTP request came to a port that speaks https"))
-        raise PrefaceError("no TLS: plain HTTP")
+        super()._reject(HTTPError(400, "plain HTTP request on an https port"))
+        raise PrefaceError("TLS handshake failed: plain HTTP")
 
-    def _enter(self, site: TLSHost, tls: ssl.SSLObject, server_name: str) -> None:
+    def _enter(self, tls_host: TLSHost, tls: ssl.SSLObject, server_name: str) -> None:
         der = tls.getpeercert(binary_form=True)
         client = None if der is None else ClientCertificate(der)
         cipher = tls.cipher()
         self.tls = TLS(tls.version() or "", cipher[0] if cipher else "", server_name, client)
         if client is not None:
-            forward = site.settings.forward.items()
+            forward = tls_host.settings.forward.items()
             self._identity = [(header, header.lower(), getattr(client, fact)) for fact, header in forward]
-        if site.hsts:
-            self._out = _StrictResponseWriter(self._channel, site.hsts)
+        if tls_host.hsts:
+            self._out = _StrictResponseWriter(self._channel, tls_host.hsts)
 
-    def _understand(self, head: bytes) -> tuple[RequestLine, RequestFields]:
-        line, known = super()._understand(head)
-        if self._identity and known is not self._own:
-            self._own = self._known = known = self._identified(known)
-        return line, known
+    def _parse_head(self, head: bytes) -> tuple[RequestLine, RequestFields]:
+        line, fields = super()._parse_head(head)
+        if self._identity and fields is not self._identified_fields:
+            self._identified_fields = self._fields = fields = self._with_identity(fields)
+        return line, fields
 
-    def _identified(self, known: RequestFields) -> RequestFields:
-        """With what is true on this connection only; others have the same `known`."""
-        headers = known.headers.copy()
+    def _with_identity(self, fields: RequestFields) -> RequestFields:
+        """Return a copy of the fields with the client's identity: other connections share the original."""
+        headers = fields.headers.copy()
         for name, key, value in self._identity:
             headers.put(name, key, value)
-        return replace(known, headers=headers)
+        return replace(fields, headers=headers)
 
     def _is_misdirected(self, host: str) -> bool:
-        return self._offered.is_misdirected(host, self._site, self._default)
+        return self._offered.is_misdirected(host, self._tls_host, self._default)
 
 
 class _StrictResponseWriter(ResponseWriter):
-    """Tells browsers to come by https only (RFC 6797 section 7.1), unless the backend has said how long."""
+    """A response writer that adds Strict-Transport-Security (RFC 6797 section 7.1) unless the backend sends it."""
 
     __slots__ = ("_policy",)
 

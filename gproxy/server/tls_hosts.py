@@ -1,4 +1,4 @@
-"""Which certificate a client gets, and with it what it must prove; read again when the files change."""
+"""The TLS hosts by server name: certificates and client authentication; reloaded when the files change."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from gproxy.config.sections.tls import TLSSettings
 from gproxy.gateway.candidates import bare_host
 from gproxy.runtime import Runtime
 
-#: Between two looks at the files, in seconds. What has changed is read once two looks have seen the same.
+#: Seconds between two checks of the files. A changed file is read once two checks agree.
 LOOK: Final = 1.0
 
 _log = logging.getLogger("gproxy")
@@ -22,83 +22,86 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class TLSHost:
-    """One `[tls:NAME]` section, live."""
+    """A live `[tls:NAME]` section: its certificate, and what it demands of clients."""
 
     def __init__(self, settings: TLSSettings, certificate: Certificate) -> None:
         self.settings = settings
         self.certificate = certificate
-        #: What a client has proved to this site counts at another one only if that one asks for the same.
+        #: A connection to this host may serve another host only if both have the same demands.
         self.demands = (settings.client_auth, settings.client_ca, settings.min_version)
         self.is_guarded = settings.client_auth == "required"
         self.hsts = f"max-age={settings.hsts:.0f}" if settings.hsts else ""
 
     @property
     def context(self) -> SSLContext:
-        """Each has its own, and so its own sessions: none is resumed at a site that asks for more."""
+        """The SSL context of this host alone: sessions cannot be resumed at a host with other demands."""
         return self.certificate.context
 
 
 class TLSHosts:
-    """All of them, by host name."""
+    """The TLS hosts of a process, by host name."""
 
-    def __init__(self, sites: Iterable[TLSHost]) -> None:
-        self._all = {site.settings.name: site for site in sites}
+    def __init__(self, tls_hosts: Iterable[TLSHost]) -> None:
+        self._all = {tls_host.settings.name: tls_host for tls_host in tls_hosts}
         self._by_host: dict[str, TLSHost] = {}
         self._index()
 
     def _index(self) -> None:
-        self._by_host = {host: site for site in self._all.values() for host in site.certificate.names}
+        self._by_host = {host: tls_host for tls_host in self._all.values() for host in tls_host.certificate.names}
 
     def default(self, name: str) -> TLSHost:
-        """That section's; without a name the first one's."""
+        """Return the TLS host of the section `name`, or of the first section if `name` is empty."""
         return self._all[name] if name else next(iter(self._all.values()))
 
     def find(self, host: str, default: TLSHost) -> TLSHost:
-        """The one for that host, given without port and in lower case; a wildcard is for one level (RFC 9525 6.3)."""
+        """Return the TLS host of a lower-case name without port; a wildcard covers one level (RFC 9525 6.3)."""
         return self._find(host) or default
 
     def _find(self, host: str) -> TLSHost | None:
         return self._by_host.get(host) or self._by_host.get(f"*.{host.partition('.')[2]}")
 
-    def is_misdirected(self, host: str, site: TLSHost, default: TLSHost) -> bool:
-        """Would a request for this Host, on a connection made to `site`, slip past what its own site asks for?"""
-        return self.find(bare_host(host), default).demands != site.demands
+    def is_misdirected(self, host: str, tls_host: TLSHost, default: TLSHost) -> bool:
+        """Return whether the TLS host of `host` has other demands than the connection's, which would be evaded."""
+        return self.find(bare_host(host), default).demands != tls_host.demands
 
     @property
     def are_guarded(self) -> bool:
-        """Are there hosts that nobody reaches without a certificate?"""
-        return any(site.is_guarded for site in self._all.values())
+        """True if some hosts require a client certificate."""
+        return any(tls_host.is_guarded for tls_host in self._all.values())
 
     def is_guarded(self, host: str) -> bool:
-        """May a request for this Host come over TLS only, because a client has something to prove there?"""
+        """Return whether requests for this Host require a client certificate, and so TLS."""
         found = self._find(bare_host(host))
         return found is not None and found.is_guarded
 
     def reload(self, name: str, certificate: Certificate) -> None:
-        """For handshakes from now on."""
+        """Replace the certificate of the section `name`, for new handshakes."""
         self._all[name].certificate = certificate
         self._index()
 
 
 class CertificateReloader:
-    """Looks at the files now and then; a pair that is no pair leaves the old one in place."""
+    """A poll of the certificate files; an invalid certificate or key leaves the old one in use."""
 
-    def __init__(self, sites: TLSHosts, settings: Mapping[str, TLSSettings], runtime: Runtime) -> None:
-        self._sites = sites
+    def __init__(self, tls_hosts: TLSHosts, settings: Mapping[str, TLSSettings], runtime: Runtime) -> None:
+        self._tls_hosts = tls_hosts
         self._settings = settings
         self._runtime = runtime
         self._read = {name: _stamp(files(section)) for name, section in settings.items()}
         self._seen = dict(self._read)
 
     def run(self) -> None:
-        """Until it is killed."""
+        """Check the files every LOOK seconds until killed."""
         while True:
             gevent.sleep(LOOK)
             for name, section in self._settings.items():
                 self.look(name, section)
 
     def look(self, name: str, section: TLSSettings) -> None:
-        """Files are replaced one after the other: not before they stand still they belong together."""
+        """Reload the section's certificate if its files have changed.
+
+        Certificate and key are replaced one after the other: they match only once two checks agree.
+        """
         stamp = self._runtime.offload(_stamp, files(section))
         was_seen, self._seen[name] = self._seen[name], stamp
         if stamp == self._read[name] or stamp != was_seen:
@@ -106,16 +109,16 @@ class CertificateReloader:
         self._read[name] = stamp
         certificate = self._runtime.offload(_read, section, self._runtime.clock())
         if isinstance(certificate, str):
-            _log.error("[tls:%s] %s; the certificate that was read before stays", name, certificate)
+            _log.error("[tls:%s] %s; keeping the previous certificate", name, certificate)
             return
         for warning in certificate.warnings:
             _log.warning("[tls:%s] %s", name, warning)
-        self._sites.reload(name, certificate)
-        _log.info("[tls:%s] the certificate was read again", name)
+        self._tls_hosts.reload(name, certificate)
+        _log.info("[tls:%s] certificate reloaded", name)
 
 
 def _read(settings: TLSSettings, now: float) -> Certificate | str:
-    """Or why not: what is raised in a thread, gevent prints with its traceback."""
+    """Return the certificate, or the error as text: gevent prints the traceback of an exception in a thread."""
     try:
         return read_certificate(settings, now)
     except ValueError as error:

@@ -1,5 +1,5 @@
-"""The process that serves: patched first, then built, opened, serving, draining, closed. What it does when, the
-arbiter says; without one it finishes what it has and ends.
+"""The worker process: patch, build, open, serve, drain and close, as the arbiter commands. If the arbiter ends, the
+worker finishes its requests and exits.
 
     python -m gproxy.server.worker --generation 1 --worker 1 --control FD
 """
@@ -42,16 +42,16 @@ from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
 
-#: How often the arbiter hears that the loop turns, in seconds; more often if it is impatient.
+#: Seconds between two heartbeats to the arbiter, at most; less with a short `worker_timeout`.
 _BEAT: Final = 1.0
 
 
 class ArbiterGoneError(Exception):
-    """Nobody says what to do."""
+    """The end of the arbiter before the worker serves."""
 
 
 class Worker:
-    """One process: listeners, gateway, and what the arbiter says."""
+    """A worker process: its listeners and gateway, and the arbiter's commands."""
 
     def __init__(self, number: int, control: Control, settings: Settings, gateway: Gateway) -> None:
         self._control = control
@@ -59,12 +59,12 @@ class Worker:
         self._gateway = gateway
         self._runtime = Runtime(state_dir=settings.server.state_dir, state=settings.state)
         self._runtime.worker = number
-        self._servers: list[Listener] = []
+        self._listeners: list[Listener] = []
         self._drain: Drain
         self._leave = Event()
-        #: Indexes of listeners that nobody else accepts from any more.
-        self._for_good: list[int] = []
-        self._orders: dict[str, Callable[..., None]] = {
+        #: Indexes of listeners whose sockets no other process accepts from.
+        self._removed: list[int] = []
+        self._commands: dict[str, Callable[..., None]] = {
             "accept": self._accept,
             "share": self._share,
             "unshare": self._unshare,
@@ -76,34 +76,34 @@ class Worker:
         }
 
     def run(self) -> None:
-        """From `open` to the end. Raises CannotOpenError."""
+        """Serve from the command `open` until drained. Raises CannotOpenError."""
         shared, state, sockets = self._await_sockets()
         self._state = SharedState(state)
         if shared:
             self._runtime.share(self._state)
-        edge = Listeners(self._settings, self._gateway, self._runtime)
+        listeners = Listeners(self._settings, self._gateway, self._runtime)
         self._gateway.open(self._runtime)
-        self._servers = [edge.server(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
-        register_metrics(self._servers, self._runtime.metrics)
-        self._drain = Drain(self._servers, self._settings.server.grace)
+        self._listeners = [listeners.listener(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
+        register_metrics(self._listeners, self._runtime.metrics)
+        self._drain = Drain(self._listeners, self._settings.server.grace)
         self._share_listeners(alone=not shared)
         self._tune()
         self._control.send("ready")
-        listening = gevent.spawn(self._obey), gevent.spawn(self._beat)
+        listening = gevent.spawn(self._run_commands), gevent.spawn(self._beat)
         self._leave.wait()
         cut = self._finish()
-        edge.close()
+        listeners.close()
         self._gateway.close()
         gevent.killall(listening)
         self._control.send("stopped", cut)
 
     def _await_sockets(self) -> tuple[bool, int, list[socket.socket]]:
-        _, shared = _next(self._control)
-        state, *listeners = self._control.take_fds()
-        return shared, state, [socket.socket(fileno=fd) for fd in listeners]
+        _, shared = _next_message(self._control)
+        state, *fds = self._control.take_fds()
+        return shared, state, [socket.socket(fileno=fd) for fd in fds]
 
     def _tune(self) -> None:
-        """All descriptors we may have; and what is here now stays: the collector need not look at it again."""
+        """Raise the descriptor limit, and freeze all present objects: the collector need not visit them again."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         gc.collect()
@@ -113,32 +113,32 @@ class Worker:
 
     def _finish(self) -> int:
         self._runtime.draining = True
-        self._drain.close_listeners(self._for_good)
+        self._drain.close_listeners(self._removed)
         self._control.send("closed")
         return self._drain.run()
 
-    # What the arbiter says.
+    # Commands of the arbiter.
 
-    def _obey(self) -> None:
+    def _run_commands(self) -> None:
         try:
             self._listen()
         except Exception:
-            _log.exception("what the arbiter says cannot be done: another worker is to take over")
+            _log.exception("command from the arbiter failed; this worker is being replaced")
             self._retire([])
 
     def _listen(self) -> None:
         while not self._control.ended:
             for name, *arguments in self._control.receive():
-                self._orders[name](*arguments)
+                self._commands[name](*arguments)
         _log.error("the arbiter is gone: stopping")
-        for server in self._servers:
-            if not server.closed and server.socket.family != socket.AF_UNIX:
-                ignore_handshakes(server.socket)
+        for listener in self._listeners:
+            if not listener.closed and listener.socket.family != socket.AF_UNIX:
+                ignore_handshakes(listener.socket)
         self._unready()
         self._stop()
 
     def _beat(self) -> None:
-        """Say that the loop turns; and do for the logs what no request may bring us to."""
+        """Send heartbeats; check the access log's file and log summaries even while no request arrives."""
         pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
         while True:
             self._control.send("beat")
@@ -147,8 +147,8 @@ class Worker:
             gevent.sleep(pause)
 
     def _accept(self) -> None:
-        for server in self._servers:
-            server.start()
+        for listener in self._listeners:
+            listener.start()
 
     def _share(self) -> None:
         self._runtime.share(self._state)
@@ -160,38 +160,40 @@ class Worker:
         self._share_listeners(alone=True)
 
     def _share_listeners(self, *, alone: bool) -> None:
-        for server in self._servers:
-            server.share(alone=alone)
+        for listener in self._listeners:
+            listener.share(alone=alone)
 
     def _unready(self) -> None:
         self._runtime.stopping = True
 
     def _retire(self, removed: list[int]) -> None:
-        self._for_good = removed
+        self._removed = removed
         self._leave.set()
 
     def _stop(self) -> None:
         self._runtime.stopping = True
-        self._for_good = list(range(len(self._servers)))
+        self._removed = list(range(len(self._listeners)))
         self._drain.stop()
         self._leave.set()
 
     def _quit(self) -> None:
-        _log.warning("stopping at once; open connections: %d", sum(len(server.connections) for server in self._servers))
+        _log.warning(
+            "stopping at once; open connections: %d", sum(len(listener.connections) for listener in self._listeners)
+        )
         self._gateway.access_log.flush()
         _flush()
         os._exit(0)
 
 
 def main() -> int:
-    """The exit code."""
-    options = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))  # argparse takes its time
+    """Run the worker and return the exit code."""
+    options = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))  # importing argparse is slow
     control = options["--control"]
     name_process(f"gproxy: worker{options['--worker']}"[:15])
-    gevent.get_hub().print_exception = _say_what_failed
-    gevent.signal_handler(STACK_SIGNAL, _say_where, control)
+    gevent.get_hub().print_exception = _log_failure
+    gevent.signal_handler(STACK_SIGNAL, _write_hub_stack, control)
     faulthandler.register(STACK_SIGNAL, file=control, all_threads=True, chain=True)
-    for number in GROUP_SIGNALS:  # a handler of Python's own, run while the hub waits, has crashed Python 3.11
+    for number in GROUP_SIGNALS:  # a Python signal handler that runs while the hub waits has crashed Python 3.11
         gevent.signal_handler(number, nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
@@ -200,21 +202,21 @@ def main() -> int:
         return 0
 
 
-def _say_what_failed(context: object, kind: type[BaseException], error: BaseException, trace: TracebackType) -> None:
-    """In the background, where nobody is to be told but the log: a greenlet that a handler has spawned."""
+def _log_failure(context: object, kind: type[BaseException], error: BaseException, trace: TracebackType) -> None:
+    """Log an exception that ends a background greenlet, such as one that a handler spawns."""
     _log.error("%s failed", context, exc_info=(kind, error, trace))
 
 
-def _say_where(control: int) -> None:
-    """What faulthandler cannot see: where a module, `open` or `close` waits while the hub runs."""
+def _write_hub_stack(control: int) -> None:
+    """Write the stack of the main greenlet, which faulthandler cannot see while the hub runs."""
     frames = traceback.walk_stack(gevent.get_hub().parent.gr_frame)
     lines = [f'  File "{f.f_code.co_filename}", line {line} in {f.f_code.co_name}\n' for f, line in frames]
     with suppress(OSError):
-        os.write(control, "".join(["What it waits for (most recent call first):\n", *lines]).encode())
+        os.write(control, "".join(["The main greenlet waits here (most recent call first):\n", *lines]).encode())
 
 
 def _serve(number: int, control: Control) -> int:
-    _, path, overrides = _next(control)
+    _, path, overrides = _next_message(control)
     fds = control.take_fds()
     given = {(section, option): text for section, option, text in overrides}
     try:
@@ -223,7 +225,7 @@ def _serve(number: int, control: Control) -> int:
         control.send("failed", 2, list(map(str, error.problems)))
         return 2
     log.setup(settings.log.level, worker=True)
-    control.send("built", list(map(str, settings.warnings)), _own_files())
+    control.send("built", list(map(str, settings.warnings)), _user_files())
     try:
         Worker(number, control, settings, gateway).run()
     except CannotOpenError as error:
@@ -233,8 +235,8 @@ def _serve(number: int, control: Control) -> int:
     return 0
 
 
-def _next(control: Control) -> list[Any]:
-    """The next message. Raises ArbiterGoneError."""
+def _next_message(control: Control) -> list[Any]:
+    """Wait for the next message and return it. Raises ArbiterGoneError."""
     while not (messages := control.receive()):
         if control.ended:
             raise ArbiterGoneError
@@ -248,15 +250,15 @@ def _content(fd: int) -> bytes:
         return file.read()
 
 
-def _own_files() -> list[str]:
-    """Of modules that are neither ours nor installed: the user's."""
-    ours = str(Path(__file__).parents[1])
+def _user_files() -> list[str]:
+    """Return the files of the user's modules: neither the gateway's nor installed."""
+    gateway_files = str(Path(__file__).parents[1])
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return [file for file in files if file and not file.startswith((ours, sys.prefix, sys.base_prefix))]
+    return [file for file in files if file and not file.startswith((gateway_files, sys.prefix, sys.base_prefix))]
 
 
 def leave(code: int) -> None:
-    """Without waiting for threads of a handler's that never end."""
+    """Exit without waiting for threads of handlers, which may never end."""
     logging.shutdown()
     _flush()
     os._exit(code)
@@ -264,7 +266,7 @@ def leave(code: int) -> None:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # whoever read it is gone, or its disk is full
+        with suppress(OSError):  # a closed pipe or a full disk
             stream.flush()
 
 

@@ -136,7 +136,7 @@ def test_without_a_good_header_nobody_is_served(play, raw):
             wire.send(raw)
             assert wire.read_all() == b""
     assert not play.plain.requests
-    play.gateway.wait_for_line("127.0.0.1: no PROXY header: ")
+    play.gateway.wait_for_line("127.0.0.1: invalid PROXY header: ")
 
 
 def test_complaints_do_not_fill_the_log(play):
@@ -144,7 +144,7 @@ def test_complaints_do_not_fill_the_log(play):
         with Wire(plain(play)) as wire:
             wire.send(b"nonsense")
             assert wire.read_all() == b""
-    warnings = [line for line in play.gateway.errors.splitlines() if " WARNING " in line and "no PROXY header" in line]
+    warnings = [line for line in play.gateway.errors.splitlines() if " WARNING " in line and "invalid PROXY header" in line]
     assert len(warnings) <= 3  # one for each listener
 
 
@@ -157,7 +157,7 @@ def test_others_may_not_say_it(play, raw):
         except OSError:
             pass
     assert not play.plain.requests
-    play.gateway.wait_for_line("127.0.0.2: refused, it is not one of the trusted_proxies")
+    play.gateway.wait_for_line("127.0.0.2: connection rejected: not one of the trusted_proxies")
 
 
 @pytest.mark.parametrize("sent", [b"", b"PROXY ", V2[:20], V1[:-1]])

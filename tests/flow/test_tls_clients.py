@@ -354,7 +354,7 @@ def test_openssl_agrees(play):
 def test_a_client_that_speaks_only_http_2(play):
     said = openssl(play, "-alpn", "h2").communicate(b"Q\n", 10)[0]
     assert b"no application protocol" in said
-    play.gateway.wait_for_line("no TLS: it speaks only 'h2'")
+    play.gateway.wait_for_line("TLS handshake failed: client offers only 'h2' by ALPN")
 
 
 def curl(play, *arguments, host="a.test"):
@@ -532,7 +532,7 @@ def test_plain_http_on_the_tls_port(play, raw):
         wire.send(raw)
         answer = wire.read_response()
         assert (answer.status, answer["connection"]) == (400, "close")
-        assert b"speaks https" in answer.body
+        assert b"plain HTTP request on an https port" in answer.body
         assert wire.is_closed()
     assert not play.plain.requests
 

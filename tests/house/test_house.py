@@ -148,7 +148,7 @@ def test_compiled_files_avoid_what_mypyc_does_otherwise(path):
             text = ast.unparse(node)
             raises = [one for one in ast.walk(node) if isinstance(one, ast.Raise) and one.cause is not None]
             if any(not (isinstance(one.cause, ast.Constant) and one.cause.value is None) for one in raises):
-                assert "__cause__" in text or "_lost(" in text, f"{path}:{node.lineno} {node.name}"
+                assert "__cause__" in text or "_reset(" in text, f"{path}:{node.lineno} {node.name}"
 
 
 @pytest.mark.parametrize("package_name", ["http", "config"])

@@ -112,7 +112,7 @@ def test_grace_is_over(tmp_path):
         answer = wire.read_response()
         assert (answer.status, problem(answer)["detail"], answer["connection"]) == (503, "the gateway is stopping", "close")
         assert "1 requests were cut" in ours.wait_for_line("stopped after")
-        assert "/users/slow" in ours.wait_for_line("did not finish within grace")
+        assert "/users/slow" in ours.wait_for_line("not finished within grace")
         (line,) = ours.access()
         assert (line["path"], line["status"], line["reason"]) == ("/users/slow", "503", "draining")
 
@@ -213,7 +213,7 @@ def test_a_stop_with_a_delay_is_not_ready_at_once_and_accepts_until_it_is_over(t
         kept.send(GET.format("/users"))
         assert kept.read_response().status == 200
         ours.signal(signal.SIGTERM)
-        ours.wait_for_line("SIGTERM: not ready any more; stopping in 1.5 s")
+        ours.wait_for_line("SIGTERM: no longer ready; stopping in 1.5 s")
         eventually(lambda: ours.get("/ready").status == 503, "unreadiness")
         kept.send(GET.format("/users"))
         assert kept.read_response()["connection"] is None
@@ -229,9 +229,9 @@ def test_a_worker_that_dies_in_the_delay_is_replaced(tmp_path):
     delay = ("grace = 30s", "grace = 30s\nstop_delay = 4s")
     with gateway(tmp_path, 0, delay) as ours:
         ours.signal(signal.SIGTERM)
-        ours.wait_for_line("SIGTERM: not ready any more; stopping in 4 s")
+        ours.wait_for_line("SIGTERM: no longer ready; stopping in 4 s")
         os.kill(ours.workers[0], signal.SIGKILL)
-        ours.wait_for_line("was killed by SIGKILL; another one is started")
+        ours.wait_for_line("was killed by SIGKILL; starting another one")
         assert ours.get("/users").status == 200
         eventually(lambda: ours.get("/ready").status == 503, "unreadiness")
         ours.wait_for_line("stopping; requests in flight have 30 s")
@@ -249,8 +249,8 @@ def test_a_worker_that_hangs_in_a_stop_is_killed_in_the_end(tmp_path):
         eventually((tmp_path / "here").exists, "a worker that hangs")
         ours.signal(signal.SIGTERM)
         assert ours.wait() == 0
-        ours.wait_for_line("does not end and is killed")
-        ours.wait_for_line("1 workers were killed, and what they had under way is lost")
+        ours.wait_for_line("did not exit in time; killing it")
+        ours.wait_for_line("1 workers were killed; their open requests are lost")
         ours.wait_for_line("mine.py")
 
 

@@ -115,7 +115,7 @@ def test_whatever_is_wrong_the_old_generation_goes_on(scene, server, more, code,
         answer = wire.read_response()
     assert (answer["x-code"], answer["connection"]) == ("first", None)
     eventually(lambda: scene.workers == before, "no other worker")
-    assert "generation 1 goes on" in scene.errors
+    assert "generation 1 keeps serving" in scene.errors
     scene.write(code="mended")
     scene.reload()
     assert scene.code() == "mended"
@@ -141,8 +141,8 @@ def test_a_file_that_comes_back_between_our_look_and_the_workers(tmp_path, backe
         gateway.wait_for_line("SIGHUP: reloading")
         time.sleep(0.3)
         gateway.config.write_text(ini)
-        gateway.wait_for_line("gproxy.ini: could not be read at first, and then it could; please try again")
-        gateway.wait_for_line("reload failed; generation 1 goes on")
+        gateway.wait_for_line("gproxy.ini: became readable during the start; start or reload again")
+        gateway.wait_for_line("reload failed; generation 1 keeps serving")
         eventually(lambda: len(gateway.workers) == 2, "the old workers only")
         (tmp_path / "away").unlink()
         gateway.signal(signal.SIGHUP)
@@ -152,8 +152,8 @@ def test_a_file_that_comes_back_between_our_look_and_the_workers(tmp_path, backe
 def test_a_reload_that_hangs_says_what_it_waits_for(scene):
     (scene.folder / "mine.py").write_text("import time\ntime.sleep(1000)\n")
     scene.signal(signal.SIGHUP)
-    line = scene.wait_for_line(" still imports or builds what the settings name, and has 60 s for it")
-    assert re.search(r" WARNING gproxy worker 1 \(generation 2, pid \d+\) still ", line)
+    line = scene.wait_for_line(" starts slowly: it still imports or builds the parts of the settings (limit 60 s)")
+    assert re.search(r" WARNING gproxy worker 1 \(generation 2, pid \d+\) starts slowly: it still ", line)
     assert scene.code() == "first"
 
 
@@ -170,7 +170,7 @@ def test_hups_during_a_reload_make_one_more(scene):
         scene.signal(signal.SIGHUP)
         time.sleep(0.02)
     eventually(lambda: scene.errors.count("reloaded: ") == 2, "two reloads")
-    scene.wait_for_line("another reload follows the one under way")
+    scene.wait_for_line("another reload follows the current one")
     assert scene.get("/").status == 200
     assert scene.errors.count("reloaded: ") == 2
 
@@ -210,7 +210,7 @@ def test_listeners_change(tmp_path, backend):
             write(addresses[0], addresses[1])
             scene.fail(f"cannot listen on {addresses[1]}: Address already in use\n")
         write(f"0.0.0.0:{ports[2]}")
-        scene.fail(f"0.0.0.0:{ports[2]}: Address already in use by {addresses[2]}, where we listen; that changes with a restart only\n")
+        scene.fail(f"0.0.0.0:{ports[2]}: Address already in use by {addresses[2]} of this gateway; only a restart can change this\n")
         assert [answers(port) for port in ports] == [True, False, True]
         write(addresses[0], f"unix:{path}")
         scene.reload()

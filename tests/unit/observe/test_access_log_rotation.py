@@ -189,7 +189,7 @@ def test_lines_gather_during_a_rotation(make, folder, entry, monkeypatch, writes
 
 
 def test_what_gathers_is_bounded(make, folder, entry, monkeypatch, errors):
-    monkeypatch.setattr(accesslog, "_ROOM", 5)
+    monkeypatch.setattr(accesslog, "_MAX_BUFFERED", 5)
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)
@@ -203,7 +203,7 @@ def test_what_gathers_is_bounded(make, folder, entry, monkeypatch, errors):
     assert kept == 5
     assert log.lost == 20 - kept
     assert [message.partition(": ")[2] for message in errors()] == [
-        "losing lines: they come faster than they can be written",
+        "losing lines: buffer full, lines come faster than they can be written",
         f"writing again, {log.lost} lines were lost",
     ]
 
@@ -230,7 +230,7 @@ def test_close_during_a_rotation_waits_and_writes_the_rest(make, folder, entry, 
 
 
 def test_close_does_not_wait_forever(make, folder, entry, monkeypatch, errors):
-    monkeypatch.setattr(accesslog, "_PATIENCE", 0.01)
+    monkeypatch.setattr(accesslog, "_CLOSE_TIMEOUT", 0.01)
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)

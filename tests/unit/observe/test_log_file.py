@@ -113,8 +113,8 @@ def test_a_copied_and_truncated_file_counts_anew(make, folder, entry, clock):
 def test_the_name_is_looked_at_once_a_second_not_per_line(make, entry, clock, monkeypatch):
     log = make()
     looks = []
-    real = log._file._named
-    monkeypatch.setattr(log._file, "_named", lambda: looks.append(clock.now) or real())
+    real = log._file._stat
+    monkeypatch.setattr(log._file, "_stat", lambda: looks.append(clock.now) or real())
     for _ in range(30):
         clock.now += 0.25
         write(log, entry, "/")

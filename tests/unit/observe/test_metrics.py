@@ -172,7 +172,7 @@ def test_too_many_series_are_not_shown(monkeypatch):
 def test_what_a_newer_version_counts_is_left_out(state):
     counted = Metrics()
     counted.share(state)
-    in_another_process(state, lambda theirs: theirs._figures.cells('["gproxy_of_tomorrow", "a"]', 1))
-    in_another_process(state, lambda theirs: theirs._figures.cells('["gproxy_retries_total", "a", "b"]', 1))
+    in_another_process(state, lambda theirs: theirs._counters.cells('["gproxy_of_tomorrow", "a"]', 1))
+    in_another_process(state, lambda theirs: theirs._counters.cells('["gproxy_retries_total", "a", "b"]', 1))
     assert reading(counted) == {}
     page(counted)
