@@ -29,7 +29,7 @@ from gproxy.arbiter.file_watch import Watch
 from gproxy.arbiter.generation import Generation, Sockets
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
-from gproxy.arbiter.worker_process import CannotStartError, WorkerProcess, WorkerState, name_process
+from gproxy.arbiter.worker_process import CannotStartError, ExitStatus, WorkerProcess, WorkerState, name_process
 from gproxy.arbiter.workers import Workers
 from gproxy.config.load import Overrides
 from gproxy.observe import log
@@ -274,19 +274,19 @@ class Arbiter:
     def _on_stopped(self, _: WorkerProcess, cut: int) -> None:
         self._cut += cut
 
-    def _ended(self, worker: WorkerProcess, generation: Generation, ending: str) -> None:
+    def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
         if generation is self._next and not worker.is_discarded:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
         elif worker.phase is WorkerState.DRAINING or worker.is_discarded or self._is_closing:
-            self._lost += worker.phase is WorkerState.DRAINING and not ending.endswith(" 0")
-            if not (worker.is_discarded or ending.endswith(" 0")):
+            self._lost += worker.phase is WorkerState.DRAINING and not ending.is_clean
+            if not (worker.is_discarded or ending.is_clean):
                 _log.error("%s %s while it was draining", worker, ending)
         else:
             self._replace(worker, ending)
         self._workers.open_waiting()
         self._finish()
 
-    def _replace(self, worker: WorkerProcess, ending: str) -> None:
+    def _replace(self, worker: WorkerProcess, ending: ExitStatus) -> None:
         """Start another worker: at once, or after a pause if workers end soon after their start."""
         lived = worker.phase is WorkerState.SERVING and monotonic() - worker.served_since > _QUICK_END
         self._quick_ends = 0 if lived else self._quick_ends + 1

@@ -6,7 +6,7 @@ import socket
 import sys
 from enum import IntEnum
 from time import monotonic
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from gproxy.arbiter.control import Control
 
@@ -21,6 +21,32 @@ STACK_SIGNAL: Final = signal.SIGUSR2
 _FOR_THE_ARBITER: Final = frozenset(
     {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
 )
+
+
+class ExitStatus(NamedTuple):
+    """How a process ended: its exit code, or the signal that killed it."""
+
+    code: int | None
+    signal: int | None
+
+    @classmethod
+    def of(cls, status: int) -> "ExitStatus":
+        """Return the exit status of what waitpid returned."""
+        code = os.waitstatus_to_exitcode(status)
+        return cls(code, None) if code >= 0 else cls(None, -code)
+
+    @property
+    def is_clean(self) -> bool:
+        """True if the process ended by itself with code 0."""
+        return self.code == 0
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return f"exited with status {self.code}"
+        try:
+            return f"was killed by {signal.Signals(self.signal).name}"
+        except ValueError:
+            return f"was killed by signal {self.signal}"
 
 
 class WorkerState(IntEnum):
@@ -137,14 +163,3 @@ def name_process(name: str) -> None:
             comm.write(name)
     except OSError:
         pass
-
-
-def describe_end(status: int) -> str:
-    """Return how a process ended, as text, from waitpid's status."""
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exited with status {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -11,7 +11,7 @@ from typing import Final
 from gproxy.arbiter.control import Message
 from gproxy.arbiter.event_loop import Timers
 from gproxy.arbiter.generation import Generation
-from gproxy.arbiter.worker_process import STACK_SIGNAL, WorkerProcess, WorkerState, describe_end
+from gproxy.arbiter.worker_process import STACK_SIGNAL, ExitStatus, WorkerProcess, WorkerState
 from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
@@ -35,7 +35,7 @@ class Workers:
         selector: selectors.BaseSelector,
         timers: Timers,
         received: Callable[[WorkerProcess, Message], None],
-        ended: Callable[[WorkerProcess, Generation, str], None],
+        ended: Callable[[WorkerProcess, Generation, ExitStatus], None],
     ) -> None:
         self._selector = selector
         self._timers = timers
@@ -143,7 +143,7 @@ class Workers:
             del self._generations[generation.number]
         if worker.is_hung:
             _log_stack(worker)
-        self._ended(worker, generation, describe_end(status))
+        self._ended(worker, generation, ExitStatus.of(status))
 
     def _check(self) -> None:
         """Kill the workers that have sent no message within their limit; log slow starts."""
