@@ -222,9 +222,9 @@ class Arbiter:
 
     def _retire(self, worker: WorkerProcess, removed: list[int]) -> None:
         self._workers.generation_of(worker).workers.remove(worker)
-        if worker.phase < WorkerState.SERVING:
+        if worker.state < WorkerState.SERVING:
             self._workers.discard([worker])
-        worker.phase = WorkerState.DRAINING
+        worker.state = WorkerState.DRAINING
         worker.send("retire", removed)
 
     # Messages of workers.
@@ -234,7 +234,7 @@ class Arbiter:
         _ON_MESSAGE[name](self, worker, *arguments)
 
     def _on_built(self, worker: WorkerProcess, warnings: list[str], files: list[str]) -> None:
-        worker.phase = WorkerState.BUILT
+        worker.state = WorkerState.BUILT
         generation = self._workers.generation_of(worker)
         generation.files |= {*files}
         if generation is self._next and not generation.is_built:
@@ -249,7 +249,7 @@ class Arbiter:
             _log.error("%s: %s", worker, reason)
 
     def _on_ready(self, worker: WorkerProcess) -> None:
-        worker.phase = WorkerState.READY
+        worker.state = WorkerState.READY
         generation = self._workers.generation_of(worker)
         if generation is self._current:
             worker.accept()
@@ -268,7 +268,7 @@ class Arbiter:
 
     def _on_closed(self, worker: WorkerProcess) -> None:
         worker.has_closed = True
-        if all(other.has_closed for other in self._workers if other.phase is WorkerState.DRAINING):
+        if all(other.has_closed for other in self._workers if other.state is WorkerState.DRAINING):
             self._announce()
 
     def _on_stopped(self, _: WorkerProcess, cut: int) -> None:
@@ -277,9 +277,9 @@ class Arbiter:
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
         if generation is self._next and not worker.is_discarded:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
-        elif worker.phase is WorkerState.DRAINING or worker.is_discarded or self._is_closing:
-            self._lost += worker.phase is WorkerState.DRAINING and not ending.is_clean
-            if not (worker.is_discarded or ending.is_clean):
+        elif worker.state is WorkerState.DRAINING or worker.is_discarded or self._is_closing:
+            self._lost += worker.state is WorkerState.DRAINING and not ending.endswith(" 0")
+            if not (worker.is_discarded or ending.endswith(" 0")):
                 _log.error("%s %s while it was draining", worker, ending)
         else:
             self._replace(worker, ending)
@@ -288,7 +288,7 @@ class Arbiter:
 
     def _replace(self, worker: WorkerProcess, ending: ExitStatus) -> None:
         """Start another worker: at once, or after a pause if workers end soon after their start."""
-        lived = worker.phase is WorkerState.SERVING and monotonic() - worker.served_since > _QUICK_END
+        lived = worker.state is WorkerState.SERVING and monotonic() - worker.served_since > _QUICK_END
         self._quick_ends = 0 if lived else self._quick_ends + 1
         pause = self._pause() if self._quick_ends > 1 else 0.0
         _log.error("%s %s; starting another one%s", worker, ending, f" in {pause:g} s" if pause else "")
@@ -340,12 +340,12 @@ class Arbiter:
     def _close(self, command: str, limit: float, announcement: str) -> None:
         """Close the listeners, let workers finish, and kill the remaining ones after `limit` seconds."""
         self._is_closing = True
-        self._workers.discard(worker for worker in self._workers if worker.phase < WorkerState.SERVING)
+        self._workers.discard(worker for worker in self._workers if worker.state < WorkerState.SERVING)
         if self._current:
             self._current.close({})
         for worker in self._workers:
             if not worker.is_discarded:
-                worker.phase = WorkerState.DRAINING
+                worker.state = WorkerState.DRAINING
         self._workers.send(command)
         self._announce_later(announcement)
         self._timers.after(limit, self._kill_remaining)

@@ -97,16 +97,16 @@ class Generation:
     def may_open(self, worker: WorkerProcess) -> bool:
         """Return whether the worker waits only for `open`; a generation's first worker opens before the others."""
         is_first = bool(self.workers) and worker is self.workers[0]
-        return worker.phase is WorkerState.BUILT and self.is_built and (is_first or self.is_opened())
+        return worker.state is WorkerState.BUILT and self.is_built and (is_first or self.is_opened())
 
     def is_opened(self) -> bool:
         """Return whether one of the workers has opened its parts."""
-        return any(worker.phase >= WorkerState.READY for worker in self.workers)
+        return any(worker.state >= WorkerState.READY for worker in self.workers)
 
     def is_ready(self) -> bool:
         """Return whether all workers of the generation are ready."""
         return (
-            self.is_built and not self.missing() and all(worker.phase >= WorkerState.READY for worker in self.workers)
+            self.is_built and not self.missing() and all(worker.state >= WorkerState.READY for worker in self.workers)
         )
 
     def __str__(self) -> str:

@@ -75,7 +75,7 @@ class WorkerProcess:
         self.number = number
         self.generation_number = generation_number
         self.control = control
-        self.phase = WorkerState.STARTING
+        self.state = WorkerState.STARTING
         #: Monotonic time of its last message.
         self.last_message = monotonic()
         self.served_since = 0.0
@@ -118,7 +118,7 @@ class WorkerProcess:
 
     def accept(self) -> None:
         """Let the worker accept connections."""
-        self.phase = WorkerState.SERVING
+        self.state = WorkerState.SERVING
         self.served_since = monotonic()
         self.send("accept")
 

@@ -71,7 +71,7 @@ class Workers:
     def send(self, name: str) -> None:
         """Send the command to every worker that has received `open`."""
         for worker in self:
-            if worker.phase >= WorkerState.OPENING:
+            if worker.state >= WorkerState.OPENING:
                 worker.send(name)
 
     @staticmethod
@@ -87,7 +87,7 @@ class Workers:
         A generation's first worker opens first, so that a failure to open is logged once.
         """
         workers = list(self)
-        opened = [worker for worker in workers if worker.phase >= WorkerState.OPENING]
+        opened = [worker for worker in workers if worker.state >= WorkerState.OPENING]
         for worker in (worker for worker in workers if self.generation_of(worker).may_open(worker)):
             alone = len(workers) == 1 == self.generation_of(worker).worker_count
             for other in () if alone else opened:
@@ -100,7 +100,7 @@ class Workers:
             workers[0].unshare()
 
     def _open(self, worker: WorkerProcess, *, shared: bool) -> None:
-        worker.phase = WorkerState.OPENING
+        worker.state = WorkerState.OPENING
         worker.is_shared = worker.is_sharing = shared
         fds = self._state.fd, *(sock.fileno() for sock in self.generation_of(worker).sockets.values())
         worker.send("open", shared, fds=fds)
@@ -150,7 +150,7 @@ class Workers:
         now = monotonic()
         for worker in self:
             limit: float = self.generation_of(worker).server.worker_timeout
-            if worker.phase < WorkerState.READY:
+            if worker.state < WorkerState.READY:
                 limit = limit and max(limit, _STARTING)
                 _log_slow_start(worker, now - worker.last_message, limit)
             if 0 < limit < now - worker.last_message and not worker.is_hung:
@@ -166,10 +166,10 @@ class Workers:
 
 def _log_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:
     """Log once that a worker starts slowly: user code may hang, and the start or reload waits meanwhile."""
-    if waited < _SLOW or worker.is_slow or worker.is_discarded or worker.phase is WorkerState.BUILT:
+    if waited < _SLOW or worker.is_slow or worker.is_discarded or worker.state is WorkerState.BUILT:
         return
     worker.is_slow = True
-    doing = "imports or builds" if worker.phase is WorkerState.STARTING else "opens"
+    doing = "imports or builds" if worker.state is WorkerState.STARTING else "opens"
     bound = f" (limit {limit:g} s)" if limit else ""
     _log.warning("%s starts slowly: it still %s the parts of the settings%s", worker, doing, bound)
 

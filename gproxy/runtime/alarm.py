@@ -1,4 +1,4 @@
-"""An alarm for each connection, armed lazily, in a timer wheel that a listener's connections share.
+"""An alarm for each connection, armed lazily, in a timer wheel that many connections share.
 
 A timer for each request would cost a start and a stop, and almost none expires. Here a request only sets `expires`;
 an armed timer that finds it in the future arms itself again. A connection needs no timer of the loop either: it is in a

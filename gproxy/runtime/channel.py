@@ -197,7 +197,7 @@ class Channel:
             self._send_rest(memoryview(data)[sent:])
 
     def send_last(self, data: bytes) -> None:
-        """Send all data in one packet with the FIN: `close` or `shut_writing` must follow at once."""
+        """Send all data, the last of it together with the FIN: `close` or `shut_writing` must follow at once."""
         try:
             sent = self._raw.send(data, socket.MSG_MORE)
         except BlockingIOError:

@@ -196,7 +196,7 @@ class ClientConnection:
         return line, self._fields
 
     def _read_slowly(self, data: bytes, started: float) -> tuple[bytes, int]:
-        """Return the data up to the end of the head and the end's position, within all limits.
+        """Return the received data and the position of the head's end, within all limits.
 
         Stop at the first byte that cannot belong to a head. Raises BadMessage, Expired and ClientGone.
         """

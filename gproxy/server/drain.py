@@ -32,11 +32,11 @@ class Drain:
         self._stopping = Event()
         self._cut = 0
 
-    def close_listeners(self, for_good: Collection[int]) -> None:
-        """Close the listeners; on those whose index is in `for_good`, accept the queued connections first."""
+    def close_listeners(self, removed: Collection[int]) -> None:
+        """Close the listeners; on those whose index is in `removed`, accept the queued connections first."""
         for index, listener in enumerate(self._listeners):
-            if index in for_good:
-                listener.accept_the_rest()
+            if index in removed:
+                listener.accept_queued()
             listener.close()
 
     def stop(self) -> None:

@@ -83,14 +83,14 @@ class Listener(WSGIServer):  # type: ignore[misc]
         self._timer = self.loop.timer(_PAUSE)
         self._timer.start(self._start_accepting_if_started)
 
-    def accept_the_rest(self) -> None:
+    def accept_queued(self) -> None:
         """Accept everything in the queue of a silenced listener: closing it would reset these connections."""
         if self.started:
             self.max_accept = BACKLOG * 2
             self._do_read()
 
     def share(self, *, alone: bool) -> None:
-        """Accept one connection a turn if other workers accept from this socket too, for an even share."""
+        """Accept one connection a turn, for an even share, unless this worker is `alone` on the socket."""
         self.max_accept = _ACCEPTS_PER_TURN if alone else 1
 
     def drain(self) -> None:
@@ -102,8 +102,8 @@ class Listener(WSGIServer):  # type: ignore[misc]
 def _serve(parked: list[greenlet], accepted: tuple[Any, Any, Listener]) -> None:
     """Serve connections in one greenlet; PERF: a new greenlet maps and unmaps memory for its frames."""
     while True:
-        sock, address, server = accepted
-        server.handler_class(sock, address, server.context).handle()
+        sock, address, listener = accepted
+        listener.handler_class(sock, address, listener.context).handle()
         if len(parked) >= _PARKED:
             return
         own = getcurrent()

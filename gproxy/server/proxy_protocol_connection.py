@@ -120,7 +120,7 @@ class ProxyProtocolConnection(ClientConnection):
             return self._line, self._fields
         line, fields = super()._parse_head(head)
         if self._is_misdirected(line.authority or fields.host):  # RFC 9110 section 15.5.20
-            raise BadMessage("host is not served on this connection; open a new one", 421)
+            raise BadMessage("this host requires its own TLS connection", 421)
         return line, fields
 
     def _is_misdirected(self, host: str) -> bool:

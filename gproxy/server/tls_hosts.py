@@ -54,7 +54,10 @@ class TLSHosts:
         return self._all[name] if name else next(iter(self._all.values()))
 
     def find(self, host: str, default: TLSHost) -> TLSHost:
-        """Return the TLS host of a lower-case name without port; a wildcard covers one level (RFC 9525 6.3)."""
+        """Return the TLS host of a host name (lower case, no port), or `default`.
+
+        A wildcard covers one level (RFC 9525 section 6.3).
+        """
         return self._find(host) or default
 
     def _find(self, host: str) -> TLSHost | None:

@@ -1,7 +1,7 @@
 from gproxy.arbiter.arbiter import Arbiter
 
 
-def test_a_worker_that_dies_for_hours_is_started_again_as_before():
+def test_the_pause_between_starts_is_bounded_after_hours_of_failures():
     arbiter = Arbiter.__new__(Arbiter)
     for arbiter._quick_ends in (20, 2000):
         assert arbiter._pause() == 10

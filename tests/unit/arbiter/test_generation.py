@@ -1,4 +1,4 @@
-"""How many workers `auto` is: the cores we may run on, within a container's quota."""
+"""The number of workers for `auto`: the usable cores, within a container's quota."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a server remembers of the blocks of header lines that it has seen."""
+"""The cache of parsed header blocks."""
 
 import pytest
 
@@ -15,19 +15,19 @@ def block(value):
     return f"Host: a\r\nX: {value}\r\n\r\n".encode()
 
 
-def test_a_block_is_worked_out_once_for_each_peer_and_version(known):
+def test_a_block_is_parsed_once_for_each_peer_and_version(known):
     found = known.fields(block("y"), 1, "192.0.2.1")
     assert known.fields(block("y"), 1, "192.0.2.1") is found
     assert known.fields(block("y"), 1, "192.0.2.2") is not found
     assert known.fields(block("y"), 0, "192.0.2.1") is not found
 
 
-def test_a_large_block_is_not_kept(known):
+def test_a_large_block_is_not_cached(known):
     large = block("y" * 1024)
     assert known.fields(large, 1, "192.0.2.1") is not known.fields(large, 1, "192.0.2.1")
 
 
-def test_too_many_are_forgotten_together(known):
+def test_a_full_cache_is_cleared(known):
     first = known.fields(block("first"), 1, "192.0.2.1")
     for n in range(256):
         known.fields(block(n), 1, "192.0.2.1")

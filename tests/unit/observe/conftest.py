@@ -42,7 +42,7 @@ class Clock:
 
 
 def paths(text):
-    """The paths of LTSV lines, each of which must be whole."""
+    """Return the paths of LTSV lines, each of which must be whole."""
     lines = text.split("\n")
     assert lines.pop() == ""
     fields = [line.split("\t") for line in lines]
@@ -56,7 +56,7 @@ def write(log, entry, *names):
 
 
 class Gate:
-    """Stands in for a slow LogFile.rotate: runs in the pool's thread and waits for the test."""
+    """A slow LogFile.rotate, which runs in the pool's thread and waits for the test."""
 
     def __init__(self, rotate):
         self.rotate = rotate
@@ -83,7 +83,7 @@ SETTINGS = {"format": "ltsv", "daily": True, "size": 10_000_000, "keep": 14, "co
 
 @pytest.fixture
 def make(tmp_path, clock):
-    """Opens logs at tmp_path/log/access.log and closes them at the end."""
+    """Open logs at tmp_path/log/access.log, and close them at the end."""
     logs = []
 
     def make(path=None, **options):
@@ -104,7 +104,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def errors(monkeypatch, caplog):
-    """The messages of the error log about the access log, whatever log.setup() did to the loggers before."""
+    """The messages of the error log about the access log, independent of an earlier log.setup()."""
     monkeypatch.setattr(logging.getLogger("gproxy"), "propagate", True)
     caplog.set_level("INFO", "gproxy.log")
 
@@ -116,7 +116,7 @@ def errors(monkeypatch, caplog):
 
 @pytest.fixture
 def writes(monkeypatch):
-    """What was given to os.write, and a place to set how it fails."""
+    """The data passed to os.write, and a switch for its failures."""
 
     class Writes(list):
         behaviour = staticmethod(os.write)
@@ -134,7 +134,7 @@ def writes(monkeypatch):
 
 @pytest.fixture
 def zone():
-    """Sets the local time zone, until the end of the test."""
+    """Set the local time zone for the test."""
     before = os.environ.get("TZ")
 
     def set_zone(name):

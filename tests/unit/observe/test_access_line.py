@@ -104,7 +104,7 @@ def test_json_has_real_types(zone):
     assert (found["status"], found["duration"], found["tries"], found["reason"]) == (200, 0.012346, 1, "")
 
 
-def test_combined_is_apaches(zone):
+def test_combined_is_the_format_of_apache(zone):
     zone("America/Los_Angeles")
     entry = ENTRY._replace(time=971211336, user="frank", ua='a "quoted\\ one"', referer="http://x/")
     assert combined(entry) == (
@@ -117,5 +117,5 @@ def test_combined_of_a_request_that_could_not_be_read():
     assert re.fullmatch(r'- - - \[[^]]+\] "-" 400 0 "-" "-"', combined(entry))
 
 
-def test_the_table_has_the_three():
+def test_the_table_has_three_formats():
     assert {"ltsv": ltsv, "json": json_line, "combined": combined} == FORMATS

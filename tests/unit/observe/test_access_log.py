@@ -29,7 +29,7 @@ def test_one_write_per_turn_of_the_loop(make, folder, entry, writes):
     assert [data.count(b"\n") for data in writes] == [50, 1]
 
 
-def test_appends_to_what_is_there(make, folder, entry):
+def test_appends_to_an_existing_file(make, folder, entry):
     folder.mkdir()
     (folder / "access.log").write_text("before\n")
     make(daily=False).write(entry)
@@ -37,7 +37,7 @@ def test_appends_to_what_is_there(make, folder, entry):
     assert (folder / "access.log").read_text() == "before\n" + ltsv(entry) + "\n"
 
 
-def test_text_that_utf8_cannot_say_is_escaped(make, folder, entry):
+def test_text_that_utf8_cannot_encode_is_escaped(make, folder, entry):
     log = make(format="combined")
     log.write(entry._replace(vhost="\ud800", ua="é\udc80"))
     log.flush()
@@ -49,7 +49,7 @@ def test_unknown_format(make):
         make("-", format="xml")
 
 
-def test_open_says_which_path(tmp_path, make):
+def test_open_names_the_path_in_its_error(tmp_path, make):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file"):
         make(tmp_path / "file" / "access.log")
@@ -72,7 +72,7 @@ def test_standard_output(make, entry, capfd):
     assert capfd.readouterr().out == "still open\n"
 
 
-def test_off_makes_nothing(tmp_path, monkeypatch, make, entry):
+def test_off_creates_no_file(tmp_path, monkeypatch, make, entry):
     monkeypatch.chdir(tmp_path)
     log = make("off")
     log.write(entry)
@@ -99,7 +99,7 @@ def failing(code):
     return write
 
 
-def test_a_full_disk_costs_lines_and_is_told_once(make, entry, errors):
+def test_a_full_disk_drops_lines_and_is_logged_once(make, entry, errors):
     log = make("/dev/full", size=1)
     for _ in range(3):
         write(log, entry, "/a", "/b")
@@ -111,7 +111,7 @@ def test_a_full_disk_costs_lines_and_is_told_once(make, entry, errors):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EPIPE])
-def test_recovery_is_told_with_the_count(make, folder, entry, errors, writes, code):
+def test_recovery_is_logged_with_the_number_of_lost_lines(make, folder, entry, errors, writes, code):
     log = make()
     for behaviour in (failing(code), failing(code), writes.real, writes.real):
         writes.behaviour = behaviour
@@ -160,7 +160,7 @@ def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(make, folder, entry, 
     assert len(lines) + log.lost == 6
 
 
-def test_a_pipe_whose_reader_is_slow_stops_nobody(make, tmp_path, entry):
+def test_a_slow_reader_of_a_pipe_blocks_no_request(make, tmp_path, entry):
     reader, writer = os.pipe()
     log = make(f"/proc/self/fd/{writer}")
     names = [f"/{number}" for number in range(2000)]

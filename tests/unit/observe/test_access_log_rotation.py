@@ -21,7 +21,7 @@ def test_rotates_at_its_size(make, folder, entry):
     assert paths((folder / "access.log").read_text()) == ["/5"]
 
 
-def test_size_counts_what_was_there_before(make, folder, entry, clock):
+def test_size_includes_the_lines_of_an_earlier_start(make, folder, entry, clock):
     folder.mkdir()
     (folder / "access.log").write_text("x" * 499 + "\n")
     os.utime(folder / "access.log", (clock.now,) * 2)
@@ -170,7 +170,7 @@ def test_keep(make, folder, entry, clock):
     }
 
 
-def test_lines_gather_during_a_rotation(make, folder, entry, monkeypatch, writes):
+def test_lines_are_buffered_during_a_rotation(make, folder, entry, monkeypatch, writes):
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)
@@ -188,7 +188,7 @@ def test_lines_gather_during_a_rotation(make, folder, entry, monkeypatch, writes
     assert len(writes) == 2
 
 
-def test_what_gathers_is_bounded(make, folder, entry, monkeypatch, errors):
+def test_the_buffer_is_bounded(make, folder, entry, monkeypatch, errors):
     monkeypatch.setattr(accesslog, "_MAX_BUFFERED", 5)
     log = make(size=1)
     gate = Gate(log._file.rotate)
@@ -248,7 +248,7 @@ def test_close_does_not_wait_forever(make, folder, entry, monkeypatch, errors):
     log._file.close()
 
 
-def test_a_rotation_that_fails_is_told_once_and_tried_again(make, folder, entry, clock, errors, monkeypatch):
+def test_a_failed_rotation_is_logged_once_and_retried(make, folder, entry, clock, errors, monkeypatch):
     log = make(size=1)
     fails = [PermissionError(errno.EACCES, "Permission denied", "there")] * 2
     real = log._file._successor

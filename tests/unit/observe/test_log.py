@@ -32,13 +32,13 @@ def test_a_line_has_time_level_name_message(capsys):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR gproxy\.log lost 3\n", capsys.readouterr().err)
 
 
-def test_lines_of_a_worker_say_which_process_it_is(capsys):
+def test_lines_of_a_worker_have_its_process_id(capsys):
     log.setup("info", worker=True)
     logging.getLogger("gproxy").warning("slow")
     assert capsys.readouterr().err.endswith(f" WARNING gproxy[{os.getpid()}] slow\n")
 
 
-def test_level_holds_and_setup_may_come_again(capsys):
+def test_setup_sets_the_level_and_may_be_repeated(capsys):
     log.setup("debug")
     log.setup("warning")
     logging.getLogger("gproxy").info("not this")
@@ -46,7 +46,7 @@ def test_level_holds_and_setup_may_come_again(capsys):
     assert capsys.readouterr().err.count("this") == 1
 
 
-def test_what_users_modules_log_is_there_too(capsys):
+def test_records_of_user_code_are_logged(capsys):
     logging.getLogger().handlers.clear()  # pytest's
     log.setup("warning")
     log.setup("info")
@@ -55,7 +55,7 @@ def test_what_users_modules_log_is_there_too(capsys):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO handlers this\n", capsys.readouterr().err)
 
 
-def test_who_has_set_up_the_root_logger_keeps_it():
+def test_a_configured_root_logger_stays_unchanged():
     other = logging.StreamHandler()
     logging.getLogger().handlers[:] = [other]
     log.setup("info")
@@ -75,7 +75,7 @@ def test_a_message_cannot_forge_a_line(capsys):
     assert err.endswith("path /\\x0a2026-11-23 01:38:01,123 ERROR gproxy forged\\x1b[2J\n")
 
 
-def test_a_traceback_keeps_its_lines_but_none_looks_like_ours(capsys):
+def test_a_traceback_keeps_its_lines_but_cannot_forge_a_log_line(capsys):
     log.setup("info")
     try:
         raise ValueError("bad\n2026-11-23 01:38:01,123 ERROR gproxy forged\x1b")
@@ -99,14 +99,14 @@ def test_warnings_go_to_the_log(capsys):
     assert err.count("\n") == 1
 
 
-def test_full_pools_of_urllib3_are_no_news():
+def test_full_pools_of_urllib3_are_not_logged():
     log.setup("debug")
     assert not logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.WARNING)
 
 
 @pytest.fixture(params=["pipe", "socket"])
 def ends(request, monkeypatch):
-    """Where to read what is written to standard error."""
+    """The read end of standard error."""
     if request.param == "pipe":
         reader, writer = os.pipe()
     else:
@@ -126,7 +126,7 @@ def read(end):
     return data.decode().splitlines()
 
 
-def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(ends):
+def test_a_pipe_without_a_reader_drops_lines_and_does_not_block(ends):
     began = time.monotonic()
     for number in range(2000):
         logging.getLogger("gproxy").error("%d %s", number, "x" * 1000)

@@ -1,4 +1,4 @@
-"""What others do to our file, and what it does when nobody is looking."""
+"""The log file while other programs move, truncate or remove it."""
 
 import gzip
 import os
@@ -37,7 +37,7 @@ def test_reopen_during_a_rotation(make, folder, entry, monkeypatch):
     assert paths((folder / "access.log").read_text()) == ["/2"]
 
 
-def test_a_reopening_that_a_rotation_has_put_off_does_not_wait_for_the_next_look(make, folder, entry, monkeypatch):
+def test_a_reopening_after_a_rotation_does_not_wait_for_the_next_check(make, folder, entry, monkeypatch):
     log = make(size=1)
     rotate = log._file.rotate
 
@@ -60,7 +60,7 @@ def test_a_reopening_that_a_rotation_has_put_off_does_not_wait_for_the_next_look
 
 
 @pytest.mark.parametrize("away", ["unlink", "rename"])
-def test_a_file_taken_away_is_noticed(make, folder, entry, clock, away):
+def test_a_removed_file_is_noticed(make, folder, entry, clock, away):
     log = make()
     write(log, entry, "/1")
     log.flush()
@@ -75,7 +75,7 @@ def test_a_file_taken_away_is_noticed(make, folder, entry, clock, away):
     assert paths(path.read_text()) == ["/3"]
 
 
-def test_a_directory_taken_away_is_made_again(make, folder, entry, clock):
+def test_a_removed_directory_is_created_again(make, folder, entry, clock):
     log = make()
     (folder / "access.log").unlink()
     folder.rmdir()
@@ -85,7 +85,7 @@ def test_a_directory_taken_away_is_made_again(make, folder, entry, clock):
     assert paths((folder / "access.log").read_text()) == ["/1"]
 
 
-def test_reopening_that_fails_is_told_once(make, folder, entry, clock, errors):
+def test_a_failed_reopening_is_logged_once(make, folder, entry, clock, errors):
     log = make()
     (folder / "access.log").rename(folder / "moved")
     (folder / "access.log").mkdir()
@@ -110,7 +110,7 @@ def test_a_copied_and_truncated_file_counts_anew(make, folder, entry, clock):
     assert [path.name for path in folder.iterdir()] == ["access.log"]
 
 
-def test_the_name_is_looked_at_once_a_second_not_per_line(make, entry, clock, monkeypatch):
+def test_the_name_is_checked_once_a_second_not_per_line(make, entry, clock, monkeypatch):
     log = make()
     looks = []
     real = log._file._stat
@@ -139,7 +139,7 @@ def test_a_device_is_never_renamed(clock):
     file.close()
 
 
-def test_who_comes_second_merely_opens_the_new_file(tmp_path, file, clock):
+def test_the_second_worker_only_opens_the_new_file(tmp_path, file, clock):
     second = LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, compress=False, clock=clock)
     second.open()
     file.append(b"one\n")
@@ -155,7 +155,7 @@ def test_who_comes_second_merely_opens_the_new_file(tmp_path, file, clock):
     }
 
 
-def test_renamed_but_no_new_file_goes_on_with_the_old_until_the_name_is_looked_at(tmp_path, file, clock, monkeypatch):
+def test_a_renamed_file_stays_in_use_until_the_name_is_checked(tmp_path, file, clock, monkeypatch):
     file.append(b"1\n")
     opened = file._opened
     monkeypatch.setattr(file, "_opened", lambda: os.open(tmp_path, os.O_WRONLY))
@@ -169,7 +169,7 @@ def test_renamed_but_no_new_file_goes_on_with_the_old_until_the_name_is_looked_a
     assert (tmp_path / "access.log").read_text() == "3\n"
 
 
-def test_a_rotated_file_is_compressed_once_everybody_has_let_go_of_it(tmp_path, clock):
+def test_a_rotated_file_is_compressed_once_all_workers_have_closed_it(tmp_path, clock):
     one, other = (
         LogFile(str(tmp_path / "access.log"), daily=True, size=1, keep=1, compress=True, clock=clock) for _ in range(2)
     )
@@ -194,7 +194,7 @@ def test_a_rotated_file_is_compressed_once_everybody_has_let_go_of_it(tmp_path, 
     one.close()
 
 
-def test_what_others_have_written_counts_at_once(tmp_path, clock):
+def test_lines_of_other_workers_count_at_once(tmp_path, clock):
     one, other = (
         LogFile(str(tmp_path / "access.log"), daily=False, size=20, keep=1, compress=False, clock=clock)
         for _ in range(2)

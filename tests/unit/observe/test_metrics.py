@@ -18,7 +18,7 @@ def state():
 
 
 def reading(counted):
-    """What is counted, by name and labels."""
+    """Return the values of the metrics by name and labels."""
     return {(row.name, row.labels): row.cells for row in counted.read()}
 
 
@@ -27,7 +27,7 @@ def page(counted, accept=""):
 
 
 def in_another_process(state, function):
-    """What it counts there, with what is shared; the process ends without ceremony."""
+    """Run a function in another process that shares the metrics; the process ends without cleanup."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -66,13 +66,13 @@ def test_a_page():
     assert 'gproxy_request_duration_seconds_sum{route="users"} 99.0215' in lines
 
 
-def test_openmetrics_if_it_is_asked_for():
+def test_openmetrics_on_request():
     text, media_type = exposition(Metrics().read(), "application/openmetrics-text; version=1.0.0")
     assert media_type.startswith("application/openmetrics-text")
     assert text.endswith(b"# EOF\n")
 
 
-def test_what_is_watched_is_looked_at_when_asked():
+def test_watched_values_are_read_on_demand():
     counted, figure = Metrics(), [5.0]
     counted.watch("gproxy_rate_limited_total", ("a",), lambda: figure[0])
     counted.watch("gproxy_connections", (), lambda: figure[0])
@@ -81,7 +81,7 @@ def test_what_is_watched_is_looked_at_when_asked():
     assert reading(counted) == {("gproxy_rate_limited_total", ("a",)): [7.0], ("gproxy_connections", ()): [7.0]}
 
 
-def test_others_counts_are_added_and_those_of_the_dead_kept(state):
+def test_counts_of_other_and_ended_processes_are_added(state):
     counted = Metrics()
     count(counted, 3)
     counted.share(state)
@@ -94,14 +94,14 @@ def test_others_counts_are_added_and_those_of_the_dead_kept(state):
     assert durations[1:] == [35.0 if bound == 0.025 else 0.0 for bound in (*BOUNDS, None)]
 
 
-def test_what_another_counts_is_seen_though_nothing_is_counted_here(state):
+def test_counts_of_another_process_are_read_without_own_counts(state):
     counted = Metrics()
     counted.share(state)
     in_another_process(state, lambda theirs: theirs.series("gproxy_retries_total", "other").cells.__setitem__(0, 4.0))
     assert reading(counted)["gproxy_retries_total", ("other",)] == [4.0]
 
 
-def test_what_is_true_of_the_moment_ends_with_its_process(state):
+def test_gauges_end_with_their_process(state):
     counted = Metrics()
     counted.watch("gproxy_connections", (), lambda: 2)
     counted.watch("gproxy_worker_uptime_seconds", (), lambda: 9)
@@ -125,7 +125,7 @@ def test_what_is_true_of_the_moment_ends_with_its_process(state):
 
 
 def test_counts_survive_generations_of_one_worker_each(state):
-    """Share, a new process, unshare: what a reload does with one worker."""
+    """Share, start a new process, unshare: the steps of a reload with one worker."""
     old = Metrics()
     ours = old.series("gproxy_retries_total", "users")
     ours.cells[0] += 1
@@ -169,7 +169,7 @@ def test_too_many_series_are_not_shown(monkeypatch):
     assert len(reading(counted)) == 4
 
 
-def test_what_a_newer_version_counts_is_left_out(state):
+def test_metrics_of_a_newer_version_are_ignored(state):
     counted = Metrics()
     counted.share(state)
     in_another_process(state, lambda theirs: theirs._counters.cells('["gproxy_of_tomorrow", "a"]', 1))

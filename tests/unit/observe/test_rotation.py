@@ -92,7 +92,7 @@ def test_other_files_never_expire():
     assert rotation.expired("access.log", names, 0, compressed=False) == []
 
 
-def test_where_files_are_compressed_a_gz_is_one_of_them():
+def test_with_compression_a_gz_is_a_rotated_file():
     names = [
         "access.log.2026-11-22",
         "access.log.2026-11-22.1.gz",

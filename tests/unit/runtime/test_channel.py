@@ -1,4 +1,4 @@
-"""What a socket tells about its peer without being read."""
+"""The end of a peer, seen without reading."""
 
 import socket
 import struct
@@ -20,14 +20,14 @@ def pair():
     peer.close()
 
 
-def test_a_peer_that_is_there_has_not_left(pair):
+def test_an_open_peer_has_not_left(pair):
     channel, peer = pair
     assert not channel.has_left()
     peer.sendall(b"something")
     assert not channel.has_left()
 
 
-def test_an_end_is_seen_behind_what_was_not_read(pair):
+def test_an_end_is_seen_behind_unread_bytes(pair):
     channel, peer = pair
     peer.sendall(b"something")
     peer.close()

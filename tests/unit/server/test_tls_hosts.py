@@ -1,4 +1,4 @@
-"""When a certificate that has changed on disk is read again."""
+"""Reloading of certificates that change on disk."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ def pair(tmp_path):
     return settings
 
 
-def test_a_pair_is_read_once_both_of_its_files_stand_still(pair, monkeypatch):
+def test_a_pair_is_reloaded_once_both_files_are_stable(pair, monkeypatch):
     read = []
     runtime = SimpleNamespace(offload=lambda function, *arguments: function(*arguments), clock=lambda: 0.0)
     renewal = CertificateReloader(SimpleNamespace(reload=lambda name, _: read.append(name)), {"a": pair}, runtime)
