@@ -61,13 +61,13 @@ def test_a_loose_mode_is_warned_of(tmp_path, caplog):
 
 def test_a_file_that_was_cut_off(tmp_path):
     (tmp_path / "s").write_text("short")
-    with pytest.raises(ValueError, match="is cut off; remove the file"):
+    with pytest.raises(ValueError, match="is truncated; remove the file"):
         kept_secret(tmp_path / "s")
 
 
 def test_a_place_where_nothing_can_be_kept(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="it cannot be kept in"):
+    with pytest.raises(ValueError, match="it cannot be stored in"):
         kept_secret(tmp_path / "file" / "s")
 
 
@@ -92,9 +92,12 @@ def test_a_public_key_and_a_certificate(tmp_path, pem):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "holds no PEM public key"),
-        (b"secret", "holds no PEM public key"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no PEM public key"),
+        (b"", "a PEM public key or certificate is expected"),
+        (b"secret", "a PEM public key or certificate is expected"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "a PEM public key or certificate is expected",
+        ),
         (PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "holds a private key"),
         (PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()), "holds a private key"),
     ],
