@@ -33,12 +33,12 @@ def test_two_files_two_secrets(tmp_path):
     assert kept_secret(tmp_path / "a") != kept_secret(tmp_path / "b")
 
 
-def test_who_starts_together_gets_the_same(tmp_path):
+def test_workers_that_start_together_get_the_same_secret(tmp_path):
     with ThreadPoolExecutor(16) as threads:
         assert len(set(threads.map(lambda _: kept_secret(tmp_path / "s"), range(64)))) == 1
 
 
-def test_who_comes_second_waits_until_the_first_has_written(tmp_path):
+def test_a_second_worker_waits_until_the_first_has_written(tmp_path):
     secret = "s" * 86
     with ThreadPoolExecutor(1) as threads, open(tmp_path / "s", "w") as first:
         os.chmod(tmp_path / "s", 0o600)
