@@ -13,7 +13,7 @@ from gproxy.http.request_id import is_request_id
 #: The name of a peer on a unix socket in the gateway, and in X-Forwarded-For (RFC 7239 section 6).
 UNIX_PEER: Final = "unix"
 UNKNOWN_PEER: Final = "unknown"
-#: Fields that the gateway acts on or removes; rejected in a spelling that only some backends read as the same.
+#: Fields that the gateway acts on or removes; dropped in a spelling that only some backends read as the same.
 _DECIDED_HERE: Final = frozenset({"host", "content-length", "transfer-encoding", "authorization"})
 
 _odd = re.compile(r"[^a-z0-9-]")

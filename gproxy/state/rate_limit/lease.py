@@ -1,4 +1,4 @@
-"""Permits fetched several at a time and spent locally, so that a busy client needs a round trip only for every few.
+"""Permits fetched several at a time and spent locally, so that a busy client causes few round trips.
 
 A lease is valid for a sixtieth of the window, and its permits count until a window after that: no window has more than
 the limit, whenever the permits are spent. Unspent permits are lost until then. So a client gets as many permits as it
