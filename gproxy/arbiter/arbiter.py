@@ -278,8 +278,8 @@ class Arbiter:
         if generation is self._next and not worker.is_discarded:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
         elif worker.state is WorkerState.DRAINING or worker.is_discarded or self._is_closing:
-            self._lost += worker.state is WorkerState.DRAINING and not ending.endswith(" 0")
-            if not (worker.is_discarded or ending.endswith(" 0")):
+            self._lost += worker.state is WorkerState.DRAINING and not ending.is_clean
+            if not (worker.is_discarded or ending.is_clean):
                 _log.error("%s %s while it was draining", worker, ending)
         else:
             self._replace(worker, ending)

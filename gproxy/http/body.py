@@ -1,4 +1,4 @@
-"""A request's body as handlers see it: read it, iterate over it, or buffer it so that it can be read again."""
+"""The body of a request as handlers see it: read it, iterate over it, or buffer it for another reading."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -10,26 +10,26 @@ from gproxy.http.header_names import FORBIDDEN_TRAILERS
 
 
 class Tape(Protocol):
-    """Keeps what passes, so that it can be played again from the beginning, while that is within its limits."""
+    """A recording of the bytes that pass, for another playback from the beginning, within a limit."""
 
     @property
     def is_whole(self) -> bool:
-        """Does it have everything that has passed?"""
+        """Return whether the recording has every byte that passed."""
 
     def add(self, data: bytes) -> None:
-        """What has just passed; it counts as played."""
+        """Record bytes that just passed; they count as played."""
 
     def rewind(self) -> None:
-        """Play from the beginning."""
+        """Restart playback at the beginning."""
 
     def play(self) -> bytes:
-        """The next of what was kept; b"" at its end."""
+        """Return the next recorded bytes; b"" at the end."""
 
 
 class Body:
-    """Bytes on their way from the client, or bytes at hand.
+    """Bytes that arrive from the client, or bytes in memory.
 
-    Whoever reads takes the bytes from those after it, unless `buffer` kept them.
+    A reader consumes the bytes, unless `buffer` keeps them.
     """
 
     __slots__ = (
@@ -42,50 +42,50 @@ class Body:
         self._reader = reader
         self._kept: bytes | None = at_hand if reader is None else None
         self._tape: Tape | None = None
-        #: Bytes, if the client said how many; None for a chunked body.
+        #: The length in bytes that the client declares; None for a chunked body.
         self.length = len(at_hand) if reader is None else length
         #: Bytes read from the client so far.
         self.received = 0
-        #: The most it may have, in bytes; 0 for no limit. HTTPError 413 past it.
+        #: The largest permitted size in bytes; 0 for no limit. A larger body raises HTTPError 413.
         self.limit = 0
-        #: Is somebody else reading it, beside the response?
+        #: True while another greenlet reads the body, beside the response.
         self.in_flight = False
-        #: Names that no trailer may have.
+        #: Field names that a trailer must not have.
         self.no_trailers = FORBIDDEN_TRAILERS
-        #: Called before the first byte is asked of the client: sends `100 Continue` where it is awaited.
+        #: Called before the first read from the client: sends `100 Continue` to a client that expects it.
         self.on_first_read: Callable[[], None] | None = None
 
     @property
     def done(self) -> bool:
-        """Has all of it come from the client?"""
+        """Return whether the client has sent the whole body."""
         return self._reader is None or self._reader.done
 
     @property
     def at_hand(self) -> bytes:
-        """What next_piece would give without waiting, as far as it is known."""
+        """The bytes that next_piece would return without waiting, as far as known."""
         return self._at_hand
 
     @property
     def replayable(self) -> bool:
-        """Is all of it kept, so that it can be read again at once?"""
+        """Return whether the whole body is in memory and can be read again at once."""
         return self._kept is not None
 
     @property
     def can_begin_again(self) -> bool:
-        """Can `rewind` bring it back to its beginning? It has gone nowhere yet, or all that has gone was kept."""
+        """Return whether `rewind` can restore the beginning: nothing was read yet, or all was recorded."""
         if self._kept is not None or self.received == len(self._at_hand):
             return True
         return self._tape is not None and self._tape.is_whole and not self.in_flight
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
-        """The trailer fields that may be passed on, known once the body was read to its end."""
+        """The trailer fields that may be passed on; complete once the body is read to its end."""
         return passable(self._reader.trailers, self.no_trailers) if self._reader and self._reader.trailers else []
 
     def next_piece(self) -> bytes:
-        """The next bytes as they come; b"" at the end.
+        """Return the next bytes as they arrive; b"" at the end.
 
-        Raises HTTPError: 400 for a malformed or cut-off body, 413 past the limit.
+        Raises HTTPError: 400 for a malformed or truncated body, 413 over the limit.
         """
         if self._at_hand:
             data, self._at_hand = self._at_hand, b""
@@ -103,13 +103,13 @@ class Body:
             raise HTTPError(400, error.detail, reason=_reason(error)) from None
         self.received += len(data)
         if self.limit and self.received > self.limit:
-            raise HTTPError(413, f"a body may have {self.limit} bytes here")
+            raise HTTPError(413, f"request body exceeds the limit of {self.limit} bytes")
         if self._tape is not None:
             self._tape.add(data)
         return data
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, blocking until there are so many or the body ends; all that is left by default."""
+        """Read up to `size` bytes; block until they are there or the body ends. By default, read all that remains."""
         pieces: list[bytes] = []
         total = 0
         while (total < size or size < 0) and (piece := self.next_piece()):
@@ -126,16 +126,16 @@ class Body:
             yield piece
 
     def buffer(self, limit: int) -> bytes:
-        """All of the body, kept so that those after you can read it too, and a retry can send it again.
+        """Read the whole body and keep it, so that later handlers can read it and a retry can send it again.
 
-        Raises HTTPError 413 if it has more than `limit` bytes.
+        Raises HTTPError 413 if the body has more than `limit` bytes.
         """
         if not self.collect(limit):
-            raise HTTPError(413, f"a body may have {limit} bytes here")
+            raise HTTPError(413, f"request body exceeds the limit of {limit} bytes")
         return self._at_hand
 
     def collect(self, limit: int) -> bool:
-        """Wait for all of the body and keep it; return False, with nothing lost, if it has more than `limit` bytes."""
+        """Wait for the whole body and keep it. Return False, without loss, if it has more than `limit` bytes."""
         if self._kept is None:
             data = self.read(limit + 1)
             if len(data) > limit:
@@ -147,13 +147,13 @@ class Body:
         return True
 
     def record(self, tape: Tape) -> None:
-        """Keep what passes from now on. Nothing may have been read yet."""
+        """Record all bytes from now on. No byte may have been read before."""
         self._tape = tape
         if self._at_hand:
             tape.add(self._at_hand)
 
     def rewind(self) -> None:
-        """Start again with what was kept, if it was; for the next attempt."""
+        """Restart at the beginning of the bytes kept, if any; for the next attempt."""
         if self._kept is not None:
             self._at_hand = self._kept
         elif self._tape is not None and self._tape.is_whole:
@@ -165,5 +165,5 @@ def _reason(error: BadMessage) -> str:
     return "client_gone" if isinstance(error, Incomplete) else "bad_request"
 
 
-#: For the requests that have none; it has nothing that could change.
+#: The body of requests without one; shared, because it has no state that changes.
 NO_BODY = Body()

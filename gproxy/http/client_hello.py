@@ -1,17 +1,17 @@
-"""The first message of a TLS client (RFC 8446 section 4.1.2), read for what decides who answers it.
+"""The ClientHello of a TLS client (RFC 8446 section 4.1.2), parsed to choose the TLS host.
 
-OpenSSL reads it again. But it would switch to another certificate in the middle of a handshake that has begun with the
-first one's rules: what a client must prove, which versions are spoken and whose sessions are resumed stay those of
-the first. So the choice is made before it begins.
+OpenSSL parses the message again. But OpenSSL would switch to another certificate in the middle of a handshake that
+started with the rules of the first one: client authentication, versions and session resumption would stay those of the
+first. So the gateway chooses the TLS host before the handshake starts.
 """
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-#: The largest that OpenSSL takes is 128 KiB; the largest that is sent is 2.
+#: OpenSSL accepts up to 128 KiB; real clients send up to 2 KiB.
 MAX_HELLO: Final = 32 * 1024
-#: One or two are usual. Some clients cut it into small ones to get past filters, and with the key shares of OpenSSL 3.5
-#: it has 1.5 kB and more.
+#: One or two records are usual. Some clients use many small ones to pass filters; with the key shares of OpenSSL 3.5 a
+#: ClientHello has 1.5 kB and more.
 MAX_RECORDS: Final = 1024
 
 HANDSHAKE: Final = 22
@@ -22,29 +22,29 @@ _PROTOCOLS: Final = 16
 
 
 class ClientHello(NamedTuple):
-    """The host that is asked for, in lower case, or nothing; the protocols on offer, none if it does not say."""
+    """The requested host name in lower case ("" if absent) and the offered ALPN protocols."""
 
     server_name: str
     protocols: tuple[str, ...]
 
 
 class ClientHelloReader:
-    """Reads a ClientHello from bytes as they come. Its work is linear in them, however they are cut."""
+    """An incremental parser of a ClientHello. The work is linear in the bytes, however they are cut."""
 
     def __init__(self) -> None:
-        #: What stands before the next whole record, and what the records before it have carried.
+        #: `_rest` is the incomplete record at the end; `_message` is the payload of the records before it.
         self._rest = b""
         self._message = bytearray()
         self._records = 0
 
     def feed(self, data: bytes) -> ClientHello | None:
-        """Return the message once it is complete; what follows it is ignored. Raises ValueError if it is none."""
+        """Return the message once it is complete and ignore further bytes. Raise ValueError for any other message."""
         self._rest += data
         message = self._message
         for fragment in self._fragments():
             message += fragment
             if not message.startswith(_CLIENT_HELLO):
-                raise ValueError("the first message is no ClientHello")
+                raise ValueError("the first message is not a ClientHello")
             size = 4 + int.from_bytes(message[1:4], "big")
             if len(message) >= 4 and size > MAX_HELLO:
                 raise ValueError("the ClientHello is too large")
@@ -53,37 +53,37 @@ class ClientHelloReader:
         return None
 
     def _fragments(self) -> Iterator[bytes]:
-        """Take the whole records from the front. A message may be cut anywhere (RFC 8446 section 5.1)."""
+        """Yield the payloads of the complete records. A message may be cut anywhere (RFC 8446 section 5.1)."""
         data, start = self._rest, 0
         while start < len(data):
             if data[start] != HANDSHAKE or (start + 1 < len(data) and data[start + 1] != 3):
-                raise ValueError("this is no TLS")
+                raise ValueError("this is not TLS")
             if len(data) < start + 5:
                 break
             length = int.from_bytes(data[start + 3 : start + 5], "big")
             if not 0 < length <= _MAX_RECORD:
-                raise ValueError("a record with a length that none has")
+                raise ValueError("a record has an invalid length")
             if len(data) < start + 5 + length:
                 self._check_beginning(data[start + 5 :])
                 break
             self._records += 1
             if self._records > MAX_RECORDS:
-                raise ValueError("the ClientHello is in too many pieces")
+                raise ValueError("the ClientHello is in too many records")
             yield data[start + 5 : start + 5 + length]
             start += 5 + length
         self._rest = data[start:]
 
     def _check_beginning(self, part: bytes) -> None:
-        """Reject at once what the rest of a record cannot turn into a ClientHello."""
+        """Reject a partial record at once if no further byte can make it a ClientHello."""
         beginning = bytes(self._message[:4]) + part[:4]
         if not beginning.startswith(_CLIENT_HELLO[: len(beginning)]):
-            raise ValueError("the first message is no ClientHello")
+            raise ValueError("the first message is not a ClientHello")
         if len(beginning) >= 4 and int.from_bytes(beginning[1:4], "big") + 4 > MAX_HELLO:
             raise ValueError("the ClientHello is too large")
 
 
 class _Fields:
-    """Reads one field after the other. Raises ValueError where there is none."""
+    """A cursor over the fields of a message. Raises ValueError at a missing field."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -102,7 +102,7 @@ class _Fields:
         return int.from_bytes(self.take(width), "big")
 
     def vector(self, width: int) -> bytes:
-        """What stands behind its length, which has so many bytes (RFC 8446 section 3.4)."""
+        """Return the bytes after a length prefix of `width` bytes (RFC 8446 section 3.4)."""
         return self.take(self.number(width))
 
 
@@ -123,10 +123,10 @@ def _extensions(fields: _Fields) -> Iterator[tuple[int, bytes]]:
 
 
 def _server_name(extension: bytes) -> str:
-    """RFC 6066 section 3: one name, and host names are the only kind there is."""
+    """Return the host name. RFC 6066 section 3 allows one name, and defines no other type."""
     entries = _Fields(_Fields(extension).vector(2))
     if entries.number(1):
-        raise ValueError("a name that is no host's")
+        raise ValueError("a server name is not a host name")
     return entries.vector(2).decode("ascii").lower().rstrip(".")
 
 

@@ -1,6 +1,6 @@
-"""The content codings that Compress offers, each by the library that is best at it (RFC 9110 section 8.4.1).
+"""The content codings that Compress offers, each from the fastest library for it (RFC 9110 section 8.4.1).
 
-brotli and zstd are extras: their libraries are imported when they are asked for. Python has zstd from 3.14 on.
+brotli and zstd are extras: their libraries are imported on demand. Python has zstd from 3.14 on.
 """
 
 import sys
@@ -13,25 +13,25 @@ from isal import isal_zlib
 
 #: wbits for deflate's largest window in gzip's wrapping.
 _GZIP: Final = 31
-#: Base 2 logarithm of brotli's window: half a megabyte a stream, as NGINX's module has it.
+#: Base 2 logarithm of brotli's window: 512 KiB a stream, as in NGINX's module.
 _WINDOW: Final = 19
 _ZSTD: Final = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 
 
 class Encoder(Protocol):
-    """Compresses a stream."""
+    """A compressor of one stream."""
 
     def add(self, piece: bytes, /) -> bytes:
-        """Compressed, and whole: what was added so far can be decoded."""
+        """Compress and flush: the client can decode every byte added so far."""
 
     def end(self) -> bytes: ...
 
 
 class Coding(NamedTuple):
-    """One way to compress, at one level."""
+    """A compression algorithm at one level."""
 
     name: str
-    #: Up to this many bytes it takes a quarter of a millisecond or so; what takes longer does not belong on the loop.
+    #: The largest body in bytes that compresses in about 0.25 ms; a larger one would block the event loop.
     quick: int
     compress: Callable[[bytes], bytes]
     encoder: Callable[[], Encoder]
@@ -90,7 +90,7 @@ def _brotli(level: int) -> Coding:
 
 def _zstd(level: int) -> Coding:
     zstd = import_module(_ZSTD)
-    degree = (1, 2, 3, 6)[level]  # with none of these a window is larger than browsers take: RFC 9659
+    degree = (1, 2, 3, 6)[level]  # no level here exceeds the window that browsers accept: RFC 9659
     return Coding("zstd", 128 * 1024, partial(zstd.compress, level=degree), partial(_Zstd, zstd, degree))
 
 
@@ -98,9 +98,9 @@ _MAKERS: Final = {"gzip": _gzip, "br": _brotli, "zstd": _zstd}
 
 
 def coding(name: str, level: int) -> Coding:
-    """The coding with this name; `level` goes from 0 (fastest) to 3 (smallest). Raises ValueError."""
+    """Return the coding with this name; `level` is 0 (fastest) to 3 (smallest). Raises ValueError."""
     if name not in _MAKERS:
-        raise ValueError(f"codings: {name!r} is not known; of {', '.join(_MAKERS)} some are expected")
+        raise ValueError(f"codings: {name!r} is unknown; some of {', '.join(_MAKERS)} are expected")
     try:
         return _MAKERS[name](level)
     except ImportError:

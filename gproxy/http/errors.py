@@ -1,8 +1,8 @@
-"""What can go wrong with a message, and whose fault it is."""
+"""Exceptions for broken messages and error responses, and the reason of each status."""
 
 from gproxy.http.headers import Headers, HeadersLike
 
-#: One word for the access line, by status, where whoever raised gave none (semantics: one vocabulary everywhere).
+#: The default reason in the access log, by status, for exceptions without a reason of their own.
 REASONS = {
     400: "bad_request",
     401: "auth_invalid",
@@ -27,10 +27,10 @@ REASONS = {
 
 
 class HTTPError(Exception):
-    """Raise it from any handler: the gateway answers with this status, as problem+json.
+    """An error response: raised by any handler, answered with this status as problem+json.
 
-    `detail` is shown to the client. `reason` is the one word of the access line; by default it follows the status.
-    Raises ValueError if the status is no error (400 to 599).
+    `detail` is sent to the client. `reason` is the one word in the access log; the default depends on the status.
+    Raises ValueError for a status outside 400 to 599.
     """
 
     def __init__(self, status: int, detail: str = "", headers: HeadersLike = (), *, reason: str = "") -> None:
@@ -47,7 +47,7 @@ class HTTPError(Exception):
 
 
 class BadMessage(Exception):
-    """A peer broke the grammar; `status` is what a client would be told."""
+    """A violation of the grammar by a peer; `status` is the status for the client."""
 
     def __init__(self, detail: str, status: int = 400) -> None:
         super().__init__(detail)
@@ -56,11 +56,11 @@ class BadMessage(Exception):
 
 
 class Incomplete(BadMessage):
-    """The peer closed in the middle of a message (RFC 9112 section 8)."""
+    """A connection that the peer closed in the middle of a message (RFC 9112 section 8)."""
 
 
 class ClientGone(BaseException):
-    """The client closed its connection; nobody waits for the answer any more.
+    """The end of a request whose client closed the connection.
 
-    Not an Exception: a handler's `except Exception` is not meant to turn this into an answer.
+    Not an Exception: a handler's `except Exception` must not turn it into a response.
     """

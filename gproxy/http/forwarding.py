@@ -1,4 +1,4 @@
-"""What an intermediary removes: hop-by-hop fields and forbidden trailers (RFC 9110 sections 6.5, 7.6)."""
+"""The fields that an intermediary removes: hop-by-hop fields and forbidden trailers (RFC 9110 sections 6.5, 7.6)."""
 
 import re
 from functools import lru_cache
@@ -11,16 +11,16 @@ from gproxy.http.headers import Headers
 #: The only protocol that is tunnelled: h2c would carry requests past every handler (RFC 9113 section 3.1).
 TUNNELLED: Final = frozenset({"websocket"})
 
-#: No list of connection options or transfer codings is longer, in characters.
+#: The longest accepted list of connection options or transfer codings, in characters.
 _LONGEST_LIST: Final = 1024
 _NONE: Final[frozenset[str]] = frozenset()
-#: Options that name no field, or one that goes anyway.
+#: Options that name no field, or a field that is removed anyway.
 _ORDINARY: Final = frozenset({"close", "keep-alive", "te", "upgrade"})
 _odd = re.compile(r"[^a-z0-9-]")
 
 
 def connection_options(headers: Headers) -> frozenset[str]:
-    """The tokens of Connection, in lower case (RFC 9110 section 7.6.1). Raises BadMessage if they are too many."""
+    """Return the options of Connection, in lower case (RFC 9110 section 7.6.1). Raises BadMessage over the limit."""
     value = headers.lookup("connection")
     if value is not None and len(value) > _LONGEST_LIST:
         raise BadMessage("too many options in Connection")
@@ -33,7 +33,7 @@ def _options(value: str) -> frozenset[str]:
 
 
 def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: frozenset[str] = HOP_BY_HOP) -> None:
-    """Remove what is meant for this connection only, Connection-named fields too."""
+    """Remove hop-by-hop fields and the fields that Connection names."""
     headers.discard_all(hop_by_hop)
     if not options <= _ORDINARY:
         nominated = options - END_TO_END
@@ -41,18 +41,18 @@ def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: froz
 
 
 def max_forwards(headers: Headers) -> int | None:
-    """How many more intermediaries may pass it on; None if it does not say (RFC 9110 section 7.6.2)."""
+    """Return how many more intermediaries may forward the request; None without a limit (RFC 9110 section 7.6.2)."""
     value = headers.lookup("max-forwards") or ""
     return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
 
 
 def accepts_trailers(headers: Headers, options: frozenset[str]) -> bool:
-    """RFC 9110 section 10.1.4; TE counts only if Connection names it."""
+    """Return whether the client accepts trailers (RFC 9110 section 10.1.4). TE counts only if Connection names it."""
     codings = (headers.lookup("te") or "")[:_LONGEST_LIST].lower().split(",")
     return "te" in options and any(coding.strip(" \t") == "trailers" for coding in codings)
 
 
 def passable(trailers: list[tuple[str, str]], forbidden: frozenset[str]) -> list[tuple[str, str]]:
-    """The trailer fields that may be passed on, whatever their spelling."""
+    """Return the trailer fields that may be passed on. Spellings with other separators count as the same name."""
     plain = ((_odd.sub("-", pair[0].lower()), pair) for pair in trailers)
     return [pair for name, pair in plain if name not in forbidden and not name.startswith("x-forwarded-")]

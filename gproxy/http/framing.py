@@ -1,7 +1,7 @@
-"""Is there a body, how long is it, how is it sent (RFC 9112 sections 6 and 7).
+"""Message framing: the presence, length and coding of a body (RFC 9112 sections 6 and 7).
 
-A framing is a number of bytes, CHUNKED, or UNTIL_CLOSE. Every rule below is one numbered step of RFC 9112
-section 6.3, stricter where the RFC leaves a choice: what two readers could frame differently is refused.
+A framing is a number of bytes, CHUNKED, or UNTIL_CLOSE. Every rule below is one numbered step of RFC 9112 section 6.3.
+Where the RFC leaves a choice, the gateway rejects a message that two readers could frame differently.
 """
 
 import re
@@ -14,10 +14,10 @@ from gproxy.http.headers import FIELD_CHAR, TOKEN, Headers
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
-#: How much is asked of a socket at a time, in bytes; from 128 KiB on malloc maps memory for each piece, and unmaps it,
-#: which costs more than receiving it.
+#: The size of one read from a socket, in bytes. From 128 KiB on malloc maps and unmaps memory for each read, which
+#: costs more than receiving the bytes.
 PIECE: Final = 120 * 1024
-#: A chunk's size line or a trailer section beyond this is an attack, in bytes.
+#: The longest chunk-size line and trailer section, in bytes; anything longer is an attack.
 MAX_CHUNK_LINE: Final = 4096
 MAX_TRAILERS: Final = 16384
 
@@ -31,9 +31,9 @@ _trailer_fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
 
 
 def request_framing(headers: Headers, minor: int) -> int:
-    """How the request's body is framed. Raises BadMessage for whatever is ambiguous."""
+    """Return the framing of a request. Raises BadMessage for an ambiguous one."""
     if "transfer-encoding" in headers:
-        # 6.1: length beside chunked and chunked on HTTP/1.0 are how requests are smuggled.
+        # 6.1: Content-Length beside chunked, and chunked in HTTP/1.0, are used for request smuggling.
         if "content-length" in headers:
             raise BadMessage("Content-Length beside Transfer-Encoding")
         return _transfer_coding(headers, minor)
@@ -43,7 +43,7 @@ def request_framing(headers: Headers, minor: int) -> int:
 
 
 def response_framing(headers: Headers, minor: int, status: int, method: str) -> int:
-    """How the response's body is framed. Raises BadMessage for whatever is ambiguous."""
+    """Return the framing of a response. Raises BadMessage for an ambiguous one."""
     length = headers.lookup("content-length")
     size = UNTIL_CLOSE if length is None else _number(length)
     chunked = headers.lookup("transfer-encoding") is not None
@@ -61,45 +61,45 @@ def _transfer_coding(headers: Headers, minor: int) -> int:
     if minor == 0:
         raise BadMessage("Transfer-Encoding in HTTP/1.0")
     if len(codings) != 1 or codings[0].lower() != "chunked":
-        raise BadMessage("a Transfer-Encoding other than chunked", _refusal(codings))
+        raise BadMessage("a Transfer-Encoding other than chunked", _unsupported_status(codings))
     return CHUNKED
 
 
-def _refusal(codings: list[str]) -> int:
-    """501 if there is an end, but it is in codings that nobody here knows; else 400 (RFC 9112 sections 6.1, 6.3)."""
+def _unsupported_status(codings: list[str]) -> int:
+    """Return 501 for a final chunked after unknown codings, else 400 (RFC 9112 sections 6.1, 6.3)."""
     *unknown, last = [coding.strip(" \t").lower() for coding in ",".join(codings).split(",")]
     return 501 if last == "chunked" and not {"", "chunked"}.intersection(unknown) else 400
 
 
 def content_length(headers: Headers) -> int:
-    """The one Content-Length in bytes; RFC 9112 section 6.3 step 5. Raises BadMessage."""
+    """Return the one Content-Length in bytes (RFC 9112 section 6.3 step 5). Raises BadMessage."""
     return _number(headers.lookup("content-length") or "")
 
 
 def _number(length: str) -> int:
-    if not _is_length(length):  # a repeated one comes joined by a comma
-        raise BadMessage("a Content-Length that is no single number")
-    return int(length[-18:])  # what stands before is zeros; of too many of them int() would not have any
+    if not _is_length(length):  # get() joins repeated values with a comma
+        raise BadMessage("Content-Length is not a single number")
+    return int(length[-18:])  # all digits before are zeros, and int() rejects very long strings
 
 
 class Source(Protocol):
-    """Where the bytes of a message come from: a connection."""
+    """The connection that delivers the bytes of a message."""
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes, those at hand or the next to come; b"" once the peer has closed."""
+        """Return up to `limit` bytes: received ones, or the next to arrive; b"" once the peer has closed."""
 
     def give_back(self, data: bytes) -> None:
-        """Bytes that were taken and belong to the next message."""
+        """Return bytes to the source that belong to the next message."""
 
 
 class Reader(Protocol):
-    """A body being read, piece by piece."""
+    """A decoder of one body, piece by piece."""
 
     done: bool
     trailers: list[tuple[str, str]]
 
     def next_piece(self) -> bytes:
-        """The next bytes of the body; b"" at its end. Raises Incomplete, BadMessage."""
+        """Return the next bytes of the body; b"" at its end. Raises Incomplete, BadMessage."""
 
 
 class LengthReader:
@@ -140,7 +140,8 @@ class CloseReader:
         return data
 
 
-#: Reads on from a position, collects body bytes, returns where it stopped; an unbound method, so that no cycle forms.
+#: Decodes from a position, collects body bytes, returns the new position. An unbound method, to avoid a reference
+#: cycle.
 _Step: TypeAlias = "Callable[[ChunkedReader, bytes, int, list[bytes]], int]"
 
 
@@ -168,10 +169,10 @@ class ChunkedReader:
         return b""
 
     def feed(self, data: bytes) -> bytes:
-        """What these further bytes decode to; those past the end go back to the source."""
+        """Decode further bytes; return bytes after the end to the source."""
         if self._pending:
             data = self._pending + data
-        if self._left > len(data):  # the inside of a large chunk: no copy
+        if self._left > len(data):  # PERF: no copy inside a large chunk
             self._left -= len(data)
             self._pending = b""
             return data
@@ -192,7 +193,7 @@ class ChunkedReader:
             return position
         self._left = int(match[1], 16)
         if self._left >> 62 or match.end() - position > MAX_CHUNK_LINE:
-            raise BadMessage("a chunk size beyond any body")
+            raise BadMessage("the chunk size is too large")
         self._step = ChunkedReader._data if self._left else ChunkedReader._trailer
         return match.end()
 
@@ -207,7 +208,7 @@ class ChunkedReader:
     def _data_end(self, data: bytes, position: int, out: list[bytes]) -> int:  # noqa: ARG002
         end = data[position : position + 2]
         if not b"\r\n".startswith(end):
-            raise BadMessage("a chunk that does not end where its size says")
+            raise BadMessage("a chunk is longer than its size")
         if len(end) < 2:
             return position
         self._step = ChunkedReader._size
@@ -226,7 +227,7 @@ class ChunkedReader:
         return end
 
     def _expect_line(self, data: bytes, position: int, limit: int, what: str) -> None:
-        """Raise if the bytes so far cannot become the line that is due; the pending ones were looked at before."""
+        """Raise BadMessage if the bytes so far cannot become the expected line. Pending bytes were checked before."""
         if len(data) - position > limit or _is_hopeless(data, max(position, len(self._pending) - 1)):
             raise BadMessage(f"a malformed {what}")
         if what == "chunk size" and not _chunk_line_so_far(data, position):
@@ -234,14 +235,14 @@ class ChunkedReader:
 
 
 def reader(framing: int, source: Source) -> Reader:
-    """The reader for a framing."""
+    """Return a reader for the framing."""
     if framing == CHUNKED:
         return ChunkedReader(source)
     return CloseReader(source) if framing == UNTIL_CLOSE else LengthReader(source, framing)
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk on the wire; never call it with nothing, that is the last one."""
+    """Encode one chunk. `data` must not be empty: an empty chunk ends the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -249,7 +250,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 def last_chunk(trailers: list[tuple[str, str]]) -> bytes:
-    """The end of a chunked body, with its trailer section."""
+    """Encode the end of a chunked body, with its trailer section."""
     if not trailers:
         return LAST_CHUNK
     lines = "".join([f"{name}: {value}\r\n" for name, value in trailers])

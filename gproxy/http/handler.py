@@ -1,4 +1,4 @@
-"""The one shape of everything that can stand in a chain."""
+"""The call signature of all handlers in a chain."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
@@ -11,6 +11,6 @@ Next: TypeAlias = Callable[[Request], Response]
 
 
 class Handler(Protocol):
-    """A step of the chain: a plain function is one, and so is an object that can be called."""
+    """A step of the chain: a function or a callable object."""
 
     def __call__(self, request: Request, next: Next, /) -> Response: ...  # noqa: A002

@@ -1,8 +1,8 @@
-"""Header fields: an ordered mapping that ignores case, keeps it, and keeps repetition (RFC 9110 section 5).
+"""Header fields: an ordered, case-insensitive multi-dict that keeps case and repetition (RFC 9110 section 5).
 
-The first line of every name stands in one dict, further lines of the same name in a second one that is
-usually absent. So the common request costs one dict, and a lookup is one dict lookup. Each field is kept with its line
-as it goes on the wire: most are read once and sent a thousand times.
+One dict has the first line of every name; a second one, usually absent, has further lines of the same name. So a
+typical request costs one dict, and a look-up is one dict look-up. Each field keeps its encoded line: most fields are
+parsed once and sent a thousand times.
 """
 
 import re
@@ -29,42 +29,42 @@ def _field(name: str, value: str) -> _Field:
 
 
 def _checked(name: str, value: str) -> str:
-    """The value without blanks around it. Refuses what would split or garble the head: RFC 9110 section 5.5."""
+    """Return the value without surrounding blanks. Reject characters that split the head (RFC 9110 section 5.5)."""
     if not _is_name(name):
         raise ValueError(f"{name!r} is not a header name")
     if not _is_value(value):
-        raise ValueError(f"the value for {name} holds characters that no header value may have")
+        raise ValueError(f"the value for {name} has characters that a header value must not have")
     return value.strip(" \t")
 
 
 class Headers:
-    """Ordered multi-dict of header fields; names compare without case, lines of one name stay together in order.
+    """Ordered multi-dict of header fields; names ignore case, lines of one name stay together in order.
 
-    Raises ValueError for a name that is no token or a value with control characters or beyond latin-1.
+    Raises ValueError for a name that is no token, and for a value with control characters or beyond latin-1.
     """
 
     __slots__ = ("_first", "_more", "is_stripped")
 
     @classmethod
     def __init_subclass__(cls) -> None:
-        """Raises TypeError at once: compiled, an instance could not be made, which would only be noticed then."""
+        """Raise TypeError at once: in a compiled build, only the first instance of a subclass would fail."""
         raise TypeError("Headers cannot be subclassed")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         self._first: dict[str, _Field] = {}
         self._more: dict[str, list[_Field]] | None = None
-        #: PERF: is it known that hop-by-hop fields were removed from a response's, and that none has come since?
+        #: PERF: True if hop-by-hop fields of a response were removed and no field was added since.
         self.is_stripped = False
         if fields:
-            pairs: Any = fields.items() if isinstance(fields, Headers | Mapping) else fields  # lists of two will do
+            pairs: Any = fields.items() if isinstance(fields, Headers | Mapping) else fields  # pairs may be lists
             for name, value in pairs:
                 self.add(name, value)
 
     @classmethod
     def parsed(cls, pairs: list[tuple[str, str]]) -> "Headers":
-        """Headers from pairs that the wire grammar has already checked."""
+        """Return headers from pairs that the wire grammar has checked."""
         self = cls()
-        # PERF: as `_field`, without a call for each of them
+        # PERF: `_field` inlined, to save a call for each pair
         self._first = {name.lower(): (name, value, f"{name}: {value}\r\n") for name, value in pairs}
         if len(self._first) != len(pairs):
             self._first = {}
@@ -83,7 +83,7 @@ class Headers:
         self._more.setdefault(key, []).append(field)
 
     def add(self, name: str, value: str) -> None:
-        """Append one more line, whether or not the name is there."""
+        """Append one line, also if the name exists."""
         self._append(_field(name, _checked(name, value)))
 
     @overload
@@ -91,9 +91,9 @@ class Headers:
     @overload
     def get(self, name: str, default: str | None = None) -> str | None: ...
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The value; the lines of a repeated name joined by a comma (RFC 9110 section 5.3), of Set-Cookie the first.
+        """Return the value; lines of a repeated name are joined by a comma (RFC 9110 section 5.3).
 
-        Those of Cookie are joined by a semicolon, as in one line (RFC 9113 section 8.2.3).
+        Lines of Cookie are joined by a semicolon (RFC 9113 section 8.2.3). Of Set-Cookie only the first is returned.
         """
         key = name.lower()
         field = self._first.get(key)
@@ -104,14 +104,14 @@ class Headers:
         return ("; " if key == "cookie" else ", ").join(self.all(key))
 
     def lookup(self, key: str) -> str | None:
-        """`get` for a name that is in lower case already."""
+        """Return the same as `get`, for a name in lower case."""
         field = self._first.get(key)
         if field is None:
             return None
         return field[1] if self._more is None else self.get(key)
 
     def all(self, name: str) -> list[str]:
-        """Every line's value, in order; an empty list if there is none."""
+        """Return the value of every line with this name, in order."""
         key = name.lower()
         if key not in self._first:
             return []
@@ -119,13 +119,13 @@ class Headers:
         return [self._first[key][1], *(field[1] for field in more)]
 
     def put(self, name: str, key: str, value: str) -> None:
-        """Replace without a check: for names and values of our own making; `key` is the name in lower case."""
+        """Replace without a check, for names and values of the gateway; `key` is the name in lower case."""
         self._first[key] = _field(name, value)
         if self._more:
             self._more.pop(key, None)
 
     def discard(self, name: str) -> None:
-        """Remove every line of this name, if there is any."""
+        """Remove every line of this name, if any."""
         key = name.lower()
         if self._first.pop(key, None) is not None and self._more:
             self._more.pop(key, None)
@@ -139,7 +139,7 @@ class Headers:
                     self._more.pop(key, None)
 
     def has_any(self, keys: frozenset[str]) -> bool:
-        """Is one of these names, given in lower case, there?"""
+        """Return whether one of these names, given in lower case, exists."""
         return not keys.isdisjoint(self._first)
 
     @overload
@@ -153,29 +153,29 @@ class Headers:
         return value
 
     def names(self) -> Iterable[str]:
-        """The names in lower case, once each."""
+        """Return the names in lower case, once each."""
         return self._first.keys()
 
     def keys(self) -> list[str]:
-        """The names as they are written, once each; so `dict(headers)` is what other libraries want."""
+        """Return the names in their original case, once each; `dict(headers)` uses it."""
         return [field[0] for field in self._first.values()]
 
     def values(self) -> list[str]:
-        """What `get` gives for each name."""
+        """Return the value of each name, as `get` does."""
         return [self[name] for name in self.keys()]
 
     def items(self) -> list[tuple[str, str]]:
-        """Every line as (name, value), the lines of one name together."""
+        """Return every line as (name, value), the lines of one name together."""
         return [(field[0], field[1]) for field in self._fields()]
 
     def _fields(self) -> list[_Field]:
-        """Every field, those of one name together."""
+        """Return every field, those of one name together."""
         if not self._more:
             return list(self._first.values())
         return [field for key, first in self._first.items() for field in (first, *self._more.get(key, ()))]
 
     def update(self, fields: HeadersLike) -> None:
-        """Set every name to what the given fields say of it."""
+        """Replace every name that the given fields have."""
         fresh = fields if isinstance(fields, Headers) else Headers(fields)
         for key in fresh._first:
             self.discard(key)
@@ -190,11 +190,11 @@ class Headers:
         return twin
 
     def lines(self) -> str:
-        """The fields as they go on the wire, each line with its CRLF."""
+        """Return the encoded fields, each line with its CRLF."""
         return "".join([field[2] for field in self._fields()])
 
     def lines_without(self, dropped: frozenset[str]) -> str:
-        """`lines()`, but for the names (in lower case) in `dropped`."""
+        """Return `lines()` without the names (in lower case) in `dropped`."""
         if self._more:
             return "".join([field[2] for field in self._fields() if field[0].lower() not in dropped])
         return "".join([field[2] for key, field in self._first.items() if key not in dropped])
@@ -215,7 +215,7 @@ class Headers:
         self.put(name, name.lower(), checked)
 
     def setdefault(self, name: str, value: str) -> str:
-        """The value there is, or the given one, which is then set."""
+        """Return the present value; without one, set the default and return it."""
         if name not in self:
             self[name] = value
         return self[name]

@@ -1,8 +1,7 @@
-"""What a client says it can read: Accept-Encoding and Accept (RFC 9110 sections 12.5.1, 12.5.3, 12.4.2).
+"""Content negotiation: Accept-Encoding and Accept (RFC 9110 sections 12.5.1, 12.5.3, 12.4.2).
 
-Both questions are asked of every request and a handful of header values make up nearly all traffic, so answers
-are kept, here or by who asks. A value that breaks the grammar promises nothing: no coding is taken from it, and JSON is
-sent as to clients that say nothing.
+Every request needs both results, and a few header values make up nearly all traffic. So results are cached, here or by
+the caller. A malformed value counts as absent: no coding is taken from it, and errors are sent as JSON.
 """
 
 import re
@@ -12,7 +11,7 @@ from typing import Final
 
 from gproxy.http.headers import TOKEN
 
-#: A longer value counts as none; browsers send up to 200 characters.
+#: A longer value counts as absent; browsers send up to 200 characters.
 _LONGEST: Final = 1024
 
 _WEIGHT = r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?"
@@ -21,15 +20,16 @@ _PARAMETER = rf'[ \t]*+;[ \t]*+{TOKEN}++=(?:{TOKEN}++|"[^"\\]*+")'
 _media_range = re.compile(rf"({TOKEN}++/{TOKEN}++)((?:{_PARAMETER})*+)").fullmatch
 _weight_of = re.compile(rf";[ \t]*[qQ]=({_WEIGHT})(?=[ \t;]|$)").search
 
-#: What a problem report is (RFC 9457), and what older clients ask for to get one.
+#: The media types of a problem report (RFC 9457), and those that older clients accept instead.
 _JSON: Final = frozenset({"application/json", "application/problem+json", "text/json"})
 
 
 def preferred_coding(header: str | None, offered: Sequence[str]) -> str | None:
-    """Which of these content-codings a response to this Accept-Encoding should have; None for none of them.
+    """Return the offered content coding that the client prefers; None for no coding.
 
-    The one with the largest weight; of several the one that is offered first. Without the field RFC 9110 allows any
-    coding, but who does not name one cannot be counted on to decode it: None. So if the client says it prefers none.
+    The largest weight wins; between equal weights the order of the offer decides. Without the field RFC 9110 allows any
+    coding, but a client that names none may not decode it: the result is None. The same holds if the client prefers
+    identity.
     """
     weights = _weights(header or "")
     at_least = weights.get("identity", 0.0)
@@ -51,7 +51,7 @@ def _weights(accept_encoding: str) -> dict[str, float]:
 
 
 def accepts_json(header: str | None) -> bool:
-    """May an error be told as JSON to a client with this Accept? The most specific range that fits decides."""
+    """Return whether an error may be sent as JSON to a client with this Accept. The most specific range decides."""
     return not header or len(header) > _LONGEST or _accepts_json(header)
 
 
@@ -72,7 +72,7 @@ def _accepts_json(header: str) -> bool:
 
 
 def _precision(media_range: str) -> int | None:
-    """0 for JSON by name, 1 and 2 for the ranges that have it among others, None for what is no JSON."""
+    """Return 0 for a JSON type, 1 or 2 for a range that includes JSON, None for other types."""
     if media_range in _JSON or media_range.endswith("+json"):
         return 0
     return {"application/*": 1, "*/*": 2}.get(media_range)

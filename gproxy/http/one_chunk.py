@@ -1,13 +1,13 @@
-"""A body that is at hand as a whole, and is a stream of one piece to whoever iterates over it."""
+"""A body in memory that iterates as a stream of one chunk."""
 
 from collections.abc import Iterator
 
 
 class Whole(bytes):
-    """Bytes in everything but iteration, where they come as one piece and not as numbers.
+    """Bytes that iterate as one chunk, instead of as numbers.
 
-    A backend's small answer is bytes and a large one a stream; a handler that says `map(redact, response.body)` means
-    both. Not in the compiled part: a class made of bytes cannot be.
+    A small body of a backend is bytes and a large one is a stream; `map(redact, response.body)` in a handler works for
+    both. This file is not compiled: mypyc cannot compile a subclass of bytes.
     """
 
     __slots__ = ()

@@ -1,10 +1,10 @@
-"""What clients are told of a limit: RateLimit fields (draft-ietf-httpapi-ratelimit-headers), or X-RateLimit-*."""
+"""Response fields about a rate limit: RateLimit (draft-ietf-httpapi-ratelimit-headers) or X-RateLimit-*."""
 
 from gproxy.http.headers import Headers
 
 
 class QuotaFields:
-    """Those of one limit: so many requests in a window, in seconds, under a name."""
+    """The fields of one limit: `limit` requests in a window of `window` seconds, under a name."""
 
     def __init__(self, name: str, limit: int, window: int, *, ietf: bool, legacy: bool) -> None:
         self._ietf = ietf
@@ -14,7 +14,7 @@ class QuotaFields:
         self._left = f'"{name}";r='
 
     def put(self, headers: Headers, remaining: int, seconds: float) -> None:
-        """So many requests are left, and none counts any more in so many seconds."""
+        """Set the fields: remaining requests, and seconds until no request counts any more."""
         reset = -int(-seconds // 1)  # rounded up
         if self._ietf:
             headers.put("RateLimit-Policy", "ratelimit-policy", self._policy)

@@ -1,4 +1,4 @@
-"""What a client asked."""
+"""The request of a client, as handlers see and change it."""
 
 import math
 import time
@@ -18,47 +18,47 @@ _DEADLINE: Final = TimeLimit.DEADLINE
 
 
 class Timer(Protocol):
-    """What throws into the request's greenlet once its time is up."""
+    """A timer that raises in the greenlet of the request when it expires."""
 
     def set(self, expires: float, limit: TimeLimit) -> None: ...
 
 
 class Deadline:
-    """When the whole exchange must be over, on the monotonic clock. Handlers ask it how much is left: `remaining()`.
+    """The end of the whole exchange, on the monotonic clock; `remaining()` is for handlers.
 
-    It does not run while the gateway waits for the client: body_timeout and write_timeout bound that.
+    The deadline is paused while the gateway waits for the client: body_timeout and write_timeout limit that wait.
     """
 
     __slots__ = ("_timer", "clock", "expires", "paused", "progress")
 
     def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.expires = math.inf
-        #: For how many seconds it has stood still so far.
+        #: Total seconds of all pauses so far.
         self.paused = 0.0
-        #: Called whenever a backend has taken something (False) or given something (True) on the way to its response's
-        #: head, for limits of single waits; None if there are none.
+        #: Called when a backend accepts bytes (False) or sends bytes (True) before its response head is complete; for
+        #: limits of single waits. None without such limits.
         self.progress: Callable[[bool], None] | None = None
         self.clock = clock
         self._timer = timer
 
     def remaining(self) -> float:
-        """Seconds that are left; infinite if there is no limit, never below 0."""
+        """Return the remaining seconds; infinite without a limit, never below 0."""
         return max(0.0, self.expires - self.clock())
 
     def set(self, expires: float) -> None:
-        """Move it; infinite lifts it."""
+        """Move the deadline; infinity removes it."""
         self.expires = expires
         if self._timer is not None:
             self._timer.set(expires, _DEADLINE)
 
     def set_for(self, expires: float, limit: TimeLimit) -> None:
-        """For one wait expire earlier, under another name; `set` ends it."""
+        """Expire earlier during one wait, with another name; `set` ends it."""
         if self._timer is not None:
             self._timer.set(expires, limit)
 
 
 class Received:
-    """The request as it came from the wire; nothing changes it."""
+    """The request as it arrived on the wire; immutable."""
 
     __slots__ = ("_fields", "method", "minor", "peer", "scheme", "target", "time", "tls")
 
@@ -77,17 +77,17 @@ class Received:
         #: 1 for HTTP/1.1, 0 for HTTP/1.0.
         self.minor = minor
         self._fields = fields
-        #: The address that the connection comes from, which may be a proxy's; or that a PROXY header has said.
+        #: The peer's address: of a client, of a proxy, or from a PROXY header.
         self.peer = peer
-        #: What was agreed on, and the client's certificate; None on a plain connection.
+        #: The result of the TLS handshake, with the client's certificate; None for a plain connection.
         self.tls = tls
         self.scheme = "http" if tls is None else "https"
-        #: Seconds since the epoch, when the head was complete.
+        #: When the head was complete, in seconds since the epoch.
         self.time = time.time()
 
     @property
     def headers(self) -> Headers:
-        """All fields as they came, hop-by-hop ones too."""
+        """All fields as received, hop-by-hop fields included."""
         return Headers.parsed(self._fields)
 
     @property
@@ -96,18 +96,18 @@ class Received:
 
     @property
     def via(self) -> str:
-        """How it came, for Via (RFC 9110 section 7.6.3)."""
+        """The received protocol and the pseudonym of the gateway, for Via (RFC 9110 section 7.6.3)."""
         return "1.1 gproxy" if self.minor else "1.0 gproxy"
 
 
 class Routed(Protocol):
-    """What handlers may know of a route."""
+    """The part of a route that handlers may use."""
 
     @property
     def name(self) -> str: ...
 
 
-#: What a copy has besides what a request is made from.
+#: Attributes that a copy takes over, besides the arguments of the constructor.
 _COPIED: Final = (
     "_as_received", "backend", "client", "client_stream", "context", "id", "method", "reason", "route", "scheme",
     "tries", "upgrade", "user",
@@ -115,12 +115,12 @@ _COPIED: Final = (
 
 
 class Request:
-    """What will be sent on. Handlers may assign method, host, path, query, headers and body.
+    """The request to forward. Handlers may assign method, host, path, query, headers and body.
 
-    headers: without hop-by-hop and framing fields, which are each connection's own business.
+    headers: without hop-by-hop and framing fields, which belong to a single connection.
     client: the address after trusted proxies. id: also in every log line, the response and the backend's request.
-    upgrade: the protocol the client wants to change to, if it is one that we pass on.
-    context: handler to handler.
+    upgrade: the protocol that the client asks for in Upgrade, if the gateway tunnels it.
+    context: values that handlers share with each other.
     """
 
     __slots__ = (
@@ -150,8 +150,8 @@ class Request:
 
     @classmethod
     def __init_subclass__(cls) -> None:
-        """Raises TypeError at once: compiled, an instance could not be made, which would only be noticed then."""
-        raise TypeError("Request cannot be subclassed; what belongs to a request goes into its context")
+        """Raise TypeError at once: in a compiled build, only the first instance of a subclass would fail."""
+        raise TypeError("Request cannot be subclassed; keep values of a request in its context")
 
     def __init__(
         self,
@@ -177,17 +177,18 @@ class Request:
         self.upgrade: str | None = None
         self._id = ""
         self.route: Routed | None = None
-        #: Which upstream is asked; empty before.
+        #: The name of the selected upstream; empty before.
         self.upstream = ""
-        #: host:port of the backend that was tried last; None before.
+        #: host:port of the last backend tried; None before.
         self.backend: str | None = None
-        #: The client's connection, for whoever forwards: to notice that it left, and for interim responses.
+        #: The client's side of the exchange: the forwarder uses it to detect a disconnect and to send interim
+        #: responses.
         self.client_stream: ClientStream | None = None
-        #: How many attempts there were.
+        #: The number of attempts.
         self.tries = 0
-        #: One word on what went wrong, for the access line.
+        #: The reason of a failure in one word, for the access log.
         self.reason = ""
-        #: Who was authenticated, for the access line.
+        #: The authenticated user, for the access log.
         self.user = ""
         self.deadline = deadline or Deadline()
         self._context: dict[str, Any] | None = None
@@ -200,7 +201,7 @@ class Request:
 
     @property
     def context(self) -> dict[str, Any]:
-        """What handlers tell each other."""
+        """Values that handlers share with each other."""
         if self._context is None:
             self._context = {}
         return self._context
@@ -217,14 +218,14 @@ class Request:
     def id(self, value: str) -> None:
         """Raises ValueError for what would garble the heads that it goes into."""
         if not is_assignable_id(value):
-            raise ValueError(f"{value!r} cannot be a request's id: it goes into heads")
+            raise ValueError(f"{value!r} is no request id: only characters of a header value are expected")
         self._id = value
 
     @property
     def target(self) -> str:
-        """What goes into the request line: the received bytes, unless a handler assigned path or query.
+        """The target for the request line: the received bytes, unless a handler assigned path or query.
 
-        Raises ValueError if those cannot stand there.
+        Raises ValueError if path or query cannot stand in a request line.
         """
         path, query, _ = self._as_received
         if self.path is path and self.query is query:
@@ -233,18 +234,18 @@ class Request:
 
     @property
     def is_rewritten(self) -> bool:
-        """Did a handler assign what routing looks at?"""
+        """Return whether a handler assigned method, host or path, on which routing depends."""
         path, _, host = self._as_received
         return not (self.path is path and self.host is host and self.method is self.received.method)
 
     def at_end(self, callback: Callable[[], None]) -> None:
-        """Call it once everything about this request is over, whatever became of its responses."""
+        """Register a callback for the end of the request, whatever happens to its responses."""
         if self._at_end is None:
             self._at_end = []
         self._at_end.append(callback)
 
     def end(self) -> None:
-        """Run the callbacks; for the connection only."""
+        """Run the callbacks; only the connection calls it."""
         while self._at_end:
             self._at_end.pop()()
 
@@ -255,7 +256,7 @@ class Request:
 def request(
     method: str = "GET", target: str = "/", headers: HeadersLike = (), body: bytes = b"", *, client: str = "192.0.2.1"
 ) -> Request:
-    """A request made by hand, for tests of handlers: no socket, no server."""
+    """Return a request for a handler's unit test, without socket and server."""
     fields = Headers(headers)
     host = fields.setdefault("Host", "gateway.test")
     path, _, query = target.partition("?")

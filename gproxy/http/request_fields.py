@@ -1,8 +1,8 @@
-"""What a block of header lines means, worked out once for as long as a client repeats it.
+"""The meaning of a block of header lines, parsed once while a client repeats the block.
 
-On a kept-alive connection most requests differ in their first line only. So a connection remembers the last block
-and what came of it; the next request, if its block is the same bytes, costs one comparison and one dict copy. A
-client that makes a new connection each time says the same on all of them, so the server remembers some blocks too.
+On a kept-alive connection most requests differ only in their first line. So a connection keeps the last block and the
+result; a request with the same bytes costs one comparison and one dict copy. A client that opens a new connection for
+each request repeats the block on all of them, so the listener keeps some blocks too.
 """
 
 from dataclasses import dataclass
@@ -15,38 +15,38 @@ from gproxy.http.headers import Headers
 from gproxy.http.trust import Trust
 from gproxy.http.wire import host_of, parse_fields
 
-#: How many blocks are remembered for connections to come, and how large they may be, in bytes.
+#: The number of blocks that are kept for later connections, and the largest such block in bytes.
 _BLOCKS: Final = 256
 _LARGEST: Final = 1024
-#: An `Expect` or `Upgrade` that is longer is not understood, in characters.
+#: The longest `Expect` or `Upgrade` that is parsed, in characters.
 _LONGEST_LIST: Final = 256
 
 
-@dataclass  # PERF: compiled, its fields are found faster than a NamedTuple's
+@dataclass  # PERF: when compiled, faster attribute access than a NamedTuple
 class RequestFields:
-    """Depends on nothing but the block, the minor version and the peer."""
+    """The result of parsing; depends only on the block, the minor version and the peer."""
 
     block: bytes
     minor: int
     fields: list[tuple[str, str]]
-    #: As handlers get them; to be copied.
+    #: The fields for handlers; each request gets a copy.
     headers: Headers
     host: str
     framing: int
-    #: Does the client want the connection to go on?
+    #: True if the client wants to keep the connection.
     keep: bool
-    #: Does the client wait for `100 Continue` before it sends the body?
+    #: True if the client waits for `100 Continue` before it sends the body.
     awaits_continue: bool
-    #: After trusted proxies.
+    #: The client's address after trusted proxies.
     client: str
-    #: From a trusted proxy, else empty.
+    #: The request id of a trusted proxy, else empty.
     request_id: str
-    #: A protocol that the client wants to change to, if it is one that we tunnel.
+    #: The protocol that the client asks for in Upgrade, if the gateway tunnels it.
     upgrade: str | None
 
 
 class RequestFieldsCache:
-    """What some blocks mean, for all connections of a server; forgotten as a whole when there are too many."""
+    """A cache of parsed blocks for all connections of a listener; cleared completely when full."""
 
     def __init__(self, trust: Trust, *, max_fields: int, max_body: int) -> None:
         self._trust = trust
@@ -55,7 +55,7 @@ class RequestFieldsCache:
         self._blocks: dict[tuple[bytes, int, str], RequestFields] = {}
 
     def fields(self, block: bytes, minor: int, peer: str) -> RequestFields:
-        """What the block means. Raises BadMessage."""
+        """Return the parsed fields of the block. Raises BadMessage."""
         found = self._blocks.get((block, minor, peer))
         if found is None:
             found = self._read(block, minor, peer)
@@ -64,9 +64,9 @@ class RequestFieldsCache:
         return found
 
     def _read(self, block: bytes, minor: int, peer: str) -> RequestFields:
-        """Everything that follows from the block.
+        """Parse the block.
 
-        Raises BadMessage: 400 for what is ambiguous, 413 and 431 for what is too much, 417.
+        Raises BadMessage: 400 for an ambiguous block, 413 or 431 over a limit, 417 for an unknown expectation.
         """
         fields = parse_fields(block)
         if len(fields) > self._max_fields:
@@ -75,13 +75,13 @@ class RequestFieldsCache:
         host = host_of(fields, minor)
         framing = request_framing(headers, minor)
         if 0 < self._max_body < framing:
-            raise BadMessage(f"a body may have {self._max_body} bytes here", 413)
+            raise BadMessage(f"request body exceeds the limit of {self._max_body} bytes", 413)
         options = connection_options(headers)
         keep = "close" not in options and (minor == 1 or "keep-alive" in options)
         upgrade = _upgrade(headers, options) if minor and not framing else None
         expect = headers.pop("expect")
-        if expect and minor and not _is_continue(expect):  # in HTTP/1.0 nobody knew it: RFC 9110 section 10.1.1
-            raise BadMessage("only 100-continue can be expected", 417)
+        if expect and minor and not _is_continue(expect):  # ignored in HTTP/1.0: RFC 9110 section 10.1.1
+            raise BadMessage("unknown expectation; only 100-continue is supported", 417)
         waits = bool(expect and minor)
         trailers = accepts_trailers(headers, options)
         strip_hop_by_hop(headers, options)
@@ -101,7 +101,10 @@ def _is_continue(expect: str) -> bool:
 
 
 def _upgrade(headers: Headers, options: frozenset[str]) -> str | None:
-    """RFC 9110 section 7.8: only if Connection names it; others than websocket are dropped, h2c above all."""
+    """Return the protocol to tunnel (RFC 9110 section 7.8).
+
+    Connection must name Upgrade. Protocols other than websocket are dropped, h2c above all.
+    """
     if "upgrade" not in options:
         return None
     upgrade = headers.get("upgrade") or ""

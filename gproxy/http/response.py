@@ -1,4 +1,4 @@
-"""What a client gets: a status, headers, and a body that is bytes or iterates over bytes."""
+"""The response to a client: status, headers, and a body that is bytes or iterates over bytes."""
 
 import logging
 import re
@@ -11,10 +11,10 @@ from gproxy.http.one_chunk import Whole
 
 _log = logging.getLogger("gproxy")
 
-#: RFC 9110's phrases, where Python still has older ones too.
+#: The phrases of RFC 9110; older versions of Python have outdated ones.
 PHRASES = {status.value: status.phrase for status in HTTPStatus} | {413: "Content Too Large", 414: "URI Too Long"}
 
-#: What speaks of the old body's bytes once it is replaced (RFC 9110 section 8.6, RFC 9530).
+#: Fields that describe the bytes of the old body; removed with it (RFC 9110 section 8.6, RFC 9530).
 _OF_THE_BODY = ("content-length", "content-md5", "digest", "content-digest", "repr-digest")
 
 #: RFC 9112 section 4
@@ -22,7 +22,7 @@ _is_phrase = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 
 def _checked(body: Any) -> bytes | Iterable[bytes]:
-    """What iterates over anything but bytes is refused now, not in the middle of the response."""
+    """Reject a body that cannot yield bytes now, instead of in the middle of the response."""
     if isinstance(body, bytes):
         return body
     if isinstance(body, str):
@@ -43,17 +43,17 @@ def _check_status(status: int) -> None:
 
 
 class Response:
-    """A tunnel, an event stream, an error page and a cached answer are all this.
+    """A response of any kind: a tunnel, an event stream, an error page, a cached response.
 
-    Assigning `body` drops Content-Length and digests, another `status` drops the phrase. Raises ValueError for a status
-    outside 200 to 599, TypeError for a body that is text: only whoever wrote it knows its encoding.
+    Assigning `body` drops Content-Length and digests; assigning another `status` drops the phrase. Raises ValueError
+    for a status outside 200 to 599, and TypeError for a text body, because only its author knows the encoding.
     """
 
     __slots__ = ("_body", "_callbacks", "_phrase", "_status", "headers")
 
     @classmethod
     def __init_subclass__(cls) -> None:
-        """Raises TypeError at once: compiled, an instance could not be made, which would only be noticed then."""
+        """Raise TypeError at once: in a compiled build, only the first instance of a subclass would fail."""
         raise TypeError("Response cannot be subclassed; write a function that makes one")
 
     def __init__(self, status: int = 200, body: bytes | Iterable[bytes] = b"", headers: HeadersLike = ()) -> None:
@@ -66,7 +66,7 @@ class Response:
 
     @classmethod
     def forwarded(cls, status: int, phrase: str, headers: Headers, body: bytes | Iterable[bytes]) -> "Response":
-        """A backend's response, checked by the wire grammar already."""
+        """Return the response of a backend, which the wire grammar has checked."""
         self = cls()
         self._status = status
         self._phrase = phrase
@@ -88,18 +88,18 @@ class Response:
 
     @property
     def phrase(self) -> str:
-        """The reason phrase; empty for the status's own."""
+        """The reason phrase; empty for the standard phrase of the status."""
         return self._phrase
 
     @phrase.setter
     def phrase(self, phrase: str) -> None:
         if not _is_phrase(phrase):
-            raise ValueError("the reason phrase holds characters that none may have")
+            raise ValueError("the reason phrase has characters that a reason phrase must not have")
         self._phrase = phrase
 
     @property
     def body(self) -> bytes | Iterable[bytes]:
-        """Bytes if it is at hand, else it yields them; both can be iterated over, piece by piece."""
+        """Bytes in memory, or an iterable of bytes; both iterate by chunk."""
         if type(self._body) is bytes:
             self._body = Whole(self._body)
         return self._body
@@ -112,13 +112,16 @@ class Response:
 
     @property
     def pieces(self) -> Iterable[bytes]:
-        """The body, with a type that says what it yields; what is at hand is one piece."""
+        """The body as an iterable of bytes; bytes in memory are one chunk."""
         if isinstance(self._body, bytes):
             return (bytes(self._body),)
         return self._body
 
     def on_close(self, callback: Callable[[], None], *, last: bool = False) -> None:
-        """Call it once the last byte is out, or the client has left; newest first, or after those there are now."""
+        """Register a callback for after the last byte or the client's disconnect.
+
+        Callbacks run newest first; one with `last` runs after all present ones.
+        """
         if self._callbacks is None:
             self._callbacks = []
         if last:
@@ -127,7 +130,7 @@ class Response:
             self._callbacks.append(callback)
 
     def close(self) -> None:
-        """Run the callbacks, each once; one that raises is logged and does not keep the others from running."""
+        """Run the callbacks, each once. An exception is logged and does not stop the others."""
         while self._callbacks:
             callback = self._callbacks.pop()
             try:
@@ -139,7 +142,7 @@ class Response:
                 raise
 
     def read(self) -> bytes:
-        """All of the body, and close; for tests and for handlers that need it whole."""
+        """Return the whole body and close; for tests and for handlers that need all of it."""
         if not isinstance(self._body, bytes):
             try:
                 self._body = b"".join(self._body)

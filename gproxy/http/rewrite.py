@@ -1,4 +1,4 @@
-"""The target that travels on: what a prefix leaves of it, and what a handler may make of it."""
+"""The target that the gateway forwards: prefixes removed and added, and values that handlers assign."""
 
 import re
 from typing import Final
@@ -20,9 +20,9 @@ _is_visible = re.compile(r"[!-~]+").fullmatch
 
 
 def without_prefix(path: str, prefix: str) -> str:
-    """What follows the prefix, its escapes as they came: decoded, they could end the line that they stand in.
+    """Return the path after the prefix. Escapes stay: decoded, they could end the request line.
 
-    The prefix itself may be spelled otherwise in the path; one that is not there in any spelling is not taken off.
+    The path may spell the prefix differently. A path without the prefix is returned unchanged.
     """
     if path.startswith(prefix) and _is_plain(path):
         return path[len(prefix) :] or "/"
@@ -32,7 +32,7 @@ def without_prefix(path: str, prefix: str) -> str:
 
 
 def tidied(path: str) -> str:
-    """Without dot segments and doubled slashes, its escapes as they came; asterisk form stays as it is."""
+    """Remove dot segments and doubled slashes. Escapes and asterisk form stay."""
     if _is_plain(path) or not path.startswith("/"):
         return path
     path = _slashes.sub("/", path)
@@ -42,12 +42,12 @@ def tidied(path: str) -> str:
 
 
 def _as_dots(segment: str) -> str:
-    """PERF: escapes other than those of dots need not be decoded."""
+    """Decode the escapes of dots. PERF: other escapes do not matter here."""
     return segment.replace("%2e", ".").replace("%2E", ".") if len(segment) <= _LONGEST_DOTS else segment
 
 
 def reprefixed(path: str, strip: str, add: str) -> str:
-    """The path with one prefix taken off and another put before it. Raises HTTPError 400, see `confined`."""
+    """Replace one prefix of the path with another. Raises HTTPError 400, see `confined`."""
     if not path.startswith("/"):
         return path
     rest = without_prefix(path, strip) if strip else tidied(path)
@@ -59,10 +59,10 @@ def reprefixed(path: str, strip: str, add: str) -> str:
 
 
 def confined(path: str, beginning: str) -> str:
-    """The path, once it is sure that no backend takes it for one that begins otherwise. Raises HTTPError 400.
+    """Return the path if all backends read it with this beginning. Raises HTTPError 400 otherwise.
 
-    Routing has looked at the path as it came; what became of it has readings of its own: `..%2f` leads out of a
-    prefix that was put before it.
+    Routing checks the path as received. The rewritten path has readings of its own: `..%2f` leaves a prefix that was
+    put before it.
     """
     try:
         normal = readings(beginning)[0]
@@ -70,25 +70,25 @@ def confined(path: str, beginning: str) -> str:
             return path
     except BadMessage:
         pass
-    raise HTTPError(400, "the path can be read in ways that lead elsewhere")
+    raise HTTPError(400, "the path is ambiguous: some readings leave the prefix")
 
 
 def checked(target: str) -> str:
-    """The target that was put together. Raises ValueError for what cannot stand in a request line."""
+    """Return an assembled target. Raises ValueError for one that cannot stand in a request line."""
     if not _is_target(visible(target)):
         raise ValueError(f"{target!r} is no request target: a path begins with '/', and has no '#'")
     return target
 
 
 def visible(url: str) -> str:
-    """The URL that was put together. Raises ValueError if it would not stay one word on its line."""
+    """Return an assembled URL. Raises ValueError for characters other than visible ASCII."""
     if not _is_visible(url):
-        raise ValueError(f"{url!r} is no request target: what is not visible ASCII has to be percent-encoded")
+        raise ValueError(f"{url!r} is no request target: characters other than visible ASCII must be percent-encoded")
     return url
 
 
 def check_assigned(method: str, host: str) -> None:
-    """Raises ValueError for a method or host, assigned by a handler, that would garble the head."""
+    """Raise ValueError for an assigned method or host that would corrupt the head."""
     if not _is_method(method):
         raise ValueError(f"{method!r} is no method")
     if host and not is_host(host):

@@ -1,9 +1,9 @@
-"""The path that routing decides on, as opposed to the one that travels (RFC 3986 section 6.2.2).
+"""The path that routing decides on, in contrast to the path that is forwarded (RFC 3986 section 6.2.2).
 
-A path has more than one spelling, and backends disagree on which ones are the same: some decode %2F, some decode
-twice, some take a backslash for a slash, some cut `;parameters` off before they look for dots, some do not look for
-dots at all. So an odd path has several readings, and the router refuses one whose readings lead to different routes.
-Their number is bounded, and so is the work that finds them: any client can send such a path, unauthenticated.
+A path has several spellings, and backends disagree on which are equal: some decode %2F, some decode twice, some read a
+backslash as a slash, some remove `;parameters` before dot segments, some keep dot segments. So an odd path has several
+readings, and the router rejects a path whose readings match different routes. The number of readings and the work to
+find them are bounded: any client can send such a path, unauthenticated.
 """
 
 import re
@@ -23,14 +23,14 @@ _parameters = re.compile(r";[^/]*")
 _end = re.compile(r"[?#\0]")
 _ODD: Final = ("%", "//", "/.", ";", "\\", "?", "#")
 
-#: A path that is still escaped after being decoded so many times hides something.
+#: The most levels of percent-encoding; a path with more hides something.
 _MAX_LEVELS: Final = 4
-#: Nor is there a reason for a path with more readings, in any step of the work.
+#: The most readings of one path, in any step of the work.
 _MAX_READINGS: Final = 16
-#: A path with so many escapes may be long text of any script, but must not need a second look.
+#: The most escapes of a path that needs a closer look; without oddities a path may have any number.
 _MAX_ESCAPES: Final = 800
-#: All work on one path, estimated in nanoseconds, and what it adds up from: each look at a reading costs so much, and
-#: so much more for each character, segment, parameter and escape in it.
+#: The most work on one path, as an estimate in nanoseconds, and its parts: the cost of one look at a reading, and of
+#: each character, segment, parameter and escape in it.
 _MAX_WORK: Final = 150_000
 _COST_OF_LOOK: Final = 1000
 _COST_OF_CHARACTER: Final = 2
@@ -39,17 +39,17 @@ _COST_OF_ESCAPE: Final = 30
 
 
 def readings(path: str) -> tuple[str, ...]:
-    """The normalized path, followed by what other readers could make of it; only one if all agree.
+    """Return the normalized path, then all other readings of it; only one if all readers agree.
 
-    Raises BadMessage for a broken escape, for %00, and for what is too ambiguous to follow.
+    Raises BadMessage for a broken escape, for %00, and for a path with too many readings.
     """
-    # PERF: a quarter of what one expression would cost
+    # PERF: a quarter of the cost of one regular expression
     if not ("%" in path or "//" in path or "/." in path or ";" in path or "\\" in path):
         return (path,)
     decoded = "\0" if _broken_escape.search(path) else _decoded(path, is_sound=True)
     if "\0" in decoded:
-        raise BadMessage("a broken escape in the path")
-    if _is_clear(decoded) and decoded.count("/") == path.count("/"):  # no escape hides anything
+        raise BadMessage("the path has a broken escape")
+    if _is_clear(decoded) and decoded.count("/") == path.count("/"):  # no escape hides a slash or a dot
         return (decoded,)
     if path.count("%") > _MAX_ESCAPES:
         raise BadMessage("a path that can be read in too many ways")
@@ -66,7 +66,7 @@ def readings(path: str) -> tuple[str, ...]:
 
 
 class _Work:
-    """What is left of the work that may be done on one path."""
+    """The remaining work that one path may cost."""
 
     __slots__ = ("_left",)
 
@@ -74,22 +74,22 @@ class _Work:
         self._left = _MAX_WORK
 
     def spend(self, paths: AbstractSet[str]) -> None:
-        """Count a look at each of these readings. Raises BadMessage if it is one too many."""
+        """Count a look at each of these readings. Raises BadMessage over the limit."""
         for path in paths:
             self._left -= _COST_OF_LOOK + _COST_OF_CHARACTER * len(path)
             self._left -= _COST_OF_SEGMENT * (path.count("/") + path.count(";"))
             self._left -= _COST_OF_ESCAPE * path.count("%")
         if self._left < 0 or len(paths) > _MAX_READINGS:
-            raise BadMessage("a path that can be read in too many ways")
+            raise BadMessage("the path is ambiguous: too many readings")
 
 
 def decode(text: str, *, is_sound: bool = False) -> bytes:
-    """Decode percent-escapes; a broken one stays as it is, unless it `is_sound` that there is none.
+    """Decode percent-escapes. A broken escape stays, unless `is_sound` promises that there is none.
 
     Raises UnicodeEncodeError beyond Latin-1.
 
-    PERF: `urllib.parse.unquote` takes a hundred times as long if there are many of them. Quoted-printable text is the
-    same but for the character that begins an escape (RFC 2045 section 6.7), and its decoder is written in C.
+    PERF: `urllib.parse.unquote` takes a hundred times as long for many escapes. Quoted-printable text differs only in
+    the character that begins an escape (RFC 2045 section 6.7), and its decoder is written in C.
     """
     if "%" not in text:
         return text.encode("latin-1")
@@ -101,7 +101,7 @@ def decode(text: str, *, is_sound: bool = False) -> bytes:
 def _decoded(path: str, *, is_sound: bool = False) -> str:
     try:
         return decode(path, is_sound=is_sound).decode("latin-1") if "%" in path else path
-    except UnicodeEncodeError:  # only a handler can have assigned it
+    except UnicodeEncodeError:  # possible only in a path that a handler assigned
         return unquote(path, "latin-1")
 
 
@@ -110,12 +110,12 @@ def _decoded_but_slashes(path: str) -> str:
 
 
 def _is_clear(path: str) -> bool:
-    """Do all readers see the same in it?"""
+    """Return whether all readers agree on the path."""
     return not any(odd in path for odd in _ODD)
 
 
 def _as_decoded(path: str, work: _Work) -> Iterable[str]:
-    """Once or more often: a second decoder may stand behind the first, and look for dots in between."""
+    """Return the readings after one or more decodings: a second decoder may remove dots in between."""
     found: set[str] = set()
     level = {path}
     for _ in range(_MAX_LEVELS):
@@ -126,7 +126,7 @@ def _as_decoded(path: str, work: _Work) -> Iterable[str]:
         if before == level:
             return found
         found |= level
-    raise BadMessage("a path that is escaped too often")
+    raise BadMessage("the path has too many levels of percent-encoding")
 
 
 def _with_backslashes(path: str, _: _Work) -> Iterable[str]:
@@ -138,13 +138,13 @@ def _with_parameters(path: str, _: _Work) -> Iterable[str]:
 
 
 def _with_end(path: str, _: _Work) -> Iterable[str]:
-    """Some rewrite a path first and look for its query then."""
+    """Return the readings of backends that rewrite a path before they split off the query."""
     end = _end.search(path) if "?" in path or "#" in path or "\0" in path else None
     return (path, path[: end.start()]) if end else (path,)
 
 
 def _with_dots(path: str, _: _Work) -> Iterable[str]:
-    """Before and after doubled slashes were merged the same dots lead elsewhere; and some leave all as it is."""
+    """Return the readings of dot segments: resolved before or after merging slashes, or kept."""
     merged = _merged(path)
     if not _has_parents(merged):
         return (_flat(merged),)
@@ -156,12 +156,12 @@ def _merged(path: str) -> str:
 
 
 def _flat(path: str) -> str:
-    """Without dot segments (RFC 3986 section 5.2.4)."""
+    """Remove dot segments (RFC 3986 section 5.2.4)."""
     return "/" + "/".join(without_dots(path.split("/")[1:], str)) if "/." in path else path
 
 
 def without_dots(segments: list[str], read: Callable[[str], str]) -> list[str]:
-    """RFC 3986 section 5.2.4, on segments as `read` understands them; what is kept stays as it is spelled."""
+    """Remove dot segments (RFC 3986 section 5.2.4). `read` decodes a segment; kept segments stay as spelled."""
     kept: list[str] = []
     for segment in segments:
         plain = read(segment)
@@ -174,7 +174,7 @@ def without_dots(segments: list[str], read: Callable[[str], str]) -> list[str]:
     return kept
 
 
-#: In what readers differ, in the order of their work.
+#: The differences between readers, in the order of processing.
 _DOUBTS: Final[tuple[Callable[[str, _Work], Iterable[str]], ...]] = (
     _with_parameters,
     _as_decoded,

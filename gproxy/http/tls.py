@@ -1,4 +1,4 @@
-"""What is known of a client whose connection is encrypted."""
+"""The TLS properties of a client's connection."""
 
 import base64
 import re
@@ -13,41 +13,41 @@ _is_not_printable = re.compile(r"[^\x20-\x7e]")
 
 
 class ClientCertificate:
-    """The certificate that a client has shown and an authority in `client_ca` has vouched for."""
+    """A client's certificate, verified against `client_ca`."""
 
     def __init__(self, der: bytes) -> None:
         self.der = der
 
     @cached_property
     def subject(self) -> str:
-        """Whose it is: a distinguished name as RFC 4514 writes it, in ASCII (`CN=alice,O=Example`)."""
+        """The distinguished name of the subject as in RFC 4514, in ASCII (`CN=alice,O=Example`)."""
         return _written(self._parsed.subject)
 
     @cached_property
     def issuer(self) -> str:
-        """Who has signed it, likewise."""
+        """The distinguished name of the issuer, in the same form."""
         return _written(self._parsed.issuer)
 
     @cached_property
     def serial(self) -> str:
-        """Its number at the issuer, in hexadecimal."""
+        """The serial number, in hexadecimal."""
         return f"{self._parsed.serial_number:x}"
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the certificate, in hexadecimal."""
-        import hashlib  # which brings OpenSSL, and megabytes that an arbiter does not need
+        import hashlib  # loads OpenSSL, megabytes that the arbiter does not need
 
         return hashlib.sha256(self.der).hexdigest()
 
     @cached_property
     def certificate(self) -> str:
-        """All of it, as the Client-Cert field has it (RFC 9440 section 2.1)."""
+        """The whole certificate in the form of the Client-Cert field (RFC 9440 section 2.1)."""
         return f":{base64.b64encode(self.der).decode()}:"
 
     @cached_property
     def _parsed(self) -> "x509.Certificate":
-        from cryptography import x509  # large, and most gateways never see such a certificate
+        from cryptography import x509  # large, and most gateways never see a client certificate
 
         return x509.load_der_x509_certificate(self.der)
 
@@ -57,9 +57,9 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """What was agreed on: `version` as in TLSv1.3, the `cipher` suite, the host that the client asked for (or nothing).
+    """The result of a handshake: `version` (`TLSv1.3`), `cipher` suite, requested `server_name` or "".
 
-    `client` is its certificate, if it was asked for one and has one.
+    `client` is the client's certificate; None if the gateway requests none or the client has none.
     """
 
     version: str
@@ -69,7 +69,7 @@ class TLS:
 
 
 def _written(name: "x509.Name") -> str:
-    """RFC 4514 section 2.4 has any character as its UTF-8 in hexadecimal: nothing else could end a header line."""
+    """Return a name with all but printable ASCII escaped (RFC 4514 section 2.4): it cannot end a header line."""
     return _is_not_printable.sub(_escaped, name.rfc4514_string())
 
 

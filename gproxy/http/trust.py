@@ -1,4 +1,4 @@
-"""Which peers are trusted, who the client is, and which fields no client may send (RFC 7239)."""
+"""Trusted peers, the client's address, and the fields that no client may send (RFC 7239)."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from gproxy.http.header_names import ACTED_ON, FORBIDDEN_TRAILERS, FORWARDING
 from gproxy.http.headers import Headers
 from gproxy.http.request_id import is_request_id
 
-#: What a peer on a unix socket is called, and what it is called in X-Forwarded-For (RFC 7239 section 6).
+#: The name of a peer on a unix socket in the gateway, and in X-Forwarded-For (RFC 7239 section 6).
 UNIX_PEER: Final = "unix"
 UNKNOWN_PEER: Final = "unknown"
 
@@ -21,7 +21,7 @@ _NONE: Final[frozenset[str]] = frozenset()
 
 
 class Trust:
-    """Whom the gateway trusts, and which fields it removes from requests.
+    """The peers that the gateway trusts, and the fields that it removes from requests.
 
     proxies: networks whose forwarding fields are trusted; peers on unix sockets always are. identity: fields that only
     the gateway's handlers may set. never: fields that no peer may send. from_proxies: fields that only proxies may
@@ -43,7 +43,7 @@ class Trust:
         self.forbidden_trailers = FORBIDDEN_TRAILERS | self._removed
 
     def is_trusted(self, peer: str) -> bool:
-        """Return whether the peer may say whose request it forwards."""
+        """Return whether the forwarding fields of the peer are trusted."""
         return is_trusted(peer, self.proxies)
 
     def clean(self, peer: str, headers: Headers) -> tuple[str, str]:
@@ -57,9 +57,9 @@ class Trust:
 
 
 def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) -> None:
-    """Remove what a client may not say about itself: identity headers always, forwarding headers unless trusted.
+    """Remove fields that a client may not set: identity fields always, forwarding fields unless trusted.
 
-    WSGI and CGI backends cannot tell `X_User_ID` from `X-User-ID`, so any spelling that they mix up counts.
+    WSGI and CGI backends read `X_User_ID` as `X-User-ID`, so all such spellings count.
     """
     names = headers.names()
     if not _may_be_spoofed(" ".join(names)) and identity.isdisjoint(names):
@@ -77,7 +77,7 @@ def _is_spoofed(name: str, plain: str, *, trusted: bool) -> bool:
 
 
 def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Does this peer belong to the trusted proxies? Whoever may open our unix socket does."""
+    """Return whether the peer is a trusted proxy. A peer that may open a unix socket always is."""
     if address == UNIX_PEER:
         return True
     if not trusted:
@@ -91,21 +91,25 @@ def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bo
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    """The first address from the right that is no trusted proxy; what is left of it anybody could have written."""
+    """Return the first address from the right that is no trusted proxy; clients can forge all addresses left of it."""
     return hops(peer, headers, trusted)[-1]
 
 
 def hops(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Network]) -> list[str]:
-    """The way back from the peer: each trusted proxy says from whom it has the request; the last one is the client."""
+    """Return the path back from the peer: each trusted proxy names its own peer; the last one is the client."""
     found = [peer]
-    told = (headers.get("x-forwarded-for") or "").split(",")
-    while told and is_trusted(found[-1], trusted) and (address := _bare(told.pop().strip(" \t"))) is not None:
+    forwarded_for = (headers.get("x-forwarded-for") or "").split(",")
+    while (
+        forwarded_for
+        and is_trusted(found[-1], trusted)
+        and (address := _bare(forwarded_for.pop().strip(" \t"))) is not None
+    ):
         found.append(address)
     return found
 
 
 def _bare(hop: str) -> str | None:
-    """The address in `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`; None if it is none."""
+    """Return the address in `192.0.2.1`, `192.0.2.1:80` or `[2001:db8::1]:80`; None for anything else."""
     host = hop[1:].partition("]")[0] if hop.startswith("[") else hop
     if host.count(":") == 1:
         host = host.partition(":")[0]
@@ -117,7 +121,7 @@ def _bare(hop: str) -> str | None:
 
 
 def network_of(address: str) -> str:
-    """An IPv6 client has a /64 to itself, and could take a new address of it for every request (RFC 6177)."""
+    """Return the /64 network of an IPv6 client, which can use a new address for every request (RFC 6177)."""
     return _network_of(address) if ":" in address else address
 
 

@@ -1,8 +1,8 @@
-"""Bytes to a strict request or response head, and back (RFC 9112 sections 2 to 5). One grammar for both sides.
+"""Strict parsing of request and response heads (RFC 9112 sections 2 to 5), with one grammar for both.
 
-A head is judged whole: one decode, one compiled expression that either accepts every line or none, one `findall`.
-The expressions are possessive (`*+`), so no input makes them backtrack. Only a refused head is looked at again,
-slowly, to say what is wrong with it.
+A head is parsed whole: one decode, one compiled expression that accepts every line or none, one `findall`. The
+expressions are possessive (`*+`), so no input makes them backtrack. Only a rejected head is examined again, slowly, to
+describe the problem.
 """
 
 import re
@@ -16,13 +16,13 @@ _FIELDS = rf"((?:{TOKEN}++:{FIELD_CHAR}*+\r\n)*+)\r\n"
 _is_field_block = re.compile(_FIELDS).fullmatch
 # RFC 9112 section 3. A target is visible ASCII without "#": a fragment never travels (RFC 9112 section 3.2).
 _is_request_line = re.compile(rf"({TOKEN}++) ([!-\"$-~]++) HTTP/([0-9])\.([0-9])").fullmatch
-# RFC 9112 section 4. The blank before an absent reason is missing from many servers; nothing hangs on it.
+# RFC 9112 section 4. Many servers omit the blank before an absent reason; accepting that is harmless.
 _is_response = re.compile(rf"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: ({FIELD_CHAR}*+))?\r\n{_FIELDS}").fullmatch
 _fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
 
-# RFC 9112 section 3.2.2; userinfo is refused there (RFC 9110 section 4.2.4).
+# RFC 9112 section 3.2.2; userinfo is rejected (RFC 9110 section 4.2.4).
 _is_absolute = re.compile(r"(?i:https?)://([^/?@]+)(/[^?]*)?(\?.*)?").fullmatch
-# RFC 9110 section 7.2, RFC 3986 section 3.2.2; without escapes, which no name has and a route's host would not know.
+# RFC 9110 section 7.2, RFC 3986 section 3.2.2; without escapes, which no host name has and a route would not match.
 is_host = re.compile(
     r"(?:[A-Za-z0-9._~!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]{2,45}(?:%25[A-Za-z0-9._~-]+)?\])(?::0*[0-9]{0,5})?"
 ).fullmatch
@@ -30,7 +30,7 @@ is_host = re.compile(
 _empty_lines = re.compile(rb"(?:\r\n)*+").match
 _readable_line = re.compile(rf"({TOKEN}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HTTP/[0-9]\.[0-9])\r\n)?").match
 
-#: What cannot become a head any more, wherever it stands: a bare CR or LF, a control character.
+#: Bytes that no head has in any place: a bare CR or LF, a control character.
 _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
 
@@ -49,7 +49,7 @@ class RequestLine:
 
 
 class RawResponseHead(NamedTuple):
-    """A status line and its fields, checked against the grammar, otherwise as they came."""
+    """A status line and its fields, checked against the grammar, otherwise as received."""
 
     status: int
     reason: str
@@ -65,16 +65,16 @@ def _pairs(block: str) -> list[tuple[str, str]]:
 
 
 def parse_request_line(line: bytes) -> RequestLine:
-    """The request line, without its CRLF.
+    """Parse a request line without its CRLF.
 
     Raises BadMessage with the status to answer (RFC 9112 sections 2.3, 3, 3.2).
     """
     match = _is_request_line(line.decode("latin-1"))
     if match is None:
-        _refuse_request_line(line)
+        _reject_request_line(line)
     method, target, major, minor = match.groups()
     if major != "1":
-        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
+        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are supported", 505)
     if target[0] == "/" and method != "CONNECT":
         path, _, query = target.partition("?")
         return RequestLine(method, target, int(minor != "0"), path, query)
@@ -82,9 +82,9 @@ def parse_request_line(line: bytes) -> RequestLine:
 
 
 def _other_form(method: str, target: str, minor: int) -> RequestLine:
-    """Asterisk, authority and absolute form (RFC 9112 sections 3.2.2 to 3.2.4)."""
+    """Parse asterisk, authority and absolute form (RFC 9112 sections 3.2.2 to 3.2.4)."""
     if method == "CONNECT":
-        raise BadMessage("CONNECT is not offered", 501)
+        raise BadMessage("CONNECT is not supported", 501)
     if target == "*" and method == "OPTIONS":
         return RequestLine(method, target, minor, "*", "")
     match = _is_absolute(target)
@@ -96,7 +96,7 @@ def _other_form(method: str, target: str, minor: int) -> RequestLine:
 
 
 def parse_fields(block: bytes) -> list[tuple[str, str]]:
-    """The header fields in `block`, which ends with the empty line. Raises BadMessage (RFC 9112 section 5)."""
+    """Parse the header fields in `block`, which ends with the empty line. Raises BadMessage (RFC 9112 section 5)."""
     text = block.decode("latin-1")
     if _is_field_block(text) is None:
         raise BadMessage(_what_is_wrong(b"\r\n" + block, "header name"))
@@ -104,7 +104,10 @@ def parse_fields(block: bytes) -> list[tuple[str, str]]:
 
 
 def host_of(fields: list[tuple[str, str]], minor: int) -> str:
-    """The one Host; RFC 9112 section 3.2 has 400 for none, for two and for one that is no host. Raises BadMessage."""
+    """Return the one Host.
+
+    Raises BadMessage for a missing, repeated or invalid one (RFC 9112 section 3.2).
+    """
     hosts = [value for name, value in fields if len(name) == 4 and name.lower() == "host"]
     if len(hosts) == 1 and (not hosts[0] or is_host(hosts[0])):  # empty: a target without authority, RFC 9110 7.2
         return hosts[0]
@@ -114,7 +117,7 @@ def host_of(fields: list[tuple[str, str]], minor: int) -> str:
 
 
 def parse_response(head: bytes) -> RawResponseHead:
-    """The response head in `head`, which ends with its empty line. Raises BadMessage (RFC 9112 sections 4, 5)."""
+    """Parse a response head that ends with its empty line. Raises BadMessage (RFC 9112 sections 4, 5)."""
     match = _is_response(head.decode("latin-1"))
     if match is None:
         raise BadMessage(f"no response head: {_what_is_wrong(head, 'status line')}", 502)
@@ -124,13 +127,13 @@ def parse_response(head: bytes) -> RawResponseHead:
     return RawResponseHead(int(status), reason or "", minor != "0", Headers.parsed(_pairs(block)))
 
 
-def _refuse_request_line(line: bytes) -> NoReturn:
+def _reject_request_line(line: bytes) -> NoReturn:
     if re.fullmatch(rb"[^ ]+ [^ ]+ HTTP/[02-9]\.[0-9]", line):
-        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
+        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are supported", 505)
     raise BadMessage(_what_is_wrong(line, "request line"))
 
 
-#: In this order, the first that fits says why a head was refused.
+#: The first pattern that matches describes why a head is rejected.
 _WRONG: Final[list[tuple[re.Pattern[bytes], str]]] = [
     (re.compile(rb"\r(?!\n)|(?<!\r)\n"), "a bare CR or LF"),
     (re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"), "a control character"),
@@ -146,29 +149,29 @@ def _what_is_wrong(head: bytes, line: str) -> str:
 
 
 def check_beginning(data: bytes, checked: int = 0) -> None:
-    """Refuse at once what no further byte can turn into a head; the sender may be waiting for our answer.
+    """Reject bytes at once that no further byte can turn into a head; the sender may be waiting for the response.
 
-    The first `checked` bytes were looked at before. Raises BadMessage (RFC 9112 section 2.2).
+    The first `checked` bytes were checked before. Raises BadMessage (RFC 9112 section 2.2).
     """
     if _is_hopeless(data, max(0, checked - 1)):
         raise BadMessage(_what_is_wrong(data + b"\r\n" if data.endswith(b"\r") else data, "head"))
 
 
 def check_first_line(data: bytes, checked: int = 0) -> None:
-    """Likewise for a request line, once it is complete: who speaks HTTP/0.9 sends nothing behind it."""
+    """Check a request line once it is complete: an HTTP/0.9 client sends nothing after it."""
     end = data.find(b"\r\n")
     if end >= max(0, checked - 1):
         parse_request_line(data[:end])
 
 
 def without_empty_lines(data: bytes) -> bytes:
-    """`data` from its first line on that is not empty."""
+    """Return `data` without leading empty lines."""
     lines = _empty_lines(data)
     return data[lines.end() :] if lines else data
 
 
 def readable_line(data: bytes) -> tuple[str, str, str]:
-    """Method, path and protocol of what was refused, as far as they can be told; for the log."""
+    """Return method, path and protocol of a rejected head, as far as they are readable; for the log."""
     match = _readable_line(data[:4096].decode("latin-1"))
     if match is None:
         return "", "", ""

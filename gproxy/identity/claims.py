@@ -1,4 +1,4 @@
-"""What a token claims (RFC 7519 section 4.1): whether it holds now, for us, and how it is told in a header."""
+"""The claims of a token (RFC 7519 section 4.1): validity, and the form in a header."""
 
 import re
 from collections.abc import Mapping
@@ -8,23 +8,23 @@ from gproxy.identity.signatures import Untrusted
 
 Claims = Mapping[str, Any]
 
-#: Without the control characters of ASCII and latin-1: what is text to one backend ends a line for the next.
+#: No control characters of ASCII and latin-1: text to one backend ends a line for the next.
 _is_plain = re.compile(r"[ -~\xa0-\xff]*").fullmatch
-#: Later than this many seconds after 1970 is no date but a mistake or an infinity.
+#: The latest accepted date in epoch seconds; a later one is a mistake or an infinity.
 _LATEST: Final = 1e12
 
 
 class Expected(NamedTuple):
-    """What must hold of a token; `exp` is always required. `leeway` is in seconds."""
+    """The required claims of a token; `exp` is always required. `leeway` is in seconds."""
 
     issuer: str | None = None
     audience: frozenset[str] = frozenset()
     leeway: float = 0.0
 
     def check(self, claims: Claims, now: float) -> None:
-        """Raises Untrusted. `now` is in seconds since the epoch."""
+        """Raise Untrusted if a claim does not hold. `now` is in seconds since the epoch."""
         if "exp" not in claims:
-            raise Untrusted("it does not say when it expires")
+            raise Untrusted("it has no expiry date")
         if now >= _date(claims, "exp") + self.leeway:
             raise Untrusted("it has expired")
         if "nbf" in claims and now + self.leeway < _date(claims, "nbf"):
@@ -36,7 +36,7 @@ class Expected(NamedTuple):
 
 
 def subject(claims: Claims) -> str:
-    """`sub`, or "" if there is none. Raises Untrusted if it is nothing to write into a log."""
+    """Return `sub`, or "" without one. Raises Untrusted for a subject that is no printable text."""
     sub = claims.get("sub", "")
     if not isinstance(sub, str) or not sub.isprintable():
         raise Untrusted("its subject is not a plain text")
@@ -44,14 +44,14 @@ def subject(claims: Claims) -> str:
 
 
 def has_role(claims: Claims, role: str) -> bool:
-    """Is it the claim `role`, or one of `roles`?"""
+    """Return whether `role` is the claim `role` or one of the claim `roles`."""
     return role in _texts(claims.get("role")) or role in _texts(claims.get("roles"))
 
 
 def as_field(claims: Claims, name: str) -> str | None:
-    """The claim as a header's value: a list's items joined by commas; None if there is no such claim.
+    """Return the claim as a header value, list items joined by commas; None without such a claim.
 
-    Raises Untrusted for what a header cannot say without being read as something else.
+    Raises Untrusted for a value that a header cannot represent unambiguously.
     """
     value = claims.get(name)
     if value is None:
@@ -59,7 +59,7 @@ def as_field(claims: Claims, name: str) -> str | None:
     if isinstance(value, list):
         items = [_text(name, item) for item in value]
         if any("," in item for item in items):
-            raise Untrusted(f"its claim {name} cannot be told in a header")
+            raise Untrusted(f"its claim {name} cannot be sent in a header")
         return ",".join(items)
     return _text(name, value)
 
@@ -70,12 +70,12 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     if not isinstance(value, str) or not _is_plain(value):
-        raise Untrusted(f"its claim {name} cannot be told in a header")
+        raise Untrusted(f"its claim {name} cannot be sent in a header")
     return value
 
 
 def _texts(value: Any) -> list[str]:
-    """A claim that may be one text or several."""
+    """Return the texts of a claim that may be one text or several."""
     return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 

@@ -1,7 +1,7 @@
-"""Signed tokens (RFC 7515, RFC 7518): what one says, once its signature is found to be right.
+"""Signed tokens (RFC 7515, RFC 7518): signing, and verification of the signature.
 
-Which algorithms and which key is said here and never by the token (RFC 8725 section 3.1): its `jku`, `x5u`, `jwk` and
-`kid` are ignored, and an extension that it calls critical is refused.
+The settings choose algorithms and key, never the token (RFC 8725 section 3.1): its `jku`, `x5u`, `jwk` and `kid` are
+ignored, and a token with a critical extension is rejected.
 """
 
 import json
@@ -11,24 +11,24 @@ from typing import Any, Final
 from jwt import InvalidAlgorithmError, InvalidSignatureError, PyJWS, PyJWTError
 from jwt.algorithms import HMACAlgorithm
 
-#: RFC 7518 section 3.1 and RFC 8037. `none` is not among them, and nothing switches it on.
+#: RFC 7518 section 3.1 and RFC 8037. `none` is not supported, and no option enables it.
 ALGORITHMS: Final = (
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-#: What hashes, by algorithm; a secret should have as many bytes as the hash (RFC 7518 section 3.2).
+#: Algorithm → hash; a secret should have as many bytes as the hash (RFC 7518 section 3.2).
 _HASHES: Final = {"HS256": HMACAlgorithm.SHA256, "HS384": HMACAlgorithm.SHA384, "HS512": HMACAlgorithm.SHA512}
-#: Bytes below which a secret is guessed rather than known.
+#: The shortest accepted secret, in bytes; a shorter one can be guessed.
 _SHORTEST_SECRET: Final = 16
-#: PyJWT's own algorithms, which look at a key closely.
+#: PyJWT's algorithms, for their strict checks of a key.
 _PYJWT: Final = PyJWS()
 
 
 class Untrusted(Exception):
-    """No token, or not one to trust; the text says why, and nothing of the token."""
+    """A missing or rejected token; the text has the reason, and nothing of the token."""
 
 
 class _HS(HMACAlgorithm):
-    """Its key was checked when it was given; PyJWT would check it, and warn of a short one, with every token."""
+    """HMAC without a key check per token: `use` checks the key once, and PyJWT would warn of a short one each time."""
 
     def prepare_key(self, key: str | bytes) -> bytes:
         return key.encode() if isinstance(key, str) else key
@@ -38,16 +38,16 @@ class _HS(HMACAlgorithm):
 
 
 class Signatures:
-    """Signatures by some algorithms with one key, which `use` gives. Raises ValueError for algorithms not to be had."""
+    """Signatures of some algorithms with one key, which `use` sets. Raises ValueError for unsupported algorithms."""
 
     def __init__(self, algorithms: tuple[str, ...]) -> None:
         for algorithm in algorithms or ("",):
             if algorithm not in ALGORITHMS:
                 raise ValueError(f"{algorithm!r} is not accepted; one of {', '.join(ALGORITHMS)} is expected")
-        #: Is the key a shared secret, rather than a public key?
+        #: True if the key is a shared secret, False if it is a public key.
         self.symmetric = algorithms[0] in _HASHES
         if any((algorithm in _HASHES) != self.symmetric for algorithm in algorithms):
-            raise ValueError("HS* and public-key algorithms don't mix: who knows the public key could sign with it")
+            raise ValueError("HS* and public-key algorithms don't mix: anyone with the public key could sign tokens")
         self.algorithms = algorithms
         self._key: Any = None
         self._jws = PyJWS([] if self.symmetric else algorithms)
@@ -55,31 +55,33 @@ class Signatures:
             self._jws.register_algorithm(algorithm, _HS(_HASHES[algorithm]))
 
     def use(self, key: Any) -> None:
-        """Sign and verify with this secret text or public key. Raises ValueError if it does not suit the algorithms."""
+        """Set the secret text or public key. Raises ValueError if it does not suit the algorithms."""
         for algorithm in self.algorithms:
-            known = _PYJWT.get_algorithm_by_name(algorithm)
+            reference = _PYJWT.get_algorithm_by_name(algorithm)
             try:
-                weakness = known.check_key_length(known.prepare_key(key))
+                weakness = reference.check_key_length(reference.prepare_key(key))
             except (PyJWTError, TypeError, ValueError):
-                raise ValueError(f"it is no key for {algorithm}") from None
+                raise ValueError(f"it is invalid; a key for {algorithm} is expected") from None
             if weakness and not self.symmetric:
                 raise ValueError(weakness)
         if self.symmetric and len(key.encode()) < _SHORTEST_SECRET:
-            raise ValueError(f"at least {_SHORTEST_SECRET} bytes are expected, and {self.wanted} are good")
+            raise ValueError(
+                f"it is too short; at least {_SHORTEST_SECRET} bytes are expected, {self.wanted} are recommended"
+            )
         self._key = key.encode() if self.symmetric else key
 
     @property
     def wanted(self) -> int:
-        """The bytes that RFC 7518 section 3.2 wants of a secret; 0 for public keys."""
+        """The length in bytes that RFC 7518 section 3.2 requires of a secret; 0 for public keys."""
         return max(_HASHES[algorithm]().digest_size if self.symmetric else 0 for algorithm in self.algorithms)
 
     @property
     def is_short(self) -> bool:
-        """Has the secret less than that?"""
+        """Return whether the secret is shorter than `wanted`."""
         return self.symmetric and self._key is not None and len(self._key) < self.wanted
 
     def verify(self, token: str) -> dict[str, Any]:
-        """The claims of a token with a right signature; whether they hold is not looked at. Raises Untrusted."""
+        """Return the claims of a token with a valid signature, without a check of the claims. Raises Untrusted."""
         try:
             decoded = self._jws.decode_complete(token, self._key, self.algorithms)
             claims = json.loads(decoded["payload"])
@@ -96,9 +98,9 @@ class Signatures:
         return claims
 
     def sign(self, claims: Mapping[str, Any]) -> str:
-        """A token with these claims. Raises ValueError without a secret: a public key signs nothing."""
+        """Return a signed token with these claims. Raises ValueError without a secret: a public key cannot sign."""
         if not self.symmetric:
-            raise ValueError(f"{self.algorithms[0]} tokens are signed with the private key, which the gateway has not")
+            raise ValueError(f"the gateway cannot sign {self.algorithms[0]} tokens: it has only the public key")
         if self._key is None:
-            raise ValueError("there is no secret yet; it is made when the handler is opened")
+            raise ValueError("there is no secret yet; the handler creates it when it opens")
         return self._jws.encode(json.dumps(claims, separators=(",", ":")).encode(), self._key, self.algorithms[0])

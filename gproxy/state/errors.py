@@ -1,10 +1,10 @@
-"""What can happen when something has to be counted."""
+"""Exceptions of counting."""
 
 from typing import Final
 
 
 class StoreUnavailableError(Exception):
-    """What counts does not answer, and the settings say that requests are refused then."""
+    """A store that does not answer while the settings reject requests without one."""
 
-    #: When to try again, in seconds.
+    #: The delay before a retry, in seconds.
     retry_after: Final = 1

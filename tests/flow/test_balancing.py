@@ -255,4 +255,4 @@ def test_a_gateway_that_cannot_keep_the_secret_says_so(tmp_path):
     with pytest.raises(AssertionError), gateway:
         pass
     assert gateway.process.returncode == 1
-    assert "[upstream:a] sticky_secret: it cannot be kept in var/sticky_a.secret" in gateway.errors
+    assert "[upstream:a] sticky_secret: it cannot be stored in var/sticky_a.secret" in gateway.errors

@@ -248,7 +248,7 @@ def test_a_secret_that_cannot_be_kept(tmp_path):
     (tmp_path / "gproxy.ini").write_text(SMALL + "[server]\nstate_dir = file\n[gateway]\nhandlers = jwt\n[handler:jwt]\nsecret = auto\n")
     said = fails("--config", "gproxy.ini", "--bind", f"127.0.0.1:{free_port()}", folder=tmp_path, code=1)
     assert said.count("\n") == 1
-    assert "[handler:jwt] secret: it cannot be kept in file/jwt.secret" in said
+    assert "[handler:jwt] secret: it cannot be stored in file/jwt.secret" in said
 
 
 def test_a_users_handler_that_fails_to_open_is_shown_with_its_traceback(tmp_path):

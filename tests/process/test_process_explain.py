@@ -170,8 +170,8 @@ def test_which_upstream_a_cookie_leads_to(explain):
         ("GET /gone//x?y", "GET /gone//x?y: route gone", "Location: https://localhost/gone//x?y"),
         ("GET https://localhost/gone", "GET /gone: route gone", "308 Permanent Redirect"),
         ("GET users", "GET users: 400 Bad Request: the request target is neither a path nor an http URL", ""),
-        ("GET /%zz", "GET /%zz: 400 Bad Request: a broken escape in the path", ""),
-        ("POST /public -H Content-Length:2000000", "POST /public: 413 Content Too Large: a body may have 1000000 bytes here", ""),
+        ("GET /%zz", "GET /%zz: 400 Bad Request: the path has a broken escape", ""),
+        ("POST /public -H Content-Length:2000000", "POST /public: 413 Content Too Large: request body exceeds the limit of 1000000 bytes", ""),
     ],
 )  # fmt: skip
 def test_answers_of_its_own(explain, arguments, first, also):

@@ -81,7 +81,7 @@ def store(gateway):
 
 def is_back(gateway):
     eventually(lambda: store(gateway) == "up", "Redis found again")
-    gateway.wait_for_line("is back after")  # it may be on its way
+    gateway.wait_for_line("available again after")  # it may be on its way
 
 
 def crowd(machines, each, threads=4):
@@ -140,8 +140,8 @@ def test_a_frozen_redis_costs_its_timeout_a_few_times_and_then_nothing(tmp_path,
         is_back(machine)
         # What was given up while it was frozen may have been counted when it thawed.
         assert left(ask(machine)) in {96, 97, 98}
-        assert machine.errors.count("is lost: no answer in time") == 1
-        assert machine.errors.count("is back after") == 1
+        assert machine.errors.count("unavailable: no answer in time") == 1
+        assert machine.errors.count("available again after") == 1
         assert "Traceback" not in machine.errors
         assert metric(machine, "failures_total") >= 3
 
@@ -151,11 +151,11 @@ def test_redis_is_killed_and_comes_back_empty(tmp_path, server):
         assert [left(ask(machine)) for _ in range(3)] == [99, 98, 97]
         server.kill()
         assert {ask(machine).status for _ in range(10)} == {200}
-        machine.wait_for_line("is lost: Error 111 connecting to 127.0.0.1")
+        machine.wait_for_line("unavailable: Error 111 connecting to 127.0.0.1")
         server.start()
         is_back(machine)
         assert [left(ask(machine)) for _ in range(3)] == [99, 98, 97]
-        assert machine.errors.count("is lost") == machine.errors.count("is back after") == 1
+        assert machine.errors.count("unavailable: ") == machine.errors.count("available again after") == 1
 
 
 def test_scripts_forgotten_and_connections_closed_by_redis_are_no_failure(tmp_path, server):
@@ -180,7 +180,7 @@ def test_without_redis_the_workers_of_a_machine_count_together(tmp_path, server)
 def test_closed_refuses_until_it_is_back(tmp_path, server):
     server.kill()
     with gateways(tmp_path, server.url, "on_failure = closed\nlease = 5") as (machine,):
-        machine.wait_for_line("refused with 503 until it is back")
+        machine.wait_for_line("refused with 503 until it returns")
         answer = machine.get("/", "X-User: alice", "Accept: application/json")
         assert answer.status == 503 and answer["retry-after"] == "1"
         assert answer["content-type"] == "application/problem+json"
@@ -210,8 +210,8 @@ def test_a_wrong_password_is_told_without_it(tmp_path):
     with RunningRedis(tmp_path, "--requirepass", "right") as server:
         url = server.url.replace("//", "//:wr0ng-s3cret@")
         with gateways(tmp_path, url) as (machine,):
-            line = machine.wait_for_line("is lost")
-            assert f"redis 127.0.0.1:{server.port} is lost: " in line and "password" in line
+            line = machine.wait_for_line("unavailable: ")
+            assert f"redis 127.0.0.1:{server.port} unavailable: " in line and "password" in line
             assert ask(machine).status == 200
             assert "wr0ng" not in machine.errors + machine.get("/health").body.decode()
 

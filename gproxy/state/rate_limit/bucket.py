@@ -1,14 +1,14 @@
-"""What one client has had admitted."""
+"""The admitted requests of one client."""
 
 from collections import deque
 from collections.abc import Iterable
 
-#: So many admitted requests: when the first of them came, when the last, and how many they are.
+#: A group of admitted requests: time of the first, time of the last, and their number.
 Entry = list[float]
 
 
 class Bucket:
-    """One client's admitted requests: groups, oldest first, and the sum of their counts."""
+    """The admitted requests of one client: groups, oldest first, and the sum of their counts."""
 
     __slots__ = ("_began", "_count", "_last", "_older", "kept_at", "oldest", "total")
 
@@ -16,9 +16,9 @@ class Bucket:
         self._older = deque(entries)
         self.total = sum(entry[2] for entry in self._older)
         self.kept_at = now
-        #: When the last request of the oldest group came.
+        #: The time of the last request in the oldest group.
         self.oldest = self._older[0][1] if self._older else 0.0
-        # PERF: the newest group stands by itself, as numbers and not in a list
+        # PERF: the newest group is kept apart, as numbers instead of a list
         self._began, self._last, self._count = self._older.pop() if self._older else (0.0, 0.0, 0.0)
 
     @property
@@ -28,11 +28,11 @@ class Bucket:
 
     @property
     def newest(self) -> float:
-        """When the last request came."""
+        """The time of the last request."""
         return self._last
 
     def add(self, now: float, step: float) -> None:
-        """One more, in a new group if the newest one began a step ago."""
+        """Count one request, in a new group if the newest group began a step ago."""
         if not self._count or now - self._began >= step:
             if self._count:
                 self._older.append([self._began, self._last, self._count])
@@ -45,7 +45,7 @@ class Bucket:
             self.oldest = now
 
     def forget(self, now: float, window: float) -> None:
-        """Drop the groups whose last request came a window ago or before."""
+        """Remove the groups whose last request is a window old or older."""
         older = self._older
         while older and older[0][1] + window <= now:
             self.total -= older.popleft()[2]

@@ -1,4 +1,4 @@
-"""The clients of one window, as many as there is room for."""
+"""The buckets of one window's clients, limited in number."""
 
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -7,26 +7,26 @@ from cachetools import TTLCache
 
 from gproxy.state.rate_limit.bucket import Bucket, Entry
 
-#: Clients that are found without asking the cache.
+#: The number of recent clients, which are found without a look-up in the cache.
 _RECENT: Final = 512
-#: Where a client that is not known here may have been counted before: by its key, at this time.
+#: Returns earlier entries of a client that is unknown here, by its key, at this time.
 Origin = Callable[[str, float], Iterable[Entry]]
 
 
 class ClientBuckets(TTLCache[str, Bucket]):
-    """The clients of one window; `evicted` counts those that had to go while they still counted."""
+    """The buckets of one window; `evicted` counts the clients that were evicted while their requests still counted."""
 
     evicted = 0
 
     def __init__(self, maxsize: int, window: float, clock: Callable[[], float], origin: Origin | None) -> None:
         super().__init__(maxsize, 2 * window, clock)
         self.origin = origin
-        # PERF: those asked for lately; a dict's lookup costs a tenth of a TTLCache's.
+        # PERF: recently used clients; a dict look-up costs a tenth of a TTLCache's.
         self.recent: dict[str, Bucket] = {}
         self._room = min(_RECENT, maxsize // 8)
 
     def bucket(self, key: str, now: float, window: float) -> Bucket:
-        """The key's bucket, inserted again once a window, so that what counts never expires."""
+        """Return the bucket of the key. Insert it again once a window, so that a bucket that counts never expires."""
         try:
             bucket = self[key]
         except KeyError:

@@ -1,4 +1,4 @@
-"""A limiter that moves: what one process has counted alone must go on counting when others serve beside it."""
+"""A limiter that moves its counts between the memory of one process and memory that several processes share."""
 
 import time
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from gproxy.state.rate_limit.limiter import MemoryLimiter, Verdict
 from gproxy.state.rate_limit.shared_limiter import SharedLimiter
 from gproxy.state.shared.memory import SharedState
 
-#: How many clients move before others have their turn.
+#: The number of clients to move before other greenlets get a turn.
 _AT_ONCE: Final = 200
 
 
 class HandoverLimiter:
-    """Counts in this process while it serves alone, in shared memory while others serve beside it."""
+    """A limiter that counts in this process while it serves alone, and in shared memory while others serve too."""
 
     def __init__(self, name: str, max_keys: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -27,16 +27,16 @@ class HandoverLimiter:
 
     def _use(self, limiter: MemoryLimiter | SharedLimiter) -> None:
         self._limiter = limiter
-        #: PERF: the limiter's own method, so that moving costs nothing when asked.
+        #: PERF: the limiter's own method, so that the ability to move costs no extra call.
         self.take: Callable[[str, Rate], Verdict] = limiter.take
 
     @property
     def evicted(self) -> int:
-        """How many clients were forgotten early because there were more than `max_keys`."""
+        """The number of clients evicted early because there were more than `max_keys`."""
         return self._evicted + self._limiter.evicted
 
     def share(self, state: SharedState) -> None:
-        """What was counted here goes where all count. It takes 10 us a client, so others have their turn meanwhile."""
+        """Move all counts to shared memory. This takes 10 us a client, so other greenlets get turns meanwhile."""
         memory, shared = self._limiter, SharedLimiter(state, self._name, self._max_keys, self._clock)
         if isinstance(memory, MemoryLimiter):
             self._move(memory, shared)
@@ -58,7 +58,7 @@ class HandoverLimiter:
                 gevent.sleep(0)
 
     def unshare(self, _: SharedState) -> None:
-        """Count here again. Clients are fetched when they come, for keys cannot be told from what is in the memory."""
+        """Count in this process again. Clients move on their next request: shared memory has only digests of keys."""
         if isinstance(self._limiter, SharedLimiter):
             self._replace_by(MemoryLimiter(self._max_keys, self._clock, self._limiter.origin))
 

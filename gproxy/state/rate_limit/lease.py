@@ -1,9 +1,10 @@
-"""Permits fetched several at a time and spent here, so that a busy client costs a round trip for each few requests.
+"""Permits fetched several at a time and spent locally, so that a busy client causes few round trips.
 
-A lease is good for a sixtieth of the window, and its permits count until a window after that: never more than the
-limit pass, whenever they are spent. Those that are not spent are lost until then, so a client gets as many at a time
-as it would spend in that time at its present pace, and one if it is slow: at most `most` - 1 are lost to it in each
-process whenever it slows down. Whom the store has refused is refused here until one more can be admitted.
+A lease is valid for a sixtieth of the window, and its permits count until a window after that: no window has more than
+the limit, whenever the permits are spent. Unspent permits are lost until then. So a client gets as many permits as it
+would spend in that time at its present pace, and one if it is slow: at most `most` - 1 are lost in each process
+whenever the client slows down. A client that the store rejects is rejected locally until one more request can be
+admitted.
 """
 
 import time
@@ -18,14 +19,14 @@ from gproxy.state.rate_limit.limiter import STEPS, Verdict
 
 
 class Grants(Protocol):
-    """What leases come from; with one permit, or none, the verdict is all there is."""
+    """The source of leases; with one permit, or none, only the verdict matters."""
 
     def grant(self, key: str, rate: Rate, wanted: int, /) -> tuple[int, Verdict]: ...
 
 
 @dataclass(slots=True)
 class _Lease:
-    """What a client has in hand: `left` of `size` permits, fetched at `began`; `verdict` is that on the first."""
+    """The permits of a client: `left` of `size`, fetched at `began`; `verdict` is that on the first."""
 
     began: float
     size: int = 1
@@ -34,11 +35,11 @@ class _Lease:
     is_fetching: bool = True
 
     def pace(self, now: float) -> float:
-        """Requests in a second, by those that have spent it."""
+        """Return the client's requests per second since the lease began."""
         return (self.size - self.left) / max(now - self.began, 1e-6)
 
     def local(self, now: float, window: float) -> Verdict | None:
-        """The verdict without asking anybody, if there is one."""
+        """Return a verdict without a request to the store; None if there is none."""
         verdict, passed = self.verdict, now - self.began
         if verdict is None:
             return None
@@ -53,7 +54,7 @@ class _Lease:
 
 
 class LeasingLimiter:
-    """Spends what it has fetched; keeps leases of at most `max_keys` clients for each rate."""
+    """A limiter that spends leased permits; it has leases of at most `max_keys` clients for each rate."""
 
     def __init__(self, source: Grants, most: int, max_keys: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
@@ -69,13 +70,13 @@ class LeasingLimiter:
         lease = leases.get(key)
         if lease is not None and (verdict := lease.local(now, rate.window)):
             return verdict
-        if lease is not None and lease.is_fetching:  # others of this client come meanwhile: one lease at a time
+        if lease is not None and lease.is_fetching:  # concurrent requests of the client: one lease at a time
             return self._source.grant(key, rate, 1)[1]
         wanted = 1 if lease is None else max(1, min(self._most, int(lease.pace(now) * rate.window / STEPS)))
         return self._fetch(_Lease(now), key, rate, wanted)
 
     def _fetch(self, lease: _Lease, key: str, rate: Rate, wanted: int) -> Verdict:
-        """From before the store is asked, so that a lease ends here before it ends there."""
+        """Fetch permits. The lease begins before the request to the store, so it ends here before it ends there."""
         self._of(rate)[key] = lease
         try:
             granted, verdict = self._source.grant(key, rate, wanted)

@@ -1,9 +1,9 @@
-"""Counts what each client did within a sliding window: exact, and bounded in memory.
+"""A limiter that counts the requests of each client in a sliding window: exact, and bounded in memory.
 
-A bucket remembers admitted requests in groups: all that came within a sixtieth of the window are one entry, dated
-by the last of them. An entry counts until a whole window has passed since that date, so no window of any position
-ever holds more than the limit, and a request is forgotten at most a sixtieth of the window late. A bucket has at
-most 61 entries, however high the limit. Refused requests are not counted: who waits as told is let in.
+A bucket has admitted requests in groups: all requests of a sixtieth of the window are one entry, with the date of the
+last of them. An entry counts until a whole window has passed since that date. So no window of any position has more
+than the limit, and a request stops counting at most a sixtieth of the window late. A bucket has at most 61 entries,
+however high the limit. Rejected requests are not counted: a client that waits for `Retry-After` is admitted.
 """
 
 import time
@@ -14,14 +14,14 @@ from gproxy.config.types import Rate
 from gproxy.state.rate_limit.bucket import Bucket, Entry
 from gproxy.state.rate_limit.client_buckets import ClientBuckets, Origin
 
-#: Groups in a window; 60 makes a minute's limit exact to the second.
+#: The groups in a window; 60 makes a minute's limit exact to the second.
 STEPS: Final = 60
 
 
 class Verdict:
-    """What the limiter says to one request.
+    """The decision of a limiter about one request.
 
-    wait: seconds until one more is admitted; 0 if one would be right now. reset: seconds until nothing counts any more.
+    wait: seconds until one more request is admitted; 0 for now. reset: seconds until no request counts any more.
     """
 
     __slots__ = ("admitted", "remaining", "reset", "wait")
@@ -33,31 +33,31 @@ class Verdict:
         self.wait = wait
         self.reset = reset
 
-    def _facts(self) -> tuple[bool, int, float, float]:
+    def _values(self) -> tuple[bool, int, float, float]:
         return (self.admitted, self.remaining, self.wait, self.reset)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Verdict) and self._facts() == other._facts()
+        return isinstance(other, Verdict) and self._values() == other._values()
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Verdict{self._facts()}"
+        return f"Verdict{self._values()}"
 
 
 class Limiter(Protocol):
-    """Whatever counts: this process, several over shared memory, or several machines."""
+    """A counter of requests: in this process, in shared memory, or in a store of several machines."""
 
     def take(self, key: str, rate: Rate, /) -> Verdict:
-        """Raises StoreUnavailableError if nobody can say."""
+        """Return the verdict on one more request of `key`. Raises StoreUnavailableError without counts."""
 
 
 class MemoryLimiter:
     """The limiter of a single process.
 
-    It keeps at most `max_keys` clients for each window; past that the one that was longest away is forgotten early.
-    Rates of the same window see the same counts: a limit that is changed goes on with what was admitted before.
-    `clock` gives seconds that never jump. `origin` makes, for a window, what knows about clients unknown here.
+    It has at most `max_keys` clients for each window; beyond that it evicts the client that was idle longest. Rates
+    with the same window share their counts: a changed limit continues with the requests admitted before. `clock`
+    returns seconds that never jump. `origin` returns, for a window, a source of earlier entries of unknown clients.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MemoryLimiter:
 
     @property
     def evicted(self) -> int:
-        """How many clients were forgotten early because there were more than `max_keys`."""
+        """The number of clients evicted early because there were more than `max_keys`."""
         return sum(buckets.evicted for buckets in self._windows.values())
 
     def take(self, key: str, rate: Rate, /) -> Verdict:
@@ -92,11 +92,11 @@ class MemoryLimiter:
         return Verdict(True, remaining, 0.0 if remaining else bucket.oldest + window - now, window)
 
     def clients(self) -> list[tuple[float, str]]:
-        """The windows and keys of all that are counted."""
+        """Return the window and key of every counted client."""
         return [(window, key) for window, buckets in self._windows.items() for key in buckets]
 
     def remove(self, window: float, key: str) -> Iterable[Entry]:
-        """What the client has had admitted; from now on nobody may `take` here."""
+        """Remove a client and return its admitted requests. The caller must not `take` here any more."""
         bucket = self._windows[window].pop(key, None) if window in self._windows else None
         if bucket is None:
             return ()
@@ -104,8 +104,8 @@ class MemoryLimiter:
         return bucket.entries
 
     def _bucket(self, key: str, rate: Rate, now: float) -> Bucket:
-        """The key's bucket, re-inserted once a window, so that what counts never expires (kept for two windows)."""
-        # PERF: a handler asks with the same rate each time, and hashing a window costs more than this.
+        """Return the bucket of the key. Insert it again once a window, so that a bucket that counts never expires."""
+        # PERF: a handler uses the same rate each time, and hashing a window costs more than this.
         buckets = self._last_buckets if rate is self._last_rate else self._of(rate)
         bucket = buckets.recent.get(key)
         if bucket is None or now - bucket.kept_at > rate.window:

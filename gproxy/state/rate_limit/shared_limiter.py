@@ -1,9 +1,9 @@
-"""The buckets of `limiter`, in memory that several processes share: one window's clients, a fixed number of them.
+"""The buckets of `limiter` in memory that several processes share: a fixed number of clients for each window.
 
-A client's key is known by a keyed digest of 8 bytes. The digest says which set of slots the client may be in; in its
-set, whoever was longest away makes room for a new one. A slot is a ring of entries, each the time of its last request
-and how many were admitted up to it since the slot was first used. So what counts in a window is a difference, to
-admit is to store one number, and whoever is killed in between leaves nothing half done.
+A keyed digest of 8 bytes identifies a client. The digest selects a set of slots for the client; in a full set, the
+client that was idle longest is evicted for a new one. A slot is a ring of entries: the time of an entry's last request,
+and the number of requests admitted up to it since the slot was first used. So the count of a window is a difference,
+admitting a request is one store, and a killed process leaves no partial update.
 """
 
 import time
@@ -21,14 +21,14 @@ from gproxy.state.rate_limit.client_buckets import Origin
 from gproxy.state.rate_limit.limiter import STEPS, MemoryLimiter, Verdict
 from gproxy.state.shared.memory import Region, SharedState
 
-#: Slots in a set; a new client looks at so many.
+#: The slots in a set; the look-up of a new client reads them all.
 _WAYS: Final = 16
-#: Entries in a slot's ring: the 61 that can count, and the one before them, from which their sum is counted.
+#: The entries in a slot's ring: the 61 that can count, and the one before them, to which the counts are relative.
 _RING: Final = 64
 _LAST: Final = _RING - 1
 _MOST: Final = STEPS + 1
 
-# A slot, in words of 8 bytes: where its first entry is and how many there are; when the newest began; the times of
+# A slot, in words of 8 bytes: position of the first entry, and number of entries; begin of the newest; the times of
 # all; their counts, 4 bytes each.
 _BEGUN: Final = 1
 _TIMES: Final = 2
@@ -38,21 +38,21 @@ _WRAP: Final = 0xFFFFFFFF
 
 
 class Buckets:
-    """The clients of one window, `max_keys` at most, in sets of up to 16; found again by `name`."""
+    """The clients of one window, `max_keys` at most, in sets of up to 16; shared by `name`."""
 
     def __init__(self, area: Region, mutexes: Callable[[int], AbstractContextManager[None]], ways: int) -> None:
         self._area = area
         self._mutexes = mutexes
         self._ways = ways
         self._sets = len(area.words) // (ways * (1 + _SLOT))
-        #: The tags of all slots come first, close together, for most of them are looked at and nothing else.
+        #: The tags of all slots come first, close together: a look-up reads nothing else of most slots.
         self._slots = self._sets * ways
-        #: How many clients this process has forgotten early to make room.
+        #: The number of clients that this process evicted early to make room.
         self.evicted = 0
 
     @classmethod
     def open(cls, state: SharedState, name: str, window: float, max_keys: int) -> "Buckets | None":
-        """None if there is no room. A table that is in use keeps its size, whatever `max_keys` has become."""
+        """Open the table; None without room. A table in use keeps its size, even if `max_keys` changes."""
         ways = min(_WAYS, max_keys)
         area = state.area(f"limit:{name}:{window}:{ways}", -(-max_keys // ways) * ways * (1 + _SLOT) * 8)
         return cls(area, state.mutexes(name), ways) if area else None
@@ -63,7 +63,7 @@ class Buckets:
         window = rate.window
         times, counts = self._area.floats, self._area.quads
         with self._mutexes(number):
-            now = clock()  # in here, so that it does not run backwards from one process to the next
+            now = clock()  # under the mutex, so that time never runs backwards between processes
             slot = self._slot(number, tag, now - window)
             first, length = self._counting(slot, now - window)
             at, count = slot + _TIMES, 2 * (slot + _COUNTS)
@@ -80,7 +80,7 @@ class Buckets:
             return Verdict(True, remaining, 0.0 if remaining else times[at + first] + window - now, window)
 
     def _begin(self, slot: int, first: int, length: int, now: float) -> None:
-        """A new entry; nobody sees it before the last line."""
+        """Add an entry; the last store makes it visible."""
         area = self._area
         new, before = (first + length) & _LAST, (first + length - 1) & _LAST
         area.floats[slot + _BEGUN] = area.floats[slot + _TIMES + new] = now
@@ -89,7 +89,7 @@ class Buckets:
         area.words[slot] = first | (length + 1) << 8
 
     def _counting(self, slot: int, since: float) -> tuple[int, int]:
-        """Where in the slot the first entry is that still counts, and how many do."""
+        """Return the position of the first entry that still counts, and the number of such entries."""
         state = self._area.words[slot]
         first, length = state & _LAST, min(state >> 8, _MOST)
         times, at = self._area.floats, slot + _TIMES
@@ -101,7 +101,7 @@ class Buckets:
         return first, length
 
     def _slot(self, number: int, tag: int, since: float) -> int:
-        """Where the client's slot begins: the one it has, or that of whoever was longest away."""
+        """Return the begin of the client's slot: its present one, or that of the client that was idle longest."""
         begin, tags = self._tags(number)
         if tag in tags:
             return self._at(begin + tags.index(tag))
@@ -111,7 +111,7 @@ class Buckets:
             seen = [self._seen(self._at(begin + way)) for way in range(self._ways)]
             place = begin + seen.index(min(seen))
             self.evicted += min(seen) > since
-            self._area.words[self._at(place)] &= _LAST  # empty, before it is anybody else's
+            self._area.words[self._at(place)] &= _LAST  # empty the slot before it gets another tag
         self._area.words[place] = tag
         return self._at(place)
 
@@ -127,14 +127,14 @@ class Buckets:
         return self._area.floats[slot + _TIMES + ((state & _LAST) + (state >> 8) - 1 & _LAST)] if state >> 8 else -inf
 
     def put(self, tag: int, entries: Iterable[Entry], window: float, now: float) -> None:
-        """Add what a client had admitted elsewhere."""
+        """Add requests of a client that were admitted elsewhere."""
         number = tag % self._sets
         with self._mutexes(number):
             slot = self._slot(number, tag, now - window)
             self._write(slot, merged(self._entries(slot, now - window), entries))
 
     def pull(self, tag: int, window: float, now: float) -> list[Entry]:
-        """Take out what the client has had admitted here; nothing if it is unknown."""
+        """Remove a client and return its admitted requests; none for an unknown client."""
         number = tag % self._sets
         with self._mutexes(number):
             begin, tags = self._tags(number)
@@ -156,7 +156,7 @@ class Buckets:
         return [[*entry] for entry in zip(begun, times, differences, strict=False)]
 
     def _write(self, slot: int, entries: list[Entry]) -> None:
-        """All of them at once: it is empty until the last line."""
+        """Replace all entries: the slot is empty until the last store."""
         words, floats, quads = self._area.words, self._area.floats, self._area.quads
         words[slot] = total = 0
         quads[2 * (slot + _COUNTS) + _LAST] = 0
@@ -169,7 +169,7 @@ class Buckets:
 
 
 def merged(some: Iterable[Entry], others: Iterable[Entry]) -> list[Entry]:
-    """The entries of both in the order of time; the oldest of too many become one, which counts as long as the last."""
+    """Return the entries of both in order of time. The oldest surplus entries become one, with the date of the last."""
     entries = sorted((*some, *others), key=lambda entry: entry[1])
     surplus = len(entries) - _MOST
     if surplus > 0:
@@ -179,7 +179,7 @@ def merged(some: Iterable[Entry], others: Iterable[Entry]) -> list[Entry]:
 
 
 class SharedLimiter:
-    """The limiter of several processes: each admits as if it had seen every request of the others."""
+    """The limiter of several processes: each process admits requests as if it had seen those of all."""
 
     def __init__(
         self, state: SharedState, name: str, max_keys: int, clock: Callable[[], float] = time.monotonic
@@ -192,12 +192,12 @@ class SharedLimiter:
         self._windows: dict[float, Buckets | None] = {}
         self._last_rate: Rate | None = None
         self._last_buckets: Buckets | None = None
-        #: Counts what there is no room for.
+        #: The limiter for windows without room in shared memory.
         self._alone = MemoryLimiter(max_keys, clock)
 
     @property
     def evicted(self) -> int:
-        """How many clients this process has forgotten early, because there were too many."""
+        """The number of clients that this process evicted early because there were too many."""
         return self._alone.evicted + sum(buckets.evicted for buckets in self._windows.values() if buckets)
 
     def take(self, key: str, rate: Rate, /) -> Verdict:
@@ -213,12 +213,12 @@ class SharedLimiter:
         return self._windows[window]
 
     def put(self, key: str, entries: Iterable[Entry], window: float) -> None:
-        """Add what a client had admitted elsewhere."""
+        """Add requests of a client that were admitted elsewhere."""
         if buckets := self._of(window):
             buckets.put(self._tag(key), entries, window, self._clock())
 
     def origin(self, window: float) -> Origin | None:
-        """For whoever counts after us: what clients had admitted here, asked for once each, as long as it matters."""
+        """Return a source of entries for a later limiter: each client's entries once, while they still count."""
         if not (buckets := self._of(window)):
             return None
         until = self._clock() + window
@@ -226,6 +226,9 @@ class SharedLimiter:
 
 
 def _tag(secret: bytes, key: str) -> int:
-    """Nobody can find keys that share a set or a tag without the secret. Never 0, which is an empty slot."""
+    """Return a client's tag. Without the secret, clients cannot find keys that share a set or a tag.
+
+    The tag is never 0, which marks an empty slot.
+    """
     digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=secret).digest()
     return int.from_bytes(digest, "little") or 1

@@ -1,8 +1,8 @@
-"""Connections to Redis, a bounded number of them, each used for one command at a time.
+"""A bounded pool of connections to Redis, each used for one command at a time.
 
-One goes back only once the answer has been read to its end. Whatever happens before that, be it that the request's
-own time is up, closes it, so that no late answer is ever taken for that to another command. One timer bounds all that
-a command may wait for: a free connection, a new one with its name to be resolved, TLS, the password, the answer.
+A connection returns to the pool only after its whole response is read. Any exception before that, the deadline of the
+request included, closes the connection, so that no late response is taken for that of another command. One timer bounds
+all waits of a command: for a free connection, DNS, connect, TLS, the password, the response.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ _LONGEST = 200
 
 
 class StoreError(Exception):
-    """Redis has not done it; the message says why, without the password."""
+    """A failed command; the message has the reason, without the password."""
 
 
 class Connections:
-    """What commands are sent over; nothing is opened before the first."""
+    """A pool of connections; the first command opens the first connection."""
 
     def __init__(self, url: RedisURL, settings: StateSettings) -> None:
         self._url = url
@@ -36,7 +36,7 @@ class Connections:
         self._free: list[AbstractConnection] = []
 
     def evaluate(self, script: Script, key: bytes, *arguments: int) -> Any:
-        """What the script returns. Raises StoreError."""
+        """Run the script and return its result. Raises StoreError."""
         timer = Timeout.start_new(self._timeout)
         try:
             with self._room:
@@ -46,7 +46,7 @@ class Connections:
                 raise
             raise StoreError("no answer in time") from None
         except (RedisError, OSError) as error:
-            raise StoreError(self._told(error)) from None
+            raise StoreError(self._describe(error)) from None
         finally:
             timer.close()
 
@@ -56,7 +56,7 @@ class Connections:
             connection.send_command("EVALSHA", script.digest, 1, key, *arguments, check_health=False)
             try:
                 answer = connection.read_response()
-            except NoScriptError:  # it was started anew
+            except NoScriptError:  # Redis was restarted
                 connection.send_command("EVAL", script.text, 1, key, *arguments, check_health=False)
                 answer = connection.read_response()
         except BaseException:
@@ -66,7 +66,7 @@ class Connections:
         return answer
 
     def _free_one(self) -> AbstractConnection | None:
-        """The one used last that Redis has not closed."""
+        """Return the last used connection that Redis has not closed."""
         while self._free:
             connection = self._free.pop()
             try:
@@ -78,25 +78,25 @@ class Connections:
         return None
 
     def close(self) -> None:
-        """Those that are not in use."""
+        """Close all idle connections."""
         while self._free:
             self._free.pop().disconnect()
 
-    def _told(self, error: Exception) -> str:
-        """In one line. Some servers repeat in their errors what they were sent."""
+    def _describe(self, error: Exception) -> str:
+        """Return the error as one line, without the password, which some servers repeat in errors."""
         text = " ".join(str(error).split()) or type(error).__name__
         return (text.replace(self._url.password, "***") if self._url.password else text)[:_LONGEST]
 
 
 def _connector(url: RedisURL, settings: StateSettings) -> Callable[[], AbstractConnection]:
-    """What makes a connection that connects itself when it is used."""
+    """Return a function that creates a connection; the connection connects on first use."""
     options: dict[str, Any] = {
         "db": url.database,
         "username": url.user or None,
         "password": url.password or None,
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": None,  # one timer bounds it all
+        "socket_timeout": None,  # the timer in evaluate bounds all waits
         "socket_connect_timeout": None,
     }
     if url.scheme == "unix":

@@ -1,12 +1,12 @@
-"""What Redis runs to count: the same groups as in `limiter`, in one string a bucket, all in one round trip.
+"""The script that Redis runs to count: the same groups as in `limiter`, one string per bucket, one round trip.
 
-The string is a head, which says when the newest group began and how much all hold, and the groups, oldest first: until
-when each is dated, and how many requests it has. Times are whole microseconds of Redis' own clock, so that those of
-the machines do not matter. Of the permits `wanted`, as many are granted as there are.
+The string is a head (begin of the newest group, total of all counts) and the groups, oldest first: the date and the
+number of requests of each. Times are whole microseconds of Redis' own clock, so that clocks of the machines do not
+matter. Of the `wanted` permits, as many are granted as the limit allows.
 
-Permits may be spent for `lease` microseconds, so they are dated by the end of that time: whenever they were spent,
-they count for a whole window after it. Clocks can be set back: nothing is dated before what is older than it, and a
-bucket from the future is no longer believed.
+Permits may be spent for `lease` microseconds, so their date is the end of that time: they count for a whole window
+after it, whenever they are spent. Clocks can be set back: no date is before an older group's date, and a bucket with a
+date too far in the future counts as empty.
 """
 
 from hashlib import sha1
@@ -16,7 +16,7 @@ from gproxy.state.rate_limit.limiter import STEPS
 
 
 class Script(NamedTuple):
-    """A script, and the digest by which a Redis knows it that has run it before."""
+    """A script, and the digest by which Redis finds a script that it ran before."""
 
     text: bytes
     digest: str

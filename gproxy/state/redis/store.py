@@ -1,7 +1,7 @@
-"""Redis (or Valkey) as what several machines have in common: whether it can be had, and the limiter that counts there.
+"""Redis (or Valkey) as the store that several machines share: its availability, and the limiter that counts in it.
 
-After some failures in a row it is taken for lost. From then on nobody waits for it: what asks it fails at once, and a
-greenlet of its own tries every second whether it is back.
+After several failures in a row Redis counts as unavailable. From then on commands fail at once, without a wait, and a
+greenlet checks every second whether Redis has returned.
 """
 
 import logging
@@ -19,17 +19,17 @@ from gproxy.state.rate_limit.limiter import STEPS, Limiter, Verdict
 from gproxy.state.redis.connections import Connections, StoreError
 from gproxy.state.redis.script import LIMIT, Script
 
-#: Failures in a row after which it is lost.
-_PATIENCE: Final = 3
-#: How often it is looked for then, in seconds.
-_PAUSE: Final = 1.0
+#: Failures in a row after which Redis counts as unavailable.
+_MAX_FAILURES: Final = 3
+#: The interval of checks while Redis is unavailable, in seconds.
+_CHECK_INTERVAL: Final = 1.0
 _SECOND: Final = 1_000_000
 
 _log = logging.getLogger("gproxy")
 
 
 class RedisStore:
-    """One Redis, as this process sees it. `trips`, `failures` and `seconds` count since it began."""
+    """A Redis, as seen by this process. `trips`, `failures` and `seconds` count from the start of the process."""
 
     def __init__(self, url: RedisURL, settings: StateSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
@@ -38,33 +38,33 @@ class RedisStore:
         self._clock = clock
         self._prefix = settings.prefix.encode()
         self._in_a_row = 0
-        self._lost_at: float | None = None
-        self._search: gevent.Greenlet | None = None
+        self._down_since: float | None = None
+        self._checker: gevent.Greenlet | None = None
         self.trips = 0
         self.failures = 0
         self.seconds = 0.0
 
     @property
     def is_up(self) -> bool:
-        return self._lost_at is None
+        return self._down_since is None
 
     def snapshot(self) -> dict[str, Any]:
-        """For /health."""
+        """Return the state for /health."""
         return {"kind": "redis", "state": "up" if self.is_up else "failing", "failures": self.failures}
 
     def limiter(self, name: str, max_keys: int, local: Limiter) -> Limiter:
-        """Counts for all machines; `local` goes on while Redis is lost, unless that is to be refused."""
-        if self._search is None:  # now somebody cares: find out before a request does
-            self._search = gevent.spawn(self._look_for_it)
-        instead = local if self.settings.on_failure == "open" else _Refusing()
+        """Return a limiter for all machines. While Redis is unavailable, `local` counts, or requests are rejected."""
+        if self._checker is None:  # first use: detect a failure before a request does
+            self._checker = gevent.spawn(self._check)
+        instead = local if self.settings.on_failure == "open" else _RejectingLimiter()
         limiter = RedisLimiter(self, f"limit:{name}", instead)
         lease = self.settings.lease
         return LeasingLimiter(limiter, lease, max_keys, self._clock) if lease > 1 else limiter
 
     def evaluate(self, script: Script, key: bytes, *arguments: int) -> Any:
-        """Run the script in one round trip. Raises StoreError, at once while Redis is lost."""
-        if self._lost_at is not None:
-            raise StoreError("it is lost")
+        """Run the script in one round trip. Raises StoreError, at once while Redis is unavailable."""
+        if self._down_since is not None:
+            raise StoreError("redis is unavailable")
         return self._ask(script, key, *arguments)
 
     def _ask(self, script: Script, key: bytes, *arguments: int) -> Any:
@@ -75,27 +75,27 @@ class RedisStore:
         except StoreError as error:
             self.failures += 1
             self._in_a_row += 1
-            if self._in_a_row >= _PATIENCE and self._lost_at is None:
-                self._lose(error)
+            if self._in_a_row >= _MAX_FAILURES and self._down_since is None:
+                self._mark_unavailable(error)
             raise
         finally:
             self.seconds += self._clock() - began
         self._in_a_row = 0
         return answer
 
-    def _lose(self, error: StoreError) -> None:
-        self._lost_at = self._clock()
-        _log.error("redis %s is lost: %s; %s until it is back", self._where, error, self.settings.meanwhile)
-        if not self._search:
-            self._search = gevent.spawn_later(_PAUSE, self._look_for_it)
+    def _mark_unavailable(self, error: StoreError) -> None:
+        self._down_since = self._clock()
+        _log.error("redis %s unavailable: %s; %s until it returns", self._where, error, self.settings.meanwhile)
+        if not self._checker:
+            self._checker = gevent.spawn_later(_CHECK_INTERVAL, self._check)
 
-    def _look_for_it(self) -> None:
-        """Ask for what requests ask, for a Redis may answer and yet take no writes."""
+    def _check(self) -> None:
+        """Run the requests' own script: a Redis may answer and yet reject writes."""
         while not self._answers():
-            gevent.sleep(_PAUSE if self._lost_at is not None else 0)
-        if self._lost_at is not None:
-            lost_at, self._lost_at = self._lost_at, None
-            _log.info("redis %s is back after %.1f s", self._where, self._clock() - lost_at)
+            gevent.sleep(_CHECK_INTERVAL if self._down_since is not None else 0)
+        if self._down_since is not None:
+            down_since, self._down_since = self._down_since, None
+            _log.info("redis %s available again after %.1f s", self._where, self._clock() - down_since)
 
     def _answers(self) -> bool:
         try:
@@ -105,19 +105,19 @@ class RedisStore:
         return True
 
     def close(self) -> None:
-        """Look for it no more."""
-        if self._search is not None:
-            self._search.kill()
+        """Stop the checks and close the connections."""
+        if self._checker is not None:
+            self._checker.kill()
         self._connections.close()
 
 
 class RedisLimiter:
-    """The limiter of several machines: each admits as if it had seen every request of the others."""
+    """A limiter of several machines: each machine admits requests as if it had seen those of all."""
 
     def __init__(self, store: RedisStore, name: str, instead: Limiter) -> None:
         self._store = store
         self._name = name
-        #: Asked while Redis does not answer.
+        #: The limiter while Redis does not answer.
         self._instead = instead
 
     def take(self, key: str, rate: Rate, /) -> Verdict:
@@ -125,9 +125,9 @@ class RedisLimiter:
         return self.grant(key, rate, 1)[1]
 
     def grant(self, key: str, rate: Rate, wanted: int) -> tuple[int, Verdict]:
-        """Count up to `wanted` requests at once; how many, and the verdict on the first.
+        """Count up to `wanted` requests at once. Return their number, and the verdict on the first.
 
-        More than one permit is only good for a sixtieth of the window.
+        A lease of more than one permit is valid for a sixtieth of the window.
         """
         window = round(rate.window * _SECOND)
         lease = window // STEPS if wanted > 1 else 0
@@ -141,8 +141,8 @@ class RedisLimiter:
         return granted, Verdict(granted > 0, left, 0.0 if left else wait / _SECOND, reset / _SECOND)
 
 
-class _Refusing:
-    """Admits nobody and refuses nobody: there is nothing to judge by."""
+class _RejectingLimiter:
+    """A limiter that raises instead of a verdict, because there are no counts."""
 
     def take(self, _key: str, _rate: Rate, /) -> Verdict:
         raise StoreUnavailableError

@@ -1,7 +1,7 @@
-"""Numbers that each of several processes counts for itself and all can read: a row of cells for each process.
+"""Counters that each process writes for itself and all processes read: a row of cells for each process.
 
-Which cells are whose is said in a list of names that only grows. A row outlives its process: whoever takes it over
-counts on in it, so a killed worker's counts are never lost, and nobody has to add them up in time.
+A list of names that only grows assigns the cells. A row survives its process: the next owner continues the counts, so
+the counts of a killed worker are never lost, and no process has to sum them up in time.
 """
 
 import logging
@@ -13,21 +13,21 @@ from gproxy.state.shared.memory import Region, SharedState
 
 _log = logging.getLogger("gproxy")
 
-#: Cells in a row, 8 bytes each, and bytes for the names; only what is used costs memory.
+#: Cells of 8 bytes in a row, and bytes for the names; only touched pages cost memory.
 CELLS: Final = 128 * 1024
 _NAMES: Final = 8 * 1024 * 1024
-#: Processes at a time, those that drain among them.
+#: The most processes at a time, draining ones included.
 _ROWS: Final = 512
 
-# The names: one word that says how many bytes are used and how many cells are given away, which makes a new name
-# valid; one that says how many rows were ever in use; then each name with where its cells are and how many.
+# The layout of the names: a word with the number of used bytes and assigned cells (storing it makes a new name valid);
+# a word with the number of rows ever used; then each name with its first cell and number of cells.
 _HEAD: Final = 16
 _ENTRY: Final = struct.Struct("=III")
 _HALF: Final = 0xFFFFFFFF
 
 
 class Place(NamedTuple):
-    """Whose cells they are, which is the first, and how many there are."""
+    """The cells of one name: the first, and their number."""
 
     name: str
     start: int
@@ -35,14 +35,14 @@ class Place(NamedTuple):
 
 
 class SharedCounters:
-    """One process's row, and a look at all others."""
+    """The row of this process, and a view of all other rows."""
 
     def __init__(self, state: SharedState, names: Region, row: Region, number: int) -> None:
         self._state = state
         self._names = names
         self._mutex = state.mutexes("figures")(0)
         self._row = row
-        #: Which row it is, from 0 on; nobody else has it as long as this process lives.
+        #: The number of the row, from 0. No other process has this row while this process lives.
         self.number = number
         self._rows = {number: row}
         self._places: dict[str, Place] = {}
@@ -50,7 +50,7 @@ class SharedCounters:
 
     @classmethod
     def open(cls, state: SharedState) -> "SharedCounters | None":
-        """In the first row that nobody has; None if there is no room."""
+        """Open the first free row; None if there is no room."""
         names = state.area("figures", _NAMES)
         number = next((number for number in range(_ROWS) if state.lead(_row(number))), None)
         if names is None or number is None:
@@ -64,12 +64,12 @@ class SharedCounters:
         return cls(state, names, row, number)
 
     def cells(self, name: str, size: int) -> "memoryview[float] | None":
-        """What this process counts under that name; None if there is no room for another name."""
+        """Return this process's cells for the name; None if there is no room for another name."""
         place = self._find(name) or self._add(name, size)
         return self.own(place) if place else None
 
     def own(self, place: Place) -> "memoryview[float]":
-        """What this process counts there."""
+        """Return this process's cells of the place."""
         return self._row.floats[place.start : place.start + place.size]
 
     def _find(self, name: str) -> Place | None:
@@ -80,7 +80,7 @@ class SharedCounters:
     def _add(self, name: str, size: int) -> Place | None:
         data = name.encode()
         with self._mutex:
-            if place := self._find(name):  # another process was quicker
+            if place := self._find(name):  # another process has added the name
                 return place
             used, given = self._used()
             end = used + _ENTRY.size + len(data)
@@ -97,7 +97,7 @@ class SharedCounters:
         return state & _HALF, state >> 32
 
     def places(self) -> Iterator[Place]:
-        """All names there are, in the order in which they came."""
+        """Yield all names with their cells, in order of creation."""
         used, _ = self._used()
         while self._read < used:
             at = _HEAD + self._read
@@ -108,7 +108,7 @@ class SharedCounters:
         yield from self._places.values()
 
     def rows(self, *, living: bool = False) -> "dict[int, memoryview[float]]":
-        """All that were ever in use, or only those of processes that live, by their numbers."""
+        """Return all rows ever used, or only those of living processes, by number."""
         for number in range(self._names.words[1]):
             if number not in self._rows and (row := self._state.area(_row(number), CELLS * 8)):
                 self._rows[number] = row
@@ -119,7 +119,7 @@ class SharedCounters:
         }
 
     def close(self, *, wipe: bool = False) -> None:
-        """Leave the row to another; or, by the last process there is, leave all of them as if nothing had been."""
+        """Release the row. With `wipe`, which only the last process may use, reset all rows."""
         if wipe:
             for row in self.rows().values():
                 row[: self._used()[1]] = memoryview(bytes(8 * self._used()[1])).cast("d")

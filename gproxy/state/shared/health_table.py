@@ -1,18 +1,18 @@
-"""What the processes that serve one upstream think of its backends, for all of them to see."""
+"""The table in which all processes publish the health of one upstream's backends."""
 
 from typing import Final, NamedTuple
 
 from gproxy.state.shared.memory import Region, SharedState
 
-#: A backend's place: whether somebody has said something and what probes say, until when it is left out, and why.
+#: A backend's record: flags (published, probes pass), end of the ejection, and its reason.
 _PLACE: Final = 128
 _WHY: Final = 16
-_SAID: Final = 1
+_PUBLISHED: Final = 1
 _PASSES: Final = 2
 
 
 class HealthRecord(NamedTuple):
-    """Of one backend: do its probes pass, until when is it left out after failures (0: it is not), and why."""
+    """The health of one backend: result of probes, end of the ejection (0 for none), and its reason."""
 
     passes: bool
     ejected_until: float
@@ -20,7 +20,7 @@ class HealthRecord(NamedTuple):
 
 
 class HealthTable:
-    """The opinions of one upstream, by the names of its backends. Without room in the memory nothing is kept."""
+    """The health records of one upstream, by backend name. Without room in the memory nothing is stored."""
 
     def __init__(self, state: SharedState, upstream: str) -> None:
         self._state = state
@@ -30,30 +30,30 @@ class HealthTable:
         self._places: dict[str, Region | None] = {}
 
     def _place(self, backend: str) -> Region | None:
-        """Backends come and go, where names change their addresses."""
+        """Return the backend's record. Created on demand, because DNS adds and removes backends."""
         if backend not in self._places:
             self._places[backend] = self._state.area(f"{self._name}: {backend}", _PLACE)
         return self._places[backend]
 
     @property
     def version(self) -> int:
-        """Another one after every change. PERF: reading it is all that is done as long as nothing changes."""
+        """A number that changes with every record. PERF: without changes, readers read only this."""
         return self._version.words[0] if self._version else 0
 
-    def write(self, backend: str, opinion: HealthRecord) -> None:
-        """What one has found out all shall know."""
+    def write(self, backend: str, record: HealthRecord) -> None:
+        """Publish the record of a backend."""
         place = self._place(backend)
         if place is None or self._version is None:
             return
-        why = opinion.why.encode()[: _PLACE - _WHY]
+        why = record.why.encode()[: _PLACE - _WHY]
         with self._mutex:
-            place.floats[1] = opinion.ejected_until
+            place.floats[1] = record.ejected_until
             place.data[_WHY:] = why.ljust(_PLACE - _WHY, b"\0")
-            place.words[0] = _SAID | _PASSES * opinion.passes
+            place.words[0] = _PUBLISHED | _PASSES * record.passes
             self._version.words[0] += 1
 
     def read(self, backend: str) -> HealthRecord | None:
-        """None if nobody has said anything."""
+        """Return the published record of a backend; None without one."""
         place = self._place(backend)
         if place is None:
             return None
@@ -62,7 +62,7 @@ class HealthTable:
         return HealthRecord(bool(state & _PASSES), until, why.rstrip(b"\0").decode(errors="replace")) if state else None
 
     def wipe(self) -> None:
-        """Nobody has said anything."""
+        """Remove all records."""
         for place in self._places.values():
             if place:
                 place.wipe()

@@ -1,11 +1,11 @@
-"""Memory that the arbiter makes and every worker maps: what several processes must agree on.
+"""Memory that the arbiter creates and every worker maps, for state that several processes share.
 
-At its beginning are the mutexes, then a directory of named areas, then the areas. An area is found by its name, so
-that a new generation finds what an old one has left, whatever else has changed in the settings. All of it is zero at
-first, and written in such an order that every single store of 8 bytes leaves it valid: a process may be killed
-between any two of them. Record locks on the file say who lives: the kernel gives them up when a process ends.
+The mutexes come first, then a directory of named areas, then the areas. Areas are found by name, so that a new
+generation finds the areas of the old one, whatever else changes in the settings. All memory is zero at first. The order
+of writes keeps it valid after every single store of 8 bytes, because a process may be killed between any two stores.
+Record locks on the file show which processes live: the kernel releases them when a process ends.
 
-The arbiter only makes the file; it stays small and loads neither ctypes nor hashlib.
+The arbiter only creates the file; it stays small and loads neither ctypes nor hashlib.
 """
 
 import fcntl
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gproxy.state.shared.mutex import Mutex
 
-#: What is mapped at most, in bytes; only pages that were touched cost memory. A limit on addresses (ulimit -v) does
-#: count it all, so under one it is a quarter of what there is.
+#: The mapped size in bytes; only touched pages cost memory. A limit on addresses (ulimit -v) counts all of it, so under
+#: such a limit a quarter of the limit is mapped.
 _SIZE: Final = 1024 * 1024 * 1024
-#: The first guards the directory, each other one a share of what is common.
+#: The number of mutexes: the first guards the directory, each other one a share of the areas.
 _MUTEXES: Final = 256
-#: How many areas there can be.
+#: The most areas.
 _PLACES: Final = 8192
 _SECRET: Final = _MUTEXES * 64
 _SECRET_SIZE: Final = 16
@@ -34,10 +34,10 @@ _READY: Final = _SECRET + _SECRET_SIZE
 _DIRECTORY: Final = _SECRET + 64
 _AREAS: Final = _DIRECTORY + 3 * 8 * _PLACES
 _LINE: Final = 64
-#: Names of another layout are other names. To be counted up when what is kept under one changes its form.
+#: Part of each name's digest. Increase it when the format of an area changes, so that old areas are not found.
 _LAYOUT: Final = 1
 
-# Which bytes of the file stand for what; they lie behind its end, where locks can be all the same.
+# Bytes of the file that serve as locks; they are beyond its end, which record locks permit.
 _MAKING: Final = 1 << 39
 _IN_USE: Final = 1 << 40
 _LEADERS: Final = 1 << 48
@@ -48,7 +48,7 @@ _log = logging.getLogger("gproxy")
 
 
 class Region:
-    """A piece of the memory, seen as bytes, as numbers of 8 and of 4 bytes, and as floats."""
+    """A part of the memory, as bytes, as 8-byte and 4-byte numbers, and as floats."""
 
     __slots__ = ("data", "floats", "quads", "size", "words")
 
@@ -60,14 +60,14 @@ class Region:
         self.quads = data.cast("I")
 
     def wipe(self) -> None:
-        """All zero, as it was at first."""
+        """Set all bytes to zero."""
         self.data[:] = bytes(self.size)
 
 
 class SharedState:
-    """A memory file, known by its descriptor, which is inherited. Bounded; it outlives any single worker.
+    """A memory file with an inherited descriptor. Its size is bounded; it survives every worker.
 
-    One object a process, and nobody else may open or close the file in it: record locks end with the first close.
+    Create one object per process, and open or close the file nowhere else: the first close releases all record locks.
     """
 
     def __init__(self, fd: int) -> None:
@@ -76,7 +76,7 @@ class SharedState:
 
     @classmethod
     def create(cls) -> "SharedState":
-        """For the arbiter. Raises OSError."""
+        """Create the file, in the arbiter. Raises OSError."""
         fd = os.memfd_create("gproxy-state")
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         size = _SIZE if limit == resource.RLIM_INFINITY else min(_SIZE, limit // 4)
@@ -85,7 +85,7 @@ class SharedState:
 
     @cached_property
     def _memory(self) -> mmap.mmap:
-        """Made ready by the first who maps it."""
+        """The mapped file. The first process that maps it also initializes it."""
         from gproxy.state.shared import mutex
 
         memory = mmap.mmap(self.fd, os.fstat(self.fd).st_size)
@@ -99,7 +99,7 @@ class SharedState:
 
     @cached_property
     def secret(self) -> bytes:
-        """What nobody outside knows: for digests that no client can foresee."""
+        """A random secret, for digests that clients cannot predict."""
         return self._memory[_SECRET:_READY]
 
     @cached_property
@@ -110,19 +110,20 @@ class SharedState:
 
     @cached_property
     def _columns(self) -> tuple[memoryview, memoryview, memoryview]:
-        """The directory: digests of names, where each area begins, how long it is."""
+        """The columns of the directory: digest of the name, begin, and size of each area."""
         words = memoryview(self._memory)[_DIRECTORY:_AREAS].cast("Q")
         return words[:_PLACES], words[_PLACES : 2 * _PLACES], words[2 * _PLACES :]
 
     def mutexes(self, name: str) -> "Callable[[int], Mutex]":
-        """Number to mutex: so many for whoever keeps something under this name; any number will do."""
+        """Return a function from any number to a mutex, for state under this name."""
         first, rest = _digest(name), self._mutexes[1:]
         return lambda number: rest[(first + number) % len(rest)]
 
     def area(self, name: str, size: int) -> Region | None:
-        """The area of that name, `size` bytes unless it was there before; None, and a line in the log, if it is full.
+        """Return the area of that name; None, with a log line, if the memory is full.
 
-        As long as this process lives it is not given to others; after that it stays while there is room.
+        A new area has `size` bytes; an existing one keeps its size. No other name gets the area while this process
+        lives. After that the area stays until its memory is needed.
         """
         digest = _digest(name)
         with self._mutexes[0]:
@@ -130,7 +131,7 @@ class SharedState:
             if place is None:
                 place = self._allocate(digest, size)
             if place is None:
-                _log.warning("%s: no room in the memory shared by the workers; each counts for itself", name)
+                _log.warning("%s: no room in the memory shared by the workers; each worker counts separately", name)
                 return None
             self._hold(place)
             _, begins, sizes = self._columns
@@ -143,7 +144,7 @@ class SharedState:
             return None
 
     def _allocate(self, digest: int, size: int) -> int | None:
-        """A place in the directory for so many bytes, if need be after throwing out what nobody uses any more."""
+        """Return a new place in the directory. Free unused areas if there is no room."""
         size = -(-size // _LINE) * _LINE
         if not self._gap(size) or self._find(0) is None:
             self._reclaim()
@@ -152,11 +153,11 @@ class SharedState:
             return None
         digests, begins, sizes = self._columns
         begins[place], sizes[place] = begin, size
-        digests[place] = digest  # last: this makes it valid
+        digests[place] = digest  # last, because this store makes the entry valid
         return place
 
     def _gap(self, size: int) -> int:
-        """Where so many bytes are free; 0 if nowhere."""
+        """Return the begin of a gap of this size; 0 without one."""
         digests, begins, sizes = self._columns
         taken = sorted((begins[place], sizes[place]) for place, digest in enumerate(digests.tolist()) if digest)
         at = _AREAS
@@ -179,17 +180,17 @@ class SharedState:
         fcntl.lockf(self.fd, fcntl.LOCK_SH, 1, _IN_USE + place)
 
     def lead(self, name: str) -> bool:
-        """Is it this process that does what one of all has to do? Once it is, it is so until it ends or resigns."""
+        """Return whether this process is the leader for the name. It stays the leader until it ends or resigns."""
         return self._lock(_leader(name))
 
     def resign(self, name: str) -> None:
-        """Leave it to another."""
+        """Stop being the leader for the name."""
         fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _leader(name))
 
     def is_led(self, name: str) -> bool:
-        """Does another process do it?"""
-        asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _leader(name), 1, 0)
-        kind, *_ = _LOCK.unpack(fcntl.fcntl(self.fd, fcntl.F_GETLK, asked))
+        """Return whether another process is the leader for the name."""
+        query = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _leader(name), 1, 0)
+        kind, *_ = _LOCK.unpack(fcntl.fcntl(self.fd, fcntl.F_GETLK, query))
         return int(kind) != fcntl.F_UNLCK
 
     def _lock(self, byte: int) -> bool:
@@ -201,7 +202,7 @@ class SharedState:
 
 
 def _digest(name: str) -> int:
-    """Never 0, which is an empty place."""
+    """Return the digest of a name; never 0, which marks a free place."""
     from hashlib import blake2b
 
     return int.from_bytes(blake2b(f"{_LAYOUT}:{name}".encode(), digest_size=8).digest(), "little") | 1
@@ -212,7 +213,7 @@ def _leader(name: str) -> int:
 
 
 def _zero(memory: mmap.mmap, begin: int, size: int) -> None:
-    """Whole pages go back to the system, and are zero when they are asked for again."""
+    """Zero the bytes. Whole pages return to the system, which zeroes them on the next use."""
     end = begin + size
     first, last = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
     if first >= last:

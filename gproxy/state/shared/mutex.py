@@ -1,8 +1,8 @@
-"""Locks in memory that several processes map: POSIX's robust, process-shared mutexes, through ctypes.
+"""Locks in memory that several processes map: robust, process-shared POSIX mutexes, through ctypes.
 
-Taking a free one is no system call. If its holder is killed, the kernel gives it to the next who asks. A holder may
-also be stopped (SIGSTOP, a debugger) and hold it for minutes: nobody waits longer than a second, then goes on without
-it. What is guarded is written so that each single store leaves it valid: at worst a count is off by one.
+Locking a free mutex needs no system call. If the holder is killed, the kernel passes the mutex to the next process that
+locks it. A stopped holder (SIGSTOP, a debugger) may hold a mutex for minutes: a process waits at most a second, then
+continues without the mutex. The guarded data is valid after every single store, so at worst a count is off by one.
 """
 
 import ctypes
@@ -11,12 +11,12 @@ import mmap
 import time
 from typing import Final
 
-#: Bytes from one mutex to the next: a pthread_mutex_t has 40, or 48 on some machines; a cache line each.
+#: The distance between mutexes in bytes: a pthread_mutex_t has 40 (on some machines 48), and each gets a cache line.
 _SPACING: Final = 64
-#: Seconds to wait for a holder, whose business takes microseconds; but it may lack a core, or all may.
-_PATIENCE: Final = 1.0
-#: How long a mutex that was waited for in vain is not waited for again, in seconds.
-_RESIGNED: Final = 10.0
+#: The longest wait in seconds. A holder needs microseconds, but it may wait for a core.
+_MAX_WAIT: Final = 1.0
+#: After a wait in vain, skip waiting for that mutex for this many seconds.
+_SKIP_WAIT: Final = 10.0
 
 _PROCESS_SHARED: Final = 1
 _ROBUST: Final = 1
@@ -26,7 +26,7 @@ class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
-_libc = ctypes.PyDLL(None)  # PERF: what never blocks keeps the interpreter's own lock
+_libc = ctypes.PyDLL(None)  # PERF: calls that never block keep the GIL
 _waiting = ctypes.CDLL(None)
 _try_lock = _libc.pthread_mutex_trylock
 _unlock = _libc.pthread_mutex_unlock
@@ -37,26 +37,26 @@ _timed_lock.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Timespec))
 
 
 class Mutex:
-    """One of them, for `with`. Not to be taken twice by the same process, nor held over anything that waits."""
+    """A context manager for one mutex. Do not lock it twice in a process, nor wait while holding it."""
 
-    __slots__ = ("_address", "_resigned_until")
+    __slots__ = ("_address", "_skip_wait_until")
 
     def __init__(self, address: int) -> None:
         self._address = ctypes.c_void_p(address)
-        self._resigned_until = 0.0
+        self._skip_wait_until = 0.0
 
     def __enter__(self) -> None:
         if code := _try_lock(self._address):
             self._wait(code)
 
     def __exit__(self, *_: object) -> None:
-        _unlock(self._address)  # refused, and rightly, if it was not we who got it
+        _unlock(self._address)  # fails, as it should, if this process did not get the lock
 
     def _wait(self, code: int) -> None:
-        if code == errno.EBUSY and time.monotonic() >= self._resigned_until:
-            code = _timed_lock(self._address, _after(_PATIENCE))
+        if code == errno.EBUSY and time.monotonic() >= self._skip_wait_until:
+            code = _timed_lock(self._address, _after(_MAX_WAIT))
             if code == errno.ETIMEDOUT:
-                self._resigned_until = time.monotonic() + _RESIGNED
+                self._skip_wait_until = time.monotonic() + _SKIP_WAIT
         if code == errno.EOWNERDEAD:
             _make_consistent(self._address)
 
@@ -67,7 +67,7 @@ def _after(seconds: float) -> _Timespec:
 
 
 def create(memory: mmap.mmap, count: int) -> None:
-    """Make `count` mutexes at the beginning of the memory, once, before anybody else maps it."""
+    """Initialize `count` mutexes at the beginning of the memory, before any other process maps it."""
     attributes = ctypes.create_string_buffer(64)
     _check(_libc.pthread_mutexattr_init(attributes))
     _check(_libc.pthread_mutexattr_setpshared(attributes, _PROCESS_SHARED))
@@ -78,11 +78,11 @@ def create(memory: mmap.mmap, count: int) -> None:
 
 
 def attach(memory: mmap.mmap, count: int) -> tuple[Mutex, ...]:
-    """Those that `create` has made, in this process's mapping, which must stay."""
+    """Return the mutexes that `create` initialized, in this process's mapping, which must stay."""
     first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     return tuple(Mutex(first + number * _SPACING) for number in range(count))
 
 
 def _check(code: int) -> None:
     if code:
-        raise OSError(code, "a mutex cannot be made")
+        raise OSError(code, "a mutex cannot be created")

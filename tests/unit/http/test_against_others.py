@@ -54,7 +54,7 @@ REQUESTS = st.tuples(LINES, HOSTS, FIELDS, FRAMING, BODIES).map(
 
 @given(REQUESTS)
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET")
-def test_who_accepts_a_request_reads_it_alike(oracle, data):
+def test_parsers_that_accept_a_request_read_it_alike(oracle, data):
     assert oracle.disagreement(data) == ""
 
 

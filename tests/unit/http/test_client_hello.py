@@ -80,7 +80,7 @@ def test_every_beginning_is_incomplete(data):
         PLAIN.replace(b"a.example", b"\xffexample\0"[:9]),
     ],
 )
-def test_refused(data):
+def test_rejected(data):
     with pytest.raises(ValueError):
         read(data)
     with pytest.raises(ValueError):

@@ -42,7 +42,7 @@ def test_a_response_keeps_its_length():
     ["X-User-ID", "x-user-id", "X_USER_ID", "X.User.ID", "X-User_ID", "X!User~ID", "Remote-Role", "remote_role", "remote.role",
      "X_Forwarded_For", "X.Forwarded.Proto", "X_Real_IP", "X_Request_ID", "Content_Length", "Transfer_Encoding", "transfer.encoding"],
 )  # fmt: skip
-def test_what_nobody_may_say(name, trusted):
+def test_fields_that_no_peer_may_send(name, trusted):
     fields = Headers({name: "evil", "X-Ok": "1"})
     strip_spoofed(fields, IDENTITY, trusted=trusted)
     assert list(fields) == ["X-Ok"]
@@ -109,7 +109,7 @@ def test_the_client_is_the_first_from_the_right_that_is_not_trusted(claimed, cli
     assert client_address("127.0.0.1", Headers([("X-Forwarded-For", line) for line in claimed]), TRUSTED) == client
 
 
-def test_a_stranger_is_who_it_is():
+def test_an_untrusted_peer_is_the_client():
     fields = Headers({"X-Forwarded-For": "10.0.0.1"})
     assert client_address("192.0.2.9", fields, TRUSTED) == "192.0.2.9"
     assert client_address("127.0.0.1", fields, ()) == "127.0.0.1"

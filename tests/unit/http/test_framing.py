@@ -75,7 +75,7 @@ def test_request_framing(fields, minor, framing):
 @pytest.mark.parametrize(
     "length", ["", "+5", "-5", "5,5", "5, 5", "0x5", "5 5", "5.0", "5_0", "\u0665", "\u00b2", "a", "9" * 19]
 )
-def test_lengths_that_are_refused(length):
+def test_lengths_that_are_rejected(length):
     fields = Headers.parsed([("Content-Length", length)])
     with pytest.raises(BadMessage):
         request_framing(fields, 1)
@@ -94,7 +94,7 @@ def test_lengths_that_are_refused(length):
         [("Transfer-Encoding", "")],
     ],
 )
-def test_ambiguous_framing_is_refused_on_both_sides(fields):
+def test_ambiguous_framing_is_rejected_on_both_sides(fields):
     with pytest.raises(BadMessage):
         request_framing(Headers.parsed(fields), 1)
     with pytest.raises(BadMessage):
@@ -187,7 +187,7 @@ def test_an_early_end(data):
 @pytest.mark.parametrize(
     "data", [b"x", b"-", b"0x5", b"5 \r\n", b"\n", b"5\n", b"5;\0", b"5;a\n", b"5\r\nhelloX", b"4000000000000000\r\n"]
 )
-def test_a_malformed_chunk_is_refused_as_soon_as_it_can_be_told(data):
+def test_a_malformed_chunk_is_rejected_at_the_first_wrong_byte(data):
     body = ChunkedReader(Pieces())
     with pytest.raises(BadMessage):
         body.feed(data)

@@ -112,7 +112,7 @@ def test_secrets_are_not_shown():
 
 
 @pytest.mark.parametrize("name", ["", " X", "X ", "X:", "X\r\n", "X\0", "é", "X Y", '"X"', "X\n"])
-def test_names_that_are_refused(name):
+def test_names_that_are_rejected(name):
     headers = Headers()
     for act in (lambda: headers.add(name, "a"), lambda: headers.update({name: "a"}), lambda: Headers([(name, "a")])):
         with pytest.raises(ValueError):
@@ -122,7 +122,7 @@ def test_names_that_are_refused(name):
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: b", "a\n", "\r", "a\0", "\x7f", "\x0b", "€", "\u2028"])
-def test_values_that_are_refused(value):
+def test_values_that_are_rejected(value):
     headers = Headers()
     with pytest.raises(ValueError):
         headers.add("X", value)

@@ -21,7 +21,7 @@ def test_assigning_the_body_drops_what_spoke_of_the_old_one():
 
 
 def test_a_body_at_hand_is_bytes_and_a_stream_of_one_piece():
-    """What wraps a stream wraps it too: a backend's small answers are at hand, its large ones streams."""
+    """Code that wraps a stream also wraps bytes: a small body is in memory, a large one is a stream."""
     response = Response(200, b"abc")
     assert response.body == b"abc"
     assert list(response.body) == list(response.pieces) == [b"abc"]
@@ -42,7 +42,7 @@ def test_what_is_read_is_plain_bytes():
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "problem"),
     [
         ({"a": 1}, "dict does neither"),
         (5, "int does neither"),
@@ -52,18 +52,18 @@ def test_what_is_read_is_plain_bytes():
         ([b"a", "b"], "not text; encode it"),
     ],
 )
-def test_bodies_that_are_none(body, said):
-    """Told where it is said, and not when the head has gone out already."""
-    with pytest.raises(TypeError, match=said):
+def test_bodies_that_are_rejected(body, problem):
+    """The error is raised at the assignment, not after the head is sent."""
+    with pytest.raises(TypeError, match=problem):
         Response(200, body)
     response = Response(200, b"kept")
-    with pytest.raises(TypeError, match=said):
+    with pytest.raises(TypeError, match=problem):
         response.body = body
     assert response.read() == b"kept"
 
 
 @pytest.mark.parametrize("status", [0, 99, 100, 101, 199, 600, 999, -200])
-def test_statuses_that_are_none(status):
+def test_statuses_that_are_rejected(status):
     with pytest.raises(ValueError):
         Response(status)
 

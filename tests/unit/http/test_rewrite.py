@@ -66,7 +66,7 @@ def test_an_id_that_a_handler_assigns_goes_into_heads(value):
     assert asked.id == "a/b:c=1"
 
 
-def test_a_text_body_is_refused_where_it_is_given():
+def test_a_text_body_is_rejected_where_it_is_given():
     with pytest.raises(TypeError, match="encode it"):
         Response(200, "text")
     response = Response()

@@ -55,7 +55,7 @@ def test_request_lines(line, expected):
         (b"GET http://u@a/ HTTP/1.1", 400),
     ],
 )
-def test_request_lines_that_are_refused(line, status):
+def test_request_lines_that_are_rejected(line, status):
     with pytest.raises(BadMessage) as caught:
         parse_request_line(line)
     assert caught.value.status == status
@@ -74,7 +74,7 @@ def test_request_lines_that_are_refused(line, status):
         (b"A(: b\r\n\r\n", "malformed header name"),
     ],
 )
-def test_a_refused_block_says_why(block, why):
+def test_a_rejected_block_names_its_problem(block, why):
     with pytest.raises(BadMessage, match=re.escape(why)):
         parse_fields(block)
 
@@ -108,7 +108,7 @@ def test_hosts(host):
 
 
 @pytest.mark.parametrize("host", ["a b", "a/b", "u@a", "a:b", "a:123456", "::1", "[::1", "a\\b", "é", "a#", "%41"])
-def test_hosts_that_are_refused(host):
+def test_hosts_that_are_rejected(host):
     with pytest.raises(BadMessage):
         host_of([("Host", host)], 1)
 
@@ -140,7 +140,7 @@ def test_a_response_head():
         b"GET / HTTP/1.1",
     ],
 )
-def test_response_heads_that_are_refused(line):
+def test_response_heads_that_are_rejected(line):
     with pytest.raises(BadMessage) as caught:
         parse_response(line + b"\r\n\r\n")
     assert caught.value.status == 502
@@ -208,7 +208,7 @@ def test_empty_lines_before_a_request():
         (b"GET /" + b"a" * 9000, ("GET", "/" + "a" * 2047, "")),
     ],
 )
-def test_what_can_be_told_of_a_refused_request(data, expected):
+def test_readable_parts_of_a_rejected_request(data, expected):
     assert readable_line(data) == expected
 
 

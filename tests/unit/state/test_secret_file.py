@@ -33,12 +33,12 @@ def test_two_files_two_secrets(tmp_path):
     assert kept_secret(tmp_path / "a") != kept_secret(tmp_path / "b")
 
 
-def test_who_starts_together_gets_the_same(tmp_path):
+def test_workers_that_start_together_get_the_same_secret(tmp_path):
     with ThreadPoolExecutor(16) as threads:
         assert len(set(threads.map(lambda _: kept_secret(tmp_path / "s"), range(64)))) == 1
 
 
-def test_who_comes_second_waits_until_the_first_has_written(tmp_path):
+def test_a_second_worker_waits_until_the_first_has_written(tmp_path):
     secret = "s" * 86
     with ThreadPoolExecutor(1) as threads, open(tmp_path / "s", "w") as first:
         os.chmod(tmp_path / "s", 0o600)
@@ -61,13 +61,13 @@ def test_a_loose_mode_is_warned_of(tmp_path, caplog):
 
 def test_a_file_that_was_cut_off(tmp_path):
     (tmp_path / "s").write_text("short")
-    with pytest.raises(ValueError, match="is cut off; remove the file"):
+    with pytest.raises(ValueError, match="is truncated; remove the file"):
         kept_secret(tmp_path / "s")
 
 
 def test_a_place_where_nothing_can_be_kept(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="it cannot be kept in"):
+    with pytest.raises(ValueError, match="it cannot be stored in"):
         kept_secret(tmp_path / "file" / "s")
 
 
@@ -92,9 +92,12 @@ def test_a_public_key_and_a_certificate(tmp_path, pem):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "holds no PEM public key"),
-        (b"secret", "holds no PEM public key"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no PEM public key"),
+        (b"", "a PEM public key or certificate is expected"),
+        (b"secret", "a PEM public key or certificate is expected"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "a PEM public key or certificate is expected",
+        ),
         (PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "holds a private key"),
         (PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()), "holds a private key"),
     ],

@@ -193,5 +193,5 @@ def test_a_secret_that_cannot_be_kept_is_said(group, tmp_path):
     abc = group("a", kind=StickyUpstream, balance="sticky")
     runtime = Runtime(state_dir=tmp_path / "file")
     runtime.spawn = lambda *_: None
-    with pytest.raises(ValueError, match="sticky_secret: it cannot be kept in"):
+    with pytest.raises(ValueError, match="sticky_secret: it cannot be stored in"):
         abc.upstream.open(runtime)

@@ -52,7 +52,7 @@ def test_a_busy_client_costs_a_tenth_of_the_round_trips(limiter, store):
     assert store.asked == [1] + [10] * 11
 
 
-def test_who_was_refused_is_asked_about_again_when_one_more_can_be_admitted(limiter, store, clock):
+def test_a_rejected_client_reaches_the_store_again_when_one_more_can_be_admitted(limiter, store, clock):
     for _ in range(101):
         limiter.take("a", RATE)
     trips = len(store.asked)

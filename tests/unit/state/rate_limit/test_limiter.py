@@ -28,7 +28,7 @@ rates = st.builds(Rate, st.integers(1, 12), st.sampled_from([Seconds(1.0), Secon
 
 
 @both
-def test_counts_down_and_then_refuses(make):
+def test_counts_down_and_then_rejects(make):
     limiter = make(10, Clock())
     assert [limiter.take("a", MINUTE) for _ in range(4)] == [
         Verdict(True, 2, 0.0, 60.0),
@@ -39,7 +39,7 @@ def test_counts_down_and_then_refuses(make):
 
 
 @both
-def test_the_hundred_and_first_is_refused_and_admitted_a_minute_later(make):
+def test_the_hundred_and_first_is_rejected_and_admitted_a_minute_later(make):
     clock = Clock()
     limiter = make(10, clock)
     rate = Rate.parse("100/minute")
@@ -61,7 +61,7 @@ def test_it_slides_no_double_burst_at_a_minutes_turn(make):
 
 
 @both
-def test_refused_requests_are_not_counted(make):
+def test_rejected_requests_are_not_counted(make):
     clock = Clock()
     limiter = make(10, clock)
     for _ in range(3):
@@ -193,7 +193,7 @@ def test_after_a_quiet_window_the_full_limit_is_admitted(make, rate, gaps):
 @both
 @settings(deadline=None)
 @given(rate=rates, gaps=gaps)
-def test_who_waits_as_told_is_admitted(make, rate, gaps):
+def test_a_client_that_waits_for_retry_after_is_admitted(make, rate, gaps):
     clock = Clock(0.0)
     limiter = make(10, clock)
     for gap in gaps:

@@ -55,7 +55,7 @@ def test_moving_to_and_fro_changes_nothing(rate, takes, moves):
 
 @settings(deadline=None)
 @given(takes=takes, workers=st.lists(st.integers(0, 3), min_size=200, max_size=200))
-def test_whoever_is_asked_the_answer_is_the_same(takes, workers):
+def test_all_workers_give_the_same_verdict(takes, workers):
     clock, name = Clock(0.0), next(names)
     memory, several = MemoryLimiter(10, clock), [SharedLimiter(STATE, name, 10, clock) for _ in range(4)]
     for (gap, key), worker in zip(takes, workers, strict=False):
@@ -152,7 +152,7 @@ def test_memory_is_bounded_and_the_longest_away_goes(state):
     assert recent.count(98) > 290
 
 
-def test_who_has_nothing_that_counts_goes_first_and_is_no_eviction(state):
+def test_a_client_without_counts_is_replaced_first_and_is_no_eviction(state):
     clock = Clock()
     limiter = SharedLimiter(state, "small", 2, clock)
     for key in "abcdefgh":
@@ -202,7 +202,7 @@ def test_what_one_has_counted_alone_all_see(state):
     assert newest.take("a", HUNDRED) == Verdict(True, 99, 0.0, 60.0)
 
 
-def test_who_comes_while_buckets_move_is_counted_once(state):
+def test_a_request_while_buckets_move_is_counted_once(state):
     clock, rate = Clock(), Rate.parse("10/minute")
     limiter = HandoverLimiter("moving", 10_000, clock)
     keys = [str(number) for number in range(2000)]

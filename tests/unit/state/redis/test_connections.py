@@ -1,4 +1,4 @@
-"""What Redis says is told in a line, and never with the password."""
+"""Errors of Redis are logged in one line, and never with the password."""
 
 import socket
 import threading

@@ -100,7 +100,7 @@ def test_fewer_are_granted_than_wanted_when_fewer_are_left(client):
     assert scripted.take(rate) == Verdict(False, 0, 61.0, 61.0)
 
 
-def test_a_clock_that_is_set_back_locks_nobody_out(client):
+def test_a_clock_that_is_set_back_locks_no_client_out(client):
     clock, rate = Clock(1_000_000.0), Rate(2, Seconds(60.0))
     scripted = Scripted(client, clock)
     assert [scripted.take(rate).admitted for _ in range(3)] == [True, True, False]

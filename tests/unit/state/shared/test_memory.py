@@ -34,7 +34,7 @@ def test_other_processes_see_the_same(state):
     assert [state.area(f"own {number}", 64).words[0] for number in range(4)] == [0, 1, 2, 3]
 
 
-def test_whoever_maps_it_first_makes_it_ready_once(state):
+def test_the_first_process_that_maps_the_memory_initializes_it_once(state):
     areas = state.fd
 
     def start(number):
@@ -65,7 +65,7 @@ def test_views_of_an_area_are_of_the_same_bytes(state):
     assert not any(area.words)
 
 
-def test_when_it_is_full_what_nobody_uses_goes(state, monkeypatch):
+def test_unused_areas_are_freed_when_the_memory_is_full(state, monkeypatch):
     monkeypatch.setattr(shared, "_SIZE", shared._AREAS + 10 * 4096)
     kept = state.area("mine", 4096)
     kept.words[0] = 1
@@ -93,7 +93,7 @@ def test_what_is_full_of_living_areas_says_so(state, monkeypatch, caplog):
     assert "another: no room in the memory shared by the workers" in caplog.text
 
 
-def test_pages_that_nobody_touches_cost_nothing(state):
+def test_untouched_pages_cost_nothing(state):
     state.area("first", 64)
     before = os.fstat(state.fd).st_blocks
     state.area("large", 500_000_000)

@@ -48,7 +48,7 @@ def until(words):
 
 @pytest.fixture
 def endless_patience(monkeypatch):
-    monkeypatch.setattr(mutex, "_PATIENCE", 60.0)
+    monkeypatch.setattr(mutex, "_MAX_WAIT", 60.0)
 
 
 def test_a_killed_holder_gives_it_up(memory, endless_patience):
@@ -79,7 +79,7 @@ def test_a_waiter_is_woken_by_its_holders_end(memory, endless_patience):
 
 
 def test_a_stopped_holder_costs_one_wait_and_no_more(memory, monkeypatch):
-    monkeypatch.setattr(mutex, "_PATIENCE", 0.05)
+    monkeypatch.setattr(mutex, "_MAX_WAIT", 0.05)
     words = memoryview(memory)[1024:].cast("Q")
     one, other, *_ = mutex.attach(memory, 4)
     child = Child(hold, memory, words)
@@ -91,7 +91,7 @@ def test_a_stopped_holder_costs_one_wait_and_no_more(memory, monkeypatch):
             with one, other:
                 pass
         assert 0.04 < time.monotonic() - began < 5
-        assert one._resigned_until > other._resigned_until == 0
+        assert one._skip_wait_until > other._skip_wait_until == 0
     finally:
         os.kill(child.pid, signal.SIGCONT)
         child.kill()
