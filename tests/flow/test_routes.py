@@ -202,7 +202,7 @@ def test_the_copy_has_a_timeout_of_its_own(play):
     assert play.gateway.get("/impatient").body == b"one"
     play.shadow.wait_for_requests(1)
     play.gateway.wait_until_idle()
-    assert "backend did not answer in time" in play.gateway.errors
+    assert "backend did not respond in time" in play.gateway.errors
 
 
 def test_a_stop_does_not_wait_for_copies(tmp_path, stopwatch):

@@ -34,7 +34,7 @@ class Race:
         self.handed_out = []
         self.budget = Budget(0.0, list(self.backends.values()))
 
-    def reach(self, twin, backend):
+    def send(self, twin, backend):
         assert twin.client_stream is None
         backend.active += 1
         try:
@@ -47,14 +47,14 @@ class Race:
     def pick(self, request, tried):
         return self.backends["second"]
 
-    def hand_out(self, request, backend, connection, answer):
+    def receive(self, request, backend, connection, answer):
         self.handed_out.append(backend.name)
         backend.active -= 1
         return Response(200)
 
     def run(self):
         hedge = Hedge(
-            0.01, self, covers=lambda _: True, retry_statuses=(), reach=self.reach, hand_out=self.hand_out, alone=None
+            0.01, self, covers=lambda _: True, retry_statuses=(), send=self.send, receive=self.receive, unhedged=None
         )
         return hedge(request(), self.backends["first"])
 

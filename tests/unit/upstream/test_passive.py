@@ -381,7 +381,7 @@ def test_failures_of_a_dead_backend_are_logged_once_and_summed_up(caplog):
     scene = Scene(max_fails=0)
     scene.fail(times=5000)
     assert len(caplog.messages) == 1
-    assert "backend host:1: the backend broke off before it had answered (reset)" in caplog.messages[0]
+    assert "backend host:1: the backend broke off its response (reset)" in caplog.messages[0]
     scene.clock.advance(10)
     scene.upstream.passive.summarize()
     assert caplog.messages[1:] == ["upstream u: backend host:1: backend_reset: 4999 more within 10 s"]
@@ -395,8 +395,8 @@ def test_each_change_is_one_line(caplog):
     for passes in (False, False, True, True):
         scene.upstream.mark_probe(scene.backends[0], passes, "" if passes else "timeout")
     assert caplog.messages[1:] == [
-        "upstream u: backend host:1 is left out for 5.0 s: backend_reset",
-        "upstream u: backend host:1 is back",
+        "upstream u: backend host:1 ejected for 5.0 s: backend_reset",
+        "upstream u: backend host:1 restored",
         "upstream u: backend host:1 fails its health checks: timeout",
         "upstream u: backend host:1 passes its health checks again",
     ]
