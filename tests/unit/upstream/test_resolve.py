@@ -80,7 +80,7 @@ def test_a_failure_is_said_once_and_changes_nothing(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "upstream u: app:80 does not resolve: [Errno -2] Name or service not known",
         "upstream u: app:80 resolves to 10.0.0.1",
-        "upstream u: app:80 does not resolve: [Errno -2] Name or service not known; its last addresses stay",
+        "upstream u: app:80 does not resolve: [Errno -2] Name or service not known; its last addresses stay in use",
         "upstream u: app:80 resolves to 10.0.0.1",
     ]
 
