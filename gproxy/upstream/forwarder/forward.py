@@ -73,7 +73,7 @@ class Forward:
         self._tunnel_timeout = tunnel_timeout
         # PERF: chosen here, so that an unconfigured limit or hedge costs a request nothing
         limits = AttemptLimits.of(settings)
-        self._first_try = self._retry_at = limits.around(self._try)
+        self._first_try = self._next_try = limits.around(self._try)
         if after := settings.hedge if hedge is None else hedge:
             send = limits.around(self._send)
             self._first_try = Hedge(
@@ -169,7 +169,7 @@ class Forward:
                 request.body.rewind()
                 request.backend = backend.name
                 request.tries += 1
-                outcome = self._retry_at(request, backend)  # unhedged: a hedge might pick a backend that has failed
+                outcome = self._next_try(request, backend)  # unhedged: a hedge might pick a backend that has failed
 
     def _pause(self, request: Request, policy: RetryPolicy, permit: RetryPermit) -> bool:
         """Wait for the policy's backoff and take a retry permit.
@@ -218,7 +218,7 @@ class Forward:
             ClientWatch(request.client_stream).wait(seconds)
 
     def _try(self, request: Request, backend: Backend) -> Outcome:
-        """Make one complete attempt. PERF: `_send` and `_receive` in one, for requests without a hedge."""
+        """Make a complete attempt without a hedge; it does the steps of `_send` and `_receive` in one."""
         connection = None
         try:
             connection = backend.connection(request.deadline)  # (4)
@@ -258,7 +258,7 @@ class Forward:
             backend.release(connection, keep=head.keep)
             return Response.forwarded(head.status, head.phrase, headers, data)  # (9)
         if head.status < 400:
-            connection.carry_on(request)
+            connection.continue_upload(request)
         lease = (backend, connection, head.keep)
         body = BackendBody(data, rest, request, lease, self._read_timeout, self._upstream.record_failure)
         response = Response.forwarded(head.status, head.phrase, headers, body)  # (9)

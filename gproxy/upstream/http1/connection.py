@@ -45,7 +45,7 @@ class HTTP1Connection:
         #: The last response head.
         self.last: ResponseHead | None = None
         #: The greenlet that sends the rest of an upload beside the response.
-        self._carrying: gevent.Greenlet | None = None
+        self._uploading: gevent.Greenlet | None = None
         #: The client's error that has ended that upload.
         self.upload_error: BaseException | None = None
         #: The body of the present request.
@@ -54,8 +54,8 @@ class HTTP1Connection:
         self._unsent: bytes | memoryview = b""
 
     def close(self) -> None:
-        if self._carrying is not None:
-            self._carrying.kill()
+        if self._uploading is not None:
+            self._uploading.kill()
         if self.channel is not None:
             self.channel.close()
             self.channel = None
@@ -181,16 +181,16 @@ class HTTP1Connection:
         if not self._unsent and body.done and not channel.has_event:
             self._finish_upload(channel, body)
 
-    def carry_on(self, request: Request) -> None:
+    def continue_upload(self, request: Request) -> None:
         """Continue the upload beside the response; only an error response ends it (RFC 9112 section 9.5)."""
         channel, body = self.channel, request.body
         if self._sent or channel is None or body.on_first_read is not None:
             return
         body.in_flight = True
         channel.client = None
-        self._carrying = gevent.spawn(self._carry, channel, body)
+        self._uploading = gevent.spawn(self._upload_rest, channel, body)
 
-    def _carry(self, channel: BackendChannel, body: Body) -> None:
+    def _upload_rest(self, channel: BackendChannel, body: Body) -> None:
         try:
             channel.send(self._unsent)
             while piece := body.next_piece():
