@@ -1,4 +1,4 @@
-"""A race of two attempts, without sockets: who wins, who is dropped, who is to blame."""
+"""Hedged attempts without sockets: which one wins, is dropped, or fails."""
 
 from types import SimpleNamespace
 
@@ -104,7 +104,7 @@ def test_the_first_answer_wins(first, second, winner):
 
 
 def test_both_answer_at_once(caplog):
-    """One is handed out, the other dropped."""
+    """Return one response, and drop the other."""
     together.clear()
     race = Race(later, sets_off)
     assert race.run().status == 200
@@ -128,7 +128,7 @@ def test_both_fail():
         (fails, [("second", "backend_reset"), ("first", "backend_timeout")]),
     ],
 )
-def test_at_the_deadline_the_first_of_those_still_asked_is_to_blame(second, expected):
+def test_at_the_deadline_the_first_running_attempt_fails(second, expected):
     race = Race(never, second)
     with gevent.Timeout(0.03, Expired("deadline")):
         failed = race.run()
@@ -157,7 +157,7 @@ def test_no_second_one_that_is_not_well():
     assert race.handed_out == ["first"]
 
 
-def test_whoever_is_killed_in_the_race_leaves_nothing():
+def test_a_killed_hedge_leaves_no_attempt():
     race = Race(never, never)
     greenlet = gevent.spawn(race.run)
     gevent.sleep(0.03)

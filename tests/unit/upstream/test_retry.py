@@ -254,7 +254,7 @@ def test_a_share_of_what_is_under_way_and_always_three(active, limit):
     assert budget.take()
 
 
-def test_who_pauses_is_under_way():
+def test_a_request_that_pauses_counts_as_active():
     budget = Budget(Percent(0.5), backends(0))
     with budget.pausing(), budget.pausing(), budget.pausing():
         assert budget.limit == 3
