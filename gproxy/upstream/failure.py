@@ -54,7 +54,7 @@ _STALE: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection", "stale", False
 )
 _UNANSWERED: Final = Failure(
-    502, "backend_reset", "connection_terminated", "the backend closed the connection unanswered", "reset", True
+    502, "backend_reset", "connection_terminated", "the backend closed the connection without a response", "reset", True
 )
 UNFINISHED: Final = Failure(
     502, "upload_unfinished", "connection_terminated", "the backend closed during the upload", "reset", False

@@ -259,7 +259,7 @@ def test_but_not_a_post(play, when):
     asked = once(play, lambda peer, request: (peer.read_body(request), peer.send(when), peer.reset()))
     assert ask(play, "/broken/post", "POST", b"x").status == 502
     assert len(asked) == 1
-    play.gateway.wait_for_line("not tried again: retry_methods has no POST")
+    play.gateway.wait_for_line("not retried: retry_methods has no POST")
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
