@@ -212,6 +212,6 @@ def register_metrics(upstream: str, backend: Backend, metrics: Metrics) -> None:
 
 
 def time_exchanges(upstream: str, backend: Backend, metrics: Metrics) -> None:
-    """Record the duration of every exchange as a metric. PERF: only if metrics are in use, for it costs 0.3 us each."""
+    """Record the duration of every exchange as a metric; only if metrics are in use, because it costs 0.3 us each."""
     durations = metrics.series("gproxy_backend_duration_seconds", upstream)
     backend.observe_with(lambda seconds, _: durations.observe(seconds))
