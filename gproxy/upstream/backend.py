@@ -1,4 +1,4 @@
-"""One address of an upstream: its pool, its load, its health."""
+"""A backend: one address of an upstream, with its connection pool, load, health and metrics."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +17,15 @@ from gproxy.upstream.http1.connection import HTTP1Connection, Observer
 from gproxy.upstream.http1.idle import Idle
 from gproxy.upstream.http1.pool import PlainPool, TLSPool
 
-#: urllib3's: the system's authorities, the URL's host.
+#: urllib3's defaults: the system's certificate authorities, and the URL's host name.
 _DEFAULT_TLS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Backend:
-    """Live: built whole, its counters change. `name` is host:port, for logs and /health, never for clients.
+    """A backend and its state. `name` is host:port, for logs and /health, never for clients.
 
-    One whose `url` has a name that is resolved gets an address, and perhaps others in reserve; the URL says the rest.
-    It is built without one while none is known: then an attempt fails at once.
+    `addresses` are the resolved addresses of a URL whose host is a name: one, perhaps with a reserve.
+    Before the first look-up they are empty, and an attempt fails at once.
     """
 
     def __init__(
@@ -40,42 +40,42 @@ class Backend:
     ) -> None:
         self.url = url
         self.name = f"{bracket(addresses[0])}:{url.port}" if addresses else url.place
-        #: The name with its scheme.
+        #: The name with the URL's scheme.
         self.label = self.name if url.path else f"{url.scheme}://{self.name}"
-        #: What `host = backend` sends.
+        #: The Host field of `host = backend`.
         self.authority = url.authority
         self.weight = url.weight
         self.max_connections = url.max_connections or 0
         self.is_backup = bool(url.backup)
         self.is_down = bool(url.down)
-        #: Takes no new clients.
+        #: True if the backend gets no new clients.
         self.is_draining = bool(url.drain)
         self.endpoint = Endpoint(addresses or url.addresses, url.port, path=url.path)
         self.pool = self._pool(tls if url.scheme == "https" else {}, keepalive, connect_timeout)
         self._idle: Idle = self.pool.pool  # type: ignore[assignment]
         self._idle.max_age = max_age or math.inf
         self._connect_timeout = connect_timeout
-        #: Told how long each exchange takes.
+        #: A function that is called with the duration of each exchange.
         self.observer: Observer | None = None
-        #: Told whenever `active` changes.
+        #: A function that is called when `active` changes.
         self.load_observer: Callable[[Backend], None] | None = None
         self._active = 0
-        #: What the balance policy remembers of it.
+        #: Data of the balancing policy.
         self.memo: object = None
-        #: Attempts since the start, those that failed, and how often it was left out for that.
+        #: The numbers of attempts, of failures and of ejections since the start.
         self.attempts = 0
         self.failures = 0
         self.times_ejected = 0
-        #: What probes and requests say of it.
+        #: The health state, from probes and requests.
         self.health = BackendHealth()
-        #: What the upstream found last; None if it was never healthy yet.
+        #: The result of the upstream's last refresh; None before the backend was healthy.
         self.was_healthy: bool | None = None
-        #: When it became healthy again after it had not been, on the monotonic clock.
+        #: When the backend last became healthy again, on the monotonic clock.
         self.returned_at = -math.inf
 
     @property
     def active(self) -> int:
-        """Attempts under way."""
+        """The number of active attempts."""
         return self._active
 
     @active.setter
@@ -85,7 +85,7 @@ class Backend:
             self.load_observer(self)
 
     def observe_with(self, observer: Observer) -> None:
-        """Tell this one too how long each exchange takes."""
+        """Add an observer of the duration of each exchange."""
         first = self.observer
         self.observer = observer if first is None else _both(first, observer)
 
@@ -98,21 +98,21 @@ class Backend:
 
     @property
     def is_healthy(self) -> bool:
-        """Probes and failures fine."""
+        """True if probes pass and the backend is neither ejected nor down."""
         return self.health.is_good and not self.is_down
 
     @property
     def is_eligible(self) -> bool:
-        """May get requests of new clients: if it is healthy, or if nobody is."""
+        """True if the backend may get requests of new clients, at least as a last resort."""
         return self.weight > 0 and not (self.is_down or self.is_draining or self.health.needs_probe)
 
     @property
     def is_full(self) -> bool:
-        """At its limit of attempts under way."""
+        """True if the backend has reached its limit of active attempts."""
         return 0 < self.max_connections <= self.active
 
     def connection(self, deadline: Deadline) -> HTTP1Connection:
-        """A lease on a connection that is open. Raises what urllib3 raises when it cannot connect."""
+        """Lease an open connection: an idle one, or a new one. Raise urllib3's exceptions if connecting fails."""
         self.active += 1
         self.attempts += 1
         idle = self._idle.take()
@@ -125,19 +125,19 @@ class Backend:
             raise
 
     def dial(self, timeout: float) -> HTTP1Connection:
-        """A new connection, which is nobody's lease. Raises what urllib3 raises when it cannot connect."""
+        """Open a connection without a lease. Raise urllib3's exceptions if connecting fails."""
         connection: Any = self.pool._new_conn()
         try:
             connection.timeout = timeout
             connection.connect()
-            conversation: HTTP1Connection = connection.converse(self.observer)
+            http1: HTTP1Connection = connection.http1(self.observer)
         except BaseException:
             connection.close()
             raise
-        return conversation
+        return http1
 
     def release(self, connection: HTTP1Connection, rest: Reader | None = None, *, keep: bool) -> None:
-        """The response was read: keep the connection if the backend wants that and it can be used again."""
+        """End a lease after the response; return the connection to the pool if `keep` and it is reusable."""
         if keep and connection.is_reusable(rest):
             self.active -= 1
             self._idle.keep(connection)
@@ -145,20 +145,20 @@ class Backend:
             self.drop(connection)
 
     def forget_idle(self) -> None:
-        """One pooled connection was found dead: the others are as old, so the next attempt makes a new one."""
+        """Close all idle connections after a stale one: the others are as old, so the next attempt opens a new one."""
         self._idle.clear()
 
     def drop(self, connection: HTTP1Connection) -> None:
-        """Something went wrong in the middle: nobody knows what the connection would say next."""
+        """End a lease and close its connection, after a failure or an incomplete exchange."""
         self.active -= 1
         connection.close()
 
     def trim(self, idle_timeout: float) -> None:
-        """Close what idles for too long; to be called once a second."""
+        """Close the surplus and outdated idle connections; to be called once a second."""
         self._idle.trim(monotonic(), idle_timeout)
 
     def retire(self) -> None:
-        """It takes no more part: what runs finishes, and its connections are closed."""
+        """Retire a removed backend: active exchanges finish, and all its connections are closed."""
         self._idle.retire()
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class Backend:
         return "draining" if self.is_draining and state == "healthy" else state
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """Its state for /health."""
+        """Return the backend's state for /health."""
         health = self.health
         facts: dict[str, Any] = {
             "backend": self.label,
@@ -202,7 +202,7 @@ def _both(first: Observer, second: Observer) -> Observer:
 
 
 def register_metrics(upstream: str, backend: Backend, metrics: Metrics) -> None:
-    """Have the metrics follow the backend's own counts."""
+    """Register the metrics that read the backend's counters."""
     labels = (upstream, backend.name)
     metrics.watch("gproxy_backend_attempts_total", labels, lambda: backend.attempts)
     metrics.watch("gproxy_backend_failures_total", labels, lambda: backend.failures)
@@ -212,6 +212,6 @@ def register_metrics(upstream: str, backend: Backend, metrics: Metrics) -> None:
 
 
 def time_exchanges(upstream: str, backend: Backend, metrics: Metrics) -> None:
-    """Have every exchange with the backend timed; only for whoever wants to read metrics, for it costs 0.3 us each."""
+    """Record the duration of every exchange as a metric; only if metrics are in use, because it costs 0.3 us each."""
     durations = metrics.series("gproxy_backend_duration_seconds", upstream)
     backend.observe_with(lambda seconds, _: durations.observe(seconds))

@@ -1,4 +1,4 @@
-"""Who is in an upstream: what its settings say, with the addresses that names have by now."""
+"""Discovery of the backends of an upstream, from its settings and from DNS names."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -14,12 +14,12 @@ from gproxy.upstream.dns import Addresses, Lookup, ResolvedName
 from gproxy.upstream.health.state import BackendHealth
 from gproxy.upstream.http1.tls_session import new_context
 
-#: How long the start waits for names to resolve, in seconds; it goes on without them.
-_PATIENCE: Final = 1.0
+#: How long the start waits for names to resolve, in seconds; then it continues without them.
+_START_TIMEOUT: Final = 1.0
 
 
 class Discovery:
-    """Builds the backends; `changed` gets all of them whenever a name has other addresses than before."""
+    """The backends of one upstream; `changed` gets all of them when the addresses of a name change."""
 
     def __init__(
         self,
@@ -34,25 +34,25 @@ class Discovery:
             context = new_context()
             prepare(context, settings)
             self._tls = {"ssl_context": context, "server_hostname": settings.tls_name}
-        #: The live backends of each that is written: one, or as many as its name has addresses.
-        self._behind = {url: [self._backend(url)] for url in settings.backends}
+        #: The live backends of each URL in the settings: one, or one for each address of its name.
+        self._backends = {url: [self._backend(url)] for url in settings.backends}
         self._names = {url: self._name(url, lookup) for url in settings.backends if url.is_name}
 
     def all(self) -> list[Backend]:
-        """In the order of the file."""
-        return [backend for backends in self._behind.values() for backend in backends]
+        """Return all backends in the order of the file."""
+        return [backend for backends in self._backends.values() for backend in backends]
 
     def open(self, runtime: Runtime) -> list[gevent.Greenlet]:
-        """Begin to resolve names, and wait a moment for the first answers; who has none is not healthy."""
+        """Start the look-ups and wait for the first results; a backend without an address becomes unhealthy."""
         greenlets = [runtime.spawn(name.run, runtime) for name in self._names.values()]
-        gevent.wait([name.settled for name in self._names.values()], _PATIENCE)
+        gevent.wait([name.settled for name in self._names.values()], _START_TIMEOUT)
         for backend in self.all():
             if not backend.endpoint.targets:
                 backend.health.mark_probe(False, "dns_error")
         return greenlets
 
     def refresh_soon(self, backend: Backend) -> None:
-        """It could not be reached: perhaps its name has moved on."""
+        """Look up the name of an unreachable backend soon: its addresses may have changed."""
         if name := self._names.get(backend.url):
             name.refresh_soon()
 
@@ -76,11 +76,11 @@ class Discovery:
         )
 
     def _resolved(self, url: BackendURL, found: Sequence[Addresses]) -> None:
-        """Who stays keeps its state, and its connections."""
-        before = {backend.name: backend for backend in self._behind[url]}
+        """Replace the backends of a name. A backend whose address remains keeps its state and connections."""
+        before = {backend.name: backend for backend in self._backends[url]}
         after = [self._backend(url, addresses) for addresses in found]
         for backend in after:
             if backend.name in before:
                 before[backend.name].endpoint.targets = backend.endpoint.targets
-        self._behind[url] = [before.get(backend.name, backend) for backend in after]
+        self._backends[url] = [before.get(backend.name, backend) for backend in after]
         self._changed(self.all())

@@ -1,6 +1,6 @@
-"""Names of backends to their addresses, asked for again and again; docs/why/dns.md says why so.
+"""Periodic DNS look-ups of backends; docs/why/dns.md explains the design.
 
-Requests never wait for it: they see the backends that came of the last answer.
+Requests never wait for a look-up: they use the backends of the last result.
 """
 
 import logging
@@ -17,30 +17,30 @@ from gproxy.runtime import Runtime
 
 _log = logging.getLogger("gproxy")
 
-#: A host's addresses, the preferred one first. Raises OSError if there are none.
+#: A function that returns a host's addresses, the preferred one first, or raises OSError.
 Lookup = Callable[[str], Sequence[str]]
-#: One backend's address, and one that may stand in for it.
+#: The address of one backend, perhaps with a reserve address of the other family.
 Addresses = tuple[str, ...]
 
-#: The shortest time between two look-ups of one name, in seconds; also how soon one that failed is tried again.
+#: The shortest time between two look-ups of one name, and the time until a retry of a failed one, in seconds.
 _SOONEST: Final = 1.0
-#: gevent's resolver uses threads that others need too, and a dead server holds one for half a minute.
+#: gevent's resolver uses the shared thread pool, and a dead DNS server blocks a thread for half a minute.
 _at_a_time = BoundedSemaphore(4)
 
 
 def look_up(host: str) -> list[str]:
-    """What the system says, be it from DNS, /etc/hosts or a cache; off the hub."""
+    """Return the addresses from the system's resolver (DNS, /etc/hosts or a cache), without blocking the hub."""
     with _at_a_time:
         found = socket.getaddrinfo(host, None, socket.AF_UNSPEC, socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
 
 def arrange(found: Iterable[str]) -> list[Addresses]:
-    """One entry for each backend that there seems to be.
+    """Return the addresses grouped by backend, in a stable order.
 
-    A host with an IPv4 and an IPv6 address is one backend: those of one family count, the larger one or that which the
-    system prefers (RFC 6724), and each gets one of the other family in reserve. The order does not depend on that of
-    the answer, which servers like to turn.
+    A host with an IPv4 and an IPv6 address is one backend. So the addresses of one family are the backends: the larger
+    family, or the one that the system prefers (RFC 6724). Each gets an address of the other family in reserve. The
+    order is sorted, because DNS servers rotate their answers.
     """
     distinct = list(dict.fromkeys(found))
     families = [[a for a in distinct if ":" in a], [a for a in distinct if ":" not in a]]
@@ -50,7 +50,7 @@ def arrange(found: Iterable[str]) -> list[Addresses]:
 
 
 class ResolvedName:
-    """One backend of the settings whose host is a name; `changed` hears of each new set of addresses."""
+    """The look-ups of one backend URL whose host is a name; `changed` is called with each new set of addresses."""
 
     def __init__(
         self,
@@ -68,31 +68,31 @@ class ResolvedName:
         self._lookup = lookup
         self._addresses: list[Addresses] = []
         self._fails = False
-        self._doubted = Event()
-        #: Was it asked for at least once?
+        self._refresh_event = Event()
+        #: Set after the first look-up.
         self.settled = Event()
 
     def run(self, runtime: Runtime) -> None:
-        """For as long as the upstream lives."""
+        """Repeat the look-up until the greenlet is killed."""
         while True:
-            self._doubted.clear()
+            self._refresh_event.clear()
             self.look()
             self.settled.set()
             gevent.sleep(_SOONEST)
             if self._addresses:
-                self._doubted.wait(self._interval * (0.9 + runtime.random.random() / 5) - _SOONEST)
+                self._refresh_event.wait(self._interval * (0.9 + runtime.random.random() / 5) - _SOONEST)
 
     def refresh_soon(self) -> None:
-        """A connection was refused: perhaps the addresses have changed, so ask again soon."""
-        self._doubted.set()
+        """Look up the name soon, because a connection has failed: the addresses may have changed."""
+        self._refresh_event.set()
 
     def look(self) -> None:
-        """Ask once; what fails leaves everything as it is, and is said once."""
+        """Look up the name once. A failure changes nothing, and only the first of a series is logged."""
         try:
             found = arrange(self._lookup(self.url.host))
         except (OSError, UnicodeError) as error:
             if not self._fails:
-                self._say_failure(error)
+                self._log_failure(error)
             self._fails = True
             return
         if found != self._addresses or self._fails:
@@ -103,8 +103,8 @@ class ResolvedName:
             self._addresses = found
             self._changed(self.url, found)
 
-    def _say_failure(self, error: Exception) -> None:
+    def _log_failure(self, error: Exception) -> None:
         _log.warning(
             "upstream %s: %s does not resolve: %s%s", self._upstream, self.url.place, error,
-            "; its last addresses stay" if self._addresses else "",
+            "; its last addresses stay in use" if self._addresses else "",
         )  # fmt: skip

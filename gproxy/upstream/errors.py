@@ -1,29 +1,29 @@
-"""What can happen on the way to a backend and back that nobody else has a name for."""
+"""The exceptions of a connection to a backend that neither urllib3 nor the standard library has."""
 
 
 class StaleConnectionError(Exception):
-    """A pooled connection was closed by the backend before it answered: nobody's failure."""
+    """A pooled connection that the backend closed before it responded; no failure of the backend."""
 
 
 class UnansweredError(Exception):
-    """A new connection was closed before one byte of an answer: what was asked may have been done, or not."""
+    """A new connection that the backend closed before the response; the request may have been executed."""
 
 
 class UnfinishedUploadError(Exception):
-    """The backend closed while its client had not sent all of the request: which of them was too slow is unknown."""
+    """A connection that the backend closed before the client had sent the whole request; either may be slow."""
 
 
 class BrokenBodyError(Exception):
-    """The backend broke off, or garbled, a body whose head was passed on already."""
+    """A response body that the backend broke off or garbled after the head was forwarded."""
 
 
 class TLSError(Exception):
-    """No secure connection: the other side does not speak TLS, or none that we do."""
+    """A failed TLS handshake, for instance without a common protocol version."""
 
 
 class CertificateError(TLSError):
-    """The backend's certificate is not the one we want."""
+    """A certificate of the backend that the gateway does not accept."""
 
 
 class AlertError(TLSError):
-    """The backend refuses us."""
+    """A TLS alert with which the backend rejects the gateway."""

@@ -1,6 +1,6 @@
-"""What can go wrong with an attempt: the answer it becomes, whether it may be tried again, and who is to blame.
+"""The table of failures: for each, the client's response, the retry condition, and whether the backend has caused it.
 
-Semantics: 502 for a backend that refuses, resets or talks nonsense, 504 for a slow one, 503 if there is none.
+The status is 502 for a backend that refuses, resets or violates HTTP, 504 for a slow one, 503 if none is available.
 The error names are those of RFC 9209 section 2.3.
 """
 
@@ -25,15 +25,15 @@ from gproxy.upstream.errors import (
 
 
 class Failure(NamedTuple):
-    """One row of the table."""
+    """A row of the table."""
 
     status: int
     reason: str
     error: str
     detail: str
-    #: What `retry_on` calls it: may another attempt be made? After `connect` always: nothing was asked yet.
+    #: The word of `retry_on` that allows a retry. `connect` always does: the request was not sent yet.
     retryable_as: Literal["connect", "stale", "reset", "timeout", "status", "never"]
-    #: Does it speak against the backend's health?
+    #: Whether the failure counts for the ejection of the backend.
     counts_against_backend: bool
 
 
@@ -46,52 +46,50 @@ _REFUSED: Final = Failure(
 )
 _UNKNOWN_NAME: Final = Failure(502, "dns_error", "dns_error", "the backend's name does not resolve", "connect", True)
 _SLOW_CONNECT: Final = Failure(
-    504, "connect_timeout", "connection_timeout", "no connection to the backend in time", "connect", True
+    504, "connect_timeout", "connection_timeout", "the connection to the backend timed out", "connect", True
 )
 _TLS: Final = Failure(
-    502, "tls_protocol_error", "tls_protocol_error", "no secure connection to the backend", "connect", True
+    502, "tls_protocol_error", "tls_protocol_error", "the TLS handshake with the backend failed", "connect", True
 )
 _CERTIFICATE: Final = Failure(
     502, "tls_certificate_error", "tls_certificate_error", "the backend's certificate is not valid", "connect", True
 )
-_ALERT: Final = Failure(
-    502, "tls_alert_received", "tls_alert_received", "the backend refuses a secure connection", "reset", True
-)
+_ALERT: Final = Failure(502, "tls_alert_received", "tls_alert_received", "the backend sent a TLS alert", "reset", True)
 _STALE: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection", "stale", False
 )
 _UNANSWERED: Final = Failure(
-    502, "backend_reset", "connection_terminated", "the backend closed the connection unanswered", "reset", True
+    502, "backend_reset", "connection_terminated", "the backend closed the connection without a response", "reset", True
 )
 UNFINISHED: Final = Failure(
     502, "upload_unfinished", "connection_terminated", "the backend closed during the upload", "reset", False
 )
 _SHORTAGE: Final = Failure(
-    503, "out_of_resources", "proxy_internal_error", "the gateway has no room for another connection", "never", False
+    503, "out_of_resources", "proxy_internal_error", "the gateway is out of descriptors or memory", "never", False
 )
 RESET: Final = Failure(
-    502, "backend_reset", "connection_terminated", "the backend broke off before it had answered", "reset", True
+    502, "backend_reset", "connection_terminated", "the backend broke off its response", "reset", True
 )
 _PROTOCOL: Final = Failure(
-    502, "backend_protocol", "http_protocol_error", "the backend's answer is no valid HTTP", "never", True
+    502, "backend_protocol", "http_protocol_error", "the backend's response is not valid HTTP", "never", True
 )
-SLOW: Final = _late(TimeLimit.DEADLINE, "http_response_timeout", "the backend did not answer in time", "never")
-_SLOW_TRY: Final = _late(TimeLimit.ATTEMPT, "http_response_timeout", "the backend did not answer in time", "timeout")
+SLOW: Final = _late(TimeLimit.DEADLINE, "http_response_timeout", "the backend did not respond in time", "never")
+_SLOW_TRY: Final = _late(TimeLimit.ATTEMPT, "http_response_timeout", "the backend did not respond in time", "timeout")
 _SLOW_START: Final = _late(
-    TimeLimit.FIRST_BYTE, "http_response_timeout", "the backend did not begin to answer in time", "timeout"
+    TimeLimit.FIRST_BYTE, "http_response_timeout", "the backend did not begin to respond in time", "timeout"
 )
 SILENT: Final = _late(
-    TimeLimit.READ, "connection_read_timeout", "the backend fell silent before it had answered", "timeout"
+    TimeLimit.READ, "connection_read_timeout", "the backend was silent for too long", "timeout"
 )
-#: An answer whose status is one to try again after; whether it speaks against the backend is for health to say.
+#: A response with a retryable status; `fail_statuses` decides whether it counts against the backend.
 RETRYABLE_STATUS: Final = Failure(
-    502, "backend_status", "http_response_incomplete", "the backend turned the request away", "status", False
+    502, "backend_status", "http_response_incomplete", "the backend sent a retryable status", "status", False
 )
 NONE_AVAILABLE: Final = Failure(
     503, "none_available", "destination_unavailable", "no backend is available", "never", False
 )
 
-#: The first that fits counts, so the special ones stand first.
+#: The first matching row counts, so subclasses stand before their bases.
 _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failure], ...]] = (
     (StaleConnectionError, _STALE),
     (UnansweredError, _UNANSWERED),
@@ -104,11 +102,11 @@ _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
     ((TLSError, Urllib3Error), _TLS),
     (Incomplete, RESET),
     (BadMessage, _PROTOCOL),
-    (TimeoutError, _SLOW_CONNECT),  # of a TLS handshake; elsewhere the request's deadline is what expires
+    (TimeoutError, _SLOW_CONNECT),  # of a TLS handshake; all other waits end with Expired
     (OSError, RESET),
 )
 
-#: By what an alarm was set for; anything else that expires is no backend's doing.
+#: By the limit that has expired; the other limits are not the backend's.
 _EXPIRED: Final = {
     TimeLimit.DEADLINE: SLOW,
     TimeLimit.ATTEMPT: _SLOW_TRY,
@@ -116,12 +114,12 @@ _EXPIRED: Final = {
     TimeLimit.READ: SILENT,
 }
 
-#: What the system says when this process, or the machine, has not enough for one more connection.
+#: The errors of a process or machine that is out of descriptors, buffers or memory.
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def failure_of(error: BaseException) -> Failure | None:
-    """The row for what an attempt raised; None if the backend has nothing to do with it."""
+    """Return the row for the error of an attempt; None if the backend has not caused the error."""
     if isinstance(error, Expired):
         return _EXPIRED.get(error.limit)
     if is_shortage(error):
@@ -130,17 +128,17 @@ def failure_of(error: BaseException) -> Failure | None:
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Did we ourselves run out of descriptors or memory?"""
-    return any(isinstance(one, OSError) and one.errno in SHORTAGES for one in (error, error.__cause__))
+    """Return whether the gateway itself is out of descriptors or memory."""
+    return any(isinstance(cause, OSError) and cause.errno in SHORTAGES for cause in (error, error.__cause__))
 
 
 def is_clients_doing(request: Request, status: int) -> bool:
-    """Is the status a proxy's answer to an upload that its client has not finished?"""
+    """Return whether the status is another proxy's response to an upload that the client has not finished."""
     return status in (502, 504) and not request.body.done
 
 
 def as_response_error(failure: Failure) -> HTTPError:
-    """What the client is told, with nothing of the backend's address in it."""
+    """Return the client's error response; it does not contain the backend's address."""
     headers = {"Proxy-Status": f"gproxy; error={failure.error}"}
     if failure.status == 503:
         headers["Retry-After"] = "1"

@@ -1,7 +1,7 @@
-"""A copy of a share of the requests for a second upstream, whose answers nobody waits for.
+"""A mirror: copies of a share of the requests go to a second upstream, whose responses are discarded.
 
-A copy leaves once its request is over, so it neither delays nor disturbs it, and only if its whole body has passed by
-then. So many are under way at most; what would be more is not sent, and counted in the log.
+A copy is sent after the end of its request, so it does not delay the request, and only if the whole body has been
+forwarded by then. The number of concurrent copies is limited; the log counts the copies that were not sent.
 """
 
 import logging
@@ -24,16 +24,16 @@ from gproxy.runtime.expired import Expired
 
 _log = logging.getLogger("gproxy")
 
-#: A request with a larger body is not copied, in bytes.
+#: The largest body that is copied, in bytes.
 MAX_BODY: Final = 64 * 1024
-#: Copies under way at most, for each route.
+#: The limit of concurrent copies of one route.
 MOST: Final = 100
-#: How often the log says what was left out, in seconds.
+#: The shortest time between two log lines on copies that were not sent, in seconds.
 _PERIOD: Final = 10.0
 
 
 class Mirror:
-    """Asks `first`, and afterwards `second` too, for a share of the requests."""
+    """An action that returns the response of `first`, and sends a share of the requests to `second` afterwards."""
 
     def __init__(self, first: Next, second: Next, *, share: Share, timeout: float, route: str) -> None:
         self.first = first
@@ -43,16 +43,16 @@ class Mirror:
         self._route = route
         self._turn = 0
         self._copies = Pool(MOST)
-        self._left_out = 0
+        self._skipped = 0
         self._silent_until = 0.0
 
     def __call__(self, request: Request) -> Response:
-        if request.upgrade is None and self._is_chosen() and (body := _kept(request.body)) is not None:
-            request.at_end(self._later(request, body))
+        if request.upgrade is None and self._is_chosen() and (body := _recorded(request.body)) is not None:
+            request.at_end(self._sender(request, body))
         return self.first(request)
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the copies that are being sent."""
         self._copies.kill()
 
     def _is_chosen(self) -> bool:
@@ -62,8 +62,8 @@ class Mirror:
         self._turn -= Share.WHOLE
         return True
 
-    def _later(self, request: Request, body: Callable[[], Body | None]) -> Callable[[], None]:
-        """The request as it is now: on the way back handlers may change it."""
+    def _sender(self, request: Request, body: Callable[[], Body | None]) -> Callable[[], None]:
+        """Copy the request now, before handlers change it, and return the function that sends the copy."""
         twin = copy(request)
         twin.headers = request.headers.copy()
         twin.client_stream = twin.upgrade = None
@@ -79,18 +79,18 @@ class Mirror:
 
     def _send(self, twin: Request) -> None:
         if self._copies.full():
-            self._leave_out()
+            self._skip()
         else:
-            self._copies.spawn(self._ask, twin)
+            self._copies.spawn(self._exchange, twin)
 
-    def _leave_out(self) -> None:
-        self._left_out += 1
+    def _skip(self) -> None:
+        self._skipped += 1
         if monotonic() >= self._silent_until:
-            _log.warning("route %s: %d requests were not mirrored: %d are under way", self._route, self._left_out, MOST)
-            self._left_out, self._silent_until = 0, monotonic() + _PERIOD
+            _log.warning("route %s: %d requests not mirrored: %d copies are active", self._route, self._skipped, MOST)
+            self._skipped, self._silent_until = 0, monotonic() + _PERIOD
 
-    def _ask(self, twin: Request) -> None:
-        """Under a timeout of its own; what goes wrong with a backend is in the log by then, and nobody else's."""
+    def _exchange(self, twin: Request) -> None:
+        """Send the copy, and read its response, within a timeout of its own; the forwarder logs failures."""
         twin.deadline = Deadline()
         twin.deadline.set(monotonic() + self._timeout)
         try:
@@ -99,17 +99,17 @@ class Mirror:
                 for _ in () if isinstance(response.body, bytes) else response.body:
                     pass
         except (Exception, Expired) as error:
-            _log.debug("%s: mirrored in vain: %s", twin.id, error)
+            _log.debug("%s: mirrored copy failed: %s", twin.id, error)
         finally:
             twin.end()
 
 
-class _Keeping:
-    """A body's reader that keeps what passes, while that is not too much."""
+class _RecordingReader:
+    """A body's reader that records the pieces it reads, up to the largest size."""
 
     def __init__(self, reader: Reader, at_hand: bytes) -> None:
         self._reader = reader
-        self.kept: list[bytes] = [at_hand]
+        self.recorded: list[bytes] = [at_hand]
         self.size = len(at_hand)
         self.done = reader.done
         self.trailers = reader.trailers
@@ -119,14 +119,14 @@ class _Keeping:
         self.done, self.trailers = self._reader.done, self._reader.trailers
         self.size += len(data)
         if self.size <= MAX_BODY:
-            self.kept.append(data)
+            self.recorded.append(data)
         else:
-            self.kept.clear()
+            self.recorded.clear()
         return data
 
 
-def _kept(body: Body) -> Callable[[], Body | None] | None:
-    """What will give a copy of the body once all of it has passed; None if there will be no copy."""
+def _recorded(body: Body) -> Callable[[], Body | None] | None:
+    """Record the body. Return a function that returns its copy once it was read; None if it cannot be copied."""
     if body is NO_BODY:
         return lambda: NO_BODY
     if (body.length or 0) > MAX_BODY:
@@ -135,6 +135,6 @@ def _kept(body: Body) -> Callable[[], Body | None] | None:
         data = body.buffer(MAX_BODY)
         return lambda: Body(data)
     if body.received != len(body.at_hand):
-        return None  # somebody has read it, and nobody has kept it
-    keeping = body._reader = _Keeping(body._reader, body.at_hand)
-    return lambda: Body(b"".join(keeping.kept)) if keeping.done and keeping.size <= MAX_BODY else None
+        return None  # a handler has read a part that is not buffered
+    reader = body._reader = _RecordingReader(body._reader, body.at_hand)
+    return lambda: Body(b"".join(reader.recorded)) if reader.done and reader.size <= MAX_BODY else None

@@ -1,7 +1,7 @@
-"""Is there another attempt, when, and how many may there be at a time.
+"""The retry policy and the retry budget: whether a retry follows, after which pause, and how many run at a time.
 
-A policy is a value: what was configured, and the history of one request's attempts. Each failed attempt gives a new
-policy with a longer history; nobody changes the one that all requests begin with.
+A policy is a value: the retry options, and the history of one request's attempts. Each failed attempt gives a new
+policy with a longer history. All requests begin with the same policy, which never changes.
 """
 
 import math
@@ -22,30 +22,30 @@ from gproxy.http.response import Response
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import NONE_AVAILABLE, Failure, as_response_error
 
-#: How many stale connections may be met on the way, besides the retries.
+#: How many stale connections one request may meet, besides its retries.
 _STALE_TRIES: Final = 3
-#: How many retries at a time are allowed however little is under way.
+#: How many retries at a time the budget allows at least.
 LEAST: Final = 3
 
 
 class FailedAttempt(NamedTuple):
-    """An attempt that failed, and how."""
+    """A failed attempt: the backend and the failure."""
 
     backend: Backend
     failure: Failure
-    #: What was raised; None for an answer whose status is one to try again after.
+    #: The error; None for a response with a retryable status.
     cause: BaseException | None = None
-    #: That answer, not closed yet.
+    #: That response, still open.
     response: Response | None = None
 
 
-#: Why a request with a large body has one attempt only.
-TOO_LARGE: Final = "its body is larger than what is kept"
+#: Why a request with a large body is not retried.
+TOO_LARGE: Final = "the request body exceeds the replay limit"
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What was configured; `history` has the attempts that failed, the last one last."""
+    """The retry options, with the failed attempts of one request in `history`, the last one last."""
 
     retries: int
     on: frozenset[RetryOn]
@@ -54,16 +54,16 @@ class RetryPolicy:
     backoff_max: float
     honours_retry_after: bool
     history: tuple[FailedAttempt, ...] = ()
-    #: How often attempts were made: a hedge and what it helps are one.
+    #: How often the request was tried; an attempt and its hedge count as one.
     rounds: int = 0
-    #: The backends that were tried and had better not be asked again.
+    #: The backends tried in this pass over the group; the next attempt avoids them.
     tried: tuple[Backend, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(
         cls, settings: UpstreamSettings, *, retries: int | None = None, on: Collection[RetryOn] | None = None
     ) -> "RetryPolicy":
-        """As the upstream's section says, but for what a route says otherwise."""
+        """Return the policy of an upstream's settings; `retries` and `on` override them for one route."""
         return cls(
             retries=settings.retries if retries is None else retries,
             on=frozenset(settings.retry_on if on is None else on) | {"connect"},
@@ -75,7 +75,7 @@ class RetryPolicy:
 
     @property
     def statuses(self) -> frozenset[int]:
-        """Answers after which another attempt is made."""
+        """The retryable statuses; empty without retries."""
         return as_set(one for one in self.on if isinstance(one, Statuses)) if self.retries else frozenset()
 
     @property
@@ -83,46 +83,46 @@ class RetryPolicy:
         return self.history[-1]
 
     def after(self, *failed: FailedAttempt) -> "RetryPolicy":
-        """The policy once these attempts have failed."""
-        asked = tuple(one.backend for one in failed if one.failure.retryable_as != "stale")
-        again = any(backend in self.tried for backend in asked)
-        tried = asked if again else (*self.tried, *asked)  # in a new round: those that were gone may be back
+        """Return the policy with these failed attempts added to its history."""
+        backends = tuple(one.backend for one in failed if one.failure.retryable_as != "stale")
+        repeats = any(backend in self.tried for backend in backends)
+        tried = backends if repeats else (*self.tried, *backends)  # a new pass: failed backends may have recovered
         return replace(self, history=(*self.history, *failed), rounds=self.rounds + 1, tried=tried)
 
     def covers(self, request: Request) -> bool:
-        """May it be done twice: by its method, or because the client has made it so with a key?"""
+        """Return whether the request may be executed twice, by its method or by an Idempotency-Key."""
         return request.method in self.methods or "idempotency-key" in request.headers
 
     def why_not(self, request: Request) -> str:
-        """Why nothing more is tried, in words; empty if another attempt may be made."""
-        again = self.last.failure.retryable_as
-        if again == "never":
-            return "not after this"
-        if again not in self.on and again != "status":
-            return f"retry_on has no {again}"
-        if again != "connect" and not self.covers(request):
-            return f"{request.method} may not be done twice"
-        if again != "connect" and not request.body.can_begin_again:
+        """Return why no retry follows, in words; "" if a retry may follow."""
+        condition = self.last.failure.retryable_as
+        if condition == "never":
+            return "the failure is not retryable"
+        if condition not in self.on and condition != "status":
+            return f"retry_on has no {condition}"
+        if condition != "connect" and not self.covers(request):
+            return f"retry_methods has no {request.method}"
+        if condition != "connect" and not request.body.can_begin_again:
             return TOO_LARGE
         stale = sum(one.failure.retryable_as == "stale" for one in self.history)
         if stale > _STALE_TRIES or self.rounds - stale > self.retries:
-            return "that was the last attempt"
-        return "" if request.deadline.remaining() > 0 else "the time is over"
+            return "no retries are left"
+        return "" if request.deadline.remaining() > 0 else "the deadline has passed"
 
     @property
     def is_free(self) -> bool:
-        """Did the last attempt reach no backend? Then another one is no additional load."""
+        """True if the last attempt reached no backend: a retry then adds no load, and needs no permit."""
         return self.last.failure.retryable_as in ("connect", "stale")
 
     @property
     def asks_the_same(self) -> bool:
-        """May the next attempt go to the same backend, if there is no other? It is alive, but slow or busy."""
+        """True if a retry may go to the same backend for lack of another: the backend is alive, but slow or busy."""
         return self.last.failure.retryable_as in ("status", "timeout")
 
     def pause(self, rng: random.Random, clock: Callable[[], float] = time.time, *, others: bool) -> float:
-        """Seconds before the next attempt: full jitter, or what the answer asks for.
+        """Return the seconds before the next attempt: a backoff with full jitter, or the response's Retry-After.
 
-        None at all if nobody was reached, and there are others that were not asked yet: there is nothing to wait for.
+        Return 0 if the last attempt reached no backend, and another backend is untried.
         """
         last = self.last
         if self.is_free and (others or last.failure.retryable_as == "stale"):
@@ -135,7 +135,7 @@ class RetryPolicy:
         return rng.random() * most
 
     def give_up(self) -> Response:
-        """What the last attempt came to: the backend's answer as it is, or its failure. Raises HTTPError."""
+        """Return the last attempt's response unchanged, or raise its failure as an HTTPError."""
         if not self.history:
             raise as_response_error(NONE_AVAILABLE)
         if self.last.response is not None:
@@ -144,7 +144,7 @@ class RetryPolicy:
 
 
 def retry_after(headers: Headers, clock: Callable[[], float]) -> float | None:
-    """Seconds from now, by the Retry-After field (RFC 9110 section 10.2.3); None if it says nothing sensible."""
+    """Return the seconds until the time in Retry-After (RFC 9110 section 10.2.3); None if it is absent or invalid."""
     value = headers.get("retry-after")
     if value is None:
         return None
@@ -158,36 +158,36 @@ def retry_after(headers: Headers, clock: Callable[[], float]) -> float | None:
 
 
 class _Busy(Protocol):
-    """Something with attempts under way."""
+    """An object that counts its active attempts."""
 
     @property
     def active(self) -> int: ...
 
 
 class Budget:
-    """How many retries to one upstream there may be at a time: a share of all requests under way, and always a few.
+    """A bound on the concurrent retries to one upstream: a share of all active requests, and always a few.
 
-    Without it an upstream that fails under its load would be asked twice as much. `share` of None: no limit.
+    Without a budget, retries would double the load of an overloaded upstream. A `share` of None is no limit.
     """
 
     def __init__(self, share: float | None, backends: Collection[_Busy]) -> None:
         self._share = share
         self._backends = backends
-        #: Retries under way.
+        #: Active retries.
         self.taken = 0
         self._pausing = 0
 
     @property
     def limit(self) -> float:
-        """How many there may be at this moment."""
+        """The present number of allowed retries."""
         if self._share is None:
             return math.inf
-        under_way = sum(backend.active for backend in self._backends) + self._pausing + 1
-        return max(LEAST, self._share * under_way)
+        active = sum(backend.active for backend in self._backends) + self._pausing + 1
+        return max(LEAST, self._share * active)
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
-        """A request waits before its retry: it is under way, but at no backend."""
+        """Count a request that waits before its retry as active: no backend counts it."""
         self._pausing += 1
         try:
             yield
@@ -195,7 +195,7 @@ class Budget:
             self._pausing -= 1
 
     def take(self) -> bool:
-        """Is there room for one more? Then it is taken until `give_back`."""
+        """Take a permit, to be returned with `give_back`. Return False if none is free."""
         if self.taken >= self.limit:
             return False
         self.taken += 1
@@ -206,7 +206,7 @@ class Budget:
 
 
 class RetryPermit:
-    """One request's part of the budget, taken when it is needed and given back at the end."""
+    """A request's permit from the budget: taken at its first retry, and returned at the end of the block."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -220,6 +220,6 @@ class RetryPermit:
             self._budget.give_back()
 
     def take(self) -> bool:
-        """Is there room, or has it room already?"""
+        """Take the permit unless the request has it. Return False if none is free."""
         self._has_it = self._has_it or self._budget.take()
         return self._has_it

@@ -1,4 +1,4 @@
-"""One route, several upstreams: each gets its share of the requests, and a client may stay with one of them."""
+"""A split of a route's requests among several upstreams, by shares; a client may stay with one of them."""
 
 import hashlib
 from bisect import bisect_right
@@ -13,10 +13,10 @@ from gproxy.upstream.balance import hash_keys as keys
 
 
 class Split:
-    """The hash of the key decides, so a client stays, in every worker; who has no key takes an exact turn.
+    """The split of one route: by the hash of a key, alike in every worker, or in exact rotation without a key.
 
-    Each upstream has a range of hashes as wide as its weight, in the order of the file: while a last one's share grows,
-    whoever it has stays with it.
+    Each upstream has a range of hashes as wide as its weight, in the order of the file. So the last upstream keeps its
+    clients while its share grows.
     """
 
     def __init__(self, shares: Sequence[tuple[Next, int]], key: SplitKey | None) -> None:
@@ -24,7 +24,7 @@ class Split:
         self._weights = [weight for _, weight in shares]
         self._ends = [*accumulate(self._weights)]
         self._credit = [0] * len(shares)
-        #: What a client is known by; None for one who has nothing of it.
+        #: The function that returns a request's key, or None.
         self.key = _reader(key)
 
     def __call__(self, request: Request) -> Response:
@@ -32,12 +32,12 @@ class Split:
         return self._steps[self.by_key(key) if key else self.in_turn()](request)
 
     def by_key(self, key: str) -> int:
-        """Which one this key belongs to."""
+        """Return the number of the upstream that the key belongs to."""
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return bisect_right(self._ends, int.from_bytes(digest, "big") * self._ends[-1] >> 64)
 
     def in_turn(self) -> int:
-        """Whose turn it is: all gain their weight, the richest pays what all gained, so that shares interleave."""
+        """Return the number of the next upstream, by smooth weighted round robin."""
         credit = self._credit
         for number, weight in enumerate(self._weights):
             credit[number] += weight

@@ -1,4 +1,4 @@
-"""Clients that stay with a backend, by a cookie that says which without saying where it is."""
+"""Session affinity: a cookie keeps a client at its backend, without disclosing the backend's address."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from gproxy.upstream.balance import POLICIES
 from gproxy.upstream.balance import hash_keys as keys
 from gproxy.upstream.upstream import Upstream
 
-#: Bytes of the HMAC that are used: nobody guesses 128 bits.
+#: The bytes of the HMAC that a cookie contains: 128 bits cannot be guessed.
 _LENGTH: Final = 16
 
 
 class StickyUpstream(Upstream):
-    """An upstream that keeps a client at its backend for as long as that is available, also while it drains.
+    """An upstream that keeps a client at its backend while the backend is available, even if it drains.
 
-    Anybody else, and who has lost its backend, is given one by the fallback policy, and a cookie for it.
+    The fallback policy picks the backend of a client without one, and the response sets a cookie for it.
     """
 
     def __init__(self, settings: UpstreamSettings) -> None:
@@ -40,7 +40,7 @@ class StickyUpstream(Upstream):
         self.handlers = (self._hold,)
 
     def open(self, runtime: Runtime) -> None:
-        """Raises ValueError if a secret of our own cannot be kept."""
+        """Start the upstream. Raise ValueError if a generated secret cannot be stored in `state_dir`."""
         super().open(runtime)
         given = self.settings.sticky_secret.reveal() if self.settings.sticky_secret else "auto"
         try:
@@ -56,7 +56,7 @@ class StickyUpstream(Upstream):
         self._by_token = {self._token(backend.name): backend for backend in self.backends}
 
     def pick(self, request: Request, tried: Sequence[Backend] = ()) -> Backend | None:
-        """The client's own backend, if that is possible."""
+        """Pick the client's backend if it is available, else one of the fallback policy."""
         backend = self._by_token.get(self._presented(request) or "")
         if backend is not None and backend not in tried and backend.is_healthy and not backend.is_full:
             if self._next_change is not None:
@@ -71,7 +71,7 @@ class StickyUpstream(Upstream):
         return self._tokens[name]
 
     def _hold(self, request: Request, next: Next) -> Response:  # noqa: A002
-        """The innermost handler: a cookie for whoever has not got it already."""
+        """Set the cookie on the response unless the client has presented it; the innermost handler."""
         response = next(request)
         if request.backend is not None and (token := self._token(request.backend)) != self._presented(request):
             secure = "; Secure" if self._is_secure(request) else ""
@@ -81,5 +81,5 @@ class StickyUpstream(Upstream):
     def _is_secure(self, request: Request) -> bool:
         if self.settings.sticky_secure != "auto":
             return self.settings.sticky_secure == "yes"
-        # What says otherwise comes from a trusted proxy: from others it was removed.
+        # An X-Forwarded-Proto comes from a trusted proxy here: from others it was removed.
         return (request.headers.lookup("x-forwarded-proto") or request.scheme) == "https"

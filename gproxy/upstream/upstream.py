@@ -1,4 +1,4 @@
-"""A named group of backends: which of them are available, and whose turn it is."""
+"""An upstream: a named group of backends, its life cycle, and the pick of a backend for each attempt."""
 
 import math
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ from gproxy.upstream.health.passive import PassiveHealth
 from gproxy.upstream.health.shared import Change, SharedHealth
 from gproxy.upstream.retry import Budget
 
-#: How long a trial without an end, a client that has left for instance, keeps others from being one; in seconds.
+#: When a trial without a result, for instance of a client that has left, makes room for another one, in seconds.
 _LONGEST_TRIAL: Final = 60.0
-#: How often the records of the other workers are read, in seconds.
+#: How often the health records of the other workers are read, in seconds.
 _LOOK_EVERY: Final = 0.1
 
 
 class Upstream:
-    """Live: built whole; health changes which backends `pick` sees.
+    """A group of backends; health decides which of them are candidates for `pick`.
 
-    `balancer` is the user's own; otherwise the settings name one of ours.
+    `balancer` is a policy in user code; without it the settings name a built-in policy.
     """
 
-    #: What it adds to the chain of every route that leads to it, innermost.
+    #: The handlers that this upstream adds to the chain of each of its routes, innermost.
     handlers: tuple[Handler, ...] = ()
 
     def __init__(
@@ -47,24 +47,24 @@ class Upstream:
         self.settings = settings
         self.balancer = balancer or POLICIES[str(settings.balance)](settings)
         self._members = Discovery(settings, self.replace, lookup)
-        #: Always the same list: others hold it too.
+        #: Always the same list object, because other objects refer to it.
         self.backends = self._members.all()
-        #: Replaced while they had attempts under way.
+        #: Backends that were removed with active attempts.
         self._leaving: list[Backend] = []
         self.budget = Budget(settings.retry_budget, self.backends)
         self._limited = any(backend.max_connections for backend in self.backends)
         self.breaker = CircuitBreaker(settings) if settings.breaker else None
         self.limit = ConcurrencyLimit(settings) if settings.max_requests or settings.queue else None
         self.passive = PassiveHealth(settings, self.backends, self.refresh, self._members.refresh_soon)
-        #: PERF: what attempts tell, without a step in between.
+        #: PERF: the reports of attempts, without a method call in between.
         self.answered = self.passive.answered
         self.failed = self.passive.failed
         self.record_failure = self.passive.record_failure
         self.warn_throttled = self.passive.warn_throttled
-        #: When an ejected backend is to be tried, or one has warmed up; None while nobody is out, on trial or warming.
+        #: The next end of an ejection, a trial or a slow start; None if no backend is ejected, half-open or warming up.
         self._next_change: float | None = None
         self._slow_start = SlowStart(settings.slow_start)
-        #: May a candidate be full, or one that is warming up?
+        #: True if a candidate may be full or warming up.
         self._needs_confirmation = False
         self._tiers: tuple[list[Backend], ...] = ()
         self._candidates: list[Backend] = []
@@ -72,14 +72,14 @@ class Upstream:
         self._checks: dict[Backend, ActiveHealthCheck] = {}
         self._probes = False
         self._is_open = False
-        #: What the workers that serve beside this one have in common with it, and the greenlet that looks at it.
+        #: The health that all workers share, and the greenlet that reads it; None while this worker serves alone.
         self._shared_health: SharedHealth | None = None
         self._looking: gevent.Greenlet | None = None
         self.runtime = Runtime()
         self.refresh()
 
     def open(self, runtime: Runtime) -> None:
-        """Start what runs beside the requests: trimming of pools, look-ups of names, active checks."""
+        """Start the background tasks: trimming of pools, look-ups of names, active checks."""
         self.runtime = self.passive.runtime = runtime
         if self.breaker:
             self.breaker.runtime = runtime
@@ -95,7 +95,7 @@ class Upstream:
             self.start_checks()
 
     def _watch(self, backends: Sequence[Backend]) -> None:
-        """Have them counted, and probed if there is something to probe."""
+        """Register the metrics of the backends, and their health checks if `health_path` is set."""
         for backend in backends:
             register_metrics(self.name, backend, self.runtime.metrics)
             if self.settings.health_path and not backend.is_down:
@@ -103,26 +103,27 @@ class Upstream:
                 self._checks.setdefault(backend, check)
 
     def replace(self, backends: list[Backend]) -> None:
-        """These take part from now on; those that do no more finish what they have."""
-        gone = [backend for backend in self.backends if backend not in backends]
-        came = [backend for backend in backends if backend not in self.backends]
+        """Replace the backends; the removed ones finish their active attempts."""
+        removed = [backend for backend in self.backends if backend not in backends]
+        added = [backend for backend in backends if backend not in self.backends]
         self.backends[:] = backends
-        for backend in gone:
+        for backend in removed:
             backend.retire()
             self.passive.forget(backend)
             if check := self._checks.pop(backend, None):
                 check.stop()
-        self._leaving = [backend for backend in (*self._leaving, *gone) if backend.active]
+        self._leaving = [backend for backend in (*self._leaving, *removed) if backend.active]
         if self._is_open:
-            self._welcome(came)
+            self._start(added)
         self.refresh()
 
-    def _welcome(self, came: Sequence[Backend]) -> None:
-        for backend in came:
-            backend.was_healthy = False  # it starts slowly, like one that comes back
+    def _start(self, added: Sequence[Backend]) -> None:
+        """Start metrics and checks of backends that were added to the open upstream."""
+        for backend in added:
+            backend.was_healthy = False  # slow start, as for a restored backend
             if self.runtime.metrics.wanted:
                 time_exchanges(self.name, backend, self.runtime.metrics)
-        self._watch(came)
+        self._watch(added)
         if self._probes:
             self.start_checks()
 
@@ -135,7 +136,7 @@ class Upstream:
             backend.close()
 
     def share(self, state: SharedState) -> None:
-        """Others serve beside this worker: publish turns and health, and leave probing to one of all."""
+        """Share turns and health with the other workers; one of all workers probes."""
         self._shared_health = SharedHealth(state, self.name, self.backends)
         if isinstance(self.balancer, RoundRobin):
             self.balancer = SharedTurns(self.balancer, state, self.name)
@@ -143,7 +144,7 @@ class Upstream:
         self._looking = gevent.spawn(self._keep_looking)
 
     def unshare(self, _: SharedState) -> None:
-        """The others have ended: all turns and all probes are this worker's own."""
+        """Stop sharing after the end of the other workers, and probe in this worker."""
         if self._looking is not None:
             self._looking.kill()
         if self._shared_health is None:
@@ -161,7 +162,8 @@ class Upstream:
             self._look()
 
     def _look(self) -> None:
-        assert self._shared_health is not None  # noqa: S101 share() came first
+        """Read the shared health, and act on it: start or stop the checks, and apply changes."""
+        assert self._shared_health is not None  # noqa: S101 share() was called
         look = self._shared_health.look(self.backends, draining=self.runtime.draining)
         (self.start_checks if look.leads else self.stop_checks)()
         for change in look.changed:
@@ -170,7 +172,7 @@ class Upstream:
             self.refresh()
 
     def _apply(self, change: Change) -> None:
-        """Take over what another worker has published of a backend."""
+        """Apply a health record that another worker has published."""
         health, record, before = change.backend.health, change.record, change.before
         if record.passes != health.passes or not health.is_probed:
             health.mark_probe(record.passes, record.why)
@@ -180,19 +182,19 @@ class Upstream:
             health.restore()
 
     def start_checks(self) -> None:
-        """Probe, if there is something to probe; `open` does so."""
+        """Start the active checks; `open` calls this unless another worker may probe."""
         self._probes = True
         for check in self._checks.values():
             check.start()
 
     def stop_checks(self) -> None:
-        """Leave probing to somebody else, who calls `mark_probe`."""
+        """Stop the active checks: another worker probes."""
         self._probes = False
         for check in self._checks.values():
             check.stop()
 
     def guard(self, forward: Next) -> Next:
-        """The last step with what may keep a request from it; the step itself if that is nothing."""
+        """Return the forward action behind the circuit breaker and the concurrency limit, if they are configured."""
         if self.breaker:
             forward = self.breaker.judging(forward)
         if self.limit:
@@ -202,7 +204,7 @@ class Upstream:
         return self._named(forward) if self.breaker or self.limit else forward
 
     def _named(self, guarded: Next) -> Next:
-        """So that the access line of a request that is refused here says where."""
+        """Return a step that sets `request.upstream`, for the access line of a request that is rejected here."""
 
         def named(request: Request) -> Response:
             request.upstream = self.name
@@ -211,7 +213,7 @@ class Upstream:
         return named
 
     def pick(self, request: Request, tried: Sequence[Backend] = ()) -> Backend | None:
-        """The next backend for this request that was not tried yet; None if there is none."""
+        """Pick a backend that the request has not tried; None if there is none."""
         if self._next_change is not None and self.runtime.monotonic() >= self._next_change:
             self.refresh()
         if tried:
@@ -227,9 +229,9 @@ class Upstream:
         return backend
 
     def _put_to_trial(self, backend: Backend, request: Request) -> None:
-        """The request that comes to a backend whose time is over, or that is a last resort, decides about it."""
+        """Half-open: make this request the trial of a backend whose ejection has expired, or of the last resort."""
         if backend.health.is_open_to_trial:
-            longest = _LONGEST_TRIAL if request.body.done else 0.0  # a slow upload keeps no other from being the next
+            longest = _LONGEST_TRIAL if request.body.done else 0.0  # a slow upload must not delay the next trial
             until = min(request.deadline.expires, self.runtime.monotonic() + longest)
             backend.health.try_with(request, until)
             self.refresh()
@@ -238,7 +240,7 @@ class Upstream:
         return self.balancer.pick(backends, request) if backends else None
 
     def _confirm(self, backend: Backend, request: Request) -> Backend | None:
-        """It, or one of the others if it cannot be had. PERF: all are looked at only if it cannot."""
+        """Return the backend, or another one if it is full or warming up. PERF: only then look at all others."""
         slow = self._slow_start
         if not slow.warming:
             return self._pick_of(self._available(()), request) if backend.is_full else backend
@@ -259,22 +261,22 @@ class Upstream:
         return []
 
     def refresh(self) -> None:
-        """Decide anew who takes part: the healthy ones, else the healthy backups, else all that are not marked down.
+        """Set the candidates: the healthy backends, else the healthy backups, else all eligible ones as a last resort.
 
-        A request that has tried one tier in vain goes on to the next: what is left out may be back already.
-        To be called after every change of a backend's health.
+        A retry that has tried a whole tier goes on to the next one: an ejected backend may have recovered. To be called
+        after every change of a backend's health.
         """
         now = self.runtime.monotonic()
         doubtful = [backend.health for backend in self.backends if backend.health.doubtful]
         for health in doubtful:
             if health.ejected_until and health.ejected_until <= now:
                 health.half_open()
-        part = [backend for backend in self.backends if backend.is_eligible]
-        healthy = [backend for backend in part if backend.is_healthy]
+        eligible = [backend for backend in self.backends if backend.is_eligible]
+        healthy = [backend for backend in eligible if backend.is_healthy]
         self._tiers = (
             [backend for backend in healthy if not backend.is_backup],
             [backend for backend in healthy if backend.is_backup],
-            [backend for backend in part if not backend.is_healthy],
+            [backend for backend in eligible if not backend.is_healthy],
         )
         self._note_returns(now)
         self._candidates = next(filter(None, self._tiers), [])
@@ -287,7 +289,7 @@ class Upstream:
             self.limit.resize(self._room())
 
     def _note_returns(self, now: float) -> None:
-        """Who is healthy after it was not; at the start nobody comes back, and on trial nobody is back yet."""
+        """Record when backends become healthy again; not at the start, and not while half-open."""
         for backend in self.backends:
             if backend.is_healthy and not backend.health.is_half_open:
                 if backend.was_healthy is False:
@@ -297,12 +299,12 @@ class Upstream:
                 backend.was_healthy = False
 
     def _room(self) -> float:
-        """How many requests the candidates take together."""
+        """Return the number of requests that all candidates take together."""
         room = [backend.max_connections or math.inf for backend in self._candidates if not backend.health.is_half_open]
         return sum(room) if room else math.inf
 
     def mark_probe(self, backend: Backend, passes: bool, why: str) -> None:
-        """What the probes of a backend have come to, whoever sends them; a good one ends an ejection's wait."""
+        """Apply a decision of the probes to a backend; a passing backend that is ejected becomes half-open."""
         health = backend.health
         changed = passes != health.passes
         if passes and health.ejected_until and not health.is_half_open:
@@ -320,13 +322,13 @@ class Upstream:
             )  # fmt: skip
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Each backend's state for /health."""
+        """Return the state of each backend for /health."""
         now = self.runtime.monotonic()
         leaving = [{**backend.snapshot(now), "state": "leaving"} for backend in self._leaving if backend.active]
         return [backend.snapshot(now) for backend in self.backends] + leaving
 
     def admission(self) -> dict[str, Any]:
-        """What keeps requests from the backends, for /health; empty if nothing can."""
+        """Return the state of the circuit breaker and of the concurrency limit for /health; empty without them."""
         return {**(self.breaker.snapshot() if self.breaker else {}), **(self.limit.snapshot() if self.limit else {})}
 
     def _maintain(self) -> None:

@@ -360,12 +360,12 @@ def test_a_breaker_opens_says_when_to_come_back_and_closes_again(play):
     assert is_refusal(play, refused[0], "/broken/post", "breaker_open", "destination_unavailable")
     assert play.gateway.health()["status"] == "degraded"
     assert gate(play, "broken")["breaker"] == "open"
-    play.gateway.wait_for_line("upstream broken: the breaker opens for 0.4 s")
+    play.gateway.wait_for_line("upstream broken: circuit breaker open for 0.4 s")
     play.broken.act = reply(b"well")
     eventually(lambda: closed(play, "broken", "/broken"), "closed")
     assert [play.gateway.get("/broken").body for _ in range(5)] == [b"well"] * 5
-    play.gateway.wait_for_line("upstream broken: the breaker lets a growing share through")
-    play.gateway.wait_for_line("upstream broken: the breaker is closed")
+    play.gateway.wait_for_line("upstream broken: circuit breaker recovering: a growing share passes")
+    play.gateway.wait_for_line("upstream broken: circuit breaker closed")
 
 
 def test_an_open_breaker_spares_the_backend(play):

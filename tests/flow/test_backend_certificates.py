@@ -134,7 +134,7 @@ def test_a_backend_that_wants_to_know_who_we_are(tmp_path, ours, theirs, version
     else:
         assert (answer.status, answer["proxy-status"]) == (502, "gproxy; error=tls_alert_received")
         assert line["reason"] == "tls_alert_received"
-        assert "the backend says" in errors
+        assert "TLS alert: " in errors
 
 
 def test_the_key_in_the_certificates_file(tmp_path, ours):

@@ -426,7 +426,7 @@ def test_a_failing_backend_is_left_out_and_comes_back(play):
     (out, _) = facts["upstreams"]["eject"]
     assert out["why"] == "backend_reset"
     assert 0 < out["next_try_in"] <= 1.1
-    play.gateway.wait_for_line(f"upstream eject: backend 127.0.0.1:{play.left.port} is left out")
+    play.gateway.wait_for_line(f"upstream eject: backend 127.0.0.1:{play.left.port} ejected for")
     play.left.requests.clear()
     assert {play.gateway.get("/eject").body for _ in range(6)} == {b"right"}
     assert not play.left.requests

@@ -251,15 +251,15 @@ def test_one_request_at_a_time_is_a_trial(play):
     assert states(play, "two") == ["healthy", "healthy"]
     assert sorted(answer.body for answer in turns(play, 2)) == [b"bad", b"bad", b"good", b"good"]
     name = f"backend 127.0.0.1:{play.bad.port}"
-    assert re.search(rf"upstream two: {name} is left out for 0\.\d s: backend_reset\n", play.gateway.errors)
-    assert f"upstream two: {name} is back\n" in play.gateway.errors
+    assert re.search(rf"upstream two: {name} ejected for 0\.\d s: backend_reset\n", play.gateway.errors)
+    assert f"upstream two: {name} restored\n" in play.gateway.errors
 
 
 def test_a_flapping_backend_is_left_out_for_longer_each_time(play):
     times = []
     for _ in range(3):
         until_it_is_out(play, reset)
-        line = [line for line in play.gateway.errors.splitlines() if "is left out for" in line][-1]
+        line = [line for line in play.gateway.errors.splitlines() if "ejected for" in line][-1]
         times.append(float(re.search(r"for ([0-9.]+) s", line)[1]))
         play.bad.act = reply(b"bad")
         eventually(lambda: play.gateway.get("/two").body == b"bad", "its return")

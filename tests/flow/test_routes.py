@@ -192,7 +192,7 @@ def test_so_many_copies_at_most(play):
         for _ in range(120):
             wire.send("GET /mirrored/many HTTP/1.1\r\nHost: a\r\n\r\n")
             assert wire.read_response().body == b"one"
-    assert "route mirrored: 1 requests were not mirrored: 100 are under way" in play.gateway.wait_for_line("not mirrored")
+    assert "route mirrored: 1 requests not mirrored: 100 copies are active" in play.gateway.wait_for_line("not mirrored")
     assert len(play.shadow.wait_for_requests(100)) == 100
     play.gateway.wait_until_idle()
 
@@ -202,7 +202,7 @@ def test_the_copy_has_a_timeout_of_its_own(play):
     assert play.gateway.get("/impatient").body == b"one"
     play.shadow.wait_for_requests(1)
     play.gateway.wait_until_idle()
-    assert "backend did not answer in time" in play.gateway.errors
+    assert "backend did not respond in time" in play.gateway.errors
 
 
 def test_a_stop_does_not_wait_for_copies(tmp_path, stopwatch):

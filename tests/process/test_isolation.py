@@ -253,7 +253,7 @@ def test_an_unfinished_upload_counts_against_no_backend(tmp_path, piece):
             assert gateway.line("/slow")["reason"] == "upload_unfinished"
             assert gateway.health()["admission"]["one"]["breaker"] == "closed"
             assert [backend["state"] for backend in facts(gateway)] == ["healthy"] * 2
-            assert "is left out" not in gateway.errors
+            assert "ejected for" not in gateway.errors
             assert {gateway.get("/").status for _ in range(8)} == {200}
 
 
@@ -265,7 +265,7 @@ def test_a_backend_that_closes_on_a_complete_upload_is_to_blame(tmp_path):
                 with gateway.connect() as wire:
                     wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
                     wire.read_response()
-            gateway.wait_for_line(f"backend 127.0.0.1:{one.port} is left out")
+            gateway.wait_for_line(f"backend 127.0.0.1:{one.port} ejected for")
 
 
 BREAKER = "breaker = on\nbreaker_requests = 4\nbreaker_open = 300ms\nmax_fails = 0\nretries = 0"

@@ -61,7 +61,7 @@ def test_a_backend_that_is_gone_is_unhealthy_and_not_asked(tmp_path):
         gone, other = facts["upstreams"]["users"]
         assert (gone["state"], gone["why"], gone["failures"]) == ("unhealthy", "connect_refused", 3)
         assert other["state"] == "healthy"
-        assert "is left out" in ours.wait_for_line("is left out")
+        assert "ejected for" in ours.wait_for_line("ejected for")
 
 
 def test_an_upstream_without_a_healthy_backend_makes_it_degraded(tmp_path):

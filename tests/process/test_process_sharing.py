@@ -176,9 +176,9 @@ def test_what_one_worker_finds_out_all_know_and_the_next_generation_too(tmp_path
     with Setup(tmp_path) as setup:
         setup.pids()
         setup.two.act = lambda peer, _: peer.reset()
-        eventually(lambda: setup.ask(5, str(time.time())) and "left out" in setup.gateway.errors, "an ejection")
+        eventually(lambda: setup.ask(5, str(time.time())) and "ejected for" in setup.gateway.errors, "an ejection")
         eventually(lambda: {tuple(setup.states()) for _ in range(20)} == {("healthy", "unhealthy")}, "one opinion")
-        assert setup.gateway.errors.count("is left out") == 1
+        assert setup.gateway.errors.count("ejected for") == 1
         assert setup.ask(50, "erin") == {200: 50}
         setup.reload()
         assert {tuple(setup.states()) for _ in range(20)} == {("healthy", "unhealthy")}

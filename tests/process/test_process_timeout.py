@@ -117,7 +117,7 @@ def test_every_way_to_be_late_ends_after_three_seconds(tmp_path):
 
         answer, seconds = results["/impatient"]  # its connect_timeout of 1 s comes first
         assert (answer.status, ours.line_of(answer)["reason"]) == (504, "connect_timeout")
-        said = "no connection to the backend in time (Connection to 127.0.0.1 timed out"
+        said = "the connection to the backend timed out (Connection to 127.0.0.1 timed out"
         assert said in ours.wait_for_line(answer["x-request-id"])
         assert 0.9 < seconds < 2.5
 

@@ -1,9 +1,9 @@
-"""A circuit breaker: while an upstream fails too often, or is too slow, its requests are answered with 503 at once.
+"""A circuit breaker: while an upstream fails too often, or is too slow, the gateway rejects its requests with 503.
 
-closed: requests pass, and are counted over a sliding window. open: none passes for `breaker_open`. Then one at a time
-is let through until one has gone well, and then a share that grows from nothing to all of them within `breaker_open`;
-if those fail too, it opens again. What is counted is what clients get, after all retries: attempts that another
-backend makes up for are the business of health.
+closed: requests pass, and are counted over a sliding window. open: no request passes for `breaker_open`. trial: one
+request at a time passes, until one succeeds. recovering: a share passes that grows from zero to all requests within
+`breaker_open`. Failures in the last two states open the breaker again. The breaker counts what clients get, after all
+retries; attempts that a retry replaces concern passive health only.
 """
 
 import math
@@ -20,18 +20,18 @@ from gproxy.upstream.failure import UNFINISHED, is_clients_doing
 
 State = Literal["closed", "open", "trial", "recovering"]
 
-#: Into how many steps the window is cut.
+#: The number of steps in which the window moves.
 _STEPS: Final = 10
-#: How many requests it takes to open a breaker that is recovering.
+#: The number of requests that can open a recovering breaker.
 _FEW: Final = 3
-#: What an upstream's faults become: everything else that is raised is the client's, or ours.
+#: The statuses of errors that the upstream has caused; the client or the gateway has caused all others.
 _FAULTS: Final = frozenset({502, 504})
-#: A trial waits for a body of at most so many bytes to be complete.
+#: The largest body that is collected before its request becomes the trial, in bytes.
 _COLLECTED: Final = 64 * 1024
 
 
 class Window:
-    """How many requests there were in the last so many seconds, how many failed and how many were slow."""
+    """A sliding window of so many seconds: the number of requests, of failed and of slow ones."""
 
     __slots__ = ("_bucket", "_buckets", "_step", "_width", "failed", "slow", "total")
 
@@ -60,7 +60,7 @@ class Window:
             self.slow += 1
 
     def _move(self, step: int) -> None:
-        """What is older than the window counts no more."""
+        """Move the window to that step, and subtract the steps that leave it."""
         for passed in range(max(self._step + 1, step - _STEPS + 1), step + 1):
             bucket = self._buckets[passed % _STEPS]
             self.total -= bucket[0]
@@ -72,7 +72,10 @@ class Window:
 
 
 class CircuitBreaker:
-    """One upstream's; `before` and `judging` wrap the steps between which requests may wait for their turn."""
+    """The circuit breaker of one upstream.
+
+    `before` wraps the concurrency limit, `judging` the forward action: a request may wait in a queue between the two.
+    """
 
     def __init__(self, settings: UpstreamSettings, runtime: Runtime | None = None) -> None:
         self.runtime = runtime or Runtime()
@@ -80,22 +83,23 @@ class CircuitBreaker:
         self._name = settings.name
         self._failing = as_set(settings.fail_statuses)
         self._errors = settings.breaker_errors
-        # A quantile is above a limit exactly if more than the rest are: no latencies need to be kept.
+        # The 0.95 quantile is above the limit if more than 5 % of the requests are: a count replaces the latencies.
         self._latency = settings.breaker_latency or math.inf
         self._slow = 1 - settings.breaker_quantile
         self._least = settings.breaker_requests
         self._pause = settings.breaker_open
         self._window = Window(settings.breaker_window)
-        #: Since when it is open or recovering, and how often it has opened: older requests decide nothing any more.
+        #: The start of the open or recovering state.
         self._since = 0.0
+        #: How often the breaker has opened; a request from before the last time is not counted.
         self._era = 0
         self._is_trying = False
-        #: When a larger body may next be tried before it is complete.
+        #: The next time at which a larger, incomplete body may be tried.
         self._next_upload = 0.0
-        self._asked = self._admitted = 0
+        self._offered = self._admitted = 0
 
     def before(self, following: Next) -> Next:
-        """Lets requests through, or raises HTTPError 503."""
+        """Return a step that passes requests on to `following`, or raises HTTPError 503."""
 
         def admit(request: Request) -> Response:
             return following(request) if self.state == "closed" else self._admit(request, following)
@@ -103,7 +107,10 @@ class CircuitBreaker:
         return admit
 
     def judging(self, following: Next) -> Next:
-        """Counts how requests fare. Those that have waited until the breaker opened get a 503 as well."""
+        """Return a step that counts the results of `following`.
+
+        It also rejects requests that were in the queue when the breaker opened.
+        """
 
         def judge(request: Request) -> Response:
             if self.state == "open":
@@ -116,9 +123,9 @@ class CircuitBreaker:
                 if error.status in _FAULTS and error.reason != UNFINISHED.reason and era == self._era:
                     self.note(now(), 0.0, failed=True)
                 raise
-            if era == self._era and request.tries > tries:  # else it was answered before a backend was asked
+            if era == self._era and request.tries > tries:  # else the gateway answered without an attempt
                 ended = now()
-                moved = deadline.expires - expires  # by what was spent waiting for the client
+                moved = deadline.expires - expires  # the time in which the gateway waited for the client
                 seconds = ended - started - (moved if 0 < moved < math.inf else 0.0)
                 failed = response.status in self._failing and not is_clients_doing(request, response.status)
                 self.note(ended, seconds, failed=failed)
@@ -137,14 +144,14 @@ class CircuitBreaker:
         raise self._rejection()
 
     def _try(self, request: Request, following: Next) -> Response:
-        """Half-open: let one complete request at a time decide, so that no slow upload keeps the others out.
+        """Try one complete request at a time, so that a slow upload does not keep the others out.
 
-        A body too large to be waited for is tried beside it, one each time the breaker would open for.
+        A body too large to collect is tried beside it, one in each period of `breaker_open`.
         """
         body = request.body
         if not body.done:
             is_complete = (body.length or 0) <= _COLLECTED and body.collect(_COLLECTED)
-            if is_complete or self.state != "trial":  # it may have changed while the client was waited for
+            if is_complete or self.state != "trial":  # the state may have changed meanwhile
                 return self.before(following)(request)
             now = self.runtime.monotonic()
             if now < self._next_upload:
@@ -160,23 +167,23 @@ class CircuitBreaker:
             self._is_trying = False
 
     def _has_share(self, now: float) -> bool:
-        """Is this request one of the growing share? Once that is everything, the breaker is closed."""
+        """Return whether the growing share includes this request; close the breaker once it is all requests."""
         share = (now - self._since) / self._pause
         if share >= 1:
             self._close()
             return True
-        self._asked += 1
-        if self._admitted > share * self._asked:
+        self._offered += 1
+        if self._admitted > share * self._offered:
             return False
         self._admitted += 1
         return True
 
     def _close(self) -> None:
         self.state = "closed"
-        self.runtime.log.warning("upstream %s: the breaker is closed", self._name)
+        self.runtime.log.warning("upstream %s: circuit breaker closed", self._name)
 
     def note(self, now: float, seconds: float, *, failed: bool) -> None:
-        """How a request fared that was let through: it ended now and took so long."""
+        """Count a request that has passed the breaker, ended at `now` and took so many seconds."""
         slow = seconds > self._latency
         self._window.add(now, failed, slow)
         if failed or slow:
@@ -184,9 +191,9 @@ class CircuitBreaker:
                 self._open(now)
         elif self.state == "trial":
             self.state, self._since = "recovering", now
-            self._asked = self._admitted = 0
+            self._offered = self._admitted = 0
             self._window.clear()
-            self.runtime.log.warning("upstream %s: the breaker lets a growing share through", self._name)
+            self.runtime.log.warning("upstream %s: circuit breaker recovering: a growing share passes", self._name)
 
     def _is_too_bad(self) -> bool:
         window = self._window
@@ -200,7 +207,7 @@ class CircuitBreaker:
     def _open(self, now: float) -> None:
         window = self._window
         self.runtime.log.warning(
-            "upstream %s: the breaker opens for %g s: of %d requests %d failed and %d were slow",
+            "upstream %s: circuit breaker open for %g s: of %d requests %d failed and %d were slow",
             self._name, self._pause, window.total, window.failed, window.slow,
         )  # fmt: skip
         self.state, self._since = "open", now
@@ -213,13 +220,13 @@ class CircuitBreaker:
             "Proxy-Status": "gproxy; error=destination_unavailable",
             "Retry-After": str(max(1, math.ceil(left))),
         }
-        return HTTPError(503, "the backends fail too often; they are left alone", headers, reason="breaker_open")
+        return HTTPError(503, "circuit breaker open: too many failures", headers, reason="breaker_open")
 
     def snapshot(self) -> dict[str, Any]:
-        """Its state for /health."""
+        """Return the breaker's state for /health."""
         left = self._since + self._pause - self.runtime.monotonic()
         if self.state == "open":
             return {"breaker": "open", "next_try_in": round(max(0.0, left), 1)}
-        if self.state == "recovering" and left <= 0:  # and nobody has come to find out
+        if self.state == "recovering" and left <= 0:  # no request has come since that would have closed it
             self._close()
         return {"breaker": "closed" if self.state == "closed" else "half_open"}

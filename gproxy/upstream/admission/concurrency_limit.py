@@ -1,7 +1,7 @@
-"""At most so many requests under way to an upstream, and a bounded queue before it: first come, first served.
+"""A limit of the concurrent requests to an upstream, with a bounded queue: first come, first served.
 
-A slot is held until the response is closed. Who waits gives up after `queue_timeout`, when the request's deadline
-passes and when the client leaves, and neither a place nor a slot is lost by it.
+A request holds its slot until the response is closed. A queued request gives up after `queue_timeout`, at its deadline,
+or when the client leaves. It then frees its place, or the slot that it has just got.
 """
 
 import math
@@ -21,13 +21,13 @@ from gproxy.upstream.forwarder.client_watch import ClientWatch
 
 
 class ConcurrencyLimit:
-    """One upstream's. active and queued are for /health, and 0 once nothing is under way."""
+    """The concurrency limit of one upstream; /health shows `active` and `queued`."""
 
     def __init__(self, settings: UpstreamSettings) -> None:
-        self._most = settings.max_requests or math.inf
-        self._capacity = self._most
-        self._longest = settings.queue
-        self._patience = settings.queue_timeout
+        self._max_requests = settings.max_requests or math.inf
+        self._capacity = self._max_requests
+        self._queue_length = settings.queue
+        self._queue_timeout = settings.queue_timeout
         self._queue: deque[QueuedRequest] = deque()
         self.active = 0
 
@@ -36,18 +36,18 @@ class ConcurrencyLimit:
         return len(self._queue)
 
     def before(self, following: Next) -> Next:
-        """Waits for a slot, or raises HTTPError 503."""
+        """Return a step that waits for a slot before `following`, or raises HTTPError 503."""
 
         def take_turn(request: Request) -> Response:
             self._enter(request)
             slot = _Slot(self)
-            request.at_end(slot.free)  # whatever becomes of the response; before the lease's, so that it runs after it
+            request.at_end(slot.free)  # even without a response; registered first, it runs after the lease's release
             try:
                 response = following(request)
             except BaseException:
                 slot.free()
                 raise
-            if isinstance(response._body, bytes):  # it came whole: the backend is free already
+            if isinstance(response._body, bytes):  # the body arrived whole: the connection is released already
                 slot.free()
             else:
                 response.on_close(slot.free, last=True)
@@ -56,15 +56,15 @@ class ConcurrencyLimit:
         return take_turn
 
     def resize(self, room: float) -> None:
-        """The backends take so many together."""
-        self._capacity = min(self._most, room)
+        """Adapt the limit to the number of requests that all candidates take together."""
+        self._capacity = min(self._max_requests, room)
         self._call_next()
 
     def _enter(self, request: Request) -> None:
-        if self.active < self._capacity:  # then nobody waits
+        if self.active < self._capacity:  # the queue is empty then
             self.active += 1
-        elif len(self._queue) >= self._longest:
-            raise _rejection("queue_full", "too many requests at once")
+        elif len(self._queue) >= self._queue_length:
+            raise _rejection("queue_full", "too many concurrent requests")
         else:
             self._wait(request)
 
@@ -72,26 +72,26 @@ class ConcurrencyLimit:
         place = QueuedRequest(request)
         self._queue.append(place)
         try:
-            with gevent.Timeout(self._patience, False):
+            with gevent.Timeout(self._queue_timeout, False):
                 place.wait()
                 return
         except BaseException as error:
             self._give_up(place)
             if isinstance(error, Expired) and error.limit is TimeLimit.DEADLINE:
-                raise _rejection("queue_timeout", "no room for the request in time") from None
+                raise _rejection("queue_timeout", "the request timed out in the queue") from None
             raise
         self._give_up(place)
-        raise _rejection("queue_timeout", "no room for the request in time")
+        raise _rejection("queue_timeout", "the request timed out in the queue")
 
     def _give_up(self, place: "QueuedRequest") -> None:
-        """The slot may have been given to it just now."""
+        """Leave the queue, or free the slot that the request has got in the meantime."""
         if place.is_called:
             self.leave()
         else:
             self._queue.remove(place)
 
     def leave(self) -> None:
-        """A slot is free."""
+        """Free a slot, and give it to the next request in the queue."""
         self.active -= 1
         self._call_next()
 
@@ -101,13 +101,13 @@ class ConcurrencyLimit:
             self._queue.popleft().call()
 
     def snapshot(self) -> dict[str, Any]:
-        """Its gauges for /health; a limit of None is that there is none now."""
+        """Return the gauges for /health; a limit of None means unlimited at present."""
         limit = None if self._capacity == math.inf else int(self._capacity)
         return {"active": self.active, "limit": limit, "queued": self.queued}
 
 
 class _Slot:
-    """A request's right to be under way, given back once, whoever does it first."""
+    """A slot of one request; `free` frees it once, further calls do nothing."""
 
     __slots__ = ("_limit",)
 
@@ -123,22 +123,22 @@ class _Slot:
 class QueuedRequest:
     """A request in the queue, and the greenlet that waits there."""
 
-    __slots__ = ("_vigil", "is_called")
+    __slots__ = ("_watch", "is_called")
 
     def __init__(self, request: Request) -> None:
         client = request.client_stream
-        #: The client is not watched if a handler asks from a greenlet of its own, which the connection does not know.
-        self._vigil = ClientWatch(client if client is not None and client.in_own_greenlet() else None)
+        #: A handler's own greenlet cannot watch the client: only the connection's greenlet can.
+        self._watch = ClientWatch(client if client is not None and client.in_own_greenlet() else None)
         self.is_called = False
 
     def wait(self) -> None:
-        """Until called. Raises ClientGone."""
-        self._vigil.wait()
+        """Wait for `call`. Raise ClientGone if the client leaves."""
+        self._watch.wait()
 
     def call(self) -> None:
-        """It is this one's turn."""
+        """End the wait: the request has a slot."""
         self.is_called = True
-        self._vigil.wake()
+        self._watch.wake()
 
 
 def _rejection(reason: str, detail: str) -> HTTPError:

@@ -1,4 +1,4 @@
-"""Which backend is next: one small policy each, and the table of their names."""
+"""The balancing policies, and the table of their names in the settings."""
 
 from collections.abc import Callable
 from typing import Final
@@ -15,7 +15,7 @@ from gproxy.upstream.balance.user import UserPolicy
 
 __all__ = ["POLICIES", "BalancingPolicy", "UserPolicy"]
 
-#: Weights in the file count for round robin too.
+#: By the value of `balance`. `weighted` is a synonym: round robin observes weights anyway.
 POLICIES: Final[dict[str, Callable[[UpstreamSettings], BalancingPolicy]]] = {
     "round_robin": lambda _: RoundRobin(),
     "weighted": lambda _: RoundRobin(),

@@ -1,32 +1,32 @@
-"""What of a request a policy looks at, or a cookie is found by."""
+"""The keys of requests, for hash policies, splits and sticky sessions."""
 
 from collections.abc import Callable
 
 from gproxy.http.request import Request
 from gproxy.http.trust import network_of
 
-#: A request's key; None or nothing if it has none.
+#: A function that returns a request's key; None or "" if the request has none.
 Key = Callable[[Request], str | None]
 
 
 def client(request: Request) -> str:
-    """The client's address; of IPv6 the /64, in which a client changes its address as it likes."""
+    """Return the client's IPv4 address, or its IPv6 /64 network: a client may change its address within that."""
     return network_of(request.client)
 
 
 def path(request: Request) -> str:
-    """Without the query: a path's variants stay together."""
+    """Return the path without the query, so that all variants of a resource have one key."""
     return request.path
 
 
 def header(name: str) -> Key:
-    """The value of that header."""
+    """Return a key: the value of that header."""
     key = name.lower()
     return lambda request: request.headers.lookup(key)
 
 
 def cookie(name: str) -> Key:
-    """The value of that cookie (RFC 6265 section 4.2.1), the first of several."""
+    """Return a key: the value of that cookie (RFC 6265 section 4.2.1), the first of several."""
     start = f"{name}="
 
     def value(request: Request) -> str | None:
@@ -37,13 +37,16 @@ def cookie(name: str) -> Key:
 
 
 def query(name: str) -> Key:
-    """The value of that parameter as it was sent, the first of several."""
+    """Return a key: the undecoded value of that query parameter, the first of several."""
     start = f"{name}="
     return lambda request: _value(request.query, start, "&", "&")
 
 
 def _value(text: str, start: str, before: str, end: str) -> str | None:
-    """What stands between `start`, if that begins or follows one of `before`, and `end`. PERF: a tenth of a regex."""
+    """Return the text between `start` and `end`; `start` must be the beginning of the text or follow one of `before`.
+
+    PERF: this costs a tenth of a regular expression.
+    """
     at = text.find(start)
     while at > 0 and text[at - 1] not in before:
         at = text.find(start, at + 1)

@@ -1,4 +1,4 @@
-"""Who is quick, and who is quick to get slow (peak EWMA, as in Finagle and Linkerd)."""
+"""The policy `latency`: the backend with the lower peak EWMA of latencies, as in Finagle and Linkerd."""
 
 from collections.abc import Callable, Sequence
 from math import exp
@@ -10,15 +10,15 @@ from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.random import Draw, Lottery
 
-#: The cost in seconds of a backend that has not answered yet, but was asked: one request finds out, not a hundred.
+#: The cost in seconds of a backend with an active first request: one request measures a new backend, not a hundred.
 _UNKNOWN: Final = 1e6
 
 
 class Timing:
-    """How long one backend takes until a response's head is there.
+    """The average time of one backend until the response head.
 
-    A slower answer counts at once, quicker ones little by little: the average is what is left of the old one after
-    `decay` seconds each. Without answers it fades, so that who was slow is asked again some time.
+    A slower response replaces the average at once; quicker ones lower it with the time constant `decay`. Without
+    responses the average decays, so that a slow backend gets requests again.
     """
 
     __slots__ = ("_backend", "_decay", "average", "clock", "measured_at")
@@ -31,14 +31,14 @@ class Timing:
         self.measured_at = 0.0
 
     def cost(self, now: float) -> float:
-        """What one more request would have to wait, in seconds; for its weight."""
+        """Return the expected wait of one more request in seconds, divided by the weight."""
         active = self._backend.active
         if not self.average:
             return _UNKNOWN + active if active else 0.0
         return self.average * exp((self.measured_at - now) / self._decay) * (active + 1) / self._backend.weight
 
     def observe(self, seconds: float, answered: bool = True) -> None:
-        """It took so long; a failure is no sign of being quick."""
+        """Add a duration of an exchange. A failed one can only raise the average: a quick failure is no low latency."""
         now = self.clock()
         faded = exp((self.measured_at - now) / self._decay)
         if seconds > self.average * faded:
@@ -51,7 +51,7 @@ class Timing:
 
 
 class Latency(Draw):
-    """Of two drawn the one that costs less: its average time to answer, times who waits there, for its weight."""
+    """A policy that draws two backends and picks the cheaper: average latency, times active attempts, by weight."""
 
     def __init__(self, decay: float) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Latency(Draw):
         return other if self.timing(other).cost(now) < self.timing(one).cost(now) else one
 
     def timing(self, backend: Backend) -> Timing:
-        """The backend's, which is observed from the first time on that somebody asks."""
+        """Return the backend's timing; the first call begins to observe the backend."""
         timing = backend.memo
         if not isinstance(timing, Timing):
             timing = backend.memo = Timing(backend, self._decay, self._now)

@@ -1,4 +1,4 @@
-"""Who has the least to do, known at any moment without asking all."""
+"""The policy `least_conn`: the least loaded backend, in logarithmic time."""
 
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
@@ -7,15 +7,15 @@ from gproxy.http.request import Request
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.policy import BalancingPolicy
 
-#: The load, when it came to that (a count), and whose it is.
+#: The load, the number of the change that led to it, and the backend.
 _Entry = tuple[float, int, Backend]
 
 
 class LeastConn(BalancingPolicy):
-    """The fewest attempts under way for its weight; among equals the one that has been so for the longest.
+    """A policy that picks the backend with the fewest active attempts by weight; among equals the longest unchanged.
 
-    A heap of what each backend's load was at every change; only the newest entry of a backend counts, and the others
-    are dropped when they come to the top.
+    A heap has an entry for each change of a backend's load. Only a backend's newest entry counts. The others are
+    dropped when they come to the top.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class LeastConn(BalancingPolicy):
         self._changes += 1
         self._newest[backend] = entry = (_load(backend), self._changes, backend)
         heappush(self._heap, entry)
-        if len(self._heap) > 8 * len(self._newest) + 64:  # those that never come to the top
+        if len(self._heap) > 8 * len(self._newest) + 64:  # drop the old entries that never come to the top
             self._heap = list(self._newest.values())
             heapify(self._heap)
 
 
 def _load(backend: Backend) -> float:
-    """With one attempt more, for its weight."""
+    """Return the load with one more attempt, divided by the weight."""
     return (backend.active + 1) / backend.weight

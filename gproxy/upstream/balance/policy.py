@@ -1,4 +1,4 @@
-"""What every policy is: asked for one of the backends that are available."""
+"""The base class of balancing policies, and the policy `first`."""
 
 from collections.abc import Sequence
 
@@ -8,32 +8,32 @@ from gproxy.upstream.backend import Backend
 
 
 class BalancingPolicy:
-    """A policy; it keeps its own state, so each upstream has one of its own. A pick switches to no other greenlet."""
+    """A policy that picks a backend for each request; each upstream has its own. No method switches greenlets."""
 
     def __init__(self) -> None:
         self._backends: Sequence[Backend] = ()
 
     def use(self, runtime: Runtime) -> None:
-        """Take its clock and its random."""
+        """Take the clock and the random generator of the runtime."""
 
     def set_candidates(self, backends: Sequence[Backend]) -> None:
-        """`pick` will be asked about this very list nearly always: work out now what can be known of it.
+        """Set the candidates. Precompute here: `pick` usually gets this same list object.
 
-        Other lists come when some of these are full or were tried, and may cost more.
+        `pick` gets another list, and may take longer, when some candidates are full or were tried.
         """
         self._backends = backends
 
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend | None:
-        """One of the backends, of which there is at least one; None if none will do."""
+        """Pick one of the backends, of which there is at least one; None rejects them all."""
         raise NotImplementedError
 
     def pick_again(self, backends: Sequence[Backend], request: Request) -> Backend | None:
-        """The same for a request that has failed elsewhere; these are those that it has not tried."""
+        """Pick a backend for a retry; `backends` are those that the request has not tried."""
         return self.pick(backends, request)
 
 
 class First(BalancingPolicy):
-    """The first in the file that is available."""
+    """A policy that picks the first available backend in the order of the file."""
 
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
         return backends[0]

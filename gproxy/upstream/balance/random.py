@@ -1,4 +1,4 @@
-"""By chance, and by chance with a look at the load."""
+"""The policies `random` and `p2c`: a draw by weight, and the less loaded of two draws."""
 
 from bisect import bisect
 from collections.abc import Callable, Sequence
@@ -14,13 +14,13 @@ _Random = Callable[[], float]
 
 
 class Lottery:
-    """Draws backends, each as often as its weight says."""
+    """A weighted draw of backends."""
 
     __slots__ = ("_backends", "_last", "_upto")
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         self._backends = backends
-        #: Where on a line as long as all weights together each backend's part ends.
+        #: The running totals of the weights: a backend is drawn if a point lies between two of them.
         self._upto = list(accumulate(backend.weight for backend in backends))
         self._last = len(backends) - 1
 
@@ -28,19 +28,19 @@ class Lottery:
         return self._backends[bisect(self._upto, random() * self._upto[-1], 0, self._last)]
 
     def two(self, random: _Random) -> tuple[Backend, Backend]:
-        """Two that are not the same, in the order they were drawn; there must be two."""
+        """Draw two different backends, in the order of the draw; there must be at least two."""
         upto, last = self._upto, self._last
         first = bisect(upto, random() * upto[-1], 0, last)
         end = upto[first]
         weight = end - upto[first - 1] if first else end
         point = random() * (upto[-1] - weight)
-        if point >= end - weight:  # beyond the part of the first, which is left out
+        if point >= end - weight:  # skip the part of the first backend
             point += weight
         return self._backends[first], self._backends[bisect(upto, point, 0, last)]
 
 
 class Draw(BalancingPolicy):
-    """What policies that draw share."""
+    """A base class of policies that draw."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Draw(BalancingPolicy):
 
 
 class Random(Draw):
-    """Any of them, by weight."""
+    """A policy that draws a backend by weight."""
 
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
         lottery = self._lottery if backends is self._backends else Lottery(backends)
@@ -64,7 +64,10 @@ class Random(Draw):
 
 
 class PowerOfTwo(Draw):
-    """Of two drawn by weight the less loaded for its weight: nearly as good as the least loaded, and no herd."""
+    """A policy that draws two backends by weight and picks the one with less load by weight.
+
+    It balances nearly as well as the least loaded of all, and several gateways do not choose the same backend at once.
+    """
 
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
         if len(backends) == 1:

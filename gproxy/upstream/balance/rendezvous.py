@@ -1,4 +1,4 @@
-"""The same key goes to the same backend; losing one of n moves only its own keys."""
+"""Rendezvous hashing, for all `*_hash` policies: a key stays with its backend; a lost backend moves only its keys."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,15 +13,15 @@ from gproxy.upstream.balance.hash_keys import Key
 from gproxy.upstream.balance.policy import BalancingPolicy
 from gproxy.upstream.balance.round_robin import RoundRobin
 
-#: Keys fall into so many slots, and a slot has a backend.
+#: The number of slots: a key's hash selects a slot, and each slot has a backend.
 _SLOTS: Final = 1 << 16
 _MASK: Final = (1 << 64) - 1
 
 
 class Rendezvous(BalancingPolicy):
-    """Each slot belongs to the backend that gets the highest score with it, so twice the weight has twice the slots.
+    """A policy that assigns each slot to the backend with the highest score; twice the weight wins twice the slots.
 
-    A request without a key goes to whose turn it is.
+    A request without a key goes to the next backend in round robin.
     """
 
     def __init__(self, key: Key) -> None:
@@ -29,7 +29,7 @@ class Rendezvous(BalancingPolicy):
         self._key = key
         self._keyless = RoundRobin()
         self._members: frozenset[Backend] = frozenset()
-        #: By slot, for those that were asked for; right for as long as the winner is there and nobody has come.
+        #: A cache by slot; valid while the winner is a candidate and no candidate was added.
         self._winners: dict[int, Backend | None] = {}
 
     def set_candidates(self, backends: Sequence[Backend]) -> None:
@@ -54,12 +54,12 @@ class Rendezvous(BalancingPolicy):
 
 
 def winner(slot: int, backends: Sequence[Backend]) -> Backend:
-    """Whose slot it is. Depends on names and weights only, so every process and every host says the same."""
+    """Return the backend of the slot, by names and weights only, so every process and host has the same result."""
     return max(backends, key=lambda backend: _score(slot, backend))
 
 
 def _score(slot: int, backend: Backend) -> float:
-    """A draw by slot and name; the logarithm makes the chance to be the highest proportional to the weight."""
+    """Return a pseudo-random score; the logarithm makes the chance of the highest one proportional to the weight."""
     mixed = (_seed(backend.name) ^ (slot * 0x9E3779B97F4A7C15)) & _MASK
     mixed = ((mixed ^ (mixed >> 33)) * 0xFF51AFD7ED558CCD) & _MASK  # the finalizer of MurmurHash3
     mixed = ((mixed ^ (mixed >> 33)) * 0xC4CEB9FE1A85EC53) & _MASK

@@ -1,4 +1,4 @@
-"""In turn."""
+"""The policy `round_robin`, with smooth weights; all workers can share its turn."""
 
 from collections.abc import Sequence
 from math import gcd
@@ -10,19 +10,19 @@ from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.policy import BalancingPolicy
 
-#: Weights are rounded so that all have had their turns after so many.
+#: The longest cycle; larger weights are scaled down to it.
 _LONGEST_CYCLE: Final = 10_000
 
 
 class RoundRobin(BalancingPolicy):
-    """In exact turn; with weights, as many turns of a cycle as they say, interleaved instead of in runs."""
+    """A policy that picks in exact rotation; a backend has as many turns in a cycle as its weight, interleaved."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: Where in the cycle it is; whoever shares it or keeps it may set it to any number from 0 on.
+        #: The position in the cycle; another owner may set it to any number from 0 on.
         self.turn = 0
         self._cycle: Sequence[Backend] = ()
-        #: Those of requests that have failed elsewhere, which go round evenly.
+        #: The rotation of retries.
         self._extra = 0
 
     def set_candidates(self, backends: Sequence[Backend]) -> None:
@@ -38,12 +38,16 @@ class RoundRobin(BalancingPolicy):
         return cycle[turn]
 
     def pick_again(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
-        """Nobody's turn: otherwise every second request would begin with a backend that refuses its turns."""
+        """Pick a backend for a retry, without a turn of the cycle.
+
+        A retry that took the next turn would shift the cycle: with one failing backend of two, every new request would
+        begin at the failing one.
+        """
         self._extra += 1
         return backends[self._extra % len(backends)]
 
     def _next_of(self, backends: Sequence[Backend]) -> Backend:
-        """The others lose their turn, so those after them get no more than before."""
+        """Pick the next of these backends in the cycle; the others lose their turns, so the shares stay even."""
         cycle, wanted = self._cycle, frozenset(backends)
         for turn in range(self.turn, self.turn + len(cycle)):
             backend = cycle[turn % len(cycle)]
@@ -55,9 +59,9 @@ class RoundRobin(BalancingPolicy):
 
 
 def interleaved(backends: Sequence[Backend]) -> Sequence[Backend]:
-    """The cycle of smooth weighted round robin: 5, 1 and 1 give a a b a c a a.
+    """Return the cycle of smooth weighted round robin: the weights 5, 1 and 1 give a a b a c a a.
 
-    Everybody gains its weight, the richest is next and pays what all gained.
+    At each turn every backend gains its weight as credit. The one with most credit is next, and pays all weights.
     """
     weights = _small([backend.weight for backend in backends])
     total = sum(weights)
@@ -74,7 +78,7 @@ def interleaved(backends: Sequence[Backend]) -> Sequence[Backend]:
 
 
 def _small(weights: list[int]) -> list[int]:
-    """The same proportions, or nearly, in smaller numbers."""
+    """Return smaller weights of the same proportions, rounded if the cycle would be too long."""
     excess = sum(weights) / _LONGEST_CYCLE
     if excess > 1:
         weights = [max(1, round(weight / excess)) for weight in weights]
@@ -83,7 +87,7 @@ def _small(weights: list[int]) -> list[int]:
 
 
 class SharedTurns(BalancingPolicy):
-    """Round robin in which all workers take turns together."""
+    """Round robin with one turn for all workers, kept in shared memory."""
 
     def __init__(self, own: RoundRobin, state: SharedState, upstream: str) -> None:
         self._own = own
@@ -103,15 +107,15 @@ class SharedTurns(BalancingPolicy):
         return backend
 
     def set_candidates(self, backends: Sequence[Backend]) -> None:
-        """As the policy itself."""
+        """Set the candidates of this worker's policy."""
         self._own.set_candidates(backends)
 
     def pick_again(self, backends: Sequence[Backend], request: Request) -> Backend:
-        """As the policy itself: it is nobody's turn."""
+        """Pick a backend for a retry, without a turn of the cycle."""
         return self._own.pick_again(backends, request)
 
     def end(self) -> RoundRobin:
-        """The policy itself, which goes on where all have come to."""
+        """Return this worker's policy, at the turn that all workers have reached."""
         if self._area:
             self._own.turn = self._area.words[0]
             self._area.wipe()

@@ -1,4 +1,4 @@
-"""A backend that came back gets its share little by little: its caches are cold, its connections are not made yet."""
+"""Slow start: a restored backend gets a growing share, because its caches are cold and it has no connections yet."""
 
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -6,27 +6,27 @@ from typing import Final
 
 from gproxy.upstream.backend import Backend
 
-#: The share to begin with.
+#: The initial share.
 _LEAST: Final = 0.01
 
 
 class SlowStart:
-    """Lets each of the backends that are warming up be picked as often as its weight says, times how far it is.
+    """The growing shares of the backends that warm up: the share of the weight, times the elapsed part of the period.
 
-    Every pick gives each of them credit for its part of all picks, and being picked costs 1; so it works with every
-    policy that has a choice, and is exact with those that take turns.
+    Each pick gives each of these backends credit for its share; the picked one pays 1. A backend without a full credit
+    is no candidate. So slow start works with every policy, and is exact with round robin.
     """
 
     def __init__(self, period: float) -> None:
         self.clock: Callable[[], float] = monotonic
-        #: The credit of those that are warming up.
+        #: The credit of each backend that warms up.
         self.warming: dict[Backend, float] = {}
         self._period = period
-        #: The weight of the others.
+        #: The total weight of the other candidates.
         self._steady = 0
 
     def set_candidates(self, backends: Sequence[Backend], now: float) -> float | None:
-        """These take part from now on. When the first of them has warmed up; None if none is warming up."""
+        """Set the candidates. Return when the first of them has warmed up; None if none warms up."""
         self.warming = {
             backend: self.warming.get(backend, 0.0) for backend in backends if now < backend.returned_at + self._period
         }
@@ -34,7 +34,7 @@ class SlowStart:
         return min((backend.returned_at + self._period for backend in self.warming), default=None)
 
     def earn(self) -> None:
-        """Once a pick: everybody's part of it."""
+        """Credit each backend that warms up with its share of one pick."""
         now = self.clock()
         weights = {backend: backend.weight * self._share(backend, now) for backend in self.warming}
         total = self._steady + sum(weights.values())
@@ -42,16 +42,16 @@ class SlowStart:
             self.warming[backend] = min(2.0, self.warming[backend] + weight / total)
 
     def admits(self, backend: Backend) -> bool:
-        """May it be picked?"""
+        """Return whether the backend may be picked."""
         return self.warming.get(backend, 1.0) > 1 - 1e-9
 
     def admitted(self, backends: Sequence[Backend]) -> Sequence[Backend]:
-        """Who of them may be picked; if nobody may, it is whoever has most credit."""
+        """Return the backends that may be picked; if there are none, the one with most credit."""
         found = [backend for backend in backends if self.admits(backend)]
         return found or sorted(backends, key=self.warming.__getitem__)[-1:]
 
     def spend(self, backend: Backend) -> None:
-        """It is picked."""
+        """Charge a backend for a pick."""
         if backend in self.warming:
             self.warming[backend] -= 1
 

@@ -1,4 +1,4 @@
-"""A policy that the user has written."""
+"""A balancing policy in user code."""
 
 import logging
 import traceback
@@ -14,9 +14,10 @@ _log = logging.getLogger("gproxy")
 
 
 class UserPolicy(BalancingPolicy):
-    """Asks `function(backends, request)`; what it does wrong costs this request only, and a line in the log.
+    """A policy that calls `function(backends, request)` of user code.
 
-    Raises HTTPError 500 then; what it raises of HTTPError itself is its answer to the client.
+    An exception or a wrong result is logged, and the request fails with HTTPError 500. An HTTPError that the function
+    raises goes to the client.
     """
 
     def __init__(self, name: str, function: Callable[[Sequence[Backend], Request], Any]) -> None:
@@ -31,15 +32,15 @@ class UserPolicy(BalancingPolicy):
             raise
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
-            said = f"raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-            failed = self._failed(request, said)
-            failed.__cause__ = error  # compiled, `from` would not say so
+            problem = f"raised {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+            failed = self._failed(request, problem)
+            failed.__cause__ = error  # mypyc: `from` does not set it in compiled code
             raise failed from error
         if picked is None or (isinstance(picked, Backend) and picked in backends):
             return picked
-        raise self._failed(request, f"returned a {type(picked).__name__} that is none of the backends it was given")
+        raise self._failed(request, f"returned a {type(picked).__name__} that is not one of its backends")
 
-    def _failed(self, request: Request, said: str) -> HTTPError:
-        _log.error("%s %s %s: balance = %s %s", request.id, request.method, request.path, self._name, said)
+    def _failed(self, request: Request, problem: str) -> HTTPError:
+        _log.error("%s %s %s: balance = %s %s", request.id, request.method, request.path, self._name, problem)
         headers = {"Proxy-Status": "gproxy; error=proxy_internal_error"}
-        return HTTPError(500, "no backend could be picked", headers, reason="balance_error")
+        return HTTPError(500, "the balancing policy failed", headers, reason="balance_error")

@@ -1,4 +1,4 @@
-"""Waiting for something of our own while a client may leave, and asking apart from a client's connection."""
+"""Waits that end when the client leaves, and copies of requests for other greenlets than the connection's."""
 
 import math
 from collections.abc import Iterator
@@ -14,29 +14,30 @@ from gproxy.http.errors import ClientGone
 from gproxy.http.request import Deadline, Request
 from gproxy.runtime.alarm import Alarm, TimerWheel
 
-#: For the alarms of those that ask apart from a connection.
+#: The timers of detached requests.
 _wheel: Final = TimerWheel()
 
 
 class ClientWatch:
-    """Somebody waits here until `wake` is called or the time is up, and learns that the client has left."""
+    """A wait until `wake` is called or a time has passed, in which the client is observed."""
 
     def __init__(self, client: ClientStream | None) -> None:
         self._client = client
         self._event = Event()
-        self._woken = self._client_spoke = False
+        self._woken = self._client_has_event = False
 
     def wake(self) -> None:
+        """End the present wait, or the next one at once."""
         self._woken = True
         self._event.set()
 
     def switch(self, _: object) -> None:
-        """The loop says that there is something from the client: more to read, or its end."""
-        self._client_spoke = True
+        """Note that the client's channel has bytes, or its end; the event loop calls this."""
+        self._client_has_event = True
         self._event.set()
 
     def wait(self, seconds: float = math.inf) -> None:
-        """Until then, or until `wake`. Raises ClientGone, and what an alarm throws."""
+        """Wait until `wake`, or so many seconds. Raise ClientGone if the client leaves; an alarm may throw Expired."""
         ends = monotonic() + seconds
         while not self._woken and (left := ends - monotonic()) > 0:
             self._wait_once(None if left == math.inf else left)
@@ -44,7 +45,7 @@ class ClientWatch:
 
     def _wait_once(self, seconds: float | None) -> None:
         client = self._client
-        if client is None or not client.can_detect_close():  # behind a pipelined request nobody can see the end
+        if client is None or not client.can_detect_close():  # unread bytes of a pipelined request hide the end
             self._event.wait(seconds)
         else:
             before = client.watch(self)
@@ -53,24 +54,25 @@ class ClientWatch:
             finally:
                 client.watch(before)
         self._event.clear()
-        spoke, self._client_spoke = self._client_spoke, False
-        if spoke and client is not None and client.is_gone():
+        has_event, self._client_has_event = self._client_has_event, False
+        if has_event and client is not None and client.is_gone():
             raise ClientGone
 
 
 @contextmanager
 def detached(request: Request) -> Iterator[Request]:
-    """The request for another greenlet than the connection's: a copy that knows neither the client nor its alarm.
+    """Yield a copy of the request, without the client and its alarm, for another greenlet than the connection's.
 
-    Its deadline is the request's, by an alarm of its own that is not set yet: whoever waits for this greenlet has one.
+    The copy has the request's deadline and an alarm of its own. That alarm is not set: the greenlet that waits for this
+    one usually has the deadline's.
     """
     alarm = Alarm(_wheel)
-    twin = copy(request)
-    twin.client_stream = twin.upgrade = None
-    twin.deadline = Deadline(alarm)
-    twin.deadline.expires = request.deadline.expires
+    detached_request = copy(request)
+    detached_request.client_stream = detached_request.upgrade = None
+    detached_request.deadline = Deadline(alarm)
+    detached_request.deadline.expires = request.deadline.expires
     try:
-        yield twin
+        yield detached_request
     finally:
         alarm.close()
-        twin.end()
+        detached_request.end()

@@ -1,16 +1,16 @@
-"""The last step of every chain: a request to a backend, its response back.
+"""The forward action: it sends a request to a backend of an upstream, and returns the response.
 
-The steps, with the same numbers in the code:
+Comments mark these steps with their numbers:
 
-(1) decide whether the body can be sent a second time
-(2) compose the head, anew for each attempt
-(3) pick a backend that was not tried yet
-(4) lease a connection: pooled, or connected now
-(5) send the request through it
+(1) prepare the request body, so that a retry can send it again
+(2) compose the request head, anew for each attempt
+(3) pick a backend
+(4) lease a connection: an idle one from the pool, or a new one
+(5) send the request
 (6) read the response head
-(7) tell health how it went
-(8) try again? only before the first byte went to the client, and only what is safe
-(9) hand out a response, which streams unless it came whole
+(7) report the result to passive health
+(8) retry, if the policy allows it and no byte of the response has gone to the client
+(9) return the response; its body streams, unless it arrived together with the head
 """
 
 import math
@@ -39,12 +39,15 @@ from gproxy.upstream.http1.response_head import ResponseHead
 from gproxy.upstream.retry import TOO_LARGE, FailedAttempt, RetryPermit, RetryPolicy
 from gproxy.upstream.upstream import Upstream
 
-#: Max-Forwards counts for these (RFC 9110 section 7.6.2).
-_COUNTED: Final = frozenset({"OPTIONS", "TRACE"})
+#: The methods whose Max-Forwards field counts (RFC 9110 section 7.6.2).
+_COUNTED_METHODS: Final = frozenset({"OPTIONS", "TRACE"})
 
 
 class Forward:
-    """Sends requests of one route to its upstream. `retries`, `retry_on`, `hedge`: None for the upstream's own."""
+    """The action of one route that forwards to an upstream.
+
+    `retries`, `retry_on` and `hedge` override the upstream's options; None keeps them.
+    """
 
     def __init__(
         self,
@@ -62,200 +65,221 @@ class Forward:
         self._policy = RetryPolicy.of(settings, retries=retries, on=retry_on)
         self._retry_statuses = self._policy.statuses
         self._replay, self._spool = settings.replay, settings.spool
-        self._read = settings.read_timeout
-        self._head = head
+        self._read_timeout = settings.read_timeout
+        self._write_head = head
         self._stream = stream
         self._tunnel_timeout = tunnel_timeout
-        # PERF: decided here, so that a request costs nothing for what is not configured
-        timeouts = AttemptLimits.of(settings)
-        self._attempt = self._attempt_again = timeouts.around(self._attempt_at)
+        # PERF: chosen here, so that an unconfigured limit or hedge costs a request nothing
+        limits = AttemptLimits.of(settings)
+        self._first_try = self._next_try = limits.around(self._try)
         if after := settings.hedge if hedge is None else hedge:
-            lane = timeouts.around(self._reach)
-            self._attempt = Hedge(
-                after, upstream, covers=self._policy.covers, retry_statuses=self._retry_statuses, reach=lane,
-                hand_out=self._hand_out, alone=self._attempt,
+            send = limits.around(self._send)
+            self._first_try = Hedge(
+                after, upstream, covers=self._policy.covers, retry_statuses=self._retry_statuses, send=send,
+                receive=self._receive, unhedged=self._first_try,
             )  # fmt: skip
 
     def __call__(self, request: Request) -> Response:
-        """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
+        """Return a backend's response to the request.
+
+        Raise HTTPError 502, 503 or 504 for a failure of the backends, HTTPError 400, 408 or 413 for a fault of the
+        client, and ClientGone if the client has left.
+        """
         client = request.client_stream
         if client is not None and not client.in_own_greenlet():
             return self._forward_detached(request)
         request.upstream = self._upstream.name
-        request.reason = ""  # what came of an earlier call is no news any more
-        if request.deadline.expires <= monotonic():  # a handler has swallowed that it was over
+        request.reason = ""  # an earlier call of this request may have set it
+        if request.deadline.expires <= monotonic():  # a handler has caught Expired and called again
             raise as_response_error(SLOW)
         if request.body is not NO_BODY:
             self._prepare(request, request.body)  # (1)
-        if request.method in _COUNTED and (answer := _count_down(request)) is not None:
-            return answer
+        if request.method in _COUNTED_METHODS and (response := _count_down(request)) is not None:
+            return response
         backend = self._upstream.pick(request)  # (3)
         if backend is None:
             return self._policy.give_up()
         request.backend = backend.name
         request.tries += 1
-        outcome = self._attempt(request, backend)
+        outcome = self._first_try(request, backend)
         if isinstance(outcome, Response) and outcome.status not in self._retry_statuses:
             return outcome  # (9)
-        return self._try_again(request, backend, outcome)  # (8)
+        return self._retry(request, backend, outcome)  # (8)
 
     def _forward_detached(self, request: Request) -> Response:
-        """A handler asks from a greenlet of its own, which the connection's alarm does not reach and may outlive it.
+        """Forward a copy of the request, for a handler that calls from a greenlet of its own.
 
-        So the request goes as a copy that knows neither the client nor the alarm, under one of its own, and the
-        response is read whole: nobody would close it if the handler just dropped it.
+        The alarm of the client's connection does not reach that greenlet, and the greenlet may outlive the connection.
+        So the copy has no client, and an alarm of its own. The response is read completely: a handler that drops it
+        would otherwise leak its connection.
         """
-        with detached(request) as twin:
-            twin.deadline.set(request.deadline.expires)
-            if twin.body is not NO_BODY and twin.body.replayable:  # others read it too, each from the beginning
-                twin.body = Body(twin.body.buffer(twin.body.length or 0))
-            response = self(twin)
+        with detached(request) as copy:
+            copy.deadline.set(request.deadline.expires)
+            if copy.body is not NO_BODY and copy.body.replayable:  # concurrent copies each read it from the beginning
+                copy.body = Body(copy.body.buffer(copy.body.length or 0))
+            response = self(copy)
             response.read()
-        request.upstream, request.backend, request.tries = twin.upstream, twin.backend, twin.tries
-        request.reason = twin.reason
+        request.upstream, request.backend, request.tries = copy.upstream, copy.backend, copy.tries
+        request.reason = copy.reason
         return response
 
     def _prepare(self, request: Request, body: Body) -> None:
-        """Have the body at its beginning, and kept for another attempt if it can be and there may be one.
+        """Rewind the body, and record it while it is sent if the policy may retry the request.
 
-        Raises RuntimeError if there is no beginning any more: the backend would wait for what never comes.
+        Raise RuntimeError if a handler has consumed the body: the backend would wait for bytes that never come.
         """
-        at_hand = len(body.at_hand)
+        buffered = len(body.at_hand)
         if not body.can_begin_again:
-            raise RuntimeError("the request's body was read before; request.body.buffer(limit) would have kept it")
-        if body.replayable or body.received != at_hand:
+            raise RuntimeError("the request body was already read; call request.body.buffer(limit) before reading it")
+        if body.replayable or body.received != buffered:
             body.rewind()  # a handler has called next before
-        elif body.length is not None and at_hand == body.length <= self._replay:
+        elif body.length is not None and buffered == body.length <= self._replay:
             body.buffer(self._replay)
         elif self._policy.retries and self._policy.covers(request) and (body.length or 0) <= self._replay + self._spool:
             body.record(ReplayBuffer(request, self._upstream.runtime, self._replay, self._spool))
 
-    def _try_again(self, request: Request, backend: Backend, outcome: Outcome) -> Response:
-        """(8) As often as the policy says; while an answer may be the last it stays in hand."""
-        tries = self._policy
+    def _retry(self, request: Request, backend: Backend, outcome: Outcome) -> Response:
+        """Retry a failed attempt as often as the policy allows, and return the final response (8).
+
+        A response with a retryable status stays open until the next attempt begins: it may be the final one.
+        """
+        policy = self._policy
         with RetryPermit(self._upstream.budget) as permit:
             while True:
                 if isinstance(outcome, Response):
                     if outcome.status not in self._retry_statuses:
                         return outcome
-                    winner = next((one for one in self._upstream.backends if one.name == request.backend), backend)
-                    outcome = (FailedAttempt(winner, RETRYABLE_STATUS, None, outcome),)
-                tries = tries.after(*outcome)
-                why_not = tries.why_not(request)
+                    # After a hedge, `request.backend` names the backend that has responded.
+                    responder = next((one for one in self._upstream.backends if one.name == request.backend), backend)
+                    outcome = (FailedAttempt(responder, RETRYABLE_STATUS, None, outcome),)
+                policy = policy.after(*outcome)
+                why_not = policy.why_not(request)
                 for failed in outcome:
-                    self._note(request, failed, why_not)
-                found = None if why_not or not self._pause(request, tries, permit) else self._next(request, tries)
-                if found is None:
-                    return tries.give_up()
-                backend = found
-                if tries.last.response is not None:
-                    tries.last.response.close()
+                    self._report(request, failed, why_not)
+                following = None
+                if not why_not and self._pause(request, policy, permit):
+                    following = self._next_backend(request, policy)
+                if following is None:
+                    return policy.give_up()
+                backend = following
+                if policy.last.response is not None:
+                    policy.last.response.close()
                 request.body.rewind()
                 request.backend = backend.name
                 request.tries += 1
-                outcome = self._attempt_again(request, backend)  # a hedge might ask one that has failed already
+                outcome = self._next_try(request, backend)  # unhedged: a hedge might pick a backend that has failed
 
-    def _pause(self, request: Request, tries: RetryPolicy, permit: RetryPermit) -> bool:
-        """Wait as long as the policy says; False if that would take too long, or there are too many who try again."""
+    def _pause(self, request: Request, policy: RetryPolicy, permit: RetryPermit) -> bool:
+        """Wait for the policy's backoff and take a retry permit.
+
+        Return False if no other backend exists, the deadline is nearer than the end of the wait, or the retry budget
+        is exhausted.
+        """
         runtime, backends = self._upstream.runtime, self._upstream.backends
-        others = len(backends) - len(set(tries.tried))
-        if not others and len(backends) == 1 and not tries.asks_the_same:
+        others = len(backends) - len(set(policy.tried))
+        if not others and len(backends) == 1 and not policy.asks_the_same:
             return False
-        seconds = tries.pause(runtime.random, runtime.clock, others=others > 0)
+        seconds = policy.pause(runtime.random, runtime.clock, others=others > 0)
         if seconds >= request.deadline.remaining():
             return False
         if seconds:
             self._wait(request, seconds)
-        if tries.is_free or self._has_room(request, tries, permit):
+        if policy.is_free or self._take_permit(request, policy, permit):
             return True
-        self._upstream.warn_throttled("the retry budget is spent")
+        self._upstream.warn_throttled("the retry budget is exhausted")
         return False
 
-    def _next(self, request: Request, tries: RetryPolicy) -> Backend | None:
-        """One that was not tried, else another than the last, else perhaps the same again."""
+    def _next_backend(self, request: Request, policy: RetryPolicy) -> Backend | None:
+        """Pick an untried backend, else any but the last one, else the same again if the policy allows it."""
         pick = self._upstream.pick
         return (
-            pick(request, tries.tried)
-            or pick(request, tries.tried[-1:])
-            or (pick(request) if tries.asks_the_same else None)
+            pick(request, policy.tried)
+            or pick(request, policy.tried[-1:])
+            or (pick(request) if policy.asks_the_same else None)
         )
 
-    def _has_room(self, request: Request, tries: RetryPolicy, permit: RetryPermit) -> bool:
-        """Now, or within one longest pause: soon if only one backend has died, not if all have too much to do."""
-        pauses = math.ceil(tries.backoff_max / tries.backoff) if tries.backoff else 0
+    def _take_permit(self, request: Request, policy: RetryPolicy, permit: RetryPermit) -> bool:
+        """Take a retry permit; wait for one up to `retry_backoff_max`, and return False if none becomes free.
+
+        After the failure of one backend permits soon become free. If all backends are overloaded they do not.
+        """
+        pauses = math.ceil(policy.backoff_max / policy.backoff) if policy.backoff else 0
         while not permit.take():
-            if not pauses or tries.backoff >= request.deadline.remaining():
+            if not pauses or policy.backoff >= request.deadline.remaining():
                 return False
             pauses -= 1
-            self._wait(request, tries.backoff)
+            self._wait(request, policy.backoff)
         return True
 
     def _wait(self, request: Request, seconds: float) -> None:
         with self._upstream.budget.pausing():
             ClientWatch(request.client_stream).wait(seconds)
 
-    def _attempt_at(self, request: Request, backend: Backend) -> Outcome:
+    def _try(self, request: Request, backend: Backend) -> Outcome:
+        """Make a complete attempt without a hedge; it does the steps of `_send` and `_receive` in one."""
         connection = None
         try:
             connection = backend.connection(request.deadline)  # (4)
-            answer = connection.exchange(self._head(request, backend), request)  # (2) (5) (6)
-            self._upstream.answered(request, backend, answer.status)  # (7)
-            return self._response(request, backend, connection, answer)
+            head = connection.exchange(self._write_head(request, backend), request)  # (2) (5) (6)
+            self._upstream.answered(request, backend, head.status)  # (7)
+            return self._response(request, backend, connection, head)
         except BaseException as error:
             if connection is not None:
                 backend.drop(connection)
             return _failed(backend, error)
 
-    def _reach(self, request: Request, backend: Backend) -> tuple[Any, ResponseHead]:
-        """The first half of an attempt, for a lane of a race."""
+    def _send(self, request: Request, backend: Backend) -> tuple[Any, ResponseHead]:
+        """Send a hedged attempt's request, and return the leased connection with the response head."""
         connection = backend.connection(request.deadline)  # (4)
         try:
-            return connection, connection.exchange(self._head(request, backend), request)  # (2) (5) (6)
+            return connection, connection.exchange(self._write_head(request, backend), request)  # (2) (5) (6)
         except BaseException:
             backend.drop(connection)
             raise
 
-    def _hand_out(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Outcome:
-        """The second half, for whichever has won."""
+    def _receive(self, request: Request, backend: Backend, connection: Any, head: ResponseHead) -> Outcome:
+        """Return the response of the hedged attempt that has won."""
         try:
-            self._upstream.answered(request, backend, answer.status)  # (7)
-            return self._response(request, backend, connection, answer)
+            self._upstream.answered(request, backend, head.status)  # (7)
+            return self._response(request, backend, connection, head)
         except BaseException as error:
             backend.drop(connection)
             return _failed(backend, error)
 
-    def _response(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
-        if answer.status == 101:
-            return self._tunnel(request, backend, connection, answer)
-        headers = answer.headers.copy()
-        data, rest = connection.receive_body(answer.framing)
+    def _response(self, request: Request, backend: Backend, connection: Any, head: ResponseHead) -> Response:
+        """Return the response, and release its connection now or when its body is closed."""
+        if head.status == 101:
+            return self._tunnel(request, backend, connection, head)
+        headers = head.headers.copy()
+        data, rest = connection.receive_body(head.framing)
         if rest is None:
-            backend.release(connection, keep=answer.keep)
-            return Response.forwarded(answer.status, answer.phrase, headers, data)  # (9)
-        if answer.status < 400:
-            connection.carry_on(request)
-        lease = (backend, connection, answer.keep)
-        body = BackendBody(data, rest, request, lease, self._read, self._upstream.record_failure)
-        response = Response.forwarded(answer.status, answer.phrase, headers, body)  # (9)
+            backend.release(connection, keep=head.keep)
+            return Response.forwarded(head.status, head.phrase, headers, data)  # (9)
+        if head.status < 400:
+            connection.continue_upload(request)
+        lease = (backend, connection, head.keep)
+        body = BackendBody(data, rest, request, lease, self._read_timeout, self._upstream.record_failure)
+        response = Response.forwarded(head.status, head.phrase, headers, body)  # (9)
         response.on_close(body.close)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
-        if self._stream and answer.status not in self._retry_statuses:  # those may be tried again, in what time is left
+        if self._stream and head.status not in self._retry_statuses:  # a retry still needs the deadline
             request.deadline.set(math.inf)
         return response
 
-    def _tunnel(self, request: Request, backend: Backend, connection: Any, answer: ResponseHead) -> Response:
-        if request.upgrade is None or answer.upgrade != request.upgrade:  # RFC 9110 section 15.2.2
-            raise BadMessage("switched to a protocol that was not asked for", 502)
-        headers = answer.headers.copy()
+    def _tunnel(self, request: Request, backend: Backend, connection: Any, head: ResponseHead) -> Response:
+        if request.upgrade is None or head.upgrade != request.upgrade:  # RFC 9110 section 15.2.2
+            raise BadMessage("the backend switched to a protocol that the request did not offer", 502)
+        headers = head.headers.copy()
         headers.discard("content-length")
         tunnel = Tunnel(request, backend, connection, self._tunnel_timeout)
         request.at_end(tunnel.close)
-        return Response.forwarded(101, answer.phrase, headers, tunnel)
+        return Response.forwarded(101, head.phrase, headers, tunnel)
 
-    def _note(self, request: Request, failed: FailedAttempt, why_not: str) -> None:
-        if failed.cause is None:  # an answer, which health knows of
+    def _report(self, request: Request, failed: FailedAttempt, why_not: str) -> None:
+        """Report a failed attempt to passive health (7); `why_not` is why no retry follows."""
+        if failed.cause is None:  # a response: `_upstream.answered` has reported it
             if why_not == TOO_LARGE:
-                self._upstream.warn_throttled(f"an answer was not tried again: {why_not}")
+                self._upstream.warn_throttled(f"a retryable response was not retried: {why_not}")
             return
         if failed.failure.retryable_as == "stale":
             failed.backend.forget_idle()
@@ -264,14 +288,14 @@ class Forward:
 
 
 def _failed(backend: Backend, error: BaseException) -> tuple[FailedAttempt]:
-    """The attempt as it failed. Raises what no backend is to blame for."""
+    """Return the failed attempt. Raise the error again if the backend has not caused it."""
     if isinstance(error, Exception | Expired) and (failure := failure_of(error)) is not None:
         return (FailedAttempt(backend, failure, error),)
     raise error
 
 
 def _count_down(request: Request) -> Response | None:
-    """Max-Forwards (RFC 9110 section 7.6.2): at 0 we are the final recipient, and answer."""
+    """Decrement Max-Forwards; at 0 the gateway is the final recipient and answers (RFC 9110 section 7.6.2)."""
     left = max_forwards(request.headers)
     if left is None:
         return None
@@ -280,7 +304,7 @@ def _count_down(request: Request) -> Response | None:
         return None
     if request.method == "OPTIONS":
         return Response(204)
-    # RFC 9110 section 9.3.8: what came, without what is secret.
+    # RFC 9110 section 9.3.8: reflect the request, without its secret fields.
     lines = request.headers.lines_without(SECRET_FIELDS)
     received = f"TRACE {request.received.target} {request.received.protocol}\r\n{lines}\r\n"
     return Response(200, received.encode("latin-1"), {"Content-Type": "message/http"})

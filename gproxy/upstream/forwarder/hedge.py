@@ -1,7 +1,7 @@
-"""Asking a second backend when the first takes its time; the first response head wins.
+"""Hedging: a second attempt at another backend when the first is slow; the first response head wins.
 
-Each of the two has a greenlet of its own, a lane, because the connection's greenlet can wait for one thing only: here
-for whichever comes first of an answer, the client's leaving and the deadline.
+Each attempt runs in a greenlet of its own. The client connection's greenlet can wait for one event only: the first of a
+response head, the client's leaving and the deadline.
 """
 
 from collections.abc import Callable, Collection
@@ -20,61 +20,61 @@ from gproxy.upstream.http1.response_head import ResponseHead
 from gproxy.upstream.retry import FailedAttempt, RetryPermit
 from gproxy.upstream.upstream import Upstream
 
-#: What an attempt comes to: a response, or the attempts that failed.
+#: The outcome of an attempt: a response, or the attempts that failed.
 Outcome = Response | tuple[FailedAttempt, ...]
-#: Sends the request to the backend, and reads the head; the connection is leased then.
-Reach = Callable[[Request, Backend], tuple[Any, ResponseHead]]
-#: Makes a response of that, or drops the connection.
-HandOut = Callable[[Request, Backend, Any, ResponseHead], Outcome]
+#: A function that sends the request to the backend, and returns the leased connection with the response head.
+Send = Callable[[Request, Backend], tuple[Any, ResponseHead]]
+#: A function that makes a response of a connection and a head, or drops the connection and returns the failure.
+Receive = Callable[[Request, Backend, Any, ResponseHead], Outcome]
 
 
 class HedgedAttempt:
-    """One of the attempts of a race."""
+    """An attempt of a hedged request, which runs beside another one."""
 
-    def __init__(self, request: Request, backend: Backend, reach: Reach, vigil: ClientWatch) -> None:
+    def __init__(self, request: Request, backend: Backend, send: Send, watch: ClientWatch) -> None:
         self.backend = backend
-        #: The connection and what came over it, once it has come.
-        self.answer: tuple[Any, ResponseHead] | None = None
+        #: The connection and the response head, once it has arrived.
+        self.result: tuple[Any, ResponseHead] | None = None
         self.error: BaseException | None = None
-        self._vigil = vigil
-        self._is_over = False
-        self._greenlet = gevent.spawn(self._run, request, reach)
+        self._watch = watch
+        self._is_closed = False
+        self._greenlet = gevent.spawn(self._run, request, send)
 
     @property
     def is_running(self) -> bool:
-        return self.answer is None and self.error is None
+        return self.result is None and self.error is None
 
     @property
     def failed(self) -> FailedAttempt:
-        """How it failed. Raises what no backend is to blame for."""
-        assert self.error is not None  # noqa: S101 whoever asks has seen that it is not running
+        """The failure of this attempt. Raises the error again if the backend has not caused it."""
+        assert self.error is not None  # noqa: S101 the attempt has ended without a result
         failure = failure_of(self.error)
         if failure is None:
             raise self.error
         return FailedAttempt(self.backend, failure, self.error)
 
-    def _run(self, request: Request, reach: Reach) -> None:
+    def _run(self, request: Request, send: Send) -> None:
         try:
-            with detached(request) as twin:
-                self.answer = reach(twin, self.backend)
+            with detached(request) as copy:
+                self.result = send(copy, self.backend)
         except (Exception, Expired) as error:
             self.error = error
-        if self._is_over:
+        if self._is_closed:
             self.close()
-        self._vigil.wake()
+        self._watch.wake()
 
     def close(self) -> None:
-        """The race is over: nobody wants its answer any more, and the backend is not to blame for that."""
-        self._is_over = True
-        answer, self.answer = self.answer, None
-        if answer is not None:
-            self.backend.drop(answer[0])
+        """Cancel the attempt. The cancellation does not count against the backend."""
+        self._is_closed = True
+        result, self.result = self.result, None
+        if result is not None:
+            self.backend.drop(result[0])
         else:
             self._greenlet.kill(block=False)
 
 
 class Hedge:
-    """Attempts at one backend that call a second one for help."""
+    """An attempt that starts a second one at another backend after `after` seconds without a response head."""
 
     def __init__(
         self,
@@ -83,65 +83,66 @@ class Hedge:
         *,
         covers: Callable[[Request], bool],
         retry_statuses: Collection[int],
-        reach: Reach,
-        hand_out: HandOut,
-        alone: Callable[[Request, Backend], Outcome],
+        send: Send,
+        receive: Receive,
+        unhedged: Callable[[Request, Backend], Outcome],
     ) -> None:
         self._after = after
         self._upstream = upstream
         self._covers = covers
-        #: Statuses that are tried again: they win only if nothing better comes.
+        #: Retryable statuses: a response with one of them wins only if the other attempt brings nothing better.
         self._retry_statuses = retry_statuses
-        self._reach = reach
-        self._hand_out = hand_out
-        self._alone = alone
+        self._send = send
+        self._receive = receive
+        self._unhedged = unhedged
 
     def __call__(self, request: Request, backend: Backend) -> Outcome:
+        """Return the outcome of one or two attempts."""
         if request.body is not NO_BODY or request.upgrade or not self._covers(request):
-            return self._alone(request, backend)
-        lanes: list[HedgedAttempt] = []
+            return self._unhedged(request, backend)
+        attempts: list[HedgedAttempt] = []
         with RetryPermit(self._upstream.budget) as permit:
             try:
-                return self._race(request, backend, lanes, permit)
+                return self._race(request, backend, attempts, permit)
             except Expired as error:
-                return self._too_late(lanes, error)
+                return self._timed_out(attempts, error)
             finally:
-                for lane in lanes:
-                    lane.close()
+                for attempt in attempts:
+                    attempt.close()
 
-    def _race(self, request: Request, backend: Backend, lanes: list[HedgedAttempt], permit: RetryPermit) -> Outcome:
-        vigil = ClientWatch(request.client_stream)
-        lanes.append(HedgedAttempt(request, backend, self._reach, vigil))
-        vigil.wait(self._after)
-        if lanes[0].is_running and (spare := self._spare(request, backend)) and permit.take():
+    def _race(self, request: Request, backend: Backend, attempts: list[HedgedAttempt], permit: RetryPermit) -> Outcome:
+        watch = ClientWatch(request.client_stream)
+        attempts.append(HedgedAttempt(request, backend, self._send, watch))
+        watch.wait(self._after)
+        if attempts[0].is_running and (spare := self._spare(request, backend)) and permit.take():
             request.tries += 1
-            lanes.append(HedgedAttempt(request, spare, self._reach, vigil))
-        while any(lane.is_running for lane in lanes) and not any(map(self._is_wanted, lanes)):
-            vigil.wait()
-        for lane in sorted(lanes, key=self._is_wanted, reverse=True):
-            if lane.answer is not None:
-                return self._won(request, lane, *lane.answer)
-        return tuple(lane.failed for lane in lanes)
+            attempts.append(HedgedAttempt(request, spare, self._send, watch))
+        while any(attempt.is_running for attempt in attempts) and not any(map(self._has_won, attempts)):
+            watch.wait()
+        for attempt in sorted(attempts, key=self._has_won, reverse=True):
+            if attempt.result is not None:
+                return self._finish(request, attempt, *attempt.result)
+        return tuple(attempt.failed for attempt in attempts)
 
-    def _is_wanted(self, lane: HedgedAttempt) -> bool:
-        return lane.answer is not None and lane.answer[1].status not in self._retry_statuses
+    def _has_won(self, attempt: HedgedAttempt) -> bool:
+        return attempt.result is not None and attempt.result[1].status not in self._retry_statuses
 
     @staticmethod
-    def _too_late(lanes: list[HedgedAttempt], error: Expired) -> Outcome:
-        """Of those still asked the first is to blame: the other had less time."""
+    def _timed_out(attempts: list[HedgedAttempt], error: Expired) -> Outcome:
+        """Return the failures at the deadline; of two running attempts the first fails: the other had less time."""
         failure = failure_of(error)
         if failure is None:
             raise error
-        slow = next(lane for lane in lanes if lane.error is None)
-        return (*(lane.failed for lane in lanes if lane.error), FailedAttempt(slow.backend, failure, error))
+        slow = next(attempt for attempt in attempts if attempt.error is None)
+        return (*(attempt.failed for attempt in attempts if attempt.error), FailedAttempt(slow.backend, failure, error))
 
     def _spare(self, request: Request, backend: Backend) -> Backend | None:
-        """Another one, if there is one that is well: what is left out is no help."""
+        """Pick a healthy backend for the second attempt: an ejected one would not be quicker."""
         spare = self._upstream.pick(request, (backend,))
         return spare if spare and spare.is_healthy else None
 
-    def _won(self, request: Request, lane: HedgedAttempt, connection: Any, answer: ResponseHead) -> Outcome:
-        lane.answer = None  # the response's own now
+    def _finish(self, request: Request, attempt: HedgedAttempt, connection: Any, head: ResponseHead) -> Outcome:
+        attempt.result = None  # from here on the response owns the connection
         connection.watch_client(request.client_stream)
-        request.backend = lane.backend.name
-        return self._hand_out(request, lane.backend, connection, answer)
+        request.backend = attempt.backend.name
+        return self._receive(request, attempt.backend, connection, head)

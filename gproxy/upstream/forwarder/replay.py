@@ -1,7 +1,7 @@
-"""A request's body kept while it is sent, so that another attempt can send it again.
+"""A request body recorded while it is sent, so that a retry can send it again.
 
-The beginning is kept in memory, what goes beyond in a file without a name, which the system removes however we end.
-Disks block, so the file is written and read in threads.
+The beginning stays in memory. The rest goes to a temporary file without a name, which the system removes even if the
+process is killed. Disks block, so threads write and read the file.
 """
 
 import logging
@@ -18,7 +18,7 @@ _log: Final = logging.getLogger("gproxy")
 
 
 class ReplayBuffer:
-    """What has passed, up to `memory` bytes in memory and then `spool` bytes on disk; a `Tape` of the body."""
+    """A recording of a body: up to `memory` bytes in memory, then up to `spool` bytes on disk; a `Tape` of the body."""
 
     def __init__(self, request: Request, runtime: Runtime, memory: int, spool: int) -> None:
         self._request = request
@@ -27,21 +27,21 @@ class ReplayBuffer:
         self._spool = spool
         self._pieces: list[bytes] = []
         self._file: IO[bytes] | None = None
-        #: Bytes kept in memory and on disk.
+        #: Bytes recorded in memory and on disk.
         self._in_memory = self._on_disk = 0
-        #: What is played next: a piece, then a position in the file.
+        #: The index of the next piece to play, then the position in the file.
         self._next_piece = self._position = 0
         self.is_whole = True
 
     def add(self, data: bytes) -> None:
-        """Keep what has just passed, if there is room."""
+        """Record a piece that was just sent; discard the whole recording if the limits are exceeded."""
         if not self.is_whole:
             return
         if not self._on_disk and self._in_memory + len(data) <= self._memory:
             self._pieces.append(data)
             self._in_memory += len(data)
             self._next_piece = len(self._pieces)
-        elif self._on_disk + len(data) <= self._spool and self._written(data):
+        elif self._on_disk + len(data) <= self._spool and self._spooled(data):
             self._on_disk += len(data)
             self._position = self._on_disk
         else:
@@ -53,7 +53,7 @@ class ReplayBuffer:
         self._next_piece = self._position = 0
 
     def play(self) -> bytes:
-        """The next of what was kept; b"" at its end. Raises HTTPError if the disk does not give it back."""
+        """Return the next recorded piece, b"" at the end. Raise HTTPError if the file cannot be read."""
         if self._next_piece < len(self._pieces):
             self._next_piece += 1
             return self._pieces[self._next_piece - 1]
@@ -61,36 +61,37 @@ class ReplayBuffer:
             return b""
         data = self._runtime.offload(_read, self._file, self._position)
         if isinstance(data, OSError) or not data:
-            self._warn(f"cannot be had back: {data or 'the file is too short'}")
-            raise HTTPError(500, "the request's body could not be read again", reason="spool")
+            self._warn(f"cannot be read back for a retry: {data or 'the file is too short'}")
+            raise HTTPError(500, "the recorded request body could not be read for a retry", reason="spool")
         self._position += len(data)
         return data
 
     def close(self) -> None:
-        """Forget the file; for the end of the request."""
+        """Close the file at the end of the request."""
         file, self._file = self._file, None
         if file is not None:
             self._runtime.offload(file.close)
 
-    def _written(self, data: bytes) -> bool:
+    def _spooled(self, data: bytes) -> bool:
+        """Append the piece to the file; return False if the disk fails."""
         if self._file is None:
             opened = self._runtime.offload(_open, self._runtime.state_dir)
             if isinstance(opened, OSError):
-                return self._refuse(opened)
+                return self._failed(opened)
             self._file = opened
             self._request.at_end(self.close)
         error = self._runtime.offload(_write, self._file, self._on_disk, data)
-        return error is None or self._refuse(error)
+        return error is None or self._failed(error)
 
-    def _refuse(self, error: OSError) -> bool:
-        self._warn(f"cannot be kept for another attempt: {error}")
+    def _failed(self, error: OSError) -> bool:
+        self._warn(f"cannot be recorded for a retry: {error}")
         return False
 
-    def _warn(self, what: str) -> None:
-        _log.warning("%s %s %s: its body %s", self._request.id, self._request.method, self._request.path, what)
+    def _warn(self, problem: str) -> None:
+        _log.warning("%s %s %s: request body %s", self._request.id, self._request.method, self._request.path, problem)
 
 
-# What a thread raises would be written to standard error, whoever waits for it: so errors are returned.
+# These functions return errors: gevent prints an exception that is raised in a thread to standard error.
 
 
 def _open(folder: Path) -> IO[bytes] | OSError:

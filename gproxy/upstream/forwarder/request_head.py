@@ -1,4 +1,4 @@
-"""The head that a backend gets: the client's fields, cleaned, and what is ours to say."""
+"""The request head for a backend: the client's fields, cleaned, and the gateway's own fields."""
 
 import math
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from gproxy.http.trust import UNIX_PEER, UNKNOWN_PEER
 from gproxy.upstream.backend import Backend
 
 _CRLF: Final = "\r\n"  # an f-string's braces take no backslash
-#: Of what is set anew, what a route may have passed on: what goes beyond would be there twice.
+#: The fields of SET_ANEW that a route may keep; any other one would be sent twice.
 _KEEPABLE: Final = frozenset({"authorization"})
-#: What trusted proxies before us have begun, and we continue.
+#: The fields of trusted proxies that the gateway continues.
 _CONTINUED: Final = frozenset(
     {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", "via", "te"}
 )
-#: A body that is expected even if it is empty (RFC 9110 section 8.6).
+#: The methods that announce even an empty body (RFC 9110 section 8.6).
 _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class RequestHeadWriter:
-    """Composes the heads of one route's requests.
+    """The writer of one route's request heads.
 
-    `change` makes the path that is sent from the one that came; `stripped` is what it takes off.
+    `change` returns the target for a received path; `stripped` is the prefix that it removes.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class RequestHeadWriter:
             self._dropped |= {"x-forwarded-prefix"}
 
     def __call__(self, request: Request, backend: Backend) -> bytes:
+        """Return the head for one attempt at the backend."""
         if request.is_rewritten:
             check_assigned(request.method, request.host)
         headers = request.headers
@@ -51,18 +52,18 @@ class RequestHeadWriter:
         target = request.target if self._change is None else self._changed(request, self._change)
         received = request.received
         chain = UNKNOWN_PEER if received.peer == UNIX_PEER else received.peer
-        proto, asked_for, via = request.scheme, request.host, received.via
+        proto, forwarded_host, via = request.scheme, request.host, received.via
         own = self._prefix_line
         if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
             own = _prefix_line(headers.get("x-forwarded-prefix"), self._stripped) + _connection_lines(request)
             chain = _joined(headers.get("x-forwarded-for"), chain)
             proto = headers.get("x-forwarded-proto") or proto
-            asked_for = headers.get("x-forwarded-host") or asked_for
+            forwarded_host = headers.get("x-forwarded-host") or forwarded_host
             via = _joined(headers.get("via"), via)
         framing = "" if request.body is NO_BODY and request.method not in _HAS_CONTENT else _body_lines(request.body)
         return (
             f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
-            f"X-Forwarded-Proto: {proto}\r\n{f'X-Forwarded-Host: {asked_for}{_CRLF}' if asked_for else ''}"
+            f"X-Forwarded-Proto: {proto}\r\n{f'X-Forwarded-Host: {forwarded_host}{_CRLF}' if forwarded_host else ''}"
             f"X-Request-ID: {request.id}\r\nVia: {via}\r\n{framing}{own}\r\n"
         ).encode("latin-1")
 
@@ -73,12 +74,12 @@ class RequestHeadWriter:
 
 
 def _prefix_line(before: str | None, stripped: str) -> str:
-    """What a backend needs to write links that come back to it."""
+    """Return the X-Forwarded-Prefix line, with which a backend writes links that lead back to this route."""
     return f"X-Forwarded-Prefix: {_joined(before, stripped)}\r\n" if stripped else ""
 
 
 class AnnotatingRequestHeadWriter(RequestHeadWriter):
-    """Tells the backend how many attempts there were before, and how many milliseconds are left."""
+    """A writer that adds the number of earlier attempts, and the milliseconds until the deadline."""
 
     def __init__(
         self,
@@ -90,12 +91,13 @@ class AnnotatingRequestHeadWriter(RequestHeadWriter):
         retry_header: str | None,
         deadline_header: str | None,
     ) -> None:
-        super().__init__(host=host, keep=keep, change=change, stripped=stripped)  # compiled, ** would not do
+        super().__init__(host=host, keep=keep, change=change, stripped=stripped)  # mypyc: ** fails here
         self._retry = retry_header
         self._deadline = deadline_header
         self._dropped |= {name.lower() for name in (retry_header, deadline_header) if name}
 
     def __call__(self, request: Request, backend: Backend) -> bytes:
+        """Return the head for one attempt at the backend, with the added fields."""
         lines = ""
         if self._retry:
             lines = f"{self._retry}: {request.tries - 1}{_CRLF}"
@@ -105,17 +107,20 @@ class AnnotatingRequestHeadWriter(RequestHeadWriter):
 
     @staticmethod
     def _left(request: Request, header: str) -> float:
-        """What is left of the deadline, or less if a trusted proxy says so: from others nothing came so far."""
-        said = request.headers.get(header) or ""
+        """Return the milliseconds until the deadline, or the value of a trusted proxy if that is smaller.
+
+        A value of an untrusted client was removed before.
+        """
+        received = request.headers.get(header) or ""
         left = request.deadline.remaining() * 1000
-        return min(left, int(said)) if said.isascii() and said.isdecimal() and len(said) < 16 else left
+        return min(left, int(received)) if received.isascii() and received.isdecimal() and len(received) < 16 else left
 
 
 def composer(settings: UpstreamSettings, **options: Any) -> RequestHeadWriter:
-    """For one route's requests to that upstream; `options` are the route's."""
-    told: dict[str, Any] = {"retry_header": settings.retry_header, "deadline_header": settings.deadline_header}
-    if any(told.values()):
-        return AnnotatingRequestHeadWriter(host=settings.host, **told, **options)
+    """Return the writer for one route's requests to that upstream; `options` are the route's."""
+    names: dict[str, Any] = {"retry_header": settings.retry_header, "deadline_header": settings.deadline_header}
+    if any(names.values()):
+        return AnnotatingRequestHeadWriter(host=settings.host, **names, **options)
     return RequestHeadWriter(host=settings.host, **options)
 
 
@@ -124,7 +129,7 @@ def _joined(before: str | None, own: str) -> str:
 
 
 def _connection_lines(request: Request) -> str:
-    """What we say about this connection only: the protocol to change to, and that trailers are welcome."""
+    """Return the hop-by-hop fields: the protocol to upgrade to, or that the gateway accepts trailers."""
     if request.upgrade:
         return f"Connection: Upgrade\r\nUpgrade: {request.upgrade}\r\n"
     return "Connection: TE\r\nTE: trailers\r\n" if request.headers.lookup("te") is not None else ""

@@ -1,4 +1,4 @@
-"""A backend's response body on its way to the client."""
+"""A backend's response body, and the lease of its connection."""
 
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -17,10 +17,10 @@ from gproxy.upstream.failure import Failure, failure_of
 
 
 class BackendBody:
-    """A backend's response body on its way to the client; iterate over it once.
+    """A backend's response body; iterate over it once.
 
-    Raises BrokenBodyError if the backend breaks off; HTTPError or ClientGone if the client does, in an upload that goes
-    on beside it.
+    The iteration raises BrokenBodyError if the backend breaks off. It raises HTTPError or ClientGone if the client
+    breaks off an upload that continues beside the response.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BackendBody:
         read_timeout: float | None,
         record_failure: Callable[[Request, Backend, Failure], None],
     ) -> None:
-        #: Came together with the head, and leaves with it.
+        #: The bytes that arrived together with the head; the client gets them together with the head.
         self.at_hand = at_hand
         self._rest = rest
         self._request = request
@@ -42,7 +42,7 @@ class BackendBody:
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
-        """The trailer fields that may be passed on, known at the end."""
+        """The trailer fields that may be forwarded; complete at the end of the body."""
         return passable(self._rest.trailers, FORBIDDEN_TRAILERS)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -64,16 +64,16 @@ class BackendBody:
             return self._next_in_time(self._read_timeout)
         except (OSError, BadMessage) as error:
             if self._lease is not None and (fault := self._lease[1].upload_error) is not None:
-                raise fault from None  # we have ended it, and the backend is not to blame
+                raise fault from None  # the gateway has closed the connection because of the client
             self._request.reason = "backend_reset"
-            self._tell(error)
+            self._record(error)
             raise BrokenBodyError(str(error) or type(error).__name__) from None
         except Expired as error:
-            self._tell(error)
+            self._record(error)
             raise
 
     def _next_in_time(self, seconds: float) -> bytes:
-        """One wait has a limit of its own, inside the request's deadline."""
+        """Return the next piece; one read may take `seconds`, and no longer than the deadline."""
         deadline, expires = self._request.deadline, monotonic() + seconds
         if expires < deadline.expires:
             deadline.set_for(expires, TimeLimit.READ)
@@ -82,14 +82,14 @@ class BackendBody:
         finally:
             deadline.set(deadline.expires)
 
-    def _tell(self, error: BaseException) -> None:
-        """Report to health what the backend is to blame for: nothing while its client still sends the request."""
+    def _record(self, error: BaseException) -> None:
+        """Report a failure of the backend to passive health, unless the client is still sending the request."""
         failure = failure_of(error)
         if failure is not None and self._lease is not None and self._request.body.done:
             self._record_failure(self._request, self._lease[0], failure)
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, drop it if not."""
+        """Return the connection to the pool if the body was read completely, else drop it."""
         lease, self._lease = self._lease, None
         if lease is not None:
             backend, connection, keep = lease

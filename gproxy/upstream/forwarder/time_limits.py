@@ -1,6 +1,6 @@
-"""Timeouts: limits of single waits on the way to a response's head, inside the request's one deadline.
+"""Timeouts of one attempt, from connecting to the response head, inside the request's deadline.
 
-They count the time in which a backend is what we wait for: like the deadline, they stand still while it is the client.
+They measure waits for the backend. Like the deadline, they are paused while the gateway waits for the client.
 """
 
 import math
@@ -16,32 +16,33 @@ T = TypeVar("T")
 
 
 class AttemptLimits(NamedTuple):
-    """In seconds; None for no limit."""
+    """The limits of one attempt in seconds; None is no limit."""
 
-    #: From connecting to the response's head.
+    #: From connecting to the response head.
     attempt: float | None = None
-    #: From a connection to the response's head.
+    #: From an open connection to the response head.
     first_byte: float | None = None
-    #: Between two signs of life. For the first byte of the response `first_byte` holds in its place, if it is set.
+    #: Between two events of progress. If `first_byte` is set, it applies to the first byte of the response instead.
     read: float | None = None
 
     @classmethod
     def of(cls, settings: UpstreamSettings) -> "AttemptLimits":
+        """Return the limits of an upstream's settings."""
         return cls(settings.per_try_timeout, settings.first_byte_timeout, settings.read_timeout)
 
     def around(self, attempt: Callable[[Request, Backend], T]) -> Callable[[Request, Backend], T]:
-        """The attempt under these; itself if there are none."""
+        """Return the attempt under these limits; the attempt itself if there are none."""
         return attempt if self == AttemptLimits() else LimitedAttempt(self, attempt)
 
 
 class _Watch:
-    """Moves the alarm of one attempt from one to the next."""
+    """The alarm of one attempt, always set for the limit that ends first."""
 
-    def __init__(self, timeouts: AttemptLimits, deadline: Deadline) -> None:
-        self._timeouts = timeouts
+    def __init__(self, limits: AttemptLimits, deadline: Deadline) -> None:
+        self._limits = limits
         self._deadline = deadline
-        #: When each of them is over, on a clock that stands still when the deadline does.
-        self._ends = {TimeLimit.ATTEMPT: self._in(timeouts.attempt)}
+        #: The end of each limit, on a clock that is paused with the deadline.
+        self._ends = {TimeLimit.ATTEMPT: self._in(limits.attempt)}
 
     def _in(self, seconds: float | None) -> float:
         return math.inf if seconds is None else self._deadline.clock() - self._deadline.paused + seconds
@@ -54,32 +55,33 @@ class _Watch:
         self._deadline.progress = None
         self._deadline.set(self._deadline.expires)
 
-    def _on_progress(self, heard: bool) -> None:
+    def _on_progress(self, received: bool) -> None:
         if TimeLimit.FIRST_BYTE not in self._ends:
-            self._ends[TimeLimit.FIRST_BYTE] = self._in(self._timeouts.first_byte)
-        if heard or self._timeouts.first_byte is None:
-            self._ends[TimeLimit.READ] = self._in(self._timeouts.read)
+            self._ends[TimeLimit.FIRST_BYTE] = self._in(self._limits.first_byte)
+        if received or self._limits.first_byte is None:
+            self._ends[TimeLimit.READ] = self._in(self._limits.read)
         self._set_alarm()
 
     def _set_alarm(self) -> None:
         deadline = self._deadline
-        what = min(self._ends, key=self._ends.__getitem__)
-        expires = self._ends[what] + deadline.paused
+        nearest = min(self._ends, key=self._ends.__getitem__)
+        expires = self._ends[nearest] + deadline.paused
         if expires < deadline.expires:
-            deadline.set_for(expires, what)
+            deadline.set_for(expires, nearest)
         else:
             deadline.set(deadline.expires)
 
 
 class LimitedAttempt(Generic[T]):
-    """What is done with a backend, under timeouts; Expired is thrown into it."""
+    """An attempt under limits: an alarm throws Expired into it."""
 
-    def __init__(self, timeouts: AttemptLimits, attempt: Callable[[Request, Backend], T]) -> None:
-        self._timeouts = timeouts
+    def __init__(self, limits: AttemptLimits, attempt: Callable[[Request, Backend], T]) -> None:
+        self._limits = limits
         self._attempt = attempt
 
     def __call__(self, request: Request, backend: Backend) -> T:
-        watch = _Watch(self._timeouts, request.deadline)
+        """Make the attempt, and return its result."""
+        watch = _Watch(self._limits, request.deadline)
         watch.start()
         try:
             return self._attempt(request, backend)

@@ -1,9 +1,9 @@
-"""After `101 Switching Protocols`: bytes both ways, until both sides have ended or nothing came for too long.
+"""A tunnel after `101 Switching Protocols`: bytes both ways, until both sides have ended or both are idle too long.
 
-The response's body is what the backend sends; it is iterated over in the connection's greenlet. A second greenlet
-carries the client's bytes the other way. An end on one side is passed on, and the other direction goes on (RFC 6455
-section 7.1.1 has the server close first), but not in silence for long: who has gone altogether ends just the same. The
-deadline is lifted; an idle limit takes its place.
+The response body is the bytes from the backend; the client connection's greenlet iterates over it. A second greenlet
+sends the client's bytes to the backend. An end of one side is passed on, and the other direction continues: in RFC 6455
+section 7.1.1 the server closes first. From then on the idle limit is short, because a peer that has vanished looks the
+same. The idle limit replaces the deadline.
 """
 
 import math
@@ -21,12 +21,12 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 
-#: Once one side has ended the other may be silent for so long, in seconds.
+#: The idle limit once one side has ended, in seconds.
 _LINGER: Final = 10.0
 
 
 class Tunnel:
-    """The body of a 101; iterate over it once, then close it."""
+    """The body of a 101 response; iterate over it once, then close it."""
 
     def __init__(self, request: Request, backend: Backend, connection: Any, idle_timeout: float) -> None:
         assert request.client_stream is not None  # noqa: S101 only a client asks to upgrade
@@ -35,7 +35,7 @@ class Tunnel:
         self._connection: Any = connection
         self._channel = connection.channel
         self._idle_timeout = idle_timeout
-        #: One of the two has said that it has nothing more to say.
+        #: True once one side has ended its direction.
         self._is_half = False
         self._deadline = request.deadline
         self._uploaded = request.body = Body()
@@ -63,7 +63,7 @@ class Tunnel:
         try:
             data: bytes = self._channel.read(PIECE)
         except OSError:
-            raise ClientGone from None  # reset: nothing of a tunnel can be saved
+            raise ClientGone from None  # after a reset the gateway closes the client connection too
         return data
 
     def _end_one_side(self) -> None:
@@ -75,7 +75,7 @@ class Tunnel:
         self._deadline.set_for(monotonic() + self._idle_timeout, TimeLimit.TUNNEL)
 
     def _carry_up(self) -> None:
-        """The client's bytes to the backend, those first that came together with the request."""
+        """Send the client's bytes to the backend, first those that arrived together with the request."""
         try:
             while data := self._client.read(PIECE):
                 self._uploaded.received += len(data)
@@ -87,7 +87,7 @@ class Tunnel:
             self._channel.shut()
 
     def close(self) -> None:
-        """The connection to the backend has nothing to say to anybody else."""
+        """Drop the connection to the backend: no other request can use it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._backend.drop(connection)

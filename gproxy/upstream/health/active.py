@@ -1,6 +1,6 @@
-"""Active checks: each backend's health path is asked again and again, at once at the start.
+"""Active health checks: probes of each backend's health path, from the start on.
 
-A probe is no attempt: it has a connection of its own and no lease, so neither limits nor pools nor counts know of it.
+A probe is not an attempt: it has a connection of its own, without a lease, so limits, pools and counters ignore it.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import failure_of, is_shortage
 from gproxy.upstream.http1.response_head import ResponseHead
 
-#: How much of a body is searched, in bytes.
+#: The longest part of a body that is searched, in bytes.
 _BODY: Final = 64 * 1024
 
-#: Told what the probes of a backend have come to: passes or not, and why not.
+#: A function that takes a decision of the probes: the backend, whether it passes, and why not.
 Mark = Callable[[Backend, bool, str], None]
 
 
 class Probe:
-    """One question to a backend, and what is a good answer."""
+    """A request to a backend's health path, and the check of its response."""
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self._settings = settings
@@ -33,7 +33,10 @@ class Probe:
         self._body = settings.health_body.compile() if settings.health_body else None
 
     def __call__(self, backend: Backend) -> str | None:
-        """Why it is not healthy; empty if it is, None if we could not ask. Takes health_timeout at most."""
+        """Return why the backend is unhealthy; "" if it is healthy, None if the gateway could not send the probe.
+
+        A probe takes `health_timeout` at most.
+        """
         with gevent.Timeout(self._settings.health_timeout, False):
             try:
                 return self._ask(backend)
@@ -66,7 +69,7 @@ class Probe:
 
 
 def _beginning(connection: Any, answer: ResponseHead) -> bytes:
-    """The first of the body, or all of it."""
+    """Return the beginning of the body, up to the searched size."""
     data, rest = connection.receive_body(answer.framing)
     while rest is not None and len(data) < _BODY and (piece := rest.next_piece()):
         data += piece
@@ -74,7 +77,7 @@ def _beginning(connection: Any, answer: ResponseHead) -> bytes:
 
 
 class ActiveHealthCheck:
-    """Probes one backend for as long as it is started."""
+    """The health check of one backend; it sends probes between `start` and `stop`."""
 
     def __init__(self, settings: UpstreamSettings, backend: Backend, mark: Mark, runtime: Runtime) -> None:
         self._settings = settings
@@ -83,11 +86,11 @@ class ActiveHealthCheck:
         self._runtime = runtime
         self._probe = Probe(settings)
         self._greenlet: gevent.Greenlet | None = None
-        #: How many probes in a row have contradicted what is known.
+        #: How many probes in a row have contradicted the present state.
         self._streak = 0
 
     def start(self) -> None:
-        """The first probe leaves at once."""
+        """Start the probes, the first one at once."""
         self._greenlet = self._greenlet or self._runtime.spawn(self._run)
 
     def stop(self) -> None:
@@ -105,7 +108,10 @@ class ActiveHealthCheck:
             gevent.sleep(pause)
 
     def judge(self, why_not: str) -> None:
-        """`rise` good answers in a row bring a backend back, `fall` bad ones take it out; the very first decides."""
+        """Count the result of a probe: `rise` good ones in a row pass a backend, `fall` bad ones fail it.
+
+        The first probe decides alone.
+        """
         good = not why_not
         if self._is_decisive(good):
             self._streak = 0

@@ -1,8 +1,8 @@
-"""Passive health: what requests meet decides who is left out, for how long, and how it comes back.
+"""Passive health: failures of requests eject a backend, and a successful trial restores it.
 
-`max_fails` failures within `fail_window` leave a backend out for `eject_time`, the n-th time in close succession n
-times as long. Then one request at a time is let through: if it goes well the backend is back, if not it is left out
-again, longer.
+`max_fails` failures within `fail_window` eject a backend for `eject_time`, the n-th time in close succession for n
+times as long. Then the backend is half-open: one request at a time is its trial. Success restores the backend, and
+failure ejects it again, for longer.
 """
 
 from collections import deque
@@ -17,26 +17,26 @@ from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import Failure, is_clients_doing
 
-#: The longest ejection, unless eject_time is longer, and what it takes to forget one, in seconds.
+#: The longest ejection, unless eject_time is longer, and the time without one that forgives one, in seconds.
 _LONGEST: Final = 60.0
-#: Failures that are fewer than this part of all requests are no reason: some URL is broken, and the backend is not.
+#: A smaller share of failures among all attempts ejects nothing: some URL is broken, and the backend is not.
 _SHARE: Final = 0.1
-#: How many failures are remembered of each backend.
+#: How many failures of each backend are remembered.
 _MEMORY: Final = 30
 
 
 class EjectionPolicy:
-    """When a backend is to be left out, and for how long; time and chance are given."""
+    """The rules that say when to eject a backend, and for how long; the caller passes time and random numbers."""
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self._max_fails = settings.max_fails
         self._window = settings.fail_window
         self._time = settings.eject_time
-        #: Of each backend, when it failed, and how many attempts there had been by then.
+        #: For each backend its failures: the time, and the number of attempts until then.
         self._failures: dict[Backend, deque[tuple[float, int]]] = {}
 
     def is_too_much(self, backend: Backend, now: float) -> bool:
-        """Note a failure; was it one too many?"""
+        """Record a failure, and return whether it ejects the backend."""
         if not self._max_fails:
             return False
         failures = self._failures.setdefault(backend, deque(maxlen=max(_MEMORY, self._max_fails)))
@@ -47,11 +47,14 @@ class EjectionPolicy:
         return len(failures) >= self._max_fails and len(failures) >= attempts * _SHARE
 
     def forget(self, backend: Backend) -> None:
-        """It begins with a clean record."""
+        """Forget the failures of a backend."""
         self._failures.pop(backend, None)
 
     def duration(self, backend: Backend, now: float, draw: float) -> float:
-        """How long this time, in seconds; `draw`, from 0 to 1, is the jitter. A good minute makes up for one time."""
+        """Return the length of the next ejection in seconds; `draw`, from 0 to 1, is the jitter.
+
+        Each minute in rotation makes up for one ejection.
+        """
         health = backend.health
         if health.ejections and not health.is_half_open:
             minutes = (now - backend.returned_at) / _LONGEST
@@ -61,14 +64,17 @@ class EjectionPolicy:
 
 
 def may_eject(backend: Backend, backends: Sequence[Backend]) -> bool:
-    """Never the last healthy one, and never more than half of those that take part."""
-    part = [one for one in backends if one.is_eligible]
-    others = [one for one in part if one.is_healthy and one is not backend]
-    return bool(others) and (len(part) - len(others)) * 2 <= len(part)
+    """Return whether the backend may be ejected: a healthy one must remain, and half of the eligible ones."""
+    eligible = [one for one in backends if one.is_eligible]
+    others = [one for one in eligible if one.is_healthy and one is not backend]
+    return bool(others) and (len(eligible) - len(others)) * 2 <= len(eligible)
 
 
 class PassiveHealth:
-    """Told by every attempt how it went; tells the upstream whenever that changes who takes part."""
+    """The passive health of one upstream's backends; every attempt reports to it.
+
+    It calls `changed` after every change of a backend's health, and `unreached` for a backend that cannot be reached.
+    """
 
     def __init__(
         self,
@@ -88,7 +94,7 @@ class PassiveHealth:
         self.runtime = Runtime()
 
     def answered(self, request: Request, backend: Backend, status: int) -> None:
-        """A response's head has come."""
+        """Report the status of a response."""
         if status >= self._lowest or backend.health.doubtful:  # PERF: almost never
             self._judge(request, backend, status)
 
@@ -96,31 +102,33 @@ class PassiveHealth:
         health = backend.health
         if status in self._fail_statuses and not is_clients_doing(request, status):
             backend.failures += 1
-            self._warn_throttled(request, backend, f"status {status}", f"it answered {status}")
-            self._weigh(request, backend, f"status {status}")
+            self._warn_throttled(request, backend, f"status {status}", f"status {status}")
+            self._count(request, backend, f"status {status}")
         elif health.is_failing or (health.is_half_open and health.trial is request):
             self.restore(backend)
 
     def failed(
         self, request: Request, backend: Backend, failure: Failure, cause: BaseException, why_not: str = ""
     ) -> None:
-        """An attempt failed, and there is no other one because of `why_not`."""
-        unless = f"; not tried again: {why_not}" if why_not else ""
-        self._warn_throttled(request, backend, failure.reason + unless, f"{failure.detail} ({_said(cause)}){unless}")
+        """Log and record the failure of an attempt; `why_not` is why no retry follows, "" if one follows."""
+        no_retry = f"; not retried: {why_not}" if why_not else ""
+        detail = f"{failure.detail} ({_message(cause)}){no_retry}"
+        self._warn_throttled(request, backend, failure.reason + no_retry, detail)
         self.record_failure(request, backend, failure)
 
     def record_failure(self, request: Request, backend: Backend, failure: Failure) -> None:
-        """The same where somebody else logs it: too many of them eject the backend for a while."""
+        """Record a failure that the caller logs; too many failures eject the backend."""
         backend.failures += 1
         if failure.retryable_as == "connect":
             self._unreached(backend)
         if failure.counts_against_backend:
-            self._weigh(request, backend, failure.reason)
+            self._count(request, backend, failure.reason)
 
-    def _weigh(self, request: Request, backend: Backend, why: str) -> None:
+    def _count(self, request: Request, backend: Backend, why: str) -> None:
+        """Count a failure; eject the backend, or mark it as failing, if there are too many or its trial has failed."""
         health, now = backend.health, self.runtime.monotonic()
         if health.ejected_until and health.trial is not request:
-            return  # it was sent before the backend was left out, or as a last resort
+            return  # the request was sent before the ejection, or as a last resort
         if health.trial is not request and not self._ejection.is_too_much(backend, now):
             return
         if may_eject(backend, self._backends):
@@ -130,50 +138,50 @@ class PassiveHealth:
             self._changed()
 
     def eject(self, backend: Backend, seconds: float, why: str) -> None:
-        """Leave it out for so long."""
+        """Eject the backend for so many seconds."""
         backend.health.eject(self.runtime.monotonic() + seconds, why)
         backend.times_ejected += 1
         self._ejection.forget(backend)
         self._changed()
         self.runtime.log.warning(
-            "upstream %s: backend %s is left out for %.1f s: %s", self._name, backend.name, seconds, why
+            "upstream %s: backend %s ejected for %.1f s: %s", self._name, backend.name, seconds, why
         )
 
     def forget(self, backend: Backend) -> None:
-        """It takes no more part."""
+        """Forget a backend that discovery has removed."""
         self._ejection.forget(backend)
 
     def restore(self, backend: Backend) -> None:
-        """It is as good as the others."""
+        """Restore the backend to rotation."""
         was_failing = backend.health.is_failing
         backend.health.restore()
         self._ejection.forget(backend)
         self._changed()
         if not was_failing:
-            self.runtime.log.warning("upstream %s: backend %s is back", self._name, backend.name)
+            self.runtime.log.warning("upstream %s: backend %s restored", self._name, backend.name)
 
-    def _warn_throttled(self, request: Request, backend: Backend, what: str, detail: str) -> None:
-        if self._throttle.is_first((backend.name, what), self.runtime.monotonic()):
+    def _warn_throttled(self, request: Request, backend: Backend, event: str, detail: str) -> None:
+        if self._throttle.is_first((backend.name, event), self.runtime.monotonic()):
             self.runtime.log.warning(
                 "%s %s %s: backend %s: %s", request.id, request.method, request.path, backend.name, detail
             )
 
-    def warn_throttled(self, what: str) -> None:
-        """Of the upstream as a whole."""
-        if self._throttle.is_first(("", what), self.runtime.monotonic()):
-            self.runtime.log.warning("upstream %s: %s", self._name, what)
+    def warn_throttled(self, event: str) -> None:
+        """Log an event of the upstream as a whole, unless it was logged within the throttle's period."""
+        if self._throttle.is_first(("", event), self.runtime.monotonic()):
+            self.runtime.log.warning("upstream %s: %s", self._name, event)
 
     def summarize(self) -> None:
-        """Say what was not said; to be called once a second."""
-        for (name, what), more in self._throttle.summaries(self.runtime.monotonic()):
+        """Log how often each suppressed event has occurred; to be called once a second."""
+        for (name, event), more in self._throttle.summaries(self.runtime.monotonic()):
             where = f"backend {name}: " if name else ""
             self.runtime.log.warning(
-                "upstream %s: %s%s: %d more within %g s", self._name, where, what, more, self._throttle.period
+                "upstream %s: %s%s: %d more within %g s", self._name, where, event, more, self._throttle.period
             )
 
 
-def _said(cause: BaseException) -> str:
-    """In words: urllib3's begin with the connection as an object, which has no address of a socket or a name."""
+def _message(cause: BaseException) -> str:
+    """Return the error's text, without the object that urllib3's messages begin with."""
     if isinstance(cause.__cause__, OSError):
         return str(cause.__cause__)
     return str(cause.args[-1] if len(cause.args) > 1 else cause) or type(cause).__name__

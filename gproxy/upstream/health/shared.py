@@ -1,6 +1,6 @@
-"""Health that the workers of one upstream have in common: what each publishes, and which of them probes.
+"""Health that all workers share: each worker publishes health records, and one of them probes.
 
-It decides only; the upstream looks ten times a second, and acts on what it gets.
+SharedHealth decides only. The upstream calls `look` ten times a second, and acts on the result.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from gproxy.upstream.backend import Backend
 
 
 class Change(NamedTuple):
-    """A record that another worker has published, and the one before it."""
+    """A health record that another worker has published, and the record before it."""
 
     backend: Backend
     record: HealthRecord
@@ -20,14 +20,14 @@ class Change(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What one look has found: whether this worker probes, and what others have published since the last look."""
+    """The result of one look: whether this worker probes, and the changes since the last look."""
 
     leads: bool
     changed: Sequence[Change]
 
 
 class SharedHealth:
-    """One worker's part in the health of one upstream, as long as others serve beside it."""
+    """A worker's view of the shared health of one upstream; it exists while several workers share state."""
 
     def __init__(self, state: SharedState, upstream: str, backends: Sequence[Backend]) -> None:
         self._state = state
@@ -35,12 +35,12 @@ class SharedHealth:
         self._leads = False
         self._board = HealthTable(state, upstream)
         self._version = -1
-        # What others have published counts more than what is known here.
+        # Records that other workers have published take precedence over this worker's own health.
         published = [backend for backend in backends if self._board.read(backend.label)]
         self._known = {backend: record for backend in published if (record := _record(backend))}
 
     def look(self, backends: Sequence[Backend], *, draining: bool) -> Look:
-        """Publish what is known here, and return what others have published."""
+        """Publish this worker's records, and return those that other workers have published."""
         self._leads = self._choose_prober(draining=draining)
         for backend in backends:
             self._publish(backend)
@@ -50,12 +50,12 @@ class SharedHealth:
         return Look(self._leads, [change for backend in backends if (change := self._read(backend))])
 
     def close(self) -> None:
-        """Forget what was published, and give up the probes; for the last worker that is left."""
+        """Wipe the table, and resign from probing; for the last remaining worker."""
         self._board.wipe()
         self._state.resign(self._lock)
 
     def _choose_prober(self, *, draining: bool) -> bool:
-        """The worker with the lock probes until it ends, or drains because others have come in its place."""
+        """Return whether this worker probes: the holder of the lock does, until it ends or drains."""
         leads = not draining and (self._leads or self._state.lead(self._lock))
         if self._leads and not leads:
             self._state.resign(self._lock)
@@ -77,7 +77,7 @@ class SharedHealth:
 
 
 def _record(backend: Backend) -> HealthRecord | None:
-    """Return what to publish; None while a trial decides, or before the first probe."""
+    """Return the record to publish; None while the backend is half-open, or before the first probe."""
     health = backend.health
     if health.is_half_open or not health.is_probed:
         return None

@@ -1,6 +1,6 @@
-"""What is known of one backend's health: by probes (active) and by what requests meet (passive).
+"""The health state of one backend, from probes (active) and from requests (passive).
 
-A value without clock, log or socket. Its few changes can be made from outside; `Upstream.refresh` comes after each.
+A value without clock, log or socket. The caller of a method that changes it calls `Upstream.refresh` afterwards.
 """
 
 from typing import Literal
@@ -11,7 +11,7 @@ State = Literal["healthy", "trial", "unhealthy"]
 
 
 class BackendHealth:
-    """Healthy until proven otherwise, by the initial state `up` and, until the first probe, by `unknown`.
+    """The health of one backend; the initial states `up` and, until the first probe, `unknown` are healthy.
 
     Times are on the monotonic clock.
     """
@@ -30,38 +30,38 @@ class BackendHealth:
     )  # fmt: skip
 
     def __init__(self, initial: Literal["unknown", "up", "down"] = "up") -> None:
-        #: What probes say, and whether one has said anything yet: the first one decides alone.
+        #: Whether probes pass, and whether a probe has decided yet: the first one decides alone.
         self.passes = initial != "down"
         self.is_probed = initial == "up"
-        #: When the next probe is due; 0 if there are none.
+        #: When the next probe is due; 0 without probes.
         self.next_probe = 0.0
-        #: Until when it is left out after failing; 0 if it is not.
+        #: The end of the ejection, or of a trial's claim; 0 if the backend is not ejected.
         self.ejected_until = 0.0
-        #: How often in close succession.
+        #: How often the backend was ejected in close succession.
         self.ejections = 0
-        #: Its time is over: one request at a time is let through, now or already, until one has gone well.
+        #: True after an ejection, until a trial decides: one request at a time is the trial.
         self.is_half_open = False
         self.trial: Request | None = None
-        #: Fails as often as others are left out for, but somebody must stay.
+        #: True if the backend fails often enough for an ejection, but too few others are healthy.
         self.is_failing = False
-        #: PERF: is any of the above to be looked at when a request has gone well?
+        #: PERF: True if a successful request must look at the fields above.
         self.doubtful = False
-        #: Why it is not healthy, in a word or two.
+        #: Why the backend is not healthy, in a word or two.
         self.why = "" if self.passes else "not probed yet"
 
     @property
     def is_good(self) -> bool:
-        """Probes and failures fine, or due for a trial."""
+        """True if probes pass and the backend is not ejected; a half-open one without a trial is good too."""
         return self.passes and not self.ejected_until
 
     @property
     def needs_probe(self) -> bool:
-        """Down from the start, and no probe was good yet: not even a last resort."""
+        """True if the initial state is `down` and no probe has passed: such a backend is not even a last resort."""
         return not (self.passes or self.is_probed)
 
     @property
     def is_open_to_trial(self) -> bool:
-        """Would a request that is sent there now decide?"""
+        """True if the next request is the trial of an ejected or half-open backend."""
         return (self.is_half_open or self.ejected_until > 0) and self.trial is None
 
     @property
@@ -72,11 +72,11 @@ class BackendHealth:
 
     @property
     def next_try(self) -> float:
-        """When it is tried again, by a request or by a probe; 0 if nobody knows."""
+        """The time of the next trial or probe; 0 if there is none."""
         return self.ejected_until or (0.0 if self.passes else self.next_probe)
 
     def eject(self, until: float, why: str) -> None:
-        """Leave it out until then."""
+        """Eject the backend until that time."""
         self.ejected_until = until
         self.ejections += 1
         self.is_failing = self.is_half_open = False
@@ -85,25 +85,25 @@ class BackendHealth:
         self.why = why
 
     def mark_failing(self, why: str) -> None:
-        """It ought to be left out, and cannot be."""
+        """Mark the backend as failing but keep it in rotation: ejecting it would leave too few."""
         self.restore()
         self.is_failing = self.doubtful = True
         self.why = why
 
     def half_open(self) -> None:
-        """Its time is over, or that of a trial that came to no end: the next request is a trial."""
+        """End the ejection, or a trial that has not ended in time: the next request is the trial."""
         self.ejected_until = 0.0
         self.is_half_open = True
         self.trial = None
 
     def try_with(self, request: Request, until: float) -> None:
-        """Left out for all others until this request has come to an end, or until then."""
+        """Make the request the trial; until its end, or `until`, the backend is ejected for all others."""
         self.is_half_open = True
         self.trial = request
         self.ejected_until = until
 
     def restore(self) -> None:
-        """Back as before; `ejections` is not forgotten at once."""
+        """Restore the backend to rotation; `ejections` stays, and decays with time."""
         self.ejected_until = 0.0
         self.is_failing = self.is_half_open = self.doubtful = False
         self.trial = None
@@ -111,7 +111,7 @@ class BackendHealth:
             self.why = ""
 
     def mark_probe(self, passes: bool, why: str = "") -> None:
-        """Probes have come to that opinion."""
+        """Record a decision of the probes."""
         self.is_probed = self.is_probed or self.passes or passes
         self.passes = passes
         if not passes or not self.doubtful:

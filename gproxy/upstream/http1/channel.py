@@ -1,4 +1,4 @@
-"""The backend's side of a connection: what waiting for a backend notices meanwhile."""
+"""The channel of a connection to a backend; its waits also observe the client."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
@@ -8,36 +8,36 @@ import gevent
 from gproxy.http.errors import ClientGone
 from gproxy.runtime.channel import Channel
 
-#: How often it is asked whether a client is still there whose upload the backend does not take, in seconds.
-_LOOK_ROUND: Final = 0.5
+#: How often a blocked upload checks whether its client has left, in seconds.
+_CLIENT_CHECK: Final = 0.5
 
 
 class BackendChannel(Channel):
-    """Waits for the backend, and notices meanwhile that the client has left."""
+    """A channel to a backend; its waits raise ClientGone if the client leaves."""
 
-    #: Before the clients', so that a request never leaves over a connection whose end has come already.
+    #: Above the client channels' priority, so that the end of an idle connection is seen before a request uses it.
     priority: ClassVar[int] = 1
 
     __slots__ = ("client", "uploader")
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
-        #: Whoever waits for what is read here.
+        #: The client that waits for the response.
         self.client: Channel | None = None
-        #: Whoever sends what is written here.
+        #: The client that sends the request body.
         self.uploader: Channel | None = None
 
     def is_quiet(self) -> bool:
-        """Was what came nothing of HTTP's business? On a plain socket it never is."""
+        """Return whether an event brought no HTTP bytes, as TLS records may; False for every plain socket."""
         return False
 
     def has_spoken(self) -> bool:
-        """Is there something of HTTP's business to be read?"""
+        """Return whether HTTP bytes, or the end, can be read."""
         return bool(self.buffer) or (self.has_event and not self.is_quiet())
 
     def wait(self) -> None:
         client = self.client
-        if client is None or client.buffer:  # behind a pipelined request nobody can see the end
+        if client is None or client.buffer:  # unread bytes of a pipelined request hide the client's end
             super().wait()
             return
         while not self.wait_or(client):  # PERF: by far the most common wait
@@ -48,18 +48,18 @@ class BackendChannel(Channel):
                 return
 
     def wait_writable(self) -> None:
-        """For as long as the client is there: it cannot be heard while what it has sent is not read."""
-        self._while_it_is_there(super().wait_writable)
+        """Wait until writable, with checks of the client: unread upload bytes hide the client's end."""
+        self._wait_with_checks(super().wait_writable)
 
     def _writable_or_readable(self) -> None:
-        self._while_it_is_there(super()._writable_or_readable)
+        self._wait_with_checks(super()._writable_or_readable)
 
-    def _while_it_is_there(self, wait: Callable[[], None]) -> None:
+    def _wait_with_checks(self, wait: Callable[[], None]) -> None:
         uploader = self.uploader
         if uploader is None:
             wait()
             return
-        with gevent.Timeout(_LOOK_ROUND, False):  # whoever sends tries again, and comes back
+        with gevent.Timeout(_CLIENT_CHECK, False):  # after a timeout the caller sends again, and waits again
             wait()
             return
         if uploader.has_left():

@@ -1,7 +1,7 @@
-"""A socket to a backend: to the first of its addresses that takes it.
+"""Connecting to a backend: the first of its addresses that accepts.
 
-Happy Eyeballs, simplified (RFC 8305 section 5): the addresses are tried one after the other, the next one at once if
-one refuses, or after a moment if it says nothing; the attempts before it go on, and whichever is first wins.
+This is a simplified form of Happy Eyeballs (RFC 8305 section 5). The addresses are tried in order: the next one starts
+at once if an address refuses, or after a delay if it is silent. Earlier attempts continue, and the first success wins.
 """
 
 import errno
@@ -14,14 +14,14 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
-#: How long an address may say nothing before the next one is tried beside it, in seconds (RFC 8305 section 8).
+#: How long an address may be silent before the next attempt starts beside it, in seconds (RFC 8305 section 8).
 _STAGGER: Final = 0.25
-#: How soon a unix socket whose queue is full is asked again, in seconds; nothing tells when it has room.
+#: How soon a unix socket with a full backlog is tried again, in seconds; the system has no event for free space.
 _QUEUE_FULL: Final = 0.01
 _WRITE: Final = 2
 _TCP_OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    # A tunnel or an event stream may be silent for hours: a peer that is gone is noticed within two minutes.
+    # A tunnel or an event stream may be silent for hours: probes detect a vanished peer within two minutes.
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
@@ -30,20 +30,23 @@ _TCP_OPTIONS: Final = (
 
 
 class Endpoint:
-    """Where one backend listens: addresses any of which will do, the one that worked last first."""
+    """The equivalent addresses of one backend; the one that accepted last is tried first."""
 
     __slots__ = ("targets",)
 
     def __init__(self, addresses: Iterable[str] = (), port: int = 0, *, path: str = "") -> None:
-        #: As `socket.connect` takes them, each with its family.
+        #: Pairs of an address family and an address as `socket.connect` takes it.
         self.targets: Sequence[tuple[int, Any]] = [_target(address, port) for address in addresses]
         if path:
             self.targets = [(socket.AF_UNIX, path)]
 
     def connect(self, timeout: float) -> Any:
-        """Raises OSError: TimeoutError, gaierror if there is no address, or why the first of them refused."""
+        """Return a connected socket.
+
+        Raise TimeoutError, gaierror if the endpoint has no address, or the OSError of the first address that failed.
+        """
         if not self.targets:
-            raise socket.gaierror(socket.EAI_NONAME, "no address is known")
+            raise socket.gaierror(socket.EAI_NONAME, "the name has not been resolved")
         race = _Race(monotonic() + timeout)
         try:
             winner = race.run(self.targets)
@@ -55,15 +58,15 @@ class Endpoint:
 
 
 class _Race:
-    """Attempts to connect, side by side."""
+    """Concurrent attempts to connect."""
 
     def __init__(self, ends: float) -> None:
         self._ends = ends
         self._running: dict[Any, tuple[int, Any]] = {}
-        self._why: OSError | None = None
+        self._error: OSError | None = None
 
     def run(self, targets: Sequence[tuple[int, Any]]) -> tuple[Any, tuple[int, Any]]:
-        """The first socket that is connected, and to what."""
+        """Return the first connected socket, and its target."""
         left = list(targets)
         while left or self._running:
             if left and (sock := self._begin(left.pop(0))) is not None:
@@ -74,39 +77,39 @@ class _Race:
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not code:
                     return sock, self._running.pop(sock)
-                self._lose(sock, code)
+                self._fail(sock, code)
             if self._running and monotonic() >= self._ends:
                 raise TimeoutError
-        raise self._why or TimeoutError
+        raise self._error or TimeoutError
 
     def _begin(self, target: tuple[int, Any]) -> Any:
-        """Its socket if that is connected at once, as on this machine it mostly is."""
+        """Start an attempt; return its socket if it connects at once, as local addresses mostly do."""
         family, address = target
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
-            self._why = self._why or error
+            self._error = self._error or error
             return None
         self._running[sock] = target
         for option in _TCP_OPTIONS if family != socket.AF_UNIX else ():
             sock.setsockopt(*option)
-        code = sock._sock.connect_ex(address)  # gevent's own would wait
+        code = sock._sock.connect_ex(address)  # gevent's method would wait
         while code == errno.EAGAIN and family == socket.AF_UNIX and monotonic() < self._ends:
             gevent.sleep(_QUEUE_FULL)
             code = sock._sock.connect_ex(address)
         if code == errno.EAGAIN:
             raise TimeoutError
         if code not in (0, errno.EINPROGRESS):
-            self._lose(sock, code)
+            self._fail(sock, code)
         return None if code else sock
 
-    def _lose(self, sock: Any, code: int) -> None:
+    def _fail(self, sock: Any, code: int) -> None:
         del self._running[sock]
         sock.close()
-        self._why = self._why or OSError(code, os.strerror(code))
+        self._error = self._error or OSError(code, os.strerror(code))
 
     def close(self) -> None:
-        """Give up what is still under way."""
+        """Cancel the attempts that are still running."""
         for sock in self._running:
             sock.close()
 
@@ -118,9 +121,9 @@ def _target(address: str, port: int) -> tuple[int, Any]:
 
 
 def _writable(socks: Iterable[Any], seconds: float) -> list[Any]:
-    """Those that are connected or refused, once there is one; none if that takes too long.
+    """Wait for the first sockets that are connected or have failed, and return them; none after the timeout.
 
-    Not `gevent.select`, which cannot take a descriptor beyond 1023.
+    `gevent.select` cannot replace it: it rejects descriptors beyond 1023.
     """
     loop = gevent.get_hub().loop
     ready: list[Any] = []

@@ -1,7 +1,7 @@
-"""One request and its response at a time with a backend, in our own grammar.
+"""An HTTP/1 connection to a backend: one exchange at a time, with the gateway's own parser.
 
-`http.client`'s response parser is not on the path: it costs more than everything else together, adds headers of its
-own, and takes what our grammar refuses.
+The gateway does not use the response parser of `http.client`: it costs more than all other steps together, adds header
+fields, and accepts what the gateway's grammar rejects.
 """
 
 from collections.abc import Callable
@@ -21,42 +21,42 @@ from gproxy.upstream.errors import StaleConnectionError, UnansweredError, Unfini
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.response_head import ResponseHead, parse_response_head
 
-#: A response head beyond this is refused, in bytes.
+#: The largest response head that is accepted, in bytes.
 MAX_HEAD: Final = 64 * 1024
-#: How long a client's `Expect: 100-continue` waits for a backend that may not know it, in seconds.
+#: How long an `Expect: 100-continue` waits for a backend that may not know it, in seconds.
 CONTINUE_WAIT: Final = 1.0
-#: Told that the backend has taken (False) or given (True) something: `Deadline.progress`.
+#: `Deadline.progress`: a function that is called when the backend has taken (False) or sent (True) bytes.
 Progress = Callable[[bool], None] | None
-#: Told how many seconds an exchange took until the response's head was there, and whether it came.
+#: A function that takes the seconds until the response head, and whether it arrived.
 Observer = Callable[[float, bool], None]
 
 
 class HTTP1Connection:
-    """Over a connection that urllib3 has made, and closes."""
+    """A connection to a backend in HTTP/1; urllib3 opens and closes the underlying connection."""
 
     def __init__(self, connection: Any, channel: BackendChannel, observe: Observer | None = None) -> None:
         self._connection = connection
         self.channel: BackendChannel | None = channel
         self._observe = observe
-        #: Was a response read over it before?
+        #: True after the first response.
         self.reused = False
-        #: When it was made, and when it came back to the pool, on the monotonic clock.
+        #: When the connection was opened, and when it returned to the pool, on the monotonic clock.
         self.born = monotonic()
         self.idle_since = 0.0
-        #: The last response's head.
+        #: The last response head.
         self.last: ResponseHead | None = None
-        #: Carries the rest of an upload beside the response.
-        self._carrying: gevent.Greenlet | None = None
-        #: Why that came to no end, if it is the client's doing.
+        #: The greenlet that sends the rest of an upload beside the response.
+        self._uploading: gevent.Greenlet | None = None
+        #: The client's error that has ended that upload.
         self.upload_error: BaseException | None = None
-        #: What the last request sends.
+        #: The body of the present request.
         self._body = NO_BODY
         self._sent = True
         self._unsent: bytes | memoryview = b""
 
     def close(self) -> None:
-        if self._carrying is not None:
-            self._carrying.kill()
+        if self._uploading is not None:
+            self._uploading.kill()
         if self.channel is not None:
             self.channel.close()
             self.channel = None
@@ -64,14 +64,14 @@ class HTTP1Connection:
 
     @property
     def is_connected(self) -> bool:
-        """Can a request be sent over it? A pooled connection on which something came cannot."""
+        """True if a request can be sent: no bytes and no end have arrived on the idle connection."""
         channel = self.channel
         if channel is None or channel.buffer:
             return False
         return not channel.has_event or channel.is_quiet()
 
     def forget(self) -> None:
-        """Drop what the last exchange has left behind; for a connection that becomes idle."""
+        """Release the last exchange's body and client; for a connection that becomes idle."""
         self._body = NO_BODY
         if self.channel is not None:
             self.channel.client = self.channel.uploader = None
@@ -82,31 +82,31 @@ class HTTP1Connection:
             self.channel.client = _as_channel(client)
 
     def exchange(self, head: bytes, request: Request) -> ResponseHead:
-        """What `_exchange` does, observed by whoever wants to know how long it takes."""
+        """Send the request, read the head of its final response, and report the duration to the observer."""
         if self._observe is None:
             return self._exchange(head, request)
         deadline = request.deadline
         began, paused, answered = monotonic(), deadline.paused, False
         try:
-            answer = self._exchange(head, request)
+            response_head = self._exchange(head, request)
             answered = True
         finally:
             self._observe(monotonic() - began - (deadline.paused - paused), answered)
-        return answer
+        return response_head
 
     def _exchange(self, head: bytes, request: Request) -> ResponseHead:
-        """Send the request, and read the head of its final response, interim ones passed on.
+        """Send the request, forward interim responses, and return the head of the final one.
 
-        Raises OSError, Incomplete and BadMessage for the backend's faults, StaleConnectionError, and HTTPError or
-        ClientGone for the client's.
+        Raise OSError, Incomplete, BadMessage, UnansweredError, UnfinishedUploadError or StaleConnectionError for the
+        connection to the backend, and HTTPError or ClientGone for the client.
         """
         channel = self.channel
-        assert channel is not None  # noqa: S101 connect() came first
+        assert channel is not None  # noqa: S101 the connection is open
         channel.client = client = _as_channel(request.client_stream)
         self._body = body = request.body
         progress = request.deadline.progress
         if progress is not None:
-            progress(False)  # the backend was reached
+            progress(False)  # the connection is open
         try:
             if body is NO_BODY:
                 channel.send(head)
@@ -119,39 +119,39 @@ class HTTP1Connection:
         while True:
             if not self._sent:
                 self._upload(channel, request)
-            answer = self._read_answer(channel, request.method, progress)
-            if answer.status >= 200 or answer.status == 101:
-                return answer
-            self.reused = False  # what ends now has not ended before the request came
-            self._pass_interim(answer, request)
-            if body.on_first_read is not None:  # the client waits for 100, and this was another one
+            response_head = self._read_response_head(channel, request.method, progress)
+            if response_head.status >= 200 or response_head.status == 101:
+                return response_head
+            self.reused = False  # the connection is not stale: the backend has received this request
+            self._forward_interim(response_head, request)
+            if body.on_first_read is not None:  # the client waits for 100, and this was another status
                 self._await_continue(channel, body)
 
     def _begin_upload(self, channel: BackendChannel, head: bytes, body: Body) -> None:
-        """The head, with as much of the body as is at hand, in one send."""
+        """Send the head, with the buffered part of the body, in one call."""
         self._sent = False
-        asks_first = body.on_first_read is not None
-        first = b"" if asks_first else body.at_hand and body.next_piece()
+        expects_continue = body.on_first_read is not None
+        first = b"" if expects_continue else body.at_hand and body.next_piece()
         if first and body.length is None:
             first = chunk(first)
         self._unsent = b""
         channel.send(head + first)
-        if asks_first:
+        if expects_continue:
             self._await_continue(channel, body)
 
     def _await_continue(self, channel: BackendChannel, body: Body) -> None:
-        """RFC 9110 section 10.1.1: the backend says whether it wants the body.
+        """Wait until the backend responds to `Expect: 100-continue` (RFC 9110 section 10.1.1).
 
-        A silent one gets it after a while, or as soon as the client sends it without having waited.
+        A silent backend gets the body after `CONTINUE_WAIT`, or as soon as the client sends it without waiting.
         """
         client = channel.client
         with gevent.Timeout(CONTINUE_WAIT, False):
             while not channel.has_spoken():
                 if client is None:
                     channel.wait()
-                    channel.has_event = True  # so that the upload does not begin before it is read
+                    channel.has_event = True  # the upload must not begin before the response is read
                 elif client.buffer:
-                    body.on_first_read = None  # a 100 would tell it nothing
+                    body.on_first_read = None  # the client needs no 100 any more
                     return
                 elif channel.wait_or(client):
                     channel.has_event = True
@@ -159,7 +159,7 @@ class HTTP1Connection:
                     raise ClientGone
 
     def _upload(self, channel: BackendChannel, request: Request) -> None:
-        """Pieces as they come, until the end or until the backend speaks; it is heard in the middle of it too."""
+        """Send the body piece by piece, until its end or until the backend responds."""
         client, stream, body = channel.client, request.client_stream, request.body
         channel.client = None
         if stream is not None:
@@ -168,14 +168,14 @@ class HTTP1Connection:
             while not self._sent and not channel.has_spoken():
                 self._upload_on(channel, body, request.deadline.progress)
         except ConnectionError:
-            pass  # a backend that has closed may have said why, so its answer is read in any case
+            pass  # the backend may have responded before it closed
         finally:
             channel.client = client
             if stream is not None:
                 stream.interrupt_reads(None)
 
     def _upload_on(self, channel: BackendChannel, body: Body, progress: Progress) -> None:
-        """Until all is sent or something came from the backend, whatever it was."""
+        """Send pieces until the body ends or anything arrives from the backend, TLS records included."""
         try:
             self._unsent = channel.send_unless_readable(self._unsent)
             while not self._unsent and not channel.has_event and (piece := body.next_piece()):
@@ -187,16 +187,16 @@ class HTTP1Connection:
         if not self._unsent and body.done and not channel.has_event:
             self._finish_upload(channel, body)
 
-    def carry_on(self, request: Request) -> None:
-        """Send the rest of the body beside the response; only an error makes it pointless (RFC 9112 section 9.5)."""
+    def continue_upload(self, request: Request) -> None:
+        """Continue the upload beside the response; only an error response ends it (RFC 9112 section 9.5)."""
         channel, body = self.channel, request.body
         if self._sent or channel is None or body.on_first_read is not None:
             return
         body.in_flight = True
         channel.client = None
-        self._carrying = gevent.spawn(self._carry, channel, body)
+        self._uploading = gevent.spawn(self._upload_rest, channel, body)
 
-    def _carry(self, channel: BackendChannel, body: Body) -> None:
+    def _upload_rest(self, channel: BackendChannel, body: Body) -> None:
         try:
             channel.send(self._unsent)
             while piece := body.next_piece():
@@ -204,7 +204,7 @@ class HTTP1Connection:
             self._finish_upload(channel, body)
         except (HTTPError, ClientGone) as error:
             self.upload_error = error
-            channel.shut()  # whoever reads the response sees it broken off, and looks who is to blame
+            channel.shut()  # the reader of the response then fails, and finds `upload_error`
         except OSError:
             channel.shut()
 
@@ -213,25 +213,25 @@ class HTTP1Connection:
             channel.send(last_chunk(body.trailers))
         self._sent = True
 
-    def _read_answer(self, channel: BackendChannel, method: str, progress: Progress) -> ResponseHead:
+    def _read_response_head(self, channel: BackendChannel, method: str, progress: Progress) -> ResponseHead:
         data = channel.buffer or self._more(channel, b"")
         last = self.last
         if last is not None and last.method == method and data.startswith(last.head):
             channel.buffer = data[len(last.head) :]
             return last
-        self.last = answer = parse_response_head(self._read_head(channel, data, progress), method)
-        return answer
+        self.last = response_head = parse_response_head(self._read_head(channel, data, progress), method)
+        return response_head
 
     def _read_head(self, channel: BackendChannel, data: bytes, progress: Progress) -> bytes:
         while (end := data.find(b"\r\n\r\n")) < 0:
             check_beginning(data)
             if len(data) - 3 > MAX_HEAD or not b"HTTP/1.".startswith(data[:7]):
-                raise BadMessage("what came is no response head", 502)
+                raise BadMessage("the backend did not send an HTTP/1 response head", 502)
             if progress is not None:
                 progress(True)
             data += self._more(channel, data)
         if end > MAX_HEAD:
-            raise BadMessage("a response head beyond the limit", 502)
+            raise BadMessage(f"the response head exceeds the limit of {MAX_HEAD} bytes", 502)
         channel.buffer = data[end + 4 :]
         return data[: end + 4]
 
@@ -245,23 +245,24 @@ class HTTP1Connection:
         if data:
             return data
         if so_far and self._body.done:
-            raise Incomplete("closed in a response head")
-        raise self._unanswered("closed before a response head")
+            raise Incomplete("closed within the response head")
+        raise self._unanswered("closed before the response head")
 
     def _unanswered(self, why: object) -> Exception:
+        """Return the exception for a connection that has ended without a response head."""
         if not self._body.done:
             return UnfinishedUploadError(why)
         return StaleConnectionError(why) if self.reused else UnansweredError(why)
 
-    def _pass_interim(self, answer: ResponseHead, request: Request) -> None:
-        """RFC 9110 section 15.2: 100 is answered to whoever awaits it, other interim responses are passed on."""
+    def _forward_interim(self, head: ResponseHead, request: Request) -> None:
+        """Forward an interim response (RFC 9110 section 15.2); a 100 only to a client that waits for it."""
         if request.client_stream is not None and request.received.minor:
-            request.client_stream.send_interim(answer, request.body)
+            request.client_stream.send_interim(head, request.body)
 
     def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":
-        """What of the body came with the head, and the reader for the rest; None if that was all."""
+        """Return the part of the body that arrived with the head, and a reader for the rest; None if complete."""
         channel = self.channel
-        assert channel is not None  # noqa: S101 connect() came first
+        assert channel is not None  # noqa: S101 the connection is open
         if not framing:
             return b"", None
         buffered = channel.buffer
@@ -277,7 +278,7 @@ class HTTP1Connection:
         return data, None if rest.done and not rest.trailers else rest
 
     def is_reusable(self, rest: Reader | None) -> bool:
-        """May the next request use it? Only if both messages ended where they said, and nothing came after."""
+        """Return whether the next request may use it: both messages ended as framed, and no byte followed."""
         channel = self.channel
         if channel is None or channel.buffer or channel.has_event or not self._sent:
             return False

@@ -1,4 +1,4 @@
-"""The connections to one backend that are not in use."""
+"""The idle connections to one backend."""
 
 import math
 import queue
@@ -10,28 +10,28 @@ from gproxy.upstream.http1.connection import HTTP1Connection
 
 
 class Idle:
-    """The pool's queue: the connection that came last goes out first, so that surplus ones grow old.
+    """The queue of a pool: last in, first out, so that surplus connections grow old.
 
-    It takes whatever comes back; what is too many or too old is closed by `trim`, which is asked once a second. So a
-    burst does not open and close connections at every request.
+    It takes back every connection. `trim` closes surplus and old ones once a second, so a burst of requests does not
+    open and close a connection for each request.
     """
 
     def __init__(self, maxsize: int = 0) -> None:
         self.maxsize = maxsize
-        #: How old a connection may be to be kept, in seconds.
+        #: The age at which a connection is closed, in seconds.
         self.max_age = math.inf
         self._connections: list[HTTP1Connection] = []
         self.clock: Callable[[], float] = monotonic
 
     def take(self) -> HTTP1Connection | None:
-        """The youngest connection that can be used; None if there is none."""
+        """Take the connection that was used last and is still open; None if there is none."""
         connections = self._connections
         while connections:
             connection = connections.pop()
             channel = connection.channel
             if (
                 channel is not None and not channel.has_event and not channel.buffer
-            ):  # PERF: what is_connected asks first
+            ):  # PERF: the first checks of is_connected, inline
                 return connection
             if connection.is_connected:
                 return connection
@@ -39,7 +39,7 @@ class Idle:
         return None
 
     def keep(self, connection: HTTP1Connection) -> None:
-        """Take back a connection whose exchange is over."""
+        """Take back a connection after its exchange."""
         now = self.clock()
         if now - connection.born > self.max_age:
             connection.close()
@@ -60,20 +60,20 @@ class Idle:
             self._connections.append(connection)
 
     def clear(self) -> None:
-        """Close them all."""
+        """Close all idle connections."""
         connections, self._connections = self._connections, []
         for connection in connections:
             connection.close()
 
     def retire(self) -> None:
-        """Close them all, and from now on what comes back."""
+        """Close all idle connections, and from now on every connection that comes back."""
         self.max_age = -1.0
         self.clear()
 
     def trim(self, now: float, idle_timeout: float) -> None:
-        """Close what the backend has closed, what is too old or idle for too long, and what is too many for a second.
+        """Close the connections that have ended, are too old, idle for too long, or surplus for more than a second.
 
-        Too long is what we are told, or what the backend has announced.
+        The idle limit is `idle_timeout`, or the backend's Keep-Alive timeout if that is shorter.
         """
         surplus = len(self._connections) - self.maxsize
         kept = []

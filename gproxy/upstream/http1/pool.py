@@ -1,4 +1,4 @@
-"""The way to a backend: urllib3 makes connections and verifies them, over sockets of ours."""
+"""The connection pools of a backend: urllib3's pools and certificate checks, over the gateway's sockets."""
 
 import socket
 from typing import Any
@@ -16,15 +16,15 @@ from gproxy.upstream.http1.tls import TLSBackendChannel, TLSConnection
 from gproxy.upstream.http1.tls_session import as_tls_error
 
 
-class _Dialling:
-    """What our connections do in another way than urllib3's. Connecting raises urllib3's exceptions, and TLSError."""
+class _EndpointConnection:
+    """A mixin for urllib3's connections that connects to an Endpoint; it raises urllib3's exceptions, and TLSError."""
 
     def __init__(self, *arguments: Any, endpoint: Endpoint, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._endpoint = endpoint
 
     def _new_conn(self) -> Any:
-        """A socket, in place of urllib3's, which would resolve names here, and try addresses one by one."""
+        """Return a connected socket. urllib3's method would resolve names here, and try addresses one by one."""
         timeout: float = self.timeout  # type: ignore[attr-defined]
         host: str = self.host  # type: ignore[attr-defined]
         connection: Any = self
@@ -38,41 +38,41 @@ class _Dialling:
             raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
 
 
-class UrllibConnection(_Dialling, HTTPConnection):
-    """To an http:// backend."""
+class UrllibConnection(_EndpointConnection, HTTPConnection):
+    """A urllib3 connection to an http:// backend."""
 
-    def converse(self, observe: Observer | None) -> HTTP1Connection:
-        """To be called once, when it is connected."""
+    def http1(self, observe: Observer | None) -> HTTP1Connection:
+        """Return the HTTP/1 connection over this one; to be called once, after `connect`."""
         return HTTP1Connection(self, BackendChannel(self.sock), observe)
 
 
-class UrllibTLSConnection(_Dialling, HTTPSConnection):
-    """To an https:// backend; urllib3 verifies its certificate."""
+class UrllibTLSConnection(_EndpointConnection, HTTPSConnection):
+    """A urllib3 connection to an https:// backend; urllib3 verifies the certificate."""
 
-    def converse(self, observe: Observer | None) -> HTTP1Connection:
-        """To be called once, when it is connected."""
+    def http1(self, observe: Observer | None) -> HTTP1Connection:
+        """Return the HTTP/1 connection over this one; to be called once, after `connect`."""
         return TLSConnection(self, TLSBackendChannel(self.sock), observe)
 
     def connect(self) -> None:
         timeout: Any = self.timeout
         try:
-            with gevent.Timeout(timeout, TimeoutError(f"no secure connection within {timeout:g} s")):
+            with gevent.Timeout(timeout, TimeoutError(f"TLS handshake timed out after {timeout:g} s")):
                 super().connect()
         except TimeoutError:
             raise
-        except OSError as error:  # those of the way to the backend are none
+        except OSError as error:  # of the handshake: urllib3's exceptions for connecting are no OSError
             raise as_tls_error(error) from None
 
 
 class PlainPool(HTTPConnectionPool):
-    """The connections to one http:// backend."""
+    """The connection pool of one http:// backend."""
 
     ConnectionCls = UrllibConnection
     QueueCls = Idle  # type: ignore[assignment]
 
 
 class TLSPool(HTTPSConnectionPool):
-    """The connections to one https:// backend."""
+    """The connection pool of one https:// backend."""
 
     ConnectionCls = UrllibTLSConnection
     QueueCls = Idle  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""What a response head means, worked out once for as long as a backend repeats it.
+"""A parsed response head, reused while a backend repeats the same bytes.
 
-A busy backend says the same again and again: the date changes once a second, the length of one resource hardly ever.
-So a connection remembers the last head and what came of it; the same bytes again cost one comparison and a dict copy.
+A busy backend often repeats its head: the date changes once a second, the length of a resource hardly ever. So a
+connection keeps its last head in parsed form; the same bytes again cost one comparison and a dict copy.
 """
 
 import math
@@ -20,25 +20,25 @@ _TIMEOUT: Final = re.compile(r"(?i)(?<![\w-])timeout *= *\"?([0-9]{1,9})")
 
 @dataclass  # PERF: compiled, its fields are found faster than a NamedTuple's
 class ResponseHead:
-    """Depends on nothing but the head and the method of the request."""
+    """A response head in parsed form; a function of the head's bytes and the request's method."""
 
     head: bytes
     method: str
     status: int
     phrase: str
-    #: As handlers get them, without what is the connection's own business; to be copied.
+    #: The fields without the hop-by-hop ones; a response gets a copy.
     headers: Headers
     framing: int
-    #: Does the backend want the connection to go on?
+    #: True if the backend keeps the connection open.
     keep: bool
-    #: The protocol that it has switched to, in lower case.
+    #: The value of Upgrade, in lower case.
     upgrade: str
-    #: How long the connection may idle by what the backend has announced, in seconds.
+    #: How long the connection may be idle by the backend's Keep-Alive field, in seconds.
     idle_timeout: float
 
 
 def parse_response_head(head: bytes, method: str) -> ResponseHead:
-    """Everything that follows from the head. Raises BadMessage for what is malformed or ambiguous."""
+    """Parse the head. Raise BadMessage if it is malformed or ambiguous."""
     status, phrase, minor, headers = parse_response(head)
     framing = response_framing(headers, minor, status, method)
     options = connection_options(headers)
@@ -47,12 +47,15 @@ def parse_response_head(head: bytes, method: str) -> ResponseHead:
     idle_timeout = _announced(headers.get("keep-alive") or "")
     strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
     headers.is_stripped = True
-    if status == 426 and upgrade:  # which says what to upgrade to: RFC 9110 section 15.5.22
+    if status == 426 and upgrade:  # Upgrade names the required protocol (RFC 9110 section 15.5.22)
         headers.put("Upgrade", "upgrade", upgrade)
     return ResponseHead(head, method, status, phrase, headers, framing, keep, upgrade.lower(), idle_timeout)
 
 
 def _announced(keep_alive: str) -> float:
-    """`timeout=5` (RFC 2068 section 19.7.1.1), less two seconds: pools are trimmed once a second, and bytes travel."""
+    """Return the `timeout=5` of Keep-Alive (RFC 2068 section 19.7.1.1), less two seconds.
+
+    The margin covers the trimming of pools, once a second, and the network's latency.
+    """
     match = _TIMEOUT.search(keep_alive)
     return max(int(match[1]) - 2.0, 0.0) if match else math.inf

@@ -1,4 +1,4 @@
-"""A connection to a backend over TLS."""
+"""An HTTP/1 connection to a backend over TLS, and its channel."""
 
 import ssl
 from typing import Any
@@ -10,7 +10,7 @@ from gproxy.upstream.http1.tls_session import ResumingContext, as_tls_error, is_
 
 
 class TLSBackendChannel(BackendChannel):
-    """The same over TLS, where records may be at hand without the socket being readable."""
+    """A channel to a backend over TLS; decrypted bytes may be pending while the socket is not readable."""
 
     __slots__ = ("_tls",)
 
@@ -37,7 +37,7 @@ class TLSBackendChannel(BackendChannel):
         return sent
 
     def is_quiet(self) -> bool:
-        """TLS 1.3 sends session tickets whenever it likes (RFC 8446 section 4.6.1)."""
+        """Return whether an event brought no HTTP bytes, such as a TLS 1.3 session ticket (RFC 8446 section 4.6.1)."""
         return not self.is_gone() and not self.buffer
 
     def wait(self) -> None:
@@ -46,12 +46,15 @@ class TLSBackendChannel(BackendChannel):
 
 
 class TLSConnection(HTTP1Connection):
-    """The same over TLS."""
+    """An HTTP/1 connection to a backend over TLS."""
 
     def _unanswered(self, why: object) -> Exception:
-        """With TLS 1.3 only now do we hear that our certificate will not do (RFC 8446 section 4.4.2)."""
+        """Return the exception for a connection without a response head; an AlertError after a TLS alert.
+
+        In TLS 1.3 a backend rejects a client certificate only after the handshake (RFC 8446 section 4.4.2).
+        """
         cause = getattr(why, "__cause__", None)
-        if isinstance(cause, OSError) and not is_alert(cause):  # sending failed, and why may still be there to be read
+        if isinstance(cause, OSError) and not is_alert(cause):  # after a failed send the alert may still be unread
             try:
                 self._connection.sock._sslobj.read(1)
             except OSError as error:
@@ -65,5 +68,5 @@ class TLSConnection(HTTP1Connection):
         super().close()
 
     def is_reusable(self, rest: Reader | None) -> bool:
-        """What came after the response may be in a record that was read already."""
+        """Return whether the next request may use it: no decrypted bytes may be pending either."""
         return super().is_reusable(rest) and not self._connection.sock.pending()

@@ -1,6 +1,6 @@
-"""TLS contexts for backends, with sessions to resume, and what goes wrong in a handshake.
+"""TLS contexts for backends, which resume sessions, and the exceptions of handshakes.
 
-Apart from tls.py because mypyc does not compile a subclass of SSLContext.
+This module is separate from tls.py because mypyc does not compile a subclass of SSLContext.
 """
 
 import ssl
@@ -9,20 +9,20 @@ from typing import Any, Final, TypeGuard
 
 from gproxy.upstream.errors import AlertError, CertificateError, TLSError
 
-#: OpenSSL's codes for a certificate that is signed by nobody we trust, the backend's own included.
+#: OpenSSL's codes for a certificate without a trusted issuer, self-signed ones included.
 _UNKNOWN_CA: Final = frozenset({18, 19, 20, 21})
-#: Elsewhere each read of `SSLSocket.session` leaks the session, 5 to 8 KiB (CPython issue 116810).
+#: On other versions each read of `SSLSocket.session` leaks the session, 5 to 8 KiB (CPython issue 116810).
 CAN_RESUME: Final = sys.version_info >= (3, 13, 1) or (3, 12, 8) <= sys.version_info < (3, 13)
 
 
 class ResumingContext(ssl.SSLContext):
-    """Offers each host the last session it had, so that neither side need sign or verify again (RFC 8446 section 2.2).
+    """A context that offers each host its last session, which saves signing and verifying (RFC 8446 section 2.2).
 
-    That halves the work of a handshake; a host that does not remember the session makes a new one.
+    That halves the work of a handshake. A host that has forgotten the session starts a new one.
     """
 
     def __init__(self, *_: object) -> None:
-        #: By the name that was asked for, and verified.
+        #: The last session by verified host name.
         self.sessions: dict[str | None, ssl.SSLSession | None] = {}
 
     def wrap_socket(self, sock: Any, *, server_hostname: str | None = None, **options: Any) -> Any:  # type: ignore[override]
@@ -40,15 +40,15 @@ def new_context() -> ssl.SSLContext:
 
 
 def as_tls_error(error: OSError) -> TLSError:
-    """Which of them it is, with what OpenSSL says about it."""
+    """Return the matching TLSError with OpenSSL's message."""
     if isinstance(error, ssl.SSLCertVerificationError):
         message = error.verify_message
         return CertificateError(f"unknown CA: {message}" if error.verify_code in _UNKNOWN_CA else message)
     if is_alert(error):
-        return AlertError(f"the backend says {(error.reason or '').rpartition('ALERT_')[2].lower().replace('_', ' ')}")
+        return AlertError(f"TLS alert: {(error.reason or '').rpartition('ALERT_')[2].lower().replace('_', ' ')}")
     return TLSError(error)
 
 
 def is_alert(error: object) -> TypeGuard[ssl.SSLError]:
-    """Has the other side said why it ends the connection?"""
+    """Return whether the error is a TLS alert of the backend."""
     return isinstance(error, ssl.SSLError) and "ALERT_" in (error.reason or "")

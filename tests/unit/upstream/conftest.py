@@ -1,4 +1,4 @@
-"""What tests of picking share: upstreams built from a line, a clock and a random that do as they are told."""
+"""Fixtures for tests of picking: upstreams built from a line, and a controlled clock and random generator."""
 
 import pytest
 

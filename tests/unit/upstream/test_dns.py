@@ -68,7 +68,7 @@ def test_only_changes_are_heard_of(caplog):
     ]
 
 
-def test_a_failure_is_said_once_and_changes_nothing(caplog):
+def test_a_failure_is_logged_once_and_changes_nothing(caplog):
     caplog.set_level("INFO", "gproxy")
     heard = []
     directory = Directory(app=GONE)
@@ -80,7 +80,7 @@ def test_a_failure_is_said_once_and_changes_nothing(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "upstream u: app:80 does not resolve: [Errno -2] Name or service not known",
         "upstream u: app:80 resolves to 10.0.0.1",
-        "upstream u: app:80 does not resolve: [Errno -2] Name or service not known; its last addresses stay",
+        "upstream u: app:80 does not resolve: [Errno -2] Name or service not known; its last addresses stay in use",
         "upstream u: app:80 resolves to 10.0.0.1",
     ]
 
@@ -134,7 +134,7 @@ def test_the_address_in_reserve_may_change_alone():
     assert [address[0] for _, address in backend.endpoint.targets] == ["10.0.0.1", "::2"]
 
 
-def test_who_leaves_with_attempts_under_way_is_still_seen():
+def test_a_removed_backend_with_active_attempts_is_still_shown():
     directory = Directory(app=["10.0.0.1"])
     one = upstream(directory, "http://app:81")
     look(one)
@@ -150,8 +150,8 @@ def test_who_leaves_with_attempts_under_way_is_still_seen():
     assert [facts["backend"] for facts in one.snapshot()] == ["http://10.0.0.2:81"]
 
 
-def test_who_comes_later_starts_slowly():
-    """At the start nobody does: there all are alike."""
+def test_a_backend_added_later_starts_slowly():
+    """No backend starts slowly at the start of the upstream."""
     directory = Directory(app=["10.0.0.1"])
     settings = UpstreamSettings("u", (BackendURL.parse("http://app:81"),), slow_start=Seconds(60))
     one = Upstream(settings, lookup=directory)

@@ -61,7 +61,7 @@ def test_retry_on_says_after_what():
     assert timeouts.statuses == {503}
     assert timeouts.after(failed("timeout")).why_not(request()) == ""
     assert timeouts.after(turned_away()).why_not(request()) == ""
-    assert timeouts.after(turned_away()).why_not(request("POST")) == "POST may not be done twice"
+    assert timeouts.after(turned_away()).why_not(request("POST")) == "retry_methods has no POST"
     assert timeouts.after(failed("stale")).why_not(request()) == "retry_on has no stale"
     assert timeouts.after(failed("reset")).why_not(request()) == "retry_on has no reset"
     assert timeouts.after(failed("connect")).why_not(request()) == ""
@@ -80,7 +80,7 @@ def test_as_often_as_it_says(retries):
     for _ in range(retries):
         tries = tries.after(failed("connect"))
         assert tries.why_not(request()) == ""
-    assert tries.after(failed("connect")).why_not(request()) == "that was the last attempt"
+    assert tries.after(failed("connect")).why_not(request()) == "no retries are left"
 
 
 def test_stale_connections_are_free_but_not_for_ever():
@@ -89,7 +89,7 @@ def test_stale_connections_are_free_but_not_for_ever():
         tries = tries.after(failed("stale"))
         assert tries.why_not(request()) == ""
         assert tries.is_free and tries.tried == ()
-    assert tries.after(failed("stale")).why_not(request()) == "that was the last attempt"
+    assert tries.after(failed("stale")).why_not(request()) == "no retries are left"
 
 
 def test_stale_ones_leave_the_retries_untouched():
@@ -139,7 +139,7 @@ def test_a_body_that_has_gone_and_was_not_kept():
     asked.body = Body(b"", Reader(), 10)
     assert policy().after(failed("reset")).why_not(asked) == ""
     asked.body.next_piece()
-    assert policy().after(failed("reset")).why_not(asked) == "its body is larger than what is kept"
+    assert policy().after(failed("reset")).why_not(asked) == "the request body exceeds the replay limit"
     assert policy().after(failed("connect")).why_not(asked) == ""
 
 
@@ -150,7 +150,7 @@ def test_no_time_left():
     asked.deadline.set(clock.now + 1)
     assert policy().after(failed("reset")).why_not(asked) == ""
     clock.advance(1)
-    assert policy().after(failed("reset")).why_not(asked) == "the time is over"
+    assert policy().after(failed("reset")).why_not(asked) == "the deadline has passed"
 
 
 def test_the_same_backend_again_only_if_it_is_alive():
@@ -255,7 +255,7 @@ def test_a_share_of_what_is_under_way_and_always_three(active, limit):
     assert budget.take()
 
 
-def test_who_pauses_is_under_way():
+def test_a_request_that_pauses_counts_as_active():
     budget = Budget(Percent(0.5), backends(0))
     with budget.pausing(), budget.pausing(), budget.pausing():
         assert budget.limit == 3

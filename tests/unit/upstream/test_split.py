@@ -1,4 +1,4 @@
-"""Shares, exactly: in turn by counting, by key so that whoever has one stays."""
+"""Exact shares in turn, and stable shares by key."""
 
 from collections import Counter
 
@@ -47,7 +47,7 @@ def test_a_client_that_changes_its_address_within_its_network_stays():
     }
 
 
-def test_who_has_a_growing_share_keeps_its_clients():
+def test_an_upstream_with_a_growing_share_keeps_its_clients():
     users = [f"user{n}" for n in range(1000)]
     small, large = split("ip", stable=95, canary=5), split("ip", stable=80, canary=20)
     before, after = ({user for user in users if steps.by_key(user)} for steps in (small, large))
@@ -59,6 +59,6 @@ def test_without_the_key_it_is_in_turn():
     assert [steps(request(headers={"Cookie": "other=1; uid="})) for _ in range(4)] == ["a", "b", "a", "b"]
 
 
-def test_nobody_is_sent_to_a_share_of_nothing():
+def test_a_share_of_zero_gets_no_request():
     steps = split("ip", off=0, on=1, out=0)
     assert {steps.by_key(str(n)) for n in range(100)} == {1}

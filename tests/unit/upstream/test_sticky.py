@@ -125,7 +125,7 @@ def test_a_full_backend_is_not_waited_for(group):
     assert ann.get()[0] != "a"
 
 
-def test_a_draining_backend_keeps_its_own_and_gets_nobody_new(group):
+def test_a_draining_backend_keeps_its_clients_and_gets_no_new_ones(group):
     before, after = sticky(group), sticky(group, "a drain,b,c")
     ann = Browser(before)
     assert ann.get()[0] == "a"
@@ -136,7 +136,7 @@ def test_a_draining_backend_keeps_its_own_and_gets_nobody_new(group):
     assert ann.get()[0] in "bc"
 
 
-def test_one_that_is_down_keeps_nobody(group):
+def test_a_backend_that_is_down_keeps_no_client(group):
     ann = Browser(sticky(group))
     ann.get()
     ann.group = sticky(group, "a down,b,c")
@@ -188,7 +188,7 @@ def test_a_secret_of_our_own_is_kept_for_its_owner_only(group, tmp_path):
     assert stat.S_IMODE((tmp_path / "sticky_u.secret").stat().st_mode) == 0o600
 
 
-def test_a_secret_that_cannot_be_kept_is_said(group, tmp_path):
+def test_a_secret_that_cannot_be_stored_is_reported(group, tmp_path):
     (tmp_path / "file").write_text("")
     abc = group("a", kind=StickyUpstream, balance="sticky")
     runtime = Runtime(state_dir=tmp_path / "file")

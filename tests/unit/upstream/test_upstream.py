@@ -13,7 +13,7 @@ from gproxy.upstream.balance import POLICIES, UserPolicy
 HASH_KEYS = {"header_hash": "X-Tenant", "cookie_hash": "sid", "query_hash": "user"}
 
 
-def test_backups_when_no_other_is_left_and_then_whoever_is_not_down(group):
+def test_backups_when_no_other_is_healthy_and_then_all_that_are_not_down(group):
     some = group("a,b backup,c down,d weight=0")
     assert some.picks(2) == "aa"
     assert some.pick(tried="a") == "b"
@@ -48,7 +48,7 @@ def test_none_is_left_if_all_are_full(group):
     assert some.pick() == "b"
 
 
-def test_who_drains_gets_nobody_new_and_says_so(group):
+def test_a_draining_backend_gets_no_new_client_and_reports_its_state(group):
     some = group("a,b drain,c")
     assert some.picks(4) == "acac"
     assert [facts["state"] for facts in some.upstream.snapshot()] == ["healthy", "draining", "healthy"]
@@ -120,7 +120,7 @@ def test_its_http_errors_are_its_answer(group):
 
 
 def calls(function):
-    """How many Python functions are called, and how many in C."""
+    """Return the number of calls of Python functions and of C functions."""
     count = Counter()
     sys.setprofile(lambda frame, event, argument: count.update([event]))
     try:
@@ -154,7 +154,7 @@ def test_picking_one_of_a_hundred_takes_a_handful_of_calls(group, balance, weigh
     assert c <= 12
 
 
-def test_limits_cost_one_look_unless_somebody_is_full(group):
+def test_limits_cost_one_look_unless_a_backend_is_full(group):
     some = group(",".join(f"b{n}" for n in range(100)), max_connections=5)
     asked = request()
     python, c = calls(lambda: some.upstream.pick(asked))
@@ -163,7 +163,7 @@ def test_limits_cost_one_look_unless_somebody_is_full(group):
 
 
 @pytest.mark.parametrize("balance", sorted(POLICIES))
-def test_where_nobody_takes_part_nobody_is_picked(group, balance):
+def test_without_candidates_no_backend_is_picked(group, balance):
     some = group("a drain,b down", balance=balance, hash_key=HASH_KEYS.get(balance))
     assert some.pick() is None
     assert some.pick(tried="a") is None

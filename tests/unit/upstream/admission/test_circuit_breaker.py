@@ -266,7 +266,7 @@ def test_what_has_waited_in_a_queue_until_it_opened_is_refused():
     assert error.value.reason == "breaker_open"
 
 
-def test_it_is_closed_although_nobody_comes():
+def test_the_breaker_closes_even_without_a_request():
     scene = recovering()
     scene.clock.advance(5)
     assert scene.state == "closed"
@@ -277,9 +277,9 @@ def test_each_change_is_one_line(caplog):
     scene.clock.advance(5)
     scene.ask(200, 5)
     assert caplog.messages == [
-        "upstream u: the breaker opens for 5 s: of 20 requests 20 failed and 0 were slow",
-        "upstream u: the breaker lets a growing share through",
-        "upstream u: the breaker is closed",
+        "upstream u: circuit breaker open for 5 s: of 20 requests 20 failed and 0 were slow",
+        "upstream u: circuit breaker recovering: a growing share passes",
+        "upstream u: circuit breaker closed",
     ]
 
 
@@ -303,7 +303,7 @@ def test_counting_costs_little():
 
 
 def test_an_answer_without_an_attempt_decides_nothing():
-    """As for OPTIONS with Max-Forwards: 0, which no backend is asked about."""
+    """A response without an attempt is not counted, such as that to OPTIONS with Max-Forwards: 0."""
     scene = opened()
     scene.clock.advance(5)
     step = scene.breaker.before(scene.breaker.judging(lambda _: Response(204)))

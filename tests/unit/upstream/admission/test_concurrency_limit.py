@@ -14,7 +14,7 @@ from gproxy.upstream.admission.concurrency_limit import ConcurrencyLimit
 
 
 class Scene:
-    """A limit before a step that streams until it is told to end."""
+    """A limit before a step that streams until the test ends it."""
 
     def __init__(self, **options):
         self.limit = ConcurrencyLimit(
@@ -94,7 +94,7 @@ def test_what_raises_frees_its_slot(error):
     assert scene.counts == (0, 0)
 
 
-def test_who_waits_is_served_in_turn(scene):
+def test_queued_requests_are_served_in_turn(scene):
     response = scene.enter("0")
     waiting = [scene.wait_in_line(name) for name in "123"]
     assert scene.counts == (1, 3)
@@ -107,7 +107,7 @@ def test_who_waits_is_served_in_turn(scene):
     assert scene.order == ["0", "1", "2", "3"]
 
 
-def test_nobody_overtakes(scene):
+def test_no_request_overtakes_the_queue(scene):
     """Between the moment a slot is given away and the moment its owner runs, it is not free."""
     response = scene.enter("0")
     waiting = scene.wait_in_line("1")
@@ -119,7 +119,7 @@ def test_nobody_overtakes(scene):
     assert scene.order == ["0", "1", "2"]
 
 
-def test_who_waits_too_long_is_refused():
+def test_a_request_that_waits_too_long_is_rejected():
     scene = Scene(queue=1, queue_timeout=Seconds(0.01))
     response = scene.enter()
     assert refused(scene.enter) == "queue_timeout"
@@ -141,7 +141,7 @@ def test_a_deadline_that_passes_in_the_queue_is_a_503():
 
 
 @pytest.mark.parametrize("error", [gevent.GreenletExit, Expired(TimeLimit.DRAINING), Expired(TimeLimit.WRITE)])
-def test_who_is_killed_in_the_queue_leaves_its_place(scene, error):
+def test_a_request_killed_in_the_queue_frees_its_place(scene, error):
     response = scene.enter("0")
     first, second = scene.wait_in_line("1"), scene.wait_in_line("2")
     first.kill(error, block=False)
@@ -153,7 +153,7 @@ def test_who_is_killed_in_the_queue_leaves_its_place(scene, error):
 
 
 @pytest.mark.parametrize("error", [gevent.GreenletExit, Expired(TimeLimit.DEADLINE)])
-def test_who_is_killed_just_when_it_is_called_passes_its_slot_on(scene, error):
+def test_a_request_killed_just_when_it_is_called_passes_its_slot_on(scene, error):
     response = scene.enter("0")
     first, second = scene.wait_in_line("1"), scene.wait_in_line("2")
     first.kill(error, block=False)  # scheduled before the call
@@ -162,7 +162,7 @@ def test_who_is_killed_just_when_it_is_called_passes_its_slot_on(scene, error):
     assert scene.order == ["0", "2"]
 
 
-def test_who_is_killed_after_it_was_called_passes_its_slot_on(scene):
+def test_a_request_killed_after_it_was_called_passes_its_slot_on(scene):
     response = scene.enter("0")
     first, second = scene.wait_in_line("1"), scene.wait_in_line("2")
     response.close()
@@ -193,7 +193,7 @@ def test_a_woken_greenlet_that_waits_for_something_else_by_then_is_left_alone(sc
     assert reached == ["end"]
 
 
-def test_room_that_grows_lets_more_in_and_room_that_shrinks_throws_nobody_out():
+def test_a_growing_limit_admits_more_and_a_shrinking_one_interrupts_none():
     scene = Scene(max_requests=3, queue=5)
     scene.limit.resize(1)
     held = [scene.enter()]

@@ -146,7 +146,7 @@ def test_latency_takes_the_quicker_of_the_two(group):
     assert abc.pick() == "c"
 
 
-def test_latency_counts_who_waits_there_and_the_weight(group):
+def test_latency_counts_active_attempts_and_the_weight(group):
     ab = latency(group, "a,b")
     timing(ab, "b").average, ab["b"].active = 0.05, 2  # 0.15 s against 0.1 s
     ab.script.draws = [0.9, 0.1]
@@ -167,7 +167,7 @@ def test_a_peak_counts_at_once_and_fades_by_the_decay_constant(group):
     assert b.average == pytest.approx(0.8 / 2.718281828 + 0.1 * (1 - 1 / 2.718281828))
 
 
-def test_without_answers_the_cost_fades_so_that_it_is_asked_again(group):
+def test_without_responses_the_cost_decays_so_that_the_backend_is_picked_again(group):
     ab = latency(group, "a,b")
     a = timing(ab, "a")
     a.average = 0.8

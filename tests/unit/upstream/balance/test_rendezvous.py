@@ -67,7 +67,7 @@ def test_this_is_where_keys_are_today_and_in_every_later_release(group):
 PLACES = "dbbefggbecggdcdbfdffgcbe"
 
 
-def test_who_is_tried_or_full_hands_its_keys_on_as_if_it_were_lost(group):
+def test_a_tried_or_full_backend_passes_its_keys_on_as_if_it_were_removed(group):
     some = group("a max_connections=1,b,c,d", balance="uri_hash")
     before = places(some, 300)
     some.lose("a")

@@ -32,7 +32,7 @@ def test_small_cycles(group, words, cycle):
     assert group(words).picks(len(cycle) * 2) == cycle * 2
 
 
-def test_a_cycle_gives_everybody_exactly_its_weight():
+def test_a_cycle_gives_each_backend_exactly_its_weight():
     backends = weighted(7, 3, 5, 1, 11)
     assert Counter(interleaved(backends)) == {backend: backend.weight for backend in backends}
 
@@ -51,7 +51,7 @@ def test_huge_weights_keep_their_proportions_in_a_bounded_cycle():
     assert found[backends[0]] == pytest.approx(3 * found[backends[1]], abs=3)
 
 
-def test_a_retry_takes_nobodys_turn(group):
+def test_a_retry_takes_no_turn(group):
     abc = group("a,b,c")
     assert abc.pick() == "a"
     assert abc.pick(tried="a") in "bc"
@@ -65,7 +65,7 @@ def test_retries_go_round_among_those_that_are_left(group):
     assert Counter(abcd.pick(tried="a") for _ in range(9)) == {"b": 3, "c": 3, "d": 3}
 
 
-def test_who_is_full_loses_its_turn_and_who_follows_gets_no_more_for_it(group):
+def test_a_full_backend_loses_its_turn_and_the_next_one_gets_no_more(group):
     abc = group("a,b max_connections=1,c")
     abc["b"].active = 1
     assert abc.picks(8) == "acacacac"
@@ -79,7 +79,7 @@ def test_a_weighted_turn_that_cannot_be_had_is_skipped(group):
     assert abc.picks(4) == "bcbc"
 
 
-def test_turns_go_on_where_they_were_when_somebody_leaves(group):
+def test_turns_continue_where_they_were_when_a_backend_is_removed(group):
     abcd = group("a,b,c,d")
     assert abcd.picks(2) == "ab"
     abcd.lose("a")

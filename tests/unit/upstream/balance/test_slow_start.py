@@ -69,7 +69,7 @@ def test_all_that_came_back_together_share_evenly(group):
     assert sorted(ab.picks(100)) == sorted("ab" * 50)
 
 
-def test_who_came_back_before_gets_more(group):
+def test_a_backend_restored_earlier_gets_more(group):
     ab = group("a,b", slow_start=100)
     ab.lose("a", "b")
     ab.regain("a")

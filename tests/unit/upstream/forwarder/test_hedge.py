@@ -1,4 +1,4 @@
-"""A race of two attempts, without sockets: who wins, who is dropped, who is to blame."""
+"""Hedged attempts without sockets: which one wins, is dropped, or fails."""
 
 from types import SimpleNamespace
 
@@ -35,7 +35,7 @@ class Race:
         self.handed_out = []
         self.budget = Budget(0.0, list(self.backends.values()))
 
-    def reach(self, twin, backend):
+    def send(self, twin, backend):
         assert twin.client_stream is None
         backend.active += 1
         try:
@@ -48,14 +48,14 @@ class Race:
     def pick(self, request, tried):
         return self.backends["second"]
 
-    def hand_out(self, request, backend, connection, answer):
+    def receive(self, request, backend, connection, answer):
         self.handed_out.append(backend.name)
         backend.active -= 1
         return Response(200)
 
     def run(self):
         hedge = Hedge(
-            0.01, self, covers=lambda _: True, retry_statuses=(), reach=self.reach, hand_out=self.hand_out, alone=None
+            0.01, self, covers=lambda _: True, retry_statuses=(), send=self.send, receive=self.receive, unhedged=None
         )
         return hedge(request(), self.backends["first"])
 
@@ -105,7 +105,7 @@ def test_the_first_answer_wins(first, second, winner):
 
 
 def test_both_answer_at_once(caplog):
-    """One is handed out, the other dropped."""
+    """Return one response, and drop the other."""
     together.clear()
     race = Race(later, sets_off)
     assert race.run().status == 200
@@ -129,7 +129,7 @@ def test_both_fail():
         (fails, [("second", "backend_reset"), ("first", "backend_timeout")]),
     ],
 )
-def test_at_the_deadline_the_first_of_those_still_asked_is_to_blame(second, expected):
+def test_at_the_deadline_the_first_running_attempt_fails(second, expected):
     race = Race(never, second)
     with gevent.Timeout(0.03, Expired(TimeLimit.DEADLINE)):
         failed = race.run()
@@ -158,7 +158,7 @@ def test_no_second_one_that_is_not_well():
     assert race.handed_out == ["first"]
 
 
-def test_whoever_is_killed_in_the_race_leaves_nothing():
+def test_a_killed_hedge_leaves_no_attempt():
     race = Race(never, never)
     greenlet = gevent.spawn(race.run)
     gevent.sleep(0.03)

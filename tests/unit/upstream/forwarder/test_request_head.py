@@ -1,4 +1,4 @@
-"""What a backend is told besides the request."""
+"""The head fields for the number of attempts and the remaining time."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from gproxy.upstream.forwarder.request_head import AnnotatingRequestHeadWriter, 
 BACKEND = Backend(BackendURL("http", "a", 1), keepalive=1, connect_timeout=1)
 
 
-def told(asked, **given):
+def fields(asked, **given):
     telling = AnnotatingRequestHeadWriter(host="client", **{"retry_header": None, "deadline_header": None, **given})
     head = telling(asked, BACKEND)
     assert head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1
@@ -29,7 +29,7 @@ def asked(left=None, **headers):
 
 
 @pytest.mark.parametrize(
-    ("said", "left", "line"),
+    ("received", "left", "line"),
     [
         (None, 2.5, ["X-Left: 2500"]),
         ("100", 2.5, ["X-Left: 100"]),
@@ -40,18 +40,18 @@ def asked(left=None, **headers):
         *((text, 2.5, ["X-Left: 2500"]) for text in ("", "-5", "1.5", "soon", "9" * 100)),
     ],
 )
-def test_the_time_that_is_left(said, left, line):
+def test_the_time_that_is_left(received, left, line):
     """Less if a trusted proxy says so; what others say has not come so far."""
-    headers = {} if said is None else {"X-Left": said}
-    assert told(asked(left, **headers), deadline_header="X-Left") == line
+    headers = {} if received is None else {"X-Left": received}
+    assert fields(asked(left, **headers), deadline_header="X-Left") == line
 
 
 def test_the_attempts_before():
-    assert told(asked(1, **{"x-tries": "9"}), retry_header="X-Tries") == ["X-Tries: 2"]
+    assert fields(asked(1, **{"x-tries": "9"}), retry_header="X-Tries") == ["X-Tries: 2"]
 
 
 def test_both():
-    lines = told(asked(1), retry_header="X-Tries", deadline_header="X-Left")
+    lines = fields(asked(1), retry_header="X-Tries", deadline_header="X-Left")
     assert lines == ["X-Tries: 2", "X-Left: 1000"]
 
 

@@ -1,4 +1,4 @@
-"""Who is left out after failing, for how long, and how it comes back: by the book, with a clock that stands still."""
+"""Ejections, their lengths, trials and restorations, with a controlled clock."""
 
 import random
 
@@ -43,7 +43,7 @@ class Scene:
         return asked, backend
 
     def fail(self, number=0, times=1):
-        """That backend fails requests that were sent to it whatever the balancer says."""
+        """Fail requests at that backend, whichever one the policy picks."""
         backend = self.backends[number]
         for _ in range(times):
             backend.attempts += 1
@@ -139,7 +139,7 @@ def test_the_statuses_are_an_option():
 
 
 @pytest.mark.parametrize("failure", [STALE, NONE_AVAILABLE])
-def test_what_is_nobodys_fault_counts_for_nothing(failure):
+def test_a_failure_that_no_backend_has_caused_is_not_counted(failure):
     scene = Scene(max_fails=1)
     scene.upstream.failed(request(), scene.backends[0], failure, OSError())
     assert scene.states == ["healthy", "healthy"]
@@ -157,7 +157,7 @@ def test_never_more_than_half_and_never_the_last(count, most):
     for number in range(count):
         scene.fail(number, times=5)
     assert sum(facts.get("next_try_in", 0) > 0 for facts in scene.upstream.snapshot()) == most
-    assert scene.states == ["unhealthy"] * count  # those that had to stay are said to be as bad
+    assert scene.states == ["unhealthy"] * count  # the failing ones that stay in rotation are unhealthy too
     assert scene.picked() == set(scene.backends[most:])
 
 
@@ -225,7 +225,7 @@ def test_the_longest_ejection_is_a_minute():
         assert scene.out_for() == expected
 
 
-def test_one_who_asks_for_more_than_a_minute_gets_it():
+def test_an_eject_time_beyond_a_minute_is_kept():
     scene = Scene(eject_time=Seconds(300))
     scene.fail(times=3)
     assert scene.out_for() == 300.0
@@ -241,7 +241,7 @@ def test_the_time_has_jitter():
     assert all(5.0 <= time <= 5.5 for time in times)
 
 
-def test_what_was_sent_before_decides_nothing_about_one_that_is_left_out():
+def test_a_request_sent_before_an_ejection_does_not_change_it():
     """Neither a late success brings it back, nor does a late failure prolong it; nor do they count as its trial."""
     scene = Scene()
     scene.fail(times=3)
@@ -272,7 +272,7 @@ def test_a_trial_whose_client_leaves_is_followed_by_another_once_its_deadline_ha
     assert scene.states == ["healthy", "healthy"]
 
 
-def test_a_flapping_backend_is_left_out_for_longer_and_a_quiet_minute_makes_up_for_one_time():
+def test_a_flapping_backend_is_ejected_for_longer_and_a_quiet_minute_makes_up_for_one_ejection():
     scene = Scene()
 
     def flap():
@@ -290,7 +290,7 @@ def test_a_flapping_backend_is_left_out_for_longer_and_a_quiet_minute_makes_up_f
 
 
 def test_the_last_resort_is_a_trial_too():
-    """What was left out is asked when everybody else has been in vain, and is back if that goes well."""
+    """A request tries an ejected backend after all others have failed; success restores the backend."""
     scene = Scene()
     scene.fail(times=3)
     asked, backend = scene.ask(scene.backends[1])
@@ -310,7 +310,7 @@ def test_a_crowd_at_the_last_resort_does_not_keep_the_first_from_deciding():
     assert scene.states == ["healthy", "healthy"]
 
 
-def test_a_trial_that_fails_when_nobody_else_is_left():
+def test_a_trial_that_fails_when_no_other_backend_is_healthy():
     scene = Scene()
     scene.fail(0, times=3)
     scene.clock.advance(5)
@@ -381,7 +381,7 @@ def test_failures_of_a_dead_backend_are_logged_once_and_summed_up(caplog):
     scene = Scene(max_fails=0)
     scene.fail(times=5000)
     assert len(caplog.messages) == 1
-    assert "backend host:1: the backend broke off before it had answered (reset)" in caplog.messages[0]
+    assert "backend host:1: the backend broke off its response (reset)" in caplog.messages[0]
     scene.clock.advance(10)
     scene.upstream.passive.summarize()
     assert caplog.messages[1:] == ["upstream u: backend host:1: backend_reset: 4999 more within 10 s"]
@@ -395,8 +395,8 @@ def test_each_change_is_one_line(caplog):
     for passes in (False, False, True, True):
         scene.upstream.mark_probe(scene.backends[0], passes, "" if passes else "timeout")
     assert caplog.messages[1:] == [
-        "upstream u: backend host:1 is left out for 5.0 s: backend_reset",
-        "upstream u: backend host:1 is back",
+        "upstream u: backend host:1 ejected for 5.0 s: backend_reset",
+        "upstream u: backend host:1 restored",
         "upstream u: backend host:1 fails its health checks: timeout",
         "upstream u: backend host:1 passes its health checks again",
     ]

@@ -17,7 +17,7 @@ HALF_A_MINUTE = 30.0
 
 
 class Worker:
-    """One of them; `look` is what it does ten times a second."""
+    """A worker; `look` is its task ten times a second."""
 
     def __init__(self, clock, *names, **options):
         names = names or ("a", "b")
@@ -127,7 +127,7 @@ def test_a_trial_that_fails_leaves_it_out_for_all_again(workers, clock):
     assert one.states() == ["healthy", "unhealthy"]
 
 
-def test_who_comes_adopts_what_is_known_and_overrules_nobody(workers):
+def test_a_new_worker_adopts_the_published_health_and_overrules_none_of_it(workers):
     one = workers()
     one.eject("b")
     one.look()
@@ -137,7 +137,7 @@ def test_who_comes_adopts_what_is_known_and_overrules_nobody(workers):
     assert one.states() == ["healthy", "unhealthy"]
 
 
-def test_who_was_alone_tells_what_it_knows(workers, state):
+def test_a_worker_that_was_alone_publishes_its_health(workers, state):
     one = workers(alone=True)
     one.eject("b")
     one.runtime.share(state)
@@ -163,7 +163,7 @@ def test_nothing_new_nothing_done(workers, monkeypatch):
         one.look()
 
 
-def test_what_probes_find_is_told(workers):
+def test_decisions_of_probes_are_published(workers):
     one, two = (workers(health_path="/health", initial="unknown") for _ in range(2))
     one.upstream.mark_probe(one.backends["a"], True, "")
     one.upstream.mark_probe(one.backends["b"], False, "status 500")
@@ -173,7 +173,7 @@ def test_what_probes_find_is_told(workers):
     assert two.backends["b"].health.why == "status 500"
 
 
-def test_who_finishes_leaves_probing_to_others(workers, state):
+def test_a_draining_worker_leaves_probing_to_others(workers, state):
     one = workers(health_path="/health")
     assert all(check._greenlet for check in one.upstream._checks.values())
     one.runtime.draining = True
