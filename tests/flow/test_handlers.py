@@ -312,7 +312,7 @@ def post(path, body=b"body", *headers):
         ("exits", "SystemExit: goodbye"),
         ("interrupts", "KeyboardInterrupt"),
         ("times_out", "Timeout"),
-        ("returns_none", "handlers.py:30) returned None, which is no Response"),
+        ("returns_none", "handlers.py:30) returned None; expected a Response"),
         ("returns_text", "TypeError"),
         ("bad_header", "ValueError"),
         ("bad_path", "ValueError"),
@@ -619,7 +619,7 @@ def test_a_handler_that_sleeps_meets_the_deadline(play, stopwatch):
     assert answer.status == 504
     line = play.gateway.line("/sleeps")
     assert (line["status"], line["backend"]) == ("504", "-")
-    assert "handlers.py:" in play.gateway.wait_for_line(f"{line['id']} GET /sleeps: a handler did not come to an end in time")
+    assert "handlers.py:" in play.gateway.wait_for_line(f"{line['id']} GET /sleeps: a handler did not finish in time")
 
 
 @pytest.mark.parametrize("name", ["stubborn", "stubborn_first"])

@@ -134,14 +134,14 @@ def test_an_option_has_no_case(check):
     [
         ("users_own:one", "users_own:one cannot be called with (request, next)"),
         ("users_own:One", "users_own:One cannot be called with (request, next)"),
-        ("users_own:later", "users_own:later is asynchronous; an ordinary function is expected, which may block"),
-        ("users_own:Later", "users_own:Later is asynchronous; an ordinary function is expected, which may block"),
-        ("users_own:yields", "users_own:yields is a generator; it has to return its answer, not to yield it"),
-        ("users_own:Mute", "users_own:Mute cannot be called; a handler is a function, or has a __call__(self, request, next)"),
-        ("users_own:number", "users_own:number cannot be called; a handler is a function, or has a __call__(self, request, next)"),
-        ("users_own:Fails", "cannot make a Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:68)"),
-        ("users_own:Leaves", "cannot make a Leaves: SystemExit: goodbye (FOLDER/users_own.py:74)"),
-        ("users_own:Asks", "cannot make a Asks: ValueError: HTTPError is for statuses from 400 to 599, not 200 (FOLDER/users_own.py:78)"),
+        ("users_own:later", "users_own:later is asynchronous; expected an ordinary function, which may block"),
+        ("users_own:Later", "users_own:Later is asynchronous; expected an ordinary function, which may block"),
+        ("users_own:yields", "users_own:yields is a generator; expected a function that returns its result"),
+        ("users_own:Mute", "users_own:Mute is not callable; expected a function, or a class with __call__(self, request, next)"),
+        ("users_own:number", "users_own:number is not callable; expected a function, or a class with __call__(self, request, next)"),
+        ("users_own:Fails", "cannot create Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:68)"),
+        ("users_own:Leaves", "cannot create Leaves: SystemExit: goodbye (FOLDER/users_own.py:74)"),
+        ("users_own:Asks", "cannot create Asks: ValueError: HTTPError is for statuses from 400 to 599, not 200 (FOLDER/users_own.py:78)"),
         ("users_own:Outer.Iner", "users_own.Outer has no 'Iner'; did you mean 'Inner'?"),
         ("users_own_exits:x", "cannot import users_own_exits: SystemExit: 4 (FOLDER/users_own_exits.py:1)"),
     ],
@@ -152,7 +152,7 @@ def test_what_cannot(check, use, said):
 
 @pytest.mark.parametrize("name", ["fine", "Plain"])
 def test_options_of_what_has_none(check, name):
-    assert check(f"users_own:{name}", "size = 3") == [f"users_own:{name} is no dataclass and has no options"]
+    assert check(f"users_own:{name}", "size = 3") == [f"users_own:{name} is not a dataclass, so it has no options"]
 
 
 def test_a_module_that_has_the_name_of_one_of_pythons(check):
