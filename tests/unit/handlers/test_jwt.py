@@ -143,8 +143,8 @@ def hs256(header, claims=ALICE):
 def test_tokens_that_are_refused(token, why):
     error = refused(opened(), bearing(token))
     assert is_invalid(error)
-    assert error.detail == f"the token is refused: {why}"
-    assert error.headers["WWW-Authenticate"].endswith(f'error_description="the token is refused: {why}"')
+    assert error.detail == f"the token is rejected: {why}"
+    assert error.headers["WWW-Authenticate"].endswith(f'error_description="the token is rejected: {why}"')
 
 
 def test_a_token_of_another_issuer_or_audience():
@@ -163,7 +163,7 @@ def test_keys_that_the_token_brings_are_not_looked_at():
 
 def test_a_long_token_is_refused_unread():
     token = signed(ALICE | {"more": "x" * 8192})
-    assert refused(opened(), bearing(token)).detail == "the token has more than 8192 bytes"
+    assert refused(opened(), bearing(token)).detail == "the token exceeds the limit of 8192 bytes"
 
 
 def test_the_role():
@@ -190,7 +190,7 @@ def test_a_verified_token_is_not_verified_again_until_it_expires(monkeypatch):
         clock.advance(9.5)
     assert len(verified) == 1
     clock.advance(3)
-    assert refused(handler, bearing(token)).detail == "the token is refused: it has expired"
+    assert refused(handler, bearing(token)).detail == "the token is rejected: it has expired"
 
 
 def test_refused_tokens_are_not_remembered():
@@ -263,18 +263,18 @@ def test_the_public_key_is_no_secret(tmp_path):
             {"secret": Secret("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----")},
             "secret: it is no key for HS256",
         ),
-        ({"key": Path("x.pem")}, "key: HS256 takes secret instead"),
-        ({"algorithms": ("RS256",)}, "secret: RS256 takes key instead"),
+        ({"key": Path("x.pem")}, "key: HS256 does not use it; expected secret"),
+        ({"algorithms": ("RS256",)}, "secret: RS256 does not use it; expected key"),
         ({"algorithms": ("RS256",), "secret": None}, "key: is missing"),
         ({"algorithms": ("RS256",), "secret": None, "key": Path("/nowhere.pem")}, "key: /nowhere.pem cannot be read"),
-        ({"forward": {"sub": "X User"}}, "forward: 'X User' is no header"),
-        ({"forward": {"sub": "Host"}}, "forward: 'Host' is no header"),
-        ({"forward": {"sub": "Connection"}}, "forward: 'Connection' is no header"),
-        ({"forward": {"sub": "X-User", "name": "x-user"}}, "forward: X-User is given two claims"),
-        ({"forward": {'a"b': "X-User"}}, "forward: a claim's name"),
+        ({"forward": {"sub": "X User"}}, "forward: 'X User' is not a header name"),
+        ({"forward": {"sub": "Host"}}, "forward: 'Host' is a reserved header and cannot carry a claim"),
+        ({"forward": {"sub": "Connection"}}, "forward: 'Connection' is a reserved header and cannot carry a claim"),
+        ({"forward": {"sub": "X-User", "name": "x-user"}}, "forward: X-User is used twice; expected one claim for each header"),
+        ({"forward": {'a"b': "X-User"}}, "forward: invalid claim name"),
         ({"realm": 'a"b'}, "realm: "),
-        ({"leeway": Seconds(-1.0)}, "leeway: 0 or more"),
-        ({"cache": -1}, "cache: 0 or more"),
+        ({"leeway": Seconds(-1.0)}, "leeway: is negative; expected 0 or more"),
+        ({"cache": -1}, "cache: is negative; expected 0 or more"),
     ],
 )
 def test_wrong_options(options, complaint):
@@ -320,7 +320,7 @@ def test_a_short_secret_is_warned_of_once(caplog):
     for _ in range(3):
         handler._verified.clear()
         handler(bearing(token), answer())
-    assert caplog.messages == ["[handler:jwt] secret: RFC 7518 wants at least 32 bytes"]
+    assert caplog.messages == ["[handler:jwt] secret: RFC 7518 requires at least 32 bytes"]
 
 
 def test_signing_gives_what_the_handler_accepts():
@@ -356,5 +356,5 @@ def test_no_secret_in_what_is_shown():
 @pytest.mark.parametrize("name", ["a\nb", "\u20ac"])
 def test_nothing_is_signed_that_would_be_refused(name):
     handler = opened(forward={"sub": "X-User-ID"})
-    with pytest.raises(ValueError, match="such a token would be refused: its claim sub cannot be told in a header"):
+    with pytest.raises(ValueError, match="such a token would be rejected: its claim sub cannot be told in a header"):
         handler.sign({"sub": name}, 60, NOW)

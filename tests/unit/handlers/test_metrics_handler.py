@@ -67,5 +67,5 @@ def test_only_reading_is_possible(handler):
 
 
 def test_a_path_begins_with_a_slash():
-    with pytest.raises(ValueError, match="path: it starts with /"):
+    with pytest.raises(ValueError, match="path: 'metrics' is not a path"):
         Metrics(path="metrics")
