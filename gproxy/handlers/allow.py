@@ -19,9 +19,7 @@ class Allow:
     """
 
     allow: tuple[Network, ...] = field(default=(), metadata={"doc": "addresses and networks to admit; empty: all"})
-    deny: tuple[Network, ...] = field(
-        default=(), metadata={"doc": "addresses and networks to reject; takes precedence over allow"}
-    )
+    deny: tuple[Network, ...] = field(default=(), metadata={"doc": "addresses and networks to reject; overrides allow"})
 
     def __post_init__(self) -> None:
         """Check the options. Raises ValueError without any network: such a handler would admit every client."""

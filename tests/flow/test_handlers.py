@@ -723,7 +723,7 @@ def test_the_shipped_examples_from_the_settings_folder(tmp_path):
         assert (answer.status, answer["x-served-by"]) == (200, f"127.0.0.1:{one.port}")
         assert one.requests[0]["x-tenant"] == "shop"
         nobody = gateway.ask(get.format("other.example.com"))
-        assert (nobody.status, json.loads(nobody.body)["detail"]) == (404, "nobody lives at this address")
+        assert (nobody.status, json.loads(nobody.body)["detail"]) == (404, "unknown host")
         (tmp_path / "down").touch()
         closed = gateway.ask(get.format("shop.example.com"))
         assert (closed.status, closed["retry-after"]) == (503, "120")
