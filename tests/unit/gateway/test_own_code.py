@@ -1,4 +1,4 @@
-"""What `gproxy check` says of users' own handlers: all of it before the first request, none of it as a traceback."""
+"""Problems that `gproxy check` reports for handlers in user code: before the first request, never as a traceback."""
 
 import sys
 
@@ -101,7 +101,7 @@ use = {}
 
 @pytest.fixture
 def check(tmp_path, monkeypatch):
-    """What is said of a `use`, without its place."""
+    """Return the problems of a `use`, without file and line."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "users_own.py").write_text(OWN)
     (tmp_path / "users_own_exits.py").write_text("raise SystemExit(4)\n")
@@ -121,7 +121,7 @@ def check(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name", ["fine", "decorated", "partial", "anything", "Plain", "Static", "Outer.Inner", "Options"]
 )
-def test_what_can_stand_in_a_chain(check, name):
+def test_valid_handlers(check, name):
     assert callable(check(f"users_own:{name}"))
 
 
@@ -130,7 +130,7 @@ def test_an_option_has_no_case(check):
 
 
 @pytest.mark.parametrize(
-    ("use", "said"),
+    ("use", "problem"),
     [
         ("users_own:one", "users_own:one cannot be called with (request, next)"),
         ("users_own:One", "users_own:One cannot be called with (request, next)"),
@@ -146,17 +146,17 @@ def test_an_option_has_no_case(check):
         ("users_own_exits:x", "cannot import users_own_exits: SystemExit: 4 (FOLDER/users_own_exits.py:1)"),
     ],
 )  # fmt: skip
-def test_what_cannot(check, use, said):
-    assert check(use) == [said]
+def test_invalid_handlers(check, use, problem):
+    assert check(use) == [problem]
 
 
 @pytest.mark.parametrize("name", ["fine", "Plain"])
-def test_options_of_what_has_none(check, name):
+def test_options_for_a_handler_without_options(check, name):
     assert check(f"users_own:{name}", "size = 3") == [f"users_own:{name} is not a dataclass, so it has no options"]
 
 
-def test_a_module_that_has_the_name_of_one_of_pythons(check):
-    """Beside the settings there may be a queue.py; Python's own is there already."""
+def test_a_module_with_the_name_of_a_standard_module(check):
+    """A queue.py beside the settings is shadowed by the standard module, which is imported already."""
     import queue
 
     assert check("queue:mine") == [f"queue ({queue.__file__}) has no 'mine'"]
