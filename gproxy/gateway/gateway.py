@@ -68,11 +68,11 @@ class Gateway:
         for route in self.router.routes:
             passed = [name for name in names if name not in route.settings.skip]
             route.handler_names = frozenset((*passed, *route.settings.handlers))
-            own = [self.handlers[name] for name in passed]
-            route.chain = compose(own, self._route_entrance(route))
+            gateway_handlers = [self.handlers[name] for name in passed]
+            route.chain = compose(gateway_handlers, self._route_entrance(route))
             if route.settings.stream:
                 route.chain = _without_deadline(route.chain)
-            route.method_not_allowed = compose(own, self.enter)
+            route.method_not_allowed = compose(gateway_handlers, self.enter)
 
     def _route_entrance(self, route: Route) -> Next:
         """Return the step into the matched route; it matches again if a gateway handler has rewritten the request."""
