@@ -1,6 +1,6 @@
-"""Compiles the hot path where a C compiler is at hand; the same files run interpreted where none is.
+"""The build: compiles the hot path if a C compiler is installed; without one the same files run interpreted.
 
-Everything else about the package is in pyproject.toml. GPROXY_PURE=1 builds, and runs, without compiling.
+The rest of the package's metadata is in pyproject.toml. GPROXY_PURE=1 builds and runs without compiled modules.
 """
 
 import os
@@ -12,7 +12,7 @@ from zlib import crc32
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-#: What every request passes. mypyc makes one C library of them, in which they call each other directly.
+#: The modules on the path of every request. mypyc compiles them to one C library with direct calls between them.
 HOT: Final = {
     "http": (
         "body", "forwarding", "framing", "headers", "rate_limit_fields", "request", "request_fields", "request_id",
@@ -35,16 +35,16 @@ HOT: Final = {
     ),
 }  # fmt: skip
 SOURCES: Final = [f"{folder}/{name}.py" for folder, names in HOT.items() for name in names]
-#: Taken before they are read: who edits one while it is compiled must not have the old one run for it.
+#: Computed before compilation: a source edited meanwhile must not match its old compiled module.
 CHECKSUMS: Final = [f"{crc32(Path('gproxy', source).read_bytes()):08x} {source}\n" for source in SOURCES]
-#: As mypy's: what it checks is checked elsewhere, and here the libraries we use may not be installed.
+#: Options of mypy. scripts/test checks the types; here the imported libraries may not be installed.
 OPTIONS: Final = [
     "--config-file=", "--ignore-missing-imports", "--follow-imports=silent", "--disable-error-code=import-untyped",
 ]  # fmt: skip
 
 
 def extensions() -> list[Any]:
-    """The library and a small module for each source; none if it cannot be made."""
+    """Return the library and a small module for each source; an empty list if they cannot be compiled."""
     if os.environ.get("GPROXY_PURE"):
         return []
     try:
@@ -53,12 +53,12 @@ def extensions() -> list[Any]:
         files = [f"gproxy/{source}" for source in SOURCES]
         return mypycify([*OPTIONS, *files], group_name="gproxy.hot", opt_level="3", debug_level="0")
     except (ImportError, SystemExit) as error:
-        _say(error or "mypyc refuses it")
+        _warn(error or "mypyc failed")
         return []
 
 
 class Build(build_ext):
-    """Goes on without a compiler, and notes what was compiled from what."""
+    """A build step that continues without a compiler, and writes the checksums of the compiled sources."""
 
     def run(self) -> None:
         try:
@@ -66,23 +66,23 @@ class Build(build_ext):
             super().run()
             self._note()
         except Exception as error:
-            _say(error)
+            _warn(error)
             self.extensions = []
 
     def _forget(self) -> None:
-        """What was compiled in place before: a module that is none any more would be found before its source."""
+        """Remove earlier modules that were compiled in place: Python would import an outdated one before its source."""
         for old in (*Path("gproxy").rglob("*.so"), Path("gproxy/compiled.txt")) if self.inplace else ():
             old.unlink(missing_ok=True)
 
     def _note(self) -> None:
-        """What was compiled, which gproxy/compiled.py compares."""
+        """Write the checksums of the compiled sources, for gproxy/compiled.py."""
         package = Path("gproxy")
         note = (package if self.inplace else Path(self.build_lib) / package) / "compiled.txt"
         note.write_text("".join(CHECKSUMS if self.extensions else []))
 
 
-def _say(why: object) -> None:
-    print(f"gproxy: not compiled, it will run interpreted: {why}", file=sys.stderr)
+def _warn(why: object) -> None:
+    print(f"gproxy: not compiled: {why}; the hot path runs interpreted", file=sys.stderr)
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": Build})

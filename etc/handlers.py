@@ -1,4 +1,4 @@
-"""Handlers of your own: copy this file, and name them in the configuration.
+"""Examples of user-defined handlers: copy this file, and name its handlers in the settings.
 
     [handler:tenant]
     use = handlers:tenant
@@ -12,14 +12,14 @@
     handlers = maintenance, compress, health, rate_limit, jwt, tenant
 
 A handler gets the request and the rest of the chain, `next`, and returns a response. It is ordinary blocking Python:
-call a database, sleep, set a breakpoint; other requests go on meanwhile. What you can do around `next`:
+it may call a database, sleep or hit a breakpoint while other requests proceed. What a handler can do around `next`:
 
-    stop early      return a Response, or raise HTTPError(403, "why"), without calling next
-    see the body    request.body.buffer(1_000_000)
+    reject          return a Response, or raise HTTPError(403, "why"), without calling next
+    read the body   request.body.buffer(1_000_000)
     change a stream response.body = map(redact, response.pieces)
-    clean up        response.on_close(function), called once the last byte is out or the client has left
+    clean up        response.on_close(function), called after the last byte is sent or the client has left
 
-Any other exception becomes a 500 for the client, and a traceback in the error log under the request's id.
+Any other exception becomes a 500 for the client, and a traceback with the request's id in the error log.
 """
 
 from dataclasses import dataclass, field
@@ -32,36 +32,36 @@ TENANTS = {"shop.example.com": "shop", "blog.example.com": "blog"}
 
 
 def tenant(request: Request, next: Next) -> Response:  # noqa: A002
-    """A function is a handler. This one tells the backend whose request it is, and the client who answered.
+    """Send the tenant of the host to the backend, and the backend's address to the client. A function is a handler.
 
-    A host that we don't know is 404. Assigning a header replaces what the client may have sent under that name.
+    An unknown host gets 404. Assigning a header replaces one of the same name that the client has sent.
     """
     name = TENANTS.get(request.host.partition(":")[0].lower())
     if name is None:
-        raise HTTPError(404, "nobody lives at this address", reason="no_tenant")
+        raise HTTPError(404, "unknown host", reason="no_tenant")
     request.headers["X-Tenant"] = name
     response = next(request)
-    if request.backend:  # None if some handler, or an error, answered in the backend's place
+    if request.backend:  # None if a handler or an error made the response
         response.headers["X-Served-By"] = request.backend
     return response
 
 
 @dataclass
 class Maintenance:
-    """A dataclass is a handler with options: its fields, with their types, defaults and documentation.
+    """Maintenance mode: answers every request with 503 while a file exists: `touch var/maintenance`.
 
-    This one answers 503 to everybody for as long as a file exists: `touch var/maintenance`.
+    A dataclass is a handler with options: its fields, with their types, defaults and documentation.
     """
 
-    flag: Path = field(default=Path("var/maintenance"), metadata={"doc": "while this file exists, nobody gets in"})
-    retry_after: Seconds = field(default=Seconds(60.0), metadata={"doc": "when clients are told to come back"})
+    flag: Path = field(default=Path("var/maintenance"), metadata={"doc": "file whose existence turns on 503"})
+    retry_after: Seconds = field(default=Seconds(60.0), metadata={"doc": "time in Retry-After"})
 
     def __post_init__(self) -> None:
-        """Check the options here, without I/O: `gproxy check` builds every handler. The first word names the option."""
+        """Check the options, without I/O: `gproxy check` builds every handler. The first word names the option."""
         if self.retry_after < 1:
-            raise ValueError("retry_after: at least 1s is expected")
+            raise ValueError("retry_after: too short; expected at least 1s")
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
         if self.flag.exists():
-            raise HTTPError(503, "we are back soon", {"Retry-After": f"{self.retry_after:.0f}"}, reason="maintenance")
+            raise HTTPError(503, "under maintenance", {"Retry-After": f"{self.retry_after:.0f}"}, reason="maintenance")
         return next(request)

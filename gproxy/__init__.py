@@ -1,14 +1,14 @@
 """gproxy: an API gateway that is extended with ordinary synchronous Python.
 
-A request's way, in the order of the folders:
+The journey of a request, in the order of the folders:
 
-1. server/    accepts a connection, reads a head, refuses what is ambiguous
-2. gateway/   gives the request an id and a deadline, finds its route, runs the chain
-3. handlers/  what stands in a chain: each takes the request and the next step, and returns a response
-4. upstream/  picks a backend, sends the request through its pool, hands out a streaming response
-5. http/      the words they all use: headers, request, response, body
+1. server/    accepts a connection, reads a request head, rejects an ambiguous one
+2. gateway/   gives the request an id and a deadline, matches a route, runs its chain
+3. handlers/  are the steps of a chain: each takes the request and the next step, and returns a response
+4. upstream/  picks a backend, sends the request on a pooled connection, returns a streaming response
+5. http/      defines the types that all of them share: headers, request, response, body
 
-`docs/journey.md` tells it, `docs/changing.md` says where a change belongs.
+`docs/journey.md` describes this journey, `docs/changing.md` the place where each change belongs.
 """
 
 from importlib import import_module
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["HTTPError", "Handler", "Headers", "Next", "Request", "Response"]
 __version__ = "0.1.0"
 
-#: Does the compiled hot path run? Decided before any other module of ours is imported.
+#: True if the compiled hot path runs; decided before any other module of the package is imported.
 is_compiled = compiled.choose()
 
 _HOMES = {
@@ -36,7 +36,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, once somebody asks: the arbiter never does."""
+    """Return a public name, imported at its first use: the arbiter uses none of them."""
     if name not in _HOMES:
         raise AttributeError(f"module 'gproxy' has no attribute {name!r}")
     return getattr(import_module(f"gproxy.http.{_HOMES[name]}"), name)

@@ -1,7 +1,7 @@
-"""Which hot path runs: the compiled one, or its sources, interpreted.
+"""Choice of the hot path: the compiled modules, or their sources, interpreted.
 
-The build (setup.py) leaves a note of the sources that it compiled. If one of them is another by now, if there is no
-note, or if GPROXY_PURE is set, all of them are imported as sources: never half of one and half of the other.
+The build (setup.py) writes a note with the checksum of each source that it compiles. If a source has changed since, if
+the note is missing, or if GPROXY_PURE is set, all modules are imported as sources: the two kinds are never mixed.
 """
 
 import os
@@ -18,7 +18,7 @@ _NOTE: Final = "compiled.txt"
 
 
 def is_current() -> bool:
-    """Was what is compiled made from the sources as they are?"""
+    """Return whether the compiled modules were made from the present sources."""
     try:
         lines = _read(_NOTE).decode().splitlines()
         return bool(lines) and all(f"{crc32(_read(line[9:])):08x}" == line[:8] for line in lines)
@@ -32,7 +32,7 @@ def _read(name: str) -> bytes:
 
 
 class _Sources:
-    """Finds the package's modules as sources only."""
+    """An import finder that loads the modules of the package from their sources only."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -43,7 +43,7 @@ class _Sources:
 
 
 def choose() -> bool:
-    """To be called before the first import of any other module of the package; True if the compiled ones run."""
+    """Choose the hot path before any other module is imported. Return True if the compiled modules run."""
     if not os.environ.get("GPROXY_PURE") and is_current():
         return True
     sys.meta_path.insert(0, _Sources())

@@ -1,4 +1,4 @@
-"""Settings to live objects; the only file that knows all parts."""
+"""Construction of live objects from settings; the only file that knows all parts."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -38,9 +38,9 @@ def build(
     overrides: Mapping[tuple[str, str], str] = _NO_OVERRIDES,
     data: bytes | None = None,
 ) -> tuple[Settings, Gateway]:
-    """Load and build everything, open nothing. Raises ConfigError with every problem there is.
+    """Load the settings and build the gateway, without opening anything. Raises ConfigError with every problem.
 
-    `data` is what the file has, if it was read already.
+    `data` is the content of the file, if the caller has read it already.
     """
     user_code.make_importable(Path(path))
     handlers: dict[str, Handler] = {}
@@ -118,37 +118,37 @@ def _route(
 
 
 def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[Problem]) -> Handler | None:
-    """The handler, or None with a problem noted."""
+    """Return the handler of this section. Report a problem and return None if there is none."""
     reference = BUILT_IN.get(settings.use, settings.use)
     if not is_reference(reference):
-        return None  # config.check has said so
+        return None  # config.checks has reported this
     module_name, _, attribute = reference.partition(":")
     report = _reporter(settings.section, "use", problems)
     found = user_code.find(module_name, attribute, report)
     if found is None:
         return None
-    handler = _made(found, settings, problems, warnings, report)
+    handler = _instantiate(found, settings, problems, warnings, report)
     if handler is None:
         return None
     if not callable(handler):
-        report(f"{settings.use} cannot be called; a handler is a function, or has a __call__(self, request, next)")
+        report(f"{settings.use} is not callable; expected a function, or a class with __call__(self, request, next)")
         return None
     if signature_problem := user_code.signature_problem(handler, "request", "next"):
         report(f"{settings.use} {signature_problem}")
     return cast(Handler, handler)
 
 
-def _made(
+def _instantiate(
     found: Any,
     settings: HandlerSettings,
     problems: list[Problem],
     warnings: list[Problem],
     report: user_code.Report,
 ) -> Any:
-    """An instance of what was found, if that is a class; None with a problem noted."""
+    """Return the object, or an instance if it is a class. Report a problem and return None on failure."""
     if isinstance(found, type) and is_dataclass(found):
         return user_code.made(found, lambda: _construct(found, settings, problems, warnings), report)
-    no_options = f"{settings.use} is no dataclass and has no options"
+    no_options = f"{settings.use} is not a dataclass, so it has no options"
     problems += [settings.section.problem(option, no_options) for option in settings.options]
     return user_code.instance(found, report) if isinstance(found, type) else found
 
@@ -167,7 +167,10 @@ def live_upstream(settings: UpstreamSettings, policy: BalancingPolicy | None) ->
 
 
 def own_policy(reference: ModuleRef, report: user_code.Report) -> BalancingPolicy | None:
-    """A function of (backends, request), or a class whose instances are; None with a complaint."""
+    """Return the policy that a user wrote: a function of (backends, request), or a class with such instances.
+
+    Report a problem and return None if there is none.
+    """
     found = user_code.find(reference.module, reference.attribute, report)
     if isinstance(found, type):
         found = user_code.instance(found, report)
@@ -175,7 +178,7 @@ def own_policy(reference: ModuleRef, report: user_code.Report) -> BalancingPolic
         return None
     function = getattr(found, "pick", found)
     if not callable(function):
-        report(f"{reference} is neither a function nor a class")
+        report(f"{reference} is not callable; expected a function or a class with pick(self, backends, request)")
     elif signature_problem := user_code.signature_problem(function, "backends", "request"):
         report(f"{reference} {signature_problem}")
     else:

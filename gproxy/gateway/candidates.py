@@ -1,22 +1,22 @@
-"""The routes at one path: those of a host are looked up, however many hosts there are, and tried in order."""
+"""The routes at one path: a dict lookup finds those of a host, so the number of hosts costs no time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from gproxy.gateway.route import Route
 from gproxy.http.request import Request
 
-#: No name is longer (RFC 1035 section 2.3.4), and what is has too many ends to look up.
-_LONGEST_NAME = 253
+#: The length limit of a DNS name (RFC 1035 section 2.3.4): a longer one has too many suffixes to look up.
+_MAX_NAME = 253
 
 
 def bare_host(host: str) -> str:
-    """The host without its port, in lower case."""
+    """Return the host without its port, in lower case."""
     end = host.rfind(":")
     return (host[:end] if end > host.rfind("]") else host).lower().rstrip(".")
 
 
 def endings(host: str) -> Iterator[str]:
-    """`.b.c` and `.c` of `a.b.c`: what `*.b.c` and `*.c` stand for, the longest first."""
+    """Yield the suffixes of a host that a `*.` pattern matches, the longest first: `.b.c` and `.c` of `a.b.c`."""
     at = host.find(".", 1)
     while at > 0:
         yield host[at:]
@@ -24,15 +24,15 @@ def endings(host: str) -> Iterator[str]:
 
 
 def _in_order(patterns: list[str], by_pattern: Mapping[str, list[Route]]) -> tuple[Route, ...]:
-    """The routes with these hosts, each once, exact paths first."""
+    """Return the routes of these host patterns, each once, exact paths first."""
     routes = dict.fromkeys(route for pattern in patterns for route in by_pattern.get(pattern, ()))
     return tuple(sorted(routes, key=lambda route: not route.settings.exact))
 
 
 class Candidates:
-    """Routes of one path: first those of the very host, then of the longest `*.` that takes it, then those of any host.
+    """The routes of one path, in their order: the exact host, then the longest matching `*.` host, then any host.
 
-    Among them the one that asks for more goes first, then the order of the file.
+    Among routes of the same host the more specific one comes first, then the order of the file decides.
     """
 
     __slots__ = ("_any", "_by_host", "only")
@@ -42,7 +42,7 @@ class Candidates:
         for route in sorted(routes, key=lambda route: route.specificity, reverse=True):
             for pattern in route.hosts or ("",):
                 by_pattern.setdefault(pattern.removeprefix("*"), []).append(route)
-        #: The only one, if it takes whatever comes.
+        #: The only route, if it matches every request.
         self.only = routes[0] if len(routes) == 1 and routes[0].takes_all else None
         self._any = _in_order([""], by_pattern)
         self._by_host = {
@@ -50,18 +50,18 @@ class Candidates:
         }
 
     def of(self, request: Request) -> tuple[Route, ...]:
-        """Those that take the request's host, in the order in which they are tried."""
+        """Return the routes for the request's host, in the order in which they are tried."""
         by_host = self._by_host
         if not by_host:
             return self._any
         host = bare_host(request.host)
         found = by_host.get(host)
-        if found is None and len(host) <= _LONGEST_NAME:
+        if found is None and len(host) <= _MAX_NAME:
             found = next((by_host[ending] for ending in endings(host) if ending in by_host), None)
         return self._any if found is None else found
 
     def best(self, request: Request) -> Route | None:
-        """The first that takes the request; if none has its method, the first that takes the rest of it."""
+        """Return the first matching route; if none accepts the method, the first that matches otherwise."""
         method = request.method
         fallback = None
         for route in self.of(request):
@@ -72,6 +72,6 @@ class Candidates:
         return fallback
 
     def allowed(self, request: Request) -> str:
-        """For Allow: the methods of those that would take the request with another one."""
+        """Return the value of Allow: the methods of all routes that match the request but for its method."""
         methods = {method for route in self.of(request) if route.matches(request) for method in route.methods}
         return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

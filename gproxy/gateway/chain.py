@@ -1,4 +1,4 @@
-"""compose(handlers, last): done once at the start. Requests flow down the list, responses come back up."""
+"""Composition of a chain, once at the start: requests flow down the list of handlers, responses flow back up."""
 
 from collections.abc import Callable, Sequence
 from types import FunctionType
@@ -11,41 +11,41 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 
 
-def compose(handlers: Sequence[Handler], last: Next) -> Next:
-    """One callable for the whole chain, the first handler outermost.
+def compose(handlers: Sequence[Handler], action: Next) -> Next:
+    """Return one callable for the whole chain, the first handler outermost.
 
-    What a step raises becomes a response there and then, so every handler outside of it gets a response, and can
-    compress it, count it or give it a header, whether it went well or not.
+    An exception becomes a response at the step that raises it. So every outer handler gets a response for an error too,
+    and can compress it, count it or set a header.
     """
-    step = last if getattr(last, "is_guarded", False) else _guarded(last)
+    step = action if getattr(action, "is_guarded", False) else _guarded(action)
     for handler in reversed(handlers):
         step = _step(handler, _direct(handler), step)
     return step
 
 
 def _direct(handler: Handler) -> Callable[[Request, Next], Any]:
-    """PERF: an object's bound method, which calling the object would look for each time."""
+    """Return what to call. PERF: an object's bound method, which calling the object would look up each time."""
     return handler.__call__ if isinstance(type(handler).__call__, FunctionType) else handler
 
 
-def _step(handler: Handler, call: Callable[[Request, Next], Any], following: Next) -> Next:
+def _step(handler: Handler, call: Callable[[Request, Next], Any], next_step: Next) -> Next:
     def step(request: Request) -> Response:
         try:
-            response = call(request, following)
+            response = call(request, next_step)
         except Exception as error:
             return respond(error, request)
         if isinstance(response, Response):
             return response
-        return respond(TypeError(f"{described(handler)} returned {response!r}, which is no Response"), request)
+        return respond(TypeError(f"{described(handler)} returned {response!r}; expected a Response"), request)
 
     step.is_guarded = True  # type: ignore[attr-defined]
     return step
 
 
-def _guarded(last: Next) -> Next:
+def _guarded(action: Next) -> Next:
     def step(request: Request) -> Response:
         try:
-            return last(request)
+            return action(request)
         except Exception as error:
             return respond(error, request)
 

@@ -1,4 +1,4 @@
-"""One table: exception to response and reason."""
+"""One table for errors: exception to status, reason and response."""
 
 import json
 import logging
@@ -20,9 +20,9 @@ _log = logging.getLogger("gproxy")
 #: Details of responses for time limits that have a status; others get that of the deadline.
 _DETAILS: Final = {
     TimeLimit.DRAINING: "the gateway is stopping",
-    TimeLimit.BODY: "the body did not come in time",
-    TimeLimit.HEAD: "the request did not come in time",
-    TimeLimit.DEADLINE: "no answer in time",
+    TimeLimit.BODY: "the request body did not arrive in time",
+    TimeLimit.HEAD: "the request head did not arrive in time",
+    TimeLimit.DEADLINE: "the backend did not respond in time",
 }
 
 
@@ -35,33 +35,33 @@ def _expired(limit: TimeLimit) -> HTTPError:
 
 
 def respond(error: BaseException, request: Request) -> Response:
-    """The response for what was raised; anything unforeseen is a 500, with its traceback in the error log only."""
+    """Return the response for an exception: 500 for an unforeseen one, with its traceback in the error log only."""
     if isinstance(error, Expired):
         expired, error = error, _expired(error.limit)
-        if error.status == 504 and not request.tries:  # no backend was asked: whatever takes so long is ours
-            what = f"a handler did not come to an end in time{place(expired)}"
-            _log.warning("%s %s %s: %s", request.id, request.method, request.path, what)
-            error = HTTPError(504, "no answer in time", reason="handler_timeout")
-    elif isinstance(error, BrokenBodyError):  # while a handler read it: nothing has been sent yet
+        if error.status == 504 and not request.tries:  # no backend was tried, so a handler took the time
+            what = (request.id, request.method, request.path, place(expired))
+            _log.warning("%s %s %s: a handler did not finish in time%s", *what)
+            error = HTTPError(504, "the request was not handled in time", reason="handler_timeout")
+    elif isinstance(error, BrokenBodyError):  # a handler was reading the body: nothing has been sent yet
         where = (request.id, request.method, request.path, request.backend)
-        _log.warning("%s %s %s: backend %s broke off: %s", *where, error)
+        _log.warning("%s %s %s: backend %s broke off its response: %s", *where, error)
         error = as_response_error(RESET)
     elif isinstance(error, StoreUnavailableError):
         wait = {"Retry-After": str(error.retry_after)}
-        error = HTTPError(503, "limits cannot be told at present", wait, reason="store_unavailable")
+        error = HTTPError(503, "rate limits are temporarily unavailable", wait, reason="store_unavailable")
     elif not isinstance(error, HTTPError):
         _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
-        error = HTTPError(500, "the request could not be handled", reason="handler_error")
+        error = HTTPError(500, "internal error while handling the request", reason="handler_error")
     request.reason = error.reason
     return problem(error, request.id, request.headers.get("accept"))
 
 
 def problem(error: HTTPError, request_id: str, accept: str | None = None) -> Response:
-    """RFC 9457 problem details, or plain text for a client that does not accept JSON."""
+    """Return an error as RFC 9457 problem details, or as plain text for a client that does not accept JSON."""
     title = PHRASES.get(error.status, "Error")
     if accepts_json(accept):
-        facts = {"status": error.status, "title": title, "detail": error.detail, "request_id": request_id}
-        body, kind = json.dumps({k: v for k, v in facts.items() if v}).encode(), "application/problem+json"
+        members = {"status": error.status, "title": title, "detail": error.detail, "request_id": request_id}
+        body, kind = json.dumps({k: v for k, v in members.items() if v}).encode(), "application/problem+json"
     else:
         body, kind = f"{error.status} {title}: {error.detail} ({request_id})\n".encode(), "text/plain; charset=utf-8"
     response = Response(error.status, body, {"Content-Type": kind})

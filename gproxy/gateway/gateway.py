@@ -1,4 +1,4 @@
-"""One request's path: id, client, route, deadline, chain, errors, access line."""
+"""The path of one request: id, route, deadline, chain, errors, access line."""
 
 import logging
 import math
@@ -31,11 +31,11 @@ _log = logging.getLogger("gproxy")
 
 
 class CannotOpenError(Exception):
-    """A part of the gateway cannot be made ready to serve; the message is one line that says which and why."""
+    """A failure to open a part of the gateway; the message is one line with the part and the cause."""
 
 
 class Gateway:
-    """Takes requests, gives responses. Built whole by build.py, opened in the worker, closed after draining."""
+    """The live gateway: from request to response. Built by build.py, opened in the worker, closed after draining."""
 
     def __init__(
         self,
@@ -56,40 +56,40 @@ class Gateway:
         self.access_log = access_log
         self._unrouted: Next = self.enter
         self._names: tuple[str, ...] = ()
-        self._detours: dict[tuple[str, str], Next] = {}
-        self._meter: RequestMetrics | None = None
-        #: An exchange is over: the access line, and what else there is to note; replaced by a Meter that counts.
+        self._rewritten_chains: dict[tuple[str, str], Next] = {}
+        self._metrics: RequestMetrics | None = None
+        #: Called at the end of each exchange: writes the access line; `open` puts RequestMetrics before it.
         self.record: Callable[[Request, int, float, int], None] = self._record
 
     def assemble(self, names: Sequence[str]) -> None:
-        """Compile the chains: `names` are the gateway's own handlers, outermost first."""
+        """Compose the chains of all routes: `names` are the handlers of `[gateway]`, outermost first."""
         self._names = tuple(names)
         self._unrouted = compose([self.handlers[name] for name in names], self.enter)
         for route in self.router.routes:
             passed = [name for name in names if name not in route.settings.skip]
             route.handler_names = frozenset((*passed, *route.settings.handlers))
-            own = [self.handlers[name] for name in passed]
-            route.chain = compose(own, self._entrance(route))
+            gateway_handlers = [self.handlers[name] for name in passed]
+            route.chain = compose(gateway_handlers, self._route_entrance(route))
             if route.settings.stream:
-                route.chain = _endless(route.chain)
-            route.method_not_allowed = compose(own, self.enter)
+                route.chain = _without_deadline(route.chain)
+            route.method_not_allowed = compose(gateway_handlers, self.enter)
 
-    def _entrance(self, route: Route) -> Next:
-        """Into the route that was matched, unless a gateway handler has changed what was matched."""
-        inner = route.route_chain
+    def _route_entrance(self, route: Route) -> Next:
+        """Return the step into the matched route; it matches again if a gateway handler has rewritten the request."""
+        route_chain = route.route_chain
 
         def entrance(request: Request) -> Response:
-            return guarded(request) if request.is_rewritten else inner(request)
+            return guarded(request) if request.is_rewritten else route_chain(request)
 
         guarded = compose([], self.enter)
         entrance.is_guarded = True  # type: ignore[attr-defined]
         return entrance
 
     def enter(self, request: Request) -> Response:
-        """Find the route again, with all that a handler changed, and run what is its own.
+        """Match the request again, after handlers may have rewritten it, and run the chain of its route.
 
-        Handlers that the first route skipped and this one does not are made up for: a rewritten path must not slip
-        past them.
+        Run the gateway handlers that the first route skips and this one does not: a rewritten path must not bypass
+        them.
         """
         before = request.route
         route = self.router.match(request)
@@ -99,13 +99,13 @@ class Gateway:
         request.deadline.set(monotonic() + route.timeout)
         assert isinstance(before, Route)  # noqa: S101 only the gateway sets it
         key = (before.name, route.name)
-        if key not in self._detours:
+        if key not in self._rewritten_chains:
             missed = [n for n in self._names if n in before.settings.skip and n not in route.settings.skip]
-            self._detours[key] = compose([self.handlers[name] for name in missed], route.route_chain)
-        return self._detours[key](request)
+            self._rewritten_chains[key] = compose([self.handlers[name] for name in missed], route.route_chain)
+        return self._rewritten_chains[key](request)
 
     def __call__(self, request: Request) -> Response:
-        """Never raises but for ClientGone, and what a forced stop throws."""
+        """Return the response. Raises only ClientGone, and GreenletExit at a forced stop."""
         if not request.id:
             request._id = self._ids.new(request.received.time)
         try:
@@ -115,8 +115,8 @@ class Gateway:
         except ClientGone as error:
             if request.client_stream is None or request.client_stream.is_closed:
                 raise
-            response = respond(error, request)  # another's: a handler has shared what its leaving had raised
-        except BaseException as error:  # a handler's sys.exit() must not end the process, nor its own gevent.Timeout
+            response = respond(error, request)  # another client's: a handler shares the exception between requests
+        except BaseException as error:  # a handler's sys.exit() or gevent.Timeout must not end the process
             response = respond(error, request)
         response.headers.put("X-Request-ID", "x-request-id", request.id)
         return response
@@ -132,7 +132,7 @@ class Gateway:
         return route.chain(request)
 
     def _reject_route(self, error: HTTPError, request: Request) -> Response:
-        """400 at once; 404 and 405 are raised again where the chain enters the route, behind the gateway's handlers."""
+        """Reject with 400 at once; raise 404 and 405 again at the end of the chain, inside the gateway's handlers."""
         if request.path == "*":  # OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7)
             return Response(200)
         if isinstance(error, WrongMethodError):
@@ -141,15 +141,15 @@ class Gateway:
         return self._unrouted(request) if error.status == 404 else respond(error, request)
 
     def reject(self, error: BadMessage | HTTPError, peer: str, started: float, line: tuple[str, str, str]) -> Response:
-        """For what is no request: a response, and an access line of what is known, as in `readable_line`."""
+        """Reject bytes that are no valid request: return a response, log an access line with the fields of `line`."""
         http = error if isinstance(error, HTTPError) else HTTPError(error.status, error.detail)
         now = time.time()
         request_id = self._ids.new(now)
         response = problem(http, request_id)
         response.headers.put("X-Request-ID", "x-request-id", request_id)
         size, duration = len(response.read()), monotonic() - started
-        if self._meter is not None:
-            self._meter.count("", http.status, http.reason, duration, size)
+        if self._metrics is not None:
+            self._metrics.count("", http.status, http.reason, duration, size)
         # fmt: off
         self.access_log.write(
             Entry(
@@ -161,7 +161,7 @@ class Gateway:
         return response
 
     def _record(self, request: Request, status: int, duration: float, size: int) -> None:
-        """Called once the last byte is out, or it is clear that none will be."""
+        """Log the access line, after the last byte is sent or sending has failed."""
         received: Received = request.received
         route = request.route
         headers = request.headers
@@ -178,7 +178,7 @@ class Gateway:
         # fmt: on
 
     def open(self, runtime: Runtime) -> None:
-        """Before serving. Raises CannotOpenError."""
+        """Open all parts before the worker serves. Raises CannotOpenError."""
         runtime.backends = self.snapshot
         runtime.admission = self.admission
         _open("[log] access", self.access_log.open)
@@ -188,14 +188,14 @@ class Gateway:
             if hasattr(handler, "open"):
                 _open(f"[handler:{name}]", handler.open, runtime)
         if runtime.metrics.wanted:
-            self._meter = RequestMetrics(runtime.metrics, self._record)
-            self.record = self._meter.record
+            self._metrics = RequestMetrics(runtime.metrics, self._record)
+            self.record = self._metrics.record
             for upstream in self.upstreams:
                 for backend in upstream.backends:
                     time_exchanges(upstream.name, backend, runtime.metrics)
 
     def close(self) -> None:
-        """After draining."""
+        """Close all parts after draining."""
         for route in self.router.routes:
             _close(f"[route:{route.name}]", route.action)
         for name, handler in self.handlers.items():
@@ -205,29 +205,29 @@ class Gateway:
         self.access_log.close()
 
     def snapshot(self) -> dict[str, list[dict[str, Any]]]:
-        """Each upstream's backends with their state."""
+        """Return the state of each upstream's backends."""
         return {upstream.name: upstream.snapshot() for upstream in self.upstreams}
 
     def admission(self) -> dict[str, dict[str, Any]]:
-        """What keeps requests from the upstreams that have a limit or a breaker."""
-        return {upstream.name: facts for upstream in self.upstreams if (facts := upstream.admission())}
+        """Return the state of each upstream's concurrency limit and circuit breaker; others are omitted."""
+        return {upstream.name: state for upstream in self.upstreams if (state := upstream.admission())}
 
 
-def _endless(chain: Next) -> Next:
-    """For a route with `stream`: the timeout ends with the response's head, whoever made the response."""
+def _without_deadline(chain: Next) -> Next:
+    """Return a chain for `stream = on`: the deadline ends with the response head, of a backend or a handler alike."""
 
-    def endless(request: Request) -> Response:
+    def without_deadline(request: Request) -> Response:
         response = chain(request)
         route = request.route
-        if isinstance(route, Route) and route.settings.stream:  # a rewritten path may have led to another one
+        if isinstance(route, Route) and route.settings.stream:  # a rewritten path may have led to another route
             request.deadline.set(math.inf)
         return response
 
-    return endless
+    return without_deadline
 
 
 def _open(what: str, opening: Callable[..., None], *arguments: object) -> None:
-    """What users get wrong is said in a line; anything else is a mistake in a handler, and shown with its traceback."""
+    """Open one part. Raises CannotOpenError: a line for a mistake in the settings, a traceback for a handler's."""
     try:
         opening(*arguments)
     except OSError as error:
@@ -238,12 +238,12 @@ def _open(what: str, opening: Callable[..., None], *arguments: object) -> None:
         raise CannotOpenError(f"{what} {error}{place(error)}") from None
     except Exception as error:
         failed = CannotOpenError(f"{what}: {type(error).__name__}: {error}")
-        failed.__cause__ = error  # compiled, `from` would not say so
+        failed.__cause__ = error  # compiled code does not set it with `from`
         raise failed from error
 
 
 def _close(what: str, part: object) -> None:
-    """If it wants to be; a user's mistake must not keep the others, and the last access lines, from their end."""
+    """Close one part that has a `close`. Log its exception: the other parts and the access log must be closed too."""
     try:
         if hasattr(part, "close"):
             part.close()
@@ -252,5 +252,5 @@ def _close(what: str, part: object) -> None:
 
 
 def _without_query(url: str) -> str:
-    """Queries carry secrets, which never reach a log."""
+    """Return the URL without its query: queries carry secrets, which never reach a log."""
     return url.partition("?")[0] if "?" in url else url

@@ -1,4 +1,4 @@
-"""Answers that send a client elsewhere (RFC 9110 section 15.4)."""
+"""Redirects (RFC 9110 section 15.4): the action of a route, and the gateway of a `redirect` listener."""
 
 import re
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from gproxy.http.response import Response
 from gproxy.http.rewrite import visible
 from gproxy.http.trust import Trust
 
-#: Where browsers begin to read a host: `//` and, to them the same, `/\\`.
-_beginning = re.compile(r"[/\\]*")
+#: Slashes at the start of a path: browsers read a host after `//`, and treat `/\\` alike.
+_leading_slashes = re.compile(r"[/\\]*")
 
 
 class Redirect:
-    """Answers every request with a Location made from it; `change` is what becomes of the path first."""
+    """An action that redirects every request to a Location made from its own URL; `change` rewrites the path first."""
 
     def __init__(self, to: RedirectTarget, status: int, change: Callable[[str], str] | None) -> None:
         self._to = to
@@ -30,35 +30,35 @@ class Redirect:
         self._change = change
 
     def __call__(self, request: Request) -> Response:
-        """Raises HTTPError 400 for a client that says no host where one is needed."""
+        """Return the redirect. Raises HTTPError 400 if the target needs the host and the request has none."""
         return Response(self._status, b"", {"Location": visible(self.location(request))})
 
     def location(self, request: Request) -> str:
-        """Where this request is sent. A path must not begin a host, nor end one: it has exactly one slash in front."""
+        """Return the Location. The path gets exactly one leading slash, so that it cannot begin or extend a host."""
         to = self._to
         origin = to.origin
         if to.asks_for_host:
             if not request.host:
-                raise HTTPError(400, "a Host is needed to say where this has moved")
+                raise HTTPError(400, "no Host header; this redirect needs one")
             origin = origin.replace("{host}", bare_host(request.host))
         if not to.with_path:
             return f"{origin}{to.path}"
         path = self._change(request.path) if self._change else request.path
-        path = "/" + _beginning.sub("", path, count=1).replace("\\", "%5C")
+        path = "/" + _leading_slashes.sub("", path, count=1).replace("\\", "%5C")
         return f"{origin}{to.path}{path}{f'?{request.query}' if request.query else ''}"
 
 
-#: Every route has one; nothing is waited for here, in seconds.
+#: In seconds. Every route has a timeout; a redirect waits for nothing.
 _TIMEOUT: Final = 1.0
 
 
 def sending_to_https(gateway: Gateway, port: int) -> Gateway:
-    """A gateway beside that one, with its access log, and one route: always 308, so method and body stay."""
+    """Return a gateway that redirects to https and writes to the same access log: 308 keeps method and body."""
     to = RedirectTarget.parse(f"https://{{host}}{'' if port == 443 else f':{port}'}{{path}}")
     route = Route(RouteSettings("redirect", redirect=to, status=308), timeout=_TIMEOUT)
     route.action = Redirect(to, 308, None)
     route.route_chain = compose([], route.action)
-    twin = Gateway(
+    redirecting = Gateway(
         router=Router([route]),
         handlers={},
         upstreams=(),
@@ -66,5 +66,5 @@ def sending_to_https(gateway: Gateway, port: int) -> Gateway:
         timeout=_TIMEOUT,
         access_log=gateway.access_log,
     )
-    twin.assemble(())
-    return twin
+    redirecting.assemble(())
+    return redirecting

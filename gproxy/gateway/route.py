@@ -1,4 +1,4 @@
-"""A route: what it asks of a request, and the chain that a match runs through."""
+"""A route: its conditions on a request, and its chain."""
 
 import re
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.target import decode
 
-#: A request with more parameters or cookies is rejected where a condition would have to look through them.
+#: A request with more parameters or cookies is rejected if a condition would have to search them.
 _MAX_PAIRS: Final = 1000
 
 
 class Condition(NamedTuple):
-    """What a request must have besides path, host and method."""
+    """A condition on a request besides path, host and method."""
 
     kind: str
     name: str
     wanted: Pattern
 
     def found(self, request: Request) -> str | None:
-        """What the request has there; None for nothing."""
+        """Return the value that the request has; None if absent."""
         return _READERS[self.kind](request, self.name)
 
     def matches(self, request: Request) -> bool:
@@ -42,7 +42,7 @@ def _parameter(request: Request, name: str) -> str | None:
     return _parameter_in(request.query, name)
 
 
-@lru_cache(16)  # several routes may ask for the same, and a match may be made again
+@lru_cache(16)  # several routes may read the same parameter, and a request may be matched again
 def _parameter_in(query: str, name: str) -> str | None:
     if query.count("&") >= _MAX_PAIRS:
         raise HTTPError(400, f"the query has more than {_MAX_PAIRS} parameters")
@@ -52,7 +52,7 @@ def _parameter_in(query: str, name: str) -> str | None:
 
 @cache
 def _parameter_named(name: str) -> re.Pattern[str]:
-    """Find the first parameter with this name, however it is escaped. PERF: only its value needs to be decoded."""
+    """Return a pattern of the first parameter with this name, in any escaping. PERF: only the value is decoded."""
     spelled = "".join(map(_spellings, name.encode()))
     return re.compile(rf"(?:\A|&){spelled}(?:=([^&]*+))?(?=&|\Z)")
 
@@ -76,7 +76,7 @@ def _cookie_in(header: str, name: str) -> str | None:
 
 
 def _scheme(request: Request, _: str) -> str:
-    """As the client spoke, by what a trusted proxy says; from others it was removed on the way in."""
+    """Return the client's scheme. X-Forwarded-Proto is from a trusted proxy: others' was removed on receipt."""
     return (request.headers.get("x-forwarded-proto") or request.scheme).lower()
 
 
@@ -89,16 +89,16 @@ _READERS: Final[dict[str, Callable[[Request, str], str | None]]] = {
 
 
 def _conditions(settings: RouteSettings) -> tuple[Condition, ...]:
-    asked = {"header": settings.headers, "cookie": settings.cookies, "query": settings.query}
+    patterns = {"header": settings.headers, "cookie": settings.cookies, "query": settings.query}
     scheme = [Condition("scheme", "", Pattern(settings.scheme))] if settings.scheme else []
     return (
         *scheme,
-        *(Condition(kind, name, wanted) for kind, group in asked.items() for name, wanted in group.items()),
+        *(Condition(kind, name, wanted) for kind, group in patterns.items() for name, wanted in group.items()),
     )
 
 
 class Route:
-    """Live: built whole, never edited."""
+    """A live route: complete after build.py and Gateway.assemble, then immutable."""
 
     def __init__(self, settings: RouteSettings, *, timeout: float) -> None:
         self.name = settings.name
@@ -108,26 +108,26 @@ class Route:
         self.methods = frozenset(settings.methods)
         self.hosts = tuple(host.lower().rstrip(".") for host in settings.host)
         self.conditions = _conditions(settings)
-        #: Is the path all that counts?
+        #: True if the path is the only condition.
         self.takes_all = not (self.hosts or self.methods or self.conditions or settings.exact)
         #: The names of all handlers that a request on this route passes.
         self.handler_names: frozenset[str] = frozenset()
-        #: The gateway's handlers, but for those it skips, then its own, then forward.
+        #: The whole chain: the gateway's handlers except the skipped ones, the route's own handlers, the action.
         self.chain: Callable[[Request], Response]
-        #: For a wrong method: the same handlers around a 405.
+        #: The chain for a wrong method: the gateway's handlers around a 405.
         self.method_not_allowed: Callable[[Request], Response]
-        #: Where its chain ends: forward, or what stands in its place.
+        #: The last step of the chain: forward, split, mirror, redirect or fixed response.
         self.action: Callable[[Request], Response]
-        #: Only its own handlers and forward.
+        #: The route's own handlers and the action.
         self.route_chain: Callable[[Request], Response]
 
     @property
     def specificity(self) -> tuple[bool, bool, int]:
-        """Of routes with the same path and host the greatest goes first."""
+        """The sort key of routes with the same path and host: the greatest is tried first."""
         return (self.settings.exact, bool(self.methods), len(self.conditions))
 
     def matches(self, request: Request) -> bool:
-        """Has the request all that is asked besides path, host and method?"""
+        """Return whether the request meets all conditions besides path, host and method."""
         return all(condition.matches(request) for condition in self.conditions)
 
     def accepts_method(self, method: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where a route leads: to an upstream, to several by shares, with copies to another, elsewhere, or nowhere further."""
+"""The action of a route: forward to an upstream, split between several, mirror, redirect, or a fixed response."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,27 +23,27 @@ from gproxy.upstream.upstream import Upstream
 
 
 def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout: float) -> Next:
-    """The last step of the route's chain."""
+    """Return the action: the last step of the route's chain."""
     if route.respond is not None:
         return _fixed(route.respond, route)
     if route.redirect is not None:
         return Redirect(route.redirect, route.status, path_change(route))
     shares = [(_forward(route, upstreams[share.name]), share.weight) for share in route.upstream]
-    first: Next = shares[0][0] if len(shares) == 1 else Split(shares, route.split_by)
+    forward: Next = shares[0][0] if len(shares) == 1 else Split(shares, route.split_by)
     if not route.mirror:
-        return first
-    second = _forward(route, upstreams[route.mirror])
-    return Mirror(first, second, share=route.mirror_share, timeout=timeout, route=route.name)
+        return forward
+    copies = _forward(route, upstreams[route.mirror])
+    return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name)
 
 
 def composer(route: RouteSettings, upstream: UpstreamSettings) -> RequestHeadWriter:
-    """What makes the heads of this route's requests to that upstream."""
+    """Return the writer of request heads from this route to that upstream."""
     stripped = route.path.rstrip("/") if route.strip_prefix else ""
     return compose_for(upstream, keep=route.keep, change=path_change(route), stripped=stripped)
 
 
 def path_change(route: RouteSettings) -> Callable[[str], str] | None:
-    """What becomes of a path on this route; None for nothing."""
+    """Return the function that rewrites paths on this route; None if paths stay as they are."""
     if route.rewrite is not None:
         return partial(_rewritten, route.rewrite)
     strip, add = route.path.rstrip("/") if route.strip_prefix else "", route.add_prefix.rstrip("/")
@@ -51,7 +51,7 @@ def path_change(route: RouteSettings) -> Callable[[str], str] | None:
 
 
 def _rewritten(rewrite: Rewrite, path: str) -> str:
-    """By the path without dot segments and doubled slashes; one that does not fit stays as it came."""
+    """Rewrite a path, matched without dot segments and doubled slashes. Return a path that does not match unchanged."""
     new = rewrite.apply(tidied(path))
     return path if new is None else confined(tidied(new), rewrite.beginning)
 
@@ -72,16 +72,16 @@ def _forward(route: RouteSettings, upstream: Upstream) -> Next:
 
 
 def _fixed(status: int, route: RouteSettings) -> Next:
-    """An error without a text of its own is told as all others are."""
+    """Return a fixed response; an error status without a body gets the usual error response."""
     if status >= 400 and not route.body:
         return partial(_reject, status)
-    answer = Respond(status=status, body=route.body, content_type=route.content_type)
-    return lambda request: answer(request, _nobody)
+    handler = Respond(status=status, body=route.body, content_type=route.content_type)
+    return lambda request: handler(request, _no_next)
 
 
 def _reject(status: int, _: Request) -> Response:
     raise HTTPError(status, reason="fixed")
 
 
-def _nobody(_: Request) -> Response:
-    raise AssertionError("a fixed response asks nobody")
+def _no_next(_: Request) -> Response:
+    raise AssertionError("a fixed response has no next step")

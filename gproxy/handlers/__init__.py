@@ -1,8 +1,8 @@
-"""What may stand in a chain: one file each, with options, behaviour and reason together."""
+"""The built-in handlers: one file each, with the options and the behaviour together."""
 
 from typing import Final
 
-#: A handler's name in the file -> where it is; imported by whoever builds a chain with it, and only then.
+#: The name of a handler in the settings file → MODULE:NAME; imported only if a chain uses the handler.
 BUILT_IN: Final[dict[str, str]] = {
     "allow": "gproxy.handlers.allow:Allow",
     "body_limit": "gproxy.handlers.body_limit:BodyLimit",

@@ -1,4 +1,4 @@
-"""Who may come in, by address."""
+"""Access control by client address."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,26 +13,26 @@ from gproxy.http.trust import is_trusted
 
 @dataclass
 class Allow:
-    """Admits clients of the networks in `allow` (all, if it is empty) that are in none of `deny`.
+    """Access control: admits clients in the networks of `allow` (all if empty), except those in `deny`.
 
-    The client is the address after trusted proxies. Raises HTTPError 403.
+    The client address is that which trusted proxies report. Raises HTTPError 403.
     """
 
-    allow: tuple[Network, ...] = field(default=(), metadata={"doc": "addresses and networks that may; empty: all"})
-    deny: tuple[Network, ...] = field(default=(), metadata={"doc": "addresses and networks that may not; it wins"})
+    allow: tuple[Network, ...] = field(default=(), metadata={"doc": "addresses and networks to admit; empty: all"})
+    deny: tuple[Network, ...] = field(default=(), metadata={"doc": "addresses and networks to reject; overrides allow"})
 
     def __post_init__(self) -> None:
-        """Raises ValueError: without any network this would be a door that is always open."""
+        """Check the options. Raises ValueError without any network: such a handler would admit every client."""
         if not self.allow and not self.deny:
-            raise ValueError("allow: neither allow nor deny has a network; 10.0.0.0/8 is expected")
-        self._is_admitted = lru_cache(4096)(self._judge)
+            raise ValueError("allow: neither allow nor deny has a network; expected networks such as 10.0.0.0/8")
+        self._is_admitted = lru_cache(4096)(self._admits)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
         if not self._is_admitted(request.client):
-            raise HTTPError(403, "this address is not admitted", reason="forbidden")
+            raise HTTPError(403, "client address is not allowed", reason="forbidden")
         return next(request)
 
-    def _judge(self, client: str) -> bool:
+    def _admits(self, client: str) -> bool:
         if is_trusted(client, self.deny):
             return False
         return not self.allow or is_trusted(client, self.allow)

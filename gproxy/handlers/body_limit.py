@@ -1,4 +1,4 @@
-"""How much a client may send."""
+"""A limit of the request body."""
 
 from dataclasses import dataclass, field
 
@@ -12,22 +12,22 @@ from gproxy.http.response import Response
 
 @dataclass
 class BodyLimit:
-    """Refuses longer bodies: at once if the client says how long, else when it has sent more.
+    """A limit of the request body: rejects a longer one by its Content-Length, or as soon as it exceeds the limit.
 
-    A stricter limit that is there already stays. Raises HTTPError 413.
+    A stricter limit set before stays in force. Raises HTTPError 413.
     """
 
-    limit: Bytes = field(metadata={"doc": "the most a request's body may have: 10MB, 512KiB"})
+    limit: Bytes = field(metadata={"doc": "maximum size of a request body: 10MB, 512KiB"})
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the options. Raises ValueError."""
         if self.limit < 1:
-            raise ValueError("limit: at least 1 byte is expected")
+            raise ValueError("limit: too small; expected at least 1 byte")
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
         body = request.body
-        if max(body.length or 0, body.received) > self.limit:  # chunks may have come together with the head
-            raise HTTPError(413, f"a body may have {self.limit} bytes here")
+        if max(body.length or 0, body.received) > self.limit:  # chunks may have arrived together with the head
+            raise HTTPError(413, f"request body exceeds the limit of {self.limit} bytes")
         if body is not NO_BODY and (body.limit == 0 or body.limit > self.limit):
             body.limit = self.limit
         return next(request)

@@ -1,7 +1,8 @@
-"""Compression of what shrinks: at once if it is at hand, piece by piece if it streams (RFC 9110 sections 8.4, 12.5.3).
+"""Compression of responses: a whole body at once, a stream piece by piece (RFC 9110 sections 8.4 and 12.5.3).
 
-A compressed response is another representation, so it has another strong ETag: the backend's, with the coding (`-gzip`)
-before the closing quote. On the way in it is taken off again, so the backend can answer 304 and check If-Match.
+A compressed response is another representation, so it gets another strong ETag: the backend's, with the coding
+(`-gzip`) before the closing quote. The handler removes this suffix from requests, so the backend can answer 304 and
+check If-Match.
 """
 
 import re
@@ -19,17 +20,17 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
 
-#: The lists of Envoy and Caddy, without the images but SVG; formats like PNG and WOFF2 are compressed already.
+#: The lists of Envoy and Caddy, without images other than SVG: formats like PNG and WOFF2 are compressed already.
 TYPES: Final = (
     "text/*", "*/*+json", "*/*+xml", "application/json", "application/javascript", "application/ecmascript",
     "application/x-javascript", "application/xml", "application/xml-dtd", "application/wasm", "application/yaml",
     "application/x-yaml", "application/toml", "application/x-ndjson", "application/jsonlines", "application/graphql",
     "application/x-protobuf", "application/vnd.ms-fontobject", "font/ttf", "font/otf",
 )  # fmt: skip
-#: Never, whatever the list says: event streams, parts with boundaries, and what has a compression of its own.
+#: Never compressed, even if listed: event streams, multipart bodies, and types with a compression of their own.
 _NEVER: Final = re.compile(r"text/event-stream|multipart/.*|application/grpc.*").fullmatch
 
-#: What speaks of the bytes as they were (RFC 9530).
+#: Fields that describe the bytes before compression (RFC 9530).
 _DIGESTS: Final = frozenset({"content-digest", "repr-digest", "digest", "content-md5"})
 _is_pattern = re.compile(rf"(?:{TOKEN}|\*)+/(?:{TOKEN}|\*)+").fullmatch
 _is_strong_tag = re.compile(r'"[!#-~\x80-\xff]*"').fullmatch
@@ -38,29 +39,32 @@ _is_weak_tag = re.compile(r'W/"[!#-~\x80-\xff]*"').fullmatch
 
 @dataclass
 class Compress:
-    """Compresses responses of the listed types for clients that take it, errors too.
+    """Compression of responses, errors included, of the listed types for clients that accept a coding.
 
-    Of several codings a client gets the one to which it gives the largest weight, else the one named first.
+    Of several codings the handler chooses the one with the client's largest weight, else the first of `codings`.
     """
 
     min_size: Bytes = field(
-        default=Bytes(512), metadata={"doc": "smaller bodies stay as they are, if their size is known"}
+        default=Bytes(512), metadata={"doc": "minimum size of a body to compress, if its size is known"}
     )
-    types: tuple[str, ...] = field(default=TYPES, metadata={"doc": "media types to compress; * stands for anything"})
-    level: int = field(default=2, metadata={"doc": "0 (fastest) to 3 (smallest); 2 is about as small as zlib's 6"})
+    types: tuple[str, ...] = field(default=TYPES, metadata={"doc": "media types to compress; * matches any characters"})
+    level: int = field(
+        default=2, metadata={"doc": "compression level: 0 (fastest) to 3 (smallest); 2 is about as small as zlib's 6"}
+    )
     codings: tuple[str, ...] = field(
-        default=("gzip",), metadata={"doc": "codings to offer, the best one first; br and zstd need gproxy[br,zstd]"}
+        default=("gzip",),
+        metadata={"doc": "codings to offer, in order of preference; br and zstd need gproxy[br,zstd]"},
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the options. Raises ValueError."""
         for pattern in self.types:
             if not _is_pattern(pattern):
-                raise ValueError(f"types: {pattern!r} is no media type; text/* or application/json is expected")
+                raise ValueError(f"types: {pattern!r} is not a media type; expected text/* or application/json")
         if not 0 <= self.level <= 3:
-            raise ValueError("level: 0 to 3 is expected")
+            raise ValueError(f"level: expected 0 to 3, not {self.level}")
         if not self.codings:
-            raise ValueError("codings: nothing is offered; gzip is expected, or several")
+            raise ValueError("codings: is empty; expected one coding or more, such as gzip")
         self._codings = {name: coding(name, self.level) for name in self.codings}
         self._without_suffix = re.compile(f'-(?:{"|".join(self._codings)})"').sub
         fits = "|".join(re.escape(pattern.lower()).replace(r"\*", ".*") for pattern in self.types)
@@ -84,7 +88,7 @@ class Compress:
         elif (chosen := self._coding_for(request.headers.get("accept-encoding"))) is not None:
             is_head = request.method == "HEAD"
             if self._is_whole_and_large(response, is_head=is_head) and _suffix(headers, chosen):
-                response.body = b"" if is_head else self._packed(response._body, chosen)  # and so without its length
+                response.body = b"" if is_head else self._compressed(response._body, chosen)  # unsets Content-Length
                 _declare(headers, chosen)
         return response
 
@@ -93,10 +97,10 @@ class Compress:
         return None if name is None else self._codings[name]
 
     def _is_compressible(self, status: int, headers: Headers) -> bool:
-        """Would a client that takes a coding get it? Then a cache has to know, whatever this client takes."""
+        """Return whether a client that accepts a coding would get one: then Vary is needed in every response."""
         content_type = headers.get("content-type")
         if content_type is None:
-            return status == 304  # which need not say its type: RFC 9110 section 15.4.5
+            return status == 304  # need not have a Content-Type: RFC 9110 section 15.4.5
         return (
             self._is_listed(content_type)
             and status >= 200
@@ -105,11 +109,11 @@ class Compress:
         )
 
     def _is_whole_and_large(self, response: Response, *, is_head: bool) -> bool:
-        """Of HEAD what GET would be, as far as the response says it (RFC 9110 section 9.3.2)."""
+        """Return whether the body is whole and long enough; for HEAD, that of GET (RFC 9110 section 9.3.2)."""
         headers = response.headers
         if response.status in {204, 205, 206} or "content-range" in headers:
             return False
-        body = response._body  # PERF: `body` would have to be iterable
+        body = response._body  # PERF: the property `body` would make it iterable
         if isinstance(body, bytes) and (body or not is_head):
             return len(body) >= max(self.min_size, 1)
         length = headers.get("content-length")
@@ -119,42 +123,45 @@ class Compress:
         media_type = content_type.partition(";")[0].strip(" \t").lower()
         return self._fits(media_type) is not None and not _NEVER(media_type)
 
-    def _packed(self, body: bytes | Iterable[bytes], coding: Coding) -> bytes | Iterable[bytes]:
-        return self._at_once(body, coding) if isinstance(body, bytes) else _Packed(body, coding, self._offload)
+    def _compressed(self, body: bytes | Iterable[bytes], coding: Coding) -> bytes | Iterable[bytes]:
+        if isinstance(body, bytes):
+            return self._at_once(body, coding)
+        return _CompressedStream(body, coding, self._offload)
 
     def _at_once(self, body: bytes, coding: Coding) -> bytes:
         if len(body) > coding.quick and self._offload is not None:
-            packed: bytes = self._offload(coding.compress, body)
-            return packed
+            compressed: bytes = self._offload(coding.compress, body)
+            return compressed
         return coding.compress(body)
 
     def _undo_suffixes(self, headers: Headers) -> str:
-        """Show the backend its own ETags; returns If-None-Match as the client sent it if it had our suffix, else ""."""
+        """Restore the backend's ETags in the request. Return If-None-Match as received if it had a suffix, else ""."""
         self._undo_suffix(headers, "If-Match", "if-match")
         return self._undo_suffix(headers, "If-None-Match", "if-none-match")
 
     def _undo_suffix(self, headers: Headers, name: str, key: str) -> str:
         tags = headers.get(key)
-        if tags is None or (own := self._without_suffix('"', tags)) == tags:
+        if tags is None or (original := self._without_suffix('"', tags)) == tags:
             return ""
-        headers.put(name, key, own)
+        headers.put(name, key, original)
         return tags
 
     def _restore_suffix(self, headers: Headers, tags: str) -> None:
-        """A 304 names the representation that the client has stored."""
+        """Put the suffix on the ETag of a 304: it must name the representation that the client has stored."""
         tag = headers.get("etag")
         if not tags or tag is None or not _is_strong_tag(tag):
             return
         stored = next((stored for name in self.codings if (stored := f'{tag[:-1]}-{name}"') in tags), None)
         if stored is not None:
             headers.put("ETag", "etag", stored)
-            headers.discard("content-length")  # that of the other representation (RFC 9110 section 8.6)
+            headers.discard("content-length")  # the length of the uncompressed representation (RFC 9110 section 8.6)
 
 
-class _Packed:
-    """A stream, compressed: each piece leaves as it comes, flushed.
+class _CompressedStream:
+    """A compressed stream: each piece is flushed, so nothing waits for the next one.
 
-    What the body raises goes on: no end then, so the cut shows. Its trailers go on too, but for digests of what it was.
+    An exception of the body is passed on without the end of the coding, so the client sees the cut. Trailers are passed
+    on too, except digests of the uncompressed bytes.
     """
 
     def __init__(self, body: Iterable[bytes], coding: Coding, offload: Callable[..., Any] | None) -> None:
@@ -178,12 +185,12 @@ class _Packed:
 
 
 def _suffix(headers: Headers, coding: Coding) -> bool:
-    """Another strong tag for another representation; False if there is no telling the two apart."""
+    """Add the coding to a strong ETag. Return False for an invalid ETag: it cannot distinguish the representations."""
     tag = headers.get("etag")
     if tag is None or _is_weak_tag(tag):
         return True
     if not _is_strong_tag(tag):
-        return False  # broken or doubled
+        return False  # malformed or repeated
     headers.put("ETag", "etag", f'{tag[:-1]}-{coding.name}"')
     return True
 

@@ -1,4 +1,4 @@
-"""Cross-origin requests: what a browser lets the pages of other origins do (Fetch standard, section 3.2)."""
+"""Cross-origin resource sharing: the access that browsers grant to pages of other origins (Fetch, section 3.2)."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,34 +17,34 @@ _is_name = re.compile(f"{TOKEN}+").fullmatch
 
 @dataclass
 class Cors:
-    """Answers preflights itself, and names the page's origin in responses if it is one of `origins`.
+    """CORS: answers preflight requests itself, and allows the listed `origins` to read responses.
 
-    What a backend says about cross-origin requests is replaced. Another origin gets no such header, and its browser
-    keeps the response from the page; the request itself goes through, as this is no protection of the backend.
+    The handler replaces the Access-Control-* headers of backends. A page of another origin gets none, so its browser
+    withholds the response. The request itself is forwarded: CORS does not protect the backend.
     """
 
-    origins: tuple[str, ...] = field(metadata={"doc": "scheme://host[:port] of the pages that may; or * for any"})
+    origins: tuple[str, ...] = field(metadata={"doc": "origins of the pages to allow: scheme://host[:port]; *: any"})
     methods: tuple[str, ...] = field(
-        default=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), metadata={"doc": "methods that they may use"}
+        default=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), metadata={"doc": "methods that these pages may use"}
     )
     headers: tuple[str, ...] = field(
-        default=("Authorization", "Content-Type"), metadata={"doc": "request headers that they may send"}
+        default=("Authorization", "Content-Type"), metadata={"doc": "request headers that these pages may send"}
     )
-    expose: tuple[str, ...] = field(default=(), metadata={"doc": "response headers that they may read"})
-    credentials: bool = field(default=False, metadata={"doc": "may they send cookies? not with origins = *"})
-    max_age: Seconds = field(default=Seconds(600.0), metadata={"doc": "how long a browser remembers a preflight"})
+    expose: tuple[str, ...] = field(default=(), metadata={"doc": "response headers that these pages may read"})
+    credentials: bool = field(default=False, metadata={"doc": "allow requests with cookies; not with origins = *"})
+    max_age: Seconds = field(default=Seconds(600.0), metadata={"doc": "time for which a browser may cache a preflight"})
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the options. Raises ValueError."""
         for origin in self.origins or ("",):
             if not _is_origin(origin):
-                raise ValueError(f"origins: {origin!r} is no origin; https://app.example.com is expected")
+                raise ValueError(f"origins: {origin!r} is not an origin; expected one such as https://app.example.com")
         self._any = "*" in self.origins
         if self._any and self.credentials:
-            raise ValueError("credentials: any page could act for the user; name the origins instead of *")
+            raise ValueError("credentials: any page could act for the user; expected origins other than *")
         for option in ("methods", "headers", "expose"):
             if not all(map(_is_name, getattr(self, option))):
-                raise ValueError(f"{option}: a list of names is expected")
+                raise ValueError(f"{option}: has an invalid name; expected a list of names")
         self._origins = frozenset(self.origins)
         self._preflight = Headers(
             {

@@ -1,4 +1,4 @@
-"""Headers set and removed on their way: first removed, then set."""
+"""Editing of header fields: first remove, then set."""
 
 from dataclasses import dataclass, field
 
@@ -8,25 +8,29 @@ from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 
-_OURS = HOP_BY_HOP | {"host"}
+_RESERVED = HOP_BY_HOP | {"host"}
 
 
 @dataclass
 class EditHeaders:
-    """Sets and removes headers of the request on the way in, and of the response on the way out.
+    """Header editing: removes and sets headers of requests and of responses.
 
-    Setting replaces every line of that name. Framing and hop-by-hop headers are the connections' own business.
+    Setting a header replaces all its lines. Framing and hop-by-hop headers cannot be edited.
     """
 
-    request: dict[str, str] = field(default_factory=dict, metadata={"doc": "set in the request: X-Env: test"})
-    response: dict[str, str] = field(
-        default_factory=dict, metadata={"doc": "set in the response: X-Frame-Options: DENY"}
+    request: dict[str, str] = field(
+        default_factory=dict, metadata={"doc": "headers to set in the request: X-Env: test"}
     )
-    remove_request: tuple[str, ...] = field(default=(), metadata={"doc": "names to remove from the request"})
-    remove_response: tuple[str, ...] = field(default=(), metadata={"doc": "names to remove from the response: Server"})
+    response: dict[str, str] = field(
+        default_factory=dict, metadata={"doc": "headers to set in the response: X-Frame-Options: DENY"}
+    )
+    remove_request: tuple[str, ...] = field(default=(), metadata={"doc": "headers to remove from the request"})
+    remove_response: tuple[str, ...] = field(
+        default=(), metadata={"doc": "headers to remove from the response: Server"}
+    )
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the options. Raises ValueError."""
         self._request = _lines("request", self.request)
         self._response = _lines("response", self.response)
         for option in ("remove_request", "remove_response"):
@@ -40,14 +44,14 @@ class EditHeaders:
 
 
 def _lines(option: str, fields: dict[str, str]) -> list[tuple[str, str, str]]:
-    """(name, name in lower case, value) for Headers.put, once they are found to be right."""
+    """Return (name, name in lower case, value) for Headers.put. Raises ValueError for an invalid or reserved header."""
     try:
         checked = Headers(fields)
     except ValueError as error:
         raise ValueError(f"{option}: {error}") from None
     for name in checked.names():
-        if name in _OURS:
-            raise ValueError(f"{option}: {name} belongs to the connection; the gateway sets it")
+        if name in _RESERVED:
+            raise ValueError(f"{option}: {name} is set by the gateway for each connection; expected another header")
     return [(name, name.lower(), value) for name, value in checked.items()]
 
 

@@ -1,4 +1,4 @@
-"""Is the gateway alive, and should it get requests? Answered here, passed on to no backend."""
+"""Health and readiness of the gateway, answered without a backend."""
 
 import json
 import os
@@ -17,25 +17,29 @@ from gproxy.runtime import Runtime
 
 @dataclass
 class Health:
-    """`path` is 200 while the process lives, with its figures; `ready_path` turns 503 once it is stopping.
+    """Health pages: `path` is 200 with a report while the process lives; `ready_path` is 503 while it is stopping.
 
-    The status is `up`, `degraded` if an upstream has no healthy backend or an open breaker or if Redis is lost, or
-    `draining`. Uptime is in seconds, memory is the resident set in bytes; both and the greenlet count are as old as
-    `cache` at most. They are those of the worker that answers, and so are the attempts at each backend and the state
-    of Redis; of a backend's health all workers have the same opinion.
+    The status is `up`, `degraded` or `draining`. It is `degraded` if an upstream has no healthy backend or an open
+    circuit breaker, or if Redis is unavailable. Uptime is in seconds, memory is the resident set in bytes; the two and
+    the greenlet count are at most `cache` old. These three, the attempts at each backend and the state of Redis are
+    those of the worker that answers. The health of backends is shared by all workers.
     """
 
-    path: str = field(default="/health", metadata={"doc": "where the figures are"})
-    ready_path: str = field(default="/ready", metadata={"doc": "503 while stopping, else 200; for a load balancer"})
-    cache: Seconds = field(default=Seconds(1.0), metadata={"doc": "how long figures are kept; 0s: taken every time"})
+    path: str = field(default="/health", metadata={"doc": "path of the health report"})
+    ready_path: str = field(
+        default="/ready", metadata={"doc": "path that is 503 while stopping, else 200; for a load balancer"}
+    )
+    cache: Seconds = field(
+        default=Seconds(1.0), metadata={"doc": "maximum age of the worker's figures; 0s: measured for each request"}
+    )
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the options. Raises ValueError."""
         for name, path in (("path", self.path), ("ready_path", self.ready_path)):
             if not path.startswith("/"):
-                raise ValueError(f"{name}: it starts with /")
+                raise ValueError(f"{name}: {path!r} is not a path; expected one that starts with /")
         if self.path == self.ready_path:
-            raise ValueError("ready_path: it must differ from path")
+            raise ValueError("ready_path: is the same as path; expected another path")
         self._paths = frozenset((self.path, self.ready_path))
 
     def open(self, runtime: Runtime) -> None:
@@ -46,14 +50,14 @@ class Health:
         if request.path not in self._paths:
             return next(request)
         if request.method not in {"GET", "HEAD"}:
-            raise HTTPError(405, "GET and HEAD are possible here", {"Allow": "GET, HEAD"})
+            raise HTTPError(405, f"{request.method} is not allowed here; expected GET or HEAD", {"Allow": "GET, HEAD"})
         return self._health() if request.path == self.path else self._ready()
 
     def _health(self) -> Response:
         upstreams, admission, store = self._runtime.backends(), self._runtime.admission(), self._runtime.store
-        facts = {"status": self._status(upstreams, admission), **self._measured(), "upstreams": upstreams}
-        facts |= {"admission": admission} if admission else {}
-        return _json(200, facts | ({"store": store.snapshot()} if store else {}))
+        report = {"status": self._status(upstreams, admission), **self._measured(), "upstreams": upstreams}
+        report |= {"admission": admission} if admission else {}
+        return _json(200, report | ({"store": store.snapshot()} if store else {}))
 
     def _ready(self) -> Response:
         if not self._runtime.stopping:

@@ -1,6 +1,6 @@
-"""Bearer tokens (RFC 6750, RFC 7519, RFC 8725): who it is, or 401.
+"""Authentication by bearer tokens (RFC 6750, RFC 7519, RFC 8725).
 
-A verified token is remembered under its digest until it expires: verifying costs more than all else a request does.
+A verified token is cached under its digest until it expires: verification costs more than the rest of a request.
 """
 
 import re
@@ -33,13 +33,13 @@ T = TypeVar("T")
 # RFC 6750 section 2.1; a scheme has no case (RFC 9110 section 11.1).
 _bearer = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)").fullmatch
 _is_quotable = re.compile(r"[ !#-\[\]-~]+").fullmatch
-#: Clients that are found without asking the cache.
+#: The number of tokens that are found without a digest.
 _RECENT = 256
 _is_header_name = re.compile(f"{TOKEN}+").fullmatch
 
 
 class _Verified(NamedTuple):
-    """What a token says, prepared for the requests that bring it; a field without a value is removed."""
+    """A verified token, prepared for its requests; a field whose value is None is removed from the request."""
 
     user: str
     claims: Claims
@@ -54,48 +54,58 @@ def _until_expired(_digest: bytes, verified: _Verified, _now: float) -> float:
 
 @dataclass
 class JWT:
-    """Admits requests with a valid bearer token, and tells the backend who it is by headers no client can set.
+    """Authentication: admits requests with a valid bearer token, and forwards claims in headers no client can set.
 
-    Sets `request.user` to the claim `sub`, and `request.context["claims"]` to all claims, which are read-only.
+    The handler sets `request.user` to the claim `sub`, and `request.context["claims"]` to all claims, read-only.
     Raises HTTPError 401, 403 without the `role`, 400 for two Authorization fields.
     """
 
-    algorithms: tuple[str, ...] = field(default=("HS256",), metadata={"doc": "accepted: HS*; or RS*, PS*, ES*, EdDSA"})
-    secret: Secret | None = field(default=None, metadata={"doc": "for HS*; auto: made and kept in [server] state_dir"})
-    key: Path | None = field(default=None, metadata={"doc": "for the others: a PEM file, public key or certificate"})
-    leeway: Seconds = field(default=Seconds(0.0), metadata={"doc": "how far clocks may differ"})
-    issuer: str | None = field(default=None, metadata={"doc": "the claim iss must be this"})
-    audience: tuple[str, ...] = field(default=(), metadata={"doc": "the claim aud must have one of these"})
-    role: str | None = field(default=None, metadata={"doc": "the claim role or roles must have this, else 403"})
-    forward: dict[str, str] = field(default_factory=dict, metadata={"doc": "claims for the backend, claim: header"})
-    realm: str = field(default="gproxy", metadata={"doc": "the realm in WWW-Authenticate"})
-    max_token: Bytes = field(default=Bytes(8192), metadata={"doc": "a longer token is refused unread"})
-    cache: int = field(default=10_000, metadata={"doc": "verified tokens remembered; 0: none"})
+    algorithms: tuple[str, ...] = field(
+        default=("HS256",), metadata={"doc": "accepted algorithms: HS*; or RS*, PS*, ES*, EdDSA"}
+    )
+    secret: Secret | None = field(
+        default=None, metadata={"doc": "secret for HS*; auto: generated and kept in [server] state_dir"}
+    )
+    key: Path | None = field(
+        default=None, metadata={"doc": "PEM file with a public key or certificate, for all but HS*"}
+    )
+    leeway: Seconds = field(default=Seconds(0.0), metadata={"doc": "tolerated difference between clocks"})
+    issuer: str | None = field(default=None, metadata={"doc": "required value of the claim iss"})
+    audience: tuple[str, ...] = field(default=(), metadata={"doc": "values of which the claim aud must have one"})
+    role: str | None = field(default=None, metadata={"doc": "required value in the claim role or roles, else 403"})
+    forward: dict[str, str] = field(
+        default_factory=dict, metadata={"doc": "claims to forward to the backend, each CLAIM: HEADER"}
+    )
+    realm: str = field(default="gproxy", metadata={"doc": "realm in WWW-Authenticate"})
+    max_token: Bytes = field(
+        default=Bytes(8192), metadata={"doc": "maximum length of a token; a longer one is rejected unread"}
+    )
+    cache: int = field(default=10_000, metadata={"doc": "maximum number of verified tokens in the cache; 0: no cache"})
 
-    #: The section's name; a secret of our own is kept under it.
+    #: The section's name; an `auto` secret is kept under it.
     name: str = field(init=False, default="jwt")
-    #: In lower case: what the gateway removes from every request that comes in, on any route.
+    #: In lower case: headers that the gateway removes from every request it receives, on any route.
     identity_headers: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Raises ValueError. The key file is read here, so that checking the configuration finds what is wrong."""
+        """Check the options. Raises ValueError. Read the key file here, so that `gproxy check` finds its problems."""
         self._check_numbers_and_names()
         self._headers = [(claim, header, header.lower()) for claim, header in self.forward.items()]
         self.identity_headers = frozenset(key for _, _, key in self._headers)
         self._expected = Expected(self.issuer, frozenset(self.audience), self.leeway)
         self._signatures = _option("algorithms", Signatures, self.algorithms)
-        self._take_key()
-        self._remember(time.time)
+        self._load_key()
+        self._start_cache(time.time)
 
     def open(self, runtime: Runtime) -> None:
-        """Raises ValueError if an `auto` secret cannot be kept."""
+        """Load an `auto` secret and start the cache. Raises ValueError if the secret cannot be kept."""
         if self._is_auto:
             path = runtime.state_dir / f"{re.sub('[^A-Za-z0-9._-]', '_', self.name)}.secret"
             self._signatures.use(_option("secret", kept_secret, path))
         if self._signatures.is_short:
-            wanted = self._signatures.wanted
-            runtime.log.warning("[handler:%s] secret: RFC 7518 wants at least %d bytes", self.name, wanted)
-        self._remember(runtime.clock)
+            required = self._signatures.wanted
+            runtime.log.warning("[handler:%s] secret: RFC 7518 requires at least %d bytes", self.name, required)
+        self._start_cache(runtime.clock)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
         authorization = request.headers.lookup("authorization")
@@ -117,7 +127,7 @@ class JWT:
     def _look_up(self, request: Request, authorization: str | None) -> _Verified:
         match = _bearer(authorization) if authorization is not None else None
         if match is None:
-            self._refuse_credentials(request)
+            self._reject_credentials(request)
         token = match[1]
         digest = sha256(token.encode()).digest()
         try:
@@ -133,12 +143,12 @@ class JWT:
         return verified
 
     def sign(self, claims: Claims, ttl: float, now: float) -> str:
-        """A token that this handler accepts from `now` (seconds since the epoch) on for `ttl` seconds.
+        """Return a token that this handler accepts for `ttl` seconds from `now` (seconds since the epoch) on.
 
-        Raises ValueError unless the algorithms are HS* and the secret is there, and for claims that no header can tell.
+        Raises ValueError without HS* and a secret, and for claims that cannot be forwarded in a header.
         """
         for claim in self.forward:
-            _told(claims, claim)
+            _check_forwardable(claims, claim)
         required = {"iss": self.issuer, "aud": self.audience[0] if self.audience else None}
         given = {claim: value for claim, value in required.items() if value is not None} | dict(claims)
         return self._signatures.sign(given | {"iat": int(now), "exp": ceil(now + ttl)})
@@ -146,22 +156,24 @@ class JWT:
     def _check_numbers_and_names(self) -> None:
         names = [header.lower() for header in self.forward.values()]
         for header in self.forward.values():
-            if not _is_header_name(header) or header.lower() in HOP_BY_HOP | {"host", "authorization"}:
-                raise ValueError(f"forward: {header!r} is no header that can tell a backend who it is")
+            if not _is_header_name(header):
+                raise ValueError(f"forward: {header!r} is not a header name; expected one such as X-User-ID")
+            if header.lower() in HOP_BY_HOP | {"host", "authorization"}:
+                raise ValueError(f"forward: {header!r} is a reserved header and cannot carry a claim")
             if names.count(header.lower()) > 1:
-                raise ValueError(f"forward: {header} is given two claims")
+                raise ValueError(f"forward: {header} is used twice; expected one claim for each header")
         if not all(map(_is_quotable, self.forward)):
-            raise ValueError("forward: a claim's name is ASCII without quotes and backslashes here")
+            raise ValueError("forward: invalid claim name; expected ASCII without quotes and backslashes")
         if not _is_quotable(self.realm):
-            raise ValueError("realm: ASCII without quotes and backslashes is expected")
+            raise ValueError("realm: has invalid characters; expected ASCII without quotes and backslashes")
         if self.leeway < 0 or self.cache < 0:
-            raise ValueError(f"{'leeway' if self.leeway < 0 else 'cache'}: 0 or more is expected")
+            raise ValueError(f"{'leeway' if self.leeway < 0 else 'cache'}: is negative; expected 0 or more")
 
-    def _take_key(self) -> None:
-        """One of `secret` and `key`, as the algorithms want it; an `auto` secret comes with `open`."""
-        takes, other = ("secret", "key") if self._signatures.symmetric else ("key", "secret")
+    def _load_key(self) -> None:
+        """Load `secret` or `key`, as the algorithms require; `open` loads an `auto` secret."""
+        required, other = ("secret", "key") if self._signatures.symmetric else ("key", "secret")
         if getattr(self, other) is not None:
-            raise ValueError(f"{other}: {self.algorithms[0]} takes {takes} instead")
+            raise ValueError(f"{other}: {self.algorithms[0]} does not use it; expected {required}")
         self._is_auto = False
         if self.secret is not None:
             self._is_auto = self.secret.reveal() == "auto"
@@ -170,33 +182,33 @@ class JWT:
         elif self.key is not None:
             _option("key", self._signatures.use, _option("key", public_key, self.key))
         else:
-            expected = "auto, ${NAME} or file:PATH" if takes == "secret" else "the path of a PEM file"
-            raise ValueError(f"{takes}: is missing; expected {expected}")
+            expected = "auto, ${NAME} or file:PATH" if required == "secret" else "the path of a PEM file"
+            raise ValueError(f"{required}: is missing; expected {expected}")
 
-    def _remember(self, clock: Callable[[], float]) -> None:
+    def _start_cache(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._verified: TLRUCache[bytes, _Verified] = TLRUCache(self.cache, _until_expired, clock)
-        # PERF: those of the clients that are busy right now, found without hashing anything.
+        # PERF: the tokens of currently active clients, by Authorization: a hit needs no digest.
         self._recent: dict[str | None, _Verified] = {}
 
     def _verify(self, token: str) -> _Verified:
         if len(token) > self.max_token:
-            raise self._error(401, "invalid_token", f"the token has more than {self.max_token} bytes")
+            raise self._error(401, "invalid_token", f"the token exceeds the limit of {self.max_token} bytes")
         try:
             claims = self._signatures.verify(token)
             self._expected.check(claims, self._clock())
             fields = [(header, key, as_field(claims, claim)) for claim, header, key in self._headers]
             user = subject(claims)
         except Untrusted as reason:
-            raise self._error(401, "invalid_token", f"the token is refused: {reason}") from None
+            raise self._error(401, "invalid_token", f"the token is rejected: {reason}") from None
         permitted = self.role is None or has_role(claims, self.role)
         return _Verified(user, MappingProxyType(claims), fields, permitted, claims["exp"])
 
-    def _refuse_credentials(self, request: Request) -> NoReturn:
-        """Who tries another scheme, or nothing, is told of ours without an error code (RFC 6750 section 3.1)."""
+    def _reject_credentials(self, request: Request) -> NoReturn:
+        """Reject a request without a token; another scheme, or none, gets no error code (RFC 6750 section 3.1)."""
         fields = request.headers.all("authorization")
         if len(fields) > 1:
-            raise self._error(400, "invalid_request", "there are several Authorization fields")
+            raise self._error(400, "invalid_request", "several Authorization headers; expected one")
         if fields and fields[0].partition(" ")[0].lower() == "bearer":
             raise self._error(401, "invalid_token", "the token is malformed")
         challenge = {"WWW-Authenticate": f'Bearer realm="{self.realm}"'}
@@ -207,15 +219,15 @@ class JWT:
         return HTTPError(status, description, {"WWW-Authenticate": challenge}, reason=reason)
 
 
-def _told(claims: Claims, claim: str) -> None:
+def _check_forwardable(claims: Claims, claim: str) -> None:
     try:
         as_field(claims, claim)
     except Untrusted as reason:
-        raise ValueError(f"such a token would be refused: {reason}") from None
+        raise ValueError(f"such a token would be rejected: {reason}") from None
 
 
 def _option(name: str, make: Callable[..., T], *args: object) -> T:
-    """Its ValueError is about this option."""
+    """Call `make`; prefix its ValueError with the name of the option."""
     try:
         return make(*args)
     except ValueError as error:

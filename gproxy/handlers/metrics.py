@@ -1,4 +1,4 @@
-"""What was counted, for Prometheus to fetch; answered here, passed on to no backend."""
+"""The page of metrics for Prometheus, answered without a backend."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,26 +18,27 @@ from gproxy.runtime import Runtime
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-_HERE = (ip_network("127.0.0.0/8"), ip_network("::1"))
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 
 @dataclass
 class Metrics:
-    """`path` has the metrics of all workers in the Prometheus text format, or in OpenMetrics if that is asked for.
+    """Metrics page: `path` has the metrics of all workers, in the Prometheus text format or in OpenMetrics by Accept.
 
-    Only clients in `allow` may see them; what they are is in docs/metrics.md. Raises HTTPError 403.
+    Only clients in `allow` may read it; docs/metrics.md describes the metrics. Raises HTTPError 403.
     """
 
-    path: str = field(default="/metrics", metadata={"doc": "where they are"})
+    path: str = field(default="/metrics", metadata={"doc": "path of the page"})
     allow: tuple[Network, ...] = field(
-        default=_HERE, metadata={"doc": "addresses and networks that may see them, besides peers on a unix socket"}
+        default=_LOOPBACK,
+        metadata={"doc": "addresses and networks that may read the page; peers on unix sockets always may"},
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the options. Raises ValueError."""
         if not self.path.startswith("/"):
-            raise ValueError("path: it starts with /")
-        self._is_admitted = lru_cache(1024)(self._judge)
+            raise ValueError(f"path: {self.path!r} is not a path; expected one that starts with /")
+        self._is_admitted = lru_cache(1024)(self._admits)
 
     def open(self, runtime: Runtime) -> None:
         self._metrics = runtime.metrics
@@ -52,18 +53,18 @@ class Metrics:
         if request.path != self.path:
             return next(request)
         if not self._is_admitted(request.client):
-            raise HTTPError(403, "this address is not admitted", reason="forbidden")
+            raise HTTPError(403, "client address is not allowed", reason="forbidden")
         if request.method not in {"GET", "HEAD"}:
-            raise HTTPError(405, "GET and HEAD are possible here", {"Allow": "GET, HEAD"})
+            raise HTTPError(405, f"{request.method} is not allowed here; expected GET or HEAD", {"Allow": "GET, HEAD"})
         page, media_type = exposition(self._metrics.read(), request.headers.get("accept") or "")
         return Response(200, page, {"Content-Type": media_type, "Cache-Control": "no-store"})
 
-    def _judge(self, client: str) -> bool:
+    def _admits(self, client: str) -> bool:
         return is_trusted(client, self.allow)
 
 
 class Family(Protocol):
-    """What all series of one name have in common."""
+    """The declaration that all series of one name share."""
 
     @property
     def kind(self) -> str: ...
@@ -76,7 +77,7 @@ class Family(Protocol):
 
 
 class Row(Protocol):
-    """What one series has come to."""
+    """The current value of one series."""
 
     @property
     def name(self) -> str: ...
@@ -89,8 +90,8 @@ class Row(Protocol):
 
 
 def exposition(rows: Iterable[Row], accept: str) -> tuple[bytes, str]:
-    """Return the page for Prometheus and its media type, which is what the Accept header asks for."""
-    # Loaded when it is first asked for: it is large, and only those who scrape need it.
+    """Return the page and its media type, in the format that the Accept header asks for."""
+    # Imported at the first request: it is large, and only a gateway that is scraped needs it.
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import choose_encoder
 
@@ -101,7 +102,7 @@ def exposition(rows: Iterable[Row], accept: str) -> tuple[bytes, str]:
 
 
 class _Collector:
-    """Gives prometheus_client what was read."""
+    """A collector that passes the rows to prometheus_client."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._rows = rows
@@ -111,7 +112,7 @@ class _Collector:
         return []
 
     def collect(self) -> "Iterator[Metric]":
-        """Yield a family with its series for each name."""
+        """Yield one family with all its series for each name."""
         for name, rows in groupby(self._rows, key=lambda row: row.name):
             yield _family(name, list(rows))
 

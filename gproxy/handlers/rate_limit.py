@@ -1,4 +1,4 @@
-"""So many requests in so much time for each client; more are answered 429."""
+"""Rate limit of requests per client; requests above it get 429."""
 
 import re
 from dataclasses import dataclass, field
@@ -20,77 +20,84 @@ from gproxy.state.rate_limit.limiter import Limiter, MemoryLimiter, Verdict
 _is_key = re.compile(rf"ip|user|header:({TOKEN}+)").fullmatch
 _is_plain = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 
-#: A client's own words are kept as they are up to this length; longer ones by their digest, so memory is bounded.
-_LONGEST_KEY = 64
+#: A user or header value up to this length is the key itself, a longer one its digest: this bounds the memory.
+_MAX_KEY = 64
 
 
 @dataclass
 class RateLimit:
-    """Admits `limit` requests in any window of time for each client, and tells clients how much is left.
+    """Rate limit: admits `limit` requests per client in any window of time, and reports the remaining quota.
 
     The response has RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers), or the older X-RateLimit-*
     with the seconds until the reset. Raises HTTPError 429 with Retry-After.
     """
 
     limit: Rate = field(
-        default=Rate(100, Seconds(60.0)), metadata={"doc": "requests in a time, for each client: 100/minute, 5/10s"}
+        default=Rate(100, Seconds(60.0)), metadata={"doc": "requests per client and time: 100/minute, 5/10s"}
     )
-    key: str = field(default="ip", metadata={"doc": "what tells clients apart: ip (IPv6: its /64), user, header:NAME"})
+    key: str = field(
+        default="ip", metadata={"doc": "key that identifies a client: ip (IPv6: the /64), user, header:NAME"}
+    )
     headers: Literal["ietf", "legacy", "both", "off"] = field(
-        default="ietf", metadata={"doc": "which headers tell the client what is left"}
+        default="ietf", metadata={"doc": "response headers that report the remaining quota"}
     )
-    max_clients: int = field(default=100_000, metadata={"doc": "clients remembered; beyond it the longest away goes"})
-    policy: str = field(default="default", metadata={"doc": "the name of this limit in the headers"})
+    max_clients: int = field(
+        default=100_000,
+        metadata={"doc": "maximum number of clients in memory; above it the least recently seen is forgotten"},
+    )
+    policy: str = field(default="default", metadata={"doc": "name of this limit in the response headers"})
 
-    #: Given by whoever builds it; the counts are kept under it.
+    #: The section's name, set by build.py; the store keeps the counts under it.
     name: str = field(init=False, default="rate_limit")
-    #: Counts; another one may be put here after `open`.
+    #: Counts the requests; may be replaced after `open`.
     limiter: Limiter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the options. Raises ValueError."""
         if not (match := _is_key(self.key)):
-            raise ValueError(f"key: {self.key!r} is not ip, user or header:NAME")
+            raise ValueError(f"key: {self.key!r} is not a key; expected ip, user or header:NAME")
         if self.max_clients < 1:
-            raise ValueError("max_clients: at least 1 is expected")
+            raise ValueError("max_clients: expected at least 1")
         if not _is_plain(self.policy):
-            raise ValueError("policy: up to 64 letters, digits, dots, dashes and underscores are expected")
+            raise ValueError(
+                f"policy: {self.policy!r} is not a name; expected up to 64 of A-Z, a-z, 0-9, dot, dash, underscore"
+            )
         self._header = match[1]
         self._by_address = self.key == "ip"
         ietf, legacy = self.headers in {"ietf", "both"}, self.headers in {"legacy", "both"}
         window = ceil(self.limit.window)
         self._fields = QuotaFields(self.policy, self.limit.limit, window, ietf=ietf, legacy=legacy)
         self.limiter = MemoryLimiter(self.max_clients)
-        self._refused = 0
+        self._rejected = 0
 
     def open(self, runtime: Runtime) -> None:
         self.limiter = runtime.limiter(self.name, self.max_clients)
-        runtime.metrics.watch("gproxy_rate_limited_total", (self.name,), lambda: self._refused)
+        runtime.metrics.watch("gproxy_rate_limited_total", (self.name,), lambda: self._rejected)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
         key = network_of(request.client) if self._by_address else self._user_or_header(request)
         verdict = self.limiter.take(key, self.limit)
         if not verdict.admitted:
-            self._refuse(verdict)
+            self._reject(verdict)
         response = next(request)
-        # A 429 from further in says how that limit stands, which is the one the client ran into.
+        # A 429 from an inner limit already has the fields of the limit that the client has exceeded.
         if response.status != 429 or "retry-after" not in response.headers:
             self._fields.put(response.headers, verdict.remaining, verdict.wait or verdict.reset)
         return response
 
     def _user_or_header(self, request: Request) -> str:
-        """The prefix keeps a user or header value that looks like an address apart from that address."""
+        """Return the key. Its prefix distinguishes a user or header value from an equal address."""
         value = request.headers.get(self._header) if self._header else request.user
         if not value:
             return network_of(request.client)
-        if len(value) > _LONGEST_KEY:
+        if len(value) > _MAX_KEY:
             return "#" + blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return "=" + value
 
-    def _refuse(self, verdict: Verdict) -> NoReturn:
-        self._refused += 1
+    def _reject(self, verdict: Verdict) -> NoReturn:
+        self._rejected += 1
         wait = max(1, ceil(verdict.wait))
-        error = HTTPError(429, f"no more than {self.limit} are admitted; try again in {wait} s", reason="rate_limited")
+        error = HTTPError(429, f"rate limit of {self.limit} exceeded; retry in {wait} s", reason="rate_limited")
         error.headers.put("Retry-After", "retry-after", str(wait))
         self._fields.put(error.headers, verdict.remaining, verdict.wait)
         raise error

@@ -1,4 +1,4 @@
-"""An answer that needs no backend."""
+"""A fixed response without a backend."""
 
 from dataclasses import dataclass, field
 
@@ -10,17 +10,17 @@ from gproxy.http.response import Response
 
 @dataclass
 class Respond:
-    """Answers every request with the same status, body and headers; what stands behind it is not asked."""
+    """Fixed response: answers every request with the same status, body and headers, without calling the next step."""
 
-    status: int = field(default=200, metadata={"doc": "200 to 599"})
-    body: str = field(default="", metadata={"doc": "the text"})
-    content_type: str = field(default="text/plain; charset=utf-8", metadata={"doc": "its media type"})
-    headers: dict[str, str] = field(default_factory=dict, metadata={"doc": "further ones: Location: /new"})
+    status: int = field(default=200, metadata={"doc": "status, 200 to 599"})
+    body: str = field(default="", metadata={"doc": "text of the body"})
+    content_type: str = field(default="text/plain; charset=utf-8", metadata={"doc": "media type of the body"})
+    headers: dict[str, str] = field(default_factory=dict, metadata={"doc": "further headers: Location: /new"})
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the options. Raises ValueError."""
         if not 200 <= self.status <= 599:
-            raise ValueError(f"status: 200 to 599 is expected, not {self.status}")
+            raise ValueError(f"status: expected 200 to 599, not {self.status}")
         try:
             self._headers = Headers(self.headers)
         except ValueError as error:
@@ -28,7 +28,7 @@ class Respond:
         self._body = self.body.encode()
         if self._body:
             if self.status in {204, 205, 304}:
-                raise ValueError(f"body: a {self.status} has none (RFC 9110 section 15)")
+                raise ValueError(f"body: a {self.status} response has no body (RFC 9110 section 15); expected none")
             self._headers.setdefault("Content-Type", self.content_type)
 
     def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002, ARG002

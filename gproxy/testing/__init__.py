@@ -1,4 +1,4 @@
-"""For tests of handlers, yours and ours: no socket, no server, no mock.
+"""Tools for tests of handlers, without sockets, servers or mocks.
 
 `with raises(HTTPError): Maintenance(flag=there)(request("GET", "/"), answer(200))` is a whole test.
 """
@@ -13,7 +13,7 @@ __all__ = ["Answer", "Clock", "answer", "request"]
 
 
 class Answer:
-    """A `next` that gives a fresh response each time, and remembers the `requests` that reached it."""
+    """A `next` that returns a new response each time, and records the `requests` that it gets."""
 
     def __init__(self, status: int, body: bytes | Iterable[bytes], headers: HeadersLike) -> None:
         self._status = status
@@ -26,16 +26,16 @@ class Answer:
         return Response(self._status, self._body, self._headers.copy())
 
     def __repr__(self) -> str:
-        return f"<Answer {self._status}, asked {len(self.requests)} times>"
+        return f"<Answer {self._status}, {len(self.requests)} requests>"
 
 
 def answer(status: int = 200, body: bytes | Iterable[bytes] = b"", headers: HeadersLike = ()) -> Answer:
-    """What stands behind the handler under test."""
+    """Return a `next` for the handler under test."""
     return Answer(status, body, headers)
 
 
 class Clock:
-    """A clock that stands still until it is advanced; seconds, from 1,000,000 on by default."""
+    """A clock that moves only when it is advanced; in seconds, 1,000,000 at the start by default."""
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
@@ -44,7 +44,7 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass. Raises ValueError for a step back, which no monotonic clock makes."""
+        """Advance the clock. Raises ValueError for a step back, which no monotonic clock makes."""
         if seconds < 0:
-            raise ValueError(f"time does not go back, not even {-seconds} s")
+            raise ValueError(f"a monotonic clock cannot go back by {-seconds} s; expected 0 or more")
         self.now += seconds

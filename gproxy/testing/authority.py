@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority of one's own that signs what a test needs, right or wrong."""
+"""Certificates for tests: a private authority that signs valid and invalid certificates."""
 
 import datetime as dt
 import ipaddress
@@ -18,10 +18,10 @@ _SIGNS = x509.KeyUsage(
 
 
 class Authority:
-    """Signs certificates; `path` is its own, for whoever is to believe it. Everything is kept in `folder`."""
+    """A certificate authority; `path` is its own certificate, to be trusted by peers. All files are in `folder`."""
 
     def __init__(self, folder: Path, name: str = "authority", *, key_identifiers: bool = True) -> None:
-        """`key_identifiers`: with those that RFC 5280 section 4.2.1 wants, and many private authorities leave out."""
+        """Create the authority. RFC 5280 section 4.2.1 requires `key_identifiers`; many private ones omit them."""
         self._folder = folder
         self._key_identifiers = key_identifiers
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -39,11 +39,11 @@ class Authority:
         subject: Sequence[tuple[x509.ObjectIdentifier, str]] = (),
         days: tuple[int, int] = (-1, 1),
     ) -> tuple[Path, Path]:
-        """The files of a certificate for these hosts and addresses, and of its key; `days` from now it is valid."""
+        """Return the files of a certificate for these names and of its key; it is valid from and to `days` from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = subject or [(NameOID.COMMON_NAME, names[0])]
-        whose = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes])
-        builder = self._builder(whose, key, days=days)
+        subject_name = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes])
+        builder = self._builder(subject_name, key, days=days)
         if self._key_identifiers:
             authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
             builder = builder.add_extension(authority, critical=False)

@@ -1,4 +1,4 @@
-"""Backends for tests: threads on real sockets that answer byte by byte as scripted, also badly."""
+"""Backends for tests: threads on real sockets that send scripted bytes, valid or not."""
 
 import re
 import socket
@@ -14,12 +14,12 @@ from gproxy.testing.gateway import PATIENCE, Message, Wire, eventually
 
 
 class Received(Message):
-    """A request as the backend saw it; `complete` is False if its body broke off."""
+    """A request as the backend received it; `complete` is False if its body was cut off."""
 
     def __init__(self, head: bytes, body: bytes, trailers: bytes = b"") -> None:
         super().__init__(head, body)
         self.trailers = trailers
-        #: Did the body come to its end?
+        #: True if the body was received to its end.
         self.complete = True
 
     def __repr__(self) -> str:
@@ -27,20 +27,20 @@ class Received(Message):
 
 
 class Peer(Wire):
-    """The backend's end of one connection, as a script sees it."""
+    """The backend's end of one connection, for use in a script."""
 
     def read_head(self) -> Received | None:
-        """A request's head only; None if the gateway closed."""
+        """Read the head of a request; return None if the gateway closed the connection."""
         head = self.read_until(b"\r\n\r\n")
         return Received(head[:-4], b"") if head.endswith(b"\r\n\r\n") else None
 
     def read_request(self) -> Received | None:
-        """A whole request, its body decoded."""
+        """Read a whole request with its body, chunks decoded; return None if the gateway closed the connection."""
         received = self.read_head()
         return None if received is None else self.read_body(received)
 
     def read_body(self, received: Received) -> Received:
-        """Its body, decoded, for a head that was read."""
+        """Read the body that follows a head, chunks decoded."""
         if received["transfer-encoding"]:
             received.body, received.complete = self._read_chunks()
         elif received["content-length"]:
@@ -49,11 +49,11 @@ class Peer(Wire):
         return received
 
     def close(self) -> None:
-        """End the connection in good order."""
+        """Close the connection with FIN."""
         self.sock.close()
 
     def reset(self) -> None:
-        """Close with a reset instead of an end."""
+        """Close the connection with RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
@@ -62,11 +62,11 @@ Script = Callable[[Peer, "Backend"], None]
 
 
 class Backend:
-    """Runs `script(peer, backend)` in a thread for each connection, with `tls` as an https server.
+    """A backend that runs `script(peer, backend)` in a thread for each connection; with `tls`, over https.
 
     It listens on a port of `address`, or on a unix socket at `path`.
 
-    requests: what `answer`-style scripts received. connections: how many were accepted so far. open: how many are now.
+    requests: those that scripts have recorded. connections: the number accepted so far. open: the number open now.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Backend:
     def stop(self) -> None:
         """Close the listener and every connection."""
         try:
-            self._listener.shutdown(socket.SHUT_RDWR)  # or the thread in accept() would keep it open
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept(), which would keep the socket open
         except OSError:
             pass
         self._listener.close()
@@ -154,13 +154,13 @@ class Backend:
                 self._peers.discard(peer)
 
     def wait_for_requests(self, count: int) -> list[Received]:
-        """The requests received, once there are `count`."""
+        """Wait until there are `count` requests, and return all that were received."""
         eventually(lambda: len(self.requests) >= count, f"{count} requests at the backend")
         return self.requests
 
 
 def answering(response: bytes | str = b"", *, body: bytes = b"ok", headers: str = "") -> Script:
-    """A script that keeps the connection alive and answers every request alike: raw bytes, or 200 with a body."""
+    """Return a keep-alive script that answers every request alike: with raw bytes, or 200 with a body."""
     raw = response.encode("latin-1") if isinstance(response, str) else response
     if not raw:
         raw = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode("latin-1") + body
@@ -179,9 +179,9 @@ Act = Callable[[Peer, Received], object]
 
 
 class Actor(Backend):
-    """A backend that a test directs: `act(peer, request)` is called with the head of each request, and may be replaced.
+    """A backend that calls `act(peer, request)` with the head of each request; a test may replace `act` at any time.
 
-    After it the connection goes on, unless the act has closed it.
+    The connection is kept alive unless the act closes it.
     """
 
     def __init__(
@@ -194,11 +194,11 @@ class Actor(Backend):
         address: str = "127.0.0.1",
         path: Path | None = None,
     ) -> None:
-        super().__init__(_directed, backlog=backlog, port=port, tls=tls, address=address, path=path)
+        super().__init__(_run_acts, backlog=backlog, port=port, tls=tls, address=address, path=path)
         self.act: Act = act or reply()
 
 
-def _directed(peer: Peer, backend: Backend) -> None:
+def _run_acts(peer: Peer, backend: Backend) -> None:
     assert isinstance(backend, Actor)
     while peer.sock.fileno() >= 0 and (request := peer.read_head()) is not None:
         backend.requests.append(request)
@@ -206,7 +206,7 @@ def _directed(peer: Peer, backend: Backend) -> None:
 
 
 def reply(body: bytes = b"ok", *headers: str, status: str = "200 OK") -> Act:
-    """Read the request's body, and answer."""
+    """Return an act that reads the request body and sends this response."""
     lines = "".join(f"{header}\r\n" for header in headers)
     raw = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode("latin-1") + body
 

@@ -1,4 +1,4 @@
-"""Demo backends: `python -m gproxy.testing.demo 5001 5002 5003`. Each answers in JSON what it received."""
+"""Demo backends: `python -m gproxy.testing.demo 5001 5002 5003`. Each returns the request that it received as JSON."""
 
 from gevent import monkey
 
@@ -14,7 +14,7 @@ from gevent.pywsgi import WSGIServer  # noqa: E402
 
 
 def answer_on(port: int) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
-    """The application for one port; `/…/slow` takes five seconds."""
+    """Return the WSGI application for one port; `/…/slow` takes five seconds."""
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"].endswith("/slow"):
@@ -23,12 +23,12 @@ def answer_on(port: int) -> Callable[[dict[str, Any], Callable[..., Any]], Itera
             key[5:].replace("_", "-").title(): value for key, value in environ.items() if key.startswith("HTTP_")
         }
         body = environ["wsgi.input"].read()
-        facts = {
+        report = {
             "backend": port, "method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"],
             "query": environ["QUERY_STRING"], "headers": headers, "body_bytes": len(body),
             "items": [{"id": number, "name": f"item {number}"} for number in range(12)],
         }  # fmt: skip
-        data = json.dumps(facts, indent=1).encode() + b"\n"
+        data = json.dumps(report, indent=1).encode() + b"\n"
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
         return [data]
 
@@ -36,7 +36,7 @@ def answer_on(port: int) -> Callable[[dict[str, Any], Callable[..., Any]], Itera
 
 
 def start(ports: Sequence[int]) -> list[int]:
-    """Serve on those of the ports that nobody has taken, which are returned."""
+    """Serve on the ports that are free, and return these."""
     served = []
     for port in ports:
         try:

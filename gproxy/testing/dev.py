@@ -1,8 +1,8 @@
-"""The other half of `gproxy dev`: demo backends, and what to try.
+"""The child process of `gproxy dev`: it runs the demo backends and prints commands to try.
 
-    python -m gproxy.testing.dev LEASH CONFIG OVERRIDES
+    python -m gproxy.testing.dev PIPE CONFIG OVERRIDES
 
-It lives for as long as the pipe LEASH is held at the other end.
+The process exits when `gproxy dev` closes its end of the pipe; PIPE is the file descriptor.
 """
 
 from gevent import monkey
@@ -38,33 +38,33 @@ ctrl-C stops it.
 """
 
 
-def main(leash: int, config: str, overrides: Overrides) -> None:
-    """Until the leash is let go."""
+def main(pipe: int, config: str, overrides: Overrides) -> None:
+    """Serve until the other end of the pipe is closed."""
     greeter = gevent.spawn(_greet, config, overrides, demo.start(PORTS))
-    tp_read(leash, 1)
+    tp_read(pipe, 1)
     greeter.kill()
 
 
 def _greet(config: str, overrides: Overrides, ports: list[int]) -> None:
-    """Once somebody listens where the settings say. What is wrong with them others will tell."""
+    """Print what to try, once the gateway listens. Problems in the settings are reported by the gateway."""
     server, _ = load_process(Path(config), Path(config).read_bytes(), overrides)
     address = next((address for address in server.bind if address.kind == "tcp"), None) if server else None
     if address is None:
         return
-    _await(address)
+    _wait_for_listener(address)
     token = _token(config)
-    said = _TRY.format(
+    text = _TRY.format(
         url=f"http://{address}".replace("//0.0.0.0", "//localhost"),
         ports=", ".join(f":{port}" for port in ports),
         config=config,
         token=f"\n  TOKEN={token}\n" if token else "",
         header='-H "Authorization: Bearer $TOKEN" ' if token else "",
     )
-    sys.stdout.write(said)
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 
-def _await(address: Address) -> None:
+def _wait_for_listener(address: Address) -> None:
     while True:
         try:
             socket.create_connection((address.host or "localhost", address.port), 1).close()
@@ -78,10 +78,10 @@ def _token(config: str) -> str:
     try:
         return sign(config, "alice", "admin", "1d")
     except Exception:
-        return ""  # no jwt handler, or none that signs
+        return ""  # no jwt handler, or none with a secret
 
 
 if __name__ == "__main__":
-    given = {(section, option): text for section, option, text in json.loads(sys.argv[3])}
-    main(int(sys.argv[1]), sys.argv[2], given)
+    overrides = {(section, option): text for section, option, text in json.loads(sys.argv[3])}
+    main(int(sys.argv[1]), sys.argv[2], overrides)
     os._exit(0)

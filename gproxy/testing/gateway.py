@@ -1,4 +1,4 @@
-"""A real gateway process for tests: started on a free port, stopped at the end, its log and access lines at hand."""
+"""A gateway process for tests, on a free port, with access to its error log and its access lines."""
 
 import os
 import random
@@ -13,14 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-#: How long a test waits for what must happen, in seconds; generous, because it is only reached when a test fails.
+#: Timeout of every wait in tests, in seconds; long, because only a failing test reaches it.
 PATIENCE: Final = 15.0
 
 
 class RunningGateway:
-    """`gproxy` as a user starts it. Use it in a `with`; `port` is where it serves, `errors` its standard error.
+    """A `gproxy` process, for use in a `with`; `port` is its port, `errors` its standard error.
 
-    `ini` is the settings file without `[server] bind`, which is added, and with `{tmp}` for the working directory.
+    `ini` is the text of the settings file, without `[server] bind`; `{tmp}` in it stands for the working directory.
     """
 
     def __init__(self, ini: str, folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
@@ -82,11 +82,11 @@ class RunningGateway:
 
     @property
     def errors(self) -> str:
-        """All of standard error so far."""
+        """The standard error so far."""
         return "".join(self._lines)
 
     def wait_for_line(self, text: str) -> str:
-        """The first error-log line with this text. Raises AssertionError if it does not come."""
+        """Wait for a line of the error log with this text, and return it. Raises AssertionError if none comes."""
         deadline = time.monotonic() + PATIENCE
         with self._changed:
             while time.monotonic() < deadline:
@@ -100,7 +100,7 @@ class RunningGateway:
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of its workers, those that started first coming first."""
+        """The process ids of the workers, in the order of their start."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in children if b"gproxy.server.worker" in _command_line(pid)]
 
@@ -108,18 +108,18 @@ class RunningGateway:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait until the process has exited, and return its exit code."""
         return self.process.wait(PATIENCE)
 
     def access(self, count: int = 1, name: str = "log/access.log") -> list[dict[str, str]]:
-        """The access lines, once there are `count`; LTSV as dicts."""
+        """Wait until there are `count` access lines in LTSV, and return all of them as dicts."""
         path = self.folder / name
         eventually(lambda: path.exists() and path.read_text().count("\n") >= count, f"{count} access lines")
-        whole, _, _ = path.read_text().rpartition("\n")  # what follows is being written
+        whole, _, _ = path.read_text().rpartition("\n")  # the rest is an incomplete line
         return [dict(field.split(":", 1) for field in line.split("\t")) for line in whole.split("\n") if line]
 
     def line(self, path: str) -> dict[str, str]:
-        """The access line of the request for this path, once it is there; of several the last."""
+        """Wait for an access line with this path, and return the last one."""
         found: list[dict[str, str]] = []
 
         def is_there() -> bool:
@@ -130,43 +130,43 @@ class RunningGateway:
         return found[-1]
 
     def wait_until_idle(self) -> None:
-        """Until no backend has an attempt under way and nobody waits for one, by what /health says."""
-        eventually(lambda: not sum(self.active()), "all leases given back")
+        """Wait until /health reports no active attempt and no queued request."""
+        eventually(lambda: not sum(self.active()), "release of all leases")
 
     def active(self) -> list[int]:
-        """How many attempts each backend has under way, then how many each limit lets in and keeps waiting."""
-        facts = self.health()
-        counts = [backend["active"] for upstream in facts["upstreams"].values() for backend in upstream]
-        gates = facts.get("admission", {}).values()
-        return counts + [gate.get(key, 0) for gate in gates for key in ("active", "queued")]
+        """Return the active attempts of each backend, then the active and the queued requests of each limit."""
+        report = self.health()
+        counts = [backend["active"] for upstream in report["upstreams"].values() for backend in upstream]
+        limits = report.get("admission", {}).values()
+        return counts + [limit.get(key, 0) for limit in limits for key in ("active", "queued")]
 
     def connect(self) -> "Wire":
-        """A raw connection to it."""
+        """Return a raw connection to the gateway."""
         return Wire(socket.create_connection(("127.0.0.1", self.port), PATIENCE))
 
     def ask(self, raw: bytes | str) -> "Answer":
-        """Send raw bytes on a new connection, read one response, close."""
+        """Send raw bytes on a new connection, return one response, and close the connection."""
         with self.connect() as wire:
             wire.send(raw)
             return wire.read_response()
 
     def get(self, path: str = "/", *headers: str, method: str = "GET") -> "Answer":
-        """A plain request with these header lines."""
+        """Send a request with these header lines, and return the response."""
         lines = "".join(f"{header}\r\n" for header in headers)
         with self.connect() as wire:
             wire.send(f"{method} {path} HTTP/1.1\r\nHost: gateway.test\r\n{lines}\r\n")
             return wire.read_response(head_only=method == "HEAD")
 
     def health(self) -> dict[str, Any]:
-        """What /health says, if the health handler is on."""
+        """Return the report of /health, if the health handler is on."""
         import json
 
-        facts: dict[str, Any] = json.loads(self.get("/health").body)
-        return facts
+        report: dict[str, Any] = json.loads(self.get("/health").body)
+        return report
 
 
 class Message:
-    """What came over the wire: its head, its first line, its header fields with names in lower case, its body."""
+    """A message as received: head, first line, header fields with names in lower case, body."""
 
     def __init__(self, head: bytes, body: bytes) -> None:
         self.head = head
@@ -177,13 +177,13 @@ class Message:
         ]
 
     def __getitem__(self, name: str) -> str | None:
-        """A header's value, joined if repeated; None if absent."""
+        """Return the value of a header, joined if repeated; None if absent."""
         found = [value for key, value in self.fields if key == name.lower()]
         return ", ".join(found) if found else None
 
 
 class Answer(Message):
-    """A response; `complete` is False if it broke off."""
+    """A response; `complete` is False if it was cut off."""
 
     def __init__(self, head: bytes, body: bytes, *, complete: bool = True) -> None:
         super().__init__(head, body)
@@ -195,12 +195,12 @@ class Answer(Message):
 
 
 class Wire:
-    """A raw client connection with just enough HTTP to cut responses apart."""
+    """A raw client connection with just enough HTTP/1.1 to separate responses."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.buffer = b""
-        #: Did the peer end it with a reset?
+        #: True if the peer has reset the connection.
         self.was_reset = False
 
     def __enter__(self) -> Self:
@@ -213,7 +213,7 @@ class Wire:
         self.sock.sendall(raw.encode("latin-1") if isinstance(raw, str) else raw)
 
     def read_more(self) -> bool:
-        """Receive once; False at the end."""
+        """Receive once; return False at the end of the stream."""
         try:
             data = self.sock.recv(65536)
         except ConnectionResetError:
@@ -223,7 +223,7 @@ class Wire:
         return bool(data)
 
     def read_until(self, text: bytes) -> bytes:
-        """Everything up to and with `text`; what there is if the connection ends first."""
+        """Return the bytes up to and including `text`; the remaining bytes if the connection ends first."""
         while text not in self.buffer and self.read_more():
             pass
         end = self.buffer.find(text)
@@ -238,18 +238,18 @@ class Wire:
         return data
 
     def read_all(self) -> bytes:
-        """Until the gateway closes."""
+        """Return all bytes until the connection ends."""
         while self.read_more():
             pass
         data, self.buffer = self.buffer, b""
         return data
 
     def is_closed(self) -> bool:
-        """Has the gateway closed, with nothing more to read? Waits for it."""
+        """Wait for bytes or the end; return whether the connection has ended with nothing more to read."""
         return not self.buffer and not self.read_more()
 
     def read_response(self, *, head_only: bool = False) -> Answer:
-        """One final or interim response, chunks decoded."""
+        """Return one final or interim response, chunks decoded."""
         head = self.read_until(b"\r\n\r\n")
         if not head.endswith(b"\r\n\r\n"):
             return Answer(head, b"", complete=False)
@@ -284,28 +284,27 @@ class Wire:
 
 def _command_line(pid: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()  # that of a zombie is empty
+        return Path(f"/proc/{pid}/cmdline").read_bytes()  # a zombie's is empty
     except OSError:
         return b""
 
 
 def free_port() -> int:
-    """A port that nobody uses right now.
+    """Return a port that is free now, below the kernel's range for outgoing connections.
 
-    From below the range that the kernel takes ports for outgoing connections from: one of those may come between
-    asking for a port and listening on it.
+    An outgoing connection could take a port of that range before the caller listens on it.
     """
     for port in random.sample(range(15_000, 32_000), 100):
         with socket.socket() as sock:
             if sock.connect_ex(("127.0.0.1", port)):
                 return port
-    raise AssertionError("no free port among a hundred")
+    raise AssertionError("100 random ports are all in use; expected a free one")
 
 
 def eventually(condition: Any, what: str) -> None:
-    """Wait until it holds. Raises AssertionError after PATIENCE seconds."""
+    """Wait until the condition holds. Raises AssertionError after PATIENCE seconds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"never came: {what}")
+            raise AssertionError(f"timeout while waiting for {what}")
         time.sleep(0.01)

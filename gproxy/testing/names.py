@@ -1,4 +1,4 @@
-"""A name server for tests: answers A and AAAA from a dict that a test may change at any time."""
+"""A DNS server for tests: it answers A and AAAA from a dict that a test may change at any time."""
 
 import ipaddress
 import socket
@@ -11,9 +11,9 @@ _NOT_FOUND: Final = 3
 
 
 class NameServer:
-    """`addresses` maps a name to those it has; one that is not there does not exist. `asked` are the questions so far.
+    """A DNS server. `addresses` maps names to their addresses, others do not exist; `asked` lists the names queried.
 
-    While it is `silent` it does not answer. `environ` makes a gateway process ask here, with gevent's own resolver.
+    While `silent` is True, the server does not answer. `environ` makes a gateway process use it, by c-ares in gevent.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class NameServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sock.sendto(b"", self._sock.getsockname())  # an empty one ends it
+        self._sock.sendto(b"", self._sock.getsockname())  # an empty datagram ends the thread
         self._thread.join()
         self._sock.close()
 
@@ -50,7 +50,7 @@ class NameServer:
                 self._sock.sendto(self._answer(query), peer)
 
     def _answer(self, query: bytes) -> bytes:
-        """RFC 1035 section 4.1: the question again, and what we know."""
+        """Return the response: the question and the addresses (RFC 1035 section 4.1)."""
         labels, at = [], 12
         while size := query[at]:
             labels.append(query[at + 1 : at + 1 + size].decode())
@@ -58,9 +58,9 @@ class NameServer:
         kind = struct.unpack_from("!H", query, at + 1)[0]
         name = ".".join(labels).lower()
         self.asked.append(name)
-        known = self.addresses.get(name)
-        found = [ipaddress.ip_address(address) for address in known or ()]
+        addresses = self.addresses.get(name)
+        found = [ipaddress.ip_address(address) for address in addresses or ()]
         answers = [address.packed for address in found if address.version == _TYPES.get(kind)]
-        flags = 0x8580 | (_NOT_FOUND if known is None else 0)
+        flags = 0x8580 | (_NOT_FOUND if addresses is None else 0)
         records = [struct.pack("!HHHIH", 0xC00C, kind, 1, 0, len(data)) + data for data in answers]
         return query[:2] + struct.pack("!HHHHH", flags, 1, len(answers), 0, 0) + query[12 : at + 5] + b"".join(records)

@@ -1,4 +1,4 @@
-"""A real redis-server for tests: empty, without persistence; it can be killed, frozen and brought back."""
+"""A redis-server process for tests, without persistence: a test can kill, freeze and restart it."""
 
 import shutil
 import signal
@@ -11,7 +11,7 @@ from gproxy.testing.gateway import PATIENCE, eventually, free_port
 
 
 class RunningRedis:
-    """Use it in a `with`. `url` is for settings; `arguments` are for redis-server: "--requirepass", "secret"."""
+    """A redis-server for use in a `with`; `url` is for settings, `arguments` are its own: "--requirepass", "secret"."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.port = free_port()
@@ -33,9 +33,9 @@ class RunningRedis:
         self.kill()
 
     def start(self) -> None:
-        """Empty, whatever there was before."""
+        """Start the server, without data."""
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        eventually(self._listens, "redis-server listens")
+        eventually(self._listens, "redis-server to listen")
 
     def _listens(self) -> bool:
         with socket.socket() as sock:
@@ -46,14 +46,14 @@ class RunningRedis:
         self.process.wait(PATIENCE)
 
     def freeze(self) -> None:
-        """It takes connections and bytes, and says nothing."""
+        """Stop the process: the kernel accepts connections and bytes, and the server does not answer."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
     def ask(self, *words: str) -> str:
-        """What it answers to an inline command, up to 64 KiB: "INFO", "commandstats"."""
+        """Return the reply to an inline command, up to 64 KiB: "INFO", "commandstats"."""
         with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as sock:
             sock.sendall((" ".join(words) + "\r\nQUIT\r\n").encode())
             answer = b""
@@ -62,7 +62,7 @@ class RunningRedis:
         return answer.decode().removesuffix("+OK\r\n")
 
     def calls(self, command: str) -> int:
-        """How often it was sent that command, since it was started."""
+        """Return the number of calls of a command since the start of the server."""
         for line in self.ask("INFO", "commandstats").splitlines():
             if line.startswith(f"cmdstat_{command}:calls="):
                 return int(line.partition("=")[2].partition(",")[0])

@@ -220,10 +220,10 @@ def test_who_is_slow_is_asked_once(play):
     [
         ("import nothing_like_it", "policies:x", "cannot import policies: ModuleNotFoundError: No module named 'nothing_like_it' ("),
         ("def picc(backends, request): ...", "policies:pick", "policies has no 'pick'; did you mean 'picc'?"),
-        ("pick = 5", "policies:pick", "policies:pick is neither a function nor a class"),
+        ("pick = 5", "policies:pick", "policies:pick is not callable; expected a function or a class with pick(self, backends, request)"),
         ("def pick(request): ...", "policies:pick", "policies:pick cannot be called with (backends, request)"),
-        ("class Pick:\n    def __init__(self): 1 / 0", "policies:Pick", "cannot make a Pick: ZeroDivisionError: division by zero ("),
-        ("class Pick: ...", "policies:Pick", "policies:Pick is neither a function nor a class"),
+        ("class Pick:\n    def __init__(self): 1 / 0", "policies:Pick", "cannot create Pick: ZeroDivisionError: division by zero ("),
+        ("class Pick: ...", "policies:Pick", "policies:Pick is not callable; expected a function or a class with pick(self, backends, request)"),
         ("def pick(", "policies:pick", "cannot import policies: SyntaxError"),
     ],
 )  # fmt: skip

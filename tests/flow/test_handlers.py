@@ -312,7 +312,7 @@ def post(path, body=b"body", *headers):
         ("exits", "SystemExit: goodbye"),
         ("interrupts", "KeyboardInterrupt"),
         ("times_out", "Timeout"),
-        ("returns_none", "handlers.py:30) returned None, which is no Response"),
+        ("returns_none", "handlers.py:30) returned None; expected a Response"),
         ("returns_text", "TypeError"),
         ("bad_header", "ValueError"),
         ("bad_path", "ValueError"),
@@ -619,7 +619,7 @@ def test_a_handler_that_sleeps_meets_the_deadline(play, stopwatch):
     assert answer.status == 504
     line = play.gateway.line("/sleeps")
     assert (line["status"], line["backend"]) == ("504", "-")
-    assert "handlers.py:" in play.gateway.wait_for_line(f"{line['id']} GET /sleeps: a handler did not come to an end in time")
+    assert "handlers.py:" in play.gateway.wait_for_line(f"{line['id']} GET /sleeps: a handler did not finish in time")
 
 
 @pytest.mark.parametrize("name", ["stubborn", "stubborn_first"])
@@ -723,7 +723,7 @@ def test_the_shipped_examples_from_the_settings_folder(tmp_path):
         assert (answer.status, answer["x-served-by"]) == (200, f"127.0.0.1:{one.port}")
         assert one.requests[0]["x-tenant"] == "shop"
         nobody = gateway.ask(get.format("other.example.com"))
-        assert (nobody.status, json.loads(nobody.body)["detail"]) == (404, "nobody lives at this address")
+        assert (nobody.status, json.loads(nobody.body)["detail"]) == (404, "unknown host")
         (tmp_path / "down").touch()
         closed = gateway.ask(get.format("shop.example.com"))
         assert (closed.status, closed["retry-after"]) == (503, "120")

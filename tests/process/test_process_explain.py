@@ -165,7 +165,7 @@ def test_which_upstream_a_cookie_leads_to(explain):
          "10.0.0.1 the client: the peer, a trusted proxy, whose X-Forwarded-For ends in no address"),
         ("GET /admin", "GET /admin: 405 Method Not Allowed: GET is not allowed here; Allow: POST (the nearest route is admin)",
          "admin no: method: GET is not POST"),
-        ("GET /public/..%2fadmin", "GET /public/..%2fadmin: 400 Bad Request: the path can be read in ways that lead to different routes",
+        ("GET /public/..%2fadmin", "GET /public/..%2fadmin: 400 Bad Request: the path is ambiguous: its readings lead to different routes",
          "some backend may read it as /admin: route admin"),
         ("GET /gone//x?y", "GET /gone//x?y: route gone", "Location: https://localhost/gone//x?y"),
         ("GET https://localhost/gone", "GET /gone: route gone", "308 Permanent Redirect"),

@@ -95,7 +95,7 @@ def test_a_handler_that_takes_too_long_is_not_the_backends_fault(gateway):
     answer = gateway.get("/sleepy")
     assert (answer.status, answer["proxy-status"]) == (504, None)
     assert gateway.line("/sleepy")["reason"] == "handler_timeout"
-    gateway.wait_for_line("a handler did not come to an end in time")
+    gateway.wait_for_line("a handler did not finish in time")
 
 
 def test_the_sample_handler_does_without_a_backend(gateway):

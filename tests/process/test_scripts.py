@@ -77,13 +77,13 @@ def test_the_demo_says_which_port_is_taken(tmp_path, demo_ports):
         taken = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         process, output = stack.enter_context(demo(tmp_path, f"127.0.0.1:{taken}"))
         assert process.wait(30) == 1
-        assert f"demo: port {taken} is taken" in output.read_text()
+        assert f"demo: port {taken} is in use" in output.read_text()
         assert not any(map(is_open, PORTS))
     with ExitStack() as stack:
         stack.enter_context(socket.create_server(("127.0.0.1", 5002)))
         process, output = stack.enter_context(demo(tmp_path, f"127.0.0.1:{free_port()}"))
         assert process.wait(30) == 1
-        assert "demo: port 5002 is taken" in output.read_text()
+        assert "demo: port 5002 is in use" in output.read_text()
 
 
 @pytest.mark.parametrize("script", ["scripts/install", "scripts/test", "scripts/demo", ".ci/run"])

@@ -19,12 +19,12 @@ SHIPPED = """\
 [server]
 bind = 0.0.0.0:8080
 workers = 1                     ; or auto: one per core
-grace = 30s                     ; how long a stop waits for requests in flight
+grace = 30s                     ; time for requests in flight to finish when the gateway stops
 
 [gateway]
 handlers = compress, health, rate_limit, jwt    ; around every route; requests flow down this list, responses back up
 timeout = 3s                    ; the whole exchange with the backend, retries included; then 504
-trusted_proxies =               ; whose X-Forwarded-For is believed; none by default
+trusted_proxies =               ; networks whose X-Forwarded-* headers are trusted; none by default
 
 [route:users]
 path = /users                   ; /users and everything below it, not /users2
@@ -42,10 +42,10 @@ balance = round_robin
 backends = http://localhost:5002
 
 [handler:rate_limit]
-limit = 100/minute              ; each client address
+limit = 100/minute              ; per client address
 [handler:jwt]
 algorithms = HS256
-secret = auto                   ; made at the first start, kept in [server] state_dir with mode 0600; or ${ENV}, file:PATH
+secret = auto                   ; generated once, kept in [server] state_dir with mode 0600; or ${ENV}, file:PATH
 forward = sub: X-User-ID, role: X-User-Role
 [handler:compress]
 [handler:health]

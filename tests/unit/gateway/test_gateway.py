@@ -1,4 +1,4 @@
-"""The gateway itself, called without a connection."""
+"""The gateway, called without a connection."""
 
 from gproxy.gateway.build import build
 from gproxy.testing import request
@@ -34,7 +34,7 @@ access = off
 """
 
 
-def test_who_is_led_to_another_route_has_the_time_of_that_one(tmp_path):
+def test_a_request_led_to_another_route_has_the_timeout_of_that_route(tmp_path):
     (tmp_path / "own_of_test_gateway.py").write_text(OWN)
     (tmp_path / "gproxy.ini").write_text(INI)
     _, gateway = build(tmp_path / "gproxy.ini")

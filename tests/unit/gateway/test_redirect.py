@@ -1,4 +1,4 @@
-"""Where a redirect leads, and that nothing a client sends makes it another site."""
+"""The Location of redirects; no path that a client sends leads to another site."""
 
 from urllib.parse import urljoin, urlsplit
 
@@ -39,14 +39,14 @@ def test_location(to, target, host, leads):
     assert location(to, target, host) == leads
 
 
-def test_the_path_may_change_on_the_way():
+def test_the_path_may_be_rewritten():
     assert (
         location("https://new.test{path}", "/old/1?a", change=lambda path: path.replace("old", "new"))
         == "https://new.test/new/1?a"
     )
 
 
-def test_without_a_host_there_is_nowhere_to_send_to():
+def test_a_target_with_host_needs_a_host_header():
     asked = request("GET", "/")
     asked.host = ""
     with pytest.raises(HTTPError, match="400"):
@@ -66,6 +66,6 @@ def test_no_path_leads_to_another_site(tail):
     ["", "new.test{path}", "//new.test", "ftp://a{path}", "https://", "https://{path}", "https://a b{path}", "https://a@b{path}",
      "https://a{path}/x", "https://a/{host}", "https://a/x?y={path}", "https://a/#{path}", "https://a/{", "/\\evil", "https://a:99999/"],
 )  # fmt: skip
-def test_refused(text):
+def test_invalid_targets(text):
     with pytest.raises(ValueError):
         RedirectTarget.parse(text)

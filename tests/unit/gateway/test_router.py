@@ -1,4 +1,4 @@
-"""Which route takes a request, and that it does not matter how many there are."""
+"""The matching of requests to routes, and its cost, which does not depend on the number of routes."""
 
 from timeit import repeat
 
@@ -23,7 +23,7 @@ def taken(router, target="/", *, method="GET", host="gateway.test", headers=()):
     return router.match(request(method, target, {"Host": host, **dict(headers)})).name
 
 
-def test_the_very_host_goes_before_the_longest_wildcard_before_any():
+def test_the_exact_host_goes_before_the_longest_wildcard_before_any():
     router = Router([
         route("any"), route("com", host=("*.com",)), route("wild", host=("*.example.com",)),
         route("exact", host=("API.example.com.", "other.test")), route("deep", host=("*.api.example.com",)),
@@ -39,7 +39,7 @@ def test_the_very_host_goes_before_the_longest_wildcard_before_any():
     assert taken(router, host="a." * 5000 + "example.com") == "any", "no name is so long"
 
 
-def test_a_host_whose_routes_ask_for_more_falls_back_to_wider_hosts():
+def test_a_host_whose_routes_do_not_match_falls_back_to_wider_hosts():
     router = Router([
         route("any"), route("wild", host=("*.example.com",)),
         route("beta", host=("a.example.com",), headers={"X-Beta": "yes"}),
@@ -51,7 +51,7 @@ def test_a_host_whose_routes_ask_for_more_falls_back_to_wider_hosts():
     assert taken(router, host="b.example.com", method="PUT") == "wild"
 
 
-def test_an_exact_path_goes_before_what_is_below_and_its_end_counts():
+def test_an_exact_path_goes_before_prefixes_and_its_trailing_slash_counts():
     router = Router(
         [route("below", "/users"), route("exact", "/users", exact=True), route("slash", "/users/", exact=True)]
     )
@@ -63,7 +63,7 @@ def test_an_exact_path_goes_before_what_is_below_and_its_end_counts():
     assert taken(Router([route("root", exact=True), route("rest", host=("gateway.test",))])) == "root"
 
 
-def test_an_exact_path_with_another_method_leaves_the_request_to_what_is_below():
+def test_an_exact_path_with_another_method_leaves_the_request_to_prefixes():
     router = Router([route("get", "/a", exact=True, methods=("GET",)), route("put", "/a", methods=("PUT",))])
     assert (taken(router, "/a"), taken(router, "/a", method="PUT")) == ("get", "put")
     with pytest.raises(WrongMethodError) as error:
@@ -149,7 +149,7 @@ def test_an_odd_path_may_not_lead_around_an_exact_route():
 
 
 def fastest(function):
-    """Microseconds a call, at its best: what the machine does besides only adds."""
+    """Return the microseconds of the fastest call: other work on the machine only adds to it."""
     return min(repeat(function, number=2000, repeat=20)) / 2000 * 1e6
 
 

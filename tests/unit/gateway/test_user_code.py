@@ -1,4 +1,4 @@
-"""What `gproxy check` says of users' own handlers: all of it before the first request, none of it as a traceback."""
+"""Problems that `gproxy check` reports for handlers in user code: before the first request, never as a traceback."""
 
 import sys
 
@@ -101,7 +101,7 @@ use = {}
 
 @pytest.fixture
 def check(tmp_path, monkeypatch):
-    """What is said of a `use`, without its place."""
+    """Return the problems of a `use`, without file and line."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "users_own.py").write_text(OWN)
     (tmp_path / "users_own_exits.py").write_text("raise SystemExit(4)\n")
@@ -121,7 +121,7 @@ def check(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name", ["fine", "decorated", "partial", "anything", "Plain", "Static", "Outer.Inner", "Options"]
 )
-def test_what_can_stand_in_a_chain(check, name):
+def test_valid_handlers(check, name):
     assert callable(check(f"users_own:{name}"))
 
 
@@ -130,33 +130,33 @@ def test_an_option_has_no_case(check):
 
 
 @pytest.mark.parametrize(
-    ("use", "said"),
+    ("use", "problem"),
     [
         ("users_own:one", "users_own:one cannot be called with (request, next)"),
         ("users_own:One", "users_own:One cannot be called with (request, next)"),
-        ("users_own:later", "users_own:later is asynchronous; an ordinary function is expected, which may block"),
-        ("users_own:Later", "users_own:Later is asynchronous; an ordinary function is expected, which may block"),
-        ("users_own:yields", "users_own:yields is a generator; it has to return its answer, not to yield it"),
-        ("users_own:Mute", "users_own:Mute cannot be called; a handler is a function, or has a __call__(self, request, next)"),
-        ("users_own:number", "users_own:number cannot be called; a handler is a function, or has a __call__(self, request, next)"),
-        ("users_own:Fails", "cannot make a Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:68)"),
-        ("users_own:Leaves", "cannot make a Leaves: SystemExit: goodbye (FOLDER/users_own.py:74)"),
-        ("users_own:Asks", "cannot make a Asks: ValueError: HTTPError is for statuses from 400 to 599, not 200 (FOLDER/users_own.py:78)"),
+        ("users_own:later", "users_own:later is asynchronous; expected an ordinary function, which may block"),
+        ("users_own:Later", "users_own:Later is asynchronous; expected an ordinary function, which may block"),
+        ("users_own:yields", "users_own:yields is a generator; expected a function that returns its result"),
+        ("users_own:Mute", "users_own:Mute is not callable; expected a function, or a class with __call__(self, request, next)"),
+        ("users_own:number", "users_own:number is not callable; expected a function, or a class with __call__(self, request, next)"),
+        ("users_own:Fails", "cannot create Fails: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all' (FOLDER/users_own.py:68)"),
+        ("users_own:Leaves", "cannot create Leaves: SystemExit: goodbye (FOLDER/users_own.py:74)"),
+        ("users_own:Asks", "cannot create Asks: ValueError: HTTPError is for statuses from 400 to 599, not 200 (FOLDER/users_own.py:78)"),
         ("users_own:Outer.Iner", "users_own.Outer has no 'Iner'; did you mean 'Inner'?"),
         ("users_own_exits:x", "cannot import users_own_exits: SystemExit: 4 (FOLDER/users_own_exits.py:1)"),
     ],
 )  # fmt: skip
-def test_what_cannot(check, use, said):
-    assert check(use) == [said]
+def test_invalid_handlers(check, use, problem):
+    assert check(use) == [problem]
 
 
 @pytest.mark.parametrize("name", ["fine", "Plain"])
-def test_options_of_what_has_none(check, name):
-    assert check(f"users_own:{name}", "size = 3") == [f"users_own:{name} is no dataclass and has no options"]
+def test_options_for_a_handler_without_options(check, name):
+    assert check(f"users_own:{name}", "size = 3") == [f"users_own:{name} is not a dataclass, so it has no options"]
 
 
-def test_a_module_that_has_the_name_of_one_of_pythons(check):
-    """Beside the settings there may be a queue.py; Python's own is there already."""
+def test_a_module_with_the_name_of_a_standard_module(check):
+    """A queue.py beside the settings is shadowed by the standard module, which is imported already."""
     import queue
 
     assert check("queue:mine") == [f"queue ({queue.__file__}) has no 'mine'"]

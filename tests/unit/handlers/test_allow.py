@@ -32,11 +32,11 @@ def test_deny_alone_admits_the_others():
         handler(request(client="10.1.2.3"), answer())
 
 
-def test_the_address_counts_that_trusted_proxies_give_and_no_header():
+def test_the_client_address_of_trusted_proxies_counts_and_no_header():
     with pytest.raises(HTTPError):
         Allow(allow=(OFFICE,))(request(client="192.0.2.1", headers={"X-Forwarded-For": "10.1.2.3"}), answer())
 
 
-def test_no_network_at_all():
+def test_a_handler_without_any_network_is_rejected():
     with pytest.raises(ValueError, match=r"^allow: "):
         Allow()

@@ -13,7 +13,7 @@ def test_a_body_of_the_limit():
     assert TEN(request("POST", body=b"x" * 10), answer()).status == 200
 
 
-def test_a_longer_one():
+def test_a_longer_body_is_rejected():
     behind = answer()
     with pytest.raises(HTTPError) as caught:
         TEN(request("POST", body=b"x" * 11), behind)
@@ -28,7 +28,7 @@ class Chunks:
         return b"x" * 4
 
 
-def test_one_of_unknown_length_is_cut_off_while_it_comes():
+def test_a_body_of_unknown_length_is_rejected_when_it_exceeds_the_limit():
     asked = request("POST")
     asked.body = Body(reader=Chunks())
     TEN(asked, answer())
@@ -38,7 +38,7 @@ def test_one_of_unknown_length_is_cut_off_while_it_comes():
     assert asked.body.received == 12
 
 
-def test_chunks_that_came_together_with_the_head():
+def test_chunks_that_arrived_with_the_head_are_counted():
     asked = request("POST")
     asked.body = Body(b"x" * 11, Chunks())
     asked.body.received = 11
@@ -56,7 +56,7 @@ def test_the_stricter_limit_stays(before, after):
     assert asked.body.limit == after
 
 
-def test_the_body_that_all_requests_without_one_share_is_left_alone():
+def test_the_shared_empty_body_gets_no_limit():
     TEN(request(), answer())
     assert NO_BODY.limit == 0
 

@@ -9,7 +9,7 @@ from gproxy.handlers import BUILT_IN
 
 
 @pytest.mark.parametrize("where", BUILT_IN.values(), ids=BUILT_IN)
-def test_every_handler_is_there_and_every_option_documented(where):
+def test_every_handler_exists_and_every_option_is_documented(where):
     module, _, name = where.partition(":")
     cls = getattr(importlib.import_module(module), name)
     assert callable(cls)

@@ -27,7 +27,7 @@ def through(behind, headers=GZIP, method="GET", **options):
     return Compress(**options)(request(method, "/", headers), behind)
 
 
-def test_a_body_at_hand():
+def test_a_whole_body():
     response = through(answer(200, TEXT, JSON | {"Content-Length": str(len(TEXT)), "Accept-Ranges": "bytes"}))
     assert gzip.decompress(response.body) == TEXT
     assert len(response.body) < len(TEXT) / 10
@@ -43,17 +43,17 @@ def test_the_same_body_gives_the_same_bytes():
 
 
 @pytest.mark.parametrize("status", [200, 201, 400, 404, 429, 500, 503])
-def test_errors_too(status):
+def test_errors_are_compressed_too(status):
     response = through(answer(status, TEXT, {"Content-Type": "application/problem+json"}))
     assert response.headers["Content-Encoding"] == "gzip"
 
 
-def test_digests_of_the_old_bytes_go():
+def test_digests_of_the_uncompressed_bytes_are_removed():
     response = through(answer(200, TEXT, JSON | {"Content-MD5": "x", "Digest": "y", "Repr-Digest": "z"}))
     assert {"content-md5", "digest", "repr-digest"}.isdisjoint(response.headers.names())
 
 
-def test_pieces_leave_as_they_come():
+def test_each_piece_of_a_stream_is_flushed():
     pulled = []
 
     def pieces():
@@ -110,7 +110,7 @@ class Threads(Runtime):
         return function(*args)
 
 
-def test_what_is_large_is_compressed_off_the_loop():
+def test_a_large_body_is_compressed_off_the_loop():
     threads = Threads()
     handler = Compress()
     handler.open(threads)
@@ -141,14 +141,14 @@ def test_what_is_large_is_compressed_off_the_loop():
         (101, JSON),
     ],
 )
-def test_what_is_never_compressed_is_left_alone(status, headers):
+def test_responses_that_are_never_compressed_stay_unchanged(status, headers):
     response = through(lambda _: Response.forwarded(status, "", Headers(headers), TEXT))
     assert response.body == TEXT
     assert dict(response.headers.items()) == headers
 
 
 @pytest.mark.parametrize("pattern", ["*/*", "text/*", "multipart/*", "application/grpc"])
-def test_streams_of_events_and_parts_stay_whatever_the_list_says(pattern):
+def test_event_streams_and_multipart_are_never_compressed_even_if_listed(pattern):
     for kind in ("text/event-stream", "multipart/mixed", "application/grpc"):
         assert "vary" not in through(answer(200, TEXT, {"Content-Type": kind}), types=(pattern,)).headers
 
@@ -176,13 +176,13 @@ def test_the_uncompressed_variant_varies_too(accept, status, body, more):
     assert dict(response.headers.items()) == JSON | more | {"Vary": "Accept-Encoding"}
 
 
-def test_two_etags_are_one_too_many():
+def test_a_response_with_two_etags_is_not_compressed():
     headers = [*JSON.items(), ("ETag", '"a"'), ("ETag", '"b"')]
     assert "content-encoding" not in through(answer(200, TEXT, headers)).headers
 
 
 @pytest.mark.parametrize("body", [b"", TEXT])
-def test_a_response_to_head_says_what_get_would(body):
+def test_a_response_to_head_has_the_fields_of_get(body):
     response = through(answer(200, body, JSON | {"Content-Length": "3300", "ETag": '"a"'}), method="HEAD")
     assert response.body == b""
     assert dict(response.headers.items()) == JSON | {
@@ -192,7 +192,7 @@ def test_a_response_to_head_says_what_get_would(body):
     }
 
 
-def test_a_response_to_head_whose_get_stays_as_it_is():
+def test_a_response_to_head_whose_get_is_not_compressed():
     response = through(answer(200, b"", JSON | {"Content-Length": "33", "ETag": '"a"'}), method="HEAD")
     assert dict(response.headers.items()) == JSON | {"Content-Length": "33", "ETag": '"a"', "Vary": "Accept-Encoding"}
 
@@ -207,7 +207,7 @@ def test_a_response_to_head_whose_get_stays_as_it_is():
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_head_and_get_leave_the_same_as_it_is(method, status, body, more):
+def test_head_and_get_leave_the_same_responses_unchanged(method, status, body, more):
     response = through(answer(status, body, JSON | more), method=method, min_size=Bytes(6))
     assert "content-encoding" not in response.headers
     assert response.body == body
@@ -219,7 +219,7 @@ def test_a_stream_of_known_length_that_is_long_enough():
     assert gzip.decompress(response.read()) == TEXT
 
 
-def test_the_smallest_size():
+def test_min_size():
     assert "content-encoding" in through(answer(200, TEXT[:512], JSON)).headers
     assert "content-encoding" in through(answer(200, b"xx", JSON), min_size=Bytes(0)).headers
     assert "content-encoding" not in through(answer(200, b"", JSON), min_size=Bytes(0)).headers
@@ -330,7 +330,7 @@ def test_levels(name, level):
 
 
 @EVERY
-def test_every_piece_can_be_decoded_when_it_has_come(name):
+def test_every_piece_can_be_decoded_on_arrival(name):
     response = through(answer(200, iter([b"first ", b"second"]), JSON), ALL, codings=(name,))
     decode, pieces = DECODERS[name](), iter(response.body)
     assert decode(next(pieces)) == b"first "
@@ -340,7 +340,7 @@ def test_every_piece_can_be_decoded_when_it_has_come(name):
 
 
 @EVERY
-def test_what_is_large_for_a_coding_goes_off_the_loop(name):
+def test_a_piece_that_is_large_for_its_coding_is_compressed_off_the_loop(name):
     threads = Threads()
     handler = Compress(codings=(name,))
     handler.open(threads)
@@ -355,7 +355,7 @@ def test_what_is_large_for_a_coding_goes_off_the_loop(name):
     ("accepted", "chosen"),
     [("gzip, br, zstd", "br"), ("gzip", "gzip"), ("br;q=0.5, gzip;q=0.8", "gzip"), ("zstd", None), ("*", "br")],
 )
-def test_of_several_codings_the_one_that_the_client_wants_most_else_the_first(accepted, chosen):
+def test_of_several_codings_the_largest_weight_wins_else_the_first(accepted, chosen):
     response = through(answer(200, TEXT, JSON), {"Accept-Encoding": accepted}, codings=("br", "gzip"))
     assert response.headers.get("content-encoding") == chosen
     assert response.headers["Vary"] == "Accept-Encoding"

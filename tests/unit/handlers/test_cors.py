@@ -8,7 +8,7 @@ APP = "https://app.example.com"
 PREFLIGHT = {"Origin": APP, "Access-Control-Request-Method": "PUT"}
 
 
-def test_a_preflight_is_answered_here():
+def test_a_preflight_is_answered_by_the_gateway():
     behind = answer()
     handler = Cors(origins=(APP,), methods=("GET", "PUT"), headers=("X-A",), max_age=Seconds(60.0), credentials=True)
     response = handler(request("OPTIONS", "/", PREFLIGHT), behind)
@@ -29,11 +29,11 @@ def test_a_preflight_of_another_origin_gets_no_permission():
     assert (response.status, response.headers.items()) == (204, [("Vary", "Origin")])
 
 
-def test_options_without_a_preflights_headers_goes_on():
+def test_options_without_a_preflights_headers_is_forwarded():
     assert Cors(origins=(APP,))(request("OPTIONS", "/", {"Origin": APP}), answer(207)).status == 207
 
 
-def test_a_response_names_the_origin_and_what_may_be_read():
+def test_a_response_names_the_origin_and_the_exposed_headers():
     behind = answer(
         headers={"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true", "Vary": "Cookie"}
     )

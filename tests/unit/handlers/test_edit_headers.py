@@ -15,7 +15,7 @@ def test_requests_and_responses():
     assert response.headers.items() == [("Server", "ours"), ("X-Other", "2")]
 
 
-def test_what_is_removed_and_set_is_set():
+def test_a_header_that_is_removed_and_set_is_set():
     asked = request(headers={"X-A": "1"})
     EditHeaders(request={"X-A": "2"}, remove_request=("X-A",))(asked, answer())
     assert asked.headers["X-A"] == "2"

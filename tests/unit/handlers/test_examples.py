@@ -26,7 +26,7 @@ def test_tenant(examples):
     assert response.headers["X-Served-By"] == "127.0.0.1:5001"
 
 
-def test_a_tenant_nobody_knows(examples):
+def test_an_unknown_tenant(examples):
     with pytest.raises(HTTPError) as caught:
         examples.tenant(request(), answer())
     assert caught.value.status == 404

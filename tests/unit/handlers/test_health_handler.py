@@ -29,7 +29,7 @@ def handler(runtime):
     return made
 
 
-def told(handler, path="/health"):
+def report(handler, path="/health"):
     return json.loads(handler(request("GET", path), answer()).body)
 
 
@@ -37,7 +37,7 @@ def backend(state):
     return {"backend": "127.0.0.1:5001", "state": state}
 
 
-def test_the_figures(handler, runtime, clock):
+def test_the_report(handler, runtime, clock):
     runtime.backends = lambda: {"users": [backend("healthy")]}
     clock.advance(12.5)
     behind = answer()
@@ -58,40 +58,40 @@ def test_the_figures(handler, runtime, clock):
 def test_living_greenlets_are_counted(handler, clock):
     spawn(lambda: None).join()  # starts the hub, a greenlet too
     gc.collect()
-    before = told(handler)["greenlets"]
+    before = report(handler)["greenlets"]
     clock.advance(2)
     some = [spawn(lambda: None) for _ in range(7)]
     clock.advance(2)
-    assert told(handler)["greenlets"] == before + 7
+    assert report(handler)["greenlets"] == before + 7
     for greenlet in some:
         greenlet.join()
     clock.advance(2)
     assert len(some) == 7  # still here, but not alive
-    assert told(handler)["greenlets"] == before
+    assert report(handler)["greenlets"] == before
 
 
-def test_figures_are_kept_for_a_second_and_the_state_is_not(handler, runtime, clock, monkeypatch):
+def test_figures_are_cached_for_a_second_and_the_state_is_not(handler, runtime, clock, monkeypatch):
     walks = []
     monkeypatch.setattr(runtime, "count_greenlets", lambda: walks.append(1) or 5)
     for _ in range(5):
-        told(handler)
+        report(handler)
         clock.advance(0.125)
     assert len(walks) == 1
     runtime.backends = lambda: {"users": [backend("ejected")]}
-    assert told(handler)["status"] == "degraded"
+    assert report(handler)["status"] == "degraded"
     assert len(walks) == 1
     clock.advance(1)
-    told(handler)
+    report(handler)
     assert len(walks) == 2
 
 
-def test_without_a_cache_they_are_taken_every_time(runtime, monkeypatch):
+def test_without_a_cache_figures_are_measured_every_time(runtime, monkeypatch):
     walks = []
     monkeypatch.setattr(runtime, "count_greenlets", lambda: walks.append(1) or 5)
     handler = Health(cache=Seconds(0.0))
     handler.open(runtime)
-    told(handler)
-    told(handler)
+    report(handler)
+    report(handler)
     assert len(walks) == 2
 
 
@@ -107,21 +107,21 @@ def test_without_a_cache_they_are_taken_every_time(runtime, monkeypatch):
 )
 def test_degraded_is_an_upstream_without_a_healthy_backend(handler, runtime, upstreams, status):
     runtime.backends = lambda: upstreams
-    assert told(handler)["status"] == status
+    assert report(handler)["status"] == status
 
 
 def test_while_draining_it_lives_and_is_not_ready(handler, runtime):
     assert handler(request("GET", "/ready"), answer()).status == 200
-    assert told(handler, "/ready") == {"status": "ready"}
+    assert report(handler, "/ready") == {"status": "ready"}
     runtime.stopping = True
-    assert told(handler)["status"] == "draining"
+    assert report(handler)["status"] == "draining"
     response = handler(request("GET", "/ready"), answer())
     assert (response.status, json.loads(response.body)) == (503, {"status": "draining"})
     assert response.headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize("path", ["/", "/healthy", "/health/", "/health/x", "/users"])
-def test_other_paths_go_on(handler, path):
+def test_other_paths_reach_the_next_step(handler, path):
     behind = answer(204)
     assert handler(request("GET", path), behind).status == 204
     assert len(behind.requests) == 1

@@ -55,7 +55,7 @@ def is_invalid(error):
     )
 
 
-def test_the_backend_is_told_who_it_is():
+def test_claims_are_forwarded_to_the_backend():
     behind = answer()
     asked = bearing(signed(), [("X-User-ID", "root"), ("x-user-id", "root"), ("X-User-Role", "god")])
     assert opened()(asked, behind).status == 200
@@ -140,11 +140,11 @@ def hs256(header, claims=ALICE):
         (signed(ALICE | {"role": {"a": 1}}), "its claim role cannot be sent in a header"),
     ],
 )
-def test_tokens_that_are_refused(token, why):
+def test_tokens_that_are_rejected(token, why):
     error = refused(opened(), bearing(token))
     assert is_invalid(error)
-    assert error.detail == f"the token is refused: {why}"
-    assert error.headers["WWW-Authenticate"].endswith(f'error_description="the token is refused: {why}"')
+    assert error.detail == f"the token is rejected: {why}"
+    assert error.headers["WWW-Authenticate"].endswith(f'error_description="the token is rejected: {why}"')
 
 
 def test_a_token_of_another_issuer_or_audience():
@@ -155,15 +155,15 @@ def test_a_token_of_another_issuer_or_audience():
     assert is_invalid(refused(handler, bearing(signed(ours | {"aud": "bank"}))))
 
 
-def test_keys_that_the_token_brings_are_not_looked_at():
+def test_keys_in_the_token_are_ignored():
     own = {"kty": "oct", "k": base64.urlsafe_b64encode(b"x" * 40).decode()}
     token = signed(key="x" * 64, jwk=own, jku="https://evil.example/keys", x5u="https://evil.example/cert")
     assert is_invalid(refused(opened(), bearing(token)))
 
 
-def test_a_long_token_is_refused_unread():
+def test_a_long_token_is_rejected_unread():
     token = signed(ALICE | {"more": "x" * 8192})
-    assert refused(opened(), bearing(token)).detail == "the token has more than 8192 bytes"
+    assert refused(opened(), bearing(token)).detail == "the token exceeds the limit of 8192 bytes"
 
 
 def test_the_role():
@@ -190,16 +190,16 @@ def test_a_verified_token_is_not_verified_again_until_it_expires(monkeypatch):
         clock.advance(9.5)
     assert len(verified) == 1
     clock.advance(3)
-    assert refused(handler, bearing(token)).detail == "the token is refused: it has expired"
+    assert refused(handler, bearing(token)).detail == "the token is rejected: it has expired"
 
 
-def test_refused_tokens_are_not_remembered():
+def test_rejected_tokens_are_not_cached():
     handler = opened()
     refused(handler, bearing(signed(key="x" * 64)))
     assert len(handler._verified) == 0
 
 
-def test_what_is_remembered_is_bounded_and_holds_no_token():
+def test_the_cache_is_bounded_and_holds_no_token():
     handler = opened(cache=3)
     for number in range(5):
         handler(bearing(signed(ALICE | {"n": number})), answer())
@@ -208,7 +208,7 @@ def test_what_is_remembered_is_bounded_and_holds_no_token():
     assert opened(cache=0)(bearing(signed()), answer()).status == 200
 
 
-def test_no_handler_can_change_what_is_remembered():
+def test_no_handler_can_change_cached_claims():
     asked = bearing(signed())
     opened()(asked, answer())
     with pytest.raises(TypeError):
@@ -251,7 +251,7 @@ def test_the_public_key_is_no_secret(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "problem"),
     [
         ({"algorithms": ("none",)}, "algorithms: 'none' is not accepted; one of HS256, "),
         ({"algorithms": ("hs256",)}, "algorithms: 'hs256' is not accepted; one of HS256, "),
@@ -263,22 +263,25 @@ def test_the_public_key_is_no_secret(tmp_path):
             {"secret": Secret("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----")},
             "secret: it is invalid; a key for HS256 is expected",
         ),
-        ({"key": Path("x.pem")}, "key: HS256 takes secret instead"),
-        ({"algorithms": ("RS256",)}, "secret: RS256 takes key instead"),
+        ({"key": Path("x.pem")}, "key: HS256 does not use it; expected secret"),
+        ({"algorithms": ("RS256",)}, "secret: RS256 does not use it; expected key"),
         ({"algorithms": ("RS256",), "secret": None}, "key: is missing"),
         ({"algorithms": ("RS256",), "secret": None, "key": Path("/nowhere.pem")}, "key: /nowhere.pem cannot be read"),
-        ({"forward": {"sub": "X User"}}, "forward: 'X User' is no header"),
-        ({"forward": {"sub": "Host"}}, "forward: 'Host' is no header"),
-        ({"forward": {"sub": "Connection"}}, "forward: 'Connection' is no header"),
-        ({"forward": {"sub": "X-User", "name": "x-user"}}, "forward: X-User is given two claims"),
-        ({"forward": {'a"b': "X-User"}}, "forward: a claim's name"),
+        ({"forward": {"sub": "X User"}}, "forward: 'X User' is not a header name"),
+        ({"forward": {"sub": "Host"}}, "forward: 'Host' is a reserved header and cannot carry a claim"),
+        ({"forward": {"sub": "Connection"}}, "forward: 'Connection' is a reserved header and cannot carry a claim"),
+        (
+            {"forward": {"sub": "X-User", "name": "x-user"}},
+            "forward: X-User is used twice; expected one claim for each header",
+        ),
+        ({"forward": {'a"b': "X-User"}}, "forward: invalid claim name"),
         ({"realm": 'a"b'}, "realm: "),
-        ({"leeway": Seconds(-1.0)}, "leeway: 0 or more"),
-        ({"cache": -1}, "cache: 0 or more"),
+        ({"leeway": Seconds(-1.0)}, "leeway: is negative; expected 0 or more"),
+        ({"cache": -1}, "cache: is negative; expected 0 or more"),
     ],
 )
-def test_wrong_options(options, complaint):
-    with pytest.raises(ValueError, match=f"^{complaint}"):
+def test_wrong_options(options, problem):
+    with pytest.raises(ValueError, match=f"^{problem}"):
         JWT(**{"secret": Secret(SECRET)} | options)
 
 
@@ -320,7 +323,7 @@ def test_a_short_secret_is_warned_of_once(caplog):
     for _ in range(3):
         handler._verified.clear()
         handler(bearing(token), answer())
-    assert caplog.messages == ["[handler:jwt] secret: RFC 7518 wants at least 32 bytes"]
+    assert caplog.messages == ["[handler:jwt] secret: RFC 7518 requires at least 32 bytes"]
 
 
 def test_signing_gives_what_the_handler_accepts():
@@ -342,11 +345,11 @@ def test_signing_needs_a_secret(tmp_path):
         JWT(secret=Secret("auto")).sign({}, 60, NOW)
 
 
-def test_what_the_gateway_removes_from_every_request():
+def test_the_headers_that_the_gateway_removes_from_every_request():
     assert opened().identity_headers == {"x-user-id", "x-user-role"}
 
 
-def test_no_secret_in_what_is_shown():
+def test_no_secret_in_the_repr():
     handler = opened()
     assert SECRET not in repr(handler)
     error = refused(handler, bearing(signed(key="x" * 64)))
@@ -354,7 +357,7 @@ def test_no_secret_in_what_is_shown():
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\u20ac"])
-def test_nothing_is_signed_that_would_be_refused(name):
+def test_no_token_is_signed_that_would_be_rejected(name):
     handler = opened(forward={"sub": "X-User-ID"})
-    with pytest.raises(ValueError, match="such a token would be refused: its claim sub cannot be sent in a header"):
+    with pytest.raises(ValueError, match="such a token would be rejected: its claim sub cannot be sent in a header"):
         handler.sign({"sub": name}, 60, NOW)

@@ -36,7 +36,7 @@ def test_by_default_the_hundred_and_first_of_an_address_is_429():
     assert len(behind.requests) == 100
 
 
-def test_the_client_is_told_what_is_left():
+def test_the_response_reports_the_remaining_quota():
     clock = Clock()
     handler = opened(clock)
     assert dict(handler(request(), answer()).headers.items()) == {
@@ -94,7 +94,7 @@ def by_user(user, client="192.0.2.1"):
     return asked
 
 
-def test_by_user_wherever_the_user_is():
+def test_by_user_whatever_the_address():
     handler = opened(key="user", limit=Rate(1, Seconds(60.0)))
     handler(by_user("alice", "192.0.2.1"), answer())
     handler(by_user("bob", "192.0.2.1"), answer())
@@ -140,12 +140,12 @@ def test_the_older_headers_count_seconds():
     assert [value for _, value in headers.items()] == ["2", "1", "60"]
 
 
-def test_what_the_backend_says_of_its_own_limit_is_replaced():
+def test_rate_limit_fields_of_the_backend_are_replaced():
     response = opened()(request(), answer(headers=[("RateLimit", "x"), ("RateLimit", "y")]))
     assert response.headers.all("ratelimit") == ['"default";r=1;t=60']
 
 
-def test_a_429_from_further_in_keeps_its_own_words():
+def test_a_429_of_an_inner_limit_keeps_its_fields():
     inner = answer(429, headers={"Retry-After": "9", "RateLimit": '"user";r=0;t=9'})
     assert opened()(request(), inner).headers["RateLimit"] == '"user";r=0;t=9'
 

@@ -4,7 +4,7 @@ from gproxy.handlers.respond import Respond
 from gproxy.testing import answer, request
 
 
-def test_the_answer():
+def test_the_response():
     behind = answer()
     response = Respond(status=410, body="gone für immer", headers={"X-Why": "age"})(request(), behind)
     assert (response.status, response.body) == (410, "gone für immer".encode())
