@@ -32,6 +32,14 @@ def test_every_metric_is_documented_as_it_is():
     assert (ROOT / "docs/metrics.md").read_text() == load(ROOT / "docs/generate.py").metrics_page(), "run docs/generate.py"
 
 
+def test_the_folder_table_is_that_of_the_house_tests():
+    page = (ROOT / "docs/changing.md").read_text()
+    generate = load(ROOT / "docs/generate.py")
+    assert page.count(generate.BEGIN) == page.count(generate.END) == 1
+    assert page == generate.changing_page(), "run docs/generate.py"
+    assert "| `state/` |" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):

@@ -50,6 +50,15 @@ def test_the_tree_of_the_architecture_is_the_package():
     assert written == {path for path in files if "/" in path and not path.endswith("__init__")}
 
 
+def test_the_journey_has_a_line_for_every_file():
+    named = re.findall(r"^- `(?:gproxy/)?([\w/]+\.py)` ", (DOCS / "journey.md").read_text(), re.M)
+    package = ROOT / "gproxy"
+    files = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    assert len(named) == len(set(named))
+    assert set(named) <= files
+    assert {file for file in files if not file.endswith("__init__.py")} <= set(named)
+
+
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_files_that_pages_name_exist(page):
     for name in re.findall(r"`((?:[a-z0-9_]+/)+[a-z0-9_]+\.py)`", (DOCS / page).read_text()):
