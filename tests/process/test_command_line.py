@@ -148,15 +148,15 @@ bad.ini:8: [gateway] tiemout: unknown option; did you mean 'timeout'?
 bad.ini:11: [route:a] upstream: unknown upstream 'usres'; did you mean 'users'?
 bad.ini:15: [route:b] skip: [gateway] handlers does not list 'jtw'; did you mean 'jwt'?
 bad.ini:16: [route:c] takes the same requests as [route:b] at line 12; change path, host, methods or another match
-bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'http://localhost:5001/path'; a path in it is not supported
-bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'ftp://localhost:5002'; only http:// and https:// are known
+bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'http://localhost:5001/path'; a path in the URL is not supported
+bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'ftp://localhost:5002'; only http:// and https:// are supported
 bad.ini:21: [upstream:users] balance: expected round_robin, weighted, least_conn, p2c, latency, random, first, ip_hash, uri_hash, header_hash, cookie_hash, query_hash or sticky or MODULE:NAME such as mypackage.handlers:Tenant; found 'round'; did you mean 'round_robin'?
 bad.ini:23: [handler:jwt] secret: expected a secret such as ${NAME} or file:PATH; nowhere/secret cannot be read: no such file or directory
 bad.ini:25: [handler:mine] use: cannot import broken: ZeroDivisionError: division by zero (FOLDER/broken.py:2)
 bad.ini:27: [handler:other] use: cannot import nowhere_at_all: ModuleNotFoundError: No module named 'nowhere_at_all'
 bad.ini:29: [handler:third] use: working has no 'Hello'; did you mean 'hello'?
 bad.ini:32: [handler:open] secret: ${NOT_SET_ANYWHERE} is not set in the environment; set it, or write ${NOT_SET_ANYWHERE:-default}
-bad.ini:34: [log] rotate: expected a rule of rotation such as daily, 10MB; found 'weekly'
+bad.ini:34: [log] rotate: expected a rotation rule such as daily, 10MB; found 'weekly'
 """
 
 
@@ -178,8 +178,8 @@ def test_warnings_are_no_reason_not_to_serve(tmp_path):
     done = gproxy("check", "--config", "gproxy.ini", folder=tmp_path)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "warning: gproxy.ini:7: [handler:jwt] no list of handlers has this one, so it does not run",
-        "warning: gproxy.ini:8: [handler:jwt] secret: secret can be read by others than its owner (mode 0644); chmod 600 it",
+        "warning: gproxy.ini:7: [handler:jwt] no handlers list names this handler, so it does not run",
+        "warning: gproxy.ini:8: [handler:jwt] secret: secret is readable by users other than its owner (mode 0644); run chmod 600",
         "warning: gproxy.ini:9: [upstream:spare] no route uses this upstream",
     ]
     with RunningGateway(text, tmp_path) as gateway:

@@ -76,7 +76,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path, authority):
         renewed = shown(tmp_path, port)
         _, other = authority.issue("b.test")
         (tmp_path / "a.test.key").write_bytes(other.read_bytes())
-        gateway.wait_for_line("[tls:a] key: does not fit the certificate; the certificate that was read before stays")
+        gateway.wait_for_line("[tls:a] key: does not match the certificate; the certificate that was read before stays")
         assert shown(tmp_path, port) == renewed
         (tmp_path / "a.test.crt").unlink()
         gateway.wait_for_line("a.test.crt cannot be read: no such file or directory")
