@@ -42,15 +42,15 @@ def config(tmp_path):
     [
         ("", "gproxy: missing: --config; see gproxy --help"),
         ("--config", "gproxy: argument --config: expected one argument; see gproxy --help"),
-        ("--confg x", "gproxy: there is no option --confg; did you mean '--config'?"),
-        ("--config x --verbose=1", "gproxy: there is no option --verbose; did you mean '--version'?"),
+        ("--confg x", "gproxy: unknown option --confg; did you mean '--config'?"),
+        ("--config x --verbose=1", "gproxy: unknown option --verbose; did you mean '--version'?"),
         ("--config x token", "gproxy: unrecognized arguments: token; see gproxy --help"),
-        ("chek --config x", "gproxy: there is no command 'chek'; did you mean 'check'?"),
-        ("serve", "gproxy: there is no command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help"),
+        ("chek --config x", "gproxy: unknown command 'chek'; did you mean 'check'?"),
+        ("serve", "gproxy: unknown command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help"),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),
-        ("token --config x --sub a --ttl 0", "gproxy token: --ttl: a token valid for no time is refused everywhere"),
+        ("token --config x --sub a --ttl 0", "gproxy token: --ttl: expected a lifetime of more than 0s"),
         ("version x", "gproxy version: unrecognized arguments: x; see gproxy version --help"),
         ("--config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
         ("check --config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
@@ -183,7 +183,7 @@ def test_warnings_are_no_reason_not_to_serve(tmp_path):
         "warning: gproxy.ini:9: [upstream:spare] no route uses this upstream",
     ]
     with RunningGateway(text, tmp_path) as gateway:
-        assert "can be read by others" in gateway.wait_for_line("secret")
+        assert "is readable by users other than its owner" in gateway.wait_for_line("secret")
         assert "no route uses" in gateway.wait_for_line("spare")
 
 
@@ -212,7 +212,7 @@ def test_token_needs_a_handler_that_signs(tmp_path):
     (tmp_path / "gproxy.ini").write_text(SMALL)
     assert fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path) == "gproxy token: gproxy.ini has no jwt handler\n"
     (tmp_path / "gproxy.ini").write_text(SMALL + "[handler:a]\nuse = jwt\nsecret = auto\n[handler:b]\nuse = jwt\nsecret = auto\n")
-    assert "say which with --handler: a, b" in fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path)
+    assert "choose one with --handler: a, b" in fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path)
     chosen = gproxy("token", "--config", "gproxy.ini", "--sub", "a", "--handler", "b", folder=tmp_path)
     assert chosen.returncode == 0
     assert (tmp_path / "var/b.secret").exists()

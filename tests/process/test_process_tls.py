@@ -84,7 +84,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path, authority):
 
         authority.issue("a.test")
         eventually(lambda: shown(tmp_path, port) != renewed, "the certificate that is right again")
-        assert gateway.errors.count("does not fit") == 1
+        assert gateway.errors.count("does not match") == 1
         assert "Traceback" not in gateway.errors
 
 
