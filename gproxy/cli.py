@@ -1,4 +1,4 @@
-"""The command line. Imports neither gevent nor the user's code until it knows what to do."""
+"""The command line. Each command imports what it needs, so that gevent and user code load late or not at all."""
 
 import argparse
 import os
@@ -12,12 +12,12 @@ _Overrides = dict[tuple[str, str], str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code: 0 fine, 1 could not serve, 2 wrong arguments or configuration."""
+    """Run the command. Return the exit code: 0 success, 1 could not serve, 2 wrong arguments or configuration."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and not arguments[0].startswith("-"):
         command, *arguments = arguments
         if command not in _COMMANDS:
-            _parser("").error(f"there is no command {command!r}{_suggest(command, _COMMANDS)}")
+            _parser("").error(f"unknown command {command!r}{_suggest(command, _COMMANDS)}")
     else:
         command = ""
     options = _parser(command).parse_args(arguments)
@@ -35,28 +35,28 @@ def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespa
 
 
 def _suggest(word: str, words: Iterable[str]) -> str:
-    from gproxy.config.problems import suggest  # only for mistakes; it would hold up the start of a worker
+    from gproxy.config.problems import suggest  # late: the import would delay the start of a worker
 
     return suggest(word, words)
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but what is wrong is said in one line, and a mistyped option is not taken for a missing one."""
+    """An argument parser that reports an error in one line, and a mistyped option as such, not as a missing one."""
 
     def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
         known = [name for action in self._actions for name in action.option_strings]
         for word in (argument.partition("=")[0] for argument in args):
             if word.startswith("--") and word not in known:
-                self.error(f"there is no option {word}{_suggest(word, known)}")
+                self.error(f"unknown option {word}{_suggest(word, known)}")
         return super().parse_args(args)
 
     def error(self, message: str) -> NoReturn:
-        said = message.replace("the following arguments are required:", "missing:")
-        self.exit(2, f"{self.prog}: {said}{'' if said.endswith('?') else f'; see {self.prog} --help'}\n")
+        text = message.replace("the following arguments are required:", "missing:")
+        self.exit(2, f"{self.prog}: {text}{'' if text.endswith('?') else f'; see {self.prog} --help'}\n")
 
 
 def _parser(command: str) -> _Parser:
-    """For one command, or for serving, which has no name."""
+    """Return the parser of a command; the empty name is serving."""
     parser = _Parser(
         prog=f"gproxy {command}" if command else "gproxy",
         usage=None if command else "gproxy --config FILE [option ...]\n       gproxy COMMAND [--help]",
@@ -66,8 +66,8 @@ def _parser(command: str) -> _Parser:
         allow_abbrev=False,
     )
     if command != "version":
-        said = "the settings, an INI file" + ("; without it, the ones that ship" if command == "dev" else "")
-        parser.add_argument("--config", required=command != "dev", metavar="FILE", help=said)
+        text = "path of the settings, an INI file" + ("; default: the demo settings" if command == "dev" else "")
+        parser.add_argument("--config", required=command != "dev", metavar="FILE", help=text)
     if command in {"", "dev"}:
         _add_serving_options(parser)
     if command == "token":
@@ -78,30 +78,34 @@ def _parser(command: str) -> _Parser:
 
 
 def _commands() -> str:
-    lines = [f"  gproxy {name:9}{said}" for name, said in _HELP.items() if name]
+    lines = [f"  gproxy {name:9}{text}" for name, text in _HELP.items() if name]
     return "\n".join(["commands:", *lines, "", _SIGNALS])
 
 
 def _add_serving_options(parser: argparse.ArgumentParser) -> None:
-    where = "HOST:PORT, [::1]:PORT, unix:PATH or fd:N; repeatable; instead of the file's"
+    where = "address to listen on: HOST:PORT, [::1]:PORT, unix:PATH or fd:N; repeatable; replaces the file's"
     parser.add_argument("--bind", action="append", metavar="ADDRESS", help=where)
-    parser.add_argument("--workers", metavar="N|auto", help="worker processes, instead of the file's")
-    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error; instead of the file's")
-    parser.add_argument("--version", action="version", version=f"gproxy {__version__}", help="say which it is")
+    parser.add_argument(
+        "--workers", metavar="N|auto", help="number of worker processes; auto: one per core; replaces the file's"
+    )
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error; replaces the file's")
+    parser.add_argument("--version", action="version", version=f"gproxy {__version__}", help="print the version")
 
 
 def _add_token_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sub", required=True, metavar="NAME", help="whom it is for")
-    parser.add_argument("--role", metavar="NAME", help="the role claim")
-    parser.add_argument("--ttl", default="1h", metavar="TIME", help="how long it is valid: 1h, 30m, 1d (default: 1h)")
-    parser.add_argument("--handler", metavar="NAME", help="which jwt handler signs, if there are several")
+    parser.add_argument("--sub", required=True, metavar="NAME", help="subject of the token (the sub claim)")
+    parser.add_argument("--role", metavar="NAME", help="value of the role claim")
+    parser.add_argument("--ttl", default="1h", metavar="TIME", help="lifetime: 1h, 30m, 1d (default: 1h)")
+    parser.add_argument("--handler", metavar="NAME", help="name of the jwt handler that signs, if there are several")
 
 
 def _add_explain_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", metavar="METHOD", help="GET, POST, ...")
-    parser.add_argument("target", metavar="TARGET", help="/path?query or http://host/path")
-    parser.add_argument("-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", help="repeatable")
-    parser.add_argument("--from", dest="peer", default="127.0.0.1", metavar="IP", help="who connects, or unix")
+    parser.add_argument("method", metavar="METHOD", help="method of the request: GET, POST, ...")
+    parser.add_argument("target", metavar="TARGET", help="target of the request: /path?query or http://host/path")
+    parser.add_argument(
+        "-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", help="header; repeatable"
+    )
+    parser.add_argument("--from", dest="peer", default="127.0.0.1", metavar="IP", help="address of the peer, or unix")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -109,7 +113,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     _open_standard_streams()
     try:
-        first = WorkerProcess.spawn(generation=1, number=1)  # it imports what it needs while we import what we need
+        first = WorkerProcess.spawn(generation=1, number=1)  # the worker imports while the arbiter imports
     except CannotStartError as error:
         print(error, file=sys.stderr)
         return 1
@@ -119,7 +123,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Those that whoever starts us has closed: their numbers would go to sockets, and what is printed with them."""
+    """Reopen closed standard streams, so that sockets do not get descriptors 0-2 and receive our output."""
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:
         os.set_inheritable(number, True)
     os.close(number)
@@ -144,7 +148,7 @@ def _check(options: argparse.Namespace) -> int:
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if redis := settings.state.redis:
-        print(f"rate limits count in redis {redis.where}; while it is lost, {settings.state.meanwhile}")
+        print(f"rate limits count in redis {redis.where}; while it is unavailable, {settings.state.meanwhile}")
     print(f"{options.config}: {len(gateway.router.routes)} routes, {len(gateway.upstreams)} upstreams, all fine")
     return 0
 
@@ -204,18 +208,18 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "version": _version,
 }
 _HELP: Final = {
-    "": "Serve in the foreground, until a signal.",
-    "check": "load and build everything, open nothing; all problems at once",
-    "routes": "every route: match, chain in order, upstream, backends",
-    "explain": "which route takes a request and why, its client, chain, limits and headers",
-    "dev": "serve in front of demo backends, and reload when a file is saved",
+    "": "Serve in the foreground until a signal.",
+    "check": "check the settings and report all problems; opens no socket",
+    "routes": "print every route: match, chain in order, upstream, backends",
+    "explain": "print which route a request matches and why, its client, chain, limits and headers",
+    "dev": "serve with demo backends, and reload when a file changes",
     "token": "sign a token that the configured jwt handler accepts",
-    "version": "which version this is",
+    "version": "print the version",
 }
 _SIGNALS: Final = """signals:
-  TERM, INT   stop: requests in flight are finished; a second one stops at once, as QUIT does
-  HUP         reload settings and handler code; whatever is wrong with them, the old ones go on
+  TERM, INT   stop after active requests have finished; a second one stops immediately, as QUIT does
+  HUP         reload settings and handler code; if that fails, the old ones stay in use
   USR1        reopen the access log
-  TTIN, TTOU  a worker more, a worker less
+  TTIN, TTOU  add a worker, remove a worker
 
 exit status: 0 a clean stop, 1 it could not serve, 2 wrong arguments or configuration"""

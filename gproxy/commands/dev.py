@@ -1,4 +1,4 @@
-"""`gproxy dev`: the gateway in front of demo backends, reloading whenever a file is saved."""
+"""`gproxy dev`: the gateway with demo backends, which reloads when a file changes."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from gproxy.arbiter.arbiter import Arbiter
 from gproxy.arbiter.worker_process import GROUP_SIGNALS, WorkerProcess, path_flags
 from gproxy.config.load import Overrides
 
-#: The file that ships; where it would write to the working directory, ours says something else.
+#: The packaged demo settings; the changes keep their files out of the working directory.
 _TEMPLATE: Final = Path(__file__).parents[1] / "testing" / "demo.ini"
 _CHANGES: Final = {
     "0.0.0.0:8080": "127.0.0.1:8080",
@@ -22,16 +22,16 @@ _CHANGES: Final = {
 
 
 def serve(path: str | None, overrides: Overrides) -> int:
-    """Until a signal; the exit code. Without a path, settings are made up that may be edited too."""
+    """Serve until a signal and return the exit code. Without a path, use a temporary copy of the demo settings."""
     with tempfile.TemporaryDirectory(prefix="gproxy-dev-") as folder:
         config = path or _settings(Path(folder))
-        # A breakpoint stops a worker for as long as it takes.
+        # A breakpoint stops a worker for any time, so a worker is never replaced.
         chosen = {("server", "worker_timeout"): "0s", **overrides, ("server", "reload"): "on"}
-        leash = _start_demo(config, overrides)
+        demo_end = _start_demo(config, overrides)
         try:
             return Arbiter(config, chosen, WorkerProcess.spawn(generation=1, number=1)).run()
         finally:
-            os.close(leash)
+            os.close(demo_end)
 
 
 def _settings(folder: Path) -> str:
@@ -44,11 +44,11 @@ def _settings(folder: Path) -> str:
 
 
 def _start_demo(config: str, overrides: Overrides) -> int:
-    """Backends, and somebody who says what to try; they end when what is returned is closed, however that happens."""
-    theirs, ours = os.pipe()
-    os.set_inheritable(theirs, True)
+    """Start the demo backends and hints. Return a descriptor; the demo ends when the descriptor is closed."""
+    read_end, write_end = os.pipe()
+    os.set_inheritable(read_end, True)
     given = json.dumps([(*place, text) for place, text in overrides.items()])
-    command = [sys.executable, *path_flags(), "-m", "gproxy.testing.dev", str(theirs), config, given]
+    command = [sys.executable, *path_flags(), "-m", "gproxy.testing.dev", str(read_end), config, given]
     os.posix_spawn(sys.executable, command, os.environ, setsigmask={*GROUP_SIGNALS, signal.SIGUSR2})
-    os.close(theirs)
-    return ours
+    os.close(read_end)
+    return write_end

@@ -1,4 +1,4 @@
-"""What would become of a request, and why: `gproxy explain`. Nothing is opened, no handler runs, nobody is asked."""
+"""`gproxy explain`: the result of a request, with reasons. The command opens no socket and runs no handler."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -24,12 +24,12 @@ from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
 
 _NEW_ID: Final = "(a new one for each request)"
-#: Of an upstream, what bounds a request.
+#: The options of an upstream that bound a request's time.
 _TIMES: Final = ("connect_timeout", "first_byte_timeout", "read_timeout")
 
 
 def explain(request: Request, settings: Settings, gateway: Gateway) -> str:
-    """Client, routes with the reasons against each, chain, limits, upstream, headers as they come and go."""
+    """Return the report: client, routes with reasons, chain, limits, upstream, headers in and out."""
     request.id = request.id or _NEW_ID
     answer, route = _match(request, gateway)
     parts = [
@@ -43,48 +43,48 @@ def explain(request: Request, settings: Settings, gateway: Gateway) -> str:
     return "\n\n".join(parts)
 
 
-def refused(method: str, target: str, status: int, detail: str) -> str:
-    """For what does not come as far as a route."""
+def rejected(method: str, target: str, status: int, detail: str) -> str:
+    """Return the report of a request that the gateway rejects before routing."""
     return f"{method} {target}: {status} {PHRASES.get(status, '')}: {detail}"
 
 
 def _match(request: Request, gateway: Gateway) -> tuple[str, Route | None]:
-    """What comes of it, and the route that takes it."""
+    """Return the result of the request, and its route."""
     try:
         route = gateway.router.match(request)
     except HTTPError as error:
         if request.path == "*":
-            return "200 OK: it is about the gateway, which answers itself", None
-        said = f"{error.status} {PHRASES.get(error.status, '')}: {error.detail}"
+            return "200 OK: the request concerns the gateway, which answers it", None
+        result = f"{error.status} {PHRASES.get(error.status, '')}: {error.detail}"
         if isinstance(error, WrongMethodError):
-            said += f"; Allow: {error.headers['Allow']} (the nearest route is {error.route.name})"
-        return said, None
+            result += f"; Allow: {error.headers['Allow']} (the nearest route is {error.route.name})"
+        return result, None
     return f"route {route.name}", route
 
 
 def _client(request: Request, gateway: Gateway) -> Iterator[Row]:
-    """Which hop is the client, and why."""
-    told = request.received.headers.get("x-forwarded-for")
+    """Yield the hops, the last of which is the client, with the reason for each."""
+    forwarded_for = request.received.headers.get("x-forwarded-for")
     way = hops(request.received.peer, request.received.headers, gateway.trust.proxies)
     for proxy in way[:-1]:
         yield proxy, "on a unix socket" if proxy == UNIX_PEER else "one of [gateway] trusted_proxies"
-    if told is None:
+    if forwarded_for is None:
         why = "the peer"
     elif len(way) == 1 and is_trusted(way[0], gateway.trust.proxies):
         why = "the peer, a trusted proxy, whose X-Forwarded-For ends in no address"
     elif len(way) == 1:
-        why = "the peer, no trusted proxy: its X-Forwarded-For is not believed"
+        why = "the peer, no trusted proxy: its X-Forwarded-For is ignored"
     else:
-        why = "in X-Forwarded-For the first from the right that is no trusted proxy"
+        why = "in X-Forwarded-For, the first address from the right that is no trusted proxy"
     yield way[-1], f"the client: {why}"
 
 
 def _routes(request: Request, gateway: Gateway, taken: Route | None) -> Iterator[Row]:
-    """Every route with what is for or against it, the one that is taken first."""
+    """Yield every route with the reason for or against it, the matched route first."""
     try:
         path, *others = readings(request.path)
     except BadMessage:
-        return  # the match has said so
+        return  # the first line of the report has the reason
     if path != request.path:
         yield "", f"the path is read as {path}"
     for other in sorted(others)[:10]:
@@ -105,7 +105,7 @@ def _against(route: Route, path: str, request: Request, taken: Route | None) -> 
 
 
 def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
-    """Its chain, and every limit with the place that it comes from."""
+    """Yield the route's chain, and every limit with its origin in the settings."""
     yield "chain", chain(route, settings)
     skipped = [name for name in settings.gateway.handlers if name in route.settings.skip]
     if skipped:
@@ -122,7 +122,7 @@ def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
         if limit is not None and name in route.handler_names:
             yield name, f"{limit} {_origin(settings, 'handler', name, 'limit')}"
     if redis := settings.state.redis:
-        yield "limits", f"count in redis {redis.where}; while it is lost, {settings.state.meanwhile}"
+        yield "limits", f"count in redis {redis.where}; while it is unavailable, {settings.state.meanwhile}"
     yield from destinations(route.settings, settings)
 
 
@@ -133,7 +133,7 @@ def _origin(settings: Settings, kind: str, name: str, option: str) -> str:
 
 
 def _sent(request: Request, route: Route, settings: Settings, gateway: Gateway) -> Iterator[str]:
-    """What leaves the gateway: to a backend, or back to the client."""
+    """Yield the message that the gateway sends, to a backend or to the client."""
     own = route.settings
     try:
         if isinstance(route.action, Redirect):
@@ -157,7 +157,7 @@ def _forwarded(request: Request, route: Route, settings: Settings, gateway: Gate
 
 
 def _upstream(request: Request, route: Route) -> tuple[str, str]:
-    """Which of them, and why."""
+    """Return the name of the upstream that gets the request, and the reason."""
     shares = route.settings.upstream
     last: Any = route.action.first if isinstance(route.action, Mirror) else route.action
     if not isinstance(last, Split):

@@ -1,4 +1,4 @@
-"""The difference between a request's head as it came and as it goes on, line by line, with reasons."""
+"""The difference between the received and the forwarded head of a request, line by line, with reasons."""
 
 from collections.abc import Iterator
 
@@ -9,21 +9,21 @@ from gproxy.http.request import Request
 
 
 def difference(request: Request, head: str, gateway: Gateway) -> Iterator[str]:
-    """Each line of the head that is sent, `+` before a new one, `~` before a changed one; `-` is what is left out."""
+    """Yield the lines of the forwarded head: `+` new, `~` changed; then `-` for each removed line."""
     line, *fields = head.rstrip("\r\n").split("\r\n")
-    came = request.received.headers
+    received_fields = request.received.headers
     sent = {field.partition(":")[0].lower() for field in fields}
     yield f"    {line}"
     for field in fields:
         name, _, value = field.partition(": ")
-        before = came.all(name)
+        before = received_fields.all(name)
         if value in before:
             yield f"    {_shown(name, value)}"
         elif before:
             yield f"  ~ {_shown(name, value)}    instead of {_shown('', ', '.join(before), secret=name)}"
         else:
             yield f"  + {_shown(name, value)}"
-    for name, value in came.items():
+    for name, value in received_fields.items():
         if name.lower() not in sent:
             yield f"  - {_shown(name, value)}    {_why_dropped(name.lower(), request, gateway)}"
 
@@ -36,11 +36,11 @@ def _shown(name: str, value: str, *, secret: str = "") -> str:
 def _why_dropped(name: str, request: Request, gateway: Gateway) -> str:
     plain = name.replace("_", "-").replace(".", "-")
     if name in HOP_BY_HOP or name in connection_options(request.received.headers):
-        return "is this connection's own business"
+        return "concerns only this connection"
     if plain in gateway.trust.identity:
-        return "says who the client is, which is for a handler to say"
+        return "identifies the client, and only a handler may set it"
     if name == "authorization":
-        return "goes no further without keep = Authorization"
+        return "is removed without keep = Authorization"
     if name == "expect":
-        return "is answered here"
-    return "is not believed from this peer, or in this spelling"
+        return "is answered by the gateway"
+    return "is not trusted from this peer, or in this spelling"

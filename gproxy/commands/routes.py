@@ -1,4 +1,4 @@
-"""Every route in words: `gproxy routes`, and what `gproxy explain` says in the same ones."""
+"""`gproxy routes`: a description of every route. `gproxy explain` uses the same rows."""
 
 from collections.abc import Iterable
 
@@ -9,18 +9,18 @@ from gproxy.config.types.units import write_bytes
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 
-#: Label and text; the label may be empty where the text goes on.
+#: Label and text; an empty label continues the row above.
 Row = tuple[str, str]
 
 
 def describe(settings: Settings, gateway: Gateway) -> str:
-    """One paragraph a route: what it matches, its chain in order, where it leads with what limits."""
+    """Return a paragraph for each route: its match, its chain in order, its limits and its action."""
     routes = sorted(gateway.router.routes, key=lambda route: (-len(route.path), route.name))
     return "\n\n".join(_paragraph(route, settings) for route in routes)
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Two columns."""
+    """Return the rows as two aligned columns."""
     rows = list(rows)
     width = max([9, *(len(label) for label, _ in rows)])
     return "\n".join(f"  {label:{width}} {text}".rstrip() for label, text in rows)
@@ -38,7 +38,7 @@ def _paragraph(route: Route, settings: Settings) -> str:
 
 
 def match(route: Route) -> str:
-    """What it asks of a request."""
+    """Return the conditions that the route matches."""
     parts = [paths(route)]
     if route.hosts:
         parts.append(f"host {', '.join(route.hosts)}")
@@ -48,14 +48,14 @@ def match(route: Route) -> str:
 
 
 def paths(route: Route) -> str:
-    """The paths that it takes."""
+    """Return the paths that the route matches."""
     if route.settings.exact:
         return f"{route.settings.path} and nothing below"
     return route.path if route.path == "/" else f"{route.path} and below"
 
 
 def chain(route: Route, settings: Settings) -> str:
-    """Its handlers in order, and where they end."""
+    """Return the route's handlers in order, and its action."""
     gateway_handlers = [name for name in settings.gateway.handlers if name not in route.settings.skip]
     return " > ".join([*gateway_handlers, *route.settings.handlers, _end(route.settings)])
 
@@ -65,12 +65,12 @@ def _end(route: RouteSettings) -> str:
 
 
 def limits(route: RouteSettings) -> list[Row]:
-    """Its own ones, but for time."""
+    """Return the route's own limits, except timeouts."""
     return [("max_body", write_bytes(route.max_body))] if route.max_body else []
 
 
 def destinations(route: RouteSettings, settings: Settings) -> list[Row]:
-    """Where it leads."""
+    """Return the rows of the route's action."""
     if route.respond is not None:
         return [("respond", f"{route.respond}, {len(route.body.encode())} bytes")]
     if route.redirect is not None:
@@ -91,7 +91,7 @@ def _changes(route: RouteSettings) -> list[Row]:
 
 
 def upstream_rows(label: str, name: str, settings: Settings) -> list[Row]:
-    """An upstream with its backends."""
+    """Return the rows of an upstream and its backends."""
     upstream = settings.upstreams[name]
     return [
         (label, f"{upstream.name}, {upstream.balance}, retries {upstream.retries}"),

@@ -1,4 +1,4 @@
-"""A token that the configured jwt handler accepts: `gproxy token`."""
+"""`gproxy token`: signs a token that the configured jwt handler accepts."""
 
 import time
 
@@ -10,16 +10,16 @@ from gproxy.runtime import Runtime
 
 
 def sign(config: str, subject: str, role: str | None, ttl: str, name: str | None = None) -> str:
-    """The token, valid for `ttl` (`1h`). Raises ConfigError, ValueError if there is no handler that can sign."""
+    """Return a token with the lifetime `ttl` (`1h`). Raise ConfigError, or ValueError if no handler can sign."""
     seconds = _lifetime(ttl)
     settings, gateway = build(config)
     found = {key: handler for key, handler in gateway.handlers.items() if isinstance(handler, JWT)}
     if name is not None and name not in found:
-        raise ValueError(f"no jwt handler named '{name}'; there are: {', '.join(found) or 'none'}")
+        raise ValueError(f"no jwt handler named '{name}'; expected one of: {', '.join(found) or 'none'}")
     if not found:
         raise ValueError(f"{config} has no jwt handler")
     if len(found) > 1 and name is None:
-        raise ValueError(f"there are several jwt handlers, say which with --handler: {', '.join(found)}")
+        raise ValueError(f"several jwt handlers; choose one with --handler: {', '.join(found)}")
     handler = found[name] if name else next(iter(found.values()))
     handler.open(Runtime(state_dir=settings.server.state_dir))
     claims = {"sub": subject} | ({"role": role} if role else {})
@@ -32,5 +32,5 @@ def _lifetime(ttl: str) -> float:
     except Mistake as mistake:
         raise ValueError(f"--ttl: {mistake}") from None
     if not seconds:
-        raise ValueError("--ttl: a token valid for no time is refused everywhere")
+        raise ValueError("--ttl: expected a lifetime of more than 0s")
     return seconds

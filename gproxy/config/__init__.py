@@ -1,6 +1,6 @@
-"""Text to typed settings: `load` reads a file, checks all of it and says everything that is wrong with it at once.
+"""Settings: `load` reads a file, checks the whole file and reports all of its problems together.
 
-Standard library only (but for certificates.py), and no part of gevent: this runs before anything is patched.
+The package uses only the standard library (except certificates.py) and not gevent: it runs before any patching.
 """
 
 from gproxy.config.ini.build import Option, build, options

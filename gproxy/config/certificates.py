@@ -1,6 +1,6 @@
-"""Certificates and keys on disk to what a handshake needs, or to every reason why not.
+"""Certificate files: from `[tls:NAME]` and its PEM files to the SSL context of a handshake, or to problems.
 
-Not imported by the rest of the settings: ssl has to be patched first.
+The rest of the settings does not import this module, because gevent must patch `ssl` first.
 """
 
 import ssl
@@ -16,22 +16,22 @@ from gproxy.config.sections.upstream_tls import content
 if TYPE_CHECKING:
     from cryptography import x509
 
-#: What is spoken inside: RFC 7301 names.
+#: The protocols inside TLS, by their ALPN names (RFC 7301).
 PROTOCOLS: Final = ("http/1.1", "http/1.0")
 
 _VERIFY: Final = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
-#: What OpenSSL says when a pair is of no use, and which option to look at.
+#: OpenSSL's reasons for rejecting a certificate and key, and the problem to report for each.
 _REASONS: Final = {
-    "KEY_VALUES_MISMATCH": "key: does not fit the certificate",
-    "KEY_TYPE_MISMATCH": "key: does not fit the certificate",
-    "EE_KEY_TOO_SMALL": "certificate: its key is too short to be safe",
-    "CA_MD_TOO_WEAK": "certificate: it is signed with a digest that is not safe any more",
+    "KEY_VALUES_MISMATCH": "key: does not match the certificate",
+    "KEY_TYPE_MISMATCH": "key: does not match the certificate",
+    "EE_KEY_TOO_SMALL": "certificate: its key is too short to be secure",
+    "CA_MD_TOO_WEAK": "certificate: its signature uses an insecure digest",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What one section serves. `names` are in lower case; `warnings` are lines as in `option: what is unwise`."""
+    """The certificate of one section. `names` are in lower case; each of `warnings` is `option: warning`."""
 
     context: ssl.SSLContext
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class Certificate:
 
 
 def read_certificate(settings: TLSSettings, now: float) -> Certificate:
-    """Read the section's files. Raises ValueError, each line of it `option: what is wrong`."""
+    """Read the section's files. Raise ValueError, with one `option: problem` a line."""
     leaf = _leaf(settings.certificate)
     key = settings.key or settings.certificate
     content("key", key)
@@ -49,18 +49,18 @@ def read_certificate(settings: TLSSettings, now: float) -> Certificate:
 
 
 def files(settings: TLSSettings) -> list[Path]:
-    """What has to be read again when it changes."""
+    """Return the files whose change requires a reload."""
     return [path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
 
 
 def _leaf(path: Path) -> "x509.Certificate":
-    from cryptography import x509  # large, and most gateways serve no TLS
+    from cryptography import x509  # a large module, and most gateways serve no TLS
 
     pem = content("certificate", path)
     try:
         return x509.load_pem_x509_certificates(pem)[0]
     except ValueError:
-        raise ValueError(f"certificate: {path} has no certificate in PEM that can be read") from None
+        raise ValueError(f"certificate: {path} holds no readable certificate in PEM form") from None
 
 
 def _context(settings: TLSSettings, key: Path) -> ssl.SSLContext:
@@ -71,30 +71,30 @@ def _context(settings: TLSSettings, key: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(settings.certificate, key, password=_no_password)
     except ssl.SSLError as error:
-        said = _REASONS.get(error.reason or "", f"key: {key} has no private key in PEM that can be read")
-        raise ValueError(said) from None
+        problem = _REASONS.get(error.reason or "", f"key: {key} holds no readable private key in PEM form")
+        raise ValueError(problem) from None
     if settings.ciphers is not None:
         try:
             context.set_ciphers(settings.ciphers)
         except ssl.SSLError:
-            raise ValueError(f"ciphers: OpenSSL knows none of {settings.ciphers!r}") from None
+            raise ValueError(f"ciphers: OpenSSL supports none of {settings.ciphers!r}") from None
     if settings.client_ca is not None:
-        _believe(context, settings.client_ca)
+        _trust(context, settings.client_ca)
         context.verify_mode = _VERIFY[settings.client_auth]
     return context
 
 
 def _no_password() -> NoReturn:
-    """In place of OpenSSL's own question on the terminal."""
-    raise ValueError("key: it is encrypted, and there is nobody to ask for its password")
+    """Raise ValueError, because OpenSSL would ask for the password on the terminal."""
+    raise ValueError("key: the private key is encrypted, which is not supported; expected an unencrypted one")
 
 
-def _believe(context: ssl.SSLContext, path: Path) -> None:
+def _trust(context: ssl.SSLContext, path: Path) -> None:
     content("client_ca", path)
     try:
         context.load_verify_locations(path)
     except ssl.SSLError:
-        raise ValueError(f"client_ca: {path} has no certificate in PEM that can be read") from None
+        raise ValueError(f"client_ca: {path} holds no readable certificate in PEM form") from None
 
 
 def _names(leaf: "x509.Certificate") -> list[str]:
@@ -110,10 +110,10 @@ def _names(leaf: "x509.Certificate") -> list[str]:
 def _warnings(leaf: "x509.Certificate", key: Path, names: tuple[str, ...], now: float) -> Iterator[str]:
     today = datetime.fromtimestamp(now, UTC)
     if leaf.not_valid_after_utc <= today:
-        yield f"certificate: it has expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+        yield f"certificate: expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
     if leaf.not_valid_before_utc > today:
-        yield f"certificate: it is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}"
+        yield f"certificate: is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}"
     if key.stat().st_mode & 0o007:
-        yield f"key: {key} can be read by anybody; chmod 600 it"
+        yield f"key: {key} is readable by every user; run chmod 600"
     if not names:
-        yield "hosts: the certificate names no host, so it serves only clients that ask for none of the others"
+        yield "hosts: the certificate names no host, so it serves only clients whose server name no other section has"

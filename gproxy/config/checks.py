@@ -1,4 +1,4 @@
-"""What no single section can see: names that point from one to another, and sections that should not be there."""
+"""Checks across sections: references between them, and sections that are unknown or unused."""
 
 import re
 import time
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def kinds(sections: Iterable[RawSection]) -> Iterator[Problem]:
-    """Sections nobody knows, and names that are missing, needless or cannot stand in a list."""
+    """Yield unknown sections, and section names that are missing, superfluous or invalid."""
     for section in sections:
         if section.kind not in SINGLE + NAMED:
             yield section.problem("", f"unknown section{suggest(section.kind, SINGLE + NAMED)}")
@@ -36,25 +36,27 @@ def kinds(sections: Iterable[RawSection]) -> Iterator[Problem]:
 
 
 def names(section: RawSection, option: str) -> tuple[str, ...]:
-    """A list of names as it is written, to be checked even if something else in the section is wrong."""
+    """Return a list of names from the raw section, so that a check does not need the rest of the section."""
     value = section.options.get(option)
     return tuple(item for _, item in split(value.text)) if value and option not in section.broken else ()
 
 
 def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
-    """Routes whose upstream is unknown, or no route at all."""
+    """Yield a problem for each unknown upstream of a route, or for a file without routes."""
     known = [section.name for section in sections if section.kind == "upstream" and section.name]
     routes = [section for section in sections if section.kind == "route"]
     for route in routes:
         for option, below, name in _upstreams_of(route):
             if name not in known:
                 yield route.problem(option, f"unknown upstream {name!r}{suggest(name, known)}", below=below)
-    if not routes and not any(section.kind not in SINGLE + NAMED for section in sections):  # it may be one mistyped
+    if not routes and not any(
+        section.kind not in SINGLE + NAMED for section in sections
+    ):  # an unknown section may be a mistyped route
         yield Problem(str(path), 0, "", "", "there is no route; write a [route:NAME] with an upstream")
 
 
 def _upstreams_of(route: RawSection) -> Iterator[tuple[str, int, str]]:
-    """The upstreams that a route names: in which option, how many lines down, which."""
+    """Yield each upstream that a route names: option, lines below the option's first line, name."""
     for option in ("upstream", "mirror"):
         value = route.options.get(option)
         for below, item in split(value.text) if value and option not in route.broken else ():
@@ -62,7 +64,7 @@ def _upstreams_of(route: RawSection) -> Iterator[tuple[str, int, str]]:
 
 
 def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
-    """Upstreams that no route uses: no reason not to serve, but often a name that was changed in one place only."""
+    """Yield a warning for each unused upstream; the cause is often a name that was changed in one place only."""
     used = {name for section in sections if section.kind == "route" for _, _, name in _upstreams_of(section)}
     for section in sections:
         if section.kind == "upstream" and section.name not in used:
@@ -70,19 +72,21 @@ def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
 
 
 def unlisted(sections: Sequence[RawSection]) -> Iterator[Problem]:
-    """Handlers that stand in no list: a jwt that was forgotten there protects nothing."""
+    """Yield a warning for each unlisted handler: a jwt handler that no list names protects nothing."""
     lists = (section for section in sections if section.kind in {"gateway", "route"})
     listed = {name for section in lists for name in names(section, "handlers")}
     for section in sections:
         if section.kind == "handler" and section.name not in listed:
-            yield section.problem("", "no list of handlers has this one, so it does not run")
+            yield section.problem("", "no handlers list names this handler, so it does not run")
 
 
 def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
-    """Upstreams whose certificates nobody checks."""
+    """Yield a warning for each upstream whose certificates are not verified."""
     for upstream, section in upstreams:
         if not upstream.tls_verify:
-            yield section.problem("tls_verify", "certificates are not verified: anybody on the way can read and change")
+            yield section.problem(
+                "tls_verify", "certificates are not verified, so an attacker can read and change traffic"
+            )
 
 
 _PROBES = (
@@ -92,7 +96,7 @@ _PROBES = (
 _BREAKER = (
     "breaker_errors", "breaker_latency", "breaker_quantile", "breaker_window", "breaker_requests", "breaker_open",
 )  # fmt: skip
-#: Options of an upstream that do nothing unless another one is set, and which.
+#: Options of an upstream that have no effect unless another option is set, and that option.
 _ONLY_WITH = {
     "queue_timeout": "queue",
     **dict.fromkeys(_BREAKER, "breaker"),
@@ -102,21 +106,21 @@ _ONLY_WITH = {
 
 
 def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
-    """What is written in an upstream's section and does nothing: an option without another one, backends all down."""
+    """Yield a warning for each option of an upstream without effect, and for upstreams without an active backend."""
     for upstream, section in upstreams:
         for option in section.options:
             needed = _ONLY_WITH.get(option)
             if needed is not None and not getattr(upstream, needed):
                 yield section.problem(option, f"has no effect without {needed}")
         if all(backend.down or backend.drain or not backend.weight for backend in upstream.backends):
-            yield section.problem("backends", "none of them takes new clients: all are down, drain or have no weight")
+            yield section.problem("backends", "no backend takes new clients: each one is down, drain or weight=0")
 
 
 def handlers(
     lists: Iterable[tuple[RawSection, tuple[str, ...]]],
     known: Collection[str],
 ) -> Iterator[Problem]:
-    """Handlers listed in `handlers =` that are neither a section nor built in."""
+    """Yield a problem for each name in `handlers =` that is neither a section nor a built-in handler."""
     for section, names in lists:
         for name in names:
             if name not in known:
@@ -124,7 +128,7 @@ def handlers(
 
 
 def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iterator[Problem]:
-    """Handlers whose `use` (their own name if it is not given) is neither built in nor MODULE:NAME."""
+    """Yield a problem for each handler whose `use` (by default its name) is neither built in nor MODULE:NAME."""
     for handler in handlers:
         if handler.use in builtins or is_reference(handler.use) or "use" in handler.section.broken:
             continue
@@ -133,21 +137,21 @@ def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iter
 
 
 def skips(skip: Iterable[str], listed: Collection[str], section: RawSection) -> Iterator[Problem]:
-    """`skip` naming a handler that would not have run."""
+    """Yield a problem for each name in `skip` that [gateway] handlers does not list."""
     for name in skip:
         if name not in listed:
             yield section.problem("skip", f"[gateway] handlers does not list {name!r}{suggest(name, listed)}")
 
 
 def limits(routes: Iterable[tuple[RouteSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
-    """Routes that allow more than the server, which looks first."""
+    """Yield a problem for each route whose limit exceeds the server's, which applies first."""
     for route, section in routes:
         if 0 < server.max_body < route.max_body:
             yield section.problem("max_body", f"is more than [server] max_body, {write_bytes(server.max_body)}")
 
 
 def shadowed(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Problem]:
-    """Routes that get no request, because an earlier one takes all of theirs."""
+    """Yield a problem for each route that gets no request, because an earlier route takes all of them."""
     before: dict[object, list[tuple[RouteSettings, RawSection]]] = {}
     for route, section in routes:
         hosts = {host.lower() for host in route.host}
@@ -160,14 +164,17 @@ def shadowed(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Pro
 
 
 def _matches(route: RouteSettings) -> object:
-    """All that a route asks of a request but for hosts and methods."""
-    asked = ((kind, name.lower() if kind == "headers" else name, pattern.text)
+    """Return a key of all that a route matches, except hosts and methods."""
+    needs = ((kind, name.lower() if kind == "headers" else name, pattern.text)
              for kind in ("headers", "cookies", "query") for name, pattern in getattr(route, kind).items())  # fmt: skip
-    return route.path if route.exact else route.path.rstrip("/"), route.exact, route.scheme, frozenset(asked)
+    return route.path if route.exact else route.path.rstrip("/"), route.exact, route.scheme, frozenset(needs)
 
 
 def _takes_all_of(earlier: RouteSettings, hosts: set[str], route: RouteSettings) -> bool:
-    """Of the same path, and with the same matches: who asks for more goes first, whatever the order of the file."""
+    """Return whether `earlier`, which has the same path and matches, takes all requests of `route`.
+
+    A route with methods precedes one without, whatever the order of the file.
+    """
     if bool(earlier.methods) != bool(route.methods):
         return False
     return hosts <= {host.lower() for host in earlier.host} and {*route.methods} <= {*earlier.methods}
@@ -180,7 +187,7 @@ def _shadow(route: RouteSettings, earlier: RouteSettings, section: RawSection) -
 
 
 def is_reference(text: str) -> bool:
-    """Is it written as MODULE:NAME?"""
+    """Return whether `text` has the form MODULE:NAME."""
     try:
         ModuleRef.parse(text)
     except ValueError:
@@ -191,29 +198,29 @@ def is_reference(text: str) -> bool:
 def listeners(
     server: ServerSettings, gateway: GatewaySettings, names: Sequence[str], section: RawSection
 ) -> Iterator[Problem]:
-    """`bind` words that lead nowhere; `names` are those of the [tls:NAME] sections, `section` is [server]."""
+    """Yield the problems of the words in `bind`. `names` are the [tls:NAME] sections' names, `section` is [server]."""
     for address in server.bind:
         if address.tls is not None and not names:
             yield section.problem("bind", f"{address} tls: there is no certificate; write a [tls:NAME] section")
         elif address.tls and address.tls not in names:
             yield section.problem("bind", f"{address} tls={address.tls}: unknown{suggest(address.tls, names)}")
         if address.proxy and not gateway.trusted_proxies and address.kind != "unix":
-            message = f"{address} proxy: nobody may send the header; list who may in [gateway] trusted_proxies"
+            message = f"{address} proxy: no peer may send a PROXY header; list the proxies in [gateway] trusted_proxies"
             yield section.problem("bind", message)
 
 
 def unused_tls(server: ServerSettings, sections: Sequence[RawSection]) -> Iterator[Problem]:
-    """Certificates that no listener shows."""
+    """Yield a warning for each certificate if no listener uses TLS."""
     if all(address.tls is None for address in server.bind):
         for section in sections:
-            yield section.problem("", "no address in [server] bind has the word tls, so this is not used")
+            yield section.problem("", "no address in [server] bind has tls, so this section has no effect")
 
 
 def certificates(
     found: Sequence[tuple[TLSSettings, RawSection]], warnings: list[Problem], problems: list[Problem]
 ) -> None:
-    """Read them all; note what is wrong or unwise, and host names that two sections claim."""
-    from gproxy.config.certificates import read_certificate  # ssl is for those who use it, and is patched before
+    """Read all certificates. Add their problems and warnings, and host names that two sections serve."""
+    from gproxy.config.certificates import read_certificate  # late: ssl is patched first, and only TLS needs it
 
     owners: dict[str, RawSection] = {}
     for settings, section in found:
@@ -230,7 +237,7 @@ def _claimed(owners: dict[str, RawSection], names: Sequence[str], section: RawSe
     for name in names:
         owner = owners.setdefault(name, section)
         if owner is not section:
-            message = f"{name} belongs to [{owner.title}] at line {owner.line} already; say with hosts whose it is"
+            message = f"{name} already belongs to [{owner.title}] at line {owner.line}; set hosts to assign it"
             yield section.problem("hosts", message)
 
 
@@ -241,5 +248,5 @@ def _at(section: RawSection, lines: Sequence[str]) -> Iterator[Problem]:
 
 
 def identity_headers(tls: Mapping[str, TLSSettings]) -> frozenset[str]:
-    """In lower case: what only a client's certificate may say, and no client by itself."""
+    """Return the headers that only a client certificate may set, in lower case."""
     return frozenset(header.lower() for settings in tls.values() for header in settings.forward.values())

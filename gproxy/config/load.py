@@ -1,4 +1,4 @@
-"""A settings file to `Settings`, or to every reason why not."""
+"""The loader: from a settings file to `Settings`, or to all problems of the file."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -19,9 +19,9 @@ from gproxy.config.sections.upstream import UpstreamSettings
 
 T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
-#: Builds the handlers, so that their problems are reported together with all others: (handlers, problems, warnings).
+#: Builds the handlers, so that `load` reports their problems with all others: (handlers, problems, warnings).
 BuildHandlers = Callable[[Mapping[str, HandlerSettings], list[Problem], list[Problem]], None]
-#: Builds users' own balancing policies: (upstreams with their sections, problems).
+#: Builds the user's balancing policies: (upstreams with their sections, problems).
 BuildPolicies = Callable[[Iterable[tuple[UpstreamSettings, RawSection]], list[Problem]], None]
 
 _NOTHING: Overrides = {}
@@ -37,11 +37,11 @@ def load(
     build_policies: BuildPolicies | None = None,
     data: bytes | None = None,
 ) -> Settings:
-    """The settings in the file, with `overrides` of (section, option) from the command line in place of its own.
+    """Load the settings in the file. `overrides`, by (section, option), replace options of the file.
 
-    `builtins` are the names of the handlers that need no `use`. A list in an override is written as in the file.
-    `data` is what the file has, if it was read already. Raises ConfigError with every problem at once. Nothing is
-    opened but the file, those of `file:PATH` secrets, and certificates.
+    `builtins` are the names of the built-in handlers, which need no `use`. A list in an override has the file's
+    syntax. `data` is the file's content, if it is already read. Raise ConfigError with all problems. The function
+    opens only the file, the files of `file:PATH` secrets, and certificates.
     """
     problems: list[Problem] = []
     sections = read(Path(path), environ, problems, data)
@@ -55,9 +55,9 @@ def load(
 def load_process(
     path: Path, data: bytes | None, overrides: Overrides, environ: Mapping[str, str] = os.environ
 ) -> tuple[ServerSettings | None, LogSettings | None]:
-    """`[server]` and `[log]` of a file that was read, for a process that serves nobody; None: there are mistakes in it.
+    """Return `[server]` and `[log]`, for a process that serves no requests; None for a section with problems.
 
-    What they are is for `load` to say, together with all others.
+    `load` reports these problems with all others.
     """
     sections = None if data is None else read(path, environ, [], data)
     if sections is None:
@@ -78,7 +78,7 @@ def _override(sections: list[RawSection], overrides: Overrides) -> list[RawSecti
 
 @dataclass(slots=True)
 class _Loading:
-    """One file on its way; a part that could not be built is None, and what depends on it goes unchecked."""
+    """The loading of one file. A section that cannot be built is None; checks that depend on it are skipped."""
 
     path: Path
     sections: list[RawSection]
@@ -91,7 +91,7 @@ class _Loading:
         self._by_name = {(section.kind, section.name): section for section in self.sections}
 
     def settings(self, build_handlers: BuildHandlers | None, build_policies: BuildPolicies | None) -> Settings:
-        """Everything at once; raises ConfigError."""
+        """Build and check all sections. Raise ConfigError with all problems."""
         self.problems += checks.kinds(self.sections)
         server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
         log, state = self._single(LogSettings, "log"), self._single(StateSettings, "state")
@@ -151,7 +151,7 @@ class _Loading:
             checks.certificates(built, self.warnings, self.problems)
 
     def _declared(self) -> dict[str, HandlerSettings]:
-        """The handlers that have a section."""
+        """Return the handlers that have a section."""
         found = {}
         for section in self._of("handler"):
             options = dict(section.options)
@@ -160,7 +160,7 @@ class _Loading:
         return found
 
     def _listed(self) -> dict[str, HandlerSettings]:
-        """The built-in handlers that are listed without having a section: all their options are defaults."""
+        """Return the built-in handlers that are listed without a section; their options have the defaults."""
         declared = {section.name for section in self._of("handler")}
         lists = [(s, checks.names(s, "handlers")) for s in (self._section("gateway"), *self._of("route"))]
         self.problems += checks.handlers(lists, declared | {*self.builtins})
@@ -189,6 +189,6 @@ class _Loading:
 
 
 def _implied(name: str, by: RawSection) -> RawSection:
-    """The section that a listed built-in handler could have had, for problems: they point to the list."""
+    """Return an empty section for a listed built-in handler; its problems point to the list."""
     value = by.options["handlers"]
     return RawSection("handler", name, value.file, value.line)

@@ -1,4 +1,4 @@
-"""What is wrong with a settings file, said so that the reader can go to the place and mend it."""
+"""Problems of a settings file, each with its place, and suggestions for mistyped names."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where it stands and what was expected there.
+    """A problem of a settings file: its place, and what is expected there.
 
-    `line` counts from 1 and is 0 where there is none (a file that cannot be read, the command line);
-    `section` is written as in the file without brackets (`route:users`), and it and `option` may be empty.
+    `line` counts from 1; 0 means no line (an unreadable file, the command line). `section` has the file's form
+    without brackets (`route:users`). `section` and `option` may be empty.
     """
 
     file: str
@@ -27,7 +27,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The settings cannot be used; `problems` has every reason, in the order of the file, and `str` one a line."""
+    """The error for unusable settings; `problems` has all problems in file order, `str` has one a line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line)))
@@ -38,18 +38,18 @@ class ConfigError(Exception):
 
 
 def _visible(name: str) -> str:
-    """With what a terminal would not show, or obey, as an escape: it may be the very mistake."""
+    """Escape characters that a terminal would hide or interpret, because they may be the problem."""
     shown = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
     return name if name.isprintable() else "".join(shown)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The one of `words` that `word` was most likely meant to be, or None if nothing comes close."""
+    """Return the member of `words` closest to `word`, or None if no member is close."""
     return next(iter(difflib.get_close_matches(word, sorted(words), n=1)), None)
 
 
 def suggest(word: str, words: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or else all of them."""
+    """Return the end of a message about an unknown name: the closest known name, or all known names."""
     known = sorted(words)
     if meant := nearest(word, known):
         return f"; did you mean {meant!r}?"

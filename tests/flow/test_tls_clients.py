@@ -663,4 +663,4 @@ def test_a_key_that_others_can_read_is_told(tmp_path):
     key.chmod(0o644)
     ini = "[route:r]\nupstream = u\n[upstream:u]\nbackends = {plain}\n[tls:a]\ncertificate = a.test.crt\nkey = a.test.key\n"
     with Backend(answering()), scene(ini, "plain", tmp_path, arguments=("--bind", f"127.0.0.1:{free_port()} tls")) as found:
-        found.gateway.wait_for_line("key: a.test.key can be read by anybody; chmod 600 it")
+        found.gateway.wait_for_line("key: a.test.key is readable by every user; run chmod 600")

@@ -42,15 +42,15 @@ def config(tmp_path):
     [
         ("", "gproxy: missing: --config; see gproxy --help"),
         ("--config", "gproxy: argument --config: expected one argument; see gproxy --help"),
-        ("--confg x", "gproxy: there is no option --confg; did you mean '--config'?"),
-        ("--config x --verbose=1", "gproxy: there is no option --verbose; did you mean '--version'?"),
+        ("--confg x", "gproxy: unknown option --confg; did you mean '--config'?"),
+        ("--config x --verbose=1", "gproxy: unknown option --verbose; did you mean '--version'?"),
         ("--config x token", "gproxy: unrecognized arguments: token; see gproxy --help"),
-        ("chek --config x", "gproxy: there is no command 'chek'; did you mean 'check'?"),
-        ("serve", "gproxy: there is no command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help"),
+        ("chek --config x", "gproxy: unknown command 'chek'; did you mean 'check'?"),
+        ("serve", "gproxy: unknown command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help"),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),
-        ("token --config x --sub a --ttl 0", "gproxy token: --ttl: a token valid for no time is refused everywhere"),
+        ("token --config x --sub a --ttl 0", "gproxy token: --ttl: expected a lifetime of more than 0s"),
         ("version x", "gproxy version: unrecognized arguments: x; see gproxy version --help"),
         ("--config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
         ("check --config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
@@ -148,15 +148,15 @@ bad.ini:8: [gateway] tiemout: unknown option; did you mean 'timeout'?
 bad.ini:11: [route:a] upstream: unknown upstream 'usres'; did you mean 'users'?
 bad.ini:15: [route:b] skip: [gateway] handlers does not list 'jtw'; did you mean 'jwt'?
 bad.ini:16: [route:c] takes the same requests as [route:b] at line 12; change path, host, methods or another match
-bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'http://localhost:5001/path'; a path in it is not supported
-bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'ftp://localhost:5002'; only http:// and https:// are known
+bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'http://localhost:5001/path'; a path in the URL is not supported
+bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'ftp://localhost:5002'; only http:// and https:// are supported
 bad.ini:21: [upstream:users] balance: expected round_robin, weighted, least_conn, p2c, latency, random, first, ip_hash, uri_hash, header_hash, cookie_hash, query_hash or sticky or MODULE:NAME such as mypackage.handlers:Tenant; found 'round'; did you mean 'round_robin'?
 bad.ini:23: [handler:jwt] secret: expected a secret such as ${NAME} or file:PATH; nowhere/secret cannot be read: no such file or directory
 bad.ini:25: [handler:mine] use: cannot import broken: ZeroDivisionError: division by zero (FOLDER/broken.py:2)
 bad.ini:27: [handler:other] use: cannot import nowhere_at_all: ModuleNotFoundError: No module named 'nowhere_at_all'
 bad.ini:29: [handler:third] use: working has no 'Hello'; did you mean 'hello'?
 bad.ini:32: [handler:open] secret: ${NOT_SET_ANYWHERE} is not set in the environment; set it, or write ${NOT_SET_ANYWHERE:-default}
-bad.ini:34: [log] rotate: expected a rule of rotation such as daily, 10MB; found 'weekly'
+bad.ini:34: [log] rotate: expected a rotation rule such as daily, 10MB; found 'weekly'
 """
 
 
@@ -178,12 +178,12 @@ def test_warnings_are_no_reason_not_to_serve(tmp_path):
     done = gproxy("check", "--config", "gproxy.ini", folder=tmp_path)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "warning: gproxy.ini:7: [handler:jwt] no list of handlers has this one, so it does not run",
-        "warning: gproxy.ini:8: [handler:jwt] secret: secret can be read by others than its owner (mode 0644); chmod 600 it",
+        "warning: gproxy.ini:7: [handler:jwt] no handlers list names this handler, so it does not run",
+        "warning: gproxy.ini:8: [handler:jwt] secret: secret is readable by users other than its owner (mode 0644); run chmod 600",
         "warning: gproxy.ini:9: [upstream:spare] no route uses this upstream",
     ]
     with RunningGateway(text, tmp_path) as gateway:
-        assert "can be read by others" in gateway.wait_for_line("secret")
+        assert "is readable by users other than its owner" in gateway.wait_for_line("secret")
         assert "no route uses" in gateway.wait_for_line("spare")
 
 
@@ -212,7 +212,7 @@ def test_token_needs_a_handler_that_signs(tmp_path):
     (tmp_path / "gproxy.ini").write_text(SMALL)
     assert fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path) == "gproxy token: gproxy.ini has no jwt handler\n"
     (tmp_path / "gproxy.ini").write_text(SMALL + "[handler:a]\nuse = jwt\nsecret = auto\n[handler:b]\nuse = jwt\nsecret = auto\n")
-    assert "say which with --handler: a, b" in fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path)
+    assert "choose one with --handler: a, b" in fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path)
     chosen = gproxy("token", "--config", "gproxy.ini", "--sub", "a", "--handler", "b", folder=tmp_path)
     assert chosen.returncode == 0
     assert (tmp_path / "var/b.secret").exists()

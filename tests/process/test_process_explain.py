@@ -87,12 +87,12 @@ def test_the_whole_answer(explain):
     assert section(text, "client") == [
         "10.0.0.1 one of [gateway] trusted_proxies",
         "10.0.0.2 one of [gateway] trusted_proxies",
-        "203.0.113.9 the client: in X-Forwarded-For the first from the right that is no trusted proxy",
+        "203.0.113.9 the client: in X-Forwarded-For, the first address from the right that is no trusted proxy",
     ]
     assert section(text, "routes") == [
         "the path is read as /users/1",
         "users taken: /users and below",
-        "beta no: header X-Beta: ~[0-9]+ is wanted; there is none",
+        "beta no: header X-Beta: ~[0-9]+ is required; the request has none",
         "public no: path: only /public and below",
         "admin no: path: only /admin and below",
         "hosted no: path: only / and nothing below",
@@ -115,10 +115,10 @@ def test_the_whole_answer(explain):
         "+ X-Request-ID: (a new one for each request)",
         "+ Via: 1.1 gproxy",
         "+ X-Forwarded-Prefix: /users",
-        "- X-User-ID: 7 says who the client is, which is for a handler to say",
-        "- X_User_Id: 8 says who the client is, which is for a handler to say",
-        "- X-Note: 1 is this connection's own business",
-        "- Connection: X-Note is this connection's own business",
+        "- X-User-ID: 7 identifies the client, and only a handler may set it",
+        "- X_User_Id: 8 identifies the client, and only a handler may set it",
+        "- X-Note: 1 concerns only this connection",
+        "- Connection: X-Note concerns only this connection",
         "+ x-user-id: set by jwt",
     ]
 
@@ -137,18 +137,18 @@ def test_what_a_route_changes(explain):
     sent = section(text, f"request to 127.0.0.1:{explain.port}, before handlers")
     assert f"~ Host: 127.0.0.1:{explain.port} instead of localhost" in sent
     assert "Content-Length: 5" in sent
-    assert "- Authorization: *** goes no further without keep = Authorization" in sent
+    assert "- Authorization: *** is removed without keep = Authorization" in sent
     assert "abc" not in text
 
 
 def test_why_not_the_others(explain):
     text = explain("GET", "http://www.example.com/", "-H", "X-Forwarded-For: 1.2.3.4")
-    assert section(text, "client") == ["127.0.0.1 the client: the peer, no trusted proxy: its X-Forwarded-For is not believed"]
+    assert section(text, "client") == ["127.0.0.1 the client: the peer, no trusted proxy: its X-Forwarded-For is ignored"]
     assert section(text, "routes")[0] == "hosted taken: / and nothing below; host *.example.com"
     text = explain("GET", "/users", "-H", "X-Beta: 1", "-H", "Authorization: other")
-    assert "beta no: header Authorization: *** is wanted; another one is there" in section(text, "routes")
+    assert "beta no: header Authorization: *** is required; the request has another value" in section(text, "routes")
     text = explain("GET", "/users", "-H", "X-Beta: 1", "-H", "Authorization: secret")
-    assert "users no: takes it too, but beta has more matches" in section(text, "routes")
+    assert "users no: matches too, but beta has more matches" in section(text, "routes")
 
 
 def test_which_upstream_a_cookie_leads_to(explain):
@@ -160,7 +160,7 @@ def test_which_upstream_a_cookie_leads_to(explain):
     ("arguments", "first", "also"),
     [
         ("GET /", "GET /: 404 Not Found: no route matches this path", "hosted no: host: localhost is not *.example.com"),
-        ("OPTIONS *", "OPTIONS *: 200 OK: it is about the gateway, which answers itself", "127.0.0.1 the client: the peer"),
+        ("OPTIONS *", "OPTIONS *: 200 OK: the request concerns the gateway, which answers it", "127.0.0.1 the client: the peer"),
         ("GET /nope -H X-Forwarded-For:unknown --from 10.0.0.1", "GET /nope: 404 Not Found: no route matches this path",
          "10.0.0.1 the client: the peer, a trusted proxy, whose X-Forwarded-For ends in no address"),
         ("GET /admin", "GET /admin: 405 Method Not Allowed: GET is not allowed here; Allow: POST (the nearest route is admin)",
@@ -186,7 +186,7 @@ def test_answers_of_its_own(explain, arguments, first, also):
         (["GET"], "gproxy explain: missing: TARGET; see gproxy explain --help"),
         (["GET", "/", "-H", "X"], "gproxy explain: -H: expected 'NAME: VALUE'; found 'X'"),
         (["GET", "/", "--from", "nowhere"], "gproxy explain: --from: expected an address or unix; found 'nowhere'"),
-        (["GET", "/", "--form", "::1"], "gproxy explain: there is no option --form; did you mean '--from'?"),
+        (["GET", "/", "--form", "::1"], "gproxy explain: unknown option --form; did you mean '--from'?"),
     ],
 )
 def test_wrong_arguments(explain, arguments, said):

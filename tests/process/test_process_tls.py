@@ -76,7 +76,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path, authority):
         renewed = shown(tmp_path, port)
         _, other = authority.issue("b.test")
         (tmp_path / "a.test.key").write_bytes(other.read_bytes())
-        gateway.wait_for_line("[tls:a] key: does not fit the certificate; keeping the previous certificate")
+        gateway.wait_for_line("[tls:a] key: does not match the certificate; keeping the previous certificate")
         assert shown(tmp_path, port) == renewed
         (tmp_path / "a.test.crt").unlink()
         gateway.wait_for_line("a.test.crt cannot be read: no such file or directory")
@@ -84,7 +84,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path, authority):
 
         authority.issue("a.test")
         eventually(lambda: shown(tmp_path, port) != renewed, "the certificate that is right again")
-        assert gateway.errors.count("does not fit") == 1
+        assert gateway.errors.count("does not match") == 1
         assert "Traceback" not in gateway.errors
 
 
@@ -155,6 +155,6 @@ def test_redirect(tmp_path, authority, host, words, location):
 def test_a_certificate_that_cannot_be_used_is_no_start(tmp_path, authority):
     (tmp_path / "a.test.key").write_text("nothing")
     gateway = RunningGateway(INI.replace("{url}", "http://127.0.0.1:1"), tmp_path, "--bind", f"127.0.0.1:{free_port()} tls")
-    with pytest.raises(AssertionError, match=r"gproxy.ini:11: \[tls:a\] key: a.test.key has no private key in PEM"):
+    with pytest.raises(AssertionError, match=r"gproxy.ini:11: \[tls:a\] key: a.test.key holds no readable private key in PEM"):
         gateway.__enter__()
     assert gateway.process.returncode == 2

@@ -1,8 +1,8 @@
-"""Raw options to an instance of a dataclass, by the types of its fields.
+"""The builder: from raw options to an instance of a dataclass, by the types of its fields.
 
-Our own sections, the built-in handlers and the user's are all built here, so an option's check, its documentation and
-its default come from one place: the field. A field is an option unless it says `metadata={"ini": False}` or
-`init=False`; `metadata` may also have `doc` (one line) and `unit`. A field `from_` is the option `from`.
+All sections and handlers are built here, those of the user too, so the field is the one place for an option's type,
+documentation and default. A field is an option unless it has `metadata={"ini": False}` or `init=False`. `metadata`
+may also have `doc` (one line) and `unit`. A field `from_` is the option `from`.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a class for documentation; `default_text` is None if it must be given."""
+    """The documentation of one option; `default_text` is None if the option is required."""
 
     name: str
     type_text: str
@@ -32,7 +32,7 @@ class Option:
 
 
 def options(cls: type[Any]) -> list[Option]:
-    """Every option of a dataclass, in the order of its fields."""
+    """Return the options of a dataclass, in the order of its fields."""
     return [_option(field, _hint(cls, field)) for field in _fields(cls).values()]
 
 
@@ -44,12 +44,12 @@ def build(
     warnings: list[Problem],
     **fixed: Any,
 ) -> T | None:
-    """An instance of the dataclass `cls` from the options given in section `where`.
+    """Build an instance of the dataclass `cls` from the options given in section `where`.
 
-    `fixed` are fields that the file does not set (a section's name). None means that it could not be built; then
-    every reason is in `problems`. A ValueError of `__post_init__` is such a reason too, each line of it one; a line
-    that starts with `option: ` is reported where that option stands, and one with `option, other: ` too, unless the
-    other one is wrong by itself.
+    `fixed` are fields that the file does not set (a section's name). Return None if the instance cannot be built;
+    `problems` then has all reasons. Each line of a ValueError of `__post_init__` is a problem too. A line that
+    starts with `option: ` is reported at that option's line. So is a line that starts with `option, other: `,
+    unless one of the two has a problem of its own.
     """
     fields = _fields(cls)
     before = len(problems)
@@ -58,39 +58,39 @@ def build(
     problems.extend(where.problem(name, f"unknown option{suggest(name, fields)}") for name in unknown)
     for name, field in fields.items():
         if field.name not in fixed and name not in where.broken:
-            values |= _read(cls, field, given.get(name), QueuedRequest(where, name, problems, warnings))
+            values |= _read(cls, field, given.get(name), _OptionPlace(where, name, problems, warnings))
     if any(field.name not in values and _default(field) is MISSING for field in fields.values()):
         return None
     try:
-        built = cls(**values)  # with defaults for what is wrong, so that the class can say what else is
+        built = cls(**values)  # defaults replace invalid values, so that the class can report further problems
     except ValueError as error:
-        refused = {name for name, field in fields.items() if name in given and field.name not in values}
+        invalid = {name for name, field in fields.items() if name in given and field.name not in values}
         for line in str(error).splitlines() or [type(error).__name__]:
-            about, message = _complaint(line, fields)
-            if refused.isdisjoint(about):
+            about, message = _parse_problem(line, fields)
+            if invalid.isdisjoint(about):
                 problems.append(where.problem(about[0], message))
         return None
     return None if len(problems) > before or where.broken & fields.keys() else built
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedRequest:
-    """Where an option stands, and where to say what is wrong with it."""
+class _OptionPlace:
+    """The place of an option, and the lists for its problems and warnings."""
 
     section: RawSection
     option: str
     problems: list[Problem]
     warnings: list[Problem]
 
-    def raise_problems(self, message: str, below: int = 0) -> None:
+    def report(self, message: str, below: int = 0) -> None:
         self.problems.append(self.section.problem(self.option, message, below=below))
 
     def warn(self, message: str) -> None:
         self.warnings.append(self.section.problem(self.option, message))
 
 
-def _read(cls: type[Any], field: Field[Any], value: Value | None, place: QueuedRequest) -> dict[str, Any]:
-    """The field's argument, or none if its default is to stand or it cannot be had."""
+def _read(cls: type[Any], field: Field[Any], value: Value | None, place: _OptionPlace) -> dict[str, Any]:
+    """Return the field's argument, or no argument if the default applies or the value is invalid."""
     if value is None and _default(field) is not MISSING:
         return {}
     try:
@@ -98,24 +98,24 @@ def _read(cls: type[Any], field: Field[Any], value: Value | None, place: QueuedR
         if value is not None:
             return {field.name: convert(hint, value.text, place.warn)}
         doc = f": {field.metadata['doc']}" if "doc" in field.metadata else ""
-        place.raise_problems(f"is missing; expected {describe(hint)}{doc}")
+        place.report(f"is missing; expected {describe(hint)}{doc}")
     except Mistake as mistake:
         for below, message in mistake.pieces:
-            place.raise_problems(message, below)
+            place.report(message, below)
     except NameError as error:
-        place.raise_problems(f"the type of {cls.__qualname__}.{field.name} is unknown at run time: {error}")
+        place.report(f"the type of {cls.__qualname__}.{field.name} is unknown at run time: {error}")
     return {}
 
 
-def _complaint(line: str, fields: Mapping[str, object]) -> tuple[list[str], str]:
-    """The options that it is about, and what it says."""
+def _parse_problem(line: str, fields: Mapping[str, object]) -> tuple[list[str], str]:
+    """Return the options that the line concerns, and its message."""
     options, colon, message = line.partition(": ")
     about = options.split(", ")
     return (about, message) if colon and fields.keys() >= set(about) else ([""], line)
 
 
 def _fields(cls: type[Any]) -> dict[str, Field[Any]]:
-    """The fields that are options, by the option's name, which has no case."""
+    """Return the fields that are options, by the option's name in lower case."""
     return {
         field.name.rstrip("_").lower(): field
         for field in dataclasses.fields(cls)
@@ -124,7 +124,7 @@ def _fields(cls: type[Any]) -> dict[str, Field[Any]]:
 
 
 def _hint(cls: type[Any], field: Field[Any]) -> Any:
-    """The field's type. Each is resolved alone: a field that is no option may name what only a type checker sees."""
+    """Return the field's type. Resolve it alone: a field that is no option may have a type-checker-only type."""
     owner = next(base for base in cls.__mro__ if field.name in inspect.get_annotations(base))
     scope = vars(sys.modules[owner.__module__])
     alone = SimpleNamespace(__annotations__={field.name: field.type})
@@ -142,10 +142,10 @@ def _option(field: Field[Any], hint: Any) -> Option:
     return Option(field.name.rstrip("_"), type_text(hint) + unit, written, field.metadata.get("doc", ""))
 
 
-#: The section's own name, which is no option.
+#: The metadata of the section's name, which is not an option.
 NAME: Final[dict[str, Any]] = {"ini": False}
 
 
 def doc(text: str) -> dict[str, Any]:
-    """What the option means, for docs/config.md."""
+    """Return the metadata with the option's text for docs/config.md."""
     return {"doc": text}

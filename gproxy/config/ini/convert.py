@@ -1,4 +1,4 @@
-"""The text of an option to a value of the type its field has."""
+"""Conversion of an option's text to a value of its field's type."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -12,14 +12,14 @@ Warn = Callable[[str], None]
 
 # A comma starts a new pair only where a `NAME:` follows, so that `Cache-Control: no-cache, no-store` is one.
 _PAIRS = re.compile(r",(?=\s*[^\s:,]+\s*:)")
-_PASSWORD = re.compile(r"//[^/\s]*@")  # that of a URL, which is not to end up in a log for a mistake elsewhere
+_PASSWORD = re.compile(r"//[^/\s]*@")  # in a URL: an error message must not reveal it
 _LONGEST_QUOTE = 60
 
 
 class Mistake(ValueError):
-    """Why a text is not a value of its type: for each bad piece how many lines down it stands, and a message.
+    """The error for a text that is not a value of its type: lines below and message for each invalid piece.
 
-    `reason` is what the type itself said about it, without what was expected and found.
+    `reason` is the message of the type's parser, without the expected and the found value.
     """
 
     def __init__(self, pieces: Iterable[tuple[int, str]], reason: str = "") -> None:
@@ -29,7 +29,7 @@ class Mistake(ValueError):
 
 
 def convert(hint: Any, text: str, warn: Warn) -> Any:
-    """The value that `text` has as a `hint`; raises Mistake. `warn` hears of what is no mistake but unwise."""
+    """Return the value of `text` as a `hint`. Raise Mistake if `text` is invalid. `warn` gets each warning."""
     if (single := form(hint)) is not None:
         try:
             return single.parse(_revealed(text, warn) if _is_secret(hint) else text)
@@ -46,7 +46,7 @@ def convert(hint: Any, text: str, warn: Warn) -> Any:
 
 
 def split(text: str) -> Iterator[tuple[int, str]]:
-    """The items of a list written by comma or by line, each with how many lines down it stands."""
+    """Yield the items of a list, separated by commas or lines, each with its number of lines below the first."""
     for below, line in enumerate(text.split("\n")):
         for item in line.split(","):
             if item.strip():
@@ -83,9 +83,9 @@ def _pairs(hint: Any, text: str, warn: Warn) -> dict[str, Any]:
 
 
 def _first(hint: Any, text: str, warn: Warn) -> Any:
-    """The first type of a union that takes the text; `none` or nothing is None where that is allowed.
+    """Return the value by the first type of a union that accepts the text; `none` or no text is None if allowed.
 
-    A secret that is empty is none that was left out: `Secret.parse` says so.
+    An empty secret is not None: `Secret.parse` rejects it.
     """
     if type(None) in members(hint) and (text.lower() == "none" or not (text or Secret in members(hint))):
         return None
@@ -103,7 +103,7 @@ def _first(hint: Any, text: str, warn: Warn) -> Any:
 
 def _mistake(hint: Any, text: str, reason: str) -> Mistake:
     message = f"expected {describe(hint)}{_found(hint, text)}"
-    comment = "a comment behind a value begins with ';'" if re.search(r"\s#", text) else ""
+    comment = "a comment after a value begins with ';'" if re.search(r"\s#", text) else ""
     return Mistake([(0, "; ".join(filter(None, (message, reason, comment))))], reason)
 
 
@@ -119,7 +119,7 @@ def _is_secret(hint: Any) -> bool:
 
 
 def _revealed(text: str, warn: Warn) -> str:
-    """A secret as written, or what is in the file of a `file:PATH`, without one newline at its end."""
+    """Return the secret itself, or the content of the file of `file:PATH` without a final newline."""
     if not text.startswith("file:"):
         return text
     path = Path(text.removeprefix("file:").strip())
@@ -127,8 +127,10 @@ def _revealed(text: str, warn: Warn) -> str:
         content = path.read_text("utf-8")
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
-        raise ValueError(f"{path} cannot be read: {why}") from None
+        reason = (
+            error.strerror.lower() if isinstance(error, OSError) and error.strerror else "the content is not UTF-8 text"
+        )
+        raise ValueError(f"{path} cannot be read: {reason}") from None
     if mode & 0o077:
-        warn(f"{path} can be read by others than its owner (mode {mode & 0o777:04o}); chmod 600 it")
+        warn(f"{path} is readable by users other than its owner (mode {mode & 0o777:04o}); run chmod 600")
     return content.removesuffix("\n").removesuffix("\r")

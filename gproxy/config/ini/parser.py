@@ -1,7 +1,7 @@
-"""The text of an INI file to raw sections, every option with its file and line.
+"""The parser: from the text of an INI file to raw sections, with file and line of every option.
 
-configparser reads the same format but forgets where an option stood and stops at the first mistake; a user who has
-mistyped three names wants to hear of all three, each with its line.
+configparser reads the same format, but does not keep the lines of options and stops at the first problem. This parser
+reports all problems, each with its line.
 """
 
 import re
@@ -19,19 +19,19 @@ _NEWLINE = re.compile(r"\r\n|\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What one option was given, environment filled in; `line` is the first one that holds part of it."""
+    """The value of one option, with environment variables replaced; `line` is its first line."""
 
-    text: str = field(repr=False)  # it may be a secret, and settings end up in logs and tracebacks
+    text: str = field(repr=False)  # a secret must not appear in logs and tracebacks
     file: str
     line: int
 
 
 @dataclass(frozen=True, slots=True)
 class RawSection:
-    """One `[kind:name]` (name is empty for `[kind]`) and its options by name, lower case with `_` for `-`.
+    """A section `[kind:name]` (name is empty for `[kind]`) and its options by name, lower case with `_` for `-`.
 
-    `broken` names the options whose text could not be made out (a variable that is not set): they are not missing,
-    and nothing more is to be said about them.
+    `broken` names the options whose text has a problem (a variable that is not set). They are not missing, and get
+    no further problem.
     """
 
     kind: str
@@ -43,11 +43,11 @@ class RawSection:
 
     @property
     def title(self) -> str:
-        """The section as written between the brackets."""
+        """The text between the brackets."""
         return f"{self.kind}:{self.name}" if self.name else self.kind
 
     def problem(self, option: str, message: str, *, below: int = 0) -> Problem:
-        """A problem at that option's line (plus `below`), or at the section's if the option is not given."""
+        """Return a problem at the option's line (plus `below`), or at the section's if the option is not given."""
         value = self.options.get(option)
         if value is None:
             return Problem(self.file, self.line, self.title, option, message)
@@ -57,9 +57,9 @@ class RawSection:
 def read(
     path: Path, environ: Mapping[str, str], problems: list[Problem], data: bytes | None = None
 ) -> list[RawSection] | None:
-    """The sections of the file in its order; None, with the reason in `problems`, if it cannot be read at all.
+    """Return the file's sections in order, or None, with the reason in `problems`, if the file cannot be read.
 
-    `data` is what the file has, if that is known already.
+    `data` is the file's content, if it is already read.
     """
     try:
         data = path.read_bytes() if data is None else data
@@ -75,7 +75,7 @@ def read(
 
 
 def parse(text: str, file: str, environ: Mapping[str, str], problems: list[Problem]) -> list[RawSection]:
-    """The sections in `text`; what cannot be understood goes to `problems` and is left out."""
+    """Return the sections in `text`. Skip each invalid line, and add its problem to `problems`."""
     lines = _Lines(file, problems)
     for number, line in enumerate(_NEWLINE.split(text), 1):
         lines.add(number, _COMMENT.sub("", line).rstrip())
@@ -86,7 +86,7 @@ def parse(text: str, file: str, environ: Mapping[str, str], problems: list[Probl
 
 @dataclass(slots=True)
 class _Draft:
-    """An option whose lines are still coming in."""
+    """An option with the lines read so far."""
 
     section: RawSection
     name: str
@@ -96,7 +96,7 @@ class _Draft:
 
 
 class _Lines:
-    """Takes the lines one by one, without their comments, and sorts them into sections and options."""
+    """A collector of lines without comments; it sorts them into sections and options."""
 
     def __init__(self, file: str, problems: list[Problem]) -> None:
         self.file = file
@@ -114,7 +114,7 @@ class _Lines:
         text = line.strip()
         indent = len(line) - len(line.lstrip())
         if self._open and (not text or indent > self._open.indent):
-            self._open.lines.append(text)  # an empty one too: so the n-th line of a value is n lines further down
+            self._open.lines.append(text)  # empty lines too, so that line n of a value is n lines below
         elif text.startswith("["):
             self._header(number, text)
         elif text:
@@ -127,9 +127,9 @@ class _Lines:
         self._section = section = RawSection(kind, name, self.file, number)
         first = self._by_title.get(section.title)
         if not kind:
-            self._refuse(number, "", "expected a section such as [server] or [route:users]")
+            self._report(number, "", "expected a section such as [server] or [route:users]")
         elif first:
-            self._refuse(number, "", f"the section stands here a second time; the first is at line {first.line}")
+            self._report(number, "", f"duplicate section; the first is at line {first.line}")
             self._section = first
         else:
             self._by_title[section.title] = section
@@ -137,15 +137,15 @@ class _Lines:
     def _option(self, number: int, indent: int, text: str) -> None:
         self._open = None
         name, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not name:  # the line is not quoted: it may be the lost half of a secret
-            self._refuse(number, "", "expected 'option = value', '[section]', a comment, or an indented continuation")
+        if not equals or not name:  # do not quote the line: it may be part of a secret
+            self._report(number, "", "expected 'option = value', '[section]', a comment, or an indented continuation")
         elif self._section is None:
-            self._refuse(number, name, "stands before the first section")
+            self._report(number, name, "is before the first section; expected [section] first")
         else:
             self._open = _Draft(self._section, name.lower().replace("-", "_"), number, indent, [value])
             self.drafts.append(self._open)
 
-    def _refuse(self, number: int, option: str, message: str) -> None:
+    def _report(self, number: int, option: str, message: str) -> None:
         title = self._section.title if self._section else ""
         self.problems.append(Problem(self.file, number, title, option, message))
 
@@ -153,7 +153,7 @@ class _Lines:
 def _finish(draft: _Draft, file: str, environ: Mapping[str, str], problems: list[Problem]) -> None:
     section, name = draft.section, draft.name
     if first := section.options.get(name):
-        message = f"is given a second time; the first is at line {first.line}"
+        message = f"duplicate option; the first is at line {first.line}"
         problems.append(Problem(file, draft.line, section.title, name, message))
         return
     raw = "\n".join(draft.lines)
@@ -166,7 +166,7 @@ def _finish(draft: _Draft, file: str, environ: Mapping[str, str], problems: list
 
 
 def _fill(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[int, str]]]:
-    """`text` with its variables replaced, and what went wrong with them: how many lines down, and why."""
+    """Return `text` with its variables replaced, and their problems: lines below, and message."""
     faults: list[tuple[int, str]] = []
 
     def value(match: re.Match[str]) -> str:
@@ -180,7 +180,7 @@ def _fill(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[int, s
             faults.append((text.count("\n", 0, match.start()), "a default is plain text: no ${...} within ${...}"))
             return default
         if default is not None:
-            return environ.get(name) or default  # as in a shell, `:-` stands in for an empty variable too
+            return environ.get(name) or default  # as in a shell, `:-` replaces an empty variable too
         if name not in environ:
             message = f"${{{name}}} is not set in the environment; set it, or write ${{{name}:-default}}"
             faults.append((text.count("\n", 0, match.start()), message))

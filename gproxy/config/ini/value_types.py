@@ -1,4 +1,4 @@
-"""How a value of each type is written in the file: what to call it, an example, reading it and writing it back."""
+"""Value types: for each type its noun, an example, its parser and its writer."""
 
 import re
 import types
@@ -36,7 +36,7 @@ _BOOLEANS = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The written form of a type; `parse` raises ValueError, with a reason if there is more to say."""
+    """The written form of a type; `parse` raises ValueError, with a reason or without."""
 
     noun: str
     example: str
@@ -48,7 +48,7 @@ class Form:
 
 
 def form(hint: Any) -> Form | None:
-    """The form of one value of that type, or None if it is a list, a union or nothing a file can say."""
+    """Return the form of a single value of the type, or None for a list, a union or an unsupported type."""
     if known := _FORMS.get(hint):
         return known
     if get_origin(hint) is Literal:
@@ -63,18 +63,18 @@ def form(hint: Any) -> Form | None:
 
 
 def members(hint: Any) -> tuple[Any, ...]:
-    """The types of a union; of any other type itself alone."""
+    """Return the member types of a union, or the type itself."""
     return get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
 
 
 def items(hint: Any) -> Any:
-    """The type of a list's items, or of a dict's values; text if it does not say."""
+    """Return the type of a list's items or a dict's values; `str` if the type has none."""
     arguments = [argument for argument in get_args(hint) if argument is not Ellipsis]
     return arguments[-1] if arguments else str
 
 
 def container(hint: Any) -> Any:
-    """`tuple` for `tuple[X, ...]`, `dict` for `dict[str, X]`; None for what is not a list or dict of one type."""
+    """Return `tuple` for `tuple[X, ...]`, `dict` for `dict[str, X]`, and None for other types."""
     kind = get_origin(hint) or hint
     if kind is tuple and get_args(hint) and get_args(hint)[1:] != (Ellipsis,):
         return None
@@ -82,24 +82,24 @@ def container(hint: Any) -> Any:
 
 
 def describe(hint: Any) -> str:
-    """What a value of that type looks like, for a message: `a time such as 3s`."""
-    return _tell(hint, str)
+    """Return a description of the type for a message: `a time such as 3s`."""
+    return _describe(hint, str)
 
 
 def type_text(hint: Any) -> str:
-    """The type in a word or two, for documentation: `time`, `list, each an address`."""
-    return re.sub("^an? ", "", _tell(hint, lambda form: form.noun))
+    """Return the type in a few words for documentation: `time`, `list, each an address`."""
+    return re.sub("^an? ", "", _describe(hint, lambda form: form.noun))
 
 
 def write(hint: Any, value: Any) -> str:
-    """`value` as it would stand in the file."""
+    """Return `value` in the file's syntax."""
     if value is None:
         return "none"
     if (kind := container(hint)) in DICTS:
         return ", ".join(f"{name}: {write(items(hint), item)}" for name, item in value.items())
     if kind:
         texts = [write(items(hint), item) for item in value]
-        return ", ".join(sorted(texts) if isinstance(value, AbstractSet) else texts)  # a set's order is no order
+        return ", ".join(sorted(texts) if isinstance(value, AbstractSet) else texts)  # a set has no order
     single = [member for member in members(hint) if member is not type(None)]
     if len(single) == 1 and single[0] is not hint:
         return write(single[0], value)
@@ -107,17 +107,17 @@ def write(hint: Any, value: Any) -> str:
     return known.write(value) if known else str(value)
 
 
-def _tell(hint: Any, word: Callable[[Form], str]) -> str:
+def _describe(hint: Any, word: Callable[[Form], str]) -> str:
     if known := form(hint):
         return word(known)
     if (kind := container(hint)) in DICTS:
         return "pairs such as name: value, name: value"
     if kind:
-        return f"a list, each {_tell(items(hint), word)}"
+        return f"a list, each {_describe(items(hint), word)}"
     if len(members(hint)) > 1:
-        told = dict.fromkeys("none" if one is type(None) else _tell(one, word) for one in members(hint))
-        return " or ".join(told)
-    return "nothing a file can give"
+        words = dict.fromkeys("none" if one is type(None) else _describe(one, word) for one in members(hint))
+        return " or ".join(words)
+    return "nothing that a file can hold"
 
 
 def _choice(values: dict[str, Any]) -> Form:

@@ -1,4 +1,4 @@
-"""How a backend is picked: the policies' names, and which options of an upstream go with which of them."""
+"""Balancing policies: their names in the file, and the options of an upstream that each of them has."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,12 +6,12 @@ from typing import Any, Final, Literal
 
 from gproxy.config.types.patterns import TOKEN
 
-#: Those that can follow where a sticky cookie does not lead to a backend.
+#: Policies that `sticky_fallback` may name.
 Choice = Literal["round_robin", "weighted", "least_conn", "p2c", "latency", "random", "first"]
 Balance = Literal[Choice, "ip_hash", "uri_hash", "header_hash", "cookie_hash", "query_hash", "sticky"]
 SameSite = Literal["Lax", "Strict", "None"]
 
-#: What `hash_key` is, by policy, and how it may be written.
+#: The noun and the pattern of `hash_key`, by policy.
 _KEYS: Final = {
     "header_hash": ("a header's name", TOKEN),
     "cookie_hash": ("a cookie's name", TOKEN),
@@ -28,14 +28,14 @@ _WITH: Final[dict[str, tuple[str, ...]]] = {
     "sticky_secure": _STICKY,
     "sticky_secret": _STICKY,
 }
-#: Who has no choice, and so cannot give a backend less than it should have.
+#: Policies that have one choice for each request, so a slow start cannot reduce a backend's share.
 _STRICT: Final = ("first", "ip_hash", "uri_hash", *_KEYS)
 _SHORTEST_SECRET: Final = 16
 _is_cookie_name = re.compile(TOKEN).fullmatch
 
 
 def balancing(settings: Any, defaults: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with the options of an upstream's policy, by the defaults of those options."""
+    """Yield the problems of the options of an upstream's policy. `defaults` has the default of each option."""
     policy = str(settings.balance)
     used = {policy, settings.sticky_fallback} if policy == "sticky" else {policy}
     for option, policies in _WITH.items():
@@ -62,9 +62,9 @@ def _sticky(settings: Any) -> Iterator[str]:
     if settings.sticky_cookie is not None and not _is_cookie_name(settings.sticky_cookie):
         yield f"sticky_cookie: expected a cookie's name; found {settings.sticky_cookie!r}"
     if secret != "auto" and len(secret.encode("utf-8", "surrogatepass")) < _SHORTEST_SECRET:
-        yield f"sticky_secret: at least {_SHORTEST_SECRET} bytes are expected; or auto"
+        yield f"sticky_secret: expected at least {_SHORTEST_SECRET} bytes, or auto"
     if settings.sticky_same_site == "None" and settings.sticky_secure == "no":
-        yield "sticky_same_site: browsers take None with sticky_secure = yes or auto only"
+        yield "sticky_same_site: browsers accept None only with sticky_secure = yes or auto"
 
 
 def _either(policies: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What the options about further attempts may say, and what is wrong with them."""
+"""Retry options of upstreams and routes: their types and their problems."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
@@ -7,7 +7,7 @@ from gproxy.config.sections import rules
 from gproxy.config.types import Statuses
 from gproxy.http.header_names import SET_BY_GATEWAY
 
-#: After what another attempt is made: what went wrong, by a word, or the status of an answer.
+#: A failure to retry: its name, or the status of a response.
 RetryOn = Literal["connect", "stale", "reset", "timeout"] | Statuses
 
 DEFAULT_ON: Final[tuple[RetryOn, ...]] = ("connect", "stale", "reset")
@@ -16,7 +16,7 @@ IDEMPOTENT: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
 
 def problems(upstream: Any) -> Iterator[str]:
-    """In an upstream's section."""
+    """Yield the problems of an upstream's retry options."""
     yield from rules.at_least(0, upstream, "retries", "retry_backoff", "retry_backoff_max", "replay", "spool", "hedge")
     yield from rules.positive(upstream, "per_try_timeout")
     yield from rules.methods("retry_methods", upstream.retry_methods)
@@ -31,7 +31,7 @@ def problems(upstream: Any) -> Iterator[str]:
 
 
 def of_route(route: Any) -> Iterator[str]:
-    """In a route's section, where each may be None for what the upstream says."""
+    """Yield the problems of a route's retry options. None means the upstream's value."""
     yield from rules.at_least(0, route, "retries", "hedge")
     if route.retry_on is not None:
         yield from rules.distinct(route, "retry_on")
@@ -39,10 +39,10 @@ def of_route(route: Any) -> Iterator[str]:
 
 
 def on(name: str, values: Iterable[RetryOn]) -> Iterator[str]:
-    """Statuses among them are those of errors."""
+    """Yield a problem for each status that is not an error status."""
     for value in values:
         if isinstance(value, Statuses) and not 400 <= value.first <= value.last <= 599:
-            yield f"{name}: a status to try again after is from 400 to 599, not {value}"
+            yield f"{name}: expected statuses from 400 to 599; found {value}"
 
 
 def _own_header(name: str, value: str | None) -> Iterator[str]:
@@ -50,4 +50,4 @@ def _own_header(name: str, value: str | None) -> Iterator[str]:
         return
     yield from rules.header_names(name, (value,))
     if value.lower() in SET_BY_GATEWAY:
-        yield f"{name}: {value} is set by the gateway for something else"
+        yield f"{name}: {value} is reserved: the gateway sets this header itself"

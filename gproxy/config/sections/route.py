@@ -15,52 +15,67 @@ Patterns = dict[str, Pattern]
 
 @dataclass(frozen=True, slots=True)
 class RouteSettings:
-    """`[route:NAME]`: which requests it takes and where they go. A timeout of None is the gateway's."""
+    """`[route:NAME]`: the requests that it matches, and its action. A timeout of None means the gateway's."""
 
     name: str = field(metadata=NAME)
     upstream: tuple[UpstreamShare, ...] = field(
-        default=(), metadata=doc("the [upstream:NAME] that answers; of several each its share, by weight=N")
+        default=(),
+        metadata=doc("[upstream:NAME] that gets the requests; with several, weight=N sets the share of each"),
     )
-    path: str = field(default="/", metadata=doc("this path and everything below it"))
-    exact: bool = field(default=False, metadata=doc("only this path, and nothing below it"))
-    handlers: tuple[str, ...] = field(default=(), metadata=doc("around this route, inside the gateway's own"))
-    skip: tuple[str, ...] = field(default=(), metadata=doc("handlers of the gateway that do not run here"))
-    timeout: Seconds | None = field(default=None, metadata=doc("the whole exchange; none: as in [gateway]"))
+    path: str = field(default="/", metadata=doc("matches this path and everything below it"))
+    exact: bool = field(default=False, metadata=doc("whether the route matches only this path and nothing below it"))
+    handlers: tuple[str, ...] = field(
+        default=(), metadata=doc("handlers of this route; they run inside the gateway's handlers")
+    )
+    skip: tuple[str, ...] = field(default=(), metadata=doc("handlers of the gateway that do not run for this route"))
+    timeout: Seconds | None = field(default=None, metadata=doc("deadline of the whole exchange; none: as in [gateway]"))
     stream: bool = field(
         default=False,
-        metadata=doc("timeout holds until the response's head only, then the upstream's read_timeout"),
+        metadata=doc("timeout ends with the response's head; the upstream's read_timeout bounds the rest"),
     )
-    max_body: Bytes = field(default=Bytes(0), metadata=doc("largest request body, below [server]'s; 0: as there"))
-    retries: int | None = field(default=None, metadata=doc("further attempts; none: as in the upstream"))
-    retry_on: tuple[RetryOn, ...] | None = field(default=None, metadata=doc("after what; none: as in the upstream"))
-    hedge: Seconds | None = field(default=None, metadata=doc("when another is asked too; none: as in the upstream"))
-    methods: tuple[str, ...] = field(default=(), metadata=doc("only these methods; none: all"))
-    host: tuple[str, ...] = field(default=(), metadata=doc("only these host names or *.example.com; none: all"))
+    max_body: Bytes = field(
+        default=Bytes(0), metadata=doc("largest request body, at most that of [server]; 0: as in [server]")
+    )
+    retries: int | None = field(
+        default=None, metadata=doc("most attempts after the first one; none: as in the upstream")
+    )
+    retry_on: tuple[RetryOn, ...] | None = field(
+        default=None, metadata=doc("failures to retry; none: as in the upstream")
+    )
+    hedge: Seconds | None = field(
+        default=None, metadata=doc("wait before a second attempt starts at another backend; none: as in the upstream")
+    )
+    methods: tuple[str, ...] = field(default=(), metadata=doc("methods to match; none: all"))
+    host: tuple[str, ...] = field(default=(), metadata=doc("host names to match, or *.example.com; none: all"))
     scheme: Literal["http", "https"] | None = field(
-        default=None, metadata=doc("only what clients ask over http, or over https; none: both")
+        default=None, metadata=doc("scheme to match, as the client uses it; none: both")
     )
-    headers: Patterns = field(default_factory=dict, metadata=doc("only requests with these headers"))
-    cookies: Patterns = field(default_factory=dict, metadata=doc("only requests with these cookies"))
-    query: Patterns = field(default_factory=dict, metadata=doc("only requests with these parameters in the query"))
+    headers: Patterns = field(default_factory=dict, metadata=doc("headers that a request must have"))
+    cookies: Patterns = field(default_factory=dict, metadata=doc("cookies that a request must have"))
+    query: Patterns = field(default_factory=dict, metadata=doc("query parameters that a request must have"))
     tunnel_timeout: Seconds = field(
-        default=Seconds(3600), metadata=doc("how long a WebSocket may be idle; its own limit in place of timeout")
+        default=Seconds(3600), metadata=doc("longest idle time of a WebSocket; for tunnels this limit replaces timeout")
     )
-    strip_prefix: bool = field(default=False, metadata=doc("path is taken off before the request is passed on"))
-    add_prefix: str = field(default="", metadata=doc("put before the path as it is passed on; after strip_prefix"))
-    rewrite: Rewrite | None = field(default=None, metadata=doc(r"a new path for one that fits: /old/(\d+) -> /new/\1"))
-    keep: tuple[str, ...] = field(default=(), metadata=doc("headers passed on that are removed elsewhere"))
+    strip_prefix: bool = field(default=False, metadata=doc("whether path is removed from the forwarded path"))
+    add_prefix: str = field(default="", metadata=doc("prefix of the forwarded path, added after strip_prefix"))
+    rewrite: Rewrite | None = field(
+        default=None, metadata=doc(r"new path for each path that the expression matches: /old/(\d+) -> /new/\1")
+    )
+    keep: tuple[str, ...] = field(default=(), metadata=doc("headers to forward that the gateway otherwise removes"))
     split_by: SplitKey | None = field(
-        default=None, metadata=doc("of several upstreams a client stays with one; none: each request in turn")
+        default=None, metadata=doc("keeps each client on one of several upstreams; none: requests take turns")
     )
-    mirror: str = field(default="", metadata=doc("an upstream that gets a copy of requests; its answers are dropped"))
-    mirror_share: Share = field(default=Share(Share.WHOLE), metadata=doc("of the requests that are copied"))
+    mirror: str = field(
+        default="", metadata=doc("upstream that gets a copy of the requests; its responses are discarded")
+    )
+    mirror_share: Share = field(default=Share(Share.WHOLE), metadata=doc("share of requests that is copied"))
     redirect: RedirectTarget | None = field(
-        default=None, metadata=doc("where clients are sent instead of to an upstream")
+        default=None, metadata=doc("URL or path that clients are redirected to, in place of an upstream")
     )
-    status: Literal[301, 302, 303, 307, 308] = field(default=307, metadata=doc("of a redirect"))
-    respond: int | None = field(default=None, metadata=doc("a status that is answered instead of by an upstream"))
-    body: str = field(default="", metadata=doc("its text"))
-    content_type: str = field(default="text/plain; charset=utf-8", metadata=doc("its media type"))
+    status: Literal[301, 302, 303, 307, 308] = field(default=307, metadata=doc("status of the redirect"))
+    respond: int | None = field(default=None, metadata=doc("status of a fixed response, in place of an upstream"))
+    body: str = field(default="", metadata=doc("text of the fixed response"))
+    content_type: str = field(default="text/plain; charset=utf-8", metadata=doc("media type of the fixed response"))
 
     def __post_init__(self) -> None:
         rules.raise_problems(
@@ -79,7 +94,7 @@ class RouteSettings:
             rules.split("upstream", self.upstream, self.split_by),
             rules.fixed_response(self.respond, self.body, self.content_type),
             rules.only_with(self, "upstream", "mirror", "split_by", "keep", "retries", "retry_on", "hedge"),
-            rules.not_with(self, "redirect", "stream"),  # but with respond: a handler may have a stream of its own
+            rules.not_with(self, "redirect", "stream"),  # respond may: a handler may stream its own response
             rules.only_with(self, "mirror", "mirror_share"),
             rules.only_with(self, "redirect", "status"),
             rules.only_with(self, "respond", "body", "content_type"),

@@ -1,4 +1,4 @@
-"""`[server]`: the process, its listeners, and what a client connection may do."""
+"""`[server]`: the processes, their listeners, and the limits of client connections."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from gproxy.config.types import Address, Bytes, Seconds, Workers
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """`[server]`: the process, its listeners, and what a client connection may do."""
+    """`[server]`: the processes, their listeners, and the limits of client connections."""
 
     bind: tuple[Address, ...] = field(
         default=(Address("tcp", "0.0.0.0", 8080),),
@@ -18,27 +18,36 @@ class ServerSettings:
             "addresses to listen on, each with tls, tls=NAME (of [tls:NAME]), proxy (expects a PROXY header), redirect"
         ),
     )
-    workers: Workers = field(default=1, metadata=doc("worker processes; auto: one per core"))
+    workers: Workers = field(default=1, metadata=doc("number of worker processes; auto: one per core"))
     worker_timeout: Seconds = field(
-        default=Seconds(30), metadata=doc("a worker that hangs for so long is replaced; 0s: never")
+        default=Seconds(30), metadata=doc("time after which a hung worker is replaced; 0s: never")
     )
-    grace: Seconds = field(default=Seconds(30), metadata=doc("how long a stop waits for requests in flight"))
+    grace: Seconds = field(default=Seconds(30), metadata=doc("longest time that a stop waits for active requests"))
     stop_delay: Seconds = field(
-        default=Seconds(0), metadata=doc("how long a stop still accepts connections while /ready is 503 already")
+        default=Seconds(0), metadata=doc("time that a stop keeps accepting connections while /ready answers 503")
     )
-    reload: bool = field(default=False, metadata=doc("reload when the settings, or modules of yours, change"))
-    head_timeout: Seconds = field(default=Seconds(10), metadata=doc("for a request's head to arrive"))
-    body_timeout: Seconds = field(default=Seconds(30), metadata=doc("between two pieces of an upload"))
-    idle_timeout: Seconds = field(default=Seconds(75), metadata=doc("for the next request on a kept-alive connection"))
-    write_timeout: Seconds = field(default=Seconds(30), metadata=doc("for the client to take a piece of a response"))
+    reload: bool = field(
+        default=False, metadata=doc("whether changes of the settings or of user modules trigger a reload")
+    )
+    head_timeout: Seconds = field(default=Seconds(10), metadata=doc("longest time until a request's head is complete"))
+    body_timeout: Seconds = field(
+        default=Seconds(30), metadata=doc("longest pause between two parts of a request body")
+    )
+    idle_timeout: Seconds = field(
+        default=Seconds(75), metadata=doc("longest idle time of a client connection between two requests")
+    )
+    write_timeout: Seconds = field(
+        default=Seconds(30), metadata=doc("longest time until the client accepts more of a response")
+    )
     max_head: Bytes = field(default=Bytes(32 * 1024), metadata=doc("largest request head"))
-    max_fields: int = field(default=100, metadata=doc("most header fields in a request"))
+    max_fields: int = field(default=100, metadata=doc("most header fields of a request"))
     max_body: Bytes = field(default=Bytes(0), metadata=doc("largest request body; 0: no limit"))
-    max_connections: int = field(default=0, metadata=doc("most client connections of a worker at a time; 0: no limit"))
+    max_connections: int = field(default=0, metadata=doc("most concurrent client connections of a worker; 0: no limit"))
     max_connections_per_address: int = field(
-        default=0, metadata=doc("most client connections of a worker from one address (or IPv6 /64); 0: no limit")
+        default=0,
+        metadata=doc("most concurrent client connections of a worker from one address (or IPv6 /64); 0: no limit"),
     )
-    state_dir: Path = field(default=Path("var"), metadata=doc("where what outlives a restart is kept"))
+    state_dir: Path = field(default=Path("var"), metadata=doc("directory for state that survives restarts"))
 
     def __post_init__(self) -> None:
         rules.raise_problems(

@@ -1,7 +1,7 @@
-"""The settings: a frozen dataclass for each kind of section, whose fields are its options.
+"""The settings: a frozen dataclass for each kind of section, with its options as fields.
 
-The types are resolved at run time, so nothing here is imported for the type checker only. Times are seconds, sizes are
-bytes, and a limit of 0 is no limit.
+The field types are resolved at run time, so no import is for the type checker only. Times are in seconds, sizes in
+bytes. A limit of 0 means no limit.
 """
 
 from dataclasses import dataclass, field
@@ -22,16 +22,16 @@ from gproxy.config.types import Bytes, Network, Rotate, Seconds
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """`[gateway]`: what holds for every route."""
+    """`[gateway]`: the options of every route."""
 
     handlers: tuple[str, ...] = field(
-        default=(), metadata=doc("around every route; requests flow down this list, responses back up")
+        default=(), metadata=doc("handlers of every route; requests pass them in this order, responses in reverse")
     )
     timeout: Seconds = field(
-        default=Seconds(3), metadata=doc("the whole exchange with the backend, retries included; then 504")
+        default=Seconds(3), metadata=doc("deadline of the whole exchange with the backend, retries included; then 504")
     )
     trusted_proxies: tuple[Network, ...] = field(
-        default=(), metadata=doc("whose X-Forwarded-For is believed, besides peers on a unix socket")
+        default=(), metadata=doc("networks whose X-Forwarded-* headers are trusted; peers on unix sockets always are")
     )
 
     def __post_init__(self) -> None:
@@ -40,17 +40,21 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """`[log]`: where lines go, and for how long."""
+    """`[log]`: the access log, its rotation, and the level of the error log."""
 
-    access: str = field(default="log/access.log", metadata=doc("a file, - for standard output, or off"))
-    format: Literal["ltsv", "json", "combined"] = field(default="ltsv", metadata=doc("of the access lines"))
+    access: str = field(
+        default="log/access.log", metadata=doc("path of the access log; -: standard output; off: no log")
+    )
+    format: Literal["ltsv", "json", "combined"] = field(default="ltsv", metadata=doc("format of the access lines"))
     rotate: Rotate = field(
         default=Rotate(daily=True, size=Bytes(10_000_000)),
-        metadata=doc("daily, a size, whichever comes first, or never"),
+        metadata=doc("daily, at a size, at whichever comes first, or never"),
     )
-    keep: int = field(default=14, metadata=doc("rotated files kept"))
-    compress: bool = field(default=False, metadata=doc("rotated files become .gz"))
-    level: Literal["debug", "info", "warning", "error"] = field(default="info", metadata=doc("of the error log"))
+    keep: int = field(default=14, metadata=doc("number of rotated files to keep"))
+    compress: bool = field(default=False, metadata=doc("whether rotated files are compressed to .gz"))
+    level: Literal["debug", "info", "warning", "error"] = field(
+        default="info", metadata=doc("lowest level in the error log")
+    )
 
     def __post_init__(self) -> None:
         rules.raise_problems(
@@ -61,7 +65,7 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class HandlerSettings:
-    """`[handler:NAME]`: `use` is a built-in's name or MODULE:NAME; `options` are for the fields of what that names."""
+    """`[handler:NAME]`: `use` is a built-in handler's name or MODULE:NAME; `options` are for its fields."""
 
     name: str
     use: str
@@ -71,9 +75,9 @@ class HandlerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the file at `path` says, checked. `handlers` has each one that is declared or listed anywhere.
+    """The checked content of the file at `path`. `handlers` has each handler that is declared or listed.
 
-    `warnings` are no reason not to serve; `sections` are as read, for the places of problems found later.
+    `warnings` do not prevent serving. `sections` are the raw sections; later problems take their lines from them.
     """
 
     path: Path
@@ -89,6 +93,6 @@ class Settings:
     state: StateSettings = field(default_factory=StateSettings)
 
     def section(self, kind: str, name: str = "") -> RawSection:
-        """The section as read; if the file does not have it, an empty one in its place."""
+        """Return the raw section, or an empty one if the file does not have it."""
         found = (section for section in self.sections if (section.kind, section.name) == (kind, name))
         return next(found, RawSection(kind, name, str(self.path), 0))

@@ -10,35 +10,39 @@ from gproxy.config.sections import rules
 from gproxy.config.types import Seconds
 from gproxy.http.header_names import NOT_IDENTITY
 
-#: What a client's certificate has to tell.
+#: The facts of a client certificate that a header can carry.
 FACTS: Final = ("subject", "issuer", "serial", "fingerprint", "certificate")
 
 
 @dataclass(frozen=True, slots=True)
 class TLSSettings:
-    """`[tls:NAME]`: a certificate, the names it serves, and what is asked of clients that come for them."""
+    """`[tls:NAME]`: a certificate, the host names that it serves, and the requirements for their clients."""
 
     name: str = field(metadata=NAME)
-    certificate: Path = field(metadata=doc("PEM file: the certificate, then those that lead to its authority"))
+    certificate: Path = field(metadata=doc("PEM file of the certificate, followed by the chain to its authority"))
     key: Path | None = field(default=None, metadata=doc("PEM file of its private key; none: in the certificate's file"))
     hosts: tuple[str, ...] = field(
-        default=(), metadata=doc("host names it is for, *.NAME for one level; none: those that the certificate names")
+        default=(),
+        metadata=doc("host names that the section serves, *.NAME for one level; none: the names in the certificate"),
     )
-    min_version: Literal["TLSv1.2", "TLSv1.3"] = field(default="TLSv1.2", metadata=doc("the oldest protocol spoken"))
+    min_version: Literal["TLSv1.2", "TLSv1.3"] = field(default="TLSv1.2", metadata=doc("lowest TLS version"))
     ciphers: str | None = field(
-        default=None, metadata=doc("for TLS 1.2, as OpenSSL writes them; none: Python's choice")
+        default=None, metadata=doc("ciphers of TLS 1.2, in OpenSSL's notation; none: Python's default")
     )
-    client_ca: Path | None = field(default=None, metadata=doc("PEM file: whose client certificates are believed"))
+    client_ca: Path | None = field(
+        default=None,
+        metadata=doc("PEM file of the authorities that sign client certificates; none: no client certificates"),
+    )
     client_auth: Literal["off", "optional", "required"] = field(
-        default="off", metadata=doc("is a client asked for a certificate, and refused without one?")
+        default="off", metadata=doc("whether a client certificate is requested (optional) or required")
     )
     forward: dict[str, str] = field(
         default_factory=dict,
-        metadata=doc(f"of the client's certificate, for the backend: subject: X-Client-Subject; of {', '.join(FACTS)}"),
+        metadata=doc(
+            f"facts of the client certificate that backends get: subject: X-Client-Subject; of {', '.join(FACTS)}"
+        ),
     )
-    hsts: Seconds = field(
-        default=Seconds(0), metadata=doc("how long browsers are to insist on https (Strict-Transport-Security); 0: off")
-    )
+    hsts: Seconds = field(default=Seconds(0), metadata=doc("max-age of Strict-Transport-Security; 0s: off"))
 
     def __post_init__(self) -> None:
         rules.raise_problems(
@@ -52,17 +56,17 @@ class TLSSettings:
 
     def _client_certificates(self) -> Iterator[str]:
         if self.client_auth != "off" and self.client_ca is None:
-            yield f"client_ca: is missing; client_auth = {self.client_auth} needs to know whose certificates to believe"
+            yield f"client_ca: is missing; client_auth = {self.client_auth} needs the authorities to trust"
         if self.client_auth == "off" and self.client_ca is not None:
-            yield "client_auth: is off, so client_ca would not be used; write optional or required"
+            yield "client_auth: is off, so client_ca has no effect; write optional or required"
         if self.client_auth == "off" and self.forward:
-            yield "forward: without client_auth there is no client certificate to tell of"
+            yield "forward: has no effect without client_auth = optional or required"
 
     def _forwarded(self) -> Iterator[str]:
         for fact, header in self.forward.items():
             if fact not in FACTS:
                 yield f"forward: {fact!r} is not one of {', '.join(FACTS)}"
             if header.lower() in NOT_IDENTITY:
-                yield f"forward: {header} has another meaning"
+                yield f"forward: {header} is a reserved header"
         if len({header.lower() for header in self.forward.values()}) < len(self.forward):
-            yield "forward: two of them have the same header"
+            yield "forward: two entries have the same header"

@@ -1,4 +1,4 @@
-"""TLS as a client: options and files to an ssl context. `ssl` is imported late, because gevent must patch it first."""
+"""TLS towards backends: from options and files to an SSL context. `ssl` is imported late: gevent patches it first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TLSVersion = Literal["1.2", "1.3"]
 
 
 class ClientTLS(Protocol):
-    """The options that say how to talk to https:// backends."""
+    """The options for connections to https:// backends."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -37,18 +37,18 @@ class ClientTLS(Protocol):
 
 
 def is_used(settings: ClientTLS) -> bool:
-    """Does any backend speak TLS?"""
+    """Return whether any backend uses TLS."""
     return any(backend.scheme == "https" for backend in settings.backends)
 
 
 def problems(settings: ClientTLS) -> Iterator[str]:
-    """What is wrong with the options or their files, each as `option: what`."""
+    """Yield the problems of the options and their files, each as `option: problem`."""
     tls = [one for one in fields(settings) if one.name.startswith("tls_")]
     given = [one.name for one in tls if getattr(settings, one.name) != one.default]
     if given and settings.backends and not is_used(settings):
         yield from (f"{option}: no backend of this upstream is https://" for option in given)
     elif settings.tls_key and not settings.tls_cert:
-        yield "tls_key: there is no tls_cert that it belongs to"
+        yield "tls_key: has no effect without tls_cert"
     elif settings.tls_ca or settings.tls_cert:
         import ssl
 
@@ -61,7 +61,7 @@ def problems(settings: ClientTLS) -> Iterator[str]:
 
 
 def prepare(context: ssl.SSLContext, settings: ClientTLS) -> None:
-    """Make it the context of an upstream's connections. Raises ValueError if the files are not what they were."""
+    """Configure the SSL context of an upstream's connections. Raise ValueError if a file is no longer usable."""
     import ssl
 
     context.minimum_version = ssl.TLSVersion.TLSv1_2 if settings.tls_min_version == "1.2" else ssl.TLSVersion.TLSv1_3
@@ -97,26 +97,26 @@ def _load_certificate(context: ssl.SSLContext, settings: ClientTLS) -> None:
     if key is not None:
         content("tls_key", key)
     try:
-        context.load_cert_chain(path, key, password="")  # or OpenSSL would ask for one at the terminal
+        context.load_cert_chain(path, key, password="")  # without a password, OpenSSL would ask on the terminal
     except ssl.SSLError as error:
-        raise ValueError(_what_is_wrong(error, path, key)) from None
+        raise ValueError(_certificate_problem(error, path, key)) from None
 
 
-def _what_is_wrong(error: ssl.SSLError, path: Path, key: Path | None) -> str:
+def _certificate_problem(error: ssl.SSLError, path: Path, key: Path | None) -> str:
     import ssl
 
     option, file = ("tls_key", key) if key else ("tls_cert", path)
     if error.reason == "KEY_VALUES_MISMATCH":
-        return f"{option}: the key in {file} does not fit the certificate in {path}"
+        return f"{option}: the key in {file} does not match the certificate in {path}"
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError:
         return f"tls_cert: {path} holds no certificate in PEM form"
-    return f"{option}: {file} holds no private key in PEM form, or one with a password, which is not supported"
+    return f"{option}: {file} holds no private key in PEM form, or an encrypted one, which is not supported"
 
 
 def content(option: str, path: Path) -> bytes:
-    """What is in an option's file. Raises ValueError if it cannot be read."""
+    """Return the content of an option's file. Raise ValueError if the file cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

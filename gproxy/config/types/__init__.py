@@ -1,7 +1,7 @@
-"""The types an option may have beyond Python's own; a handler's dataclass takes its field types from here.
+"""Types of options beyond Python's own, for the fields of sections and handlers.
 
-Any class with a class method `parse(text)` that raises ValueError can be an option's type too; its attributes `noun`
-("a rate") and `example` ("100/minute"), if it has them, make the messages better.
+Any class with a class method `parse(text)` that raises ValueError can be an option's type too. Messages use its
+attributes `noun` ("a rate") and `example` ("100/minute"), if the class has them.
 """
 
 import re
@@ -34,7 +34,7 @@ _REFERENCE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\
 
 
 class Secret:
-    """A text that nothing shows by accident: `repr` and `str` are `***`; `reveal()` gives it."""
+    """A text that `repr` and `str` show as `***`; `reveal()` returns the text."""
 
     __slots__ = ("_text",)
 
@@ -46,24 +46,24 @@ class Secret:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """An empty text is refused: it is a variable somebody forgot, and a key anybody can guess."""
+        """Return the secret. Reject an empty text: its cause is an unset variable, and it is a guessable key."""
         if not text:
-            raise ValueError("it is empty")
+            raise ValueError("a secret must not be empty")
         return cls(text)
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text."""
         return self._text
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        from hmac import compare_digest  # which brings OpenSSL, and three megabytes that an arbiter does not need
+        from hmac import compare_digest  # loads OpenSSL: three megabytes that the arbiter does not need
 
         return compare_digest(self._bytes(), other._bytes())
 
     def _bytes(self) -> bytes:
-        return self._text.encode("utf-8", "surrogatepass")  # what the environment holds need not be UTF-8
+        return self._text.encode("utf-8", "surrogatepass")  # the environment may hold other bytes than UTF-8
 
     def __hash__(self) -> int:
         return hash(self._text)
@@ -74,7 +74,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class ModuleRef:
-    """Something in a Python module, by name; nothing is imported here."""
+    """A reference to an object in a Python module; parsing imports nothing."""
 
     noun: ClassVar[str] = "MODULE:NAME"
     example: ClassVar[str] = "mypackage.handlers:Tenant"
@@ -84,7 +84,7 @@ class ModuleRef:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError if `text` has another shape than `package.module:Name`."""
+        """Return the reference. Raise ValueError unless `text` has the form `package.module:Name`."""
         match = _REFERENCE.fullmatch(text)
         if not match:
             raise ValueError

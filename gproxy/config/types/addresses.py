@@ -1,4 +1,4 @@
-"""Where we listen, whom we trust and whom we call: addresses as they are written in the file."""
+"""Addresses of listeners, trusted networks and backends, in the file's syntax."""
 
 import ipaddress
 import re
@@ -16,12 +16,12 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _URL = re.compile(r"([^:/?#@]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
 _NUMBERS = ("weight", "max_connections")
 _FLAGS = ("backup", "down", "drain")
-#: What may follow a listener's address: the field, and its value if the word says no other.
+#: The words that may follow a listener's address: the field, and its value if the word has none.
 _LISTENER_WORDS: dict[str, Any] = {"tls": "", "proxy": True, "redirect": 443}
 
 
 def parse_network(text: str) -> Network:
-    """`10.0.0.0/8` or `::1`: a bare address is a network of one; bits beyond the prefix are ignored."""
+    """Parse `10.0.0.0/8` or `::1`. A bare address is a network of one; bits beyond the prefix are ignored."""
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -30,12 +30,12 @@ def parse_network(text: str) -> Network:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a listener binds to: `host` and `port` of TCP (an empty host is every interface), the `path` of a unix
-    socket, or an inherited file descriptor; `kind` says which of them counts.
+    """The address of a listener: `host` and `port` of TCP (an empty host is every interface), the `path` of a unix
+    socket, or an inherited file descriptor `fd`, depending on `kind`.
 
-    `tls` is None for plain HTTP, else the name of the section that clients get who ask for no host that we know (empty:
-    the first). With `proxy` each connection begins with a PROXY header. `redirect` (0: none) is the https port that
-    clients are sent to. Two addresses are equal if they are the same place, whatever is spoken there.
+    `tls` is None for plain HTTP, else the [tls:NAME] section for clients without a known server name (empty: the
+    first). With `proxy` each connection begins with a PROXY header. `redirect` (0: none) is the https port that
+    clients are redirected to. Equality compares only the place, not `tls`, `proxy` and `redirect`.
     """
 
     noun: ClassVar[str] = "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N"
@@ -52,7 +52,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`HOST:PORT tls proxy`. Raises ValueError with what is wrong with it; port 0 lets the system choose."""
+        """Parse `HOST:PORT tls proxy`. Raise ValueError with the problem. Port 0 lets the system choose."""
         place, *words = text.split() or [""]
         found = _listener_words(words)
         scheme, colon, rest = place.partition(":")
@@ -60,7 +60,7 @@ class Address:
             return cls("unix", path=_unix_path(rest), **found)
         if colon and scheme == "fd":
             if not re.fullmatch("[0-9]{1,9}", rest):
-                raise ValueError("fd: wants a number")
+                raise ValueError("fd: needs a number")
             return cls("fd", fd=int(rest), **found)
         if not re.search(r":[^]]*$", place):
             raise ValueError("the port is missing")
@@ -69,10 +69,10 @@ class Address:
 
     @property
     def words(self) -> str:
-        """What stands behind the address."""
-        said = [f"tls={self.tls}" if self.tls else "tls"] if self.tls is not None else []
-        said += ["proxy"] * self.proxy + [f"redirect={self.redirect}"] * bool(self.redirect)
-        return " ".join(said)
+        """The words after the address, in the file's syntax."""
+        words = [f"tls={self.tls}" if self.tls else "tls"] if self.tls is not None else []
+        words += ["proxy"] * self.proxy + [f"redirect={self.redirect}"] * bool(self.redirect)
+        return " ".join(words)
 
     def __str__(self) -> str:
         if self.kind == "tcp":
@@ -82,11 +82,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class BackendURL:
-    """One backend of an upstream: where it listens, and how much of the work it gets.
+    """The address and the options of one backend.
 
-    `weight` is its share (0: none), `max_connections` its limit (0: none); a `backup` is used when no other is
-    available, one that is `down` never, and one that is to `drain` for those only who have a sticky cookie for it.
-    One on a unix socket has its `path`, and is `localhost` otherwise.
+    `weight` is its share of requests (0: no share), `max_connections` its limit (0: no limit). A `backup` backend is
+    used if no other is available, a `down` backend never, and a `drain` backend only for clients with a sticky cookie
+    for it. A backend on a unix socket has a `path`, and its host is `localhost`.
     """
 
     noun: ClassVar[str] = "a backend's URL"
@@ -104,21 +104,21 @@ class BackendURL:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`http://HOST:PORT weight=3 max_connections=10 backup down drain`; raises ValueError with what is wrong."""
+        """Parse `http://HOST:PORT weight=3 max_connections=10 backup down drain`. Raise ValueError with the problem."""
         url, *words = text.split() or [""]
         if url.startswith("unix:"):
             return cls("http", "localhost", 80, path=_unix_path(url.removeprefix("unix:")), **_backend_words(words))
         match = _URL.fullmatch(url)
         if not match:
-            raise ValueError("it starts with http://, https:// or unix:")
+            raise ValueError("a backend's URL starts with http://, https:// or unix:")
         scheme, authority, path, query, fragment = match.groups()
         for wrong, message in (
-            (scheme not in {"http", "https"}, "only http:// and https:// are known"),
-            ("@" in authority, "a user or password in it is not supported"),
+            (scheme not in {"http", "https"}, "only http:// and https:// are supported"),
+            ("@" in authority, "a user or password in the URL is not supported"),
             (authority == "unix:", f"a unix socket is written unix:{path}"),
-            (path not in {"", "/"}, "a path in it is not supported"),
-            (query, "a query in it is not supported"),
-            (fragment, "a fragment in it is not supported"),
+            (path not in {"", "/"}, "a path in the URL is not supported"),
+            (query, "a query in the URL is not supported"),
+            (fragment, "a fragment in the URL is not supported"),
         ):
             if wrong:
                 raise ValueError(message)
@@ -126,36 +126,36 @@ class BackendURL:
         if not host:
             raise ValueError("the host is missing")
         if port == 0:
-            raise ValueError("the port is a number from 1 to 65535")
+            raise ValueError("the port must be a number from 1 to 65535")
         secure = scheme == "https"
         return cls("https" if secure else "http", host, port or (443 if secure else 80), **_backend_words(words))
 
     @property
     def authority(self) -> str:
-        """The value for a Host header: without the port if it is the scheme's own."""
+        """The value of a Host header, without the scheme's default port."""
         default = 443 if self.scheme == "https" else 80
         return bracket(self.host) if self.port == default else f"{bracket(self.host)}:{self.port}"
 
     @property
     def flags(self) -> str:
-        """What stands behind it in the file."""
+        """The options after the URL, in the file's syntax."""
         numbers = [f"weight={self.weight}"] * (self.weight != 1)
         numbers += [f"max_connections={self.max_connections}"] * bool(self.max_connections)
         return " ".join(numbers + [flag for flag in _FLAGS if getattr(self, flag)])
 
     @property
     def place(self) -> str:
-        """Where it listens: HOST:PORT or unix:PATH."""
+        """The place of the backend: HOST:PORT or unix:PATH."""
         return f"unix:{self.path}" if self.path else f"{bracket(self.host)}:{self.port}"
 
     @property
     def is_name(self) -> bool:
-        """Must its host be resolved? `localhost` need not (RFC 6761 section 6.3)."""
+        """True if the host must be resolved; `localhost` need not (RFC 6761 section 6.3)."""
         return not (self.path or self.host == "localhost" or ":" in self.host or re.fullmatch(r"[0-9.]+", self.host))
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Those that follow from the URL; none if its host must be resolved, or there is no host."""
+        """The IP addresses in the URL; empty for a host to resolve and for a unix socket."""
         if self.path or self.is_name:
             return ()
         return ("127.0.0.1", "::1") if self.host == "localhost" else (self.host,)
@@ -165,24 +165,24 @@ class BackendURL:
 
 
 def split_host(text: str) -> tuple[str, int | None]:
-    """Host (lower case, without brackets) and port (None if there is none); raises ValueError saying what is wrong."""
+    """Return host (lower case, without brackets) and port (or None). Raise ValueError with the problem."""
     match = re.fullmatch(r"\[([^\]]*)\](?::(.*))?", text)
     host, port = (match[1], match[2]) if match else _host_and_port(text)
     if port == "":
         raise ValueError("the port is missing")
     if port is not None and not (re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535):
-        raise ValueError("the port is a number up to 65535")
+        raise ValueError("the port must be a number up to 65535")
     return _host(host, version=6 if match else 4), None if port is None else int(port)
 
 
 def bracket(host: str) -> str:
-    """`host` as it stands before a `:PORT`."""
+    """Return `host` as it is written before `:PORT`."""
     return f"[{host}]" if ":" in host else host
 
 
 def _host_and_port(text: str) -> tuple[str, str | None]:
     if text.count(":") > 1:
-        raise ValueError("an IPv6 address stands in brackets, [::1]:8080")
+        raise ValueError("an IPv6 address needs brackets, as in [::1]:8080")
     host, colon, port = text.partition(":")
     return host, port if colon else None
 
@@ -200,7 +200,7 @@ def _host(host: str, version: int) -> str:
 
 def _unix_path(path: str) -> str:
     if not path or "\0" in path:
-        raise ValueError("unix: wants a path")
+        raise ValueError("unix: needs a path")
     if len(path.encode()) > _LONGEST_UNIX_PATH:
         raise ValueError(f"a unix socket's path has at most {_LONGEST_UNIX_PATH} bytes")
     return path
@@ -222,7 +222,7 @@ def _listener_words(words: list[str]) -> dict[str, Any]:
             wanted = "tls, tls=NAME, proxy, redirect or redirect=PORT"
             raise ValueError(f"{word!r} is not {wanted}{_meant(name, _LISTENER_WORDS)}")
     if {"tls", "redirect"} <= found.keys():
-        raise ValueError("redirect is for clients that come without tls")
+        raise ValueError("redirect cannot be combined with tls")
     return found
 
 
@@ -239,7 +239,7 @@ def _backend_words(words: list[str]) -> dict[str, Any]:
             wanted = "weight=N, max_connections=N, backup, down or drain"
             raise ValueError(f"{word!r} is not {wanted}{_meant(name, (*_NUMBERS, *_FLAGS))}")
         if equals and not re.fullmatch("[0-9]{1,9}", number):
-            raise ValueError(f"{name} is a whole number from 0 on")
+            raise ValueError(f"{name} must be a whole number of at least 0")
         if name in found:
             raise ValueError(f"{name} is given twice")
         found[name] = int(number) if equals else True

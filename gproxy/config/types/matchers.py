@@ -1,4 +1,4 @@
-"""What an answer is to look like, as people write it: `200-299, 304`, `"status": "ok"`, `/ready|warm/`."""
+"""Matchers for responses, in the file's syntax: `200-299, 304`, `"status": "ok"`, `/ready|warm/`."""
 
 import re
 from collections.abc import Iterable
@@ -10,9 +10,9 @@ _STATUSES = re.compile(r"([1-5][0-9][0-9])(?:\s*-\s*([1-5][0-9][0-9]))?")
 
 @dataclass(frozen=True, slots=True)
 class Statuses:
-    """A status, or all from one to another."""
+    """A status, or an inclusive range of statuses."""
 
-    noun: ClassVar[str] = "a status or a range of them"
+    noun: ClassVar[str] = "a status or a range of statuses"
     example: ClassVar[str] = "200-299"
 
     first: int
@@ -20,13 +20,13 @@ class Statuses:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`304`, `200-299`. Raises ValueError."""
+        """Parse `304` or `200-299`. Raise ValueError if `text` is neither."""
         match = _STATUSES.fullmatch(text)
         if not match:
             raise ValueError
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise ValueError("the lower one comes first")
+            raise ValueError("the lower status comes first")
         return cls(first, last)
 
     def __str__(self) -> str:
@@ -34,13 +34,13 @@ class Statuses:
 
 
 def as_set(ranges: Iterable[Statuses]) -> frozenset[int]:
-    """Each of them."""
+    """Return all statuses of the ranges."""
     return frozenset(status for one in ranges for status in range(one.first, one.last + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class BodyText:
-    """A text to be found in a body, or between slashes a regular expression."""
+    """A text to find in a body, or a regular expression between slashes."""
 
     noun: ClassVar[str] = "a text or /regular expression/"
     example: ClassVar[str] = "/ready|warm/"
@@ -49,9 +49,9 @@ class BodyText:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError for an empty text and for an expression that is none."""
+        """Return the matcher. Raise ValueError for an empty text and for an invalid expression."""
         if not text or text == "//":
-            raise ValueError("it is empty")
+            raise ValueError("the text must not be empty")
         made = cls(text)
         try:
             made.compile()
@@ -60,7 +60,7 @@ class BodyText:
         return made
 
     def compile(self) -> re.Pattern[bytes]:
-        """For bodies in UTF-8."""
+        """Return the expression for bodies in UTF-8."""
         data = self.text.encode("utf-8", "surrogateescape")
         is_expression = len(data) > 1 and data.startswith(b"/") and data.endswith(b"/")
         return re.compile(data[1:-1] if is_expression else re.escape(data))

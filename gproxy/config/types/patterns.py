@@ -1,14 +1,15 @@
-"""What a route compares and rewrites: values to match, and a path's regular expression with what becomes of it.
+"""Patterns of routes: values to match, and regular expressions that rewrite paths.
 
-Python's `re` backtracks: an expression with nested repetition, `(a+)+`, can take for ever on a text made for it. What
-is written here meets text from strangers, so prefer `[^/]+` to `.*`, and possessive `++` and `*+` to nested repetition.
+Python's `re` backtracks: an expression with nested repetition, `(a+)+`, can take forever on a crafted text. Clients
+choose the text that these expressions match, so prefer `[^/]+` to `.*`, and possessive `++` and `*+` to nested
+repetition.
 """
 
 import re
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self
 
-#: What names of methods, headers and cookies are made of (RFC 9110 section 5.6.2).
+#: A name of a method, header or cookie (RFC 9110 section 5.6.2).
 TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
 _REFERENCE = re.compile(r"\\(?:([1-9][0-9]?)|g<([^\W\d]\w*)>)")
@@ -16,7 +17,7 @@ _SENT = re.compile(r"/(?:[!\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*")  # visible ASCII,
 
 
 def compiled(text: str) -> re.Pattern[str]:
-    """Raises ValueError with what is wrong with the expression, and where."""
+    """Compile the expression. Raise ValueError with the problem and its position."""
     try:
         return re.compile(text)
     except re.error as error:
@@ -24,19 +25,19 @@ def compiled(text: str) -> re.Pattern[str]:
 
 
 def sent_path(text: str) -> str:
-    """A path that can stand in a request line. Raises ValueError."""
+    """Return the path. Raise ValueError unless the path can be sent in a request line."""
     if not text.startswith("/"):
         raise ValueError("a path starts with '/'")
     if not _SENT.fullmatch(text):
-        raise ValueError("it is sent as it stands, so blanks, other scripts, '?', '#' and '\\' are percent-encoded")
+        raise ValueError("spaces, non-ASCII characters, '?', '#' and '\\' must be percent-encoded")
     if "//" in text or {".", ".."} & set(text.split("/")):
-        raise ValueError("backends differ in what they make of '//', '/./' and '/../'")
+        raise ValueError("'//', '/./' and '/../' are not allowed: backends interpret them differently")
     return text
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A value to match: `yes` is that text, `*` any that is there, `~[0-9]+` all of it by a regular expression."""
+    """A value to match: `yes` is that text, `*` any text, `~[0-9]+` a regular expression for the whole text."""
 
     noun: ClassVar[str] = "a value, * or ~REGEX"
     example: ClassVar[str] = "yes"
@@ -46,11 +47,11 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError."""
+        """Parse a value, `*` or `~REGEX`. Raise ValueError for an invalid expression."""
         return cls(text, compiled(text[1:]) if text.startswith("~") else None)
 
     def fits(self, value: str | None) -> bool:
-        """None is a value that is not there, which fits nothing."""
+        """Return whether the value matches; None, a missing value, never does."""
         if value is None:
             return False
         if self.expression is not None:
@@ -63,19 +64,19 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    r"""What becomes of a path that an expression fits as a whole: `/old/(\d+) -> /new/\1`."""
+    r"""A rewrite of each path that an expression matches as a whole: `/old/(\d+) -> /new/\1`."""
 
     noun: ClassVar[str] = "REGEX -> PATH"
     example: ClassVar[str] = r"/old/(\d+) -> /new/\1"
 
     expression: re.Pattern[str]
     template: str
-    #: What every result begins with.
+    #: The literal beginning of every result.
     beginning: str = field(default="")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError."""
+        """Parse `REGEX -> PATH`. Raise ValueError with the problem."""
         pattern, arrow, template = (part.strip() for part in text.rpartition("->"))
         if not arrow or not pattern:
             raise ValueError
@@ -87,7 +88,7 @@ class Rewrite:
         return cls(expression, template, _REFERENCE.split(template)[0])
 
     def apply(self, path: str) -> str | None:
-        """The new path; None if the expression does not fit."""
+        """Return the new path, or None if the expression does not match."""
         match = self.expression.fullmatch(path)
         if match is None:
             return None

@@ -1,4 +1,4 @@
-"""Where a route's requests go: shares of several upstreams, a share that is copied, another place to ask."""
+"""Values of a route's action: shares of several upstreams, a mirrored share, a redirect target."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _LOCATION = re.compile(r"(https?://(?:[^/?#{}\s]|\{host\})+)?(/(?!/)[!-\[\]-z|~]
 
 @dataclass(frozen=True, slots=True)
 class UpstreamShare:
-    """One of the upstreams that a route's requests go to, and its share of them (0: none)."""
+    """An upstream of a route, and its share of the requests (0: no share)."""
 
     noun: ClassVar[str] = "an upstream's name, with weight=N"
     example: ClassVar[str] = "users weight=95"
@@ -27,15 +27,15 @@ class UpstreamShare:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`users` or `users weight=95`; raises ValueError."""
+        """Parse `users` or `users weight=95`. Raise ValueError with the problem."""
         name, *words = text.split() or [""]
         if not words:
             return cls(name)
         option, equals, number = words[0].partition("=")
         if option != "weight" or not equals or len(words) > 1:
-            raise ValueError(f"after the name comes weight=N, not {' '.join(words)!r}")
+            raise ValueError(f"expected weight=N after the name; found {' '.join(words)!r}")
         if not re.fullmatch("[0-9]{1,9}", number):
-            raise ValueError("weight is a whole number from 0 on")
+            raise ValueError("weight must be a whole number of at least 0")
         return cls(name, int(number))
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class UpstreamShare:
 
 @dataclass(frozen=True, slots=True)
 class SplitKey:
-    """By what a client stays with the upstream that it had: its address, or a header or cookie by `name`."""
+    """The key that keeps a client on one upstream: its address, or the header or cookie called `name`."""
 
     noun: ClassVar[str] = "ip, header:NAME or cookie:NAME"
     example: ClassVar[str] = "cookie:session"
@@ -54,7 +54,7 @@ class SplitKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError."""
+        """Parse `ip`, `header:NAME` or `cookie:NAME`. Raise ValueError if `text` is none of these."""
         kind, colon, name = (part.strip() for part in text.partition(":"))
         if kind == "ip" and not colon:
             return cls("ip")
@@ -68,7 +68,7 @@ class SplitKey:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share of requests; kept in millionths, so that counting by it is exact."""
+    """A share of requests in millionths, so that counting is exact."""
 
     noun: ClassVar[str] = "a share"
     example: ClassVar[str] = "10%"
@@ -78,14 +78,14 @@ class Share:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """More than 0%, at most 100%, in steps of 0.0001%; raises ValueError."""
+        """Parse a share of more than 0% and at most 100%, in steps of 0.0001%. Raise ValueError with the problem."""
         match = _PERCENT.fullmatch(text)
         if not match:
             raise ValueError
         whole, _, decimals = match[1].partition(".")
         millionths = int(whole) * 10_000 + int(decimals.ljust(4, "0"))
         if not 0 < millionths <= cls.WHOLE:
-            raise ValueError("it is more than 0% and at most 100%")
+            raise ValueError("a share must be more than 0% and at most 100%")
         return cls(millionths)
 
     def __str__(self) -> str:
@@ -94,39 +94,38 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class RedirectTarget:
-    """Where a redirect leads: `{host}` is the one that was asked for, without its port; `{path}` path and query.
+    """The target of a redirect: `{host}` is the request's host without its port, `{path}` its path and query.
 
-    Only in these places, so that nothing a client sends can make it another site: `{host}` before the path, `{path}`
-    at the end of it.
+    `{host}` is allowed only before the path, `{path}` only at its end, so that no request can redirect to another site.
     """
 
     noun: ClassVar[str] = "a URL or path, with {host} and {path}"
     example: ClassVar[str] = "https://new.example.com{path}"
 
-    #: Scheme and host; empty for the one that was asked.
+    #: Scheme and host; empty for those of the request.
     origin: str
     path: str
     with_path: bool
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError."""
+        """Parse a URL or path. Raise ValueError with the problem."""
         for name in _PLACEHOLDER.findall(text):
             if name not in _PLACEHOLDERS:
                 raise ValueError(f"unknown placeholder {{{name}}}{suggest(name, _PLACEHOLDERS)}")
         match = _LOCATION.fullmatch(text)
         if not text or not match:
-            raise ValueError("{host} may stand before the path, {path} at its end; nothing else is put in")
+            raise ValueError("{host} is allowed before the path, {path} at its end")
         origin, path, rest = (part or "" for part in match.groups())
         if origin and not split_host(_PLACEHOLDER.sub("host", origin.partition("//")[2]))[0]:
             raise ValueError("the host is missing")
         if rest and ("?" in path or "#" in path):
-            raise ValueError("{path} stands at the end of a path, without '?' and '#' before it")
+            raise ValueError("{path} must end the path, with no '?' or '#' before it")
         return cls(origin, path.rstrip("/") if rest else path, bool(rest))
 
     @property
     def asks_for_host(self) -> bool:
-        """Does it need to know the host that was asked?"""
+        """True if the target contains the request's host."""
         return "{host}" in self.origin
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Quantities as people write them: `3s`, `10MB`, `100/minute`, `daily, 10MB`."""
+"""Quantities in the file's syntax: `3s`, `10MB`, `100/minute`, `daily, 10MB`."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import ClassVar, NewType, Self
 
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)
-#: A part of the whole, from 0 to 1.
+#: A share, from 0 to 1.
 Percent = NewType("Percent", float)
 
 _SECONDS = {"d": Decimal(86400), "h": Decimal(3600), "m": Decimal(60), "s": Decimal(1), "ms": Decimal("0.001")}
@@ -21,7 +21,7 @@ _RATE = re.compile(r"([0-9]{1,15})\s*/\s*(.+)")
 
 
 def parse_seconds(text: str) -> Seconds:
-    """The time that `text` says (`500ms`, `1.5s`, `2m`, `1h`, `1d`, `0`); raises ValueError."""
+    """Parse a time (`500ms`, `1.5s`, `2m`, `1h`, `1d`, `0`). Raise ValueError with the problem."""
     number, unit = _split(text)
     if not unit and number:
         raise ValueError(f"write {text}s for seconds")
@@ -31,7 +31,7 @@ def parse_seconds(text: str) -> Seconds:
 
 
 def write_seconds(value: float) -> str:
-    """The shortest way to write that time: `30s`, `500ms`, `1h`."""
+    """Return the shortest form of a time: `30s`, `500ms`, `1h`."""
     exact = Decimal(str(value))
     if not exact:
         return "0s"
@@ -41,34 +41,34 @@ def write_seconds(value: float) -> str:
 
 
 def parse_bytes(text: str) -> Bytes:
-    """The size that `text` says (`10MB` is 10**7, `512KiB` is 2**19, a bare number is bytes); raises ValueError."""
+    """Parse a size (`10MB` is 10**7, `512KiB` is 2**19, a bare number is bytes). Raise ValueError with the problem."""
     number, unit = _split(text)
     size = number * _BYTES_LOWER.get(unit.lower() or "b", 0)
     if unit and unit.lower() not in _BYTES_LOWER:
         raise ValueError(f"the units are {', '.join(reversed(_BYTES))}")
     if size % 1:
-        raise ValueError("that is not a whole number of bytes")
+        raise ValueError("the size must be a whole number of bytes")
     return Bytes(int(size))
 
 
 def write_bytes(value: int) -> str:
-    """The shortest way to write that size: `32KiB`, `10MB`, `512`."""
+    """Return the shortest form of a size: `32KiB`, `10MB`, `512`."""
     unit = next((unit for unit, size in _BYTES.items() if value and value % size == 0), "B")
     return f"{value // _BYTES[unit]}{'' if unit == 'B' else unit}"
 
 
 def parse_percent(text: str) -> Percent:
-    """The part that `text` says (`50%` is 0.5), from 0% to 100%; raises ValueError."""
+    """Parse a share (`50%` is 0.5), from 0% to 100%. Raise ValueError with the problem."""
     match = _PERCENT.fullmatch(text)
     if not match:
         raise ValueError
     if (number := Decimal(match[1])) > 100:
-        raise ValueError("there is no more than 100%")
+        raise ValueError("a percentage must be at most 100%")
     return Percent(float(number / 100))
 
 
 def write_percent(value: float) -> str:
-    """The shortest way to write that part: `50%`, `0.1%`."""
+    """Return the shortest form of a share: `50%`, `0.1%`."""
     return f"{(Decimal(str(value)) * 100).normalize():f}%"
 
 
@@ -81,7 +81,7 @@ def _split(text: str) -> tuple[Decimal, str]:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `limit` things (at least 1) in each `window` of seconds; raises ValueError for anything else."""
+    """A rate: at most `limit` events (at least 1) in each `window` of seconds."""
 
     noun: ClassVar[str] = "a rate"
     example: ClassVar[str] = "100/minute"
@@ -95,7 +95,7 @@ class Rate:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`100/minute`, `10/s`, `5/10s`, `1000/2h`."""
+        """Parse `100/minute`, `10/s`, `5/10s` or `1000/2h`. Raise ValueError with the problem."""
         match = _RATE.fullmatch(text)
         if not match:
             raise ValueError
@@ -111,9 +111,9 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Rotate:
-    """When a log file is put aside: at midnight, or at `size` bytes (None: whatever its size), or both, or never."""
+    """The rotation of a log file: at midnight, at `size` bytes (None: at no size), both, or never."""
 
-    noun: ClassVar[str] = "a rule of rotation"
+    noun: ClassVar[str] = "a rotation rule"
     example: ClassVar[str] = "daily, 10MB"
 
     daily: bool = False
@@ -121,7 +121,7 @@ class Rotate:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`daily`, `10MB`, `daily, 10MB` or `never`."""
+        """Parse `daily`, `10MB`, `daily, 10MB` or `never`. Raise ValueError with the problem."""
         words = [word.strip() for word in re.split("[,\n]", text)]
         if words == ["never"]:
             return cls()

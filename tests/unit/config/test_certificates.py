@@ -81,13 +81,13 @@ def test_what_cannot_be_used(tmp_path, authority):
     assert outcome(tmp_path, *sections) == [
         (10, "tls:a", "certificate", "absent cannot be read: no such file or directory"),
         (14, "tls:b", "key", "absent cannot be read: no such file or directory"),
-        (17, "tls:c", "key", "does not fit the certificate"),
-        (19, "tls:d", "certificate", "empty has no certificate in PEM that can be read"),
-        (23, "tls:e", "key", "empty has no private key in PEM that can be read"),
-        (26, "tls:f", "key", "it is encrypted, and there is nobody to ask for its password"),
+        (17, "tls:c", "key", "does not match the certificate"),
+        (19, "tls:d", "certificate", "empty holds no readable certificate in PEM form"),
+        (23, "tls:e", "key", "empty holds no readable private key in PEM form"),
+        (26, "tls:f", "key", "the private key is encrypted, which is not supported; expected an unencrypted one"),
         (28, "tls:g", "certificate", f"{tmp_path} cannot be read: is a directory"),
-        (33, "tls:h", "ciphers", "OpenSSL knows none of 'NONE-OF-THEM'"),
-        (38, "tls:i", "client_ca", "empty has no certificate in PEM that can be read"),
+        (33, "tls:h", "ciphers", "OpenSSL supports none of 'NONE-OF-THEM'"),
+        (38, "tls:i", "client_ca", "empty holds no readable certificate in PEM form"),
         (43, "tls:j", "client_ca", "absent cannot be read: no such file or directory"),
     ]
 
@@ -98,17 +98,21 @@ def test_what_is_unwise(tmp_path, authority):
     nameless[1].chmod(0o644)
     found = outcome(tmp_path, section("a", old), section("b", new), section("c", nameless), level="warning")
     assert [(line, option, message.partition(" 20")[0]) for line, _, option, message in found] == [
-        (10, "certificate", "it has expired on"),
-        (13, "certificate", "it is not valid before"),
-        (15, "hosts", "the certificate names no host, so it serves only clients that ask for none of the others"),
-        (17, "key", "nameless.key can be read by anybody; chmod 600 it"),
+        (10, "certificate", "expired on"),
+        (13, "certificate", "is not valid before"),
+        (
+            15,
+            "hosts",
+            "the certificate names no host, so it serves only clients whose server name no other section has",
+        ),
+        (17, "key", "nameless.key is readable by every user; run chmod 600"),
     ]
 
 
 def test_a_host_belongs_to_one(tmp_path, authority):
     first, second = authority.issue("a.test", "b.test"), authority.issue("B.test", "c.test", file="second")
     assert outcome(tmp_path, section("a", first), section("b", second)) == [
-        (12, "tls:b", "hosts", "b.test belongs to [tls:a] at line 9 already; say with hosts whose it is")
+        (12, "tls:b", "hosts", "b.test already belongs to [tls:a] at line 9; set hosts to assign it")
     ]
     assert outcome(tmp_path, section("a", first), section("b", second, "hosts = c.test"), level="fine") == []
 
@@ -117,7 +121,10 @@ def test_a_host_belongs_to_one(tmp_path, authority):
     ("bind", "message"),
     [
         (":1 tls=b", ":1 tls=b: unknown; known: a"),
-        (":1 tls, :2 proxy", ":2 proxy: nobody may send the header; list who may in [gateway] trusted_proxies"),
+        (
+            ":1 tls, :2 proxy",
+            ":2 proxy: no peer may send a PROXY header; list the proxies in [gateway] trusted_proxies",
+        ),
     ],
 )
 def test_words_that_lead_nowhere(tmp_path, authority, bind, message):
@@ -137,7 +144,7 @@ def test_a_proxy_header_may_come_over_a_unix_socket(tmp_path):
 
 def test_a_certificate_that_nobody_shows(tmp_path, authority):
     found = outcome(tmp_path, section("a", authority.issue("a.test")), bind=":1 redirect", level="warning")
-    assert found == [(9, "tls:a", "", "no address in [server] bind has the word tls, so this is not used")]
+    assert found == [(9, "tls:a", "", "no address in [server] bind has tls, so this section has no effect")]
 
 
 def test_the_context_is_strict(authority):

@@ -139,7 +139,9 @@ def test_warning_at_its_line(tmp_path):
     path.chmod(0o644)
     built, problems, warnings = attempt(Limit, f"limit = 1/s\nkey = file:{path}")
     assert (built.key.reveal(), problems) == ("x", [])
-    assert warnings == [f"f:3: [handler:x] key: {path} can be read by others than its owner (mode 0644); chmod 600 it"]
+    assert warnings == [
+        f"f:3: [handler:x] key: {path} is readable by users other than its owner (mode 0644); run chmod 600"
+    ]
 
 
 def test_options():

@@ -134,7 +134,7 @@ def test_values(hint, text, expected):
             [
                 (
                     0,
-                    "expected a backend's URL such as http://localhost:5001; found 'http://***@a'; a user or password in it is not supported",
+                    "expected a backend's URL such as http://localhost:5001; found 'http://***@a'; a user or password in the URL is not supported",
                 )
             ],
         ),
@@ -165,15 +165,15 @@ def test_secret_file_that_others_can_read(tmp_path):
     path.chmod(0o640)
     heard = []
     assert convert(Secret | None, f"file:{path}", heard.append) == Secret("x")
-    assert heard == [f"{path} can be read by others than its owner (mode 0640); chmod 600 it"]
+    assert heard == [f"{path} is readable by users other than its owner (mode 0640); run chmod 600"]
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (None, "{} cannot be read: no such file or directory"),
-        (b"\xff", "{} cannot be read: it is not UTF-8 text"),
-        (b"\n", "it is empty"),
+        (b"\xff", "{} cannot be read: the content is not UTF-8 text"),
+        (b"\n", "a secret must not be empty"),
     ],
 )
 def test_secret_file_that_gives_nothing(tmp_path, content, reason):

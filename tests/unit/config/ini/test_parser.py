@@ -85,7 +85,7 @@ def test_environment(written, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a = 1", ["f:1: a: stands before the first section"]),
+        ("a = 1", ["f:1: a: is before the first section; expected [section] first"]),
         (
             "[s]\njust words",
             ["f:2: [s] expected 'option = value', '[section]', a comment, or an indented continuation"],
@@ -95,8 +95,8 @@ def test_environment(written, expected):
         ("[s", ["f:1: expected a section such as [server] or [route:users]"]),
         ("[]\na = 1", ["f:1: expected a section such as [server] or [route:users]"]),
         ("[s] x\na = 1", ["f:1: expected a section such as [server] or [route:users]"]),
-        ("[s]\na = 1\n\nA = 2", ["f:4: [s] a: is given a second time; the first is at line 2"]),
-        ("[s:x]\n[t]\n[s:x]", ["f:3: [s:x] the section stands here a second time; the first is at line 1"]),
+        ("[s]\na = 1\n\nA = 2", ["f:4: [s] a: duplicate option; the first is at line 2"]),
+        ("[s:x]\n[t]\n[s:x]", ["f:3: [s:x] duplicate section; the first is at line 1"]),
         ("[s]\na = ${X}", ["f:2: [s] a: ${X} is not set in the environment; set it, or write ${X:-default}"]),
         ("[s]\na =\n 1\n ${X", ["f:4: [s] a: expected ${NAME} or ${NAME:-default} after '$'"]),
     ],

@@ -28,7 +28,7 @@ class Colour(Enum):
         (dict[str, str], "pairs such as name: value, name: value", "pairs such as name: value, name: value"),
         (Literal["a", "b", "c"], "a, b or c", "a, b or c"),
         (Colour, "red or blue", "red or blue"),
-        (object, "nothing a file can give", "nothing a file can give"),
+        (object, "nothing that a file can hold", "nothing that a file can hold"),
     ],
 )
 def test_descriptions(hint, described, short):

@@ -28,18 +28,18 @@ def test_where_it_is(text, where, facts):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("http://:s3cret@localhost", "it begins with redis://, rediss:// or unix:"),
-        ("localhost:6379", "it begins with redis://, rediss:// or unix:"),
+        ("http://:s3cret@localhost", "the URL must begin with redis://, rediss:// or unix:"),
+        ("localhost:6379", "the URL must begin with redis://, rediss:// or unix:"),
         ("redis://s3cret@localhost", "before @ comes user:password, or :password"),
-        ("redis://:s3cret@", "after // comes [user:password@]host:port/db and nothing else"),
-        ("redis://:s3cret@localhost?a=b", "after // comes [user:password@]host:port/db and nothing else"),
-        ("redis://:s3cret@localhost/zero", "its database is no number"),
-        ("redis://:s3cret@localhost:99999", "its port is no number from 1 to 65535"),
-        ("redis://:s3cret@localhost:port", "its port is no number from 1 to 65535"),
-        ("redis://:s3cret@[::1", "it is no URL"),
-        ("unix:redis.sock", "unix: is followed by an absolute path, and by ?db=N if need be"),
-        ("unix://run/redis.sock", "unix: is followed by an absolute path, and by ?db=N if need be"),
-        ("unix:/run/redis.sock?s3cret", "its database is no number"),
+        ("redis://:s3cret@", "after // comes only [user:password@]host:port/db"),
+        ("redis://:s3cret@localhost?a=b", "after // comes only [user:password@]host:port/db"),
+        ("redis://:s3cret@localhost/zero", "the database must be a number"),
+        ("redis://:s3cret@localhost:99999", "the port must be a number from 1 to 65535"),
+        ("redis://:s3cret@localhost:port", "the port must be a number from 1 to 65535"),
+        ("redis://:s3cret@[::1", "the value is not a URL"),
+        ("unix:redis.sock", "after unix: comes an absolute path, and optionally ?db=N"),
+        ("unix://run/redis.sock", "after unix: comes an absolute path, and optionally ?db=N"),
+        ("unix:/run/redis.sock?s3cret", "the database must be a number"),
     ],
 )
 def test_what_it_is_not_is_said_without_quoting_it(text, message):
@@ -54,7 +54,7 @@ def test_what_it_is_not_is_said_without_quoting_it(text, message):
         ({"timeout": Seconds(0)}, "timeout: must be more than 0"),
         ({"lease": 0}, "lease: must be at least 1"),
         ({"max_connections": 0}, "max_connections: must be at least 1"),
-        ({"prefix": "a b"}, "prefix: has no spaces or control characters"),
+        ({"prefix": "a b"}, "prefix: must not contain spaces or control characters"),
     ],
 )
 def test_what_the_section_refuses(given, message):
@@ -64,8 +64,8 @@ def test_what_the_section_refuses(given, message):
 
 
 def test_what_becomes_of_limits_without_it_is_told():
-    assert StateSettings().meanwhile == "each machine counts for itself"
-    assert StateSettings(on_failure="closed").meanwhile == "what it should count is refused with 503"
+    assert StateSettings().meanwhile == "each machine counts locally"
+    assert StateSettings(on_failure="closed").meanwhile == "limited requests get 503"
 
 
 def test_the_package_must_be_there_if_it_is_needed(monkeypatch):

@@ -26,7 +26,7 @@ def test_secret_travels():
 
 
 def test_empty_secret_is_refused():
-    with pytest.raises(ValueError, match="it is empty"):
+    with pytest.raises(ValueError, match="a secret must not be empty"):
         Secret.parse("")
 
 

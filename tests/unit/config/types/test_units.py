@@ -60,7 +60,7 @@ def test_bytes_written(text, value):
     ("text", "message"),
     [
         ("10M", "the units are B, KB, MB, GB, KiB, MiB, GiB"),
-        ("1.5B", "that is not a whole number of bytes"),
+        ("1.5B", "the size must be a whole number of bytes"),
         ("-1", ""),
         ("", ""),
         ("MB", ""),
@@ -128,7 +128,7 @@ def test_percent(text, value):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("101%", "there is no more than 100%"), ("20", ""), ("-1%", ""), ("", "")]
+    ("text", "message"), [("101%", "a percentage must be at most 100%"), ("20", ""), ("-1%", ""), ("", "")]
 )
 def test_not_percent(text, message):
     with pytest.raises(ValueError) as error:
