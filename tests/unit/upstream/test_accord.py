@@ -9,7 +9,7 @@ from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
 from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock, request
-from gproxy.upstream.health.shared import SharedTurns
+from gproxy.upstream.balance.round_robin import SharedTurns
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
