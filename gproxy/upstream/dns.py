@@ -107,4 +107,4 @@ class Name:
         _log.warning(
             "upstream %s: %s does not resolve: %s%s", self._upstream, self.url.place, error,
             "; its last addresses stay" if self._addresses else "",
-        )  # fmt: skip
+        )

@@ -199,7 +199,7 @@ class Breaker:
         self.runtime.log.warning(
             "upstream %s: the breaker opens for %g s: of %d requests %d failed and %d were slow",
             self._name, self._pause, window.total, window.failed, window.slow,
-        )  # fmt: skip
+        )
         self.state, self._since = "open", now
         self._era += 1
         window.clear()

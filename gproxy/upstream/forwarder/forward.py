@@ -76,7 +76,7 @@ class Forward:
             self._attempt = Hedge(
                 after, upstream, covers=self._policy.covers, unwanted=self._unwanted, reach=lane,
                 hand_out=self._hand_out, alone=self._attempt,
-            )  # fmt: skip
+            )
 
     def __call__(self, request: Request) -> Response:
         """Raises HTTPError 502, 503, 504 for the backends' faults, 400, 408, 413 for the client's, and ClientGone."""
