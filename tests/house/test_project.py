@@ -75,17 +75,17 @@ def test_the_hooks_run_every_part_of_the_check():
 
 
 def test_an_unusable_python_is_reported_in_one_line(tmp_path):
-    """`python3.14` is a Python that has no ensurepip, as Debian's is without python3-venv."""
-    fake = tmp_path / "python3.14"
+    """`python3.99` is a Python that has no ensurepip, as Debian's is without python3-venv."""
+    fake = tmp_path / "python3.99"
     fake.write_text("""#!/bin/sh
-case "$2" in *version_info*) echo "3.14 $0" ;; *) echo "ModuleNotFoundError: No module named 'ensurepip'" >&2; exit 1 ;; esac
+case "$2" in *version_info*) echo "3.99 $0" ;; *) echo "ModuleNotFoundError: No module named 'ensurepip'" >&2; exit 1 ;; esac
 """)
     fake.chmod(0o755)
     environ = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYENV_ROOT": str(tmp_path)}
-    done = subprocess.run([ROOT / "scripts/pythons", "3.14"], capture_output=True, text=True, check=False, env=environ)
+    done = subprocess.run([ROOT / "scripts/pythons", "3.99"], capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"pythons: Python 3.14 at {fake} is unusable: ModuleNotFoundError: No module named 'ensurepip'",
-        "pythons: no usable Python 3.14",
-        "pythons: FAILED: Python 3.14",
+        f"pythons: Python 3.99 at {fake} is unusable: ModuleNotFoundError: No module named 'ensurepip'",
+        "pythons: no usable Python 3.99",
+        "pythons: FAILED: Python 3.99",
     ]
