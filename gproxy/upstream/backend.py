@@ -94,7 +94,7 @@ class Backend:
         return pool(
             self.url.host, self.url.port, maxsize=keepalive, timeout=connect_timeout, retries=False,
             endpoint=self.endpoint, **tls,
-        )  # fmt: skip
+        )
 
     @property
     def is_healthy(self) -> bool:

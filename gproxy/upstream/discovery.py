@@ -61,7 +61,7 @@ class Discovery:
         backend = Backend(
             url, keepalive=settings.keepalive, connect_timeout=settings.connect_timeout, max_age=settings.max_age,
             addresses=addresses, tls=self._tls,
-        )  # fmt: skip
+        )
         backend.max_connections = backend.max_connections or settings.max_connections
         backend.health = BackendHealth(settings.initial if settings.health_path else "up")
         return backend

@@ -107,4 +107,4 @@ class ResolvedName:
         _log.warning(
             "upstream %s: %s does not resolve: %s%s", self._upstream, self.url.place, error,
             "; its last addresses stay in use" if self._addresses else "",
-        )  # fmt: skip
+        )

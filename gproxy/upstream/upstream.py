@@ -319,7 +319,7 @@ class Upstream:
             self.runtime.log.warning(
                 "upstream %s: backend %s %s", self.name, backend.name,
                 f"passes its health checks{again}" if passes else f"fails its health checks: {why}",
-            )  # fmt: skip
+            )
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Return the state of each backend for /health."""

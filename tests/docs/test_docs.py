@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page, language):
@@ -55,7 +56,7 @@ def test_files_named_in_the_docs_exist(page):
 
 
 def test_the_python_in_handlers_md_runs(tmp_path):
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     for block in blocks(ROOT / "docs/handlers.md", "python"):
         exec(compile(block, "docs/handlers.md", "exec"), names)
     tests = [thing for name, thing in names.items() if name.startswith("test_")]

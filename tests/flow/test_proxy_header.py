@@ -181,7 +181,7 @@ def test_curl(play, secure):
         ["curl", "-sS", "--max-time", "10", "--haproxy-protocol", "--cacert", str(play.folder / "authority.pem"),
          "--resolve", f"a.test:{port}:127.0.0.1", url],
         capture_output=True, timeout=20,
-    )  # fmt: skip
+    )
     assert (done.stdout, done.stderr) == (b"plain", b"")
 
 

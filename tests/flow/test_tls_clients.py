@@ -362,7 +362,7 @@ def curl(play, *arguments, host="a.test"):
         ["curl", "-sS", "-i", "--max-time", "10", "--cacert", str(play.tls.folder / "authority.pem"),
          "--resolve", f"*:{play.tls.port}:127.0.0.1", f"https://{host}:{play.tls.port}/curl", *arguments],
         capture_output=True, text=True, timeout=20,
-    )  # fmt: skip
+    )
 
 
 def test_curl(play):

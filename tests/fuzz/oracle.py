@@ -142,7 +142,7 @@ def ours_alone_refuses(reading: Reading, data: bytes) -> bool:
             not re.match(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r\n", head),
             data.startswith(b"\r\n"),  # the connection, not the grammar, skips empty lines
         )
-    )  # fmt: skip
+    )
 
 
 def disagreement(data: bytes) -> str:

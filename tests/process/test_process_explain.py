@@ -82,7 +82,7 @@ def test_the_whole_answer(explain):
     text = explain(
         "GET", "/users/%31?x=1", "-H", "Authorization: Bearer abc", "-H", "X-User-ID: 7", "-H", "X_User_Id: 8", "-H", "X-Note: 1",
         "-H", "X-Forwarded-For: 1.2.3.4, 203.0.113.9, 10.0.0.2", "-H", "Connection: X-Note", "--from", "10.0.0.1",
-    )  # fmt: skip
+    )
     assert text.startswith("GET /users/%31?x=1: route users\n\n")
     assert section(text, "client") == [
         "10.0.0.1 one of [gateway] trusted_proxies",

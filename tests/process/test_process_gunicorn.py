@@ -36,7 +36,7 @@ def gunicorn(folder, port, *arguments):
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--no-control-socket", *arguments, "shop:app"],
             cwd=folder, stdout=log, stderr=log,
-        )  # fmt: skip
+        )
     try:
         eventually(lambda: b"Booting worker" in (folder / "gunicorn.log").read_bytes(), "gunicorn")
         yield process

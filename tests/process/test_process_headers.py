@@ -40,7 +40,7 @@ def test_a_trusted_proxy_is_believed_and_continued(tmp_path):
     with running(tmp_path, UNLIMITED, *PUBLIC, ("trusted_proxies =  ", "trusted_proxies = 127.0.0.1 ")) as ours:
         answer = ours.get(
             "/orders", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "X-Forwarded-Host: shop.test", "X-Request-ID: abc-1",
-        )  # fmt: skip
+        )
         seen = ours.two.requests[-1]
         assert seen["x-forwarded-for"] == "1.2.3.4, 127.0.0.1"
         assert (seen["x-forwarded-proto"], seen["x-forwarded-host"]) == ("https", "shop.test")

@@ -4,6 +4,8 @@ import base64
 import json
 import re
 import time
+from collections.abc import Callable
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -112,7 +114,7 @@ def test_audience_issuer_and_role(tmp_path):
         assert (parameters["error"], parameters["reason"]) == ("insufficient_scope", "auth_scope")
 
 
-KEYS = {
+KEYS: dict[str, Callable[[], Any]] = {
     "RS256": lambda: rsa.generate_private_key(65537, 2048),
     "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate,

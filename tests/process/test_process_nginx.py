@@ -58,7 +58,7 @@ def test_a_real_nginx_behind_the_gateway(tmp_path):
         token = subprocess.run(
             [*gateway._command[:3], "token", "--config", str(gateway.config), "--sub", "alice"],
             cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True,
-        ).stdout.strip()  # fmt: skip
+        ).stdout.strip()
         url = f"http://127.0.0.1:{gateway.port}/users"
         bearer = ("--header", f"Authorization: Bearer {token}")
 

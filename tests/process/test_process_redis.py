@@ -227,6 +227,6 @@ def test_the_url_may_be_in_a_file_and_lead_to_a_unix_socket_with_a_password(tmp_
             said = subprocess.run(
                 [sys.executable, "-m", "gproxy", "explain", "--config", machine.config, "GET", "/"],
                 env={"REDIS": f"file:{secret}"}, capture_output=True, text=True, check=True,
-            )  # fmt: skip
+            )
             assert f"count in redis unix:{server.path}; while it is unavailable, each machine counts locally" in said.stdout
             assert "right" not in said.stdout + said.stderr

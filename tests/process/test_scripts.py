@@ -86,7 +86,7 @@ def test_the_demo_says_which_port_is_taken(tmp_path, demo_ports):
         assert "demo: port 5002 is in use" in output.read_text()
 
 
-@pytest.mark.parametrize("script", ["scripts/install", "scripts/test", "scripts/demo", ".ci/run"])
+@pytest.mark.parametrize("script", ["scripts/check", "scripts/demo", "scripts/install", "scripts/pythons", "scripts/test", ".ci/run"])
 def test_the_scripts_are_good_bash_and_executable(script):
     assert os.access(ROOT / script, os.X_OK)
     subprocess.run(["bash", "-n", ROOT / script], check=True, timeout=10)

@@ -26,12 +26,14 @@ WRITER = Path(__file__).with_name("writer.py")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("compress", ["no", "yes"])
 def test_no_line_is_lost_or_torn_and_no_rotation_too_many(tmp_path, compress):
-    command = [sys.executable, WRITER]
+    command = [sys.executable, str(WRITER)]
     options = [str(LINES // WRITERS), str(SIZE), compress]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(subprocess.Popen([*command, str(n), *options], cwd=tmp_path, **pipes)) for n in range(WRITERS)
+            stack.enter_context(
+                subprocess.Popen([*command, str(n), *options], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for n in range(WRITERS)
         ]
         for writer in writers:
             assert writer.stdout.readline() == "open\n"

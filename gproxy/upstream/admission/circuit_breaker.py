@@ -209,7 +209,7 @@ class CircuitBreaker:
         self.runtime.log.warning(
             "upstream %s: circuit breaker open for %g s: of %d requests %d failed and %d were slow",
             self._name, self._pause, window.total, window.failed, window.slow,
-        )  # fmt: skip
+        )
         self.state, self._since = "open", now
         self._era += 1
         window.clear()

@@ -77,7 +77,7 @@ class Forward:
             self._first_try = Hedge(
                 after, upstream, covers=self._policy.covers, retry_statuses=self._retry_statuses, send=send,
                 receive=self._receive, unhedged=self._first_try,
-            )  # fmt: skip
+            )
 
     def __call__(self, request: Request) -> Response:
         """Return a backend's response to the request.

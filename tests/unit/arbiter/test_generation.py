@@ -1,5 +1,7 @@
 """The number of workers for `auto`: the usable cores, within a container's quota."""
 
+import os
+
 import pytest
 
 from gproxy.arbiter import generation
@@ -22,5 +24,5 @@ def test_usable_cores(quota, cores, tmp_path, monkeypatch):
     if quota is not None:
         file.write_text(quota)
     monkeypatch.setattr(generation, "_QUOTA", file)
-    monkeypatch.setattr(generation.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert generation.usable_cores() == cores
