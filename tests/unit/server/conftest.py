@@ -43,10 +43,10 @@ class Scene:
         self.gateway = ScriptedGateway()
         self.runtime = Runtime()
         self.context = ServerContext.of(ServerSettings(**settings), self.gateway, self.runtime)
-        ours, self.client = socket.socketpair()
-        ours.setblocking(False)
+        self.socket, self.client = socket.socketpair()
+        self.socket.setblocking(False)
         self.client.settimeout(5)
-        self.connection = kind(ours, address, self.context, **(options or {}))
+        self.connection = kind(self.socket, address, self.context, **(options or {}))
 
     def serve(self, *data):
         """Send the data and the client's end, serve, and return all that the client got."""
@@ -62,6 +62,8 @@ class Scene:
         return got
 
     def close(self):
+        if self.socket.fileno() >= 0:  # it was never served
+            self.connection._channel.close()
         self.client.close()
 
 
