@@ -67,31 +67,31 @@ def converse(some, site, name, data, protocols=(), files=None):
         context.load_cert_chain(*files)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
-    some.client.setblocking(False)
     serving = gevent.spawn(some.connection.__class__.handle, some.connection)
     some.connection.alarm.greenlet = serving
-    steps = iter([tls.do_handshake, lambda: tls.write(data)])
-    step, got = next(steps), b""
-    for _ in range(100):
-        try:
-            step()
-            step = next(steps, lambda: None)
-        except ssl.SSLWantReadError:
-            pass
+
+    def transfer():
+        """Send what the client has to send; return whether the server has sent more."""
         if outgoing.pending:
             some.client.sendall(outgoing.read())
-        gevent.sleep(0)
+        gevent.socket.wait_read(some.client.fileno(), timeout=5)
+        received = some.client.recv(1 << 20)
+        incoming.write(received)
+        return bool(received)
+
+    while True:
         try:
-            incoming.write(some.client.recv(1 << 20))
-        except BlockingIOError:
-            pass
-        try:
-            got += tls.read(1 << 20) if tls.version() else b""
-        except (ssl.SSLWantReadError, ssl.SSLEOFError):
-            pass
-        print(step, tls.version(), got, serving.dead, some.gateway.requests, some.gateway.rejected)
-        if serving.dead and got:
+            tls.do_handshake()
             break
+        except ssl.SSLWantReadError:
+            transfer()
+    tls.write(data)
+    while transfer():
+        pass
+    serving.join()
+    got = b""
+    while piece := tls.read(1 << 20):
+        got += piece
     return got
 
 
