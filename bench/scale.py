@@ -26,7 +26,9 @@ def main(arguments):
 
 
 def _options(arguments):
-    parser = argparse.ArgumentParser(prog="scripts/bench scale", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench scale", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"default: all: {', '.join(CHECKS)}")
     parser.add_argument("--minutes", type=float, default=10, help="of soaking")
     options = parser.parse_args(arguments)

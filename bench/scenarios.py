@@ -48,7 +48,9 @@ def backends(folder):
     (www / "list.json").write_text(json.dumps(users))
     ports = free_port(), free_port()
     config = fill("backends.conf", folder, port=ports[0], other=ports[1])
-    server = Server("backends", ["nginx", "-e", folder / "backends.err", "-c", config], ports[0], folder, core=OTHER_CORE)
+    server = Server(
+        "backends", ["nginx", "-e", folder / "backends.err", "-c", config], ports[0], folder, core=OTHER_CORE
+    )
     server.ports = ports
     return server
 

@@ -165,8 +165,11 @@ def shadowed(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Pro
 
 def _matches(route: RouteSettings) -> object:
     """Return a key of all that a route matches, except hosts and methods."""
-    needs = ((kind, name.lower() if kind == "headers" else name, pattern.text)
-             for kind in ("headers", "cookies", "query") for name, pattern in getattr(route, kind).items())
+    needs = (
+        (kind, name.lower() if kind == "headers" else name, pattern.text)
+        for kind in ("headers", "cookies", "query")
+        for name, pattern in getattr(route, kind).items()
+    )
     return route.path if route.exact else route.path.rstrip("/"), route.exact, route.scheme, frozenset(needs)
 
 

@@ -1,7 +1,7 @@
 """Channels whose peer follows a script, for unit tests of code that reads and writes a channel.
 
     with ScriptedChannel([After(request_head), response_head[:10], response_head[10:], RESET]) as scripted:
-        connection = Conversation(None, scripted.backend)
+        connection = HTTP1Connection(None, scripted.backend)
         ...
         assert scripted.sent == request_head
 
@@ -15,7 +15,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
-from gproxy.runtime.alarm import Alarm, Wheel
+from gproxy.runtime.alarm import Alarm, TimerWheel
 from gproxy.server.client_channel import ClientChannel
 from gproxy.upstream.http1.channel import BackendChannel
 
@@ -159,7 +159,7 @@ class ScriptedChannel:
     @cached_property
     def client(self) -> ClientChannel:
         """The channel of a client that follows the script; its alarm throws into the greenlet that asks first."""
-        return ClientChannel(self._socket, Alarm(Wheel()), **self._timeouts)
+        return ClientChannel(self._socket, Alarm(TimerWheel()), **self._timeouts)
 
     @property
     def sent(self) -> bytes:

@@ -92,8 +92,13 @@ class Backend:
     def _pool(self, tls: Mapping[str, Any], keepalive: int, connect_timeout: float) -> PlainPool | TLSPool:
         pool = TLSPool if self.url.scheme == "https" else PlainPool
         return pool(
-            self.url.host, self.url.port, maxsize=keepalive, timeout=connect_timeout, retries=False,
-            endpoint=self.endpoint, **tls,
+            self.url.host,
+            self.url.port,
+            maxsize=keepalive,
+            timeout=connect_timeout,
+            retries=False,
+            endpoint=self.endpoint,
+            **tls,
         )
 
     @property

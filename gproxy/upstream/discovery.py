@@ -59,8 +59,12 @@ class Discovery:
     def _backend(self, url: BackendURL, addresses: Addresses = ()) -> Backend:
         settings = self._settings
         backend = Backend(
-            url, keepalive=settings.keepalive, connect_timeout=settings.connect_timeout, max_age=settings.max_age,
-            addresses=addresses, tls=self._tls,
+            url,
+            keepalive=settings.keepalive,
+            connect_timeout=settings.connect_timeout,
+            max_age=settings.max_age,
+            addresses=addresses,
+            tls=self._tls,
         )
         backend.max_connections = backend.max_connections or settings.max_connections
         backend.health = BackendHealth(settings.initial if settings.health_path else "up")

@@ -105,6 +105,9 @@ class ResolvedName:
 
     def _log_failure(self, error: Exception) -> None:
         _log.warning(
-            "upstream %s: %s does not resolve: %s%s", self._upstream, self.url.place, error,
+            "upstream %s: %s does not resolve: %s%s",
+            self._upstream,
+            self.url.place,
+            error,
             "; its last addresses stay in use" if self._addresses else "",
         )

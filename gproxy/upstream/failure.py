@@ -78,9 +78,7 @@ _SLOW_TRY: Final = _late(TimeLimit.ATTEMPT, "http_response_timeout", "the backen
 _SLOW_START: Final = _late(
     TimeLimit.FIRST_BYTE, "http_response_timeout", "the backend did not begin to respond in time", "timeout"
 )
-SILENT: Final = _late(
-    TimeLimit.READ, "connection_read_timeout", "the backend was silent for too long", "timeout"
-)
+SILENT: Final = _late(TimeLimit.READ, "connection_read_timeout", "the backend was silent for too long", "timeout")
 #: A response with a retryable status; `fail_statuses` decides whether it counts against the backend.
 RETRYABLE_STATUS: Final = Failure(
     502, "backend_status", "http_response_incomplete", "the backend sent a retryable status", "status", False

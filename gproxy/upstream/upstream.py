@@ -317,7 +317,9 @@ class Upstream:
             self.refresh()
         if passes != was_passing:
             self.runtime.log.warning(
-                "upstream %s: backend %s %s", self.name, backend.name,
+                "upstream %s: backend %s %s",
+                self.name,
+                backend.name,
                 f"passes its health checks{again}" if passes else f"fails its health checks: {why}",
             )
 

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def bench(*arguments):
-    return subprocess.run([ROOT / "scripts/bench", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50)
+    return subprocess.run(
+        [ROOT / "scripts/bench", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50
+    )
 
 
 def test_it_measures_prints_and_plots(tmp_path):

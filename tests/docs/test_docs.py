@@ -30,7 +30,9 @@ def test_every_option_is_documented_as_it_is():
 
 
 def test_every_metric_is_documented_as_it_is():
-    assert (ROOT / "docs/metrics.md").read_text() == load(ROOT / "docs/generate.py").metrics_page(), "run docs/generate.py"
+    assert (ROOT / "docs/metrics.md").read_text() == load(ROOT / "docs/generate.py").metrics_page(), (
+        "run docs/generate.py"
+    )
 
 
 def test_the_folder_table_is_that_of_the_house_tests():
@@ -51,7 +53,9 @@ def test_links_lead_somewhere(page):
 def test_files_named_in_the_docs_exist(page):
     if page.parent.name == "why":
         return
-    for name in re.findall(r"`((?:server|gateway|handlers|upstream|http|runtime|config|observe|state)/[a-z_]+\.py)`", page.read_text()):
+    for name in re.findall(
+        r"`((?:server|gateway|handlers|upstream|http|runtime|config|observe|state)/[a-z_]+\.py)`", page.read_text()
+    ):
         assert (ROOT / "gproxy" / name).exists(), name
 
 
@@ -65,7 +69,10 @@ def test_the_python_in_handlers_md_runs(tmp_path):
         test(**dict.fromkeys(inspect.signature(test).parameters, tmp_path))
 
 
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing", "health", "retries"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing", "health", "retries")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -141,7 +141,9 @@ def in_line(play, *paths, name="queued"):
 def is_refusal(play, answer, path, reason, error="connection_limit_reached"):
     assert (answer.status, answer["retry-after"], answer["proxy-status"]) == (503, "1", f"gproxy; error={error}")
     found = []
-    eventually(lambda: found.extend(e for e in play.gateway.access() if e["id"] == answer["x-request-id"]) or found, "a line")
+    eventually(
+        lambda: found.extend(e for e in play.gateway.access() if e["id"] == answer["x-request-id"]) or found, "a line"
+    )
     (line,) = found
     assert line["path"] == path
     assert (line["status"], line["reason"], line["backend"]) == ("503", reason, "-")

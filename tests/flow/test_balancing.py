@@ -152,7 +152,10 @@ def test_what_it_answers_itself(play):
     assert '"status": 503' in curl(play, "/tenants", "-H", "X-Tenant: nobody")
 
 
-@pytest.mark.parametrize(("path", "said"), [("/broken/raises", "raised KeyError: '/broken/raises' ("), ("/broken/name", "returned a str that is none of")])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("/broken/raises", "raised KeyError: '/broken/raises' ("), ("/broken/name", "returned a str that is none of")],
+)
 def test_a_policy_that_fails_costs_a_500_a_line_and_nobody_else(play, path, said):
     answer = curl(play, path, "-D", "-")
     assert answer.startswith("HTTP/1.1 500")
@@ -241,7 +244,9 @@ def test_check_says_what_is_wrong_with_a_policy(tmp_path, source, balance, said)
 
 def test_routes_shows_what_stands_behind_a_backend(tmp_path):
     backends = "http://a:1 weight=3 drain, http://b:1 max_connections=5 backup, http://c:1 down"
-    (tmp_path / "gproxy.ini").write_text(f"[route:a]\nupstream = a\n[upstream:a]\nbackends = {backends}\nbalance = p2c\n")
+    (tmp_path / "gproxy.ini").write_text(
+        f"[route:a]\nupstream = a\n[upstream:a]\nbackends = {backends}\nbalance = p2c\n"
+    )
     command = [sys.executable, "-m", "gproxy", "routes", "--config", "gproxy.ini"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True).stdout
     assert backends in said
@@ -250,7 +255,9 @@ def test_routes_shows_what_stands_behind_a_backend(tmp_path):
 
 def test_a_gateway_that_cannot_keep_the_secret_says_so(tmp_path):
     (tmp_path / "var").write_text("")
-    ini = "[route:a]\nupstream = a\n[upstream:a]\nbackends = http://127.0.0.1:9\nbalance = sticky\n[log]\naccess = off\n"
+    ini = (
+        "[route:a]\nupstream = a\n[upstream:a]\nbackends = http://127.0.0.1:9\nbalance = sticky\n[log]\naccess = off\n"
+    )
     gateway = RunningGateway(ini, tmp_path)
     with pytest.raises(AssertionError), gateway:
         pass

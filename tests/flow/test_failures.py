@@ -207,7 +207,10 @@ def test_bodies_that_break_off_do_not_flood_the_error_log(tmp_path):
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome")
         peer.close()
 
-    with Backend(short) as backend, RunningGateway(f"[route:r]\nupstream = u\n[upstream:u]\nbackends = {backend.url}\n", tmp_path) as gateway:
+    with (
+        Backend(short) as backend,
+        RunningGateway(f"[route:r]\nupstream = u\n[upstream:u]\nbackends = {backend.url}\n", tmp_path) as gateway,
+    ):
         for _ in range(30):
             assert not gateway.get("/").complete
         name = f"backend 127.0.0.1:{backend.port}: response broken off: "

@@ -919,7 +919,10 @@ backends = {url}
 def test_a_client_that_leaves_takes_nobody_with_it_who_waits_for_the_same(tmp_path):
     """What its leaving has raised is passed on to another client's request, whose client is still there."""
     (tmp_path / "sharing.py").write_text(SHARING)
-    with Actor(lambda peer, request: peer.read_all()) as one, RunningGateway(SHARING_INI.format(url=one.url), tmp_path) as gateway:
+    with (
+        Actor(lambda peer, request: peer.read_all()) as one,
+        RunningGateway(SHARING_INI.format(url=one.url), tmp_path) as gateway,
+    ):
         with gateway.connect() as second:
             with gateway.connect() as first:
                 first.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -359,7 +359,9 @@ def test_a_dribbling_probe_is_cut_and_the_connection_closed(play):
 def test_the_first_probe_decides_at_once(tmp_path):
     """fall = 3 and a day between two probes: but a backend that nobody has seen well is out after the first."""
     dead = free_port()
-    with Backend(lambda peer, backend: (peer.read_request(), peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))) as backend:
+    with Backend(
+        lambda peer, backend: (peer.read_request(), peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+    ) as backend:
         ini = f"""
 [gateway]
 handlers = health

@@ -236,7 +236,9 @@ def test_a_client_that_says_close_and_sends_on(play, pause):
     """Its answer is not taken back by a reset (RFC 9112 section 9.6)."""
     play.one.act = reply(b"x" * 3_000_000)
     with play.gateway.connect() as wire:
-        wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + "GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000)
+        wire.send(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + "GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000
+        )
         time.sleep(pause)
         answer = wire.read_response()
         assert (len(answer.body), answer["connection"]) == (3_000_000, "close")

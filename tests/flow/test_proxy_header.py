@@ -64,7 +64,10 @@ def encrypted(play, header):
     return Wire(context.wrap_socket(sock, server_hostname="a.test"))
 
 
-@pytest.mark.parametrize(("header", "client"), [(V1, "192.0.2.7"), (V2, "192.0.2.7"), (LOCAL, "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1")])
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [(V1, "192.0.2.7"), (V2, "192.0.2.7"), (LOCAL, "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1")],
+)
 @pytest.mark.parametrize("together", [True, False])
 def test_the_client_is_who_it_says(play, header, client, together):
     with Wire(plain(play)) as wire:
@@ -129,7 +132,10 @@ def test_forwarded_for_counts_by_whom_the_header_names(play):
         assert play.plain.requests[-1]["x-forwarded-for"] == forwarded
 
 
-@pytest.mark.parametrize("raw", [GET % 8, b"PROXY TCP4 x y 1 2\r\n" + GET % 8, b"\x16\x03\x01\0\1", V2.replace(b"\x21\x11", b"\x41\x11") + GET % 8])
+@pytest.mark.parametrize(
+    "raw",
+    [GET % 8, b"PROXY TCP4 x y 1 2\r\n" + GET % 8, b"\x16\x03\x01\0\1", V2.replace(b"\x21\x11", b"\x41\x11") + GET % 8],
+)
 def test_without_a_good_header_nobody_is_served(play, raw):
     for port in (play.ports.plain, play.ports.tls):
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock, Wire(sock) as wire:
@@ -144,7 +150,9 @@ def test_complaints_do_not_fill_the_log(play):
         with Wire(plain(play)) as wire:
             wire.send(b"nonsense")
             assert wire.read_all() == b""
-    warnings = [line for line in play.gateway.errors.splitlines() if " WARNING " in line and "invalid PROXY header" in line]
+    warnings = [
+        line for line in play.gateway.errors.splitlines() if " WARNING " in line and "invalid PROXY header" in line
+    ]
     assert len(warnings) <= 3  # one for each listener
 
 
@@ -178,9 +186,20 @@ def test_curl(play, secure):
     port = play.ports.tls if secure else play.ports.plain
     url = f"http{'s' * secure}://a.test:{port}/curl"
     done = subprocess.run(
-        ["curl", "-sS", "--max-time", "10", "--haproxy-protocol", "--cacert", str(play.folder / "authority.pem"),
-         "--resolve", f"a.test:{port}:127.0.0.1", url],
-        capture_output=True, timeout=20,
+        [
+            "curl",
+            "-sS",
+            "--max-time",
+            "10",
+            "--haproxy-protocol",
+            "--cacert",
+            str(play.folder / "authority.pem"),
+            "--resolve",
+            f"a.test:{port}:127.0.0.1",
+            url,
+        ],
+        capture_output=True,
+        timeout=20,
     )
     assert (done.stdout, done.stderr) == (b"plain", b"")
 

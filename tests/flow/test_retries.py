@@ -279,7 +279,10 @@ def test_only_a_refused_post_is_tried_again(play):
 
 def test_a_busy_backend_without_a_sister_is_asked_again(play):
     asked = []
-    play.one.act = lambda peer, request: (asked.append(1), (SERVICE_UNAVAILABLE if len(asked) == 1 else reply(b"one"))(peer, request))
+    play.one.act = lambda peer, request: (
+        asked.append(1),
+        (SERVICE_UNAVAILABLE if len(asked) == 1 else reply(b"one"))(peer, request),
+    )
     assert play.gateway.get("/alone").body == b"one"
     assert len(asked) == 2
 
@@ -369,7 +372,9 @@ def test_an_answer_in_the_middle_of_the_upload(play):
 
     both(play, act)
     with play.gateway.connect() as wire:
-        wire.send(f"PUT /status/middle HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body[:2000])
+        wire.send(
+            f"PUT /status/middle HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body[:2000]
+        )
         assert early.wait(5)
         wire.send(body[2000:])
         assert wire.read_response().body == b"fine"
@@ -389,7 +394,9 @@ def test_a_body_over_the_limit_is_not_tried_again_and_that_is_said(play, framing
     assert answer.status == 502
     assert len(asked) == 1
     assert play.gateway.errors.count(f" {path}:") <= 1
-    assert "the backend closed the connection" in play.gateway.wait_for_line("the request body exceeds the replay limit")
+    assert "the backend closed the connection" in play.gateway.wait_for_line(
+        "the request body exceeds the replay limit"
+    )
 
 
 # --- how long, how often

@@ -133,7 +133,9 @@ def test_a_copy_with_its_body_and_headers_as_they_were(play, framing):
             wire.send("POST /mirrored/x?y=1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
             wire.send("2\r\nde\r\n0\r\n\r\n")
         else:
-            wire.send("POST /mirrored/x?y=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n" + "abc" * (framing == "late"))
+            wire.send(
+                "POST /mirrored/x?y=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n" + "abc" * (framing == "late")
+            )
             play.one.act = reply(b"one")
             wire.send("de" if framing == "late" else "abcde")
         answer = wire.read_response()
@@ -192,7 +194,9 @@ def test_so_many_copies_at_most(play):
         for _ in range(120):
             wire.send("GET /mirrored/many HTTP/1.1\r\nHost: a\r\n\r\n")
             assert wire.read_response().body == b"one"
-    assert "route mirrored: 1 requests not mirrored: 100 copies are active" in play.gateway.wait_for_line("not mirrored")
+    assert "route mirrored: 1 requests not mirrored: 100 copies are active" in play.gateway.wait_for_line(
+        "not mirrored"
+    )
     assert len(play.shadow.wait_for_requests(100)) == 100
     play.gateway.wait_until_idle()
 
@@ -206,7 +210,9 @@ def test_the_copy_has_a_timeout_of_its_own(play):
 
 
 def test_a_stop_does_not_wait_for_copies(tmp_path, stopwatch):
-    ini = "[route:a]\nupstream = a\nmirror = b\ntimeout = 60s\n[upstream:a]\nbackends = %s\n[upstream:b]\nbackends = %s\n"
+    ini = (
+        "[route:a]\nupstream = a\nmirror = b\ntimeout = 60s\n[upstream:a]\nbackends = %s\n[upstream:b]\nbackends = %s\n"
+    )
     with Actor() as first, Actor(lambda peer, request: peer.read_all()) as second:
         with RunningGateway(ini % (first.url, second.url), tmp_path) as gateway:
             assert gateway.get("/").status == 200
@@ -263,7 +269,11 @@ def test_redirects(play, target, host, status, location):
 
 def test_fixed_responses(play):
     answer = play.gateway.get("/robots.txt")
-    assert (answer.status, answer.body, answer["content-type"]) == (200, b"User-agent: *\nDisallow: /", "text/plain; charset=utf-8")
+    assert (answer.status, answer.body, answer["content-type"]) == (
+        200,
+        b"User-agent: *\nDisallow: /",
+        "text/plain; charset=utf-8",
+    )
     assert play.gateway.get("/robots.txt/x").status == 404
     closed = play.gateway.get("/closed/x")
     assert (closed.status, closed["content-type"]) == (410, "application/problem+json")

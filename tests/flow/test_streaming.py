@@ -228,7 +228,9 @@ def test_a_413_in_the_middle_of_a_large_upload(play, how, framing):
         assert (answer.status, answer.body, answer.complete) == (413, b"big", True)
         assert answer["connection"] == "close"
         stop.set()
-        with contextlib.suppress(OSError):  # the gateway may have closed: it listens to what is refused for a while only
+        with contextlib.suppress(
+            OSError
+        ):  # the gateway may have closed: it listens to what is refused for a while only
             wire.sock.shutdown(socket.SHUT_RDWR)
         uploader.join(10)
         assert not uploader.is_alive()

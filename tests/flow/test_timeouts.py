@@ -530,7 +530,11 @@ def test_read_timeout_does_not_run_during_a_slow_upload(play):
 def test_no_limit_of_an_attempt_runs_while_the_client_uploads(play):
     """They are 200 to 400 ms; the upload takes longer, piece by piece, and the answer does not come at once."""
     pause = threading.Event()
-    play.one.act = lambda peer, request: (peer.read_body(request), pause.wait(0.05), peer.send("HTTP/1.1 204 No Content\r\n\r\n"))
+    play.one.act = lambda peer, request: (
+        peer.read_body(request),
+        pause.wait(0.05),
+        peer.send("HTTP/1.1 204 No Content\r\n\r\n"),
+    )
     with play.gateway.connect() as wire:
         wire.send("POST /narrow/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
         for byte in "abcd":

@@ -97,7 +97,9 @@ def stage(tmp_path_factory):
     authority = Authority(folder)
     for name in ("a.test", "*.b.test", "admin.test", "maybe.test"):
         authority.issue(name)
-    authority.issue(file="client", subject=[(NameOID.COMMON_NAME, "alice"), (NameOID.ORGANIZATION_NAME, "Ex, Inc.\r\nX: y")])
+    authority.issue(
+        file="client", subject=[(NameOID.COMMON_NAME, "alice"), (NameOID.ORGANIZATION_NAME, "Ex, Inc.\r\nX: y")]
+    )
     Authority(folder, "stranger").issue("mallory", file="mallory")
     (folder / "tls_seen.py").write_text(HANDLER)
     server = serve(echo, "127.0.0.1", 0)
@@ -346,7 +348,9 @@ def test_no_renegotiation(play):
 
 
 def test_openssl_agrees(play):
-    said = openssl(play, "-alpn", "h2,http/1.1", "-verify_return_error", "-CAfile", str(play.tls.folder / "authority.pem")).communicate(b"Q\n", 10)[0]
+    said = openssl(
+        play, "-alpn", "h2,http/1.1", "-verify_return_error", "-CAfile", str(play.tls.folder / "authority.pem")
+    ).communicate(b"Q\n", 10)[0]
     assert b"Verify return code: 0 (ok)" in said
     assert b"ALPN protocol: http/1.1" in said
 
@@ -359,9 +363,22 @@ def test_a_client_that_speaks_only_http_2(play):
 
 def curl(play, *arguments, host="a.test"):
     return subprocess.run(
-        ["curl", "-sS", "-i", "--max-time", "10", "--cacert", str(play.tls.folder / "authority.pem"),
-         "--resolve", f"*:{play.tls.port}:127.0.0.1", f"https://{host}:{play.tls.port}/curl", *arguments],
-        capture_output=True, text=True, timeout=20,
+        [
+            "curl",
+            "-sS",
+            "-i",
+            "--max-time",
+            "10",
+            "--cacert",
+            str(play.tls.folder / "authority.pem"),
+            "--resolve",
+            f"*:{play.tls.port}:127.0.0.1",
+            f"https://{host}:{play.tls.port}/curl",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=20,
     )
 
 
@@ -390,7 +407,15 @@ def test_tls_1_1_is_refused(play):
 
 
 @pytest.mark.parametrize(
-    ("name", "common_name"), [("a.test", "a.test"), ("x.b.test", "*.b.test"), ("b.test", "*.b.test"), ("x.y.b.test", "a.test"), ("other", "a.test"), (None, "a.test")]
+    ("name", "common_name"),
+    [
+        ("a.test", "a.test"),
+        ("x.b.test", "*.b.test"),
+        ("b.test", "*.b.test"),
+        ("x.y.b.test", "a.test"),
+        ("other", "a.test"),
+        (None, "a.test"),
+    ],
 )
 def test_the_name_chooses_the_certificate(play, name, common_name):
     asking = context(play)
@@ -417,7 +442,9 @@ def test_a_client_certificate_tells_who_it_is(play):
 
     assert get(play, "/who", name="admin.test", client="client").status == 200
     play.plain.requests.clear()
-    answer = get(play, "/who", "X-Client-Subject: CN=root", "X_Client_Fingerprint: 0", name="admin.test", client="client")
+    answer = get(
+        play, "/who", "X-Client-Subject: CN=root", "X_Client_Fingerprint: 0", name="admin.test", client="client"
+    )
     assert answer.status == 200
     (seen,) = play.plain.requests
     assert seen["x-client-subject"] == "O=Ex\\, Inc.\\0D\\0AX: y,CN=alice"
@@ -537,7 +564,9 @@ def test_plain_http_on_the_tls_port(play, raw):
     assert not play.plain.requests
 
 
-@pytest.mark.parametrize("raw", [b"\0\1\2\3", b"\x16\x03\x01\x00\x05\x02hello", b"\x80\x2e\x01\x03\x01" + bytes(44), b"\x16\x03\x01\xff\xff"])
+@pytest.mark.parametrize(
+    "raw", [b"\0\1\2\3", b"\x16\x03\x01\x00\x05\x02hello", b"\x80\x2e\x01\x03\x01" + bytes(44), b"\x16\x03\x01\xff\xff"]
+)
 def test_what_is_no_tls(play, raw):
     with Wire(tcp(play)) as wire:
         wire.send(raw)
@@ -662,5 +691,8 @@ def test_a_key_that_others_can_read_is_told(tmp_path):
     _, key = authority.issue("a.test")
     key.chmod(0o644)
     ini = "[route:r]\nupstream = u\n[upstream:u]\nbackends = {plain}\n[tls:a]\ncertificate = a.test.crt\nkey = a.test.key\n"
-    with Backend(answering()), scene(ini, "plain", tmp_path, arguments=("--bind", f"127.0.0.1:{free_port()} tls")) as found:
+    with (
+        Backend(answering()),
+        scene(ini, "plain", tmp_path, arguments=("--bind", f"127.0.0.1:{free_port()} tls")) as found,
+    ):
         found.gateway.wait_for_line("key: a.test.key is readable by every user; run chmod 600")

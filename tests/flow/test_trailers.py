@@ -32,7 +32,10 @@ def script(peer, backend):
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    with Backend(script) as backend, RunningGateway(INI.format(url=backend.url), tmp_path_factory.mktemp("g")) as running:
+    with (
+        Backend(script) as backend,
+        RunningGateway(INI.format(url=backend.url), tmp_path_factory.mktemp("g")) as running,
+    ):
         running.backend = backend
         yield running
 
@@ -114,7 +117,9 @@ def test_trailers_outlive_compression(tmp_path):
 def test_426_says_what_to_upgrade_to(tmp_path):
     def refuse(peer, backend):
         while peer.read_head() is not None:
-            peer.send("HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n")
+            peer.send(
+                "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+            )
 
     with Backend(refuse) as backend, RunningGateway(INI.format(url=backend.url), tmp_path) as gateway:
         answer = gateway.get("/")

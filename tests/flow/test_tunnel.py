@@ -178,7 +178,10 @@ def test_early_bytes_of_both_sides_get_through(tmp_path):
         peer.send(peer.read_exactly(5))
         peer.read_all()
 
-    with Backend(script) as backend, RunningGateway(INI.format(sockets=backend.url, plain=backend.url), tmp_path) as gateway:
+    with (
+        Backend(script) as backend,
+        RunningGateway(INI.format(sockets=backend.url, plain=backend.url), tmp_path) as gateway,
+    ):
         with gateway.connect() as wire:
             wire.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
             assert wire.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
@@ -196,7 +199,10 @@ def test_a_side_that_does_not_end_with_the_other_is_not_waited_for(tmp_path, end
             peer.sock.shutdown(sockets.SHUT_WR)
         over.wait(30)
 
-    with Backend(script) as backend, RunningGateway(INI.format(sockets=backend.url, plain=backend.url), tmp_path) as gateway:
+    with (
+        Backend(script) as backend,
+        RunningGateway(INI.format(sockets=backend.url, plain=backend.url), tmp_path) as gateway,
+    ):
         with gateway.connect() as wire:
             wire.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
             wire.read_until(b"\r\n\r\n")
@@ -216,7 +222,10 @@ def test_a_half_closed_client_still_hears_the_answer(tmp_path):
         peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         peer.send(peer.read_all()[::-1])
 
-    with Backend(script) as backend, RunningGateway(INI.format(sockets=backend.url, plain=backend.url), tmp_path) as gateway:
+    with (
+        Backend(script) as backend,
+        RunningGateway(INI.format(sockets=backend.url, plain=backend.url), tmp_path) as gateway,
+    ):
         with gateway.connect() as wire:
             wire.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nabc")
             wire.read_until(b"\r\n\r\n")

@@ -132,7 +132,8 @@ def ours_alone_refuses(reading: Reading, data: bytes) -> bool:
             re.search(rb"(?<!\r)\n|\r(?!\n)", head),  # bare CR and LF
             re.search(rb"\r\n[ \t]", head),  # obs-fold (section 5.2)
             re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", head),
-            names.count(b"host") != 1 or not re.fullmatch(rb"[\w.~-]+(:\d{0,5})?|\[[0-9a-fA-F:.]+\](:\d{0,5})?", dict(reading.fields)[b"host"]),
+            names.count(b"host") != 1
+            or not re.fullmatch(rb"[\w.~-]+(:\d{0,5})?|\[[0-9a-fA-F:.]+\](:\d{0,5})?", dict(reading.fields)[b"host"]),
             len(lengths) > 1 or (lengths and not re.fullmatch(rb"\d{1,18}", lengths[0])),  # section 6.3 step 5
             b"transfer-encoding" in names and (b"content-length" in names or b" HTTP/1.0\r\n" in head),
             reading.method == b"CONNECT",

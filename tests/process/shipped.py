@@ -17,7 +17,10 @@ PORTS = ("5001", "5002", "5003")
 
 #: For tests that share a gateway and ask more than a hundred times a minute.
 UNLIMITED = ("limit = 100/minute", "limit = 1000000/minute")
-PUBLIC = ("upstream = users\n", "upstream = users\nskip = jwt\n"), ("upstream = orders\n", "upstream = orders\nskip = jwt\n")
+PUBLIC = (
+    ("upstream = users\n", "upstream = users\nskip = jwt\n"),
+    ("upstream = orders\n", "upstream = orders\nskip = jwt\n"),
+)
 
 
 def shipped(ports, *changes, more=""):
@@ -84,7 +87,9 @@ def running(folder, *changes, scripts=(), more="", environ=None):
 
 def curl(*arguments):
     """What curl prints."""
-    done = subprocess.run(["curl", "--silent", "--show-error", "--max-time", "20", *arguments], capture_output=True, timeout=30)
+    done = subprocess.run(
+        ["curl", "--silent", "--show-error", "--max-time", "20", *arguments], capture_output=True, timeout=30
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

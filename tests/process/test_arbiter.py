@@ -355,7 +355,18 @@ def mine(request, next):
     (tmp_path / "mine.py").write_text(orphan)
     port = free_port()
     (tmp_path / "gproxy.ini").write_text(INI.format(server=f"bind = 127.0.0.1:{port}", url=backend.url))
-    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m", "gproxy", "--config", "gproxy.ini"]
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        sys.executable,
+        "-m",
+        "gproxy",
+        "--config",
+        "gproxy.ini",
+    ]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert "serves on" in process.stderr.readline()
         (arbiter,) = psutil.Process(process.pid).children()

@@ -19,7 +19,12 @@ SMALL = "[route:a]\nupstream = a\n[upstream:a]\nbackends = http://127.0.0.1:1\n[
 
 def gproxy(*arguments, folder):
     return subprocess.run(
-        [sys.executable, "-m", "gproxy", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "gproxy", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -46,7 +51,10 @@ def config(tmp_path):
         ("--config x --verbose=1", "gproxy: unknown option --verbose; did you mean '--version'?"),
         ("--config x token", "gproxy: unrecognized arguments: token; see gproxy --help"),
         ("chek --config x", "gproxy: unknown command 'chek'; did you mean 'check'?"),
-        ("serve", "gproxy: unknown command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help"),
+        (
+            "serve",
+            "gproxy: unknown command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help",
+        ),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),
@@ -79,7 +87,17 @@ def test_wrong_overrides(config, tmp_path, arguments, said):
 def test_help_and_version(tmp_path):
     done = gproxy("--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ("--bind ADDRESS", "--config FILE", "gproxy check", "gproxy routes", "gproxy explain", "gproxy token", "gproxy version", "TERM", "exit status"):
+    for word in (
+        "--bind ADDRESS",
+        "--config FILE",
+        "gproxy check",
+        "gproxy routes",
+        "gproxy explain",
+        "gproxy token",
+        "gproxy version",
+        "TERM",
+        "exit status",
+    ):
         assert word in done.stdout
     for command in ("check", "routes", "explain", "token", "version"):
         done = gproxy(command, "--help", folder=tmp_path)
@@ -91,7 +109,10 @@ def test_help_and_version(tmp_path):
 
 def test_the_installed_command_is_the_module():
     command = Path(sys.executable).with_name("gproxy")
-    assert subprocess.run([command, "version"], capture_output=True, text=True, timeout=20).stdout == f"gproxy {__version__}\n"
+    assert (
+        subprocess.run([command, "version"], capture_output=True, text=True, timeout=20).stdout
+        == f"gproxy {__version__}\n"
+    )
 
 
 def test_check_of_the_shipped_file_opens_nothing(tmp_path):
@@ -192,7 +213,13 @@ def test_routes(tmp_path):
     done = gproxy("routes", "--config", "gproxy.ini", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     users = done.stdout.partition("users\n")[2].partition("\n\n")[0]
-    for word in ("/users and below", "compress > health > rate_limit > jwt > forward", "3s", "round_robin", "http://localhost:5001, http://localhost:5003"):
+    for word in (
+        "/users and below",
+        "compress > health > rate_limit > jwt > forward",
+        "3s",
+        "round_robin",
+        "http://localhost:5001, http://localhost:5003",
+    ):
         assert word in users
     assert "orders\n" in done.stdout
 
@@ -200,7 +227,9 @@ def test_routes(tmp_path):
 def test_a_token_opens_the_running_gateway(tmp_path):
     with running(tmp_path) as ours:
         config = ("--config", str(ours.config))
-        token = gproxy("token", *config, "--sub", "bob", "--role", "clerk", "--ttl", "2m", folder=tmp_path).stdout.strip()
+        token = gproxy(
+            "token", *config, "--sub", "bob", "--role", "clerk", "--ttl", "2m", folder=tmp_path
+        ).stdout.strip()
         assert ours.get("/orders", f"Authorization: Bearer {token}").status == 200
         assert (ours.two.requests[0]["x-user-id"], ours.two.requests[0]["x-user-role"]) == ("bob", "clerk")
         claims = jwt.decode(token, options={"verify_signature": False})
@@ -210,8 +239,13 @@ def test_a_token_opens_the_running_gateway(tmp_path):
 
 def test_token_needs_a_handler_that_signs(tmp_path):
     (tmp_path / "gproxy.ini").write_text(SMALL)
-    assert fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path) == "gproxy token: gproxy.ini has no jwt handler\n"
-    (tmp_path / "gproxy.ini").write_text(SMALL + "[handler:a]\nuse = jwt\nsecret = auto\n[handler:b]\nuse = jwt\nsecret = auto\n")
+    assert (
+        fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path)
+        == "gproxy token: gproxy.ini has no jwt handler\n"
+    )
+    (tmp_path / "gproxy.ini").write_text(
+        SMALL + "[handler:a]\nuse = jwt\nsecret = auto\n[handler:b]\nuse = jwt\nsecret = auto\n"
+    )
     assert "choose one with --handler: a, b" in fails("token", "--config", "gproxy.ini", "--sub", "a", folder=tmp_path)
     chosen = gproxy("token", "--config", "gproxy.ini", "--sub", "a", "--handler", "b", folder=tmp_path)
     assert chosen.returncode == 0
@@ -222,7 +256,9 @@ def test_a_port_in_use(config, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         free = free_port()
-        said = fails("--config", config, "--bind", f"127.0.0.1:{free}", "--bind", f"127.0.0.1:{port}", folder=tmp_path, code=1)
+        said = fails(
+            "--config", config, "--bind", f"127.0.0.1:{free}", "--bind", f"127.0.0.1:{port}", folder=tmp_path, code=1
+        )
     assert said.count("\n") == 1
     assert said.endswith(f"cannot listen on 127.0.0.1:{port}: Address already in use\n")
 
@@ -245,7 +281,9 @@ def test_an_address_that_cannot_be_had(config, tmp_path, address, why):
 
 def test_a_secret_that_cannot_be_kept(tmp_path):
     (tmp_path / "file").write_text("")
-    (tmp_path / "gproxy.ini").write_text(SMALL + "[server]\nstate_dir = file\n[gateway]\nhandlers = jwt\n[handler:jwt]\nsecret = auto\n")
+    (tmp_path / "gproxy.ini").write_text(
+        SMALL + "[server]\nstate_dir = file\n[gateway]\nhandlers = jwt\n[handler:jwt]\nsecret = auto\n"
+    )
     said = fails("--config", "gproxy.ini", "--bind", f"127.0.0.1:{free_port()}", folder=tmp_path, code=1)
     assert said.count("\n") == 1
     assert "[handler:jwt] secret: it cannot be stored in file/jwt.secret" in said
@@ -303,7 +341,9 @@ def test_an_inherited_descriptor(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         command = [sys.executable, "-m", "gproxy", "--config", "gproxy.ini", "--bind", f"fd:{listener.fileno()}"]
-        process = subprocess.Popen(command, cwd=tmp_path, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, cwd=tmp_path, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True
+        )
     with process:
         assert "serves on fd:" in process.stderr.readline()
         with socket.create_connection(("127.0.0.1", port), 5) as sock:

@@ -106,9 +106,7 @@ def test_tls_connections_of_clients_leave_no_memory_behind(tmp_path, ours):
 
 # --- processor time: paths and queries
 
-ROUTES = "".join(
-    f"[route:r{n}]\npath = /p/{n}\nquery = ab: {n}, cd: *\nupstream = one\n" for n in range(20)
-)
+ROUTES = "".join(f"[route:r{n}]\npath = /p/{n}\nquery = ab: {n}, cd: *\nupstream = one\n" for n in range(20))
 ROUTES += "[route:cookie]\npath = /cookie\ncookies = ef: 1\nupstream = one\n"
 ODD = {
     "separators, encoded and doubly": "/p/1" + "/%252f..%255c;" * 10,
@@ -175,7 +173,11 @@ def test_a_request_with_too_many_parameters_says_so(routed):
 def test_rejected_connections_hold_no_places(tmp_path):
     """Neither those of `max_connections` nor those of their address, as long as their clients stay."""
     options = "max_connections = 3\nmax_connections_per_address = 2"
-    with Backend(answering()) as backend, RunningGateway(ini(backend, server=options), tmp_path) as gateway, ExitStack() as stack:
+    with (
+        Backend(answering()) as backend,
+        RunningGateway(ini(backend, server=options), tmp_path) as gateway,
+        ExitStack() as stack,
+    ):
         held = [stack.enter_context(gateway.connect()) for _ in range(2)]
         for wire in held:
             wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -192,7 +194,10 @@ def test_rejected_connections_hold_no_places(tmp_path):
 
 
 def test_more_rejected_connections_than_can_linger_are_closed_at_once(tmp_path):
-    with Backend(answering()) as backend, RunningGateway(ini(backend, server="max_connections = 1"), tmp_path) as gateway:
+    with (
+        Backend(answering()) as backend,
+        RunningGateway(ini(backend, server="max_connections = 1"), tmp_path) as gateway,
+    ):
         with ExitStack() as stack:
             stack.enter_context(gateway.connect())
             wires = [stack.enter_context(gateway.connect()) for _ in range(300)]
@@ -408,7 +413,9 @@ def test_a_connection_whose_upload_a_handlers_greenlet_reads_gives_its_place_bac
 
 def test_a_request_whose_upload_is_read_beside_may_queue(tmp_path):
     (tmp_path / "handlers.py").write_text(LEFT_READING)
-    uses = "handlers = beside\n[handler:beside]\nuse = handlers:reads_beside\n[route:held]\npath = /held\nupstream = one\n"
+    uses = (
+        "handlers = beside\n[handler:beside]\nuse = handlers:reads_beside\n[route:held]\npath = /held\nupstream = one\n"
+    )
     with Actor() as backend:
         release = threading.Event()
 
@@ -481,7 +488,10 @@ def test_an_upload_that_trickles_does_not_keep_an_ejected_backend_out(tmp_path):
             eventually(lambda: gateway.get("/").status and facts(gateway)[0]["state"] == "healthy", "it is back")
 
 
-CONDITIONS = "".join(f"[route:v{n}]\npath = /v\nquery = version: {n}\ncookies = canary: {n}\nupstream = one\nmethods = PUT\n" for n in range(5))
+CONDITIONS = "".join(
+    f"[route:v{n}]\npath = /v\nquery = version: {n}\ncookies = canary: {n}\nupstream = one\nmethods = PUT\n"
+    for n in range(5)
+)
 COSTLY = {
     "conditions of several routes": ("/v?version=" + "1" * 9000 + "&%61" * 990,),
     "Accept": ("/p/1", "Accept: N/a," + "*/*;q=0.1," * 2900),

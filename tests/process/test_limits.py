@@ -55,7 +55,10 @@ def test_five_thousand_trickling_clients_keep_nobody_waiting(tmp_path):
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
     slow = []
     try:
-        with Backend(answering()) as backend, RunningGateway(settings(backend, "head_timeout = 5s"), tmp_path) as gateway:
+        with (
+            Backend(answering()) as backend,
+            RunningGateway(settings(backend, "head_timeout = 5s"), tmp_path) as gateway,
+        ):
             for _ in range(5000):
                 slow.append(socket.create_connection(("127.0.0.1", gateway.port)))
                 slow[-1].sendall(b"GET / HTTP/1.1\r\nHo")

@@ -34,7 +34,10 @@ def test_ltsv_has_the_facts_of_each_request(ours):
     ]  # fmt: skip
     assert abs(datetime.fromisoformat(line["time"]).timestamp() - time.time()) < 20
     assert 0 < float(line["duration"]) < 2
-    said = {name: line[name] for name in ("client", "method", "path", "protocol", "status", "size", "reqsize", "tries", "reason")}
+    said = {
+        name: line[name]
+        for name in ("client", "method", "path", "protocol", "status", "size", "reqsize", "tries", "reason")
+    }
     assert said == {
         "client": "127.0.0.1", "method": "POST", "path": "/users/1", "protocol": "HTTP/1.1", "status": "200",
         "size": str(len(answer.body)), "reqsize": "1000", "tries": "1", "reason": "-",
@@ -49,7 +52,12 @@ def test_json(tmp_path):
         path = tmp_path / "log/access.log"
         eventually(lambda: lines(path), "a line")
         facts = json.loads(lines(path)[0])
-        assert (facts["id"], facts["status"], facts["route"], facts["ua"]) == (answer["x-request-id"], 200, "users", '"quoted"')
+        assert (facts["id"], facts["status"], facts["route"], facts["ua"]) == (
+            answer["x-request-id"],
+            200,
+            "users",
+            '"quoted"',
+        )
         assert isinstance(facts["duration"], float)
 
 
@@ -58,7 +66,9 @@ def test_combined(tmp_path):
         ours.get("/users", 'User-Agent: "quoted"')
         path = tmp_path / "log/access.log"
         eventually(lambda: lines(path), "a line")
-        wanted = r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:[\d:]{8} [+-]\d{4}\] "GET /users HTTP/1\.1" 200 3 "-" "\\"quoted\\""'
+        wanted = (
+            r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:[\d:]{8} [+-]\d{4}\] "GET /users HTTP/1\.1" 200 3 "-" "\\"quoted\\""'
+        )
         assert re.fullmatch(wanted, lines(path)[0])
 
 
@@ -66,12 +76,20 @@ def test_standard_output_and_off(tmp_path):
     for access in ("-", "off"):
         config = tmp_path / "gproxy.ini"
         port = free_port()
-        text = shipped((1, 2, 3), ("access = log/access.log", f"access = {access}"), ("bind = 0.0.0.0:8080", f"bind = 127.0.0.1:{port}"))
+        text = shipped(
+            (1, 2, 3),
+            ("access = log/access.log", f"access = {access}"),
+            ("bind = 0.0.0.0:8080", f"bind = 127.0.0.1:{port}"),
+        )
         config.write_text(text)
         command = [sys.executable, "-m", "gproxy", "--config", str(config)]
-        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert "serves on" in process.stderr.readline()
-            subprocess.run(["curl", "-s", f"http://127.0.0.1:{port}/health"], check=True, capture_output=True, timeout=10)
+            subprocess.run(
+                ["curl", "-s", f"http://127.0.0.1:{port}/health"], check=True, capture_output=True, timeout=10
+            )
             process.send_signal(signal.SIGTERM)
             output = process.communicate(timeout=10)[0]
         assert ("path:/health" in output) == (access == "-")
@@ -79,7 +97,10 @@ def test_standard_output_and_off(tmp_path):
 
 
 def test_refusals_have_a_line_too(ours):
-    for raw, status in ((b"GET  / HTTP/1.1\r\n\r\n", 400), (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", 431)):
+    for raw, status in (
+        (b"GET  / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", 431),
+    ):
         answer = ours.ask(raw)
         assert answer.status == status
         assert ours.line_of(answer)["status"] == str(status)
@@ -101,7 +122,9 @@ def test_usr1_after_a_move_opens_a_new_file_and_loses_nothing(tmp_path):
 
 
 def test_rotation_at_its_size_loses_nothing_and_keeps_as_many(tmp_path):
-    with running(tmp_path, UNLIMITED, *PUBLIC, ("rotate = daily, 10MB", "rotate = 4KB"), ("keep = 14", "keep = 3")) as ours:
+    with running(
+        tmp_path, UNLIMITED, *PUBLIC, ("rotate = daily, 10MB", "rotate = 4KB"), ("keep = 14", "keep = 3")
+    ) as ours:
         folder = tmp_path / "log"
         ids = []
         with ours.connect() as wire:

@@ -15,7 +15,9 @@ KINDS = {
     "small": response(b"too small"),
     "image": response(TEXT, "Content-Type: image/png\r\n"),
     "events": response(TEXT, "Content-Type: text/event-stream\r\n"),
-    "range": response(TEXT, f"Content-Type: text/plain\r\nContent-Range: bytes 0-{len(TEXT) - 1}/99999\r\n", "206 Partial Content"),
+    "range": response(
+        TEXT, f"Content-Type: text/plain\r\nContent-Range: bytes 0-{len(TEXT) - 1}/99999\r\n", "206 Partial Content"
+    ),
     "encoded": response(gzip.compress(TEXT), "Content-Type: text/plain\r\nContent-Encoding: gzip\r\n"),
     "private": response(TEXT, "Content-Type: text/plain\r\nCache-Control: no-transform\r\n"),
     "error": response(TEXT, status="500 Internal Server Error"),
@@ -109,7 +111,11 @@ def test_other_codings_for_clients_that_take_them(tmp_path):
     with running(tmp_path, UNLIMITED, *PUBLIC, offered, scripts=(None, by_name)) as ours:
         for accepted, coding in (("gzip, deflate, br", "br"), ("gzip, deflate, br, zstd", "zstd"), ("gzip", "gzip")):
             wire = ours.get("/orders/tagged", f"Accept-Encoding: {accepted}")
-            assert (wire["content-encoding"], wire["etag"], wire["vary"]) == (coding, f'"v1-{coding}"', "Accept-Encoding")
+            assert (wire["content-encoding"], wire["etag"], wire["vary"]) == (
+                coding,
+                f'"v1-{coding}"',
+                "Accept-Encoding",
+            )
             assert len(wire.body) < len(TEXT) / 10
             assert ours.get("/orders/chunked", f"Accept-Encoding: {accepted}")["content-encoding"] == coding
         assert brotli.decompress(ours.get("/orders/text", "Accept-Encoding: br").body) == TEXT

@@ -62,7 +62,9 @@ def explain(tmp_path):
 
     def run(*arguments, code=0):
         command = [sys.executable, "-m", "gproxy", "explain", "--config", "gproxy.ini", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        )
         assert done.returncode == code, done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["gproxy.ini"], "nothing is opened"
         return done.stdout if not code else done.stderr
@@ -80,8 +82,22 @@ def section(text, title):
 
 def test_the_whole_answer(explain):
     text = explain(
-        "GET", "/users/%31?x=1", "-H", "Authorization: Bearer abc", "-H", "X-User-ID: 7", "-H", "X_User_Id: 8", "-H", "X-Note: 1",
-        "-H", "X-Forwarded-For: 1.2.3.4, 203.0.113.9, 10.0.0.2", "-H", "Connection: X-Note", "--from", "10.0.0.1",
+        "GET",
+        "/users/%31?x=1",
+        "-H",
+        "Authorization: Bearer abc",
+        "-H",
+        "X-User-ID: 7",
+        "-H",
+        "X_User_Id: 8",
+        "-H",
+        "X-Note: 1",
+        "-H",
+        "X-Forwarded-For: 1.2.3.4, 203.0.113.9, 10.0.0.2",
+        "-H",
+        "Connection: X-Note",
+        "--from",
+        "10.0.0.1",
     )
     assert text.startswith("GET /users/%31?x=1: route users\n\n")
     assert section(text, "client") == [
@@ -104,7 +120,10 @@ def test_the_whole_answer(explain):
         "max_body 1MB ([server] max_body, gproxy.ini:2)",
         "rate_limit 10/second ([handler:rate_limit] limit, gproxy.ini:41)",
     ]
-    assert section(text, "upstream users (the first in turn)")[0] == "connect 1s ([upstream:users] connect_timeout, the default)"
+    assert (
+        section(text, "upstream users (the first in turn)")[0]
+        == "connect 1s ([upstream:users] connect_timeout, the default)"
+    )
     assert section(text, f"request to 127.0.0.1:{explain.port}, before handlers") == [
         "GET /%31?x=1 HTTP/1.1",
         "Host: localhost",
@@ -143,7 +162,9 @@ def test_what_a_route_changes(explain):
 
 def test_why_not_the_others(explain):
     text = explain("GET", "http://www.example.com/", "-H", "X-Forwarded-For: 1.2.3.4")
-    assert section(text, "client") == ["127.0.0.1 the client: the peer, no trusted proxy: its X-Forwarded-For is ignored"]
+    assert section(text, "client") == [
+        "127.0.0.1 the client: the peer, no trusted proxy: its X-Forwarded-For is ignored"
+    ]
     assert section(text, "routes")[0] == "hosted taken: / and nothing below; host *.example.com"
     text = explain("GET", "/users", "-H", "X-Beta: 1", "-H", "Authorization: other")
     assert "beta no: header Authorization: *** is required; the request has another value" in section(text, "routes")
@@ -152,7 +173,10 @@ def test_why_not_the_others(explain):
 
 
 def test_which_upstream_a_cookie_leads_to(explain):
-    found = {explain("GET", "/users", "-H", f"Cookie: uid={n}").partition("\nupstream ")[2].partition("\n")[0] for n in (1, 2)}
+    found = {
+        explain("GET", "/users", "-H", f"Cookie: uid={n}").partition("\nupstream ")[2].partition("\n")[0]
+        for n in (1, 2)
+    }
     assert found <= {"users (by cookie:uid)", "canary (by cookie:uid)"}
 
 

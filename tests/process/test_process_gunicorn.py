@@ -34,8 +34,19 @@ def gunicorn(folder, port, *arguments):
     (folder / "shop.py").write_text(APP)
     with (folder / "gunicorn.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--no-control-socket", *arguments, "shop:app"],
-            cwd=folder, stdout=log, stderr=log,
+            [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "--bind",
+                f"127.0.0.1:{port}",
+                "--no-control-socket",
+                *arguments,
+                "shop:app",
+            ],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
         )
     try:
         eventually(lambda: b"Booting worker" in (folder / "gunicorn.log").read_bytes(), "gunicorn")

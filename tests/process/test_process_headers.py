@@ -8,8 +8,19 @@ from gproxy.testing.backends import answering
 
 
 def test_what_the_backend_gets_from_an_ordinary_client(ours):
-    forged = ("X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.test", "X-Request-ID: mine")
-    hop = ("Connection: keep-alive, X-Hop", "X-Hop: 1", "Keep-Alive: 5", "Proxy-Authorization: Basic abc", "Forwarded: for=1.2.3.4")
+    forged = (
+        "X-Forwarded-For: 1.2.3.4",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil.test",
+        "X-Request-ID: mine",
+    )
+    hop = (
+        "Connection: keep-alive, X-Hop",
+        "X-Hop: 1",
+        "Keep-Alive: 5",
+        "Proxy-Authorization: Basic abc",
+        "Forwarded: for=1.2.3.4",
+    )
     answer = ours.get("/orders?q=1", ours.bearer(), *forged, *hop, "X-Mine: a", "X-Mine: b")
     seen = ours.two.requests[-1]
     assert seen.line == "GET /orders?q=1 HTTP/1.1"
@@ -39,7 +50,11 @@ def test_request_ids_differ_and_are_in_refusals_and_error_log_lines_too(tmp_path
 def test_a_trusted_proxy_is_believed_and_continued(tmp_path):
     with running(tmp_path, UNLIMITED, *PUBLIC, ("trusted_proxies =  ", "trusted_proxies = 127.0.0.1 ")) as ours:
         answer = ours.get(
-            "/orders", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "X-Forwarded-Host: shop.test", "X-Request-ID: abc-1",
+            "/orders",
+            "X-Forwarded-For: 1.2.3.4",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Host: shop.test",
+            "X-Request-ID: abc-1",
         )
         seen = ours.two.requests[-1]
         assert seen["x-forwarded-for"] == "1.2.3.4, 127.0.0.1"
@@ -65,7 +80,9 @@ def test_keep_and_host(tmp_path):
 
 
 def test_what_the_client_gets(tmp_path):
-    fields = "X-Own: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=9\r\n"
+    fields = (
+        "X-Own: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=9\r\n"
+    )
     with running(tmp_path, UNLIMITED, *PUBLIC, scripts=(None, answering(response(headers=fields)))) as ours:
         answer = ours.get("/orders")
         assert [value for name, value in answer.fields if name == "set-cookie"] == ["a=1", "b=2"]

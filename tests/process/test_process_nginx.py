@@ -42,7 +42,9 @@ def nginx(folder, port, more=""):
         if path.stat().st_uid == os.getuid() and "pytest" in str(path):
             path.chmod(0o755)  # its worker is another user, if we are root
     (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=port, more=more))
-    process = subprocess.Popen([program, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [program, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"], stderr=subprocess.DEVNULL
+    )
     try:
         eventually((folder / "nginx.pid").exists, "nginx")
         yield
@@ -53,11 +55,17 @@ def nginx(folder, port, more=""):
 
 def test_a_real_nginx_behind_the_gateway(tmp_path):
     port = free_port()
-    text = shipped([port] * 3, UNLIMITED, (f"http://localhost:{port}, http://localhost:{port}", f"http://localhost:{port}"))
+    text = shipped(
+        [port] * 3, UNLIMITED, (f"http://localhost:{port}, http://localhost:{port}", f"http://localhost:{port}")
+    )
     with nginx(tmp_path, port), RunningGateway(text, tmp_path) as gateway:
         token = subprocess.run(
             [*gateway._command[:3], "token", "--config", str(gateway.config), "--sub", "alice"],
-            cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
         ).stdout.strip()
         url = f"http://127.0.0.1:{gateway.port}/users"
         bearer = ("--header", f"Authorization: Bearer {token}")
@@ -81,7 +89,9 @@ def test_a_real_nginx_behind_the_gateway(tmp_path):
         source = str(tmp_path / "www/users/big.bin")
         missing = curl(*bearer, "--write-out", "%{http_code}", "--output", "/dev/null", f"{url}/none.txt")
         assert missing == b"404"
-        too_much = curl(*bearer, "--upload-file", source, "--write-out", "%{http_code}", "--output", "/dev/null", f"{url}/plain.txt")
+        too_much = curl(
+            *bearer, "--upload-file", source, "--write-out", "%{http_code}", "--output", "/dev/null", f"{url}/plain.txt"
+        )
         assert too_much == b"405"
 
 

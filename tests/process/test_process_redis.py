@@ -226,7 +226,13 @@ def test_the_url_may_be_in_a_file_and_lead_to_a_unix_socket_with_a_password(tmp_
             assert store(machine) == "up"
             said = subprocess.run(
                 [sys.executable, "-m", "gproxy", "explain", "--config", machine.config, "GET", "/"],
-                env={"REDIS": f"file:{secret}"}, capture_output=True, text=True, check=True,
+                env={"REDIS": f"file:{secret}"},
+                capture_output=True,
+                text=True,
+                check=True,
             )
-            assert f"count in redis unix:{server.path}; while it is unavailable, each machine counts locally" in said.stdout
+            assert (
+                f"count in redis unix:{server.path}; while it is unavailable, each machine counts locally"
+                in said.stdout
+            )
             assert "right" not in said.stdout + said.stderr

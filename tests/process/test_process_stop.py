@@ -27,7 +27,9 @@ def slowly(seconds):
 
 
 def gateway(folder, seconds, *changes):
-    return running(folder, UNLIMITED, *PUBLIC, ("timeout = 3s", "timeout = 20s"), *changes, scripts=[slowly(seconds)] * 3)
+    return running(
+        folder, UNLIMITED, *PUBLIC, ("timeout = 3s", "timeout = 20s"), *changes, scripts=[slowly(seconds)] * 3
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -73,7 +75,9 @@ def test_health_says_that_it_is_draining(tmp_path):
         assert ours.wait() == 0
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT), (signal.SIGQUIT,)])
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT), (signal.SIGQUIT,)]
+)
 def test_a_second_signal_and_quit_stop_at_once(tmp_path, signals):
     with gateway(tmp_path, 3) as ours, ours.connect() as wire:
         wire.send(GET.format("/users/slow"))
@@ -110,7 +114,11 @@ def test_grace_is_over(tmp_path):
         assert ours.wait() == 0
         assert 0.9 < time.monotonic() - started < 2.5
         answer = wire.read_response()
-        assert (answer.status, problem(answer)["detail"], answer["connection"]) == (503, "the gateway is stopping", "close")
+        assert (answer.status, problem(answer)["detail"], answer["connection"]) == (
+            503,
+            "the gateway is stopping",
+            "close",
+        )
         assert "1 requests were cut" in ours.wait_for_line("stopped after")
         assert "/users/slow" in ours.wait_for_line("not finished within grace")
         (line,) = ours.access()

@@ -97,7 +97,9 @@ def ask_all(ours, paths):
 
 def test_every_way_to_be_late_ends_after_three_seconds(tmp_path):
     with ExitStack() as stack:
-        more = MORE.format(body=stack.enter_context(Backend(trickles_its_body)).port, deaf=stack.enter_context(Deaf()).port)
+        more = MORE.format(
+            body=stack.enter_context(Backend(trickles_its_body)).port, deaf=stack.enter_context(Deaf()).port
+        )
         scripts = hangs, trickles_its_head, hangs
         ours = stack.enter_context(running(tmp_path, UNLIMITED, *PUBLIC, scripts=scripts, more=more))
         results = ask_all(ours, ["/users", "/orders", "/body", "/deaf", "/impatient"])
@@ -112,7 +114,9 @@ def test_every_way_to_be_late_ends_after_three_seconds(tmp_path):
             assert line["reason"] in {"backend_timeout", "connect_timeout"}
             assert 2.9 < float(line["duration"]) < 3.4
             ours.wait_for_line(answer["x-request-id"])
-            assert not any(str(backend.port) in answer.head.decode() + answer.body.decode() for backend in ours.backends)
+            assert not any(
+                str(backend.port) in answer.head.decode() + answer.body.decode() for backend in ours.backends
+            )
         assert len(ours.one.requests) + len(ours.three.requests) == 1  # not tried again: 3 s and not 6 s
 
         answer, seconds = results["/impatient"]  # its connect_timeout of 1 s comes first

@@ -154,7 +154,11 @@ def test_redirect(tmp_path, authority, host, words, location):
 
 def test_a_certificate_that_cannot_be_used_is_no_start(tmp_path, authority):
     (tmp_path / "a.test.key").write_text("nothing")
-    gateway = RunningGateway(INI.replace("{url}", "http://127.0.0.1:1"), tmp_path, "--bind", f"127.0.0.1:{free_port()} tls")
-    with pytest.raises(AssertionError, match=r"gproxy.ini:11: \[tls:a\] key: a.test.key holds no readable private key in PEM"):
+    gateway = RunningGateway(
+        INI.replace("{url}", "http://127.0.0.1:1"), tmp_path, "--bind", f"127.0.0.1:{free_port()} tls"
+    )
+    with pytest.raises(
+        AssertionError, match=r"gproxy.ini:11: \[tls:a\] key: a.test.key holds no readable private key in PEM"
+    ):
         gateway.__enter__()
     assert gateway.process.returncode == 2

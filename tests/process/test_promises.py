@@ -113,7 +113,9 @@ def test_peers_on_a_unix_socket_are_believed(tmp_path):
     ini = "[server]\nbind = unix:{tmp}/g.sock\n[route:all]\nupstream = one\n[upstream:one]\nbackends = URL\n"
     with Backend(answering()) as backend:
         (tmp_path / "u.ini").write_text(ini.replace("{tmp}", str(tmp_path)).replace("URL", backend.url))
-        process = subprocess.Popen([sys.executable, "-m", "gproxy", "--config", "u.ini"], cwd=tmp_path, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gproxy", "--config", "u.ini"], cwd=tmp_path, stderr=subprocess.PIPE
+        )
         try:
             eventually((tmp_path / "g.sock").exists, "the socket")
             for line, expected in (("X-Forwarded-For: 203.0.113.9\r\n", "203.0.113.9, unknown"), ("", "unknown")):

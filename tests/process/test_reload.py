@@ -71,7 +71,9 @@ def backend():
 @pytest.fixture
 def scene(tmp_path, backend):
     (tmp_path / "mine.py").write_text(CODE.replace("NAME", "first"))
-    with RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ={"PYTHONDONTWRITEBYTECODE": "1"}) as gateway:
+    with RunningGateway(
+        INI.format(server="", url=backend.url), tmp_path, environ={"PYTHONDONTWRITEBYTECODE": "1"}
+    ) as gateway:
         yield Scene(tmp_path, gateway, backend.url)
 
 
@@ -101,7 +103,12 @@ def test_the_command_line_still_counts_more_than_the_file(scene):
     ("server", "more", "code", "said"),
     [
         ("grace = soon", "", "2", "ERROR gproxy reload: {folder}/gproxy.ini:3: [server] grace: expected a time"),
-        ("", "[route:b]\nupstream = two\n", "2", "ERROR gproxy reload: {folder}/gproxy.ini:15: [route:b] upstream: unknown upstream 'two'"),
+        (
+            "",
+            "[route:b]\nupstream = two\n",
+            "2",
+            "ERROR gproxy reload: {folder}/gproxy.ini:15: [route:b] upstream: unknown upstream 'two'",
+        ),
         ("", "", "2'\n    1 +", "cannot import mine: SyntaxError"),
         ("", "[log]\naccess = {folder}\n", "2", "[log] access: {folder} cannot be opened"),
     ],
@@ -210,7 +217,9 @@ def test_listeners_change(tmp_path, backend):
             write(addresses[0], addresses[1])
             scene.fail(f"cannot listen on {addresses[1]}: Address already in use\n")
         write(f"0.0.0.0:{ports[2]}")
-        scene.fail(f"0.0.0.0:{ports[2]}: Address already in use by {addresses[2]} of this gateway; only a restart can change this\n")
+        scene.fail(
+            f"0.0.0.0:{ports[2]}: Address already in use by {addresses[2]} of this gateway; only a restart can change this\n"
+        )
         assert [answers(port) for port in ports] == [True, False, True]
         write(addresses[0], f"unix:{path}")
         scene.reload()
@@ -251,7 +260,9 @@ def test_the_old_generation_finishes_what_it_has(tmp_path):
             request.send(GET.format("/orders/slow"))
             stream.send(GET.format("/orders/stream"))
             assert b"200 OK" in stream.read_until(b"\r\n1\r\na\r\n")
-            upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n"
+            upgrade = (
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n"
+            )
             tunnel.send(f"GET /orders/tunnel HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n")
             assert b"101 " in tunnel.read_until(b"\r\n\r\n")
             idle.send(GET.format("/ready"))

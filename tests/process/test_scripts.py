@@ -39,7 +39,12 @@ def demo(folder, bind):
     with output.open("w") as out:
         process = subprocess.Popen(
             ["env", "--default-signal=INT", ROOT / "scripts/demo"],  # a shell that runs us in the background ignores it
-            cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
     try:
         yield process, output
@@ -65,7 +70,10 @@ def test_the_demo_serves_what_it_prints_and_stops(tmp_path, demo_ports, number):
         assert backends[:2] == backends[2:4]
         assert backends[4] == 5002
         assert curl("--output", "/dev/null", "--write-out", "%{http_code}", urls[0]) == b"401"
-        assert curl(*bearer, "--output", "/dev/null", "--write-out", "%{http_code}", f"http://127.0.0.1:{port}/users/slow") == b"504"
+        assert (
+            curl(*bearer, "--output", "/dev/null", "--write-out", "%{http_code}", f"http://127.0.0.1:{port}/users/slow")
+            == b"504"
+        )
         process.send_signal(number)
         assert process.wait(20) == 0
         assert "nothing was cut" in output.read_text()
@@ -86,7 +94,9 @@ def test_the_demo_says_which_port_is_taken(tmp_path, demo_ports):
         assert "demo: port 5002 is in use" in output.read_text()
 
 
-@pytest.mark.parametrize("script", ["scripts/check", "scripts/demo", "scripts/install", "scripts/pythons", "scripts/test", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/check", "scripts/demo", "scripts/install", "scripts/pythons", "scripts/test", ".ci/run"]
+)
 def test_the_scripts_are_good_bash_and_executable(script):
     assert os.access(ROOT / script, os.X_OK)
     subprocess.run(["bash", "-n", ROOT / script], check=True, timeout=10)

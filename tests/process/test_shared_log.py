@@ -31,7 +31,9 @@ def test_no_line_is_lost_or_torn_and_no_rotation_too_many(tmp_path, compress):
     with ExitStack() as stack:
         writers = [
             stack.enter_context(
-                subprocess.Popen([*command, str(n), *options], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                subprocess.Popen(
+                    [*command, str(n), *options], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
             )
             for n in range(WRITERS)
         ]

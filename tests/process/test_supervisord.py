@@ -30,7 +30,9 @@ def project(tmp_path):
     assert command in conf
     (tmp_path / CONF).write_text(conf.replace("0.0.0.0:8080", f"127.0.0.1:{port}"))
     with Backend(answering(response(b"x" * 2000))) as backend:
-        (tmp_path / "etc/gproxy.ini").write_text(shipped([backend.port] * 3, UNLIMITED, *PUBLIC, ("http://localhost:%d, " % backend.port, "")))
+        (tmp_path / "etc/gproxy.ini").write_text(
+            shipped([backend.port] * 3, UNLIMITED, *PUBLIC, ("http://localhost:%d, " % backend.port, ""))
+        )
         yield tmp_path, port
 
 
@@ -51,7 +53,14 @@ def supervisord(folder):
     # supervisord counts on its PATH being set; the rest of the environment is not needed.
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder)}
     with (folder / "out").open("w") as out:
-        process = subprocess.Popen([BIN / "supervisord", "-n", "-c", CONF], cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [BIN / "supervisord", "-n", "-c", CONF],
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
     try:
         eventually(lambda: process.poll() is not None or "RUNNING" in supervisorctl(folder, "status"), "RUNNING")
         assert process.poll() is None, (folder / "out").read_text()
@@ -96,7 +105,8 @@ def test_it_is_started_again_when_it_dies(project):
         pid = supervisorctl(folder, "pid", "gproxy").strip()
         os.kill(int(pid), 9)
         eventually(
-            lambda: "RUNNING" in (status := supervisorctl(folder, "status")) and f"pid {pid}," not in status, "a new process"
+            lambda: "RUNNING" in (status := supervisorctl(folder, "status")) and f"pid {pid}," not in status,
+            "a new process",
         )
 
 

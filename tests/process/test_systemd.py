@@ -42,7 +42,9 @@ def activated(folder, backend, listener, *, server="workers = 2\nbind = 127.0.0.
     (folder / "gproxy.ini").write_text(INI.format(server=server, url=backend.url))
     environ = {**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
     command = [sys.executable, "-c", ACTIVATE, str(listener.fileno())]
-    process = subprocess.Popen(command, cwd=folder, env=environ, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environ, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True
+    )
     with process:
         assert "serves on fd:3" in process.stderr.readline()
         yield process
@@ -152,7 +154,9 @@ def test_a_manager_that_does_not_read_holds_nothing_up(tmp_path, backend):
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(path)
-        with RunningGateway(INI.format(server="", url=backend.url), tmp_path, environ={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "20000"}) as ours:
+        with RunningGateway(
+            INI.format(server="", url=backend.url), tmp_path, environ={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "20000"}
+        ) as ours:
             time.sleep(0.5)  # more than its queue takes
             ours.signal(signal.SIGHUP)
             ours.wait_for_line("reloaded")

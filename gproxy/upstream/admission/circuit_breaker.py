@@ -208,7 +208,11 @@ class CircuitBreaker:
         window = self._window
         self.runtime.log.warning(
             "upstream %s: circuit breaker open for %g s: of %d requests %d failed and %d were slow",
-            self._name, self._pause, window.total, window.failed, window.slow,
+            self._name,
+            self._pause,
+            window.total,
+            window.failed,
+            window.slow,
         )
         self.state, self._since = "open", now
         self._era += 1

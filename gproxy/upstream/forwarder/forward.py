@@ -75,8 +75,13 @@ class Forward:
         if after := settings.hedge if hedge is None else hedge:
             send = limits.around(self._send)
             self._first_try = Hedge(
-                after, upstream, covers=self._policy.covers, retry_statuses=self._retry_statuses, send=send,
-                receive=self._receive, unhedged=self._first_try,
+                after,
+                upstream,
+                covers=self._policy.covers,
+                retry_statuses=self._retry_statuses,
+                send=send,
+                receive=self._receive,
+                unhedged=self._first_try,
             )
 
     def __call__(self, request: Request) -> Response:

@@ -156,7 +156,9 @@ def fastest(function):
 def test_500_routes_and_hosts_cost_what_few_do():
     wanted = request("GET", "/", {"Host": "host250.example.com"})
     few = Router([route("host250", host=("host250.example.com",)), route("any")])
-    many = Router([route(f"host{n}", host=(f"host{n}.example.com", f"*.h{n}.example.com")) for n in range(500)] + [
-        route(f"path{n}", f"/path/{n}") for n in range(500)])
+    many = Router(
+        [route(f"host{n}", host=(f"host{n}.example.com", f"*.h{n}.example.com")) for n in range(500)]
+        + [route(f"path{n}", f"/path/{n}") for n in range(500)]
+    )
     assert many.match(wanted).name == few.match(wanted).name == "host250"
     assert fastest(lambda: many.match(wanted)) < 5 * fastest(lambda: few.match(wanted))

@@ -13,7 +13,15 @@ def test_assigning_the_body_drops_what_spoke_of_the_old_one():
     response = Response(
         200,
         b"abc",
-        {"Content-Length": "3", "Digest": "x", "Content-Digest": "x", "Repr-Digest": "x", "Content-MD5": "x", "ETag": '"x"', "Content-Type": "t"},
+        {
+            "Content-Length": "3",
+            "Digest": "x",
+            "Content-Digest": "x",
+            "Repr-Digest": "x",
+            "Content-MD5": "x",
+            "ETag": '"x"',
+            "Content-Type": "t",
+        },
     )
     response.body = map(bytes.upper, [b"abc"])
     assert list(response.headers) == ["ETag", "Content-Type"]

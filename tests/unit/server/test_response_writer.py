@@ -9,7 +9,7 @@ import pytest
 from gproxy.http.errors import ClientGone
 from gproxy.http.headers import Headers
 from gproxy.http.response import Response
-from gproxy.server.response_writer import BrokenResponseError, Outgoing, log_broken_response
+from gproxy.server.response_writer import BrokenResponseError, ResponseWriter, log_broken_response
 from gproxy.testing import request
 from gproxy.testing.scripted_channel import END, RESET
 
@@ -24,7 +24,7 @@ def send(scripted):
 
     def send(response, *script, method="GET", minor=1, keep=True):
         peer = scripted(*script)
-        outgoing = Outgoing(peer.client)
+        outgoing = ResponseWriter(peer.client)
         outgoing.reset(keep=keep)
         response.headers.setdefault("Date", DATE["Date"])
         outgoing.send(response, method, minor)
@@ -191,7 +191,7 @@ def test_a_body_that_is_too_short(send):
 @pytest.mark.parametrize("pieces", [[b"hello!"], [b"hello", b"!"]])
 def test_a_body_that_is_too_long_does_not_reach_into_the_next_response(scripted, pieces):
     peer = scripted()
-    outgoing = Outgoing(peer.client)
+    outgoing = ResponseWriter(peer.client)
     outgoing.reset(keep=True)
     with pytest.raises(BrokenResponseError, match="goes beyond its Content-Length of 5"):
         outgoing.send(Response(200, iter(pieces), {"Content-Length": "5"} | DATE), "GET", 1)
@@ -210,7 +210,7 @@ def test_a_body_that_raises_leaves_no_last_chunk(scripted):
         raise ValueError("broken")
 
     peer = scripted()
-    outgoing = Outgoing(peer.client)
+    outgoing = ResponseWriter(peer.client)
     outgoing.reset(keep=True)
     with pytest.raises(ValueError, match="broken"):
         outgoing.send(Response(200, pieces(), DATE), "GET", 1)
@@ -230,7 +230,7 @@ def test_a_client_that_leaves_while_a_stream_has_nothing_to_say(scripted):
         yield b"llo"
 
     peer = scripted(END)
-    outgoing = Outgoing(peer.client)
+    outgoing = ResponseWriter(peer.client)
     outgoing.reset(keep=True)
     with pytest.raises(ClientGone):
         outgoing.send(Response(200, pieces(), DATE), "GET", 1)
@@ -242,7 +242,7 @@ def test_a_client_that_leaves_while_a_stream_has_nothing_to_say(scripted):
 
 def test_a_date_is_added_and_is_now(scripted):
     peer = scripted()
-    Outgoing(peer.client).send(Response(200), "GET", 1)
+    ResponseWriter(peer.client).send(Response(200), "GET", 1)
     (date,) = (line[6:] for line in peer.sent.decode().split("\r\n") if line.startswith("Date: "))
     assert abs(parsedate_to_datetime(date).timestamp() - time.time()) < 5
 
@@ -273,14 +273,16 @@ def test_426_names_the_protocol_to_upgrade_to(send):
 def test_a_tunnel_has_no_framing(send):
     headers = Headers([("Sec-WebSocket-Accept", "x")])
     outgoing, peer = send(Response.forwarded(101, "", headers, iter([b"\x81\0", b"\x88\0"])))
-    upgrade = head("Sec-WebSocket-Accept: x", DATED, "Connection: Upgrade", "Upgrade: websocket", status="101 Switching Protocols")
+    upgrade = head(
+        "Sec-WebSocket-Accept: x", DATED, "Connection: Upgrade", "Upgrade: websocket", status="101 Switching Protocols"
+    )
     assert peer.sends == [upgrade, b"\x81\0", b"\x88\0"]
     assert (outgoing.keep, outgoing.sent) == (False, 4)
 
 
 def test_the_next_response_begins_anew(scripted):
     peer = scripted()
-    outgoing = Outgoing(peer.client)
+    outgoing = ResponseWriter(peer.client)
     outgoing.reset(keep=True)
     outgoing.send(Response(200, iter([b"hello"]), DATE), "GET", 1)
     outgoing.reset(keep=True)
@@ -294,4 +296,6 @@ def test_what_is_logged_of_a_broken_response_is_throttled(caplog):
     asked.backend, asked.reason = "unit-test:1", "backend_reset"
     for _ in range(3):
         log_broken_response(asked, BrokenResponseError("why"))
-    assert [record.getMessage() for record in caplog.records] == ["test GET /: backend unit-test:1: response broken off: why"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "test GET /: backend unit-test:1: response broken off: why"
+    ]

@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 
 from gproxy.http.request import request
-from gproxy.upstream.balance import hash_keys as keys
 
 LETTERS = "abcdefgh"
 
@@ -104,22 +103,6 @@ def test_what_each_policy_looks_at(group, options, one, same, none):
     assert len(set(found.values())) == 8
     if none is not None:  # in turn
         assert some.picks(16, asked(none, 0)) == LETTERS * 2
-
-
-@pytest.mark.parametrize(
-    ("cookies", "value"),
-    [
-        ("sid=1", "1"), ("a=b; sid=1", "1"), ("a=b;sid=1;c=d", "1"), ("sid=1; sid=2", "1"), ('sid="1"', "1"), ("sid=", ""),
-        ("mysid=2", None), ("mysid=2; sid=3", "3"), ("a=sid=4", None), ("a=b, sid=5", "5"), ("sid", None), ("", None), ("SID=1", None),
-    ],
-)  # fmt: skip
-def test_a_cookie_among_others(cookies, value):
-    assert keys.cookie("sid")(request(headers={"Cookie": cookies})) == value
-
-
-def test_a_cookie_in_the_first_of_two_lines():
-    asked = request(headers=[("Cookie", "sid=5"), ("Cookie", "a=1")])
-    assert keys.cookie("sid")(asked) == "5"
 
 
 def test_a_key_beyond_latin_1_or_of_any_length_is_a_key_too(group):

@@ -1,123 +1,89 @@
-"""Which idle connections are kept, and for how long."""
+"""The exceptions of urllib3 that connecting to a backend raises."""
 
-import math
+import errno
 import socket
 
 import pytest
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from gproxy.upstream.http1.channel import BackendChannel
+from gproxy.upstream.errors import TLSError
+from gproxy.upstream.http1 import pool
 from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.idle import Idle
-from gproxy.upstream.http1.response_head import parse_response_head
-
-to_close = []
+from gproxy.upstream.http1.pool import PlainPool, TLSPool
 
 
-def connected(born, idle_timeout=math.inf):
-    here, there = socket.socketpair()
-    conversation = HTTP1Connection(here, BackendChannel(here))
-    to_close.extend((conversation, there))
-    conversation.born = born
-    conversation.last = parse_response_head(b"HTTP/1.1 204 No\r\n\r\n", "GET")
-    conversation.last.idle_timeout = idle_timeout
-    return conversation
+class ScriptedEndpoint:
+    """An endpoint that gives a socket, or raises."""
+
+    def __init__(self, outcome):
+        self.outcome = outcome
+
+    def connect(self, timeout):
+        self.timeout = timeout
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
 
 
-def is_open(connection):
-    return connection.channel is not None
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    while to_close:
-        to_close.pop().close()
-
-
-@pytest.fixture
-def now():
-    return [100.0]
-
-
-def idle_at(now, size=10):
-    idle = Idle(size)
-    idle.clock = lambda: now[0]
-    return idle
-
-
-def kept(now, *, born=100.0, idle_timeout=math.inf, max_age=math.inf):
-    idle = idle_at(now)
-    idle.max_age = max_age
-    connection = connected(born, idle_timeout)
-    idle.keep(connection)
-    return idle, connection
-
-
-def test_what_came_last_goes_out_first(now):
-    idle = idle_at(now)
-    first, second = connected(1), connected(2)
-    idle.keep(first)
-    idle.keep(second)
-    assert (idle.take(), idle.take(), idle.take()) == (second, first, None)
-
-
-@pytest.mark.parametrize(("born", "stays"), [(95.0, True), (90.0, True), (89.9, False)])
-def test_age_when_it_comes_back(now, born, stays):
-    idle, connection = kept(now, born=born, max_age=10.0)
-    assert is_open(connection) is stays
-    assert (idle.take() is connection) is stays
-
-
-@pytest.mark.parametrize(("at", "stays"), [(110.0, True), (110.1, False)])
-def test_age_while_it_idles(now, at, stays):
-    idle, connection = kept(now, max_age=10.0)
-    idle.trim(at, 55.0)
-    assert is_open(connection) is stays
+def connection(outcome, kind=PlainPool):
+    made = kind("a.test", 80, maxsize=3, timeout=2.0, retries=False, endpoint=ScriptedEndpoint(outcome))
+    return made._new_conn()
 
 
 @pytest.mark.parametrize(
-    ("announced", "at", "stays"),
-    [(3.0, 103.0, True), (3.0, 103.1, False), (math.inf, 155.0, True), (99.0, 155.1, False)],
-)
-def test_idle_limit_is_ours_or_the_backends(now, announced, at, stays):
-    idle, connection = kept(now, idle_timeout=announced)
-    idle.trim(at, 55.0)
-    assert is_open(connection) is stays
-
-
-def test_what_is_too_many_may_idle_for_a_second(now):
-    idle = idle_at(now, size=1)
-    first, second = connected(100), connected(100)
-    idle.keep(first)
-    idle.keep(second)
-    idle.trim(101.0, 55.0)
-    assert is_open(first)
-    idle.trim(101.1, 55.0)
-    assert (is_open(first), idle.take()) == (False, second)
-
-
-def test_retired_keeps_nothing(now):
-    idle, before = kept(now)
-    idle.retire()
-    after = connected(100.0)
-    idle.keep(after)
-    assert (is_open(before), is_open(after), idle.take()) == (False, False, None)
-
-
-@pytest.mark.parametrize(
-    ("fields", "seconds"),
+    ("error", "raised"),
     [
-        ("", math.inf),
-        ("Keep-Alive: timeout=5\r\n", 3.0),
-        ("keep-alive: max=100, Timeout=15\r\n", 13.0),
-        ('Keep-Alive: timeout = "60"\r\n', 58.0),
-        ("Keep-Alive: timeout=1\r\n", 0.0),
-        ("Keep-Alive: timeout=-1\r\n", math.inf),
-        ("Keep-Alive: max=100\r\n", math.inf),
-        ("Keep-Alive: x-timeout=9\r\n", math.inf),
+        (TimeoutError(), ConnectTimeoutError),
+        (socket.gaierror(socket.EAI_NONAME, "no"), NameResolutionError),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), NewConnectionError),
     ],
 )
-def test_what_a_backend_announces(fields, seconds):
-    answer = parse_response_head(f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{fields}\r\n".encode(), "GET")
-    assert answer.idle_timeout == seconds
-    assert answer.headers.get("keep-alive") is None
+def test_what_connecting_raises(error, raised):
+    made = connection(error)
+    made.timeout = 2.0
+    with pytest.raises(raised) as caught:
+        made.connect()
+    assert type(caught.value) is raised
+
+
+def test_the_reason_of_a_refusal_is_its_cause():
+    refused = OSError(errno.EMFILE, "full")
+    with pytest.raises(NewConnectionError) as caught:
+        connection(refused).connect()
+    assert caught.value.__cause__ is refused
+
+
+def test_a_connection_goes_over_the_endpoints_socket():
+    here, there = socket.socketpair()
+    made = connection(here)
+    made.timeout = 2.0
+    made.connect()
+    assert made._endpoint.timeout == 2.0
+    conversation = made.http1(None)
+    assert type(conversation) is HTTP1Connection
+    conversation.channel.send(b"hello")
+    assert there.recv(10) == b"hello"
+    conversation.close()
+    there.close()
+
+
+def test_pools_keep_idle_connections_in_our_queue():
+    for kind in (PlainPool, TLSPool):
+        made = kind("a.test", 80, maxsize=3, endpoint=None)
+        assert isinstance(made.pool, Idle)
+        assert made.pool.maxsize == 3
+
+
+def test_an_error_of_the_handshake_is_a_tls_error(monkeypatch):
+    error = OSError(errno.ECONNRESET, "reset")
+
+    def connect(_):
+        raise error
+
+    monkeypatch.setattr(pool.HTTPSConnection, "connect", connect)
+    made = connection(None, TLSPool)
+    made.timeout = 2.0
+    with pytest.raises(TLSError) as caught:
+        made.connect()
+    assert caught.value.args == (error,)

@@ -10,14 +10,15 @@ from gproxy.http.body import Body
 from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.framing import CHUNKED, UNTIL_CLOSE, LengthReader
 from gproxy.http.request import Deadline, request
-from gproxy.runtime.alarm import Alarm, Wheel
+from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.alarm import Alarm, TimerWheel
 from gproxy.runtime.expired import Expired
 from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import failure_of
 from gproxy.upstream.forwarder.response_body import BackendBody
-from gproxy.upstream.http1.connection import Conversation
+from gproxy.upstream.http1.connection import HTTP1Connection
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -41,7 +42,7 @@ class Exchange:
         self.request = asked or request()
         self.backend = Backend(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
         self.backend.active += 1
-        self.conversation = Conversation(Socket(), peer.backend)
+        self.conversation = HTTP1Connection(Socket(), peer.backend)
         self.blamed = []
         self.conversation.exchange(HEAD, self.request)
         at_hand, rest = self.conversation.receive_body(FRAMINGS[head])
@@ -150,7 +151,7 @@ def test_a_backend_that_breaks_off_is_blamed(exchange, head, script, why):
         next(found.body)
     assert found.request.reason == "backend_reset"
     assert len(found.blamed) == 1
-    assert found.blamed[0].blames
+    assert found.blamed[0].counts_against_backend
     found.body.close()
     assert not found.is_pooled
 
@@ -226,11 +227,11 @@ def test_the_deadline_is_restored_after_a_failure(exchange):
 
 def test_a_wait_that_expires_is_blamed_as_the_table_of_failures_says(exchange):
     asked = request()
-    asked.deadline = Deadline(Alarm(Wheel()))
+    asked.deadline = Deadline(Alarm(TimerWheel()))
     found = exchange(FIVE, FIVE + b"he", asked=asked, read_timeout=0.0)
     next(found.body)
     with gevent.Timeout(5), pytest.raises(Expired) as caught:
         next(found.body)
     assert caught.value.what == "read"
-    assert found.blamed == [failure_of(Expired("read"))]
+    assert found.blamed == [failure_of(Expired(TimeLimit.READ))]
     assert asked.deadline.expires == math.inf

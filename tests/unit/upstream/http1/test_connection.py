@@ -11,7 +11,7 @@ from gproxy.http.framing import CHUNKED, UNTIL_CLOSE, ChunkedReader, LengthReade
 from gproxy.http.request import Received, Request, request
 from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
-from gproxy.upstream.http1.connection import MAX_HEAD, Conversation
+from gproxy.upstream.http1.connection import MAX_HEAD, HTTP1Connection
 
 pytestmark = pytest.mark.timeout(10)  # a script that says too little is a wait without an end
 
@@ -36,7 +36,7 @@ def backend(scripted):
 
     def make(*script, observe=None, **options):
         peer = scripted(*script, **options)
-        return Conversation(Socket(), peer.backend, observe), peer
+        return HTTP1Connection(Socket(), peer.backend, observe), peer
 
     return make
 
@@ -47,8 +47,8 @@ def with_client(client, body=None, minor=1):
     if minor == 0:
         old = Received("GET", "/", 0, [], "192.0.2.1")
         asked = Request(old, asked.headers, "a", "/", "")
-    asked.connection = client.client
-    asked.connection.deadline = asked.deadline
+    asked.client_stream = client.client
+    asked.client_stream.deadline = asked.deadline
     if body is not None:
         asked.body = body
     return asked
@@ -167,7 +167,9 @@ def test_a_100_that_no_client_awaits_is_dropped(backend, scripted):
 
 
 def test_switching_protocols_is_final(backend):
-    conversation, peer = backend(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n\r\n\x81\0")
+    conversation, peer = backend(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n\r\n\x81\0"
+    )
     answer = conversation.exchange(HEAD, request())
     assert (answer.status, answer.upgrade) == (101, "websocket")
     assert peer.backend.buffer == b"\x81\0"
@@ -197,7 +199,7 @@ def test_a_reset_before_the_request(backend, reused, error):
 def test_an_end_in_the_head_is_the_backends_fault_on_a_reused_connection_too(backend):
     conversation, _ = backend(OK[:20], END)
     conversation.reused = True
-    with pytest.raises(Incomplete, match="closed in a response head"):
+    with pytest.raises(Incomplete, match="closed within the response head"):
         conversation.exchange(HEAD, request())
 
 
@@ -205,7 +207,7 @@ def test_a_reset_in_the_head(backend):
     conversation, peer = backend(OK[:20], RESET)
     with pytest.raises(ConnectionError):
         conversation.exchange(HEAD, request())
-    assert peer.backend.left
+    assert peer.backend.is_closed
 
 
 def test_an_end_after_an_interim_response_is_not_stale(backend):
@@ -283,7 +285,7 @@ def test_a_response_in_the_middle_of_the_upload(backend, scripted):
     asked = with_client(client, upload(client, 5))
     assert conversation.exchange(POST, asked).status == 413
     assert peer.sent == POST + b"he"
-    assert client.client.beside is None
+    assert client.client.upload_peer is None
     assert not asked.body.done
     assert not conversation.is_reusable(None)
 
@@ -344,7 +346,9 @@ def test_a_final_response_instead_of_100(backend, scripted):
 
 
 def test_another_interim_response_does_not_let_the_client_send(backend, scripted):
-    conversation, peer = backend(After(POST), b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", After(b"hello"), OK)
+    conversation, peer = backend(
+        After(POST), b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", After(b"hello"), OK
+    )
     client = scripted(After(b"100 Continue"), b"hello")
     assert conversation.exchange(POST, with_client(client, asking_first(client))).status == 200
     assert client.sends == [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
@@ -372,7 +376,7 @@ def start_carrying(backend, scripted, *client_script):
     client = scripted(b"he", After(b"go"), *client_script)
     asked = with_client(client, upload(client, 5))
     assert conversation.exchange(POST, asked).status == 200
-    conversation.carry_on(copy(asked))
+    conversation.continue_upload(copy(asked))
     client.client.send(b"go")
     conversation._carrying.join()
     return conversation, peer, asked.body
@@ -454,7 +458,7 @@ def test_a_connection_on_which_something_came_is_not_connected(backend):
     conversation, peer = backend()
     assert conversation.is_connected
     peer.add(END)
-    turn_until(lambda: peer.backend.noted)
+    turn_until(lambda: peer.backend.has_event)
     assert not conversation.is_connected
 
 

@@ -1,0 +1,171 @@
+"""Settings to live objects, and the mistakes of users' code."""
+
+import pytest
+
+from gproxy.config.problems import ConfigError
+from gproxy.config.types import ModuleRef
+from gproxy.gateway.build import build, own_policy
+from gproxy.http.request import request
+from gproxy.upstream.balance import UserPolicy
+from gproxy.upstream.sticky import StickyUpstream
+from gproxy.upstream.upstream import Upstream
+
+OWN = """
+from dataclasses import dataclass, field
+
+from gproxy import Response
+
+
+def adds(request, next):
+    response = next(request)
+    response.headers["X-Own"] = "yes"
+    return response
+
+
+@dataclass
+class Named:
+    text: str = "none"
+    name: str = field(init=False, default="")
+
+    def __call__(self, request, next):
+        return Response(200, f"{self.name} {self.text}".encode())
+
+
+class Plain:
+    def __call__(self, request, next):
+        return Response(200, b"plain")
+
+
+class Broken:
+    def __init__(self):
+        raise ValueError("no")
+
+    def __call__(self, request, next): ...
+
+
+def wrong(request): ...
+
+
+CONSTANT = 5
+
+
+def pick(backends, request):
+    return backends[-1]
+
+
+class Picks:
+    def pick(self, backends, request):
+        return backends[0]
+"""
+BASE = "[log]\naccess = off\n"
+
+
+@pytest.fixture
+def built(tmp_path):
+    (tmp_path / "own_of_test_build.py").write_text(OWN)
+
+    def make(text, **options):
+        path = tmp_path / "gproxy.ini"
+        path.write_text(BASE + text)
+        return build(path, **options)
+
+    return make
+
+
+def handler(reference, *options):
+    lines = "\n".join(options)
+    return f"[route:r]\nrespond = 204\nhandlers = h\n[handler:h]\nuse = own_of_test_build:{reference}\n{lines}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        (handler("Named"), b"h none"),
+        (handler("Named", "text = some"), b"h some"),
+        (handler("Plain"), b"plain"),
+    ],
+)
+def test_a_handler_of_the_users_own(built, text, body):
+    _, gateway = built(text)
+    assert gateway(request()).read() == body
+
+
+def test_the_gateways_handlers_stand_before_the_routes(built):
+    _, gateway = built(
+        "[gateway]\nhandlers = own\n" + handler("Plain") + "[handler:own]\nuse = own_of_test_build:adds\n"
+    )
+    response = gateway(request())
+    assert (response.read(), response.headers["X-Own"]) == (b"plain", "yes")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (handler("missing"), "has no 'missing'"),
+        (handler("CONSTANT"), "own_of_test_build:CONSTANT cannot be called"),
+        (handler("wrong"), "own_of_test_build:wrong cannot be called with (request, next)"),
+        (handler("Broken"), "cannot make a Broken: ValueError: no"),
+        (handler("Plain", "text = some"), "own_of_test_build:Plain is no dataclass and has no options"),
+        (handler("Named", "txt = some"), "did you mean 'text'?"),
+    ],
+)
+def test_each_mistake_is_a_problem_of_the_settings(built, text, message):
+    with pytest.raises(ConfigError) as raised:
+        built(text)
+    assert message in str(raised.value)
+
+
+def test_a_routes_max_body_is_its_own_handler(built):
+    _, gateway = built("[route:r]\nrespond = 204\nmax_body = 3B\n")
+    asked = request("POST", body=b"four")
+    assert gateway(asked).status == 413
+    assert gateway(request("POST", body=b"3 b")).status == 204
+
+
+def test_a_route_has_the_gateways_timeout_unless_it_has_its_own(built):
+    _, gateway = built(
+        "[gateway]\ntimeout = 7s\n[route:a]\npath = /a\nrespond = 204\n[route:b]\npath = /b\nrespond = 204\ntimeout = 2s\n"
+    )
+    assert {route.name: route.timeout for route in gateway.router.routes} == {"a": 7.0, "b": 2.0}
+
+
+def test_the_settings_may_be_given_instead_of_read(built):
+    _, gateway = built("[nonsense]\n", data=f"{BASE}[route:r]\nrespond = 204\n".encode())
+    assert gateway(request()).status == 204
+
+
+UPSTREAM = "[route:r]\nupstream = u\n[upstream:u]\nbackends = http://192.0.2.1, http://192.0.2.2\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"), [("", Upstream), ("balance = sticky\nsticky_secret = 0123456789abcdef\n", StickyUpstream)]
+)
+def test_the_kind_of_upstream(built, option, kind):
+    _, gateway = built(UPSTREAM + option)
+    assert [type(upstream) for upstream in gateway.upstreams] == [kind]
+
+
+def test_a_policy_of_the_users_own(built):
+    _, gateway = built(UPSTREAM + "balance = own_of_test_build:pick\n")
+    assert gateway.upstreams[0].pick(request()).name == "192.0.2.2:80"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "problem"),
+    [
+        ("pick", None),
+        ("Picks", None),
+        ("CONSTANT", "own_of_test_build:CONSTANT is neither a function nor a class"),
+        ("wrong", "own_of_test_build:wrong cannot be called with (backends, request)"),
+        ("Broken", "cannot make a Broken: ValueError: no"),
+    ],
+)
+def test_a_policy_is_a_function_or_a_class(built, attribute, problem):
+    built(handler("Plain"))  # makes the module importable
+    problems = []
+    policy = own_policy(ModuleRef("own_of_test_build", attribute), problems.append)
+    if problem is None:
+        assert (type(policy), problems) == (UserPolicy, [])
+    else:
+        assert policy is None
+        assert problems[0].startswith(problem)

@@ -1,0 +1,105 @@
+"""The conditions of a route, and what it accepts."""
+
+import pytest
+
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.patterns import Pattern
+from gproxy.config.types.route_action import UpstreamShare
+from gproxy.gateway.route import Condition, Route
+from gproxy.http.errors import HTTPError
+from gproxy.http.request import request
+
+
+def route(path="/", **asked):
+    for kind in ("headers", "cookies", "query"):
+        asked[kind] = {key: Pattern.parse(text) for key, text in asked.get(kind, {}).items()}
+    return Route(RouteSettings("r", (UpstreamShare("u"),), path, **asked), timeout=3.0)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("a=1", "1"), ("b=2&a=1", "1"), ("a=1&a=2", "1"), ("a", ""), ("a=", ""), ("%61=1", "1"), ("a=x+y%20z", "x y z"),
+        ("aa=1", None), ("b=a", None), ("", None), ("A=1", None), ("a=%ff", "\N{REPLACEMENT CHARACTER}"),
+    ],
+)  # fmt: skip
+def test_the_value_of_a_parameter(query, found):
+    assert Condition("query", "a", Pattern("*")).found(request(target=f"/?{query}")) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "headers", "found"),
+    [
+        ("header", "X-A", {"x-a": "1"}, "1"),
+        ("header", "X-A", {}, None),
+        ("cookie", "sid", {"Cookie": "a=b; sid=1"}, "1"),
+        ("cookie", "sid", {}, None),
+        ("scheme", "", {}, "http"),
+        ("scheme", "", {"X-Forwarded-Proto": "HTTPS"}, "https"),
+    ],
+)
+def test_the_value_of_a_field(kind, name, headers, found):
+    assert Condition(kind, name, Pattern("*")).found(request(headers=headers)) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        (request(target="/?" + "&" * 1000), "query"),
+        (request(headers={"Cookie": "a=1;" * 1000}), "cookie"),
+    ],
+)
+def test_too_many_pairs_are_rejected(asked, kind):
+    with pytest.raises(HTTPError) as raised:
+        Condition(kind, "a", Pattern("*")).found(asked)
+    assert raised.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        (Condition("header", "X-A", Pattern.parse("yes")), "header X-A: yes"),
+        (Condition("header", "X-A", Pattern.parse("*")), "header X-A"),
+        (Condition("scheme", "", Pattern.parse("https")), "scheme: https"),
+        (Condition("header", "Authorization", Pattern.parse("secret")), "header Authorization: ***"),
+    ],
+)
+def test_a_condition_in_words_hides_secrets(condition, text):
+    assert str(condition) == text
+
+
+def test_a_route_matches_if_each_condition_does():
+    some = route(scheme="http", headers={"X-A": "1"}, query={"b": "*"})
+    assert some.matches(request(target="/?b", headers={"X-A": "1"}))
+    assert not some.matches(request(target="/?b", headers={"X-A": "2"}))
+    assert not some.matches(request(target="/", headers={"X-A": "1"}))
+    assert not some.matches(request(target="/?b", headers={"X-A": "1", "X-Forwarded-Proto": "https"}))
+
+
+@pytest.mark.parametrize(
+    ("methods", "method", "accepted"),
+    [((), "PATCH", True), (("GET",), "GET", True), (("GET",), "HEAD", True), (("POST",), "HEAD", False)],
+)
+def test_get_accepts_head(methods, method, accepted):
+    assert route(methods=methods).accepts_method(method) is accepted
+
+
+def test_names_in_one_spelling():
+    some = route("/a/", host=("API.example.com.", "*.Test"))
+    assert (some.path, some.hosts, route().path) == ("/a", ("api.example.com", "*.test"), "/")
+
+
+@pytest.mark.parametrize(
+    ("asked", "takes_all"),
+    [({}, True), ({"exact": True}, False), ({"methods": ("GET",)}, False), ({"host": ("a",)}, False),
+     ({"headers": {"X-A": "*"}}, False)],
+)  # fmt: skip
+def test_which_routes_take_all(asked, takes_all):
+    assert route(**asked).takes_all is takes_all
+
+
+def test_the_more_a_route_asks_for_the_more_specific_it_is():
+    routes = [
+        route(), route(query={"a": "*"}), route(query={"a": "*", "b": "*"}), route(methods=("GET",)), route(exact=True),
+    ]  # fmt: skip
+    assert sorted(routes, key=lambda one: one.specificity) == routes

@@ -1,0 +1,97 @@
+"""What a matched route does, by its settings."""
+
+import pytest
+
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types import BackendURL
+from gproxy.config.types.patterns import Rewrite
+from gproxy.config.types.route_action import RedirectTarget, Share, UpstreamShare
+from gproxy.gateway.redirect import Redirect
+from gproxy.gateway.route_action import composer, destination, path_change
+from gproxy.http.errors import HTTPError
+from gproxy.testing import request
+from gproxy.upstream.forwarder.forward import Forward
+from gproxy.upstream.mirror import Mirror
+from gproxy.upstream.split import Split
+from gproxy.upstream.upstream import Upstream
+
+
+def upstream(name, **options):
+    return Upstream(UpstreamSettings(name, (BackendURL("http", "192.0.2.1", 80),), **options))
+
+
+UPSTREAMS = {name: upstream(name) for name in ("a", "b")}
+
+
+def action(*shares, upstreams=UPSTREAMS, **options):
+    return destination(RouteSettings("r", tuple(map(UpstreamShare.parse, shares)), **options), upstreams, 5.0)
+
+
+def test_one_upstream_is_forwarded_to():
+    assert isinstance(action("a"), Forward)
+
+
+def test_several_upstreams_share_the_requests():
+    assert isinstance(action("a weight=2", "b"), Split)
+
+
+@pytest.mark.parametrize("shares", [("a",), ("a", "b")])
+def test_a_mirror_stands_before_all(shares):
+    made = action(*shares, mirror="b", mirror_share=Share.parse("10%"))
+    assert isinstance(made, Mirror)
+    assert isinstance(made.first, Forward if len(shares) == 1 else Split)
+
+
+def test_an_upstream_with_a_limit_guards_its_forward():
+    some = {"a": upstream("a", max_requests=5)}
+    assert not isinstance(action("a", upstreams=some), Forward)
+
+
+def test_a_redirect():
+    made = action(redirect=RedirectTarget.parse("https://new.test{path}"), status=301)
+    assert isinstance(made, Redirect)
+    response = made(request(target="/x?y"))
+    assert (response.status, response.headers["Location"]) == (301, "https://new.test/x?y")
+
+
+def test_a_fixed_response():
+    response = action(respond=404, body="no", content_type="text/html")(request())
+    assert (response.status, response.read(), response.headers["Content-Type"]) == (404, b"no", "text/html")
+
+
+def test_a_fixed_success_needs_no_text():
+    assert action(respond=204)(request()).status == 204
+
+
+def test_a_fixed_error_without_a_text_is_a_problem():
+    with pytest.raises(HTTPError) as raised:
+        action(respond=410)(request())
+    assert (raised.value.status, raised.value.reason) == (410, "fixed")
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "changed"),
+    [
+        ({"path": "/api", "strip_prefix": True}, "/api/x", "/x"),
+        ({"path": "/api/", "strip_prefix": True}, "/api", "/"),
+        ({"add_prefix": "/v2/"}, "/x", "/v2/x"),
+        ({"path": "/api", "strip_prefix": True, "add_prefix": "/v2"}, "/api/x", "/v2/x"),
+        ({"rewrite": Rewrite.parse(r"/old/(\d+) -> /new/\1")}, "/old/7", "/new/7"),
+        ({"rewrite": Rewrite.parse(r"/old/(\d+) -> /new/\1")}, "/old//7", "/new/7"),
+        ({"rewrite": Rewrite.parse(r"/old/(\d+) -> /new/\1")}, "/other/./7", "/other/./7"),
+    ],
+)
+def test_what_becomes_of_a_path(options, path, changed):
+    assert path_change(RouteSettings("r", (UpstreamShare("a"),), **options))(path) == changed
+
+
+def test_without_options_the_path_stays():
+    assert path_change(RouteSettings("r", (UpstreamShare("a"),), "/api")) is None
+
+
+def test_the_head_names_the_prefix_that_was_stripped():
+    made = composer(RouteSettings("r", (UpstreamShare("a"),), "/api", strip_prefix=True), UPSTREAMS["a"].settings)
+    head = made(request(target="/api/x"), UPSTREAMS["a"].backends[0])
+    assert head.startswith(b"GET /x HTTP/1.1\r\n")
+    assert b"\r\nX-Forwarded-Prefix: /api\r\n" in head

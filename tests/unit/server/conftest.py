@@ -1,0 +1,80 @@
+"""Client connections over socket pairs, with a gateway that answers from a function."""
+
+import socket
+
+import pytest
+
+from gproxy.config.sections.server import ServerSettings
+from gproxy.http.errors import HTTPError
+from gproxy.http.response import Response
+from gproxy.http.trust import Trust
+from gproxy.runtime import Runtime
+from gproxy.server.connection import ClientConnection
+from gproxy.server.context import ServerContext
+
+
+class ScriptedGateway:
+    """Answers with `answer(request)`; `recorded` has what was recorded, `rejected` what was no request."""
+
+    def __init__(self):
+        self.trust = Trust(())
+        self.answer = lambda request: Response(200, b"ok")
+        self.requests = []
+        self.recorded = []
+        self.rejected = []
+
+    def __call__(self, request):
+        self.requests.append(request)
+        return self.answer(request)
+
+    def record(self, request, status, duration, size):
+        self.recorded.append((request.method, request.path, status, request.reason, size))
+
+    def reject(self, error, peer, started, line):
+        self.rejected.append((error.status, peer, line))
+        headers = error.headers if isinstance(error, HTTPError) else {}
+        return Response(error.status, b"no", headers)
+
+
+class Scene:
+    """One connection; the client sends before it is served, and reads what has come afterwards."""
+
+    def __init__(self, kind=ClientConnection, address=("192.0.2.1", 5000), options=None, **settings):
+        self.gateway = ScriptedGateway()
+        self.runtime = Runtime()
+        self.context = ServerContext.of(ServerSettings(**settings), self.gateway, self.runtime)
+        self.socket, self.client = socket.socketpair()
+        self.socket.setblocking(False)
+        self.client.settimeout(5)
+        self.connection = kind(self.socket, address, self.context, **(options or {}))
+
+    def serve(self, *data):
+        """Send the data and the client's end, serve, and return all that the client got."""
+        self.client.sendall(b"".join(data))
+        self.client.shutdown(socket.SHUT_WR)
+        self.connection.handle()
+        return self.read()
+
+    def read(self):
+        got = b""
+        while data := self.client.recv(65536):
+            got += data
+        return got
+
+    def close(self):
+        if self.socket.fileno() >= 0:  # it was never served
+            self.connection._channel.close()
+        self.client.close()
+
+
+@pytest.fixture
+def scene():
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Scene(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

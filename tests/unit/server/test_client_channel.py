@@ -1,0 +1,208 @@
+"""Waiting for a client: what it costs of the deadline, and interim responses."""
+
+import socket
+from types import SimpleNamespace
+
+import gevent
+import pytest
+
+from gproxy.http.body import Body
+from gproxy.http.errors import ClientGone
+from gproxy.http.headers import Headers
+from gproxy.http.request import Deadline
+from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.channel import Channel, Interrupted
+from gproxy.server import client_channel as module
+from gproxy.server.client_channel import ClientChannel, DisconnectWatch
+from gproxy.testing import Clock
+
+
+class RecordingAlarm:
+    """An alarm that never fires; `calls` has what was set."""
+
+    def __init__(self):
+        self.greenlet = gevent.getcurrent()
+        self.expires, self.limit = 110.0, TimeLimit.DEADLINE
+        self.calls = []
+
+    def set(self, expires, limit):
+        self.expires, self.limit = expires, limit
+        self.calls.append((expires, limit))
+
+    def clear(self):
+        self.calls.append("clear")
+
+
+class Scene:
+    """A client channel with a deadline at 110, on a clock that stands at 100."""
+
+    def __init__(self, monkeypatch):
+        self.clock = Clock(100.0)
+        monkeypatch.setattr(module, "monotonic", self.clock)
+        sock, self.client = socket.socketpair()
+        sock.setblocking(False)
+        self.client.settimeout(5)
+        self.alarm = RecordingAlarm()
+        self.channel = ClientChannel(sock, self.alarm, body_timeout=30.0, write_timeout=20.0)
+        self.channel.deadline = self.deadline = Deadline()
+        self.deadline.expires = 110.0
+
+    def later(self, function, *arguments):
+        """After two seconds of waiting call this."""
+
+        def act():
+            self.clock.advance(2.0)
+            function(*arguments)
+
+        gevent.get_hub().loop.run_callback(act)
+
+
+@pytest.fixture
+def scene(monkeypatch):
+    made = Scene(monkeypatch)
+    yield made
+    made.channel.close()
+    made.client.close()
+
+
+def test_waiting_for_a_body_is_no_time_of_the_deadline(scene):
+    scene.later(scene.client.sendall, b"body")
+    assert scene.channel.read(100) == b"body"
+    assert scene.alarm.calls == [(130.0, TimeLimit.BODY), (112.0, TimeLimit.DEADLINE)]
+    assert (scene.deadline.expires, scene.deadline.paused) == (112.0, 2.0)
+
+
+def test_a_limit_of_one_wait_moves_too(scene):
+    scene.alarm.expires, scene.alarm.limit = 105.0, TimeLimit.READ
+    scene.later(scene.client.sendall, b"body")
+    scene.channel.read(100)
+    assert scene.alarm.calls[-1] == (107.0, TimeLimit.READ)
+
+
+def test_bytes_that_are_there_set_no_alarm(scene):
+    scene.channel.buffer = b"body"
+    assert scene.channel.read(100) == b"body"
+    scene.client.sendall(b"more")
+    scene.channel.has_event = True
+    assert scene.channel.read(100) == b"more"
+    assert scene.alarm.calls == []
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_without_a_deadline_or_in_another_greenlet_no_alarm_is_set(scene, is_own):
+    if is_own:
+        scene.channel.start_tunnel()
+    else:
+        scene.alarm.greenlet = None
+    assert scene.channel.in_own_greenlet() is is_own
+    scene.later(scene.client.sendall, b"body")
+    assert scene.channel.read(100) == b"body"
+    assert scene.alarm.calls == []
+
+
+def test_a_backend_that_answers_interrupts_the_upload(scene):
+    sock, backend = socket.socketpair()
+    sock.setblocking(False)
+    peer = Channel(sock)
+    scene.channel.interrupt_reads(peer)
+    scene.later(backend.sendall, b"answer")
+    with pytest.raises(Interrupted):
+        scene.channel.read(100)
+    assert scene.deadline.paused == 2.0
+    scene.channel.interrupt_reads(None)
+    scene.client.sendall(b"body")
+    assert scene.channel.read(100) == b"body"
+    peer.close()
+    backend.close()
+
+
+def test_a_reset_is_the_client_gone(scene):
+    def reset(_limit):
+        raise ConnectionResetError
+
+    scene.channel._receive = reset
+    scene.channel.has_event = True
+    with pytest.raises(ClientGone):
+        scene.channel.read(100)
+
+
+def fill(scene):
+    try:
+        while True:
+            scene.channel._raw.send(bytes(65536))
+    except BlockingIOError:
+        pass
+
+
+def take_all(sock):
+    sock.setblocking(False)
+    try:
+        while sock.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def test_a_client_that_does_not_read_has_the_write_timeout(scene):
+    fill(scene)
+    scene.later(take_all, scene.client)
+    scene.channel.wait_writable()
+    assert scene.alarm.calls == [(120.0, TimeLimit.WRITE), (112.0, TimeLimit.DEADLINE)]
+    assert scene.deadline.paused == 2.0
+
+
+def test_without_a_deadline_the_write_timeout_is_cleared(scene):
+    scene.channel.deadline = None
+    scene.channel.wait_writable()
+    assert scene.alarm.calls == [(120.0, TimeLimit.WRITE), "clear"]
+
+
+def interim(status, **headers):
+    return SimpleNamespace(status=status, phrase="Phrase", headers=Headers(headers))
+
+
+def received(scene):
+    scene.channel.shut_writing()
+    return scene.client.recv(65536)
+
+
+def test_an_interim_response_passes_without_fields_of_framing(scene):
+    head = interim(103, Link="</a>", **{"Content-Length": "5", "X-Request-ID": "other"})
+    scene.channel.send_interim(head, Body())
+    assert received(scene) == b"HTTP/1.1 103 Phrase\r\nLink: </a>\r\n\r\n"
+    assert head.headers.get("content-length") == "5"  # the head itself stays
+
+
+@pytest.mark.parametrize(("awaits", "sent"), [(True, b"HTTP/1.1 100 Continue\r\n\r\n"), (False, b"")])
+def test_a_100_goes_to_a_client_that_waits_for_it(scene, awaits, sent):
+    body = Body()
+    body.on_first_read = scene.channel.send_continue if awaits else None
+    scene.channel.send_interim(interim(100), body)
+    assert received(scene) == sent
+    assert body.on_first_read is None
+
+
+class Greenlet:
+    """Keeps what is thrown into it."""
+
+    def __init__(self):
+        self.thrown = []
+
+    def throw(self, error):
+        self.thrown.append(error)
+
+
+@pytest.mark.parametrize(
+    ("data", "thrown", "stays"), [(b"", [ClientGone], False), (b"next", [], False), (None, [], True)]
+)
+def test_a_watch_tells_a_sender_that_its_client_has_left(scene, data, thrown, stays):
+    greenlet = Greenlet()
+    watch = DisconnectWatch(greenlet)
+    scene.channel.watch(watch)
+    if data:
+        scene.client.sendall(data)
+    elif data is not None:
+        scene.client.close()
+    watch.switch(scene.channel)
+    assert greenlet.thrown == thrown
+    assert scene.channel.watch(None) is (watch if stays else None)

@@ -1,0 +1,248 @@
+"""One client connection: what is served, rejected and kept alive."""
+
+import re
+import socket
+
+import pytest
+
+from gproxy.config.types import Bytes, Seconds
+from gproxy.http.errors import ClientGone, HTTPError
+from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
+from gproxy.http.trust import UNIX_PEER
+from gproxy.runtime.expired import Expired
+from gproxy.upstream.errors import BrokenBodyError
+
+GET = b"GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n"
+
+
+def statuses(got):
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", got)]
+
+
+def test_a_request_is_answered_and_recorded(scene):
+    some = scene()
+    got = some.serve(GET)
+    assert statuses(got) == [200]
+    assert got.endswith(b"\r\n\r\nok")
+    assert some.gateway.recorded == [("GET", "/x", 200, "", 2)]
+    (asked,) = some.gateway.requests
+    assert (asked.host, asked.client, asked.received.peer) == ("a.test", "192.0.2.1", "192.0.2.1")
+    assert len(some.context.connections) == 0
+
+
+def test_requests_follow_each_other(scene):
+    some = scene()
+    assert statuses(some.serve(GET, GET, b"GET /y HTTP/1.1\r\nHost: a.test\r\n\r\n")) == [200] * 3
+    assert [facts[1] for facts in some.gateway.recorded] == ["/x", "/x", "/y"]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"],
+)
+def test_a_client_that_wants_to_close_is_closed(scene, first):
+    some = scene()
+    some.serve(first, GET)
+    assert len(some.gateway.recorded) == 1
+
+
+def test_while_the_worker_drains_each_answer_is_the_last(scene):
+    some = scene()
+    some.runtime.draining = True
+    got = some.serve(GET, GET)
+    assert statuses(got) == [200]
+    assert b"\r\nConnection: close\r\n" in got
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"), [(("::ffff:192.0.2.7", 1, 0, 0), "192.0.2.7"), (("2001:db8::1", 1, 0, 0), "2001:db8::1"), ("", UNIX_PEER)]
+)  # fmt: skip
+def test_the_name_of_the_peer(scene, address, peer):
+    assert scene(address=address).connection.peer == peer
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "options"),
+    [
+        (b"nonsense\r\n\r\n", 400, {}),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, {}),
+        (b"GET /" + b"x" * 600 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, {"max_head": Bytes(1000)}),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * 1000 + b"\r\n\r\n", 431, {"max_head": Bytes(1000)}),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\n\r\n", 431, {"max_fields": 1}),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nfour", 413, {"max_body": Bytes(3)}),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n", 413, {"max_body": Bytes(3)}),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n", 400, {}),
+    ],
+)  # fmt: skip
+def test_what_is_no_request_is_rejected_and_the_connection_closed(scene, data, status, options):
+    some = scene(**options)
+    assert statuses(some.serve(data)) == [status]
+    assert [facts[0] for facts in some.gateway.rejected] == [status]
+    assert some.gateway.requests == []
+
+
+def test_an_empty_line_before_a_request_is_ignored(scene):
+    assert statuses(scene().serve(b"\r\n", GET)) == [200]
+
+
+def test_a_head_that_comes_in_pieces(scene):
+    some = scene()
+    some.connection._channel.buffer = GET[:10]
+    assert statuses(some.serve(GET[10:])) == [200]
+
+
+def test_a_client_that_closes_within_a_head_gets_no_answer(scene):
+    some = scene()
+    assert some.serve(GET[:10]) == b""
+    assert (some.gateway.recorded, some.gateway.rejected) == ([], [])
+
+
+def test_the_authority_of_an_absolute_target_replaces_the_host(scene):
+    some = scene()
+    some.serve(b"GET http://b.test/x HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    (asked,) = some.gateway.requests
+    assert (asked.host, asked.headers["Host"], asked.target) == ("b.test", "b.test", "/x")
+
+
+UPLOAD = b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n"
+
+
+def test_a_body_that_came_with_the_head_and_was_not_read_is_skipped(scene):
+    some = scene()
+    assert statuses(some.serve(UPLOAD, b"upload", GET)) == [200, 200]
+
+
+def test_a_body_that_did_not_come_ends_the_connection(scene):
+    some = scene()
+    assert b"\r\nConnection: close\r\n" in some.serve(UPLOAD, b"up")
+    assert len(some.gateway.recorded) == 1
+
+
+def test_a_body_that_is_read(scene):
+    some, seen = scene(), []
+
+    def answer(request):
+        seen.append(request.body.read())
+        return Response(204)
+
+    some.gateway.answer = answer
+    assert statuses(some.serve(UPLOAD, b"upload", GET)) == [204, 204]
+    assert seen == [b"upload", b""]
+
+
+def test_a_read_of_an_awaited_body_sends_continue(scene):
+    some = scene()
+    some.gateway.answer = lambda request: Response(200, request.body.read())
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    channel = some.connection._channel
+    receive = channel._receive
+
+    def receive_apart(limit):
+        return receive(len(head) if not some.gateway.requests else limit)
+
+    channel._receive = receive_apart
+    got = some.serve(head, b"ok")
+    assert got.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (ClientGone(), 499, "client_gone"),
+        (BrokenBodyError("cut"), 200, "backend_reset"),
+        (Expired(TimeLimit.DEADLINE), 200, "deadline_mid_body"),
+        (Expired(TimeLimit.READ), 200, "read_timeout"),
+        (Expired(TimeLimit.ATTEMPT), 200, "deadline_mid_body"),
+        (HTTPError(400, reason="client_gone"), 200, "client_gone"),
+        (ValueError("broken"), 200, "handler_error"),
+    ],
+    ids=repr,
+)
+def test_a_response_that_breaks_off_has_its_reason(scene, error, status, reason):
+    def pieces():
+        yield b"begun"
+        raise error
+
+    some = scene()
+    some.gateway.answer = lambda request: Response(200, pieces())
+    some.client.sendall(GET + GET)
+    some.client.shutdown(socket.SHUT_WR)
+    some.connection.handle()
+    assert [facts[2:4] for facts in some.gateway.recorded] == [(status, reason)]
+
+
+def test_the_end_of_an_exchange_closes_the_response_and_ends_the_request(scene):
+    some, events = scene(), []
+
+    def answer(request):
+        request.at_end(lambda: events.append("end"))
+        response = Response(200, b"ok")
+        response.on_close(lambda: events.append("close"))
+        return response
+
+    some.gateway.answer = answer
+    some.serve(GET)
+    assert events == ["close", "end"]
+    assert some.connection.request is None
+
+
+def test_a_connection_over_the_limit_gets_a_503(scene):
+    some = scene(max_connections=1)
+    some.context.connections.admit(type("Other", (), {"peer": "192.0.2.9"})())
+    got = some.serve(GET)
+    assert statuses(got) == [503]
+    assert b"\r\nRetry-After: 1\r\n" in got
+    assert some.gateway.requests == []
+
+
+def test_an_idle_connection_closes_silently(scene):
+    some = scene(head_timeout=Seconds(0.001))
+    some.connection.handle()
+    assert some.client.recv(100) == b""
+    assert some.gateway.rejected == []
+
+
+def test_a_head_that_does_not_come_in_time_is_a_408(scene):
+    some = scene(head_timeout=Seconds(0.001))
+    some.client.sendall(GET[:10])
+    some.connection._close = lambda: some.connection._channel.close()  # without a lingering close
+    some.connection.handle()
+    assert statuses(some.client.recv(65536)) == [408]
+
+
+def test_a_cut_reaches_the_request_under_way(scene):
+    some, seen = scene(), []
+
+    def answer(request):
+        some.connection.cut()
+        seen.append(some.connection.alarm.limit)
+        return Response(204)
+
+    some.gateway.answer = answer
+    some.serve(GET)
+    assert seen == [TimeLimit.DRAINING]
+
+
+@pytest.mark.parametrize(("is_idle", "limit"), [(True, 1.0), (False, None)])
+def test_only_an_idle_connection_lingers(scene, is_idle, limit):
+    some = scene()
+    some.connection.is_idle = is_idle
+    some.connection.linger(1.0)
+    assert (some.connection.alarm.expires != float("inf")) is (limit is not None)
+    some.serve()
+
+
+def test_a_tunnel_is_a_request_without_a_deadline(scene):
+    some, seen = scene(), []
+
+    def answer(request):
+        seen.append(some.connection.is_tunnel)
+        request.client_stream.start_tunnel()
+        seen.append(some.connection.is_tunnel)
+        return Response(204)
+
+    some.gateway.answer = answer
+    some.serve(GET)
+    assert seen == [False, True]
+    assert not some.connection.is_tunnel

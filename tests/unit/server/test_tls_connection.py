@@ -1,0 +1,174 @@
+"""A TLS handshake before the first request: which host answers, and what is rejected."""
+
+import socket
+import ssl
+
+import gevent
+import pytest
+
+from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.types import Seconds
+from gproxy.server.tls_connection import TLSClientConnection
+from gproxy.server.tls_hosts import TLSHost, TLSHosts
+from gproxy.testing.authority import Authority
+
+GET = b"GET /x HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n"
+
+
+class Certificate:
+    """A certificate with its context."""
+
+    warnings = ()
+
+    def __init__(self, names, files, client_ca=None):
+        self.names = names
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*files)
+        if client_ca is not None:
+            self.context.load_verify_locations(client_ca)
+            self.context.verify_mode = ssl.CERT_OPTIONAL
+
+
+class Site:
+    """Two hosts: a.test, the default, with HSTS, and b.test, which asks clients for a certificate."""
+
+    def __init__(self, folder):
+        authority = Authority(folder)
+        self.ca = authority.path
+        self.client_files = authority.issue("client.test", file="client")
+        a, b = authority.issue("a.test"), authority.issue("b.test")
+        self.default = TLSHost(TLSSettings("a", a[0], hsts=Seconds(60)), Certificate(("a.test",), a))
+        settings = TLSSettings(
+            "b", b[0], client_ca=self.ca, client_auth="optional", forward={"subject": "X-Client-Subject"}
+        )
+        self.hosts = TLSHosts([self.default, TLSHost(settings, Certificate(("b.test",), b, self.ca))])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return Site(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def secured(scene, site):
+    def make(**settings):
+        options = {"balancers": None, "sites": site.hosts, "default": site.default}
+        return scene(TLSClientConnection, options=options, **settings)
+
+    return make
+
+
+def converse(some, site, name, data, protocols=(), files=None):
+    """What a client gets that asks for `name` and sends `data`."""
+    context = ssl.create_default_context(cafile=str(site.ca))
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    if files:
+        context.load_cert_chain(*files)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    serving = gevent.spawn(some.connection.__class__.handle, some.connection)
+    some.connection.alarm.greenlet = serving
+
+    def transfer():
+        """Send what the client has to send; return whether the server has sent more."""
+        if outgoing.pending:
+            some.client.sendall(outgoing.read())
+        gevent.socket.wait_read(some.client.fileno(), timeout=5)
+        received = some.client.recv(1 << 20)
+        incoming.write(received)
+        return bool(received)
+
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            transfer()
+    tls.write(data)
+    while transfer():
+        pass
+    serving.join()
+    got = b""
+    while piece := tls.read(1 << 20):
+        got += piece
+    return got
+
+
+def test_a_request_over_tls(secured, site):
+    some = secured()
+    got = converse(some, site, "a.test", GET % b"a.test")
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nStrict-Transport-Security: max-age=60\r\n" in got
+    (asked,) = some.gateway.requests
+    assert (asked.scheme, asked.received.tls.server_name, asked.received.tls.client) == ("https", "a.test", None)
+
+
+def test_a_host_that_asks_for_more_is_misdirected(secured, site):
+    some = secured()
+    assert converse(some, site, "a.test", GET % b"b.test").startswith(b"HTTP/1.1 421 ")
+    assert some.gateway.requests == []
+
+
+def test_the_certificate_of_a_client_is_forwarded(secured, site):
+    some = secured()
+    got = converse(some, site, "b.test", GET % b"b.test", files=site.client_files)
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert b"Strict-Transport-Security" not in got
+    (asked,) = some.gateway.requests
+    assert "client.test" in asked.headers["X-Client-Subject"]
+    assert asked.received.headers.get("x-client-subject") is None
+
+
+def hello(protocols=()):
+    context = ssl.create_default_context()
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    outgoing = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="a.test").do_handshake()
+    return outgoing.read()
+
+
+def answer(some, data):
+    """What a client gets that sends these bytes and its end."""
+    some.client.sendall(data)
+    some.client.shutdown(socket.SHUT_WR)
+    some.connection.handle()
+    return some.read()
+
+
+@pytest.mark.parametrize(
+    ("data", "alert"),
+    [(b"\x16\x03\x01\x00\x04\x02\x00\x00\x00", 50), (hello(["h2"]), 120)],
+    ids=["no ClientHello", "no common protocol"],
+)
+def test_a_hello_that_cannot_be_answered_gets_an_alert(secured, data, alert):
+    assert answer(secured(), data) == b"\x15\x03\x03\x00\x02\x02" + bytes([alert])
+
+
+def test_plain_http_is_a_400_in_plain(secured):
+    some = secured()
+    assert answer(some, GET % b"a.test").startswith(b"HTTP/1.1 400 ")
+    assert [facts[0] for facts in some.gateway.rejected] == [400]
+
+
+def test_a_client_that_closes_within_its_hello_gets_nothing(secured):
+    some = secured()
+    assert answer(some, hello()[:20]) == b""
+    assert some.gateway.rejected == []
+
+
+def test_over_the_connection_limit_it_closes_without_an_answer(secured):
+    some = secured(max_connections=1)
+    some.context.connections.admit(type("Other", (), {"peer": "192.0.2.9"})())
+    assert answer(some, b"") == b""
+    assert some.gateway.rejected == []
+
+
+def test_a_handshake_has_its_time(secured):
+    some = secured(head_timeout=Seconds(0.001))
+    some.client.sendall(hello()[:20])
+    some.connection.handle()
+    assert some.connection._channel._sock.fileno() < 0
+    assert some.gateway.rejected == []

@@ -1,0 +1,117 @@
+"""Waiting while a client may leave, and a copy of a request for another greenlet."""
+
+import gevent
+import pytest
+
+from gproxy.http.errors import ClientGone
+from gproxy.http.request import request
+from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.expired import Expired
+from gproxy.upstream.forwarder.client_watch import ClientWatch, detached
+
+
+class Client:
+    """A client stream that has one observer, and leaves on request."""
+
+    def __init__(self, *, can_detect_close=True):
+        self._can_detect_close = can_detect_close
+        self.observer = "before"
+        self.has_gone = False
+
+    def can_detect_close(self):
+        return self._can_detect_close
+
+    def is_gone(self):
+        return self.has_gone
+
+    def watch(self, observer):
+        before, self.observer = self.observer, observer
+        return before
+
+    def leave(self):
+        self.has_gone = True
+        self.observer.switch(self)
+
+
+def after_a_turn(function, *arguments):
+    gevent.get_hub().loop.run_callback(function, *arguments)
+
+
+def test_a_wake_ends_the_wait():
+    watch = ClientWatch(None)
+    after_a_turn(watch.wake)
+    watch.wait()
+
+
+def test_a_wake_before_the_wait_counts_once():
+    watch = ClientWatch(None)
+    watch.wake()
+    watch.wait()
+    with gevent.Timeout(0.001), pytest.raises(gevent.Timeout):
+        watch.wait()
+
+
+def test_the_time_ends_the_wait():
+    ClientWatch(Client()).wait(0.001)
+
+
+def test_a_client_that_leaves_ends_the_wait():
+    client = Client()
+    after_a_turn(client.leave)
+    with pytest.raises(ClientGone):
+        ClientWatch(client).wait()
+    assert client.observer == "before"
+
+
+def test_a_client_that_sends_more_does_not_end_the_wait():
+    client = Client()
+    watch = ClientWatch(client)
+    after_a_turn(watch.switch, client)
+    after_a_turn(lambda: after_a_turn(watch.wake))
+    watch.wait()
+    assert client.observer == "before"
+
+
+def test_behind_unread_bytes_the_client_is_not_watched():
+    client = Client(can_detect_close=False)
+    watch = ClientWatch(client)
+    seen = []
+    after_a_turn(lambda: (seen.append(client.observer), watch.wake()))
+    watch.wait()
+    assert seen == ["before"]
+
+
+def test_what_an_alarm_throws_restores_the_observer():
+    client = Client()
+    after_a_turn(gevent.getcurrent().throw, Expired(TimeLimit.DEADLINE))
+    with pytest.raises(Expired):
+        ClientWatch(client).wait()
+    assert client.observer == "before"
+
+
+def test_a_detached_copy_knows_no_client_and_keeps_the_deadline():
+    asked, ended = request(headers={"A": "1"}), []
+    asked.client_stream, asked.upgrade = Client(), "websocket"
+    asked.deadline.expires = 1234.5
+    with detached(asked) as twin:
+        assert (twin.client_stream, twin.upgrade) == (None, None)
+        assert twin.deadline is not asked.deadline
+        assert twin.deadline.expires == 1234.5
+        assert (twin.id, twin.target, twin.headers.get("a")) == ("test", "/", "1")
+        twin.at_end(lambda: ended.append("twin"))
+        assert ended == []
+    assert ended == ["twin"]
+    assert asked.client_stream is not None
+
+
+def test_a_detached_copy_ends_after_an_error_too():
+    ended = []
+
+    def fail():
+        with detached(request()) as twin:
+            twin.at_end(lambda: ended.append("twin"))
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    assert ended == ["twin"]

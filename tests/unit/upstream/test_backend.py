@@ -1,0 +1,232 @@
+"""One address: its names, its lease count and what /health shows of it."""
+
+import pytest
+
+from gproxy.config.types import BackendURL
+from gproxy.http.request import Deadline, request
+from gproxy.observe.metrics import Metrics
+from gproxy.testing import Clock
+from gproxy.upstream.backend import Backend, register_metrics, time_exchanges
+
+
+def backend(text="http://a.test:81", **options):
+    return Backend(BackendURL.parse(text), **{"keepalive": 2, "connect_timeout": 3.0, **options})
+
+
+class Connection:
+    """A connection without a socket."""
+
+    born = 0.0
+    last = None
+
+    def __init__(self, *, reusable=True):
+        self.channel = self
+        self.has_event = False
+        self.buffer = b""
+        self.is_closed = False
+        self._reusable = reusable
+
+    def is_reusable(self, rest):
+        return self._reusable
+
+    def forget(self): ...
+
+    def close(self):
+        self.is_closed = True
+
+
+class Dialled(Backend):
+    """A backend whose new connections are scripted."""
+
+    def __init__(self, error=None):
+        super().__init__(BackendURL.parse("http://a.test:81"), keepalive=2, connect_timeout=3.0)
+        self.timeouts = []
+        self._error = error
+
+    def dial(self, timeout):
+        self.timeouts.append(timeout)
+        if self._error is not None:
+            raise self._error
+        return Connection()
+
+
+def deadline(left=60.0):
+    clock = Clock()
+    made = Deadline(clock=clock)
+    made.expires = clock.now + left
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses", "name", "label", "authority"),
+    [
+        ("http://a.test:81", (), "a.test:81", "http://a.test:81", "a.test:81"),
+        ("http://a.test", (), "a.test:80", "http://a.test:80", "a.test"),
+        ("http://a.test:81", ("192.0.2.1", "192.0.2.2"), "192.0.2.1:81", "http://192.0.2.1:81", "a.test:81"),
+        ("https://a.test", ("2001:db8::1",), "[2001:db8::1]:443", "https://[2001:db8::1]:443", "a.test"),
+    ],
+)
+def test_the_names_of_a_backend(text, addresses, name, label, authority):
+    made = backend(text, addresses=addresses)
+    assert (made.name, made.label, made.authority) == (name, label, authority)
+
+
+def test_a_unix_backend_is_its_path():
+    made = backend("unix:/run/a.sock")
+    assert made.label == made.name
+    assert "/run/a.sock" in made.name
+
+
+def test_marks_of_the_file():
+    made = backend("http://a weight=3 max_connections=5 backup drain")
+    assert (made.weight, made.max_connections, made.is_backup, made.is_draining, made.is_down) == (
+        3,
+        5,
+        True,
+        True,
+        False,
+    )
+    assert backend().max_connections == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "eligible", "healthy"),
+    [("", True, True), (" down", False, False), (" drain", False, True), (" weight=0", False, True)],
+)
+def test_which_backends_take_new_clients(words, eligible, healthy):
+    made = backend(f"http://a{words}")
+    assert (made.is_eligible, made.is_healthy) == (eligible, healthy)
+
+
+def test_an_ejected_backend_is_eligible_as_a_last_resort():
+    made = backend()
+    made.health.eject(105.0, "reset")
+    assert (made.is_eligible, made.is_healthy) == (True, False)
+
+
+def test_a_backend_is_full_at_its_limit():
+    made, seen = backend("http://a max_connections=2"), []
+    made.load_observer = lambda one: seen.append(one.active)
+    made.active += 1
+    assert not made.is_full
+    made.active += 1
+    assert made.is_full
+    assert seen == [1, 2]
+    assert not backend().is_full  # no limit
+
+
+def test_a_lease_counts_from_the_dial_to_the_release():
+    made = Dialled()
+    connection = made.connection(deadline())
+    assert (made.active, made.attempts) == (1, 1)
+    made.release(connection, keep=True)
+    assert (made.active, made.attempts, connection.is_closed) == (0, 1, False)
+    assert made.connection(deadline()) is connection
+    assert made.timeouts == [3.0]  # the second lease dialled nothing
+
+
+def test_the_deadline_bounds_the_connect_timeout():
+    made = Dialled()
+    made.connection(deadline(left=1.5))
+    assert made.timeouts == [1.5]
+
+
+def test_a_failed_dial_is_an_attempt_and_no_lease():
+    made = Dialled(ConnectionRefusedError())
+    with pytest.raises(ConnectionRefusedError):
+        made.connection(deadline())
+    assert (made.active, made.attempts) == (0, 1)
+
+
+@pytest.mark.parametrize(("keep", "reusable"), [(False, True), (True, False)])
+def test_a_connection_that_cannot_be_kept_is_closed(keep, reusable):
+    made, connection = Dialled(), Connection(reusable=reusable)
+    made.active = 1
+    made.release(connection, keep=keep)
+    assert (made.active, connection.is_closed, made._idle.take()) == (0, True, None)
+
+
+def test_idle_connections_close_together():
+    made = Dialled()
+    connections = [made.connection(deadline()) for _ in range(2)]
+    for connection in connections:
+        made.release(connection, keep=True)
+    made.forget_idle()
+    assert [connection.is_closed for connection in connections] == [True, True]
+
+
+def test_a_retired_backend_keeps_no_connection():
+    made = Dialled()
+    connection = made.connection(deadline())
+    made.retire()
+    made.release(connection, keep=True)
+    assert connection.is_closed
+
+
+def test_all_observers_see_each_exchange():
+    made, seen = backend(), []
+    for name in "ab":
+        made.observe_with(lambda seconds, answered, name=name: seen.append((name, seconds, answered)))
+    made.observer(0.5, True)
+    assert seen == [("a", 0.5, True), ("b", 0.5, True)]
+
+
+def test_a_snapshot_of_a_healthy_backend():
+    made = backend("http://192.0.2.1:81")
+    made.active, made.attempts, made.failures = 1, 5, 2
+    assert made.snapshot(100.0) == {
+        "backend": "http://192.0.2.1:81", "state": "healthy", "active": 1, "attempts": 5, "failures": 2,
+    }  # fmt: skip
+
+
+def test_a_snapshot_of_an_ejected_backend_says_why_and_until_when():
+    made = backend("http://a.test:81", addresses=["192.0.2.1"])
+    made.health.eject(105.04, "reset")
+    facts = made.snapshot(100.0)
+    assert (facts["state"], facts["why"], facts["next_try_in"], facts["name"]) == ("unhealthy", "reset", 5.0, "a.test")
+    assert made.snapshot(200.0)["next_try_in"] == 0.0
+
+
+@pytest.mark.parametrize(("words", "state"), [(" down", "down"), (" drain", "draining"), ("", "healthy")])
+def test_the_state_of_a_marked_backend(words, state):
+    assert backend(f"http://a{words}").snapshot(0.0)["state"] == state
+
+
+def test_a_draining_backend_that_fails_is_unhealthy():
+    made = backend("http://a drain")
+    made.health.mark_failing("reset")
+    assert made.snapshot(0.0)["state"] == "unhealthy"
+
+
+def test_a_half_open_backend_is_on_trial():
+    made = backend()
+    made.health.eject(105.0, "reset")
+    made.health.try_with(request(), 130.0)
+    assert (made.snapshot(100.0)["state"], made.snapshot(100.0)["why"]) == ("trial", "reset")
+
+
+def values(metrics):
+    return {row.name: row.cells[0] for row in metrics.read() if row.labels[:2] == ("u", "a.test:81")}
+
+
+def test_the_metrics_follow_the_counts():
+    made, metrics = backend(), Metrics()
+    register_metrics("u", made, metrics)
+    made.attempts, made.failures, made.times_ejected, made.active = 4, 3, 2, 1
+    assert values(metrics) == {
+        "gproxy_backend_attempts_total": 4,
+        "gproxy_backend_failures_total": 3,
+        "gproxy_backend_ejections_total": 2,
+        "gproxy_backend_active": 1,
+        "gproxy_backend_healthy": 1,
+    }
+    made.health.eject(105.0, "reset")
+    assert values(metrics)["gproxy_backend_healthy"] == 0
+
+
+def test_exchanges_are_timed_once_metrics_are_read():
+    made, metrics = backend(), Metrics()
+    time_exchanges("u", made, metrics)
+    made.observer(0.25, True)
+    (row,) = [row for row in metrics.read() if row.name == "gproxy_backend_duration_seconds"]
+    assert (row.labels, row.cells[0]) == (("u",), 0.25)
