@@ -86,6 +86,8 @@ def converse(some, site, name, data, protocols=(), files=None):
         except ssl.SSLWantReadError:
             transfer()
     tls.write(data)
+    some.client.sendall(outgoing.read())
+    some.client.shutdown(socket.SHUT_WR)
     while transfer():
         pass
     serving.join()
