@@ -241,6 +241,7 @@ def test_each_source_file_has_a_unit_test_file_of_its_name():
     for folder in ("gateway", "server", "upstream"):
         for path in (ROOT / "gproxy" / folder).rglob("*.py"):
             source = path.relative_to(ROOT / "gproxy")
-            if source.name != "__init__.py" and not (ROOT / "tests/unit" / source.parent / f"test_{source.name}").exists():
+            test = ROOT / "tests/unit" / source.parent / f"test_{source.name}"
+            if source.name != "__init__.py" and not test.exists():
                 without.add(str(source))
     assert without == set(TESTED_ELSEWHERE)
