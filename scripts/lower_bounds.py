@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
-_DEVELOPERS = frozenset({"test", "bench"})
+_DEVELOPERS = frozenset({"test", "bench", "docs"})
 _requirement = re.compile(r"(?P<name>[\w.-]+)(\[[\w,-]+\])?>=(?P<lowest>[\d.]+)(,[^;]*)?(?P<marker>;.*)?").fullmatch
 
 

@@ -102,10 +102,10 @@ def test_the_gateways_handlers_stand_before_the_routes(built):
     ("text", "message"),
     [
         (handler("missing"), "has no 'missing'"),
-        (handler("CONSTANT"), "own_of_test_build:CONSTANT cannot be called"),
+        (handler("CONSTANT"), "own_of_test_build:CONSTANT is not callable"),
         (handler("wrong"), "own_of_test_build:wrong cannot be called with (request, next)"),
-        (handler("Broken"), "cannot make a Broken: ValueError: no"),
-        (handler("Plain", "text = some"), "own_of_test_build:Plain is no dataclass and has no options"),
+        (handler("Broken"), "cannot create Broken: ValueError: no"),
+        (handler("Plain", "text = some"), "own_of_test_build:Plain is not a dataclass, so it has no options"),
         (handler("Named", "txt = some"), "did you mean 'text'?"),
     ],
 )
@@ -155,9 +155,9 @@ def test_a_policy_of_the_users_own(built):
     [
         ("pick", None),
         ("Picks", None),
-        ("CONSTANT", "own_of_test_build:CONSTANT is neither a function nor a class"),
+        ("CONSTANT", "own_of_test_build:CONSTANT is not callable; expected a function or a class"),
         ("wrong", "own_of_test_build:wrong cannot be called with (backends, request)"),
-        ("Broken", "cannot make a Broken: ValueError: no"),
+        ("Broken", "cannot create Broken: ValueError: no"),
     ],
 )
 def test_a_policy_is_a_function_or_a_class(built, attribute, problem):

@@ -59,7 +59,7 @@ def test_what_is_no_response_is_a_500_and_a_line_with_the_handler(wrong, caplog)
 
     assert compose([forgetful], answer())(request()).status == 500
     assert "forgetful" in caplog.text
-    assert f"returned {wrong!r}, which is no Response" in caplog.text
+    assert f"returned {wrong!r}; expected a Response" in caplog.text
 
 
 def test_a_client_that_left_passes_all_handlers():

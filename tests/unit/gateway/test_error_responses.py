@@ -83,7 +83,7 @@ def test_a_broken_body_is_logged_with_its_backend(caplog):
     made = asked()
     made.backend = "a:80"
     respond(BrokenBodyError("cut"), made)
-    assert caplog.messages == ["test GET /x: backend a:80 broke off: cut"]
+    assert caplog.messages == ["test GET /x: backend a:80 broke off its response: cut"]
 
 
 def test_a_problem_in_json():

@@ -27,7 +27,7 @@ def test_a_reset_is_raised_once_and_ends_sending(scripted):
     assert channel.receive(100) == b"one"
     with pytest.raises(ClientGone):
         channel.receive(100)
-    assert channel.left
+    assert channel.is_closed
     with pytest.raises(ClientGone):
         channel.send(b"b")
     assert peer.sent == b"a"

@@ -92,7 +92,7 @@ def test_what_exceeds_the_grace_is_cut_and_logged(monkeypatch, caplog):
     assert Scene(monkeypatch, slow, idle).run() == (1, 5.0)
     assert slow.was_cut
     assert idle.was_cut
-    assert caplog.messages == ["test GET /x: cut, it did not finish within grace"]
+    assert caplog.messages == ["test GET /x: cut, not finished within grace"]
 
 
 def test_the_grace_is_never_shorter_than_an_idle_connection_lingers(monkeypatch):
@@ -129,7 +129,7 @@ def test_a_stop_before_the_start_bounds_tunnels_too(monkeypatch):
     assert some.run() == (1, 5.0)
 
 
-@pytest.mark.parametrize(("for_good", "events"), [((0,), ["accept_the_rest", "close"]), ((1,), ["close"])])
+@pytest.mark.parametrize(("for_good", "events"), [((0,), ["accept_queued", "close"]), ((1,), ["close"])])
 def test_a_listener_that_ends_for_good_takes_what_waits(monkeypatch, for_good, events):
     some = Scene(monkeypatch)
     some.drain.close_listeners(for_good)

@@ -16,9 +16,9 @@ GET = b"GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n"
 HEADER = b"PROXY TCP4 198.51.100.7 192.0.2.1 5000 80\r\n"
 
 
-def announced(scene, *trusted, sites=None, **settings):
+def announced(scene, *trusted, tls_hosts=None, **settings):
     balancers = ProxyHeaderPolicy([ip_network(one) for one in trusted or ("192.0.2.0/24",)])
-    return scene(ProxyProtocolConnection, options={"balancers": balancers, "sites": sites}, **settings)
+    return scene(ProxyProtocolConnection, options={"policy": balancers, "tls_hosts": tls_hosts}, **settings)
 
 
 def test_the_header_says_whose_connection_it_is(scene):
@@ -74,7 +74,7 @@ def test_a_connection_with_part_of_a_header_is_not_idle(scene):
 
 
 def test_without_balancers_the_first_bytes_are_a_request(scene):
-    some = scene(ProxyProtocolConnection, options={"balancers": None, "sites": None})
+    some = scene(ProxyProtocolConnection, options={"policy": None, "tls_hosts": None})
     assert some.serve(GET).startswith(b"HTTP/1.1 200 ")
 
 
@@ -84,7 +84,7 @@ def test_without_balancers_the_first_bytes_are_a_request(scene):
 )
 def test_a_host_that_requires_tls_is_rejected(scene, target, host, status):
     sites = SimpleNamespace(is_guarded=lambda name: name == "guarded.test")
-    some = scene(ProxyProtocolConnection, options={"balancers": None, "sites": sites})
+    some = scene(ProxyProtocolConnection, options={"policy": None, "tls_hosts": sites})
     got = some.serve(b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
     assert got.startswith(f"HTTP/1.1 {status} ".encode())
     assert len(some.gateway.requests) == (status == 200)

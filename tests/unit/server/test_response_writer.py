@@ -184,7 +184,7 @@ def test_what_is_like_bytes_is_sent(send, piece):
 
 
 def test_a_body_that_is_too_short(send):
-    with pytest.raises(BrokenResponseError, match=r"the body has 2 bytes, its Content-Length says 5"):
+    with pytest.raises(BrokenResponseError, match=r"response body has 2 bytes, expected 5 by its Content-Length"):
         send(Response(200, iter([b"he"]), {"Content-Length": "5"}))
 
 
@@ -193,14 +193,14 @@ def test_a_body_that_is_too_long_does_not_reach_into_the_next_response(scripted,
     peer = scripted()
     outgoing = ResponseWriter(peer.client)
     outgoing.reset(keep=True)
-    with pytest.raises(BrokenResponseError, match="goes beyond its Content-Length of 5"):
+    with pytest.raises(BrokenResponseError, match="exceeds its Content-Length of 5"):
         outgoing.send(Response(200, iter(pieces), {"Content-Length": "5"} | DATE), "GET", 1)
     assert peer.sent == head("Content-Length: 5", DATED) + b"".join(pieces[:-1])
     assert outgoing.head_sent
 
 
 def test_a_body_that_yields_text(send):
-    with pytest.raises(TypeError, match="a response's body yields bytes, not str"):
+    with pytest.raises(TypeError, match="response body yields str, expected bytes"):
         send(Response(200, iter(["hello"])))
 
 

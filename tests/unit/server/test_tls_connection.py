@@ -52,7 +52,7 @@ def site(tmp_path_factory):
 @pytest.fixture
 def secured(scene, site):
     def make(**settings):
-        options = {"balancers": None, "sites": site.hosts, "default": site.default}
+        options = {"policy": None, "tls_hosts": site.hosts, "default": site.default}
         return scene(TLSClientConnection, options=options, **settings)
 
     return make
@@ -86,6 +86,8 @@ def converse(some, site, name, data, protocols=(), files=None):
         except ssl.SSLWantReadError:
             transfer()
     tls.write(data)
+    some.client.sendall(outgoing.read())
+    some.client.shutdown(socket.SHUT_WR)
     while transfer():
         pass
     serving.join()
