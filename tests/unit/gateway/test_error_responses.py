@@ -36,7 +36,7 @@ def asked(tries=1, **headers):
         (StoreUnavailableError(), 503, "store_unavailable"),
         (ValueError("broken"), 500, "handler_error"),
     ],
-    ids=repr,
+    ids=str,
 )
 def test_each_exception_has_its_status_and_reason(error, status, reason):
     made = asked()
@@ -66,7 +66,7 @@ def test_a_drain_without_an_attempt_stays_a_drain(caplog):
         (StoreUnavailableError(), "Retry-After", "1"),
         (HTTPError(405, headers={"Allow": "GET"}), "Allow", "GET"),
     ],
-    ids=repr,
+    ids=str,
 )
 def test_the_headers_of_an_error(error, name, value):
     assert respond(error, asked()).headers[name] == value

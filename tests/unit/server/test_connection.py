@@ -157,7 +157,7 @@ def test_a_read_of_an_awaited_body_sends_continue(scene):
         (HTTPError(400, reason="client_gone"), 200, "client_gone"),
         (ValueError("broken"), 200, "handler_error"),
     ],
-    ids=repr,
+    ids=str,
 )
 def test_a_response_that_breaks_off_has_its_reason(scene, error, status, reason):
     def pieces():

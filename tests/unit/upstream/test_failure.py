@@ -64,7 +64,7 @@ def test_each_exception_has_its_row(error, status, reason, retryable_as, counts)
 @pytest.mark.parametrize(
     "error",
     [ValueError(), ClientGone(), HTTPError(413), *map(Expired, (TimeLimit.BODY, TimeLimit.WRITE, TimeLimit.DRAINING))],
-    ids=repr,
+    ids=str,
 )
 def test_other_exceptions_concern_no_backend(error):
     assert failure_of(error) is None
