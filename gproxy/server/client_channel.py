@@ -68,7 +68,8 @@ class ClientChannel(Channel):
 
     def interrupt_reads(self, peer: Readable | None) -> None:
         """Raise Interrupted in reads once `peer`, a backend that answers during the upload, is readable."""
-        self.upload_peer = peer if isinstance(peer, Channel) else None
+        channel: object = peer  # mypyc takes no channel for a Readable
+        self.upload_peer = channel if isinstance(channel, Channel) else None
 
     def start_tunnel(self) -> None:
         """End the deadline: from here on bytes go both ways, under an idle limit."""

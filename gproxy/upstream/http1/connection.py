@@ -285,6 +285,9 @@ class HTTP1Connection:
         return rest is None or (rest.done and not isinstance(rest, CloseReader))
 
 
-def _as_channel(client: ClientStream | None) -> Channel | None:
-    """Return the client as what one greenlet can wait for beside a backend. PERF: a channel, not a protocol."""
+def _as_channel(client: object) -> Channel | None:
+    """Return the client as what one greenlet can wait for beside a backend. PERF: a channel, not a protocol.
+
+    The parameter is an object, because mypyc takes no channel for a ClientStream.
+    """
     return client if isinstance(client, Channel) else None
