@@ -207,22 +207,22 @@ def limited(exchange, expires, *script):
 def test_each_wait_has_its_own_limit(exchange):
     found, timer = limited(exchange, math.inf, b"he", b"llo")
     assert list(found.body) == [b"he", b"llo"]
-    assert [what for _, what in timer.notes] == ["read", "deadline"] * 3
-    assert {expires for expires, what in timer.notes if what == "deadline"} == {math.inf}
-    assert all(expires < math.inf for expires, what in timer.notes if what == "read")
+    assert [what for _, what in timer.notes] == [TimeLimit.READ, TimeLimit.DEADLINE] * 3
+    assert {expires for expires, what in timer.notes if what is TimeLimit.DEADLINE} == {math.inf}
+    assert all(expires < math.inf for expires, what in timer.notes if what is TimeLimit.READ)
 
 
 def test_a_deadline_that_comes_first_stays(exchange):
     found, timer = limited(exchange, 0.0, b"hello")
     assert next(found.body) == b"hello"
-    assert timer.notes == [(0.0, "deadline")]
+    assert timer.notes == [(0.0, TimeLimit.DEADLINE)]
 
 
 def test_the_deadline_is_restored_after_a_failure(exchange):
     found, timer = limited(exchange, math.inf, END)
     with pytest.raises(BrokenBodyError):
         next(found.body)
-    assert [what for _, what in timer.notes] == ["read", "deadline"]
+    assert [what for _, what in timer.notes] == [TimeLimit.READ, TimeLimit.DEADLINE]
 
 
 def test_a_wait_that_expires_is_blamed_as_the_table_of_failures_says(exchange):
@@ -232,6 +232,6 @@ def test_a_wait_that_expires_is_blamed_as_the_table_of_failures_says(exchange):
     next(found.body)
     with gevent.Timeout(5), pytest.raises(Expired) as caught:
         next(found.body)
-    assert caught.value.what == "read"
+    assert caught.value.limit is TimeLimit.READ
     assert found.blamed == [failure_of(Expired(TimeLimit.READ))]
     assert asked.deadline.expires == math.inf

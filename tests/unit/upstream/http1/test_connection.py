@@ -310,7 +310,7 @@ def test_an_end_during_the_upload_on_a_reused_connection(backend, scripted):
     conversation, _ = backend(After(b"he"), END)
     conversation.reused = True
     client = scripted(b"he")
-    with pytest.raises(StaleConnectionError):
+    with pytest.raises(UnfinishedUploadError):
         conversation.exchange(POST, with_client(client, upload(client, 5)))
 
 
@@ -370,7 +370,7 @@ def test_a_client_that_leaves_before_100(backend, scripted):
         conversation.exchange(POST, with_client(client, asking_first(client)))
 
 
-def start_carrying(backend, scripted, *client_script):
+def start_uploading(backend, scripted, *client_script):
     """An exchange whose response came after two of five bytes; the rest is carried on beside it."""
     conversation, peer = backend(After(b"he"), OK + b"hi")
     client = scripted(b"he", After(b"go"), *client_script)
@@ -378,12 +378,12 @@ def start_carrying(backend, scripted, *client_script):
     assert conversation.exchange(POST, asked).status == 200
     conversation.continue_upload(copy(asked))
     client.client.send(b"go")
-    conversation._carrying.join()
+    conversation._uploading.join()
     return conversation, peer, asked.body
 
 
 def test_the_rest_of_an_upload_is_sent_beside_the_response(backend, scripted):
-    conversation, peer, body = start_carrying(backend, scripted, b"l", b"lo")
+    conversation, peer, body = start_uploading(backend, scripted, b"l", b"lo")
     assert peer.sent == POST + b"hello"
     assert body.done and body.in_flight
     assert conversation.upload_error is None
@@ -392,7 +392,7 @@ def test_the_rest_of_an_upload_is_sent_beside_the_response(backend, scripted):
 
 
 def test_a_client_that_leaves_beside_the_response_ends_the_connection(backend, scripted):
-    conversation, peer, _ = start_carrying(backend, scripted, END)
+    conversation, peer, _ = start_uploading(backend, scripted, END)
     assert isinstance(conversation.upload_error, HTTPError)
     assert peer.actions == ["shut"]
     assert not conversation.is_reusable(None)
@@ -469,7 +469,7 @@ def test_an_exchange_is_observed_without_the_time_that_was_the_clients(backend):
     seen = []
     conversation, _ = backend(OK, observe=lambda seconds, answered: seen.append((seconds, answered)))
     asked = request()
-    asked.deadline.progress = lambda _: setattr(asked.deadline, "stood", 100.0)
+    asked.deadline.progress = lambda _: setattr(asked.deadline, "paused", 100.0)
     conversation.exchange(HEAD, asked)
     (seconds, answered) = seen[0]
     assert answered and -100.0 <= seconds < -99.0
