@@ -24,7 +24,7 @@ _FOR_THE_ARBITER: Final = frozenset(
 
 
 class ExitStatus(NamedTuple):
-    """How a process ended: its exit code, or the signal that killed it."""
+    """The end of a process: its exit code, or the signal that killed it."""
 
     code: int | None
     signal: int | None

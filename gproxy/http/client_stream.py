@@ -7,13 +7,13 @@ from gproxy.http.headers import Headers
 
 
 class Readable(Protocol):
-    """What may become readable: a channel, or a stream of a connection."""
+    """A channel, or a stream of a connection, that may become readable."""
 
     has_event: bool
 
 
 class Waiter(Protocol):
-    """What is called from the loop when a stream has something to read, or has ended; a greenlet is one."""
+    """A callback of the loop for a stream that is readable or has ended; a greenlet is one."""
 
     def switch(self, stream: Any, /) -> Any: ...
 
@@ -39,7 +39,7 @@ class ClientStream(Protocol):
         """Return whether the greenlet that serves this client calls; its alarm reaches no other one."""
 
     def can_detect_close(self) -> bool:
-        """Return whether the end of the client can be seen: not behind bytes that nobody has read yet."""
+        """Return whether the end of the client can be seen: not behind unread bytes."""
 
     def is_gone(self) -> bool:
         """Return whether the client has closed; what it has sent instead goes into the buffer."""

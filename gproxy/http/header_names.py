@@ -5,7 +5,7 @@ from typing import Final
 
 
 class HeaderUse(Flag):
-    """What the gateway does with a field, or does not let others do."""
+    """The special treatment of a field by the gateway."""
 
     #: Belongs to one connection, or frames a message: no handler sees it (RFC 9110 section 7.6.1, RFC 9112 section 6).
     HOP_BY_HOP = auto()

@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class TimeLimit(Enum):
-    """One bound on waiting. `status` and `reason` hold before a response's head, `reason_after_head` afterwards.
+    """A bound on waiting. `status` and `reason` hold before a response's head, `reason_after_head` afterwards.
 
     A status of 0 means that the connection closes without a response. `counts_against_backend` holds before the head.
     """

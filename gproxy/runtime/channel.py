@@ -262,7 +262,7 @@ class Channel:
             pass
 
     def can_detect_close(self) -> bool:
-        """Return whether the peer's end can be seen: not behind bytes that nobody has read yet."""
+        """Return whether the peer's end can be seen: not behind unread bytes."""
         return not self.buffer
 
     def has_left(self) -> bool:

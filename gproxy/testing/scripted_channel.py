@@ -173,7 +173,7 @@ class ScriptedChannel:
 
     @property
     def actions(self) -> list[str]:
-        """What else was done to the connection, in order: `send_last`, `shut_writing`, `shut`, `abort`, `close`."""
+        """The other calls on the connection, in order: `send_last`, `shut_writing`, `shut`, `abort`, `close`."""
         return self._socket.actions
 
     @property

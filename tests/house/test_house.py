@@ -1,6 +1,7 @@
 """The house rules that a reader relies on: who imports whom, how long things are, that public names are explained."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -243,3 +244,21 @@ def test_each_source_file_has_a_unit_test_file_of_its_name():
             if source.name != "__init__.py" and not test.exists():
                 without.add(str(source))
     assert without == set(TESTED_ELSEWHERE)
+
+
+#: Words that a reader stumbles over, and words with which no docstring begins.
+STOP_WORDS = re.compile(r"\b(whoever|nobody|told|said|left out|at hand|who is|of our own|not be had)\b", re.IGNORECASE)
+FUNCTION_WORDS = {
+    "what", "how", "those", "it", "its", "who", "whose", "that", "as", "is", "does", "has", "whether", "which", "when",
+    "where", "if", "for", "from", "one",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_is_plain(path):
+    """Docstrings, comments, messages and option texts have no stop word; a docstring begins with a verb or a noun."""
+    text = path.read_text()
+    assert [line for line in text.splitlines() if STOP_WORDS.search(line)] == []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and (doc := ast.get_docstring(node)):
+            assert doc.split()[0].lower().strip(",.:;`") not in FUNCTION_WORDS, f"{path}:{node.lineno} {doc}"
