@@ -154,7 +154,7 @@ def test_what_it_answers_itself(play):
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("/broken/raises", "raised KeyError: '/broken/raises' ("), ("/broken/name", "returned a str that is none of")],
+    [("/broken/raises", "raised KeyError: '/broken/raises' ("), ("/broken/name", "returned a str that is not one of")],
 )
 def test_a_policy_that_fails_costs_a_500_a_line_and_nobody_else(play, path, said):
     answer = curl(play, path, "-D", "-")

@@ -180,7 +180,7 @@ def test_without_redis_the_workers_of_a_machine_count_together(tmp_path, server)
 def test_closed_refuses_until_it_is_back(tmp_path, server):
     server.kill()
     with gateways(tmp_path, server.url, "on_failure = closed\nlease = 5") as (machine,):
-        machine.wait_for_line("refused with 503 until it returns")
+        machine.wait_for_line("limited requests get 503 until it returns")
         answer = machine.get("/", "X-User: alice", "Accept: application/json")
         assert answer.status == 503 and answer["retry-after"] == "1"
         assert answer["content-type"] == "application/problem+json"
