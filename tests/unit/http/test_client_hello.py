@@ -51,7 +51,7 @@ PLAIN = hello("a.example")
         (hello("a.example", maximum_version=ssl.TLSVersion.TLSv1_2), "a.example", ()),
         (cut(hello("a.example", ["http/1.1"]), 10), "a.example", ("http/1.1",)),
         (cut(PLAIN, 100), "a.example", ()),
-        (cut(PLAIN, 1), "a.example", ()),
+        (cut(PLAIN, 4), "a.example", ()),
         (PLAIN + b"what follows", "a.example", ()),
     ],
 )
