@@ -52,7 +52,7 @@ def readings(path: str) -> tuple[str, ...]:
     if _is_clear(decoded) and decoded.count("/") == path.count("/"):  # no escape hides a slash or a dot
         return (decoded,)
     if path.count("%") > _MAX_ESCAPES:
-        raise BadMessage("a path that can be read in too many ways")
+        raise BadMessage("the path is ambiguous: too many escapes")
     work = _Work()
     work.spend({path})
     normal = _flat(_merged(_decoded_but_slashes(path)))

@@ -133,14 +133,12 @@ class Channel:
         if other.has_event:
             return False
         self._begin_reading()
+        before = other.watch(self._reader)
         try:
-            before = other.watch(self._reader)
-            try:
-                return self._switch() is self
-            finally:
-                other.watch(before)
+            return self._switch() is self
         finally:
             self._reader = None
+            other._observer = before  # PERF: not by `watch`, which would start the watcher of a channel at rest
 
     def _watch(self) -> None:
         self._watcher.start(self._on_readable)

@@ -130,7 +130,7 @@ def is_shortage(error: BaseException) -> bool:
     return any(isinstance(cause, OSError) and cause.errno in SHORTAGES for cause in (error, error.__cause__))
 
 
-def is_clients_doing(request: Request, status: int) -> bool:
+def is_caused_by_client(request: Request, status: int) -> bool:
     """Return whether the status is another proxy's response to an upload that the client has not finished."""
     return status in (502, 504) and not request.body.done
 

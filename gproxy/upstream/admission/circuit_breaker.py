@@ -16,7 +16,7 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
-from gproxy.upstream.failure import UNFINISHED, is_clients_doing
+from gproxy.upstream.failure import UNFINISHED, is_caused_by_client
 
 State = Literal["closed", "open", "trial", "recovering"]
 
@@ -127,7 +127,7 @@ class CircuitBreaker:
                 ended = now()
                 moved = deadline.expires - expires  # the time in which the gateway waited for the client
                 seconds = ended - started - (moved if 0 < moved < math.inf else 0.0)
-                failed = response.status in self._failing and not is_clients_doing(request, response.status)
+                failed = response.status in self._failing and not is_caused_by_client(request, response.status)
                 self.note(ended, seconds, failed=failed)
             return response
 

@@ -15,7 +15,7 @@ from gproxy.http.request import Request
 from gproxy.observe.throttle import Throttle
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.failure import Failure, is_clients_doing
+from gproxy.upstream.failure import Failure, is_caused_by_client
 
 #: The longest ejection, unless eject_time is longer, and the time without one that forgives one, in seconds.
 _LONGEST: Final = 60.0
@@ -100,7 +100,7 @@ class PassiveHealth:
 
     def _judge(self, request: Request, backend: Backend, status: int) -> None:
         health = backend.health
-        if status in self._fail_statuses and not is_clients_doing(request, status):
+        if status in self._fail_statuses and not is_caused_by_client(request, status):
             backend.failures += 1
             self._warn_throttled(request, backend, f"status {status}", f"status {status}")
             self._count(request, backend, f"status {status}")

@@ -87,6 +87,13 @@ def test_too_many_readings_are_rejected(path):
         readings(path)
 
 
+def test_only_a_path_without_oddities_may_have_thousands_of_escapes():
+    assert readings("/" + "%61" * 3000) == ("/" + "a" * 3000,)
+    assert len(readings("/" + "%61" * 700 + "%2F")) == 2
+    with pytest.raises(BadMessage, match="too many escapes"):
+        readings("/" + "%61" * 801 + ";b")
+
+
 @pytest.mark.parametrize(
     "path",
     [

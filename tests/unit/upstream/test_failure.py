@@ -20,7 +20,7 @@ from gproxy.upstream.errors import (
     UnansweredError,
     UnfinishedUploadError,
 )
-from gproxy.upstream.failure import NONE_AVAILABLE, as_response_error, failure_of, is_clients_doing, is_shortage
+from gproxy.upstream.failure import NONE_AVAILABLE, as_response_error, failure_of, is_caused_by_client, is_shortage
 
 
 def caused_by(error, cause):
@@ -94,7 +94,7 @@ def test_other_errors_are_no_shortage():
 def test_a_502_during_an_upload_is_the_clients_doing(status, body, expected):
     asked = request()
     asked.body = body
-    assert is_clients_doing(asked, status) is expected
+    assert is_caused_by_client(asked, status) is expected
 
 
 def test_the_response_names_the_error_of_rfc_9209_and_no_address():
