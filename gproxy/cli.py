@@ -143,12 +143,13 @@ def _overrides(options: argparse.Namespace) -> _Overrides:
 def _check(options: argparse.Namespace) -> int:
     import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
     from gproxy.gateway.build import build
+    from gproxy.state.store import create_store
 
     settings, gateway = build(options.config)
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if redis := settings.state.redis:
-        print(f"rate limits count in redis {redis.where}; while it is unavailable, {settings.state.meanwhile}")
+    if store := create_store(settings.state):
+        print(f"rate limits count in {store.describe()}; while it is unavailable, {settings.state.meanwhile}")
     print(f"{options.config}: {len(gateway.router.routes)} routes, {len(gateway.upstreams)} upstreams, all fine")
     return 0
 

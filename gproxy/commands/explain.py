@@ -20,6 +20,7 @@ from gproxy.http.request import Request
 from gproxy.http.response import PHRASES
 from gproxy.http.target import readings
 from gproxy.http.trust import UNIX_PEER, hops, is_trusted
+from gproxy.state.store import create_store
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
 
@@ -121,8 +122,8 @@ def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
         limit = getattr(gateway.handlers[name], "limit", None)
         if limit is not None and name in route.handler_names:
             yield name, f"{limit} {_origin(settings, 'handler', name, 'limit')}"
-    if redis := settings.state.redis:
-        yield "limits", f"count in redis {redis.where}; while it is unavailable, {settings.state.meanwhile}"
+    if store := create_store(settings.state):
+        yield "limits", f"count in {store.describe()}; while it is unavailable, {settings.state.meanwhile}"
     yield from destinations(route.settings, settings)
 
 

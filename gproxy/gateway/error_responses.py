@@ -11,7 +11,7 @@ from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
-from gproxy.state.errors import StoreUnavailableError
+from gproxy.state.store import StoreUnavailableError
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import RESET, SILENT, as_response_error
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import gevent
 import psutil
@@ -19,9 +19,7 @@ from gproxy.observe.metrics import Metrics
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.shared.memory import SharedState
-
-if TYPE_CHECKING:
-    from gproxy.state.redis.store import RedisStore
+from gproxy.state.store import Store, create_store
 
 T = TypeVar("T")
 
@@ -69,19 +67,15 @@ class Runtime:
         self._sharing: list[Shares] = []
         self._resident = 0
         #: The store that several machines share, if there is one.
-        self.store = self._store(state)
+        self.store = create_store(state, monotonic) if state else None
+        if self.store is not None:
+            self._measure(self.store)
 
-    def _store(self, settings: StateSettings | None) -> "RedisStore | None":
-        if settings is None or settings.redis is None:
-            return None
-        from gproxy.state.redis.store import RedisStore  # the package is an extra
-
-        store = RedisStore(settings.redis, settings, self.monotonic)
+    def _measure(self, store: Store) -> None:
         self.metrics.watch("gproxy_store_round_trips_total", (), lambda: store.trips)
         self.metrics.watch("gproxy_store_failures_total", (), lambda: store.failures)
         self.metrics.watch("gproxy_store_seconds_total", (), lambda: store.seconds)
         self.metrics.watch("gproxy_store_up", (), lambda: store.is_up)
-        return store
 
     def join(self, part: "Shares") -> None:
         """Register a part, whose `share` and `unshare` run when other processes begin to serve and have ended."""

@@ -121,7 +121,6 @@ SMALL = {
     "observe.throttle": "used by logs of several folders",
     "runtime.expired": "what an alarm throws; imported by nearly all",
     "server.patch": "must be imported before any other module",
-    "state.errors": "what any store may raise",
     "state.secret_file": "a secret in a file, apart from stores",
     "upstream.balance": "the table of policies",
     "upstream.balance.policy": "the base of all policies",

@@ -4,14 +4,15 @@ import re
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gproxy.config.ini.build import doc
 from gproxy.config.sections import rules
 from gproxy.config.types import Seconds, Secret
 
-_SCHEMES = ("redis", "rediss", "unix")
+#: Scheme → beginning of the URL of a store. gproxy.state.store has the class for each scheme.
+SCHEMES: Final = {"redis": "redis://", "rediss": "rediss://", "unix": "unix:"}
 
 
 class RedisURL(Secret):
@@ -26,8 +27,9 @@ class RedisURL(Secret):
         """Parse the URL. Raise ValueError, whose message does not quote the URL."""
         super().__init__(text)
         parts = _split(text)
-        if parts.scheme not in _SCHEMES:
-            raise ValueError("the URL must begin with redis://, rediss:// or unix:")
+        if parts.scheme not in SCHEMES:
+            *others, last = SCHEMES.values()
+            raise ValueError(f"the URL must begin with {', '.join(others)} or {last}")
         self.scheme = parts.scheme
         self.user, self.password = _user(parts)
         if parts.scheme == "unix":

@@ -13,11 +13,11 @@ import gevent
 
 from gproxy.config.sections.state import RedisURL, StateSettings
 from gproxy.config.types import Rate
-from gproxy.state.errors import StoreUnavailableError
 from gproxy.state.rate_limit.lease import LeasingLimiter
 from gproxy.state.rate_limit.limiter import STEPS, Limiter, Verdict
 from gproxy.state.redis.connections import Connections, StoreError
 from gproxy.state.redis.script import LIMIT, Script
+from gproxy.state.store import StoreUnavailableError
 
 #: Failures in a row after which Redis counts as unavailable.
 _MAX_FAILURES: Final = 3
@@ -52,12 +52,17 @@ class RedisStore:
         """Return the state for /health."""
         return {"kind": "redis", "state": "up" if self.is_up else "failing", "failures": self.failures}
 
-    def limiter(self, name: str, max_keys: int, local: Limiter) -> Limiter:
-        """Return a limiter for all machines. While Redis is unavailable, `local` counts, or requests are rejected."""
+    def describe(self) -> str:
+        """Return `redis` and its address, without secrets."""
+        return f"redis {self._where}"
+
+    def limiter(self, name: str, max_keys: int, fallback: Limiter) -> Limiter:
+        """Return a limiter for all machines. Without Redis, `fallback` counts, or requests are rejected."""
         if self._checker is None:  # first use: detect a failure before a request does
             self._checker = gevent.spawn(self._check)
-        instead = local if self.settings.on_failure == "open" else _RejectingLimiter()
-        limiter = RedisLimiter(self, f"limit:{name}", instead)
+        if self.settings.on_failure == "closed":
+            fallback = _RejectingLimiter()
+        limiter = RedisLimiter(self, f"limit:{name}", fallback)
         lease = self.settings.lease
         return LeasingLimiter(limiter, lease, max_keys, self._clock) if lease > 1 else limiter
 
@@ -85,7 +90,7 @@ class RedisStore:
 
     def _mark_unavailable(self, error: StoreError) -> None:
         self._down_since = self._clock()
-        _log.error("redis %s unavailable: %s; %s until it returns", self._where, error, self.settings.meanwhile)
+        _log.error("%s unavailable: %s; %s until it returns", self.describe(), error, self.settings.meanwhile)
         if not self._checker:
             self._checker = gevent.spawn_later(_CHECK_INTERVAL, self._check)
 
@@ -95,7 +100,7 @@ class RedisStore:
             gevent.sleep(_CHECK_INTERVAL if self._down_since is not None else 0)
         if self._down_since is not None:
             down_since, self._down_since = self._down_since, None
-            _log.info("redis %s available again after %.1f s", self._where, self._clock() - down_since)
+            _log.info("%s available again after %.1f s", self.describe(), self._clock() - down_since)
 
     def _answers(self) -> bool:
         try:
@@ -114,11 +119,11 @@ class RedisStore:
 class RedisLimiter:
     """A limiter of several machines: each machine admits requests as if it had seen those of all."""
 
-    def __init__(self, store: RedisStore, name: str, instead: Limiter) -> None:
+    def __init__(self, store: RedisStore, name: str, fallback: Limiter) -> None:
         self._store = store
         self._name = name
         #: The limiter while Redis does not answer.
-        self._instead = instead
+        self._fallback = fallback
 
     def take(self, key: str, rate: Rate, /) -> Verdict:
         """Admit one more request of `key` if the rate allows it, and count it then."""
@@ -135,7 +140,7 @@ class RedisLimiter:
         try:
             granted, remaining, wait, reset = self._store.evaluate(LIMIT, place, window, rate.limit, wanted, lease)
         except StoreError:
-            verdict = self._instead.take(key, rate)
+            verdict = self._fallback.take(key, rate)
             return int(verdict.admitted), verdict
         left = remaining + max(granted - 1, 0)
         return granted, Verdict(granted > 0, left, 0.0 if left else wait / _SECOND, reset / _SECOND)

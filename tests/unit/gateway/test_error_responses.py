@@ -9,7 +9,7 @@ from gproxy.gateway.error_responses import problem, respond
 from gproxy.http.errors import HTTPError
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
-from gproxy.state.errors import StoreUnavailableError
+from gproxy.state.store import StoreUnavailableError
 from gproxy.testing import request
 from gproxy.upstream.errors import BrokenBodyError
 

@@ -4,9 +4,9 @@ import gevent
 import pytest
 
 from gproxy.config.types import Rate, Seconds
-from gproxy.state.errors import StoreUnavailableError
 from gproxy.state.rate_limit.lease import LeasingLimiter
 from gproxy.state.rate_limit.limiter import MemoryLimiter, Verdict
+from gproxy.state.store import StoreUnavailableError
 from gproxy.testing import Clock
 
 RATE = Rate(100, Seconds(60.0))
