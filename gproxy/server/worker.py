@@ -94,6 +94,8 @@ class Worker:
         cut = self._finish()
         listeners.close()
         self._gateway.close()
+        if self._runtime.store is not None:
+            self._runtime.store.close()
         gevent.killall(listening)
         self._control.send("stopped", cut)
 
