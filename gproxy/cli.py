@@ -109,11 +109,11 @@ def _add_explain_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from gproxy.arbiter.worker_process import CannotStartError, WorkerProcess
+    from gproxy.arbiter.spawn import CannotStartError, spawn
 
     _open_standard_streams()
     try:
-        first = WorkerProcess.spawn(generation=1, number=1)  # the worker imports while the arbiter imports
+        first = spawn(generation=1, number=1)  # the worker imports while the arbiter imports
     except CannotStartError as error:
         print(error, file=sys.stderr)
         return 1

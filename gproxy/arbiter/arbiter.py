@@ -28,8 +28,9 @@ from gproxy.arbiter.event_loop import Signals, Timers
 from gproxy.arbiter.file_watch import Watch
 from gproxy.arbiter.generation import Generation, Sockets
 from gproxy.arbiter.sockets import CannotListenError
+from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
-from gproxy.arbiter.worker_process import CannotStartError, ExitStatus, WorkerProcess, WorkerState, name_process
+from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.arbiter.workers import Workers
 from gproxy.config.load import Overrides
 from gproxy.observe import log
@@ -52,7 +53,7 @@ _LOOK_AT_FILES: Final = 0.5
 class Arbiter:
     """The parent process that serves the settings at `path`, beginning with an already spawned worker."""
 
-    def __init__(self, path: str, overrides: Overrides, first: WorkerProcess) -> None:
+    def __init__(self, path: str, overrides: Overrides, first: Spawned) -> None:
         name_process("gproxy: arbiter")
         log.setup("info")
         self._path = path
@@ -112,7 +113,7 @@ class Arbiter:
 
     # Generations.
 
-    def _begin(self, first: WorkerProcess) -> None:
+    def _begin(self, first: Spawned) -> None:
         self._number += 1
         self._next = Generation(self._number, self._path, self._overrides, self._inherited)
         self._workers.admit(first, self._next)
@@ -127,7 +128,7 @@ class Arbiter:
         _log.info("%s: reloading", why)
         self._notifier.reloading()
         try:
-            self._begin(WorkerProcess.spawn(self._number + 1, 1))
+            self._begin(spawn(self._number + 1, 1))
         except CannotStartError as error:
             self._give_up(1, [str(error)])
 

@@ -1,26 +1,13 @@
-"""A worker process as the arbiter sees it: a fresh interpreter with a process id and a control socket."""
+"""A worker process as the arbiter sees it: a process id, a state and a control socket."""
 
 import os
 import signal
-import socket
-import sys
 from enum import IntEnum
 from time import monotonic
-from typing import Final, NamedTuple, Self
+from typing import NamedTuple
 
 from gproxy.arbiter.control import Control
-
-#: Signals that a terminal or process manager sends to the whole group. They are for the arbiter: a worker starts with
-#: these blocked and ignores them.
-GROUP_SIGNALS: Final = frozenset(
-    {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU}
-)
-#: Makes a worker write its stacks to the control socket.
-STACK_SIGNAL: Final = signal.SIGUSR2
-
-_FOR_THE_ARBITER: Final = frozenset(
-    {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
-)
+from gproxy.arbiter.spawn import Spawned
 
 
 class ExitStatus(NamedTuple):
@@ -60,21 +47,12 @@ class WorkerState(IntEnum):
     DRAINING = 5
 
 
-class CannotStartError(Exception):
-    """A failure to create a process or its control socket."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(f"cannot start a worker: {error.strerror}")
-
-
 class WorkerProcess:
     """A worker process, from its start to its end."""
 
-    def __init__(self, pid: int, number: int, generation_number: int, control: Control) -> None:
-        self.pid = pid
-        self.number = number
-        self.generation_number = generation_number
-        self.control = control
+    def __init__(self, spawned: Spawned) -> None:
+        self.generation_number, self.number, self.pid, control = spawned
+        self.control = Control(control)
         self.state = WorkerState.STARTING
         #: Monotonic time of its last message.
         self.last_message = monotonic()
@@ -89,26 +67,6 @@ class WorkerProcess:
         self.is_hung = False
         #: True if the arbiter has killed it on purpose: its end is not an error.
         self.is_discarded = False
-
-    @classmethod
-    def spawn(cls, generation: int, number: int) -> Self:
-        """Start a worker process, which imports and then waits for `build`. Raises CannotStartError."""
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            raise CannotStartError(error) from None
-        ours.setblocking(False)
-        with theirs:
-            theirs.set_inheritable(True)
-            flags = f"-m gproxy.server.worker --generation {generation} --worker {number} --control {theirs.fileno()}"
-            environ = {name: value for name, value in os.environ.items() if name not in _FOR_THE_ARBITER}
-            command = [sys.executable, *path_flags(), *flags.split()]
-            try:
-                pid = os.posix_spawn(sys.executable, command, environ, setsigmask=GROUP_SIGNALS)
-            except OSError as error:
-                ours.close()
-                raise CannotStartError(error) from None
-        return cls(pid, number, generation, Control(ours))
 
     def __str__(self) -> str:
         return f"worker {self.number} (generation {self.generation_number}, pid {self.pid})"
@@ -141,25 +99,3 @@ class WorkerProcess:
             os.kill(self.pid, number)
         except ProcessLookupError:
             pass
-
-
-def path_flags() -> list[str]:
-    """Return the interpreter flags that keep the working directory off the import path.
-
-    A user's module there must not replace one of the gateway or of the standard library. If the gateway itself runs
-    from the working directory, there is no flag.
-    """
-    try:
-        here = os.getcwd()  # noqa: PTH109 as in sys.path
-    except OSError:  # the working directory was removed
-        return ["-P"]
-    return [] if sys.path and sys.path[0] == here else ["-P"]
-
-
-def name_process(name: str) -> None:
-    """Set the process name in `ps` and `top`, at most 15 bytes."""
-    try:
-        with open("/proc/self/comm", "w") as comm:  # noqa: PTH123 pathlib costs an arbiter's start
-            comm.write(name)
-    except OSError:
-        pass

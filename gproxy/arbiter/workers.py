@@ -11,7 +11,8 @@ from typing import Final
 from gproxy.arbiter.control import Message
 from gproxy.arbiter.event_loop import Timers
 from gproxy.arbiter.generation import Generation
-from gproxy.arbiter.worker_process import STACK_SIGNAL, ExitStatus, WorkerProcess, WorkerState
+from gproxy.arbiter.spawn import STACK_SIGNAL, Spawned, spawn
+from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
@@ -52,9 +53,9 @@ class Workers:
     def __len__(self) -> int:
         return len(self._workers)
 
-    def admit(self, worker: WorkerProcess, generation: Generation) -> None:
-        """Add the worker to the generation, and send it the settings to build."""
-        self._workers[worker.pid] = worker
+    def admit(self, spawned: Spawned, generation: Generation) -> None:
+        """Add a started worker to the generation, and send it the settings to build."""
+        worker = self._workers[spawned.pid] = WorkerProcess(spawned)
         self._generations[generation.number] = generation
         self._selector.register(worker.control.socket, selectors.EVENT_READ, partial(self._receive, worker))
         generation.add(worker)
@@ -66,7 +67,7 @@ class Workers:
     def fill(self, generation: Generation) -> None:
         """Start the missing workers of the generation. Raises CannotStartError."""
         for number in generation.missing():
-            self.admit(WorkerProcess.spawn(generation.number, number), generation)
+            self.admit(spawn(generation.number, number), generation)
 
     def send(self, name: str) -> None:
         """Send the command to every worker that has received `open`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gproxy.arbiter.arbiter import Arbiter
-from gproxy.arbiter.worker_process import GROUP_SIGNALS, WorkerProcess, path_flags
+from gproxy.arbiter.spawn import GROUP_SIGNALS, path_flags, spawn
 from gproxy.config.load import Overrides
 
 #: The packaged demo settings; the changes keep their files out of the working directory.
@@ -29,7 +29,7 @@ def serve(path: str | None, overrides: Overrides) -> int:
         chosen = {("server", "worker_timeout"): "0s", **overrides, ("server", "reload"): "on"}
         demo_end = _start_demo(config, overrides)
         try:
-            return Arbiter(config, chosen, WorkerProcess.spawn(generation=1, number=1)).run()
+            return Arbiter(config, chosen, spawn(generation=1, number=1)).run()
         finally:
             os.close(demo_end)
 

@@ -27,7 +27,7 @@ from gevent.event import Event
 from gproxy.arbiter.control import Control
 from gproxy.arbiter.event_loop import nothing
 from gproxy.arbiter.sockets import ignore_handshakes
-from gproxy.arbiter.worker_process import GROUP_SIGNALS, STACK_SIGNAL, name_process
+from gproxy.arbiter.spawn import GROUP_SIGNALS, STACK_SIGNAL, name_process
 from gproxy.config.problems import ConfigError
 from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build

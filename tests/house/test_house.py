@@ -176,6 +176,12 @@ def test_the_arbiter_needs_no_event_loop_and_none_of_what_serves():
     assert "ssl" not in names
 
 
+def test_the_first_worker_starts_before_the_slow_imports():
+    slow = {"dataclasses", "inspect", "json", "logging"}
+    program = f"import gproxy.cli, gproxy.arbiter.spawn, sys; print(*{slow} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
+
+
 def test_the_command_line_patches_before_anything_imports_ssl():
     program = (
         "import gproxy.cli, sys; assert 'ssl' not in sys.modules, 'ssl too early'; import gproxy.server.worker;"
