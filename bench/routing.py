@@ -6,7 +6,8 @@ from statistics import median
 from bench.figures import Figure
 from bench.scenarios import backends
 from bench.start import until_first_answer
-from gproxy.gateway.build import build
+from gproxy.gateway.build import build, load
+from gproxy.runtime import Runtime
 from gproxy.testing import request
 from gproxy.testing.gateway import free_port
 
@@ -54,7 +55,8 @@ def _start(file):
 
 def _microseconds(file, routes):
     """A match on a path that is first, in the middle and last in the file, with a resource below: the slowest."""
-    _, gateway = build(file)
+    settings = load(file)
+    gateway = build(settings, Runtime.of(settings))
     services = routes // 2
     asked = [request("GET", f"{_path(number)}/v2/things/17") for number in (0, services // 2, services - 1)]
     return max(_fastest(gateway.router.match, one) for one in asked)

@@ -4,9 +4,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from gproxy import __version__
+
+if TYPE_CHECKING:
+    from gproxy.config.sections.settings import Settings
+    from gproxy.gateway.gateway import Gateway
 
 _Overrides = dict[tuple[str, str], str]
 
@@ -140,35 +144,38 @@ def _overrides(options: argparse.Namespace) -> _Overrides:
     return {place: text for place, text in given.items() if text is not None}
 
 
-def _check(options: argparse.Namespace) -> int:
+def _build(path: str) -> "tuple[Settings, Gateway]":
+    """Return the settings and the gateway, which is never opened. Raises ConfigError."""
     import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
-    from gproxy.gateway.build import build
-    from gproxy.state.store import create_store
+    from gproxy.gateway.build import build, load
+    from gproxy.runtime import Runtime
 
-    settings, gateway = build(options.config)
+    settings = load(path)
+    return settings, build(settings, Runtime.of(settings))
+
+
+def _check(options: argparse.Namespace) -> int:
+    settings, gateway = _build(options.config)
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if store := create_store(settings.state):
+    if store := gateway.runtime.store:
         print(f"rate limits count in {store.describe()}; while it is unavailable, {settings.state.meanwhile}")
     print(f"{options.config}: {len(gateway.router.routes)} routes, {len(gateway.upstreams)} upstreams, all fine")
     return 0
 
 
 def _routes(options: argparse.Namespace) -> int:
-    import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
+    settings, gateway = _build(options.config)
     from gproxy.commands.routes import describe
-    from gproxy.gateway.build import build
 
-    print(describe(*build(options.config)))
+    print(describe(settings, gateway))
     return 0
 
 
 def _explain(options: argparse.Namespace) -> int:
-    import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
+    settings, gateway = _build(options.config)
     from gproxy.commands.explain_request import answer
-    from gproxy.gateway.build import build
 
-    settings, gateway = build(options.config)
     try:
         print(answer(options.method, options.target, options.headers, options.peer, settings, gateway))
     except ValueError as error:

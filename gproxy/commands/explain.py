@@ -20,7 +20,6 @@ from gproxy.http.request import Request
 from gproxy.http.response import PHRASES
 from gproxy.http.target import readings
 from gproxy.http.trust import UNIX_PEER, hops, is_trusted
-from gproxy.state.store import create_store
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
 
@@ -122,7 +121,7 @@ def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
         limit = getattr(gateway.handlers[name], "limit", None)
         if limit is not None and name in route.handler_names:
             yield name, f"{limit} {_origin(settings, 'handler', name, 'limit')}"
-    if store := create_store(settings.state):
+    if store := gateway.runtime.store:
         yield "limits", f"count in {store.describe()}; while it is unavailable, {settings.state.meanwhile}"
     yield from destinations(route.settings, settings)
 

@@ -4,7 +4,7 @@ import time
 
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.types import Seconds
-from gproxy.gateway.build import build
+from gproxy.gateway.build import load
 from gproxy.handlers.jwt import JWT
 from gproxy.runtime import Runtime
 
@@ -12,8 +12,8 @@ from gproxy.runtime import Runtime
 def sign(config: str, subject: str, role: str | None, ttl: str, name: str | None = None) -> str:
     """Return a token with the lifetime `ttl` (`1h`). Raise ConfigError, or ValueError if no handler can sign."""
     seconds = _lifetime(ttl)
-    settings, gateway = build(config)
-    found = {key: handler for key, handler in gateway.handlers.items() if isinstance(handler, JWT)}
+    settings = load(config)
+    found = {key: one.handler for key, one in settings.handlers.items() if isinstance(one.handler, JWT)}
     if name is not None and name not in found:
         raise ValueError(f"no jwt handler named '{name}'; expected one of: {', '.join(found) or 'none'}")
     if not found:
@@ -21,7 +21,7 @@ def sign(config: str, subject: str, role: str | None, ttl: str, name: str | None
     if len(found) > 1 and name is None:
         raise ValueError(f"several jwt handlers; choose one with --handler: {', '.join(found)}")
     handler = found[name] if name else next(iter(found.values()))
-    handler.open(Runtime(state_dir=settings.server.state_dir))
+    handler.open(Runtime.of(settings))
     claims = {"sub": subject} | ({"role": role} if role else {})
     return handler.sign(claims, seconds, time.time())
 

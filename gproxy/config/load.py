@@ -1,7 +1,7 @@
 """The loader: from a settings file to `Settings`, or to all problems of the file."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,10 +19,10 @@ from gproxy.config.sections.upstream import UpstreamSettings
 
 T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
-#: Builds the handlers, so that `load` reports their problems with all others: (handlers, problems, warnings).
-BuildHandlers = Callable[[Mapping[str, HandlerSettings], list[Problem], list[Problem]], None]
-#: Builds the user's balancing policies: (upstreams with their sections, problems).
-BuildPolicies = Callable[[Iterable[tuple[UpstreamSettings, RawSection]], list[Problem]], None]
+#: Builds a handler, so that `load` reports its problems with all others: (settings, problems, warnings).
+BuildHandler = Callable[[HandlerSettings, list[Problem], list[Problem]], object]
+#: Builds the balancing policy of an upstream: (settings, their section, problems).
+BuildPolicy = Callable[[UpstreamSettings, RawSection, list[Problem]], object]
 
 _NOTHING: Overrides = {}
 
@@ -33,8 +33,8 @@ def load(
     builtins: Collection[str],
     overrides: Overrides = _NOTHING,
     environ: Mapping[str, str] = os.environ,
-    build_handlers: BuildHandlers | None = None,
-    build_policies: BuildPolicies | None = None,
+    build_handler: BuildHandler | None = None,
+    build_policy: BuildPolicy | None = None,
     data: bytes | None = None,
 ) -> Settings:
     """Load the settings in the file. `overrides`, by (section, option), replace options of the file.
@@ -49,7 +49,7 @@ def load(
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
     loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant)
-    return loading.settings(build_handlers, build_policies)
+    return loading.settings(build_handler, build_policy)
 
 
 def load_process(
@@ -90,7 +90,7 @@ class _Loading:
     def __post_init__(self) -> None:
         self._by_name = {(section.kind, section.name): section for section in self.sections}
 
-    def settings(self, build_handlers: BuildHandlers | None, build_policies: BuildPolicies | None) -> Settings:
+    def settings(self, build_handler: BuildHandler | None, build_policy: BuildPolicy | None) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
         self.problems += checks.kinds(self.sections)
         server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
@@ -105,10 +105,16 @@ class _Loading:
         written = [(upstream, self._section("upstream", upstream.name)) for upstream in upstreams]
         self.warnings += checks.unverified(written)
         self.warnings += checks.idle(written)
-        if build_handlers is not None:
-            build_handlers(handlers, self.problems, self.warnings)
-        if build_policies is not None:
-            build_policies(written, self.problems)
+        if build_handler is not None:
+            handlers = {
+                name: replace(found, handler=build_handler(found, self.problems, self.warnings))
+                for name, found in handlers.items()
+            }
+        if build_policy is not None:
+            upstreams = [
+                replace(upstream, policy=build_policy(upstream, section, self.problems))
+                for upstream, section in written
+            ]
         if self.problems or not (server and gateway and log and state):
             raise ConfigError(self.problems)
         return Settings(

@@ -9,7 +9,7 @@ from typing import Any, cast
 from gproxy.config.checks import identity_headers, is_reference
 from gproxy.config.ini.build import build as build_from_options
 from gproxy.config.ini.parser import RawSection
-from gproxy.config.load import load
+from gproxy.config.load import load as load_settings
 from gproxy.config.problems import Problem
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings
@@ -26,58 +26,41 @@ from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.handler import Handler
 from gproxy.http.trust import Trust
 from gproxy.observe.access_log import AccessLog
-from gproxy.upstream.balance import BalancingPolicy, UserPolicy
+from gproxy.runtime import Runtime
+from gproxy.upstream.balance import BalancingPolicy, UserPolicy, built_in
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 
 
-def build(
+def load(
     path: str | os.PathLike[str],
     overrides: Mapping[tuple[str, str], str] = _NO_OVERRIDES,
     data: bytes | None = None,
-) -> tuple[Settings, Gateway]:
-    """Load the settings and build the gateway, without opening anything. Raises ConfigError with every problem.
+) -> Settings:
+    """Load the settings, with the handlers and policies that they describe. Raises ConfigError with every problem.
 
     `data` is the content of the file, if the caller has read it already.
     """
     user_code.make_importable(Path(path))
-    handlers: dict[str, Handler] = {}
-    policies: dict[str, BalancingPolicy] = {}
-
-    def build_handlers(found: Mapping[str, HandlerSettings], problems: list[Problem], warnings: list[Problem]) -> None:
-        for settings in found.values():
-            handler = _handler(settings, problems, warnings)
-            if handler is not None:
-                handlers[settings.name] = handler
-
-    def build_policies(found: Iterable[tuple[UpstreamSettings, RawSection]], problems: list[Problem]) -> None:
-        for settings, section in found:
-            if isinstance(settings.balance, ModuleRef):
-                policy = own_policy(settings.balance, _reporter(section, "balance", problems))
-                if policy is not None:
-                    policies[settings.name] = policy
-
-    settings = load(
+    return load_settings(
         path,
         builtins=BUILT_IN,
         overrides=overrides,
-        build_handlers=build_handlers,
-        build_policies=build_policies,
+        build_handler=_handler,
+        build_policy=_policy,
         data=data,
     )
-    return settings, _gateway(settings, handlers, policies)
 
 
-def _reporter(section: RawSection, option: str, problems: list[Problem]) -> user_code.Report:
-    return lambda message: problems.append(section.problem(option, message))
-
-
-def _gateway(settings: Settings, handlers: dict[str, Handler], policies: Mapping[str, BalancingPolicy]) -> Gateway:
-    upstreams = {name: live_upstream(found, policies.get(name)) for name, found in settings.upstreams.items()}
+def build(settings: Settings, runtime: Runtime) -> Gateway:
+    """Build the gateway, without opening anything. The settings must come from `load`, and are built once."""
+    handlers = {name: cast(Handler, found.handler) for name, found in settings.handlers.items()}
+    upstreams = {name: _upstream(found, runtime) for name, found in settings.upstreams.items()}
     routes = [_route(route, settings, handlers, upstreams) for route in settings.routes]
     gateway = Gateway(
+        runtime=runtime,
         router=Router(routes),
         handlers=handlers,
         upstreams=list(upstreams.values()),
@@ -115,6 +98,15 @@ def _route(
     live.action = destination(route, upstreams, live.timeout)
     live.route_chain = compose([*limit, *(handlers[name] for name in route.handlers)], live.action)
     return live
+
+
+def _upstream(settings: UpstreamSettings, runtime: Runtime) -> Upstream:
+    kind = StickyUpstream if settings.balance == "sticky" else Upstream
+    return kind(settings, cast(BalancingPolicy, settings.policy), runtime)
+
+
+def _reporter(section: RawSection, option: str, problems: list[Problem]) -> user_code.Report:
+    return lambda message: problems.append(section.problem(option, message))
 
 
 def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[Problem]) -> Handler | None:
@@ -162,8 +154,11 @@ def _construct(
     return handler
 
 
-def live_upstream(settings: UpstreamSettings, policy: BalancingPolicy | None) -> Upstream:
-    return StickyUpstream(settings) if settings.balance == "sticky" else Upstream(settings, policy)
+def _policy(settings: UpstreamSettings, section: RawSection, problems: list[Problem]) -> BalancingPolicy | None:
+    """Return the policy of this section. Report a problem and return None if there is none."""
+    if isinstance(settings.balance, ModuleRef):
+        return own_policy(settings.balance, _reporter(section, "balance", problems))
+    return built_in(settings)
 
 
 def own_policy(reference: ModuleRef, report: user_code.Report) -> BalancingPolicy | None:

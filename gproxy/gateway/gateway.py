@@ -40,6 +40,7 @@ class Gateway:
     def __init__(
         self,
         *,
+        runtime: Runtime,
         router: Router,
         handlers: dict[str, Handler],
         upstreams: Sequence[Upstream],
@@ -47,6 +48,7 @@ class Gateway:
         timeout: float,
         access_log: AccessLog,
     ) -> None:
+        self.runtime = runtime
         self.router = router
         self.handlers = handlers
         self.upstreams = upstreams
@@ -177,13 +179,14 @@ class Gateway:
         )
         # fmt: on
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self) -> None:
         """Open all parts before the worker serves. Raises CannotOpenError."""
+        runtime = self.runtime
         runtime.backends = self.snapshot
         runtime.admission = self.admission
         _open("[log] access", self.access_log.open)
         for upstream in self.upstreams:
-            _open(f"[upstream:{upstream.name}]", upstream.open, runtime)
+            _open(f"[upstream:{upstream.name}]", upstream.open)
         for name, handler in self.handlers.items():
             if hasattr(handler, "open"):
                 _open(f"[handler:{name}]", handler.open, runtime)

@@ -59,6 +59,7 @@ def sending_to_https(gateway: Gateway, port: int) -> Gateway:
     route.action = Redirect(to, 308, None)
     route.route_chain = compose([], route.action)
     redirecting = Gateway(
+        runtime=gateway.runtime,
         router=Router([route]),
         handlers={},
         upstreams=(),

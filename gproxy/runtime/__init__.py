@@ -8,12 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import gevent
 import psutil
 from greenlet import greenlet
 
+from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
 from gproxy.observe.metrics import Metrics
 from gproxy.state.rate_limit.handover import HandoverLimiter
@@ -25,10 +26,11 @@ T = TypeVar("T")
 
 
 class Runtime:
-    """The clocks, random, log, threads and state of a process; passed to `open`, and replaced in tests.
+    """The clocks, random, log, threads and state of a process. It exists before all other parts and opens nothing.
 
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
     state_dir: directory for state that survives restarts. state: settings of the store that several machines share.
+    worker: number of this worker within its generation, from 1.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Runtime:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        worker: int = 1,
     ) -> None:
         self.state_dir = state_dir
         self.clock = clock
@@ -46,8 +49,7 @@ class Runtime:
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         self.started = monotonic()
-        #: Number of this worker within its generation, from 1.
-        self.worker = 1
+        self.worker = worker
         #: True once a stop has begun: /ready returns 503.
         self.stopping = False
         #: True once this process drains, for a stop or a reload: connections close after their response.
@@ -70,6 +72,11 @@ class Runtime:
         self.store = create_store(state, monotonic) if state else None
         if self.store is not None:
             self._measure(self.store)
+
+    @classmethod
+    def of(cls, settings: Settings, worker: int = 1) -> Self:
+        """Return the runtime of a process with these settings."""
+        return cls(state_dir=settings.server.state_dir, state=settings.state, worker=worker)
 
     def _measure(self, store: Store) -> None:
         self.metrics.watch("gproxy_store_round_trips_total", (), lambda: store.trips)

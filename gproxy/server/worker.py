@@ -30,7 +30,7 @@ from gproxy.arbiter.sockets import ignore_handshakes
 from gproxy.arbiter.spawn import GROUP_SIGNALS, STACK_SIGNAL, name_process
 from gproxy.config.problems import ConfigError
 from gproxy.config.sections.settings import Settings
-from gproxy.gateway.build import build
+from gproxy.gateway.build import build, load
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.observe import log
 from gproxy.runtime import Runtime
@@ -53,12 +53,11 @@ class ArbiterGoneError(Exception):
 class Worker:
     """A worker process: its listeners and gateway, and the arbiter's commands."""
 
-    def __init__(self, number: int, control: Control, settings: Settings, gateway: Gateway) -> None:
+    def __init__(self, control: Control, settings: Settings, runtime: Runtime, gateway: Gateway) -> None:
         self._control = control
         self._settings = settings
+        self._runtime = runtime
         self._gateway = gateway
-        self._runtime = Runtime(state_dir=settings.server.state_dir, state=settings.state)
-        self._runtime.worker = number
         self._listeners: list[Listener] = []
         self._drain: Drain
         self._leave = Event()
@@ -82,7 +81,7 @@ class Worker:
         if shared:
             self._runtime.share(self._state)
         listeners = Listeners(self._settings, self._gateway, self._runtime)
-        self._gateway.open(self._runtime)
+        self._gateway.open()
         self._listeners = [listeners.listener(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
         register_metrics(self._listeners, self._runtime.metrics)
         self._drain = Drain(self._listeners, self._settings.server.grace)
@@ -222,14 +221,16 @@ def _serve(number: int, control: Control) -> int:
     fds = control.take_fds()
     given = {(section, option): text for section, option, text in overrides}
     try:
-        settings, gateway = build(path, given, _content(fds[0]) if fds else None)
+        settings = load(path, given, _content(fds[0]) if fds else None)
     except ConfigError as error:
         control.send("failed", 2, list(map(str, error.problems)))
         return 2
+    runtime = Runtime.of(settings, worker=number)
+    gateway = build(settings, runtime)
     log.setup(settings.log.level, worker=True)
     control.send("built", list(map(str, settings.warnings)), _user_files())
     try:
-        Worker(number, control, settings, gateway).run()
+        Worker(control, settings, runtime, gateway).run()
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
         control.send("failed", 1, [])

@@ -25,10 +25,12 @@ class Discovery:
         self,
         settings: UpstreamSettings,
         changed: Callable[[list[Backend]], None],
+        runtime: Runtime,
         lookup: Lookup,
     ) -> None:
         self._settings = settings
         self._changed = changed
+        self._runtime = runtime
         self._tls: dict[str, Any] = {}
         if is_used(settings):
             context = new_context()
@@ -42,9 +44,9 @@ class Discovery:
         """Return all backends in the order of the file."""
         return [backend for backends in self._backends.values() for backend in backends]
 
-    def open(self, runtime: Runtime) -> list[gevent.Greenlet]:
+    def open(self) -> list[gevent.Greenlet]:
         """Start the look-ups and wait for the first results; a backend without an address becomes unhealthy."""
-        greenlets = [runtime.spawn(name.run, runtime) for name in self._names.values()]
+        greenlets = [self._runtime.spawn(name.run) for name in self._names.values()]
         gevent.wait([name.settled for name in self._names.values()], _START_TIMEOUT)
         for backend in self.all():
             if not backend.endpoint.targets:
@@ -76,6 +78,7 @@ class Discovery:
             upstream=self._settings.name,
             interval=self._settings.dns_interval,
             changed=self._resolved,
+            random=self._runtime.random,
             lookup=lookup,
         )
 

@@ -5,6 +5,7 @@ Requests never wait for a look-up: they use the backends of the last result.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from random import Random
 from typing import Final
 
 import gevent
@@ -13,7 +14,6 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from gproxy.config.types import BackendURL
-from gproxy.runtime import Runtime
 
 _log = logging.getLogger("gproxy")
 
@@ -59,12 +59,14 @@ class ResolvedName:
         interval: float,
         upstream: str,
         changed: Callable[[BackendURL, list[Addresses]], None],
+        random: Random,
         lookup: Lookup = look_up,
     ) -> None:
         self.url = url
         self._interval = interval
         self._upstream = upstream
         self._changed = changed
+        self._random = random
         self._lookup = lookup
         self._addresses: list[Addresses] = []
         self._fails = False
@@ -72,7 +74,7 @@ class ResolvedName:
         #: Set after the first look-up.
         self.settled = Event()
 
-    def run(self, runtime: Runtime) -> None:
+    def run(self) -> None:
         """Repeat the look-up until the greenlet is killed."""
         while True:
             self._refresh_event.clear()
@@ -80,7 +82,7 @@ class ResolvedName:
             self.settled.set()
             gevent.sleep(_SOONEST)
             if self._addresses:
-                self._refresh_event.wait(self._interval * (0.9 + runtime.random.random() / 5) - _SOONEST)
+                self._refresh_event.wait(self._interval * (0.9 + self._random.random() / 5) - _SOONEST)
 
     def refresh_soon(self) -> None:
         """Look up the name soon, because a connection has failed: the addresses may have changed."""

@@ -13,7 +13,7 @@ from gproxy.http.response import Response
 from gproxy.runtime import Runtime
 from gproxy.state.secret_file import kept_secret
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.balance import POLICIES
+from gproxy.upstream.balance import BalancingPolicy
 from gproxy.upstream.balance import hash_keys as keys
 from gproxy.upstream.upstream import Upstream
 
@@ -27,11 +27,11 @@ class StickyUpstream(Upstream):
     The fallback policy picks the backend of a client without one, and the response sets a cookie for it.
     """
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(self, settings: UpstreamSettings, fallback: BalancingPolicy, runtime: Runtime) -> None:
         self._key = b""
         self._tokens: dict[str, str] = {}
         self._by_token: dict[str, Backend] = {}
-        super().__init__(settings, POLICIES[settings.sticky_fallback](settings))
+        super().__init__(settings, fallback, runtime)
         self._cookie = settings.sticky_cookie or f"sticky_{settings.name}"
         self._presented = keys.cookie(self._cookie)
         same_site = settings.sticky_same_site
@@ -39,12 +39,12 @@ class StickyUpstream(Upstream):
         self._attributes = f"; Path=/{max_age}; HttpOnly; SameSite={same_site}"
         self.handlers = (self._hold,)
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self) -> None:
         """Start the upstream. Raise ValueError if a generated secret cannot be stored in `state_dir`."""
-        super().open(runtime)
+        super().open()
         given = self.settings.sticky_secret.reveal() if self.settings.sticky_secret else "auto"
         try:
-            secret = kept_secret(runtime.state_dir / f"sticky_{self.name}.secret") if given == "auto" else given
+            secret = kept_secret(self.runtime.state_dir / f"sticky_{self.name}.secret") if given == "auto" else given
         except ValueError as error:
             raise ValueError(f"sticky_secret: {error}") from None
         self._key = secret.encode("utf-8", "surrogatepass")

@@ -15,7 +15,7 @@ from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.admission.circuit_breaker import CircuitBreaker
 from gproxy.upstream.admission.concurrency_limit import ConcurrencyLimit
 from gproxy.upstream.backend import Backend, register_metrics, time_exchanges
-from gproxy.upstream.balance import POLICIES, BalancingPolicy
+from gproxy.upstream.balance import BalancingPolicy
 from gproxy.upstream.balance.round_robin import RoundRobin, SharedTurns
 from gproxy.upstream.balance.slow_start import SlowStart
 from gproxy.upstream.discovery import Discovery
@@ -32,30 +32,29 @@ _LOOK_EVERY: Final = 0.1
 
 
 class Upstream:
-    """A group of backends; health decides which of them are candidates for `pick`.
-
-    `balancer` is a policy in user code; without it the settings name a built-in policy.
-    """
+    """A group of backends; health decides which of them are candidates for `pick`."""
 
     #: The handlers that this upstream adds to the chain of each of its routes, innermost.
     handlers: tuple[Handler, ...] = ()
 
     def __init__(
-        self, settings: UpstreamSettings, balancer: BalancingPolicy | None = None, *, lookup: Lookup = look_up
+        self, settings: UpstreamSettings, policy: BalancingPolicy, runtime: Runtime, *, lookup: Lookup = look_up
     ) -> None:
         self.name = settings.name
         self.settings = settings
-        self.balancer = balancer or POLICIES[str(settings.balance)](settings)
-        self._members = Discovery(settings, self.replace, lookup)
+        self.runtime = runtime
+        policy.use(runtime)
+        self.balancer = policy
+        self._members = Discovery(settings, self.replace, runtime, lookup)
         #: Always the same list object, because other objects refer to it.
         self.backends = self._members.all()
         #: Backends that were removed with active attempts.
         self._leaving: list[Backend] = []
         self.budget = Budget(settings.retry_budget, self.backends)
         self._limited = any(backend.max_connections for backend in self.backends)
-        self.breaker = CircuitBreaker(settings) if settings.breaker else None
+        self.breaker = CircuitBreaker(settings, runtime) if settings.breaker else None
         self.limit = ConcurrencyLimit(settings) if settings.max_requests or settings.queue else None
-        self.passive = PassiveHealth(settings, self.backends, self.refresh, self._members.refresh_soon)
+        self.passive = PassiveHealth(settings, self.backends, self.refresh, self._members.refresh_soon, runtime)
         #: PERF: the reports of attempts, without a method call in between.
         self.answered = self.passive.answered
         self.failed = self.passive.failed
@@ -63,7 +62,7 @@ class Upstream:
         self.warn_throttled = self.passive.warn_throttled
         #: The next end of an ejection, a trial or a slow start; None if no backend is ejected, half-open or warming up.
         self._next_change: float | None = None
-        self._slow_start = SlowStart(settings.slow_start)
+        self._slow_start = SlowStart(settings.slow_start, runtime.monotonic)
         #: True if a candidate may be full or warming up.
         self._needs_confirmation = False
         self._tiers: tuple[list[Backend], ...] = ()
@@ -75,22 +74,16 @@ class Upstream:
         #: The health that all workers share, and the greenlet that reads it; None while this worker serves alone.
         self._shared_health: SharedHealth | None = None
         self._looking: gevent.Greenlet | None = None
-        self.runtime = Runtime()
         self.refresh()
 
-    def open(self, runtime: Runtime) -> None:
+    def open(self) -> None:
         """Start the background tasks: trimming of pools, look-ups of names, active checks."""
-        self.runtime = self.passive.runtime = runtime
-        if self.breaker:
-            self.breaker.runtime = runtime
-        self.balancer.use(runtime)
-        self._slow_start.clock = runtime.monotonic
-        self._greenlets += self._members.open(runtime)
+        self._greenlets += self._members.open()
         self.refresh()
-        self._greenlets.append(runtime.spawn(self._maintain))
+        self._greenlets.append(self.runtime.spawn(self._maintain))
         self._watch(self.backends)
         self._is_open = True
-        runtime.join(self)
+        self.runtime.join(self)
         if self._shared_health is None:
             self.start_checks()
 

@@ -25,6 +25,15 @@ def load(path):
     return module
 
 
+def built(path):
+    """Return the settings in the file, and their gateway."""
+    from gproxy.gateway import build
+    from gproxy.runtime import Runtime
+
+    settings = build.load(path)
+    return settings, build.build(settings, Runtime.of(settings))
+
+
 def test_every_option_is_documented_as_it_is():
     assert (ROOT / "docs/config.md").read_text() == load(ROOT / "docs/generate.py").page(), "run docs/generate.py"
 
@@ -77,8 +86,6 @@ PAGES = [
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_settings_in_the_docs_load(page, tmp_path):
-    from gproxy.gateway.build import build
-
     own = (ROOT / "etc/handlers.py").read_text()
     if page.name == "handlers.md":
         own = "\n".join(blocks(page, "python"))
@@ -90,12 +97,11 @@ def test_the_settings_in_the_docs_load(page, tmp_path):
     for number, block in enumerate(block for block in blocks(page, "ini") if "[route" in block):
         file = tmp_path / f"{number}.ini"
         file.write_text(block)
-        build(file)
+        built(file)
     sys.modules.pop("handlers", None)
 
 
 def test_the_settings_for_tls_load(tmp_path, monkeypatch):
-    from gproxy.gateway.build import build
     from gproxy.testing.authority import Authority
 
     monkeypatch.chdir(tmp_path)
@@ -108,27 +114,24 @@ def test_the_settings_for_tls_load(tmp_path, monkeypatch):
     (tmp_path / "1.ini").write_text(first)
     (tmp_path / "2.ini").write_text(second + first[first.index("[tls:shop]") :])
     for number in (1, 2):
-        settings, _ = build(tmp_path / f"{number}.ini")
+        settings, _ = built(tmp_path / f"{number}.ini")
         assert settings.warnings == ()
 
 
 def test_the_settings_in_backends_md_load(tmp_path, monkeypatch):
-    from gproxy.gateway.build import build
     from gproxy.testing.authority import Authority
 
     Authority(tmp_path, "ca").issue("gateway")
     monkeypatch.chdir(tmp_path)
     (block,) = blocks(ROOT / "docs/backends.md", "ini")
     (tmp_path / "gproxy.ini").write_text(block)
-    settings, _ = build("gproxy.ini")
+    settings, _ = built("gproxy.ini")
     assert settings.warnings == ()
 
 
 def test_the_shipped_settings_are_those_of_the_readme(monkeypatch):
-    from gproxy.gateway.build import build
-
     monkeypatch.chdir(ROOT)
-    settings, gateway = build("etc/gproxy.ini")
+    settings, gateway = built("etc/gproxy.ini")
     assert [route.name for route in gateway.router.routes] == ["users", "orders"]
     assert settings.warnings == ()
     assert os.access("scripts/demo", os.X_OK)

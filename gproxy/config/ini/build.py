@@ -142,8 +142,8 @@ def _option(field: Field[Any], hint: Any) -> Option:
     return Option(field.name.rstrip("_"), type_text(hint) + unit, written, field.metadata.get("doc", ""))
 
 
-#: The metadata of the section's name, which is not an option.
-NAME: Final[dict[str, Any]] = {"ini": False}
+#: The metadata of a field that is not an option, such as the section's name.
+NOT_AN_OPTION: Final[dict[str, Any]] = {"ini": False}
 
 
 def doc(text: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gproxy.config.ini.build import NAME, doc
+from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.sections import retry, rules
 from gproxy.config.sections.retry import RetryOn
 from gproxy.config.types import Bytes, Seconds
@@ -17,7 +17,7 @@ Patterns = dict[str, Pattern]
 class RouteSettings:
     """`[route:NAME]`: the requests that it matches, and its action. A timeout of None means the gateway's."""
 
-    name: str = field(metadata=NAME)
+    name: str = field(metadata=NOT_AN_OPTION)
     upstream: tuple[UpstreamShare, ...] = field(
         default=(),
         metadata=doc("[upstream:NAME] that gets the requests; with several, weight=N sets the share of each"),

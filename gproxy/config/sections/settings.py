@@ -71,6 +71,8 @@ class HandlerSettings:
     use: str
     options: dict[str, Value]
     section: RawSection
+    #: The live handler, built while the settings are loaded.
+    handler: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from gproxy.config.ini.build import NAME, doc
+from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.sections import rules
 from gproxy.config.types import Seconds
 from gproxy.http.header_names import NOT_IDENTITY
@@ -18,7 +18,7 @@ FACTS: Final = ("subject", "issuer", "serial", "fingerprint", "certificate")
 class TLSSettings:
     """`[tls:NAME]`: a certificate, the host names that it serves, and the requirements for their clients."""
 
-    name: str = field(metadata=NAME)
+    name: str = field(metadata=NOT_AN_OPTION)
     certificate: Path = field(metadata=doc("PEM file of the certificate, followed by the chain to its authority"))
     key: Path | None = field(default=None, metadata=doc("PEM file of its private key; none: in the certificate's file"))
     hosts: tuple[str, ...] = field(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from gproxy.config.ini.build import NAME, doc
+from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.sections import retry, rules, upstream_tls
 from gproxy.config.sections.balance import Balance, Choice, SameSite, balancing
 from gproxy.config.sections.retry import RetryOn
@@ -19,7 +19,7 @@ Initial = Literal["unknown", "up", "down"]
 class UpstreamSettings:
     """`[upstream:NAME]`: a group of backends, and how the gateway picks, retries and ejects them."""
 
-    name: str = field(metadata=NAME)
+    name: str = field(metadata=NOT_AN_OPTION)
     backends: tuple[BackendURL, ...] = field(
         metadata=doc(
             "http://HOST:PORT, https:// or unix:PATH, each with weight=N, max_connections=N, backup, down, drain"
@@ -28,6 +28,8 @@ class UpstreamSettings:
     balance: Balance | ModuleRef = field(
         default="round_robin", metadata=doc("policy that picks a backend; MODULE:NAME: a policy of your own")
     )
+    #: The live policy of `balance`, built while the settings are loaded.
+    policy: object = field(default=None, compare=False, repr=False, metadata=NOT_AN_OPTION)
     hash_key: str | None = field(
         default=None, metadata=doc("header, cookie or parameter to hash, for header_hash, cookie_hash, query_hash")
     )

@@ -77,8 +77,8 @@ class CircuitBreaker:
     `before` wraps the concurrency limit, `judging` the forward action: a request may wait in a queue between the two.
     """
 
-    def __init__(self, settings: UpstreamSettings, runtime: Runtime | None = None) -> None:
-        self.runtime = runtime or Runtime()
+    def __init__(self, settings: UpstreamSettings, runtime: Runtime) -> None:
+        self._runtime = runtime
         self.state: State = "closed"
         self._name = settings.name
         self._failing = as_set(settings.fail_statuses)
@@ -115,7 +115,7 @@ class CircuitBreaker:
         def judge(request: Request) -> Response:
             if self.state == "open":
                 raise self._rejection()
-            now, era, deadline = self.runtime.monotonic, self._era, request.deadline
+            now, era, deadline = self._runtime.monotonic, self._era, request.deadline
             started, expires, tries = now(), deadline.expires, request.tries
             try:
                 response = following(request)
@@ -134,7 +134,7 @@ class CircuitBreaker:
         return judge
 
     def _admit(self, request: Request, following: Next) -> Response:
-        now = self.runtime.monotonic()
+        now = self._runtime.monotonic()
         if self.state == "open" and now >= self._since + self._pause:
             self.state = "trial"
         if self.state == "trial":
@@ -153,7 +153,7 @@ class CircuitBreaker:
             is_complete = (body.length or 0) <= _COLLECTED and body.collect(_COLLECTED)
             if is_complete or self.state != "trial":  # the state may have changed meanwhile
                 return self.before(following)(request)
-            now = self.runtime.monotonic()
+            now = self._runtime.monotonic()
             if now < self._next_upload:
                 raise self._rejection()
             self._next_upload = now + self._pause
@@ -180,7 +180,7 @@ class CircuitBreaker:
 
     def _close(self) -> None:
         self.state = "closed"
-        self.runtime.log.warning("upstream %s: circuit breaker closed", self._name)
+        self._runtime.log.warning("upstream %s: circuit breaker closed", self._name)
 
     def note(self, now: float, seconds: float, *, failed: bool) -> None:
         """Count a request that has passed the breaker, ended at `now` and took so many seconds."""
@@ -193,7 +193,7 @@ class CircuitBreaker:
             self.state, self._since = "recovering", now
             self._offered = self._admitted = 0
             self._window.clear()
-            self.runtime.log.warning("upstream %s: circuit breaker recovering: a growing share passes", self._name)
+            self._runtime.log.warning("upstream %s: circuit breaker recovering: a growing share passes", self._name)
 
     def _is_too_bad(self) -> bool:
         window = self._window
@@ -206,7 +206,7 @@ class CircuitBreaker:
 
     def _open(self, now: float) -> None:
         window = self._window
-        self.runtime.log.warning(
+        self._runtime.log.warning(
             "upstream %s: circuit breaker open for %g s: of %d requests %d failed and %d were slow",
             self._name,
             self._pause,
@@ -219,7 +219,7 @@ class CircuitBreaker:
         window.clear()
 
     def _rejection(self) -> HTTPError:
-        left = self._since + self._pause - self.runtime.monotonic() if self.state == "open" else 0.0
+        left = self._since + self._pause - self._runtime.monotonic() if self.state == "open" else 0.0
         headers = {
             "Proxy-Status": "gproxy; error=destination_unavailable",
             "Retry-After": str(max(1, math.ceil(left))),
@@ -228,7 +228,7 @@ class CircuitBreaker:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the breaker's state for /health."""
-        left = self._since + self._pause - self.runtime.monotonic()
+        left = self._since + self._pause - self._runtime.monotonic()
         if self.state == "open":
             return {"breaker": "open", "next_try_in": round(max(0.0, left), 1)}
         if self.state == "recovering" and left <= 0:  # no request has come since that would have closed it

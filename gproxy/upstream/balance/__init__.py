@@ -13,7 +13,7 @@ from gproxy.upstream.balance.rendezvous import Rendezvous
 from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.balance.user import UserPolicy
 
-__all__ = ["POLICIES", "BalancingPolicy", "UserPolicy"]
+__all__ = ["POLICIES", "BalancingPolicy", "UserPolicy", "built_in"]
 
 #: By the value of `balance`. `weighted` is a synonym: round robin observes weights anyway.
 POLICIES: Final[dict[str, Callable[[UpstreamSettings], BalancingPolicy]]] = {
@@ -30,3 +30,9 @@ POLICIES: Final[dict[str, Callable[[UpstreamSettings], BalancingPolicy]]] = {
     "cookie_hash": lambda settings: Rendezvous(keys.cookie(settings.hash_key or "")),
     "query_hash": lambda settings: Rendezvous(keys.query(settings.hash_key or "")),
 }
+
+
+def built_in(settings: UpstreamSettings) -> BalancingPolicy:
+    """Return the built-in policy of these settings; `sticky` has one too, for clients without a cookie."""
+    name = settings.sticky_fallback if settings.balance == "sticky" else settings.balance
+    return POLICIES[str(name)](settings)

@@ -1,7 +1,6 @@
 """Slow start: a restored backend gets a growing share, because its caches are cold and it has no connections yet."""
 
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Final
 
 from gproxy.upstream.backend import Backend
@@ -17,8 +16,8 @@ class SlowStart:
     is no candidate. So slow start works with every policy, and is exact with round robin.
     """
 
-    def __init__(self, period: float) -> None:
-        self.clock: Callable[[], float] = monotonic
+    def __init__(self, period: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
         #: The credit of each backend that warms up.
         self.warming: dict[Backend, float] = {}
         self._period = period
@@ -35,7 +34,7 @@ class SlowStart:
 
     def earn(self) -> None:
         """Credit each backend that warms up with its share of one pick."""
-        now = self.clock()
+        now = self._clock()
         weights = {backend: backend.weight * self._share(backend, now) for backend in self.warming}
         total = self._steady + sum(weights.values())
         for backend, weight in weights.items():

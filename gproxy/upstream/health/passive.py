@@ -82,6 +82,7 @@ class PassiveHealth:
         backends: Sequence[Backend],
         changed: Callable[[], None],
         unreached: Callable[[Backend], None],
+        runtime: Runtime,
     ) -> None:
         self._unreached = unreached
         self._name = settings.name
@@ -91,7 +92,7 @@ class PassiveHealth:
         self._fail_statuses = as_set(settings.fail_statuses)
         self._lowest = min(self._fail_statuses, default=1000)
         self._throttle: Throttle[tuple[str, str]] = Throttle()
-        self.runtime = Runtime()
+        self._runtime = runtime
 
     def answered(self, request: Request, backend: Backend, status: int) -> None:
         """Report the status of a response."""
@@ -126,24 +127,24 @@ class PassiveHealth:
 
     def _count(self, request: Request, backend: Backend, why: str) -> None:
         """Count a failure; eject the backend, or mark it as failing, if there are too many or its trial has failed."""
-        health, now = backend.health, self.runtime.monotonic()
+        health, now = backend.health, self._runtime.monotonic()
         if health.ejected_until and health.trial is not request:
             return  # the request was sent before the ejection, or as a last resort
         if health.trial is not request and not self._ejection.is_too_much(backend, now):
             return
         if may_eject(backend, self._backends):
-            self.eject(backend, self._ejection.duration(backend, now, self.runtime.random.random()), why)
+            self.eject(backend, self._ejection.duration(backend, now, self._runtime.random.random()), why)
         elif health.trial is request or not health.is_failing:
             health.mark_failing(why)
             self._changed()
 
     def eject(self, backend: Backend, seconds: float, why: str) -> None:
         """Eject the backend for so many seconds."""
-        backend.health.eject(self.runtime.monotonic() + seconds, why)
+        backend.health.eject(self._runtime.monotonic() + seconds, why)
         backend.times_ejected += 1
         self._ejection.forget(backend)
         self._changed()
-        self.runtime.log.warning(
+        self._runtime.log.warning(
             "upstream %s: backend %s ejected for %.1f s: %s", self._name, backend.name, seconds, why
         )
 
@@ -158,24 +159,24 @@ class PassiveHealth:
         self._ejection.forget(backend)
         self._changed()
         if not was_failing:
-            self.runtime.log.warning("upstream %s: backend %s restored", self._name, backend.name)
+            self._runtime.log.warning("upstream %s: backend %s restored", self._name, backend.name)
 
     def _warn_throttled(self, request: Request, backend: Backend, event: str, detail: str) -> None:
-        if self._throttle.is_first((backend.name, event), self.runtime.monotonic()):
-            self.runtime.log.warning(
+        if self._throttle.is_first((backend.name, event), self._runtime.monotonic()):
+            self._runtime.log.warning(
                 "%s %s %s: backend %s: %s", request.id, request.method, request.path, backend.name, detail
             )
 
     def warn_throttled(self, event: str) -> None:
         """Log an event of the upstream as a whole, unless it was logged within the throttle's period."""
-        if self._throttle.is_first(("", event), self.runtime.monotonic()):
-            self.runtime.log.warning("upstream %s: %s", self._name, event)
+        if self._throttle.is_first(("", event), self._runtime.monotonic()):
+            self._runtime.log.warning("upstream %s: %s", self._name, event)
 
     def summarize(self) -> None:
         """Log how often each suppressed event has occurred; to be called once a second."""
-        for (name, event), more in self._throttle.summaries(self.runtime.monotonic()):
+        for (name, event), more in self._throttle.summaries(self._runtime.monotonic()):
             where = f"backend {name}: " if name else ""
-            self.runtime.log.warning(
+            self._runtime.log.warning(
                 "upstream %s: %s%s: %d more within %g s", self._name, where, event, more, self._throttle.period
             )
 

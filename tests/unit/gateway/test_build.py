@@ -4,8 +4,9 @@ import pytest
 
 from gproxy.config.problems import ConfigError
 from gproxy.config.types import ModuleRef
-from gproxy.gateway.build import build, own_policy
+from gproxy.gateway.build import build, load, own_policy
 from gproxy.http.request import request
+from gproxy.runtime import Runtime
 from gproxy.upstream.balance import UserPolicy
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
@@ -61,13 +62,22 @@ BASE = "[log]\naccess = off\n"
 
 
 @pytest.fixture
-def built(tmp_path):
+def loaded(tmp_path):
     (tmp_path / "own_of_test_build.py").write_text(OWN)
 
     def make(text, **options):
         path = tmp_path / "gproxy.ini"
         path.write_text(BASE + text)
-        return build(path, **options)
+        return load(path, **options)
+
+    return make
+
+
+@pytest.fixture
+def built(loaded):
+    def make(text):
+        settings = loaded(text)
+        return build(settings, Runtime.of(settings))
 
     return make
 
@@ -86,14 +96,12 @@ def handler(reference, *options):
     ],
 )
 def test_a_handler_of_the_users_own(built, text, body):
-    _, gateway = built(text)
+    gateway = built(text)
     assert gateway(request()).read() == body
 
 
 def test_the_gateways_handlers_stand_before_the_routes(built):
-    _, gateway = built(
-        "[gateway]\nhandlers = own\n" + handler("Plain") + "[handler:own]\nuse = own_of_test_build:adds\n"
-    )
+    gateway = built("[gateway]\nhandlers = own\n" + handler("Plain") + "[handler:own]\nuse = own_of_test_build:adds\n")
     response = gateway(request())
     assert (response.read(), response.headers["X-Own"]) == (b"plain", "yes")
 
@@ -109,29 +117,29 @@ def test_the_gateways_handlers_stand_before_the_routes(built):
         (handler("Named", "txt = some"), "did you mean 'text'?"),
     ],
 )
-def test_each_mistake_is_a_problem_of_the_settings(built, text, message):
+def test_each_mistake_is_a_problem_of_the_settings(loaded, text, message):
     with pytest.raises(ConfigError) as raised:
-        built(text)
+        loaded(text)
     assert message in str(raised.value)
 
 
 def test_a_routes_max_body_is_its_own_handler(built):
-    _, gateway = built("[route:r]\nrespond = 204\nmax_body = 3B\n")
+    gateway = built("[route:r]\nrespond = 204\nmax_body = 3B\n")
     asked = request("POST", body=b"four")
     assert gateway(asked).status == 413
     assert gateway(request("POST", body=b"3 b")).status == 204
 
 
 def test_a_route_has_the_gateways_timeout_unless_it_has_its_own(built):
-    _, gateway = built(
+    gateway = built(
         "[gateway]\ntimeout = 7s\n[route:a]\npath = /a\nrespond = 204\n[route:b]\npath = /b\nrespond = 204\ntimeout = 2s\n"
     )
     assert {route.name: route.timeout for route in gateway.router.routes} == {"a": 7.0, "b": 2.0}
 
 
-def test_the_settings_may_be_given_instead_of_read(built):
-    _, gateway = built("[nonsense]\n", data=f"{BASE}[route:r]\nrespond = 204\n".encode())
-    assert gateway(request()).status == 204
+def test_the_settings_may_be_given_instead_of_read(loaded):
+    settings = loaded("[nonsense]\n", data=f"{BASE}[route:r]\nrespond = 204\n".encode())
+    assert build(settings, Runtime.of(settings))(request()).status == 204
 
 
 UPSTREAM = "[route:r]\nupstream = u\n[upstream:u]\nbackends = http://192.0.2.1, http://192.0.2.2\n"
@@ -141,12 +149,21 @@ UPSTREAM = "[route:r]\nupstream = u\n[upstream:u]\nbackends = http://192.0.2.1, 
     ("option", "kind"), [("", Upstream), ("balance = sticky\nsticky_secret = 0123456789abcdef\n", StickyUpstream)]
 )
 def test_the_kind_of_upstream(built, option, kind):
-    _, gateway = built(UPSTREAM + option)
+    gateway = built(UPSTREAM + option)
     assert [type(upstream) for upstream in gateway.upstreams] == [kind]
 
 
+def test_all_parts_have_the_runtime_that_the_gateway_is_built_with(loaded):
+    settings = loaded(UPSTREAM + "breaker = on\n")
+    runtime = Runtime.of(settings)
+    gateway = build(settings, runtime)
+    (upstream,) = gateway.upstreams
+    parts = (upstream.passive, upstream.breaker, upstream._members)
+    assert {gateway.runtime, upstream.runtime, *(part._runtime for part in parts)} == {runtime}
+
+
 def test_a_policy_of_the_users_own(built):
-    _, gateway = built(UPSTREAM + "balance = own_of_test_build:pick\n")
+    gateway = built(UPSTREAM + "balance = own_of_test_build:pick\n")
     assert gateway.upstreams[0].pick(request()).name == "192.0.2.2:80"
 
 
@@ -160,8 +177,8 @@ def test_a_policy_of_the_users_own(built):
         ("Broken", "cannot create Broken: ValueError: no"),
     ],
 )
-def test_a_policy_is_a_function_or_a_class(built, attribute, problem):
-    built(handler("Plain"))  # makes the module importable
+def test_a_policy_is_a_function_or_a_class(loaded, attribute, problem):
+    loaded(handler("Plain"))  # makes the module importable
     problems = []
     policy = own_policy(ModuleRef("own_of_test_build", attribute), problems.append)
     if problem is None:

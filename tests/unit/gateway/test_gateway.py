@@ -1,6 +1,7 @@
 """The gateway, called without a connection."""
 
-from gproxy.gateway.build import build
+from gproxy.gateway.build import build, load
+from gproxy.runtime import Runtime
 from gproxy.testing import request
 
 OWN = """
@@ -37,5 +38,6 @@ access = off
 def test_a_request_led_to_another_route_has_the_timeout_of_that_route(tmp_path):
     (tmp_path / "own_of_test_gateway.py").write_text(OWN)
     (tmp_path / "gproxy.ini").write_text(INI)
-    _, gateway = build(tmp_path / "gproxy.ini")
+    settings = load(tmp_path / "gproxy.ini")
+    gateway = build(settings, Runtime.of(settings))
     assert gateway(request("GET", "/short")).body == b"30"

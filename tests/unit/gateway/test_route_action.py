@@ -10,7 +10,9 @@ from gproxy.config.types.route_action import RedirectTarget, Share, UpstreamShar
 from gproxy.gateway.redirect import Redirect
 from gproxy.gateway.route_action import composer, destination, path_change
 from gproxy.http.errors import HTTPError
+from gproxy.runtime import Runtime
 from gproxy.testing import request
+from gproxy.upstream.balance import built_in
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
@@ -18,7 +20,8 @@ from gproxy.upstream.upstream import Upstream
 
 
 def upstream(name, **options):
-    return Upstream(UpstreamSettings(name, (BackendURL("http", "192.0.2.1", 80),), **options))
+    settings = UpstreamSettings(name, (BackendURL("http", "192.0.2.1", 80),), **options)
+    return Upstream(settings, built_in(settings), Runtime())
 
 
 UPSTREAMS = {name: upstream(name) for name in ("a", "b")}

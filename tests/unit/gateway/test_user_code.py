@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from gproxy.config import ConfigError
-from gproxy.gateway.build import build
+from gproxy.gateway.build import load
 
 OWN = """
 import functools
@@ -111,7 +111,7 @@ def check(tmp_path, monkeypatch):
         path = tmp_path / "gproxy.ini"
         path.write_text(INI.format(use) + "".join(f"{option}\n" for option in options))
         try:
-            return build(path)[1].handlers["own"]
+            return load(path).handlers["own"].handler
         except ConfigError as error:
             return [str(problem.message).replace(str(tmp_path), "FOLDER") for problem in error.problems]
 

@@ -1,11 +1,14 @@
 """Fixtures for tests of picking: upstreams built from a line, and a controlled clock and random generator."""
 
+from pathlib import Path
+
 import pytest
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
+from gproxy.upstream.balance import built_in
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
@@ -31,21 +34,17 @@ class Script:
 class Group:
     """An upstream of backends named by letters, and what there is to ask of it."""
 
-    def __init__(self, words, kind=Upstream, policy=None, **options):
+    def __init__(self, words, kind=Upstream, policy=None, state_dir=Path("var"), **options):
         urls = (BackendURL.parse(f"http://{word}") for word in words.split(","))
         settings = UpstreamSettings("u", tuple(urls), **options)
         self.clock = Clock()
         self.script = Script()
-        self.upstream = kind(settings, policy) if policy else kind(settings)
+        runtime = Runtime(monotonic=self.clock, rng=self.script, state_dir=state_dir)
+        runtime.spawn = lambda *_: None
+        self.upstream = kind(settings, policy or built_in(settings), runtime)
         self.upstream._members._names.clear()  # letters are not resolved
         for backend in self.upstream.backends:
             backend.endpoint = Endpoint(["127.0.0.1"], 80)
-        runtime = Runtime(monotonic=self.clock, rng=self.script)
-        runtime.spawn = lambda *_: None
-        self.upstream.runtime = self.upstream.passive.runtime = runtime
-        self.upstream.balancer.use(runtime)
-        self.upstream._slow_start.clock = self.clock
-        self.upstream.refresh()
 
     def __getitem__(self, name):
         return next(backend for backend in self.upstream.backends if backend.name == f"{name}:80")

@@ -8,6 +8,14 @@ from gproxy.runtime import Runtime
 from gproxy.upstream.discovery import Discovery
 
 
+class Settled(Runtime):
+    """A runtime that settles a name instead of looking it up."""
+
+    def spawn(self, function, *args):
+        function.__self__.settled.set()
+        return "greenlet"
+
+
 class Scene:
     """A discovery that is never opened, with what it reports."""
 
@@ -15,7 +23,7 @@ class Scene:
         self.urls = tuple(map(BackendURL.parse, texts))
         self.reported = []
         settings = UpstreamSettings("u", self.urls, **options)
-        self.discovery = Discovery(settings, self.reported.append, lookup=lambda *_: None)
+        self.discovery = Discovery(settings, self.reported.append, Settled(), lookup=lambda *_: None)
 
     @property
     def names(self):
@@ -75,13 +83,7 @@ def test_the_initial_health_counts_with_probes_only(options, probed, passes):
 
 def test_a_name_without_an_address_is_not_healthy_once_opened():
     scene = Scene("http://192.0.2.1", "http://a.test")
-
-    class Settled(Runtime):
-        def spawn(self, function, *args):
-            function.__self__.settled.set()
-            return "greenlet"
-
-    assert scene.discovery.open(Settled()) == ["greenlet"]
+    assert scene.discovery.open() == ["greenlet"]
     address, name = scene.discovery.all()
     assert address.is_healthy
     assert (name.health.passes, name.health.why) == (False, "dns_error")

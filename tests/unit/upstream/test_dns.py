@@ -1,12 +1,14 @@
 """Answers of the resolver to backends."""
 
 import socket
+from random import Random
 
 import pytest
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.runtime import Runtime
+from gproxy.upstream.balance import built_in
 from gproxy.upstream.dns import ResolvedName, arrange
 from gproxy.upstream.upstream import Upstream
 
@@ -46,7 +48,12 @@ URL = BackendURL("http", "app", 80)
 
 def name(directory, heard):
     return ResolvedName(
-        URL, interval=10.0, upstream="u", lookup=directory, changed=lambda url, found: heard.append((url, found))
+        URL,
+        interval=10.0,
+        upstream="u",
+        lookup=directory,
+        changed=lambda url, found: heard.append((url, found)),
+        random=Random(1),
     )
 
 
@@ -85,9 +92,9 @@ def test_a_failure_is_logged_once_and_changes_nothing(caplog):
     ]
 
 
-def upstream(directory, *backends):
-    settings = UpstreamSettings("u", tuple(map(BackendURL.parse, backends)), max_age=Seconds(9))
-    return Upstream(settings, lookup=directory)
+def upstream(directory, *backends, **options):
+    settings = UpstreamSettings("u", tuple(map(BackendURL.parse, backends)), max_age=Seconds(9), **options)
+    return Upstream(settings, built_in(settings), Runtime(), lookup=directory)
 
 
 def look(one):
@@ -116,7 +123,7 @@ def test_backends_follow_the_addresses():
 
 def test_what_does_not_resolve_is_there_but_not_healthy():
     one = upstream(Directory(app=GONE), "http://app:81", "http://10.0.0.1")
-    one.open(Runtime())
+    one.open()
     one.close()
     assert [backend.is_healthy for backend in one.backends] == [False, True]
     assert one.snapshot()[0]["why"] == "dns_error"
@@ -153,9 +160,8 @@ def test_a_removed_backend_with_active_attempts_is_still_shown():
 def test_a_backend_added_later_starts_slowly():
     """No backend starts slowly at the start of the upstream."""
     directory = Directory(app=["10.0.0.1"])
-    settings = UpstreamSettings("u", (BackendURL.parse("http://app:81"),), slow_start=Seconds(60))
-    one = Upstream(settings, lookup=directory)
-    one.open(Runtime())
+    one = upstream(directory, "http://app:81", slow_start=Seconds(60))
+    one.open()
     one.close()
     assert not one._slow_start.warming
     directory.answers["app"] = ["10.0.0.1", "10.0.0.2"]

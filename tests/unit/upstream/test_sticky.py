@@ -7,7 +7,6 @@ import pytest
 from gproxy.config.types import Seconds, Secret
 from gproxy.http.request import request
 from gproxy.http.response import Response
-from gproxy.runtime import Runtime
 from gproxy.upstream.sticky import StickyUpstream
 
 SECRET = Secret("0123456789abcdef")
@@ -43,8 +42,7 @@ class Browser:
 
 def sticky(group, words="a,b,c", **options):
     found = group(words, kind=StickyUpstream, balance="sticky", **{"sticky_secret": SECRET, **options})
-    upstream = found.upstream
-    upstream.open(upstream.runtime)
+    found.upstream.open()
     return found
 
 
@@ -179,10 +177,8 @@ def test_the_same_secret_gives_the_same_cookie_and_another_upstream_another(grou
 def test_a_secret_of_our_own_is_kept_for_its_owner_only(group, tmp_path):
     cookies = []
     for _ in range(2):  # two starts
-        abc = group("a,b", kind=StickyUpstream, balance="sticky")
-        runtime = Runtime(state_dir=tmp_path)
-        runtime.spawn = lambda *_: None
-        abc.upstream.open(runtime)
+        abc = group("a,b", kind=StickyUpstream, balance="sticky", state_dir=tmp_path)
+        abc.upstream.open()
         cookies.append(Browser(abc).get()[1])
     assert cookies[0] == cookies[1]
     assert stat.S_IMODE((tmp_path / "sticky_u.secret").stat().st_mode) == 0o600
@@ -190,8 +186,6 @@ def test_a_secret_of_our_own_is_kept_for_its_owner_only(group, tmp_path):
 
 def test_a_secret_that_cannot_be_stored_is_reported(group, tmp_path):
     (tmp_path / "file").write_text("")
-    abc = group("a", kind=StickyUpstream, balance="sticky")
-    runtime = Runtime(state_dir=tmp_path / "file")
-    runtime.spawn = lambda *_: None
+    abc = group("a", kind=StickyUpstream, balance="sticky", state_dir=tmp_path / "file")
     with pytest.raises(ValueError, match="sticky_secret: it cannot be stored in"):
-        abc.upstream.open(runtime)
+        abc.upstream.open()

@@ -15,6 +15,7 @@ from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime import Runtime
 from gproxy.runtime.expired import Expired
+from gproxy.upstream.balance import built_in
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.response_body import BackendBody
@@ -65,8 +66,8 @@ class Scene:
 
     def __init__(self, *scripts, stream=False, retries=None, retry_on=None, **options):
         urls = tuple(BackendURL("http", f"192.0.2.{number}", 80) for number in range(1, len(scripts) + 1))
-        self.upstream = Upstream(UpstreamSettings("u", urls, **options))
-        self.upstream.runtime = self.upstream.passive.runtime = Runtime(rng=NoJitter())
+        settings = UpstreamSettings("u", urls, **options)
+        self.upstream = Upstream(settings, built_in(settings), Runtime(rng=NoJitter()))
         self.endpoints = [ScriptedEndpoint(*script) for script in scripts]
         for backend, endpoint in zip(self.upstream.backends, self.endpoints, strict=True):
             backend.pool.conn_kw["endpoint"] = endpoint

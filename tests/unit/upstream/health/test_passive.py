@@ -9,6 +9,7 @@ from gproxy.config.types import BackendURL, Seconds
 from gproxy.config.types.matchers import Statuses
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, request
+from gproxy.upstream.balance import built_in
 from gproxy.upstream.failure import NONE_AVAILABLE, RESET, Failure
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
@@ -29,8 +30,8 @@ class Scene:
     def __init__(self, count=2, rng=None, marks=(), **options):
         self.clock = Clock()
         urls = tuple(BackendURL("http", "host", port + 1, **dict(marks).get(port, {})) for port in range(count))
-        self.upstream = Upstream(UpstreamSettings("u", urls, **options))
-        self.upstream.runtime = self.upstream.passive.runtime = Runtime(monotonic=self.clock, rng=rng or Steady())
+        settings = UpstreamSettings("u", urls, **options)
+        self.upstream = Upstream(settings, built_in(settings), Runtime(monotonic=self.clock, rng=rng or Steady()))
         self.backends = self.upstream.backends
 
     def ask(self, *tried):

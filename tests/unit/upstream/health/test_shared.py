@@ -9,6 +9,7 @@ from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
 from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock, request
+from gproxy.upstream.balance import built_in
 from gproxy.upstream.balance.round_robin import SharedTurns
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
@@ -23,16 +24,17 @@ class Worker:
         names = names or ("a", "b")
         urls = tuple(BackendURL("http", f"192.0.2.{ord(name)}", 80) for name in names)
         self.clock = clock
-        self.upstream = Upstream(UpstreamSettings("users", urls, **options))
+        settings = UpstreamSettings("users", urls, **options)
+        self.runtime = Runtime(monotonic=clock)
+        self.upstream = Upstream(settings, built_in(settings), self.runtime)
         self.upstream._members._names.clear()  # letters are not resolved
         for backend in self.upstream.backends:
             backend.endpoint = Endpoint(["127.0.0.1"], 80)
-        self.runtime = Runtime(monotonic=clock)
         self.backends = dict(zip(names, self.upstream.backends, strict=True))
 
     def open(self, state=None):
         self.runtime.shared = state
-        self.upstream.open(self.runtime)
+        self.upstream.open()
         return self
 
     def look(self):
