@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gproxy.http.cookies import cookie_in
 from gproxy.http.request import Request
 from gproxy.http.trust import network_of
 
@@ -26,12 +27,19 @@ def header(name: str) -> Key:
 
 
 def cookie(name: str) -> Key:
-    """Return a key: the value of that cookie (RFC 6265 section 4.2.1), the first of several."""
-    start = f"{name}="
+    """Return a key: the value of that cookie without its quotes, the first of several.
+
+    Some proxies join the lines of Cookie by commas, as those of other fields (RFC 9110 section 5.3).
+    """
 
     def value(request: Request) -> str | None:
         cookies = request.headers.lookup("cookie")
-        return _value(cookies, start, " ;\t", ";") if cookies else None
+        if not cookies:
+            return None
+        found = cookie_in(cookies, name)
+        if found is None and ", " in cookies:
+            found = cookie_in(cookies.replace(", ", "; "), name)
+        return found if found is None else found.strip(' \t"')
 
     return value
 
@@ -39,17 +47,12 @@ def cookie(name: str) -> Key:
 def query(name: str) -> Key:
     """Return a key: the undecoded value of that query parameter, the first of several."""
     start = f"{name}="
-    return lambda request: _value(request.query, start, "&", "&")
 
+    def value(request: Request) -> str | None:
+        text = request.query
+        at = text.find(start)  # PERF: this costs a tenth of a regular expression
+        while at > 0 and text[at - 1] != "&":
+            at = text.find(start, at + 1)
+        return None if at < 0 else text[at + len(start) :].partition("&")[0].strip('"')
 
-def _value(text: str, start: str, before: str, end: str) -> str | None:
-    """Return the text between `start` and `end`; `start` must be the beginning of the text or follow one of `before`.
-
-    PERF: this costs a tenth of a regular expression.
-    """
-    at = text.find(start)
-    while at > 0 and text[at - 1] not in before:
-        at = text.find(start, at + 1)
-    if at < 0:
-        return None
-    return text[at + len(start) :].partition(end)[0].strip(' \t"')
+    return value
