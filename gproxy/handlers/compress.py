@@ -14,7 +14,8 @@ from typing import Any, Final
 from gproxy.config.types import Bytes
 from gproxy.http.codings import Coding, coding
 from gproxy.http.handler import Next
-from gproxy.http.headers import TOKEN, Headers
+from gproxy.http.header_names import TOKEN_CHAR
+from gproxy.http.headers import Headers
 from gproxy.http.negotiate import preferred_coding
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -32,7 +33,7 @@ _NEVER: Final = re.compile(r"text/event-stream|multipart/.*|application/grpc.*")
 
 #: Fields that describe the bytes before compression (RFC 9530).
 _DIGESTS: Final = frozenset({"content-digest", "repr-digest", "digest", "content-md5"})
-_is_pattern = re.compile(rf"(?:{TOKEN}|\*)+/(?:{TOKEN}|\*)+").fullmatch
+_is_pattern = re.compile(rf"(?:{TOKEN_CHAR}|\*)+/(?:{TOKEN_CHAR}|\*)+").fullmatch
 _is_strong_tag = re.compile(r'"[!#-~\x80-\xff]*"').fullmatch
 _is_weak_tag = re.compile(r'W/"[!#-~\x80-\xff]*"').fullmatch
 

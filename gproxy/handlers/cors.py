@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 from gproxy.config.types import Seconds
 from gproxy.http.handler import Next
-from gproxy.http.headers import TOKEN, Headers
+from gproxy.http.header_names import is_token
+from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 
 _is_origin = re.compile(
     r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]+)?|https?://\[[0-9a-f:.]+\](:[0-9]+)?"
 ).fullmatch
-_is_name = re.compile(f"{TOKEN}+").fullmatch
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Cors:
         if self._any and self.credentials:
             raise ValueError("credentials: any page could act for the user; expected origins other than *")
         for option in ("methods", "headers", "expose"):
-            if not all(map(_is_name, getattr(self, option))):
+            if not all(map(is_token, getattr(self, option))):
                 raise ValueError(f"{option}: has an invalid name; expected a list of names")
         self._origins = frozenset(self.origins)
         self._preflight = Headers(

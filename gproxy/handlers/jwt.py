@@ -18,8 +18,7 @@ from cachetools import TLRUCache
 from gproxy.config.types import Bytes, Seconds, Secret
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
-from gproxy.http.header_names import HOP_BY_HOP
-from gproxy.http.headers import TOKEN
+from gproxy.http.header_names import HOP_BY_HOP, is_token
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.identity.claims import Claims, Expected, as_field, has_role, subject
@@ -35,7 +34,6 @@ _bearer = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)").fullmatch
 _is_quotable = re.compile(r"[ !#-\[\]-~]+").fullmatch
 #: The number of tokens that are found without a digest.
 _RECENT = 256
-_is_header_name = re.compile(f"{TOKEN}+").fullmatch
 
 
 class _Verified(NamedTuple):
@@ -156,7 +154,7 @@ class JWT:
     def _check_numbers_and_names(self) -> None:
         names = [header.lower() for header in self.forward.values()]
         for header in self.forward.values():
-            if not _is_header_name(header):
+            if not is_token(header):
                 raise ValueError(f"forward: {header!r} is not a header name; expected one such as X-User-ID")
             if header.lower() in HOP_BY_HOP | {"host", "authorization"}:
                 raise ValueError(f"forward: {header!r} is a reserved header and cannot carry a claim")

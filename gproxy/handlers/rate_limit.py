@@ -9,7 +9,7 @@ from typing import Literal, NoReturn
 from gproxy.config.types import Rate, Seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
-from gproxy.http.headers import TOKEN
+from gproxy.http.header_names import TOKEN_CHAR
 from gproxy.http.rate_limit_fields import QuotaFields
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -17,7 +17,7 @@ from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime
 from gproxy.state.rate_limit.limiter import Limiter, MemoryLimiter, Verdict
 
-_is_key = re.compile(rf"ip|user|header:({TOKEN}+)").fullmatch
+_is_key = re.compile(rf"ip|user|header:({TOKEN_CHAR}+)").fullmatch
 _is_plain = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 
 #: A user or header value up to this length is the key itself, a longer one its digest: this bounds the memory.

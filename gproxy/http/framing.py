@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from gproxy.http.errors import BadMessage, Incomplete
-from gproxy.http.headers import FIELD_CHAR, TOKEN, Headers
+from gproxy.http.header_names import FIELD_CHAR, TOKEN_CHAR
+from gproxy.http.headers import Headers
 
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
@@ -26,7 +27,7 @@ _is_length = re.compile(r"0*[0-9]{1,18}").fullmatch
 _chunk_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n").match
 _chunk_line_so_far = re.compile(rb"[0-9A-Fa-f]{0,16}\r?|[0-9A-Fa-f]{1,16}[ \t]*(;[^\r]*\r?)?").fullmatch
 _is_hopeless = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
-_trailer_section = re.compile(rf"((?:{TOKEN}++:{FIELD_CHAR}*+\r\n)*+)\r\n").fullmatch
+_trailer_section = re.compile(rf"((?:{TOKEN_CHAR}++:{FIELD_CHAR}*+\r\n)*+)\r\n").fullmatch
 _trailer_fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
 
 

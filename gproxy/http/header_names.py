@@ -1,7 +1,17 @@
-"""The header fields that the gateway treats specially: one row for each name, from which all sets are derived."""
+"""Names of header fields: their characters, and one row for each name that the gateway treats specially."""
 
+import re
 from enum import Flag, auto
 from typing import Final
+
+#: A character of a token (RFC 9110 section 5.6.2). Names of headers, methods, cookies and codings are tokens.
+TOKEN_CHAR: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+#: A character of a field's value, with inner blanks and obs-text (RFC 9110 section 5.5).
+FIELD_CHAR: Final = r"[\t\x20-\x7e\x80-\xff]"
+#: Matches a text that is a token.
+is_token: Final = re.compile(f"{TOKEN_CHAR}+").fullmatch
+#: Matches a text that may be a field's value.
+is_field_value: Final = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 
 class HeaderUse(Flag):

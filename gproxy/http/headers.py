@@ -5,23 +5,14 @@ typical request costs one dict, and a look-up is one dict look-up. Each field ke
 parsed once and sent a thousand times.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
-from gproxy.http.header_names import SECRET_FIELDS
+from gproxy.http.header_names import SECRET_FIELDS, is_field_value, is_token
 
 HeadersLike: TypeAlias = "Headers | Mapping[str, str] | Iterable[tuple[str, str]]"
 #: Name, value, line.
 _Field: TypeAlias = tuple[str, str, str]
-
-#: token, RFC 9110 section 5.6.2
-TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-#: field-content with its inner blanks and obs-text, RFC 9110 section 5.5
-FIELD_CHAR: Final = r"[\t\x20-\x7e\x80-\xff]"
-
-_is_name = re.compile(f"{TOKEN}+").fullmatch
-_is_value = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 
 def _field(name: str, value: str) -> _Field:
@@ -30,9 +21,9 @@ def _field(name: str, value: str) -> _Field:
 
 def _checked(name: str, value: str) -> str:
     """Return the value without surrounding blanks. Reject characters that split the head (RFC 9110 section 5.5)."""
-    if not _is_name(name):
+    if not is_token(name):
         raise ValueError(f"{name!r} is not a header name")
-    if not _is_value(value):
+    if not is_field_value(value):
         raise ValueError(f"the value for {name} has characters that a header value must not have")
     return value.strip(" \t")
 

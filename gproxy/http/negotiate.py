@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from gproxy.http.headers import TOKEN
+from gproxy.http.header_names import TOKEN_CHAR
 
 #: A longer value counts as absent; browsers send up to 200 characters.
 _LONGEST: Final = 1024
 
 _WEIGHT = r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?"
-_coding = re.compile(rf"({TOKEN}++)(?:[ \t]*+;[ \t]*+[qQ]=({_WEIGHT}))?").fullmatch
-_PARAMETER = rf'[ \t]*+;[ \t]*+{TOKEN}++=(?:{TOKEN}++|"[^"\\]*+")'
-_media_range = re.compile(rf"({TOKEN}++/{TOKEN}++)((?:{_PARAMETER})*+)").fullmatch
+_coding = re.compile(rf"({TOKEN_CHAR}++)(?:[ \t]*+;[ \t]*+[qQ]=({_WEIGHT}))?").fullmatch
+_PARAMETER = rf'[ \t]*+;[ \t]*+{TOKEN_CHAR}++=(?:{TOKEN_CHAR}++|"[^"\\]*+")'
+_media_range = re.compile(rf"({TOKEN_CHAR}++/{TOKEN_CHAR}++)((?:{_PARAMETER})*+)").fullmatch
 _weight_of = re.compile(rf";[ \t]*[qQ]=({_WEIGHT})(?=[ \t;]|$)").search
 
 #: The media types of a problem report (RFC 9457), and those that older clients accept instead.

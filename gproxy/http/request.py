@@ -7,8 +7,8 @@ from typing import Any, Final, Protocol
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
+from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
-from gproxy.http.request_id import is_assignable_id
 from gproxy.http.rewrite import checked
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.tls import TLS
@@ -217,7 +217,7 @@ class Request:
     @id.setter  # noqa: A003 it is the property just above
     def id(self, value: str) -> None:
         """Raises ValueError for what would garble the heads that it goes into."""
-        if not is_assignable_id(value):
+        if not is_field_value(value):  # ids appear in heads
             raise ValueError(f"{value!r} is no request id: only characters of a header value are expected")
         self._id = value
 

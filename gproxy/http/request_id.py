@@ -4,12 +4,8 @@ import re
 from os import urandom
 from typing import Final
 
-from gproxy.http.headers import FIELD_CHAR
-
 #: Matches an id that a trusted proxy may send. Ids appear in logs, where other characters would need quotes.
 is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
-#: Matches an id that a handler may assign. Ids appear in heads, which other characters would corrupt.
-is_assignable_id = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 #: Hexadecimal digits of an id's random end, and of one draw of random digits for many ids.
 _END: Final = 15

@@ -1,12 +1,12 @@
 """The response to a client: status, headers, and a body that is bytes or iterates over bytes."""
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from gproxy.http.headers import FIELD_CHAR, Headers, HeadersLike
+from gproxy.http.header_names import is_field_value
+from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.one_chunk import Whole
 
 _log = logging.getLogger("gproxy")
@@ -18,7 +18,6 @@ PHRASES = {status.value: status.phrase for status in HTTPStatus} | {413: "Conten
 _OF_THE_BODY = ("content-length", "content-md5", "digest", "content-digest", "repr-digest")
 
 #: RFC 9112 section 4
-_is_phrase = re.compile(f"{FIELD_CHAR}*").fullmatch
 
 
 def _checked(body: Any) -> bytes | Iterable[bytes]:
@@ -93,7 +92,7 @@ class Response:
 
     @phrase.setter
     def phrase(self, phrase: str) -> None:
-        if not _is_phrase(phrase):
+        if not is_field_value(phrase):
             raise ValueError("the reason phrase has characters that a reason phrase must not have")
         self._phrase = phrase
 

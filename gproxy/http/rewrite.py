@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from gproxy.http.errors import BadMessage, HTTPError
-from gproxy.http.headers import TOKEN
+from gproxy.http.header_names import is_token
 from gproxy.http.target import readings, without_dots
 from gproxy.http.wire import is_host
 
@@ -13,7 +13,6 @@ _slashes = re.compile(r"/{2,}")
 _has_dots = re.compile(r"/(?:\.|%2[Ee]){1,2}(?=/|\Z)").search
 #: The longest spelling of `..`.
 _LONGEST_DOTS: Final = len("%2e%2e")
-_is_method = re.compile(f"{TOKEN}+").fullmatch
 # RFC 9112 section 3.2: visible ASCII without a fragment; a path begins with a slash.
 _is_target = re.compile(r"/[!\"$-~]*|\*").fullmatch
 _is_visible = re.compile(r"[!-~]+").fullmatch
@@ -89,7 +88,7 @@ def visible(url: str) -> str:
 
 def check_assigned(method: str, host: str) -> None:
     """Raise ValueError for an assigned method or host that would corrupt the head."""
-    if not _is_method(method):
+    if not is_token(method):
         raise ValueError(f"{method!r} is no method")
     if host and not is_host(host):
         raise ValueError(f"{host!r} is no host")

@@ -9,13 +9,14 @@ import re
 from typing import Final, NamedTuple, NoReturn
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.headers import FIELD_CHAR, TOKEN, Headers
+from gproxy.http.header_names import FIELD_CHAR, TOKEN_CHAR
+from gproxy.http.headers import Headers
 
 # RFC 9112 section 5: no blank before the colon, no line folding, no bare CR or LF, no control characters.
-_FIELDS = rf"((?:{TOKEN}++:{FIELD_CHAR}*+\r\n)*+)\r\n"
+_FIELDS = rf"((?:{TOKEN_CHAR}++:{FIELD_CHAR}*+\r\n)*+)\r\n"
 _is_field_block = re.compile(_FIELDS).fullmatch
 # RFC 9112 section 3. A target is visible ASCII without "#": a fragment never travels (RFC 9112 section 3.2).
-_is_request_line = re.compile(rf"({TOKEN}++) ([!-\"$-~]++) HTTP/([0-9])\.([0-9])").fullmatch
+_is_request_line = re.compile(rf"({TOKEN_CHAR}++) ([!-\"$-~]++) HTTP/([0-9])\.([0-9])").fullmatch
 # RFC 9112 section 4. Many servers omit the blank before an absent reason; accepting that is harmless.
 _is_response = re.compile(rf"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: ({FIELD_CHAR}*+))?\r\n{_FIELDS}").fullmatch
 _fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
@@ -28,7 +29,7 @@ is_host = re.compile(
 ).fullmatch
 
 _empty_lines = re.compile(rb"(?:\r\n)*+").match
-_readable_line = re.compile(rf"({TOKEN}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HTTP/[0-9]\.[0-9])\r\n)?").match
+_readable_line = re.compile(rf"({TOKEN_CHAR}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HTTP/[0-9]\.[0-9])\r\n)?").match
 
 #: Bytes that no head has in any place: a bare CR or LF, a control character.
 _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search

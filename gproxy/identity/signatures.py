@@ -11,14 +11,14 @@ from typing import Any, Final
 from jwt import InvalidAlgorithmError, InvalidSignatureError, PyJWS, PyJWTError
 from jwt.algorithms import HMACAlgorithm
 
+from gproxy.config.types import SHORTEST_SECRET
+
 #: RFC 7518 section 3.1 and RFC 8037. `none` is not supported, and no option enables it.
 ALGORITHMS: Final = (
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
 #: Algorithm → hash; a secret should have as many bytes as the hash (RFC 7518 section 3.2).
 _HASHES: Final = {"HS256": HMACAlgorithm.SHA256, "HS384": HMACAlgorithm.SHA384, "HS512": HMACAlgorithm.SHA512}
-#: The shortest accepted secret, in bytes; a shorter one can be guessed.
-_SHORTEST_SECRET: Final = 16
 #: PyJWT's algorithms, for their strict checks of a key.
 _PYJWT: Final = PyJWS()
 
@@ -64,9 +64,9 @@ class Signatures:
                 raise ValueError(f"it is invalid; a key for {algorithm} is expected") from None
             if weakness and not self.symmetric:
                 raise ValueError(weakness)
-        if self.symmetric and len(key.encode()) < _SHORTEST_SECRET:
+        if self.symmetric and len(key.encode()) < SHORTEST_SECRET:
             raise ValueError(
-                f"it is too short; at least {_SHORTEST_SECRET} bytes are expected, {self.wanted} are recommended"
+                f"it is too short; at least {SHORTEST_SECRET} bytes are expected, {self.wanted} are recommended"
             )
         self._key = key.encode() if self.symmetric else key
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
-from gproxy.config.types.patterns import TOKEN
+from gproxy.config.types import SHORTEST_SECRET
+from gproxy.http.header_names import TOKEN_CHAR, is_token
 
 #: Policies that `sticky_fallback` may name.
 Choice = Literal["round_robin", "weighted", "least_conn", "p2c", "latency", "random", "first"]
@@ -13,8 +14,8 @@ SameSite = Literal["Lax", "Strict", "None"]
 
 #: The noun and the pattern of `hash_key`, by policy.
 _KEYS: Final = {
-    "header_hash": ("a header's name", TOKEN),
-    "cookie_hash": ("a cookie's name", TOKEN),
+    "header_hash": ("a header's name", f"{TOKEN_CHAR}+"),
+    "cookie_hash": ("a cookie's name", f"{TOKEN_CHAR}+"),
     "query_hash": ("a parameter's name", r"[^\s&=#]+"),
 }
 _STICKY: Final = ("sticky",)
@@ -30,8 +31,6 @@ _WITH: Final[dict[str, tuple[str, ...]]] = {
 }
 #: Policies that have one choice for each request, so a slow start cannot reduce a backend's share.
 _STRICT: Final = ("first", "ip_hash", "uri_hash", *_KEYS)
-_SHORTEST_SECRET: Final = 16
-_is_cookie_name = re.compile(TOKEN).fullmatch
 
 
 def balancing(settings: Any, defaults: dict[str, Any]) -> Iterator[str]:
@@ -59,10 +58,10 @@ def _key(policy: str, key: str | None) -> Iterator[str]:
 
 def _sticky(settings: Any) -> Iterator[str]:
     secret = settings.sticky_secret.reveal() if settings.sticky_secret else "auto"
-    if settings.sticky_cookie is not None and not _is_cookie_name(settings.sticky_cookie):
+    if settings.sticky_cookie is not None and not is_token(settings.sticky_cookie):
         yield f"sticky_cookie: expected a cookie's name; found {settings.sticky_cookie!r}"
-    if secret != "auto" and len(secret.encode("utf-8", "surrogatepass")) < _SHORTEST_SECRET:
-        yield f"sticky_secret: expected at least {_SHORTEST_SECRET} bytes, or auto"
+    if secret != "auto" and len(secret.encode("utf-8", "surrogatepass")) < SHORTEST_SECRET:
+        yield f"sticky_secret: expected at least {SHORTEST_SECRET} bytes, or auto"
     if settings.sticky_same_site == "None" and settings.sticky_secure == "no":
         yield "sticky_same_site: browsers accept None only with sticky_secure = yes or auto"
 

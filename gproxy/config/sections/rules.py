@@ -5,11 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from gproxy.config.types.patterns import TOKEN, sent_path
+from gproxy.config.types.patterns import sent_path
 from gproxy.config.types.route_action import SplitKey, UpstreamShare
+from gproxy.http.header_names import is_field_value, is_token
 
-_TOKEN = re.compile(TOKEN)
-_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]")
 _AUTHORITY = re.compile(rf"(?:{_HOST.pattern})(:[0-9]{{1,5}})?")
 
@@ -138,14 +137,14 @@ def own_headers(name: str, values: Mapping[str, str], *, reserved: Collection[st
     for header, value in values.items():
         if header.lower() in reserved:
             yield f"{name}: {header} is set by the gateway"
-        elif not _VALUE.fullmatch(value):
+        elif not is_field_value(value):
             yield f"{name}: the value of {header} has a character that is not allowed in a header"
 
 
 def methods(name: str, values: Iterable[str]) -> Iterator[str]:
     """Yield the problems of method names, which are case-sensitive (RFC 9110 section 9.1) and in upper case."""
     for value in values:
-        if not _TOKEN.fullmatch(value):
+        if not is_token(value):
             yield f"{name}: {value!r} is not a method"
         elif value != value.upper():
             yield f"{name}: methods are upper case; write {value.upper()}"
@@ -154,14 +153,14 @@ def methods(name: str, values: Iterable[str]) -> Iterator[str]:
 def header_names(name: str, values: Iterable[str]) -> Iterator[str]:
     """Yield a problem for each invalid field name (RFC 9110 section 5.1)."""
     for value in values:
-        if not _TOKEN.fullmatch(value):
+        if not is_token(value):
             yield f"{name}: {value!r} is not a header's name"
 
 
 def cookie_names(name: str, values: Iterable[str]) -> Iterator[str]:
     """Yield a problem for each invalid cookie name (RFC 6265 section 4.1.1)."""
     for value in values:
-        if not _TOKEN.fullmatch(value):
+        if not is_token(value):
             yield f"{name}: {value!r} is not a cookie's name"
 
 

@@ -6,13 +6,14 @@ attributes `noun` ("a rate") and `example` ("100/minute"), if the class has them
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
 from gproxy.config.types.addresses import Address, BackendURL, Network
 from gproxy.config.types.matchers import BodyText, Statuses
 from gproxy.config.types.units import Bytes, Percent, Rate, Rotate, Seconds
 
 __all__ = [
+    "SHORTEST_SECRET",
     "Address",
     "BackendURL",
     "BodyText",
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 Workers = int | Literal["auto"]
+
+#: The length of the shortest secret that may sign tokens or cookies, in bytes. A shorter one can be guessed.
+SHORTEST_SECRET: Final = 16
 
 _REFERENCE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 

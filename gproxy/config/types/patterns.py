@@ -7,10 +7,7 @@ repetition.
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Self
-
-#: A name of a method, header or cookie (RFC 9110 section 5.6.2).
-TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+from typing import ClassVar, Self
 
 _REFERENCE = re.compile(r"\\(?:([1-9][0-9]?)|g<([^\W\d]\w*)>)")
 _SENT = re.compile(r"/(?:[!\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*")  # visible ASCII, whole escapes, none of ? # \

@@ -6,10 +6,9 @@ from typing import ClassVar, Literal, Self
 
 from gproxy.config.problems import suggest
 from gproxy.config.types.addresses import split_host
-from gproxy.config.types.patterns import TOKEN
+from gproxy.http.header_names import is_token
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%")
-_TOKEN = re.compile(TOKEN)
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _PLACEHOLDERS = ("host", "path")
 _LOCATION = re.compile(r"(https?://(?:[^/?#{}\s]|\{host\})+)?(/(?!/)[!-\[\]-z|~]*)?(\{path\})?")
@@ -58,7 +57,7 @@ class SplitKey:
         kind, colon, name = (part.strip() for part in text.partition(":"))
         if kind == "ip" and not colon:
             return cls("ip")
-        if kind not in ("header", "cookie") or not _TOKEN.fullmatch(name):
+        if kind not in ("header", "cookie") or not is_token(name):
             raise ValueError
         return cls("header" if kind == "header" else "cookie", name)
 

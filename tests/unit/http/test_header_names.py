@@ -39,5 +39,22 @@ def test_a_derived_set(name):
     assert getattr(header_names, name) == SETS[name]
 
 
+#: The characters of a token (RFC 9110 section 5.6.2), and those of a value (section 5.5).
+TOKEN = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+VALUE = "\t" + "".join(map(chr, [*range(0x20, 0x7F), *range(0x80, 0x100)]))
+
+
+@pytest.mark.parametrize("code", [*range(0x101), 0x130, 0x3B1, 0xDC80])
+def test_the_characters_of_names_and_values(code):
+    text = chr(code)
+    assert bool(header_names.is_token(text)) == bool(header_names.is_token(f"x{text}y")) == (text in TOKEN)
+    assert bool(header_names.is_field_value(text)) == (text in VALUE)
+
+
+def test_a_name_is_not_empty_and_a_value_may_be():
+    assert not header_names.is_token("") and header_names.is_field_value("")
+    assert not header_names.is_token("x\n") and not header_names.is_field_value("x\n")
+
+
 def test_every_use_has_a_set():
     assert len(header_names.HeaderUse) == len(SETS)  # KEPT_IN_RESPONSES has RESPONSE_HOP_BY_HOP
