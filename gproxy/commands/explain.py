@@ -173,7 +173,7 @@ def _bounds(upstream: UpstreamSettings, settings: Settings) -> Iterator[Row]:
         value = getattr(upstream, option)
         origin = _origin(settings, "upstream", upstream.name, option)
         yield option.removesuffix("_timeout"), f"{'no limit' if value is None else write_seconds(value)} {origin}"
-    yield "retries", f"{upstream.retries} {_origin(settings, 'upstream', upstream.name, 'retries')}"
+    yield "retries", f"{upstream.retry.retries} {_origin(settings, 'upstream', upstream.name, 'retries')}"
 
 
 def _set_by_handlers(route: RouteSettings, settings: Settings, gateway: Gateway) -> Iterator[str]:

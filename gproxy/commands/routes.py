@@ -94,7 +94,7 @@ def upstream_rows(label: str, name: str, settings: Settings) -> list[Row]:
     """Return the rows of an upstream and its backends."""
     upstream = settings.upstreams[name]
     return [
-        (label, f"{upstream.name}, {upstream.balance}, retries {upstream.retries}"),
+        (label, f"{upstream.name}, {upstream.balance}, retries {upstream.retry.retries}"),
         ("backends", _backends(upstream)),
     ]
 

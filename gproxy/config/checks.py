@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from gproxy.config.ini.build import option_values
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem, suggest
@@ -83,7 +84,7 @@ def unlisted(sections: Sequence[RawSection]) -> Iterator[Problem]:
 def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
     """Yield a warning for each upstream whose certificates are not verified."""
     for upstream, section in upstreams:
-        if not upstream.tls_verify:
+        if not upstream.tls.verify:
             yield section.problem(
                 "tls_verify", "certificates are not verified, so an attacker can read and change traffic"
             )
@@ -108,9 +109,10 @@ _ONLY_WITH = {
 def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
     """Yield a warning for each option of an upstream without effect, and for upstreams without an active backend."""
     for upstream, section in upstreams:
+        values = option_values(upstream)
         for option in section.options:
             needed = _ONLY_WITH.get(option)
-            if needed is not None and not getattr(upstream, needed):
+            if needed is not None and not values[needed]:
                 yield section.problem(option, f"has no effect without {needed}")
         if all(backend.down or backend.drain or not backend.weight for backend in upstream.backends):
             yield section.problem("backends", "no backend takes new clients: each one is down, drain or weight=0")

@@ -37,6 +37,21 @@ class ConfigError(Exception):
         return "\n".join(map(str, self.problems))
 
 
+#: A problem of a dataclass with options: the names of the options that it concerns, and the text.
+OptionProblem = tuple[tuple[str, ...], str]
+
+
+class OptionErrors(ValueError):
+    """The error of a dataclass whose options have invalid values; `problems` has all of them, `str` has one a line."""
+
+    def __init__(self, problems: Iterable[OptionProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(*self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{', '.join(names)}: {text}" if names else text for names, text in self.problems)
+
+
 def _visible(name: str) -> str:
     """Escape characters that a terminal would hide or interpret, because they may be the problem."""
     shown = (sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)

@@ -69,7 +69,7 @@ def build(settings: Settings, runtime: Runtime) -> Gateway:
             identity=identity_headers(settings.tls).union(
                 *(getattr(handler, "identity_headers", ()) for handler in handlers.values())
             ),
-            never=_names(upstream.retry_header for upstream in settings.upstreams.values()),
+            never=_names(upstream.retry.header for upstream in settings.upstreams.values()),
             from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
         ),
         timeout=settings.gateway.timeout,

@@ -6,7 +6,7 @@ from typing import Any, Final
 import gevent
 
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.sections.upstream_tls import is_used, prepare
+from gproxy.config.sections.upstream_tls import prepare
 from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
@@ -32,10 +32,10 @@ class Discovery:
         self._changed = changed
         self._runtime = runtime
         self._tls: dict[str, Any] = {}
-        if is_used(settings):
+        if settings.uses_tls:
             context = new_context()
-            prepare(context, settings)
-            self._tls = {"ssl_context": context, "server_hostname": settings.tls_name}
+            prepare(context, settings.tls)
+            self._tls = {"ssl_context": context, "server_hostname": settings.tls.name}
         #: The live backends of each URL in the settings: one, or one for each address of its name.
         self._backends = {url: [self._backend(url)] for url in settings.backends}
         self._names = {url: self._name(url, lookup) for url in settings.backends if url.is_name}
@@ -69,7 +69,7 @@ class Discovery:
             tls=self._tls,
         )
         backend.max_connections = backend.max_connections or settings.max_connections
-        backend.health = BackendHealth(settings.initial if settings.health_path else "up")
+        backend.health = BackendHealth(settings.health.initial if settings.health.path else "up")
         return backend
 
     def _name(self, url: BackendURL, lookup: Lookup) -> ResolvedName:

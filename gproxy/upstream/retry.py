@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import mktime_tz, parsedate_tz
 from typing import Final, NamedTuple, Protocol, Self
 
-from gproxy.config.sections.retry import RetryOn
-from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.sections.retry import RetryOn, RetryOptions
 from gproxy.config.types.matchers import Statuses, as_set
 from gproxy.http.headers import Headers
 from gproxy.http.request import Request
@@ -61,16 +60,16 @@ class RetryPolicy:
 
     @classmethod
     def of(
-        cls, settings: UpstreamSettings, *, retries: int | None = None, on: Collection[RetryOn] | None = None
+        cls, options: RetryOptions, *, retries: int | None = None, on: Collection[RetryOn] | None = None
     ) -> "RetryPolicy":
-        """Return the policy of an upstream's settings; `retries` and `on` override them for one route."""
+        """Return the policy of an upstream's options; `retries` and `on` override them for one route."""
         return cls(
-            retries=settings.retries if retries is None else retries,
-            on=frozenset(settings.retry_on if on is None else on) | {"connect"},
-            methods=frozenset(settings.retry_methods),
-            backoff=settings.retry_backoff,
-            backoff_max=settings.retry_backoff_max,
-            honours_retry_after=settings.retry_after,
+            retries=options.retries if retries is None else retries,
+            on=frozenset(options.on if on is None else on) | {"connect"},
+            methods=frozenset(options.methods),
+            backoff=options.backoff,
+            backoff_max=options.backoff_max,
+            honours_retry_after=options.after,
         )
 
     @property

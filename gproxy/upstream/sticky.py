@@ -32,17 +32,17 @@ class StickyUpstream(Upstream):
         self._tokens: dict[str, str] = {}
         self._by_token: dict[str, Backend] = {}
         super().__init__(settings, fallback, runtime)
-        self._cookie = settings.sticky_cookie or f"sticky_{settings.name}"
+        self._cookie = settings.sticky.cookie or f"sticky_{settings.name}"
         self._presented = keys.cookie(self._cookie)
-        same_site = settings.sticky_same_site
-        max_age = "" if settings.sticky_ttl is None else f"; Max-Age={round(settings.sticky_ttl)}"
+        same_site = settings.sticky.same_site
+        max_age = "" if settings.sticky.ttl is None else f"; Max-Age={round(settings.sticky.ttl)}"
         self._attributes = f"; Path=/{max_age}; HttpOnly; SameSite={same_site}"
         self.handlers = (self._hold,)
 
     def open(self) -> None:
         """Start the upstream. Raise ValueError if a generated secret cannot be stored in `state_dir`."""
         super().open()
-        given = self.settings.sticky_secret.reveal() if self.settings.sticky_secret else "auto"
+        given = self.settings.sticky.secret.reveal() if self.settings.sticky.secret else "auto"
         try:
             secret = kept_secret(self.runtime.state_dir / f"sticky_{self.name}.secret") if given == "auto" else given
         except ValueError as error:
@@ -79,7 +79,7 @@ class StickyUpstream(Upstream):
         return response
 
     def _is_secure(self, request: Request) -> bool:
-        if self.settings.sticky_secure != "auto":
-            return self.settings.sticky_secure == "yes"
+        if self.settings.sticky.secure != "auto":
+            return self.settings.sticky.secure == "yes"
         # An X-Forwarded-Proto comes from a trusted proxy here: from others it was removed.
         return (request.headers.lookup("x-forwarded-proto") or request.scheme) == "https"

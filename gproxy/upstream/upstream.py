@@ -50,10 +50,10 @@ class Upstream:
         self.backends = self._members.all()
         #: Backends that were removed with active attempts.
         self._leaving: list[Backend] = []
-        self.budget = Budget(settings.retry_budget, self.backends)
+        self.budget = Budget(settings.retry.budget, self.backends)
         self._limited = any(backend.max_connections for backend in self.backends)
-        self.breaker = CircuitBreaker(settings, runtime) if settings.breaker else None
-        self.limit = ConcurrencyLimit(settings) if settings.max_requests or settings.queue else None
+        self.breaker = CircuitBreaker(settings, runtime) if settings.breaker.enabled else None
+        self.limit = ConcurrencyLimit(settings.queue) if settings.queue.max_requests or settings.queue.length else None
         self.passive = PassiveHealth(settings, self.backends, self.refresh, self._members.refresh_soon, runtime)
         #: PERF: the reports of attempts, without a method call in between.
         self.answered = self.passive.answered
@@ -91,7 +91,7 @@ class Upstream:
         """Register the metrics of the backends, and their health checks if `health_path` is set."""
         for backend in backends:
             register_metrics(self.name, backend, self.runtime.metrics)
-            if self.settings.health_path and not backend.is_down:
+            if self.settings.health.path and not backend.is_down:
                 check = ActiveHealthCheck(self.settings, backend, self.mark_probe, self.runtime)
                 self._checks.setdefault(backend, check)
 

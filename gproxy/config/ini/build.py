@@ -2,13 +2,14 @@
 
 All sections and handlers are built here, those of the user too, so the field is the one place for an option's type,
 documentation and default. A field is an option unless it has `metadata={"ini": False}` or `init=False`. `metadata`
-may also have `doc` (one line) and `unit`. A field `from_` is the option `from`.
+may also have `doc` (one line) and `unit`. A field `from_` is the option `from`. A field made with `option_group` is a
+dataclass itself; its fields are options of the same section.
 """
 
 import dataclasses
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, get_type_hints
@@ -16,7 +17,7 @@ from typing import Any, Final, TypeVar, get_type_hints
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.ini.value_types import describe, type_text, write
-from gproxy.config.problems import Problem, suggest
+from gproxy.config.problems import OptionErrors, OptionProblem, Problem, suggest
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class Option:
 
 def options(cls: type[Any]) -> list[Option]:
     """Return the options of a dataclass, in the order of its fields."""
-    return [_option(field, _hint(cls, field)) for field in _fields(cls).values()]
+    return [_documented(one) for one in _option_fields(cls).values()]
 
 
 def build(
@@ -47,30 +48,158 @@ def build(
     """Build an instance of the dataclass `cls` from the options given in section `where`.
 
     `fixed` are fields that the file does not set (a section's name). Return None if the instance cannot be built;
-    `problems` then has all reasons. Each line of a ValueError of `__post_init__` is a problem too. A line that
-    starts with `option: ` is reported at that option's line. So is a line that starts with `option, other: `,
-    unless one of the two has a problem of its own.
+    `problems` then has all reasons. A problem that `construct` raises is reported at the line of its first option,
+    unless one of its options has a problem of its own.
     """
-    fields = _fields(cls)
+    known = _option_fields(cls)
     before = len(problems)
     values = {**fixed}
-    unknown = [name for name in given if name not in fields]
-    problems.extend(where.problem(name, f"unknown option{suggest(name, fields)}") for name in unknown)
-    for name, field in fields.items():
-        if field.name not in fixed and name not in where.broken:
-            values |= _read(cls, field, given.get(name), _OptionPlace(where, name, problems, warnings))
-    if any(field.name not in values and _default(field) is MISSING for field in fields.values()):
+    unknown = [name for name in given if name not in known]
+    problems.extend(where.problem(name, f"unknown option{suggest(name, known)}") for name in unknown)
+    for name, one in known.items():
+        if name not in fixed and name not in where.broken:
+            values |= _read(one, given.get(name), _OptionPlace(where, name, problems, warnings))
+    if any(name not in values and not one.has_default for name, one in known.items()):
         return None
     try:
-        built = cls(**values)  # defaults replace invalid values, so that the class can report further problems
-    except ValueError as error:
-        invalid = {name for name, field in fields.items() if name in given and field.name not in values}
-        for line in str(error).splitlines() or [type(error).__name__]:
-            about, message = _parse_problem(line, fields)
-            if invalid.isdisjoint(about):
-                problems.append(where.problem(about[0], message))
+        built = construct(cls, **values)  # defaults replace invalid values, so that the class reports further problems
+    except OptionErrors as error:
+        invalid = {name for name in known if name in given and name not in values}
+        for names, message in error.problems:
+            if invalid.isdisjoint(names):
+                problems.append(where.problem(names[0] if names else "", message))
         return None
-    return None if len(problems) > before or where.broken & fields.keys() else built
+    return None if len(problems) > before or where.broken & known.keys() else built
+
+
+def construct(cls: type[T], /, **values: Any) -> T:
+    """Return an instance of the dataclass from the values of its options and of its other fields, by name.
+
+    The class and its groups may raise OptionErrors, with names of their fields, or ValueError. Each line of the latter
+    is a problem. A line that starts with `option: ` concerns that option, and one that starts with `option, other: `
+    both. Raise OptionErrors with all problems.
+    """
+    problems: list[OptionProblem] = []
+    arguments = _arguments(cls, values)
+    for group in _groups(cls):
+        given = _arguments(group.cls, values, group.prefix)
+        try:
+            arguments[group.name] = group.cls(**given)
+        except ValueError as error:
+            problems += _problems(error, group.cls, group.prefix)
+            arguments[group.name] = _unchecked(group.cls, given)  # so that `cls` reports further problems
+    try:
+        built = cls(**arguments)
+    except ValueError as error:
+        raise OptionErrors([*problems, *_problems(error, cls)]) from error
+    if problems:
+        raise OptionErrors(problems)
+    return built
+
+
+def option_values(settings: Any) -> dict[str, Any]:
+    """Return the value of each option of a built dataclass, by the option's name."""
+    found = {}
+    for name, one in _option_fields(type(settings)).items():
+        owner = getattr(settings, one.group) if one.group else settings
+        found[name] = getattr(owner, one.field.name)
+    return found
+
+
+def changed(settings: Any) -> list[str]:
+    """Return the names of the options whose value is not the default."""
+    values, known = option_values(settings), _option_fields(type(settings))
+    return [name for name, value in values.items() if value != _default(known[name].field)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A field that is a group of options: its name, its class, and the prefix of its options."""
+
+    name: str
+    cls: type[Any]
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class _OptionField:
+    """The field of one option, with the class and the group that have it; `group` is "" outside of groups."""
+
+    name: str
+    cls: type[Any]
+    field: Field[Any]
+    group: str
+
+    @property
+    def has_default(self) -> bool:
+        return _default(self.field) is not MISSING
+
+    @property
+    def hint(self) -> Any:
+        """The field's type, resolved alone: a field that is no option may have a type-checker-only type."""
+        name = self.field.name
+        owner = next(base for base in self.cls.__mro__ if name in inspect.get_annotations(base))
+        scope = vars(sys.modules[owner.__module__])
+        alone = SimpleNamespace(__annotations__={name: self.field.type})
+        return get_type_hints(alone, scope, dict(vars(owner)))[name]
+
+
+def _groups(cls: type[Any]) -> Iterator[_Group]:
+    for field in dataclasses.fields(cls):
+        if "group" in field.metadata:
+            yield _Group(field.name, field.metadata["group"], field.metadata["prefix"])
+
+
+def _option_fields(cls: type[Any], prefix: str = "", group: str = "") -> dict[str, _OptionField]:
+    """Return the fields that are options, by the option's name in lower case; those of a group in the group's place."""
+    found: dict[str, _OptionField] = {}
+    groups = {one.name: one for one in _groups(cls)}
+    for field in dataclasses.fields(cls):
+        if inner := groups.get(field.name):
+            found |= _option_fields(inner.cls, inner.prefix, inner.name)
+        elif field.init and field.metadata.get("ini", True):
+            name = field.metadata.get("option", prefix + field.name.rstrip("_"))
+            found[name.lower()] = _OptionField(name, cls, field, group)
+    return found
+
+
+def _names(cls: type[Any], prefix: str) -> dict[str, str]:
+    """Return the name of the option of each field that is one, groups excluded."""
+    return {one.field.name: name for name, one in _option_fields(cls, prefix).items() if one.cls is cls}
+
+
+def _arguments(cls: type[Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the arguments for the fields of the class: values by option name; by field name if it is no option."""
+    names = _names(cls, prefix)
+    groups = {group.name for group in _groups(cls)}
+    keys = {field.name: names.get(field.name, field.name) for field in dataclasses.fields(cls)}
+    return {name: values[key] for name, key in keys.items() if key in values and name not in groups}
+
+
+def _unchecked(cls: type[T], arguments: Mapping[str, Any]) -> T:
+    """Return an instance with these fields, and defaults for the others, without the checks of `__post_init__`."""
+    built = object.__new__(cls)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        object.__setattr__(built, field.name, arguments.get(field.name, _default(field)))
+    return built
+
+
+def _problems(error: ValueError, cls: type[Any], prefix: str = "") -> Iterator[OptionProblem]:
+    """Yield the problems in the error of a class, with names of options in place of names of fields."""
+    names = _names(cls, prefix)
+    found = (
+        error.problems if isinstance(error, OptionErrors) else _parsed(error, {*names, *_option_fields(cls, prefix)})
+    )
+    for about, message in found:
+        yield tuple(names.get(name, name) for name in about), message
+
+
+def _parsed(error: ValueError, known: Collection[str]) -> Iterator[OptionProblem]:
+    """Yield a problem for each line of the error; it concerns no option if it does not begin with known names."""
+    for line in str(error).splitlines() or [type(error).__name__]:
+        before, colon, message = line.partition(": ")
+        about = tuple(before.split(", "))
+        yield (about, message) if colon and {*about} <= {*known} else ((), line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,57 +218,32 @@ class _OptionPlace:
         self.warnings.append(self.section.problem(self.option, message))
 
 
-def _read(cls: type[Any], field: Field[Any], value: Value | None, place: _OptionPlace) -> dict[str, Any]:
-    """Return the field's argument, or no argument if the default applies or the value is invalid."""
-    if value is None and _default(field) is not MISSING:
+def _read(one: _OptionField, value: Value | None, place: _OptionPlace) -> dict[str, Any]:
+    """Return the value by the option's name; nothing if the default applies or the value is invalid."""
+    if value is None and one.has_default:
         return {}
     try:
-        hint = _hint(cls, field)
         if value is not None:
-            return {field.name: convert(hint, value.text, place.warn)}
-        doc = f": {field.metadata['doc']}" if "doc" in field.metadata else ""
-        place.report(f"is missing; expected {describe(hint)}{doc}")
+            return {place.option: convert(one.hint, value.text, place.warn)}
+        doc = f": {one.field.metadata['doc']}" if "doc" in one.field.metadata else ""
+        place.report(f"is missing; expected {describe(one.hint)}{doc}")
     except Mistake as mistake:
         for below, message in mistake.pieces:
             place.report(message, below)
     except NameError as error:
-        place.report(f"the type of {cls.__qualname__}.{field.name} is unknown at run time: {error}")
+        place.report(f"the type of {one.cls.__qualname__}.{one.field.name} is unknown at run time: {error}")
     return {}
-
-
-def _parse_problem(line: str, fields: Mapping[str, object]) -> tuple[list[str], str]:
-    """Return the options that the line concerns, and its message."""
-    options, colon, message = line.partition(": ")
-    about = options.split(", ")
-    return (about, message) if colon and fields.keys() >= set(about) else ([""], line)
-
-
-def _fields(cls: type[Any]) -> dict[str, Field[Any]]:
-    """Return the fields that are options, by the option's name in lower case."""
-    return {
-        field.name.rstrip("_").lower(): field
-        for field in dataclasses.fields(cls)
-        if field.init and field.metadata.get("ini", True)
-    }
-
-
-def _hint(cls: type[Any], field: Field[Any]) -> Any:
-    """Return the field's type. Resolve it alone: a field that is no option may have a type-checker-only type."""
-    owner = next(base for base in cls.__mro__ if field.name in inspect.get_annotations(base))
-    scope = vars(sys.modules[owner.__module__])
-    alone = SimpleNamespace(__annotations__={field.name: field.type})
-    return get_type_hints(alone, scope, dict(vars(owner)))[field.name]
 
 
 def _default(field: Field[Any]) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-def _option(field: Field[Any], hint: Any) -> Option:
-    default = _default(field)
+def _documented(one: _OptionField) -> Option:
+    field, hint, default = one.field, one.hint, _default(one.field)
     unit = f" ({field.metadata['unit']})" if "unit" in field.metadata else ""
     written = None if default is MISSING else write(hint, default)
-    return Option(field.name.rstrip("_"), type_text(hint) + unit, written, field.metadata.get("doc", ""))
+    return Option(one.name, type_text(hint) + unit, written, field.metadata.get("doc", ""))
 
 
 #: The metadata of a field that is not an option, such as the section's name.
@@ -149,3 +253,13 @@ NOT_AN_OPTION: Final[dict[str, Any]] = {"ini": False}
 def doc(text: str) -> dict[str, Any]:
     """Return the metadata with the option's text for docs/config.md."""
     return {"doc": text}
+
+
+def option(name: str, text: str) -> dict[str, Any]:
+    """Return the metadata of a field of a group whose option has another name than prefix and field."""
+    return {"option": name, "doc": text}
+
+
+def option_group(cls: type[T], prefix: str = "") -> T:
+    """Return a field that is a frozen dataclass; its fields, which all have defaults, are options `prefix` + field."""
+    return dataclasses.field(default_factory=cls, metadata={"group": cls, "prefix": prefix})

@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from gproxy.config.types import SHORTEST_SECRET
+from gproxy.config.ini.build import changed, doc
+from gproxy.config.problems import OptionProblem
+from gproxy.config.sections import rules
+from gproxy.config.types import SHORTEST_SECRET, Seconds, Secret
 from gproxy.http.header_names import TOKEN_CHAR, is_token
 
 #: Policies that `sticky_fallback` may name.
@@ -22,48 +26,71 @@ _STICKY: Final = ("sticky",)
 _WITH: Final[dict[str, tuple[str, ...]]] = {
     "hash_key": tuple(_KEYS),
     "latency_decay": ("latency",),
-    "sticky_cookie": _STICKY,
-    "sticky_fallback": _STICKY,
-    "sticky_ttl": _STICKY,
-    "sticky_same_site": _STICKY,
-    "sticky_secure": _STICKY,
-    "sticky_secret": _STICKY,
 }
 #: Policies that have one choice for each request, so a slow start cannot reduce a backend's share.
 _STRICT: Final = ("first", "ip_hash", "uri_hash", *_KEYS)
 
 
-def balancing(settings: Any, defaults: dict[str, Any]) -> Iterator[str]:
-    """Yield the problems of the options of an upstream's policy. `defaults` has the default of each option."""
+@dataclass(frozen=True, slots=True)
+class StickyOptions:
+    """The options of `balance = sticky`."""
+
+    cookie: str | None = field(default=None, metadata=doc("name of the cookie of balance = sticky; none: sticky_NAME"))
+    fallback: Choice = field(
+        default="round_robin", metadata=doc("policy for clients without the cookie, or whose backend is unavailable")
+    )
+    ttl: Seconds | None = field(default=None, metadata=doc("Max-Age of the cookie; none: until the browser closes"))
+    same_site: SameSite = field(default="Lax", metadata=doc("SameSite of the cookie"))
+    secure: Literal["auto", "yes", "no"] = field(
+        default="auto", metadata=doc("whether the cookie has Secure; auto: if the client uses https")
+    )
+    secret: Secret | None = field(
+        default=None,
+        metadata=doc("secret that the cookie is derived from; none or auto: generated and kept in [server] state_dir"),
+    )
+
+    def __post_init__(self) -> None:
+        secret = self.secret.reveal() if self.secret else "auto"
+        rules.raise_problems(
+            rules.positive(self, "ttl"),
+            rules.require(
+                self.cookie is None or is_token(self.cookie),
+                "cookie",
+                f"expected a cookie's name; found {self.cookie!r}",
+            ),
+            rules.require(
+                secret == "auto" or len(secret.encode("utf-8", "surrogatepass")) >= SHORTEST_SECRET,
+                "secret",
+                f"expected at least {SHORTEST_SECRET} bytes, or auto",
+            ),
+            rules.require(
+                self.same_site != "None" or self.secure != "no",
+                "same_site",
+                "browsers accept None only with sticky_secure = yes or auto",
+            ),
+        )
+
+
+def problems(settings: Any) -> Iterator[OptionProblem]:
+    """Yield the problems of options that the upstream's policy does not have, or that it needs."""
     policy = str(settings.balance)
-    used = {policy, settings.sticky_fallback} if policy == "sticky" else {policy}
-    for option, policies in _WITH.items():
-        if getattr(settings, option) != defaults[option] and used.isdisjoint(policies):
-            yield f"{option}: is for balance = {_either(policies)}, and not for {policy}"
+    used = {policy, settings.sticky.fallback} if policy == "sticky" else {policy}
+    for option in changed(settings):
+        policies = _STICKY if option.startswith("sticky_") else _WITH.get(option)
+        if policies and used.isdisjoint(policies):
+            yield (option,), f"is for balance = {_either(policies)}, and not for {policy}"
     if policy in _KEYS:
         yield from _key(policy, settings.hash_key)
     if settings.slow_start and not used.isdisjoint(_STRICT):
-        yield f"slow_start: is not for balance = {_either(used & {*_STRICT})}, which leaves no choice"
-    if policy == "sticky":
-        yield from _sticky(settings)
+        yield ("slow_start",), f"is not for balance = {_either(used & {*_STRICT})}, which leaves no choice"
 
 
-def _key(policy: str, key: str | None) -> Iterator[str]:
+def _key(policy: str, key: str | None) -> Iterator[OptionProblem]:
     noun, pattern = _KEYS[policy]
     if key is None:
-        yield f"hash_key: is missing; balance = {policy} needs {noun}"
+        yield ("hash_key",), f"is missing; balance = {policy} needs {noun}"
     elif not re.fullmatch(pattern, key):
-        yield f"hash_key: expected {noun}; found {key!r}"
-
-
-def _sticky(settings: Any) -> Iterator[str]:
-    secret = settings.sticky_secret.reveal() if settings.sticky_secret else "auto"
-    if settings.sticky_cookie is not None and not is_token(settings.sticky_cookie):
-        yield f"sticky_cookie: expected a cookie's name; found {settings.sticky_cookie!r}"
-    if secret != "auto" and len(secret.encode("utf-8", "surrogatepass")) < SHORTEST_SECRET:
-        yield f"sticky_secret: expected at least {SHORTEST_SECRET} bytes, or auto"
-    if settings.sticky_same_site == "None" and settings.sticky_secure == "no":
-        yield "sticky_same_site: browsers accept None only with sticky_secure = yes or auto"
+        yield ("hash_key",), f"expected {noun}; found {key!r}"
 
 
 def _either(policies: Iterable[str]) -> str:

@@ -56,5 +56,5 @@ class ServerSettings:
             rules.at_least(1, self, "workers", "max_fields"),
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
             rules.at_least(0, self, "max_connections", "max_connections_per_address"),
-            ["worker_timeout: expected at least 1s, or 0s for never"] * (0 < self.worker_timeout < 1),
+            rules.require(not 0 < self.worker_timeout < 1, "worker_timeout", "expected at least 1s, or 0s for never"),
         )

@@ -59,7 +59,7 @@ class LogSettings:
     def __post_init__(self) -> None:
         rules.raise_problems(
             rules.at_least(0, self, "keep"),
-            ["access: expected a file, - for standard output, or off"] * (not self.access),
+            rules.require(self.access, "access", "expected a file, - for standard output, or off"),
         )
 
 

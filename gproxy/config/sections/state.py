@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gproxy.config.ini.build import doc
@@ -104,9 +104,15 @@ class StateSettings:
         rules.raise_problems(
             rules.positive(self, "timeout"),
             rules.at_least(1, self, "lease", "max_connections"),
-            _installed(self.redis),
-            ["prefix: must not contain spaces or control characters"] * (not re.fullmatch(r"[!-~]*", self.prefix)),
-            [f"tls_ca: {self.tls_ca} is not a file"] * (self.tls_ca is not None and not self.tls_ca.is_file()),
+            rules.require(
+                self.redis is None or find_spec("redis"),
+                "redis",
+                "needs the Python package redis; install gproxy[redis]",
+            ),
+            rules.require(
+                re.fullmatch(r"[!-~]*", self.prefix), "prefix", "must not contain spaces or control characters"
+            ),
+            rules.require(self.tls_ca is None or self.tls_ca.is_file(), "tls_ca", f"{self.tls_ca} is not a file"),
         )
 
     @property
@@ -115,8 +121,3 @@ class StateSettings:
         if self.on_failure == "open":
             return "each machine counts locally"
         return "limited requests get 503"
-
-
-def _installed(redis: Any) -> list[str]:
-    missing = redis is not None and find_spec("redis") is None
-    return ["redis: needs the Python package redis; install gproxy[redis]"] * missing

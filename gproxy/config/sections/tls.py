@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gproxy.config.ini.build import NOT_AN_OPTION, doc
+from gproxy.config.problems import OptionProblem
 from gproxy.config.sections import rules
 from gproxy.config.types import Seconds
 from gproxy.http.header_names import NOT_IDENTITY
@@ -54,19 +55,19 @@ class TLSSettings:
             self._forwarded(),
         )
 
-    def _client_certificates(self) -> Iterator[str]:
+    def _client_certificates(self) -> Iterator[OptionProblem]:
         if self.client_auth != "off" and self.client_ca is None:
-            yield f"client_ca: is missing; client_auth = {self.client_auth} needs the authorities to trust"
+            yield ("client_ca",), f"is missing; client_auth = {self.client_auth} needs the authorities to trust"
         if self.client_auth == "off" and self.client_ca is not None:
-            yield "client_auth: is off, so client_ca has no effect; write optional or required"
+            yield ("client_auth",), "is off, so client_ca has no effect; write optional or required"
         if self.client_auth == "off" and self.forward:
-            yield "forward: has no effect without client_auth = optional or required"
+            yield ("forward",), "has no effect without client_auth = optional or required"
 
-    def _forwarded(self) -> Iterator[str]:
+    def _forwarded(self) -> Iterator[OptionProblem]:
         for fact, header in self.forward.items():
             if fact not in FACTS:
-                yield f"forward: {fact!r} is not one of {', '.join(FACTS)}"
+                yield ("forward",), f"{fact!r} is not one of {', '.join(FACTS)}"
             if header.lower() in NOT_IDENTITY:
-                yield f"forward: {header} is a reserved header"
+                yield ("forward",), f"{header} is a reserved header"
         if len({header.lower() for header in self.forward.values()}) < len(self.forward):
-            yield "forward: two entries have the same header"
+            yield ("forward",), "two entries have the same header"

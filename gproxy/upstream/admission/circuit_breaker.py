@@ -81,14 +81,15 @@ class CircuitBreaker:
         self._runtime = runtime
         self.state: State = "closed"
         self._name = settings.name
-        self._failing = as_set(settings.fail_statuses)
-        self._errors = settings.breaker_errors
+        self._failing = as_set(settings.ejection.fail_statuses)
+        options = settings.breaker
+        self._errors = options.errors
         # The 0.95 quantile is above the limit if more than 5 % of the requests are: a count replaces the latencies.
-        self._latency = settings.breaker_latency or math.inf
-        self._slow = 1 - settings.breaker_quantile
-        self._least = settings.breaker_requests
-        self._pause = settings.breaker_open
-        self._window = Window(settings.breaker_window)
+        self._latency = options.latency or math.inf
+        self._slow = 1 - options.quantile
+        self._least = options.requests
+        self._pause = options.open
+        self._window = Window(options.window)
         #: The start of the open or recovering state.
         self._since = 0.0
         #: How often the breaker has opened; a request from before the last time is not counted.

@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 
-from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.sections.admission import QueueOptions
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
@@ -23,11 +23,11 @@ from gproxy.upstream.forwarder.client_watch import ClientWatch
 class ConcurrencyLimit:
     """The concurrency limit of one upstream; /health shows `active` and `queued`."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
-        self._max_requests = settings.max_requests or math.inf
+    def __init__(self, options: QueueOptions) -> None:
+        self._max_requests = options.max_requests or math.inf
         self._capacity = self._max_requests
-        self._queue_length = settings.queue
-        self._queue_timeout = settings.queue_timeout
+        self._queue_length = options.length
+        self._queue_timeout = options.timeout
         self._queue: deque[QueuedRequest] = deque()
         self.active = 0
 

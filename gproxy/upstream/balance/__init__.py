@@ -34,5 +34,5 @@ POLICIES: Final[dict[str, Callable[[UpstreamSettings], BalancingPolicy]]] = {
 
 def built_in(settings: UpstreamSettings) -> BalancingPolicy:
     """Return the built-in policy of these settings; `sticky` has one too, for clients without a cookie."""
-    name = settings.sticky_fallback if settings.balance == "sticky" else settings.balance
+    name = settings.sticky.fallback if settings.balance == "sticky" else settings.balance
     return POLICIES[str(name)](settings)

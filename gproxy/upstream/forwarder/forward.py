@@ -62,9 +62,9 @@ class Forward:
     ) -> None:
         settings = upstream.settings
         self._upstream = upstream
-        self._policy = RetryPolicy.of(settings, retries=retries, on=retry_on)
+        self._policy = RetryPolicy.of(settings.retry, retries=retries, on=retry_on)
         self._retry_statuses = self._policy.statuses
-        self._replay, self._spool = settings.replay, settings.spool
+        self._replay, self._spool = settings.retry.replay, settings.retry.spool
         self._read_timeout = settings.read_timeout
         self._write_head = head
         self._stream = stream
@@ -72,7 +72,7 @@ class Forward:
         # PERF: chosen here, so that an unconfigured limit or hedge costs a request nothing
         limits = AttemptLimits.of(settings)
         self._first_try = self._next_try = limits.around(self._try)
-        if after := settings.hedge if hedge is None else hedge:
+        if after := settings.retry.hedge if hedge is None else hedge:
             send = limits.around(self._send)
             self._first_try = Hedge(
                 after,

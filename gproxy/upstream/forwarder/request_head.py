@@ -118,7 +118,7 @@ class AnnotatingRequestHeadWriter(RequestHeadWriter):
 
 def composer(settings: UpstreamSettings, **options: Any) -> RequestHeadWriter:
     """Return the writer for one route's requests to that upstream; `options` are the route's."""
-    names: dict[str, Any] = {"retry_header": settings.retry_header, "deadline_header": settings.deadline_header}
+    names: dict[str, Any] = {"retry_header": settings.retry.header, "deadline_header": settings.deadline_header}
     if any(names.values()):
         return AnnotatingRequestHeadWriter(host=settings.host, **names, **options)
     return RequestHeadWriter(host=settings.host, **options)

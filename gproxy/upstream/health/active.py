@@ -29,15 +29,15 @@ class Probe:
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self._settings = settings
-        self._statuses = as_set(settings.health_status)
-        self._body = settings.health_body.compile() if settings.health_body else None
+        self._statuses = as_set(settings.health.status)
+        self._body = settings.health.body.compile() if settings.health.body else None
 
     def __call__(self, backend: Backend) -> str | None:
         """Return why the backend is unhealthy; "" if it is healthy, None if the gateway could not send the probe.
 
         A probe takes `health_timeout` at most.
         """
-        with gevent.Timeout(self._settings.health_timeout, False):
+        with gevent.Timeout(self._settings.health.timeout, False):
             try:
                 return self._ask(backend)
             except Exception as error:
@@ -46,9 +46,9 @@ class Probe:
         return "timeout"
 
     def _ask(self, backend: Backend) -> str:
-        connection = backend.dial(self._settings.health_timeout)
+        connection = backend.dial(self._settings.health.timeout)
         try:
-            path = self._settings.health_path or "/"
+            path = self._settings.health.path or "/"
             request = Request(Received("GET", path, 1, [], ""), Headers(), backend.authority, path, "")
             answer: ResponseHead = connection.exchange(self._head(backend, path), request)
             if answer.status not in self._statuses:
@@ -62,9 +62,9 @@ class Probe:
     def _head(self, backend: Backend, path: str) -> bytes:
         settings = self._settings
         fields = Headers({"User-Agent": "gproxy-health"})
-        fields.update(settings.health_headers)
+        fields.update(settings.health.headers)
         literal = "" if settings.host in ("client", "backend") else settings.host
-        host = settings.health_host or literal or backend.authority
+        host = settings.health.host or literal or backend.authority
         return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields.lines()}Connection: close\r\n\r\n".encode("latin-1")
 
 
@@ -101,7 +101,7 @@ class ActiveHealthCheck:
     def _run(self) -> None:
         while True:
             why_not = self._probe(self._backend)
-            pause = self._settings.health_interval * (0.9 + self._runtime.random.random() / 5)
+            pause = self._settings.health.interval * (0.9 + self._runtime.random.random() / 5)
             self._backend.health.next_probe = self._runtime.monotonic() + pause
             if why_not is not None:
                 self.judge(why_not)
@@ -122,4 +122,5 @@ class ActiveHealthCheck:
         if not health.is_probed or good == health.passes:
             return True
         self._streak += 1
-        return self._streak >= (self._settings.rise if good else self._settings.fall)
+        options = self._settings.health
+        return self._streak >= (options.rise if good else options.fall)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gproxy.config.sections.health_check import EjectionOptions
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
 from gproxy.http.request import Request
@@ -28,10 +29,10 @@ _MEMORY: Final = 30
 class EjectionPolicy:
     """The rules that say when to eject a backend, and for how long; the caller passes time and random numbers."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
-        self._max_fails = settings.max_fails
-        self._window = settings.fail_window
-        self._time = settings.eject_time
+    def __init__(self, options: EjectionOptions) -> None:
+        self._max_fails = options.max_fails
+        self._window = options.fail_window
+        self._time = options.eject_time
         #: For each backend its failures: the time, and the number of attempts until then.
         self._failures: dict[Backend, deque[tuple[float, int]]] = {}
 
@@ -88,8 +89,8 @@ class PassiveHealth:
         self._name = settings.name
         self._backends = backends
         self._changed = changed
-        self._ejection = EjectionPolicy(settings)
-        self._fail_statuses = as_set(settings.fail_statuses)
+        self._ejection = EjectionPolicy(settings.ejection)
+        self._fail_statuses = as_set(settings.ejection.fail_statuses)
         self._lowest = min(self._fail_statuses, default=1000)
         self._throttle: Throttle[tuple[str, str]] = Throttle()
         self._runtime = runtime

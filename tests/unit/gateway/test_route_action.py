@@ -2,6 +2,7 @@
 
 import pytest
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
@@ -20,7 +21,7 @@ from gproxy.upstream.upstream import Upstream
 
 
 def upstream(name, **options):
-    settings = UpstreamSettings(name, (BackendURL("http", "192.0.2.1", 80),), **options)
+    settings = construct(UpstreamSettings, name=name, backends=(BackendURL("http", "192.0.2.1", 80),), **options)
     return Upstream(settings, built_in(settings), Runtime())
 
 

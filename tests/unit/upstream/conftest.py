@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.http.request import request
@@ -36,7 +37,7 @@ class Group:
 
     def __init__(self, words, kind=Upstream, policy=None, state_dir=Path("var"), **options):
         urls = (BackendURL.parse(f"http://{word}") for word in words.split(","))
-        settings = UpstreamSettings("u", tuple(urls), **options)
+        settings = construct(UpstreamSettings, name="u", backends=tuple(urls), **options)
         self.clock = Clock()
         self.script = Script()
         runtime = Runtime(monotonic=self.clock, rng=self.script, state_dir=state_dir)

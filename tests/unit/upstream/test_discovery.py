@@ -2,6 +2,7 @@
 
 import pytest
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
@@ -22,7 +23,7 @@ class Scene:
     def __init__(self, *texts, **options):
         self.urls = tuple(map(BackendURL.parse, texts))
         self.reported = []
-        settings = UpstreamSettings("u", self.urls, **options)
+        settings = construct(UpstreamSettings, name="u", backends=self.urls, **options)
         self.discovery = Discovery(settings, self.reported.append, Settled(), lookup=lambda *_: None)
 
     @property

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.types import BackendURL, Percent, Seconds, Statuses
+from gproxy.config.sections.retry import RetryOptions
+from gproxy.config.types import Percent, Seconds, Statuses
 from gproxy.http.body import Body
 from gproxy.http.errors import HTTPError, Incomplete
 from gproxy.http.headers import Headers
@@ -31,7 +31,7 @@ CAUSES = {
 
 
 def policy(**given):
-    return RetryPolicy.of(UpstreamSettings("u", (BackendURL("http", "a", 1),), **given))
+    return RetryPolicy.of(RetryOptions(**given))
 
 
 def failed(what, backend=A):
@@ -53,11 +53,11 @@ def test_the_defaults(method, what):
 @pytest.mark.parametrize("what", CAUSES)
 def test_a_key_makes_it_idempotent(what):
     keyed = request("POST", headers={"Idempotency-Key": "k"}, body=b"x")
-    assert policy(retry_on=tuple(CAUSES)).after(failed(what)).why_not(keyed) == ""
+    assert policy(on=tuple(CAUSES)).after(failed(what)).why_not(keyed) == ""
 
 
 def test_retry_on_says_after_what():
-    timeouts = policy(retry_on=("timeout", BUSY))
+    timeouts = policy(on=("timeout", BUSY))
     assert timeouts.statuses == {503}
     assert timeouts.after(failed("timeout")).why_not(request()) == ""
     assert timeouts.after(turned_away()).why_not(request()) == ""
@@ -65,13 +65,13 @@ def test_retry_on_says_after_what():
     assert timeouts.after(failed("stale")).why_not(request()) == "retry_on has no stale"
     assert timeouts.after(failed("reset")).why_not(request()) == "retry_on has no reset"
     assert timeouts.after(failed("connect")).why_not(request()) == ""
-    assert policy(retry_on=("stale",)).after(failed("connect")).why_not(request()) == ""
-    assert policy(retry_methods=("POST",)).after(failed("reset")).why_not(request("POST")) == ""
-    assert policy(retry_methods=("POST",)).after(failed("reset")).why_not(request("GET")) != ""
+    assert policy(on=("stale",)).after(failed("connect")).why_not(request()) == ""
+    assert policy(methods=("POST",)).after(failed("reset")).why_not(request("POST")) == ""
+    assert policy(methods=("POST",)).after(failed("reset")).why_not(request("GET")) != ""
 
 
 def test_no_status_is_unwanted_without_retries():
-    assert policy(retry_on=(BUSY,), retries=0).statuses == frozenset()
+    assert policy(on=(BUSY,), retries=0).statuses == frozenset()
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
@@ -99,7 +99,7 @@ def test_stale_ones_leave_the_retries_untouched():
 
 
 def test_garbage_and_the_deadline_are_never_tried_again():
-    everything = policy(retry_on=(*CAUSES, Statuses(500, 599)))
+    everything = policy(on=(*CAUSES, Statuses(500, 599)))
     for failure in (SLOW, NONE_AVAILABLE, failure_of(HTTPError(400)) or SLOW):
         assert everything.after(FailedAttempt(A, failure)).why_not(request())
     assert failure_of(Incomplete("in the head")).retryable_as == "reset"
@@ -113,9 +113,7 @@ def test_a_policy_is_a_value():
     assert second.tried == (A, B)
     with pytest.raises(AttributeError):
         first.retries = 5
-    assert RetryPolicy.of(
-        UpstreamSettings("u", (BackendURL("http", "a", 1),)), retries=7, on=(Statuses(500, 502),)
-    ).statuses == {500, 501, 502}
+    assert RetryPolicy.of(RetryOptions(), retries=7, on=(Statuses(500, 502),)).statuses == {500, 501, 502}
 
 
 def test_a_second_question_to_the_same_backend_begins_a_new_round():
@@ -186,15 +184,15 @@ def test_no_pause_where_there_is_nothing_to_wait_for():
     assert policy().after(failed("connect", A)).pause(Most(), others=True) == 0
     assert policy().after(failed("stale", A)).pause(Most(), others=False) == 0
     assert policy().after(failed("connect", A), failed("connect", B)).pause(Most(), others=False) == 0.05
-    assert policy(retry_backoff=Seconds(0)).after(failed("reset")).pause(Most(), others=True) == 0
+    assert policy(backoff=Seconds(0)).after(failed("reset")).pause(Most(), others=True) == 0
 
 
 def test_retry_after_is_a_pause_if_it_is_honoured():
     away = turned_away(**{"Retry-After": "2"})
-    assert policy(retry_after=True).after(away).pause(Most(), others=True) == 2.0
-    assert policy(retry_after=False).after(away).pause(Most(), others=True) == 0.025
-    assert policy(retry_after=True).after(turned_away()).pause(Most(), others=True) == 0.025
-    assert policy(retry_after=True).after(away, failed("reset")).pause(Most(), others=True) == 0.05
+    assert policy(after=True).after(away).pause(Most(), others=True) == 2.0
+    assert policy(after=False).after(away).pause(Most(), others=True) == 0.025
+    assert policy(after=True).after(turned_away()).pause(Most(), others=True) == 0.025
+    assert policy(after=True).after(away, failed("reset")).pause(Most(), others=True) == 0.05
 
 
 @pytest.mark.parametrize(

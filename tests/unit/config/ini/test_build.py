@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from gproxy.config.ini.build import Option, build, options
+import pytest
+
+from gproxy.config.ini.build import Option, build, changed, construct, doc, option, option_group, option_values, options
 from gproxy.config.ini.parser import parse
+from gproxy.config.problems import OptionErrors
 from gproxy.config.types import Rate, Seconds, Secret
 
 if TYPE_CHECKING:
@@ -46,6 +49,33 @@ class Typing:
 class Silent:
     def __post_init__(self) -> None:
         raise ValueError
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    enabled: bool = field(default=False, metadata=option("fuse", "whether there is one"))
+    limit: int = field(default=3, metadata=doc("how much"))
+    open: Seconds = field(default=Seconds(5))
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise OptionErrors([(("limit",), "is negative"), (("open", "limit"), "never")])
+        if self.limit > 9:
+            raise ValueError("limit: is large\nfuse: would melt")
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    name: str = field(metadata={"ini": False})
+    limit: int
+    fuse: Fuse = option_group(Fuse, prefix="fuse_")
+    lamp: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fuse.limit > self.limit:
+            raise OptionErrors([(("fuse_limit", "limit"), "is more than limit")])
+        if self.fuse.enabled and not self.lamp:
+            raise OptionErrors([(("lamp",), "is off")])
 
 
 def attempt(cls, text, **fixed):
@@ -153,4 +183,96 @@ def test_options():
         Option("extra", "pairs such as name: value, name: value", "a: b", ""),
         Option("from", "text", "x", ""),
         Option("key", "secret or none", "none", ""),
+    ]
+
+
+# --- groups
+
+
+def test_the_fields_of_a_group_are_options_of_the_section():
+    built, problems, _ = attempt(House, "limit = 4\nfuse = yes\nfuse_open = 2s\nlamp = on", name="h")
+    assert problems == []
+    assert built == House("h", 4, Fuse(True, 3, Seconds(2)), True)
+    assert built == construct(House, name="h", limit=4, fuse=True, fuse_open=Seconds(2), lamp=True)
+
+
+def test_a_group_of_defaults():
+    assert attempt(House, "limit = 4", name="h")[0] == House("h", 4, Fuse())
+
+
+def test_the_options_of_a_group_have_its_place():
+    assert options(House) == [
+        Option("limit", "whole number", None, ""),
+        Option("fuse", "yes or no", "no", "whether there is one"),
+        Option("fuse_limit", "whole number", "3", "how much"),
+        Option("fuse_open", "time", "5s", ""),
+        Option("lamp", "yes or no", "no", ""),
+    ]
+
+
+def test_an_unknown_option_may_be_near_one_of_a_group():
+    _, problems, _ = attempt(House, "limit = 4\nfuse_opne = 2s\nenabled = yes", name="h")
+    assert problems == [
+        "f:3: [handler:x] fuse_opne: unknown option; did you mean 'fuse_open'?",
+        "f:4: [handler:x] enabled: unknown option; known: fuse, fuse_limit, fuse_open, lamp, limit",
+    ]
+
+
+def test_the_problems_of_a_group_at_the_lines_of_its_options():
+    built, problems, _ = attempt(House, "limit = 4\nfuse_limit = -1\nfuse_open = 2s", name="h")
+    assert built is None
+    assert problems == ["f:3: [handler:x] fuse_limit: is negative", "f:4: [handler:x] fuse_open: never"]
+
+
+def test_a_group_may_raise_lines():
+    _, problems, _ = attempt(House, "limit = 40\nfuse_limit = 10\nfuse = no", name="h")
+    assert problems == ["f:3: [handler:x] fuse_limit: is large", "f:4: [handler:x] fuse: would melt"]
+
+
+def test_the_owner_checks_a_group_that_has_problems():
+    """The owner sees the values that the file gives, also those that the group rejects."""
+    _, problems, _ = attempt(House, "limit = 4\nfuse_limit = 10", name="h")
+    assert problems == [
+        "f:3: [handler:x] fuse_limit: is large",
+        "f:1: [handler:x] fuse: would melt",
+        "f:3: [handler:x] fuse_limit: is more than limit",
+    ]
+
+
+def test_an_invalid_value_has_one_problem():
+    _, problems, _ = attempt(House, "limit = 4\nfuse_limit = -1\nfuse_open = soon", name="h")
+    assert problems == [
+        "f:4: [handler:x] fuse_open: expected a time such as 3s; found 'soon'",
+        "f:3: [handler:x] fuse_limit: is negative",
+    ]
+
+
+def test_construct_raises_all_problems_with_names_of_options():
+    with pytest.raises(OptionErrors) as error:
+        construct(House, name="h", limit=4, fuse_limit=10)
+    assert str(error.value) == "fuse_limit: is large\nfuse: would melt\nfuse_limit, limit: is more than limit"
+
+
+def test_values_of_options():
+    house = House("h", 4, Fuse(open=Seconds(2)))
+    assert option_values(house) == {"limit": 4, "fuse": False, "fuse_limit": 3, "fuse_open": 2, "lamp": False}
+    assert changed(house) == ["limit", "fuse_open"]
+
+
+def test_problems_with_names_of_fields():
+    """A field is named as in Python, its option as in the file."""
+
+    @dataclass
+    class From:
+        from_: str = "x"
+        maxAge: int = 0
+
+        def __post_init__(self):
+            raise ValueError("from_: is odd\nfrom: is odd\nmaxAge: is odd")
+
+    _, problems, _ = attempt(From, "from = a\nmaxage = 3")
+    assert problems == [
+        "f:2: [handler:x] from: is odd",
+        "f:2: [handler:x] from: is odd",
+        "f:3: [handler:x] maxage: is odd",
     ]

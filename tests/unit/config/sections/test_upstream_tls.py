@@ -4,6 +4,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.testing.authority import Authority
@@ -24,6 +25,11 @@ def folder(tmp_path):
     (tmp_path / "locked.pem").write_bytes(ec.generate_private_key(ec.SECP256R1()).private_bytes(pem, form, locked))
     (tmp_path / "text.pem").write_text("no PEM at all")
     return tmp_path
+
+
+def upstream(folder, files):
+    given = {f"tls_{option}": folder / name for option, name in files.items()}
+    return construct(UpstreamSettings, name="u", backends=BACKENDS, **given)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,7 @@ def test_refused(folder, files, message):
     for name in {*files.values()}:
         message = message.replace("{%s}" % name, str(folder / name))
     with pytest.raises(ValueError) as error:
-        UpstreamSettings("u", BACKENDS, **{f"tls_{option}": folder / name for option, name in files.items()})
+        upstream(folder, files)
     assert str(error.value) == message
 
 
@@ -56,4 +62,4 @@ def test_refused(folder, files, message):
     "files", [{"ca": "ca.pem"}, {"cert": "client.pem"}, {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}]
 )
 def test_accepted(folder, files):
-    UpstreamSettings("u", BACKENDS, **{f"tls_{option}": folder / name for option, name in files.items()})
+    upstream(folder, files)

@@ -5,6 +5,7 @@ from time import monotonic
 
 import pytest
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Percent, Seconds
 from gproxy.http.body import Body
@@ -21,7 +22,9 @@ class Scene:
 
     def __init__(self, **options):
         self.clock = Clock()
-        settings = UpstreamSettings("u", (BackendURL("http", "a", 1),), breaker=True, **options)
+        settings = construct(
+            UpstreamSettings, name="u", backends=(BackendURL("http", "a", 1),), breaker=True, **options
+        )
         self.breaker = CircuitBreaker(settings, Runtime(monotonic=self.clock))
         self.step = self.breaker.before(self.breaker.judging(self.forward))
         self.outcome, self.seconds, self.asked = 200, 0.0, 0

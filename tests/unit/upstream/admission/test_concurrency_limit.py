@@ -3,8 +3,8 @@
 import gevent
 import pytest
 
-from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.types import BackendURL, Seconds
+from gproxy.config.sections.admission import QueueOptions
+from gproxy.config.types import Seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
@@ -17,9 +17,7 @@ class Scene:
     """A limit before a step that streams until the test ends it."""
 
     def __init__(self, **options):
-        self.limit = ConcurrencyLimit(
-            UpstreamSettings("u", (BackendURL("http", "a", 1),), **{"max_requests": 1, **options})
-        )
+        self.limit = ConcurrencyLimit(QueueOptions(**{"max_requests": 1, **options}))
         self.step = self.limit.before(lambda asked: Response(200, iter([b"a stream"])))
         self.order = []
 
@@ -41,7 +39,7 @@ class Scene:
 
 @pytest.fixture
 def scene():
-    scene = Scene(queue=3)
+    scene = Scene(length=3)
     yield scene
     assert scene.counts == (0, 0)
 
@@ -120,7 +118,7 @@ def test_no_request_overtakes_the_queue(scene):
 
 
 def test_a_request_that_waits_too_long_is_rejected():
-    scene = Scene(queue=1, queue_timeout=Seconds(0.01))
+    scene = Scene(length=1, timeout=Seconds(0.01))
     response = scene.enter()
     assert refused(scene.enter) == "queue_timeout"
     assert scene.counts == (1, 0)
@@ -129,7 +127,7 @@ def test_a_request_that_waits_too_long_is_rejected():
 
 
 def test_a_deadline_that_passes_in_the_queue_is_a_503():
-    scene = Scene(queue=1)
+    scene = Scene(length=1)
     response = scene.enter()
     waiting = scene.wait_in_line()
     waiting.kill(Expired(TimeLimit.DEADLINE), block=False)
@@ -194,7 +192,7 @@ def test_a_woken_greenlet_that_waits_for_something_else_by_then_is_left_alone(sc
 
 
 def test_a_growing_limit_admits_more_and_a_shrinking_one_interrupts_none():
-    scene = Scene(max_requests=3, queue=5)
+    scene = Scene(max_requests=3, length=5)
     scene.limit.resize(1)
     held = [scene.enter()]
     waiting = [scene.wait_in_line() for _ in range(4)]
@@ -215,7 +213,7 @@ def test_a_growing_limit_admits_more_and_a_shrinking_one_interrupts_none():
 
 
 def test_without_a_number_the_backends_decide():
-    limit = ConcurrencyLimit(UpstreamSettings("u", (BackendURL("http", "a", 1),), queue=1, max_connections=2))
+    limit = ConcurrencyLimit(QueueOptions(length=1))
     assert limit.snapshot()["limit"] is None
     limit.resize(2)
     assert limit.snapshot()["limit"] == 2

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.config.types.matchers import Statuses
@@ -66,7 +67,7 @@ class Scene:
 
     def __init__(self, *scripts, stream=False, retries=None, retry_on=None, **options):
         urls = tuple(BackendURL("http", f"192.0.2.{number}", 80) for number in range(1, len(scripts) + 1))
-        settings = UpstreamSettings("u", urls, **options)
+        settings = construct(UpstreamSettings, name="u", backends=urls, **options)
         self.upstream = Upstream(settings, built_in(settings), Runtime(rng=NoJitter()))
         self.endpoints = [ScriptedEndpoint(*script) for script in scripts]
         for backend, endpoint in zip(self.upstream.backends, self.endpoints, strict=True):

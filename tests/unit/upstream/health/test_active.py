@@ -7,6 +7,7 @@ import gevent
 import pytest
 from urllib3.exceptions import NewConnectionError
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.http.errors import Incomplete
@@ -57,7 +58,7 @@ class Backend:
 
 def settings(**options):
     parsed = {"health_path": "/up", **options}
-    return UpstreamSettings("u", (BackendURL("http", "a.test", 81),), **parsed)
+    return construct(UpstreamSettings, name="u", backends=(BackendURL("http", "a.test", 81),), **parsed)
 
 
 @pytest.mark.parametrize(("status", "why_not"), [(200, ""), (399, ""), (400, "status 400"), (503, "status 503")])

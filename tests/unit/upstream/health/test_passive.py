@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.config.types.matchers import Statuses
@@ -30,7 +31,7 @@ class Scene:
     def __init__(self, count=2, rng=None, marks=(), **options):
         self.clock = Clock()
         urls = tuple(BackendURL("http", "host", port + 1, **dict(marks).get(port, {})) for port in range(count))
-        settings = UpstreamSettings("u", urls, **options)
+        settings = construct(UpstreamSettings, name="u", backends=urls, **options)
         self.upstream = Upstream(settings, built_in(settings), Runtime(monotonic=self.clock, rng=rng or Steady()))
         self.backends = self.upstream.backends
 

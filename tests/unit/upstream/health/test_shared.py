@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
@@ -24,7 +25,7 @@ class Worker:
         names = names or ("a", "b")
         urls = tuple(BackendURL("http", f"192.0.2.{ord(name)}", 80) for name in names)
         self.clock = clock
-        settings = UpstreamSettings("users", urls, **options)
+        settings = construct(UpstreamSettings, name="users", backends=urls, **options)
         self.runtime = Runtime(monotonic=clock)
         self.upstream = Upstream(settings, built_in(settings), self.runtime)
         self.upstream._members._names.clear()  # letters are not resolved
