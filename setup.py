@@ -15,8 +15,8 @@ from setuptools.command.build_ext import build_ext
 #: The modules on the path of every request. mypyc compiles them to one C library with direct calls between them.
 HOT: Final = {
     "http": (
-        "body", "forwarding", "framing", "headers", "rate_limit_fields", "request", "request_fields", "request_id",
-        "response", "rewrite", "target", "trust", "wire",
+        "body", "exchange", "forwarding", "framing", "headers", "rate_limit_fields", "request", "request_fields",
+        "request_id", "response", "rewrite", "target", "trust", "wire",
     ),
     "runtime": ("alarm", "channel"),
     "state": ("rate_limit/bucket", "rate_limit/limiter"),

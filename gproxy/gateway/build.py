@@ -1,7 +1,7 @@
 """Construction of live objects from settings; the only file that knows all parts."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,16 +16,15 @@ from gproxy.config.sections.settings import HandlerSettings, Settings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
 from gproxy.gateway import user_code
-from gproxy.gateway.chain import compose
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import destination
 from gproxy.gateway.router import Router
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.body_limit import BodyLimit
+from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler
 from gproxy.http.trust import Trust
-from gproxy.observe.access_log import AccessLog
 from gproxy.runtime import Runtime
 from gproxy.upstream.balance import BalancingPolicy, UserPolicy, built_in
 from gproxy.upstream.sticky import StickyUpstream
@@ -54,15 +53,19 @@ def load(
     )
 
 
-def build(settings: Settings, runtime: Runtime) -> Gateway:
-    """Build the gateway, without opening anything. The settings must come from `load`, and are built once."""
+def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = ()) -> Gateway:
+    """Build the gateway, without opening anything. The settings must come from `load`, and are built once.
+
+    `observers` record each exchange; the caller opens and closes them.
+    """
     handlers = {name: cast(Handler, found.handler) for name, found in settings.handlers.items()}
     upstreams = {name: _upstream(found, runtime) for name, found in settings.upstreams.items()}
     routes = [_route(route, settings, handlers, upstreams) for route in settings.routes]
-    gateway = Gateway(
+    return Gateway(
         runtime=runtime,
         router=Router(routes),
         handlers=handlers,
+        handler_names=settings.gateway.handlers,
         upstreams=list(upstreams.values()),
         trust=Trust(
             settings.gateway.trusted_proxies,
@@ -73,17 +76,8 @@ def build(settings: Settings, runtime: Runtime) -> Gateway:
             from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
         ),
         timeout=settings.gateway.timeout,
-        access_log=AccessLog(
-            settings.log.access,
-            format=settings.log.format,
-            daily=settings.log.rotate.daily,
-            size=settings.log.rotate.size,
-            keep=settings.log.keep,
-            compress=settings.log.compress,
-        ),
+        observers=observers,
     )
-    gateway.assemble(settings.gateway.handlers)
-    return gateway
 
 
 def _names(headers: Iterable[str | None]) -> frozenset[str]:
@@ -93,11 +87,15 @@ def _names(headers: Iterable[str | None]) -> frozenset[str]:
 def _route(
     route: RouteSettings, settings: Settings, handlers: Mapping[str, Handler], upstreams: Mapping[str, Upstream]
 ) -> Route:
-    live = Route(route, timeout=route.timeout or settings.gateway.timeout)
+    timeout = route.timeout or settings.gateway.timeout
     limit = [BodyLimit(route.max_body)] if route.max_body else []
-    live.action = destination(route, upstreams, live.timeout)
-    live.route_chain = compose([*limit, *(handlers[name] for name in route.handlers)], live.action)
-    return live
+    return Route(
+        route,
+        timeout=timeout,
+        action=destination(route, upstreams, timeout),
+        handlers=[*limit, *(handlers[name] for name in route.handlers)],
+        gateway_handlers=settings.gateway.handlers,
+    )
 
 
 def _upstream(settings: UpstreamSettings, runtime: Runtime) -> Upstream:

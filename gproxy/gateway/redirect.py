@@ -7,7 +7,6 @@ from typing import Final
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types.route_action import RedirectTarget
 from gproxy.gateway.candidates import bare_host
-from gproxy.gateway.chain import compose
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
@@ -53,19 +52,13 @@ _TIMEOUT: Final = 1.0
 
 
 def sending_to_https(gateway: Gateway, port: int) -> Gateway:
-    """Return a gateway that redirects to https and writes to the same access log: 308 keeps method and body."""
+    """Return a gateway that redirects to https and has the same observers: 308 keeps method and body."""
     to = RedirectTarget.parse(f"https://{{host}}{'' if port == 443 else f':{port}'}{{path}}")
-    route = Route(RouteSettings("redirect", redirect=to, status=308), timeout=_TIMEOUT)
-    route.action = Redirect(to, 308, None)
-    route.route_chain = compose([], route.action)
-    redirecting = Gateway(
+    route = Route(RouteSettings("redirect", redirect=to, status=308), timeout=_TIMEOUT, action=Redirect(to, 308, None))
+    return Gateway(
         runtime=gateway.runtime,
         router=Router([route]),
-        handlers={},
-        upstreams=(),
         trust=Trust(gateway.trust.proxies, gateway.trust.identity),
         timeout=_TIMEOUT,
-        access_log=gateway.access_log,
+        observers=gateway.observers,
     )
-    redirecting.assemble(())
-    return redirecting

@@ -1,42 +1,33 @@
 """Metrics of exchanges, by route, status and reason."""
 
-from collections.abc import Callable
-
-from gproxy.http.request import Request
+from gproxy.http.exchange import Exchange
 from gproxy.observe.metrics import Metrics, Series
 
 
 class RequestMetrics:
-    """A wrapper of Gateway.record that counts exchanges; used only if metrics are exposed."""
+    """An observer that counts exchanges; used only if metrics are exposed."""
 
-    def __init__(self, metrics: Metrics, record: Callable[[Request, int, float, int], None]) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._record = record
         self._routes: dict[str, _RouteSeries] = {}
 
-    def record(self, request: Request, status: int, duration: float, size: int) -> None:
-        """Count a finished exchange, then record it."""
-        route = request.route
-        series = self.count(route.name if route else "", status, request.reason, duration, size)
-        if request.body.received:
-            series.received.cells[0] += request.body.received
-        if request.tries > 1:
-            series.retries.cells[0] += request.tries - 1
-        self._record(request, status, duration, size)
-
-    def count(self, route: str, status: int, reason: str, duration: float, size: int) -> "_RouteSeries":
-        """Count a response, also to bytes that were no valid request. Return the series of its route."""
-        series = self._routes.get(route)
+    def record(self, exchange: Exchange) -> None:
+        """Count an exchange; one without a route, such as bytes that are no request, has the route ""."""
+        series = self._routes.get(exchange.route)
         if series is None:
-            series = self._routes[route] = _RouteSeries(route, self._metrics)
-        series.durations.observe(duration)
-        series.sent.cells[0] += size
-        requests = series.requests.get((status, reason))
+            series = self._routes[exchange.route] = _RouteSeries(exchange.route, self._metrics)
+        series.durations.observe(exchange.duration)
+        series.sent.cells[0] += exchange.bytes_sent
+        if exchange.bytes_received:
+            series.received.cells[0] += exchange.bytes_received
+        if exchange.tries > 1:
+            series.retries.cells[0] += exchange.tries - 1
+        key = (exchange.status, exchange.reason)
+        requests = series.requests.get(key)
         if requests is None:
-            requests = self._metrics.series("gproxy_requests_total", route, str(status), reason)
-            series.requests[status, reason] = requests
+            labels = (exchange.route, str(exchange.status), exchange.reason)
+            requests = series.requests[key] = self._metrics.series("gproxy_requests_total", *labels)
         requests.cells[0] += 1
-        return series
 
 
 class _RouteSeries:

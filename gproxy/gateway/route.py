@@ -1,17 +1,18 @@
 """A route: its conditions on a request, and its chain."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types.patterns import Pattern
+from gproxy.gateway.chain import compose
 from gproxy.http.cookies import cookie_in
 from gproxy.http.errors import HTTPError
+from gproxy.http.handler import Handler, Next
 from gproxy.http.header_names import SECRET_FIELDS
 from gproxy.http.request import Request
-from gproxy.http.response import Response
 from gproxy.http.target import decode
 
 #: A request with more parameters or cookies is rejected if a condition would have to search them.
@@ -98,9 +99,21 @@ def _conditions(settings: RouteSettings) -> tuple[Condition, ...]:
 
 
 class Route:
-    """A live route: complete after build.py and Gateway.assemble, then immutable."""
+    """A live route: its conditions, its own handlers and its action; immutable.
 
-    def __init__(self, settings: RouteSettings, *, timeout: float) -> None:
+    `action` is the last step: forward, split, mirror, redirect or fixed response. `gateway_handlers` are the names of
+    the handlers of `[gateway]`, outermost first.
+    """
+
+    def __init__(
+        self,
+        settings: RouteSettings,
+        *,
+        timeout: float,
+        action: Next,
+        handlers: Sequence[Handler] = (),
+        gateway_handlers: Sequence[str] = (),
+    ) -> None:
         self.name = settings.name
         self.settings = settings
         self.path = settings.path.rstrip("/") or "/"
@@ -110,16 +123,13 @@ class Route:
         self.conditions = _conditions(settings)
         #: True if the path is the only condition.
         self.takes_all = not (self.hosts or self.methods or self.conditions or settings.exact)
+        #: The names of the gateway's handlers that this route does not skip.
+        self.passes = tuple(name for name in gateway_handlers if name not in settings.skip)
         #: The names of all handlers that a request on this route passes.
-        self.handler_names: frozenset[str] = frozenset()
-        #: The whole chain: the gateway's handlers except the skipped ones, the route's own handlers, the action.
-        self.chain: Callable[[Request], Response]
-        #: The chain for a wrong method: the gateway's handlers around a 405.
-        self.method_not_allowed: Callable[[Request], Response]
-        #: The last step of the chain: forward, split, mirror, redirect or fixed response.
-        self.action: Callable[[Request], Response]
+        self.handler_names = frozenset((*self.passes, *settings.handlers))
+        self.action = action
         #: The route's own handlers and the action.
-        self.route_chain: Callable[[Request], Response]
+        self.route_chain = compose(handlers, action)
 
     @property
     def specificity(self) -> tuple[bool, bool, int]:

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
+from gproxy.http.exchange import Exchange, without_query
 from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.rewrite import checked
@@ -120,6 +121,7 @@ class Request:
     headers: without hop-by-hop and framing fields, which belong to a single connection.
     client: the address after trusted proxies. id: also in every log line, the response and the backend's request.
     upgrade: the protocol that the client asks for in Upgrade, if the gateway tunnels it.
+    exchange: what is recorded of the request; tries, backend, upstream, reason, user, client and id are kept there.
     context: values that handlers share with each other.
     """
 
@@ -127,25 +129,19 @@ class Request:
         "_as_received",
         "_at_end",
         "_context",
-        "_id",
-        "backend",
         "body",
-        "client",
         "client_stream",
         "deadline",
+        "exchange",
         "headers",
         "host",
         "method",
         "path",
         "query",
-        "reason",
         "received",
         "route",
         "scheme",
-        "tries",
         "upgrade",
-        "upstream",
-        "user",
     )
 
     @classmethod
@@ -173,23 +169,14 @@ class Request:
         self._at_end: list[Callable[[], None]] | None = None
         self.headers = headers
         self.body = body
-        self.client = received.peer
         self.upgrade: str | None = None
-        self._id = ""
         self.route: Routed | None = None
-        #: The name of the selected upstream; empty before.
-        self.upstream = ""
-        #: host:port of the last backend tried; None before.
-        self.backend: str | None = None
         #: The client's side of the exchange: the forwarder uses it to detect a disconnect and to send interim
         #: responses.
         self.client_stream: ClientStream | None = None
-        #: The number of attempts.
-        self.tries = 0
-        #: The reason of a failure in one word, for the access log.
-        self.reason = ""
-        #: The authenticated user, for the access log.
-        self.user = ""
+        self.exchange = Exchange(
+            received.time, received.peer, received.method, without_query(received.target), received.protocol
+        )
         self.deadline = deadline or Deadline()
         self._context: dict[str, Any] | None = None
 
@@ -212,14 +199,68 @@ class Request:
 
     @property
     def id(self) -> str:
-        return self._id
+        return self.exchange.id
 
     @id.setter  # noqa: A003 it is the property just above
     def id(self, value: str) -> None:
         """Raises ValueError for what would garble the heads that it goes into."""
         if not is_field_value(value):  # ids appear in heads
             raise ValueError(f"{value!r} is no request id: only characters of a header value are expected")
-        self._id = value
+        self.exchange.id = value
+
+    @property
+    def client(self) -> str:
+        """The client's address, after trusted proxies."""
+        return self.exchange.client
+
+    @client.setter
+    def client(self, address: str) -> None:
+        self.exchange.client = address
+
+    @property
+    def upstream(self) -> str:
+        """The name of the selected upstream; empty before."""
+        return self.exchange.upstream
+
+    @upstream.setter
+    def upstream(self, name: str) -> None:
+        self.exchange.upstream = name
+
+    @property
+    def backend(self) -> str | None:
+        """host:port of the last backend tried; None before."""
+        return self.exchange.backend or None
+
+    @backend.setter
+    def backend(self, name: str | None) -> None:
+        self.exchange.backend = name or ""
+
+    @property
+    def tries(self) -> int:
+        """The number of attempts."""
+        return self.exchange.tries
+
+    @tries.setter
+    def tries(self, count: int) -> None:
+        self.exchange.tries = count
+
+    @property
+    def reason(self) -> str:
+        """The reason of a failure in one word, for the access log."""
+        return self.exchange.reason
+
+    @reason.setter
+    def reason(self, reason: str) -> None:
+        self.exchange.reason = reason
+
+    @property
+    def user(self) -> str:
+        """The authenticated user, for the access log."""
+        return self.exchange.user
+
+    @user.setter
+    def user(self, user: str) -> None:
+        self.exchange.user = user
 
     @property
     def target(self) -> str:
@@ -248,6 +289,20 @@ class Request:
         """Run the callbacks; only the connection calls it."""
         while self._at_end:
             self._at_end.pop()()
+
+    def conclude(self, status: int, duration: float, sent: int) -> Exchange:
+        """Complete the exchange with the response's figures, and with what handlers have left in the request.
+
+        `duration` is in seconds, `sent` the bytes of the response body.
+        """
+        exchange, headers, route = self.exchange, self.headers, self.route
+        exchange.status, exchange.duration, exchange.bytes_sent = status, duration, sent
+        exchange.bytes_received = self.body.received
+        exchange.host = self.host
+        exchange.route = route.name if route is not None else ""
+        exchange.referer = without_query(headers.lookup("referer") or "")
+        exchange.user_agent = headers.lookup("user-agent") or ""
+        return exchange
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} id={self.id}>"

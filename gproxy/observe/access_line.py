@@ -1,91 +1,78 @@
-"""The access line: the fields of one exchange, and the three formats of a line."""
+"""The access line: the three formats of an exchange."""
 
 import json
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
 
+from gproxy.http.exchange import Exchange
 from gproxy.observe.log import escape, escape_word
-
-#: The fields of an Entry as a plain tuple; PERF: an Entry's constructor would cost as much as the line.
-Facts: TypeAlias = tuple[
-    float, str, str, str, str, str, int, float, int, int, str, str, str, int, str, str, str, str, str
-]  # fmt: skip
-
-
-class Entry(NamedTuple):
-    """The fields of one exchange, complete once its last byte is sent. An empty text means that there is none."""
-
-    time: float  # epoch seconds, when the head of the request was complete
-    id: str
-    client: str  # address after trusted proxies
-    method: str
-    path: str  # without the query, which may hold secrets
-    protocol: str
-    status: int
-    duration: float  # seconds, from the first byte in to the last byte out
-    size: int  # bytes of response body sent
-    reqsize: int  # bytes of request body received
-    route: str
-    upstream: str
-    backend: str  # host:port
-    tries: int
-    reason: str  # one word; empty if all went well
-    vhost: str
-    referer: str
-    ua: str
-    user: str
-
 
 _json = json.JSONEncoder(separators=(",", ":")).encode
 # strftime's names follow the locale.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def ltsv(facts: Facts) -> str:
-    """Return a line of labelled tab-separated values (ltsv.org): the labels are Entry's fields, empty is `-`."""
-    (when, ident, client, method, path, protocol, status, duration, size, reqsize,
-     route, upstream, backend, tries, reason, vhost, referer, ua, user) = facts  # fmt: skip
+def ltsv(exchange: Exchange) -> str:
+    """Return a line of labelled tab-separated values (ltsv.org); an empty text is `-`."""
+    texts: tuple[str, ...] = (
+        exchange.id, exchange.client, exchange.method, exchange.target, exchange.protocol, exchange.route,
+        exchange.upstream, exchange.backend, exchange.reason, exchange.host, exchange.referer, exchange.user_agent,
+        exchange.user,
+    )  # fmt: skip
     # PERF: one check of all texts together. LTSV has no escaping, so a TAB in a path would forge a field.
-    texts = f"{ident}{client}{method}{path}{protocol}{route}{upstream}{backend}{reason}{vhost}{referer}{ua}{user}"
-    if not texts.isprintable():
-        (when, ident, client, method, path, protocol, status, duration, size, reqsize,
-         route, upstream, backend, tries, reason, vhost, referer, ua, user) = _cleaned(facts)  # fmt: skip
-    stamp, took = _timestamp(when), _seconds(duration)
+    if not "".join(texts).isprintable():
+        texts = tuple(map(escape, texts))
+    ident, client, method, path, protocol, route, upstream, backend, reason, vhost, referer, ua, user = texts
     # PERF: no format specifications: with them mypyc formats each piece separately.
     return (
-        f"time:{stamp}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
-        f"\tpath:{path or '-'}\tprotocol:{protocol or '-'}\tstatus:{status}\tduration:{took}\tsize:{size}"
-        f"\treqsize:{reqsize}\troute:{route or '-'}\tupstream:{upstream or '-'}\tbackend:{backend or '-'}"
-        f"\ttries:{tries}\treason:{reason or '-'}"
+        f"time:{_timestamp(exchange.started)}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
+        f"\tpath:{path or '-'}\tprotocol:{protocol or '-'}\tstatus:{exchange.status}"
+        f"\tduration:{_seconds(exchange.duration)}\tsize:{exchange.bytes_sent}\treqsize:{exchange.bytes_received}"
+        f"\troute:{route or '-'}\tupstream:{upstream or '-'}\tbackend:{backend or '-'}"
+        f"\ttries:{exchange.tries}\treason:{reason or '-'}"
         f"\tvhost:{vhost or '-'}\treferer:{referer or '-'}\tua:{ua or '-'}\tuser:{user or '-'}"
     )
 
 
-def json_line(facts: Facts) -> str:
+def json_line(exchange: Exchange) -> str:
     """Return a JSON object in ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is `""`."""
-    named = Entry._make(facts)._asdict()
-    named["time"] = _timestamp(named["time"])
-    named["duration"] = round(named["duration"], 6)
-    return _json(named)
-
-
-def combined(facts: Facts) -> str:
-    """Return a line in Apache's combined format."""
-    entry = Entry._make(facts)
-    request = _quoted(f"{entry.method} {entry.path} {entry.protocol}" if entry.method else "")
-    return (
-        f"{escape_word(entry.client) or '-'} - {escape_word(entry.user) or '-'} [{_clf(int(entry.time))}] {request} "
-        f"{entry.status} {entry.size} {_quoted(entry.referer)} {_quoted(entry.ua)}"
+    return _json(
+        {
+            "time": _timestamp(exchange.started),
+            "id": exchange.id,
+            "client": exchange.client,
+            "method": exchange.method,
+            "path": exchange.target,
+            "protocol": exchange.protocol,
+            "status": exchange.status,
+            "duration": round(exchange.duration, 6),
+            "size": exchange.bytes_sent,
+            "reqsize": exchange.bytes_received,
+            "route": exchange.route,
+            "upstream": exchange.upstream,
+            "backend": exchange.backend,
+            "tries": exchange.tries,
+            "reason": exchange.reason,
+            "vhost": exchange.host,
+            "referer": exchange.referer,
+            "ua": exchange.user_agent,
+            "user": exchange.user,
+        }
     )
 
 
-FORMATS: dict[str, Callable[[Facts], str]] = {"ltsv": ltsv, "json": json_line, "combined": combined}
+def combined(exchange: Exchange) -> str:
+    """Return a line in Apache's combined format."""
+    line = f"{exchange.method} {exchange.target} {exchange.protocol}" if exchange.method else ""
+    return (
+        f"{escape_word(exchange.client) or '-'} - {escape_word(exchange.user) or '-'} [{_clf(int(exchange.started))}] "
+        f"{_quoted(line)} {exchange.status} {exchange.bytes_sent} "
+        f"{_quoted(exchange.referer)} {_quoted(exchange.user_agent)}"
+    )
 
 
-def _cleaned(facts: Facts) -> Facts:
-    return Entry._make(escape(value) if isinstance(value, str) else value for value in facts)
+FORMATS: dict[str, Callable[[Exchange], str]] = {"ltsv": ltsv, "json": json_line, "combined": combined}
 
 
 def _quoted(text: str) -> str:

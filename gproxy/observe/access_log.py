@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import gevent
 
-from gproxy.observe.access_line import FORMATS, Facts
+from gproxy.config.sections.settings import LogSettings
+from gproxy.http.exchange import Exchange
+from gproxy.observe.access_line import FORMATS
 from gproxy.observe.log_file import LogFile, Loss
 
 LOG = logging.getLogger("gproxy.log")
@@ -48,14 +50,26 @@ class AccessLog:
         self._file = LogFile(path, daily=daily, size=size, keep=keep, compress=compress, clock=clock)
         self._open = False
         self._scheduled = False
-        self._entries: list[Facts] = []
+        self._exchanges: list[Exchange] = []
         self._job: gevent.Greenlet | None = None
         self._compression: gevent.Greenlet | None = None
         self._failing: set[str] = set()
 
+    @classmethod
+    def of(cls, settings: LogSettings) -> "AccessLog":
+        """Return the access log of these settings."""
+        return cls(
+            settings.access,
+            format=settings.format,
+            daily=settings.rotate.daily,
+            size=settings.rotate.size,
+            keep=settings.keep,
+            compress=settings.compress,
+        )
+
     def __repr__(self) -> str:
         state = "working" if self._job else "open" if self._open else "closed"
-        return f"<AccessLog {self.path} {state}, {len(self._entries)} waiting, {self.lost} lost>"
+        return f"<AccessLog {self.path} {state}, {len(self._exchanges)} waiting, {self.lost} lost>"
 
     def open(self) -> None:
         """Open the file, and create its directories. Raises OSError with the path."""
@@ -63,21 +77,21 @@ class AccessLog:
             self._file.open()
             self._open = True
 
-    def write(self, entry: Facts) -> None:
-        """Buffer an entry, to be written at the end of this turn of the loop. Never waits, never fails."""
+    def record(self, exchange: Exchange) -> None:
+        """Buffer an exchange; its line is written at the end of this turn of the loop. Never waits, never fails."""
         if not self._open:
             return
         if not self._scheduled:
             self._scheduled = True
             gevent.get_hub().loop.run_callback(self._end_of_turn)
-        if len(self._entries) >= _MAX_BUFFERED:
+        if len(self._exchanges) >= _MAX_BUFFERED:
             self._lose(1, "buffer full, lines come faster than they can be written")
             return
-        self._entries.append(entry)
+        self._exchanges.append(exchange)
 
     def flush(self) -> None:
-        """Write the buffered entries, now or once no thread uses the file. Never waits."""
-        if self._job or not self._entries:
+        """Write the buffered lines, now or once no thread uses the file. Never waits."""
+        if self._job or not self._exchanges:
             return
         if self._file.is_stale():
             self._report("reopening", self._file.reopen())
@@ -96,7 +110,7 @@ class AccessLog:
             self._report("reopening", self._file.reopen())
 
     def reopen(self) -> None:
-        """Write the buffered entries and open the file by name again, for SIGUSR1 after the file was moved."""
+        """Write the buffered lines and open the file by name again, for SIGUSR1 after the file was moved."""
         self.flush()
         self._file.doubt()
         if self._open and not self._job:
@@ -108,14 +122,14 @@ class AccessLog:
             self._job.join()
 
     def close(self) -> None:
-        """Write all entries and close; wait for a running rotation, for a bounded time."""
+        """Write all lines and close; wait for a running rotation, for a bounded time."""
         if not self._open:
             return
         with gevent.Timeout(_CLOSE_TIMEOUT, False):
             self._finish()
         self._open = False
-        if self._entries:
-            self._lose(len(self._entries), "closed before they could be written")
+        if self._exchanges:
+            self._lose(len(self._exchanges), "closed before they could be written")
             self._take_lines()
         if self._lost:
             LOG.error("access log %s: closed, %d lines were lost", self.path, self._lost)
@@ -128,13 +142,15 @@ class AccessLog:
         self.flush()
 
     def _finish(self) -> None:
-        while self._entries or self._job:
+        while self._exchanges or self._job:
             self.flush()
             self.join()
 
     def _take_lines(self) -> bytes:
-        entries, self._entries = self._entries, []
-        lines = [self._format(entry) for entry in entries]  # PERF: formatting in a batch costs less than line by line
+        exchanges, self._exchanges = self._exchanges, []
+        lines = [
+            self._format(exchange) for exchange in exchanges
+        ]  # PERF: formatting in a batch costs less than line by line
         lines.append("")
         return "\n".join(lines).encode("utf-8", "backslashreplace")
 

@@ -13,6 +13,7 @@ from greenlet import GreenletExit
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
+from gproxy.http.exchange import Exchange
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
 from gproxy.http.request import Deadline, Received, Request
 from gproxy.http.request_fields import RequestFields
@@ -79,7 +80,7 @@ class ClientConnection:
     @property
     def is_tunnel(self) -> bool:
         """True while a tunnel is open: bytes flow both ways under an idle limit, without a deadline."""
-        return self.request is not None and self._channel.deadline is None
+        return self.request is not None and self.request.exchange.is_tunnel
 
     def linger(self, seconds: float) -> None:
         """Close an idle connection after `seconds` unless a request arrives; answer that request, then close."""
@@ -177,8 +178,8 @@ class ClientConnection:
             headers.put("Host", "host", host)
         deadline = Deadline(self.alarm)
         request = Request(received, headers, host, line.path, line.query, body, deadline)
-        request.client = fields.client
-        request._id = fields.request_id
+        request.exchange.client = fields.client
+        request.exchange.id = fields.request_id
         request.client_stream = channel
         request.upgrade = fields.upgrade if line.method == "GET" else None
         return request
@@ -299,7 +300,7 @@ class ClientConnection:
             self.request = None
             if request._at_end:
                 request.end()
-            self._gateway.record(request, status, monotonic() - started, out.sent)
+            self._gateway.finish(request.conclude(status, monotonic() - started, out.sent))
         return out.keep
 
     def _skip(self, body: Body) -> bool:
@@ -330,13 +331,18 @@ class ClientConnection:
             self._is_aborted = True
             self._channel.abort()
 
-    def _reject(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
+    def _reject(self, error: BadMessage | HTTPError, started: float = 0.0) -> bool:
         """Answer an unusable request and close: the start of the next request is unknown."""
         self._unread = True
-        line = readable_line(self._channel.buffer)
-        response = self._gateway.reject(error, self.peer, monotonic() if started is None else started, line)
+        exchange, out = Exchange.rejected(self.peer, readable_line(self._channel.buffer)), self._out
+        response = self._gateway.reject(error, exchange)
         self.alarm.clear()
         self._channel.buffer = b""
-        self._out.reset(keep=False)
-        self._out.send(response, line[0], 1)
+        out.reset(keep=False)
+        try:
+            out.send(response, exchange.method, 1)
+        finally:
+            exchange.bytes_sent = out.sent
+            exchange.duration = monotonic() - started if started else 0.0
+            self._gateway.finish(exchange)
         return False

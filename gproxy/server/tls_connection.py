@@ -60,7 +60,7 @@ class TLSClientConnection(ProxyProtocolConnection):
                 return False
         return super()._serve_one()
 
-    def _reject(self, error: BadMessage | HTTPError, started: float | None = None) -> bool:
+    def _reject(self, error: BadMessage | HTTPError, started: float = 0.0) -> bool:
         """Over the connection limit, close without answering: a TLS handshake costs more than the request it would
         reject.
         """

@@ -31,8 +31,9 @@ from gproxy.arbiter.spawn import GROUP_SIGNALS, STACK_SIGNAL, name_process
 from gproxy.config.problems import ConfigError
 from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build, load
-from gproxy.gateway.gateway import CannotOpenError, Gateway
+from gproxy.gateway.gateway import CannotOpenError, Gateway, open_part
 from gproxy.observe import log
+from gproxy.observe.access_log import AccessLog
 from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
 from gproxy.server.listener import Listener
@@ -53,11 +54,14 @@ class ArbiterGoneError(Exception):
 class Worker:
     """A worker process: its listeners and gateway, and the arbiter's commands."""
 
-    def __init__(self, control: Control, settings: Settings, runtime: Runtime, gateway: Gateway) -> None:
+    def __init__(
+        self, control: Control, settings: Settings, runtime: Runtime, gateway: Gateway, access_log: AccessLog
+    ) -> None:
         self._control = control
         self._settings = settings
         self._runtime = runtime
         self._gateway = gateway
+        self._access_log = access_log
         self._listeners: list[Listener] = []
         self._drain: Drain
         self._leave = Event()
@@ -67,7 +71,7 @@ class Worker:
             "accept": self._accept,
             "share": self._share,
             "unshare": self._unshare,
-            "reopen": gateway.access_log.reopen,
+            "reopen": access_log.reopen,
             "unready": self._unready,
             "retire": self._retire,
             "stop": self._stop,
@@ -81,6 +85,7 @@ class Worker:
         if shared:
             self._runtime.share(self._state)
         listeners = Listeners(self._settings, self._gateway, self._runtime)
+        open_part("[log] access", self._access_log.open)
         self._gateway.open()
         self._listeners = [listeners.listener(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
         register_metrics(self._listeners, self._runtime.metrics)
@@ -93,6 +98,7 @@ class Worker:
         cut = self._finish()
         listeners.close()
         self._gateway.close()
+        self._access_log.close()
         if self._runtime.store is not None:
             self._runtime.store.close()
         gevent.killall(listening)
@@ -143,7 +149,7 @@ class Worker:
         pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
         while True:
             self._control.send("beat")
-            self._gateway.access_log.look()
+            self._access_log.look()
             summarize_broken_responses()
             gevent.sleep(pause)
 
@@ -181,7 +187,7 @@ class Worker:
         _log.warning(
             "stopping at once; open connections: %d", sum(len(listener.connections) for listener in self._listeners)
         )
-        self._gateway.access_log.flush()
+        self._access_log.flush()
         _flush()
         os._exit(0)
 
@@ -226,11 +232,12 @@ def _serve(number: int, control: Control) -> int:
         control.send("failed", 2, list(map(str, error.problems)))
         return 2
     runtime = Runtime.of(settings, worker=number)
-    gateway = build(settings, runtime)
+    access_log = AccessLog.of(settings.log)
+    gateway = build(settings, runtime, [access_log])
     log.setup(settings.log.level, worker=True)
     control.send("built", list(map(str, settings.warnings)), _user_files())
     try:
-        Worker(control, settings, runtime, gateway).run()
+        Worker(control, settings, runtime, gateway, access_log).run()
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
         control.send("failed", 1, [])

@@ -4,7 +4,7 @@ import sys
 
 import gevent
 
-from gproxy.observe.access_line import Entry
+from gproxy.http.exchange import Exchange
 from gproxy.observe.access_log import AccessLog
 
 number, lines, size, compress = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "yes"
@@ -13,11 +13,11 @@ log.open()
 sys.stdout.write("open\n")
 sys.stdout.flush()
 sys.stdin.readline()
-texts = {name: "text of some length" for name, kind in Entry.__annotations__.items() if kind is str}
-numbers = {name: 1_795_000_000 for name in Entry.__annotations__ if name not in texts}
-entry = Entry(**texts, **numbers)
 for line in range(lines):
-    log.write(entry._replace(id=f"{number}-{line}", user="last"))
+    exchange = Exchange(1_795_000_000, "192.0.2.1", "GET", "text of some length", "HTTP/1.1")
+    exchange.id, exchange.user = f"{number}-{line}", "last"
+    exchange.host = exchange.route = exchange.user_agent = exchange.referer = "text of some length"
+    log.record(exchange)
     if line % 50 == 49:
         gevent.sleep(0)  # a turn of the loop, in which they are written
         log.join()  # what gathers during a rotation would make the next file larger

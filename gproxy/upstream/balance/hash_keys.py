@@ -12,7 +12,7 @@ Key = Callable[[Request], str | None]
 
 def client(request: Request) -> str:
     """Return the client's IPv4 address, or its IPv6 /64 network: a client may change its address within that."""
-    return network_of(request.client)
+    return network_of(request.exchange.client)
 
 
 def path(request: Request) -> str:

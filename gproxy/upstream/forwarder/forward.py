@@ -124,8 +124,7 @@ class Forward:
                 copy.body = Body(copy.body.buffer(copy.body.length or 0))
             response = self(copy)
             response.read()
-        request.upstream, request.backend, request.tries = copy.upstream, copy.backend, copy.tries
-        request.reason = copy.reason
+        request.exchange.adopt(copy.exchange)
         return response
 
     def _prepare(self, request: Request, body: Body) -> None:

@@ -38,6 +38,7 @@ class Tunnel:
         #: True once one side has ended its direction.
         self._is_half = False
         self._deadline = request.deadline
+        self._exchange = request.exchange
         self._uploaded = request.body = Body()
         self._upload: gevent.Greenlet | None = None
 
@@ -45,6 +46,7 @@ class Tunnel:
         self._deadline.set(math.inf)
         self._channel.client = None
         self._client.start_tunnel()
+        self._exchange.is_tunnel = True
         self._upload = gevent.spawn(self._carry_up)
         try:
             while data := self._next_piece():

@@ -8,11 +8,18 @@ from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.candidates import Candidates, bare_host, endings
 from gproxy.gateway.route import Route
 from gproxy.http.request import request
+from gproxy.http.response import Response
+
+
+def answer(_):
+    return Response(200)
 
 
 def route(name, *host, headers=(), **asked):
     patterns = {key: Pattern.parse("*") for key in headers}
-    return Route(RouteSettings(name, (UpstreamShare("u"),), host=host, headers=patterns, **asked), timeout=3.0)
+    return Route(
+        RouteSettings(name, (UpstreamShare("u"),), host=host, headers=patterns, **asked), timeout=3.0, action=answer
+    )
 
 
 def names(candidates, host="gateway.test"):

@@ -8,12 +8,17 @@ from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.route import Condition, Route
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
+from gproxy.http.response import Response
+
+
+def answer(_):
+    return Response(200)
 
 
 def route(path="/", **asked):
     for kind in ("headers", "cookies", "query"):
         asked[kind] = {key: Pattern.parse(text) for key, text in asked.get(kind, {}).items()}
-    return Route(RouteSettings("r", (UpstreamShare("u"),), path, **asked), timeout=3.0)
+    return Route(RouteSettings("r", (UpstreamShare("u"),), path, **asked), timeout=3.0, action=answer)
 
 
 @pytest.mark.parametrize(

@@ -5,32 +5,32 @@ import time
 
 import pytest
 
+from gproxy.http.exchange import Exchange
 from gproxy.observe import access_line as entry_module
-from gproxy.observe.access_line import Entry
 from gproxy.observe.access_log import AccessLog
 
 NOON = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
-ENTRY = Entry(
-    time=NOON,
-    id="0f3a9c1b",
-    client="203.0.113.7",
-    method="GET",
-    path="/users/1",
-    protocol="HTTP/1.1",
-    status=200,
-    duration=0.0123456,
-    size=1432,
-    reqsize=0,
-    route="users",
-    upstream="users",
-    backend="127.0.0.1:5001",
-    tries=1,
-    reason="",
-    vhost="api.example.com",
-    referer="",
-    ua="curl/8",
-    user="",
-)
+#: The attributes of an exchange that are texts in its line.
+TEXTS = (
+    "id", "client", "method", "target", "protocol", "route", "upstream", "backend", "reason", "host", "referer",
+    "user_agent", "user",
+)  # fmt: skip
+#: The labels of a line, in their order.
+LABELS = (
+    "time", "id", "client", "method", "path", "protocol", "status", "duration", "size", "reqsize", "route", "upstream",
+    "backend", "tries", "reason", "vhost", "referer", "ua", "user",
+)  # fmt: skip
+
+
+def exchange(**changes):
+    """Return an exchange that went well, with these changes."""
+    made = Exchange(NOON, "203.0.113.7", "GET", "/users/1", "HTTP/1.1")
+    made.id, made.host, made.user_agent = "0f3a9c1b", "api.example.com", "curl/8"
+    made.route, made.upstream, made.backend, made.tries = "users", "users", "127.0.0.1:5001", 1
+    made.status, made.duration, made.bytes_sent = 200, 0.0123456, 1432
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
 
 
 class Clock:
@@ -50,9 +50,9 @@ def paths(text):
     return [field[4].removeprefix("path:") for field in fields]
 
 
-def write(log, entry, *names):
+def record(log, *names):
     for name in names:
-        log.write(entry._replace(path=name))
+        log.record(exchange(target=name))
 
 
 class Gate:
@@ -70,11 +70,6 @@ class Gate:
 @pytest.fixture
 def clock():
     return Clock()
-
-
-@pytest.fixture
-def entry():
-    return ENTRY
 
 
 #: As `[log]` has them.

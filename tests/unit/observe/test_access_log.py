@@ -7,39 +7,42 @@ import pytest
 
 from gproxy.observe.access_line import ltsv
 
-from .conftest import paths, write
+from .conftest import exchange, paths, record
 
 
-def test_a_line_is_the_format_and_a_newline(make, folder, entry):
+def test_a_line_is_the_format_and_a_newline(make, folder):
+    entry = exchange()
     log = make()
-    log.write(entry)
+    log.record(entry)
     log.flush()
     assert (folder / "access.log").read_text() == ltsv(entry) + "\n"
 
 
-def test_one_write_per_turn_of_the_loop(make, folder, entry, writes):
+def test_one_write_per_turn_of_the_loop(make, folder, writes):
+    entry = exchange()
     log = make()
-    greenlets = [gevent.spawn(log.write, entry) for _ in range(50)]
+    greenlets = [gevent.spawn(log.record, entry) for _ in range(50)]
     gevent.joinall(greenlets)
     gevent.idle()
     assert [data.count(b"\n") for data in writes] == [50]
-    log.write(entry)
+    log.record(entry)
     gevent.idle()
     gevent.idle()
     assert [data.count(b"\n") for data in writes] == [50, 1]
 
 
-def test_appends_to_an_existing_file(make, folder, entry):
+def test_appends_to_an_existing_file(make, folder):
+    entry = exchange()
     folder.mkdir()
     (folder / "access.log").write_text("before\n")
-    make(daily=False).write(entry)
+    make(daily=False).record(entry)
     gevent.idle()
     assert (folder / "access.log").read_text() == "before\n" + ltsv(entry) + "\n"
 
 
-def test_text_that_utf8_cannot_encode_is_escaped(make, folder, entry):
+def test_text_that_utf8_cannot_encode_is_escaped(make, folder):
     log = make(format="combined")
-    log.write(entry._replace(vhost="\ud800", ua="é\udc80"))
+    log.record(exchange(host="\ud800", user_agent="é\udc80"))
     log.flush()
     assert '"é\\udc80"' in (folder / "access.log").read_text("utf-8")
 
@@ -62,9 +65,10 @@ def test_only_owner_and_group_may_read(make, folder):
     assert (folder / "access.log").stat().st_mode & 0o137 == 0
 
 
-def test_standard_output(make, entry, capfd):
+def test_standard_output(make, capfd):
+    entry = exchange()
     log = make("-")
-    log.write(entry)
+    log.record(entry)
     log.reopen()
     log.close()
     assert capfd.readouterr().out == ltsv(entry) + "\n"
@@ -72,10 +76,11 @@ def test_standard_output(make, entry, capfd):
     assert capfd.readouterr().out == "still open\n"
 
 
-def test_off_creates_no_file(tmp_path, monkeypatch, make, entry):
+def test_off_creates_no_file(tmp_path, monkeypatch, make):
+    entry = exchange()
     monkeypatch.chdir(tmp_path)
     log = make("off")
-    log.write(entry)
+    log.record(entry)
     log.flush()
     log.reopen()
     log.close()
@@ -83,11 +88,12 @@ def test_off_creates_no_file(tmp_path, monkeypatch, make, entry):
     assert repr(log) == "<AccessLog off closed, 0 waiting, 0 lost>"
 
 
-def test_relative_path_survives_a_change_of_directory(make, tmp_path, monkeypatch, entry):
+def test_relative_path_survives_a_change_of_directory(make, tmp_path, monkeypatch):
+    entry = exchange()
     monkeypatch.chdir(tmp_path)
     log = make("access.log", size=1)
     monkeypatch.chdir("/")
-    log.write(entry)
+    log.record(entry)
     log.close()
     assert {path.name for path in tmp_path.iterdir()} == {"access.log", "access.log.2026-11-22"}
 
@@ -99,10 +105,10 @@ def failing(code):
     return write
 
 
-def test_a_full_disk_drops_lines_and_is_logged_once(make, entry, errors):
+def test_a_full_disk_drops_lines_and_is_logged_once(make, errors):
     log = make("/dev/full", size=1)
     for _ in range(3):
-        write(log, entry, "/a", "/b")
+        record(log, "/a", "/b")
         gevent.idle()
     assert log.lost == 6
     assert errors() == ["access log /dev/full: losing lines: [Errno 28] No space left on device"]
@@ -111,11 +117,11 @@ def test_a_full_disk_drops_lines_and_is_logged_once(make, entry, errors):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EPIPE])
-def test_recovery_is_logged_with_the_number_of_lost_lines(make, folder, entry, errors, writes, code):
+def test_recovery_is_logged_with_the_number_of_lost_lines(make, folder, errors, writes, code):
     log = make()
     for behaviour in (failing(code), failing(code), writes.real, writes.real):
         writes.behaviour = behaviour
-        write(log, entry, "/a", "/b", "/c")
+        record(log, "/a", "/b", "/c")
         log.flush()
     assert paths((folder / "access.log").read_text()) == ["/a", "/b", "/c"] * 2
     assert [message.partition(": ")[2] for message in errors()] == [
@@ -124,17 +130,17 @@ def test_recovery_is_logged_with_the_number_of_lost_lines(make, folder, entry, e
     ]
 
 
-def test_short_writes_are_completed(make, folder, entry, writes):
+def test_short_writes_are_completed(make, folder, writes):
     log = make(size=None)
     writes.behaviour = lambda fd, data: writes.real(fd, data[:100])
-    write(log, entry, "/a", "/b", "/c")
+    record(log, "/a", "/b", "/c")
     log.flush()
     assert paths((folder / "access.log").read_text()) == ["/a", "/b", "/c"]
     assert log.lost == 0
 
 
 @pytest.mark.parametrize("room", [0, 1, 100, 200, 300, 500, 600])
-def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(make, folder, entry, writes, room):
+def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(make, folder, writes, room):
     log = make()
     left = [room]
 
@@ -146,12 +152,12 @@ def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(make, folder, entry, 
         return sent
 
     writes.behaviour = behaviour
-    write(log, entry, "/a", "/b", "/c")
+    record(log, "/a", "/b", "/c")
     log.flush()
-    write(log, entry, "/d")
+    record(log, "/d")
     log.flush()
     writes.behaviour = writes.real
-    write(log, entry, "/e", "/f")
+    record(log, "/e", "/f")
     log.flush()
     lines = [
         line for line in (folder / "access.log").read_text().split("\n") if line.count("\t") == 18 and "user:-" in line
@@ -160,13 +166,13 @@ def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(make, folder, entry, 
     assert len(lines) + log.lost == 6
 
 
-def test_a_slow_reader_of_a_pipe_blocks_no_request(make, tmp_path, entry):
+def test_a_slow_reader_of_a_pipe_blocks_no_request(make, tmp_path):
     reader, writer = os.pipe()
     log = make(f"/proc/self/fd/{writer}")
     names = [f"/{number}" for number in range(2000)]
-    write(log, entry, *names)
+    record(log, *names)
     gevent.idle()
-    write(log, entry, "/last")
+    record(log, "/last")
     gevent.idle()
     assert "working, 1 waiting" in repr(log)
     os.close(writer)

@@ -7,13 +7,13 @@ import gevent
 from gproxy.observe import access_log as accesslog
 from gproxy.observe.rotation import day
 
-from .conftest import Gate, paths, write
+from .conftest import Gate, paths, record
 
 
-def test_rotates_at_its_size(make, folder, entry):
+def test_rotates_at_its_size(make, folder):
     log = make(size=500)
     for name in ("/1", "/2", "/3", "/4", "/5"):
-        write(log, entry, name)
+        record(log, name)
         log.flush()
         log.join()
     assert paths((folder / "access.log.2026-11-22").read_text()) == ["/1", "/2"]
@@ -21,57 +21,57 @@ def test_rotates_at_its_size(make, folder, entry):
     assert paths((folder / "access.log").read_text()) == ["/5"]
 
 
-def test_size_includes_the_lines_of_an_earlier_start(make, folder, entry, clock):
+def test_size_includes_the_lines_of_an_earlier_start(make, folder, clock):
     folder.mkdir()
     (folder / "access.log").write_text("x" * 499 + "\n")
     os.utime(folder / "access.log", (clock.now,) * 2)
     log = make(size=500)
-    write(log, entry, "/1")
+    record(log, "/1")
     log.flush()
     log.join()
     assert (folder / "access.log.2026-11-22").stat().st_size == 500
     assert paths((folder / "access.log").read_text()) == ["/1"]
 
 
-def test_rotates_at_midnight_before_the_first_line_of_the_day(make, folder, entry, clock):
+def test_rotates_at_midnight_before_the_first_line_of_the_day(make, folder, clock):
     log = make()
-    write(log, entry, "/old")
+    record(log, "/old")
     log.flush()
     clock.now += 12 * 3600 - 1
-    write(log, entry, "/late")
+    record(log, "/late")
     log.flush()
     clock.now += 1
     gevent.idle()
     assert [path.name for path in folder.iterdir()] == ["access.log"]
-    write(log, entry, "/new")
+    record(log, "/new")
     log.flush()
     log.join()
     assert paths((folder / "access.log.2026-11-22").read_text()) == ["/old", "/late"]
     assert paths((folder / "access.log").read_text()) == ["/new"]
 
 
-def test_days_without_lines_leave_no_files(make, folder, entry, clock):
+def test_days_without_lines_leave_no_files(make, folder, clock):
     log = make()
-    write(log, entry, "/old")
+    record(log, "/old")
     log.flush()
     clock.now += 5 * 86400
-    write(log, entry, "/new")
+    record(log, "/new")
     log.flush()
     log.join()
     clock.now += 86400
-    write(log, entry, "/newer")
+    record(log, "/newer")
     log.close()
     assert {path.name for path in folder.iterdir()} == {"access.log", "access.log.2026-11-22", "access.log.2026-11-27"}
     assert paths((folder / "access.log.2026-11-27").read_text()) == ["/new"]
 
 
-def test_size_and_midnight_together_leave_no_empty_file(make, folder, entry, clock):
+def test_size_and_midnight_together_leave_no_empty_file(make, folder, clock):
     log = make(size=1)
-    write(log, entry, "/full")
+    record(log, "/full")
     log.flush()
     log.join()
     clock.now += 86400
-    write(log, entry, "/next")
+    record(log, "/next")
     log.flush()
     log.join()
     assert paths((folder / "access.log.2026-11-22").read_text()) == ["/full"]
@@ -79,32 +79,32 @@ def test_size_and_midnight_together_leave_no_empty_file(make, folder, entry, clo
     assert (folder / "access.log").stat().st_size == 0
 
 
-def test_yesterdays_file_found_at_start_is_rotated(make, folder, entry, clock):
+def test_yesterdays_file_found_at_start_is_rotated(make, folder, clock):
     folder.mkdir()
     (folder / "access.log").write_text("yesterday\n")
     os.utime(folder / "access.log", (clock.now - 86400,) * 2)
     log = make()
-    write(log, entry, "/today")
+    record(log, "/today")
     log.close()
     assert (folder / "access.log.2026-11-21").read_text() == "yesterday\n"
     assert paths((folder / "access.log").read_text()) == ["/today"]
 
 
-def test_not_daily(make, folder, entry, clock):
+def test_not_daily(make, folder, clock):
     log = make(daily=False)
-    write(log, entry, "/1")
+    record(log, "/1")
     log.flush()
     clock.now += 3 * 86400
-    write(log, entry, "/2")
+    record(log, "/2")
     log.close()
     assert [path.name for path in folder.iterdir()] == ["access.log"]
 
 
-def test_no_line_is_lost_or_torn_over_many_rotations(make, folder, entry):
+def test_no_line_is_lost_or_torn_over_many_rotations(make, folder):
     log = make(size=2000, keep=10_000)
     names = [f"/{number}" for number in range(2000)]
     for start in range(0, 2000, 7):
-        write(log, entry, *names[start : start + 7])
+        record(log, *names[start : start + 7])
         gevent.sleep(0)
         if start % 3 == 0:
             log.join()
@@ -117,11 +117,11 @@ def test_no_line_is_lost_or_torn_over_many_rotations(make, folder, entry):
     assert all((folder / name).stat().st_size >= 2000 for name in rotated)
 
 
-def test_several_workers_share_a_file(make, folder, entry, clock):
+def test_several_workers_share_a_file(make, folder, clock):
     logs = [make(size=2000, keep=10_000) for _ in range(3)]
     names = [f"/{number}" for number in range(900)]
     for number, name in enumerate(names):
-        write(logs[number % 3], entry, name)
+        record(logs[number % 3], name)
         if number % 5 == 0:
             clock.now += 2
             gevent.sleep(0)
@@ -132,18 +132,18 @@ def test_several_workers_share_a_file(make, folder, entry, clock):
     assert all(texts[name] for name in texts if name != "access.log")
 
 
-def test_two_workers_at_midnight_rotate_once(make, folder, entry, clock):
+def test_two_workers_at_midnight_rotate_once(make, folder, clock):
     # The second to rotate asks for the new file's mtime, which no injected clock governs: here today is today.
     today = time.time()
     clock.now = today - 86400
     logs = [make(), make()]
     for log in logs:
-        write(log, entry, "/old")
+        record(log, "/old")
         log.flush()
         os.utime(folder / "access.log", (clock.now,) * 2)
     clock.now = today
     for log in logs:
-        write(log, entry, "/new")
+        record(log, "/new")
         log.flush()
     for log in logs:
         log.join()
@@ -153,13 +153,13 @@ def test_two_workers_at_midnight_rotate_once(make, folder, entry, clock):
     }
 
 
-def test_keep(make, folder, entry, clock):
+def test_keep(make, folder, clock):
     folder.mkdir()
     (folder / "access.log.2026-11-01").touch()
     (folder / "access.log.2026-11-22.gz").touch()
     log = make(size=1, keep=2)
     for _ in range(4):
-        write(log, entry, "/")
+        record(log, "/")
         log.flush()
         log.join()
     assert {path.name for path in folder.iterdir()} == {
@@ -170,15 +170,15 @@ def test_keep(make, folder, entry, clock):
     }
 
 
-def test_lines_are_buffered_during_a_rotation(make, folder, entry, monkeypatch, writes):
+def test_lines_are_buffered_during_a_rotation(make, folder, monkeypatch, writes):
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)
-    write(log, entry, "/1")
+    record(log, "/1")
     gevent.idle()
     log._file._limit = None
     for name in ("/2", "/3", "/4"):
-        write(log, entry, name)
+        record(log, name)
         gevent.idle()
     assert len(writes) == 1
     assert "working, 3 waiting" in repr(log)
@@ -188,15 +188,15 @@ def test_lines_are_buffered_during_a_rotation(make, folder, entry, monkeypatch, 
     assert len(writes) == 2
 
 
-def test_the_buffer_is_bounded(make, folder, entry, monkeypatch, errors):
+def test_the_buffer_is_bounded(make, folder, monkeypatch, errors):
     monkeypatch.setattr(accesslog, "_MAX_BUFFERED", 5)
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)
-    write(log, entry, "/1")
+    record(log, "/1")
     gevent.idle()
     log._file._limit = None
-    write(log, entry, *["/2"] * 20)
+    record(log, *["/2"] * 20)
     gate.opened.set()
     log.join()
     kept = len(paths((folder / "access.log").read_text()))
@@ -208,35 +208,35 @@ def test_the_buffer_is_bounded(make, folder, entry, monkeypatch, errors):
     ]
 
 
-def test_close_during_a_rotation_waits_and_writes_the_rest(make, folder, entry, monkeypatch):
+def test_close_during_a_rotation_waits_and_writes_the_rest(make, folder, monkeypatch):
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)
-    write(log, entry, "/1")
+    record(log, "/1")
     gevent.idle()
     log._file._limit = None
-    write(log, entry, "/2")
+    record(log, "/2")
     closing = gevent.spawn(log.close)
     gevent.idle()
-    write(log, entry, "/3")
+    record(log, "/3")
     assert not closing.ready()
     gate.opened.set()
     closing.get()
     assert paths((folder / "access.log.2026-11-22").read_text()) == ["/1"]
     assert paths((folder / "access.log").read_text()) == ["/2", "/3"]
-    write(log, entry, "/after")
+    record(log, "/after")
     log.flush()
     assert paths((folder / "access.log").read_text()) == ["/2", "/3"]
 
 
-def test_close_does_not_wait_forever(make, folder, entry, monkeypatch, errors):
+def test_close_does_not_wait_forever(make, folder, monkeypatch, errors):
     monkeypatch.setattr(accesslog, "_CLOSE_TIMEOUT", 0.01)
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)
-    write(log, entry, "/1")
+    record(log, "/1")
     gevent.idle()
-    write(log, entry, "/2")
+    record(log, "/2")
     log.close()
     assert log.lost == 1
     assert [message.partition(": ")[2] for message in errors()] == [
@@ -248,14 +248,14 @@ def test_close_does_not_wait_forever(make, folder, entry, monkeypatch, errors):
     log._file.close()
 
 
-def test_a_failed_rotation_is_logged_once_and_retried(make, folder, entry, clock, errors, monkeypatch):
+def test_a_failed_rotation_is_logged_once_and_retried(make, folder, clock, errors, monkeypatch):
     log = make(size=1)
     fails = [PermissionError(errno.EACCES, "Permission denied", "there")] * 2
     real = log._file._successor
     monkeypatch.setattr(log._file, "_successor", lambda: _raise(fails.pop()) if fails else real())
     for name, seconds in (("/1", 0), ("/2", 30), ("/3", 31), ("/4", 61)):
         clock.now += seconds
-        write(log, entry, name)
+        record(log, name)
         log.flush()
         log.join()
     assert [message.partition(": ")[2] for message in errors()] == [
@@ -269,15 +269,15 @@ def _raise(error):
     raise error
 
 
-def test_an_old_file_that_cannot_be_deleted_stops_neither_log_nor_the_other_deletions(make, folder, entry, errors):
+def test_an_old_file_that_cannot_be_deleted_stops_neither_log_nor_the_other_deletions(make, folder, errors):
     (folder / "access.log.2026-11-01").mkdir(parents=True)
     (folder / "access.log.2026-11-02").touch()
     log = make(size=1, keep=1)
-    write(log, entry, "/1")
+    record(log, "/1")
     log.flush()
     log.join()
     log._file._limit = None
-    write(log, entry, "/2")
+    record(log, "/2")
     log.flush()
     assert {path.name for path in folder.iterdir()} == {"access.log", "access.log.2026-11-01", "access.log.2026-11-22"}
     assert paths((folder / "access.log").read_text()) == ["/2"]

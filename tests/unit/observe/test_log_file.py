@@ -8,36 +8,36 @@ import pytest
 
 from gproxy.observe.log_file import LogFile
 
-from .conftest import Gate, paths, write
+from .conftest import Gate, paths, record
 
 
-def test_reopen_after_a_rename(make, folder, entry):
+def test_reopen_after_a_rename(make, folder):
     log = make()
-    write(log, entry, "/1")
+    record(log, "/1")
     log.flush()
     (folder / "access.log").rename(folder / "moved")
     log.reopen()
-    write(log, entry, "/2")
+    record(log, "/2")
     log.flush()
     assert paths((folder / "moved").read_text()) == ["/1"]
     assert paths((folder / "access.log").read_text()) == ["/2"]
 
 
-def test_reopen_during_a_rotation(make, folder, entry, monkeypatch):
+def test_reopen_during_a_rotation(make, folder, monkeypatch):
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)
-    write(log, entry, "/1")
+    record(log, "/1")
     gevent.idle()
     log._file._limit = None
     log.reopen()
-    write(log, entry, "/2")
+    record(log, "/2")
     gate.opened.set()
     log.join()
     assert paths((folder / "access.log").read_text()) == ["/2"]
 
 
-def test_a_reopening_after_a_rotation_does_not_wait_for_the_next_check(make, folder, entry, monkeypatch):
+def test_a_reopening_after_a_rotation_does_not_wait_for_the_next_check(make, folder, monkeypatch):
     log = make(size=1)
     rotate = log._file.rotate
 
@@ -48,76 +48,76 @@ def test_a_reopening_after_a_rotation_does_not_wait_for_the_next_check(make, fol
 
     gate = Gate(rotated_and_moved)
     monkeypatch.setattr(log._file, "rotate", gate)
-    write(log, entry, "/1")
+    record(log, "/1")
     gevent.idle()
     log._file._limit = None
     log.reopen()
     gate.opened.set()
     log.join()
-    write(log, entry, "/2")
+    record(log, "/2")
     log.flush()
     assert paths((folder / "access.log").read_text()) == ["/2"]
 
 
 @pytest.mark.parametrize("away", ["unlink", "rename"])
-def test_a_removed_file_is_noticed(make, folder, entry, clock, away):
+def test_a_removed_file_is_noticed(make, folder, clock, away):
     log = make()
-    write(log, entry, "/1")
+    record(log, "/1")
     log.flush()
     path = folder / "access.log"
     path.unlink() if away == "unlink" else path.rename(folder / "moved")
-    write(log, entry, "/2")
+    record(log, "/2")
     log.flush()
     assert not path.exists()
     clock.now += 1
-    write(log, entry, "/3")
+    record(log, "/3")
     log.flush()
     assert paths(path.read_text()) == ["/3"]
 
 
-def test_a_removed_directory_is_created_again(make, folder, entry, clock):
+def test_a_removed_directory_is_created_again(make, folder, clock):
     log = make()
     (folder / "access.log").unlink()
     folder.rmdir()
     clock.now += 1
-    write(log, entry, "/1")
+    record(log, "/1")
     log.flush()
     assert paths((folder / "access.log").read_text()) == ["/1"]
 
 
-def test_a_failed_reopening_is_logged_once(make, folder, entry, clock, errors):
+def test_a_failed_reopening_is_logged_once(make, folder, clock, errors):
     log = make()
     (folder / "access.log").rename(folder / "moved")
     (folder / "access.log").mkdir()
     for name in ("/1", "/2"):
         clock.now += 2
-        write(log, entry, name)
+        record(log, name)
         log.flush()
     log.reopen()
     assert [message.partition(": ")[2].partition(":")[0] for message in errors()] == ["reopening failed"]
     assert paths((folder / "moved").read_text()) == ["/1", "/2"]
 
 
-def test_a_copied_and_truncated_file_counts_anew(make, folder, entry, clock):
+def test_a_copied_and_truncated_file_counts_anew(make, folder, clock):
     log = make(size=500)
-    write(log, entry, "/1")
+    record(log, "/1")
     log.flush()
     os.truncate(folder / "access.log", 0)
     clock.now += 1
-    write(log, entry, "/2")
+    record(log, "/2")
     log.flush()
     log.join()
     assert [path.name for path in folder.iterdir()] == ["access.log"]
 
 
-def test_the_name_is_checked_once_a_second_not_per_line(make, entry, clock, monkeypatch):
+def test_the_name_is_checked_once_a_second_not_per_line(make, clock, monkeypatch):
     log = make()
     looks = []
     real = log._file._stat
     monkeypatch.setattr(log._file, "_stat", lambda: looks.append(clock.now) or real())
     for _ in range(30):
         clock.now += 0.25
-        write(log, entry, "/")
+        record(log, "/")
         log.flush()
     assert len(looks) == 8
 

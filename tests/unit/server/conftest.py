@@ -14,7 +14,7 @@ from gproxy.server.context import ServerContext
 
 
 class ScriptedGateway:
-    """Answers with `answer(request)`; `recorded` has what was recorded, `rejected` what was no request."""
+    """Answers with `answer(request)`; `recorded` has the finished exchanges, `rejected` what was no request."""
 
     def __init__(self):
         self.trust = Trust(())
@@ -27,11 +27,12 @@ class ScriptedGateway:
         self.requests.append(request)
         return self.answer(request)
 
-    def record(self, request, status, duration, size):
-        self.recorded.append((request.method, request.path, status, request.reason, size))
+    def finish(self, exchange):
+        self.recorded.append(exchange)
 
-    def reject(self, error, peer, started, line):
-        self.rejected.append((error.status, peer, line))
+    def reject(self, error, exchange):
+        self.rejected.append((error.status, exchange.client, (exchange.method, exchange.target, exchange.protocol)))
+        exchange.status = error.status
         headers = error.headers if isinstance(error, HTTPError) else {}
         return Response(error.status, b"no", headers)
 

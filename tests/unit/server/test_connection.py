@@ -25,7 +25,9 @@ def test_a_request_is_answered_and_recorded(scene):
     got = some.serve(GET)
     assert statuses(got) == [200]
     assert got.endswith(b"\r\n\r\nok")
-    assert some.gateway.recorded == [("GET", "/x", 200, "", 2)]
+    (recorded,) = some.gateway.recorded
+    assert (recorded.method, recorded.target, recorded.status, recorded.reason) == ("GET", "/x", 200, "")
+    assert (recorded.bytes_sent, recorded.host, recorded.client) == (2, "a.test", "192.0.2.1")
     (asked,) = some.gateway.requests
     assert (asked.host, asked.client, asked.received.peer) == ("a.test", "192.0.2.1", "192.0.2.1")
     assert len(some.context.connections) == 0
@@ -34,7 +36,7 @@ def test_a_request_is_answered_and_recorded(scene):
 def test_requests_follow_each_other(scene):
     some = scene()
     assert statuses(some.serve(GET, GET, b"GET /y HTTP/1.1\r\nHost: a.test\r\n\r\n")) == [200] * 3
-    assert [facts[1] for facts in some.gateway.recorded] == ["/x", "/x", "/y"]
+    assert [exchange.target for exchange in some.gateway.recorded] == ["/x", "/x", "/y"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_a_response_that_breaks_off_has_its_reason(scene, error, status, reason)
     some.client.sendall(GET + GET)
     some.client.shutdown(socket.SHUT_WR)
     some.connection.handle()
-    assert [facts[2:4] for facts in some.gateway.recorded] == [(status, reason)]
+    assert [(exchange.status, exchange.reason) for exchange in some.gateway.recorded] == [(status, reason)]
 
 
 def test_the_end_of_an_exchange_closes_the_response_and_ends_the_request(scene):
@@ -194,6 +196,23 @@ def test_a_connection_over_the_limit_gets_a_503(scene):
     assert statuses(got) == [503]
     assert b"\r\nRetry-After: 1\r\n" in got
     assert some.gateway.requests == []
+
+
+def test_bytes_that_are_no_request_are_an_exchange_too(scene):
+    some = scene()
+    assert statuses(some.serve(b"GET /x?secret=1 HTTP/1.1\r\nHost: a\r\nBad\r\n\r\n")) == [400]
+    (recorded,) = some.gateway.recorded
+    assert (recorded.method, recorded.target, recorded.protocol) == ("GET", "/x", "HTTP/1.1")
+    assert (recorded.status, recorded.client, recorded.bytes_sent) == (400, "192.0.2.1", 2)
+    assert 0 < recorded.duration < 5
+
+
+def test_a_rejected_client_that_has_left_is_recorded(scene):
+    some = scene()
+    some.connection._channel.buffer = b"nonsense\r\n\r\n"
+    some.client.close()
+    some.connection.handle()
+    assert [(exchange.status, exchange.bytes_sent) for exchange in some.gateway.recorded] == [(400, 0)]
 
 
 def test_an_idle_connection_closes_silently(scene):
@@ -233,12 +252,12 @@ def test_only_an_idle_connection_lingers(scene, is_idle, limit):
     some.serve()
 
 
-def test_a_tunnel_is_a_request_without_a_deadline(scene):
+def test_a_connection_is_a_tunnel_while_its_exchange_is_one(scene):
     some, seen = scene(), []
 
     def answer(request):
         seen.append(some.connection.is_tunnel)
-        request.client_stream.start_tunnel()
+        request.exchange.is_tunnel = True
         seen.append(some.connection.is_tunnel)
         return Response(204)
 

@@ -1,0 +1,79 @@
+"""An exchange: one request with its response, as the access log, the metrics and other observers record it."""
+
+import time
+from typing import Protocol
+
+
+class Exchange:
+    """The record of one request and its response; an empty text means that there is none.
+
+    The parts of the gateway fill it in as the request passes. `Request.conclude` completes it.
+    """
+
+    __slots__ = (
+        "backend", "bytes_received", "bytes_sent", "client", "duration", "host", "id", "is_tunnel", "method",
+        "protocol", "reason", "referer", "route", "started", "status", "target", "tries", "upstream", "user",
+        "user_agent",
+    )  # fmt: skip
+
+    def __init__(self, started: float, client: str, method: str, target: str, protocol: str) -> None:
+        #: When the head of the request was complete, in seconds since the epoch.
+        self.started = started
+        self.id = ""
+        #: The client's address, after trusted proxies.
+        self.client = client
+        self.method = method
+        #: The request target without its query, which may hold secrets.
+        self.target = target
+        self.protocol = protocol
+        self.host = ""
+        #: The name of the matched route.
+        self.route = ""
+        #: The name of the selected upstream.
+        self.upstream = ""
+        #: host:port of the last backend tried.
+        self.backend = ""
+        #: The number of attempts at backends.
+        self.tries = 0
+        #: The cause of a failure in one word.
+        self.reason = ""
+        #: The authenticated user.
+        self.user = ""
+        #: The Referer field without its query.
+        self.referer = ""
+        self.user_agent = ""
+        self.status = 0
+        #: Seconds from the first byte received to the last byte sent.
+        self.duration = 0.0
+        #: Bytes of the request body received.
+        self.bytes_received = 0
+        #: Bytes of the response body sent.
+        self.bytes_sent = 0
+        #: True once the connection carries bytes both ways after a 101.
+        self.is_tunnel = False
+
+    @classmethod
+    def rejected(cls, peer: str, line: tuple[str, str, str]) -> "Exchange":
+        """Return the exchange of bytes that are no valid request; `line` has the readable parts of the request line."""
+        return cls(time.time(), peer, *line)
+
+    def adopt(self, other: "Exchange") -> None:
+        """Take over what the attempts of a detached copy of the request have recorded."""
+        self.upstream = other.upstream
+        self.backend = other.backend
+        self.tries = other.tries
+        self.reason = other.reason
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.method} {self.target} id={self.id} status={self.status}>"
+
+
+class Observer(Protocol):
+    """A part that records each exchange, after its last byte was sent or sending has failed."""
+
+    def record(self, exchange: Exchange, /) -> None: ...
+
+
+def without_query(url: str) -> str:
+    """Return the URL without its query: queries carry secrets, which never reach a log."""
+    return url.partition("?")[0] if "?" in url else url
