@@ -14,7 +14,6 @@ A failure before step 5 leaves the old generation unchanged.
 
 import logging
 import os
-import selectors
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -24,8 +23,8 @@ from typing import Final
 
 from gproxy import __version__
 from gproxy.arbiter.control import Message
-from gproxy.arbiter.event_loop import Signals, Timers
-from gproxy.arbiter.file_watch import Watch
+from gproxy.arbiter.event_loop import EventLoop
+from gproxy.arbiter.file_watch import FileWatch
 from gproxy.arbiter.generation import Generation, Sockets
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
@@ -61,16 +60,15 @@ class Arbiter:
         self._inherited = listen_fds()
         self._first = first
         self._notifier = Notifier()
-        self._timers = Timers()
-        self._selector = selectors.DefaultSelector()
-        self._workers = Workers(self._selector, self._timers, self._received, self._ended)
+        self._loop = EventLoop()
+        self._workers = Workers(self._loop, self._received, self._ended)
         self._number = 0
         self._current: Generation | None = None
         self._next: Generation | None = None
         #: Cause of the reload that follows the current one; empty: none.
         self._reload_again = ""
         self._quick_ends = 0
-        self._watch: Watch | None = None
+        self._watch: FileWatch | None = None
         #: Monotonic time when the stop began; 0: not stopping.
         self._stopping = 0.0
         #: True once `stop_delay` is over: ended workers are not replaced.
@@ -81,23 +79,23 @@ class Arbiter:
         self._announcement = ""
         self._is_quitting = False
         self._cut = 0
-        self._code: int | None = None
+        self._code = 0
 
     def run(self) -> int:
         """Serve until a signal stops the arbiter; return the exit code."""
-        signals = self._signals()
-        self._selector.register(signals.socket, selectors.EVENT_READ, signals.handle)
+        self._handle_signals()
         self._begin(self._first)
         self._workers.reap()  # a worker that ended before the handler existed left no SIGCHLD
-        while self._code is None:
-            for key, _ in self._selector.select(self._timers.wait()):
-                key.data()
-            self._timers.run()
+        self._loop.run()
         self._workers.discard(self._workers)
         return self._code
 
-    def _signals(self) -> Signals:
-        return Signals(
+    def _exit(self, code: int) -> None:
+        self._code = code
+        self._loop.stop()
+
+    def _handle_signals(self) -> None:
+        self._loop.handle_signals(
             {
                 signal.SIGCHLD: self._workers.reap,
                 signal.SIGTERM: partial(self._stop, "SIGTERM"),
@@ -159,7 +157,7 @@ class Arbiter:
         if self._current is None:
             for reason in reasons:
                 sys.stderr.write(f"{reason}\n") if code == 2 else _log.error("%s", reason)
-            self._code = code
+            self._exit(code)
             return
         for reason in reasons:
             _log.error("reload: %s", reason)
@@ -182,7 +180,7 @@ class Arbiter:
         if old is None:
             interval = watchdog_interval()
             if interval:
-                self._timers.every(interval, self._notifier.alive)
+                self._loop.every(interval, self._notifier.alive)
             _log.info("gproxy %s serves on %s", __version__, new)
         else:
             removed = old.close(new.sockets)
@@ -195,8 +193,8 @@ class Arbiter:
     def _settle(self) -> None:
         """Finish a reload, successful or not: begin to watch the files, and start a queued reload."""
         if self._current and self._current.server.reload and self._watch is None:
-            self._watch = Watch(self._path)
-            self._timers.every(_LOOK_AT_FILES, self._look_at_files)
+            self._watch = FileWatch(self._path)
+            self._loop.every(_LOOK_AT_FILES, self._look_at_files)
         why, self._reload_again = self._reload_again, ""
         if why:
             self._reload(why)
@@ -293,7 +291,7 @@ class Arbiter:
         self._quick_ends = 0 if lived else self._quick_ends + 1
         pause = self._pause() if self._quick_ends > 1 else 0.0
         _log.error("%s %s; starting another one%s", worker, ending, f" in {pause:g} s" if pause else "")
-        self._timers.after(pause, self._refill)
+        self._loop.after(pause, self._refill)
 
     def _pause(self) -> float:
         """Return the pause in seconds, twice as long each time; the exponent is bounded against float overflow."""
@@ -309,7 +307,7 @@ class Arbiter:
             self._quick_ends += 1
             pause = self._pause()
             _log.error("%s; retrying in %g s", error, pause)
-            self._timers.after(pause, self._refill)
+            self._loop.after(pause, self._refill)
 
     # The end.
 
@@ -329,7 +327,7 @@ class Arbiter:
         self._notifier.stopping()
         self._drop_next()
         self._workers.send("unready")
-        self._timers.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS, stopping))
+        self._loop.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS, stopping))
 
     def _quit(self) -> None:
         """Stop at once: requests in flight are cut."""
@@ -349,14 +347,14 @@ class Arbiter:
                 worker.state = WorkerState.DRAINING
         self._workers.send(command)
         self._announce_later(announcement)
-        self._timers.after(limit, self._kill_remaining)
+        self._loop.after(limit, self._kill_remaining)
         self._finish()
 
     def _announce_later(self, text: str) -> None:
         """Log `text` once the draining workers have closed their listeners, or after a second if one hangs."""
         self._announce()
         self._announcement = text
-        self._timers.after(_AT_ONCE, self._announce)
+        self._loop.after(_AT_ONCE, self._announce)
 
     def _announce(self) -> None:
         if self._announcement:
@@ -371,7 +369,7 @@ class Arbiter:
 
     def _finish(self) -> None:
         """Set the exit code once all workers have ended."""
-        if not self._is_closing or len(self._workers) or self._code is not None:
+        if not self._is_closing or len(self._workers) or self._loop.is_stopped:
             return
         self._announce()
         if not self._is_quitting:
@@ -379,7 +377,7 @@ class Arbiter:
             if self._lost:
                 result = f"{self._lost} workers were killed; their open requests are lost"
             _log.info("stopped after %.1f s; %s", monotonic() - self._stopping, result)
-        self._code = 0
+        self._exit(0)
 
 
 _ON_MESSAGE: Final[dict[str, Callable[..., None]]] = {

@@ -1,47 +1,52 @@
-"""Signals and timers for the arbiter's selector; Python's own signal handlers run between any two instructions."""
+"""The arbiter's event loop: readable sockets, signals and timers, one after the other."""
 
 import heapq
 import itertools
+import selectors
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import monotonic
 
 
-class Signals:
-    """A readable socket for signals, and the table of their handlers."""
+class EventLoop:
+    """A loop that calls functions for readable sockets, received signals and elapsed times."""
 
-    def __init__(self, table: Mapping[int, Callable[[], object]]) -> None:
-        self._table = table
-        self.socket, self._wakeup = socket.socketpair()
-        for sock in (self.socket, self._wakeup):
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.is_stopped = False
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+
+    def register(self, sock: socket.socket, function: Callable[[], object]) -> None:
+        """Call the function whenever the socket is readable."""
+        self._selector.register(sock, selectors.EVENT_READ, function)
+
+    def unregister(self, sock: socket.socket) -> None:
+        """Forget the socket, if it is registered."""
+        if sock in self._selector.get_map():
+            self._selector.unregister(sock)
+
+    def handle_signals(self, table: Mapping[int, Callable[[], object]]) -> None:
+        """Call the functions of the received signals, as events: Python's own handlers run between any instructions."""
+        self._signals, self._wakeup = socket.socketpair()
+        for sock in (self._signals, self._wakeup):
             sock.setblocking(False)
+        self.register(self._signals, partial(self._call_handlers, table))
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         for number in table:
             signal.signal(number, nothing)
 
-    def handle(self) -> None:
-        """Call the handlers of the received signals, in their order."""
-        for number in self.socket.recv(4096):
-            handler = self._table.get(number)
+    def _call_handlers(self, table: Mapping[int, Callable[[], object]]) -> None:
+        for number in self._signals.recv(4096):
+            handler = table.get(number)
             if handler:
                 handler()
 
-
-def nothing(*_: object) -> None:
-    """Do nothing, as a signal handler: unlike SIG_IGN it is not inherited across exec."""
-
-
-class Timers:
-    """A heap of functions with the times at which to call them."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Callable[[], object]]] = []
-        self._order = itertools.count()
-
     def after(self, seconds: float, function: Callable[[], object]) -> None:
         """Call the function once, after `seconds`."""
-        heapq.heappush(self._heap, (monotonic() + seconds, next(self._order), function))
+        heapq.heappush(self._timers, (monotonic() + seconds, next(self._order), function))
 
     def every(self, seconds: float, function: Callable[[], object]) -> None:
         """Call the function every `seconds`, first after `seconds`."""
@@ -52,12 +57,26 @@ class Timers:
 
         self.after(seconds, again)
 
-    def wait(self) -> float | None:
-        """Return the seconds until the next call is due; None: no timer is set."""
-        return max(self._heap[0][0] - monotonic(), 0.0) if self._heap else None
-
     def run(self) -> None:
-        """Call the functions that are due."""
+        """Wait for events and call their functions, until `stop`."""
+        while not self.is_stopped:
+            for key, _ in self._selector.select(self._wait()):
+                key.data()
+            self._call_due()
+
+    def stop(self) -> None:
+        """End `run` after the events that are due."""
+        self.is_stopped = True
+
+    def _wait(self) -> float | None:
+        """Return the seconds until the next timer is due; None: no timer is set."""
+        return max(self._timers[0][0] - monotonic(), 0.0) if self._timers else None
+
+    def _call_due(self) -> None:
         now = monotonic()
-        while self._heap and self._heap[0][0] <= now:
-            heapq.heappop(self._heap)[2]()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
+
+
+def nothing(*_: object) -> None:
+    """Do nothing, as a signal handler: unlike SIG_IGN it is not inherited across exec."""

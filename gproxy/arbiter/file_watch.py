@@ -7,7 +7,7 @@ from pathlib import Path
 _Look = tuple[int, int, int]
 
 
-class Watch:
+class FileWatch:
     """The stamps of the settings file, the modules beside it, and the files that workers report."""
 
     def __init__(self, settings: str) -> None:

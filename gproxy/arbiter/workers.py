@@ -2,14 +2,13 @@
 
 import logging
 import os
-import selectors
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from time import monotonic
 from typing import Final
 
 from gproxy.arbiter.control import Message
-from gproxy.arbiter.event_loop import Timers
+from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.spawn import STACK_SIGNAL, Spawned, spawn
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
@@ -33,19 +32,17 @@ class Workers:
 
     def __init__(
         self,
-        selector: selectors.BaseSelector,
-        timers: Timers,
+        loop: EventLoop,
         received: Callable[[WorkerProcess, Message], None],
         ended: Callable[[WorkerProcess, Generation, ExitStatus], None],
     ) -> None:
-        self._selector = selector
-        self._timers = timers
+        self._loop = loop
         self._received = received
         self._ended = ended
         self._state = SharedState.create()
         self._workers: dict[int, WorkerProcess] = {}  # by process id
         self._generations: dict[int, Generation] = {}  # by number, those that have workers
-        timers.every(_CHECK_EVERY, self._check)
+        loop.every(_CHECK_EVERY, self._check)
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self._workers.values()))
@@ -57,7 +54,7 @@ class Workers:
         """Add a started worker to the generation, and send it the settings to build."""
         worker = self._workers[spawned.pid] = WorkerProcess(spawned)
         self._generations[generation.number] = generation
-        self._selector.register(worker.control.socket, selectors.EVENT_READ, partial(self._receive, worker))
+        self._loop.register(worker.control.socket, partial(self._receive, worker))
         generation.add(worker)
 
     def generation_of(self, worker: WorkerProcess) -> Generation:
@@ -113,11 +110,7 @@ class Workers:
             worker.last_message = monotonic()
             self._received(worker, message)
         if worker.control.ended:
-            self._stop_receiving(worker)
-
-    def _stop_receiving(self, worker: WorkerProcess) -> None:
-        if worker.control.socket in self._selector.get_map():
-            self._selector.unregister(worker.control.socket)
+            self._loop.unregister(worker.control.socket)
 
     def reap(self) -> None:
         """Collect all ended child processes; as process 1 of a container the arbiter also gets orphans."""
@@ -134,7 +127,7 @@ class Workers:
     def _remove(self, worker: WorkerProcess, status: int) -> None:
         for _ in range(_LAST_READS):
             self._receive(worker)
-        self._stop_receiving(worker)
+        self._loop.unregister(worker.control.socket)
         worker.control.close()
         del self._workers[worker.pid]
         generation = self.generation_of(worker)
@@ -162,7 +155,7 @@ class Workers:
         """Kill a hung worker after it has written its stacks, for the log."""
         worker.is_hung = True
         worker.signal(STACK_SIGNAL)
-        self._timers.after(_STACK_SECONDS, worker.kill)
+        self._loop.after(_STACK_SECONDS, worker.kill)
 
 
 def _log_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:

@@ -1,0 +1,95 @@
+"""The arbiter's event loop: the order of timers, sockets that come and go, signals as events."""
+
+import os
+import signal
+import socket
+
+import pytest
+
+from gproxy.arbiter import event_loop
+from gproxy.arbiter.event_loop import EventLoop
+
+
+class Clock:
+    """A clock that jumps to the time of the next timer instead of waiting for it."""
+
+    now = 100.0
+
+    def select(self, wait):
+        self.now += wait
+        return []
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def loop(clock, monkeypatch):
+    monkeypatch.setattr(event_loop, "monotonic", lambda: clock.now)
+    found = EventLoop()
+    monkeypatch.setattr(found._selector, "select", clock.select)
+    return found
+
+
+def test_timers_are_called_in_the_order_of_their_times(loop, clock):
+    called = []
+    loop.after(2, lambda: called.append(("second", clock.now)))
+    loop.after(1, lambda: called.append(("first", clock.now)))
+    loop.after(2, lambda: called.append(("third", clock.now)))
+    loop.after(3, loop.stop)
+    loop.run()
+    assert called == [("first", 101.0), ("second", 102.0), ("third", 102.0)]
+
+
+def test_a_timer_may_set_the_next_one_and_every_repeats(loop, clock):
+    called = []
+    loop.every(0.5, lambda: called.append(clock.now))
+    loop.after(1.75, loop.stop)
+    loop.run()
+    assert called == [100.5, 101.0, 101.5]
+
+
+def test_a_timer_that_fails_is_set_again_by_every(loop, clock):
+    loop.every(1, lambda: 1 / 0)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            loop.run()
+    assert clock.now == 102
+
+
+def test_sockets_are_read_until_they_are_unregistered():
+    loop = EventLoop()
+    near, far = socket.socketpair()
+    read = []
+
+    def receive():
+        read.append(near.recv(100))
+        loop.unregister(near)
+        loop.unregister(near)
+        far.send(b"more")
+        loop.after(0, loop.stop)
+
+    with near, far:
+        loop.register(near, receive)
+        far.send(b"first")
+        loop.run()
+    assert read == [b"first"]
+
+
+def test_signals_are_events_of_the_loop():
+    loop = EventLoop()
+    received = []
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        loop.handle_signals({signal.SIGUSR1: lambda: (received.append("USR1"), loop.stop())})
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert received == []
+        loop.run()
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGUSR1, before)
+        loop._signals.close()
+        loop._wakeup.close()
+    assert received == ["USR1"]
