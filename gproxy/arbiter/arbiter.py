@@ -16,16 +16,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 from typing import Final
 
 from gproxy import __version__
-from gproxy.arbiter.control import Message
+from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.file_watch import FileWatch
 from gproxy.arbiter.generation import Generation, Sockets
+from gproxy.arbiter.messages import Command, Message
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
@@ -102,7 +103,7 @@ class Arbiter:
                 signal.SIGINT: partial(self._stop, "SIGINT"),
                 signal.SIGQUIT: self._quit,
                 signal.SIGHUP: partial(self._reload, "SIGHUP"),
-                signal.SIGUSR1: partial(self._workers.send, "reopen"),
+                signal.SIGUSR1: partial(self._workers.send, messages.Reopen()),
                 signal.SIGUSR2: partial(_log.warning, "SIGUSR2: ignored"),
                 signal.SIGTTIN: partial(self._scale, 1),
                 signal.SIGTTOU: partial(self._scale, -1),
@@ -224,13 +225,29 @@ class Arbiter:
         if worker.state < WorkerState.SERVING:
             self._workers.discard([worker])
         worker.state = WorkerState.DRAINING
-        worker.send("retire", removed)
+        worker.send(messages.Retire(removed))
 
     # Messages of workers.
 
     def _received(self, worker: WorkerProcess, message: Message) -> None:
-        name, *arguments = message
-        _ON_MESSAGE[name](self, worker, *arguments)
+        match message:
+            case messages.Built(warnings, files):
+                self._on_built(worker, warnings, files)
+            case messages.Failed(code, reasons):
+                self._on_failed(worker, code, reasons)
+            case messages.Ready():
+                self._on_ready(worker)
+            case messages.Shared():
+                self._on_shared(worker)
+            case messages.Closed():
+                self._on_closed(worker)
+            case messages.Stopped(cut):
+                self._cut += cut
+            case messages.Beat():
+                pass  # Workers has noted its time
+            case _:
+                _log.error("%s: unexpected %s; killing it", worker, message)
+                worker.kill()
 
     def _on_built(self, worker: WorkerProcess, warnings: list[str], files: list[str]) -> None:
         worker.state = WorkerState.BUILT
@@ -253,7 +270,7 @@ class Arbiter:
         if generation is self._current:
             worker.accept()
             if self._stopping:
-                worker.send("unready")
+                worker.send(messages.Unready())
         elif generation is self._next and generation.is_ready():
             self._promote(generation)
         self._workers.open_waiting()
@@ -262,16 +279,10 @@ class Arbiter:
         worker.is_sharing = worker.is_shared
         self._workers.open_waiting()
 
-    def _on_beat(self, worker: WorkerProcess) -> None:
-        """Do nothing: Workers has noted the time of the message."""
-
     def _on_closed(self, worker: WorkerProcess) -> None:
         worker.has_closed = True
         if all(other.has_closed for other in self._workers if other.state is WorkerState.DRAINING):
             self._announce()
-
-    def _on_stopped(self, _: WorkerProcess, cut: int) -> None:
-        self._cut += cut
 
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
         if generation is self._next and not worker.is_discarded:
@@ -326,17 +337,17 @@ class Arbiter:
             _log.info("%s: no longer ready; stopping in %g s", name, delay)
         self._notifier.stopping()
         self._drop_next()
-        self._workers.send("unready")
-        self._loop.after(delay, partial(self._close, "stop", grace + _LAST_MOMENTS, stopping))
+        self._workers.send(messages.Unready())
+        self._loop.after(delay, partial(self._close, messages.Stop(), grace + _LAST_MOMENTS, stopping))
 
     def _quit(self) -> None:
         """Stop at once: requests in flight are cut."""
         self._stopping = self._stopping or monotonic()
         self._is_quitting = True
         self._drop_next()
-        self._close("quit", _AT_ONCE, "")
+        self._close(messages.Quit(), _AT_ONCE, "")
 
-    def _close(self, command: str, limit: float, announcement: str) -> None:
+    def _close(self, command: Command, limit: float, announcement: str) -> None:
         """Close the listeners, let workers finish, and kill the remaining ones after `limit` seconds."""
         self._is_closing = True
         self._workers.discard(worker for worker in self._workers if worker.state < WorkerState.SERVING)
@@ -378,14 +389,3 @@ class Arbiter:
                 result = f"{self._lost} workers were killed; their open requests are lost"
             _log.info("stopped after %.1f s; %s", monotonic() - self._stopping, result)
         self._exit(0)
-
-
-_ON_MESSAGE: Final[dict[str, Callable[..., None]]] = {
-    "built": Arbiter._on_built,
-    "failed": Arbiter._on_failed,
-    "ready": Arbiter._on_ready,
-    "shared": Arbiter._on_shared,
-    "beat": Arbiter._on_beat,
-    "closed": Arbiter._on_closed,
-    "stopped": Arbiter._on_stopped,
-}

@@ -1,34 +1,32 @@
-"""The messages between the arbiter and a worker: one line of JSON each, with file descriptors beside it.
+"""The socket between the arbiter and a worker, for messages and the file descriptors beside them."""
 
-arbiter to worker   build, open, accept, share, unshare, unready, retire, stop, quit, reopen
-worker to arbiter   built, failed, ready, shared, beat, closed, stopped
-"""
-
-import json
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
+
+from gproxy.arbiter.messages import Kinds, Message, decode, encode
 
 _MOST_FDS: Final = 250  # the kernel passes at most 253 at a time
 
-Message = list[Any]
-
 
 class Control:
-    """An end of the socket pair between the arbiter and a worker."""
+    """An end of the socket pair between the arbiter and a worker; it receives messages of the given kinds."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, kinds: Kinds) -> None:
         self.socket = sock
+        self._kinds = kinds
         #: Received descriptors, in order, that `take_fds` has not returned yet.
         self.fds: list[int] = []
         #: Lines that are no message: the stacks that faulthandler writes for a hung worker.
         self.stray: list[str] = []
         self.ended = False
         self._buffer = b""
+        #: Received messages that `wait` has not returned yet.
+        self._waiting: list[Message] = []
 
-    def send(self, name: str, *arguments: object, fds: Sequence[int] = ()) -> None:
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send a message; ignore an error, since then the other process has ended."""
-        line = json.dumps([name, *arguments]).encode() + b"\n"
+        line = encode(message)
         try:
             socket.send_fds(self.socket, [line], fds) if fds else self.socket.send(line)
         except OSError:
@@ -45,14 +43,14 @@ class Control:
         self.ended = not data
         self.fds += fds
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [message for message in map(self._parse, lines) if message]
+        self.stray += [line.decode(errors="replace") for line in lines if not line.startswith(b"[")]
+        return [decode(line, self._kinds) for line in lines if line.startswith(b"[")]
 
-    def _parse(self, line: bytes) -> Message | None:
-        if line.startswith(b"["):
-            message: Message = json.loads(line)
-            return message
-        self.stray.append(line.decode(errors="replace"))
-        return None
+    def wait(self) -> Message | None:
+        """Wait for the next message and return it; None once the other end is closed."""
+        while not self._waiting and not self.ended:
+            self._waiting = self.receive()
+        return self._waiting.pop(0) if self._waiting else None
 
     def take_fds(self) -> list[int]:
         """Return the descriptors that came with the last message, and forget them."""

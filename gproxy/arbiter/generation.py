@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from gproxy.arbiter import messages
 from gproxy.arbiter.sockets import CannotListenError, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
@@ -52,15 +53,15 @@ class Generation:
     def add(self, worker: WorkerProcess) -> None:
         """Add a worker, and send it the settings to build."""
         self.workers.append(worker)
-        overrides = [(section, option, text) for (section, option), text in self._overrides.items()]
+        build = messages.Build(self._path, [[*place, text] for place, text in self._overrides.items()])
         fd = os.memfd_create("gproxy-settings") if self._text is not None else -1
         if self._text is None:  # the worker reads the file itself, and reports why it cannot
-            worker.send("build", self._path, overrides)
+            worker.send(build)
             return
         try:
             with open(fd, "wb", closefd=False) as file:
                 file.write(self._text)
-            worker.send("build", self._path, overrides, fds=(fd,))
+            worker.send(build, [fd])
         finally:
             os.close(fd)
 

@@ -2,11 +2,14 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from enum import IntEnum
 from time import monotonic
 from typing import NamedTuple
 
+from gproxy.arbiter import messages
 from gproxy.arbiter.control import Control
+from gproxy.arbiter.messages import NOTICES, Message
 from gproxy.arbiter.spawn import Spawned
 
 
@@ -52,7 +55,7 @@ class WorkerProcess:
 
     def __init__(self, spawned: Spawned) -> None:
         self.generation_number, self.number, self.pid, control = spawned
-        self.control = Control(control)
+        self.control = Control(control, NOTICES)
         self.state = WorkerState.STARTING
         #: Monotonic time of its last message.
         self.last_message = monotonic()
@@ -71,25 +74,25 @@ class WorkerProcess:
     def __str__(self) -> str:
         return f"worker {self.number} (generation {self.generation_number}, pid {self.pid})"
 
-    def send(self, name: str, *arguments: object, fds: tuple[int, ...] = ()) -> None:
-        self.control.send(name, *arguments, fds=fds)
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        self.control.send(message, fds)
 
     def accept(self) -> None:
         """Let the worker accept connections."""
         self.state = WorkerState.SERVING
         self.served_since = monotonic()
-        self.send("accept")
+        self.send(messages.Accept())
 
     def share(self) -> None:
         """Announce to the worker that other workers serve beside it."""
         if not self.is_shared:
             self.is_shared = True
-            self.send("share")
+            self.send(messages.Share())
 
     def unshare(self) -> None:
         """Announce to the worker that it serves alone again."""
         self.is_shared = self.is_sharing = False
-        self.send("unshare")
+        self.send(messages.Unshare())
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)

@@ -7,9 +7,10 @@ from functools import partial
 from time import monotonic
 from typing import Final
 
-from gproxy.arbiter.control import Message
+from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.generation import Generation
+from gproxy.arbiter.messages import Message
 from gproxy.arbiter.spawn import STACK_SIGNAL, Spawned, spawn
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.state.shared.memory import SharedState
@@ -66,11 +67,11 @@ class Workers:
         for number in generation.missing():
             self.admit(spawn(generation.number, number), generation)
 
-    def send(self, name: str) -> None:
+    def send(self, message: Message) -> None:
         """Send the command to every worker that has received `open`."""
         for worker in self:
             if worker.state >= WorkerState.OPENING:
-                worker.send(name)
+                worker.send(message)
 
     @staticmethod
     def discard(workers: Iterable[WorkerProcess]) -> None:
@@ -101,7 +102,7 @@ class Workers:
         worker.state = WorkerState.OPENING
         worker.is_shared = worker.is_sharing = shared
         fds = self._state.fd, *(sock.fileno() for sock in self.generation_of(worker).sockets.values())
-        worker.send("open", shared, fds=fds)
+        worker.send(messages.Open(shared), fds)
 
     def _receive(self, worker: WorkerProcess) -> None:
         if self._workers.get(worker.pid) is not worker:

@@ -15,17 +15,18 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import gevent
 from gevent.event import Event
 
+from gproxy.arbiter import messages
 from gproxy.arbiter.control import Control
 from gproxy.arbiter.event_loop import nothing
+from gproxy.arbiter.messages import COMMANDS, Command, Message
 from gproxy.arbiter.sockets import ignore_handshakes
 from gproxy.arbiter.spawn import GROUP_SIGNALS, STACK_SIGNAL, name_process
 from gproxy.config.problems import ConfigError
@@ -46,9 +47,15 @@ _log = logging.getLogger("gproxy")
 #: Seconds between two heartbeats to the arbiter, at most; less with a short `worker_timeout`.
 _BEAT: Final = 1.0
 
+_Expected = TypeVar("_Expected", bound=Command)
+
 
 class ArbiterGoneError(Exception):
     """The end of the arbiter before the worker serves."""
+
+
+class UnexpectedCommandError(Exception):
+    """A command that the worker's state does not allow, or a malformed one."""
 
 
 class Worker:
@@ -67,16 +74,6 @@ class Worker:
         self._leave = Event()
         #: Indexes of listeners whose sockets no other process accepts from.
         self._removed: list[int] = []
-        self._commands: dict[str, Callable[..., None]] = {
-            "accept": self._accept,
-            "share": self._share,
-            "unshare": self._unshare,
-            "reopen": access_log.reopen,
-            "unready": self._unready,
-            "retire": self._retire,
-            "stop": self._stop,
-            "quit": self._quit,
-        }
 
     def run(self) -> None:
         """Serve from the command `open` until drained. Raises CannotOpenError."""
@@ -92,7 +89,7 @@ class Worker:
         self._drain = Drain(self._listeners, self._settings.server.grace)
         self._share_listeners(alone=not shared)
         self._tune()
-        self._control.send("ready")
+        self._control.send(messages.Ready())
         listening = gevent.spawn(self._run_commands), gevent.spawn(self._beat)
         self._leave.wait()
         cut = self._finish()
@@ -102,12 +99,12 @@ class Worker:
         if self._runtime.store is not None:
             self._runtime.store.close()
         gevent.killall(listening)
-        self._control.send("stopped", cut)
+        self._control.send(messages.Stopped(cut))
 
     def _await_sockets(self) -> tuple[bool, int, list[socket.socket]]:
-        _, shared = _next_message(self._control)
+        command = _wait_for(messages.Open, self._control)
         state, *fds = self._control.take_fds()
-        return shared, state, [socket.socket(fileno=fd) for fd in fds]
+        return command.shared, state, [socket.socket(fileno=fd) for fd in fds]
 
     def _tune(self) -> None:
         """Raise the descriptor limit, and freeze all present objects: the collector need not visit them again."""
@@ -121,7 +118,7 @@ class Worker:
     def _finish(self) -> int:
         self._runtime.draining = True
         self._drain.close_listeners(self._removed)
-        self._control.send("closed")
+        self._control.send(messages.Closed())
         return self._drain.run()
 
     # Commands of the arbiter.
@@ -134,9 +131,8 @@ class Worker:
             self._retire([])
 
     def _listen(self) -> None:
-        while not self._control.ended:
-            for name, *arguments in self._control.receive():
-                self._commands[name](*arguments)
+        while command := self._control.wait():
+            self._obey(command)
         _log.error("the arbiter is gone: stopping")
         for listener in self._listeners:
             if not listener.closed and listener.socket.family != socket.AF_UNIX:
@@ -144,11 +140,32 @@ class Worker:
         self._unready()
         self._stop()
 
+    def _obey(self, command: Message) -> None:
+        match command:
+            case messages.Accept():
+                self._accept()
+            case messages.Share():
+                self._share()
+            case messages.Unshare():
+                self._unshare()
+            case messages.Reopen():
+                self._access_log.reopen()
+            case messages.Unready():
+                self._unready()
+            case messages.Retire(removed):
+                self._retire(removed)
+            case messages.Stop():
+                self._stop()
+            case messages.Quit():
+                self._quit()
+            case _:
+                raise UnexpectedCommandError(str(command))
+
     def _beat(self) -> None:
         """Send heartbeats; check the access log's file and log summaries even while no request arrives."""
         pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
         while True:
-            self._control.send("beat")
+            self._control.send(messages.Beat())
             self._access_log.look()
             summarize_broken_responses()
             gevent.sleep(pause)
@@ -160,7 +177,7 @@ class Worker:
     def _share(self) -> None:
         self._runtime.share(self._state)
         self._share_listeners(alone=False)
-        self._control.send("shared")
+        self._control.send(messages.Shared())
 
     def _unshare(self) -> None:
         self._runtime.unshare()
@@ -204,7 +221,7 @@ def main() -> int:
         gevent.signal_handler(number, nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
-        return _serve(options["--worker"], Control(socket.socket(fileno=control)))
+        return _serve(options["--worker"], Control(socket.socket(fileno=control), COMMANDS))
     except ArbiterGoneError:
         return 0
 
@@ -223,35 +240,36 @@ def _write_hub_stack(control: int) -> None:
 
 
 def _serve(number: int, control: Control) -> int:
-    _, path, overrides = _next_message(control)
+    command = _wait_for(messages.Build, control)
     fds = control.take_fds()
-    given = {(section, option): text for section, option, text in overrides}
+    given = {(section, option): text for section, option, text in command.overrides}
     try:
-        settings = load(path, given, _content(fds[0]) if fds else None)
+        settings = load(command.path, given, _content(fds[0]) if fds else None)
     except ConfigError as error:
-        control.send("failed", 2, list(map(str, error.problems)))
+        control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
     runtime = Runtime.of(settings, worker=number)
     access_log = AccessLog.of(settings.log)
     gateway = build(settings, runtime, [access_log])
     log.setup(settings.log.level, worker=True)
-    control.send("built", list(map(str, settings.warnings)), _user_files())
+    control.send(messages.Built(list(map(str, settings.warnings)), _user_files()))
     try:
         Worker(control, settings, runtime, gateway, access_log).run()
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
-        control.send("failed", 1, [])
+        control.send(messages.Failed(1, []))
         return 1
     return 0
 
 
-def _next_message(control: Control) -> list[Any]:
-    """Wait for the next message and return it. Raises ArbiterGoneError."""
-    while not (messages := control.receive()):
-        if control.ended:
-            raise ArbiterGoneError
-    (message,) = messages
-    return message
+def _wait_for(kind: type[_Expected], control: Control) -> _Expected:
+    """Wait for the next command, which must be of this kind, and return it. Raises ArbiterGoneError."""
+    command = control.wait()
+    if command is None:
+        raise ArbiterGoneError
+    if not isinstance(command, kind):
+        raise UnexpectedCommandError(str(command))
+    return command
 
 
 def _content(fd: int) -> bytes:

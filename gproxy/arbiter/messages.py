@@ -1,0 +1,160 @@
+"""The messages between the arbiter and a worker: one line of JSON each, its name and its fields: `["stopped", 2]`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, get_origin
+
+
+@dataclass
+class Message:
+    """The base of all messages; a subclass with fields is a dataclass of its own."""
+
+
+# Commands, from the arbiter to a worker.
+
+
+class Command(Message):
+    """A message to a worker."""
+
+
+@dataclass
+class Build(Command):
+    """Build the settings, whose text comes as a file descriptor; without one, read them at the path."""
+
+    path: str
+    overrides: list[list[str]]  # section, option, text
+
+
+@dataclass
+class Open(Command):
+    """Open all parts. The descriptors are the shared memory and the listening sockets."""
+
+    shared: bool  # other workers serve beside it
+
+
+class Accept(Command):
+    """Accept connections."""
+
+
+class Share(Command):
+    """Move the state into the shared memory: another worker is going to open."""
+
+
+class Unshare(Command):
+    """Take the state back: no other worker is left."""
+
+
+class Reopen(Command):
+    """Open the access log anew."""
+
+
+class Unready(Command):
+    """Answer 503 to `/ready`: a stop has begun."""
+
+
+@dataclass
+class Retire(Command):
+    """Drain: a newer generation serves, or fewer workers do."""
+
+    removed: list[int]  # indexes of the listeners whose sockets no other process accepts from
+
+
+class Stop(Command):
+    """Close all listeners and drain."""
+
+
+class Quit(Command):
+    """Exit at once."""
+
+
+# Notices, from a worker to the arbiter.
+
+
+class Notice(Message):
+    """A message to the arbiter."""
+
+
+@dataclass
+class Built(Notice):
+    """The settings are valid."""
+
+    warnings: list[str]
+    files: list[str]  # of user code
+
+
+@dataclass
+class Failed(Notice):
+    """The settings are wrong, or a part cannot be opened; the worker exits with this code."""
+
+    code: int
+    reasons: list[str]
+
+
+class Ready(Notice):
+    """All parts are open."""
+
+
+class Shared(Notice):
+    """The state is in the shared memory."""
+
+
+class Beat(Notice):
+    """The worker is alive."""
+
+
+class Closed(Notice):
+    """The listeners are closed."""
+
+
+@dataclass
+class Stopped(Notice):
+    """The worker has drained; so many requests were cut."""
+
+    cut: int
+
+
+@dataclass
+class Malformed(Message):
+    """A received line that is no message; the receiver expects it in no state."""
+
+    line: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"malformed message {self.line}: {self.problem}"
+
+
+Kinds = Mapping[str, type[Message]]
+
+COMMANDS: Final[Kinds] = {kind.__name__.lower(): kind for kind in Command.__subclasses__()}
+NOTICES: Final[Kinds] = {kind.__name__.lower(): kind for kind in Notice.__subclasses__()}
+
+
+def encode(message: Message) -> bytes:
+    """Return the line of a message."""
+    return json.dumps([type(message).__name__.lower(), *vars(message).values()]).encode() + b"\n"
+
+
+def decode(line: bytes, kinds: Kinds) -> Message:
+    """Return the message of a line, or Malformed if it is none of these kinds."""
+    try:
+        name, *values = json.loads(line)
+        kind = kinds[name]
+        _check(kind, values)
+        return kind(*values)
+    except KeyError:
+        problem = "unknown name"
+    except (TypeError, ValueError) as error:  # no JSON, or other fields
+        problem = str(error)
+    return Malformed(line.decode(errors="replace"), problem)
+
+
+def _check(kind: type[Message], values: Sequence[object]) -> None:
+    declared = fields(kind)
+    if len(values) != len(declared):
+        raise ValueError(f"expected {len(declared)} fields, not {len(values)}")
+    for field, value in zip(declared, values, strict=True):
+        expected: Any = get_origin(field.type) or field.type
+        if not isinstance(value, expected):
+            raise TypeError(f"{field.name}: expected {expected.__name__}, not {value!r}")
