@@ -36,7 +36,7 @@ def cookie(name: str) -> Key:
         cookies = request.headers.lookup("cookie")
         if not cookies:
             return None
-        found = cookie_in(cookies, name)
+        found: str | None = cookie_in(cookies, name)  # mypyc needs the annotation
         if found is None and ", " in cookies:
             found = cookie_in(cookies.replace(", ", "; "), name)
         return found if found is None else found.strip(' \t"')
