@@ -10,6 +10,7 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.upstream.balance import hash_keys as keys
+from gproxy.upstream.balance.round_robin import SmoothWeights
 
 
 class Split:
@@ -21,9 +22,10 @@ class Split:
 
     def __init__(self, shares: Sequence[tuple[Next, int]], key: SplitKey | None) -> None:
         self._steps = [step for step, _ in shares]
-        self._weights = [weight for _, weight in shares]
-        self._ends = [*accumulate(self._weights)]
-        self._credit = [0] * len(shares)
+        weights = [weight for _, weight in shares]
+        self._ends = [*accumulate(weights)]
+        #: Returns the number of the next upstream in exact rotation.
+        self.in_turn = SmoothWeights(weights).next
         #: The function that returns a request's key, or None.
         self.key = _reader(key)
 
@@ -35,15 +37,6 @@ class Split:
         """Return the number of the upstream that the key belongs to."""
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return bisect_right(self._ends, int.from_bytes(digest, "big") * self._ends[-1] >> 64)
-
-    def in_turn(self) -> int:
-        """Return the number of the next upstream, by smooth weighted round robin."""
-        credit = self._credit
-        for number, weight in enumerate(self._weights):
-            credit[number] += weight
-        richest = credit.index(max(credit))
-        credit[richest] -= self._ends[-1]
-        return richest
 
 
 def _reader(key: SplitKey | None) -> Callable[[Request], str | None]:

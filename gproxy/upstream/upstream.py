@@ -16,7 +16,6 @@ from gproxy.upstream.admission.circuit_breaker import CircuitBreaker
 from gproxy.upstream.admission.concurrency_limit import ConcurrencyLimit
 from gproxy.upstream.backend import Backend, register_metrics, time_exchanges
 from gproxy.upstream.balance import BalancingPolicy
-from gproxy.upstream.balance.round_robin import RoundRobin, SharedTurns
 from gproxy.upstream.balance.slow_start import SlowStart
 from gproxy.upstream.discovery import Discovery
 from gproxy.upstream.dns import Lookup, look_up
@@ -131,8 +130,7 @@ class Upstream:
     def share(self, state: SharedState) -> None:
         """Share turns and health with the other workers; one of all workers probes."""
         self._shared_health = SharedHealth(state, self.name, self.backends)
-        if isinstance(self.balancer, RoundRobin):
-            self.balancer = SharedTurns(self.balancer, state, self.name)
+        self.balancer.share(state, self.name)
         self._look()
         self._looking = gevent.spawn(self._keep_looking)
 
@@ -145,8 +143,7 @@ class Upstream:
         self._look()
         self._shared_health.close()
         self._shared_health = None
-        if isinstance(self.balancer, SharedTurns):
-            self.balancer = self.balancer.end()
+        self.balancer.unshare()
         self.start_checks()
 
     def _keep_looking(self) -> None:

@@ -123,7 +123,6 @@ SMALL = {
     "server.patch": "must be imported before any other module",
     "state.secret_file": "a secret in a file, apart from stores",
     "upstream.balance": "the table of policies",
-    "upstream.balance.policy": "the base of all policies",
     "upstream.errors": "what passes between connections and forwarder",
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
+from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.backend import Backend
 
 
@@ -15,6 +16,12 @@ class BalancingPolicy:
 
     def use(self, runtime: Runtime) -> None:
         """Take the clock and the random generator of the runtime."""
+
+    def share(self, state: SharedState, upstream: str) -> None:
+        """Share state with the policies of the other workers, under the upstream's name, if the policy has any."""
+
+    def unshare(self) -> None:
+        """Stop sharing: the other workers have ended."""
 
     def set_candidates(self, backends: Sequence[Backend]) -> None:
         """Set the candidates. Precompute here: `pick` usually gets this same list object.

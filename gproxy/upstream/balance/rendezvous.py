@@ -8,6 +8,7 @@ from typing import Final
 from zlib import crc32
 
 from gproxy.http.request import Request
+from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.hash_keys import Key
 from gproxy.upstream.balance.policy import BalancingPolicy
@@ -31,6 +32,14 @@ class Rendezvous(BalancingPolicy):
         self._members: frozenset[Backend] = frozenset()
         #: A cache by slot; valid while the winner is a candidate and no candidate was added.
         self._winners: dict[int, Backend | None] = {}
+
+    def share(self, state: SharedState, upstream: str) -> None:
+        """Share the turn of requests without a key."""
+        self._keyless.share(state, upstream)
+
+    def unshare(self) -> None:
+        """Keep the turn in this worker."""
+        self._keyless.unshare()
 
     def set_candidates(self, backends: Sequence[Backend]) -> None:
         self._backends = backends

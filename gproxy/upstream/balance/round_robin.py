@@ -1,12 +1,13 @@
 """The policy `round_robin`, with smooth weights; all workers can share its turn."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import gcd
 from operator import add
-from typing import Final
+from typing import Any, Final
 
 from gproxy.http.request import Request
-from gproxy.state.shared.memory import SharedState
+from gproxy.state.shared.memory import Region, SharedState
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.policy import BalancingPolicy
 
@@ -19,23 +20,54 @@ class RoundRobin(BalancingPolicy):
 
     def __init__(self) -> None:
         super().__init__()
-        #: The position in the cycle; another owner may set it to any number from 0 on.
+        #: The position in the cycle, any number from 0 on; while workers share it, the last one that this worker saw.
         self.turn = 0
+        #: The turn that all workers share; None while this worker has a turn of its own.
+        self._shared_turn: Region | None = None
+        self._mutex: AbstractContextManager[Any] = nullcontext()
         self._cycle: Sequence[Backend] = ()
+        self._members: frozenset[Backend] = frozenset()
         #: The rotation of retries.
         self._extra = 0
 
     def set_candidates(self, backends: Sequence[Backend]) -> None:
         self._backends = backends
+        self._members = frozenset(backends)
         self._cycle = interleaved(backends)
 
+    def share(self, state: SharedState, upstream: str) -> None:
+        """Continue at the turn that all workers share; without room in the shared memory, keep the own turn."""
+        turn = state.area(f"turns of {upstream}", 8)
+        if turn is None:
+            return
+        self._shared_turn, self._mutex = turn, state.mutexes(f"turns of {upstream}")(0)
+        if not turn.words[0]:
+            turn.words[0] = self.turn
+
+    def unshare(self) -> None:
+        """Continue alone, at the turn that all workers have reached."""
+        if self._shared_turn is not None:
+            self.turn = self._shared_turn.words[0]
+            self._shared_turn.wipe()
+            self._shared_turn = None
+
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
+        if self._shared_turn is not None:
+            return self._pick_together(self._shared_turn, backends)
         if backends is not self._backends:
             return self._next_of(backends)
-        cycle = self._cycle
+        cycle = self._cycle  # PERF: what `_next_of` would do
         turn = self.turn % len(cycle)
         self.turn = turn + 1
         return cycle[turn]
+
+    def _pick_together(self, shared: Region, backends: Sequence[Backend]) -> Backend:
+        """Pick by the turn that all workers share."""
+        with self._mutex:
+            self.turn = shared.words[0]
+            backend = self._next_of(backends)
+            shared.words[0] = self.turn
+        return backend
 
     def pick_again(self, backends: Sequence[Backend], request: Request) -> Backend:  # noqa: ARG002
         """Pick a backend for a retry, without a turn of the cycle.
@@ -48,7 +80,7 @@ class RoundRobin(BalancingPolicy):
 
     def _next_of(self, backends: Sequence[Backend]) -> Backend:
         """Pick the next of these backends in the cycle; the others lose their turns, so the shares stay even."""
-        cycle, wanted = self._cycle, frozenset(backends)
+        cycle, wanted = self._cycle, self._members if backends is self._backends else frozenset(backends)
         for turn in range(self.turn, self.turn + len(cycle)):
             backend = cycle[turn % len(cycle)]
             if backend in wanted:
@@ -58,23 +90,33 @@ class RoundRobin(BalancingPolicy):
         return backends[self.turn % len(backends)]
 
 
-def interleaved(backends: Sequence[Backend]) -> Sequence[Backend]:
-    """Return the cycle of smooth weighted round robin: the weights 5, 1 and 1 give a a b a c a a.
+class SmoothWeights:
+    """Smooth weighted round robin over numbers from 0 on: the weights 5, 1 and 1 give 0 0 1 0 2 0 0.
 
-    At each turn every backend gains its weight as credit. The one with most credit is next, and pays all weights.
+    At each turn every number gains its weight as credit. The one with most credit is next, and pays all weights.
     """
+
+    def __init__(self, weights: Sequence[int]) -> None:
+        self._weights = weights
+        self._total = sum(weights)
+        self._credit = [0] * len(weights)
+
+    def next(self) -> int:
+        """Return the next number."""
+        credit = self._credit = list(map(add, self._credit, self._weights))
+        richest = credit.index(max(credit))
+        credit[richest] -= self._total
+        return richest
+
+
+def interleaved(backends: Sequence[Backend]) -> Sequence[Backend]:
+    """Return the cycle of smooth weighted round robin: the weights 5, 1 and 1 give a a b a c a a."""
     weights = _small([backend.weight for backend in backends])
     total = sum(weights)
     if total == len(weights):
         return backends
-    cycle = []
-    credit = [0] * len(weights)
-    for _ in range(total):
-        credit = list(map(add, credit, weights))
-        richest = credit.index(max(credit))
-        credit[richest] -= total
-        cycle.append(backends[richest])
-    return cycle
+    turns = SmoothWeights(weights)
+    return [backends[turns.next()] for _ in range(total)]
 
 
 def _small(weights: list[int]) -> list[int]:
@@ -84,39 +126,3 @@ def _small(weights: list[int]) -> list[int]:
         weights = [max(1, round(weight / excess)) for weight in weights]
     common = gcd(*weights)
     return [weight // common for weight in weights]
-
-
-class SharedTurns(BalancingPolicy):
-    """Round robin with one turn for all workers, kept in shared memory."""
-
-    def __init__(self, own: RoundRobin, state: SharedState, upstream: str) -> None:
-        self._own = own
-        self._area = state.area(f"turns of {upstream}", 8)
-        self._mutex = state.mutexes(f"turns of {upstream}")(0)
-        if self._area and not self._area.words[0]:
-            self._area.words[0] = own.turn
-
-    def pick(self, backends: Sequence[Backend], request: Request) -> Backend:
-        own, area = self._own, self._area
-        if area is None:
-            return own.pick(backends, request)
-        with self._mutex:
-            own.turn = area.words[0]
-            backend = own.pick(backends, request)
-            area.words[0] = own.turn
-        return backend
-
-    def set_candidates(self, backends: Sequence[Backend]) -> None:
-        """Set the candidates of this worker's policy."""
-        self._own.set_candidates(backends)
-
-    def pick_again(self, backends: Sequence[Backend], request: Request) -> Backend:
-        """Pick a backend for a retry, without a turn of the cycle."""
-        return self._own.pick_again(backends, request)
-
-    def end(self) -> RoundRobin:
-        """Return this worker's policy, at the turn that all workers have reached."""
-        if self._area:
-            self._own.turn = self._area.words[0]
-            self._area.wipe()
-        return self._own

@@ -11,7 +11,6 @@ from gproxy.runtime import Runtime
 from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock, request
 from gproxy.upstream.balance import built_in
-from gproxy.upstream.balance.round_robin import SharedTurns
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
@@ -187,7 +186,6 @@ def test_a_draining_worker_leaves_probing_to_others(workers, state):
 
 def test_turns_are_taken_together(workers):
     one, two = workers(), workers()
-    assert isinstance(one.upstream.balancer, SharedTurns)
     assert [worker.picks(1) for worker in (one, two, two, one, two, one)] == list("ababab")
     assert one.picks(3) + two.picks(3) == "ababab"
 
@@ -199,16 +197,26 @@ def test_a_turn_goes_on_where_it_was(workers, state):
     assert workers().picks(2) == "ba"
     one.runtime.unshare()
     assert one.picks(2) == "ba"
-    assert not isinstance(one.upstream.balancer, SharedTurns)
+    assert workers().picks(1) == "a"  # the memory is empty again
+
+
+def test_turns_without_a_key_are_taken_together(workers):
+    one, two = workers(balance="cookie_hash", hash_key="sid"), workers(balance="cookie_hash", hash_key="sid")
+    assert [worker.picks(1) for worker in (one, two, two, one, two, one)] == list("ababab")
+    one.runtime.unshare()
+    assert one.picks(2) == "ab"
 
 
 def test_other_policies_stay_each_workers_own(workers):
-    one = workers(balance="least_conn")
-    assert not isinstance(one.upstream.balancer, SharedTurns)
+    one, two = (workers(balance="first") for _ in range(2))
+    assert one.picks(2) + two.picks(2) == "aaaa"
+    one.runtime.unshare()
+    assert one.picks(1) == "a"
 
 
 def test_without_room_turns_are_each_workers_own(workers, monkeypatch):
     monkeypatch.setattr("gproxy.state.shared.memory._SIZE", 0)
     one, two = workers(), workers()
-    assert one.picks(2) + two.picks(2) == "abab"
+    assert one.picks(3) + two.picks(2) == "abaab"
     one.runtime.unshare()
+    assert one.picks(2) == "ba"
