@@ -60,7 +60,7 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
     """
     handlers = {name: cast(Handler, found.handler) for name, found in settings.handlers.items()}
     upstreams = {name: _upstream(found, runtime) for name, found in settings.upstreams.items()}
-    routes = [_route(route, settings, handlers, upstreams) for route in settings.routes]
+    routes = [_route(route, settings, handlers, upstreams, runtime) for route in settings.routes]
     return Gateway(
         runtime=runtime,
         router=Router(routes),
@@ -85,14 +85,18 @@ def _names(headers: Iterable[str | None]) -> frozenset[str]:
 
 
 def _route(
-    route: RouteSettings, settings: Settings, handlers: Mapping[str, Handler], upstreams: Mapping[str, Upstream]
+    route: RouteSettings,
+    settings: Settings,
+    handlers: Mapping[str, Handler],
+    upstreams: Mapping[str, Upstream],
+    runtime: Runtime,
 ) -> Route:
     timeout = route.timeout or settings.gateway.timeout
     limit = [BodyLimit(route.max_body)] if route.max_body else []
     return Route(
         route,
         timeout=timeout,
-        action=destination(route, upstreams, timeout),
+        action=destination(route, upstreams, timeout, runtime.throttle),
         handlers=[*limit, *(handlers[name] for name in route.handlers)],
         gateway_handlers=settings.gateway.handlers,
     )

@@ -14,6 +14,7 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import confined, reprefixed, tidied
+from gproxy.observe.throttle import Throttle
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.request_head import composer as compose_for
@@ -22,7 +23,7 @@ from gproxy.upstream.split import Split
 from gproxy.upstream.upstream import Upstream
 
 
-def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout: float) -> Next:
+def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout: float, throttle: Throttle) -> Next:
     """Return the action: the last step of the route's chain."""
     if route.respond is not None:
         return _fixed(route.respond, route)
@@ -33,7 +34,7 @@ def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout
     if not route.mirror:
         return forward
     copies = _forward(route, upstreams[route.mirror])
-    return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name)
+    return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name, throttle=throttle)
 
 
 def composer(route: RouteSettings, upstream: UpstreamSettings) -> RequestHeadWriter:

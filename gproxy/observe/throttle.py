@@ -1,34 +1,37 @@
-"""Throttled log messages, which a failing backend would otherwise repeat thousands of times a second."""
+"""Throttled warnings, which a failing backend would otherwise repeat thousands of times a second."""
 
-from collections.abc import Hashable, Iterator
-from typing import Generic, TypeVar
-
-K = TypeVar("K", bound=Hashable)
+import logging
+from collections.abc import Callable
 
 
-class Throttle(Generic[K]):
-    """A throttle of messages: the first of each kind is logged, then once a period the number of further ones.
+class Throttle:
+    """A throttle of warnings: the first of each kind is logged, then once a period the number of further ones.
 
-    Its memory is bounded by the number of kinds. A kind without messages for a period starts again.
+    Further ones are logged at level debug. The memory is bounded by the number of kinds, so a kind contains nothing
+    that clients choose. A kind without warnings for a period starts again.
     """
 
-    def __init__(self, period: float = 10.0) -> None:
-        self.period = period
-        self._kinds: dict[K, tuple[float, int]] = {}
+    def __init__(self, log: logging.Logger, clock: Callable[[], float], period: float = 10.0) -> None:
+        self._log = log
+        self._clock = clock
+        self._period = period
+        #: For each kind the beginning of its period, and the number of further warnings since.
+        self._kinds: dict[str, tuple[float, int]] = {}
 
-    def is_first(self, kind: K, now: float) -> bool:
-        """Return whether the message is to be logged; count it otherwise."""
-        since, more = self._kinds.get(kind, (now, -1))
+    def warn(self, kind: str, message: str, *arguments: object) -> None:
+        """Log the warning, or count it as a further one. The line with their number begins with `kind`."""
+        since, more = self._kinds.get(kind, (self._clock(), -1))
         self._kinds[kind] = since, more + 1
-        return more < 0
+        self._log.log(logging.WARNING if more < 0 else logging.DEBUG, message, *arguments)
 
-    def summaries(self, now: float) -> Iterator[tuple[K, int]]:
-        """Return the kinds whose period is over, with the number of messages not logged. Call it regularly."""
+    def summarize(self) -> None:
+        """Log the number of further warnings of each kind whose period is over; to be called once a second."""
+        now = self._clock()
         for kind, (since, more) in list(self._kinds.items()):
-            if now - since < self.period:
+            if now - since < self._period:
                 continue
             if more:
                 self._kinds[kind] = now, 0
-                yield kind, more
+                self._log.warning("%s: %d more within %g s", kind, more, self._period)
             else:
                 del self._kinds[kind]

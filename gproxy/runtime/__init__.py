@@ -17,6 +17,7 @@ from greenlet import greenlet
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
 from gproxy.observe.metrics import Metrics
+from gproxy.observe.throttle import Throttle
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.shared.memory import SharedState
@@ -48,6 +49,8 @@ class Runtime:
         self.monotonic = monotonic
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
+        #: Warnings that repeat while something fails.
+        self.throttle = Throttle(self.log, monotonic)
         self.started = monotonic()
         self.worker = worker
         #: True once a stop has begun: /ready returns 503.

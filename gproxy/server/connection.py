@@ -325,7 +325,7 @@ class ClientConnection:
             request.reason = "handler_error"
             _log.error("%s %s %s: response body failed", request.id, request.method, request.path, exc_info=error)
         out.keep = False
-        log_broken_response(request, error)
+        log_broken_response(request, error, self._context.runtime)
         if not out.is_delimited:
             self._unread = False  # a graceful close would mark the body as complete
             self._is_aborted = True

@@ -16,7 +16,7 @@ from gproxy.runtime import Runtime
 from gproxy.server.connection import ClientConnection
 from gproxy.server.context import ServerContext
 from gproxy.server.listener import ConnectionClass, Listener
-from gproxy.server.proxy_protocol_connection import ProxyHeaderPolicy, ProxyProtocolConnection
+from gproxy.server.proxy_protocol_connection import ProxyProtocolConnection
 from gproxy.server.tls_connection import TLSClientConnection
 from gproxy.server.tls_hosts import CertificateReloader, TLSHost, TLSHosts
 
@@ -54,18 +54,18 @@ class Listeners:
         return Listener(sock, context, self._connection_class(address))
 
     def _connection_class(self, address: Address) -> ConnectionClass:
-        policy = ProxyHeaderPolicy(self._settings.gateway.trusted_proxies) if address.proxy else None
+        proxies = self._settings.gateway.trusted_proxies if address.proxy else None
         if address.tls is not None and self._tls_hosts is not None:
             default = self._tls_hosts.default(address.tls)
-            return partial(TLSClientConnection, policy=policy, tls_hosts=self._tls_hosts, default=default)
+            return partial(TLSClientConnection, trusted_proxies=proxies, tls_hosts=self._tls_hosts, default=default)
         guarded = (
             self._tls_hosts
             if self._tls_hosts is not None and self._tls_hosts.are_guarded and not address.redirect
             else None
         )
         return (
-            partial(ProxyProtocolConnection, policy=policy, tls_hosts=guarded)
-            if policy or guarded
+            partial(ProxyProtocolConnection, trusted_proxies=proxies, tls_hosts=guarded)
+            if proxies is not None or guarded
             else ClientConnection
         )
 

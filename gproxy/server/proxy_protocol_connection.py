@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from gproxy.config.types import Network
 from gproxy.http.errors import BadMessage, ClientGone
@@ -17,9 +17,6 @@ from gproxy.server.connection import ClientConnection
 from gproxy.server.context import ServerContext
 from gproxy.server.tls_hosts import TLSHosts
 
-#: Seconds between two warnings: a misconfigured proxy repeats its mistake with every connection.
-QUIET: Final = 10.0
-
 _log = logging.getLogger("gproxy")
 
 
@@ -27,27 +24,8 @@ class PrefaceError(Exception):
     """A connection that does not begin with a valid PROXY header or TLS handshake."""
 
 
-class ProxyHeaderPolicy:
-    """The networks whose PROXY headers are trusted; throttles the warnings about other peers."""
-
-    def __init__(self, trusted: Sequence[Network]) -> None:
-        self._trusted = trusted
-        self._quiet_until = 0.0
-
-    def admits(self, peer: str) -> bool:
-        return is_trusted(peer, self._trusted)
-
-    def warn_throttled(self, message: str, *arguments: object) -> None:
-        """Log a warning; log further ones within QUIET seconds at level debug."""
-        now = monotonic()
-        is_quiet = now < self._quiet_until
-        if not is_quiet:
-            self._quiet_until = now + QUIET
-        _log.log(logging.DEBUG if is_quiet else logging.WARNING, message, *arguments)
-
-
 class ProxyProtocolConnection(ClientConnection):
-    """A connection that begins with a PROXY header if there is a policy for it.
+    """A connection that begins with a PROXY header of a trusted proxy, unless `trusted_proxies` is None.
 
     It rejects requests for hosts that require a client certificate.
     """
@@ -58,20 +36,20 @@ class ProxyProtocolConnection(ClientConnection):
         address: Any,
         context: ServerContext,
         *,
-        policy: ProxyHeaderPolicy | None,
+        trusted_proxies: Sequence[Network] | None,
         tls_hosts: TLSHosts | None,
     ) -> None:
         super().__init__(sock, address, context)
-        self._policy = policy
+        self._trusted_proxies = trusted_proxies
         self._tls_hosts = tls_hosts
         self._expires = monotonic() + self._settings.head_timeout
 
     def handle(self) -> None:
-        policy = self._policy
-        if policy is None or self._is_announced(policy):
+        trusted_proxies = self._trusted_proxies
+        if trusted_proxies is None or self._is_announced(trusted_proxies):
             super().handle()
 
-    def _is_announced(self, policy: ProxyHeaderPolicy) -> bool:
+    def _is_announced(self, trusted_proxies: Sequence[Network]) -> bool:
         """Read the PROXY header; close the connection and return False without a valid one.
 
         The connection limits need the client's address, so this comes before `admit`.
@@ -80,7 +58,7 @@ class ProxyProtocolConnection(ClientConnection):
         connections.add(self)  # so that a drain includes it
         self.alarm.set(self._expires, TimeLimit.HANDSHAKE)
         try:
-            self._read_proxy_header(policy)
+            self._read_proxy_header(trusted_proxies)
             self.alarm.clear()
             return True
         except (PrefaceError, Expired) as error:
@@ -93,20 +71,23 @@ class ProxyProtocolConnection(ClientConnection):
         connections.discard(self)
         return False
 
-    def _read_proxy_header(self, policy: ProxyHeaderPolicy) -> None:
-        if not policy.admits(self.peer):
-            policy.warn_throttled("%s: connection rejected: not one of the trusted_proxies", self.peer)
+    def _read_proxy_header(self, trusted_proxies: Sequence[Network]) -> None:
+        if not is_trusted(self.peer, trusted_proxies):
+            self._warn_throttled("connection rejected: not one of the trusted_proxies")
             raise PrefaceError("rejected")
         data = b""
         try:
             while (header := read_proxy_header(data)) is None:
                 data += self._receive_more()
         except ValueError as error:
-            policy.warn_throttled("%s: invalid PROXY header: %s", self.peer, error)
+            self._warn_throttled("invalid PROXY header", f": {error}")
             raise PrefaceError("rejected") from None
         self._channel.buffer = data[header.size :]
         if header.client is not None:
             self.peer = header.client
+
+    def _warn_throttled(self, problem: str, detail: str = "") -> None:
+        self._context.runtime.throttle.warn(problem, "%s: %s%s", self.peer, problem, detail)
 
     def _receive_more(self) -> bytes:
         data = self._channel.receive(65536)

@@ -1,11 +1,9 @@
 """The response on the wire (RFC 9112 sections 4 to 7): its framing, head and pieces; the log of broken responses."""
 
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from email.utils import formatdate
 from functools import lru_cache
-from time import monotonic
 from typing import Any, Final
 
 from gproxy.http.errors import BadMessage
@@ -13,7 +11,7 @@ from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
-from gproxy.observe.throttle import Throttle
+from gproxy.runtime import Runtime
 from gproxy.server.client_channel import ClientChannel, DisconnectWatch
 
 _HOP_BY_HOP_EXCEPT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
@@ -172,24 +170,12 @@ def _date(second: int) -> str:
     return f"Date: {formatdate(second, usegmt=True)}\r\n"
 
 
-_log = logging.getLogger("gproxy")
-#: Throttled warnings, by backend and reason.
-_throttle: Final[Throttle[tuple[str, str]]] = Throttle()
-
-
-def log_broken_response(request: Request, error: BaseException) -> None:
+def log_broken_response(request: Request, error: BaseException, runtime: Runtime) -> None:
     """Log the first broken response of each backend and reason, count the others; log every one that a drain cuts."""
-    kind = request.backend or "", request.reason or ""
-    if request.reason == "draining" or _throttle.is_first(kind, monotonic()):
-        detail = f"response broken off: {str(error) or request.reason}"
-        _log.warning("%s %s %s: %s%s", request.id, request.method, request.path, _by(request.backend), detail)
-
-
-def summarize_broken_responses() -> None:
-    """Log how many broken responses were not logged. The worker calls it once a second."""
-    for (backend, reason), more in _throttle.summaries(monotonic()):
-        _log.warning("%sresponse broken off: %s: %d more within %g s", _by(backend), reason, more, _throttle.period)
-
-
-def _by(backend: str | None) -> str:
-    return f"backend {backend}: " if backend else ""
+    by = f"backend {request.backend}: " if request.backend else ""
+    message = f"%s %s %s: {by}response broken off: %s"
+    arguments = request.id, request.method, request.path, str(error) or request.reason
+    if request.reason == "draining":
+        runtime.log.warning(message, *arguments)
+    else:
+        runtime.throttle.warn(f"{by}response broken off: {request.reason}", message, *arguments)

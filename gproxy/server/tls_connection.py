@@ -2,9 +2,11 @@
 
 import logging
 import ssl
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
+from gproxy.config.types import Network
 from gproxy.http.client_hello import HANDSHAKE, ClientHello, ClientHelloReader
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.request_fields import RequestFields
@@ -14,7 +16,7 @@ from gproxy.http.tls import TLS, ClientCertificate
 from gproxy.http.wire import RequestLine
 from gproxy.server.client_channel import ClientChannel
 from gproxy.server.context import ServerContext
-from gproxy.server.proxy_protocol_connection import PrefaceError, ProxyHeaderPolicy, ProxyProtocolConnection
+from gproxy.server.proxy_protocol_connection import PrefaceError, ProxyProtocolConnection
 from gproxy.server.response_writer import ResponseWriter
 from gproxy.server.tls_channel import TLSClientChannel
 from gproxy.server.tls_hosts import TLSHost, TLSHosts
@@ -38,11 +40,11 @@ class TLSClientConnection(ProxyProtocolConnection):
         address: Any,
         context: ServerContext,
         *,
-        policy: ProxyHeaderPolicy | None,
+        trusted_proxies: Sequence[Network] | None,
         tls_hosts: TLSHosts,
         default: TLSHost,
     ) -> None:
-        super().__init__(sock, address, context, policy=policy, tls_hosts=tls_hosts)
+        super().__init__(sock, address, context, trusted_proxies=trusted_proxies, tls_hosts=tls_hosts)
         assert isinstance(self._channel, TLSClientChannel)  # noqa: S101 by `channel_class`
         self._tls_channel = self._channel
         self._offered = tls_hosts

@@ -39,7 +39,6 @@ from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
 from gproxy.server.listener import Listener
 from gproxy.server.listeners import Listeners, register_metrics
-from gproxy.server.response_writer import summarize_broken_responses
 from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
@@ -162,12 +161,12 @@ class Worker:
                 raise UnexpectedCommandError(str(command))
 
     def _beat(self) -> None:
-        """Send heartbeats; check the access log's file and log summaries even while no request arrives."""
+        """Send heartbeats; check the access log's file and summarize warnings even while no request arrives."""
         pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
         while True:
             self._control.send(messages.Beat())
             self._access_log.look()
-            summarize_broken_responses()
+            self._runtime.throttle.summarize()
             gevent.sleep(pause)
 
     def _accept(self) -> None:

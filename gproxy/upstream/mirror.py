@@ -20,6 +20,7 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Deadline, Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
+from gproxy.observe.throttle import Throttle
 from gproxy.runtime.expired import Expired
 
 _log = logging.getLogger("gproxy")
@@ -28,14 +29,14 @@ _log = logging.getLogger("gproxy")
 MAX_BODY: Final = 64 * 1024
 #: The limit of concurrent copies of one route.
 MOST: Final = 100
-#: The shortest time between two log lines on copies that were not sent, in seconds.
-_PERIOD: Final = 10.0
 
 
 class Mirror:
     """An action that returns the response of `first`, and sends a share of the requests to `second` afterwards."""
 
-    def __init__(self, first: Next, second: Next, *, share: Share, timeout: float, route: str) -> None:
+    def __init__(
+        self, first: Next, second: Next, *, share: Share, timeout: float, route: str, throttle: Throttle
+    ) -> None:
         self.first = first
         self._second = second
         self._share = share.millionths
@@ -43,8 +44,7 @@ class Mirror:
         self._route = route
         self._turn = 0
         self._copies = Pool(MOST)
-        self._skipped = 0
-        self._silent_until = 0.0
+        self._throttle = throttle
 
     def __call__(self, request: Request) -> Response:
         if request.upgrade is None and self._is_chosen() and (body := _recorded(request.body)) is not None:
@@ -79,15 +79,10 @@ class Mirror:
 
     def _send(self, twin: Request) -> None:
         if self._copies.full():
-            self._skip()
+            text = f"route {self._route}: request not mirrored"
+            self._throttle.warn(text, "%s: the limit of %d active copies is reached", text, MOST)
         else:
             self._copies.spawn(self._exchange, twin)
-
-    def _skip(self) -> None:
-        self._skipped += 1
-        if monotonic() >= self._silent_until:
-            _log.warning("route %s: %d requests not mirrored: %d copies are active", self._route, self._skipped, MOST)
-            self._skipped, self._silent_until = 0, monotonic() + _PERIOD
 
     def _exchange(self, twin: Request) -> None:
         """Send the copy, and read its response, within a timeout of its own; the forwarder logs failures."""

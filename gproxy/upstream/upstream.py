@@ -328,4 +328,3 @@ class Upstream:
             gevent.sleep(1.0)
             for backend in self.backends:
                 backend.trim(self.settings.idle_timeout)
-            self.passive.summarize()

@@ -13,7 +13,6 @@ from gproxy.config.sections.health_check import EjectionOptions
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
 from gproxy.http.request import Request
-from gproxy.observe.throttle import Throttle
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import Failure, is_caused_by_client
@@ -92,7 +91,6 @@ class PassiveHealth:
         self._ejection = EjectionPolicy(settings.ejection)
         self._fail_statuses = as_set(settings.ejection.fail_statuses)
         self._lowest = min(self._fail_statuses, default=1000)
-        self._throttle: Throttle[tuple[str, str]] = Throttle()
         self._runtime = runtime
 
     def answered(self, request: Request, backend: Backend, status: int) -> None:
@@ -163,23 +161,14 @@ class PassiveHealth:
             self._runtime.log.warning("upstream %s: backend %s restored", self._name, backend.name)
 
     def _warn_throttled(self, request: Request, backend: Backend, event: str, detail: str) -> None:
-        if self._throttle.is_first((backend.name, event), self._runtime.monotonic()):
-            self._runtime.log.warning(
-                "%s %s %s: backend %s: %s", request.id, request.method, request.path, backend.name, detail
-            )
+        kind = f"upstream {self._name}: backend {backend.name}: {event}"
+        message = "%s %s %s: backend %s: %s"
+        self._runtime.throttle.warn(kind, message, request.id, request.method, request.path, backend.name, detail)
 
     def warn_throttled(self, event: str) -> None:
         """Log an event of the upstream as a whole, unless it was logged within the throttle's period."""
-        if self._throttle.is_first(("", event), self._runtime.monotonic()):
-            self._runtime.log.warning("upstream %s: %s", self._name, event)
-
-    def summarize(self) -> None:
-        """Log how often each suppressed event has occurred; to be called once a second."""
-        for (name, event), more in self._throttle.summaries(self._runtime.monotonic()):
-            where = f"backend {name}: " if name else ""
-            self._runtime.log.warning(
-                "upstream %s: %s%s: %d more within %g s", self._name, where, event, more, self._throttle.period
-            )
+        text = f"upstream {self._name}: {event}"
+        self._runtime.throttle.warn(text, "%s", text)
 
 
 def _message(cause: BaseException) -> str:

@@ -29,7 +29,8 @@ UPSTREAMS = {name: upstream(name) for name in ("a", "b")}
 
 
 def action(*shares, upstreams=UPSTREAMS, **options):
-    return destination(RouteSettings("r", tuple(map(UpstreamShare.parse, shares)), **options), upstreams, 5.0)
+    settings = RouteSettings("r", tuple(map(UpstreamShare.parse, shares)), **options)
+    return destination(settings, upstreams, 5.0, Runtime().throttle)
 
 
 def test_one_upstream_is_forwarded_to():

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from gproxy.config.types import Seconds
-from gproxy.server import proxy_protocol_connection as module
-from gproxy.server.proxy_protocol_connection import QUIET, ProxyHeaderPolicy, ProxyProtocolConnection
+from gproxy.runtime import Runtime
+from gproxy.server.proxy_protocol_connection import ProxyProtocolConnection
 from gproxy.testing import Clock
 
 GET = b"GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -17,8 +17,8 @@ HEADER = b"PROXY TCP4 198.51.100.7 192.0.2.1 5000 80\r\n"
 
 
 def announced(scene, *trusted, tls_hosts=None, **settings):
-    balancers = ProxyHeaderPolicy([ip_network(one) for one in trusted or ("192.0.2.0/24",)])
-    return scene(ProxyProtocolConnection, options={"policy": balancers, "tls_hosts": tls_hosts}, **settings)
+    proxies = [ip_network(one) for one in trusted or ("192.0.2.0/24",)]
+    return scene(ProxyProtocolConnection, options={"trusted_proxies": proxies, "tls_hosts": tls_hosts}, **settings)
 
 
 def test_the_header_says_whose_connection_it_is(scene):
@@ -74,7 +74,7 @@ def test_a_connection_with_part_of_a_header_is_not_idle(scene):
 
 
 def test_without_balancers_the_first_bytes_are_a_request(scene):
-    some = scene(ProxyProtocolConnection, options={"policy": None, "tls_hosts": None})
+    some = scene(ProxyProtocolConnection, options={"trusted_proxies": None, "tls_hosts": None})
     assert some.serve(GET).startswith(b"HTTP/1.1 200 ")
 
 
@@ -84,25 +84,26 @@ def test_without_balancers_the_first_bytes_are_a_request(scene):
 )
 def test_a_host_that_requires_tls_is_rejected(scene, target, host, status):
     sites = SimpleNamespace(is_guarded=lambda name: name == "guarded.test")
-    some = scene(ProxyProtocolConnection, options={"policy": None, "tls_hosts": sites})
+    some = scene(ProxyProtocolConnection, options={"trusted_proxies": None, "tls_hosts": sites})
     got = some.serve(b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
     assert got.startswith(f"HTTP/1.1 {status} ".encode())
     assert len(some.gateway.requests) == (status == 200)
 
 
-def test_warnings_are_throttled(monkeypatch, caplog):
-    clock = Clock()
-    monkeypatch.setattr(module, "monotonic", clock)
+def test_warnings_are_throttled_by_their_kind_and_not_by_the_peer(scene, caplog):
     caplog.set_level(logging.DEBUG)
-    policy = ProxyHeaderPolicy([])
-    for seconds in (0, QUIET - 1, 1):
-        clock.advance(seconds)
-        policy.warn_throttled("%s: text", "peer")
-    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.DEBUG, logging.WARNING]
-    assert caplog.messages[0] == "peer: text"
-
-
-def test_a_policy_admits_the_trusted_networks():
-    policy = ProxyHeaderPolicy([ip_network("192.0.2.0/24")])
-    assert policy.admits("192.0.2.1")
-    assert not policy.admits("198.51.100.1")
+    runtime = Runtime(monotonic=(clock := Clock()))
+    for number in range(1, 4):
+        for trusted in ("192.0.2.0/24", "198.51.100.0/24"):
+            some = announced(scene, trusted, address=(f"192.0.2.{number}", 5000))
+            some.context.runtime = runtime
+            some.client.sendall(GET)
+            some.connection.handle()
+    clock.advance(10)
+    runtime.throttle.summarize()
+    found = [(record.levelno, record.getMessage()) for record in caplog.records]
+    untrusted = "connection rejected: not one of the trusted_proxies"
+    assert [text.partition(" PROXY header")[0] for level, text in found if level == logging.WARNING] == [
+        "192.0.2.1: invalid", f"192.0.2.1: {untrusted}", "invalid", f"{untrusted}: 2 more within 10 s",
+    ]  # fmt: skip
+    assert (logging.DEBUG, f"192.0.2.3: {untrusted}") in found

@@ -9,8 +9,9 @@ import pytest
 from gproxy.http.errors import ClientGone
 from gproxy.http.headers import Headers
 from gproxy.http.response import Response
+from gproxy.runtime import Runtime
 from gproxy.server.response_writer import BrokenResponseError, ResponseWriter, log_broken_response
-from gproxy.testing import request
+from gproxy.testing import Clock, request
 from gproxy.testing.scripted_channel import END, RESET
 
 pytestmark = pytest.mark.timeout(10)
@@ -294,8 +295,20 @@ def test_the_next_response_begins_anew(scripted):
 def test_what_is_logged_of_a_broken_response_is_throttled(caplog):
     asked = request("GET", "/")
     asked.backend, asked.reason = "unit-test:1", "backend_reset"
+    runtime = Runtime(monotonic=(clock := Clock()))
     for _ in range(3):
-        log_broken_response(asked, BrokenResponseError("why"))
-    assert [record.getMessage() for record in caplog.records] == [
-        "test GET /: backend unit-test:1: response broken off: why"
+        log_broken_response(asked, BrokenResponseError("why"), runtime)
+    clock.advance(10)
+    runtime.throttle.summarize()
+    assert caplog.messages == [
+        "test GET /: backend unit-test:1: response broken off: why",
+        "backend unit-test:1: response broken off: backend_reset: 2 more within 10 s",
     ]
+
+
+def test_each_response_that_a_drain_cuts_is_logged(caplog):
+    asked, runtime = request("GET", "/"), Runtime()
+    asked.reason = "draining"
+    for _ in range(2):
+        log_broken_response(asked, BrokenResponseError(), runtime)
+    assert caplog.messages == ["test GET /: response broken off: draining"] * 2

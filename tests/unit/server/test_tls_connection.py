@@ -52,7 +52,7 @@ def site(tmp_path_factory):
 @pytest.fixture
 def secured(scene, site):
     def make(**settings):
-        options = {"policy": None, "tls_hosts": site.hosts, "default": site.default}
+        options = {"trusted_proxies": None, "tls_hosts": site.hosts, "default": site.default}
         return scene(TLSClientConnection, options=options, **settings)
 
     return make

@@ -8,6 +8,7 @@ import pytest
 from gproxy.config.types.route_action import Share
 from gproxy.http.body import Body
 from gproxy.http.framing import CHUNKED, reader
+from gproxy.runtime import Runtime
 from gproxy.testing import answer, request
 from gproxy.upstream import mirror as module
 from gproxy.upstream.mirror import MAX_BODY, Mirror
@@ -36,7 +37,9 @@ class Bodies:
 
 
 def mirror(first=None, second=None, share=Share.WHOLE):
-    return Mirror(first or answer(), second or answer(), share=Share(share), timeout=5.0, route="r")
+    return Mirror(
+        first or answer(), second or answer(), share=Share(share), timeout=5.0, route="r", throttle=Runtime().throttle
+    )
 
 
 def run(mirrored, *requests):
@@ -165,5 +168,5 @@ def test_over_the_limit_copies_are_counted_in_the_log_only(caplog, monkeypatch):
     mirrored = mirror(second=second)
     run(mirrored, request(), request(), request())
     assert len(started) == 1
-    assert caplog.messages == ["route r: 1 requests not mirrored: 1 copies are active"]
+    assert caplog.messages == ["route r: request not mirrored: the limit of 1 active copies is reached"]
     mirrored.close()

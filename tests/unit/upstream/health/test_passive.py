@@ -385,7 +385,7 @@ def test_failures_of_a_dead_backend_are_logged_once_and_summed_up(caplog):
     assert len(caplog.messages) == 1
     assert "backend host:1: the backend broke off its response (reset)" in caplog.messages[0]
     scene.clock.advance(10)
-    scene.upstream.passive.summarize()
+    scene.upstream.runtime.throttle.summarize()
     assert caplog.messages[1:] == ["upstream u: backend host:1: backend_reset: 4999 more within 10 s"]
 
 
