@@ -27,7 +27,7 @@ HOT: Final = {
         "tls_connection",
     ),
     "upstream": (
-        "backend", "sticky", "upstream",
+        "backend", "rotation", "sticky", "upstream",
         "balance/hash_keys", "balance/latency", "balance/least_conn", "balance/policy", "balance/random",
         "balance/rendezvous", "balance/round_robin", "balance/user",
         "forwarder/forward", "forwarder/request_head", "forwarder/response_body", "health/passive", "health/state",

@@ -68,8 +68,8 @@ class Backend:
         self.times_ejected = 0
         #: The health state, from probes and requests.
         self.health = BackendHealth()
-        #: The result of the upstream's last refresh; None before the backend was healthy.
-        self.was_healthy: bool | None = None
+        #: The result of the last `note_health`; None before the backend was healthy.
+        self._was_healthy: bool | None = None
         #: When the backend last became healthy again, on the monotonic clock.
         self.returned_at = -math.inf
 
@@ -115,6 +115,19 @@ class Backend:
     def is_full(self) -> bool:
         """True if the backend has reached its limit of active attempts."""
         return 0 < self.max_connections <= self.active
+
+    def note_health(self, now: float) -> None:
+        """Note when the backend becomes healthy again; not at the start, and not while half-open."""
+        if self.is_healthy and not self.health.is_half_open:
+            if self._was_healthy is False:
+                self.returned_at = now
+            self._was_healthy = True
+        elif self._was_healthy:
+            self._was_healthy = False
+
+    def start_slowly(self) -> None:
+        """Make a slow start of the backend's first use, as if it returned: it was added to a serving upstream."""
+        self._was_healthy = False
 
     def connection(self, deadline: Deadline) -> HTTP1Connection:
         """Lease an open connection: an idle one, or a new one. Raise urllib3's exceptions if connecting fails."""

@@ -1,11 +1,13 @@
 """Session affinity: a cookie keeps a client at its backend, without disclosing the backend's address."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from hmac import digest
 from typing import Final
 
+from gproxy.config.sections.balance import StickyOptions
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
@@ -15,67 +17,106 @@ from gproxy.state.secret_file import kept_secret
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import BalancingPolicy
 from gproxy.upstream.balance import hash_keys as keys
+from gproxy.upstream.balance.slow_start import SlowStart
+from gproxy.upstream.rotation import Resize, Rotation
 from gproxy.upstream.upstream import Upstream
 
 #: The bytes of the HMAC that a cookie contains: 128 bits cannot be guessed.
 _LENGTH: Final = 16
 
 
-class StickyUpstream(Upstream):
-    """An upstream that keeps a client at its backend while the backend is available, even if it drains.
+class StickyCookie:
+    """The cookie of one upstream: its name, its attributes, and its value for each backend, the token."""
 
-    The fallback policy picks the backend of a client without one, and the response sets a cookie for it.
-    """
-
-    def __init__(self, settings: UpstreamSettings, fallback: BalancingPolicy, runtime: Runtime) -> None:
+    def __init__(self, upstream: str, options: StickyOptions) -> None:
+        self._upstream = upstream
+        self._name = options.cookie or f"sticky_{upstream}"
+        max_age = "" if options.ttl is None else f"; Max-Age={round(options.ttl)}"
+        self._attributes = f"; Path=/{max_age}; HttpOnly; SameSite={options.same_site}"
+        #: The function that returns the token that a request presents, if any.
+        self.presented = keys.cookie(self._name)
         self._key = b""
         self._tokens: dict[str, str] = {}
-        self._by_token: dict[str, Backend] = {}
-        super().__init__(settings, fallback, runtime)
-        self._cookie = settings.sticky.cookie or f"sticky_{settings.name}"
-        self._presented = keys.cookie(self._cookie)
-        same_site = settings.sticky.same_site
-        max_age = "" if settings.sticky.ttl is None else f"; Max-Age={round(settings.sticky.ttl)}"
-        self._attributes = f"; Path=/{max_age}; HttpOnly; SameSite={same_site}"
-        self.handlers = (self._hold,)
 
-    def open(self) -> None:
-        """Start the upstream. Raise ValueError if a generated secret cannot be stored in `state_dir`."""
-        super().open()
-        given = self.settings.sticky.secret.reveal() if self.settings.sticky.secret else "auto"
-        try:
-            secret = kept_secret(self.runtime.state_dir / f"sticky_{self.name}.secret") if given == "auto" else given
-        except ValueError as error:
-            raise ValueError(f"sticky_secret: {error}") from None
-        self._key = secret.encode("utf-8", "surrogatepass")
+    def set_key(self, key: bytes) -> None:
+        """Set the key that all tokens are derived from."""
+        self._key = key
         self._tokens.clear()
-        self.refresh()
 
-    def refresh(self) -> None:
-        super().refresh()
-        self._by_token = {self._token(backend.name): backend for backend in self.backends}
+    def token(self, backend: str) -> str:
+        """Return the token of the backend with this name."""
+        if backend not in self._tokens:
+            mac = digest(self._key, f"{self._upstream}\0{backend}".encode(), sha256)
+            self._tokens[backend] = urlsafe_b64encode(mac[:_LENGTH]).rstrip(b"=").decode()
+        return self._tokens[backend]
+
+    def set_on(self, response: Response, token: str, *, secure: bool) -> None:
+        """Add the Set-Cookie field with this token."""
+        response.headers.add("Set-Cookie", f"{self._name}={token}{self._attributes}{'; Secure' if secure else ''}")
+
+
+class StickyRotation(Rotation):
+    """A rotation that keeps a client at its backend while the backend is available, even if it drains.
+
+    The policy picks the backend of a client without one.
+    """
+
+    def __init__(
+        self,
+        cookie: StickyCookie,
+        policy: BalancingPolicy,
+        slow_start: SlowStart,
+        clock: Callable[[], float],
+        resize: Resize | None = None,
+    ) -> None:
+        super().__init__(policy, slow_start, clock, resize)
+        self._cookie = cookie
+        self._by_token: dict[str, Backend] = {}
+
+    def set_backends(self, backends: Sequence[Backend]) -> None:
+        """Set all backends; to be called after a change of the cookie's key too."""
+        self._by_token = {self._cookie.token(backend.name): backend for backend in backends}
+        super().set_backends(backends)
 
     def pick(self, request: Request, tried: Sequence[Backend] = ()) -> Backend | None:
-        """Pick the client's backend if it is available, else one of the fallback policy."""
-        backend = self._by_token.get(self._presented(request) or "")
+        """Pick the client's backend if it is available, else one of the policy."""
+        backend = self._by_token.get(self._cookie.presented(request) or "")
         if backend is not None and backend not in tried and backend.is_healthy and not backend.is_full:
             if self._next_change is not None:
                 self._put_to_trial(backend, request)
             return backend
         return super().pick(request, tried)
 
-    def _token(self, name: str) -> str:
-        if name not in self._tokens:
-            mac = digest(self._key, f"{self.name}\0{name}".encode(), sha256)
-            self._tokens[name] = urlsafe_b64encode(mac[:_LENGTH]).rstrip(b"=").decode()
-        return self._tokens[name]
+
+class StickyUpstream(Upstream):
+    """An upstream with session affinity: a sticky rotation, and a handler that sets its cookie on responses."""
+
+    def __init__(self, settings: UpstreamSettings, fallback: BalancingPolicy, runtime: Runtime) -> None:
+        cookie = StickyCookie(settings.name, settings.sticky)
+        super().__init__(settings, fallback, runtime, rotation=partial(StickyRotation, cookie))
+        self._cookie = cookie
+        self.handlers = (self._hold,)
+
+    def open(self) -> None:
+        """Start the upstream. Raise ValueError if a generated secret cannot be stored in `state_dir`."""
+        self._cookie.set_key(self._secret().encode("utf-8", "surrogatepass"))
+        self.rotation.set_backends(self.backends)
+        super().open()
+
+    def _secret(self) -> str:
+        given = self.settings.sticky.secret.reveal() if self.settings.sticky.secret else "auto"
+        try:
+            return kept_secret(self.runtime.state_dir / f"sticky_{self.name}.secret") if given == "auto" else given
+        except ValueError as error:
+            raise ValueError(f"sticky_secret: {error}") from None
 
     def _hold(self, request: Request, next: Next) -> Response:  # noqa: A002
         """Set the cookie on the response unless the client has presented it; the innermost handler."""
         response = next(request)
-        if request.backend is not None and (token := self._token(request.backend)) != self._presented(request):
-            secure = "; Secure" if self._is_secure(request) else ""
-            response.headers.add("Set-Cookie", f"{self._cookie}={token}{self._attributes}{secure}")
+        if request.backend is not None:
+            token = self._cookie.token(request.backend)
+            if token != self._cookie.presented(request):
+                self._cookie.set_on(response, token, secure=self._is_secure(request))
         return response
 
     def _is_secure(self, request: Request) -> bool:

@@ -1,6 +1,5 @@
-"""An upstream: a named group of backends, its life cycle, and the pick of a backend for each attempt."""
+"""An upstream: a named group of backends, and its life cycle."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -23,49 +22,50 @@ from gproxy.upstream.health.active import ActiveHealthCheck
 from gproxy.upstream.health.passive import PassiveHealth
 from gproxy.upstream.health.shared import Change, SharedHealth
 from gproxy.upstream.retry import Budget
+from gproxy.upstream.rotation import MakeRotation, Rotation
 
-#: When a trial without a result, for instance of a client that has left, makes room for another one, in seconds.
-_LONGEST_TRIAL: Final = 60.0
 #: How often the health records of the other workers are read, in seconds.
 _LOOK_EVERY: Final = 0.1
 
 
 class Upstream:
-    """A group of backends; health decides which of them are candidates for `pick`."""
+    """A group of backends, composed of discovery, rotation, health checks, retry budget, limit and breaker."""
 
     #: The handlers that this upstream adds to the chain of each of its routes, innermost.
     handlers: tuple[Handler, ...] = ()
 
     def __init__(
-        self, settings: UpstreamSettings, policy: BalancingPolicy, runtime: Runtime, *, lookup: Lookup = look_up
+        self,
+        settings: UpstreamSettings,
+        policy: BalancingPolicy,
+        runtime: Runtime,
+        *,
+        rotation: MakeRotation = Rotation,
+        lookup: Lookup = look_up,
     ) -> None:
         self.name = settings.name
         self.settings = settings
         self.runtime = runtime
-        policy.use(runtime)
-        self.balancer = policy
-        self._members = Discovery(settings, self.replace, runtime, lookup)
+        self._discovery = Discovery(settings, self.replace, runtime, lookup)
         #: Always the same list object, because other objects refer to it.
-        self.backends = self._members.all()
+        self.backends = self._discovery.all()
         #: Backends that were removed with active attempts.
         self._leaving: list[Backend] = []
         self.budget = Budget(settings.retry.budget, self.backends)
-        self._limited = any(backend.max_connections for backend in self.backends)
         self.breaker = CircuitBreaker(settings, runtime) if settings.breaker.enabled else None
         self.limit = ConcurrencyLimit(settings.queue) if settings.queue.max_requests or settings.queue.length else None
-        self.passive = PassiveHealth(settings, self.backends, self.refresh, self._members.refresh_soon, runtime)
+        policy.use(runtime)
+        slow_start = SlowStart(settings.slow_start, runtime.monotonic)
+        self.rotation = rotation(policy, slow_start, runtime.monotonic, self.limit.resize if self.limit else None)
+        self.rotation.set_backends(self.backends)
+        self.passive = PassiveHealth(
+            settings, self.backends, self.rotation.refresh, self._discovery.refresh_soon, runtime
+        )
         #: PERF: the reports of attempts, without a method call in between.
         self.answered = self.passive.answered
         self.failed = self.passive.failed
         self.record_failure = self.passive.record_failure
         self.warn_throttled = self.passive.warn_throttled
-        #: The next end of an ejection, a trial or a slow start; None if no backend is ejected, half-open or warming up.
-        self._next_change: float | None = None
-        self._slow_start = SlowStart(settings.slow_start, runtime.monotonic)
-        #: True if a candidate may be full or warming up.
-        self._needs_confirmation = False
-        self._tiers: tuple[list[Backend], ...] = ()
-        self._candidates: list[Backend] = []
         self._greenlets: list[gevent.Greenlet] = []
         self._checks: dict[Backend, ActiveHealthCheck] = {}
         self._probes = False
@@ -73,12 +73,11 @@ class Upstream:
         #: The health that all workers share, and the greenlet that reads it; None while this worker serves alone.
         self._shared_health: SharedHealth | None = None
         self._looking: gevent.Greenlet | None = None
-        self.refresh()
 
     def open(self) -> None:
         """Start the background tasks: trimming of pools, look-ups of names, active checks."""
-        self._greenlets += self._members.open()
-        self.refresh()
+        self._greenlets += self._discovery.open()
+        self.rotation.refresh()
         self._greenlets.append(self.runtime.spawn(self._maintain))
         self._watch(self.backends)
         self._is_open = True
@@ -107,12 +106,12 @@ class Upstream:
         self._leaving = [backend for backend in (*self._leaving, *removed) if backend.active]
         if self._is_open:
             self._start(added)
-        self.refresh()
+        self.rotation.set_backends(self.backends)
 
     def _start(self, added: Sequence[Backend]) -> None:
         """Start metrics and checks of backends that were added to the open upstream."""
         for backend in added:
-            backend.was_healthy = False  # slow start, as for a restored backend
+            backend.start_slowly()
             if self.runtime.metrics.wanted:
                 time_exchanges(self.name, backend, self.runtime.metrics)
         self._watch(added)
@@ -130,7 +129,7 @@ class Upstream:
     def share(self, state: SharedState) -> None:
         """Share turns and health with the other workers; one of all workers probes."""
         self._shared_health = SharedHealth(state, self.name, self.backends)
-        self.balancer.share(state, self.name)
+        self.rotation.policy.share(state, self.name)
         self._look()
         self._looking = gevent.spawn(self._keep_looking)
 
@@ -143,7 +142,7 @@ class Upstream:
         self._look()
         self._shared_health.close()
         self._shared_health = None
-        self.balancer.unshare()
+        self.rotation.policy.unshare()
         self.start_checks()
 
     def _keep_looking(self) -> None:
@@ -159,7 +158,7 @@ class Upstream:
         for change in look.changed:
             self._apply(change)
         if look.changed:
-            self.refresh()
+            self.rotation.refresh()
 
     def _apply(self, change: Change) -> None:
         """Apply a health record that another worker has published."""
@@ -202,97 +201,6 @@ class Upstream:
 
         return named
 
-    def pick(self, request: Request, tried: Sequence[Backend] = ()) -> Backend | None:
-        """Pick a backend that the request has not tried; None if there is none."""
-        if self._next_change is not None and self.runtime.monotonic() >= self._next_change:
-            self.refresh()
-        if tried:
-            available = self._available(tried)
-            backend = self.balancer.pick_again(available, request) if available else None
-        else:
-            candidates = self._candidates
-            backend = self.balancer.pick(candidates, request) if candidates else None
-            if self._needs_confirmation and backend is not None:
-                backend = self._confirm(backend, request)
-        if self._next_change is not None and backend is not None:
-            self._put_to_trial(backend, request)
-        return backend
-
-    def _put_to_trial(self, backend: Backend, request: Request) -> None:
-        """Half-open: make this request the trial of a backend whose ejection has expired, or of the last resort."""
-        if backend.health.is_open_to_trial:
-            longest = _LONGEST_TRIAL if request.body.done else 0.0  # a slow upload must not delay the next trial
-            until = min(request.deadline.expires, self.runtime.monotonic() + longest)
-            backend.health.try_with(request, until)
-            self.refresh()
-
-    def _pick_of(self, backends: Sequence[Backend], request: Request) -> Backend | None:
-        return self.balancer.pick(backends, request) if backends else None
-
-    def _confirm(self, backend: Backend, request: Request) -> Backend | None:
-        """Return the backend, or another one if it is full or warming up. PERF: only then look at all others."""
-        slow = self._slow_start
-        if not slow.warming:
-            return self._pick_of(self._available(()), request) if backend.is_full else backend
-        slow.earn()
-        if backend.is_full or not slow.admits(backend):
-            found = self._pick_of(slow.admitted(self._available(())), request)
-            if found is None:
-                return None
-            backend = found
-        slow.spend(backend)
-        return backend
-
-    def _available(self, tried: Sequence[Backend]) -> list[Backend]:
-        for tier in self._tiers:
-            found = [backend for backend in tier if backend not in tried and not backend.is_full]
-            if found:
-                return found
-        return []
-
-    def refresh(self) -> None:
-        """Set the candidates: the healthy backends, else the healthy backups, else all eligible ones as a last resort.
-
-        A retry that has tried a whole tier goes on to the next one: an ejected backend may have recovered. To be called
-        after every change of a backend's health.
-        """
-        now = self.runtime.monotonic()
-        doubtful = [backend.health for backend in self.backends if backend.health.doubtful]
-        for health in doubtful:
-            if health.ejected_until and health.ejected_until <= now:
-                health.half_open()
-        eligible = [backend for backend in self.backends if backend.is_eligible]
-        healthy = [backend for backend in eligible if backend.is_healthy]
-        self._tiers = (
-            [backend for backend in healthy if not backend.is_backup],
-            [backend for backend in healthy if backend.is_backup],
-            [backend for backend in eligible if not backend.is_healthy],
-        )
-        self._note_returns(now)
-        self._candidates = next(filter(None, self._tiers), [])
-        self.balancer.set_candidates(self._candidates)
-        warm_at = self._slow_start.set_candidates(self._candidates, now)
-        self._needs_confirmation = self._limited or warm_at is not None
-        changes = [health.ejected_until or math.inf for health in doubtful if not health.is_failing]
-        self._next_change = min(changes if warm_at is None else [*changes, warm_at], default=None)
-        if self.limit:
-            self.limit.resize(self._room())
-
-    def _note_returns(self, now: float) -> None:
-        """Record when backends become healthy again; not at the start, and not while half-open."""
-        for backend in self.backends:
-            if backend.is_healthy and not backend.health.is_half_open:
-                if backend.was_healthy is False:
-                    backend.returned_at = now
-                backend.was_healthy = True
-            elif backend.was_healthy:
-                backend.was_healthy = False
-
-    def _room(self) -> float:
-        """Return the number of requests that all candidates take together."""
-        room = [backend.max_connections or math.inf for backend in self._candidates if not backend.health.is_half_open]
-        return sum(room) if room else math.inf
-
     def mark_probe(self, backend: Backend, passes: bool, why: str) -> None:
         """Apply a decision of the probes to a backend; a passing backend that is ejected becomes half-open."""
         health = backend.health
@@ -304,7 +212,7 @@ class Upstream:
         was_passing = health.passes
         health.mark_probe(passes, why)
         if changed:
-            self.refresh()
+            self.rotation.refresh()
         if passes != was_passing:
             self.runtime.log.warning(
                 "upstream %s: backend %s %s",

@@ -101,7 +101,7 @@ class Forward:
             self._prepare(request, request.body)  # (1)
         if request.method in _COUNTED_METHODS and (response := _count_down(request)) is not None:
             return response
-        backend = self._upstream.pick(request)  # (3)
+        backend = self._upstream.rotation.pick(request)  # (3)
         if backend is None:
             return self._policy.give_up()
         request.backend = backend.name
@@ -195,7 +195,7 @@ class Forward:
 
     def _next_backend(self, request: Request, policy: RetryPolicy) -> Backend | None:
         """Pick an untried backend, else any but the last one, else the same again if the policy allows it."""
-        pick = self._upstream.pick
+        pick = self._upstream.rotation.pick
         return (
             pick(request, policy.tried)
             or pick(request, policy.tried[-1:])

@@ -138,7 +138,7 @@ class Hedge:
 
     def _spare(self, request: Request, backend: Backend) -> Backend | None:
         """Pick a healthy backend for the second attempt: an ejected one would not be quicker."""
-        spare = self._upstream.pick(request, (backend,))
+        spare = self._upstream.rotation.pick(request, (backend,))
         return spare if spare and spare.is_healthy else None
 
     def _finish(self, request: Request, attempt: HedgedAttempt, connection: Any, head: ResponseHead) -> Outcome:

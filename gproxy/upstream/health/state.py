@@ -1,6 +1,6 @@
 """The health state of one backend, from probes (active) and from requests (passive).
 
-A value without clock, log or socket. The caller of a method that changes it calls `Upstream.refresh` afterwards.
+A value without clock, log or socket. The caller of a method that changes it calls `Rotation.refresh` afterwards.
 """
 
 from typing import Literal

@@ -158,13 +158,13 @@ def test_all_parts_have_the_runtime_that_the_gateway_is_built_with(loaded):
     runtime = Runtime.of(settings)
     gateway = build(settings, runtime)
     (upstream,) = gateway.upstreams
-    parts = (upstream.passive, upstream.breaker, upstream._members)
+    parts = (upstream.passive, upstream.breaker, upstream._discovery)
     assert {gateway.runtime, upstream.runtime, *(part._runtime for part in parts)} == {runtime}
 
 
 def test_a_policy_of_the_users_own(built):
     gateway = built(UPSTREAM + "balance = own_of_test_build:pick\n")
-    assert gateway.upstreams[0].pick(request()).name == "192.0.2.2:80"
+    assert gateway.upstreams[0].rotation.pick(request()).name == "192.0.2.2:80"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class Group:
         runtime = Runtime(monotonic=self.clock, rng=self.script, state_dir=state_dir)
         runtime.spawn = lambda *_: None
         self.upstream = kind(settings, policy or built_in(settings), runtime)
-        self.upstream._members._names.clear()  # letters are not resolved
+        self.upstream._discovery._names.clear()  # letters are not resolved
         for backend in self.upstream.backends:
             backend.endpoint = Endpoint(["127.0.0.1"], 80)
 
@@ -51,7 +51,7 @@ class Group:
         return next(backend for backend in self.upstream.backends if backend.name == f"{name}:80")
 
     def pick(self, asked=None, tried=""):
-        found = self.upstream.pick(asked or request(), [self[name] for name in tried])
+        found = self.upstream.rotation.pick(asked or request(), [self[name] for name in tried])
         return found.name[:-3] if found else None
 
     def picks(self, count, asked=None):
@@ -60,12 +60,12 @@ class Group:
     def lose(self, *names):
         for name in names:
             self[name].health.mark_probe(False)
-        self.upstream.refresh()
+        self.upstream.rotation.refresh()
 
     def regain(self, *names):
         for name in names:
             self[name].health.mark_probe(True)
-        self.upstream.refresh()
+        self.upstream.rotation.refresh()
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def upstream(directory, *backends, **options):
 
 
 def look(one):
-    for known in one._members._names.values():
+    for known in one._discovery._names.values():
         known.look()
 
 
@@ -163,7 +163,7 @@ def test_a_backend_added_later_starts_slowly():
     one = upstream(directory, "http://app:81", slow_start=Seconds(60))
     one.open()
     one.close()
-    assert not one._slow_start.warming
+    assert not one.rotation._slow_start.warming
     directory.answers["app"] = ["10.0.0.1", "10.0.0.2"]
     look(one)
-    assert [backend.name for backend in one._slow_start.warming] == ["10.0.0.2:81"]
+    assert [backend.name for backend in one.rotation._slow_start.warming] == ["10.0.0.2:81"]

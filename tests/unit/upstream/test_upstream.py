@@ -26,7 +26,7 @@ def test_backups_when_no_other_is_healthy_and_then_all_that_are_not_down(group):
 def test_every_policy_respects_limits_tried_ones_and_health(group, balance):
     some = group("a max_connections=1,b,c,d", balance=balance, hash_key=HASH_KEYS.get(balance))
     some.script.random = iter([n * 0.6180339887 % 1 for n in range(5000)]).__next__
-    some.upstream.balancer.use(some.upstream.runtime)
+    some.upstream.rotation.policy.use(some.upstream.runtime)
     asked = request(target="/x?user=1", headers={"X-Tenant": "t", "Cookie": "sid=1"})
     some["a"].active = 1
     some.lose("b")
@@ -67,7 +67,7 @@ def calls(function):
     return count["call"] - 1, count["c_call"]
 
 
-#: Python calls for one pick of a hundred, Upstream.pick among them; C calls may be some more. To read a load is a call
+#: Python calls for one pick of a hundred, Rotation.pick among them; C calls may be some more. To read a load is a call
 #: too, and each look at two backends has one or two for each.
 MOST = {
     "round_robin": 2, "weighted": 2, "least_conn": 2, "first": 2, "random": 3, "p2c": 4, "latency": 9,
@@ -82,10 +82,10 @@ def test_picking_one_of_a_hundred_takes_a_handful_of_calls(group, balance, weigh
     words = ",".join(f"b{n} weight={weights[n % len(weights)]}" for n in range(100))
     some = group(words, balance=balance, hash_key=HASH_KEYS.get(balance))
     some.script.random = iter([n * 0.6180339887 % 1 for n in range(5000)]).__next__
-    some.upstream.balancer.use(some.upstream.runtime)
+    some.upstream.rotation.policy.use(some.upstream.runtime)
     asked = request(target="/x?user=1", headers={"X-Tenant": "t", "Cookie": "sid=1"})
     some.picks(10, asked)
-    pick = some.upstream.pick
+    pick = some.upstream.rotation.pick
     python, c = calls(lambda: pick(asked))
     assert python - 1 <= MOST[balance]
     assert c <= 12
@@ -94,7 +94,7 @@ def test_picking_one_of_a_hundred_takes_a_handful_of_calls(group, balance, weigh
 def test_limits_cost_one_look_unless_a_backend_is_full(group):
     some = group(",".join(f"b{n}" for n in range(100)), max_connections=5)
     asked = request()
-    python, c = calls(lambda: some.upstream.pick(asked))
+    python, c = calls(lambda: some.upstream.rotation.pick(asked))
     assert python - 1 <= 4
     assert c <= 5
 

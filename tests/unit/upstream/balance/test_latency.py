@@ -6,7 +6,7 @@ from gproxy.config.types import Seconds
 
 
 def timing(some, name):
-    return some.upstream.balancer.timing(some[name])
+    return some.upstream.rotation.policy.timing(some[name])
 
 
 def latency(group, words="a,b,c"):

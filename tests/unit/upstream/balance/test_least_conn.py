@@ -40,13 +40,13 @@ def test_least_conn_is_right_after_any_history(group):
         name = rng.choice(letters)
         if rng.random() < 0.02:
             (some.lose if name in there and len(there) > 1 else some.regain)(name)
-            there = {b.name[0] for b in some.upstream._candidates}
+            there = {b.name[0] for b in some.upstream.rotation._candidates}
         some[name].active = max(0, some[name].active + rng.choice((-1, 1)))
         assert some[some.pick()].active == min(some[one].active for one in there)
         assert some[some.pick(tried="ab")].active == min(
-            b.active for b in some.upstream._available([some["a"], some["b"]])
+            b.active for b in some.upstream.rotation._available([some["a"], some["b"]])
         )
-    assert len(some.upstream.balancer._heap) < 200
+    assert len(some.upstream.rotation.policy._heap) < 200
 
 
 def test_what_least_conn_remembers_is_bounded(group):
@@ -54,5 +54,5 @@ def test_what_least_conn_remembers_is_bounded(group):
     for _ in range(5000):
         abc["b"].active += 1
         abc["b"].active -= 1
-    assert len(abc.upstream.balancer._heap) < 100
+    assert len(abc.upstream.rotation.policy._heap) < 100
     assert abc.pick() == "a"

@@ -88,7 +88,7 @@ def test_turns_continue_where_they_were_when_a_backend_is_removed(group):
 
 def test_the_turn_may_be_set_from_outside(group):
     abc = group("a,b,c")
-    abc.upstream.balancer.turn = 3_000_002
+    abc.upstream.rotation.policy.turn = 3_000_002
     assert abc.picks(3) == "cab"
 
 

@@ -36,7 +36,7 @@ def test_the_share_grows_with_time_exactly(group, balance, elapsed, expected):
 @pytest.mark.parametrize("balance", ["random", "p2c", "latency"])
 def test_also_by_chance(group, balance):
     abc = returned(group, balance=balance)
-    abc.upstream.balancer._random = random.Random(3).random
+    abc.upstream.rotation.policy._random = random.Random(3).random
     abc.clock.now += 40
     assert share(abc, 9000) == pytest.approx(0.4 / 2.4, abs=0.02)
 
@@ -58,8 +58,8 @@ def test_afterwards_all_is_as_before_and_costs_nothing(group):
     abc = returned(group)
     abc.clock.now += 101
     assert Counter(abc.picks(9)) == {"a": 3, "b": 3, "c": 3}
-    assert not abc.upstream._needs_confirmation
-    assert abc.upstream._next_change is None
+    assert not abc.upstream.rotation._needs_confirmation
+    assert abc.upstream.rotation._next_change is None
 
 
 def test_all_that_came_back_together_share_evenly(group):
@@ -90,7 +90,7 @@ def test_going_and_coming_again_starts_over(group):
 def test_after_an_ejection_and_its_trial_too(group):
     abc = group("a,b,c", slow_start=100)
     abc["b"].health.eject(abc.clock.now + 5, "because")
-    abc.upstream.refresh()
+    abc.upstream.rotation.refresh()
     assert "b" not in abc.picks(10)
     abc.clock.now += 6
     assert abc.picks(10).count("b") == 1
@@ -115,9 +115,9 @@ def test_with_limits_besides(group):
 
 def test_one_that_was_never_healthy_before_does_not_come_back(group):
     abc = group("a,b,c", slow_start=100)
-    abc["b"].was_healthy = None  # as if it had started unknown
+    abc["b"]._was_healthy = None  # as if it had started unknown
     abc["b"].health.mark_probe(True)
-    abc.upstream.refresh()
+    abc.upstream.rotation.refresh()
     assert abc.picks(3) == "abc"
 
 

@@ -222,7 +222,7 @@ def test_a_malformed_answer_is_not_retried(scene):
 def test_no_backend_is_a_503(scene):
     some = scene([OK])
     some.upstream.backends[0].is_down = True
-    some.upstream.refresh()
+    some.upstream.rotation.refresh()
     assert some.reject() == (503, "none_available")
     assert some.request.tries == 0
 

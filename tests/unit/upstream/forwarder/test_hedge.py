@@ -33,6 +33,7 @@ class Race:
         self.backends = {"first": Backend("first"), "second": Backend("second")}
         self.does = {"first": first, "second": second}
         self.handed_out = []
+        self.rotation = self
         self.budget = Budget(0.0, list(self.backends.values()))
 
     def send(self, twin, backend):

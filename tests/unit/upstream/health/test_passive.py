@@ -39,7 +39,7 @@ class Scene:
         asked = request()
         asked.deadline.clock = self.clock
         asked.deadline.expires = self.clock() + 3
-        backend = self.upstream.pick(asked, tried)
+        backend = self.upstream.rotation.pick(asked, tried)
         if backend is not None:
             backend.attempts += 1
         return asked, backend
@@ -202,7 +202,7 @@ def test_one_request_is_the_trial_and_the_others_go_elsewhere_meanwhile():
     scene.upstream.answered(asked, scene.backends[0], 200)
     assert scene.states == ["healthy", "healthy"]
     assert scene.picked() == set(scene.backends)
-    assert scene.upstream._next_change is None  # and requests pay nothing for it any more
+    assert scene.upstream.rotation._next_change is None  # and requests pay nothing for it any more
 
 
 def test_a_trial_that_fails_leaves_it_out_for_longer():
@@ -364,7 +364,7 @@ def test_down_until_a_probe_was_good():
     assert scene.states == ["unhealthy"] * 2
     assert scene.upstream.snapshot()[0]["why"] == "not probed yet"
     scene.upstream.mark_probe(scene.backends[0], False, "connect_refused")
-    scene.upstream.refresh()
+    scene.upstream.rotation.refresh()
     assert scene.ask()[1] is None
     scene.upstream.mark_probe(scene.backends[0], True, "")
     assert scene.picked() == {scene.backends[0]}
@@ -406,12 +406,12 @@ def test_each_change_is_one_line(caplog):
 
 def test_a_client_that_sticks_to_a_backend_on_trial_is_its_trial_and_the_next_is_not(group):
     held = group("a,b", kind=StickyUpstream, balance="sticky", fail_statuses=())
-    own = f"sticky_u={held.upstream._token('a:80')}"
+    own = f"sticky_u={held.upstream._cookie.token('a:80')}"
     held["a"].health.eject(held.clock.now + 5, "because")
-    held.upstream.refresh()
+    held.upstream.rotation.refresh()
     assert held.pick(request(headers={"Cookie": own})) == "b"
     held.clock.now += 6
-    held.upstream.refresh()
+    held.upstream.rotation.refresh()
     asked = request(headers={"Cookie": own})
     assert held.pick(asked) == "a"
     assert held.pick(request(headers={"Cookie": own})) == "b"

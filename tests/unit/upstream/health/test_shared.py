@@ -27,7 +27,7 @@ class Worker:
         settings = construct(UpstreamSettings, name="users", backends=urls, **options)
         self.runtime = Runtime(monotonic=clock)
         self.upstream = Upstream(settings, built_in(settings), self.runtime)
-        self.upstream._members._names.clear()  # letters are not resolved
+        self.upstream._discovery._names.clear()  # letters are not resolved
         for backend in self.upstream.backends:
             backend.endpoint = Endpoint(["127.0.0.1"], 80)
         self.backends = dict(zip(names, self.upstream.backends, strict=True))
@@ -47,7 +47,7 @@ class Worker:
         self.upstream.passive.eject(self.backends[name], HALF_A_MINUTE, "backend_reset")
 
     def picks(self, count):
-        picked = [self.upstream.pick(request("GET", "/")) for _ in range(count)]
+        picked = [self.upstream.rotation.pick(request("GET", "/")) for _ in range(count)]
         return "".join(name for one in picked for name, backend in self.backends.items() if backend is one)
 
 
@@ -106,7 +106,7 @@ def test_when_its_time_is_over_each_tries_for_itself_and_what_one_finds_holds_fo
         worker.look()
     clock.advance(HALF_A_MINUTE + 1)
     for worker in (one, two):
-        worker.upstream.refresh()
+        worker.upstream.rotation.refresh()
         worker.look()
     assert [worker.states() for worker in (one, two)] == [["healthy", "trial"]] * 2
     one.upstream.passive.restore(one.backends["b"])
@@ -121,8 +121,8 @@ def test_a_trial_that_fails_leaves_it_out_for_all_again(workers, clock):
     for worker in (one, two):
         worker.look()
     clock.advance(HALF_A_MINUTE + 1)
-    one.upstream.refresh()
-    two.upstream.refresh()
+    one.upstream.rotation.refresh()
+    two.upstream.rotation.refresh()
     two.eject("b")
     for worker in (two, one):
         worker.look()
