@@ -29,15 +29,24 @@ class Tape(Protocol):
 class Body:
     """Bytes that arrive from the client, or bytes in memory.
 
-    A reader consumes the bytes, unless `buffer` keeps them.
+    A reader consumes the bytes, unless `buffer` keeps them. With a `reader`, it has read `at_hand` already.
     """
 
     __slots__ = (
-        "_at_hand", "_kept", "_reader", "_tape", "in_flight", "length", "limit", "no_trailers", "on_first_read",
-        "received",
+        "_at_hand", "_forbidden_trailers", "_kept", "_reader", "_tape", "in_flight", "length", "limit",
+        "on_first_read", "received",
     )  # fmt: skip
 
-    def __init__(self, at_hand: bytes = b"", reader: Reader | None = None, length: int | None = None) -> None:
+    def __init__(
+        self,
+        at_hand: bytes = b"",
+        reader: Reader | None = None,
+        length: int | None = None,
+        *,
+        limit: int = 0,
+        forbidden_trailers: frozenset[str] = FORBIDDEN_TRAILERS,
+        on_first_read: Callable[[], None] | None = None,
+    ) -> None:
         self._at_hand = at_hand
         self._reader = reader
         self._kept: bytes | None = at_hand if reader is None else None
@@ -45,15 +54,14 @@ class Body:
         #: The length in bytes that the client declares; None for a chunked body.
         self.length = len(at_hand) if reader is None else length
         #: Bytes read from the client so far.
-        self.received = 0
+        self.received = 0 if reader is None else len(at_hand)
         #: The largest permitted size in bytes; 0 for no limit. A larger body raises HTTPError 413.
-        self.limit = 0
+        self.limit = limit
         #: True while another greenlet reads the body, beside the response.
         self.in_flight = False
-        #: Field names that a trailer must not have.
-        self.no_trailers = FORBIDDEN_TRAILERS
+        self._forbidden_trailers = forbidden_trailers
         #: Called before the first read from the client: sends `100 Continue` to a client that expects it.
-        self.on_first_read: Callable[[], None] | None = None
+        self.on_first_read = on_first_read
 
     @property
     def done(self) -> bool:
@@ -80,7 +88,9 @@ class Body:
     @property
     def trailers(self) -> list[tuple[str, str]]:
         """The trailer fields that may be passed on; complete once the body is read to its end."""
-        return passable(self._reader.trailers, self.no_trailers) if self._reader and self._reader.trailers else []
+        if self._reader is None or not self._reader.trailers:
+            return []
+        return passable(self._reader.trailers, self._forbidden_trailers)
 
     def next_piece(self) -> bytes:
         """Return the next bytes as they arrive; b"" at the end.

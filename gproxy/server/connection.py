@@ -241,13 +241,14 @@ class ClientConnection:
             data = self._first_chunks(rest, buffered)
         else:
             data = rest.next_piece()
-        body = Body(data, rest, None if framing == CHUNKED else framing)
-        body.received = len(data)
-        body.no_trailers = self._gateway.trust.forbidden_trailers
-        body.limit = self._settings.max_body
-        if fields.awaits_continue and not buffered:
-            body.on_first_read = channel.send_continue
-        return body
+        return Body(
+            data,
+            rest,
+            None if framing == CHUNKED else framing,
+            limit=self._settings.max_body,
+            forbidden_trailers=self._gateway.trust.forbidden_trailers,
+            on_first_read=channel.send_continue if fields.awaits_continue and not buffered else None,
+        )
 
     def _first_chunks(self, rest: ChunkedReader, buffered: bytes) -> bytes:
         self._channel.buffer = b""

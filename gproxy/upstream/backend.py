@@ -25,7 +25,7 @@ class Backend:
     """A backend and its state. `name` is host:port, for logs and /health, never for clients.
 
     `addresses` are the resolved addresses of a URL whose host is a name: one, perhaps with a reserve.
-    Before the first look-up they are empty, and an attempt fails at once.
+    Before the first look-up they are empty, and an attempt fails at once. The URL's `max_connections` takes precedence.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class Backend:
         keepalive: int,
         connect_timeout: float,
         max_age: float = 0.0,
+        max_connections: int = 0,
+        health: BackendHealth | None = None,
         addresses: Sequence[str] = (),
         tls: Mapping[str, Any] = _DEFAULT_TLS,
     ) -> None:
@@ -45,7 +47,7 @@ class Backend:
         #: The Host field of `host = backend`.
         self.authority = url.authority
         self.weight = url.weight
-        self.max_connections = url.max_connections or 0
+        self.max_connections = url.max_connections or max_connections
         self.is_backup = bool(url.backup)
         self.is_down = bool(url.down)
         #: True if the backend gets no new clients.
@@ -67,7 +69,7 @@ class Backend:
         self.failures = 0
         self.times_ejected = 0
         #: The health state, from probes and requests.
-        self.health = BackendHealth()
+        self.health = health or BackendHealth()
         #: The result of the last `note_health`; None before the backend was healthy.
         self._was_healthy: bool | None = None
         #: When the backend last became healthy again, on the monotonic clock.

@@ -60,17 +60,16 @@ class Discovery:
 
     def _backend(self, url: BackendURL, addresses: Addresses = ()) -> Backend:
         settings = self._settings
-        backend = Backend(
+        return Backend(
             url,
             keepalive=settings.keepalive,
             connect_timeout=settings.connect_timeout,
             max_age=settings.max_age,
+            max_connections=settings.max_connections,
+            health=BackendHealth(settings.health.initial if settings.health.path else "up"),
             addresses=addresses,
             tls=self._tls,
         )
-        backend.max_connections = backend.max_connections or settings.max_connections
-        backend.health = BackendHealth(settings.health.initial if settings.health.path else "up")
-        return backend
 
     def _name(self, url: BackendURL, lookup: Lookup) -> ResolvedName:
         return ResolvedName(

@@ -41,7 +41,6 @@ def test_a_body_of_unknown_length_is_rejected_when_it_exceeds_the_limit():
 def test_chunks_that_arrived_with_the_head_are_counted():
     asked = request("POST")
     asked.body = Body(b"x" * 11, Chunks())
-    asked.body.received = 11
     behind = answer()
     with pytest.raises(HTTPError) as caught:
         TEN(asked, behind)

@@ -91,14 +91,12 @@ def test_rewind_without_buffer_loses_nothing():
 
 
 def test_limit():
-    body = Body(reader=Fed(b"abc", b"def"))
-    body.limit = 5
+    body = Body(reader=Fed(b"abc", b"def"), limit=5)
     assert body.next_piece() == b"abc"
     with pytest.raises(HTTPError) as caught:
         body.next_piece()
     assert caught.value.status == 413
-    exact = Body(reader=Fed(b"abc", b"de"))
-    exact.limit = 5
+    exact = Body(reader=Fed(b"abc", b"de"), limit=5)
     assert exact.read() == b"abcde"
 
 
@@ -112,8 +110,7 @@ def test_a_broken_body_is_a_400(raised, reason):
 
 def test_it_asks_once_and_only_when_the_client_is_needed():
     asked = []
-    body = Body(b"ab", Fed(b"c", b"d"))
-    body.on_first_read = lambda: asked.append(1)
+    body = Body(b"ab", Fed(b"c", b"d"), on_first_read=lambda: asked.append(1))
     assert body.next_piece() == b"ab"
     assert not asked
     assert body.next_piece() == b"c"
@@ -128,3 +125,14 @@ def test_trailers_are_known_at_the_end_and_only_those_that_may_be():
     assert body.trailers == []
     body.read()
     assert body.trailers == [("X-T", "1")]
+
+
+def test_more_trailers_can_be_forbidden():
+    body = Body(reader=Fed(b"a", trailers=[("X-T", "1"), ("X-User", "2")]), forbidden_trailers=frozenset({"x-user"}))
+    body.read()
+    assert body.trailers == [("X-T", "1")]
+
+
+def test_bytes_that_came_with_the_head_count_as_received_and_bytes_in_memory_do_not():
+    assert Body(b"ab", Fed(b"c")).received == 2
+    assert Body(b"ab").received == 0

@@ -175,8 +175,7 @@ def test_an_interim_response_passes_without_fields_of_framing(scene):
 
 @pytest.mark.parametrize(("awaits", "sent"), [(True, b"HTTP/1.1 100 Continue\r\n\r\n"), (False, b"")])
 def test_a_100_goes_to_a_client_that_waits_for_it(scene, awaits, sent):
-    body = Body()
-    body.on_first_read = scene.channel.send_continue if awaits else None
+    body = Body(on_first_read=scene.channel.send_continue if awaits else None)
     scene.channel.send_interim(interim(100), body)
     assert received(scene) == sent
     assert body.on_first_read is None

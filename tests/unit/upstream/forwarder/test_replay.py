@@ -33,7 +33,6 @@ PIECES = [bytes([n]) * 1000 for n in range(1, 9)]
 def recorded(pieces, *, memory, spool=0, at_hand=b"", state_dir=None):
     asked = request("PUT")
     asked.body = Body(at_hand, Reader(pieces), None)
-    asked.body.received = len(at_hand)
     asked.body.record(ReplayBuffer(asked, Runtime(state_dir=state_dir), memory, spool))
     return asked
 

@@ -63,8 +63,8 @@ def turn_until(condition):
     raise AssertionError("the event loop has turned in vain")
 
 
-def upload(client, length):
-    return Body(reader=LengthReader(client.client, length), length=length)
+def upload(client, length, **options):
+    return Body(reader=LengthReader(client.client, length), length=length, **options)
 
 
 # Response heads
@@ -324,9 +324,7 @@ def test_a_client_that_leaves_in_the_middle_of_the_upload(backend, scripted):
 
 def asking_first(client, length=5):
     """A body whose client waits for 100."""
-    body = upload(client, length)
-    body.on_first_read = client.client.send_continue
-    return body
+    return upload(client, length, on_first_read=client.client.send_continue)
 
 
 def test_a_100_lets_the_client_send(backend, scripted):
