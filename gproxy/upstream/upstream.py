@@ -61,11 +61,6 @@ class Upstream:
         self.passive = PassiveHealth(
             settings, self.backends, self.rotation.refresh, self._discovery.refresh_soon, runtime
         )
-        #: PERF: the reports of attempts, without a method call in between.
-        self.answered = self.passive.answered
-        self.failed = self.passive.failed
-        self.record_failure = self.passive.record_failure
-        self.warn_throttled = self.passive.warn_throttled
         self._greenlets: list[gevent.Greenlet] = []
         self._checks: dict[Backend, ActiveHealthCheck] = {}
         self._probes = False

@@ -62,6 +62,8 @@ class Forward:
     ) -> None:
         settings = upstream.settings
         self._upstream = upstream
+        #: PERF: one bound method for all responses
+        self._record_failure = upstream.passive.record_failure
         self._policy = RetryPolicy.of(settings.retry, retries=retries, on=retry_on)
         self._retry_statuses = self._policy.statuses
         self._replay, self._spool = settings.retry.replay, settings.retry.spool
@@ -190,7 +192,7 @@ class Forward:
             self._wait(request, seconds)
         if policy.is_free or self._take_permit(request, policy, permit):
             return True
-        self._upstream.warn_throttled("the retry budget is exhausted")
+        self._upstream.passive.warn_throttled("the retry budget is exhausted")
         return False
 
     def _next_backend(self, request: Request, policy: RetryPolicy) -> Backend | None:
@@ -225,7 +227,7 @@ class Forward:
         try:
             connection = backend.connection(request.deadline)  # (4)
             head = connection.exchange(self._write_head(request, backend), request)  # (2) (5) (6)
-            self._upstream.answered(request, backend, head.status)  # (7)
+            self._upstream.passive.answered(request, backend, head.status)  # (7)
             return self._response(request, backend, connection, head)
         except BaseException as error:
             if connection is not None:
@@ -244,7 +246,7 @@ class Forward:
     def _receive(self, request: Request, backend: Backend, connection: Any, head: ResponseHead) -> Outcome:
         """Return the response of the hedged attempt that has won."""
         try:
-            self._upstream.answered(request, backend, head.status)  # (7)
+            self._upstream.passive.answered(request, backend, head.status)  # (7)
             return self._response(request, backend, connection, head)
         except BaseException as error:
             backend.drop(connection)
@@ -262,7 +264,7 @@ class Forward:
         if head.status < 400:
             connection.continue_upload(request)
         lease = (backend, connection, head.keep)
-        body = BackendBody(data, rest, request, lease, self._read_timeout, self._upstream.record_failure)
+        body = BackendBody(data, rest, request, lease, self._read_timeout, self._record_failure)
         response = Response.forwarded(head.status, head.phrase, headers, body)  # (9)
         response.on_close(body.close)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
@@ -281,14 +283,14 @@ class Forward:
 
     def _report(self, request: Request, failed: FailedAttempt, why_not: str) -> None:
         """Report a failed attempt to passive health (7); `why_not` is why no retry follows."""
-        if failed.cause is None:  # a response: `_upstream.answered` has reported it
+        if failed.cause is None:  # a response: `answered` has reported it
             if why_not == TOO_LARGE:
-                self._upstream.warn_throttled(f"a retryable response was not retried: {why_not}")
+                self._upstream.passive.warn_throttled(f"a retryable response was not retried: {why_not}")
             return
         if failed.failure.retryable_as == "stale":
             failed.backend.forget_idle()
         unless = "" if failed.failure.retryable_as == "never" else why_not
-        self._upstream.failed(request, failed.backend, failed.failure, failed.cause, unless)  # (7)
+        self._upstream.passive.failed(request, failed.backend, failed.failure, failed.cause, unless)  # (7)
 
 
 def _failed(backend: Backend, error: BaseException) -> tuple[FailedAttempt]:

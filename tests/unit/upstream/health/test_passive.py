@@ -49,12 +49,12 @@ class Scene:
         backend = self.backends[number]
         for _ in range(times):
             backend.attempts += 1
-            self.upstream.failed(request(), backend, RESET, OSError("reset"))
+            self.upstream.passive.failed(request(), backend, RESET, OSError("reset"))
 
     def succeed(self, number=0, times=1):
         for _ in range(times):
             self.backends[number].attempts += 1
-            self.upstream.answered(request(), self.backends[number], 200)
+            self.upstream.passive.answered(request(), self.backends[number], 200)
 
     def picked(self, count=12):
         """The backends that so many requests meet, none of which has ended."""
@@ -123,27 +123,27 @@ def test_one_broken_url_among_many_is_no_reason():
 )  # fmt: skip
 def test_which_statuses_count(status, state):
     scene = Scene(max_fails=1)
-    scene.upstream.answered(request(), scene.backends[0], status)
+    scene.upstream.passive.answered(request(), scene.backends[0], status)
     assert scene.states == [state, "healthy"]
     assert scene.backends[0].failures == (state == "unhealthy")
 
 
 def test_the_statuses_are_an_option():
     scene = Scene(max_fails=1, fail_statuses=(Statuses(500, 500), Statuses(429, 429)))
-    scene.upstream.answered(request(), scene.backends[0], 503)
+    scene.upstream.passive.answered(request(), scene.backends[0], 503)
     assert scene.states[0] == "healthy"
-    scene.upstream.answered(request(), scene.backends[0], 429)
+    scene.upstream.passive.answered(request(), scene.backends[0], 429)
     assert scene.states[0] == "unhealthy"
     assert scene.upstream.snapshot()[0]["why"] == "status 429"
     none = Scene(max_fails=1, fail_statuses=())
-    none.upstream.answered(request(), none.backends[0], 503)
+    none.upstream.passive.answered(request(), none.backends[0], 503)
     assert none.states[0] == "healthy"
 
 
 @pytest.mark.parametrize("failure", [STALE, NONE_AVAILABLE])
 def test_a_failure_that_no_backend_has_caused_is_not_counted(failure):
     scene = Scene(max_fails=1)
-    scene.upstream.failed(request(), scene.backends[0], failure, OSError())
+    scene.upstream.passive.failed(request(), scene.backends[0], failure, OSError())
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -199,7 +199,7 @@ def test_one_request_is_the_trial_and_the_others_go_elsewhere_meanwhile():
     asked = scene.trial()
     assert scene.states == ["trial", "healthy"]
     assert scene.picked() == {scene.backends[1]}
-    scene.upstream.answered(asked, scene.backends[0], 200)
+    scene.upstream.passive.answered(asked, scene.backends[0], 200)
     assert scene.states == ["healthy", "healthy"]
     assert scene.picked() == set(scene.backends)
     assert scene.upstream.rotation._next_change is None  # and requests pay nothing for it any more
@@ -211,10 +211,10 @@ def test_a_trial_that_fails_leaves_it_out_for_longer():
     for expected in (10.0, 15.0, 20.0):
         scene.clock.advance(60)
         asked = scene.trial()
-        scene.upstream.failed(asked, scene.backends[0], RESET, OSError())
+        scene.upstream.passive.failed(asked, scene.backends[0], RESET, OSError())
         assert scene.out_for() == expected
     scene.clock.advance(60)
-    scene.upstream.answered(scene.trial(), scene.backends[0], 503)
+    scene.upstream.passive.answered(scene.trial(), scene.backends[0], 503)
     assert scene.out_for() == 25.0
 
 
@@ -223,7 +223,7 @@ def test_the_longest_ejection_is_a_minute():
     scene.fail(times=3)
     for expected in (50.0, 60.0, 60.0):
         scene.clock.advance(100)
-        scene.upstream.failed(scene.trial(), scene.backends[0], RESET, OSError())
+        scene.upstream.passive.failed(scene.trial(), scene.backends[0], RESET, OSError())
         assert scene.out_for() == expected
 
 
@@ -257,7 +257,7 @@ def test_a_request_sent_before_an_ejection_does_not_change_it():
     scene.succeed()
     scene.fail()
     assert scene.states == ["trial", "healthy"]
-    scene.upstream.answered(asked, scene.backends[0], 200)
+    scene.upstream.passive.answered(asked, scene.backends[0], 200)
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -270,7 +270,7 @@ def test_a_trial_whose_client_leaves_is_followed_by_another_once_its_deadline_ha
     assert scene.picked() == {scene.backends[1]}
     scene.clock.advance(0.2)
     asked = scene.trial()
-    scene.upstream.answered(asked, scene.backends[0], 204)
+    scene.upstream.passive.answered(asked, scene.backends[0], 204)
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -281,7 +281,7 @@ def test_a_flapping_backend_is_ejected_for_longer_and_a_quiet_minute_makes_up_fo
         scene.fail(times=3)
         out = scene.out_for()
         scene.clock.advance(out)
-        scene.upstream.answered(scene.trial(), scene.backends[0], 200)
+        scene.upstream.passive.answered(scene.trial(), scene.backends[0], 200)
         return out
 
     assert [flap() for _ in range(4)] == [5.0, 10.0, 15.0, 20.0]
@@ -297,7 +297,7 @@ def test_the_last_resort_is_a_trial_too():
     scene.fail(times=3)
     asked, backend = scene.ask(scene.backends[1])
     assert backend is scene.backends[0]
-    scene.upstream.answered(asked, backend, 200)
+    scene.upstream.passive.answered(asked, backend, 200)
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -308,7 +308,7 @@ def test_a_crowd_at_the_last_resort_does_not_keep_the_first_from_deciding():
     for _ in range(5):
         _, backend = scene.ask(scene.backends[1])
         assert backend is scene.backends[0]
-    scene.upstream.answered(first, scene.backends[0], 200)
+    scene.upstream.passive.answered(first, scene.backends[0], 200)
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -318,7 +318,7 @@ def test_a_trial_that_fails_when_no_other_backend_is_healthy():
     scene.clock.advance(5)
     scene.upstream.mark_probe(scene.backends[1], False, "status 500")
     asked = scene.trial()
-    scene.upstream.failed(asked, scene.backends[0], RESET, OSError())
+    scene.upstream.passive.failed(asked, scene.backends[0], RESET, OSError())
     assert scene.states == ["unhealthy", "unhealthy"]
     assert scene.picked() == {scene.backends[0]}  # of two bad ones that which its probes do not speak against
 
@@ -354,7 +354,7 @@ def test_a_good_probe_ends_the_wait_but_not_the_trial():
     assert scene.picked() == {scene.backends[1]}
     scene.upstream.mark_probe(scene.backends[0], True, "")  # a probe in the middle of it lets no second one through
     assert scene.picked() == {scene.backends[1]}
-    scene.upstream.failed(asked, scene.backends[0], RESET, OSError())
+    scene.upstream.passive.failed(asked, scene.backends[0], RESET, OSError())
     assert scene.out_for() == 10.0
 
 
@@ -393,7 +393,7 @@ def test_each_change_is_one_line(caplog):
     scene = Scene(health_path="/h")
     scene.fail(times=3)
     scene.clock.advance(5)
-    scene.upstream.answered(scene.trial(), scene.backends[0], 200)
+    scene.upstream.passive.answered(scene.trial(), scene.backends[0], 200)
     for passes in (False, False, True, True):
         scene.upstream.mark_probe(scene.backends[0], passes, "" if passes else "timeout")
     assert caplog.messages[1:] == [
@@ -415,5 +415,5 @@ def test_a_client_that_sticks_to_a_backend_on_trial_is_its_trial_and_the_next_is
     asked = request(headers={"Cookie": own})
     assert held.pick(asked) == "a"
     assert held.pick(request(headers={"Cookie": own})) == "b"
-    held.upstream.answered(asked, held["a"], 200)
+    held.upstream.passive.answered(asked, held["a"], 200)
     assert held.pick(request(headers={"Cookie": own})) == "a"
