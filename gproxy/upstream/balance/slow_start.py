@@ -36,7 +36,7 @@ class SlowStart:
         """Credit each backend that warms up with its share of one pick."""
         now = self._clock()
         weights = {backend: backend.weight * self._share(backend, now) for backend in self.warming}
-        total = self._steady + sum(weights.values())
+        total = sum(weights.values(), float(self._steady))
         for backend, weight in weights.items():
             self.warming[backend] = min(2.0, self.warming[backend] + weight / total)
 
