@@ -12,7 +12,7 @@ The journey of a request, in the order of the folders:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gproxy import compiled
 
@@ -35,8 +35,9 @@ _HOMES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Return a public name, imported at its first use: the arbiter uses none of them."""
     if name not in _HOMES:
         raise AttributeError(f"module 'gproxy' has no attribute {name!r}")
-    return getattr(import_module(f"gproxy.http.{_HOMES[name]}"), name)
+    public: object = getattr(import_module(f"gproxy.http.{_HOMES[name]}"), name)
+    return public

@@ -15,7 +15,7 @@ class Readable(Protocol):
 class Waiter(Protocol):
     """A callback of the loop for a stream that is readable or has ended; a greenlet is one."""
 
-    def switch(self, stream: Any, /) -> Any: ...
+    def switch(self, stream: Any, /) -> object: ...  # noqa: ANN401 each waiter knows its kind of stream
 
 
 class InterimResponse(Protocol):

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, NamedTuple, Protocol
+from types import ModuleType
+from typing import Final, NamedTuple, Protocol
 
 from isal import isal_zlib
 
@@ -51,7 +52,7 @@ class _Gzip:
 
 
 class _Brotli:
-    def __init__(self, brotli: Any, quality: int) -> None:
+    def __init__(self, brotli: ModuleType, quality: int) -> None:
         self._packer = brotli.Compressor(quality=quality, lgwin=_WINDOW)
 
     def add(self, piece: bytes) -> bytes:
@@ -64,7 +65,7 @@ class _Brotli:
 
 
 class _Zstd:
-    def __init__(self, zstd: Any, level: int) -> None:
+    def __init__(self, zstd: ModuleType, level: int) -> None:
         self._packer = zstd.ZstdCompressor(level)
         self._flush = zstd.ZstdCompressor.FLUSH_BLOCK
 

@@ -168,7 +168,7 @@ class Headers:
     def update(self, fields: HeadersLike) -> None:
         """Replace every name that the given fields have."""
         fresh = fields if isinstance(fields, Headers) else Headers(fields)
-        for key in fresh._first:
+        for key in fresh._first:  # noqa: SLF001 of the same class
             self.discard(key)
         for field in fresh._fields():
             self._append(field)

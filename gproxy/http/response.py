@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
 
 from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
@@ -20,7 +19,7 @@ _OF_THE_BODY = ("content-length", "content-md5", "digest", "content-digest", "re
 #: RFC 9112 section 4
 
 
-def _checked(body: Any) -> bytes | Iterable[bytes]:
+def _checked(body: object) -> bytes | Iterable[bytes]:
     """Reject a body that cannot yield bytes now, instead of in the middle of the response."""
     if isinstance(body, bytes):
         return body
@@ -28,12 +27,11 @@ def _checked(body: Any) -> bytes | Iterable[bytes]:
         raise TypeError("a response's body is bytes, not text; encode it")
     if isinstance(body, bytearray | memoryview):
         return bytes(body)
-    if isinstance(body, Mapping) or not hasattr(body, "__iter__"):
+    if isinstance(body, Mapping) or not isinstance(body, Iterable):
         raise TypeError(f"a response's body is bytes, or iterates over bytes; {type(body).__name__} does neither")
     if isinstance(body, list | tuple) and any(isinstance(piece, str) for piece in body):
         raise TypeError("a response's body yields bytes, not text; encode it")
-    pieces: Iterable[bytes] = body
-    return pieces
+    return body
 
 
 def _check_status(status: int) -> None:

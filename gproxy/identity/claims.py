@@ -64,7 +64,7 @@ def as_field(claims: Claims, name: str) -> str | None:
     return _text(name, value)
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -74,7 +74,7 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     """Return the texts of a claim that may be one text or several."""
     return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from jwt import InvalidAlgorithmError, InvalidSignatureError, PyJWS, PyJWTError
 from jwt.algorithms import HMACAlgorithm
 
@@ -54,7 +55,7 @@ class Signatures:
         for algorithm in dict.fromkeys(algorithms) if self.symmetric else ():
             self._jws.register_algorithm(algorithm, _HS(_HASHES[algorithm]))
 
-    def use(self, key: Any) -> None:
+    def use(self, key: str | PublicKeyTypes) -> None:
         """Set the secret text or public key. Raises ValueError if it does not suit the algorithms."""
         for algorithm in self.algorithms:
             reference = _PYJWT.get_algorithm_by_name(algorithm)
@@ -64,11 +65,12 @@ class Signatures:
                 raise ValueError(f"it is invalid; a key for {algorithm} is expected") from None
             if weakness and not self.symmetric:
                 raise ValueError(weakness)
-        if self.symmetric and len(key.encode()) < SHORTEST_SECRET:
+        secret = key.encode() if self.symmetric and isinstance(key, str) else None
+        if secret is not None and len(secret) < SHORTEST_SECRET:
             raise ValueError(
                 f"it is too short; at least {SHORTEST_SECRET} bytes are expected, {self.wanted} are recommended"
             )
-        self._key = key.encode() if self.symmetric else key
+        self._key = key if secret is None else secret
 
     @property
     def wanted(self) -> int:

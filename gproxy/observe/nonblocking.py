@@ -9,7 +9,7 @@ import os
 import signal
 import stat
 from collections.abc import Callable
-from typing import Any, Final
+from typing import BinaryIO, Final, TextIO
 
 #: How often, and for how many seconds each, to wait for a pipe whose reader was active before.
 _TURNS: Final = 10
@@ -19,13 +19,13 @@ _TURN: Final = 0.002
 _Write = Callable[[bytes], int]
 
 
-class NonBlockingHandler(logging.StreamHandler[Any]):
+class NonBlockingHandler(logging.StreamHandler[TextIO]):
     """A stream handler of `logging` that does not block.
 
     It waits a moment for a slow reader, and not again until that reader has read something.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._own, self._write = _non_blocking(stream)
         self._rest = b""  # of a line that was written in part
@@ -76,7 +76,7 @@ class NonBlockingHandler(logging.StreamHandler[Any]):
         super().close()
 
 
-def _non_blocking(stream: Any) -> tuple[Any, _Write | None]:
+def _non_blocking(stream: TextIO) -> tuple[BinaryIO | _socket.socket | None, _Write | None]:
     """Return an object to close and a function that writes without blocking; None for files and terminals.
 
     Other processes share the pipe and expect blocking writes. So it is opened again through /proc instead of changed.

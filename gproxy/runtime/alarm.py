@@ -131,7 +131,7 @@ class Alarm:
         self.greenlet.throw(Expired(self.limit))
 
 
-def _start_timer(when: float, callback: Callable[[], None]) -> Any:
+def _start_timer(when: float, callback: Callable[[], None]) -> Any:  # noqa: ANN401 gevent has no types
     timer = gevent.get_hub().loop.timer(max(when - monotonic(), 0.0))
     timer.start(callback, update=True)
     return timer

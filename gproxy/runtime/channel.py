@@ -7,7 +7,7 @@ so an idle connection shows without cost that its peer has sent something or has
 
 import select
 import socket
-from typing import Any, ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import gevent
 from gevent.monkey import get_original
@@ -30,7 +30,7 @@ class Interrupted(BaseException):
 class Observer(Protocol):
     """An object that is called when a channel's peer has sent something or has closed, such as a greenlet."""
 
-    def switch(self, channel: "Channel", /) -> Any: ...
+    def switch(self, channel: "Channel", /) -> object: ...
 
 
 class Channel:
@@ -60,7 +60,7 @@ class Channel:
         "is_closed",
     )  # fmt: skip
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         raw = getattr(sock, "_sock", sock)  # gevent's socket wraps a non-blocking one
         self._sock = sock
         self._raw = raw
@@ -151,7 +151,7 @@ class Channel:
                 self.wait()
             self.has_event = False
             try:
-                return self._receive(limit)  # type: ignore[no-any-return]
+                return self._receive(limit)
             except BlockingIOError:
                 continue
             except OSError as error:

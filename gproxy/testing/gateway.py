@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -301,7 +302,7 @@ def free_port() -> int:
     raise AssertionError("100 random ports are all in use; expected a free one")
 
 
-def eventually(condition: Any, what: str) -> None:
+def eventually(condition: Callable[[], object], what: str) -> None:
     """Wait until the condition holds. Raises AssertionError after PATIENCE seconds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():

@@ -43,7 +43,7 @@ def build(
     where: RawSection,
     problems: list[Problem],
     warnings: list[Problem],
-    **fixed: Any,
+    **fixed: object,
 ) -> T | None:
     """Build an instance of the dataclass `cls` from the options given in section `where`.
 
@@ -72,7 +72,7 @@ def build(
     return None if len(problems) > before or where.broken & known.keys() else built
 
 
-def construct(cls: type[T], /, **values: Any) -> T:
+def construct(cls: type[T], /, **values: object) -> T:
     """Return an instance of the dataclass from the values of its options and of its other fields, by name.
 
     The class and its groups may raise OptionErrors, with names of their fields, or ValueError. Each line of the latter
@@ -97,7 +97,7 @@ def construct(cls: type[T], /, **values: Any) -> T:
     return built
 
 
-def option_values(settings: Any) -> dict[str, Any]:
+def option_values(settings: object) -> dict[str, Any]:
     """Return the value of each option of a built dataclass, by the option's name."""
     found = {}
     for name, one in _option_fields(type(settings)).items():
@@ -106,7 +106,7 @@ def option_values(settings: Any) -> dict[str, Any]:
     return found
 
 
-def changed(settings: Any) -> list[str]:
+def changed(settings: object) -> list[str]:
     """Return the names of the options whose value is not the default."""
     values, known = option_values(settings), _option_fields(type(settings))
     return [name for name, value in values.items() if value != _default(known[name].field)]
@@ -135,7 +135,7 @@ class _OptionField:
         return _default(self.field) is not MISSING
 
     @property
-    def hint(self) -> Any:
+    def hint(self) -> object:
         """The field's type, resolved alone: a field that is no option may have a type-checker-only type."""
         name = self.field.name
         owner = next(base for base in self.cls.__mro__ if name in inspect.get_annotations(base))
@@ -235,7 +235,7 @@ def _read(one: _OptionField, value: Value | None, place: _OptionPlace) -> dict[s
     return {}
 
 
-def _default(field: Field[Any]) -> Any:
+def _default(field: Field[Any]) -> object:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 

@@ -28,7 +28,7 @@ class Mistake(ValueError):
         super().__init__("; ".join(message for _, message in self.pieces))
 
 
-def convert(hint: Any, text: str, warn: Warn) -> Any:
+def convert(hint: object, text: str, warn: Warn) -> Any:  # noqa: ANN401 an option may be anything
     """Return the value of `text` as a `hint`. Raise Mistake if `text` is invalid. `warn` gets each warning."""
     if (single := form(hint)) is not None:
         try:
@@ -53,7 +53,7 @@ def split(text: str) -> Iterator[tuple[int, str]]:
                 yield below, item.strip()
 
 
-def _each(hint: Any, pieces: Iterable[tuple[int, str]], warn: Warn) -> list[Any]:
+def _each(hint: object, pieces: Iterable[tuple[int, str]], warn: Warn) -> list[Any]:
     values, wrong = [], []
     for below, piece in pieces:
         try:
@@ -65,7 +65,7 @@ def _each(hint: Any, pieces: Iterable[tuple[int, str]], warn: Warn) -> list[Any]
     return values
 
 
-def _pairs(hint: Any, text: str, warn: Warn) -> dict[str, Any]:
+def _pairs(hint: object, text: str, warn: Warn) -> dict[str, Any]:
     names: dict[str, None] = {}
     values, wrong = [], []
     for below, line in enumerate(text.split("\n")):
@@ -82,7 +82,7 @@ def _pairs(hint: Any, text: str, warn: Warn) -> dict[str, Any]:
     return dict(zip(names, _each(items(hint), values, warn), strict=True))
 
 
-def _first(hint: Any, text: str, warn: Warn) -> Any:
+def _first(hint: object, text: str, warn: Warn) -> object:
     """Return the value by the first type of a union that accepts the text; `none` or no text is None if allowed.
 
     An empty secret is not None: `Secret.parse` rejects it.
@@ -101,20 +101,20 @@ def _first(hint: Any, text: str, warn: Warn) -> Any:
     raise _mistake(hint, text, "; ".join(filter(None, reasons)))
 
 
-def _mistake(hint: Any, text: str, reason: str) -> Mistake:
+def _mistake(hint: object, text: str, reason: str) -> Mistake:
     message = f"expected {describe(hint)}{_found(hint, text)}"
     comment = "a comment after a value begins with ';'" if re.search(r"\s#", text) else ""
     return Mistake([(0, "; ".join(filter(None, (message, reason, comment))))], reason)
 
 
-def _found(hint: Any, text: str) -> str:
+def _found(hint: object, text: str) -> str:
     if "Secret" in repr(hint) or _is_secret(hint):
         return ""
     shown = _PASSWORD.sub("//***@", text)[:_LONGEST_QUOTE]
     return f"; found {shown!r}" if text else "; found nothing"
 
 
-def _is_secret(hint: Any) -> bool:
+def _is_secret(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, Secret)
 
 

@@ -24,7 +24,7 @@ from gproxy.config.types.units import (
     write_seconds,
 )
 
-LISTS: dict[Any, Callable[[list[Any]], Any]] = {
+LISTS: dict[object, Callable[[list[Any]], Any]] = {
     **{kind: kind for kind in (tuple, list, set, frozenset)},
     Sequence: tuple,
     Collection: tuple,
@@ -47,7 +47,7 @@ class Form:
         return f"{self.noun} such as {self.example}" if self.example else self.noun
 
 
-def form(hint: Any) -> Form | None:
+def form(hint: object) -> Form | None:
     """Return the form of a single value of the type, or None for a list, a union or an unsupported type."""
     if known := _FORMS.get(hint):
         return known
@@ -58,22 +58,23 @@ def form(hint: Any) -> Form | None:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _choice({str(member.value): member for member in hint})
     if callable(parse := getattr(hint, "parse", None)):
-        return Form(getattr(hint, "noun", hint.__name__), getattr(hint, "example", ""), parse)
+        noun: str = getattr(hint, "noun", "") or getattr(hint, "__name__", "")
+        return Form(noun, getattr(hint, "example", ""), parse)
     return None
 
 
-def members(hint: Any) -> tuple[Any, ...]:
+def members(hint: object) -> tuple[object, ...]:
     """Return the member types of a union, or the type itself."""
     return get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
 
 
-def items(hint: Any) -> Any:
+def items(hint: object) -> object:
     """Return the type of a list's items or a dict's values; `str` if the type has none."""
     arguments = [argument for argument in get_args(hint) if argument is not Ellipsis]
     return arguments[-1] if arguments else str
 
 
-def container(hint: Any) -> Any:
+def container(hint: object) -> object:
     """Return `tuple` for `tuple[X, ...]`, `dict` for `dict[str, X]`, and None for other types."""
     kind = get_origin(hint) or hint
     if kind is tuple and get_args(hint) and get_args(hint)[1:] != (Ellipsis,):
@@ -81,17 +82,17 @@ def container(hint: Any) -> Any:
     return kind if kind in LISTS or kind in DICTS else None
 
 
-def describe(hint: Any) -> str:
+def describe(hint: object) -> str:
     """Return a description of the type for a message: `a time such as 3s`."""
     return _describe(hint, str)
 
 
-def type_text(hint: Any) -> str:
+def type_text(hint: object) -> str:
     """Return the type in a few words for documentation: `time`, `list, each an address`."""
     return re.sub("^an? ", "", _describe(hint, lambda form: form.noun))
 
 
-def write(hint: Any, value: Any) -> str:
+def write(hint: object, value: Any) -> str:  # noqa: ANN401 an option may be anything
     """Return `value` in the file's syntax."""
     if value is None:
         return "none"
@@ -107,7 +108,7 @@ def write(hint: Any, value: Any) -> str:
     return known.write(value) if known else str(value)
 
 
-def _describe(hint: Any, word: Callable[[Form], str]) -> str:
+def _describe(hint: object, word: Callable[[Form], str]) -> str:
     if known := form(hint):
         return word(known)
     if (kind := container(hint)) in DICTS:
@@ -121,13 +122,13 @@ def _describe(hint: Any, word: Callable[[Form], str]) -> str:
 
 
 def _choice(values: dict[str, Any]) -> Form:
-    def parse(text: str) -> Any:
+    def parse(text: str) -> object:
         if text not in values:
             meant = nearest(text, values)
             raise ValueError(f"did you mean {meant!r}?" if meant else "")
         return values[text]
 
-    def written(value: Any) -> str:
+    def written(value: object) -> str:
         return str(value.value if isinstance(value, Enum) else value)
 
     return Form(" or ".join(filter(None, (", ".join([*values][:-1]), [*values][-1]))), "", parse, written)
@@ -140,7 +141,7 @@ def _boolean(text: str) -> bool:
 
 
 def _number(pattern: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
+    def parse(text: str) -> object:
         if not re.fullmatch(pattern, text):  # int() and float() also take 1_000, nan and other scripts' digits
             raise ValueError
         return kind(text)
@@ -164,7 +165,7 @@ def _network(kind: type[Network]) -> Callable[[str], Network]:
     return parse
 
 
-_FORMS: dict[Any, Form] = {
+_FORMS: dict[object, Form] = {
     Any: Form("text", "", str),
     str: Form("text", "", str),
     int: Form("a whole number", "3", _number(r"-?[0-9]{1,18}", int)),
