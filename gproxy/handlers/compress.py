@@ -89,7 +89,7 @@ class Compress:
         elif (chosen := self._coding_for(request.headers.get("accept-encoding"))) is not None:
             is_head = request.method == "HEAD"
             if self._is_whole_and_large(response, is_head=is_head) and _suffix(headers, chosen):
-                response.body = b"" if is_head else self._compressed(response._body, chosen)  # unsets Content-Length
+                response.body = b"" if is_head else self._compressed(response.raw_body, chosen)  # unsets Content-Length
                 _declare(headers, chosen)
         return response
 
@@ -114,7 +114,7 @@ class Compress:
         headers = response.headers
         if response.status in {204, 205, 206} or "content-range" in headers:
             return False
-        body = response._body  # PERF: the property `body` would make it iterable
+        body = response.raw_body
         if isinstance(body, bytes) and (body or not is_head):
             return len(body) >= max(self.min_size, 1)
         length = headers.get("content-length")

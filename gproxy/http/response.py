@@ -108,6 +108,11 @@ class Response:
             self.headers.discard(key)
 
     @property
+    def raw_body(self) -> bytes | Iterable[bytes]:
+        """The body as it is stored. PERF: bytes stay as they are, while `body` makes them iterate by chunk."""
+        return self._body
+
+    @property
     def pieces(self) -> Iterable[bytes]:
         """The body as an iterable of bytes; bytes in memory are one chunk."""
         if isinstance(self._body, bytes):

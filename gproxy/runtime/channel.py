@@ -138,7 +138,8 @@ class Channel:
             return self._switch() is self
         finally:
             self._reader = None
-            other._observer = before  # PERF: not by `watch`, which would start the watcher of a channel at rest
+            # PERF: not by `watch`, which would start the watcher of a channel at rest
+            other._observer = before  # noqa: SLF001 of the same class
 
     def _watch(self) -> None:
         self._watcher.start(self._on_readable)

@@ -1,9 +1,10 @@
 """The channel of a client connection: its time limits while the client is slow, and interim responses."""
 
+import socket
 from time import monotonic
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from gproxy.http.body import Body
 from gproxy.http.client_stream import InterimResponse, Readable
@@ -27,16 +28,16 @@ class DisconnectWatch:
     An event stream may be silent for hours; without this observer only its next event would show the end.
     """
 
-    __slots__ = ("_greenlet",)
+    __slots__ = ("_sender",)
 
-    def __init__(self, greenlet: Any) -> None:
-        self._greenlet = greenlet
+    def __init__(self, sender: greenlet) -> None:
+        self._sender = sender
 
     def switch(self, channel: Channel) -> None:
         """Handle a readable channel, called from the loop: the client's end, or its next request."""
         channel.watch(None)
         if channel.is_gone():
-            self._greenlet.throw(ClientGone)
+            self._sender.throw(ClientGone)
         elif not channel.buffer:
             channel.watch(self)
 
@@ -52,7 +53,7 @@ class ClientChannel(Channel):
 
     __slots__ = ("alarm", "body_timeout", "deadline", "upload_peer", "write_timeout")
 
-    def __init__(self, sock: Any, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
+    def __init__(self, sock: socket.socket, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
         super().__init__(sock)
         self.alarm = alarm
         self.body_timeout = body_timeout

@@ -5,8 +5,9 @@ waiting of a plain channel stay unchanged, a large response leaves in few sends,
 header, a plain HTTP request) are read without OpenSSL.
 """
 
+import socket
 import ssl
-from typing import Any, Final
+from typing import Final
 
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
@@ -21,7 +22,7 @@ class TLSClientChannel(ClientChannel):
 
     __slots__ = ("_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
 
-    def __init__(self, sock: Any, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
+    def __init__(self, sock: socket.socket, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
         super().__init__(sock, alarm, body_timeout=body_timeout, write_timeout=write_timeout)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()

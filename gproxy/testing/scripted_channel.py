@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterable
 from enum import Enum
 from functools import cached_property
-from typing import Any, Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias, cast
 
 from gproxy.runtime.alarm import Alarm, TimerWheel
 from gproxy.server.client_channel import ClientChannel
@@ -159,7 +159,7 @@ class ScriptedChannel:
     @cached_property
     def client(self) -> ClientChannel:
         """The channel of a client that follows the script; its alarm throws into the greenlet that asks first."""
-        return ClientChannel(self._socket, Alarm(TimerWheel()), **self._timeouts)
+        return ClientChannel(cast(socket.socket, self._socket), Alarm(TimerWheel()), **self._timeouts)
 
     @property
     def sent(self) -> bytes:
