@@ -53,7 +53,10 @@ def ignore_handshakes(sock: socket.socket) -> None:
 
 def _listen_tcp(address: Address) -> socket.socket:
     family, kind, protocol, _, where = socket.getaddrinfo(
-        address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        address.host or "0.0.0.0",  # noqa: S104 a gateway listens on all interfaces
+        address.port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
     )[0]
     sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

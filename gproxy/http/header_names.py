@@ -5,7 +5,7 @@ from enum import Flag, auto
 from typing import Final
 
 #: A character of a token (RFC 9110 section 5.6.2). Names of headers, methods, cookies and codings are tokens.
-TOKEN_CHAR: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+TOKEN_CHAR: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # noqa: S105 not a secret
 #: A character of a field's value, with inner blanks and obs-text (RFC 9110 section 5.5).
 FIELD_CHAR: Final = r"[\t\x20-\x7e\x80-\xff]"
 #: Matches a text that is a token.

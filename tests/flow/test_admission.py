@@ -338,7 +338,7 @@ def test_a_crowd_through_a_narrow_door(play, leaving):
     assert gate(play, "capped") == {"active": 0, "limit": 2, "queued": 0}
 
 
-# --- breakers
+# The circuit breaker
 
 
 def closed(play, name, path):

@@ -84,7 +84,7 @@ def _case(file, ini, text):
     return case
 
 
-def _directive(case, line):
+def _directive(case, line):  # noqa: C901 one branch for each word
     word, _, rest = line.partition(" ")
     if word in ("C:", "C~"):
         case.sent[-1] += unescape(rest) + (b"\r\n" if word == "C:" else b"")

@@ -59,7 +59,8 @@ class StickyOptions:
                 f"expected a cookie's name; found {self.cookie!r}",
             ),
             rules.require(
-                secret == "auto" or len(secret.encode("utf-8", "surrogatepass")) >= SHORTEST_SECRET,
+                secret == "auto"  # noqa: S105 a word, not a secret
+                or len(secret.encode("utf-8", "surrogatepass")) >= SHORTEST_SECRET,
                 "secret",
                 f"expected at least {SHORTEST_SECRET} bytes, or auto",
             ),

@@ -13,7 +13,7 @@ class ServerSettings:
     """`[server]`: the processes, their listeners, and the limits of client connections."""
 
     bind: tuple[Address, ...] = field(
-        default=(Address("tcp", "0.0.0.0", 8080),),
+        default=(Address("tcp", "0.0.0.0", 8080),),  # noqa: S104 a gateway listens on all interfaces
         metadata=doc(
             "addresses to listen on, each with tls, tls=NAME (of [tls:NAME]), proxy (expects a PROXY header), redirect"
         ),

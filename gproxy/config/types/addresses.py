@@ -30,8 +30,10 @@ def parse_network(text: str) -> Network:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a listener: `host` and `port` of TCP (an empty host is every interface), the `path` of a unix
-    socket, or an inherited file descriptor `fd`, depending on `kind`.
+    """The address of a listener.
+
+    Depending on `kind` it has `host` and `port` of TCP (an empty host is every interface), the `path` of a unix socket,
+    or an inherited file descriptor `fd`.
 
     `tls` is None for plain HTTP, else the [tls:NAME] section for clients without a known server name (empty: the
     first). With `proxy` each connection begins with a PROXY header. `redirect` (0: none) is the https port that

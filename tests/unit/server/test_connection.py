@@ -225,7 +225,7 @@ def test_an_idle_connection_closes_silently(scene):
 def test_a_head_that_does_not_come_in_time_is_a_408(scene):
     some = scene(head_timeout=Seconds(0.001))
     some.connection._channel.buffer = GET[:10]
-    some.connection._close = lambda: some.connection._channel.close()  # without a lingering close
+    some.connection._close = some.connection._channel.close  # without a lingering close
     some.connection.handle()
     assert statuses(some.client.recv(65536)) == [408]
 
