@@ -221,11 +221,11 @@ class Arbiter:
         self._refill()
 
     def _retire(self, worker: WorkerProcess, removed: list[int]) -> None:
-        self._workers.generation_of(worker).workers.remove(worker)
+        self._workers.generation_of(worker).release(worker)
         if worker.state < WorkerState.SERVING:
-            self._workers.discard([worker])
-        worker.state = WorkerState.DRAINING
-        worker.send(messages.Retire(removed))
+            worker.kill()
+        else:
+            worker.send(messages.Retire(removed))
 
     # Messages of workers.
 
@@ -238,19 +238,15 @@ class Arbiter:
             case messages.Ready():
                 self._on_ready(worker)
             case messages.Shared():
-                self._on_shared(worker)
+                self._workers.open_waiting()
             case messages.Closed():
-                self._on_closed(worker)
+                self._on_closed()
             case messages.Stopped(cut):
                 self._cut += cut
             case messages.Beat():
                 pass  # Workers has noted its time
-            case _:
-                _log.error("%s: unexpected %s; killing it", worker, message)
-                worker.kill()
 
     def _on_built(self, worker: WorkerProcess, warnings: list[str], files: list[str]) -> None:
-        worker.state = WorkerState.BUILT
         generation = self._workers.generation_of(worker)
         generation.files |= {*files}
         if generation is self._next and not generation.is_built:
@@ -265,7 +261,6 @@ class Arbiter:
             _log.error("%s: %s", worker, reason)
 
     def _on_ready(self, worker: WorkerProcess) -> None:
-        worker.state = WorkerState.READY
         generation = self._workers.generation_of(worker)
         if generation is self._current:
             worker.accept()
@@ -275,30 +270,28 @@ class Arbiter:
             self._promote(generation)
         self._workers.open_waiting()
 
-    def _on_shared(self, worker: WorkerProcess) -> None:
-        worker.is_sharing = worker.is_shared
-        self._workers.open_waiting()
-
-    def _on_closed(self, worker: WorkerProcess) -> None:
-        worker.has_closed = True
-        if all(other.has_closed for other in self._workers if other.state is WorkerState.DRAINING):
+    def _on_closed(self) -> None:
+        if all(worker.state is not WorkerState.DRAINING for worker in self._workers):
             self._announce()
 
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
-        if generation is self._next and not worker.is_discarded:
+        """React to the end of a worker, which is expected once its generation has released it."""
+        is_missing = generation.release(worker)
+        if generation is self._next:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
-        elif worker.state is WorkerState.DRAINING or worker.is_discarded or self._is_closing:
-            self._lost += worker.state is WorkerState.DRAINING and not ending.is_clean
-            if not (worker.is_discarded or ending.is_clean):
-                _log.error("%s %s while it was draining", worker, ending)
-        else:
+        elif is_missing and generation is self._current and not self._is_closing:
             self._replace(worker, ending)
+        else:
+            is_killed = worker.state is WorkerState.KILLED
+            self._lost += worker.served_since > 0 and (is_killed or not ending.is_clean)
+            if not (is_killed or ending.is_clean):
+                _log.error("%s %s while it was draining", worker, ending)
         self._workers.open_waiting()
         self._finish()
 
     def _replace(self, worker: WorkerProcess, ending: ExitStatus) -> None:
         """Start another worker: at once, or after a pause if workers end soon after their start."""
-        lived = worker.state is WorkerState.SERVING and monotonic() - worker.served_since > _QUICK_END
+        lived = 0 < worker.served_since < monotonic() - _QUICK_END
         self._quick_ends = 0 if lived else self._quick_ends + 1
         pause = self._pause() if self._quick_ends > 1 else 0.0
         _log.error("%s %s; starting another one%s", worker, ending, f" in {pause:g} s" if pause else "")
@@ -353,9 +346,6 @@ class Arbiter:
         self._workers.discard(worker for worker in self._workers if worker.state < WorkerState.SERVING)
         if self._current:
             self._current.close({})
-        for worker in self._workers:
-            if not worker.is_discarded:
-                worker.state = WorkerState.DRAINING
         self._workers.send(command)
         self._announce_later(announcement)
         self._loop.after(limit, self._kill_remaining)
@@ -375,7 +365,6 @@ class Arbiter:
     def _kill_remaining(self) -> None:
         for worker in self._workers:
             _log.error("%s did not exit in time; killing it", worker)
-            worker.is_discarded = True
             self._workers.kill_with_stack(worker)
 
     def _finish(self) -> None:

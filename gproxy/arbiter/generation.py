@@ -65,6 +65,13 @@ class Generation:
         finally:
             os.close(fd)
 
+    def release(self, worker: WorkerProcess) -> bool:
+        """Remove the worker; return whether it was still one of the generation's."""
+        if worker not in self.workers:
+            return False
+        self.workers.remove(worker)
+        return True
+
     def open(self, open_sockets: Sockets) -> None:
         """Open the sockets that are not in `open_sockets`. Raises CannotListenError."""
         for address in self.server.bind:
@@ -102,12 +109,12 @@ class Generation:
 
     def is_opened(self) -> bool:
         """Return whether one of the workers has opened its parts."""
-        return any(worker.state >= WorkerState.READY for worker in self.workers)
+        return any(WorkerState.READY <= worker.state < WorkerState.KILLED for worker in self.workers)
 
     def is_ready(self) -> bool:
-        """Return whether all workers of the generation are ready."""
+        """Return whether all workers of the generation wait only for `accept`."""
         return (
-            self.is_built and not self.missing() and all(worker.state >= WorkerState.READY for worker in self.workers)
+            self.is_built and not self.missing() and all(worker.state is WorkerState.READY for worker in self.workers)
         )
 
     def __str__(self) -> str:

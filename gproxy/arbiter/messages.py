@@ -10,6 +10,9 @@ from typing import Any, Final, get_origin
 class Message:
     """The base of all messages; a subclass with fields is a dataclass of its own."""
 
+    def __str__(self) -> str:
+        return type(self).__name__.lower()
+
 
 # Commands, from the arbiter to a worker.
 
@@ -133,7 +136,7 @@ NOTICES: Final[Kinds] = {kind.__name__.lower(): kind for kind in Notice.__subcla
 
 def encode(message: Message) -> bytes:
     """Return the line of a message."""
-    return json.dumps([type(message).__name__.lower(), *vars(message).values()]).encode() + b"\n"
+    return json.dumps([str(message), *vars(message).values()]).encode() + b"\n"
 
 
 def decode(line: bytes, kinds: Kinds) -> Message:

@@ -1,16 +1,19 @@
 """A worker process as the arbiter sees it: a process id, a state and a control socket."""
 
+import logging
 import os
 import signal
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from time import monotonic
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.control import Control
-from gproxy.arbiter.messages import NOTICES, Message
+from gproxy.arbiter.messages import COMMANDS, NOTICES, Message
 from gproxy.arbiter.spawn import Spawned
+
+_log = logging.getLogger("gproxy")
 
 
 class ExitStatus(NamedTuple):
@@ -42,12 +45,65 @@ class ExitStatus(NamedTuple):
 class WorkerState(IntEnum):
     """The state of a worker process, in the order in which a worker passes them."""
 
-    STARTING = 0  # imports and builds
-    BUILT = 1  # its settings are valid; waits for `open`
-    OPENING = 2
-    READY = 3  # waits for `accept`
-    SERVING = 4
-    DRAINING = 5
+    STARTING = auto()  # imports and builds
+    BUILT = auto()  # its settings are valid; waits for `open`
+    OPENING = auto()
+    READY = auto()  # waits for `accept`
+    SERVING = auto()
+    DRAINING = auto()
+    CLOSED = auto()  # its listeners are closed; it finishes its requests
+    KILLED = auto()  # by the arbiter; what it has sent before is too late
+
+
+class Sharing(Enum):
+    """The way of a worker's state into the shared memory, and back."""
+
+    ALONE = auto()
+    REQUESTED = auto()  # by `share`
+    ACTIVE = auto()  # confirmed by `shared`
+
+
+class Kill(Message):
+    """SIGKILL: no message of the socket, but it changes the state as one."""
+
+
+_STARTING, _BUILT, _OPENING, _READY, _SERVING, _DRAINING, _CLOSED, _KILLED = WorkerState
+
+#: What a worker may receive at any time once it opens, and what it may send at any time once it is ready.
+_ONCE_OPENING: Final = (messages.Share, messages.Unshare, messages.Reopen, messages.Unready)
+_ONCE_READY: Final = (messages.Shared, messages.Beat)
+
+#: The state that follows a message, sent or received. What is missing here is an error.
+TRANSITIONS: Final[dict[tuple[WorkerState, type[Message]], WorkerState]] = {
+    (_STARTING, messages.Build): _STARTING,
+    (_STARTING, messages.Failed): _STARTING,
+    (_STARTING, messages.Built): _BUILT,
+    (_BUILT, messages.Open): _OPENING,
+    (_OPENING, messages.Failed): _OPENING,
+    (_OPENING, messages.Ready): _READY,
+    (_READY, messages.Accept): _SERVING,
+    (_READY, messages.Closed): _CLOSED,  # a command failed; the worker makes room for another one
+    (_SERVING, messages.Closed): _CLOSED,  # likewise
+    (_SERVING, messages.Retire): _DRAINING,
+    (_SERVING, messages.Stop): _DRAINING,
+    (_SERVING, messages.Quit): _DRAINING,
+    (_DRAINING, messages.Stop): _DRAINING,
+    (_DRAINING, messages.Quit): _DRAINING,
+    (_DRAINING, messages.Closed): _CLOSED,
+    (_CLOSED, messages.Retire): _CLOSED,
+    (_CLOSED, messages.Stop): _CLOSED,
+    (_CLOSED, messages.Quit): _CLOSED,
+    (_CLOSED, messages.Stopped): _CLOSED,
+    **{(state, kind): state for state in (_OPENING, _READY, _SERVING, _DRAINING, _CLOSED) for kind in _ONCE_OPENING},
+    **{(state, kind): state for state in (_READY, _SERVING, _DRAINING, _CLOSED) for kind in _ONCE_READY},
+    **{(state, Kill): _KILLED for state in WorkerState},
+    **{(_KILLED, kind): _KILLED for kind in (*COMMANDS.values(), *NOTICES.values(), messages.Malformed)},
+}
+SHARING: Final[dict[tuple[Sharing, type[Message]], Sharing]] = {
+    (Sharing.ALONE, messages.Share): Sharing.REQUESTED,
+    (Sharing.REQUESTED, messages.Shared): Sharing.ACTIVE,
+    (Sharing.ACTIVE, messages.Unshare): Sharing.ALONE,
+}
 
 
 class WorkerProcess:
@@ -57,44 +113,51 @@ class WorkerProcess:
         self.generation_number, self.number, self.pid, control = spawned
         self.control = Control(control, NOTICES)
         self.state = WorkerState.STARTING
+        self.sharing = Sharing.ALONE
         #: Monotonic time of its last message.
         self.last_message = monotonic()
+        #: Monotonic time of `accept`; 0: it has never served.
         self.served_since = 0.0
-        #: True once `share` was sent; true once the worker has confirmed it.
-        self.is_shared = self.is_sharing = False
-        #: True once its listeners are closed.
-        self.has_closed = False
         #: True once its slow start was logged.
         self.is_slow = False
-        #: True while it is being killed for sending no heartbeat.
+        #: True if it is killed because it hangs: its stacks are logged.
         self.is_hung = False
-        #: True if the arbiter has killed it on purpose: its end is not an error.
-        self.is_discarded = False
 
     def __str__(self) -> str:
         return f"worker {self.number} (generation {self.generation_number}, pid {self.pid})"
 
+    def apply(self, message: Message) -> bool:
+        """Change the state as the tables say; return False if the worker is killed, so that nothing else is to be done.
+
+        A message that the tables do not have is logged, and kills the worker: another one takes its place.
+        """
+        state = TRANSITIONS.get((self.state, type(message)))
+        sharing = self.sharing if state is _KILLED else _next_sharing(self.sharing, message)
+        if state is None or sharing is None:
+            where = f"{self.state.name}, {self.sharing.name}"
+            _log.error("%s: unexpected %s (state %s); killing it", self, message, where)
+            self.kill()
+            return False
+        self.state, self.sharing = state, sharing
+        return state is not _KILLED
+
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
-        self.control.send(message, fds)
+        """Send the command, unless the worker is killed."""
+        if self.apply(message):
+            self.control.send(message, fds)
 
     def accept(self) -> None:
         """Let the worker accept connections."""
-        self.state = WorkerState.SERVING
-        self.served_since = monotonic()
         self.send(messages.Accept())
+        self.served_since = monotonic()
 
     def share(self) -> None:
-        """Announce to the worker that other workers serve beside it."""
-        if not self.is_shared:
-            self.is_shared = True
+        """Announce to the worker that other workers serve beside it, if it serves alone."""
+        if self.sharing is Sharing.ALONE:
             self.send(messages.Share())
 
-    def unshare(self) -> None:
-        """Announce to the worker that it serves alone again."""
-        self.is_shared = self.is_sharing = False
-        self.send(messages.Unshare())
-
     def kill(self) -> None:
+        self.apply(Kill())
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
@@ -102,3 +165,13 @@ class WorkerProcess:
             os.kill(self.pid, number)
         except ProcessLookupError:
             pass
+
+
+def _next_sharing(sharing: Sharing, message: Message) -> Sharing | None:
+    match message:
+        case messages.Open(shared):
+            return Sharing.ACTIVE if shared else Sharing.ALONE
+        case messages.Share() | messages.Shared() | messages.Unshare():
+            return SHARING.get((sharing, type(message)))
+        case _:
+            return sharing

@@ -12,7 +12,7 @@ from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.messages import Message
 from gproxy.arbiter.spawn import STACK_SIGNAL, Spawned, spawn
-from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
+from gproxy.arbiter.worker_process import ExitStatus, Kill, Sharing, WorkerProcess, WorkerState
 from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
@@ -77,7 +77,6 @@ class Workers:
     def discard(workers: Iterable[WorkerProcess]) -> None:
         """Kill the workers, which have no requests to finish."""
         for worker in list(workers):
-            worker.is_discarded = True
             worker.kill()
 
     def open_waiting(self) -> None:
@@ -86,21 +85,19 @@ class Workers:
         A generation's first worker opens first, so that a failure to open is logged once.
         """
         workers = list(self)
-        opened = [worker for worker in workers if worker.state >= WorkerState.OPENING]
+        opened = [worker for worker in workers if WorkerState.OPENING <= worker.state < WorkerState.KILLED]
         for worker in (worker for worker in workers if self.generation_of(worker).may_open(worker)):
             alone = len(workers) == 1 == self.generation_of(worker).worker_count
-            for other in () if alone else opened:
+            for other in opened:
                 other.share()
-            if not all(alone or other.is_sharing or other.is_hung for other in opened):
+            if not all(other.sharing is Sharing.ACTIVE for other in opened):
                 return
             self._open(worker, shared=not alone)
             opened.append(worker)
-        if len(workers) == 1 == self.generation_of(workers[0]).worker_count and workers[0].is_shared:
-            workers[0].unshare()
+        if len(workers) == 1 == self.generation_of(workers[0]).worker_count and workers[0].sharing is Sharing.ACTIVE:
+            workers[0].send(messages.Unshare())
 
     def _open(self, worker: WorkerProcess, *, shared: bool) -> None:
-        worker.state = WorkerState.OPENING
-        worker.is_shared = worker.is_sharing = shared
         fds = self._state.fd, *(sock.fileno() for sock in self.generation_of(worker).sockets.values())
         worker.send(messages.Open(shared), fds)
 
@@ -109,7 +106,8 @@ class Workers:
             return  # the worker ended between select and this call
         for message in worker.control.receive():
             worker.last_message = monotonic()
-            self._received(worker, message)
+            if worker.apply(message):
+                self._received(worker, message)
         if worker.control.ended:
             self._loop.unregister(worker.control.socket)
 
@@ -132,8 +130,6 @@ class Workers:
         worker.control.close()
         del self._workers[worker.pid]
         generation = self.generation_of(worker)
-        if worker in generation.workers:
-            generation.workers.remove(worker)
         if all(other.generation_number != generation.number for other in self):
             del self._generations[generation.number]
         if worker.is_hung:
@@ -143,25 +139,30 @@ class Workers:
     def _check(self) -> None:
         """Kill the workers that have sent no message within their limit; log slow starts."""
         now = monotonic()
-        for worker in self:
+        for worker in (worker for worker in self if worker.state is not WorkerState.KILLED):
             limit: float = self.generation_of(worker).server.worker_timeout
             if worker.state < WorkerState.READY:
                 limit = limit and max(limit, _STARTING)
                 _log_slow_start(worker, now - worker.last_message, limit)
-            if 0 < limit < now - worker.last_message and not worker.is_hung:
+            if 0 < limit < now - worker.last_message:
                 _log.error("%s has sent no heartbeat for %g s; killing it", worker, limit)
                 self.kill_with_stack(worker)
 
     def kill_with_stack(self, worker: WorkerProcess) -> None:
         """Kill a hung worker after it has written its stacks, for the log."""
+        worker.apply(Kill())
         worker.is_hung = True
         worker.signal(STACK_SIGNAL)
-        self._loop.after(_STACK_SECONDS, worker.kill)
+        self._loop.after(_STACK_SECONDS, partial(self._kill_hung, worker))
+
+    def _kill_hung(self, worker: WorkerProcess) -> None:
+        if self._workers.get(worker.pid) is worker:  # otherwise the process id may be another process's by now
+            worker.kill()
 
 
 def _log_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:
     """Log once that a worker starts slowly: user code may hang, and the start or reload waits meanwhile."""
-    if waited < _SLOW or worker.is_slow or worker.is_discarded or worker.state is WorkerState.BUILT:
+    if waited < _SLOW or worker.is_slow or worker.state is WorkerState.BUILT:
         return
     worker.is_slow = True
     doing = "imports or builds" if worker.state is WorkerState.STARTING else "opens"

@@ -50,6 +50,12 @@ def test_a_worker_takes_one_command_at_a_time_though_two_have_come(pair):
     worker.send(Ready())
 
 
+def test_a_read_without_a_whole_message_does_not_end_the_wait(pair, monkeypatch):
+    _, worker = pair
+    monkeypatch.setattr(worker, "receive", iter([[], [Unready()]]).__next__)
+    assert worker.wait() == Unready()
+
+
 def test_a_worker_that_has_ended(pair):
     arbiter, worker = pair
     worker.send(Stopped(0))

@@ -26,11 +26,17 @@ def clock():
 
 
 @pytest.fixture
-def loop(clock, monkeypatch):
-    monkeypatch.setattr(event_loop, "monotonic", lambda: clock.now)
+def real_loop():
     found = EventLoop()
-    monkeypatch.setattr(found._selector, "select", clock.select)
-    return found
+    yield found
+    found._selector.close()
+
+
+@pytest.fixture
+def loop(real_loop, clock, monkeypatch):
+    monkeypatch.setattr(event_loop, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(real_loop._selector, "select", clock.select)
+    return real_loop
 
 
 def test_timers_are_called_in_the_order_of_their_times(loop, clock):
@@ -59,8 +65,8 @@ def test_a_timer_that_fails_is_set_again_by_every(loop, clock):
     assert clock.now == 102
 
 
-def test_sockets_are_read_until_they_are_unregistered():
-    loop = EventLoop()
+def test_sockets_are_read_until_they_are_unregistered(real_loop):
+    loop = real_loop
     near, far = socket.socketpair()
     read = []
 
@@ -78,8 +84,8 @@ def test_sockets_are_read_until_they_are_unregistered():
     assert read == [b"first"]
 
 
-def test_signals_are_events_of_the_loop():
-    loop = EventLoop()
+def test_signals_are_events_of_the_loop(real_loop):
+    loop = real_loop
     received = []
     before = signal.getsignal(signal.SIGUSR1)
     try:
