@@ -31,7 +31,7 @@ from gproxy.config.types import Seconds
 TENANTS = {"shop.example.com": "shop", "blog.example.com": "blog"}
 
 
-def tenant(request: Request, next: Next) -> Response:  # noqa: A002
+def tenant(request: Request, next: Next) -> Response:
     """Send the tenant of the host to the backend, and the backend's address to the client. A function is a handler.
 
     An unknown host gets 404. Assigning a header replaces one of the same name that the client has sent.
@@ -61,7 +61,7 @@ class Maintenance:
         if self.retry_after < 1:
             raise ValueError("retry_after: too short; expected at least 1s")
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         if self.flag.exists():
             raise HTTPError(503, "under maintenance", {"Retry-After": f"{self.retry_after:.0f}"}, reason="maintenance")
         return next(request)

@@ -27,7 +27,7 @@ class Allow:
             raise ValueError("allow: neither allow nor deny has a network; expected networks such as 10.0.0.0/8")
         self._is_admitted = lru_cache(4096)(self._admits)
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         if not self._is_admitted(request.client):
             raise HTTPError(403, "client address is not allowed", reason="forbidden")
         return next(request)

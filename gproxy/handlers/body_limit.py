@@ -24,7 +24,7 @@ class BodyLimit:
         if self.limit < 1:
             raise ValueError("limit: too small; expected at least 1 byte")
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         body = request.body
         if max(body.length or 0, body.received) > self.limit:  # chunks may have arrived together with the head
             raise HTTPError(413, f"request body exceeds the limit of {self.limit} bytes")

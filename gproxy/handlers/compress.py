@@ -77,7 +77,7 @@ class Compress:
     def open(self, runtime: Runtime) -> None:
         self._offload = runtime.offload
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         tags = self._undo_suffixes(request.headers)
         response = next(request)
         headers = response.headers

@@ -55,7 +55,7 @@ class Cors:
         )
         self._exposed = ", ".join(self.expose)
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         origin = request.headers.get("origin")
         if origin and request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             response = Response(204, headers=self._preflight.copy() if self._admits(origin) else ())

@@ -36,7 +36,7 @@ class EditHeaders:
         for option in ("remove_request", "remove_response"):
             _lines(option, dict.fromkeys(getattr(self, option), ""))
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         _edit(request.headers, self.remove_request, self._request)
         response = next(request)
         _edit(response.headers, self.remove_response, self._response)

@@ -46,7 +46,7 @@ class Health:
         self._runtime = runtime
         self._figures: TTLCache[str, dict[str, Any]] = TTLCache(1, self.cache, runtime.monotonic)
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         if request.path not in self._paths:
             return next(request)
         if request.method not in {"GET", "HEAD"}:

@@ -105,7 +105,7 @@ class JWT:
             runtime.log.warning("[handler:%s] secret: RFC 7518 requires at least %d bytes", self.name, required)
         self._start_cache(runtime.clock)
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         authorization = request.headers.lookup("authorization")
         verified = self._recent.get(authorization)
         if verified is None or verified.expires <= self._clock():

@@ -49,7 +49,7 @@ class Metrics:
     def close(self) -> None:
         self._metrics.stop()
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         if request.path != self.path:
             return next(request)
         if not self._is_admitted(request.client):

@@ -74,7 +74,7 @@ class RateLimit:
         self.limiter = runtime.limiter(self.name, self.max_clients)
         runtime.metrics.watch("gproxy_rate_limited_total", (self.name,), lambda: self._rejected)
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def __call__(self, request: Request, next: Next) -> Response:
         key = network_of(request.client) if self._by_address else self._user_or_header(request)
         verdict = self.limiter.take(key, self.limit)
         if not verdict.admitted:

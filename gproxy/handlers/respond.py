@@ -31,5 +31,5 @@ class Respond:
                 raise ValueError(f"body: a {self.status} response has no body (RFC 9110 section 15); expected none")
             self._headers.setdefault("Content-Type", self.content_type)
 
-    def __call__(self, request: Request, next: Next) -> Response:  # noqa: A002, ARG002
+    def __call__(self, request: Request, next: Next) -> Response:  # noqa: ARG002
         return Response(self.status, self._body, self._headers.copy())

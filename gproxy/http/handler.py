@@ -13,4 +13,4 @@ Next: TypeAlias = Callable[[Request], Response]
 class Handler(Protocol):
     """A step of the chain: a function or a callable object."""
 
-    def __call__(self, request: Request, next: Next, /) -> Response: ...  # noqa: A002
+    def __call__(self, request: Request, next: Next, /) -> Response: ...

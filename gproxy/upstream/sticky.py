@@ -110,7 +110,7 @@ class StickyUpstream(Upstream):
         except ValueError as error:
             raise ValueError(f"sticky_secret: {error}") from None
 
-    def _hold(self, request: Request, next: Next) -> Response:  # noqa: A002
+    def _hold(self, request: Request, next: Next) -> Response:
         """Set the cookie on the response unless the client has presented it; the innermost handler."""
         response = next(request)
         if request.backend is not None:
