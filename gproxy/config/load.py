@@ -10,6 +10,7 @@ from gproxy.config import checks
 from gproxy.config.ini.build import build
 from gproxy.config.ini.parser import RawSection, Value, read
 from gproxy.config.problems import ConfigError, Problem
+from gproxy.config.sections.policy import Policies, PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings, Settings
@@ -21,16 +22,18 @@ T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
 #: Builds a handler, so that `load` reports its problems with all others: (settings, problems, warnings).
 BuildHandler = Callable[[HandlerSettings, list[Problem], list[Problem]], object]
-#: Builds the balancing policy of an upstream: (settings, their section, problems).
-BuildPolicy = Callable[[UpstreamSettings, RawSection, list[Problem]], object]
+#: Builds the balancing policy of a user, likewise.
+BuildPolicy = Callable[[PolicySettings, list[Problem], list[Problem]], object]
 
 _NOTHING: Overrides = {}
+_NO_POLICIES: Policies = {}
 
 
 def load(
     path: str | os.PathLike[str],
     *,
     builtins: Collection[str],
+    policies: Policies = _NO_POLICIES,
     overrides: Overrides = _NOTHING,
     environ: Mapping[str, str] = os.environ,
     build_handler: BuildHandler | None = None,
@@ -39,9 +42,9 @@ def load(
 ) -> Settings:
     """Load the settings in the file. `overrides`, by (section, option), replace options of the file.
 
-    `builtins` are the names of the built-in handlers, which need no `use`. A list in an override has the file's
-    syntax. `data` is the file's content, if it is already read. Raise ConfigError with all problems. The function
-    opens only the file, the files of `file:PATH` secrets, and certificates.
+    `builtins` are the names of the built-in handlers, which need no `use`. `policies` are the built-in policies. A list
+    in an override has the file's syntax. `data` is the file's content, if it is already read. Raise ConfigError with
+    all problems. The function opens only the file, the files of `file:PATH` secrets, and certificates.
     """
     problems: list[Problem] = []
     sections = read(Path(path), environ, problems, data)
@@ -49,7 +52,7 @@ def load(
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
     loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant)
-    return loading.settings(build_handler, build_policy)
+    return loading.settings(policies, build_handler, build_policy)
 
 
 def load_process(
@@ -90,13 +93,15 @@ class _Loading:
     def __post_init__(self) -> None:
         self._by_name = {(section.kind, section.name): section for section in self.sections}
 
-    def settings(self, build_handler: BuildHandler | None, build_policy: BuildPolicy | None) -> Settings:
+    def settings(
+        self, policies: Policies, build_handler: BuildHandler | None, build_policy: BuildPolicy | None
+    ) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
         self.problems += checks.kinds(self.sections)
         server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
         log, state = self._single(LogSettings, "log"), self._single(StateSettings, "state")
         routes = self._named(RouteSettings, "route")
-        upstreams = self._named(UpstreamSettings, "upstream")
+        upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
         handlers = self._declared() | self._listed()
         tls = self._named(TLSSettings, "tls")
         self._check(routes, handlers)
@@ -110,11 +115,6 @@ class _Loading:
                 name: replace(found, handler=build_handler(found, self.problems, self.warnings))
                 for name, found in handlers.items()
             }
-        if build_policy is not None:
-            upstreams = [
-                replace(upstream, policy=build_policy(upstream, section, self.problems))
-                for upstream, section in written
-            ]
         if self.problems or not (server and gateway and log and state):
             raise ConfigError(self.problems)
         return Settings(
@@ -155,6 +155,18 @@ class _Loading:
         if tls:
             built = [(settings, self._section("tls", settings.name)) for settings in tls]
             checks.certificates(built, self.warnings, self.problems)
+
+    def _upstream(
+        self, section: RawSection, policies: Policies, build_policy: BuildPolicy | None
+    ) -> UpstreamSettings | None:
+        """Return the settings of an upstream with its policy; None if one of the two has a problem."""
+        policy = PolicySettings.of(section, policies)
+        if policy.reference is not None and build_policy is not None:
+            live = build_policy(policy, self.problems, self.warnings)
+        else:
+            live = policy.build(policy.built_in, self.problems, self.warnings)
+        given = {name: value for name, value in section.options.items() if name not in policy.options}
+        return build(UpstreamSettings, given, section, self.problems, self.warnings, name=section.name, policy=live)
 
     def _declared(self) -> dict[str, HandlerSettings]:
         """Return the handlers that have a section."""

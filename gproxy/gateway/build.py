@@ -11,10 +11,10 @@ from gproxy.config.ini.build import build as build_from_options
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.load import load as load_settings
 from gproxy.config.problems import Problem
+from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.types import ModuleRef
 from gproxy.gateway import user_code
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
@@ -26,7 +26,7 @@ from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler
 from gproxy.http.trust import Trust
 from gproxy.runtime import Runtime
-from gproxy.upstream.balance import BalancingPolicy, UserPolicy, built_in
+from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
@@ -46,9 +46,10 @@ def load(
     return load_settings(
         path,
         builtins=BUILT_IN,
+        policies=POLICIES,
         overrides=overrides,
         build_handler=_handler,
-        build_policy=_policy,
+        build_policy=_user_policy,
         data=data,
     )
 
@@ -156,24 +157,20 @@ def _construct(
     return handler
 
 
-def _policy(settings: UpstreamSettings, section: RawSection, problems: list[Problem]) -> BalancingPolicy | None:
-    """Return the policy of this section. Report a problem and return None if there is none."""
-    if isinstance(settings.balance, ModuleRef):
-        return own_policy(settings.balance, _reporter(section, "balance", problems))
-    return built_in(settings)
-
-
-def own_policy(reference: ModuleRef, report: user_code.Report) -> BalancingPolicy | None:
+def _user_policy(settings: PolicySettings, problems: list[Problem], warnings: list[Problem]) -> BalancingPolicy | None:
     """Return the policy that a user wrote: a function of (backends, request), or a class with such instances.
 
     Report a problem and return None if there is none.
     """
-    found = user_code.find(reference.module, reference.attribute, report)
-    if isinstance(found, type):
-        found = user_code.instance(found, report)
+    reference = settings.reference
+    report = _reporter(settings.section, "balance", problems)
+    found = user_code.find(reference.module, reference.attribute, report) if reference else None
     if found is None:
         return None
-    function = getattr(found, "pick", found)
+    policy = user_code.made(found, lambda: settings.build(found, problems, warnings), report)
+    if policy is None:
+        return None
+    function = getattr(policy, "pick", policy)
     if not callable(function):
         report(f"{reference} is not callable; expected a function or a class with pick(self, backends, request)")
     elif signature_problem := user_code.signature_problem(function, "backends", "request"):

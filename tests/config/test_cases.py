@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gproxy.config import ConfigError, load
+from gproxy.upstream.balance import POLICIES
 
 CASES = Path(__file__).parent / "cases"
 BUILTINS = {"compress", "cors", "health", "jwt", "rate_limit"}
@@ -17,7 +18,7 @@ BUILTINS = {"compress", "cors", "health", "jwt", "rate_limit"}
 
 def outcome(path):
     try:
-        settings = load(path, builtins=BUILTINS, environ={"SET": "value", "EMPTY": ""})
+        settings = load(path, builtins=BUILTINS, policies=POLICIES, environ={"SET": "value", "EMPTY": ""})
     except ConfigError as error:
         return f"{error}\n"
     return "".join(f"warning: {warning}\n" for warning in settings.warnings) + "loads\n"

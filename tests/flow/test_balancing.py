@@ -42,6 +42,13 @@ upstream = broken
 [upstream:broken]
 backends = {one}, {two}
 balance = handlers:broken
+[route:chosen]
+path = /chosen
+upstream = chosen
+[upstream:chosen]
+backends = {one}, {two}, {three}
+balance = handlers:Chosen
+balance_window = 5s
 [route:header]
 path = /header
 upstream = header
@@ -69,7 +76,18 @@ balance = latency
 """
 
 HANDLERS = '''
+from dataclasses import dataclass
+
 from gproxy import HTTPError
+from gproxy.config.types import Seconds
+
+
+@dataclass
+class Chosen:
+    window: Seconds = Seconds(0)
+
+    def pick(self, backends, request):
+        return backends[int(self.window) % 3]
 
 
 class Tenants:
@@ -145,6 +163,10 @@ def test_draining_is_seen_in_health_and_by_nobody_new(play):
 
 def test_a_policy_of_the_users_own(play):
     assert [curl(play, "/tenants", "-H", f"X-Tenant: {n}") for n in (2, 3, 1, 2)] == ["two", "three", "one", "two"]
+
+
+def test_a_policy_of_the_users_own_with_an_option(play):
+    assert {curl(play, "/chosen") for _ in range(4)} == {"three"}
 
 
 def test_what_it_answers_itself(play):
@@ -237,9 +259,53 @@ def test_check_says_what_is_wrong_with_a_policy(tmp_path, source, balance, said)
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert found.returncode == 2
-    first, second, *_ = found.stderr.splitlines()
-    assert first == "gproxy.ini:6: [upstream:a] retries: must be at least 0"
-    assert second.startswith(f"gproxy.ini:9: [upstream:b] balance: {said}")
+    first, second, third, *_ = found.stderr.splitlines()
+    assert first.startswith(f"gproxy.ini:5: [upstream:a] balance: {said}")
+    assert second == "gproxy.ini:6: [upstream:a] retries: must be at least 0"
+    assert third.startswith(f"gproxy.ini:9: [upstream:b] balance: {said}")
+
+
+WINDOW = """
+from dataclasses import dataclass
+from gproxy.config.types import Seconds
+
+@dataclass
+class Window:
+    window: Seconds = Seconds(5)
+
+    def __post_init__(self):
+        if self.window > 60:
+            raise ValueError("balance_window: must be at most 60s")
+
+    def pick(self, backends, request):
+        return backends[0]
+
+def pick(backends, request):
+    return backends[0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["balance_window = 5s"], []),
+        (["balance_window = 5"], ["6: [upstream:a] balance_window: expected a time such as 3s; found '5'; write 5s for seconds"]),
+        (["balance_window = 2m"], ["6: [upstream:a] balance_window: must be at most 60s"]),
+        (["keepalive = 3", "balance_windows = 5s"], ["7: [upstream:a] balance_windows: unknown option; did you mean 'balance_window'?"]),
+        (["latency_decay = 5s"], ["6: [upstream:a] latency_decay: is for balance = latency, and not for policies:Window"]),
+        (["balance = policies:pick", "balance_window = 5s"], ["7: [upstream:a] balance_window: policies:pick is not a dataclass, so it has no options"]),
+    ],
+)  # fmt: skip
+def test_check_knows_the_options_of_a_policy(tmp_path, options, said):
+    (tmp_path / "policies.py").write_text(WINDOW)
+    lines = ["[route:a]", "upstream = a", "[upstream:a]", "backends = http://a", "balance = policies:Window", *options]
+    if options[0].startswith("balance ="):
+        lines[4] = ""
+    (tmp_path / "gproxy.ini").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert found.stderr.splitlines()[: len(said)] == [f"gproxy.ini:{line}" for line in said]
+    assert found.returncode == (2 if said else 0)
 
 
 def test_routes_shows_what_stands_behind_a_backend(tmp_path):

@@ -3,13 +3,14 @@
 All sections and handlers are built here, those of the user too, so the field is the one place for an option's type,
 documentation and default. A field is an option unless it has `metadata={"ini": False}` or `init=False`. `metadata`
 may also have `doc` (one line) and `unit`. A field `from_` is the option `from`. A field made with `option_group` is a
-dataclass itself; its fields are options of the same section.
+dataclass itself; its fields are options of the same section. A balancing policy is one more dataclass whose fields are
+options of the upstream's section.
 """
 
 import dataclasses
 import inspect
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, get_type_hints
@@ -32,9 +33,14 @@ class Option:
     doc: str
 
 
-def options(cls: type[Any]) -> list[Option]:
-    """Return the options of a dataclass, in the order of its fields."""
-    return [_documented(one) for one in _option_fields(cls).values()]
+def options(cls: type[Any], prefix: str = "") -> list[Option]:
+    """Return the options of a dataclass, in the order of its fields; another class has none."""
+    return [_documented(one) for one in _option_fields(cls, prefix).values()]
+
+
+def option_names(cls: type[Any], prefix: str = "") -> list[str]:
+    """Return the names of the options in lower case."""
+    return list(_option_fields(cls, prefix))
 
 
 def build(
@@ -43,15 +49,16 @@ def build(
     where: RawSection,
     problems: list[Problem],
     warnings: list[Problem],
+    prefix: str = "",
     **fixed: object,
 ) -> T | None:
     """Build an instance of the dataclass `cls` from the options given in section `where`.
 
-    `fixed` are fields that the file does not set (a section's name). Return None if the instance cannot be built;
-    `problems` then has all reasons. A problem that `construct` raises is reported at the line of its first option,
-    unless one of its options has a problem of its own.
+    An option is `prefix` and the name of its field. `fixed` are fields that the file does not set (a section's name).
+    Return None if the instance cannot be built; `problems` then has all reasons. A problem that `construct` raises is
+    reported at the line of its first option, unless one of its options has a problem of its own.
     """
-    known = _option_fields(cls)
+    known = _option_fields(cls, prefix)
     before = len(problems)
     values = {**fixed}
     unknown = [name for name in given if name not in known]
@@ -62,7 +69,9 @@ def build(
     if any(name not in values and not one.has_default for name, one in known.items()):
         return None
     try:
-        built = construct(cls, **values)  # defaults replace invalid values, so that the class reports further problems
+        built = _construct(
+            cls, values, prefix
+        )  # defaults replace invalid values, so that the class reports further problems
     except OptionErrors as error:
         invalid = {name for name in known if name in given and name not in values}
         for names, message in error.problems:
@@ -79,8 +88,12 @@ def construct(cls: type[T], /, **values: object) -> T:
     is a problem. A line that starts with `option: ` concerns that option, and one that starts with `option, other: `
     both. Raise OptionErrors with all problems.
     """
+    return _construct(cls, values)
+
+
+def _construct(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     problems: list[OptionProblem] = []
-    arguments = _arguments(cls, values)
+    arguments = _arguments(cls, values, prefix)
     for group in _groups(cls):
         given = _arguments(group.cls, values, group.prefix)
         try:
@@ -91,7 +104,7 @@ def construct(cls: type[T], /, **values: object) -> T:
     try:
         built = cls(**arguments)
     except ValueError as error:
-        raise OptionErrors([*problems, *_problems(error, cls)]) from error
+        raise OptionErrors([*problems, *_problems(error, cls, prefix)]) from error
     if problems:
         raise OptionErrors(problems)
     return built
@@ -104,6 +117,15 @@ def option_values(settings: object) -> dict[str, Any]:
         owner = getattr(settings, one.group) if one.group else settings
         found[name] = getattr(owner, one.field.name)
     return found
+
+
+def is_default(
+    cls: type[Any], name: str, value: Value, where: RawSection, problems: list[Problem], warnings: list[Problem]
+) -> bool:
+    """Return whether the value is the default of this option of the class. Report an invalid value."""
+    one = _option_fields(cls)[name]
+    read = _read(one, value, _OptionPlace(where, name, problems, warnings))
+    return not read or read[name] == _default(one.field)
 
 
 def changed(settings: object) -> list[str]:
@@ -144,8 +166,12 @@ class _OptionField:
         return get_type_hints(alone, scope, dict(vars(owner)))[name]
 
 
+def _fields(cls: type[Any]) -> Sequence[Field[Any]]:
+    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+
+
 def _groups(cls: type[Any]) -> Iterator[_Group]:
-    for field in dataclasses.fields(cls):
+    for field in _fields(cls):
         if "group" in field.metadata:
             yield _Group(field.name, field.metadata["group"], field.metadata["prefix"])
 
@@ -154,7 +180,7 @@ def _option_fields(cls: type[Any], prefix: str = "", group: str = "") -> dict[st
     """Return the fields that are options, by the option's name in lower case; those of a group in the group's place."""
     found: dict[str, _OptionField] = {}
     groups = {one.name: one for one in _groups(cls)}
-    for field in dataclasses.fields(cls):
+    for field in _fields(cls):
         if inner := groups.get(field.name):
             found |= _option_fields(inner.cls, inner.prefix, inner.name)
         elif field.init and field.metadata.get("ini", True):
@@ -172,14 +198,14 @@ def _arguments(cls: type[Any], values: Mapping[str, Any], prefix: str = "") -> d
     """Return the arguments for the fields of the class: values by option name; by field name if it is no option."""
     names = _names(cls, prefix)
     groups = {group.name for group in _groups(cls)}
-    keys = {field.name: names.get(field.name, field.name) for field in dataclasses.fields(cls)}
+    keys = {field.name: names.get(field.name, field.name) for field in _fields(cls)}
     return {name: values[key] for name, key in keys.items() if key in values and name not in groups}
 
 
 def _unchecked(cls: type[T], arguments: Mapping[str, Any]) -> T:
     """Return an instance with these fields, and defaults for the others, without the checks of `__post_init__`."""
     built = object.__new__(cls)
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+    for field in _fields(cls):
         object.__setattr__(built, field.name, arguments.get(field.name, _default(field)))
     return built
 

@@ -1,4 +1,4 @@
-"""Balancing policies: their names in the file, and the options of an upstream that each of them has."""
+"""Balancing policies: their names in the file, and option groups that some of them have."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,29 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from gproxy.config.ini.build import changed, doc
-from gproxy.config.problems import OptionProblem
+from gproxy.config.problems import OptionErrors, OptionProblem
 from gproxy.config.sections import rules
 from gproxy.config.types import SHORTEST_SECRET, Seconds, Secret
-from gproxy.http.header_names import TOKEN_CHAR, is_token
+from gproxy.http.header_names import is_token
 
 #: Policies that `sticky_fallback` may name.
 Choice = Literal["round_robin", "weighted", "least_conn", "p2c", "latency", "random", "first"]
 Balance = Literal[Choice, "ip_hash", "uri_hash", "header_hash", "cookie_hash", "query_hash", "sticky"]
 SameSite = Literal["Lax", "Strict", "None"]
 
-#: The noun and the pattern of `hash_key`, by policy.
-_KEYS: Final = {
-    "header_hash": ("a header's name", f"{TOKEN_CHAR}+"),
-    "cookie_hash": ("a cookie's name", f"{TOKEN_CHAR}+"),
-    "query_hash": ("a parameter's name", r"[^\s&=#]+"),
-}
-_STICKY: Final = ("sticky",)
-_WITH: Final[dict[str, tuple[str, ...]]] = {
-    "hash_key": tuple(_KEYS),
-    "latency_decay": ("latency",),
-}
 #: Policies that have one choice for each request, so a slow start cannot reduce a backend's share.
-_STRICT: Final = ("first", "ip_hash", "uri_hash", *_KEYS)
+_STRICT: Final = ("first", "ip_hash", "uri_hash", "header_hash", "cookie_hash", "query_hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +61,35 @@ class StickyOptions:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class HashOptions:
+    """The options of the policies that hash a header, a cookie or a query parameter."""
+
+    key: str | None = field(
+        default=None, metadata=doc("header, cookie or parameter to hash, for header_hash, cookie_hash, query_hash")
+    )
+
+    def checked(self, policy: str, noun: str, pattern: str) -> str:
+        """Return the key of the policy. Raise OptionErrors if the key is missing or does not match the pattern."""
+        if self.key is None:
+            raise OptionErrors([(("hash_key",), f"is missing; balance = {policy} needs {noun}")])
+        if not re.fullmatch(pattern, self.key):
+            raise OptionErrors([(("hash_key",), f"expected {noun}; found {self.key!r}")])
+        return self.key
+
+
 def problems(settings: Any) -> Iterator[OptionProblem]:
-    """Yield the problems of options that the upstream's policy does not have, or that it needs."""
+    """Yield the problems of options that do not belong to the upstream's policy; each policy checks its own."""
     policy = str(settings.balance)
     used = {policy, settings.sticky.fallback} if policy == "sticky" else {policy}
-    for option in changed(settings):
-        policies = _STICKY if option.startswith("sticky_") else _WITH.get(option)
-        if policies and used.isdisjoint(policies):
-            yield (option,), f"is for balance = {_either(policies)}, and not for {policy}"
-    if policy in _KEYS:
-        yield from _key(policy, settings.hash_key)
+    for option in changed(settings) if policy != "sticky" else ():
+        if option.startswith("sticky_"):
+            yield (option,), f"is for balance = sticky, and not for {policy}"
     if settings.slow_start and not used.isdisjoint(_STRICT):
-        yield ("slow_start",), f"is not for balance = {_either(used & {*_STRICT})}, which leaves no choice"
+        yield ("slow_start",), f"is not for balance = {either(used & {*_STRICT})}, which leaves no choice"
 
 
-def _key(policy: str, key: str | None) -> Iterator[OptionProblem]:
-    noun, pattern = _KEYS[policy]
-    if key is None:
-        yield ("hash_key",), f"is missing; balance = {policy} needs {noun}"
-    elif not re.fullmatch(pattern, key):
-        yield ("hash_key",), f"expected {noun}; found {key!r}"
-
-
-def _either(policies: Iterable[str]) -> str:
+def either(policies: Iterable[str]) -> str:
+    """Return the names as a choice: `a, b or c`."""
     *others, last = policies
     return f"{', '.join(others)} or {last}" if others else last

@@ -25,12 +25,8 @@ class UpstreamSettings:
     balance: Balance | ModuleRef = field(
         default="round_robin", metadata=doc("policy that picks a backend; MODULE:NAME: a policy of your own")
     )
-    #: The live policy of `balance`, built while the settings are loaded.
+    #: The live policy of `balance`, built while the settings are loaded; it has the other options of the section.
     policy: object = field(default=None, compare=False, repr=False, metadata=NOT_AN_OPTION)
-    hash_key: str | None = field(
-        default=None, metadata=doc("header, cookie or parameter to hash, for header_hash, cookie_hash, query_hash")
-    )
-    latency_decay: Seconds = field(default=Seconds(10), metadata=doc("balance = latency: time constant of the average"))
     slow_start: Seconds = field(
         default=Seconds(0), metadata=doc("time in which a restored backend returns to its full share; 0s: at once")
     )
@@ -78,7 +74,7 @@ class UpstreamSettings:
                 not self.backends or any(backend.weight for backend in self.backends), "backends", "every weight is 0"
             ),
             rules.at_least(0, self, "slow_start", "max_connections", "keepalive", "max_age"),
-            rules.positive(self, "latency_decay", "connect_timeout", "first_byte_timeout", "read_timeout"),
+            rules.positive(self, "connect_timeout", "first_byte_timeout", "read_timeout"),
             rules.positive(self, "per_try_timeout", "idle_timeout", "dns_interval"),
             balance.problems(self),
             retry.sent_header("deadline_header", self.deadline_header),

@@ -1,10 +1,14 @@
 """The policy `latency`: the backend with the lower peak EWMA of latencies, as in Finagle and Linkerd."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from math import exp
 from time import monotonic
 from typing import Final
 
+from gproxy.config.ini.build import option
+from gproxy.config.problems import OptionErrors
+from gproxy.config.types import Seconds
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
@@ -50,12 +54,17 @@ class Timing:
         self.measured_at = now
 
 
+@dataclass(eq=False, repr=False)
 class Latency(Draw):
     """A policy that draws two backends and picks the cheaper: average latency, times active attempts, by weight."""
 
-    def __init__(self, decay: float) -> None:
-        super().__init__()
-        self._decay = decay
+    decay: Seconds = field(
+        default=Seconds(10), metadata=option("latency_decay", "balance = latency: time constant of the average")
+    )
+
+    def __post_init__(self) -> None:
+        if self.decay <= 0:
+            raise OptionErrors([(("decay",), "must be more than 0")])
         self._now: Callable[[], float] = monotonic
 
     def use(self, runtime: Runtime) -> None:
@@ -79,6 +88,6 @@ class Latency(Draw):
         """Return the backend's timing; the first call begins to observe the backend."""
         timing = backend.memo
         if not isinstance(timing, Timing):
-            timing = backend.memo = Timing(backend, self._decay, self._now)
+            timing = backend.memo = Timing(backend, self.decay, self._now)
             backend.observe_with(timing.observe)
         return timing

@@ -19,7 +19,6 @@ class LeastConn(BalancingPolicy):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._changes = 0
         self._heap: list[_Entry] = []
         self._newest: dict[Backend, _Entry] = {}

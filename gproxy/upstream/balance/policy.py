@@ -1,6 +1,7 @@
 """The base class of balancing policies, and the policy `first`."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
@@ -9,10 +10,15 @@ from gproxy.upstream.backend import Backend
 
 
 class BalancingPolicy:
-    """A policy that picks a backend for each request; each upstream has its own. No method switches greenlets."""
+    """A policy that picks a backend for each request; each upstream has its own. No method switches greenlets.
 
-    def __init__(self) -> None:
-        self._backends: Sequence[Backend] = ()
+    A policy with options is a dataclass. Its base classes then have no `__init__`: mypyc would call it.
+    """
+
+    #: What the names of its options begin with; the built-in policies name theirs in full.
+    prefix: ClassVar[str] = ""
+
+    _backends: Sequence[Backend] = ()
 
     def use(self, runtime: Runtime) -> None:
         """Take the clock and the random generator of the runtime."""

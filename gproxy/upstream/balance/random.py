@@ -2,6 +2,7 @@
 
 from bisect import bisect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from random import Random as Generator
 
@@ -39,13 +40,12 @@ class Lottery:
         return self._backends[first], self._backends[bisect(upto, point, 0, last)]
 
 
+@dataclass(eq=False, repr=False)
 class Draw(BalancingPolicy):
     """A base class of policies that draw."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._random: _Random = Generator().random  # noqa: S311 no secret
-        self._lottery = Lottery(())
+    _random: _Random = field(init=False, default_factory=lambda: Generator().random)  # noqa: S311 no secret
+    _lottery: Lottery = field(init=False, default_factory=lambda: Lottery(()))
 
     def use(self, runtime: Runtime) -> None:
         self._random = runtime.random.random
@@ -55,6 +55,7 @@ class Draw(BalancingPolicy):
         self._lottery = Lottery(backends)
 
 
+@dataclass(eq=False, repr=False)
 class Random(Draw):
     """A policy that draws a backend by weight."""
 
@@ -63,6 +64,7 @@ class Random(Draw):
         return lottery.one(self._random)
 
 
+@dataclass(eq=False, repr=False)
 class PowerOfTwo(Draw):
     """A policy that draws two backends by weight and picks the one with less load by weight.
 

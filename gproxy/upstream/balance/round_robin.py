@@ -19,7 +19,6 @@ class RoundRobin(BalancingPolicy):
     """A policy that picks in exact rotation; a backend has as many turns in a cycle as its weight, interleaved."""
 
     def __init__(self) -> None:
-        super().__init__()
         #: The position in the cycle, any number from 0 on; while workers share it, the last one that this worker saw.
         self.turn = 0
         #: The turn that all workers share; None while this worker has a turn of its own.

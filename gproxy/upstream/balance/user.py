@@ -21,7 +21,6 @@ class UserPolicy(BalancingPolicy):
     """
 
     def __init__(self, name: str, function: Callable[[Sequence[Backend], Request], Any]) -> None:
-        super().__init__()
         self._name = name
         self._function = function
 

@@ -3,8 +3,7 @@
 import pytest
 
 from gproxy.config.problems import ConfigError
-from gproxy.config.types import ModuleRef
-from gproxy.gateway.build import build, load, own_policy
+from gproxy.gateway.build import build, load
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
 from gproxy.upstream.balance import UserPolicy
@@ -178,11 +177,13 @@ def test_a_policy_of_the_users_own(built):
     ],
 )
 def test_a_policy_is_a_function_or_a_class(loaded, attribute, problem):
-    loaded(handler("Plain"))  # makes the module importable
-    problems = []
-    policy = own_policy(ModuleRef("own_of_test_build", attribute), problems.append)
+    text = UPSTREAM + f"balance = own_of_test_build:{attribute}\n"
     if problem is None:
-        assert (type(policy), problems) == (UserPolicy, [])
+        (upstream,) = loaded(text).upstreams.values()
+        assert type(upstream.policy) is UserPolicy
     else:
-        assert policy is None
-        assert problems[0].startswith(problem)
+        with pytest.raises(ConfigError) as error:
+            loaded(text)
+        (found,) = error.value.problems
+        assert found.option == "balance"
+        assert found.message.startswith(problem)

@@ -13,7 +13,7 @@ from gproxy.gateway.route_action import composer, destination, path_change
 from gproxy.http.errors import HTTPError
 from gproxy.runtime import Runtime
 from gproxy.testing import request
-from gproxy.upstream.balance import built_in
+from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
@@ -22,7 +22,7 @@ from gproxy.upstream.upstream import Upstream
 
 def upstream(name, **options):
     settings = construct(UpstreamSettings, name=name, backends=(BackendURL("http", "192.0.2.1", 80),), **options)
-    return Upstream(settings, built_in(settings), Runtime())
+    return Upstream(settings, RoundRobin(), Runtime())
 
 
 UPSTREAMS = {name: upstream(name) for name in ("a", "b")}

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from gproxy.config.ini.build import construct
+from gproxy.config.ini.build import construct, option_names
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
-from gproxy.upstream.balance import built_in
+from gproxy.upstream.balance import POLICIES
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
 
@@ -32,17 +32,25 @@ class Script:
         return self.draws.pop(0)
 
 
+def policy_of(options):
+    """Take the options of the built-in policy out of `options`, and return the policy."""
+    balance = options.get("balance", "round_robin")
+    cls = POLICIES[options.get("sticky_fallback", "round_robin") if balance == "sticky" else balance]
+    return construct(cls, **{name: options.pop(name) for name in option_names(cls) if name in options})
+
+
 class Group:
     """An upstream of backends named by letters, and what there is to ask of it."""
 
     def __init__(self, words, kind=Upstream, policy=None, state_dir=Path("var"), **options):
         urls = (BackendURL.parse(f"http://{word}") for word in words.split(","))
+        built_in = policy_of(options)
         settings = construct(UpstreamSettings, name="u", backends=tuple(urls), **options)
         self.clock = Clock()
         self.script = Script()
         runtime = Runtime(monotonic=self.clock, rng=self.script, state_dir=state_dir)
         runtime.spawn = lambda *_: None
-        self.upstream = kind(settings, policy or built_in(settings), runtime)
+        self.upstream = kind(settings, policy or built_in, runtime)
         self.upstream._discovery._names.clear()  # letters are not resolved
         for backend in self.upstream.backends:
             backend.endpoint = Endpoint(["127.0.0.1"], 80)

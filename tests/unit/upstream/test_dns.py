@@ -8,7 +8,7 @@ import pytest
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.runtime import Runtime
-from gproxy.upstream.balance import built_in
+from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.dns import ResolvedName, arrange
 from gproxy.upstream.upstream import Upstream
 
@@ -94,7 +94,7 @@ def test_a_failure_is_logged_once_and_changes_nothing(caplog):
 
 def upstream(directory, *backends, **options):
     settings = UpstreamSettings("u", tuple(map(BackendURL.parse, backends)), max_age=Seconds(9), **options)
-    return Upstream(settings, built_in(settings), Runtime(), lookup=directory)
+    return Upstream(settings, RoundRobin(), Runtime(), lookup=directory)
 
 
 def look(one):

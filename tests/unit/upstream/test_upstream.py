@@ -8,7 +8,7 @@ import pytest
 from gproxy.http.request import request
 from gproxy.upstream.balance import POLICIES
 
-HASH_KEYS = {"header_hash": "X-Tenant", "cookie_hash": "sid", "query_hash": "user"}
+KEYS = {"header_hash": {"hash_key": "X-Tenant"}, "cookie_hash": {"hash_key": "sid"}, "query_hash": {"hash_key": "user"}}
 
 
 def test_backups_when_no_other_is_healthy_and_then_all_that_are_not_down(group):
@@ -24,7 +24,7 @@ def test_backups_when_no_other_is_healthy_and_then_all_that_are_not_down(group):
 
 @pytest.mark.parametrize("balance", sorted(POLICIES))
 def test_every_policy_respects_limits_tried_ones_and_health(group, balance):
-    some = group("a max_connections=1,b,c,d", balance=balance, hash_key=HASH_KEYS.get(balance))
+    some = group("a max_connections=1,b,c,d", balance=balance, **KEYS.get(balance, {}))
     some.script.random = iter([n * 0.6180339887 % 1 for n in range(5000)]).__next__
     some.upstream.rotation.policy.use(some.upstream.runtime)
     asked = request(target="/x?user=1", headers={"X-Tenant": "t", "Cookie": "sid=1"})
@@ -80,7 +80,7 @@ MOST = {
 def test_picking_one_of_a_hundred_takes_a_handful_of_calls(group, balance, weights):
     """Measured it is 0.1 to 1.5 µs; calls can be counted without depending on the machine."""
     words = ",".join(f"b{n} weight={weights[n % len(weights)]}" for n in range(100))
-    some = group(words, balance=balance, hash_key=HASH_KEYS.get(balance))
+    some = group(words, balance=balance, **KEYS.get(balance, {}))
     some.script.random = iter([n * 0.6180339887 % 1 for n in range(5000)]).__next__
     some.upstream.rotation.policy.use(some.upstream.runtime)
     asked = request(target="/x?user=1", headers={"X-Tenant": "t", "Cookie": "sid=1"})
@@ -101,6 +101,6 @@ def test_limits_cost_one_look_unless_a_backend_is_full(group):
 
 @pytest.mark.parametrize("balance", sorted(POLICIES))
 def test_without_candidates_no_backend_is_picked(group, balance):
-    some = group("a drain,b down", balance=balance, hash_key=HASH_KEYS.get(balance))
+    some = group("a drain,b down", balance=balance, **KEYS.get(balance, {}))
     assert some.pick() is None
     assert some.pick(tried="a") is None

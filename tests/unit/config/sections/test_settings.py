@@ -2,11 +2,14 @@
 
 from ipaddress import ip_network
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from gproxy.config.ini.build import construct, option_values, options
 from gproxy.config.ini.parser import RawSection
+from gproxy.config.sections.balance import Balance
+from gproxy.config.sections.policy import policy_options
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import GatewaySettings, LogSettings, Settings
@@ -16,6 +19,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
 from gproxy.config.types.patterns import Pattern, Rewrite
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
+from gproxy.upstream.balance import POLICIES
 
 A, B, S = BackendURL("http", "a", 1), BackendURL("http", "b", 1), BackendURL("https", "a", 1)
 MOVED = RedirectTarget.parse("https://new.test{path}")
@@ -233,8 +237,6 @@ def test_defaults_of_an_upstream():
     assert {option.name: option.default_text for option in options(UpstreamSettings)} == {
         "backends": None,
         "balance": "round_robin",
-        "hash_key": "none",
-        "latency_decay": "10s",
         "slow_start": "0s",
         "sticky_cookie": "none",
         "sticky_fallback": "round_robin",
@@ -297,6 +299,13 @@ def test_defaults_of_an_upstream():
     }
 
 
+def test_defaults_of_the_policies():
+    assert {option.name: option.default_text for option in policy_options(POLICIES)} == {
+        "hash_key": "none",
+        "latency_decay": "10s",
+    }
+
+
 def test_defaults_of_tls():
     assert {option.name: option.default_text for option in options(TLSSettings)} == {
         "certificate": None,
@@ -350,6 +359,14 @@ def test_defaults_of_gateway_and_route():
 @pytest.mark.parametrize("cls", SECTIONS)
 def test_every_option_is_documented(cls):
     assert [option.name for option in options(cls) if not option.doc] == []
+
+
+def test_every_option_of_a_policy_is_documented():
+    assert all(option.doc for option in policy_options(POLICIES))
+
+
+def test_every_policy_of_the_table_can_be_written():
+    assert {*POLICIES, "sticky"} == set(get_args(Balance))
 
 
 def test_section_that_the_file_does_not_have(tmp_path):

@@ -16,7 +16,7 @@ from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime import Runtime
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.balance import built_in
+from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.response_body import BackendBody
@@ -68,7 +68,7 @@ class Scene:
     def __init__(self, *scripts, stream=False, retries=None, retry_on=None, **options):
         urls = tuple(BackendURL("http", f"192.0.2.{number}", 80) for number in range(1, len(scripts) + 1))
         settings = construct(UpstreamSettings, name="u", backends=urls, **options)
-        self.upstream = Upstream(settings, built_in(settings), Runtime(rng=NoJitter()))
+        self.upstream = Upstream(settings, RoundRobin(), Runtime(rng=NoJitter()))
         self.endpoints = [ScriptedEndpoint(*script) for script in scripts]
         for backend, endpoint in zip(self.upstream.backends, self.endpoints, strict=True):
             backend.pool.conn_kw["endpoint"] = endpoint

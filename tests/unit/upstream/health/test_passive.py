@@ -10,7 +10,7 @@ from gproxy.config.types import BackendURL, Seconds
 from gproxy.config.types.matchers import Statuses
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, request
-from gproxy.upstream.balance import built_in
+from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.failure import NONE_AVAILABLE, RESET, Failure
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
@@ -32,7 +32,7 @@ class Scene:
         self.clock = Clock()
         urls = tuple(BackendURL("http", "host", port + 1, **dict(marks).get(port, {})) for port in range(count))
         settings = construct(UpstreamSettings, name="u", backends=urls, **options)
-        self.upstream = Upstream(settings, built_in(settings), Runtime(monotonic=self.clock, rng=rng or Steady()))
+        self.upstream = Upstream(settings, RoundRobin(), Runtime(monotonic=self.clock, rng=rng or Steady()))
         self.backends = self.upstream.backends
 
     def ask(self, *tried):

@@ -10,9 +10,9 @@ from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
 from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock, request
-from gproxy.upstream.balance import built_in
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
+from unit.upstream.conftest import policy_of
 
 HALF_A_MINUTE = 30.0
 
@@ -24,9 +24,10 @@ class Worker:
         names = names or ("a", "b")
         urls = tuple(BackendURL("http", f"192.0.2.{ord(name)}", 80) for name in names)
         self.clock = clock
+        policy = policy_of(options)
         settings = construct(UpstreamSettings, name="users", backends=urls, **options)
         self.runtime = Runtime(monotonic=clock)
-        self.upstream = Upstream(settings, built_in(settings), self.runtime)
+        self.upstream = Upstream(settings, policy, self.runtime)
         self.upstream._discovery._names.clear()  # letters are not resolved
         for backend in self.upstream.backends:
             backend.endpoint = Endpoint(["127.0.0.1"], 80)
@@ -188,6 +189,8 @@ def test_turns_are_taken_together(workers):
     one, two = workers(), workers()
     assert [worker.picks(1) for worker in (one, two, two, one, two, one)] == list("ababab")
     assert one.picks(3) + two.picks(3) == "ababab"
+    one.runtime.unshare()
+    assert one.picks(1) == "a"
 
 
 def test_a_turn_goes_on_where_it_was(workers, state):
@@ -204,7 +207,8 @@ def test_turns_without_a_key_are_taken_together(workers):
     one, two = workers(balance="cookie_hash", hash_key="sid"), workers(balance="cookie_hash", hash_key="sid")
     assert [worker.picks(1) for worker in (one, two, two, one, two, one)] == list("ababab")
     one.runtime.unshare()
-    assert one.picks(2) == "ab"
+    assert one.picks(3) == "aba"
+    assert workers(balance="cookie_hash", hash_key="sid").picks(1) == "a"
 
 
 def test_other_policies_stay_each_workers_own(workers):

@@ -1,0 +1,109 @@
+"""The balancing policy of an upstream: a class whose fields are options of `[upstream:NAME]`."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Final, Self
+
+from gproxy.config.ini.build import Option, build, is_default, option_names, options
+from gproxy.config.ini.parser import RawSection, Value
+from gproxy.config.problems import Problem, suggest
+from gproxy.config.sections.balance import either
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types import ModuleRef
+
+#: The built-in policies by name.
+Policies = Mapping[str, type[Any]]
+
+#: The prefix of the options of a user's policy, unless the class has another one in `prefix`.
+_PREFIX: Final = "balance_"
+_UPSTREAM: Final = frozenset(option_names(UpstreamSettings))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """The value of `balance`, and the options that `UpstreamSettings` does not have: they are the policy's."""
+
+    balance: str
+    options: dict[str, Value]
+    section: RawSection
+    #: The table of the built-in policies, and the one of them that is used; None for MODULE:NAME, or an invalid name.
+    table: Policies
+    built_in: type[Any] | None
+
+    @classmethod
+    def of(cls, section: RawSection, table: Policies) -> Self:
+        """Return the settings of the section's policy; for `sticky`, of its fallback."""
+        balance = _text(section, "balance")
+        used = _text(section, "sticky_fallback") if balance == "sticky" else balance
+        options = {name: value for name, value in section.options.items() if name not in _UPSTREAM}
+        return cls(balance, options, section, table, table.get(used))
+
+    @property
+    def reference(self) -> ModuleRef | None:
+        """The reference to the user's policy, if it is one."""
+        try:
+            return ModuleRef.parse(self.balance)
+        except ValueError:
+            return None
+
+    def build(self, kind: Any, problems: list[Problem], warnings: list[Problem]) -> Any:
+        """Return the policy: an instance of `kind` with its options, or `kind` itself if that is no class.
+
+        Return None if an option has a problem, and add all problems. A user's class may raise any exception.
+        """
+        before, policy = len(problems), kind
+        own = option_names(kind, _prefix(kind)) if isinstance(kind, type) else []
+        problems += self._conflicts(own)
+        for name in self.options:
+            if name not in own:
+                self._check_other(name, own, problems, warnings)
+        if isinstance(kind, type) and is_dataclass(kind):
+            given = {name: value for name, value in self.options.items() if name in own}
+            policy = build(kind, given, self.section, problems, warnings, _prefix(kind))
+        elif isinstance(kind, type):
+            policy = kind()
+        return policy if len(problems) == before else None
+
+    def _conflicts(self, own: Iterable[str]) -> Iterator[Problem]:
+        """Yield a problem for each option of a user's policy that every upstream has."""
+        for name in own:
+            if name in _UPSTREAM:
+                message = f"{self.balance} has the option {name}, which every upstream has; give it another prefix"
+                yield self.section.problem("balance", message)
+
+    def _check_other(self, name: str, own: Collection[str], problems: list[Problem], warnings: list[Problem]) -> None:
+        """Add a problem unless this option, which the policy does not have, has the default of another policy."""
+        owners = [policy for policy, cls in self.table.items() if name in option_names(cls)]
+        if not owners:
+            problems.append(self.section.problem(name, self._unknown(name, own)))
+        elif name in self.section.broken or is_default(
+            self.table[owners[0]], name, self.options[name], self.section, problems, warnings
+        ):
+            return
+        elif self.built_in or self.reference:  # else `balance` has a problem
+            message = f"is for balance = {either(owners)}, and not for {self.balance}"
+            problems.append(self.section.problem(name, message))
+
+    def _unknown(self, name: str, own: Collection[str]) -> str:
+        if self.reference and not own and name.startswith(_PREFIX):
+            return f"{self.balance} is not a dataclass, so it has no options"
+        others = (other for cls in self.table.values() for other in option_names(cls))
+        return f"unknown option{suggest(name, {*_UPSTREAM, *others, *own})}"
+
+
+def policy_options(table: Policies) -> list[Option]:
+    """Return the options of all built-in policies, by name."""
+    found = {option.name: option for cls in table.values() for option in options(cls)}
+    return [found[name] for name in sorted(found)]
+
+
+def _prefix(cls: type[Any]) -> str:
+    """Return what the names of the policy's options begin with; a field `prefix` is an option itself."""
+    has_option = is_dataclass(cls) and any(field.name == "prefix" for field in fields(cls))
+    return _PREFIX if has_option else getattr(cls, "prefix", _PREFIX)
+
+
+def _text(section: RawSection, option: str) -> str:
+    """Return the text of an option that names a policy."""
+    value = section.options.get(option)
+    return "round_robin" if value is None else value.text
