@@ -134,6 +134,15 @@ def test_a_draining_backend_keeps_its_clients_and_gets_no_new_ones(group):
     assert ann.get()[0] in "bc"
 
 
+def test_a_backend_that_is_found_later_keeps_its_clients_too(group):
+    before, after = sticky(group, "a,b"), sticky(group, "c")
+    ann = Browser(after)
+    assert ann.get()[0] == "c"
+    before.upstream.replace([*before.upstream.backends, after["c"]])
+    ann.group = before
+    assert ann.get() == ("c", "")
+
+
 def test_a_backend_that_is_down_keeps_no_client(group):
     ann = Browser(sticky(group))
     ann.get()
@@ -189,3 +198,4 @@ def test_a_secret_that_cannot_be_stored_is_reported(group, tmp_path):
     abc = group("a", kind=StickyUpstream, balance="sticky", state_dir=tmp_path / "file")
     with pytest.raises(ValueError, match="sticky_secret: it cannot be stored in"):
         abc.upstream.open()
+    assert not abc.upstream._greenlets  # nothing was started
