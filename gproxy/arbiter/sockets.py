@@ -7,7 +7,7 @@ import stat
 import struct
 from array import array
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gproxy.config.types import Address
 
@@ -75,7 +75,7 @@ def _listen_unix(path: Path) -> socket.socket:
     return _bound(socket.socket(socket.AF_UNIX), str(path))
 
 
-def _bound(sock: socket.socket, where: Any) -> socket.socket:
+def _bound(sock: socket.socket, where: tuple[object, ...] | str) -> socket.socket:
     try:
         sock.bind(where)
         sock.listen(BACKLOG)

@@ -134,12 +134,12 @@ def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[
 
 
 def _instantiate(
-    found: Any,
+    found: object,
     settings: HandlerSettings,
     problems: list[Problem],
     warnings: list[Problem],
     report: user_code.Report,
-) -> Any:
+) -> object:
     """Return the object, or an instance if it is a class. Report a problem and return None on failure."""
     if isinstance(found, type) and is_dataclass(found):
         return user_code.made(found, lambda: _construct(found, settings, problems, warnings), report)

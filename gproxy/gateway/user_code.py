@@ -23,10 +23,10 @@ def make_importable(path: Path) -> None:
             sys.path.insert(0, folder)
 
 
-def find(module_name: str, attribute: str, report: Report) -> Any:
+def find(module_name: str, attribute: str, report: Report) -> object:
     """Return the module's attribute. Report a problem and return None if there is none."""
     try:
-        found: Any = importlib.import_module(module_name)
+        found: object = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         report(f"cannot import {module_name}: {_where(error)}")
         return None
@@ -42,13 +42,13 @@ def find(module_name: str, attribute: str, report: Report) -> Any:
     return found
 
 
-def _shadowed_by(found: Any) -> str:
+def _shadowed_by(found: object) -> str:
     """Return the file of a library module as ` (FILE)`: it may shadow the user's module of the same name."""
     file = getattr(found, "__file__", None) or ""
     return f" ({file})" if inspect.ismodule(found) and file and _is_library(file) else ""
 
 
-def instance(cls: type[Any], report: Report) -> Any:
+def instance(cls: type[T], report: Report) -> T | None:
     """Return an instance made without arguments. Report a problem and return None on failure."""
     return made(cls, cls, report)
 
@@ -96,7 +96,7 @@ def place(error: BaseException) -> str:
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
-def described(handler: Any) -> str:
+def described(handler: object) -> str:
     """Return MODULE:NAME of a handler, with the file and line of its definition."""
     named = handler if hasattr(handler, "__qualname__") else type(handler)
     code = getattr(handler if inspect.isroutine(handler) else type(handler).__call__, "__code__", None)

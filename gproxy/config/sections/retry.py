@@ -1,8 +1,8 @@
 """Retry options of upstreams and routes: their types and their problems."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from gproxy.config.ini.build import doc, option
 from gproxy.config.problems import OptionProblem
@@ -77,12 +77,12 @@ class RetryOptions:
         )
 
 
-def of_route(route: Any) -> Iterator[OptionProblem]:
+def of_route(route: object, retry_on: Sequence[RetryOn] | None) -> Iterator[OptionProblem]:
     """Yield the problems of a route's retry options. None means the upstream's value."""
     yield from rules.at_least(0, route, "retries", "hedge")
-    if route.retry_on is not None:
+    if retry_on is not None:
         yield from rules.distinct(route, "retry_on")
-        yield from on("retry_on", route.retry_on)
+        yield from on("retry_on", retry_on)
 
 
 def on(name: str, values: Iterable[RetryOn]) -> Iterator[OptionProblem]:

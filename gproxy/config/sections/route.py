@@ -82,7 +82,7 @@ class RouteSettings:
             rules.one_destination(self, "upstream", "redirect", "respond"),
             rules.route_path("path", self.path),
             rules.positive(self, "timeout", "tunnel_timeout"),
-            retry.of_route(self),
+            retry.of_route(self, self.retry_on),
             rules.methods("methods", self.methods),
             rules.hosts("host", self.host),
             rules.header_names("headers", self.headers),

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gproxy.config.problems import OptionErrors, OptionProblem
 from gproxy.config.types.patterns import sent_path
 from gproxy.config.types.route_action import SplitKey, UpstreamShare
 from gproxy.http.header_names import is_field_value, is_token
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]")
 _AUTHORITY = re.compile(rf"(?:{_HOST.pattern})(:[0-9]{{1,5}})?")
@@ -74,19 +77,19 @@ def one_destination(settings: object, *names: str) -> Iterator[OptionProblem]:
         yield (name,), f"a route has one of {choice}; found {given[0]} too"
 
 
-def only_with(settings: Any, needed: str, *names: str) -> Iterator[OptionProblem]:
+def only_with(settings: "DataclassInstance", needed: str, *names: str) -> Iterator[OptionProblem]:
     """Yield a problem for each option that is set while `needed` is not."""
     if getattr(settings, needed) in ((), "", None):
         yield from (((name, needed), f"has no meaning without {needed} =") for name in _changed(settings, names))
 
 
-def not_with(settings: Any, other: str, *names: str) -> Iterator[OptionProblem]:
+def not_with(settings: "DataclassInstance", other: str, *names: str) -> Iterator[OptionProblem]:
     """Yield a problem for each option that is set together with `other`."""
     if getattr(settings, other) is not None:
         yield from (((name,), f"cannot be combined with {other} =") for name in _changed(settings, names))
 
 
-def _changed(settings: Any, names: Sequence[str]) -> Iterator[str]:
+def _changed(settings: "DataclassInstance", names: Sequence[str]) -> Iterator[str]:
     defaults = {field.name: field.default for field in fields(settings)}
     return (name for name, value in _values(settings, names) if value != defaults[name])
 

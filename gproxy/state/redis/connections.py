@@ -35,7 +35,7 @@ class Connections:
         self._room = BoundedSemaphore(settings.max_connections)
         self._free: list[AbstractConnection] = []
 
-    def evaluate(self, script: Script, key: bytes, *arguments: int) -> Any:
+    def evaluate(self, script: Script, key: bytes, *arguments: int) -> list[int]:
         """Run the script and return its result. Raises StoreError."""
         timer = Timeout.start_new(self._timeout)
         try:
@@ -50,12 +50,12 @@ class Connections:
         finally:
             timer.close()
 
-    def _exchange(self, script: Script, key: bytes, arguments: tuple[int, ...]) -> Any:
+    def _exchange(self, script: Script, key: bytes, arguments: tuple[int, ...]) -> list[int]:
         connection = self._free_one() or self._connect()
         try:
             connection.send_command("EVALSHA", script.digest, 1, key, *arguments, check_health=False)
             try:
-                answer = connection.read_response()
+                answer: list[int] = connection.read_response()
             except NoScriptError:  # Redis was restarted
                 connection.send_command("EVAL", script.text, 1, key, *arguments, check_health=False)
                 answer = connection.read_response()

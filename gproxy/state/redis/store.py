@@ -66,13 +66,13 @@ class RedisStore:
         lease = self.settings.lease
         return LeasingLimiter(limiter, lease, max_keys, self._clock) if lease > 1 else limiter
 
-    def evaluate(self, script: Script, key: bytes, *arguments: int) -> Any:
+    def evaluate(self, script: Script, key: bytes, *arguments: int) -> list[int]:
         """Run the script in one round trip. Raises StoreError, at once while Redis is unavailable."""
         if self._down_since is not None:
             raise StoreError("redis is unavailable")
         return self._ask(script, key, *arguments)
 
-    def _ask(self, script: Script, key: bytes, *arguments: int) -> Any:
+    def _ask(self, script: Script, key: bytes, *arguments: int) -> list[int]:
         began = self._clock()
         self.trips += 1
         try:
