@@ -1,10 +1,27 @@
-"""Changed files, for `reload = on`, found by polling stat, which works on every file system."""
+"""Changed files, found by polling stat, which works on every file system: for `reload = on`, and for certificates."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple, Self
 
-_Look = tuple[int, int, int]
+
+class FileStamp(NamedTuple):
+    """The state of a file, to compare with a later one: it differs once the file is written or replaced."""
+
+    #: Time of the last change, in nanoseconds.
+    modified: int
+    size: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> Self | None:
+        """Return the stamp of the file; None if there is none, or it cannot be reached."""
+        try:
+            found = os.stat(path)  # noqa: PTH116 the path may be a string
+        except OSError:
+            return None
+        return cls(found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 class FileWatch:
@@ -24,15 +41,7 @@ class FileWatch:
             if before.get(name) != self._seen.get(name) and (name in before or os.path.dirname(name) == folder)  # noqa: PTH120
         )
 
-    def _look(self, files: Iterable[str]) -> dict[str, _Look]:
+    def _look(self, files: Iterable[str]) -> dict[str, FileStamp]:
         beside = map(str, self._settings.parent.glob("*.py"))
-        looks = ((name, _look(name)) for name in {str(self._settings), *beside, *files})
-        return {name: look for name, look in looks if look}
-
-
-def _look(name: str) -> _Look | None:
-    try:
-        found = os.stat(name)  # noqa: PTH116 the name is a string
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+        stamps = ((name, FileStamp.of(name)) for name in {str(self._settings), *beside, *files})
+        return {name: stamp for name, stamp in stamps if stamp}

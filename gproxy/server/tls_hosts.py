@@ -8,6 +8,7 @@ from typing import Final
 
 import gevent
 
+from gproxy.arbiter.file_watch import FileStamp
 from gproxy.config.certificates import Certificate, files, read_certificate
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.gateway.candidates import bare_host
@@ -17,8 +18,6 @@ from gproxy.runtime import Runtime
 LOOK: Final = 1.0
 
 _log = logging.getLogger("gproxy")
-
-Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class TLSHost:
@@ -90,7 +89,7 @@ class CertificateReloader:
         self._tls_hosts = tls_hosts
         self._settings = settings
         self._runtime = runtime
-        self._read = {name: _stamp(files(section)) for name, section in settings.items()}
+        self._read = {name: _stamps(files(section)) for name, section in settings.items()}
         self._seen = dict(self._read)
 
     def run(self) -> None:
@@ -105,11 +104,11 @@ class CertificateReloader:
 
         Certificate and key are replaced one after the other: they match only once two checks agree.
         """
-        stamp = self._runtime.offload(_stamp, files(section))
-        was_seen, self._seen[name] = self._seen[name], stamp
-        if stamp == self._read[name] or stamp != was_seen:
+        stamps = self._runtime.offload(_stamps, files(section))
+        was_seen, self._seen[name] = self._seen[name], stamps
+        if stamps == self._read[name] or stamps != was_seen:
             return
-        self._read[name] = stamp
+        self._read[name] = stamps
         certificate = self._runtime.offload(_read, section, self._runtime.clock())
         if isinstance(certificate, str):
             _log.error("[tls:%s] %s; keeping the previous certificate", name, certificate)
@@ -128,13 +127,5 @@ def _read(settings: TLSSettings, now: float) -> Certificate | str:
         return str(error).replace("\n", "; ")
 
 
-def _stamp(paths: list[Path]) -> Stamp:
-    return tuple(_identity(path) for path in paths)
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+def _stamps(paths: Iterable[Path]) -> tuple[FileStamp | None, ...]:
+    return tuple(map(FileStamp.of, paths))

@@ -129,7 +129,6 @@ def test_handlers_do_not_know_each_other():
 #: Modules below 40 lines, each with its reason; every other idea that small belongs to a larger one.
 SMALL = {
     "__main__": "python -m gproxy",
-    "arbiter.file_watch": "two small parts that only the arbiter and dev need",
     "commands.token": "one command",
     "config": "the public names",
     "handlers": "the table of built-in handlers",
