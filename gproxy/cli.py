@@ -156,11 +156,14 @@ def _build(path: str) -> "tuple[Settings, Gateway]":
 
 def _check(options: argparse.Namespace) -> int:
     settings, gateway = _build(options.config)
+    from gproxy.config.types.units import plural
+
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if store := gateway.runtime.store:
         print(f"rate limits count in {store.describe()}; while it is unavailable, {settings.state.meanwhile}")
-    print(f"{options.config}: {len(gateway.router.routes)} routes, {len(gateway.upstreams)} upstreams, all fine")
+    routes, upstreams = plural(len(gateway.router.routes), "route"), plural(len(gateway.upstreams), "upstream")
+    print(f"{options.config}: {routes}, {upstreams}, all fine")
     return 0
 
 

@@ -33,6 +33,7 @@ from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.arbiter.workers import Workers
 from gproxy.config.load import Overrides
+from gproxy.config.types.units import plural
 from gproxy.observe import log
 
 _log = logging.getLogger("gproxy")
@@ -373,8 +374,8 @@ class Arbiter:
             return
         self._announce()
         if not self._is_quitting:
-            result = f"{self._cut} requests were cut" if self._cut else "nothing was cut"
+            result = f"{plural(self._cut, 'request')} cut" if self._cut else "nothing was cut"
             if self._lost:
-                result = f"{self._lost} workers were killed; their open requests are lost"
+                result = f"{plural(self._lost, 'worker')} killed, with all open requests"
             _log.info("stopped after %.1f s; %s", monotonic() - self._stopping, result)
         self._exit(0)

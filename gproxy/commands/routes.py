@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.types.units import write_bytes
+from gproxy.config.types.units import plural, write_bytes
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 
@@ -72,7 +72,7 @@ def limits(route: RouteSettings) -> list[Row]:
 def destinations(route: RouteSettings, settings: Settings) -> list[Row]:
     """Return the rows of the route's action."""
     if route.respond is not None:
-        return [("respond", f"{route.respond}, {len(route.body.encode())} bytes")]
+        return [("respond", f"{route.respond}, {plural(len(route.body.encode()), 'byte')}")]
     if route.redirect is not None:
         return [("redirect", f"{route.status} {route.redirect}"), *_changes(route)]
     rows = [row for share in route.upstream for row in upstream_rows("upstream", share.name, settings)]

@@ -119,7 +119,7 @@ class LengthReader:
             return b""
         data = self._source.read(min(self._left, PIECE))
         if not data:
-            raise Incomplete(f"closed {self._left} bytes before the end of the body")
+            raise Incomplete(f"closed before the end of the body; missing bytes: {self._left}")
         self._left -= len(data)
         self.done = not self._left
         return data

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import gevent
 
 from gproxy.config.sections.settings import LogSettings
+from gproxy.config.types.units import plural
 from gproxy.http.exchange import Exchange
 from gproxy.observe.access_line import FORMATS
 from gproxy.observe.log_file import LogFile, Loss
@@ -132,7 +133,7 @@ class AccessLog:
             self._lose(len(self._exchanges), "closed before they could be written")
             self._take_lines()
         if self._lost:
-            LOG.error("access log %s: closed, %d lines were lost", self.path, self._lost)
+            LOG.error("access log %s: closed, %s lost", self.path, plural(self._lost, "line"))
         # A thread that hangs keeps the descriptor open: its number could be reused for a client's connection.
         if not self._job:
             self._file.close()
@@ -184,7 +185,7 @@ class AccessLog:
         if loss:
             self._lose(loss.lines, loss.error)
         elif self._lost:
-            LOG.error("access log %s: writing again, %d lines were lost", self.path, self._lost)
+            LOG.error("access log %s: writing again, %s lost", self.path, plural(self._lost, "line"))
             self._lost = 0
 
     def _lose(self, lines: int, why: object) -> None:

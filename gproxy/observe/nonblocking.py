@@ -11,6 +11,8 @@ import stat
 from collections.abc import Callable
 from typing import BinaryIO, Final, TextIO
 
+from gproxy.config.types.units import plural
+
 #: How often, and for how many seconds each, to wait for a pipe whose reader was active before.
 _TURNS: Final = 10
 _TURN: Final = 0.002
@@ -44,7 +46,7 @@ class NonBlockingHandler(logging.StreamHandler[TextIO]):
     def _write_record(self, write: _Write, record: logging.LogRecord) -> None:
         text = f"{self.format(record)}\n"
         if self._lost:
-            message = f"the reader of this log was too slow, {self._lost} lines were lost"
+            message = f"the reader of this log was too slow, {plural(self._lost, 'line')} lost"
             fields = {"name": "gproxy.log", "levelname": "ERROR", "msg": message, "process": record.process}
             loss = logging.makeLogRecord(fields)
             text = f"{self.format(loss)}\n{text}"

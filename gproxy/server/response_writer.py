@@ -6,6 +6,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Final
 
+from gproxy.config.types.units import plural
 from gproxy.http.errors import BadMessage
 from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
@@ -105,7 +106,7 @@ class ResponseWriter:
             self._send_pieces(pieces)
         if self._length is not None and self.sent != self._length:
             raise BrokenResponseError(
-                f"response body has {self.sent} bytes, expected {self._length} by its Content-Length"
+                f"response body has {plural(self.sent, 'byte')}, expected {self._length} by its Content-Length"
             )
         if self._chunked:
             self._channel.send(last_chunk(getattr(body, "trailers", [])))

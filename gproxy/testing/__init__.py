@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable
 
+from gproxy.config.types.units import plural
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.request import Request, request
 from gproxy.http.response import Response
@@ -26,7 +27,7 @@ class Answer:
         return Response(self._status, self._body, self._headers.copy())
 
     def __repr__(self) -> str:
-        return f"<Answer {self._status}, {len(self.requests)} requests>"
+        return f"<Answer {self._status}, {plural(len(self.requests), 'request')}>"
 
 
 def answer(status: int = 200, body: bytes | Iterable[bytes] = b"", headers: HeadersLike = ()) -> Answer:

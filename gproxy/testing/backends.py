@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gproxy.config.types.units import plural
 from gproxy.testing.gateway import PATIENCE, Message, Wire, eventually
 
 
@@ -155,7 +156,7 @@ class Backend:
 
     def wait_for_requests(self, count: int) -> list[Received]:
         """Wait until there are `count` requests, and return all that were received."""
-        eventually(lambda: len(self.requests) >= count, f"{count} requests at the backend")
+        eventually(lambda: len(self.requests) >= count, f"{plural(count, 'request')} at the backend")
         return self.requests
 
 

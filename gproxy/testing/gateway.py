@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from gproxy.config.types.units import plural
+
 #: Timeout of every wait in tests, in seconds; long, because only a failing test reaches it.
 PATIENCE: Final = 15.0
 
@@ -115,7 +117,7 @@ class RunningGateway:
     def access(self, count: int = 1, name: str = "log/access.log") -> list[dict[str, str]]:
         """Wait until there are `count` access lines in LTSV, and return all of them as dicts."""
         path = self.folder / name
-        eventually(lambda: path.exists() and path.read_text().count("\n") >= count, f"{count} access lines")
+        eventually(lambda: path.exists() and path.read_text().count("\n") >= count, plural(count, "access line"))
         whole, _, _ = path.read_text().rpartition("\n")  # the rest is an incomplete line
         return [dict(field.split(":", 1) for field in line.split("\t")) for line in whole.split("\n") if line]
 

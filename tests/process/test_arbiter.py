@@ -263,7 +263,7 @@ def test_a_handler_whose_close_waits_for_ever_is_named(tmp_path, backend):
         assert ours.get("/").status == 200
         ours.signal(signal.SIGTERM)
         ours.wait_for_line("did not exit in time; killing it")
-        ours.wait_for_line("1 workers were killed")
+        ours.wait_for_line("1 worker killed")
         assert re.search(r'hung here:\n(  .*\n)*  +File ".*mine\.py", line 4 in close\n', ours.errors)
 
 

@@ -119,7 +119,7 @@ def test_grace_is_over(tmp_path):
             "the gateway is stopping",
             "close",
         )
-        assert "1 requests were cut" in ours.wait_for_line("stopped after")
+        assert "1 request cut" in ours.wait_for_line("stopped after")
         assert "/users/slow" in ours.wait_for_line("not finished within grace")
         (line,) = ours.access()
         assert (line["path"], line["status"], line["reason"]) == ("/users/slow", "503", "draining")
@@ -258,7 +258,7 @@ def test_a_worker_that_hangs_in_a_stop_is_killed_in_the_end(tmp_path):
         ours.signal(signal.SIGTERM)
         assert ours.wait() == 0
         ours.wait_for_line("did not exit in time; killing it")
-        ours.wait_for_line("1 workers were killed; their open requests are lost")
+        ours.wait_for_line("1 worker killed, with all open requests")
         ours.wait_for_line("mine.py")
 
 

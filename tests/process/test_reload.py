@@ -318,7 +318,7 @@ def test_a_stop_ends_tunnels_of_an_older_generation_too(tmp_path):
         ours.signal(signal.SIGTERM)
         assert ours.wait() == 0
         assert "/orders/tunnel: cut" in ours.errors
-        assert "1 requests were cut" in ours.errors
+        assert "1 request cut" in ours.errors
 
 
 @pytest.mark.parametrize(("workers", "reloads"), [(1, 14), (2, 6)])

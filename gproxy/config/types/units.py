@@ -51,6 +51,11 @@ def parse_bytes(text: str) -> Bytes:
     return Bytes(int(size))
 
 
+def plural(count: int, noun: str) -> str:
+    """Return the count with its noun: `1 line`, `2 lines`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def write_bytes(value: int) -> str:
     """Return the shortest form of a size: `32KiB`, `10MB`, `512`."""
     unit = next((unit for unit, size in _BYTES.items() if value and value % size == 0), "B")

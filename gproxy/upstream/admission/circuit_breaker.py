@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
+from gproxy.config.types.units import plural
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
@@ -208,11 +209,11 @@ class CircuitBreaker:
     def _open(self, now: float) -> None:
         window = self._window
         self._runtime.log.warning(
-            "upstream %s: circuit breaker open for %g s: of %d requests %d failed and %d were slow",
+            "upstream %s: circuit breaker open for %g s: %d of %s failed, %d slow",
             self._name,
             self._pause,
-            window.total,
             window.failed,
+            plural(window.total, "request"),
             window.slow,
         )
         self.state, self._since = "open", now

@@ -269,7 +269,7 @@ def test_what_a_killed_worker_says_after_grace_does_not_count(scene, caplog):
     assert worker.signals == [STACK_SIGNAL]
     worker.say(Stopped(0))
     worker.end()
-    assert caplog.messages[-1] == "stopped after 6.0 s; 1 workers were killed; their open requests are lost"
+    assert caplog.messages[-1] == "stopped after 6.0 s; 1 worker killed, with all open requests"
     play.advance(0.5)
     assert worker.signals == [STACK_SIGNAL]  # its process id may be another process's by now
 

@@ -113,7 +113,7 @@ def test_a_full_disk_drops_lines_and_is_logged_once(make, errors):
     assert log.lost == 6
     assert errors() == ["access log /dev/full: losing lines: [Errno 28] No space left on device"]
     log.close()
-    assert errors()[1:] == ["access log /dev/full: closed, 6 lines were lost"]
+    assert errors()[1:] == ["access log /dev/full: closed, 6 lines lost"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EPIPE])
@@ -126,7 +126,7 @@ def test_recovery_is_logged_with_the_number_of_lost_lines(make, folder, errors, 
     assert paths((folder / "access.log").read_text()) == ["/a", "/b", "/c"] * 2
     assert [message.partition(": ")[2] for message in errors()] == [
         f"losing lines: [Errno {code}] {os.strerror(code)}",
-        "writing again, 6 lines were lost",
+        "writing again, 6 lines lost",
     ]
 
 

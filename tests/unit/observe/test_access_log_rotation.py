@@ -204,7 +204,7 @@ def test_the_buffer_is_bounded(make, folder, monkeypatch, errors):
     assert log.lost == 20 - kept
     assert [message.partition(": ")[2] for message in errors()] == [
         "losing lines: buffer full, lines come faster than they can be written",
-        f"writing again, {log.lost} lines were lost",
+        f"writing again, {log.lost} lines lost",
     ]
 
 
@@ -241,7 +241,7 @@ def test_close_does_not_wait_forever(make, folder, monkeypatch, errors):
     assert log.lost == 1
     assert [message.partition(": ")[2] for message in errors()] == [
         "losing lines: closed before they could be written",
-        "closed, 1 lines were lost",
+        "closed, 1 line lost",
     ]
     gate.opened.set()
     log.join()

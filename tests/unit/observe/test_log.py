@@ -136,7 +136,7 @@ def test_a_pipe_without_a_reader_drops_lines_and_does_not_block(ends):
     assert lines[0].split()[4] == "0"
     logging.getLogger("gproxy").error("again")
     rest, *others = [line for line in read(ends) if "xxx" not in line]
-    lost = re.fullmatch(r".* ERROR gproxy\.log the reader of this log was too slow, (\d+) lines were lost", rest)
+    lost = re.fullmatch(r".* ERROR gproxy\.log the reader of this log was too slow, (\d+) lines? lost", rest)
     assert int(lost[1]) + len(lines) == pytest.approx(2000, abs=1)  # one may have been cut
     assert [line.split()[-1] for line in others] == ["again"]
 

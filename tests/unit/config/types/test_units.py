@@ -8,6 +8,7 @@ from gproxy.config.types.units import (
     parse_bytes,
     parse_percent,
     parse_seconds,
+    plural,
     write_bytes,
     write_percent,
     write_seconds,
@@ -134,3 +135,8 @@ def test_not_percent(text, message):
     with pytest.raises(ValueError) as error:
         parse_percent(text)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 lines"), (1, "1 line"), (2, "2 lines"), (1000, "1000 lines")])
+def test_plural(count, text):
+    assert plural(count, "line") == text

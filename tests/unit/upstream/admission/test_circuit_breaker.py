@@ -280,7 +280,7 @@ def test_each_change_is_one_line(caplog):
     scene.clock.advance(5)
     scene.ask(200, 5)
     assert caplog.messages == [
-        "upstream u: circuit breaker open for 5 s: of 20 requests 20 failed and 0 were slow",
+        "upstream u: circuit breaker open for 5 s: 20 of 20 requests failed, 0 slow",
         "upstream u: circuit breaker recovering: a growing share passes",
         "upstream u: circuit breaker closed",
     ]
