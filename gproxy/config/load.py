@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gproxy.config import checks
 from gproxy.config.ini.build import build
@@ -66,7 +66,7 @@ def load_process(
     if sections is None:
         return None, None
     loading = _Loading(path, _override(sections, overrides), (), [])
-    return loading._single(ServerSettings, "server"), loading._single(LogSettings, "log")
+    return loading.single(ServerSettings, "server"), loading.single(LogSettings, "log")
 
 
 def _override(sections: list[RawSection], overrides: Overrides) -> list[RawSection]:
@@ -98,8 +98,8 @@ class _Loading:
     ) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
         self.problems += checks.kinds(self.sections)
-        server, gateway = self._single(ServerSettings, "server"), self._single(GatewaySettings, "gateway")
-        log, state = self._single(LogSettings, "log"), self._single(StateSettings, "state")
+        server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
+        log, state = self.single(LogSettings, "log"), self.single(StateSettings, "state")
         routes = self._named(RouteSettings, "route")
         upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
         handlers = self._declared() | self._listed()
@@ -189,14 +189,14 @@ class _Loading:
             if name in self.builtins and name not in declared
         }
 
-    def _single(self, cls: type[T], kind: str) -> T | None:
+    def single(self, cls: type[T], kind: str) -> T | None:
         return self._build(cls, self._section(kind))
 
     def _named(self, cls: type[T], kind: str) -> list[T]:
         built = (self._build(cls, section, name=section.name) for section in self._of(kind))
         return [one for one in built if one]
 
-    def _build(self, cls: type[T], section: RawSection, **fixed: Any) -> T | None:
+    def _build(self, cls: type[T], section: RawSection, **fixed: str) -> T | None:
         return build(cls, section.options, section, self.problems, self.warnings, **fixed)
 
     def _of(self, kind: str) -> list[RawSection]:

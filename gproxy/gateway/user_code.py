@@ -53,12 +53,12 @@ def instance(cls: type[T], report: Report) -> T | None:
     return made(cls, cls, report)
 
 
-def made(cls: type[Any], make: Callable[[], T], report: Report) -> T | None:
-    """Return what `make` returns for the user's class. Report a problem and return None on failure."""
+def made(found: object, make: Callable[[], T], report: Report) -> T | None:
+    """Return what `make` returns for the user's object. Report a problem and return None on failure."""
     try:
         return make()
     except (Exception, SystemExit) as error:
-        report(f"cannot create {cls.__name__}: {_where(error)}")
+        report(f"cannot create {getattr(found, '__name__', found)}: {_where(error)}")
         return None
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal, Protocol
 
 from gproxy.config.ini.build import changed, doc
 from gproxy.config.problems import OptionErrors, OptionProblem
@@ -78,7 +78,18 @@ class HashOptions:
         return self.key
 
 
-def problems(settings: Any) -> Iterator[OptionProblem]:
+class _Upstream(Protocol):
+    """The part of `UpstreamSettings` that `problems` reads; its file imports this one."""
+
+    @property
+    def balance(self) -> object: ...
+    @property
+    def sticky(self) -> StickyOptions: ...
+    @property
+    def slow_start(self) -> float | None: ...
+
+
+def problems(settings: _Upstream) -> Iterator[OptionProblem]:
     """Yield the problems of options that do not belong to the upstream's policy; each policy checks its own."""
     policy = str(settings.balance)
     used = {policy, settings.sticky.fallback} if policy == "sticky" else {policy}

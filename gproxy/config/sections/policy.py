@@ -46,7 +46,7 @@ class PolicySettings:
         except ValueError:
             return None
 
-    def build(self, kind: Any, problems: list[Problem], warnings: list[Problem]) -> Any:
+    def build(self, kind: object, problems: list[Problem], warnings: list[Problem]) -> object:
         """Return the policy: an instance of `kind` with its options, or `kind` itself if that is no class.
 
         Return None if an option has a problem, and add all problems. A user's class may raise any exception.
