@@ -122,6 +122,8 @@ class WorkerProcess:
         self.is_slow = False
         #: True if it is killed because it hangs: its stacks are logged.
         self.is_hung = False
+        #: True once its end is known: its process id may be another process's by now.
+        self.is_reaped = False
 
     def __str__(self) -> str:
         return f"worker {self.number} (generation {self.generation_number}, pid {self.pid})"
@@ -161,6 +163,8 @@ class WorkerProcess:
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
+        if self.is_reaped:
+            return
         try:
             os.kill(self.pid, number)
         except ProcessLookupError:

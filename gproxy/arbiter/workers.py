@@ -124,6 +124,7 @@ class Workers:
                 self._remove(self._workers[pid], status)
 
     def _remove(self, worker: WorkerProcess, status: int) -> None:
+        worker.is_reaped = True
         for _ in range(_LAST_READS):
             self._receive(worker)
         self._loop.unregister(worker.control.socket)
@@ -153,11 +154,7 @@ class Workers:
         worker.apply(Kill())
         worker.is_hung = True
         worker.signal(STACK_SIGNAL)
-        self._loop.after(_STACK_SECONDS, partial(self._kill_hung, worker))
-
-    def _kill_hung(self, worker: WorkerProcess) -> None:
-        if self._workers.get(worker.pid) is worker:  # otherwise the process id may be another process's by now
-            worker.kill()
+        self._loop.after(_STACK_SECONDS, worker.kill)
 
 
 def _log_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:

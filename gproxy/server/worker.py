@@ -158,7 +158,7 @@ class Worker:
             case messages.Quit():
                 self._quit()
             case _:
-                raise UnexpectedCommandError(str(command))
+                raise UnexpectedCommandError(f"unexpected {command}")
 
     def _beat(self) -> None:
         """Send heartbeats; check the access log's file and summarize warnings even while no request arrives."""
@@ -267,7 +267,7 @@ def _wait_for(kind: type[_Expected], control: Control) -> _Expected:
     if command is None:
         raise ArbiterGoneError
     if not isinstance(command, kind):
-        raise UnexpectedCommandError(str(command))
+        raise UnexpectedCommandError(f"unexpected {command}")
     return command
 
 

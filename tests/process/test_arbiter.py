@@ -267,6 +267,46 @@ def test_a_handler_whose_close_waits_for_ever_is_named(tmp_path, backend):
         assert re.search(r'hung here:\n(  .*\n)*  +File ".*mine\.py", line 4 in close\n', ours.errors)
 
 
+def test_a_worker_that_sends_what_its_state_does_not_allow_is_replaced(tmp_path, backend):
+    writes = """
+import os, sys
+from gproxy import Response
+def mine(request, next):
+    if request.path == "/write":
+        os.write(int(sys.argv[-1]), request.body.read() + b"\\n")
+    return Response(200, str(os.getpid()).encode())
+"""
+    with gateway(tmp_path, backend, handlers=writes) as ours:
+        for line, said in (
+            ('["shared"]', "unexpected shared (state SERVING, ALONE); killing it"),
+            ('["beet"]', 'unexpected malformed message ["beet"]: unknown name (state SERVING, ALONE); killing it'),
+        ):
+            before = ours.get("/").body
+            ours.ask(f"POST /write HTTP/1.1\r\nHost: a\r\nContent-Length: {len(line)}\r\n\r\n{line}".encode())
+            assert f"pid {int(before)}): {said}\n" in ours.wait_for_line(said)
+            ours.wait_for_line(f"pid {int(before)}) was killed by SIGKILL; starting another one")
+            eventually(lambda before=before: ours.workers not in ([], [int(before)]), "another worker")
+            assert ours.get("/").body != before
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'["accept"]\n', "unexpected accept"),
+        (b'["bulid", "gproxy.ini", []]\n', 'unexpected malformed message ["bulid", "gproxy.ini", []]: unknown name'),
+    ],
+)
+def test_a_worker_that_is_sent_what_it_does_not_expect_says_so(line, said):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        flags = f"-m gproxy.server.worker --generation 1 --worker 1 --control {theirs.fileno()}"
+        command = [sys.executable, *flags.split()]
+        ours.send(line)
+        done = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"UnexpectedCommandError: {said}\n")
+
+
 def test_a_hub_that_is_busy_but_alive_is_left_alone(tmp_path, backend):
     busy = "import gevent\ndef mine(request, next):\n    for _ in range(30):\n        gevent.sleep(0.05)\n    return next(request)\n"
     with gateway(tmp_path, backend, "worker_timeout = 1s", handlers=busy) as ours:

@@ -259,6 +259,18 @@ def test_a_replacement_that_fails_is_logged_and_tried_again_after_a_pause(scene,
     assert play.workers[-1] is not second
 
 
+def test_a_worker_whose_end_is_known_gets_no_signal(scene, caplog):
+    play = scene()
+    play.serve()
+    play.arbiter._reload("SIGHUP")
+    new = play.workers[-1]
+    new.control.send(Failed(1, ["cannot open"]))
+    new.control.send(Ready())
+    new.end(1)
+    assert new.signals == []
+    assert caplog.messages[-2:] == ["reload: cannot open", "reload failed; generation 1 keeps serving"]
+
+
 def test_what_a_killed_worker_says_after_grace_does_not_count(scene, caplog):
     play = scene("grace = 1s")
     (worker,) = play.serve()
