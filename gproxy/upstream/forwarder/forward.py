@@ -226,7 +226,7 @@ class Forward:
         connection = None
         try:
             connection = backend.connection(request.deadline)  # (4)
-            head = connection.exchange(self._write_head(request, backend), request)  # (2) (5) (6)
+            head = connection.send_request(self._write_head(request, backend), request)  # (2) (5) (6)
             self._upstream.passive.answered(request, backend, head.status)  # (7)
             return self._response(request, backend, connection, head)
         except BaseException as error:
@@ -238,7 +238,7 @@ class Forward:
         """Send a hedged attempt's request, and return the leased connection with the response head."""
         connection = backend.connection(request.deadline)  # (4)
         try:
-            return connection, connection.exchange(self._write_head(request, backend), request)  # (2) (5) (6)
+            return connection, connection.send_request(self._write_head(request, backend), request)  # (2) (5) (6)
         except BaseException:
             backend.drop(connection)
             raise

@@ -50,7 +50,7 @@ class Probe:
         try:
             path = self._settings.health.path or "/"
             request = Request(Received("GET", path, 1, [], ""), Headers(), backend.authority, path, "")
-            answer: ResponseHead = connection.exchange(self._head(backend, path), request)
+            answer: ResponseHead = connection.send_request(self._head(backend, path), request)
             if answer.status not in self._statuses:
                 return f"status {answer.status}"
             if self._body and not self._body.search(_beginning(connection, answer)):

@@ -81,20 +81,20 @@ class HTTP1Connection:
         if self.channel is not None:
             self.channel.client = _as_channel(client)
 
-    def exchange(self, head: bytes, request: Request) -> ResponseHead:
+    def send_request(self, head: bytes, request: Request) -> ResponseHead:
         """Send the request, read the head of its final response, and report the duration to the observer."""
         if self._observe is None:
-            return self._exchange(head, request)
+            return self._send_request(head, request)
         deadline = request.deadline
         began, paused, answered = monotonic(), deadline.paused, False
         try:
-            response_head = self._exchange(head, request)
+            response_head = self._send_request(head, request)
             answered = True
         finally:
             self._observe(monotonic() - began - (deadline.paused - paused), answered)
         return response_head
 
-    def _exchange(self, head: bytes, request: Request) -> ResponseHead:
+    def _send_request(self, head: bytes, request: Request) -> ResponseHead:
         """Send the request, forward interim responses, and return the head of the final one.
 
         Raise OSError, Incomplete, BadMessage, UnansweredError, UnfinishedUploadError or StaleConnectionError for the

@@ -42,11 +42,11 @@ class Exchange:
         self.request = asked or request()
         self.backend = Backend(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
         self.backend.active += 1
-        self.conversation = HTTP1Connection(Socket(), peer.backend)
+        self.connection = HTTP1Connection(Socket(), peer.backend)
         self.blamed = []
-        self.conversation.exchange(HEAD, self.request)
-        at_hand, rest = self.conversation.receive_body(FRAMINGS[head])
-        lease = (self.backend, self.conversation, keep)
+        self.connection.send_request(HEAD, self.request)
+        at_hand, rest = self.connection.receive_body(FRAMINGS[head])
+        lease = (self.backend, self.connection, keep)
         self.body = BackendBody(at_hand, rest, self.request, lease, read_timeout, self.blame)
 
     def blame(self, asked, backend, failure):
@@ -58,7 +58,7 @@ class Exchange:
     def is_pooled(self):
         """Was the connection given back? The backend's next lease is this connection then."""
         assert self.backend.active == 0
-        return self.backend._idle.take() is self.conversation
+        return self.backend._idle.take() is self.connection
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_backend_is_not_blamed_while_its_client_still_sends(exchange, scripted
 def test_an_upload_that_fails_beside_the_response_is_the_clients_doing(exchange, fault):
     found = exchange(FIVE, FIVE + b"he", END)
     next(found.body)
-    found.conversation.upload_error = fault
+    found.connection.upload_error = fault
     with pytest.raises(type(fault)) as caught:
         next(found.body)
     assert caught.value is fault

@@ -26,7 +26,7 @@ class Connection:
         self._pieces = [*pieces, b""]
         self.is_closed = False
 
-    def exchange(self, head, request):
+    def send_request(self, head, request):
         self.head, self.path = head, request.path
         if isinstance(self._status, BaseException):
             raise self._status

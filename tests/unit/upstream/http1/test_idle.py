@@ -15,12 +15,12 @@ to_close = []
 
 def connected(born, idle_timeout=math.inf):
     here, there = socket.socketpair()
-    conversation = HTTP1Connection(here, BackendChannel(here))
-    to_close.extend((conversation, there))
-    conversation.born = born
-    conversation.last = parse_response_head(b"HTTP/1.1 204 No\r\n\r\n", "GET")
-    conversation.last.idle_timeout = idle_timeout
-    return conversation
+    connection = HTTP1Connection(here, BackendChannel(here))
+    to_close.extend((connection, there))
+    connection.born = born
+    connection.last = parse_response_head(b"HTTP/1.1 204 No\r\n\r\n", "GET")
+    connection.last.idle_timeout = idle_timeout
+    return connection
 
 
 def is_open(connection):
