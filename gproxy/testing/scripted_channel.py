@@ -1,7 +1,7 @@
 """Channels whose peer follows a script, for unit tests of code that reads and writes a channel.
 
     with ScriptedChannel([After(request_head), response_head[:10], response_head[10:], RESET]) as scripted:
-        connection = HTTP1Connection(None, scripted.backend)
+        connection = HTTP1Connection(scripted.socket, scripted.backend, "10.0.0.1:80")
         ...
         assert scripted.sent == request_head
 
@@ -132,8 +132,8 @@ class _ScriptedSocket:
 class ScriptedChannel:
     """A channel's peer that sends what a script says, and a record of what it gets.
 
-    `backend` and `client` are the channel as the code under test takes it; a test uses one of them. Leave the `with`
-    block, or call `close`, before the next test.
+    `backend`, `client` and `socket` are the channel as the code under test takes it; a test uses one of them. Leave the
+    `with` block, or call `close`, before the next test.
     """
 
     def __init__(
@@ -149,6 +149,8 @@ class ScriptedChannel:
         The timeouts are those of `client`, in seconds.
         """
         self._socket = _ScriptedSocket(script, takes)
+        #: The socket that follows the script, for code that makes a channel of it.
+        self.socket: Any = self._socket
         self._timeouts = {"body_timeout": body_timeout, "write_timeout": write_timeout}
 
     @cached_property

@@ -146,11 +146,11 @@ class Backend:
 
     def dial(self, timeout: float) -> HTTP1Connection:
         """Open a connection without a lease. Raise urllib3's exceptions if connecting fails."""
-        connection: Any = self.pool._new_conn()
+        connection: Any = self.pool._new_conn()  # noqa: SLF001 urllib3's public way would read the response too
         try:
             connection.timeout = timeout
             connection.connect()
-            http1: HTTP1Connection = connection.http1(self.observer)
+            http1: HTTP1Connection = connection.http1(self.name, self.observer)
         except BaseException:
             connection.close()
             raise
@@ -210,7 +210,8 @@ class Backend:
         return facts
 
     def __repr__(self) -> str:
-        return f"<Backend {self.name} active={self.active} {self.health.state} {self.health.why}>"
+        why = f" ({self.health.why})" if self.health.why else ""
+        return f"<Backend {self.name} {self._state}{why}, {self.active} active>"
 
 
 def _both(first: Observer, second: Observer) -> Observer:

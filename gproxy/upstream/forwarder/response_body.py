@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import Any
 
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import passable
@@ -14,6 +13,7 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import Failure, failure_of
+from gproxy.upstream.http1.connection import HTTP1Connection
 
 
 class BackendBody:
@@ -28,7 +28,7 @@ class BackendBody:
         at_hand: bytes,
         rest: Reader,
         request: Request,
-        lease: tuple[Backend, Any, bool],
+        lease: tuple[Backend, HTTP1Connection, bool],
         read_timeout: float | None,
         record_failure: Callable[[Request, Backend, Failure], None],
     ) -> None:
@@ -36,7 +36,7 @@ class BackendBody:
         self.at_hand = at_hand
         self._rest = rest
         self._request = request
-        self._lease: tuple[Backend, Any, bool] | None = lease
+        self._lease: tuple[Backend, HTTP1Connection, bool] | None = lease
         self._read_timeout = read_timeout
         self._record_failure = record_failure
 

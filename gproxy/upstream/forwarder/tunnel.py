@@ -9,7 +9,7 @@ same. The idle limit replaces the deadline.
 import math
 from collections.abc import Iterator
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import gevent
 
@@ -20,6 +20,7 @@ from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.http1.connection import HTTP1Connection
 
 #: The idle limit once one side has ended, in seconds.
 _LINGER: Final = 10.0
@@ -28,11 +29,11 @@ _LINGER: Final = 10.0
 class Tunnel:
     """The body of a 101 response; iterate over it once, then close it."""
 
-    def __init__(self, request: Request, backend: Backend, connection: Any, idle_timeout: float) -> None:
+    def __init__(self, request: Request, backend: Backend, connection: HTTP1Connection, idle_timeout: float) -> None:
         assert request.client_stream is not None  # noqa: S101 only a client asks to upgrade
         self._client = request.client_stream
         self._backend = backend
-        self._connection: Any = connection
+        self._connection: HTTP1Connection | None = connection
         self._channel = connection.channel
         self._idle_timeout = idle_timeout
         #: True once one side has ended its direction.
@@ -63,10 +64,9 @@ class Tunnel:
     def _next_piece(self) -> bytes:
         self._touch()
         try:
-            data: bytes = self._channel.read(PIECE)
+            return self._channel.read(PIECE)
         except OSError:
             raise ClientGone from None  # after a reset the gateway closes the client connection too
-        return data
 
     def _end_one_side(self) -> None:
         self._is_half = True

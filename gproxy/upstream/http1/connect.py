@@ -93,10 +93,11 @@ class _Race:
         self._running[sock] = target
         for option in _TCP_OPTIONS if family != socket.AF_UNIX else ():
             sock.setsockopt(*option)
-        code = sock._sock.connect_ex(address)  # gevent's method would wait
+        connect = sock._sock.connect_ex  # noqa: SLF001 gevent's method would wait
+        code = connect(address)
         while code == errno.EAGAIN and family == socket.AF_UNIX and monotonic() < self._ends:
             gevent.sleep(_QUEUE_FULL)
-            code = sock._sock.connect_ex(address)
+            code = connect(address)
         if code == errno.EAGAIN:
             raise TimeoutError
         if code not in (0, errno.EINPROGRESS):

@@ -1,10 +1,12 @@
-"""An HTTP/1 connection to a backend: one exchange at a time, with the gateway's own parser.
+"""An HTTP/1 connection to a backend: one request at a time, with the gateway's own parser.
 
 The gateway does not use the response parser of `http.client`: it costs more than all other steps together, adds header
 fields, and accepts what the gateway's grammar rejects.
 """
 
+import math
 from collections.abc import Callable
+from enum import Enum
 from time import monotonic
 from typing import Any, Final
 
@@ -31,58 +33,131 @@ Progress = Callable[[bool], None] | None
 Observer = Callable[[float, bool], None]
 
 
-class HTTP1Connection:
-    """A connection to a backend in HTTP/1; urllib3 opens and closes the underlying connection."""
+class ConnectionState(Enum):
+    """The states of a connection to a backend."""
 
-    def __init__(self, connection: Any, channel: BackendChannel, observe: Observer | None = None) -> None:
+    #: Open, without a request so far.
+    NEW = 0
+    #: In use by an exchange, from `send_request` on.
+    ACTIVE = 1
+    #: In the pool, after a complete exchange.
+    IDLE = 2
+    CLOSED = 3
+
+
+class UploadState(Enum):
+    """The states of a request's body on its way to the backend."""
+
+    #: The request has no body.
+    NONE = 0
+    #: Not sent to the end: `send_request` sends the body, unless the backend has responded meanwhile.
+    PENDING = 1
+    #: A greenlet sends the rest while the response is read.
+    BESIDE_RESPONSE = 2
+    #: Sent to the end.
+    DONE = 3
+    #: Broken off by the client, the backend, a time limit or the end of the connection.
+    FAILED = 4
+
+
+# PERF: in compiled code an enum's member is an attribute look-up, a Final is none.
+_NEW: Final = ConnectionState.NEW
+_ACTIVE: Final = ConnectionState.ACTIVE
+_IDLE: Final = ConnectionState.IDLE
+_CLOSED: Final = ConnectionState.CLOSED
+_NONE: Final = UploadState.NONE
+_PENDING: Final = UploadState.PENDING
+_BESIDE_RESPONSE: Final = UploadState.BESIDE_RESPONSE
+_DONE: Final = UploadState.DONE
+_FAILED: Final = UploadState.FAILED
+
+
+class HTTP1Connection:
+    """A connection to a backend in HTTP/1; urllib3 opens and closes the underlying connection.
+
+    `name` is the backend's name. A method raises RuntimeError in a state in which it must not be called.
+    """
+
+    def __init__(self, connection: Any, channel: BackendChannel, name: str, observe: Observer | None = None) -> None:
         self._connection = connection
-        self.channel: BackendChannel | None = channel
+        self._name = name
         self._observe = observe
-        #: True after the first response.
-        self.reused = False
+        self.channel = channel
+        self.state = _NEW
+        #: The number of requests sent so far.
+        self.requests = 0
         #: When the connection was opened, and when it returned to the pool, on the monotonic clock.
         self.born = monotonic()
         self.idle_since = 0.0
-        #: The last response head.
-        self.last: ResponseHead | None = None
-        #: The greenlet that sends the rest of an upload beside the response.
-        self._uploading: gevent.Greenlet | None = None
+        #: True while the backend may have closed the idle connection before it received the present request.
+        self._may_be_stale = False
+        self._last_head: ResponseHead | None = None
+        #: The present request's body, and the state of its upload.
+        self._body = NO_BODY
+        self.upload = _NONE
+        #: Bytes taken from the body that the kernel has not taken yet.
+        self._unsent: bytes | memoryview = b""
+        #: The greenlet of the state BESIDE_RESPONSE.
+        self._uploader: gevent.Greenlet | None = None
         #: The client's error that has ended that upload.
         self.upload_error: BaseException | None = None
-        #: The body of the present request.
-        self._body = NO_BODY
-        self._sent = True
-        self._unsent: bytes | memoryview = b""
+
+    def __repr__(self) -> str:
+        plural = "" if self.requests == 1 else "s"
+        upload = "" if self.upload is _NONE else f", upload {self.upload.name}"
+        return f"<{type(self).__name__} {self._name} {self.state.name}, {self.requests} request{plural}{upload}>"
+
+    def _misuse(self, call: str, expected: str) -> RuntimeError:
+        return RuntimeError(f"{call} on {self!r}, expected {expected}: a bug in gproxy, please report it")
 
     def close(self) -> None:
-        if self._uploading is not None:
-            self._uploading.kill()
-        if self.channel is not None:
+        """Close the connection, and end an upload beside the response; do nothing if it is closed."""
+        if self.state is _CLOSED:
+            return
+        self.state = _CLOSED
+        try:
+            if self._uploader is not None:
+                self._uploader.kill()  # waits, so an alarm may throw here
+        finally:
+            if self.upload is _PENDING or self.upload is _BESIDE_RESPONSE:
+                self.upload = _FAILED
             self.channel.close()
-            self.channel = None
-        self._connection.close()
+            self._connection.close()
 
     @property
     def is_connected(self) -> bool:
-        """True if a request can be sent: no bytes and no end have arrived on the idle connection."""
+        """True if the next request can be sent: neither bytes nor the backend's end have arrived meanwhile."""
         channel = self.channel
-        if channel is None or channel.buffer:
+        if (self.state is not _IDLE and self.state is not _NEW) or channel.buffer:
             return False
         return not channel.has_event or channel.is_quiet()
 
-    def forget(self) -> None:
-        """Release the last exchange's body and client; for a connection that becomes idle."""
+    @property
+    def idle_timeout(self) -> float:
+        """The number of seconds for which the backend keeps the idle connection, as far as its last response says."""
+        return math.inf if self._last_head is None else self._last_head.idle_timeout
+
+    def become_idle(self, now: float) -> None:
+        """Release the body and the client of the exchange that has ended."""
+        if self.state is not _ACTIVE:
+            raise self._misuse("become_idle", "ACTIVE")
+        self.state = _IDLE
+        self.idle_since = now
+        self.upload = _NONE
         self._body = NO_BODY
-        if self.channel is not None:
-            self.channel.client = self.channel.uploader = None
+        self.channel.client = self.channel.uploader = None
 
     def watch_client(self, client: ClientStream | None) -> None:
         """Notice that this client leaves while the connection waits for the backend."""
-        if self.channel is not None:
-            self.channel.client = _as_channel(client)
+        self.channel.client = _as_channel(client)
 
     def send_request(self, head: bytes, request: Request) -> ResponseHead:
-        """Send the request, read the head of its final response, and report the duration to the observer."""
+        """Send the request, forward interim responses, and return the head of the final one.
+
+        Report the duration to the observer. Raise OSError, Incomplete, BadMessage, UnansweredError,
+        UnfinishedUploadError or StaleConnectionError for the connection to the backend, and HTTPError or ClientGone for
+        the client.
+        """
         if self._observe is None:
             return self._send_request(head, request)
         deadline = request.deadline
@@ -95,47 +170,59 @@ class HTTP1Connection:
         return response_head
 
     def _send_request(self, head: bytes, request: Request) -> ResponseHead:
-        """Send the request, forward interim responses, and return the head of the final one.
-
-        Raise OSError, Incomplete, BadMessage, UnansweredError, UnfinishedUploadError or StaleConnectionError for the
-        connection to the backend, and HTTPError or ClientGone for the client.
-        """
+        state = self.state
+        if state is not _IDLE and state is not _NEW:
+            raise self._misuse("send_request", "NEW or IDLE")
+        self._may_be_stale = state is _IDLE
+        self.state = _ACTIVE
+        self.requests += 1
         channel = self.channel
-        assert channel is not None  # noqa: S101 the connection is open
         channel.client = client = _as_channel(request.client_stream)
         self._body = body = request.body
         progress = request.deadline.progress
         if progress is not None:
             progress(False)  # the connection is open
+        if body is NO_BODY:
+            self._send(channel, head)
+            return self._final_head(channel, request)
+        self.upload = _PENDING
+        channel.uploader = client
         try:
-            if body is NO_BODY:
-                channel.send(head)
-                self._sent = True
-            else:
-                channel.uploader = client
-                self._begin_upload(channel, head, body)
+            self._begin_upload(channel, head, body)
+            return self._final_head(channel, request)
+        except BaseException:
+            if self.upload is _PENDING:
+                self.upload = _FAILED
+            raise
+
+    def _send(self, channel: BackendChannel, data: bytes) -> None:
+        try:
+            channel.send(data)
         except ConnectionError as error:
             raise self._unanswered(error) from None
+
+    def _final_head(self, channel: BackendChannel, request: Request) -> ResponseHead:
+        """Send the body, forward interim responses, and return the head of the final one."""
+        body, progress = request.body, request.deadline.progress
         while True:
-            if not self._sent:
+            if self.upload is _PENDING:
                 self._upload(channel, request)
             response_head = self._read_response_head(channel, request.method, progress)
             if response_head.status >= 200 or response_head.status == 101:
                 return response_head
-            self.reused = False  # the connection is not stale: the backend has received this request
+            self._may_be_stale = False  # the backend has received this request
             self._forward_interim(response_head, request)
             if body.on_first_read is not None:  # the client waits for 100, and this was another status
                 self._await_continue(channel, body)
 
     def _begin_upload(self, channel: BackendChannel, head: bytes, body: Body) -> None:
         """Send the head, with the buffered part of the body, in one call."""
-        self._sent = False
         expects_continue = body.on_first_read is not None
         first = b"" if expects_continue else body.at_hand and body.next_piece()
         if first and body.length is None:
             first = chunk(first)
         self._unsent = b""
-        channel.send(head + first)
+        self._send(channel, head + first)
         if expects_continue:
             self._await_continue(channel, body)
 
@@ -165,10 +252,10 @@ class HTTP1Connection:
         if stream is not None:
             stream.interrupt_reads(channel)
         try:
-            while not self._sent and not channel.has_spoken():
+            while self.upload is _PENDING and not channel.has_spoken():
                 self._upload_on(channel, body, request.deadline.progress)
         except ConnectionError:
-            pass  # the backend may have responded before it closed
+            self.upload = _FAILED  # the backend may have responded before it closed
         finally:
             channel.client = client
             if stream is not None:
@@ -190,11 +277,14 @@ class HTTP1Connection:
     def continue_upload(self, request: Request) -> None:
         """Continue the upload beside the response; only an error response ends it (RFC 9112 section 9.5)."""
         channel, body = self.channel, request.body
-        if self._sent or channel is None or body.on_first_read is not None:
+        if self.state is not _ACTIVE:
+            raise self._misuse("continue_upload", "ACTIVE")
+        if self.upload is not _PENDING or body.on_first_read is not None:
             return
+        self.upload = _BESIDE_RESPONSE
         body.in_flight = True
         channel.client = None
-        self._uploading = gevent.spawn(self._upload_rest, channel, body)
+        self._uploader = gevent.spawn(self._upload_rest, channel, body)
 
     def _upload_rest(self, channel: BackendChannel, body: Body) -> None:
         try:
@@ -204,22 +294,27 @@ class HTTP1Connection:
             self._finish_upload(channel, body)
         except (HTTPError, ClientGone) as error:
             self.upload_error = error
-            channel.shut()  # the reader of the response then fails, and finds `upload_error`
+            self._fail_upload(channel)
         except OSError:
-            channel.shut()
+            self._fail_upload(channel)
+
+    def _fail_upload(self, channel: BackendChannel) -> None:
+        """End the connection: the reader of the response then fails, and finds the `upload_error` of a client."""
+        self.upload = _FAILED
+        channel.shut()
 
     def _finish_upload(self, channel: BackendChannel, body: Body) -> None:
         if body.length is None:
             channel.send(last_chunk(body.trailers))
-        self._sent = True
+        self.upload = _DONE
 
     def _read_response_head(self, channel: BackendChannel, method: str, progress: Progress) -> ResponseHead:
         data = channel.buffer or self._more(channel, b"")
-        last = self.last
+        last = self._last_head
         if last is not None and last.method == method and data.startswith(last.head):
             channel.buffer = data[len(last.head) :]
             return last
-        self.last = response_head = parse_response_head(self._read_head(channel, data, progress), method)
+        self._last_head = response_head = parse_response_head(self._read_head(channel, data, progress), method)
         return response_head
 
     def _read_head(self, channel: BackendChannel, data: bytes, progress: Progress) -> bytes:
@@ -252,7 +347,7 @@ class HTTP1Connection:
         """Return the exception for a connection that has ended without a response head."""
         if not self._body.done:
             return UnfinishedUploadError(why)
-        return StaleConnectionError(why) if self.reused else UnansweredError(why)
+        return StaleConnectionError(why) if self._may_be_stale else UnansweredError(why)
 
     def _forward_interim(self, head: ResponseHead, request: Request) -> None:
         """Forward an interim response (RFC 9110 section 15.2); a 100 only to a client that waits for it."""
@@ -261,8 +356,9 @@ class HTTP1Connection:
 
     def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":
         """Return the part of the body that arrived with the head, and a reader for the rest; None if complete."""
+        if self.state is not _ACTIVE:
+            raise self._misuse("receive_body", "ACTIVE")
         channel = self.channel
-        assert channel is not None  # noqa: S101 the connection is open
         if not framing:
             return b"", None
         buffered = channel.buffer
@@ -280,7 +376,9 @@ class HTTP1Connection:
     def is_reusable(self, rest: Reader | None) -> bool:
         """Return whether the next request may use it: both messages ended as framed, and no byte followed."""
         channel = self.channel
-        if channel is None or channel.buffer or channel.has_event or not self._sent:
+        if self.state is not _ACTIVE or channel.buffer or channel.has_event:
+            return False
+        if self.upload is not _NONE and self.upload is not _DONE:
             return False
         return rest is None or (rest.done and not isinstance(rest, CloseReader))
 

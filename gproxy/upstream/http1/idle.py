@@ -29,9 +29,7 @@ class Idle:
         while connections:
             connection = connections.pop()
             channel = connection.channel
-            if (
-                channel is not None and not channel.has_event and not channel.buffer
-            ):  # PERF: the first checks of is_connected, inline
+            if not channel.has_event and not channel.buffer:  # PERF: as is_connected, inline
                 return connection
             if connection.is_connected:
                 return connection
@@ -44,9 +42,7 @@ class Idle:
         if now - connection.born > self.max_age:
             connection.close()
             return
-        connection.forget()
-        connection.reused = True
-        connection.idle_since = now
+        connection.become_idle(now)
         self._connections.append(connection)
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:  # noqa: ARG002
@@ -79,7 +75,7 @@ class Idle:
         kept = []
         for connection in self._connections:  # the oldest first
             idle = now - connection.idle_since
-            longest = min(idle_timeout, connection.last.idle_timeout) if connection.last else idle_timeout
+            longest = min(idle_timeout, connection.idle_timeout)
             is_old = idle > longest or now - connection.born > self.max_age or (surplus > 0 and idle > 1.0)
             if is_old or not connection.is_connected:
                 surplus -= 1

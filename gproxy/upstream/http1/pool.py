@@ -41,17 +41,17 @@ class _EndpointConnection:
 class UrllibConnection(_EndpointConnection, HTTPConnection):
     """A urllib3 connection to an http:// backend."""
 
-    def http1(self, observe: Observer | None) -> HTTP1Connection:
-        """Return the HTTP/1 connection over this one; to be called once, after `connect`."""
-        return HTTP1Connection(self, BackendChannel(self.sock), observe)
+    def http1(self, name: str, observe: Observer | None) -> HTTP1Connection:
+        """Return the HTTP/1 connection to the backend of this name; to be called once, after `connect`."""
+        return HTTP1Connection(self, BackendChannel(self.sock), name, observe)
 
 
 class UrllibTLSConnection(_EndpointConnection, HTTPSConnection):
     """A urllib3 connection to an https:// backend; urllib3 verifies the certificate."""
 
-    def http1(self, observe: Observer | None) -> HTTP1Connection:
-        """Return the HTTP/1 connection over this one; to be called once, after `connect`."""
-        return TLSConnection(self, TLSBackendChannel(self.sock), observe)
+    def http1(self, name: str, observe: Observer | None) -> HTTP1Connection:
+        """Return the HTTP/1 connection to the backend of this name; to be called once, after `connect`."""
+        return TLSConnection(self, TLSBackendChannel(self.sock), name, observe)
 
     def connect(self) -> None:
         timeout: Any = self.timeout

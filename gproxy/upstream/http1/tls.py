@@ -1,12 +1,14 @@
 """An HTTP/1 connection to a backend over TLS, and its channel."""
 
 import ssl
-from typing import Any
+from typing import Any, Final
 
 from gproxy.http.framing import Reader
 from gproxy.upstream.http1.channel import BackendChannel
-from gproxy.upstream.http1.connection import HTTP1Connection
+from gproxy.upstream.http1.connection import ConnectionState, HTTP1Connection
 from gproxy.upstream.http1.tls_session import ResumingContext, as_tls_error, is_alert
+
+_CLOSED: Final = ConnectionState.CLOSED
 
 
 class TLSBackendChannel(BackendChannel):
@@ -16,7 +18,7 @@ class TLSBackendChannel(BackendChannel):
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
-        self._tls = sock._sslobj
+        self._tls = sock._sslobj  # noqa: SLF001 Python has no other non-blocking access to a connected SSLSocket
         self._receive = self._receive_record
         self._send = self._send_record
 
@@ -56,14 +58,14 @@ class TLSConnection(HTTP1Connection):
         cause = getattr(why, "__cause__", None)
         if isinstance(cause, OSError) and not is_alert(cause):  # after a failed send the alert may still be unread
             try:
-                self._connection.sock._sslobj.read(1)
+                self._connection.sock._sslobj.read(1)  # noqa: SLF001 gevent's `read` would wait
             except OSError as error:
                 cause = error
         return as_tls_error(cause) if is_alert(cause) else super()._unanswered(why)
 
     def close(self) -> None:
         context, sock = self._connection.ssl_context, self._connection.sock
-        if self.channel is not None and isinstance(context, ResumingContext):
+        if self.state is not _CLOSED and isinstance(context, ResumingContext):
             context.sessions[sock.server_hostname] = sock.session
         super().close()
 

@@ -79,3 +79,27 @@ class Group:
 @pytest.fixture
 def group():
     return Group
+
+
+class ScriptedEndpoint:
+    """An endpoint that returns sockets that follow scripts, or raises; `peers` are those it has connected to."""
+
+    def __init__(self, scripted, outcomes):
+        self._scripted = scripted
+        self._outcomes = list(outcomes)
+        self.peers = []
+        self.timeouts = []
+
+    def connect(self, timeout):
+        self.timeouts.append(timeout)
+        outcome = self._outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self.peers.append(self._scripted(*outcome))
+        return self.peers[-1].socket
+
+
+@pytest.fixture
+def scripted_endpoint(scripted):
+    """Make endpoints with an outcome for each connect: the script of the backend, or an exception."""
+    return lambda *outcomes: ScriptedEndpoint(scripted, outcomes)

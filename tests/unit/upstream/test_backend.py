@@ -1,53 +1,44 @@
 """One address: its names, its lease count and what /health shows of it."""
 
 import pytest
+from urllib3.exceptions import NewConnectionError
 
 from gproxy.config.types import BackendURL
 from gproxy.http.request import Deadline, request
 from gproxy.observe.metrics import Metrics
 from gproxy.testing import Clock
 from gproxy.upstream.backend import Backend, register_metrics, time_exchanges
+from gproxy.upstream.http1.connection import ConnectionState
 
 
 def backend(text="http://a.test:81", **options):
     return Backend(BackendURL.parse(text), **{"keepalive": 2, "connect_timeout": 3.0, **options})
 
 
-class Connection:
-    """A connection without a socket."""
-
-    born = 0.0
-    last = None
-
-    def __init__(self, *, reusable=True):
-        self.channel = self
-        self.has_event = False
-        self.buffer = b""
-        self.is_closed = False
-        self._reusable = reusable
-
-    def is_reusable(self, rest):
-        return self._reusable
-
-    def forget(self): ...
-
-    def close(self):
-        self.is_closed = True
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-class Dialled(Backend):
-    """A backend whose new connections are scripted."""
+@pytest.fixture
+def dialled(scripted_endpoint):
+    """A backend and its endpoint, with the outcome of each new connection: a script, or an exception."""
 
-    def __init__(self, error=None):
-        super().__init__(BackendURL.parse("http://a.test:81"), keepalive=2, connect_timeout=3.0)
-        self.timeouts = []
-        self._error = error
+    def make(*outcomes):
+        made, endpoint = backend(), scripted_endpoint(*outcomes)
+        made.pool.conn_kw["endpoint"] = endpoint
+        return made, endpoint
 
-    def dial(self, timeout):
-        self.timeouts.append(timeout)
-        if self._error is not None:
-            raise self._error
-        return Connection()
+    return make
+
+
+def lease(made, left=60.0):
+    """Lease a connection, and receive a response without a body over it."""
+    connection = made.connection(deadline(left))
+    connection.send_request(b"GET / HTTP/1.1\r\n\r\n", request())
+    return connection
+
+
+def is_closed(connection):
+    return connection.state is ConnectionState.CLOSED
 
 
 def deadline(left=60.0):
@@ -115,52 +106,53 @@ def test_a_backend_is_full_at_its_limit():
     assert not backend().is_full  # no limit
 
 
-def test_a_lease_counts_from_the_dial_to_the_release():
-    made = Dialled()
-    connection = made.connection(deadline())
+def test_a_lease_counts_from_the_dial_to_the_release(dialled):
+    made, endpoint = dialled([NO_CONTENT])
+    connection = lease(made)
     assert (made.active, made.attempts) == (1, 1)
+    assert repr(connection) == "<HTTP1Connection a.test:81 ACTIVE, 1 request>"
     made.release(connection, keep=True)
-    assert (made.active, made.attempts, connection.is_closed) == (0, 1, False)
+    assert (made.active, made.attempts, is_closed(connection)) == (0, 1, False)
     assert made.connection(deadline()) is connection
-    assert made.timeouts == [3.0]  # the second lease dialled nothing
+    assert endpoint.timeouts == [3.0]  # the second lease dialled nothing
 
 
-def test_the_deadline_bounds_the_connect_timeout():
-    made = Dialled()
+def test_the_deadline_bounds_the_connect_timeout(dialled):
+    made, endpoint = dialled([])
     made.connection(deadline(left=1.5))
-    assert made.timeouts == [1.5]
+    assert endpoint.timeouts == [1.5]
 
 
-def test_a_failed_dial_is_an_attempt_and_no_lease():
-    made = Dialled(ConnectionRefusedError())
-    with pytest.raises(ConnectionRefusedError):
+def test_a_failed_dial_is_an_attempt_and_no_lease(dialled):
+    made, _ = dialled(ConnectionRefusedError())
+    with pytest.raises(NewConnectionError):
         made.connection(deadline())
     assert (made.active, made.attempts) == (0, 1)
 
 
-@pytest.mark.parametrize(("keep", "reusable"), [(False, True), (True, False)])
-def test_a_connection_that_cannot_be_kept_is_closed(keep, reusable):
-    made, connection = Dialled(), Connection(reusable=reusable)
-    made.active = 1
+@pytest.mark.parametrize(("keep", "response"), [(False, NO_CONTENT), (True, NO_CONTENT + b"HTTP/1.1")])
+def test_a_connection_that_cannot_be_kept_is_closed(dialled, keep, response):
+    made, _ = dialled([response])
+    connection = lease(made)
     made.release(connection, keep=keep)
-    assert (made.active, connection.is_closed, made._idle.take()) == (0, True, None)
+    assert (made.active, is_closed(connection), made._idle.take()) == (0, True, None)
 
 
-def test_idle_connections_close_together():
-    made = Dialled()
-    connections = [made.connection(deadline()) for _ in range(2)]
+def test_idle_connections_close_together(dialled):
+    made, _ = dialled([NO_CONTENT], [NO_CONTENT])
+    connections = [lease(made) for _ in range(2)]
     for connection in connections:
         made.release(connection, keep=True)
     made.forget_idle()
-    assert [connection.is_closed for connection in connections] == [True, True]
+    assert [is_closed(connection) for connection in connections] == [True, True]
 
 
-def test_a_retired_backend_keeps_no_connection():
-    made = Dialled()
-    connection = made.connection(deadline())
+def test_a_retired_backend_keeps_no_connection(dialled):
+    made, _ = dialled([NO_CONTENT])
+    connection = lease(made)
     made.retire()
     made.release(connection, keep=True)
-    assert connection.is_closed
+    assert is_closed(connection)
 
 
 def test_all_observers_see_each_exchange():
@@ -196,6 +188,14 @@ def test_a_draining_backend_that_fails_is_unhealthy():
     made = backend("http://a drain")
     made.health.mark_failing("reset")
     assert made.snapshot(0.0)["state"] == "unhealthy"
+
+
+def test_a_backend_shows_its_state_and_load():
+    made = backend()
+    made.active = 2
+    assert repr(made) == "<Backend a.test:81 healthy, 2 active>"
+    made.health.eject(105.0, "reset")
+    assert repr(made) == "<Backend a.test:81 unhealthy (reset), 2 active>"
 
 
 def test_a_half_open_backend_is_on_trial():

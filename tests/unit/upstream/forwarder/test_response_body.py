@@ -42,7 +42,7 @@ class Exchange:
         self.request = asked or request()
         self.backend = Backend(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
         self.backend.active += 1
-        self.connection = HTTP1Connection(Socket(), peer.backend)
+        self.connection = HTTP1Connection(Socket(), peer.backend, self.backend.name)
         self.blamed = []
         self.connection.send_request(HEAD, self.request)
         at_hand, rest = self.connection.receive_body(FRAMINGS[head])

@@ -1,41 +1,21 @@
-"""Bytes both ways after 101, over socket pairs and without a timer."""
+"""Bytes both ways after 101, between a client and a backend that follow scripts, and without a timer."""
 
 import math
-import socket
-from functools import partial
-from types import SimpleNamespace
 
 import gevent
 import pytest
 
+from gproxy.config.types import BackendURL
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import Deadline, request
 from gproxy.http.time_limit import TimeLimit
-from gproxy.runtime.channel import Channel
 from gproxy.runtime.expired import Expired
+from gproxy.testing.scripted_channel import END, RESET, After
+from gproxy.upstream.backend import Backend
 from gproxy.upstream.forwarder.tunnel import Tunnel
-from gproxy.upstream.http1.channel import BackendChannel
+from gproxy.upstream.http1.connection import HTTP1Connection
 
-
-class ClientChannel(Channel):
-    """The client's side of the tunnel, without an alarm."""
-
-    reset_error = ClientGone
-    in_tunnel = False
-
-    def start_tunnel(self):
-        self.in_tunnel = True
-
-
-class EndingChannel(BackendChannel):
-    """Calls `on_end` once the client's end is passed on."""
-
-    on_end = None
-
-    def shut_writing(self):
-        super().shut_writing()
-        if self.on_end is not None:
-            self.on_end()
+pytestmark = pytest.mark.timeout(10)  # a script that says too little is a wait without an end
 
 
 class RecordingTimer:
@@ -51,116 +31,115 @@ class RecordingTimer:
 class Scene:
     """A tunnel whose two peers are `client` and `backend`."""
 
-    def __init__(self, idle_timeout=30.0):
-        near, self.client = socket.socketpair()
-        far, self.backend = socket.socketpair()
-        for sock in (near, far):
-            sock.setblocking(False)
-        for sock in (self.client, self.backend):
-            sock.settimeout(5)
+    def __init__(self, client, backend, idle_timeout=30.0):
+        self.client, self.backend = client, backend
         self.timer = RecordingTimer()
         self.request = request()
-        self.request.deadline = Deadline(self.timer)
-        self.request.client_stream = self.stream = ClientChannel(near)
-        self.channel = EndingChannel(far)
-        self.channel.client = self.stream
-        self.dropped = []
-        backend = SimpleNamespace(drop=self.dropped.append)
-        self.connection = SimpleNamespace(channel=self.channel)
-        self.tunnel = Tunnel(self.request, backend, self.connection, idle_timeout)
-
-    def close(self):
-        for end in (self.stream, self.channel, self.client, self.backend):
-            end.close()
+        self.request.deadline = client.client.deadline = Deadline(self.timer)
+        self.request.client_stream = client.client
+        backend.backend.client = client.client
+        self.leased = Backend(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
+        self.leased.active += 1
+        self.connection = HTTP1Connection(backend.socket, backend.backend, self.leased.name)
+        self.tunnel = Tunnel(self.request, self.leased, self.connection, idle_timeout)
 
 
 @pytest.fixture
-def scene():
-    made = Scene()
-    yield made
-    made.close()
+def scene(scripted):
+    """A tunnel between a client and a backend with these scripts."""
+    return lambda client, backend: Scene(scripted(*client), scripted(*backend))
+
+
+def throw_soon(error):
+    gevent.get_hub().loop.run_callback(gevent.getcurrent().throw, error)
 
 
 def test_bytes_go_both_ways_until_both_sides_have_ended(scene):
-    scene.client.sendall(b"up")
-    scene.client.shutdown(socket.SHUT_WR)
-    scene.backend.sendall(b"down")
-    scene.backend.shutdown(socket.SHUT_WR)
-    assert b"".join(scene.tunnel) == b"down"
-    assert (scene.backend.recv(10), scene.backend.recv(10)) == (b"up", b"")
-    assert scene.client.recv(10) == b""
-    assert scene.request.body.received == 2
+    some = scene([b"up", END], [b"down", END])
+    assert b"".join(some.tunnel) == b"down"
+    assert (some.backend.sent, some.backend.actions) == (b"up", ["shut_writing"])
+    assert some.client.actions == ["shut_writing"]
+    assert some.request.body.received == 2
+
+
+def test_each_side_may_answer_the_other(scene):
+    some = scene([b"ping", After(b"pong"), b"bye", END], [After(b"ping"), b"pong", After(b"bye"), b"bye", END])
+    for piece in some.tunnel:
+        some.client.client.send(piece)
+    assert some.client.sends == [b"pong", b"bye"]
+    assert some.backend.sends == [b"ping", b"bye"]
 
 
 def test_bytes_that_came_with_the_request_go_first(scene):
-    scene.stream.buffer = b"first "
-    scene.client.sendall(b"then")
-    scene.client.shutdown(socket.SHUT_WR)
-    scene.backend.shutdown(socket.SHUT_WR)
-    assert list(scene.tunnel) == []
-    assert scene.backend.recv(100) + scene.backend.recv(100) == b"first then"
+    some = scene([b"then", END], [END])
+    some.client.client.buffer = b"first "
+    assert list(some.tunnel) == []
+    assert some.backend.sends == [b"first ", b"then"]
 
 
 def test_the_deadline_is_lifted_and_the_idle_limit_takes_its_place(scene):
-    scene.client.shutdown(socket.SHUT_WR)
-    scene.backend.shutdown(socket.SHUT_WR)
-    list(scene.tunnel)
-    assert scene.stream.in_tunnel
-    assert scene.channel.client is None
-    assert scene.timer.set_limits[0] == (math.inf, TimeLimit.DEADLINE)
-    assert {limit for _, limit in scene.timer.set_limits[1:]} == {TimeLimit.TUNNEL}
+    some = scene([END], [END])
+    list(some.tunnel)
+    assert some.client.client.deadline is None
+    assert some.backend.backend.client is None
+    assert some.timer.set_limits[0] == (math.inf, TimeLimit.DEADLINE)
+    assert {limit for _, limit in some.timer.set_limits[1:]} == {TimeLimit.TUNNEL}
 
 
 def test_after_one_side_has_ended_the_idle_limit_is_shorter(scene):
-    scene.client.shutdown(socket.SHUT_WR)
-    scene.backend.shutdown(socket.SHUT_WR)
-    list(scene.tunnel)
-    times = [expires for expires, limit in scene.timer.set_limits if limit is TimeLimit.TUNNEL]
+    some = scene([END], [END])
+    list(some.tunnel)
+    times = [expires for expires, limit in some.timer.set_limits if limit is TimeLimit.TUNNEL]
     assert 15 < times[0] - times[-1] <= 20
 
 
 def test_silence_after_one_end_is_the_end_of_the_tunnel(scene):
-    scene.client.shutdown(socket.SHUT_WR)
-    after_a_turn = gevent.get_hub().loop.run_callback
-    scene.channel.on_end = partial(after_a_turn, gevent.getcurrent().throw, Expired(TimeLimit.TUNNEL))
-    assert list(scene.tunnel) == []
+    some, reader = scene([END], []), gevent.getcurrent()
+
+    def expire_after_the_end():
+        while "shut_writing" not in some.backend.actions:
+            gevent.sleep(0.00001)
+        gevent.get_hub().loop.run_callback(reader.throw, Expired(TimeLimit.TUNNEL))
+
+    gevent.spawn(expire_after_the_end)
+    assert list(some.tunnel) == []
 
 
 @pytest.mark.parametrize("limit", [TimeLimit.TUNNEL, TimeLimit.DRAINING])
 def test_silence_of_an_open_tunnel_is_an_error(scene, limit):
-    gevent.get_hub().loop.run_callback(gevent.getcurrent().throw, Expired(limit))
+    some = scene([], [])
+    throw_soon(Expired(limit))
     with pytest.raises(Expired):
-        list(scene.tunnel)
+        list(some.tunnel)
 
 
 def test_a_drain_ends_a_half_tunnel_with_an_error(scene):
-    scene.tunnel._is_half = True
-    gevent.get_hub().loop.run_callback(gevent.getcurrent().throw, Expired(TimeLimit.DRAINING))
+    some = scene([], [])
+    some.tunnel._is_half = True
+    throw_soon(Expired(TimeLimit.DRAINING))
     with pytest.raises(Expired):
-        list(scene.tunnel)
+        list(some.tunnel)
 
 
 def test_a_reset_of_the_backend_ends_the_tunnel_at_once(scene):
-    def reset(_limit):
-        raise ConnectionResetError
-
-    scene.channel._receive = reset
-    scene.backend.sendall(b"x")
     with pytest.raises(ClientGone):
-        list(scene.tunnel)
+        list(scene([], [RESET]).tunnel)
 
 
 def test_a_client_that_resets_ends_the_backends_side(scene):
-    def reset(_limit):
-        raise ConnectionResetError
+    some = scene([RESET], [])
+    assert list(some.tunnel) == []
+    assert some.backend.actions == ["shut"]
 
-    scene.stream._receive = reset
-    scene.client.sendall(b"x")
-    list(scene.tunnel)
-    assert scene.backend.recv(10) == b""
+
+def test_a_backend_that_takes_no_more_bytes_ends_the_tunnel(scene):
+    some = scene([b"up"], [b"down", RESET])
+    assert list(some.tunnel) == [b"down"]
+    assert (some.backend.sent, some.backend.actions[0]) == (b"", "shut")
 
 
 def test_the_connection_is_dropped_once(scene):
-    scene.tunnel.close()
-    scene.tunnel.close()
-    assert scene.dropped == [scene.connection]
+    some = scene([], [])
+    some.tunnel.close()
+    some.tunnel.close()
+    assert (some.leased.active, repr(some.connection)) == (0, "<HTTP1Connection 127.0.0.1:1 CLOSED, 0 requests>")

@@ -1,70 +1,112 @@
-"""One exchange with a backend whose every byte is scripted."""
+"""One connection to a backend whose every byte is scripted: its states, response heads and bodies."""
 
-from copy import copy
+import math
 
 import gevent
 import pytest
 
-from gproxy.http.body import Body
-from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
-from gproxy.http.framing import CHUNKED, UNTIL_CLOSE, ChunkedReader, LengthReader
-from gproxy.http.request import Received, Request, request
+from gproxy.http.errors import BadMessage, ClientGone, Incomplete
+from gproxy.http.framing import CHUNKED, UNTIL_CLOSE
+from gproxy.http.request import request
 from gproxy.testing.scripted_channel import END, RESET, After
-from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
-from gproxy.upstream.http1.connection import MAX_HEAD, HTTP1Connection
+from gproxy.upstream.errors import StaleConnectionError, UnansweredError
+from gproxy.upstream.http1.connection import MAX_HEAD, ConnectionState, HTTP1Connection
+
+from .conftest import HEAD, NO_CONTENT, OK, POST, Socket, turn_until, with_client
 
 pytestmark = pytest.mark.timeout(10)  # a script that says too little is a wait without an end
 
-HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\n\r\n"
+NEW, ACTIVE, IDLE, CLOSED = ConnectionState
 
 
-class Socket:
-    """What urllib3 closes."""
+# States
 
-    def __init__(self):
-        self.is_closed = False
 
-    def close(self):
-        self.is_closed = True
+CALLS = {
+    "send_request": lambda connection: connection.send_request(HEAD, request()),
+    "receive_body": lambda connection: connection.receive_body(0),
+    "continue_upload": lambda connection: connection.continue_upload(request()),
+    "become_idle": lambda connection: connection.become_idle(100.0),
+    "close": lambda connection: connection.close(),
+}
+#: What each call leads to, by the state before it; None is an error.
+TABLE = {
+    #                   NEW     ACTIVE  IDLE    CLOSED
+    "send_request":    (ACTIVE, None,   ACTIVE, None),
+    "receive_body":    (None,   ACTIVE, None,   None),
+    "continue_upload": (None,   ACTIVE, None,   None),
+    "become_idle":     (None,   IDLE,   None,   None),
+    "close":           (CLOSED, CLOSED, CLOSED, CLOSED),
+}  # fmt: skip
 
 
 @pytest.fixture
-def backend(scripted):
-    """A connection to a backend with this script, and the script's channel."""
+def in_state(backend):
+    """A connection in this state, and the script's channel."""
 
-    def make(*script, observe=None, **options):
-        peer = scripted(*script, **options)
-        return HTTP1Connection(Socket(), peer.backend, observe), peer
+    def make(state):
+        connection, peer = backend(NO_CONTENT, NO_CONTENT)
+        if state is not NEW:
+            connection.send_request(HEAD, request())
+        if state is IDLE:
+            connection.become_idle(100.0)
+        elif state is CLOSED:
+            connection.close()
+        assert connection.state is state
+        return connection, peer
 
     return make
 
 
-def with_client(client, body=None, minor=1):
-    """A request that came from this client."""
-    asked = request("POST")
-    if minor == 0:
-        old = Received("GET", "/", 0, [], "192.0.2.1")
-        asked = Request(old, asked.headers, "a", "/", "")
-    asked.client_stream = client.client
-    asked.client_stream.deadline = asked.deadline
-    if body is not None:
-        asked.body = body
-    return asked
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("state", ConnectionState)
+def test_each_call_leads_from_one_state_to_another_or_is_an_error(in_state, state, call):
+    connection, peer = in_state(state)
+    expected = TABLE[call][state.value]
+    sends, shown = len(peer.sends), repr(connection)
+    if expected is None:
+        with pytest.raises(RuntimeError) as caught:
+            CALLS[call](connection)
+        allowed = "NEW or IDLE" if call == "send_request" else "ACTIVE"
+        assert str(caught.value) == f"{call} on {shown}, expected {allowed}: a bug in gproxy, please report it"
+        assert (repr(connection), len(peer.sends)) == (shown, sends)
+    else:
+        CALLS[call](connection)
+        assert connection.state is expected
 
 
-def turn_until(condition):
-    """Let the event loop turn until something holds; `sleep(0)` would run callbacks only, and look at no socket."""
-    for _ in range(1000):
-        if condition():
-            return
-        gevent.sleep(0.00001)
-    raise AssertionError("the event loop has turned in vain")
+@pytest.mark.parametrize(
+    ("state", "is_connected", "is_reusable", "shown"),
+    [
+        (NEW, True, False, "<HTTP1Connection 10.0.0.1:80 NEW, 0 requests>"),
+        (ACTIVE, False, True, "<HTTP1Connection 10.0.0.1:80 ACTIVE, 1 request>"),
+        (IDLE, True, False, "<HTTP1Connection 10.0.0.1:80 IDLE, 1 request>"),
+        (CLOSED, False, False, "<HTTP1Connection 10.0.0.1:80 CLOSED, 1 request>"),
+    ],
+)
+def test_what_a_state_says_of_the_next_request(in_state, state, is_connected, is_reusable, shown):
+    connection, _ = in_state(state)
+    assert (connection.is_connected, connection.is_reusable(None), repr(connection)) == (
+        is_connected,
+        is_reusable,
+        shown,
+    )
 
 
-def upload(client, length, **options):
-    return Body(reader=LengthReader(client.client, length), length=length, **options)
+def test_each_request_counts(idle):
+    connection, _ = idle(*[NO_CONTENT] * 11)
+    for _ in range(11):
+        connection.send_request(HEAD, request())
+        connection.become_idle(100.0)
+    assert repr(connection) == "<HTTP1Connection 10.0.0.1:80 IDLE, 12 requests>"
+
+
+@pytest.mark.parametrize(("field", "seconds"), [("", math.inf), ("Keep-Alive: timeout=5\r\n", 3.0)])
+def test_how_long_the_backend_keeps_the_connection(backend, field, seconds):
+    connection, _ = backend(f"HTTP/1.1 204 No Content\r\n{field}\r\n".encode())
+    assert connection.idle_timeout == math.inf
+    connection.send_request(HEAD, request())
+    assert connection.idle_timeout == seconds
 
 
 # Response heads
@@ -95,9 +137,14 @@ def test_a_head_byte_by_byte(backend):
 
 def test_a_repeated_head_is_parsed_once(backend):
     connection, _ = backend(OK + b"hi", OK + b"ho", OK.replace(b"y", b"z") + b"ha")
-    first, second, third = (
-        (answer := connection.send_request(HEAD, request()), connection.receive_body(answer.framing)) for _ in range(3)
-    )
+
+    def exchange():
+        answer = connection.send_request(HEAD, request())
+        body = connection.receive_body(answer.framing)
+        connection.become_idle(100.0)
+        return answer, body
+
+    first, second, third = (exchange() for _ in range(3))
     assert first[0] is second[0]
     assert (first[1], second[1], third[1]) == ((b"hi", None), (b"ho", None), (b"ha", None))
     assert third[0].headers["X"] == "z"
@@ -107,6 +154,7 @@ def test_the_same_head_to_another_method_means_something_else(backend):
     connection, _ = backend(OK + b"hi", OK)
     answer = connection.send_request(HEAD, request())
     connection.receive_body(answer.framing)
+    connection.become_idle(100.0)
     assert connection.send_request(HEAD, request("HEAD")).framing == 0
 
 
@@ -178,27 +226,35 @@ def test_switching_protocols_is_final(backend):
 # Connections that end
 
 
+@pytest.fixture
+def new_or_idle(request, backend, idle):
+    """A new connection, or one that is idle after an exchange."""
+    return idle if request.param is IDLE else backend
+
+
+IF_IDLE_STALE = pytest.mark.parametrize(
+    ("new_or_idle", "error"), [(NEW, UnansweredError), (IDLE, StaleConnectionError)], indirect=["new_or_idle"]
+)
+
+
 @pytest.mark.parametrize("ending", [END, RESET])
-@pytest.mark.parametrize(("reused", "error"), [(False, UnansweredError), (True, StaleConnectionError)])
-def test_an_end_before_the_first_byte(backend, ending, reused, error):
-    connection, _ = backend(After(HEAD), ending)
-    connection.reused = reused
+@IF_IDLE_STALE
+def test_an_end_before_the_first_byte(new_or_idle, ending, error):
+    connection, _ = new_or_idle(After(POST), ending)
     with pytest.raises(error):
-        connection.send_request(HEAD, request())
+        connection.send_request(POST, request())
 
 
-@pytest.mark.parametrize(("reused", "error"), [(False, UnansweredError), (True, StaleConnectionError)])
-def test_a_reset_before_the_request(backend, reused, error):
-    connection, peer = backend(RESET)
-    connection.reused = reused
+@IF_IDLE_STALE
+def test_a_reset_before_the_request(new_or_idle, error):
+    connection, peer = new_or_idle(RESET)
     with pytest.raises(error):
-        connection.send_request(HEAD, request())
-    assert peer.sent == b""
+        connection.send_request(POST, request())
+    assert POST not in peer.sent
 
 
-def test_an_end_in_the_head_is_the_backends_fault_on_a_reused_connection_too(backend):
-    connection, _ = backend(OK[:20], END)
-    connection.reused = True
+def test_an_end_in_the_head_is_the_backends_fault_on_a_reused_connection_too(idle):
+    connection, _ = idle(OK[:20], END)
     with pytest.raises(Incomplete, match="closed within the response head"):
         connection.send_request(HEAD, request())
 
@@ -210,9 +266,8 @@ def test_a_reset_in_the_head(backend):
     assert peer.backend.is_closed
 
 
-def test_an_end_after_an_interim_response_is_not_stale(backend):
-    connection, _ = backend(b"HTTP/1.1 103 Early Hints\r\n\r\n", END)
-    connection.reused = True
+def test_an_end_after_an_interim_response_is_not_stale(idle):
+    connection, _ = idle(b"HTTP/1.1 103 Early Hints\r\n\r\n", END)
     with pytest.raises(UnansweredError):
         connection.send_request(HEAD, request())
 
@@ -236,164 +291,14 @@ def test_a_pipelined_request_is_kept_for_later(backend, scripted):
     assert client.client.buffer == b"GET /next"
 
 
-def test_closing_closes_the_channel_and_the_connection(backend):
-    connection, peer = backend()
+def test_closing_closes_the_channel_and_the_connection(scripted):
+    peer, underlying = scripted(), Socket()
+    connection = HTTP1Connection(underlying, peer.backend, "10.0.0.1:80")
     connection.close()
     connection.close()
     assert peer.actions == ["close"]
-    assert connection._connection.is_closed
+    assert underlying.is_closed
     assert not connection.is_connected
-
-
-# Uploads
-
-
-def test_head_and_body_at_hand_leave_in_one_send(backend):
-    connection, peer = backend(OK)
-    asked = request("POST", body=b"hello")
-    connection.send_request(POST, asked)
-    assert peer.sends == [POST + b"hello"]
-
-
-def test_a_body_that_comes_in_pieces(backend, scripted):
-    connection, peer = backend(After(b"hello"), OK)
-    client = scripted(b"he", b"llo, and the next request")
-    assert connection.send_request(POST, with_client(client, upload(client, 5))).status == 200
-    assert peer.sends == [POST, b"he", b"llo"]
-    assert client.client.buffer == b"" and client.remaining == [b", and the next request"]
-
-
-def test_a_chunked_body_with_trailers(backend, scripted):
-    connection, peer = backend(After(b"\r\n0\r\nT: v\r\n\r\n"), OK)
-    client = scripted(b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\nT: v\r\n\r\n")
-    body = Body(reader=ChunkedReader(client.client))
-    assert connection.send_request(POST, with_client(client, body)).status == 200
-    assert peer.sent == POST + b"2\r\nhe\r\n3\r\nllo\r\n0\r\nT: v\r\n\r\n"
-
-
-def test_a_backend_that_takes_little_at_a_time(backend, scripted):
-    connection, peer = backend(After(b"hello"), OK, takes=3)
-    client = scripted(b"hello")
-    assert connection.send_request(POST, with_client(client, upload(client, 5))).status == 200
-    assert peer.sent == POST + b"hello"
-    assert max(map(len, peer.sends)) == 3
-
-
-def test_a_response_in_the_middle_of_the_upload(backend, scripted):
-    connection, peer = backend(After(b"he"), b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
-    client = scripted(b"he")
-    asked = with_client(client, upload(client, 5))
-    assert connection.send_request(POST, asked).status == 413
-    assert peer.sent == POST + b"he"
-    assert client.client.upload_peer is None
-    assert not asked.body.done
-    assert not connection.is_reusable(None)
-
-
-@pytest.mark.parametrize("ending", [END, RESET])
-def test_an_end_in_the_middle_of_the_upload(backend, scripted, ending):
-    connection, _ = backend(After(b"he"), ending)
-    client = scripted(b"he")
-    with pytest.raises(UnfinishedUploadError):
-        connection.send_request(POST, with_client(client, upload(client, 5)))
-
-
-@pytest.mark.parametrize("ending", [END, RESET])
-def test_an_end_in_the_head_before_the_upload_is_complete(backend, scripted, ending):
-    connection, _ = backend(After(b"he"), OK[:20], ending)
-    client = scripted(b"he")
-    with pytest.raises(UnfinishedUploadError):
-        connection.send_request(POST, with_client(client, upload(client, 5)))
-
-
-def test_an_end_during_the_upload_on_a_reused_connection(backend, scripted):
-    connection, _ = backend(After(b"he"), END)
-    connection.reused = True
-    client = scripted(b"he")
-    with pytest.raises(UnfinishedUploadError):
-        connection.send_request(POST, with_client(client, upload(client, 5)))
-
-
-def test_a_client_that_leaves_in_the_middle_of_the_upload(backend, scripted):
-    connection, _ = backend()
-    client = scripted(b"he", END)
-    with pytest.raises(HTTPError) as caught:
-        connection.send_request(POST, with_client(client, upload(client, 5)))
-    assert (caught.value.status, caught.value.reason) == (400, "client_gone")
-
-
-def asking_first(client, length=5):
-    """A body whose client waits for 100."""
-    return upload(client, length, on_first_read=client.client.send_continue)
-
-
-def test_a_100_lets_the_client_send(backend, scripted):
-    connection, peer = backend(After(POST), b"HTTP/1.1 100 Continue\r\n\r\n", After(b"hello"), OK)
-    client = scripted(After(b"100 Continue"), b"hello")
-    assert connection.send_request(POST, with_client(client, asking_first(client))).status == 200
-    assert peer.sends == [POST, b"hello"]
-    assert client.sends == [b"HTTP/1.1 100 Continue\r\n\r\n"]
-
-
-def test_a_final_response_instead_of_100(backend, scripted):
-    connection, peer = backend(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
-    client = scripted()
-    assert connection.send_request(POST, with_client(client, asking_first(client))).status == 417
-    assert peer.sent == POST
-    assert client.sent == b""
-
-
-def test_another_interim_response_does_not_let_the_client_send(backend, scripted):
-    connection, peer = backend(
-        After(POST), b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", After(b"hello"), OK
-    )
-    client = scripted(After(b"100 Continue"), b"hello")
-    assert connection.send_request(POST, with_client(client, asking_first(client))).status == 200
-    assert client.sends == [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
-    assert peer.sends == [POST, b"hello"]
-
-
-def test_a_client_that_does_not_wait_for_100(backend, scripted):
-    connection, peer = backend(After(b"hello"), OK)
-    client = scripted(b"hello")
-    assert connection.send_request(POST, with_client(client, asking_first(client))).status == 200
-    assert peer.sends == [POST, b"hello"]
-    assert client.sent == b""
-
-
-def test_a_client_that_leaves_before_100(backend, scripted):
-    connection, _ = backend()
-    client = scripted(END)
-    with pytest.raises(ClientGone):
-        connection.send_request(POST, with_client(client, asking_first(client)))
-
-
-def start_uploading(backend, scripted, *client_script):
-    """An exchange whose response came after two of five bytes; the rest is carried on beside it."""
-    connection, peer = backend(After(b"he"), OK + b"hi")
-    client = scripted(b"he", After(b"go"), *client_script)
-    asked = with_client(client, upload(client, 5))
-    assert connection.send_request(POST, asked).status == 200
-    connection.continue_upload(copy(asked))
-    client.client.send(b"go")
-    connection._uploading.join()
-    return connection, peer, asked.body
-
-
-def test_the_rest_of_an_upload_is_sent_beside_the_response(backend, scripted):
-    connection, peer, body = start_uploading(backend, scripted, b"l", b"lo")
-    assert peer.sent == POST + b"hello"
-    assert body.done and body.in_flight
-    assert connection.upload_error is None
-    assert connection.receive_body(2) == (b"hi", None)
-    assert connection.is_reusable(None)
-
-
-def test_a_client_that_leaves_beside_the_response_ends_the_connection(backend, scripted):
-    connection, peer, _ = start_uploading(backend, scripted, END)
-    assert isinstance(connection.upload_error, HTTPError)
-    assert peer.actions == ["shut"]
-    assert not connection.is_reusable(None)
 
 
 # Response bodies, and what becomes of the connection
@@ -449,14 +354,19 @@ def test_a_body_until_the_end_of_the_connection(backend):
 def test_bytes_behind_the_body_spoil_the_connection(backend, framing, body):
     connection, _, rest = received(backend, framing, OK + body)
     assert not connection.is_reusable(rest)
-    assert not connection.is_connected
 
 
-def test_a_connection_on_which_something_came_is_not_connected(backend):
-    connection, peer = backend()
+def test_a_connection_on_which_something_came_is_not_connected(idle):
+    connection, peer = idle()
     assert connection.is_connected
     peer.add(END)
     turn_until(lambda: peer.backend.has_event)
+    assert not connection.is_connected
+
+
+def test_a_connection_with_bytes_in_its_buffer_is_not_connected(idle):
+    connection, peer = idle()
+    peer.backend.buffer = b"HTTP"
     assert not connection.is_connected
 
 

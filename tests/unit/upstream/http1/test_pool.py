@@ -60,11 +60,12 @@ def test_a_connection_goes_over_the_endpoints_socket():
     made.timeout = 2.0
     made.connect()
     assert made._endpoint.timeout == 2.0
-    conversation = made.http1(None)
-    assert type(conversation) is HTTP1Connection
-    conversation.channel.send(b"hello")
+    http1 = made.http1("10.0.0.1:80", None)
+    assert type(http1) is HTTP1Connection
+    assert repr(http1) == "<HTTP1Connection 10.0.0.1:80 NEW, 0 requests>"
+    http1.channel.send(b"hello")
     assert there.recv(10) == b"hello"
-    conversation.close()
+    http1.close()
     there.close()
 
 

@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from gproxy.http.framing import reader
+from gproxy.http.request import request
 from gproxy.upstream.errors import AlertError, StaleConnectionError, UnansweredError
 from gproxy.upstream.http1.tls import TLSBackendChannel, TLSConnection
 from gproxy.upstream.http1.tls_session import ResumingContext
+
+HEAD = b"GET / HTTP/1.1\r\n\r\n"
 
 
 class Records:
@@ -66,7 +69,14 @@ class Scene:
         self.sock = TLSSocket(ours, self.records)
         self.channel = TLSBackendChannel(self.sock)
         outer = SimpleNamespace(sock=self.sock, ssl_context=context, close=lambda: None)
-        self.connection = TLSConnection(outer, self.channel)
+        self.connection = TLSConnection(outer, self.channel, "a.test:443")
+
+    def exchange(self):
+        """Receive a response without a body over the connection."""
+        self.records.outcomes += [len(HEAD), b"HTTP/1.1 204 No Content\r\n\r\n"]
+        self.records.waiting = 1
+        self.connection.send_request(HEAD, request())
+        self.records.waiting = 0
 
     def close(self):
         self.connection.close()
@@ -144,23 +154,32 @@ def test_after_a_failed_send_the_alert_is_read(scene):
     assert type(scene(alert()).connection._unanswered(caused_by(BrokenPipeError()))) is AlertError
 
 
-@pytest.mark.parametrize(("reused", "expected"), [(True, StaleConnectionError), (False, UnansweredError)])
-def test_without_an_alert_it_is_as_on_a_plain_connection(scene, reused, expected):
-    some = scene(b"")
-    some.connection.reused = reused
-    assert type(some.connection._unanswered(caused_by(BrokenPipeError()))) is expected
-    assert type(some.connection._unanswered("closed")) is expected
+@pytest.mark.parametrize(("is_idle", "expected"), [(True, StaleConnectionError), (False, UnansweredError)])
+def test_without_an_alert_it_is_as_on_a_plain_connection(scene, is_idle, expected):
+    some = scene()
+    if is_idle:
+        some.exchange()
+        some.connection.become_idle(100.0)
+    some.records.outcomes += [BrokenPipeError(), b""]  # for the send, and for the look for an alert
+    with pytest.raises(expected):
+        some.connection.send_request(HEAD, request())
+    assert some.records.outcomes == []
 
 
-def test_a_closed_connection_leaves_its_session(scene):
+def test_a_closed_connection_leaves_its_session_once(scene):
     context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
     some = scene(context=context)
     some.connection.close()
+    assert repr(some.connection) == "<TLSConnection a.test:443 CLOSED, 0 requests>"
     assert context.sessions == {"a.test": "session"}
+    context.sessions.clear()
+    some.connection.close()
+    assert context.sessions == {}
 
 
 def test_bytes_in_a_record_after_the_response_end_the_connection(scene):
     some = scene()
+    some.exchange()
     assert some.connection.is_reusable(None)
     some.records.waiting = 1
     assert not some.connection.is_reusable(None)
