@@ -77,6 +77,13 @@ class ClientConnection:
         self._fields: RequestFields
         self._out = ResponseWriter(self._channel)
 
+    def __repr__(self) -> str:
+        request = self.request
+        if request is None:
+            return f"<{type(self).__name__} {self.peer} {'IDLE' if self.is_idle else 'READING'}>"
+        state = "TUNNEL" if self.is_tunnel else "ACTIVE"
+        return f"<{type(self).__name__} {self.peer} {state}, {request.method} {request.path}>"
+
     @property
     def is_tunnel(self) -> bool:
         """True while a tunnel is open: bytes flow both ways under an idle limit, without a deadline."""

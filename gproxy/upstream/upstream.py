@@ -69,6 +69,10 @@ class Upstream:
         self._shared_health: SharedHealth | None = None
         self._looking: gevent.Greenlet | None = None
 
+    def __repr__(self) -> str:
+        healthy = sum(backend.is_healthy for backend in self.backends)
+        return f"<{type(self).__name__} {self.name}, {healthy} of {len(self.backends)} backends healthy>"
+
     def open(self) -> None:
         """Start the background tasks: trimming of pools, look-ups of names, active checks."""
         self._greenlets += self._discovery.open()

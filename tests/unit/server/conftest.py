@@ -1,4 +1,4 @@
-"""Client connections over socket pairs, with a gateway that answers from a function."""
+"""Client connections over socket pairs or scripts, with a gateway that answers from a function."""
 
 import socket
 
@@ -38,15 +38,18 @@ class ScriptedGateway:
 
 
 class Scene:
-    """One connection; the client sends before it is served, and reads what has come afterwards."""
+    """One connection; the client sends before it is served, and reads what has come afterwards, or follows a script."""
 
-    def __init__(self, kind=ClientConnection, address=("192.0.2.1", 5000), options=None, **settings):
+    def __init__(self, kind=ClientConnection, address=("192.0.2.1", 5000), options=None, script=None, **settings):
         self.gateway = ScriptedGateway()
         self.runtime = Runtime()
         self.context = ServerContext.of(ServerSettings(**settings), self.gateway, self.runtime)
         self.socket, self.client = socket.socketpair()
         self.socket.setblocking(False)
         self.client.settimeout(5)
+        if script is not None:
+            self.socket.close()
+            self.socket = script.socket
         self.connection = kind(self.socket, address, self.context, **(options or {}))
 
     def serve(self, *data):

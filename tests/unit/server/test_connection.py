@@ -11,6 +11,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.trust import UNIX_PEER
 from gproxy.runtime.expired import Expired
+from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.errors import BrokenBodyError
 
 GET = b"GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -265,3 +266,74 @@ def test_a_connection_is_a_tunnel_while_its_exchange_is_one(scene):
     some.serve(GET)
     assert seen == [False, True]
     assert not some.connection.is_tunnel
+
+
+# Clients that follow a script
+
+
+@pytest.fixture
+def script(scene, scripted):
+    """A connection with a client that follows this script, and the script's channel."""
+
+    def make(*steps, **options):
+        peer = scripted(*steps)
+        return scene(script=peer, **options), peer
+
+    return make
+
+
+def test_a_client_may_wait_for_each_response(script):
+    some, peer = script(GET, After(b"1 done"), GET, After(b"2 done"), GET, After(b"3 done"), END)
+    some.gateway.answer = lambda request: Response(200, b"%d done" % len(some.gateway.requests))
+    some.connection.handle()
+    assert [sent[-6:] for sent in peer.sends] == [b"1 done", b"2 done", b"3 done"]
+    assert (len(some.gateway.recorded), peer.remaining, peer.actions) == (3, [END], ["close"])
+
+
+def test_an_awaited_body_comes_after_100_and_before_the_response(script):
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+    some, peer = script(head, After(b"100 Continue"), b"bo", b"dy", After(b" 200 "), END)
+    some.gateway.answer = lambda request: Response(200, request.body.read())
+    some.connection.handle()
+    assert peer.sends[0] == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert peer.sends[1].endswith(b"\r\n\r\nbody")
+
+
+def test_a_response_to_a_slow_client_arrives_whole(scene, scripted):
+    peer = scripted(GET, After(b" over"), END, takes=10)
+    some = scene(script=peer)
+    some.gateway.answer = lambda request: Response(200, b"a body that is not yet over")
+    some.connection.handle()
+    assert peer.sent.endswith(b"\r\n\r\na body that is not yet over")
+    assert max(map(len, peer.sends)) == 10
+
+
+def test_a_client_that_resets_within_the_response_ends_the_exchange(script):
+    some, peer = script(GET, After(b"begun"), RESET)
+    some.gateway.answer = lambda request: Response(200, iter([b"begun", b"over"]))
+    some.connection.handle()
+    assert [(one.status, one.reason) for one in some.gateway.recorded] == [(499, "client_gone")]
+    assert b"over" not in peer.sent
+    assert peer.actions == ["close"]
+    assert len(some.context.connections) == 0
+
+
+def test_a_connection_shows_its_peer_and_its_request(script):
+    some, _ = script(GET, END)
+    shown = [repr(some.connection)]
+
+    def answer(request):
+        shown.append(repr(some.connection))
+        request.exchange.is_tunnel = True
+        shown.append(repr(some.connection))
+        return Response(204)
+
+    some.gateway.answer = answer
+    some.connection.handle()
+    some.connection.is_idle = False
+    assert [*shown, repr(some.connection)] == [
+        "<ClientConnection 192.0.2.1 IDLE>",
+        "<ClientConnection 192.0.2.1 ACTIVE, GET /x>",
+        "<ClientConnection 192.0.2.1 TUNNEL, GET /x>",
+        "<ClientConnection 192.0.2.1 READING>",
+    ]

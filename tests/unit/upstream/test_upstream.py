@@ -56,6 +56,13 @@ def test_a_draining_backend_gets_no_new_client_and_reports_its_state(group):
     assert some.upstream.snapshot()[1]["state"] == "unhealthy"
 
 
+def test_an_upstream_shows_how_many_backends_are_healthy(group):
+    some = group("a,b,c down")
+    assert repr(some.upstream) == "<Upstream u, 2 of 3 backends healthy>"
+    some.lose("a")
+    assert repr(some.upstream) == "<Upstream u, 1 of 3 backends healthy>"
+
+
 def calls(function):
     """Return the number of calls of Python functions and of C functions."""
     count = Counter()

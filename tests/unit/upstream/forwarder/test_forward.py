@@ -1,7 +1,6 @@
-"""The steps of Forward, over socket pairs whose answers are written before the request comes."""
+"""The steps of Forward, with backends that follow scripts."""
 
 import math
-import socket
 
 import pytest
 
@@ -10,12 +9,13 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.config.types.matchers import Statuses
 from gproxy.http.body import Body
-from gproxy.http.errors import HTTPError
+from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.framing import reader
 from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime import Runtime
 from gproxy.runtime.expired import Expired
+from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
@@ -26,7 +26,6 @@ from gproxy.upstream.upstream import Upstream
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun"
-CLOSED = b""
 
 
 class NoJitter:
@@ -36,41 +35,15 @@ class NoJitter:
         return 0.0
 
 
-class ScriptedEndpoint:
-    """Gives sockets on which an answer waits already, or raises; `received` has what the backend got."""
-
-    def __init__(self, *outcomes):
-        self.outcomes = list(outcomes)
-        self.peers = []
-
-    def connect(self, timeout):
-        outcome = self.outcomes.pop(0)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        ours, peer = socket.socketpair()
-        ours.setblocking(False)
-        peer.setblocking(False)
-        if outcome is CLOSED:
-            peer.shutdown(socket.SHUT_WR)
-        else:
-            peer.sendall(outcome)
-        self.peers.append(peer)
-        return ours
-
-    @property
-    def received(self):
-        return [peer.recv(65536) for peer in self.peers]
-
-
 class Scene:
-    """An upstream that is never opened, and a Forward to it; each backend has its outcomes."""
+    """An upstream that is never opened, and a Forward to it; each backend has an endpoint."""
 
-    def __init__(self, *scripts, stream=False, retries=None, retry_on=None, **options):
-        urls = tuple(BackendURL("http", f"192.0.2.{number}", 80) for number in range(1, len(scripts) + 1))
+    def __init__(self, endpoints, stream=False, retries=None, retry_on=None, **options):
+        urls = tuple(BackendURL("http", f"192.0.2.{number}", 80) for number in range(1, len(endpoints) + 1))
         settings = construct(UpstreamSettings, name="u", backends=urls, **options)
         self.upstream = Upstream(settings, RoundRobin(), Runtime(rng=NoJitter()))
-        self.endpoints = [ScriptedEndpoint(*script) for script in scripts]
-        for backend, endpoint in zip(self.upstream.backends, self.endpoints, strict=True):
+        self.endpoints = endpoints
+        for backend, endpoint in zip(self.upstream.backends, endpoints, strict=True):
             backend.pool.conn_kw["endpoint"] = endpoint
         self.forward = Forward(
             self.upstream, head=RequestHeadWriter(host="client"), stream=stream, tunnel_timeout=30.0, retries=retries,
@@ -99,17 +72,19 @@ class Scene:
     def close(self):
         for backend in self.upstream.backends:
             backend.retire()
-        for endpoint in self.endpoints:
-            for peer in endpoint.peers:
-                peer.close()
 
 
 @pytest.fixture
-def scene():
+def scene(scripted_endpoint):
+    """Make scenes; each backend has a list of what its connections bring: a script, its only step, or an exception."""
     made = []
 
-    def make(*scripts, **options):
-        made.append(Scene(*scripts, **options))
+    def make(*backends, **options):
+        endpoints = [
+            scripted_endpoint(*(one if isinstance(one, BaseException | list) else [one] for one in outcomes))
+            for outcomes in backends
+        ]
+        made.append(Scene(endpoints, **options))
         return made[-1]
 
     yield make
@@ -124,8 +99,8 @@ def test_a_response_that_came_whole_releases_its_connection(scene):
     assert some.active == [0]
     assert len(some.upstream.backends[0]._idle._connections) == 1
     assert (some.request.upstream, some.request.backend, some.request.tries) == ("u", "192.0.2.1:80", 1)
-    (received,) = some.endpoints[0].received
-    assert received.startswith(b"GET / HTTP/1.1\r\nHost: gateway.test\r\n")
+    (peer,) = some.endpoints[0].peers
+    assert peer.sent.startswith(b"GET / HTTP/1.1\r\nHost: gateway.test\r\n")
 
 
 def test_a_longer_body_holds_its_connection_until_the_response_is_closed(scene):
@@ -180,7 +155,7 @@ def test_a_single_backend_that_refuses_is_not_asked_again(scene):
 
 @pytest.mark.parametrize(("method", "expected"), [("GET", 200), ("POST", 502)])
 def test_an_unanswered_request_is_repeated_if_its_method_allows_it(scene, method, expected):
-    some = scene([CLOSED], [OK], retries=1, retry_on=("reset",))
+    some = scene([END], [OK], retries=1, retry_on=("reset",))
     if expected == 200:
         assert some.ask(request(method)).status == 200
         assert some.request.tries == 2
@@ -194,7 +169,7 @@ def test_a_stale_connection_is_replaced_and_ejects_nothing(scene):
     some = scene([OK, OK], retries=1, max_fails=1)
     some.ask()
     (peer,) = some.endpoints[0].peers
-    peer.shutdown(socket.SHUT_WR)  # not seen before the request leaves
+    peer.add(END)  # not seen before the request leaves
     assert some.ask().status == 200
     assert some.request.tries == 2
     assert some.upstream.snapshot()[0]["state"] == "healthy"
@@ -251,9 +226,9 @@ def test_the_reason_of_an_earlier_call_is_forgotten(scene):
 
 def test_a_body_in_memory_is_sent_again(scene):
     asked = request("PUT", body=b"upload")
-    some = scene([CLOSED], [OK], retries=1, retry_on=("reset",))
+    some = scene([END], [OK], retries=1, retry_on=("reset",))
     assert some.ask(asked).status == 200
-    sent = [data.partition(b"\r\n\r\n")[2] for endpoint in some.endpoints for data in endpoint.received]
+    sent = [peer.sent.partition(b"\r\n\r\n")[2] for endpoint in some.endpoints for peer in endpoint.peers]
     assert sent == [b"upload", b"upload"]
 
 
@@ -286,7 +261,7 @@ def test_max_forwards_0_is_answered_here(scene, method, status, body):
 def test_max_forwards_is_counted_down(scene):
     some = scene([OK])
     some.ask(request("OPTIONS", headers={"Max-Forwards": "3"}))
-    assert b"\r\nMax-Forwards: 2\r\n" in some.endpoints[0].received[0]
+    assert b"\r\nMax-Forwards: 2\r\n" in some.endpoints[0].peers[0].sent
 
 
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
@@ -330,3 +305,55 @@ def test_a_request_from_another_greenlet_is_read_whole(scene):
     assert (response.status, bytes(response.body)) == (200, b"ok")
     assert (asked.upstream, asked.backend, asked.tries) == ("u", "192.0.2.1:80", 1)
     assert some.active == [0]
+
+
+def test_a_connection_in_the_wrong_state_is_an_error_and_no_failure_of_the_backend(scene):
+    some = scene([OK])
+    some.ask()
+    (backend,) = some.upstream.backends
+    connection = backend.connection(some.request.deadline)
+    backend.drop(connection)
+    backend.pool.pool.put(connection)
+    with pytest.raises(RuntimeError, match=r"send_request .* <HTTP1Connection 192.0.2.1:80 CLOSED, 1 request>"):
+        some.ask()
+    assert (some.active, some.failures) == ([0], [0])
+
+
+def uploading(client):
+    """A request of this client, with a body of five bytes."""
+    asked = request("POST")
+    asked.client_stream = client.client
+    asked.client_stream.deadline = asked.deadline
+    asked.body = Body(reader=reader(5, client.client), length=5)
+    return asked
+
+
+def test_an_upload_goes_on_beside_its_response(scene, scripted):
+    some, client = scene([[After(b"he"), LONG, After(b"hello"), b"over"]]), scripted(b"he", After(b"go"), b"llo")
+    response = some.ask(uploading(client))
+    client.client.send(b"go")
+    assert b"".join(response.body) == b"begunover"
+    response.close()
+    (backend,) = some.upstream.backends
+    assert repr(backend.connection(some.request.deadline)) == "<HTTP1Connection 192.0.2.1:80 IDLE, 1 request>"
+
+
+def test_an_error_response_ends_the_upload_and_the_connection(scene, scripted):
+    some, client = scene([[After(b"he"), BUSY.replace(b"busy", b"bu"), b"sy"]]), scripted(b"he", After(b"go"), b"llo")
+    response = some.ask(uploading(client))
+    client.client.send(b"go")
+    assert b"".join(response.body) == b"busy"
+    assert client.remaining == [b"llo"]
+    response.close()
+    (peer,) = some.endpoints[0].peers
+    assert (some.active, peer.actions) == ([0], ["close"])
+    assert peer.sent.endswith(b"\r\n\r\nhe")
+
+
+@pytest.mark.parametrize("ending", [END, RESET])
+def test_a_client_that_leaves_during_the_upload_is_no_failure_of_the_backend(scene, scripted, ending):
+    some, client = scene([[]]), scripted(b"he", ending)
+    with pytest.raises((HTTPError, ClientGone)):
+        some.ask(uploading(client))
+    (peer,) = some.endpoints[0].peers
+    assert (some.active, some.failures, peer.actions) == ([0], [0], ["close"])

@@ -80,6 +80,7 @@ def test_bytes_that_came_with_the_request_go_first(scene):
 def test_the_deadline_is_lifted_and_the_idle_limit_takes_its_place(scene):
     some = scene([END], [END])
     list(some.tunnel)
+    assert some.request.exchange.is_tunnel
     assert some.client.client.deadline is None
     assert some.backend.backend.client is None
     assert some.timer.set_limits[0] == (math.inf, TimeLimit.DEADLINE)
