@@ -101,5 +101,15 @@ class ScriptedEndpoint:
 
 @pytest.fixture
 def scripted_endpoint(scripted):
-    """Make endpoints with an outcome for each connect: the script of the backend, or an exception."""
-    return lambda *outcomes: ScriptedEndpoint(scripted, outcomes)
+    """Make endpoints with an outcome for each connect: the script of the backend, or an exception.
+
+    A test has to close the connections: a watcher of a closed descriptor would see the events of a later test.
+    """
+    made = []
+
+    def make(*outcomes):
+        made.append(ScriptedEndpoint(scripted, outcomes))
+        return made[-1]
+
+    yield make
+    assert all("close" in peer.actions for endpoint in made for peer in endpoint.peers)

@@ -115,11 +115,12 @@ def test_a_lease_counts_from_the_dial_to_the_release(dialled):
     assert (made.active, made.attempts, is_closed(connection)) == (0, 1, False)
     assert made.connection(deadline()) is connection
     assert endpoint.timeouts == [3.0]  # the second lease dialled nothing
+    made.drop(connection)
 
 
 def test_the_deadline_bounds_the_connect_timeout(dialled):
     made, endpoint = dialled([])
-    made.connection(deadline(left=1.5))
+    made.drop(made.connection(deadline(left=1.5)))
     assert endpoint.timeouts == [1.5]
 
 

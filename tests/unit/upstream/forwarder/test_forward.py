@@ -335,7 +335,9 @@ def test_an_upload_goes_on_beside_its_response(scene, scripted):
     assert b"".join(response.body) == b"begunover"
     response.close()
     (backend,) = some.upstream.backends
-    assert repr(backend.connection(some.request.deadline)) == "<HTTP1Connection 192.0.2.1:80 IDLE, 1 request>"
+    connection = backend.connection(some.request.deadline)
+    assert repr(connection) == "<HTTP1Connection 192.0.2.1:80 IDLE, 1 request>"
+    backend.drop(connection)
 
 
 def test_an_error_response_ends_the_upload_and_the_connection(scene, scripted):
