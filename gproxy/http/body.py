@@ -33,8 +33,8 @@ class Body:
     """
 
     __slots__ = (
-        "_at_hand", "_forbidden_trailers", "_kept", "_reader", "_tape", "in_flight", "length", "limit",
-        "on_first_read", "received",
+        "_at_hand", "_forbidden_trailers", "_kept", "_tape", "in_flight", "length", "limit", "on_first_read",
+        "reader", "received",
     )  # fmt: skip
 
     def __init__(
@@ -48,7 +48,8 @@ class Body:
         on_first_read: Callable[[], None] | None = None,
     ) -> None:
         self._at_hand = at_hand
-        self._reader = reader
+        #: The source of the bytes that have not arrived yet; None for bytes in memory.
+        self.reader = reader
         self._kept: bytes | None = at_hand if reader is None else None
         self._tape: Tape | None = None
         #: The length in bytes that the client declares; None for a chunked body.
@@ -66,7 +67,7 @@ class Body:
     @property
     def done(self) -> bool:
         """Return whether the client has sent the whole body."""
-        return self._reader is None or self._reader.done
+        return self.reader is None or self.reader.done
 
     @property
     def at_hand(self) -> bytes:
@@ -88,9 +89,9 @@ class Body:
     @property
     def trailers(self) -> list[tuple[str, str]]:
         """The trailer fields that may be passed on; complete once the body is read to its end."""
-        if self._reader is None or not self._reader.trailers:
+        if self.reader is None or not self.reader.trailers:
             return []
-        return passable(self._reader.trailers, self._forbidden_trailers)
+        return passable(self.reader.trailers, self._forbidden_trailers)
 
     def next_piece(self) -> bytes:
         """Return the next bytes as they arrive; b"" at the end.
@@ -102,13 +103,13 @@ class Body:
             return data
         if self._tape is not None and (data := self._tape.play()):
             return data
-        if self._reader is None or self._reader.done:
+        if self.reader is None or self.reader.done:
             return b""
         if self.on_first_read is not None:
             ask, self.on_first_read = self.on_first_read, None
             ask()
         try:
-            data = self._reader.next_piece()
+            data = self.reader.next_piece()
         except BadMessage as error:
             raise HTTPError(400, error.detail, reason=_reason(error)) from None
         self.received += len(data)

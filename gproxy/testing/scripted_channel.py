@@ -156,7 +156,7 @@ class ScriptedChannel:
     @cached_property
     def backend(self) -> BackendChannel:
         """The channel to a backend that follows the script."""
-        return BackendChannel(self._socket)
+        return BackendChannel(cast(socket.socket, self._socket))
 
     @cached_property
     def client(self) -> ClientChannel:

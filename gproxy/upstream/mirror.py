@@ -126,10 +126,10 @@ def _recorded(body: Body) -> Callable[[], Body | None] | None:
         return lambda: NO_BODY
     if (body.length or 0) > MAX_BODY:
         return None
-    if body.replayable or body._reader is None:
+    if body.replayable or body.reader is None:
         data = body.buffer(MAX_BODY)
         return lambda: Body(data)
     if body.received != len(body.at_hand):
         return None  # a handler has read a part that is not buffered
-    reader = body._reader = _RecordingReader(body._reader, body.at_hand)
+    reader = body.reader = _RecordingReader(body.reader, body.at_hand)
     return lambda: Body(b"".join(reader.recorded)) if reader.done and reader.size <= MAX_BODY else None

@@ -47,7 +47,7 @@ class ConcurrencyLimit:
             except BaseException:
                 slot.free()
                 raise
-            if isinstance(response._body, bytes):  # the body arrived whole: the connection is released already
+            if isinstance(response.raw_body, bytes):  # the body arrived whole: the connection is released already
                 slot.free()
             else:
                 response.on_close(slot.free, last=True)

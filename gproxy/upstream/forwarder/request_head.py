@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from gproxy.config.sections.upstream import UpstreamSettings
@@ -116,12 +116,16 @@ class AnnotatingRequestHeadWriter(RequestHeadWriter):
         return min(left, int(received)) if received.isascii() and received.isdecimal() and len(received) < 16 else left
 
 
-def composer(settings: UpstreamSettings, **options: Any) -> RequestHeadWriter:
-    """Return the writer for one route's requests to that upstream; `options` are the route's."""
-    names: dict[str, Any] = {"retry_header": settings.retry.header, "deadline_header": settings.deadline_header}
-    if any(names.values()):
-        return AnnotatingRequestHeadWriter(host=settings.host, **names, **options)
-    return RequestHeadWriter(host=settings.host, **options)
+def composer(
+    settings: UpstreamSettings, *, keep: tuple[str, ...], change: Callable[[str], str] | None, stripped: str
+) -> RequestHeadWriter:
+    """Return the writer for one route's requests to that upstream; the keywords are options of the route."""
+    retry, deadline = settings.retry.header, settings.deadline_header
+    if not (retry or deadline):
+        return RequestHeadWriter(host=settings.host, keep=keep, change=change, stripped=stripped)
+    return AnnotatingRequestHeadWriter(
+        host=settings.host, keep=keep, change=change, stripped=stripped, retry_header=retry, deadline_header=deadline
+    )
 
 
 def _joined(before: str | None, own: str) -> str:

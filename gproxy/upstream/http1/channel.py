@@ -1,7 +1,8 @@
 """The channel of a connection to a backend; its waits also observe the client."""
 
+import socket
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import gevent
 
@@ -20,7 +21,7 @@ class BackendChannel(Channel):
 
     __slots__ = ("client", "uploader")
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         #: The client that waits for the response.
         self.client: Channel | None = None
