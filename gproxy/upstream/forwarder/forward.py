@@ -16,7 +16,7 @@ Comments mark these steps with their numbers:
 import math
 from collections.abc import Collection
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from gproxy.config.sections.retry import RetryOn
 from gproxy.http.body import NO_BODY, Body
@@ -35,6 +35,7 @@ from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.response_body import BackendBody
 from gproxy.upstream.forwarder.time_limits import AttemptLimits
 from gproxy.upstream.forwarder.tunnel import Tunnel
+from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.response_head import ResponseHead
 from gproxy.upstream.retry import TOO_LARGE, FailedAttempt, RetryPermit, RetryPolicy
 from gproxy.upstream.upstream import Upstream
@@ -234,7 +235,7 @@ class Forward:
                 backend.drop(connection)
             return _failed(backend, error)
 
-    def _send(self, request: Request, backend: Backend) -> tuple[Any, ResponseHead]:
+    def _send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
         """Send a hedged attempt's request, and return the leased connection with the response head."""
         connection = backend.connection(request.deadline)  # (4)
         try:
@@ -243,7 +244,7 @@ class Forward:
             backend.drop(connection)
             raise
 
-    def _receive(self, request: Request, backend: Backend, connection: Any, head: ResponseHead) -> Outcome:
+    def _receive(self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead) -> Outcome:
         """Return the response of the hedged attempt that has won."""
         try:
             self._upstream.passive.answered(request, backend, head.status)  # (7)
@@ -252,7 +253,9 @@ class Forward:
             backend.drop(connection)
             return _failed(backend, error)
 
-    def _response(self, request: Request, backend: Backend, connection: Any, head: ResponseHead) -> Response:
+    def _response(
+        self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead
+    ) -> Response:
         """Return the response, and release its connection now or when its body is closed."""
         if head.status == 101:
             return self._tunnel(request, backend, connection, head)
@@ -272,7 +275,7 @@ class Forward:
             request.deadline.set(math.inf)
         return response
 
-    def _tunnel(self, request: Request, backend: Backend, connection: Any, head: ResponseHead) -> Response:
+    def _tunnel(self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead) -> Response:
         if request.upgrade is None or head.upgrade != request.upgrade:  # RFC 9110 section 15.2.2
             raise BadMessage("the backend switched to a protocol that the request did not offer", 502)
         headers = head.headers.copy()

@@ -16,6 +16,7 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import failure_of
 from gproxy.upstream.forwarder.client_watch import ClientWatch, detached
+from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.response_head import ResponseHead
 from gproxy.upstream.retry import FailedAttempt, RetryPermit
 from gproxy.upstream.upstream import Upstream
@@ -141,7 +142,9 @@ class Hedge:
         spare = self._upstream.rotation.pick(request, (backend,))
         return spare if spare and spare.is_healthy else None
 
-    def _finish(self, request: Request, attempt: HedgedAttempt, connection: Any, head: ResponseHead) -> Outcome:
+    def _finish(
+        self, request: Request, attempt: HedgedAttempt, connection: HTTP1Connection, head: ResponseHead
+    ) -> Outcome:
         attempt.result = None  # from here on the response owns the connection
         connection.watch_client(request.client_stream)
         request.backend = attempt.backend.name

@@ -4,7 +4,7 @@ A probe is not an attempt: it has a connection of its own, without a lease, so l
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import gevent
 
@@ -15,6 +15,7 @@ from gproxy.http.request import Received, Request
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import failure_of, is_shortage
+from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.response_head import ResponseHead
 
 #: The longest part of a body that is searched, in bytes.
@@ -68,7 +69,7 @@ class Probe:
         return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields.lines()}Connection: close\r\n\r\n".encode("latin-1")
 
 
-def _beginning(connection: Any, answer: ResponseHead) -> bytes:
+def _beginning(connection: HTTP1Connection, answer: ResponseHead) -> bytes:
     """Return the beginning of the body, up to the searched size."""
     data, rest = connection.receive_body(answer.framing)
     while rest is not None and len(data) < _BODY and (piece := rest.next_piece()):

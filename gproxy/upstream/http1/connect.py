@@ -40,7 +40,7 @@ class Endpoint:
         if path:
             self.targets = [(socket.AF_UNIX, path)]
 
-    def connect(self, timeout: float) -> Any:
+    def connect(self, timeout: float) -> socket.socket:
         """Return a connected socket.
 
         Raise TimeoutError, gaierror if the endpoint has no address, or the OSError of the first address that failed.
@@ -62,10 +62,10 @@ class _Race:
 
     def __init__(self, ends: float) -> None:
         self._ends = ends
-        self._running: dict[Any, tuple[int, Any]] = {}
+        self._running: dict[socket.socket, tuple[int, Any]] = {}
         self._error: OSError | None = None
 
-    def run(self, targets: Sequence[tuple[int, Any]]) -> tuple[Any, tuple[int, Any]]:
+    def run(self, targets: Sequence[tuple[int, Any]]) -> tuple[socket.socket, tuple[int, Any]]:
         """Return the first connected socket, and its target."""
         left = list(targets)
         while left or self._running:
@@ -82,7 +82,7 @@ class _Race:
                 raise TimeoutError
         raise self._error or TimeoutError
 
-    def _begin(self, target: tuple[int, Any]) -> Any:
+    def _begin(self, target: tuple[int, Any]) -> socket.socket | None:
         """Start an attempt; return its socket if it connects at once, as local addresses mostly do."""
         family, address = target
         try:
@@ -93,7 +93,8 @@ class _Race:
         self._running[sock] = target
         for option in _TCP_OPTIONS if family != socket.AF_UNIX else ():
             sock.setsockopt(*option)
-        connect = sock._sock.connect_ex  # noqa: SLF001 gevent's method would wait
+        own: Any = sock
+        connect = own._sock.connect_ex  # noqa: SLF001 gevent's method would wait
         code = connect(address)
         while code == errno.EAGAIN and family == socket.AF_UNIX and monotonic() < self._ends:
             gevent.sleep(_QUEUE_FULL)
@@ -104,7 +105,7 @@ class _Race:
             self._fail(sock, code)
         return None if code else sock
 
-    def _fail(self, sock: Any, code: int) -> None:
+    def _fail(self, sock: socket.socket, code: int) -> None:
         del self._running[sock]
         sock.close()
         self._error = self._error or OSError(code, os.strerror(code))
@@ -121,17 +122,17 @@ def _target(address: str, port: int) -> tuple[int, Any]:
     return socket.AF_INET, (address, port)
 
 
-def _writable(socks: Iterable[Any], seconds: float) -> list[Any]:
+def _writable(socks: Iterable[socket.socket], seconds: float) -> list[socket.socket]:
     """Wait for the first sockets that are connected or have failed, and return them; none after the timeout.
 
     `gevent.select` cannot replace it: it rejects descriptors beyond 1023.
     """
     loop = gevent.get_hub().loop
-    ready: list[Any] = []
+    ready: list[socket.socket] = []
     event = Event()
     watchers = []
 
-    def on_writable(sock: Any) -> None:
+    def on_writable(sock: socket.socket) -> None:
         ready.append(sock)
         event.set()
 

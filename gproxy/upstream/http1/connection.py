@@ -78,7 +78,13 @@ class HTTP1Connection:
     `name` is the backend's name. A method raises RuntimeError in a state in which it must not be called.
     """
 
-    def __init__(self, connection: Any, channel: BackendChannel, name: str, observe: Observer | None = None) -> None:
+    def __init__(
+        self,
+        connection: Any,  # noqa: ANN401 what it uses of urllib3's connections has no types
+        channel: BackendChannel,
+        name: str,
+        observe: Observer | None = None,
+    ) -> None:
         self._connection = connection
         self._name = name
         self._observe = observe

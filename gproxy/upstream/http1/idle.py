@@ -4,7 +4,6 @@ import math
 import queue
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from gproxy.upstream.http1.connection import HTTP1Connection
 
@@ -45,13 +44,13 @@ class Idle:
         connection.become_idle(now)
         self._connections.append(connection)
 
-    def get(self, block: bool = False, timeout: float | None = None) -> Any:  # noqa: ARG002
+    def get(self, block: bool = False, timeout: float | None = None) -> HTTP1Connection:  # noqa: ARG002
         try:
             return self._connections.pop()
         except IndexError:
             raise queue.Empty from None
 
-    def put(self, connection: Any, block: bool = False) -> None:  # noqa: ARG002
+    def put(self, connection: HTTP1Connection | None, block: bool = False) -> None:  # noqa: ARG002
         if connection is not None:
             self._connections.append(connection)
 

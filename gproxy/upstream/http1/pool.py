@@ -19,23 +19,24 @@ from gproxy.upstream.http1.tls_session import as_tls_error
 class _EndpointConnection:
     """A mixin for urllib3's connections that connects to an Endpoint; it raises urllib3's exceptions, and TLSError."""
 
-    def __init__(self, *arguments: Any, endpoint: Endpoint, **options: Any) -> None:
+    def __init__(self, *arguments: object, endpoint: Endpoint, **options: object) -> None:
         super().__init__(*arguments, **options)
         self._endpoint = endpoint
 
-    def _new_conn(self) -> Any:
+    def _new_conn(self) -> socket.socket:
         """Return a connected socket. urllib3's method would resolve names here, and try addresses one by one."""
         timeout: float = self.timeout  # type: ignore[attr-defined]
         host: str = self.host  # type: ignore[attr-defined]
         connection: Any = self
         try:
-            return self._endpoint.connect(timeout)
+            sock: socket.socket = self._endpoint.connect(timeout)
         except TimeoutError:
             raise ConnectTimeoutError(connection, f"Connection to {host} timed out after {timeout:g} s") from None
         except socket.gaierror as error:
             raise NameResolutionError(host, connection, error) from None
         except OSError as error:
             raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
+        return sock
 
 
 class UrllibConnection(_EndpointConnection, HTTPConnection):

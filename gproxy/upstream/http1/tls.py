@@ -16,7 +16,7 @@ class TLSBackendChannel(BackendChannel):
 
     __slots__ = ("_tls",)
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any) -> None:  # noqa: ANN401 what it uses of an SSLSocket has no types
         super().__init__(sock)
         self._tls = sock._sslobj  # noqa: SLF001 Python has no other non-blocking access to a connected SSLSocket
         self._receive = self._receive_record

@@ -3,6 +3,7 @@
 This module is separate from tls.py because mypyc does not compile a subclass of SSLContext.
 """
 
+import socket
 import ssl
 import sys
 from typing import Any, Final, TypeGuard
@@ -25,7 +26,13 @@ class ResumingContext(ssl.SSLContext):
         #: The last session by verified host name.
         self.sessions: dict[str | None, ssl.SSLSession | None] = {}
 
-    def wrap_socket(self, sock: Any, *, server_hostname: str | None = None, **options: Any) -> Any:  # type: ignore[override]
+    def wrap_socket(  # type: ignore[override]
+        self,
+        sock: socket.socket,
+        *,
+        server_hostname: str | None = None,
+        **options: Any,  # noqa: ANN401 the other options of Python's method
+    ) -> ssl.SSLSocket:
         session = self.sessions.get(server_hostname)
         return super().wrap_socket(sock, server_hostname=server_hostname, session=session, **options)
 
