@@ -69,9 +69,8 @@ def build(
     if any(name not in values and not one.has_default for name, one in known.items()):
         return None
     try:
-        built = _construct(
-            cls, values, prefix
-        )  # defaults replace invalid values, so that the class reports further problems
+        # Defaults replace invalid values, so that the class reports further problems.
+        built = _construct(cls, values, prefix)
     except OptionErrors as error:
         invalid = {name for name in known if name in given and name not in values}
         for names, message in error.problems:

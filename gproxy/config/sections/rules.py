@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from gproxy.config.ini.build import changed
 from gproxy.config.problems import OptionErrors, OptionProblem
 from gproxy.config.types.patterns import sent_path
 from gproxy.config.types.route_action import SplitKey, UpstreamShare
@@ -90,8 +90,7 @@ def not_with(settings: "DataclassInstance", other: str, *names: str) -> Iterator
 
 
 def _changed(settings: "DataclassInstance", names: Sequence[str]) -> Iterator[str]:
-    defaults = {field.name: field.default for field in fields(settings)}
-    return (name for name, value in _values(settings, names) if value != defaults[name])
+    return (name for name in changed(settings) if name in names)
 
 
 def split(name: str, shares: Sequence[UpstreamShare], key: SplitKey | None) -> Iterator[OptionProblem]:
