@@ -203,7 +203,7 @@ class Request:
 
     @id.setter  # noqa: A003 it is the property just above
     def id(self, value: str) -> None:
-        """Raises ValueError for what would garble the heads that it goes into."""
+        """Set the id. Raises ValueError for what would garble the heads that it goes into."""
         if not is_field_value(value):  # ids appear in heads
             raise ValueError(f"{value!r} is no request id: only characters of a header value are expected")
         self.exchange.id = value

@@ -119,6 +119,11 @@ class Response:
             return (bytes(self._body),)
         return self._body
 
+    @property
+    def has_callbacks(self) -> bool:
+        """True if `close` has something to do."""
+        return bool(self._callbacks)
+
     def on_close(self, callback: Callable[[], None], *, last: bool = False) -> None:
         """Register a callback for after the last byte or the client's disconnect.
 

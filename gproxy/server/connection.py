@@ -6,8 +6,9 @@ rejects, and it loses the case, order and repetition of header fields and the by
 
 import logging
 import math
+import socket
 from time import monotonic
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from greenlet import GreenletExit
 
@@ -54,7 +55,7 @@ class ClientConnection:
     #: Result of the handshake; None without TLS.
     tls: TLS | None = None
 
-    def __init__(self, sock: Any, address: Any, context: ServerContext) -> None:
+    def __init__(self, sock: socket.socket, address: object, context: ServerContext) -> None:
         self._context = context
         self._settings = context.settings
         self._gateway = context.gateway
@@ -292,8 +293,7 @@ class ClientConnection:
                 status = response.status
                 out.send(response, received.method, received.minor)
             finally:
-                if response._callbacks:
-                    response.close()
+                response.close()
         except ClientGone:
             request.reason = "client_gone"
             status = 499
@@ -306,8 +306,7 @@ class ClientConnection:
             self.alarm.expires = math.inf
             channel.deadline = None
             self.request = None
-            if request._at_end:
-                request.end()
+            request.end()
             self._gateway.finish(request.conclude(status, monotonic() - started, out.sent))
         return out.keep
 

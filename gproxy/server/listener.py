@@ -61,7 +61,7 @@ class Listener(WSGIServer):  # type: ignore[misc]
         """Accept one connection, without gevent's socket wrapper: a channel has its own watcher."""
         listener = self.socket
         try:
-            descriptor, address = listener._accept()
+            descriptor, address = listener._accept()  # noqa: SLF001 gevent's `accept` would make a wrapper
         except BlockingIOError:
             return None
         except OSError as error:

@@ -1,9 +1,9 @@
 """A client connection that begins with a PROXY header and rejects hosts that require a client certificate."""
 
 import logging
+import socket
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any
 
 from gproxy.config.types import Network
 from gproxy.http.errors import BadMessage, ClientGone
@@ -32,8 +32,8 @@ class ProxyProtocolConnection(ClientConnection):
 
     def __init__(
         self,
-        sock: Any,
-        address: Any,
+        sock: socket.socket,
+        address: object,
         context: ServerContext,
         *,
         trusted_proxies: Sequence[Network] | None,

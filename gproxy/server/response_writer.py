@@ -48,7 +48,7 @@ class ResponseWriter:
 
     def send(self, response: Response, method: str, minor: int) -> None:
         """Send the whole response. Raises ClientGone, and any exception of the body."""
-        headers, body, status = response.headers, response._body, response.status
+        headers, body, status = response.headers, response.raw_body, response.status
         if not headers.is_stripped:
             headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _HOP_BY_HOP_EXCEPT_UPGRADE)
         if status == 101:
@@ -62,7 +62,7 @@ class ResponseWriter:
             if len(body) > _ONE_SEND_LIMIT:
                 self._channel.send(head)
                 self._channel.send(body)
-            elif self.keep or response._callbacks:
+            elif self.keep or response.has_callbacks:
                 self._channel.send(head + body)
             else:
                 self._channel.send_last(head + body)
@@ -138,7 +138,7 @@ class ResponseWriter:
             self._channel.send(piece)
             self.sent += len(piece)
 
-    def _framed(self, data: Any) -> bytes:
+    def _framed(self, data: object) -> bytes:
         piece: bytes = data if isinstance(data, bytes) else _as_bytes(data)
         self.sent += len(piece)
         if self._length is not None and self.sent > self._length:
@@ -159,7 +159,7 @@ class ResponseWriter:
         return f"HTTP/1.1 {status} {phrase}\r\n{headers.lines()}{extra}\r\n".encode("latin-1")
 
 
-def _as_bytes(piece: Any) -> bytes:
+def _as_bytes(piece: object) -> bytes:
     """Return a bytes-like piece as bytes. Raises TypeError for anything else that a handler yields."""
     if isinstance(piece, bytearray | memoryview):
         return bytes(piece)

@@ -1,10 +1,11 @@
 """A client connection that begins with a TLS handshake; a PROXY header may come before it."""
 
 import logging
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from gproxy.config.types import Network
 from gproxy.http.client_hello import HANDSHAKE, ClientHello, ClientHelloReader
@@ -36,8 +37,8 @@ class TLSClientConnection(ProxyProtocolConnection):
 
     def __init__(
         self,
-        sock: Any,
-        address: Any,
+        sock: socket.socket,
+        address: object,
         context: ServerContext,
         *,
         trusted_proxies: Sequence[Network] | None,
@@ -63,8 +64,9 @@ class TLSClientConnection(ProxyProtocolConnection):
         return super()._serve_one()
 
     def _reject(self, error: BadMessage | HTTPError, started: float = 0.0) -> bool:
-        """Over the connection limit, close without answering: a TLS handshake costs more than the request it would
-        reject.
+        """Close without answering over the connection limit.
+
+        A TLS handshake costs more than the request it would reject.
         """
         return self.tls is not None and super()._reject(error, started)
 

@@ -1,5 +1,6 @@
-"""The worker process: patch, build, open, serve, drain and close, as the arbiter commands. If the arbiter ends, the
-worker finishes its requests and exits.
+"""The worker process: patch, build, open, serve, drain and close, as the arbiter commands.
+
+If the arbiter ends, the worker finishes its requests and exits.
 
     python -m gproxy.server.worker --generation 1 --worker 1 --control FD
 """
