@@ -58,7 +58,8 @@ class Gateway:
         self.handlers = handlers
         self.upstreams = upstreams
         self.trust = trust
-        self.observers = observers
+        #: Shared with the gateways of `redirect` listeners.
+        self.observers = list(observers)
         self._timeout = timeout
         self._ids = RequestIDs()
         self._unrouted = self._around(handler_names, self.enter)
@@ -167,7 +168,7 @@ class Gateway:
             if hasattr(handler, "open"):
                 open_part(f"[handler:{name}]", handler.open, runtime)
         if runtime.metrics.wanted:
-            self.observers = (RequestMetrics(runtime.metrics), *self.observers)
+            self.observers.insert(0, RequestMetrics(runtime.metrics))
             for upstream in self.upstreams:
                 for backend in upstream.backends:
                     time_exchanges(upstream.name, backend, runtime.metrics)

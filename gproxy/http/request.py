@@ -158,6 +158,8 @@ class Request:
         query: str,
         body: Body = NO_BODY,
         deadline: Deadline | None = None,
+        client_stream: ClientStream | None = None,
+        upgrade: str | None = None,
     ) -> None:
         self.received = received
         self.method = received.method
@@ -169,11 +171,11 @@ class Request:
         self._at_end: list[Callable[[], None]] | None = None
         self.headers = headers
         self.body = body
-        self.upgrade: str | None = None
+        self.upgrade = upgrade
         self.route: Routed | None = None
         #: The client's side of the exchange: the forwarder uses it to detect a disconnect and to send interim
         #: responses.
-        self.client_stream: ClientStream | None = None
+        self.client_stream = client_stream
         self.exchange = Exchange(
             received.time, received.peer, received.method, without_query(received.target), received.protocol
         )

@@ -185,11 +185,10 @@ class ClientConnection:
             host = line.authority
             headers.put("Host", "host", host)
         deadline = Deadline(self.alarm)
-        request = Request(received, headers, host, line.path, line.query, body, deadline)
+        upgrade = fields.upgrade if line.method == "GET" else None
+        request = Request(received, headers, host, line.path, line.query, body, deadline, channel, upgrade)
         request.exchange.client = fields.client
         request.exchange.id = fields.request_id
-        request.client_stream = channel
-        request.upgrade = fields.upgrade if line.method == "GET" else None
         return request
 
     def _parse_head(self, head: bytes) -> tuple[RequestLine, RequestFields]:

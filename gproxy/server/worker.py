@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +39,6 @@ from gproxy.observe import log
 from gproxy.observe.access_log import AccessLog
 from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
-from gproxy.server.listener import Listener
 from gproxy.server.listeners import Listeners, register_metrics
 from gproxy.state.shared.memory import SharedState
 
@@ -62,49 +62,52 @@ class Worker:
     """A worker process: its listeners and gateway, and the arbiter's commands."""
 
     def __init__(
-        self, control: Control, settings: Settings, runtime: Runtime, gateway: Gateway, access_log: AccessLog
+        self,
+        control: Control,
+        settings: Settings,
+        runtime: Runtime,
+        gateway: Gateway,
+        access_log: AccessLog,
+        state: SharedState,
+        sockets: Sequence[socket.socket],
     ) -> None:
         self._control = control
         self._settings = settings
         self._runtime = runtime
         self._gateway = gateway
         self._access_log = access_log
-        self._listeners: list[Listener] = []
-        self._drain: Drain
+        #: The memory that the workers share, once there are several.
+        self._state = state
+        self._factory = Listeners(settings, gateway, runtime)
+        self._listeners = [self._factory.listener(*pair) for pair in zip(settings.server.bind, sockets, strict=True)]
+        self._drain = Drain(self._listeners, settings.server.grace)
         self._leave = Event()
         #: Indexes of listeners whose sockets no other process accepts from.
         self._removed: list[int] = []
 
-    def run(self) -> None:
-        """Serve from the command `open` until drained. Raises CannotOpenError."""
-        shared, state, sockets = self._await_sockets()
-        self._state = SharedState(state)
-        if shared:
+    def run(self, *, alone: bool) -> None:
+        """Open all parts and serve until drained. Raises CannotOpenError."""
+        if not alone:
             self._runtime.share(self._state)
-        listeners = Listeners(self._settings, self._gateway, self._runtime)
         open_part("[log] access", self._access_log.open)
         self._gateway.open()
-        self._listeners = [listeners.listener(*pair) for pair in zip(self._settings.server.bind, sockets, strict=True)]
         register_metrics(self._listeners, self._runtime.metrics)
-        self._drain = Drain(self._listeners, self._settings.server.grace)
-        self._share_listeners(alone=not shared)
+        self._share_listeners(alone=alone)
         self._tune()
         self._control.send(messages.Ready())
         listening = gevent.spawn(self._run_commands), gevent.spawn(self._beat)
         self._leave.wait()
         cut = self._finish()
-        listeners.close()
+        self._close()
+        gevent.killall(listening)
+        self._control.send(messages.Stopped(cut))
+
+    def _close(self) -> None:
+        self._factory.close()
         self._gateway.close()
         self._access_log.close()
         if self._runtime.store is not None:
             self._runtime.store.close()
-        gevent.killall(listening)
-        self._control.send(messages.Stopped(cut))
-
-    def _await_sockets(self) -> tuple[bool, int, list[socket.socket]]:
-        command = _wait_for(messages.Open, self._control)
-        state, *fds = self._control.take_fds()
-        return command.shared, state, [socket.socket(fileno=fd) for fd in fds]
 
     def _tune(self) -> None:
         """Raise the descriptor limit, and freeze all present objects: the collector need not visit them again."""
@@ -240,11 +243,11 @@ def _write_hub_stack(control: int) -> None:
 
 
 def _serve(number: int, control: Control) -> int:
-    command = _wait_for(messages.Build, control)
+    build_command = _wait_for(messages.Build, control)
     fds = control.take_fds()
-    given = {(section, option): text for section, option, text in command.overrides}
+    given = {(section, option): text for section, option, text in build_command.overrides}
     try:
-        settings = load(command.path, given, _content(fds[0]) if fds else None)
+        settings = load(build_command.path, given, _content(fds[0]) if fds else None)
     except ConfigError as error:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
@@ -253,8 +256,12 @@ def _serve(number: int, control: Control) -> int:
     gateway = build(settings, runtime, [access_log])
     log.setup(settings.log.level, worker=True)
     control.send(messages.Built(list(map(str, settings.warnings)), _user_files()))
+    command = _wait_for(messages.Open, control)
+    state, *fds = control.take_fds()
+    sockets = [socket.socket(fileno=fd) for fd in fds]
     try:
-        Worker(control, settings, runtime, gateway, access_log).run()
+        worker = Worker(control, settings, runtime, gateway, access_log, SharedState(state), sockets)
+        worker.run(alone=not command.shared)
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
         control.send(messages.Failed(1, []))
