@@ -74,18 +74,30 @@ def test_the_hooks_run_every_part_of_the_check():
     assert hooks == ["lint", "format", "types"]
 
 
-def test_an_unusable_python_is_reported_in_one_line(tmp_path):
-    """`python3.99` is a Python that has no ensurepip, as Debian's is without python3-venv."""
-    fake = tmp_path / "python3.99"
-    fake.write_text("""#!/bin/sh
-case "$2" in *version_info*) echo "3.99 $0" ;; *) echo "ModuleNotFoundError: No module named 'ensurepip'" >&2; exit 1 ;; esac
-""")
-    fake.chmod(0o755)
-    environ = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYENV_ROOT": str(tmp_path)}
+def report_on(python, script):
+    """Return the lines about a `python3.99` that is this shell script."""
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    environ = os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}", "PYENV_ROOT": str(python.parent)}
     done = subprocess.run([ROOT / "scripts/pythons", "3.99"], capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        f"pythons: Python 3.99 at {fake} is unusable: ModuleNotFoundError: No module named 'ensurepip'",
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        (  # as Debian's without python3-venv
+            'case "$2" in *version_info*) echo "3.99 $0" ;; *) echo "No module named ensurepip" >&2; exit 1 ;; esac',
+            "is unusable: No module named ensurepip",
+        ),
+        ("echo cannot open libpython >&2; exit 127", "does not start: cannot open libpython"),
+    ],
+)
+def test_an_unusable_python_fails_with_one_line_of_reason(tmp_path, script, problem):
+    fake = tmp_path / "python3.99"
+    assert report_on(fake, script) == [
+        f"pythons: Python 3.99 at {fake} {problem}",
         "pythons: no usable Python 3.99",
         "pythons: FAILED: Python 3.99",
     ]
