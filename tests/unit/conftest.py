@@ -29,7 +29,6 @@ INTERPRETED_ONLY = (
     "server/test_tls_channel.py",
     "server/test_tls_connection.py",
     "upstream/balance/test_policy.py",
-    "upstream/balance/test_user.py",
     "upstream/http1/test_channel.py::test_a_client_that_sends_more_does_not",
 )
 
