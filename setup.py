@@ -75,7 +75,7 @@ class Build(build_ext):
             self._forget()
             super().run()
             self._note()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 without a compiler the sources run
             _warn(error)
             self.extensions = []
 

@@ -32,7 +32,7 @@ def _step(handler: Handler, call: Callable[[Request, Next], Any], next_step: Nex
     def step(request: Request) -> Response:
         try:
             response = call(request, next_step)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 a handler may raise anything
             return respond(error, request)
         if isinstance(response, Response):
             return response
@@ -46,7 +46,7 @@ def _guarded(action: Next) -> Next:
     def step(request: Request) -> Response:
         try:
             return action(request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 a handler may raise anything
             return respond(error, request)
 
     step.is_guarded = True  # type: ignore[attr-defined]

@@ -119,7 +119,7 @@ class Gateway:
             if request.client_stream is None or request.client_stream.is_closed:
                 raise
             response = respond(error, request)  # another client's: a handler shares the exception between requests
-        except BaseException as error:  # a handler's sys.exit() or gevent.Timeout must not end the process
+        except BaseException as error:  # noqa: BLE001 a handler's sys.exit() or gevent.Timeout must not end the process
             response = respond(error, request)
         response.headers.put("X-Request-ID", "x-request-id", exchange.id)
         return response
@@ -225,5 +225,5 @@ def close_part(what: str, part: object) -> None:
     try:
         if hasattr(part, "close"):
             part.close()
-    except (Exception, SystemExit):
+    except (Exception, SystemExit):  # noqa: BLE001 a handler may raise anything
         _log.exception("%s: close failed", what)

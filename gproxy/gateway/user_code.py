@@ -27,7 +27,7 @@ def find(module_name: str, attribute: str, report: Report) -> object:
     """Return the module's attribute. Report a problem and return None if there is none."""
     try:
         found: object = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 user code may raise anything
         report(f"cannot import {module_name}: {_where(error)}")
         return None
     place = module_name
@@ -57,7 +57,7 @@ def made(found: object, make: Callable[[], T], report: Report) -> T | None:
     """Return what `make` returns for the user's object. Report a problem and return None on failure."""
     try:
         return make()
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 user code may raise anything
         report(f"cannot create {getattr(found, '__name__', found)}: {_where(error)}")
         return None
 

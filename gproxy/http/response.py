@@ -142,7 +142,7 @@ class Response:
             callback = self._callbacks.pop()
             try:
                 callback()
-            except Exception:
+            except Exception:  # noqa: BLE001 a callback may raise anything
                 _log.exception("an on_close callback failed: %r", callback)
             except BaseException:
                 self.close()

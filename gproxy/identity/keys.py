@@ -19,5 +19,5 @@ def public_key(path: Path) -> PublicKeyTypes:
         if b"-----BEGIN CERTIFICATE-----" in pem:
             return load_pem_x509_certificate(pem).public_key()
         return load_pem_public_key(pem)
-    except Exception:  # cryptography raises several types here, and none has more information than the path
+    except Exception:  # noqa: BLE001 cryptography raises several types, and none has more information than the path
         raise ValueError(f"{path} is invalid; a PEM public key or certificate is expected") from None

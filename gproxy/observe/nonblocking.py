@@ -40,7 +40,7 @@ class NonBlockingHandler(logging.StreamHandler[TextIO]):
             return
         try:
             self._write_record(self._write, record)
-        except Exception:
+        except Exception:  # noqa: BLE001 as in logging.StreamHandler
             self.handleError(record)
 
     def _write_record(self, write: _Write, record: logging.LogRecord) -> None:

@@ -113,7 +113,7 @@ class ClientConnection:
             pass
         except Expired as error:  # while idle, or while a rejection was written
             _log.debug("%s: %s", self.peer, error)
-        except Exception:
+        except Exception:  # noqa: BLE001 a bug must not end the worker
             _log.exception("connection from %s failed", self.peer)
         finally:
             try:
@@ -299,7 +299,7 @@ class ClientConnection:
             out.keep = False
         except GreenletExit:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 a body of a handler may raise anything
             self._break_off(request, out, error)
         finally:
             self.alarm.expires = math.inf

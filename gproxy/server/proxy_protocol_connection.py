@@ -65,7 +65,7 @@ class ProxyProtocolConnection(ClientConnection):
             _log.debug("%s: %s", self.peer, error)
         except (ClientGone, OSError):
             pass
-        except Exception:
+        except Exception:  # noqa: BLE001 a bug must not end the worker
             _log.exception("connection from %s failed", self.peer)
         self._close()
         connections.discard(self)

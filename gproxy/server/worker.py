@@ -129,7 +129,7 @@ class Worker:
     def _run_commands(self) -> None:
         try:
             self._listen()
-        except Exception:
+        except Exception:  # noqa: BLE001 a bug must not leave the arbiter without a worker
             _log.exception("command from the arbiter failed; this worker is being replaced")
             self._retire([])
 

@@ -93,7 +93,7 @@ class Mirror:
                 response = self._second(twin)
                 for _ in () if isinstance(response.body, bytes) else response.body:
                     pass
-        except (Exception, Expired) as error:
+        except (Exception, Expired) as error:  # noqa: BLE001 a copy has no effect on its request
             _log.debug("%s: mirrored copy failed: %s", twin.id, error)
         finally:
             twin.end()

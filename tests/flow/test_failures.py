@@ -612,7 +612,7 @@ def test_in_a_crowd_everybody_gets_what_is_theirs_and_every_lease_comes_back(pla
                         wire.sock.close()
                         wire.sock = play.gateway.connect().sock
                 wire.send("GET /crowd/hang HTTP/1.1\r\nHost: a\r\n\r\n")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 reported below
             wrong.append((start, error))
 
     visitors = [threading.Thread(target=visitor, args=(n,)) for n in range(20)]

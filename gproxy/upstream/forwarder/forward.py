@@ -230,7 +230,7 @@ class Forward:
             head = connection.send_request(self._write_head(request, backend), request)  # (2) (5) (6)
             self._upstream.passive.answered(request, backend, head.status)  # (7)
             return self._response(request, backend, connection, head)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 `_failed` raises again what is no failure
             if connection is not None:
                 backend.drop(connection)
             return _failed(backend, error)
@@ -249,7 +249,7 @@ class Forward:
         try:
             self._upstream.passive.answered(request, backend, head.status)  # (7)
             return self._response(request, backend, connection, head)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 `_failed` raises again what is no failure
             backend.drop(connection)
             return _failed(backend, error)
 

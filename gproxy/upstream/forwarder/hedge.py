@@ -58,7 +58,7 @@ class HedgedAttempt:
         try:
             with detached(request) as copy:
                 self.result = send(copy, self.backend)
-        except (Exception, Expired) as error:
+        except (Exception, Expired) as error:  # noqa: BLE001 the waiting request raises it
             self.error = error
         if self._is_closed:
             self.close()

@@ -41,7 +41,7 @@ class Probe:
         with gevent.Timeout(self._settings.health.timeout, False):
             try:
                 return self._ask(backend)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 whatever fails, the probe has failed
                 failure = failure_of(error)
                 return None if is_shortage(error) else failure.reason if failure else type(error).__name__
         return "timeout"
