@@ -1,4 +1,4 @@
-"""The table of failures: for each, the client's response, the retry condition, and whether the backend has caused it.
+"""The table of failures: for each, the client's response, the retry condition, and whether it counts as the backend's.
 
 The status is 502 for a backend that refuses, resets or violates HTTP, 504 for a slow one, 503 if none is available.
 The error names are those of RFC 9209 section 2.3.
@@ -29,7 +29,9 @@ class Failure(NamedTuple):
 
     status: int
     reason: str
+    #: The error name in Proxy-Status.
     error: str
+    #: The text for the client. The error log has it too, with the error's own text.
     detail: str
     #: The word of `retry_on` that allows a retry. `connect` always does: the request was not sent yet.
     retryable_as: Literal["connect", "stale", "reset", "timeout", "status", "never"]
@@ -41,6 +43,7 @@ def _late(limit: TimeLimit, error: str, detail: str, retryable_as: Literal["time
     return Failure(limit.status, limit.reason, error, detail, retryable_as, limit.counts_against_backend)
 
 
+#: Also for each other error of connect(), such as no route to the host: the log has the system's text too.
 _REFUSED: Final = Failure(
     502, "connect_refused", "connection_refused", "the backend refuses connections", "connect", True
 )
@@ -117,7 +120,10 @@ SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 
 
 def failure_of(error: BaseException) -> Failure | None:
-    """Return the row for the error of an attempt; None if the backend has not caused the error."""
+    """Return the row for the error of an attempt; None for an error of the client or of the gateway's code.
+
+    A shortage and an unfinished upload have rows, which do not count against the backend.
+    """
     if isinstance(error, Expired):
         return _EXPIRED.get(error.limit)
     if is_shortage(error):

@@ -81,7 +81,7 @@ class RetryPolicy:
     def last(self) -> FailedAttempt:
         return self.history[-1]
 
-    def after(self, *failed: FailedAttempt) -> "RetryPolicy":
+    def with_failures(self, *failed: FailedAttempt) -> "RetryPolicy":
         """Return the policy with these failed attempts added to its history."""
         backends = tuple(one.backend for one in failed if one.failure.retryable_as != "stale")
         repeats = any(backend in self.tried for backend in backends)
@@ -118,13 +118,13 @@ class RetryPolicy:
         """True if a retry may go to the same backend for lack of another: the backend is alive, but slow or busy."""
         return self.last.failure.retryable_as in ("status", "timeout")
 
-    def pause(self, rng: random.Random, clock: Callable[[], float] = time.time, *, others: bool) -> float:
+    def pause(self, rng: random.Random, clock: Callable[[], float] = time.time, *, untried: bool) -> float:
         """Return the seconds before the next attempt: a backoff with full jitter, or the response's Retry-After.
 
-        Return 0 if the last attempt reached no backend, and another backend is untried.
+        Return 0 if the last attempt reached no backend, and another backend is `untried`.
         """
         last = self.last
-        if self.is_free and (others or last.failure.retryable_as == "stale"):
+        if self.is_free and (untried or last.failure.retryable_as == "stale"):
             return 0.0
         if self.honours_retry_after and last.response is not None:
             wanted = retry_after(last.response.headers, clock)

@@ -3,13 +3,13 @@
 Comments mark these steps with their numbers:
 
 (1) prepare the request body, so that a retry can send it again
-(2) compose the request head, anew for each attempt
-(3) pick a backend
-(4) lease a connection: an idle one from the pool, or a new one
+(2) pick a backend
+(3) lease a connection: an idle one from the pool, or a new one
+(4) compose the request head, anew for each attempt
 (5) send the request
 (6) read the response head
 (7) report the result to passive health
-(8) retry, if the policy allows it and no byte of the response has gone to the client
+(8) retry, if the policy allows it; Forward has not returned yet, so no byte of the response has gone to the client
 (9) return the response; its body streams, unless it arrived together with the head
 """
 
@@ -75,10 +75,11 @@ class Forward:
         # PERF: chosen here, so that an unconfigured limit or hedge costs a request nothing
         limits = AttemptLimits.of(settings)
         self._first_try = self._next_try = limits.around(self._try)
-        if after := settings.retry.hedge if hedge is None else hedge:
+        hedge_after = settings.retry.hedge if hedge is None else hedge
+        if hedge_after:
             send = limits.around(self._send)
             self._first_try = Hedge(
-                after,
+                hedge_after,
                 upstream,
                 covers=self._policy.covers,
                 retry_statuses=self._retry_statuses,
@@ -90,8 +91,10 @@ class Forward:
     def __call__(self, request: Request) -> Response:
         """Return a backend's response to the request.
 
-        Raise HTTPError 502, 503 or 504 for a failure of the backends, HTTPError 400, 408 or 413 for a fault of the
-        client, and ClientGone if the client has left.
+        An error response of a backend is returned too, unless a retry replaces it. Raise HTTPError: 502, 503 or 504 for
+        a failure of the backends, 400 or 413 for a fault of the client, 500 if a recorded body cannot be read again.
+        Raise Expired if the client is too slow, ClientGone if it has left, and RuntimeError if a handler has consumed
+        the request body.
         """
         client = request.client_stream
         if client is not None and not client.in_own_greenlet():
@@ -101,10 +104,10 @@ class Forward:
         if request.deadline.expires <= monotonic():  # a handler has caught Expired and called again
             raise as_response_error(SLOW)
         if request.body is not NO_BODY:
-            self._prepare(request, request.body)  # (1)
+            self._prepare_body(request, request.body)  # (1)
         if request.method in _COUNTED_METHODS and (response := _count_down(request)) is not None:
             return response
-        backend = self._upstream.rotation.pick(request)  # (3)
+        backend = self._upstream.rotation.pick(request)  # (2)
         if backend is None:
             return self._policy.give_up()
         request.backend = backend.name
@@ -123,23 +126,27 @@ class Forward:
         """
         with detached(request) as copy:
             copy.deadline.set(request.deadline.expires)
-            if copy.body is not NO_BODY and copy.body.replayable:  # concurrent copies each read it from the beginning
+            if copy.body is not NO_BODY and copy.body.replayable:
+                # Several copies may be sent at the same time: each has its own position in the body.
                 copy.body = Body(copy.body.buffer(copy.body.length or 0))
             response = self(copy)
             response.read()
         request.exchange.adopt(copy.exchange)
         return response
 
-    def _prepare(self, request: Request, body: Body) -> None:
-        """Rewind the body, and record it while it is sent if the policy may retry the request.
+    def _prepare_body(self, request: Request, body: Body) -> None:
+        """Make the body begin at its first byte, now and for each retry that the policy may allow.
 
-        Raise RuntimeError if a handler has consumed the body: the backend would wait for bytes that never come.
+        Rewind a body that is kept or recorded, keep a short one that has arrived completely, and record any other one
+        while it is sent. Raise RuntimeError if a handler has consumed the body: the backend would wait for
+        bytes that never come.
         """
-        buffered = len(body.at_hand)
         if not body.can_begin_again:
             raise RuntimeError("the request body was already read; call request.body.buffer(limit) before reading it")
-        if body.replayable or body.received != buffered:
-            body.rewind()  # a handler has called next before
+        buffered = len(body.at_hand)
+        is_recorded = body.received != buffered  # bytes were read, and can be restored: a handler called next before
+        if body.replayable or is_recorded:
+            body.rewind()
         elif body.length is not None and buffered == body.length <= self._replay:
             body.buffer(self._replay)
         elif self._policy.retries and self._policy.covers(request) and (body.length or 0) <= self._replay + self._spool:
@@ -150,7 +157,7 @@ class Forward:
 
         A response with a retryable status stays open until the next attempt begins: it may be the final one.
         """
-        policy = self._policy
+        policy = self._policy  # each failure makes a new one, with the history of this request
         with RetryPermit(self._upstream.budget) as permit:
             while True:
                 if isinstance(outcome, Response):
@@ -159,16 +166,16 @@ class Forward:
                     # After a hedge, `request.backend` names the backend that has responded.
                     responder = next((one for one in self._upstream.backends if one.name == request.backend), backend)
                     outcome = (FailedAttempt(responder, RETRYABLE_STATUS, None, outcome),)
-                policy = policy.after(*outcome)
-                why_not = policy.why_not(request)
+                policy = policy.with_failures(*outcome)
+                why_not = policy.why_not(request)  # empty if a retry may follow
                 for failed in outcome:
                     self._report(request, failed, why_not)
-                following = None
-                if not why_not and self._pause(request, policy, permit):
-                    following = self._next_backend(request, policy)
-                if following is None:
+                next_backend = None
+                if not why_not and self._may_begin(request, policy, permit):
+                    next_backend = self._next_backend(request, policy)
+                if next_backend is None:
                     return policy.give_up()
-                backend = following
+                backend = next_backend
                 if policy.last.response is not None:
                     policy.last.response.close()
                 request.body.rewind()
@@ -176,17 +183,17 @@ class Forward:
                 request.tries += 1
                 outcome = self._next_try(request, backend)  # unhedged: a hedge might pick a backend that has failed
 
-    def _pause(self, request: Request, policy: RetryPolicy, permit: RetryPermit) -> bool:
-        """Wait for the policy's backoff and take a retry permit.
+    def _may_begin(self, request: Request, policy: RetryPolicy, permit: RetryPermit) -> bool:
+        """Wait for the policy's backoff, take a retry permit, and return True: the retry may begin.
 
-        Return False if no other backend exists, the deadline is nearer than the end of the wait, or the retry budget
-        is exhausted.
+        Return False if the only backend was tried and must not be asked again, the deadline is nearer than the end of
+        the wait, or the retry budget is exhausted.
         """
         runtime, backends = self._upstream.runtime, self._upstream.backends
-        others = len(backends) - len(set(policy.tried))
-        if not others and len(backends) == 1 and not policy.asks_the_same:
+        untried = len(backends) - len(set(policy.tried))
+        if not untried and len(backends) == 1 and not policy.asks_the_same:
             return False
-        seconds = policy.pause(runtime.random, runtime.clock, others=others > 0)
+        seconds = policy.pause(runtime.random, runtime.clock, untried=untried > 0)
         if seconds >= request.deadline.remaining():
             return False
         if seconds:
@@ -208,7 +215,8 @@ class Forward:
     def _take_permit(self, request: Request, policy: RetryPolicy, permit: RetryPermit) -> bool:
         """Take a retry permit; wait for one up to `retry_backoff_max`, and return False if none becomes free.
 
-        After the failure of one backend permits soon become free. If all backends are overloaded they do not.
+        A wait helps if one backend has failed: permits soon become free. It is short, because it does not help if all
+        backends are overloaded.
         """
         pauses = math.ceil(policy.backoff_max / policy.backoff) if policy.backoff else 0
         while not permit.take():
@@ -223,11 +231,11 @@ class Forward:
             ClientWatch(request.client_stream).wait(seconds)
 
     def _try(self, request: Request, backend: Backend) -> Outcome:
-        """Make a complete attempt without a hedge; it does the steps of `_send` and `_receive` in one."""
+        """Make a complete attempt without a hedge. PERF: `_send` and `_receive` in one call."""
         connection = None
         try:
-            connection = backend.connection(request.deadline)  # (4)
-            head = connection.send_request(self._write_head(request, backend), request)  # (2) (5) (6)
+            connection = backend.connection(request.deadline)  # (3)
+            head = connection.send_request(self._write_head(request, backend), request)  # (4) (5) (6)
             self._upstream.passive.answered(request, backend, head.status)  # (7)
             return self._response(request, backend, connection, head)
         except BaseException as error:  # noqa: BLE001 `_failed` raises again what is no failure
@@ -237,9 +245,9 @@ class Forward:
 
     def _send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
         """Send a hedged attempt's request, and return the leased connection with the response head."""
-        connection = backend.connection(request.deadline)  # (4)
+        connection = backend.connection(request.deadline)  # (3)
         try:
-            return connection, connection.send_request(self._write_head(request, backend), request)  # (2) (5) (6)
+            return connection, connection.send_request(self._write_head(request, backend), request)  # (4) (5) (6)
         except BaseException:
             backend.drop(connection)
             raise
@@ -264,7 +272,7 @@ class Forward:
         if rest is None:
             backend.release(connection, keep=head.keep)
             return Response.forwarded(head.status, head.phrase, headers, data)  # (9)
-        if head.status < 400:
+        if head.status < 400:  # after an error the upload stops (RFC 9112 section 9.5)
             connection.continue_upload(request)
         lease = (backend, connection, head.keep)
         body = BackendBody(data, rest, request, lease, self._read_timeout, self._record_failure)
@@ -291,13 +299,14 @@ class Forward:
                 self._upstream.passive.warn_throttled(f"a retryable response was not retried: {why_not}")
             return
         if failed.failure.retryable_as == "stale":
-            failed.backend.forget_idle()
-        unless = "" if failed.failure.retryable_as == "never" else why_not
-        self._upstream.passive.failed(request, failed.backend, failed.failure, failed.cause, unless)  # (7)
+            failed.backend.forget_idle()  # they are as old as this one
+        if failed.failure.retryable_as == "never":
+            why_not = ""  # the failure itself is the reason
+        self._upstream.passive.failed(request, failed.backend, failed.failure, failed.cause, why_not)  # (7)
 
 
 def _failed(backend: Backend, error: BaseException) -> tuple[FailedAttempt]:
-    """Return the failed attempt. Raise the error again if the backend has not caused it."""
+    """Return the failed attempt. Raise an error again that is no failure of an attempt, such as the client's."""
     if isinstance(error, Exception | Expired) and (failure := failure_of(error)) is not None:
         return (FailedAttempt(backend, failure, error),)
     raise error

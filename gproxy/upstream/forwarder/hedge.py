@@ -47,7 +47,7 @@ class HedgedAttempt:
 
     @property
     def failed(self) -> FailedAttempt:
-        """The failure of this attempt. Raises the error again if the backend has not caused it."""
+        """The failure of this attempt. Raises an error again that is no failure of an attempt, such as the client's."""
         assert self.error is not None  # noqa: S101 the attempt has ended without a result
         failure = failure_of(self.error)
         if failure is None:

@@ -110,7 +110,10 @@ class PassiveHealth:
     def failed(
         self, request: Request, backend: Backend, failure: Failure, cause: BaseException, why_not: str = ""
     ) -> None:
-        """Log and record the failure of an attempt; `why_not` is why no retry follows, "" if one follows."""
+        """Log and record the failure of an attempt.
+
+        `why_not` is why no retry follows; "" if one follows, or if the failure itself is the reason.
+        """
         no_retry = f"; not retried: {why_not}" if why_not else ""
         detail = f"{failure.detail} ({_message(cause)}){no_retry}"
         self._warn_throttled(request, backend, failure.reason + no_retry, detail)

@@ -46,28 +46,28 @@ def turned_away(status=503, backend=A, **headers):
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "POST", "PATCH"])
 @pytest.mark.parametrize("what", CAUSES)
 def test_the_defaults(method, what):
-    may = not policy().after(failed(what)).why_not(request(method))
+    may = not policy().with_failures(failed(what)).why_not(request(method))
     assert may == (what == "connect" or (what != "timeout" and method not in ("POST", "PATCH")))
 
 
 @pytest.mark.parametrize("what", CAUSES)
 def test_a_key_makes_it_idempotent(what):
     keyed = request("POST", headers={"Idempotency-Key": "k"}, body=b"x")
-    assert policy(on=tuple(CAUSES)).after(failed(what)).why_not(keyed) == ""
+    assert policy(on=tuple(CAUSES)).with_failures(failed(what)).why_not(keyed) == ""
 
 
 def test_retry_on_says_after_what():
     timeouts = policy(on=("timeout", BUSY))
     assert timeouts.statuses == {503}
-    assert timeouts.after(failed("timeout")).why_not(request()) == ""
-    assert timeouts.after(turned_away()).why_not(request()) == ""
-    assert timeouts.after(turned_away()).why_not(request("POST")) == "retry_methods has no POST"
-    assert timeouts.after(failed("stale")).why_not(request()) == "retry_on has no stale"
-    assert timeouts.after(failed("reset")).why_not(request()) == "retry_on has no reset"
-    assert timeouts.after(failed("connect")).why_not(request()) == ""
-    assert policy(on=("stale",)).after(failed("connect")).why_not(request()) == ""
-    assert policy(methods=("POST",)).after(failed("reset")).why_not(request("POST")) == ""
-    assert policy(methods=("POST",)).after(failed("reset")).why_not(request("GET")) != ""
+    assert timeouts.with_failures(failed("timeout")).why_not(request()) == ""
+    assert timeouts.with_failures(turned_away()).why_not(request()) == ""
+    assert timeouts.with_failures(turned_away()).why_not(request("POST")) == "retry_methods has no POST"
+    assert timeouts.with_failures(failed("stale")).why_not(request()) == "retry_on has no stale"
+    assert timeouts.with_failures(failed("reset")).why_not(request()) == "retry_on has no reset"
+    assert timeouts.with_failures(failed("connect")).why_not(request()) == ""
+    assert policy(on=("stale",)).with_failures(failed("connect")).why_not(request()) == ""
+    assert policy(methods=("POST",)).with_failures(failed("reset")).why_not(request("POST")) == ""
+    assert policy(methods=("POST",)).with_failures(failed("reset")).why_not(request("GET")) != ""
 
 
 def test_no_status_is_unwanted_without_retries():
@@ -78,36 +78,36 @@ def test_no_status_is_unwanted_without_retries():
 def test_as_often_as_it_says(retries):
     tries = policy(retries=retries)
     for _ in range(retries):
-        tries = tries.after(failed("connect"))
+        tries = tries.with_failures(failed("connect"))
         assert tries.why_not(request()) == ""
-    assert tries.after(failed("connect")).why_not(request()) == "no retries are left"
+    assert tries.with_failures(failed("connect")).why_not(request()) == "no retries are left"
 
 
 def test_stale_connections_are_free_but_not_for_ever():
     tries = policy(retries=0)
     for _ in range(3):
-        tries = tries.after(failed("stale"))
+        tries = tries.with_failures(failed("stale"))
         assert tries.why_not(request()) == ""
         assert tries.is_free and tries.tried == ()
-    assert tries.after(failed("stale")).why_not(request()) == "no retries are left"
+    assert tries.with_failures(failed("stale")).why_not(request()) == "no retries are left"
 
 
 def test_stale_ones_leave_the_retries_untouched():
-    tries = policy(retries=1).after(failed("stale")).after(failed("reset"))
+    tries = policy(retries=1).with_failures(failed("stale")).with_failures(failed("reset"))
     assert tries.why_not(request()) == ""
-    assert tries.after(failed("reset")).why_not(request()) != ""
+    assert tries.with_failures(failed("reset")).why_not(request()) != ""
 
 
 def test_garbage_and_the_deadline_are_never_tried_again():
     everything = policy(on=(*CAUSES, Statuses(500, 599)))
     for failure in (SLOW, NONE_AVAILABLE, failure_of(HTTPError(400)) or SLOW):
-        assert everything.after(FailedAttempt(A, failure)).why_not(request())
+        assert everything.with_failures(FailedAttempt(A, failure)).why_not(request())
     assert failure_of(Incomplete("in the head")).retryable_as == "reset"
 
 
 def test_a_policy_is_a_value():
     first = policy()
-    second = first.after(failed("reset", A)).after(failed("connect", B))
+    second = first.with_failures(failed("reset", A)).with_failures(failed("connect", B))
     assert first.history == ()
     assert [one.backend for one in second.history] == [A, B]
     assert second.tried == (A, B)
@@ -117,9 +117,14 @@ def test_a_policy_is_a_value():
 
 
 def test_a_second_question_to_the_same_backend_begins_a_new_round():
-    tries = policy(retries=3).after(failed("connect", A)).after(failed("connect", B)).after(failed("connect", A))
+    tries = (
+        policy(retries=3)
+        .with_failures(failed("connect", A))
+        .with_failures(failed("connect", B))
+        .with_failures(failed("connect", A))
+    )
     assert tries.tried == (A,)
-    assert tries.after(failed("connect", B)).tried == (A, B)
+    assert tries.with_failures(failed("connect", B)).tried == (A, B)
 
 
 class Reader:
@@ -135,10 +140,10 @@ class Reader:
 def test_a_body_that_has_gone_and_was_not_kept():
     asked = request("PUT")
     asked.body = Body(b"", Reader(), 10)
-    assert policy().after(failed("reset")).why_not(asked) == ""
+    assert policy().with_failures(failed("reset")).why_not(asked) == ""
     asked.body.next_piece()
-    assert policy().after(failed("reset")).why_not(asked) == "the request body exceeds the replay limit"
-    assert policy().after(failed("connect")).why_not(asked) == ""
+    assert policy().with_failures(failed("reset")).why_not(asked) == "the request body exceeds the replay limit"
+    assert policy().with_failures(failed("connect")).why_not(asked) == ""
 
 
 def test_no_time_left():
@@ -146,16 +151,16 @@ def test_no_time_left():
     asked = request()
     asked.deadline = Deadline(clock=clock)
     asked.deadline.set(clock.now + 1)
-    assert policy().after(failed("reset")).why_not(asked) == ""
+    assert policy().with_failures(failed("reset")).why_not(asked) == ""
     clock.advance(1)
-    assert policy().after(failed("reset")).why_not(asked) == "the deadline has passed"
+    assert policy().with_failures(failed("reset")).why_not(asked) == "the deadline has passed"
 
 
 def test_the_same_backend_again_only_if_it_is_alive():
-    assert policy().after(turned_away()).asks_the_same
-    assert policy().after(failed("timeout")).asks_the_same
-    assert not policy().after(failed("connect")).asks_the_same
-    assert not policy().after(failed("reset")).asks_the_same
+    assert policy().with_failures(turned_away()).asks_the_same
+    assert policy().with_failures(failed("timeout")).asks_the_same
+    assert not policy().with_failures(failed("connect")).asks_the_same
+    assert not policy().with_failures(failed("reset")).asks_the_same
 
 
 class Most(random.Random):
@@ -168,31 +173,31 @@ class Most(random.Random):
 def test_pauses_grow_up_to_their_limit():
     tries, pauses = policy(), []
     for _ in range(6):
-        tries = tries.after(failed("reset"))
-        pauses.append(round(tries.pause(Most(), others=True), 3))
+        tries = tries.with_failures(failed("reset"))
+        pauses.append(round(tries.pause(Most(), untried=True), 3))
     assert pauses == [0.025, 0.05, 0.1, 0.2, 0.25, 0.25]
-    assert tries.after(*[failed("reset")] * 5000).pause(Most(), others=True) == 0.25
+    assert tries.with_failures(*[failed("reset")] * 5000).pause(Most(), untried=True) == 0.25
 
 
 def test_pauses_have_full_jitter():
-    tries, drawn = policy().after(failed("reset")), random.Random(7)
+    tries, drawn = policy().with_failures(failed("reset")), random.Random(7)
     expected = random.Random(7)
-    assert [tries.pause(drawn, others=True) for _ in range(100)] == [expected.random() * 0.025 for _ in range(100)]
+    assert [tries.pause(drawn, untried=True) for _ in range(100)] == [expected.random() * 0.025 for _ in range(100)]
 
 
 def test_no_pause_where_there_is_nothing_to_wait_for():
-    assert policy().after(failed("connect", A)).pause(Most(), others=True) == 0
-    assert policy().after(failed("stale", A)).pause(Most(), others=False) == 0
-    assert policy().after(failed("connect", A), failed("connect", B)).pause(Most(), others=False) == 0.05
-    assert policy(backoff=Seconds(0)).after(failed("reset")).pause(Most(), others=True) == 0
+    assert policy().with_failures(failed("connect", A)).pause(Most(), untried=True) == 0
+    assert policy().with_failures(failed("stale", A)).pause(Most(), untried=False) == 0
+    assert policy().with_failures(failed("connect", A), failed("connect", B)).pause(Most(), untried=False) == 0.05
+    assert policy(backoff=Seconds(0)).with_failures(failed("reset")).pause(Most(), untried=True) == 0
 
 
 def test_retry_after_is_a_pause_if_it_is_honoured():
     away = turned_away(**{"Retry-After": "2"})
-    assert policy(after=True).after(away).pause(Most(), others=True) == 2.0
-    assert policy(after=False).after(away).pause(Most(), others=True) == 0.025
-    assert policy(after=True).after(turned_away()).pause(Most(), others=True) == 0.025
-    assert policy(after=True).after(away, failed("reset")).pause(Most(), others=True) == 0.05
+    assert policy(after=True).with_failures(away).pause(Most(), untried=True) == 2.0
+    assert policy(after=False).with_failures(away).pause(Most(), untried=True) == 0.025
+    assert policy(after=True).with_failures(turned_away()).pause(Most(), untried=True) == 0.025
+    assert policy(after=True).with_failures(away, failed("reset")).pause(Most(), untried=True) == 0.05
 
 
 @pytest.mark.parametrize(
@@ -216,10 +221,10 @@ def test_what_is_given_up_with():
         policy().give_up()
     assert (none.value.status, none.value.reason) == (503, "none_available")
     with pytest.raises(HTTPError) as reset:
-        policy().after(turned_away(), failed("reset")).give_up()
+        policy().with_failures(turned_away(), failed("reset")).give_up()
     assert (reset.value.status, reset.value.reason) == (502, "backend_reset")
     away = turned_away(429)
-    assert policy().after(failed("reset"), away).give_up() is away.response
+    assert policy().with_failures(failed("reset"), away).give_up() is away.response
 
 
 @pytest.mark.parametrize(
