@@ -17,8 +17,10 @@ from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import Failure, is_caused_by_client
 
-#: The longest ejection, unless eject_time is longer, and the time without one that forgives one, in seconds.
-_LONGEST: Final = 60.0
+#: The longest ejection in seconds, unless eject_time is longer.
+_LONGEST_EJECTION: Final = 60.0
+#: The time in rotation that makes up for one ejection, in seconds.
+_FORGIVE_AFTER: Final = 60.0
 #: A smaller share of failures among all attempts ejects nothing: some URL is broken, and the backend is not.
 _SHARE: Final = 0.1
 #: How many failures of each backend are remembered.
@@ -35,8 +37,8 @@ class EjectionPolicy:
         #: For each backend its failures: the time, and the number of attempts until then.
         self._failures: dict[Backend, deque[tuple[float, int]]] = {}
 
-    def is_too_much(self, backend: Backend, now: float) -> bool:
-        """Record a failure, and return whether it ejects the backend."""
+    def add_failure(self, backend: Backend, now: float) -> bool:
+        """Record a failure, and return whether the backend has too many; `may_eject` may still forbid an ejection."""
         if not self._max_fails:
             return False
         failures = self._failures.setdefault(backend, deque(maxlen=max(_MEMORY, self._max_fails)))
@@ -50,21 +52,24 @@ class EjectionPolicy:
         """Forget the failures of a backend."""
         self._failures.pop(backend, None)
 
-    def duration(self, backend: Backend, now: float, draw: float) -> float:
-        """Return the length of the next ejection in seconds; `draw`, from 0 to 1, is the jitter.
-
-        Each minute in rotation makes up for one ejection.
-        """
+    def forgive(self, backend: Backend, now: float) -> None:
+        """Lower the number of ejections by the time that the backend has been in rotation since the last one."""
         health = backend.health
         if health.ejections and not health.is_half_open:
-            minutes = (now - backend.returned_at) / _LONGEST
-            health.ejections -= int(min(minutes, health.ejections))
-        times = health.ejections + 1
-        return min(self._time * times, max(_LONGEST, self._time)) * (1 + draw / 10)
+            forgiven = (now - backend.returned_at) / _FORGIVE_AFTER
+            health.ejections -= int(min(forgiven, health.ejections))
+
+    def duration(self, backend: Backend, draw: float) -> float:
+        """Return the length of the next ejection in seconds; `draw`, from 0 to 1, is the jitter."""
+        times = backend.health.ejections + 1
+        return min(self._time * times, max(_LONGEST_EJECTION, self._time)) * (1 + draw / 10)
 
 
 def may_eject(backend: Backend, backends: Sequence[Backend]) -> bool:
-    """Return whether the backend may be ejected: a healthy one must remain, and half of the eligible ones."""
+    """Return whether the backend may be ejected.
+
+    At least one other backend must be healthy, and the healthy others must be at least half of the eligible ones.
+    """
     eligible = [one for one in backends if one.is_eligible]
     others = [one for one in eligible if one.is_healthy and one is not backend]
     return bool(others) and (len(eligible) - len(others)) * 2 <= len(eligible)
@@ -73,7 +78,13 @@ def may_eject(backend: Backend, backends: Sequence[Backend]) -> bool:
 class PassiveHealth:
     """The passive health of one upstream's backends; every attempt reports to it.
 
-    It calls `changed` after every change of a backend's health, and `unreached` for a backend that cannot be reached.
+    - `answered` gets the status of a response. `_judge` decides whether it is a failure, or a success that restores.
+    - `failed` gets an attempt without a response, logs it and calls `record_failure`.
+    - `record_failure` gets a failure that is logged elsewhere, such as a response that breaks off.
+    - `_count` gets the failures that count against the backend, and ejects it or marks it as failing.
+
+    PassiveHealth calls `changed` after every change of a backend's health, and `unreached` for a backend that cannot be
+    reached.
     """
 
     def __init__(
@@ -102,7 +113,7 @@ class PassiveHealth:
         health = backend.health
         if status in self._fail_statuses and not is_caused_by_client(request, status):
             backend.failures += 1
-            self._warn_throttled(request, backend, f"status {status}", f"status {status}")
+            self._warn_of_backend(request, backend, f"status {status}", f"status {status}")
             self._count(request, backend, f"status {status}")
         elif health.is_failing or (health.is_half_open and health.trial is request):
             self.restore(backend)
@@ -116,7 +127,7 @@ class PassiveHealth:
         """
         no_retry = f"; not retried: {why_not}" if why_not else ""
         detail = f"{failure.detail} ({_message(cause)}){no_retry}"
-        self._warn_throttled(request, backend, failure.reason + no_retry, detail)
+        self._warn_of_backend(request, backend, failure.reason + no_retry, detail)
         self.record_failure(request, backend, failure)
 
     def record_failure(self, request: Request, backend: Backend, failure: Failure) -> None:
@@ -132,10 +143,11 @@ class PassiveHealth:
         health, now = backend.health, self._runtime.monotonic()
         if health.ejected_until and health.trial is not request:
             return  # the request was sent before the ejection, or as a last resort
-        if health.trial is not request and not self._ejection.is_too_much(backend, now):
+        if health.trial is not request and not self._ejection.add_failure(backend, now):
             return
         if may_eject(backend, self._backends):
-            self.eject(backend, self._ejection.duration(backend, now, self._runtime.random.random()), why)
+            self._ejection.forgive(backend, now)
+            self.eject(backend, self._ejection.duration(backend, self._runtime.random.random()), why)
         elif health.trial is request or not health.is_failing:
             health.mark_failing(why)
             self._changed()
@@ -163,7 +175,7 @@ class PassiveHealth:
         if not was_failing:
             self._runtime.log.warning("upstream %s: backend %s restored", self._name, backend.name)
 
-    def _warn_throttled(self, request: Request, backend: Backend, event: str, detail: str) -> None:
+    def _warn_of_backend(self, request: Request, backend: Backend, event: str, detail: str) -> None:
         kind = f"upstream {self._name}: backend {backend.name}: {event}"
         message = "%s %s %s: backend %s: %s"
         self._runtime.throttle.warn(kind, message, request.id, request.method, request.path, backend.name, detail)
