@@ -9,7 +9,7 @@ from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.policy import BalancingPolicy
 from gproxy.upstream.balance.slow_start import SlowStart
 
-#: A function that takes the number of requests that all candidates take together.
+#: A callback that gets the room: how many requests all candidates can hold at a time.
 Resize = Callable[[float], None]
 
 #: When a trial without a result, for instance of a client that has left, makes room for another one, in seconds.
@@ -21,8 +21,8 @@ MakeRotation = Callable[[BalancingPolicy, SlowStart, Callable[[], float], Resize
 class Rotation:
     """The backends of one upstream, in tiers by their health; `pick` asks the policy for one of the first tier.
 
-    `refresh` must follow every change of a backend's health. `pick` changes health too: it makes a request the trial of
-    a half-open backend. So `resize` is a callback, which gets the room of the candidates after each refresh.
+    `refresh` must follow every change of a backend's health. `pick` refreshes too, if it makes a request the trial of a
+    half-open backend or a time has passed. So `resize` is a callback, which gets the room after each refresh.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Rotation:
         #: The next end of an ejection, a trial or a slow start; None if no backend is ejected, half-open or warming up.
         self._next_change: float | None = None
         self._is_limited = False
-        #: True if a candidate may be full or warming up.
+        #: True if a candidate may be full or warming up, so that `_confirm` must check each pick of the policy.
         self._needs_confirmation = False
 
     def set_backends(self, backends: Sequence[Backend]) -> None:
@@ -53,10 +53,7 @@ class Rotation:
         self.refresh()
 
     def refresh(self) -> None:
-        """Set the candidates: the healthy backends, else the healthy backups, else all eligible ones as a last resort.
-
-        A retry that has tried a whole tier goes on to the next one: an ejected backend may have recovered.
-        """
+        """Set the candidates: the healthy backends, else healthy backups, else all eligible ones as a last resort."""
         now = self._clock()
         doubtful = [backend.health for backend in self._backends if backend.health.doubtful]
         for health in doubtful:
@@ -81,7 +78,7 @@ class Rotation:
             self._resize(self._room())
 
     def _room(self) -> float:
-        """Return the number of requests that all candidates take together."""
+        """Return how many requests all candidates can hold at a time."""
         room = [backend.max_connections or math.inf for backend in self._candidates if not backend.health.is_half_open]
         return sum(room) if room else math.inf
 
@@ -109,24 +106,30 @@ class Rotation:
             self.refresh()
 
     def _confirm(self, backend: Backend, request: Request) -> Backend | None:
-        """Return the backend, or another one if it is full or warming up. PERF: only then look at all others."""
+        """Return the picked backend, or another one if it is full or must still warm up; None if there is none.
+
+        PERF: only then look at the other backends.
+        """
         slow = self._slow_start
         if not slow.warming:
             return self._pick_of(self._available(()), request) if backend.is_full else backend
-        slow.earn()
+        slow.credit()
         if backend.is_full or not slow.admits(backend):
             found = self._pick_of(slow.admitted(self._available(())), request)
             if found is None:
                 return None
             backend = found
-        slow.spend(backend)
+        slow.charge(backend)
         return backend
 
     def _pick_of(self, backends: Sequence[Backend], request: Request) -> Backend | None:
         return self.policy.pick(backends, request) if backends else None
 
     def _available(self, tried: Sequence[Backend]) -> list[Backend]:
-        """Return the backends of the first tier that has any, without full and tried ones."""
+        """Return the backends of the first tier that has any, without full and tried ones.
+
+        A retry that has tried a whole tier goes on to the next one: an ejected backend may have recovered.
+        """
         for tier in self._tiers:
             found = [backend for backend in tier if backend not in tried and not backend.is_full]
             if found:

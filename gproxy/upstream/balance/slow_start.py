@@ -32,7 +32,7 @@ class SlowStart:
         self._steady = sum(backend.weight for backend in backends if backend not in self.warming)
         return min((backend.returned_at + self._period for backend in self.warming), default=None)
 
-    def earn(self) -> None:
+    def credit(self) -> None:
         """Credit each backend that warms up with its share of one pick."""
         now = self._clock()
         weights = {backend: backend.weight * self._share(backend, now) for backend in self.warming}
@@ -49,7 +49,7 @@ class SlowStart:
         found = [backend for backend in backends if self.admits(backend)]
         return found or sorted(backends, key=self.warming.__getitem__)[-1:]
 
-    def spend(self, backend: Backend) -> None:
+    def charge(self, backend: Backend) -> None:
         """Charge a backend for a pick."""
         if backend in self.warming:
             self.warming[backend] -= 1
