@@ -24,8 +24,8 @@ from gproxy.upstream.health.shared import Change, SharedHealth
 from gproxy.upstream.retry import Budget
 from gproxy.upstream.rotation import MakeRotation, Rotation
 
-#: How often the health records of the other workers are read, in seconds.
-_LOOK_EVERY: Final = 0.1
+#: How often a worker publishes its health records and reads those of the others, in seconds.
+_SYNC_EVERY: Final = 0.1
 
 
 class Upstream:
@@ -62,35 +62,37 @@ class Upstream:
             settings, self.backends, self.rotation.refresh, self._discovery.refresh_soon, runtime
         )
         self._greenlets: list[gevent.Greenlet] = []
-        self._checks: dict[Backend, ActiveHealthCheck] = {}
-        self._probes = False
+        self._health_checks: dict[Backend, ActiveHealthCheck] = {}
+        #: True if this worker probes; of several workers that share state, one does.
+        self._is_prober = False
         self._is_open = False
-        #: The health that all workers share, and the greenlet that reads it; None while this worker serves alone.
+        #: The health that all workers share, and the greenlet that keeps it and this worker's in step; None while this
+        #: worker serves alone.
         self._shared_health: SharedHealth | None = None
-        self._looking: gevent.Greenlet | None = None
+        self._health_sync: gevent.Greenlet | None = None
 
     def __repr__(self) -> str:
         healthy = sum(backend.is_healthy for backend in self.backends)
         return f"<{type(self).__name__} {self.name}, {healthy} of {len(self.backends)} backends healthy>"
 
     def open(self) -> None:
-        """Start the background tasks: trimming of pools, look-ups of names, active checks."""
+        """Start the background tasks: trimming of pools, look-ups of names, probes."""
         self._greenlets += self._discovery.open()
         self.rotation.refresh()
         self._greenlets.append(self.runtime.spawn(self._maintain))
-        self._watch(self.backends)
+        self._register(self.backends)
         self._is_open = True
         self.runtime.join(self)
         if self._shared_health is None:
-            self.start_checks()
+            self.start_probing()
 
-    def _watch(self, backends: Sequence[Backend]) -> None:
-        """Register the metrics of the backends, and their health checks if `health_path` is set."""
+    def _register(self, backends: Sequence[Backend]) -> None:
+        """Register the metrics of the backends, and make their health checks if `health_path` is set."""
         for backend in backends:
             register_metrics(self.name, backend, self.runtime.metrics)
             if self.settings.health.path and not backend.is_down:
                 check = ActiveHealthCheck(self.settings, backend, self.mark_probe, self.runtime)
-                self._checks.setdefault(backend, check)
+                self._health_checks.setdefault(backend, check)
 
     def replace(self, backends: list[Backend]) -> None:
         """Replace the backends; the removed ones finish their active attempts."""
@@ -100,7 +102,7 @@ class Upstream:
         for backend in removed:
             backend.retire()
             self.passive.forget(backend)
-            if check := self._checks.pop(backend, None):
+            if check := self._health_checks.pop(backend, None):
                 check.stop()
         self._leaving = [backend for backend in (*self._leaving, *removed) if backend.active]
         if self._is_open:
@@ -113,14 +115,14 @@ class Upstream:
             backend.start_slowly()
             if self.runtime.metrics.wanted:
                 time_exchanges(self.name, backend, self.runtime.metrics)
-        self._watch(added)
-        if self._probes:
-            self.start_checks()
+        self._register(added)
+        if self._is_prober:
+            self.start_probing()
 
     def close(self) -> None:
-        if self._looking is not None:
-            self._looking.kill()
-        self.stop_checks()
+        if self._health_sync is not None:
+            self._health_sync.kill()
+        self.stop_probing()
         gevent.killall(self._greenlets)
         for backend in self.backends:
             backend.close()
@@ -129,31 +131,34 @@ class Upstream:
         """Share turns and health with the other workers; one of all workers probes."""
         self._shared_health = SharedHealth(state, self.name, self.backends)
         self.rotation.policy.share(state, self.name)
-        self._look()
-        self._looking = gevent.spawn(self._keep_looking)
+        self._sync_health()
+        self._health_sync = gevent.spawn(self._keep_health_in_sync)
 
     def unshare(self, _: SharedState) -> None:
         """Stop sharing after the end of the other workers, and probe in this worker."""
-        if self._looking is not None:
-            self._looking.kill()
+        if self._health_sync is not None:
+            self._health_sync.kill()
         if self._shared_health is None:
             return
-        self._look()
+        self._sync_health()
         self._shared_health.close()
         self._shared_health = None
         self.rotation.policy.unshare()
-        self.start_checks()
+        self.start_probing()
 
-    def _keep_looking(self) -> None:
+    def _keep_health_in_sync(self) -> None:
         while True:
-            gevent.sleep(_LOOK_EVERY)
-            self._look()
+            gevent.sleep(_SYNC_EVERY)
+            self._sync_health()
 
-    def _look(self) -> None:
-        """Read the shared health, and act on it: start or stop the checks, and apply changes."""
+    def _sync_health(self) -> None:
+        """Publish this worker's health records, and apply those that other workers have published.
+
+        Begin or stop to probe: the worker that gets the probers' lock keeps it until it ends or drains.
+        """
         assert self._shared_health is not None  # noqa: S101 share() was called
         look = self._shared_health.look(self.backends, draining=self.runtime.draining)
-        (self.start_checks if look.leads else self.stop_checks)()
+        (self.start_probing if look.leads else self.stop_probing)()
         for change in look.changed:
             self._apply(change)
         if look.changed:
@@ -169,20 +174,24 @@ class Upstream:
         elif before and before.ejected_until and not record.ejected_until:
             health.restore()
 
-    def start_checks(self) -> None:
-        """Start the active checks; `open` calls this unless another worker may probe."""
-        self._probes = True
-        for check in self._checks.values():
+    def start_probing(self) -> None:
+        """Start the health checks; `open` calls this unless another worker may probe."""
+        self._is_prober = True
+        for check in self._health_checks.values():
             check.start()
 
-    def stop_checks(self) -> None:
-        """Stop the active checks: another worker probes."""
-        self._probes = False
-        for check in self._checks.values():
+    def stop_probing(self) -> None:
+        """Stop the health checks: another worker probes."""
+        self._is_prober = False
+        for check in self._health_checks.values():
             check.stop()
 
     def guard(self, forward: Next) -> Next:
-        """Return the forward action behind the circuit breaker and the concurrency limit, if they are configured."""
+        """Return the forward action behind the circuit breaker and the concurrency limit, if they are configured.
+
+        The breaker has two steps, around the queue of the limit: the outer one rejects while the breaker is open, the
+        inner one judges the result, so that the wait in the queue is not judged.
+        """
         if self.breaker:
             forward = self.breaker.judging(forward)
         if self.limit:

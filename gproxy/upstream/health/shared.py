@@ -1,6 +1,6 @@
 """Health that all workers share: each worker publishes health records, and one of them probes.
 
-SharedHealth decides only. The upstream calls `look` ten times a second, and acts on the result.
+SharedHealth changes no backend. The upstream calls `look` ten times a second, and acts on the result.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class SharedHealth:
         self._known = {backend: record for backend in published if (record := _record(backend))}
 
     def look(self, backends: Sequence[Backend], *, draining: bool) -> Look:
-        """Publish this worker's records, and return those that other workers have published."""
+        """Publish this worker's records, take or leave the probers' lock, and return what other workers have published."""
         self._leads = self._choose_prober(draining=draining)
         for backend in backends:
             self._publish(backend)

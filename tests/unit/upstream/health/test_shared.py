@@ -39,7 +39,7 @@ class Worker:
         return self
 
     def look(self):
-        self.upstream._look()
+        self.upstream._sync_health()
 
     def states(self):
         return [backend["state"] for backend in self.upstream.snapshot()]
@@ -178,10 +178,10 @@ def test_decisions_of_probes_are_published(workers):
 
 def test_a_draining_worker_leaves_probing_to_others(workers, state):
     one = workers(health_path="/health")
-    assert all(check._greenlet for check in one.upstream._checks.values())
+    assert all(check._greenlet for check in one.upstream._health_checks.values())
     one.runtime.draining = True
     one.look()
-    assert not any(check._greenlet for check in one.upstream._checks.values())
+    assert not any(check._greenlet for check in one.upstream._health_checks.values())
     assert not state.is_led("probes of users")
 
 
