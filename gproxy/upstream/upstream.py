@@ -19,7 +19,7 @@ from gproxy.upstream.balance.slow_start import SlowStart
 from gproxy.upstream.discovery import Discovery
 from gproxy.upstream.dns import Lookup, look_up
 from gproxy.upstream.health.active import ActiveHealthCheck
-from gproxy.upstream.health.passive import PassiveHealth
+from gproxy.upstream.health.passive import PassiveHealth, may_eject
 from gproxy.upstream.health.shared import Change, SharedHealth
 from gproxy.upstream.retry import Budget
 from gproxy.upstream.rotation import MakeRotation, Rotation
@@ -160,17 +160,24 @@ class Upstream:
         look = self._shared_health.look(self.backends, draining=self.runtime.draining)
         (self.start_probing if look.leads else self.stop_probing)()
         for change in look.changed:
-            self._apply(change)
+            self._apply(change, self._shared_health)
         if look.changed:
             self.rotation.refresh()
 
-    def _apply(self, change: Change) -> None:
-        """Apply a health record that another worker has published."""
+    def _apply(self, change: Change, shared_health: SharedHealth) -> None:
+        """Apply a health record that another worker has published.
+
+        Two workers may eject different backends at once. Keep the backend if the two ejections together are too many.
+        """
         health, record, before = change.backend.health, change.record, change.before
         if record.passes != health.passes or not health.is_probed:
             health.mark_probe(record.passes, record.why)
         if record.ejected_until > self.runtime.monotonic():
-            health.eject(record.ejected_until, record.why)
+            if may_eject(change.backend, self.backends):
+                health.eject(record.ejected_until, record.why)
+            else:
+                health.mark_failing(record.why)
+                shared_health.keep(change.backend)
         elif before and before.ejected_until and not record.ejected_until:
             health.restore()
 

@@ -40,7 +40,7 @@ class SharedHealth:
         self._known = {backend: record for backend in published if (record := _record(backend))}
 
     def look(self, backends: Sequence[Backend], *, draining: bool) -> Look:
-        """Publish this worker's records, take or leave the probers' lock, and return what other workers have published."""
+        """Publish this worker's records, take or leave the prober's lock, and return what others have published."""
         self._leads = self._choose_prober(draining=draining)
         for backend in backends:
             self._publish(backend)
@@ -48,6 +48,11 @@ class SharedHealth:
             return Look(self._leads, ())
         self._version = self._board.version
         return Look(self._leads, [change for backend in backends if (change := self._read(backend))])
+
+    def keep(self, backend: Backend) -> None:
+        """Publish this worker's health of a backend only after its next change: others may differ until then."""
+        if record := _record(backend):
+            self._known[backend] = record
 
     def close(self) -> None:
         """Wipe the table, and resign from probing; for the last remaining worker."""

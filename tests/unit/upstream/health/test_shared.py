@@ -88,6 +88,31 @@ def test_an_ejection_is_one_for_all(workers, clock):
     assert two.picks(4) == "aaaa"
 
 
+def test_ejections_of_two_workers_at_once_leave_each_a_backend(workers):
+    one, two = workers(), workers()
+    one.eject("a")
+    two.eject("b")
+    for _ in range(3):
+        for worker in (one, two):
+            worker.look()
+    assert (one.picks(4), two.picks(4)) == ("bbbb", "aaaa")
+    assert one.states() == two.states() == ["unhealthy", "unhealthy"]  # the one in rotation is failing
+    one.upstream.passive.answered(request(), one.backends["b"], 200)
+    for worker in (one, two):
+        worker.look()
+    assert (one.states(), two.states()) == (["unhealthy", "healthy"], ["unhealthy", "healthy"])
+
+
+def test_of_three_backends_two_workers_eject_one(workers):
+    one, two = workers("a", "b", "c"), workers("a", "b", "c")
+    one.eject("a")
+    two.eject("b")
+    one.look()
+    two.look()
+    one.look()
+    assert (one.picks(4), two.picks(4)) == ("bcbc", "acac")
+
+
 def test_a_worker_that_finishes_leaves_probing_to_another(workers, state, monkeypatch):
     resigned = []
     monkeypatch.setattr(state, "resign", resigned.append)
