@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import os
 import re
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from gproxy.http.exchange import Exchange
+from gproxy.observe.access_line import combined, json_line, ltsv
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -50,6 +54,22 @@ def test_the_folder_table_is_that_of_the_house_tests():
     assert page.count(generate.BEGIN) == page.count(generate.END) == 1
     assert page == generate.changing_page(), "run docs/generate.py"
     assert "| `state/` |" in page
+
+
+def test_every_field_of_the_access_line_is_documented():
+    exchange = Exchange(0.0, "10.0.0.1", "GET", "/path", "HTTP/1.1")
+    numbers = {"status": 207, "duration": 0.25, "bytes_sent": 1432, "bytes_received": 655, "tries": 888}
+    texts = ("id", "route", "upstream", "backend", "reason", "host", "referer", "user_agent", "user")
+    for name, value in (numbers | {name: f"a-{name}" for name in texts}).items():
+        setattr(exchange, name, value)
+    fields = json.loads(json_line(exchange))
+    page = (ROOT / "docs/operations.md").read_text().partition("## The access line\n")[2]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes )?\|$", page, re.M)
+    assert [name for name, _ in rows] == [*fields] == [part.partition(":")[0] for part in ltsv(exchange).split("\t")]
+    line = combined(exchange)
+    assert {name for name, yes in rows if yes} == {name for name in fields if str(fields[name]) in line} | {"time"}
+    named = re.search(r"`json`, where (.*?) are numbers", page, re.S)[1]
+    assert re.findall(r"`(\w+)`", named) == [name for name, value in fields.items() if not isinstance(value, str)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
