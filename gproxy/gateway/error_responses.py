@@ -1,4 +1,4 @@
-"""One table for errors: exception to status, reason and response."""
+"""The response to an exception: its status, its reason, and the problem details as JSON or text."""
 
 import json
 import logging
