@@ -38,7 +38,15 @@ class Gateway:
     """The live gateway: from request to response. Built by build.py, opened in the worker, closed after draining.
 
     `handlers` are all live handlers by name, `handler_names` those of `[gateway]`, outermost first. `observers` record
-    each exchange.
+    each exchange. The chains, with their attributes:
+
+        gateway handlers ( entrance ( route handlers ( action )))    _chains: for a route that matches
+        gateway handlers ( _route_again )                            _unrouted, _wrong_method: ends as 404 or 405
+
+    A gateway handler may rewrite the request. So the entrance calls `_route_again` too, in place of the route, if the
+    request was rewritten:
+
+        further gateway handlers ( route handlers ( action ))        _rewritten_chains
     """
 
     def __init__(
@@ -62,52 +70,50 @@ class Gateway:
         self.observers = list(observers)
         self._timeout = timeout
         self._ids = RequestIDs()
-        self._unrouted = self._around(handler_names, self.enter)
-        #: The whole chain of each route: the gateway's handlers, the route's own handlers, the action.
-        self._chains = {route: self._chain(route) for route in router.routes}
-        #: The chain of each route for a wrong method: the gateway's handlers around a 405.
-        self._wrong_method = {route: self._around(route.passes, self.enter) for route in router.routes}
+        self._unrouted = self._around(handler_names, self._route_again)
+        self._chains = {route: self._chain(route, self._entrance(route)) for route in router.routes}
+        self._wrong_method = {route: self._chain(route, self._route_again) for route in router.routes}
+        #: By the names of the route before and the route after the rewrite; "" before if no route has matched.
         self._rewritten_chains: dict[tuple[str, str], Next] = {}
 
     def _around(self, names: Sequence[str], action: Next) -> Next:
         return compose([self.handlers[name] for name in names], action)
 
-    def _chain(self, route: Route) -> Next:
-        chain = self._around(route.passes, self._entrance(route))
-        return _without_deadline(chain) if route.settings.stream else chain
+    def _chain(self, route: Route, action: Next) -> Next:
+        return _streaming(route, self._around(route.passes, action))
 
     def _entrance(self, route: Route) -> Next:
         """Return the step into the matched route; it matches again if a gateway handler has rewritten the request."""
         route_chain = route.route_chain
+        route_again = compose([], self._route_again)  # a guarded step, as the route's chain is
 
         def entrance(request: Request) -> Response:
-            return guarded(request) if request.is_rewritten else route_chain(request)
+            return route_again(request) if request.is_rewritten else route_chain(request)
 
-        guarded = compose([], self.enter)
         entrance.is_guarded = True  # type: ignore[attr-defined]
         return entrance
 
-    def enter(self, request: Request) -> Response:
+    def _route_again(self, request: Request) -> Response:
         """Match the request again, after handlers may have rewritten it, and run the chain of its route.
 
         Run the gateway handlers that the first route skips and this one does not: a rewritten path must not bypass
-        them.
+        them. Raises HTTPError 404 or 405 if no route takes the request.
         """
         before = request.route
         route = self.router.match(request)
         request.route = route
-        if before is None or before is route:
+        if before is route:
             return route.route_chain(request)
         request.deadline.set(monotonic() + route.timeout)
-        assert isinstance(before, Route)  # noqa: S101 only the gateway sets it
-        key = (before.name, route.name)
+        key = ("" if before is None else before.name, route.name)
         if key not in self._rewritten_chains:
-            missed = [name for name in route.passes if name not in before.passes]
-            self._rewritten_chains[key] = self._around(missed, route.route_chain)
+            # Without a route the request has passed all gateway handlers.
+            missed = [name for name in route.passes if isinstance(before, Route) and name not in before.passes]
+            self._rewritten_chains[key] = _streaming(route, self._around(missed, route.route_chain))
         return self._rewritten_chains[key](request)
 
     def __call__(self, request: Request) -> Response:
-        """Return the response. Raises only ClientGone, and GreenletExit at a forced stop."""
+        """Return the response. Raises only ClientGone, and GreenletExit if gevent kills the greenlet."""
         exchange = request.exchange
         if not exchange.id:
             exchange.id = self._ids.new(exchange.started)
@@ -118,7 +124,8 @@ class Gateway:
         except ClientGone as error:
             if request.client_stream is None or request.client_stream.is_closed:
                 raise
-            response = respond(error, request)  # another client's: a handler shares the exception between requests
+            # This client is still there: the exception is another request's, with which a handler shares it.
+            response = respond(error, request)
         except BaseException as error:  # noqa: BLE001 a handler's sys.exit() or gevent.Timeout must not end the process
             response = respond(error, request)
         response.headers.put("X-Request-ID", "x-request-id", exchange.id)
@@ -128,23 +135,30 @@ class Gateway:
         try:
             route = self.router.match(request)
         except HTTPError as error:
-            request.deadline.set(monotonic() + self._timeout)
-            return self._reject_route(error, request)
+            return self._without_route(error, request)
         request.route = route
         request.deadline.set(monotonic() + route.timeout)
         return self._chains[route](request)
 
-    def _reject_route(self, error: HTTPError, request: Request) -> Response:
-        """Reject with 400 at once; raise 404 and 405 again at the end of the chain, inside the gateway's handlers."""
+    def _without_route(self, error: HTTPError, request: Request) -> Response:
+        """Answer a request that no route takes: 200 for OPTIONS *, 400 for an ambiguous path.
+
+        For 404 and 405 run the gateway's handlers first: they may rewrite the request onto a route.
+        """
+        request.deadline.set(monotonic() + self._timeout)
         if request.path == "*":  # OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7)
             return Response(200)
         if isinstance(error, WrongMethodError):
             request.route = error.route
+            request.deadline.set(monotonic() + error.route.timeout)
             return self._wrong_method[error.route](request)
         return self._unrouted(request) if error.status == 404 else respond(error, request)
 
     def reject(self, error: BadMessage | HTTPError, exchange: Exchange) -> Response:
-        """Return the response to bytes that are no valid request, and record its id, status and reason."""
+        """Return the response to a connection or to bytes that are rejected before a request exists.
+
+        Record its id, status and reason.
+        """
         http = error if isinstance(error, HTTPError) else HTTPError(error.status, error.detail)
         exchange.id = self._ids.new(exchange.started)
         exchange.status, exchange.reason = http.status, http.reason
@@ -191,17 +205,19 @@ class Gateway:
         return {upstream.name: state for upstream in self.upstreams if (state := upstream.admission())}
 
 
-def _without_deadline(chain: Next) -> Next:
-    """Return a chain for `stream = on`: the deadline ends with the response head, of a backend or a handler alike."""
+def _streaming(route: Route, chain: Next) -> Next:
+    """Return the chain; for `stream = on` the deadline ends with the response head, of a backend or a handler alike."""
+    if not route.settings.stream:
+        return chain
 
-    def without_deadline(request: Request) -> Response:
+    def streaming(request: Request) -> Response:
         response = chain(request)
-        route = request.route
-        if isinstance(route, Route) and route.settings.stream:  # a rewritten path may have led to another route
+        last = request.route
+        if isinstance(last, Route) and last.settings.stream:  # a rewritten path may have led to another route
             request.deadline.set(math.inf)
         return response
 
-    return without_deadline
+    return streaming
 
 
 def open_part(what: str, opening: Callable[..., None], *arguments: object) -> None:

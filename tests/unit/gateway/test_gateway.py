@@ -1,5 +1,9 @@
 """The gateway, called without a connection."""
 
+import math
+
+import pytest
+
 from gproxy.gateway.build import build, load
 from gproxy.runtime import Runtime
 from gproxy.testing import request
@@ -8,7 +12,8 @@ OWN = """
 from gproxy import Response
 
 def moves(request, next):
-    request.path = "/long"
+    request.path = request.headers.get("To", "/long")
+    request.method = "GET"
     return next(request)
 
 def tells(request, next):
@@ -25,6 +30,14 @@ respond = 200
 path = /long
 timeout = 30s
 handlers = tells
+methods = GET
+respond = 200
+[route:endless]
+path = /endless
+timeout = 30s
+handlers = tells
+methods = GET
+stream = yes
 respond = 200
 [handler:moves]
 use = own_of_test_gateway:moves
@@ -35,9 +48,28 @@ access = off
 """
 
 
-def test_a_request_led_to_another_route_has_the_timeout_of_that_route(tmp_path):
+@pytest.fixture
+def gateway(tmp_path):
     (tmp_path / "own_of_test_gateway.py").write_text(OWN)
     (tmp_path / "gproxy.ini").write_text(INI)
     settings = load(tmp_path / "gproxy.ini")
-    gateway = build(settings, Runtime.of(settings))
-    assert gateway(request("GET", "/short")).body == b"30"
+    return build(settings, Runtime.of(settings))
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/short"), ("GET", "/nowhere"), ("POST", "/long")])
+def test_a_request_led_to_another_route_has_the_timeout_of_that_route(gateway, method, path):
+    assert gateway(request(method, path)).body == b"30"
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/short"), ("GET", "/nowhere"), ("POST", "/endless")])
+def test_a_request_led_to_a_route_with_streams_has_no_deadline_after_the_head(gateway, method, path):
+    asked = request(method, path, {"To": "/endless"})
+    assert gateway(asked).body == b"30"
+    assert asked.deadline.expires == math.inf
+
+
+def test_a_request_led_from_a_route_with_streams_keeps_its_deadline(gateway):
+    asked = request("GET", "/endless")
+    assert gateway(asked).body == b"30"
+    assert asked.deadline.remaining() > 20
+    assert asked.deadline.expires != math.inf
