@@ -17,7 +17,7 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(self, started: float, client: str, method: str, target: str, protocol: str) -> None:
-        #: When the head of the request was complete, in seconds since the epoch.
+        #: When the head of the request was complete, in seconds since the epoch; `duration` begins earlier.
         self.started = started
         self.id = ""
         #: The client's address, after trusted proxies.
@@ -43,7 +43,7 @@ class Exchange:
         self.referer = ""
         self.user_agent = ""
         self.status = 0
-        #: Seconds from the first byte received to the last byte sent.
+        #: Seconds from the first byte received, which is before `started`, to the last byte sent.
         self.duration = 0.0
         #: Bytes of the request body received.
         self.bytes_received = 0
@@ -54,7 +54,10 @@ class Exchange:
 
     @classmethod
     def rejected(cls, peer: str, line: tuple[str, str, str]) -> "Exchange":
-        """Return the exchange of bytes that are no valid request; `line` has the readable parts of the request line."""
+        """Return the exchange of a connection or of bytes that are rejected before a request exists.
+
+        `line` has the readable parts of the request line.
+        """
         return cls(time.time(), peer, *line)
 
     def adopt(self, other: "Exchange") -> None:

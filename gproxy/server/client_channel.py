@@ -101,7 +101,7 @@ class ClientChannel(Channel):
             self._resume(deadline, expires, limit, monotonic() - started)
 
     def _resume(self, deadline: Deadline, expires: float, limit: TimeLimit, waited: float) -> None:
-        """Extend the deadline and the alarm by the time spent waiting for the client."""
+        """Extend the deadline and the alarm by the seconds spent waiting for the client."""
         deadline.expires += waited
         deadline.paused += waited
         self.alarm.set(expires + waited, limit)

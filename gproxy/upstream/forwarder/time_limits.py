@@ -45,6 +45,7 @@ class _Watch:
         self._ends = {TimeLimit.ATTEMPT: self._in(limits.attempt)}
 
     def _in(self, seconds: float | None) -> float:
+        """Return the end of a limit that begins now; the seconds in `paused` do not count."""
         return math.inf if seconds is None else self._deadline.clock() - self._deadline.paused + seconds
 
     def start(self) -> None:
