@@ -26,7 +26,8 @@ _DETAILS: Final = {
 }
 
 
-def _expired(limit: TimeLimit) -> HTTPError:
+def time_limit_error(limit: TimeLimit) -> HTTPError:
+    """Return the error response for a time limit that has expired before a response's head."""
     if limit is TimeLimit.READ:
         return as_response_error(SILENT)
     limit = limit if limit in _DETAILS else TimeLimit.DEADLINE
@@ -37,7 +38,7 @@ def _expired(limit: TimeLimit) -> HTTPError:
 def respond(error: BaseException, request: Request) -> Response:
     """Return the response for an exception: 500 for an unforeseen one, with its traceback in the error log only."""
     if isinstance(error, Expired):
-        expired, error = error, _expired(error.limit)
+        expired, error = error, time_limit_error(error.limit)
         if error.status == 504 and not request.tries:  # no backend was tried, so a handler took the time
             what = (request.id, request.method, request.path, place(expired))
             _log.warning("%s %s %s: a handler did not finish in time%s", *what)

@@ -290,7 +290,7 @@ class Channel:
         self._receive, self._send = self._raw.recv, self._raw.send
         self._sock.close()
 
-    def drain(self, limit: int, seconds: float) -> None:
+    def discard(self, limit: int, seconds: float) -> None:
         """Read and discard until the peer closes, so that no reset destroys the response.
 
         Do nothing if another greenlet already reads.

@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 from greenlet import GreenletExit
 
+from gproxy.gateway.error_responses import time_limit_error
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange
@@ -37,15 +38,16 @@ from gproxy.server.response_writer import ResponseWriter, log_broken_response
 from gproxy.upstream.errors import BrokenBodyError
 
 #: Seconds in which a kept-alive client may still send a request after a stop has begun.
-LINGER: Final = 1.0
+LAST_REQUEST_SECONDS: Final = 1.0
 
 _log = logging.getLogger("gproxy")
 
 _IDLE: Final = TimeLimit.IDLE
 _END: Final = b"\r\n\r\n"
-#: Bounds of reading on after a rejection, so that the client can read the response; in bytes and seconds.
-_DRAIN_BYTES: Final = 16 * 1024 * 1024
-_DRAIN_SECONDS: Final = 2.0
+_CR: Final = 13
+#: Bounds of reading on after a rejection, so that the client can read the response.
+_DISCARDED_BYTES: Final = 16 * 1024 * 1024
+_DISCARDING_SECONDS: Final = 2.0
 
 
 class ClientConnection:
@@ -69,10 +71,15 @@ class ClientConnection:
         self.is_idle = True
         #: The request in progress, for the log of a forced stop.
         self.request: Request | None = None
-        self._unread = self._is_aborted = False
-        #: True if closing may wait, so that a client that keeps sending can read the last response.
-        self._lingers = True
-        #: The last head parsed, and the results.
+        #: True if the client may still send bytes that the gateway does not read as a request.
+        self._unread = False
+        #: True if a response was broken off with a reset.
+        self._is_aborted = False
+        #: True if closing may take a while, so that a client that keeps sending can read the last response.
+        self._closes_slowly = True
+        #: The longest request line in bytes; the other half of the largest head is for the fields.
+        self._max_line = self._settings.max_head // 2
+        #: The last head parsed, and the results; before the first request it is empty, and there are none.
         self._head = b""
         self._line: RequestLine
         self._fields: RequestFields
@@ -90,7 +97,7 @@ class ClientConnection:
         """True while a tunnel is open: bytes flow both ways under an idle limit, without a deadline."""
         return self.request is not None and self.request.exchange.is_tunnel
 
-    def linger(self, seconds: float) -> None:
+    def close_if_idle(self, seconds: float) -> None:
         """Close an idle connection after `seconds` unless a request arrives; answer that request, then close."""
         if self.is_idle:
             self.alarm.set(monotonic() + seconds, _IDLE)
@@ -104,7 +111,7 @@ class ClientConnection:
         too_many = connections.admit(self)
         try:
             if too_many:
-                self._lingers = connections.may_linger
+                self._closes_slowly = connections.may_close_slowly
                 self._reject(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
             else:
                 while self._serve_one():
@@ -123,20 +130,21 @@ class ClientConnection:
 
     def _close(self) -> None:
         try:
-            if self._lingers and (self._unread or (self._out.head_sent and not self._is_aborted and self._has_more())):
+            if self._closes_slowly and (self._unread or self._has_more_after_response()):
                 self._channel.shut_writing()
-                self._channel.drain(_DRAIN_BYTES, _DRAIN_SECONDS)
+                self._channel.discard(_DISCARDED_BYTES, _DISCARDING_SECONDS)
         finally:
             self.alarm.close()
             self._channel.close()
 
-    def _has_more(self) -> bool:
-        """Return whether the client has sent more.
+    def _has_more_after_response(self) -> bool:
+        """Return whether the client has sent more after a response that was not broken off.
 
         Closing with unread bytes sends a reset, which discards what the client has not read yet (RFC 9112
         section 9.6).
         """
-        return self._channel.has_event or bool(self._channel.buffer)
+        channel = self._channel
+        return self._out.head_sent and not self._is_aborted and (channel.has_event or bool(channel.buffer))
 
     def _serve_one(self) -> bool:
         """Serve one request; return True if another may follow."""
@@ -153,13 +161,14 @@ class ClientConnection:
         except Expired as error:
             if error.limit is not TimeLimit.HEAD or not self._channel.buffer:
                 return False  # idle: no request began
-            return self._reject(HTTPError(408, "request head not received in time"), started)
+            return self._reject(time_limit_error(error.limit), started)
         return self._exchange(request, started)
 
     def _await_first_bytes(self) -> bool:
         settings = self._settings
-        limit = settings.idle_timeout if self._head else settings.head_timeout
-        self.alarm.set(monotonic() + (LINGER if self._runtime.draining else limit), _IDLE)
+        is_first = not self._head
+        limit = settings.head_timeout if is_first else settings.idle_timeout
+        self.alarm.set(monotonic() + (LAST_REQUEST_SECONDS if self._runtime.draining else limit), _IDLE)
         self._channel.buffer = data = self._channel.receive(65536)
         self.alarm.expires = math.inf
         return bool(data)
@@ -173,7 +182,7 @@ class ClientConnection:
             channel.buffer = b""
         else:
             end = data.find(_END)
-            if end < 0 or data[0] == 13 or end > self._settings.max_head // 2:
+            if end < 0 or data[0] == _CR or end > self._max_line:  # an empty line first, or perhaps too long
                 data, end = self._read_slowly(data, started)
             line, fields = self._parse_head(data[: end + 4])
             channel.buffer = data[end + 4 :]
@@ -216,7 +225,8 @@ class ClientConnection:
                 data = without_empty_lines(data)
             channel.buffer = data  # a timeout needs to see whether a request began, a rejection its first line
             end = data.find(_END)
-            self._check_size(data, len(data) - 3 if end < 0 else end)  # as if all but the last byte of _END were there
+            # Without an end the head is at least this long: at most 3 bytes of the end mark have arrived.
+            self._check_size(data, len(data) - 3 if end < 0 else end)
             if end >= 0:
                 self.alarm.expires = math.inf
                 return data, end
@@ -229,13 +239,12 @@ class ClientConnection:
             data += more
 
     def _check_size(self, data: bytes, size: int) -> None:
-        limit = self._settings.max_head
-        if size <= limit // 2:
+        if size <= self._max_line:
             return
         line = data.find(b"\r\n")
-        if line > limit // 2 or line < 0:
+        if line > self._max_line or line < 0:
             raise BadMessage("the request target is too long", 414)
-        if size > limit:
+        if size > self._settings.max_head:
             raise BadMessage("the request head is too large", 431)
 
     def _body(self, fields: RequestFields) -> Body:
@@ -338,7 +347,10 @@ class ClientConnection:
             self._channel.abort()
 
     def _reject(self, error: BadMessage | HTTPError, started: float = 0.0) -> bool:
-        """Answer an unusable request and close: the start of the next request is unknown."""
+        """Answer a connection or bytes that are rejected before a request exists, and close.
+
+        After such bytes the beginning of a next request is unknown.
+        """
         self._unread = True
         exchange, out = Exchange.rejected(self.peer, readable_line(self._channel.buffer)), self._out
         response = self._gateway.reject(error, exchange)

@@ -13,8 +13,8 @@ from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime
 from gproxy.runtime.alarm import TimerWheel
 
-#: Number of rejected connections that stay open so that their clients can read why; others close at once.
-_LINGERING: Final = 100
+#: Number of rejected connections that close slowly, so that their clients can read why; others close at once.
+_CLOSING_SLOWLY: Final = 100
 
 
 class OpenConnection(Protocol):
@@ -25,7 +25,7 @@ class OpenConnection(Protocol):
 
     @property
     def is_tunnel(self) -> bool: ...
-    def linger(self, seconds: float, /) -> None: ...
+    def close_if_idle(self, seconds: float, /) -> None: ...
     def cut(self) -> None: ...
 
 
@@ -65,9 +65,9 @@ class Connections:
         return why
 
     @property
-    def may_linger(self) -> bool:
-        """True if one more rejected connection may stay open until its client has read why."""
-        return len(self._rejected) <= _LINGERING
+    def may_close_slowly(self) -> bool:
+        """True if one more rejected connection may close slowly, so that its client can read why."""
+        return len(self._rejected) <= _CLOSING_SLOWLY
 
     def discard(self, connection: OpenConnection) -> None:
         """Remove a connection that was never admitted."""

@@ -9,7 +9,7 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
-from gproxy.server.connection import LINGER
+from gproxy.server.connection import LAST_REQUEST_SECONDS
 from gproxy.server.context import OpenConnection
 from gproxy.server.listener import Listener
 
@@ -27,7 +27,7 @@ class Drain:
 
     def __init__(self, listeners: Sequence[Listener], grace: float) -> None:
         self._listeners = listeners
-        self._grace = max(grace, LINGER)
+        self._grace = max(grace, LAST_REQUEST_SECONDS)
         self._deadline = math.inf
         self._stopping = Event()
         self._cut = 0
@@ -61,7 +61,7 @@ class Drain:
             gevent.sleep(_POLL_EVERY)
         self._cut_off()
         cut_at = monotonic()
-        while self._remaining() and monotonic() < cut_at + LINGER:
+        while self._remaining() and monotonic() < cut_at + LAST_REQUEST_SECONDS:
             gevent.sleep(_POLL_EVERY)
 
     def _remaining(self) -> list[OpenConnection]:

@@ -11,7 +11,7 @@ from gevent.pywsgi import WSGIServer
 from greenlet import getcurrent, greenlet
 
 from gproxy.arbiter.sockets import BACKLOG
-from gproxy.server.connection import LINGER, ClientConnection
+from gproxy.server.connection import LAST_REQUEST_SECONDS, ClientConnection
 from gproxy.server.context import ServerContext
 from gproxy.upstream.failure import SHORTAGES
 
@@ -94,9 +94,9 @@ class Listener(WSGIServer):  # type: ignore[misc]
         self.max_accept = _ACCEPTS_PER_TURN if alone else 1
 
     def drain(self) -> None:
-        """Give idle connections LINGER seconds for a last request; the others close after their response."""
+        """Give idle connections the time for a last request; the others close after their response."""
         for connection in self.connections:
-            connection.linger(LINGER)
+            connection.close_if_idle(LAST_REQUEST_SECONDS)
 
 
 def _serve(parked: list[greenlet], accepted: tuple[Any, Any, Listener]) -> None:

@@ -157,10 +157,10 @@ class TLSClientChannel(ClientChannel):
         self._send_close_notify()
         super().shut_writing()
 
-    def drain(self, limit: int, seconds: float) -> None:
+    def discard(self, limit: int, seconds: float) -> None:
         """Read and discard, without decrypting."""
         self._receive = self._raw.recv
-        super().drain(limit, seconds)
+        super().discard(limit, seconds)
 
     def abort(self) -> None:
         self._is_intact = False

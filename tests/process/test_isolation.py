@@ -193,7 +193,7 @@ def test_rejected_connections_hold_no_places(tmp_path):
         eventually(lambda: gateway.get("/").status == 200, "room for one more of the first address")
 
 
-def test_more_rejected_connections_than_can_linger_are_closed_at_once(tmp_path):
+def test_more_rejected_connections_than_can_close_slowly_are_closed_at_once(tmp_path):
     with (
         Backend(answering()) as backend,
         RunningGateway(ini(backend, server="max_connections = 1"), tmp_path) as gateway,

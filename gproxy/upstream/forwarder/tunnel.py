@@ -23,7 +23,7 @@ from gproxy.upstream.backend import Backend
 from gproxy.upstream.http1.connection import HTTP1Connection
 
 #: The idle limit once one side has ended, in seconds.
-_LINGER: Final = 10.0
+_IDLE_AFTER_END: Final = 10.0
 
 
 class Tunnel:
@@ -70,7 +70,7 @@ class Tunnel:
 
     def _end_one_side(self) -> None:
         self._is_half = True
-        self._idle_timeout = min(self._idle_timeout, _LINGER)
+        self._idle_timeout = min(self._idle_timeout, _IDLE_AFTER_END)
         self._touch()
 
     def _touch(self) -> None:

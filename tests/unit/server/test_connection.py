@@ -226,7 +226,7 @@ def test_an_idle_connection_closes_silently(scene):
 def test_a_head_that_does_not_come_in_time_is_a_408(scene):
     some = scene(head_timeout=Seconds(0.001))
     some.connection._channel.buffer = GET[:10]
-    some.connection._close = some.connection._channel.close  # without a lingering close
+    some.connection._close = some.connection._channel.close  # without a slow close
     some.connection.handle()
     assert statuses(some.client.recv(65536)) == [408]
 
@@ -245,10 +245,10 @@ def test_a_cut_reaches_the_request_under_way(scene):
 
 
 @pytest.mark.parametrize(("is_idle", "limit"), [(True, 1.0), (False, None)])
-def test_only_an_idle_connection_lingers(scene, is_idle, limit):
+def test_only_an_idle_connection_closes(scene, is_idle, limit):
     some = scene()
     some.connection.is_idle = is_idle
-    some.connection.linger(1.0)
+    some.connection.close_if_idle(1.0)
     assert (some.connection.alarm.expires != float("inf")) is (limit is not None)
     some.serve()
 

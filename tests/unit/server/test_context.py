@@ -78,11 +78,11 @@ def test_a_connection_whose_peer_is_unknown_is_open_and_counts_once():
     assert len(connections) == 0
 
 
-@pytest.mark.parametrize(("rejected", "may_linger"), [(100, True), (101, False)])
-def test_a_hundred_rejected_connections_may_linger(rejected, may_linger):
+@pytest.mark.parametrize(("rejected", "may_close_slowly"), [(100, True), (101, False)])
+def test_a_hundred_rejected_connections_may_close_slowly(rejected, may_close_slowly):
     connections = Connections(1, 0)
     admitted(connections, *["192.0.2.1"] * (rejected + 1))
-    assert connections.may_linger is may_linger
+    assert connections.may_close_slowly is may_close_slowly
 
 
 def test_connections_may_end_while_they_are_listed():

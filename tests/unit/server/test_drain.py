@@ -95,7 +95,7 @@ def test_what_exceeds_the_grace_is_cut_and_logged(monkeypatch, caplog):
     assert caplog.messages == ["test GET /x: cut, not finished within grace"]
 
 
-def test_the_grace_is_never_shorter_than_an_idle_connection_lingers(monkeypatch):
+def test_the_grace_is_never_shorter_than_the_time_for_a_last_request(monkeypatch):
     assert Scene(monkeypatch, Connection(ends=100.9), grace=0.0).run() == (0, 0.9)
 
 
