@@ -1,9 +1,14 @@
 """What unit tests of several folders share."""
 
 import pytest
+from hypothesis import settings
 
 import gproxy
 from gproxy.testing.scripted_channel import ScriptedChannel
+
+# A busy machine may take any time for an example.
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_four_processes_and_many_clients(state):
 def test_workers_killed_in_the_middle_leave_whole_buckets_and_no_lock(state):
     """Two go on to the end while others are killed at any moment."""
     admitted, stop = state.area("admitted", 64), state.area("stop", 64)
-    hourly, short = Rate.parse("10000000/hour"), Rate(1_000_000, Seconds(0.3))
+    hourly, short = Rate(10_000_000, Seconds(1e6)), Rate(1_000_000, Seconds(0.3))
 
     def take(number):
         limiter = SharedLimiter(SharedState(state.fd), "kills", 64)
