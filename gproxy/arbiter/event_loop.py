@@ -16,6 +16,8 @@ class EventLoop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self.is_stopped = False
+        #: From the second of these Python writes the numbers of received signals to the first. Kept, to stay open.
+        self._signal_sockets: tuple[socket.socket, ...] = ()
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
 
@@ -30,19 +32,13 @@ class EventLoop:
 
     def handle_signals(self, table: Mapping[int, Callable[[], object]]) -> None:
         """Call the functions of the received signals, as events: Python's own handlers run between any instructions."""
-        self._signals, self._wakeup = socket.socketpair()
-        for sock in (self._signals, self._wakeup):
+        received, wakeup = self._signal_sockets = socket.socketpair()
+        for sock in self._signal_sockets:
             sock.setblocking(False)
-        self.register(self._signals, partial(self._call_handlers, table))
-        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self.register(received, partial(_call_handlers, received, table))
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
         for number in table:
             signal.signal(number, nothing)
-
-    def _call_handlers(self, table: Mapping[int, Callable[[], object]]) -> None:
-        for number in self._signals.recv(4096):
-            handler = table.get(number)
-            if handler:
-                handler()
 
     def after(self, seconds: float, function: Callable[[], object]) -> None:
         """Call the function once, after `seconds`."""
@@ -76,6 +72,13 @@ class EventLoop:
         now = monotonic()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
+
+
+def _call_handlers(received: socket.socket, table: Mapping[int, Callable[[], object]]) -> None:
+    for number in received.recv(4096):
+        handler = table.get(number)
+        if handler:
+            handler()
 
 
 def nothing(*_: object) -> None:

@@ -35,6 +35,7 @@ class StickyCookie:
         self._attributes = f"; Path=/{max_age}; HttpOnly; SameSite={options.same_site}"
         #: The function that returns the token that a request presents, if any.
         self.presented = keys.cookie(self._name)
+        #: Set when the upstream opens: a constructor reads no secret from a file.
         self._key = b""
         self._tokens: dict[str, str] = {}
 

@@ -96,6 +96,6 @@ def test_signals_are_events_of_the_loop(real_loop):
     finally:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGUSR1, before)
-        loop._signals.close()
-        loop._wakeup.close()
+        for sock in loop._signal_sockets:
+            sock.close()
     assert received == ["USR1"]
