@@ -56,24 +56,25 @@ class WorkerState(IntEnum):
 
 
 class Sharing(Enum):
-    """The way of a worker's state into the shared memory, and back."""
+    """The place of the state that workers have in common: the worker's own memory, or the shared memory."""
 
-    ALONE = auto()
-    REQUESTED = auto()  # by `share`
-    ACTIVE = auto()  # confirmed by `shared`
+    ALONE = auto()  # in its own memory
+    REQUESTED = auto()  # the worker has received `share`
+    ACTIVE = auto()  # in the shared memory, as confirmed by `shared`
 
 
 class Kill(Message):
-    """SIGKILL: no message of the socket, but it changes the state as one."""
+    """A SIGKILL. It changes the state as a message does, but never passes the socket."""
 
 
 _STARTING, _BUILT, _OPENING, _READY, _SERVING, _DRAINING, _CLOSED, _KILLED = WorkerState
 
-#: What a worker may receive at any time once it opens, and what it may send at any time once it is ready.
-_ONCE_OPENING: Final = (messages.Share, messages.Unshare, messages.Reopen, messages.Unready)
-_ONCE_READY: Final = (messages.Shared, messages.Beat)
+#: The messages that a worker may receive in all states from OPENING on, and those that it may send from READY on.
+_ALLOWED_FROM_OPENING: Final = (messages.Share, messages.Unshare, messages.Reopen, messages.Unready)
+_ALLOWED_FROM_READY: Final = (messages.Shared, messages.Beat)
 
-#: The state that follows a message, sent or received. What is missing here is an error.
+#: The state that follows a message, sent or received. What is missing here is an error. `retire` is sent once, so never
+#: to a draining worker; it may reach one that has closed itself in the meantime.
 TRANSITIONS: Final[dict[tuple[WorkerState, type[Message]], WorkerState]] = {
     (_STARTING, messages.Build): _STARTING,
     (_STARTING, messages.Failed): _STARTING,
@@ -94,8 +95,12 @@ TRANSITIONS: Final[dict[tuple[WorkerState, type[Message]], WorkerState]] = {
     (_CLOSED, messages.Stop): _CLOSED,
     (_CLOSED, messages.Quit): _CLOSED,
     (_CLOSED, messages.Stopped): _CLOSED,
-    **{(state, kind): state for state in (_OPENING, _READY, _SERVING, _DRAINING, _CLOSED) for kind in _ONCE_OPENING},
-    **{(state, kind): state for state in (_READY, _SERVING, _DRAINING, _CLOSED) for kind in _ONCE_READY},
+    **{
+        (state, kind): state
+        for state in (_OPENING, _READY, _SERVING, _DRAINING, _CLOSED)
+        for kind in _ALLOWED_FROM_OPENING
+    },
+    **{(state, kind): state for state in (_READY, _SERVING, _DRAINING, _CLOSED) for kind in _ALLOWED_FROM_READY},
     **{(state, Kill): _KILLED for state in WorkerState},
     **{(_KILLED, kind): _KILLED for kind in (*COMMANDS.values(), *NOTICES.values(), messages.Malformed)},
 }
@@ -118,8 +123,7 @@ class WorkerProcess:
         self.last_message = monotonic()
         #: Monotonic time of `accept`; 0: it has never served.
         self.served_since = 0.0
-        #: True once its slow start was logged.
-        self.is_slow = False
+        self.slow_start_was_logged = False
         #: True if it is killed because it hangs: its stacks are logged.
         self.is_hung = False
         #: True once its end is known: its process id may be another process's by now.

@@ -29,7 +29,10 @@ _STARTING: Final = 60.0
 
 
 class Workers:
-    """All live workers; calls `received` with each message, `ended` with each end ("exited with status 1")."""
+    """All live workers; calls `received` with each message, and `ended` with each ended worker.
+
+    `ended` also gets the generation of the worker, and its exit status.
+    """
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class Workers:
             worker.kill()
 
     def open_waiting(self) -> None:
-        """Send `open` to the waiting workers once all serving ones share their state; unshare the last worker.
+        """Send `open` to the waiting workers (4) once all serving ones share their state (3); unshare the last worker.
 
         A generation's first worker opens first, so that a failure to open is logged once.
         """
@@ -159,9 +162,9 @@ class Workers:
 
 def _log_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:
     """Log once that a worker starts slowly: user code may hang, and the start or reload waits meanwhile."""
-    if waited < _SLOW or worker.is_slow or worker.state is WorkerState.BUILT:
+    if waited < _SLOW or worker.slow_start_was_logged or worker.state is WorkerState.BUILT:
         return
-    worker.is_slow = True
+    worker.slow_start_was_logged = True
     doing = "imports or builds" if worker.state is WorkerState.STARTING else "opens"
     bound = f" (limit {limit:g} s)" if limit else ""
     _log.warning("%s starts slowly: it still %s the parts of the settings%s", worker, doing, bound)
