@@ -9,7 +9,8 @@ messages from workers, ends of processes and timers in turn. A start is a reload
     4. Each new worker opens its parts.                                                open -> ready
     5. When all are ready they accept, and the old generation retires.                 accept, retire
 
-A failure before step 5 leaves the old generation unchanged.
+The same numbers mark the steps in the code. A failure before step 5 leaves the old generation unchanged, and the
+arbiter's log level.
 """
 
 import logging
@@ -46,6 +47,8 @@ _LONGEST_PAUSE: Final = 10.0
 _LAST_MOMENTS: Final = 5.0
 #: Seconds that workers have to exit after SIGQUIT.
 _AT_ONCE: Final = 1.0
+#: Seconds that a pending line of the log waits for draining workers to close their listeners.
+_LOG_DELAY: Final = 1.0
 #: Seconds within which a second signal repeats the first: `timeout` signals its child, and then the whole group.
 _ONE_SIGNAL: Final = 0.05
 _LOOK_AT_FILES: Final = 0.5
@@ -78,7 +81,7 @@ class Arbiter:
         #: Number of workers that ended before their drain was complete.
         self._lost = 0
         #: Line to log once the draining workers have closed their listeners.
-        self._announcement = ""
+        self._pending_line = ""
         self._is_quitting = False
         self._cut = 0
         self._code = 0
@@ -114,6 +117,7 @@ class Arbiter:
     # Generations.
 
     def _begin(self, first: Spawned) -> None:
+        """Let the first worker of the next generation build the settings (1)."""
         self._number += 1
         self._next = Generation(self._number, self._path, self._overrides, self._inherited)
         self._workers.admit(first, self._next)
@@ -133,16 +137,17 @@ class Arbiter:
             self._give_up(1, [str(error)])
 
     def _prepare(self, generation: Generation, warnings: list[str]) -> None:
-        """Open the sockets and spawn the other workers of a generation whose settings are valid."""
+        """Open the sockets and spawn the other workers of a generation whose settings are valid (2)."""
         if not generation.was_read:  # the worker has read settings that the arbiter has not
             self._give_up(2, [f"{self._path}: became readable during the start; start or reload again"])
             return
         try:
-            generation.open(self._open_sockets())
+            generation.open(self._current_sockets)
         except CannotListenError as error:
             self._give_up(1, [str(error)])
             return
-        log.setup(generation.log.level)
+        if self._current is None:  # else in step 5
+            log.setup(generation.log.level)
         for warning in warnings:
             _log.warning("%s", warning)
         try:
@@ -150,7 +155,8 @@ class Arbiter:
         except CannotStartError as error:
             self._give_up(1, [str(error)])
 
-    def _open_sockets(self) -> Sockets:
+    @property
+    def _current_sockets(self) -> Sockets:
         return self._current.sockets if self._current else {}
 
     def _give_up(self, code: int, reasons: Sequence[str]) -> None:
@@ -171,10 +177,10 @@ class Arbiter:
         generation, self._next = self._next, None
         if generation:
             self._workers.discard(generation.workers)
-            generation.close(self._open_sockets())
+            generation.close(self._current_sockets)
 
     def _promote(self, new: Generation) -> None:
-        """Let a generation whose workers are all ready accept, and retire the old one."""
+        """Let a generation whose workers are all ready accept, and retire the old one (5)."""
         old, self._current, self._next = self._current, new, None
         self._quick_ends = 0
         for worker in new.workers:
@@ -185,15 +191,16 @@ class Arbiter:
                 self._loop.every(interval, self._notifier.alive)
             _log.info("gproxy %s serves on %s", __version__, new)
         else:
+            log.setup(new.log.level)
             removed = old.close(new.sockets)
             for worker in list(old.workers):
                 self._retire(worker, removed)
-            self._announce_later(f"reloaded: generation {new.number} serves on {new}")
+            self._log_later(f"reloaded: generation {new.number} serves on {new}")
         self._notifier.ready(f"serves on {new}")
         self._settle()
 
     def _settle(self) -> None:
-        """Finish a reload, successful or not: begin to watch the files, and start a queued reload."""
+        """Finish a start or reload, successful or not: begin to watch the files, and start a queued reload."""
         if self._current and self._current.server.reload and self._watch is None:
             self._watch = FileWatch(self._path)
             self._loop.every(_LOOK_AT_FILES, self._look_at_files)
@@ -239,7 +246,7 @@ class Arbiter:
             case messages.Ready():
                 self._on_ready(worker)
             case messages.Shared():
-                self._workers.open_waiting()
+                self._workers.open_waiting()  # (4)
             case messages.Closed():
                 self._on_closed()
             case messages.Stopped(cut):
@@ -252,7 +259,7 @@ class Arbiter:
         generation.files |= {*files}
         if generation is self._next and not generation.is_built:
             self._prepare(generation, warnings)
-        self._workers.open_waiting()
+        self._workers.open_waiting()  # (3) (4)
 
     def _on_failed(self, worker: WorkerProcess, code: int, reasons: list[str]) -> None:
         if self._workers.generation_of(worker) is self._next:
@@ -273,14 +280,14 @@ class Arbiter:
 
     def _on_closed(self) -> None:
         if all(worker.state is not WorkerState.DRAINING for worker in self._workers):
-            self._announce()
+            self._log_pending()
 
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
-        """React to the end of a worker, which is expected once its generation has released it."""
-        is_missing = generation.release(worker)
+        """React to the end of a worker, which is unexpected if its generation still has the worker."""
+        was_needed = generation.release(worker)
         if generation is self._next:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
-        elif is_missing and generation is self._current and not self._is_closing:
+        elif was_needed and generation is self._current and not self._is_closing:
             self._replace(worker, ending)
         else:
             is_killed = worker.state is WorkerState.KILLED
@@ -341,27 +348,27 @@ class Arbiter:
         self._drop_next()
         self._close(messages.Quit(), _AT_ONCE, "")
 
-    def _close(self, command: Command, limit: float, announcement: str) -> None:
-        """Close the listeners, let workers finish, and kill the remaining ones after `limit` seconds."""
+    def _close(self, command: Command, limit: float, line: str) -> None:
+        """Close the listeners, let workers finish, and kill the remaining ones after `limit` seconds; log the line."""
         self._is_closing = True
         self._workers.discard(worker for worker in self._workers if worker.state < WorkerState.SERVING)
         if self._current:
             self._current.close({})
         self._workers.send(command)
-        self._announce_later(announcement)
+        self._log_later(line)
         self._loop.after(limit, self._kill_remaining)
         self._finish()
 
-    def _announce_later(self, text: str) -> None:
-        """Log `text` once the draining workers have closed their listeners, or after a second if one hangs."""
-        self._announce()
-        self._announcement = text
-        self._loop.after(_AT_ONCE, self._announce)
+    def _log_later(self, line: str) -> None:
+        """Log the line once the draining workers have closed their listeners, or after a second if one hangs."""
+        self._log_pending()
+        self._pending_line = line
+        self._loop.after(_LOG_DELAY, self._log_pending)
 
-    def _announce(self) -> None:
-        if self._announcement:
-            _log.info("%s", self._announcement)
-            self._announcement = ""
+    def _log_pending(self) -> None:
+        if self._pending_line:
+            _log.info("%s", self._pending_line)
+            self._pending_line = ""
 
     def _kill_remaining(self) -> None:
         for worker in self._workers:
@@ -372,7 +379,7 @@ class Arbiter:
         """Set the exit code once all workers have ended."""
         if not self._is_closing or len(self._workers) or self._loop.is_stopped:
             return
-        self._announce()
+        self._log_pending()
         if not self._is_quitting:
             result = f"{plural(self._cut, 'request')} cut" if self._cut else "nothing was cut"
             if self._lost:

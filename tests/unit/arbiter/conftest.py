@@ -59,6 +59,8 @@ class Scene:
         self.now = 1000.0
         self.workers = []
         self.sockets = []
+        #: The log levels that the arbiter has set.
+        self.levels = []
         self.ended = deque()
         self.config = folder / "gproxy.ini"
         self.config.write_text(f"[server]\nbind = 127.0.0.1:1\n{server}\n")
@@ -67,7 +69,7 @@ class Scene:
         for module in (arbiter_module, workers):
             monkeypatch.setattr(module, "spawn", self.spawn)
         monkeypatch.setattr(arbiter_module, "name_process", lambda name: None)
-        monkeypatch.setattr(log, "setup", lambda level: None)
+        monkeypatch.setattr(log, "setup", self.levels.append)
         monkeypatch.setattr(generation, "listen", self.listen)
         monkeypatch.setattr(generation, "silence", lambda address, sock: None)
         monkeypatch.setattr(os, "waitpid", lambda pid, options: self.ended.popleft() if self.ended else (0, 0))

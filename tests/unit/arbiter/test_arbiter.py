@@ -50,6 +50,28 @@ def test_a_reload_shares_first_and_retires_the_old_worker_last(scene, caplog):
     assert new.commands() == ["unshare"]
 
 
+def test_the_log_level_is_that_of_the_generation_that_serves(scene):
+    play = scene("[log]\nlevel = error")
+    (old,) = play.serve()
+    assert play.levels[-1] == "error"
+    play.config.write_text("[server]\nbind = 127.0.0.1:1\n[log]\nlevel = debug\n")
+    play.arbiter._reload("SIGHUP")
+    play.workers[-1].say(Built([], []))
+    play.workers[-1].end()  # the reload fails
+    assert play.levels[-1] == "error"
+    play.arbiter._reload("SIGHUP")
+    play.workers[-1].say(Built([], []))
+    old.say(Shared())
+    play.workers[-1].say(Ready())
+    assert play.levels[-1] == "debug"
+
+
+def test_the_first_generation_has_its_log_level_before_its_warnings(scene):
+    play = scene("[log]\nlevel = error")
+    play.workers[0].say(Built(["a warning"], []))
+    assert play.levels[-1] == "error"
+
+
 def test_built_and_ready_of_a_discarded_worker_come_too_late(scene, caplog):
     play = scene("workers = 2")
     old = play.serve()
