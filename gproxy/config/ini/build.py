@@ -1,10 +1,17 @@
 """The builder: from raw options to an instance of a dataclass, by the types of its fields.
 
 All sections and handlers are built here, those of the user too, so the field is the one place for an option's type,
-documentation and default. A field is an option unless it has `metadata={"ini": False}` or `init=False`. `metadata`
-may also have `doc` (one line) and `unit`. A field `from_` is the option `from`. A field made with `option_group` is a
-dataclass itself; its fields are options of the same section. A balancing policy is one more dataclass whose fields are
-options of the upstream's section.
+documentation and default. A field is an option unless it has the metadata NOT_AN_OPTION or `init=False`. A field
+`from_` is the option `from`. A field made with `option_group` is a dataclass itself; its fields are options of the same
+section. A balancing policy is one more dataclass whose fields are options of the upstream's section.
+
+The metadata of a field, which `doc`, `option` and `option_group` below return:
+
+- `ini`: False if the field is no option
+- `doc`: the text of the option, one line
+- `unit`: the unit of a number, for the docs
+- `option`: the option's name, if it is not the prefix and the name of the field
+- `group`, `prefix`: the class of an option group, and what the names of its options begin with
 """
 
 import dataclasses
@@ -65,7 +72,7 @@ def build(
     problems.extend(where.problem(name, f"unknown option{suggest(name, known)}") for name in unknown)
     for name, one in known.items():
         if name not in fixed and name not in where.broken:
-            values |= _read(one, given.get(name), _OptionPlace(where, name, problems, warnings))
+            values |= _read(one, given.get(name), _OptionReporter(where, name, problems, warnings))
     if any(name not in values and not one.has_default for name, one in known.items()):
         return None
     try:
@@ -118,13 +125,13 @@ def option_values(settings: object) -> dict[str, Any]:
     return found
 
 
-def is_default(
+def differs_from_default(
     cls: type[Any], name: str, value: Value, where: RawSection, problems: list[Problem], warnings: list[Problem]
 ) -> bool:
-    """Return whether the value is the default of this option of the class. Report an invalid value."""
+    """Report an invalid value of this option of the class; return whether a valid one differs from the default."""
     one = _option_fields(cls)[name]
-    read = _read(one, value, _OptionPlace(where, name, problems, warnings))
-    return not read or read[name] == _default(one.field)
+    read = _read(one, value, _OptionReporter(where, name, problems, warnings))
+    return bool(read) and read[name] != _default(one.field)
 
 
 def changed(settings: object) -> list[str]:
@@ -194,7 +201,10 @@ def _names(cls: type[Any], prefix: str) -> dict[str, str]:
 
 
 def _arguments(cls: type[Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the arguments for the fields of the class: values by option name; by field name if it is no option."""
+    """Return the arguments for the class.
+
+    `values` has the value of an option by the option's name, and that of any other field by the field's name.
+    """
     names = _names(cls, prefix)
     groups = {group.name for group in _groups(cls)}
     keys = {field.name: names.get(field.name, field.name) for field in _fields(cls)}
@@ -228,8 +238,8 @@ def _parsed(error: ValueError, known: Collection[str]) -> Iterator[OptionProblem
 
 
 @dataclass(frozen=True, slots=True)
-class _OptionPlace:
-    """The place of an option, and the lists for its problems and warnings."""
+class _OptionReporter:
+    """A reporter of one option's problems and warnings, with the option's place in the file."""
 
     section: RawSection
     option: str
@@ -237,26 +247,27 @@ class _OptionPlace:
     warnings: list[Problem]
 
     def report(self, message: str, below: int = 0) -> None:
+        """Add a problem, so many lines below the first line of the option: a value may have several lines."""
         self.problems.append(self.section.problem(self.option, message, below=below))
 
     def warn(self, message: str) -> None:
         self.warnings.append(self.section.problem(self.option, message))
 
 
-def _read(one: _OptionField, value: Value | None, place: _OptionPlace) -> dict[str, Any]:
-    """Return the value by the option's name; nothing if the default applies or the value is invalid."""
+def _read(one: _OptionField, value: Value | None, reporter: _OptionReporter) -> dict[str, Any]:
+    """Return the value in a dict, by the option's name; the dict is empty for a default or an invalid value."""
     if value is None and one.has_default:
         return {}
     try:
         if value is not None:
-            return {place.option: convert(one.hint, value.text, place.warn)}
+            return {reporter.option: convert(one.hint, value.text, reporter.warn)}
         doc = f": {one.field.metadata['doc']}" if "doc" in one.field.metadata else ""
-        place.report(f"is missing; expected {describe(one.hint)}{doc}")
+        reporter.report(f"is missing; expected {describe(one.hint)}{doc}")
     except Mistake as mistake:
         for below, message in mistake.pieces:
-            place.report(message, below)
+            reporter.report(message, below)
     except NameError as error:
-        place.report(f"the type of {one.cls.__qualname__}.{one.field.name} is unknown at run time: {error}")
+        reporter.report(f"the type of {one.cls.__qualname__}.{one.field.name} is unknown at run time: {error}")
     return {}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final, Self
 
-from gproxy.config.ini.build import Option, build, is_default, option_names, options
+from gproxy.config.ini.build import Option, build, differs_from_default, option_names, options
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import Problem, suggest
 from gproxy.config.sections.balance import either
@@ -76,11 +76,12 @@ class PolicySettings:
         owners = [policy for policy, cls in self.table.items() if name in option_names(cls)]
         if not owners:
             problems.append(self.section.problem(name, self._unknown(name, own)))
-        elif name in self.section.broken or is_default(
-            self.table[owners[0]], name, self.options[name], self.section, problems, warnings
-        ):
             return
-        elif self.built_in or self.reference:  # else `balance` has a problem
+        if name in self.section.broken:
+            return
+        value = self.options[name]
+        is_set = differs_from_default(self.table[owners[0]], name, value, self.section, problems, warnings)
+        if is_set and (self.built_in or self.reference):  # else `balance` has a problem
             message = f"is for balance = {either(owners)}, and not for {self.balance}"
             problems.append(self.section.problem(name, message))
 
