@@ -18,8 +18,8 @@ HOT: Final = ("gateway", "http", "observe", "runtime", "server", "state/rate_lim
 #: The files of these folders that stay interpreted, by the reason. `__init__.py` is never compiled.
 INTERPRETED: Final = {
     "mypyc cannot compile a subclass of a class of another library, or of bytes": (
-        "http/one_chunk", "observe/nonblocking", "runtime/expired", "server/listener", "state/rate_limit/client_buckets",
-        "upstream/http1/pool", "upstream/http1/tls_session",
+        "http/one_chunk", "observe/nonblocking", "runtime/expired", "server/listener",
+        "state/rate_limit/client_buckets", "upstream/http1/pool", "upstream/http1/tls_session",
     ),
     "mypyc cannot compile cached properties": ("http/tls",),
     "mypyc takes its tuple of floats for unset": ("observe/metrics",),
