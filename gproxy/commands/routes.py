@@ -81,7 +81,15 @@ def destinations(route: RouteSettings, settings: Settings) -> list[Row]:
         rows.insert(0, ("split", f"{shares}; {f'by {route.split_by}' if route.split_by else 'in turn'}"))
     if route.mirror:
         rows += [("mirror", f"{route.mirror_share} to {route.mirror}"), *upstream_rows("", route.mirror, settings)[1:]]
-    return [*rows, *_changes(route)]
+    return [*rows, ("headers", authorization(route, settings)), *_changes(route)]
+
+
+def authorization(route: RouteSettings, settings: Settings) -> str:
+    """Return whether the backends of the route get Authorization, with the reason."""
+    readers = ", ".join(settings.identity_handlers)
+    if not readers:
+        return "Authorization passes: there is no identity handler"
+    return f"Authorization {'passes: keep' if route.keeps_authorization else f'is removed: {readers}'}"
 
 
 def _changes(route: RouteSettings) -> list[Row]:

@@ -1,7 +1,7 @@
 """The loader: from a settings file to `Settings`, or to all problems of the file."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,13 @@ from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.policy import Policies, PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
-from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings, Settings
+from gproxy.config.sections.settings import (
+    GatewaySettings,
+    HandlerSettings,
+    LogSettings,
+    Settings,
+    is_identity_handler,
+)
 from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
@@ -115,6 +121,7 @@ class _Loading:
                 name: replace(found, handler=build_handler(found, self.problems, self.warnings))
                 for name, found in handlers.items()
             }
+            routes = _with_credentials(routes, handlers.values())
         if self.problems or not (server and gateway and log and state):
             raise ConfigError(self.problems)
         return Settings(
@@ -204,6 +211,12 @@ class _Loading:
 
     def _section(self, kind: str, name: str = "") -> RawSection:
         return self._by_name.get((kind, name)) or RawSection(kind, name, str(self.path), 0)
+
+
+def _with_credentials(routes: list[RouteSettings], handlers: Iterable[HandlerSettings]) -> list[RouteSettings]:
+    """Return the routes. Without an identity handler the credentials are for the backends, so all routes keep them."""
+    has_reader = any(map(is_identity_handler, handlers))
+    return routes if has_reader else [route.with_authorization() for route in routes]
 
 
 def _implied(name: str, by: RawSection) -> RawSection:

@@ -152,11 +152,21 @@ def test_what_a_route_changes(explain):
         "max_body 10KB ([route:public] max_body, gproxy.ini:20)",
         "upstream canary, round_robin, retries 1",
         f"backends http://127.0.0.1:{explain.port}",
+        "headers Authorization is removed: jwt",
     ]
     sent = section(text, f"request to 127.0.0.1:{explain.port}, before handlers")
     assert f"~ Host: 127.0.0.1:{explain.port} instead of localhost" in sent
     assert "Content-Length: 5" in sent
     assert "- Authorization: *** is removed without keep = Authorization" in sent
+    assert "abc" not in text
+
+
+def test_authorization_passes_without_an_identity_handler(explain, tmp_path):
+    lines = INI.replace("[handler:jwt]\nsecret = auto\nforward = sub: X-User-ID\n", "").replace(", jwt", "")
+    (tmp_path / "gproxy.ini").write_text(lines.replace("skip = jwt,", "skip =") % (explain.port, explain.port))
+    text = explain("GET", "/public/x", "-H", "Authorization: Bearer abc")
+    assert "headers Authorization passes: there is no identity handler" in section(text, "route public")
+    assert "Authorization: ***" in section(text, f"request to 127.0.0.1:{explain.port}, before handlers")
     assert "abc" not in text
 
 
@@ -233,6 +243,7 @@ def test_routes_tells_all_of_it(explain, tmp_path):
         "backends http://127.0.0.1:1",
         "upstream canary, round_robin, retries 1",
         "backends http://127.0.0.1:1",
+        "headers Authorization passes: keep",
         "path strip /users",
     ]
     assert section(done.stdout, "old")[3:] == [
@@ -241,6 +252,7 @@ def test_routes_tells_all_of_it(explain, tmp_path):
         "backends http://127.0.0.1:1",
         "mirror 2.5% to canary",
         "backends http://127.0.0.1:1",
+        "headers Authorization is removed: jwt",
         r"path /old/(.*) -> /new/\1",
     ]
     assert section(done.stdout, "closed") == [

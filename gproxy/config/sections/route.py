@@ -1,7 +1,7 @@
 """The options of `[route:NAME]`."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.sections import retry, rules
@@ -61,7 +61,9 @@ class RouteSettings:
     rewrite: Rewrite | None = field(
         default=None, metadata=doc(r"new path for each path that the expression matches: /old/(\d+) -> /new/\1")
     )
-    keep: tuple[str, ...] = field(default=(), metadata=doc("headers to forward that the gateway otherwise removes"))
+    keep: tuple[str, ...] = field(
+        default=(), metadata=doc("headers to forward that the gateway otherwise removes: Authorization")
+    )
     split_by: SplitKey | None = field(
         default=None, metadata=doc("keeps each client on one of several upstreams; none: requests take turns")
     )
@@ -101,3 +103,14 @@ class RouteSettings:
             rules.not_with(self, "rewrite", "strip_prefix", "add_prefix"),
             rules.not_with(self, "respond", "rewrite", "strip_prefix", "add_prefix"),
         )
+
+    @property
+    def keeps_authorization(self) -> bool:
+        """True if the backend gets the Authorization of the request."""
+        return any(name.lower() == "authorization" for name in self.keep)
+
+    def with_authorization(self) -> Self:
+        """Return the route with Authorization among the kept headers, if it forwards to an upstream."""
+        if self.keeps_authorization or not self.upstream:
+            return self
+        return replace(self, keep=(*self.keep, "Authorization"))

@@ -75,6 +75,11 @@ class HandlerSettings:
     handler: object = field(default=None, compare=False, repr=False)
 
 
+def is_identity_handler(found: HandlerSettings) -> bool:
+    """Return whether the handler identifies users; it says which headers only it may set, be it none."""
+    return hasattr(found.handler, "identity_headers")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The checked content of the file at `path`. `handlers` has each handler that is declared or listed.
@@ -93,6 +98,11 @@ class Settings:
     sections: tuple[RawSection, ...]
     tls: dict[str, TLSSettings] = field(default_factory=dict)
     state: StateSettings = field(default_factory=StateSettings)
+
+    @property
+    def identity_handlers(self) -> tuple[str, ...]:
+        """The handlers that identify users by credentials: jwt, and each one that has `identity_headers`."""
+        return tuple(name for name, found in self.handlers.items() if is_identity_handler(found))
 
     def section(self, kind: str, name: str = "") -> RawSection:
         """Return the raw section, or an empty one if the file does not have it."""

@@ -31,6 +31,13 @@ class Named:
         return Response(200, f"{self.name} {self.text}".encode())
 
 
+class Identifies:
+    identity_headers = frozenset()
+
+    def __call__(self, request, next):
+        return next(request)
+
+
 class Plain:
     def __call__(self, request, next):
         return Response(200, b"plain")
@@ -97,6 +104,14 @@ def handler(reference, *options):
 def test_a_handler_of_the_users_own(built, text, body):
     gateway = built(text)
     assert gateway(request()).read() == body
+
+
+@pytest.mark.parametrize(("reference", "keeps"), [("Identifies", False), ("Plain", True)])
+def test_routes_keep_authorization_unless_a_handler_identifies_users(loaded, reference, keeps):
+    forwards = "[route:f]\npath = /f\nupstream = u\n[upstream:u]\nbackends = http://a:1\n"
+    routes = {route.name: route for route in loaded(handler(reference) + forwards).routes}
+    assert routes["f"].keeps_authorization is keeps
+    assert not routes["r"].keeps_authorization
 
 
 def test_the_gateways_handlers_stand_before_the_routes(built):
