@@ -217,6 +217,9 @@ class Request:
 
     @client.setter
     def client(self, address: str) -> None:
+        """Set the address. Raises ValueError for what would garble the heads that it goes into."""
+        if not is_field_value(address):
+            raise ValueError(f"{address!r} is no address: only characters of a header value are expected")
         self.exchange.client = address
 
     @property

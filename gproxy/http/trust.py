@@ -50,6 +50,7 @@ class Trust:
         """Remove spoofed fields. Return the client's address and, from a trusted proxy, the request id."""
         trusted = is_trusted(peer, self.proxies)
         request_id = headers.pop("x-request-id") or ""
+        headers.discard("x-real-ip")  # the backend gets the client's address in it; many proxies pass a forged one
         strip_spoofed(headers, self._removed_from_proxies if trusted else self._removed, trusted=trusted)
         if not trusted:
             return peer, ""

@@ -129,6 +129,7 @@ def test_the_whole_answer(explain):
         "Host: localhost",
         "Authorization: ***",
         "~ X-Forwarded-For: 1.2.3.4, 203.0.113.9, 10.0.0.2, 10.0.0.1 instead of 1.2.3.4, 203.0.113.9, 10.0.0.2",
+        "+ X-Real-IP: 203.0.113.9",
         "+ X-Forwarded-Proto: http",
         "+ X-Forwarded-Host: localhost",
         "+ X-Request-ID: (a new one for each request)",

@@ -16,9 +16,9 @@ from gproxy.upstream.backend import Backend
 _CRLF: Final = "\r\n"  # an f-string's braces take no backslash
 #: The fields of SET_ANEW that a route may keep; any other one would be sent twice.
 _KEEPABLE: Final = frozenset({"authorization"})
-#: The fields of trusted proxies that the gateway continues.
+#: The fields of trusted proxies and of handlers that the gateway continues.
 _CONTINUED: Final = frozenset(
-    {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", "via", "te"}
+    {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", "x-real-ip", "via", "te"}
 )
 #: The methods that announce even an empty body (RFC 9110 section 8.6).
 _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -51,7 +51,7 @@ class RequestHeadWriter:
         host = host or backend.authority  # HTTP/1.0 may come without a Host
         target = request.target if self._change is None else self._changed(request, self._change)
         received = request.received
-        chain = UNKNOWN_PEER if received.peer == UNIX_PEER else received.peer
+        chain, client = _written(received.peer), _written(request.client)
         proto, forwarded_host, via = request.scheme, request.host, received.via
         own = self._prefix_line
         if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
@@ -60,10 +60,12 @@ class RequestHeadWriter:
             proto = headers.get("x-forwarded-proto") or proto
             forwarded_host = headers.get("x-forwarded-host") or forwarded_host
             via = _joined(headers.get("via"), via)
+            client = headers.get("x-real-ip") or client
         framing = "" if request.body is NO_BODY and request.method not in _HAS_CONTENT else _body_lines(request.body)
         return (
             f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
-            f"X-Forwarded-Proto: {proto}\r\n{f'X-Forwarded-Host: {forwarded_host}{_CRLF}' if forwarded_host else ''}"
+            f"X-Real-IP: {client}\r\nX-Forwarded-Proto: {proto}\r\n"
+            f"{f'X-Forwarded-Host: {forwarded_host}{_CRLF}' if forwarded_host else ''}"
             f"X-Request-ID: {request.id}\r\nVia: {via}\r\n{framing}{own}\r\n"
         ).encode("latin-1")
 
@@ -126,6 +128,10 @@ def composer(
     return AnnotatingRequestHeadWriter(
         host=settings.host, keep=keep, change=change, stripped=stripped, retry_header=retry, deadline_header=deadline
     )
+
+
+def _written(peer: str) -> str:
+    return UNKNOWN_PEER if peer == UNIX_PEER else peer
 
 
 def _joined(before: str | None, own: str) -> str:

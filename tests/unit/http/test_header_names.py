@@ -24,10 +24,11 @@ SETS = {
     "NOT_IDENTITY": {
         "host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "keep-alive", "expect",
         "authorization", "via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id",
+        "x-real-ip",
     },
     "SET_BY_GATEWAY": {
         "host", "authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "via",
-        "expect", "content-length", "transfer-encoding", "connection", "te", "upgrade",
+        "x-real-ip", "expect", "content-length", "transfer-encoding", "connection", "te", "upgrade",
     },
     "SET_BY_PROBE": {"host", "connection", "content-length", "transfer-encoding", "upgrade", "te"},
     "SECRET_FIELDS": {"authorization", "proxy-authorization", "cookie", "set-cookie"},

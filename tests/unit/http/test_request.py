@@ -1,5 +1,7 @@
 import math
 
+import pytest
+
 from gproxy.http.headers import Headers
 from gproxy.http.request import Deadline, Received, request
 from gproxy.http.time_limit import TimeLimit
@@ -69,3 +71,11 @@ def test_what_is_to_happen_at_the_end_happens_once_and_the_newest_first():
     asked.end()
     asked.end()
     assert order == [2, 1]
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1\r\nX-A: 1", "\u0661"])
+def test_a_client_that_a_handler_sets_cannot_end_a_line(text):
+    made = request()
+    with pytest.raises(ValueError, match="is no address"):
+        made.client = text
+    assert made.client == "192.0.2.1"

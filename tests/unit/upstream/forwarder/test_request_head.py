@@ -61,3 +61,18 @@ def test_what_a_handler_says_of_an_upgrade_is_not_ours_to_pass_on():
     heads = [RequestHeadWriter(host="client")(one, BACKEND).decode().lower() for one in (plain, websocket)]
     assert ["h2c" in head for head in heads] == [False, False]
     assert ["upgrade: websocket" in head for head in heads] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("headers", "client", "line"),
+    [
+        ({}, "192.0.2.7", "X-Real-IP: 192.0.2.7"),
+        ({}, "unix", "X-Real-IP: unknown"),
+        ({"x-real-ip": "10.0.0.1"}, "192.0.2.7", "X-Real-IP: 10.0.0.1"),
+    ],
+)
+def test_the_client_is_in_x_real_ip_unless_a_handler_has_set_it(headers, client, line):
+    one = asked(**headers)
+    one.client = client
+    head = RequestHeadWriter(host="client")(one, BACKEND).decode()
+    assert [found for found in head.split("\r\n") if found.lower().startswith("x-real-ip")] == [line]
