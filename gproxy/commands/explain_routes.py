@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Final
 
 from gproxy.commands.routes import paths
-from gproxy.gateway.candidates import bare_host, endings
+from gproxy.gateway.candidates import endings
 from gproxy.gateway.route import Condition, Route
 from gproxy.http.header_names import SECRET_FIELDS
 from gproxy.http.request import Request
+from gproxy.http.wire import bare_host
 
 
 def missing(route: Route, path: str, request: Request) -> str | None:

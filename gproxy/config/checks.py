@@ -15,6 +15,7 @@ from gproxy.config.sections.settings import GatewaySettings, HandlerSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
+from gproxy.config.types.template import PLACEHOLDERS
 from gproxy.config.types.units import write_bytes
 
 SINGLE = ("server", "gateway", "log", "state")
@@ -79,6 +80,32 @@ def unlisted(sections: Sequence[RawSection]) -> Iterator[Problem]:
     for section in sections:
         if section.kind == "handler" and section.name not in listed:
             yield section.problem("", "no handlers list names this handler, so it does not run")
+
+
+#: Names of NGINX's variables -> placeholder.
+_VARIABLES = {
+    "remote_addr": "client", "host": "host", "http_host": "host", "scheme": "scheme", "request_method": "method",
+    "uri": "path", "request_uri": "path", "args": "query", "query_string": "query", "request_id": "id",
+    "remote_user": "user", "server_port": "port",
+}  # fmt: skip
+_VARIABLE = re.compile(r"\$([a-z][a-z0-9_]*)")
+
+
+def variables(sections: Sequence[RawSection], handlers: Mapping[str, HandlerSettings]) -> Iterator[Problem]:
+    """Yield a warning for each `$name` in a value that may have placeholders: it is sent as it is."""
+    for section in sections:
+        editing = section.kind == "handler" and section.name in handlers and handlers[section.name].use == "headers"
+        for option in ("request", "response") if editing else ("redirect",) if section.kind == "route" else ():
+            text = section.options[option].text if option in section.options else ""
+            for found in _VARIABLE.finditer(text):
+                yield section.problem(option, _literal(found[1]), below=text.count("\n", 0, found.start()))
+
+
+def _literal(name: str) -> str:
+    if meant := _VARIABLES.get(name):
+        return f"${name} is sent as it is; write {{{meant}}}"
+    # An unknown name is not quoted: it may be part of a secret.
+    return f"'$' and the name behind it are sent as they are; known are {{{'}, {'.join(PLACEHOLDERS)}}}"
 
 
 def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:

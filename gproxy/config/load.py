@@ -144,6 +144,7 @@ class _Loading:
         self.problems += checks.shadowed(self._with_sections(routes))
         self.warnings += checks.unused(self.sections)
         self.warnings += checks.unlisted(self.sections)
+        self.warnings += checks.variables(self.sections, handlers)
         gateway = self._section("gateway")
         for section in self._of("route") if "handlers" not in gateway.broken else ():
             self.problems += checks.skips(checks.names(section, "skip"), checks.names(gateway, "handlers"), section)

@@ -4,15 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gproxy.gateway.route import Route
 from gproxy.http.request import Request
+from gproxy.http.wire import bare_host
 
 #: The length limit of a DNS name (RFC 1035 section 2.3.4): a longer one has too many suffixes to look up.
 _MAX_NAME = 253
-
-
-def bare_host(host: str) -> str:
-    """Return the host without its port, in lower case."""
-    end = host.rfind(":")
-    return (host[:end] if end > host.rfind("]") else host).lower().rstrip(".")
 
 
 def endings(host: str) -> Iterator[str]:

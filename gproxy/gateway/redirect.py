@@ -3,14 +3,16 @@
 import re
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import quote
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types.route_action import RedirectTarget
-from gproxy.gateway.candidates import bare_host
+from gproxy.config.types.template import Template
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
 from gproxy.http.errors import HTTPError
+from gproxy.http.placeholders import VALUES, url_value
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import visible
@@ -35,16 +37,33 @@ class Redirect:
     def location(self, request: Request) -> str:
         """Return the Location. The path gets exactly one leading slash, so that it cannot begin or extend a host."""
         to = self._to
-        origin = to.origin
-        if to.asks_for_host:
-            if not request.host:
-                raise HTTPError(400, "no Host header; this redirect needs one")
-            origin = origin.replace("{host}", bare_host(request.host))
-        if not to.with_path:
-            return f"{origin}{to.path}"
+        if to.asks_for_host and not request.host:
+            raise HTTPError(400, "no Host header; this redirect needs one")
+        origin = "".join([VALUES[part](request) if index % 2 else part for index, part in enumerate(to.origin.parts)])
+        path = self._filled(to.path, request)
+        if to.with_path:
+            path += self._path_and_query(request)
+        if path:
+            path = "/" + _leading_slashes.sub("", path, count=1)
+        return f"{origin}{path}{self._filled(to.query, request)}{to.fragment}"
+
+    def _path_and_query(self, request: Request) -> str:
         path = self._change(request.path) if self._change else request.path
         path = "/" + _leading_slashes.sub("", path, count=1).replace("\\", "%5C")
-        return f"{origin}{to.path}{path}{f'?{request.query}' if request.query else ''}"
+        return f"{path}?{request.query}" if request.query else path
+
+    def _filled(self, part: Template, request: Request) -> str:
+        """Return a path or a query. Values are percent-encoded, except a `{query}` that stands for a whole query."""
+        filled = part.parts[0]
+        for name, literal in zip(part.parts[1::2], part.parts[2::2], strict=True):
+            if name == "path":
+                filled += quote(self._path_and_query(request), safe="")
+            elif name == "query" and filled.endswith(("?", "&")):
+                filled += request.query
+            else:
+                filled += url_value(name, request)
+            filled += literal
+        return filled
 
 
 #: In seconds. Every route has a timeout; a redirect waits for nothing.

@@ -1,25 +1,30 @@
 """Editing of header fields: first remove, then set."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+from gproxy.config.types.template import Template
 from gproxy.http.handler import Next
 from gproxy.http.header_names import HOP_BY_HOP
 from gproxy.http.headers import Headers
+from gproxy.http.placeholders import header_value
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 
-_RESERVED = HOP_BY_HOP | {"host"}
+_RESERVED: Final = HOP_BY_HOP | {"host"}
 
 
 @dataclass
 class EditHeaders:
     """Header editing: removes and sets headers of requests and of responses.
 
-    Setting a header replaces all its lines. Framing and hop-by-hop headers cannot be edited.
+    Setting a header replaces all its lines. Framing and hop-by-hop headers cannot be edited. Values may have
+    placeholders such as `{client}`; a header whose value becomes empty is removed.
     """
 
     request: dict[str, str] = field(
-        default_factory=dict, metadata={"doc": "headers to set in the request: X-Env: test"}
+        default_factory=dict, metadata={"doc": "headers to set in the request: X-Env: test, X-Client: {client}"}
     )
     response: dict[str, str] = field(
         default_factory=dict, metadata={"doc": "headers to set in the response: X-Frame-Options: DENY"}
@@ -31,20 +36,48 @@ class EditHeaders:
 
     def __post_init__(self) -> None:
         """Check the options. Raises ValueError."""
-        self._request = _lines("request", self.request)
-        self._response = _lines("response", self.response)
-        for option in ("remove_request", "remove_response"):
-            _lines(option, dict.fromkeys(getattr(self, option), ""))
+        self._request = _Edits("request", self.remove_request, self.request)
+        self._response = _Edits("response", self.remove_response, self.response)
 
     def __call__(self, request: Request, next: Next) -> Response:
-        _edit(request.headers, self.remove_request, self._request)
+        self._request.apply(request.headers, request)
         response = next(request)
-        _edit(response.headers, self.remove_response, self._response)
+        self._response.apply(response.headers, request)
         return response
 
 
-def _lines(option: str, fields: dict[str, str]) -> list[tuple[str, str, str]]:
-    """Return (name, name in lower case, value) for Headers.put. Raises ValueError for an invalid or reserved header."""
+class _Edits:
+    """The edits of requests or of responses. Raises ValueError for an invalid or reserved header."""
+
+    def __init__(self, option: str, removed: tuple[str, ...], values: Mapping[str, str]) -> None:
+        _check(f"remove_{option}", dict.fromkeys(removed, ""))
+        checked = _check(option, values)
+        templates = [(name, _template(option, name, value)) for name, value in checked.items()]
+        self._removed = removed
+        #: Name, name in lower case, value.
+        self._fixed = [(name, name.lower(), str(value)) for name, value in templates if not value.names]
+        self._filled = [(name, name.lower(), value.parts) for name, value in templates if value.names]
+
+    def apply(self, headers: Headers, request: Request) -> None:
+        for name in self._removed:
+            headers.discard(name)
+        for name, key, value in self._fixed:
+            headers.put(name, key, value)
+        for name, key, parts in self._filled:
+            if filled := header_value(parts, request):
+                headers.put(name, key, filled)
+            else:
+                headers.discard(key)
+
+
+def _template(option: str, name: str, value: str) -> Template:
+    try:
+        return Template.parse(value)
+    except ValueError as error:
+        raise ValueError(f"{option}: {name}: {error}") from None
+
+
+def _check(option: str, fields: Mapping[str, str]) -> Headers:
     try:
         checked = Headers(fields)
     except ValueError as error:
@@ -52,11 +85,4 @@ def _lines(option: str, fields: dict[str, str]) -> list[tuple[str, str, str]]:
     for name in checked.names():
         if name in _RESERVED:
             raise ValueError(f"{option}: {name} is set by the gateway for each connection; expected another header")
-    return [(name, name.lower(), value) for name, value in checked.items()]
-
-
-def _edit(headers: Headers, removed: tuple[str, ...], lines: list[tuple[str, str, str]]) -> None:
-    for name in removed:
-        headers.discard(name)
-    for name, key, value in lines:
-        headers.put(name, key, value)
+    return checked

@@ -15,7 +15,8 @@ _has_dots = re.compile(r"/(?:\.|%2[Ee]){1,2}(?=/|\Z)").search
 _LONGEST_DOTS: Final = len("%2e%2e")
 # RFC 9112 section 3.2: visible ASCII without a fragment; a path begins with a slash.
 _is_target = re.compile(r"/[!\"$-~]*|\*").fullmatch
-_is_visible = re.compile(r"[!-~]+").fullmatch
+#: Matches a text of visible ASCII.
+is_visible = re.compile(r"[!-~]+").fullmatch
 
 
 def without_prefix(path: str, prefix: str) -> str:
@@ -81,7 +82,7 @@ def checked(target: str) -> str:
 
 def visible(url: str) -> str:
     """Return an assembled URL. Raises ValueError for characters other than visible ASCII."""
-    if not _is_visible(url):
+    if not is_visible(url):
         raise ValueError(f"{url!r} is no request target: characters other than visible ASCII must be percent-encoded")
     return url
 

@@ -117,6 +117,12 @@ def host_of(fields: list[tuple[str, str]], minor: int) -> str:
     raise BadMessage("a request has exactly one valid Host")
 
 
+def bare_host(host: str) -> str:
+    """Return the host without its port, in lower case."""
+    end = host.rfind(":")
+    return (host[:end] if end > host.rfind("]") else host).lower().rstrip(".")
+
+
 def parse_response(head: bytes) -> RawResponseHead:
     """Parse a response head that ends with its empty line. Raises BadMessage (RFC 9112 sections 4, 5)."""
     match = _is_response(head.decode("latin-1"))

@@ -11,7 +11,7 @@ import gevent
 from gproxy.arbiter.file_watch import FileStamp
 from gproxy.config.certificates import Certificate, files, read_certificate
 from gproxy.config.sections.tls import TLSSettings
-from gproxy.gateway.candidates import bare_host
+from gproxy.http.wire import bare_host
 from gproxy.runtime import Runtime
 
 #: Seconds between two checks of the files. A changed file is read once two checks agree.

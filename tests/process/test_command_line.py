@@ -208,6 +208,22 @@ def test_warnings_are_no_reason_not_to_serve(tmp_path):
         assert "no route uses" in gateway.wait_for_line("spare")
 
 
+def test_check_warns_of_names_with_a_dollar_in_values_and_shows_no_secret(tmp_path):
+    edit = "[handler:edit]\nuse = headers\nrequest =\n    X-Client: $remote_addr\n    X-Key: pa$word\n"
+    text = SMALL.replace("upstream = a\n", "upstream = a\nhandlers = edit\n", 1) + edit
+    (tmp_path / "gproxy.ini").write_text(text)
+    done = gproxy("check", "--config", "gproxy.ini", folder=tmp_path)
+    assert done.returncode == 0
+    line = text[: text.index("    X-Client")].count("\n") + 1
+    assert done.stderr.splitlines() == [
+        f"warning: gproxy.ini:{line}: [handler:edit] request: $remote_addr is sent as it is; write {{client}}",
+        (
+            f"warning: gproxy.ini:{line + 1}: [handler:edit] request: '$' and the name behind it are sent as they are; "
+            "known are {client}, {host}, {scheme}, {method}, {path}, {query}, {id}, {user}, {route}, {port}"
+        ),
+    ]
+
+
 def test_routes(tmp_path):
     shutil.copy(ROOT / "etc/gproxy.ini", tmp_path)
     done = gproxy("routes", "--config", "gproxy.ini", folder=tmp_path)

@@ -72,7 +72,8 @@ class RouteSettings:
     )
     mirror_share: Share = field(default=Share(Share.WHOLE), metadata=doc("share of requests that is copied"))
     redirect: RedirectTarget | None = field(
-        default=None, metadata=doc("URL or path that clients are redirected to, in place of an upstream")
+        default=None,
+        metadata=doc("URL or path that clients are redirected to, in place of an upstream: https://{host}{path}"),
     )
     status: Literal[301, 302, 303, 307, 308] = field(default=307, metadata=doc("status of the redirect"))
     respond: int | None = field(default=None, metadata=doc("status of a fixed response, in place of an upstream"))

@@ -4,14 +4,17 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from gproxy.config.problems import suggest
 from gproxy.config.types.addresses import split_host
+from gproxy.config.types.template import Template
 from gproxy.http.header_names import is_token
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_PLACEHOLDERS = ("host", "path")
-_LOCATION = re.compile(r"(https?://(?:[^/?#{}\s]|\{host\})+)?(/(?!/)[!-\[\]-z|~]*)?(\{path\})?")
+# Visible ASCII without a backslash, which browsers read as a slash.
+_LOCATION = re.compile(
+    r"((?:https?|\{scheme\})://(?:[^/?#{}\s]|\{(?:host|port)\})+)?"
+    r"(/(?!/)(?:[!\"$->@-\[\]-z|~]|\{[a-z_]+\})*?)?(\{path\})?"
+    r"(\?(?:[!\"$-\[\]-z|~]|\{[a-z_]+\})*)?(#[!-\[\]-z|~]*)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,39 +96,48 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class RedirectTarget:
-    """The target of a redirect: `{host}` is the request's host without its port, `{path}` its path and query.
+    """The target of a redirect; its placeholders are filled in for each request.
 
-    `{host}` is allowed only before the path, `{path}` only at its end, so that no request can redirect to another site.
+    Only `{scheme}`, `{host}` and `{port}` are allowed before the path, so that no request can redirect to another site.
+    `{path}` is path and query; in the path it is allowed only at the end.
     """
 
-    noun: ClassVar[str] = "a URL or path, with {host} and {path}"
+    noun: ClassVar[str] = "a URL or path"
     example: ClassVar[str] = "https://new.example.com{path}"
 
-    #: Scheme and host; empty for those of the request.
-    origin: str
-    path: str
+    #: Scheme, host and port; empty for those of the request.
+    origin: Template
+    path: Template
     with_path: bool
+    #: With its question mark; empty if there is none.
+    query: Template
+    fragment: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a URL or path. Raise ValueError with the problem."""
-        for name in _PLACEHOLDER.findall(text):
-            if name not in _PLACEHOLDERS:
-                raise ValueError(f"unknown placeholder {{{name}}}{suggest(name, _PLACEHOLDERS)}")
+        Template.parse(text)
         match = _LOCATION.fullmatch(text)
-        if not text or not match:
-            raise ValueError("{host} is allowed before the path, {path} at its end")
-        origin, path, rest = (part or "" for part in match.groups())
-        if origin and not split_host(_PLACEHOLDER.sub("host", origin.partition("//")[2]))[0]:
+        origin, path, with_path, query, fragment = match.groups("") if match else [""] * 5
+        if not (origin or path or with_path):
+            raise ValueError("{scheme}, {host} and {port} are allowed before the path, no placeholder behind '#'")
+        if origin and not split_host(_example(origin).partition("//")[2])[0]:
             raise ValueError("the host is missing")
-        if rest and ("?" in path or "#" in path):
-            raise ValueError("{path} must end the path, with no '?' or '#' before it")
-        return cls(origin, path.rstrip("/") if rest else path, bool(rest))
+        if "{path}" in path:
+            raise ValueError("{path} must end the path, or be in the query")
+        if with_path and (query or fragment):
+            raise ValueError("{path} is path and query, with nothing behind it")
+        plain = path.rstrip("/") if with_path else path
+        return cls(Template.parse(origin), Template.parse(plain), bool(with_path), Template.parse(query), fragment)
 
     @property
     def asks_for_host(self) -> bool:
         """True if the target contains the request's host."""
-        return "{host}" in self.origin
+        return any("host" in part.names for part in (self.origin, self.path, self.query))
 
     def __str__(self) -> str:
-        return f"{self.origin}{self.path}{'{path}' if self.with_path else ''}"
+        return f"{self.origin}{self.path}{'{path}' if self.with_path else ''}{self.query}{self.fragment}"
+
+
+def _example(origin: str) -> str:
+    return origin.replace("{scheme}", "http").replace("{host}", "host").replace("{port}", "1")

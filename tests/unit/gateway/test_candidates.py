@@ -5,10 +5,11 @@ import pytest
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types.patterns import Pattern
 from gproxy.config.types.route_action import UpstreamShare
-from gproxy.gateway.candidates import Candidates, bare_host, endings
+from gproxy.gateway.candidates import Candidates, endings
 from gproxy.gateway.route import Route
 from gproxy.http.request import request
 from gproxy.http.response import Response
+from gproxy.http.wire import bare_host
 
 
 def answer(_):

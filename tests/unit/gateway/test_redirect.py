@@ -33,6 +33,15 @@ def location(to, target="/", host="gateway.test", change=None):
         ("{path}", "/\\evil.test/a", "x", "/evil.test/a"),
         ("{path}", "/\\/\\evil.test\\a", "x", "/evil.test%5Ca"),
         ("https://new.test{path}", "*", "x", "https://new.test/*"),
+        ("{scheme}://{host}:{port}{path}", "/a", "old.test:8080", "http://old.test:8080/a"),
+        ("https://{host}:{port}/", "/a", "[::1]", "https://[::1]:80/"),
+        ("https://sso.test/?rd={scheme}://{host}{path}&x=1", "/a b?c=d&e".replace(" ", "%20"), "old", "https://sso.test/?rd=http://old%2Fa%2520b%3Fc%3Dd%26e&x=1"),
+        ("https://new.test/search?{query}", "/a?b=c&d", "x", "https://new.test/search?b=c&d"),
+        ("https://new.test/search?x=1&{query}", "/a?b=c", "x", "https://new.test/search?x=1&b=c"),
+        ("https://new.test/search?q={query}", "/a?b=c&d", "x", "https://new.test/search?q=b%3Dc%26d"),
+        ("https://new.test/{host}/{method}/{client}#top", "/a", "x@y", "https://new.test/x%40y/GET/192.0.2.1#top"),
+        ("/{user}/{query}{path}", "/evil.test", "x", "/evil.test"),
+        ("/{query}", "/a?/evil.test", "x", "/%2Fevil.test"),
     ],
 )  # fmt: skip
 def test_location(to, target, host, leads):
@@ -64,7 +73,7 @@ def test_no_path_leads_to_another_site(tail):
 @pytest.mark.parametrize(
     "text",
     ["", "new.test{path}", "//new.test", "ftp://a{path}", "https://", "https://{path}", "https://a b{path}", "https://a@b{path}",
-     "https://a{path}/x", "https://a/{host}", "https://a/x?y={path}", "https://a/#{path}", "https://a/{", "/\\evil", "https://a:99999/"],
+     "https://a{path}/x", "https://a/{hst}", "https://a/x{path}?y=1", "https://a/#{path}", "https://{user}/", "{user}", "?x={path}", "https://a/{", "/\\evil", "https://a:99999/"],
 )  # fmt: skip
 def test_invalid_targets(text):
     with pytest.raises(ValueError):

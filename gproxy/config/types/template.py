@@ -1,0 +1,42 @@
+"""Values with placeholders, which each request fills in: `{client}`, `{path}` and others."""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+from gproxy.config.problems import nearest, suggest
+
+#: The names of placeholders; `http/placeholders.py` has their values.
+PLACEHOLDERS: Final = ("client", "host", "scheme", "method", "path", "query", "id", "user", "route", "port")
+
+# Only names in lower case: a value may be JSON, such as {"group":"a"}.
+_PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with placeholders. In `parts` literal texts and names take turns; the first and the last are literals."""
+
+    noun: ClassVar[str] = "a text, with placeholders"
+    example: ClassVar[str] = "{client}"
+
+    parts: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str, known: tuple[str, ...] = PLACEHOLDERS) -> Self:
+        """Split the text at its placeholders. Raise ValueError for a name that is not known."""
+        parts = _PLACEHOLDER.split(text)
+        for name in parts[1::2]:
+            if name not in known:
+                # A name that resembles none is not quoted: it may be part of a secret.
+                quoted = f" {{{name}}}" if nearest(name, known) else ""
+                raise ValueError(f"unknown placeholder{quoted}{suggest(name, known)}")
+        return cls(tuple(parts))
+
+    def __str__(self) -> str:
+        return "".join(f"{{{part}}}" if index % 2 else part for index, part in enumerate(self.parts))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the placeholders, in order; empty for a fixed text."""
+        return self.parts[1::2]
