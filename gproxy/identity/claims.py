@@ -51,17 +51,18 @@ def has_role(claims: Claims, role: str) -> bool:
 def as_field(claims: Claims, name: str) -> str | None:
     """Return the claim as a header value, list items joined by commas; None without such a claim.
 
-    Raises Untrusted for a value that a header cannot represent unambiguously.
+    Raises Untrusted for a value that a header cannot represent unambiguously: a backend that reads another value than
+    the issuer signed may take one user for another.
     """
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, list):
-        items = [_text(name, item) for item in value]
-        if any("," in item for item in items):
-            raise Untrusted(f"its claim {name} cannot be sent in a header")
-        return ",".join(items)
-    return _text(name, value)
+    if not isinstance(value, list):
+        return _text(name, value)
+    items = [_text(name, item) for item in value]
+    if "" in items:
+        raise _unsendable(name)
+    return ",".join(items)
 
 
 def _text(name: str, value: object) -> str:
@@ -69,9 +70,23 @@ def _text(name: str, value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
-    if not isinstance(value, str) or not _is_plain(value):
-        raise Untrusted(f"its claim {name} cannot be sent in a header")
+    if not isinstance(value, str) or not _is_unambiguous(value):
+        raise _unsendable(name)
     return value
+
+
+def _is_unambiguous(text: str) -> bool:
+    """Return whether each backend reads this one text: no list, no blanks that parsers remove, one text as UTF-8."""
+    if not _is_plain(text) or "," in text or text != text.strip():
+        return False
+    try:
+        return text.isascii() or not text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+
+
+def _unsendable(name: str) -> Untrusted:
+    return Untrusted(f"its claim {name} cannot be sent in a header")
 
 
 def _texts(value: object) -> list[str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from shipped import UNLIMITED, problem, running, signed
@@ -144,6 +145,12 @@ def test_public_keys_in_pem_files(tmp_path):
                 bad = ours.get(f"/{name}", f"Authorization: Bearer {token}")
                 assert (bad.status, challenge_of(bad)[1]["error"]) == (401, "invalid_token")
             assert ours.received == before
+
+
+@pytest.mark.parametrize("sub", [" admin ", "Ã©", "user,admin"])
+def test_a_subject_that_a_backend_could_read_as_another_one(ours, sub):
+    parameters = refused(ours, ours.bearer(sub=sub))
+    assert parameters["error_description"] == "the token is rejected: its claim sub cannot be sent in a header"
 
 
 def test_identity_headers_never_come_from_the_client(tmp_path):

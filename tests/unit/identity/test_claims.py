@@ -56,7 +56,6 @@ def test_claims_that_do_not_hold(claims, expected, why):
     [
         ("alice", "alice"),
         ("Zoë", "Zoë"),
-        ("a,b", "a,b"),
         (7, "7"),
         (1.5, "1.5"),
         (True, "true"),
@@ -71,8 +70,10 @@ def test_a_claim_in_a_header(value, field):
 
 
 @pytest.mark.parametrize(
-    "value", ["a\r\nX-Admin: 1", "a\0", "a\tb", "a\x85b", "日本", {"a": 1}, ["a", "b,admin"], [None]]
-)
+    "value",
+    ["a\r\nX-Admin: 1", "a\0", "a\tb", "a\x85b", "日本", {"a": 1}, ["a", "b,admin"], [None],
+     " admin", "admin ", "\xa0admin", [" a"], "Ã©", ["a", "Ã©"], "user,admin", ",", ["a", ""], [""]],
+)  # fmt: skip
 def test_a_claim_that_no_header_can_say(value):
     with pytest.raises(Untrusted, match="its claim x cannot be sent in a header"):
         as_field({"x": value}, "x")
