@@ -93,3 +93,7 @@ NOT_IDENTITY: Final = names(HeaderUse.NO_IDENTITY)
 SET_BY_GATEWAY: Final = names(HeaderUse.SET_BY_GATEWAY)
 SET_BY_PROBE: Final = names(HeaderUse.SET_BY_PROBE)
 SECRET_FIELDS: Final = names(HeaderUse.SECRET)
+#: Matches the name of a field that is likely to carry a secret: those of SECRET_FIELDS, X-API-Key, X-CSRF-Token.
+is_likely_secret: Final = re.compile(
+    r"auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE
+).search

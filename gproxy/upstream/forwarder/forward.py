@@ -22,7 +22,7 @@ from gproxy.config.sections.retry import RetryOn
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import max_forwards
-from gproxy.http.header_names import SECRET_FIELDS
+from gproxy.http.header_names import is_likely_secret
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime.expired import Expired
@@ -322,7 +322,8 @@ def _count_down(request: Request) -> Response | None:
         return None
     if request.method == "OPTIONS":
         return Response(204)
-    # RFC 9110 section 9.3.8: reflect the request, without its secret fields.
-    lines = request.headers.lines_without(SECRET_FIELDS)
-    received = f"TRACE {request.received.target} {request.received.protocol}\r\n{lines}\r\n"
-    return Response(200, received.encode("latin-1"), {"Content-Type": "message/http"})
+    # RFC 9110 section 9.3.8: reflect the message as received, without fields that are likely to carry secrets.
+    received = request.received
+    lines = "".join([f"{name}: {value}\r\n" for name, value in received.headers.items() if not is_likely_secret(name)])
+    message = f"TRACE {received.target} {received.protocol}\r\n{lines}\r\n"
+    return Response(200, message.encode("latin-1"), {"Content-Type": "message/http"})

@@ -252,7 +252,8 @@ def test_a_body_that_was_read_and_not_kept_cannot_be_sent(scene):
 )
 def test_max_forwards_0_is_answered_here(scene, method, status, body):
     some = scene([OK])
-    asked = request(method, "/x", {"Max-Forwards": "0", "Authorization": "secret"})
+    asked = request(method, "/x", {"Max-Forwards": "0", "Authorization": "secret", "X-API-Key": "secret"})
+    asked.headers["X-Set"] = "by a handler"
     response = some.ask(asked)
     assert (response.status, bytes(response.body)) == (status, body)
     assert some.request.tries == 0
