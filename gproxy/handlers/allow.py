@@ -8,14 +8,15 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.http.trust import is_trusted
+from gproxy.http.trust import is_in
 
 
 @dataclass
 class Allow:
     """Access control: admits clients in the networks of `allow` (all if empty), except those in `deny`.
 
-    The client address is that which trusted proxies report. Raises HTTPError 403.
+    The client address is that which trusted proxies report. A peer on a unix socket is in no network. Raises HTTPError
+    403.
     """
 
     allow: tuple[Network, ...] = field(default=(), metadata={"doc": "addresses and networks to admit; empty: all"})
@@ -33,6 +34,6 @@ class Allow:
         return next(request)
 
     def _admits(self, client: str) -> bool:
-        if is_trusted(client, self.deny):
+        if is_in(client, self.deny):
             return False
-        return not self.allow or is_trusted(client, self.allow)
+        return not self.allow or is_in(client, self.allow)

@@ -79,16 +79,19 @@ def _is_spoofed(name: str, plain: str, *, trusted: bool) -> bool:
 
 def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
     """Return whether the peer is a trusted proxy. A peer that may open a unix socket always is."""
-    if address == UNIX_PEER:
-        return True
-    if not trusted:
+    return address == UNIX_PEER or is_in(address, trusted)
+
+
+def is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Return whether the address is in one of the networks; a peer on a unix socket is in none."""
+    if not networks:
         return False
     try:
         parsed = ip_address(address)
     except ValueError:
         return False
     plain = getattr(parsed, "ipv4_mapped", None) or parsed
-    return any(plain in network for network in trusted)
+    return any(plain in network for network in networks)
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
@@ -110,7 +113,12 @@ def hops(peer: str, headers: Headers, trusted: Sequence[IPv4Network | IPv6Networ
 
 
 def _bare(hop: str) -> str | None:
-    """Return the address in `192.0.2.1`, `192.0.2.1:80` or `[2001:db8::1]:80`; None for anything else."""
+    """Return the address in `192.0.2.1`, `192.0.2.1:80` or `[2001:db8::1]:80`; None for anything else.
+
+    A zone may be any text, and no address on the network has one (RFC 7239 section 6).
+    """
+    if "%" in hop:
+        return None
     host = hop[1:].partition("]")[0] if hop.startswith("[") else hop
     if host.count(":") == 1:
         host = host.partition(":")[0]

@@ -25,9 +25,15 @@ def test_not_admitted(client):
     assert behind.requests == []
 
 
+def test_a_peer_on_a_unix_socket_is_in_no_network():
+    with pytest.raises(HTTPError):
+        Allow(allow=(OFFICE,))(request(client="unix"), answer())
+
+
 def test_deny_alone_admits_the_others():
     handler = Allow(deny=(OFFICE,))
     assert handler(request(client="192.0.2.1"), answer()).status == 200
+    assert handler(request(client="unix"), answer()).status == 200
     with pytest.raises(HTTPError):
         handler(request(client="10.1.2.3"), answer())
 
