@@ -1,8 +1,10 @@
 """Limits that hold over machines: real gateways and a real Redis, which is killed, frozen and brought back."""
 
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -214,6 +216,32 @@ def test_a_wrong_password_is_told_without_it(tmp_path):
             assert f"redis 127.0.0.1:{server.port} unavailable: " in line and "password" in line
             assert ask(machine).status == 200
             assert "wr0ng" not in machine.errors + machine.get("/health").body.decode()
+
+
+def nonsense(listener):
+    """Answer every command with valid RESP that no script of ours returns."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection, connection.makefile("rb") as stream:
+            while line := stream.readline():
+                words = [stream.read(int(stream.readline()[1:]) + 2) for _ in range(int(line[1:]))]
+                connection.sendall(b"*2\r\n:1\r\n:1\r\n" if words[0].startswith(b"EVAL") else b"+OK\r\n")
+
+
+def test_nonsense_is_a_failure_as_any_other(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=nonsense, args=[listener])
+        thread.start()
+        with gateways(tmp_path, f"redis://127.0.0.1:{listener.getsockname()[1]}") as (machine,):
+            assert [ask(machine).status for _ in range(4)] == [200] * 4
+            machine.wait_for_line("unavailable: the answer is not the script's result")
+            assert (store(machine), machine.health()["status"]) == ("failing", "degraded")
+            assert "Traceback" not in machine.errors
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_the_url_may_be_in_a_file_and_lead_to_a_unix_socket_with_a_password(tmp_path):

@@ -45,7 +45,7 @@ class Connections:
             if error is not timer:
                 raise
             raise StoreError("no answer in time") from None
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 the parser raises more than RedisError for bytes that are no RESP
             raise StoreError(self._describe(error)) from None
         finally:
             timer.close()
@@ -55,15 +55,16 @@ class Connections:
         try:
             connection.send_command("EVALSHA", script.digest, 1, key, *arguments, check_health=False)
             try:
-                answer: list[int] = connection.read_response()
+                answer = connection.read_response()
             except NoScriptError:  # Redis was restarted
                 connection.send_command("EVAL", script.text, 1, key, *arguments, check_health=False)
                 answer = connection.read_response()
+            result = script.result(answer, arguments)
         except BaseException:
             connection.disconnect()
             raise
         self._free.append(connection)
-        return answer
+        return result
 
     def _free_one(self) -> AbstractConnection | None:
         """Return the last used connection that Redis has not closed."""

@@ -9,6 +9,7 @@ after it, whenever they are spent. Clocks can be set back: no date is before an 
 date too far in the future counts as empty.
 """
 
+from collections.abc import Sequence
 from hashlib import sha1
 from typing import Final, NamedTuple
 
@@ -16,10 +17,21 @@ from gproxy.state.rate_limit.limiter import STEPS
 
 
 class Script(NamedTuple):
-    """A script, and the digest by which Redis finds a script that it ran before."""
+    """The script, and the digest by which Redis finds a script that it ran before."""
 
     text: bytes
     digest: str
+
+    @staticmethod
+    def result(answer: object, arguments: Sequence[int]) -> list[int]:
+        """Return the answer. Raise ValueError if the script cannot have returned it: the server may be no Redis."""
+        window, limit, wanted, _ = arguments
+        most = (wanted, limit, 4 * window, 4 * window)  # a lease and a clock that was set back add to a wait
+        if not isinstance(answer, list) or [type(number) for number in answer] != [int] * len(most):
+            raise ValueError("the answer is not the script's result")
+        if not all(0 <= number <= bound for number, bound in zip(answer, most, strict=True)):
+            raise ValueError("the answer has numbers that the script cannot return")
+        return answer
 
 
 def _script(text: bytes) -> Script:
