@@ -71,6 +71,7 @@ key = maybe.test.key
 client_ca = authority.pem
 client_auth = optional
 forward = subject: X-Client-Subject
+ciphers = none
 [log]
 level = debug
 """
@@ -136,6 +137,23 @@ def get(play, path, *headers, name="a.test", host="", **options):
     with secure(play, name, **options) as wire:
         wire.send(f"GET {path} HTTP/1.1\r\nHost: {host or name}\r\n{lines}\r\n")
         return wire.read_response()
+
+
+CBC = "ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA"
+
+
+def test_tls_1_2_has_only_authenticated_encryption(play):
+    old = context(play, ssl.TLSVersion.TLSv1_2)
+    old.set_ciphers(CBC)
+    with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"), tcp(play) as sock:
+        old.wrap_socket(sock, server_hostname="a.test")
+    for cipher in ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"):
+        old.set_ciphers(cipher)
+        with tcp(play) as sock, old.wrap_socket(sock, server_hostname="a.test") as secured:
+            assert secured.cipher()[0] == cipher
+    old.set_ciphers(CBC)
+    with tcp(play) as sock, old.wrap_socket(sock, server_hostname="maybe.test") as secured:
+        assert secured.cipher()[0] in CBC.split(":")
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])

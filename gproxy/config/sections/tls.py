@@ -28,7 +28,8 @@ class TLSSettings:
     )
     min_version: Literal["TLSv1.2", "TLSv1.3"] = field(default="TLSv1.2", metadata=doc("lowest TLS version"))
     ciphers: str | None = field(
-        default=None, metadata=doc("ciphers of TLS 1.2, in OpenSSL's notation; none: Python's default")
+        default="ECDHE+AESGCM:ECDHE+CHACHA20",
+        metadata=doc("ciphers of TLS 1.2, in OpenSSL's notation; none: Python's default, with CBC suites"),
     )
     client_ca: Path | None = field(
         default=None,

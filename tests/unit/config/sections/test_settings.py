@@ -312,7 +312,7 @@ def test_defaults_of_tls():
         "key": "none",
         "hosts": "",
         "min_version": "TLSv1.2",
-        "ciphers": "none",
+        "ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",
         "client_ca": "none",
         "client_auth": "off",
         "forward": "",
