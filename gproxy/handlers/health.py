@@ -7,11 +7,13 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from gproxy.config.types import Seconds
+from gproxy.config.types import Network, Seconds
+from gproxy.config.types.addresses import LOOPBACK
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.trust import is_trusted
 from gproxy.runtime import Runtime
 
 
@@ -23,6 +25,9 @@ class Health:
     circuit breaker, or if Redis is unavailable. Uptime is in seconds, memory is the resident set in bytes; the two and
     the greenlet count are at most `cache` old. These three, the attempts at each backend and the state of Redis are
     those of the worker that answers. The health of backends is shared by all workers.
+
+    Clients outside of the networks in `details` see these three, the status and, per upstream, how many backends are
+    healthy.
     """
 
     path: str = field(default="/health", metadata={"doc": "path of the health report"})
@@ -31,6 +36,13 @@ class Health:
     )
     cache: Seconds = field(
         default=Seconds(1.0), metadata={"doc": "maximum age of the worker's figures; 0s: measured for each request"}
+    )
+
+    details: tuple[Network, ...] = field(
+        default=LOOPBACK,
+        metadata={
+            "doc": "networks that see addresses, process ids, failures and reasons; peers on unix sockets always do"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -51,11 +63,15 @@ class Health:
             return next(request)
         if request.method not in {"GET", "HEAD"}:
             raise HTTPError(405, f"{request.method} is not allowed here; expected GET or HEAD", {"Allow": "GET, HEAD"})
-        return self._health() if request.path == self.path else self._ready()
+        return self._health(request.client) if request.path == self.path else self._ready()
 
-    def _health(self) -> Response:
+    def _health(self, client: str) -> Response:
         upstreams, admission, store = self._runtime.backends(), self._runtime.admission(), self._runtime.store
-        report = {"status": self._status(upstreams, admission), **self._measured(), "upstreams": upstreams}
+        status, figures = self._status(upstreams, admission), self._measured()
+        if not is_trusted(client, self.details):
+            public = {name: figures[name] for name in ("uptime", "memory", "greenlets")}
+            return _json(200, {"status": status, **public, "upstreams": _counted(upstreams)})
+        report = {"status": status, **figures, "upstreams": upstreams}
         report |= {"admission": admission} if admission else {}
         return _json(200, report | ({"store": store.snapshot()} if store else {}))
 
@@ -84,6 +100,13 @@ class Health:
                 "greenlets": self._runtime.count_greenlets(),
             }
         return figures
+
+
+def _counted(upstreams: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, int]]:
+    return {
+        name: {"healthy": sum(map(_is_healthy, backends)), "backends": len(backends)}
+        for name, backends in upstreams.items()
+    }
 
 
 def _is_healthy(backend: dict[str, Any]) -> bool:

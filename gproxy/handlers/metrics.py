@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import ip_network
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Protocol
 
 from gproxy.config.types import Network
+from gproxy.config.types.addresses import LOOPBACK
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
@@ -17,8 +17,6 @@ from gproxy.runtime import Runtime
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
-
-_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 
 @dataclass
@@ -30,7 +28,7 @@ class Metrics:
 
     path: str = field(default="/metrics", metadata={"doc": "path of the page"})
     allow: tuple[Network, ...] = field(
-        default=_LOOPBACK,
+        default=LOOPBACK,
         metadata={"doc": "addresses and networks that may read the page; peers on unix sockets always may"},
     )
 

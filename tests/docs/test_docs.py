@@ -104,7 +104,7 @@ def test_the_tests_in_handlers_md_run_as_printed(tmp_path):
 
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "balancing", "health", "retries")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "headers", "balancing", "health", "retries")),
 ]
 
 

@@ -78,3 +78,19 @@ def test_an_upstream_without_a_healthy_backend_makes_it_degraded(tmp_path):
 def test_ready(ours):
     answer = ours.get("/ready")
     assert (answer.status, json.loads(answer.body)) == (200, {"status": "ready"})
+
+
+def test_a_client_from_elsewhere_sees_no_details(tmp_path):
+    with running(tmp_path, UNLIMITED, ("trusted_proxies =  ", "trusted_proxies = 127.0.0.1 ")) as ours:
+        ours.one.stop()
+        [ours.get("/users", ours.bearer()) for _ in range(10)]
+        answer = ours.get("/health", "X-Forwarded-For: 203.0.113.9")
+        facts = json.loads(answer.body)
+        assert set(facts) == {"status", "uptime", "memory", "greenlets", "upstreams"}
+        assert facts["upstreams"] == {
+            "users": {"healthy": 1, "backends": 2},
+            "orders": {"healthy": 1, "backends": 1},
+        }
+        for hidden in (str(ours.two.port), "localhost", "refused", *map(str, ours.workers)):
+            assert hidden not in answer.body.decode().replace(str(facts["memory"]), "")
+        assert ours.health()["upstreams"]["users"][0]["why"]

@@ -5,11 +5,13 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from gproxy.config.problems import nearest
 
 Network = IPv4Network | IPv6Network
+#: Clients on the same machine.
+LOOPBACK: Final[tuple[Network, ...]] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 _LONGEST_UNIX_PATH = 107  # sun_path of Linux is 108 bytes with the final NUL
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")

@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+from ipaddress import ip_network
 
 import pytest
 from gevent import spawn
@@ -30,7 +31,7 @@ def handler(runtime):
 
 
 def report(handler, path="/health"):
-    return json.loads(handler(request("GET", path), answer()).body)
+    return json.loads(handler(request("GET", path, client="127.0.0.1"), answer()).body)
 
 
 def backend(state):
@@ -41,7 +42,7 @@ def test_the_report(handler, runtime, clock):
     runtime.backends = lambda: {"users": [backend("healthy")]}
     clock.advance(12.5)
     behind = answer()
-    response = handler(request("GET", "/health"), behind)
+    response = handler(request("GET", "/health", client="::1"), behind)
     content = json.loads(response.body)
     assert response.status == 200
     assert response.headers["Content-Type"] == "application/json"
@@ -53,6 +54,24 @@ def test_the_report(handler, runtime, clock):
     assert content["greenlets"] >= 0
     assert content["upstreams"] == {"users": [backend("healthy")]}
     assert behind.requests == []
+
+
+def test_other_clients_see_no_address_no_process_id_and_no_reason(handler, runtime):
+    runtime.backends = lambda: {"users": [backend("healthy"), backend("unhealthy") | {"why": "refused"}]}
+    runtime.admission = lambda: {"users": {"breaker": "closed"}}
+    response = handler(request("GET", "/health", client="192.0.2.1"), answer())
+    content = json.loads(response.body)
+    assert set(content) == {"status", "uptime", "memory", "greenlets", "upstreams"}
+    assert content["upstreams"] == {"users": {"healthy": 1, "backends": 2}}
+    assert set(report(handler)) == {*content, "worker", "pid", "admission"}
+
+
+@pytest.mark.parametrize(("client", "sees"), [("10.1.2.3", True), ("unix", True), ("127.0.0.1", False), ("::1", False)])
+def test_details_are_for_the_networks_that_are_listed(runtime, client, sees):
+    handler = Health(details=(ip_network("10.0.0.0/8"),))
+    handler.open(runtime)
+    found = json.loads(handler(request("GET", "/health", client=client), answer()).body)
+    assert ("pid" in found) is sees
 
 
 def test_living_greenlets_are_counted(handler, clock):
