@@ -159,8 +159,10 @@ def test_metrics_are_those_of_all_workers_and_never_go_back(tmp_path, workers):
         setup.pids(workers)
         for turn in range(1, 4):
             setup.ask(30, str(turn))
+            counted = ("gproxy_requests_total", "", "users", "200")
+            eventually(lambda: setup.metrics()[counted] == 30 * turn, "all requests in the metrics")  # noqa: B023
             figures = setup.metrics()
-            assert figures["gproxy_requests_total", "", "users", "200"] == 30 * turn
+            assert figures[counted] == 30 * turn
             assert figures["gproxy_request_duration_seconds_count", "users"] == 30 * turn
             assert figures["gproxy_response_bytes_total", "users"] >= 30 * turn
             setup.reload()

@@ -115,7 +115,7 @@ def test_both_answer_at_once(caplog):
 
 
 def test_both_fail():
-    race = Race(lambda: gevent.sleep(0.03) or fails(), fails)
+    race = Race(lambda: gevent.sleep(0.2) or fails(), fails)
     assert [(one.backend.name, one.failure.reason) for one in race.run()] == [
         ("first", "backend_reset"),
         ("second", "backend_reset"),
@@ -132,7 +132,7 @@ def test_both_fail():
 )
 def test_at_the_deadline_the_first_running_attempt_fails(second, expected):
     race = Race(never, second)
-    with gevent.Timeout(0.03, Expired(TimeLimit.DEADLINE)):
+    with gevent.Timeout(0.2, Expired(TimeLimit.DEADLINE)):
         failed = race.run()
     assert [(one.backend.name, one.failure.reason) for one in failed] == expected
     assert race.active() == NOTHING
@@ -146,7 +146,7 @@ def test_one_that_fails_before_is_alone():
 
 
 def test_a_mistake_of_ours_is_no_failure_of_a_backend():
-    race = Race(lambda: gevent.sleep(0.03) or is_broken(), fails)
+    race = Race(lambda: gevent.sleep(0.2) or is_broken(), fails)
     with pytest.raises(RuntimeError):
         race.run()
     assert race.active() == NOTHING
