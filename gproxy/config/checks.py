@@ -199,7 +199,11 @@ def _matches(route: RouteSettings) -> object:
         for kind in ("headers", "cookies", "query")
         for name, pattern in getattr(route, kind).items()
     )
-    return route.path if route.exact else route.path.rstrip("/"), route.exact, route.scheme, frozenset(needs)
+    return _path_key(route), route.scheme, frozenset(needs)
+
+
+def _path_key(route: RouteSettings) -> object:
+    return route.path if route.exact else route.path.rstrip("/"), route.exact
 
 
 def _takes_all_of(earlier: RouteSettings, hosts: set[str], route: RouteSettings) -> bool:
@@ -216,6 +220,42 @@ def _shadow(route: RouteSettings, earlier: RouteSettings, section: RawSection) -
     same = {*route.methods} == {*earlier.methods} and len(route.host) == len(earlier.host)
     what = "takes the same requests as" if same else "gets no request: all of them go to"
     return f"{what} [{section.title}] at line {section.line}; change path, host, methods or another match"
+
+
+def in_clear(routes: Sequence[tuple[RouteSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
+    """Yield a warning for each route that answers in clear although another route redirects to https.
+
+    The redirect takes a request only if no route has a longer path, a host, methods or more conditions.
+    """
+    if all(address.tls is not None or address.redirect for address in server.bind):
+        return
+    redirects = [(at, *one) for at, one in enumerate(routes) if _leads_to_https(one[0])]
+    for at, (route, section) in enumerate(routes) if redirects else ():
+        precede = (_precedes(first, route, earlier=place < at) for place, first, _ in redirects)
+        if route.scheme is None and route.redirect is None and not any(precede):
+            yield section.problem("", _clear(redirects[0][2]))
+
+
+def _leads_to_https(route: RouteSettings) -> bool:
+    return route.scheme == "http" and route.redirect is not None and str(route.redirect).startswith("https:")
+
+
+def _precedes(redirect: RouteSettings, route: RouteSettings, *, earlier: bool) -> bool:
+    """Return whether the redirect takes every request in clear that the other route would take."""
+    if redirect.methods or redirect.headers or redirect.cookies or redirect.query or route.methods:
+        return False
+    if _path_key(redirect) != _path_key(route) or bool(redirect.host) != bool(route.host):
+        return False
+    conditions = len(route.headers) + len(route.cookies) + len(route.query)
+    hosts = {host.lower() for host in redirect.host}
+    return {host.lower() for host in route.host} <= hosts and (not conditions or (conditions == 1 and earlier))
+
+
+def _clear(redirect: RawSection) -> str:
+    return (
+        f"answers in clear too, although [{redirect.title}] at line {redirect.line} redirects to https; write "
+        "scheme = https, or let the listener redirect everything, as in bind = :80 redirect"
+    )
 
 
 def is_reference(text: str) -> bool:

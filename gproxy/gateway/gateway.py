@@ -68,6 +68,7 @@ class Gateway:
         self.trust = trust
         #: Shared with the gateways of `redirect` listeners.
         self.observers = list(observers)
+        self._handler_names = handler_names
         self._timeout = timeout
         self._ids = RequestIDs()
         self._unrouted = self._around(handler_names, self._route_again)
@@ -75,6 +76,19 @@ class Gateway:
         self._wrong_method = {route: self._chain(route, self._route_again) for route in router.routes}
         #: By the names of the route before and the route after the rewrite; "" before if no route has matched.
         self._rewritten_chains: dict[tuple[str, str], Next] = {}
+
+    def with_router(self, router: Router) -> "Gateway":
+        """Return a gateway with another router and the same parts, which only this one opens and closes."""
+        return Gateway(
+            runtime=self.runtime,
+            router=router,
+            handlers=self.handlers,
+            handler_names=self._handler_names,
+            upstreams=self.upstreams,
+            trust=self.trust,
+            timeout=self._timeout,
+            observers=self.observers,
+        )
 
     def _around(self, names: Sequence[str], action: Next) -> Next:
         return compose([self.handlers[name] for name in names], action)

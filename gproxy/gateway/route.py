@@ -76,13 +76,13 @@ def _cookie_in(header: str, name: str) -> str | None:
     return cookie_in(header, name)
 
 
-def _scheme(request: Request, _: str) -> str:
+def client_scheme(request: Request) -> str:
     """Return the client's scheme. X-Forwarded-Proto is from a trusted proxy: others' was removed on receipt."""
     return (request.headers.get("x-forwarded-proto") or request.scheme).lower()
 
 
 _READERS: Final[dict[str, Callable[[Request, str], str | None]]] = {
-    "scheme": _scheme,
+    "scheme": lambda request, _: client_scheme(request),
     "header": lambda request, name: request.headers.get(name),
     "cookie": _cookie,
     "query": _parameter,

@@ -10,7 +10,7 @@ import gevent
 from gproxy.config.sections.settings import Settings
 from gproxy.config.types import Address
 from gproxy.gateway.gateway import CannotOpenError, Gateway
-from gproxy.gateway.redirect import sending_to_https
+from gproxy.gateway.redirect import redirecting
 from gproxy.observe.metrics import Metrics
 from gproxy.runtime import Runtime
 from gproxy.server.connection import ClientConnection
@@ -49,9 +49,12 @@ class Listeners:
 
     def listener(self, address: Address, sock: socket.socket) -> Listener:
         """Return a listener for the socket; its owner starts it."""
-        gateway = sending_to_https(self._gateway, address.redirect) if address.redirect else self._gateway
+        gateway = redirecting(self._gateway, address, self._is_guarded) if address.redirect else self._gateway
         context = ServerContext.of(self._settings.server, gateway, self._runtime)
         return Listener(sock, context, self._connection_class(address))
+
+    def _is_guarded(self, host: str) -> bool:
+        return self._tls_hosts is not None and self._tls_hosts.is_guarded(host)
 
     def _connection_class(self, address: Address) -> ConnectionClass:
         proxies = self._settings.gateway.trusted_proxies if address.proxy else None

@@ -36,9 +36,9 @@ def authority(tmp_path):
 
 
 @contextmanager
-def running(folder, port, *arguments, script=None):
+def running(folder, port, *arguments, script=None, ini=INI):
     with Backend(script or answering(body=b"ok")) as backend:
-        ini = INI.replace("{url}", backend.url)
+        ini = ini.replace("{url}", backend.url)
         with RunningGateway(ini, folder, "--bind", f"127.0.0.1:{port} tls", *arguments) as gateway:
             gateway.backend = backend
             yield gateway
@@ -150,6 +150,43 @@ def test_redirect(tmp_path, authority, host, words, location):
         assert gateway.line("/health")["route"] == "redirect"
         assert not gateway.backend.requests
         assert gateway.get("/").status == 200
+
+
+def test_exceptions_from_a_redirect_are_served_by_the_ordinary_routes(tmp_path, authority):
+    port, plain = free_port(), free_port()
+    words = "redirect except=/.well-known/acme-challenge except=/health"
+    with running(tmp_path, port, "--bind", f"127.0.0.1:{plain} {words}") as gateway:
+
+        def ask(target, *fields):
+            with Wire(socket.create_connection(("127.0.0.1", plain), PATIENCE)) as wire:
+                lines = "".join(f"{field}\r\n" for field in ("Host: a.test", *fields))
+                wire.send(f"GET {target} HTTP/1.1\r\n{lines}\r\n")
+                return wire.read_response()
+
+        challenge = ask("/.well-known/acme-challenge/token")
+        assert (challenge.status, gateway.line("/.well-known/acme-challenge/token")["route"]) == (200, "r")
+        assert gateway.backend.requests[0]["x-forwarded-proto"] == "http"
+        assert b'"status"' in ask("/health").body, "the gateway's handlers run for exceptions"
+        for target in (
+            "/healthy", "/.well-known", "/x", "/health/..%2fx", "/health/%2e%2e/x", "/health;/../x", "/health%5c..%5cx",
+        ):  # fmt: skip
+            assert (ask(target).status, ask(target)["location"]) == (308, f"https://a.test{target}")
+        assert ask("/x", "X-Forwarded-Proto: https").status == 308, "no trusted proxy"
+        assert len(gateway.backend.requests) == 1
+
+
+def test_a_redirect_serves_what_a_trusted_proxy_received_by_https(tmp_path, authority):
+    port, plain = free_port(), free_port()
+    proxies = "[gateway]\ntrusted_proxies = 127.0.0.0/8"
+    with running(
+        tmp_path, port, "--bind", f"127.0.0.1:{plain} redirect", ini=INI.replace("[gateway]", proxies)
+    ) as gateway:
+        for scheme, status in (("https", 200), ("http", 308)):
+            with Wire(socket.create_connection(("127.0.0.1", plain), PATIENCE)) as wire:
+                wire.send(f"GET /x HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Proto: {scheme}\r\n\r\n")
+                assert wire.read_response().status == status
+        (request,) = gateway.backend.requests
+        assert request["x-forwarded-proto"] == "https"
 
 
 def test_a_certificate_that_cannot_be_used_is_no_start(tmp_path, authority):

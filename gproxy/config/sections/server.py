@@ -15,7 +15,8 @@ class ServerSettings:
     bind: tuple[Address, ...] = field(
         default=(Address("tcp", "0.0.0.0", 8080),),  # noqa: S104 a gateway listens on all interfaces
         metadata=doc(
-            "addresses to listen on, each with tls, tls=NAME (of [tls:NAME]), proxy (expects a PROXY header), redirect"
+            "addresses to listen on, each with tls, tls=NAME (of [tls:NAME]), proxy (expects a PROXY header), "
+            "redirect (to https), except=PATH (a path that is not redirected)"
         ),
     )
     workers: Workers = field(default=1, metadata=doc("number of worker processes; auto: one per core"))

@@ -39,7 +39,7 @@ class Address:
 
     `tls` is None for plain HTTP, else the [tls:NAME] section for clients without a known server name (empty: the
     first). With `proxy` each connection begins with a PROXY header. `redirect` (0: none) is the https port that
-    clients are redirected to. Equality compares only the place, not `tls`, `proxy` and `redirect`.
+    clients are redirected to, except from the paths of `excepted` and below them. Equality compares only the place.
     """
 
     noun: ClassVar[str] = "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N"
@@ -53,6 +53,7 @@ class Address:
     tls: str | None = field(default=None, compare=False)
     proxy: bool = field(default=False, compare=False)
     redirect: int = field(default=0, compare=False)
+    excepted: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -76,7 +77,7 @@ class Address:
         """The words after the address, in the file's syntax."""
         words = [f"tls={self.tls}" if self.tls else "tls"] if self.tls is not None else []
         words += ["proxy"] * self.proxy + [f"redirect={self.redirect}"] * bool(self.redirect)
-        return " ".join(words)
+        return " ".join([*words, *(f"except={path}" for path in self.excepted)])
 
     def __str__(self) -> str:
         if self.kind == "tcp":
@@ -212,22 +213,37 @@ def _unix_path(path: str) -> str:
 
 def _listener_words(words: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    excepted = [word.removeprefix("except=") for word in words if word.startswith("except=")]
     for word in words:
         name, equals, value = word.partition("=")
         if name in found:
             raise ValueError(f"{name} is given twice")
-        if not equals and name in _LISTENER_WORDS:
+        if name == "except" and equals:
+            _check_excepted(value)
+        elif not equals and name in _LISTENER_WORDS:
             found[name] = _LISTENER_WORDS[name]
         elif name == "tls" and value:
             found[name] = value
         elif name == "redirect" and re.fullmatch("[0-9]{1,5}", value) and 0 < int(value) <= 65535:
             found[name] = int(value)
         else:
-            wanted = "tls, tls=NAME, proxy, redirect or redirect=PORT"
-            raise ValueError(f"{word!r} is not {wanted}{_meant(name, _LISTENER_WORDS)}")
+            wanted = "tls, tls=NAME, proxy, redirect, redirect=PORT or except=PATH"
+            raise ValueError(f"{word!r} is not {wanted}{_meant(name, (*_LISTENER_WORDS, 'except'))}")
     if {"tls", "redirect"} <= found.keys():
         raise ValueError("redirect cannot be combined with tls")
-    return found
+    if excepted and "redirect" not in found:
+        raise ValueError("except=PATH has no meaning without redirect")
+    return found | ({"excepted": tuple(path.rstrip("/") for path in excepted)} if excepted else {})
+
+
+def _check_excepted(path: str) -> None:
+    """Raise ValueError unless the path can be an exception from a redirect: absolute, normalized, and not `/`."""
+    if not path.strip("/"):
+        raise ValueError("except= needs a path such as /.well-known/acme-challenge")
+    if not path.startswith("/"):
+        raise ValueError(f"except= needs a path that starts with '/'; found {path!r}")
+    if re.search(r"[%?#\\;]|//", path) or {".", ".."} & set(path.split("/")):
+        raise ValueError(f"except= needs a decoded and normalized path without a query; found {path!r}")
 
 
 def _meant(word: str, words: Collection[str]) -> str:

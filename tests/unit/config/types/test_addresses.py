@@ -58,13 +58,13 @@ def test_words_behind_an_address(words, expected):
         ("::1:80", "an IPv6 address needs brackets, as in [::1]:8080"),
         ("[::g]:80", "'::g' is not an IPv6 address"),
         ("1.2.3:80", "'1.2.3' is not an IPv4 address"),
-        ("a b:80", "'b:80' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
+        ("a b:80", "'b:80' is not tls, tls=NAME, proxy, redirect, redirect=PORT or except=PATH"),
         ("a$:80", "'a$' is not a host name"),
-        ("a:80 tsl", "'tsl' is not tls, tls=NAME, proxy, redirect or redirect=PORT; did you mean 'tls'?"),
-        ("a:80 tls=", "'tls=' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
-        ("a:80 proxy=v2", "'proxy=v2' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
-        ("a:80 redirect=0", "'redirect=0' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
-        ("a:80 redirect=70000", "'redirect=70000' is not tls, tls=NAME, proxy, redirect or redirect=PORT"),
+        ("a:80 tsl", "'tsl' is not tls, tls=NAME, proxy, redirect, redirect=PORT or except=PATH; did you mean 'tls'?"),
+        ("a:80 tls=", "'tls=' is not tls, tls=NAME, proxy, redirect, redirect=PORT or except=PATH"),
+        ("a:80 proxy=v2", "'proxy=v2' is not tls, tls=NAME, proxy, redirect, redirect=PORT or except=PATH"),
+        ("a:80 redirect=0", "'redirect=0' is not tls, tls=NAME, proxy, redirect, redirect=PORT or except=PATH"),
+        ("a:80 redirect=70000", "'redirect=70000' is not tls, tls=NAME, proxy, redirect, redirect=PORT or except=PATH"),
         ("a:80 tls tls=b", "tls is given twice"),
         ("a:80 tls redirect", "redirect cannot be combined with tls"),
         ("unix:", "unix: needs a path"),
@@ -180,6 +180,8 @@ def test_not_a_backend(text, message):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("words", ["", "tls", "tls=name", "tls=name proxy", "proxy redirect=8443"])
+@pytest.mark.parametrize(
+    "words", ["", "tls", "tls=name", "tls=name proxy", "proxy redirect=8443", "redirect=443 except=/a except=/b/c"]
+)
 def test_the_words_of_a_listener_are_as_they_were_written(words):
     assert Address.parse(f":80 {words}").words == words
