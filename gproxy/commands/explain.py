@@ -88,10 +88,17 @@ def _routes(request: Request, gateway: Gateway, taken: Route | None) -> Iterator
     if path != request.path:
         yield "", f"the path is read as {path}"
     for other in sorted(others)[:10]:
-        found = gateway.router.find(other, request)
-        yield "", f"some backend may read it as {other}: {f'route {found.name}' if found else 'no route'}"
+        yield "", f"some backend may read it as {other}: {_found(other, request, gateway)}"
     for route in sorted(gateway.router.routes, key=lambda route: route is not taken):
         yield route.name, f"taken: {match(route)}" if route is taken else f"no: {_against(route, path, request, taken)}"
+
+
+def _found(path: str, request: Request, gateway: Gateway) -> str:
+    try:
+        found = gateway.router.find(path, request)
+    except HTTPError as error:
+        return error.detail
+    return f"route {found.name}" if found else "no route"
 
 
 def _against(route: Route, path: str, request: Request, taken: Route | None) -> str:
@@ -101,7 +108,7 @@ def _against(route: Route, path: str, request: Request, taken: Route | None) -> 
         return error.detail
     if absent is not None:
         return absent
-    return precedence(taken, route, request) if taken else "takes it by this reading, but the path has others"
+    return precedence(taken, route, path, request) if taken else "takes it by this reading, but the path has others"
 
 
 def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:

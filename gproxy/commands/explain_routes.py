@@ -26,9 +26,7 @@ def missing(route: Route, path: str, request: Request) -> str | None:
 
 
 def _has_path(route: Route, path: str) -> bool:
-    if route.settings.exact:
-        return path == route.settings.path
-    return route.path in ("/", path) or path.startswith(f"{route.path}/")
+    return path in route.exact or route.has_pattern(path) or bool(route.prefix_of(path))
 
 
 def _pattern(route: Route, request: Request) -> str:
@@ -45,17 +43,19 @@ def _found(condition: Condition, request: Request) -> str:
     return "the request has another value" if secret else f"the request has {found!r}"
 
 
-#: The criteria that decide between two matching routes, in order.
-_RANKS: Final[list[tuple[str, Callable[[Route, Request], int]]]] = [
-    ("the longer path", lambda route, _: len(route.path)),
-    ("the exact path", lambda route, _: route.settings.exact),
-    ("the more exact host", lambda route, request: len(_pattern(route, request).removeprefix("*"))),
-    ("methods", lambda route, _: bool(route.methods)),
-    ("more matches", lambda route, _: len(route.conditions)),
+#: The criteria that decide between two routes that match the normalized path and the request, in order.
+_RANKS: Final[list[tuple[str, Callable[[Route, str, Request], int]]]] = [
+    ("the exact path", lambda route, path, _: path in route.exact),
+    ("a pattern, which goes before prefixes", lambda route, path, _: route.has_pattern(path)),
+    ("the longer path", lambda route, path, _: 0 if route.has_pattern(path) else len(route.prefix_of(path))),
+    ("the more exact host", lambda route, _, request: len(_pattern(route, request).removeprefix("*"))),
+    ("methods", lambda route, *_: bool(route.methods)),
+    ("more matches", lambda route, *_: len(route.conditions)),
 ]
 
 
-def precedence(first: Route, route: Route, request: Request) -> str:
+def precedence(first: Route, route: Route, path: str, request: Request) -> str:
     """Return the reason why `first` takes precedence over `route`, which matches too."""
-    what = next((what for what, rank in _RANKS if rank(first, request) > rank(route, request)), "the earlier line")
+    ranks = ((what, rank(first, path, request), rank(route, path, request)) for what, rank in _RANKS)
+    what = next((what for what, own, other in ranks if own > other), "the earlier line")
     return f"matches too, but {first.name} has {what}"

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.units import plural, write_bytes
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
@@ -14,9 +15,15 @@ Row = tuple[str, str]
 
 
 def describe(settings: Settings, gateway: Gateway) -> str:
-    """Return a paragraph for each route: its match, its chain in order, its limits and its action."""
-    routes = sorted(gateway.router.routes, key=lambda route: (-len(route.path), route.name))
+    """Return a paragraph for each route, in the order of precedence: match, chain in order, limits and action."""
+    routes = sorted(gateway.router.routes, key=_order)
     return "\n\n".join(_paragraph(route, settings) for route in routes)
+
+
+def _order(route: Route) -> tuple[bool, bool, int, str]:
+    """Return the sort key of a route by its paths: exact ones, then patterns, then the longest prefix."""
+    longest = max(map(len, (*route.exact, *route.prefixes)), default=0)
+    return not route.exact, not route.patterns, -longest, route.name
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -49,9 +56,13 @@ def match(route: Route) -> str:
 
 def paths(route: Route) -> str:
     """Return the paths that the route matches."""
-    if route.settings.exact:
-        return f"{route.settings.path} and nothing below"
-    return route.path if route.path == "/" else f"{route.path} and below"
+    return " or ".join(_path(path, exact=route.settings.exact) for path in route.settings.path)
+
+
+def _path(path: RoutePath, *, exact: bool) -> str:
+    if exact:
+        return f"{path} and nothing below"
+    return f"{path.text.rstrip('/')} and below" if path.prefix not in {"", "/"} else path.text
 
 
 def chain(route: Route, settings: Settings) -> str:
@@ -93,7 +104,7 @@ def authorization(route: RouteSettings, settings: Settings) -> str:
 
 
 def _changes(route: RouteSettings) -> list[Row]:
-    words = [f"strip {route.path}"] * route.strip_prefix + [f"add {route.add_prefix}"] * bool(route.add_prefix)
+    words = [f"strip {route.path[0]}"] * route.strip_prefix + [f"add {route.add_prefix}"] * bool(route.add_prefix)
     words += [f"{route.rewrite}"] * (route.rewrite is not None)
     return [("path", ", ".join(words))] if words else []
 

@@ -184,7 +184,7 @@ def shadowed(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Pro
     before: dict[object, list[tuple[RouteSettings, RawSection]]] = {}
     for route, section in routes:
         hosts = {host.lower() for host in route.host}
-        places = [(_matches(route), host) for host in hosts or {""}]
+        places = [(path, _matches(route), host) for path in _path_keys(route) for host in hosts or {""}]
         first = next((one for one in before.get(places[0], ()) if _takes_all_of(one[0], hosts, route)), None)
         if first:
             yield section.problem("", _shadow(route, *first))
@@ -193,31 +193,32 @@ def shadowed(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Pro
 
 
 def _matches(route: RouteSettings) -> object:
-    """Return a key of all that a route matches, except hosts and methods."""
+    """Return a key of all that a route matches, except paths, hosts and methods."""
     needs = (
         (kind, name.lower() if kind == "headers" else name, pattern.text)
         for kind in ("headers", "cookies", "query")
         for name, pattern in getattr(route, kind).items()
     )
-    return _path_key(route), route.scheme, frozenset(needs)
+    return route.scheme, frozenset(needs)
 
 
-def _path_key(route: RouteSettings) -> object:
-    return route.path if route.exact else route.path.rstrip("/"), route.exact
+def _path_keys(route: RouteSettings) -> set[object]:
+    return {(path.text, True) if route.exact else (path.prefix or path.text, False) for path in route.path}
 
 
 def _takes_all_of(earlier: RouteSettings, hosts: set[str], route: RouteSettings) -> bool:
-    """Return whether `earlier`, which has the same path and matches, takes all requests of `route`.
+    """Return whether `earlier`, which has one of the same paths and all matches, takes all requests of `route`.
 
     A route with methods precedes one without, whatever the order of the file.
     """
-    if bool(earlier.methods) != bool(route.methods):
+    if bool(earlier.methods) != bool(route.methods) or not _path_keys(route) <= _path_keys(earlier):
         return False
     return hosts <= {host.lower() for host in earlier.host} and {*route.methods} <= {*earlier.methods}
 
 
 def _shadow(route: RouteSettings, earlier: RouteSettings, section: RawSection) -> str:
     same = {*route.methods} == {*earlier.methods} and len(route.host) == len(earlier.host)
+    same = same and len(route.path) == len(earlier.path)
     what = "takes the same requests as" if same else "gets no request: all of them go to"
     return f"{what} [{section.title}] at line {section.line}; change path, host, methods or another match"
 
@@ -244,7 +245,7 @@ def _precedes(redirect: RouteSettings, route: RouteSettings, *, earlier: bool) -
     """Return whether the redirect takes every request in clear that the other route would take."""
     if redirect.methods or redirect.headers or redirect.cookies or redirect.query or route.methods:
         return False
-    if _path_key(redirect) != _path_key(route) or bool(redirect.host) != bool(route.host):
+    if not _path_keys(route) <= _path_keys(redirect) or bool(redirect.host) != bool(route.host):
         return False
     conditions = len(route.headers) + len(route.cookies) + len(route.query)
     hosts = {host.lower() for host in redirect.host}

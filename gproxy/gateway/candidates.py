@@ -57,16 +57,34 @@ class Candidates:
 
     def best(self, request: Request) -> Route | None:
         """Return the first matching route; if none accepts the method, the first that matches otherwise."""
-        method = request.method
-        fallback = None
-        for route in self.of(request):
-            if not route.conditions or route.matches(request):
-                if not route.methods or route.accepts_method(method):
-                    return route
-                fallback = fallback or route
-        return fallback
+        return best_of(self.of(request), request)
 
     def allowed(self, request: Request) -> str:
         """Return the value of Allow: the methods of all routes that match the request but for its method."""
-        methods = {method for route in self.of(request) if route.matches(request) for method in route.methods}
-        return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+        return allowed_by(self.of(request), request)
+
+
+class PatternCandidates(Candidates):
+    """The routes with patterns, whatever their paths: in the same order as those of one path."""
+
+    def at(self, path: str, request: Request) -> tuple[Route, ...]:
+        """Return the routes for the request's host of which a pattern matches the path."""
+        return tuple([route for route in self.of(request) if route.has_pattern(path)])
+
+
+def best_of(routes: tuple[Route, ...], request: Request) -> Route | None:
+    """Return the first of these routes that matches; if none accepts the method, the first that matches otherwise."""
+    method = request.method
+    fallback = None
+    for route in routes:
+        if not route.conditions or route.matches(request):
+            if not route.methods or route.accepts_method(method):
+                return route
+            fallback = fallback or route
+    return fallback
+
+
+def allowed_by(routes: tuple[Route, ...], request: Request) -> str:
+    """Return the value of Allow for these routes: the methods of those that match the request but for its method."""
+    methods = {method for route in routes if route.matches(request) for method in route.methods}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

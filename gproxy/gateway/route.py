@@ -116,7 +116,10 @@ class Route:
     ) -> None:
         self.name = settings.name
         self.settings = settings
-        self.path = settings.path.rstrip("/") or "/"
+        #: The paths: whole ones with `exact`, else prefixes, the longest first; and the patterns.
+        self.exact = tuple(path.read for path in settings.path) if settings.exact else ()
+        self.prefixes = () if settings.exact else _prefixes(settings)
+        self.patterns = tuple(path.expression for path in settings.path if path.expression is not None)
         self.timeout = timeout
         self.methods = frozenset(settings.methods)
         self.hosts = tuple(host.lower().rstrip(".") for host in settings.host)
@@ -136,6 +139,15 @@ class Route:
         """The sort key of routes with the same path and host: the greatest is tried first."""
         return (self.settings.exact, bool(self.methods), len(self.conditions))
 
+    def has_pattern(self, path: str) -> bool:
+        """Return whether one of the route's patterns matches the normalized path."""
+        return any(pattern.fullmatch(path) is not None for pattern in self.patterns)
+
+    def prefix_of(self, path: str) -> str:
+        """Return the longest prefix that the normalized path is below, or an empty text."""
+        below = f"{path}/"
+        return next((one for one in self.prefixes if one == "/" or below.startswith(f"{one}/")), "")
+
     def matches(self, request: Request) -> bool:
         """Return whether the request meets all conditions besides path, host and method."""
         return all(condition.matches(request) for condition in self.conditions)
@@ -144,4 +156,8 @@ class Route:
         return not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)
 
     def __repr__(self) -> str:
-        return f"<Route {self.name} {self.path}>"
+        return f"<Route {self.name} {', '.join(map(str, self.settings.path))}>"
+
+
+def _prefixes(settings: RouteSettings) -> tuple[str, ...]:
+    return tuple(sorted({path.prefix for path in settings.path} - {""}, key=len, reverse=True))

@@ -39,7 +39,7 @@ def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout
 
 def composer(route: RouteSettings, upstream: UpstreamSettings) -> RequestHeadWriter:
     """Return the writer of request heads from this route to that upstream."""
-    stripped = route.path.rstrip("/") if route.strip_prefix else ""
+    stripped = route.path[0].text.rstrip("/") if route.strip_prefix else ""
     return compose_for(upstream, keep=route.keep, change=path_change(route), stripped=stripped)
 
 
@@ -47,7 +47,7 @@ def path_change(route: RouteSettings) -> Callable[[str], str] | None:
     """Return the function that rewrites paths on this route; None if paths stay as they are."""
     if route.rewrite is not None:
         return partial(_rewritten, route.rewrite)
-    strip, add = route.path.rstrip("/") if route.strip_prefix else "", route.add_prefix.rstrip("/")
+    strip, add = route.path[0].prefix.rstrip("/") if route.strip_prefix else "", route.add_prefix.rstrip("/")
     return partial(reprefixed, strip=strip, add=add) if strip or add else None
 
 

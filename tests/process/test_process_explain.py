@@ -263,3 +263,33 @@ def test_routes_tells_all_of_it(explain, tmp_path):
         "respond 410, 4 bytes",
     ]
     assert section(done.stdout, "gone")[-1] == "redirect 308 https://{host}{path}"
+
+
+def test_patterns_and_their_precedence(tmp_path):
+    (tmp_path / "gproxy.ini").write_text(
+        "[route:app]\nupstream = u\n[route:users]\npath = ~ /v[12]/users/\\d+, /people\nupstream = u\n"
+        "[route:any]\npath = ~ /v1/.*\nupstream = u\n[route:me]\npath = /v1/users/0\nexact = yes\nupstream = u\n"
+        "[upstream:u]\nbackends = http://127.0.0.1:1\n"
+    )
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "gproxy", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True).stdout
+
+    assert section(run("explain", "--config", "gproxy.ini", "GET", "/v1/users/7"), "routes") == [
+        r"users taken: ~ /v[12]/users/\d+ or /people and below",
+        "app no: matches too, but users has a pattern, which goes before prefixes",
+        "any no: matches too, but users has the earlier line",
+        "me no: path: only /v1/users/0 and nothing below",
+    ]
+    assert section(run("explain", "--config", "gproxy.ini", "GET", "/v1/users/0"), "routes")[:2] == [
+        "me taken: /v1/users/0 and nothing below",
+        "app no: matches too, but me has the exact path",
+    ]
+    assert (
+        run("explain", "--config", "gproxy.ini", "GET", "/" + "a" * 2048)
+        .splitlines()[0]
+        .endswith(": 414 URI Too Long: the path has more than 2048 characters")
+    )
+    listed = run("routes", "--config", "gproxy.ini").split("\n\n")
+    assert [text.splitlines()[0] for text in listed] == ["me", "users", "any", "app"]

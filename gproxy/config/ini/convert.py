@@ -12,6 +12,7 @@ Warn = Callable[[str], None]
 
 # A comma starts a new pair only where a `NAME:` follows, so that `Cache-Control: no-cache, no-store` is one.
 _PAIRS = re.compile(r",(?=\s*[^\s:,]+\s*:)")
+_COMMA = re.compile(",")
 _PASSWORD = re.compile(r"//[^/\s]*@")  # in a URL: an error message must not reveal it
 _LONGEST_QUOTE = 60
 
@@ -39,18 +40,24 @@ def convert(hint: object, text: str, warn: Warn) -> Any:  # noqa: ANN401 an opti
     if kind in DICTS:
         return dict(_pairs(hint, text, warn))
     if kind:
-        return LISTS[kind](list(_each(items(hint), split(text), warn)))
+        return LISTS[kind](list(_each(items(hint), split(text, _separator(hint, _COMMA)), warn)))
     if len(members(hint)) > 1:
         return _first(hint, text, warn)
     raise Mistake([(0, "cannot be set in a file")])
 
 
-def split(text: str) -> Iterator[tuple[int, str]]:
+def split(text: str, separator: re.Pattern[str] = _COMMA) -> Iterator[tuple[int, str]]:
     """Yield the items of a list, separated by commas or lines, each with its number of lines below the first."""
     for below, line in enumerate(text.split("\n")):
-        for item in line.split(","):
+        for item in separator.split(line):
             if item.strip():
                 yield below, item.strip()
+
+
+def _separator(hint: object, usual: re.Pattern[str]) -> re.Pattern[str]:
+    """Return the separator of the list's items: that of their type, if the type has one."""
+    found: re.Pattern[str] = getattr(items(hint), "separator", usual)
+    return found
 
 
 def _each(hint: object, pieces: Iterable[tuple[int, str]], warn: Warn) -> list[Any]:

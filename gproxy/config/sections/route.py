@@ -7,6 +7,7 @@ from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.sections import retry, rules
 from gproxy.config.sections.retry import RetryOn
 from gproxy.config.types import Bytes, Seconds
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern, Rewrite
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
 
@@ -22,7 +23,10 @@ class RouteSettings:
         default=(),
         metadata=doc("[upstream:NAME] that gets the requests; with several, weight=N sets the share of each"),
     )
-    path: str = field(default="/", metadata=doc("matches this path and everything below it"))
+    path: tuple[RoutePath, ...] = field(
+        default=(RoutePath("/"),),
+        metadata=doc("paths to match, each with everything below it; ~ REGEX matches whole paths"),
+    )
     exact: bool = field(default=False, metadata=doc("whether the route matches only this path and nothing below it"))
     handlers: tuple[str, ...] = field(
         default=(), metadata=doc("handlers of this route; they run inside the gateway's handlers")
@@ -83,7 +87,9 @@ class RouteSettings:
     def __post_init__(self) -> None:
         rules.raise_problems(
             rules.one_destination(self, "upstream", "redirect", "respond"),
-            rules.route_path("path", self.path),
+            rules.one_of_them(self, "path"),
+            rules.route_paths("path", self.path),
+            rules.for_prefixes(self.path, exact=self.exact, strip_prefix=self.strip_prefix),
             rules.positive(self, "timeout", "tunnel_timeout"),
             retry.of_route(self, self.retry_on),
             rules.methods("methods", self.methods),
@@ -91,7 +97,7 @@ class RouteSettings:
             rules.header_names("headers", self.headers),
             rules.cookie_names("cookies", self.cookies),
             rules.header_names("keep", self.keep),
-            rules.distinct(self, "upstream", "handlers", "skip", "methods"),
+            rules.distinct(self, "path", "upstream", "handlers", "skip", "methods"),
             rules.distinct(self, "host", "headers", "keep", fold=True),
             rules.sent_prefix("add_prefix", self.add_prefix),
             rules.split("upstream", self.upstream, self.split_by),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gproxy.config.ini.build import changed
 from gproxy.config.problems import OptionErrors, OptionProblem
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import sent_path
 from gproxy.config.types.route_action import SplitKey, UpstreamShare
 from gproxy.http.header_names import is_field_value, is_token
@@ -119,7 +120,24 @@ def sent_prefix(name: str, path: str) -> Iterator[OptionProblem]:
         yield (name,), f"{error}; found {path!r}"
 
 
-def route_path(name: str, path: str) -> Iterator[OptionProblem]:
+def route_paths(name: str, paths: Iterable[RoutePath]) -> Iterator[OptionProblem]:
+    """Yield the problems of the paths to match; patterns are checked when they are parsed."""
+    for path in paths:
+        if path.expression is None:
+            yield from _route_path(name, path.text)
+
+
+def for_prefixes(paths: Sequence[RoutePath], *, exact: bool, strip_prefix: bool) -> Iterator[OptionProblem]:
+    """Yield the problems of options for prefixes, on a route with patterns or several paths."""
+    has_patterns = any(path.expression is not None for path in paths)
+    if exact and has_patterns:
+        yield ("exact",), "cannot be combined with a pattern, which always matches the whole path"
+    if strip_prefix and (has_patterns or len(paths) > 1):
+        problem = "needs a single path that is no pattern; write a route for each path, or rewrite = REGEX -> PATH"
+        yield ("strip_prefix",), problem
+
+
+def _route_path(name: str, path: str) -> Iterator[OptionProblem]:
     """Yield the problems of a path to match, which must be absolute, decoded and normalized."""
     if not path.startswith("/"):
         yield (name,), f"a path starts with '/'; found {path!r}"

@@ -10,6 +10,7 @@ import pytest
 from gproxy.config import ConfigError, RouteSettings, load
 from gproxy.config.load import load_process
 from gproxy.config.types import Address, BackendURL, Rotate
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.route_action import UpstreamShare
 
 BUILTINS = {"compress", "health", "rate_limit", "jwt"}
@@ -83,7 +84,7 @@ def test_shipped_file(write):
     assert settings.gateway.handlers == ("compress", "health", "rate_limit", "jwt")
     assert (settings.gateway.timeout, settings.gateway.trusted_proxies) == (3, ())
     assert settings.routes == tuple(
-        RouteSettings(name, (UpstreamShare(name),), f"/{name}") for name in ("users", "orders")
+        RouteSettings(name, (UpstreamShare(name),), (RoutePath(f"/{name}"),)) for name in ("users", "orders")
     )
     assert {name: upstream.backends for name, upstream in settings.upstreams.items()} == {
         "users": (BackendURL("http", "localhost", 5001), BackendURL("http", "localhost", 5003)),
@@ -110,7 +111,7 @@ def test_handlers_of_the_shipped_file(write):
 
 def test_smallest_file(write):
     settings = load(write(SMALL), builtins=(), environ={})
-    assert [route.path for route in settings.routes] == ["/"]
+    assert [route.path for route in settings.routes] == [(RoutePath("/"),)]
     assert settings.handlers == {}
 
 

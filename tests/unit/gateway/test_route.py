@@ -3,12 +3,17 @@
 import pytest
 
 from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern
 from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.route import Condition, Route
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
 from gproxy.http.response import Response
+
+
+def paths(text):
+    return tuple(RoutePath.parse(path) for path in text.split(" | "))
 
 
 def answer(_):
@@ -18,7 +23,7 @@ def answer(_):
 def route(path="/", **asked):
     for kind in ("headers", "cookies", "query"):
         asked[kind] = {key: Pattern.parse(text) for key, text in asked.get(kind, {}).items()}
-    return Route(RouteSettings("r", (UpstreamShare("u"),), path, **asked), timeout=3.0, action=answer)
+    return Route(RouteSettings("r", (UpstreamShare("u"),), paths(path), **asked), timeout=3.0, action=answer)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ def test_get_accepts_head(methods, method, accepted):
 
 def test_names_in_one_spelling():
     some = route("/a/", host=("API.example.com.", "*.Test"))
-    assert (some.path, some.hosts, route().path) == ("/a", ("api.example.com", "*.test"), "/")
+    assert (some.prefixes, some.hosts, route().prefixes) == (("/a",), ("api.example.com", "*.test"), ("/",))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from gproxy.config.ini.build import construct
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Rewrite
 from gproxy.config.types.route_action import RedirectTarget, Share, UpstreamShare
 from gproxy.gateway.redirect import Redirect
@@ -88,15 +89,18 @@ def test_a_fixed_error_without_a_text_is_a_problem():
     ],
 )
 def test_what_becomes_of_a_path(options, path, changed):
+    options = {**options, "path": (RoutePath(options.get("path", "/")),)}
     assert path_change(RouteSettings("r", (UpstreamShare("a"),), **options))(path) == changed
 
 
 def test_without_options_the_path_stays():
-    assert path_change(RouteSettings("r", (UpstreamShare("a"),), "/api")) is None
+    assert path_change(RouteSettings("r", (UpstreamShare("a"),), (RoutePath("/api"),))) is None
 
 
 def test_the_head_names_the_prefix_that_was_stripped():
-    made = composer(RouteSettings("r", (UpstreamShare("a"),), "/api", strip_prefix=True), UPSTREAMS["a"].settings)
+    made = composer(
+        RouteSettings("r", (UpstreamShare("a"),), (RoutePath("/api"),), strip_prefix=True), UPSTREAMS["a"].settings
+    )
     head = made(request(target="/api/x"), UPSTREAMS["a"].backends[0])
     assert head.startswith(b"GET /x HTTP/1.1\r\n")
     assert b"\r\nX-Forwarded-Prefix: /api\r\n" in head

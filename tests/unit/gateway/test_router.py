@@ -5,6 +5,7 @@ from timeit import repeat
 import pytest
 
 from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern
 from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.route import Condition, Route
@@ -14,6 +15,10 @@ from gproxy.http.request import request
 from gproxy.http.response import Response
 
 
+def paths(text):
+    return tuple(RoutePath.parse(path) for path in text.split(" | "))
+
+
 def answer(_):
     return Response(200)
 
@@ -21,7 +26,7 @@ def answer(_):
 def route(name, path="/", **asked):
     for kind in ("headers", "cookies", "query"):
         asked[kind] = {key: Pattern.parse(text) for key, text in asked.get(kind, {}).items()}
-    return Route(RouteSettings(name, (UpstreamShare("u"),), path, **asked), timeout=3.0, action=answer)
+    return Route(RouteSettings(name, (UpstreamShare("u"),), paths(path), **asked), timeout=3.0, action=answer)
 
 
 def taken(router, target="/", *, method="GET", host="gateway.test", headers=()):
@@ -166,3 +171,76 @@ def test_500_routes_and_hosts_cost_what_few_do():
     )
     assert many.match(wanted).name == few.match(wanted).name == "host250"
     assert fastest(lambda: many.match(wanted)) < 5 * fastest(lambda: few.match(wanted))
+
+
+def test_a_pattern_goes_after_exact_paths_and_before_prefixes():
+    router = Router([
+        route("root"), route("v1", "/v1"), route("users", "/v1/users"), route("user", r"~ /v[12]/users/\d+"),
+        route("me", "/v1/users/0", exact=True), route("json", r"~ .*\.json"),
+    ])  # fmt: skip
+    assert {path: taken(router, path) for path in ("/v1/users/7", "/v2/users/7", "/v1/users/0", "/v1/users/7/x")} == {
+        "/v1/users/7": "user", "/v2/users/7": "user", "/v1/users/0": "me", "/v1/users/7/x": "users",
+    }  # fmt: skip
+    assert taken(router, "/v1/users/7.json") == "json"
+    assert taken(router, "/v1/users/%37") == taken(router, "//v1/./users/7") == "user"
+    assert taken(router, "/v1/x.json%0A") == "v1"
+
+
+def test_all_patterns_count_as_one_path():
+    router = Router([
+        route("first", r"~ /a/\d+"), route("second", "~ /a/[0-9]+"), route("hosted", "~ /a/.*", host=("a.test",)),
+        route("put", "~ /a/.*", methods=("PUT",)), route("beta", r"~ /a/\d", headers={"X-Beta": "yes"}),
+        route("delete", "~ /b", methods=("DELETE",)),
+    ])  # fmt: skip
+    assert taken(router, "/a/12") == "first"
+    assert taken(router, "/a/1", headers={"X-Beta": "yes"}) == "beta"
+    assert taken(router, "/a/12", headers={"X-Beta": "yes"}) == "first"
+    assert taken(router, "/a/12", host="a.test") == "hosted"
+    assert taken(router, "/a/12", method="PUT") == "put"
+    with pytest.raises(WrongMethodError) as error:
+        taken(router, "/b")
+    assert error.value.headers["Allow"] == "DELETE"
+    with pytest.raises(WrongMethodError) as error:
+        taken(router, "/a/x")
+    assert error.value.headers["Allow"] == "PUT"
+    with pytest.raises(HTTPError, match="404"):
+        taken(router, "/c")
+
+
+def test_several_paths_of_one_route():
+    router = Router([route("three", r"/a | /a/b/c | ~ /x/\d+"), route("other", "/a/b")])
+    found = {path: taken(router, path) for path in ("/a", "/a/x", "/a/b", "/a/b/c/d", "/x/1")}
+    assert found == {"/a": "three", "/a/x": "three", "/a/b": "other", "/a/b/c/d": "three", "/x/1": "three"}
+    exact = Router([route("both", "/a | /b/", exact=True), route("put", "/b", methods=("PUT",))])
+    assert (taken(exact, "/a"), taken(exact, "/b/"), taken(exact, "/b", method="PUT")) == ("both", "both", "put")
+    with pytest.raises(HTTPError, match="404"):
+        taken(exact, "/a/")
+
+
+def test_a_path_beyond_ascii():
+    router = Router([route("u", "/\u00fc"), route("exact", "/\u00e9", exact=True)])
+    assert (taken(router, "/%C3%BC/a"), taken(router, "/%c3%a9")) == ("u", "exact")
+
+
+def test_a_path_that_is_too_long_for_patterns():
+    plain, router = Router([route("root")]), Router([route("root"), route("x", "~ /x.*")])
+    assert taken(router, "/x" + "a" * 2046) == "x"
+    assert taken(plain, "/x" + "a" * 2047) == "root"
+    for path in ("/x" + "a" * 2047, "/y" + "%61" * 2047):
+        with pytest.raises(HTTPError, match="414"):
+            taken(router, path)
+
+
+@pytest.mark.parametrize(
+    "target", ["/open/..%2fsecret/1", "/open/%252e%252e/secret/1", "/open/..%5csecret/1", "/secret%2f1"]
+)  # fmt: skip
+def test_no_reading_leads_around_a_pattern(target):
+    guarded = Route(
+        RouteSettings("guarded", (UpstreamShare("u"),), paths(r"~ /secret/\d+"), handlers=("jwt",)),
+        timeout=3.0,
+        action=answer,
+    )
+    router = Router([guarded, route("rest")])
+    assert taken(router, "/secret/1") == taken(router, "/%73ecret//./1") == "guarded"
+    with pytest.raises(HTTPError, match="400"):
+        taken(router, target)

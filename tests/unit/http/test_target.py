@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
@@ -139,7 +140,9 @@ BLIND = {"as it is"}
 ROUTER = Router(
     # Each route has a handler that the others have not.
     Route(
-        RouteSettings(name, (UpstreamShare("one"),), path, handlers=(name,)), timeout=1, action=lambda _: Response(200)
+        RouteSettings(name, (UpstreamShare("one"),), (RoutePath(path),), handlers=(name,)),
+        timeout=1,
+        action=lambda _: Response(200),
     )
     for name, path in (("public", "/p"), ("admin", "/a"), ("deep", "/p/d"))
 )
@@ -154,7 +157,7 @@ def route_of(path):
 
 def read_as(path):
     """The route that a path belongs to, for a reader that takes it literally."""
-    inside = [(len(r.path), r.name) for r in ROUTER.routes if path == r.path or path.startswith(r.path + "/")]
+    inside = [(len(r.prefix_of(path)), r.name) for r in ROUTER.routes if r.prefix_of(path)]
     return max(inside, default=(0, None))[1]
 
 

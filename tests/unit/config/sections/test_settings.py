@@ -17,6 +17,7 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
+from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern, Rewrite
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
 from gproxy.upstream.balance import POLICIES
@@ -36,6 +37,8 @@ def gateway(**given):
 
 def route(**given):
     destination = {} if given.keys() & {"upstream", "redirect", "respond"} else {"upstream": (UpstreamShare("u"),)}
+    if isinstance(path := given.get("path"), str):
+        given["path"] = tuple(map(RoutePath.parse, path.split(" | ")))
     return RouteSettings("r", **destination, **given)
 
 
@@ -168,7 +171,14 @@ def test_refused(make, given, message):
     ("make", "given"),
     [
         (server, {"workers": "auto", "grace": Seconds(0), "max_body": Bytes(0)}),
-        (route, {"path": "/a..b/ü", "methods": ("GET", "X-CUSTOM"), "host": ("*.example.com", "[::1]", "10.0.0.1")}),
+        (
+            route,
+            {
+                "path": (RoutePath("/a..b/ü"),),
+                "methods": ("GET", "X-CUSTOM"),
+                "host": ("*.example.com", "[::1]", "10.0.0.1"),
+            },
+        ),
         (route, {"redirect": MOVED, "status": 301, "strip_prefix": True, "add_prefix": "/v2"}),
         (route, {"respond": 200, "body": "x", "content_type": "text/html"}),
         (route, {"upstream": (UpstreamShare("u", 0), UpstreamShare("v")), "split_by": SplitKey("ip"), "mirror": "w"}),
