@@ -110,6 +110,7 @@ def _add_explain_options(parser: argparse.ArgumentParser) -> None:
         "-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", help="header; repeatable"
     )
     parser.add_argument("--from", dest="peer", default="127.0.0.1", metavar="IP", help="address of the peer, or unix")
+    parser.add_argument("--listener", metavar="ADDRESS", help="address of [server] bind that gets the request")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -180,7 +181,17 @@ def _explain(options: argparse.Namespace) -> int:
     from gproxy.commands.explain_request import answer
 
     try:
-        print(answer(options.method, options.target, options.headers, options.peer, settings, gateway))
+        print(
+            answer(
+                options.method,
+                options.target,
+                options.headers,
+                options.peer,
+                settings,
+                gateway,
+                listener=options.listener,
+            )
+        )
     except ValueError as error:
         print(f"gproxy explain: {error}", file=sys.stderr)
         return 2

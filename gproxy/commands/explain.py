@@ -31,11 +31,12 @@ _TIMES: Final = ("connect_timeout", "first_byte_timeout", "read_timeout")
 def explain(request: Request, settings: Settings, gateway: Gateway) -> str:
     """Return the report: client, routes with reasons, chain, limits, upstream, headers in and out."""
     request.id = request.id or _NEW_ID
-    answer, route = _match(request, gateway)
+    answer, route = _match(request, settings, gateway)
+    ordinary = [route for route in gateway.router.routes if route.settings in settings.routes]
     parts = [
         f"{request.received.method} {request.received.target}: {answer}",
         "client\n" + table(_client(request, gateway)),
-        "routes\n" + table(_routes(request, gateway, route)),
+        "routes\n" + table([*_routes(request, gateway, ordinary, route), *_elsewhere(settings, ordinary)]),
     ]
     if route is not None:
         parts.append(f"route {route.name}\n" + table(_way(route, settings, gateway)))
@@ -48,7 +49,7 @@ def rejected(method: str, target: str, status: int, detail: str) -> str:
     return f"{method} {target}: {status} {PHRASES.get(status, '')}: {detail}"
 
 
-def _match(request: Request, gateway: Gateway) -> tuple[str, Route | None]:
+def _match(request: Request, settings: Settings, gateway: Gateway) -> tuple[str, Route | None]:
     """Return the result of the request, and its route."""
     try:
         route = gateway.router.match(request)
@@ -59,6 +60,8 @@ def _match(request: Request, gateway: Gateway) -> tuple[str, Route | None]:
         if isinstance(error, WrongMethodError):
             result += f"; Allow: {error.headers['Allow']} (the nearest route is {error.route.name})"
         return result, None
+    if route.settings not in settings.routes:
+        return f"{route.settings.status}: the listener redirects to https", None
     return f"route {route.name}", route
 
 
@@ -79,8 +82,8 @@ def _client(request: Request, gateway: Gateway) -> Iterator[Row]:
     yield way[-1], f"the client: {why}"
 
 
-def _routes(request: Request, gateway: Gateway, taken: Route | None) -> Iterator[Row]:
-    """Yield every route with the reason for or against it, the matched route first."""
+def _routes(request: Request, gateway: Gateway, routes: list[Route], taken: Route | None) -> Iterator[Row]:
+    """Yield every route of the listener with the reason for or against it, the matched route first."""
     try:
         path, *others = readings(request.path)
     except BadMessage:
@@ -89,8 +92,16 @@ def _routes(request: Request, gateway: Gateway, taken: Route | None) -> Iterator
         yield "", f"the path is read as {path}"
     for other in sorted(others)[:10]:
         yield "", f"some backend may read it as {other}: {_found(other, request, gateway)}"
-    for route in sorted(gateway.router.routes, key=lambda route: route is not taken):
+    for route in sorted(routes, key=lambda route: route is not taken):
         yield route.name, f"taken: {match(route)}" if route is taken else f"no: {_against(route, path, request, taken)}"
+
+
+def _elsewhere(settings: Settings, routes: list[Route]) -> Iterator[Row]:
+    """Yield the routes of other listeners."""
+    here = [route.settings for route in routes]
+    for route in settings.routes:
+        if route not in here:
+            yield route.name, f"no: listener: only {', '.join(map(str, route.listener))}"
 
 
 def _found(path: str, request: Request, gateway: Gateway) -> str:

@@ -8,7 +8,9 @@ from typing import cast
 from gproxy.commands.explain import explain, rejected
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import Settings
+from gproxy.config.types import Address
 from gproxy.gateway.gateway import Gateway
+from gproxy.gateway.listener_gateway import listener_gateway
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.framing import CHUNKED, Source, reader
@@ -23,8 +25,21 @@ HOST = "localhost"
 _is_url = re.compile(r"(?i:(https?))://([^/?]*)").match
 
 
-def answer(method: str, target: str, lines: Sequence[str], peer: str, settings: Settings, gateway: Gateway) -> str:
-    """Return the report of the request. Raise ValueError for an invalid argument."""
+def answer(
+    method: str,
+    target: str,
+    lines: Sequence[str],
+    peer: str,
+    settings: Settings,
+    gateway: Gateway,
+    *,
+    listener: str | None = None,
+) -> str:
+    """Return the report of the request at a listener, by default the first that serves routes.
+
+    Raise ValueError for an invalid argument.
+    """
+    gateway = listener_gateway(gateway, _address(listener, settings.server.bind), lambda _: False)
     for line in lines:
         if not line.partition(":")[1]:
             raise ValueError(f"-H: expected 'NAME: VALUE'; found {line!r}")
@@ -36,6 +51,17 @@ def answer(method: str, target: str, lines: Sequence[str], peer: str, settings: 
         return explain(_received(method, target, lines, peer, settings.server, gateway), settings, gateway)
     except BadMessage as error:
         return rejected(method, target, error.status, error.detail)
+
+
+def _address(listener: str | None, bind: Sequence[Address]) -> Address:
+    """Return the address of `bind` that is written so. Raise ValueError if there is none."""
+    if listener is None:
+        return next((address for address in bind if not address.redirect), bind[0])
+    found = next((address for address in bind if str(address) == listener), None)
+    if found is None:
+        known = ", ".join(map(str, bind))
+        raise ValueError(f"--listener: expected an address of [server] bind: {known}; found {listener!r}")
+    return found
 
 
 def _received(

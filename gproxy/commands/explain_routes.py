@@ -19,7 +19,8 @@ def missing(route: Route, path: str, request: Request) -> str | None:
         return f"host: {bare_host(request.host) or 'none'} is not {' or '.join(route.hosts)}"
     failed = next((condition for condition in route.conditions if not condition.matches(request)), None)
     if failed:
-        return f"{failed} is required; {_found(failed, request)}"
+        need = "must not match" if failed.is_negated else "is required"
+        return f"{str(failed).removeprefix('not ')} {need}; {_found(failed, request)}"
     if not route.accepts_method(request.method):
         return f"method: {request.method} is not {' or '.join(sorted(route.methods))}"
     return None
@@ -50,7 +51,7 @@ _RANKS: Final[list[tuple[str, Callable[[Route, str, Request], int]]]] = [
     ("the longer path", lambda route, path, _: 0 if route.has_pattern(path) else len(route.prefix_of(path))),
     ("the more exact host", lambda route, _, request: len(_pattern(route, request).removeprefix("*"))),
     ("methods", lambda route, *_: bool(route.methods)),
-    ("more matches", lambda route, *_: len(route.conditions)),
+    ("more matches", lambda route, *_: route.specificity[-1]),
 ]
 
 

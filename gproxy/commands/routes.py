@@ -51,6 +51,8 @@ def match(route: Route) -> str:
         parts.append(f"host {', '.join(route.hosts)}")
     if route.methods:
         parts.append(f"method {', '.join(sorted(route.methods))}")
+    if route.settings.listener:
+        parts.append(f"listener {', '.join(map(str, route.settings.listener))}")
     return "; ".join([*parts, *map(str, route.conditions)])
 
 

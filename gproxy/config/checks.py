@@ -172,6 +172,16 @@ def skips(skip: Iterable[str], listed: Collection[str], section: RawSection) -> 
             yield section.problem("skip", f"[gateway] handlers does not list {name!r}{suggest(name, listed)}")
 
 
+def places(routes: Iterable[tuple[RouteSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
+    """Yield a problem for each listener of a route that is no address of [server] bind."""
+    known = {str(address) for address in server.bind}
+    for route, section in routes:
+        for address in route.listener:
+            if str(address) not in known:
+                message = f"[server] bind has no {str(address)!r}{suggest(str(address), known)}"
+                yield section.problem("listener", message)
+
+
 def limits(routes: Iterable[tuple[RouteSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
     """Yield a problem for each route whose limit exceeds the server's, which applies first."""
     for route, section in routes:
@@ -199,7 +209,7 @@ def _matches(route: RouteSettings) -> object:
         for kind in ("headers", "cookies", "query")
         for name, pattern in getattr(route, kind).items()
     )
-    return route.scheme, frozenset(needs)
+    return route.scheme, frozenset(needs), frozenset(route.client), frozenset(route.listener)
 
 
 def _path_keys(route: RouteSettings) -> set[object]:
@@ -243,13 +253,18 @@ def _leads_to_https(route: RouteSettings) -> bool:
 
 def _precedes(redirect: RouteSettings, route: RouteSettings, *, earlier: bool) -> bool:
     """Return whether the redirect takes every request in clear that the other route would take."""
-    if redirect.methods or redirect.headers or redirect.cookies or redirect.query or route.methods:
+    if _conditions(redirect) or redirect.methods or route.methods:
         return False
     if not _path_keys(route) <= _path_keys(redirect) or bool(redirect.host) != bool(route.host):
         return False
-    conditions = len(route.headers) + len(route.cookies) + len(route.query)
     hosts = {host.lower() for host in redirect.host}
-    return {host.lower() for host in route.host} <= hosts and (not conditions or (conditions == 1 and earlier))
+    return {host.lower() for host in route.host} <= hosts and _conditions(route) < (2 if earlier else 1)
+
+
+def _conditions(route: RouteSettings) -> int:
+    """Return the number of conditions besides path, host, methods and scheme."""
+    pairs = len(route.headers) + len(route.cookies) + len(route.query)
+    return pairs + bool(route.client) + bool(route.listener)
 
 
 def _clear(redirect: RawSection) -> str:

@@ -112,6 +112,7 @@ class _Loading:
         tls = self._named(TLSSettings, "tls")
         self._check(routes, handlers)
         self.problems += checks.limits(self._with_sections(routes), server or ServerSettings())
+        self.problems += checks.places(self._with_sections(routes), server) if server else ()
         self.warnings += checks.in_clear(self._with_sections(routes), server or ServerSettings())
         self._check_listeners(server, gateway, tls)
         written = [(upstream, self._section("upstream", upstream.name)) for upstream in upstreams]

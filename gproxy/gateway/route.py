@@ -6,7 +6,8 @@ from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.types.patterns import Pattern
+from gproxy.config.types import Network
+from gproxy.config.types.patterns import Pattern, is_negated, plain_name
 from gproxy.gateway.chain import compose
 from gproxy.http.cookies import cookie_in
 from gproxy.http.errors import HTTPError
@@ -14,6 +15,7 @@ from gproxy.http.handler import Handler, Next
 from gproxy.http.header_names import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.target import decode
+from gproxy.http.trust import UNIX_PEER, is_trusted
 
 #: A request with more parameters or cookies is rejected if a condition would have to search them.
 _MAX_PAIRS: Final = 1000
@@ -24,19 +26,40 @@ class Condition(NamedTuple):
 
     kind: str
     name: str
-    wanted: Pattern
+    wanted: "Pattern | ClientNetworks"
+    #: True if the request must not have such a value.
+    is_negated: bool = False
 
     def found(self, request: Request) -> str | None:
         """Return the value that the request has; None if absent."""
         return _READERS[self.kind](request, self.name)
 
     def matches(self, request: Request) -> bool:
-        return self.wanted.fits(_READERS[self.kind](request, self.name))
+        return self.wanted.fits(_READERS[self.kind](request, self.name)) is not self.is_negated
 
     def __str__(self) -> str:
-        name = f"{self.kind} {self.name}".rstrip()
+        name = f"{'not ' * self.is_negated}{self.kind} {self.name}".rstrip()
         wanted = "***" if self.name.lower() in SECRET_FIELDS else self.wanted
         return name if self.wanted.text == "*" else f"{name}: {wanted}"
+
+
+class ClientNetworks:
+    """The networks of clients that a route takes. A peer on a unix socket has no address, so it is in none."""
+
+    def __init__(self, networks: tuple[Network, ...]) -> None:
+        self.text = ", ".join(map(str, networks))
+        self._networks = networks
+        self._has = lru_cache(4096)(self._contain)
+
+    def fits(self, client: str | None) -> bool:
+        """Return whether the client's address is in one of the networks."""
+        return client is not None and self._has(client)
+
+    def _contain(self, client: str) -> bool:
+        return client != UNIX_PEER and is_trusted(client, self._networks)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def _parameter(request: Request, name: str) -> str | None:
@@ -86,15 +109,22 @@ _READERS: Final[dict[str, Callable[[Request, str], str | None]]] = {
     "header": lambda request, name: request.headers.get(name),
     "cookie": _cookie,
     "query": _parameter,
+    "client": lambda request, _: request.client,
 }
 
 
 def _conditions(settings: RouteSettings) -> tuple[Condition, ...]:
     patterns = {"header": settings.headers, "cookie": settings.cookies, "query": settings.query}
     scheme = [Condition("scheme", "", Pattern(settings.scheme))] if settings.scheme else []
+    client = [Condition("client", "", ClientNetworks(settings.client))] if settings.client else []
     return (
         *scheme,
-        *(Condition(kind, name, wanted) for kind, group in patterns.items() for name, wanted in group.items()),
+        *client,
+        *(
+            Condition(kind, plain_name(name), wanted, is_negated(name))
+            for kind, group in patterns.items()
+            for name, wanted in group.items()
+        ),
     )
 
 
@@ -137,7 +167,7 @@ class Route:
     @property
     def specificity(self) -> tuple[bool, bool, int]:
         """The sort key of routes with the same path and host: the greatest is tried first."""
-        return (self.settings.exact, bool(self.methods), len(self.conditions))
+        return (self.settings.exact, bool(self.methods), len(self.conditions) + bool(self.settings.listener))
 
     def has_pattern(self, path: str) -> bool:
         """Return whether one of the route's patterns matches the normalized path."""

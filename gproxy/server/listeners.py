@@ -10,7 +10,7 @@ import gevent
 from gproxy.config.sections.settings import Settings
 from gproxy.config.types import Address
 from gproxy.gateway.gateway import CannotOpenError, Gateway
-from gproxy.gateway.redirect import redirecting
+from gproxy.gateway.listener_gateway import listener_gateway
 from gproxy.observe.metrics import Metrics
 from gproxy.runtime import Runtime
 from gproxy.server.connection import ClientConnection
@@ -49,7 +49,7 @@ class Listeners:
 
     def listener(self, address: Address, sock: socket.socket) -> Listener:
         """Return a listener for the socket; its owner starts it."""
-        gateway = redirecting(self._gateway, address, self._is_guarded) if address.redirect else self._gateway
+        gateway = listener_gateway(self._gateway, address, self._is_guarded)
         context = ServerContext.of(self._settings.server, gateway, self._runtime)
         return Listener(sock, context, self._connection_class(address))
 

@@ -1,11 +1,17 @@
 """Which route takes a request, over real sockets: patterns, several paths, clients, listeners, negations."""
 
+import socket
+
 import pytest
+from conftest import scene
+
+from gproxy.testing.gateway import PATIENCE, Wire, free_port
 
 BACKENDS = "one two"
 INI = r"""
 [gateway]
 handlers = health, refuse
+trusted_proxies = 127.0.0.0/8
 [handler:refuse]
 use = handlers:refuse
 
@@ -30,6 +36,26 @@ skip = refuse
 path = ~ /secret/.*
 upstream = one
 
+[route:bare]
+path = /negated
+upstream = one
+skip = refuse
+[route:negated]
+path = /negated
+headers = not X-Beta: ~y.*, not Authorization: *
+cookies = not beta: *
+query = not plan: free
+upstream = two
+skip = refuse
+[route:inside]
+path = /client
+client = 10.0.0.0/8, 2001:db8::/32
+upstream = two
+skip = refuse
+[route:outside]
+path = /client
+upstream = one
+skip = refuse
 [upstream:one]
 backends = {one}
 [upstream:two]
@@ -68,3 +94,55 @@ def test_patterns_and_paths(play, target, route):
 def test_no_spelling_of_a_path_leads_around_a_pattern(play, target, status):
     assert play.gateway.get(target).status == status
     assert play.one.requests == play.two.requests == []
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "body"),
+    [
+        ("", "X-A: 1", b"two"), ("", "X-Beta: no", b"two"), ("", "X-Beta: yes", b"one"), ("", "Authorization: x", b"one"),
+        ("", "Cookie: alpha=1", b"two"), ("", "Cookie: a=b; beta=", b"one"), ("?plan=large", "X-A: 1", b"two"),
+        ("?plan=free", "X-A: 1", b"one"), ("?pl%61n=fr%65e", "X-A: 1", b"one"),
+    ],
+)  # fmt: skip
+def test_what_a_request_must_not_have(play, query, header, body):
+    assert play.gateway.get(f"/negated{query}", header).body == body
+
+
+@pytest.mark.parametrize(
+    ("client", "body"),
+    [("10.1.2.3", b"two"), ("2001:db8::1", b"two"), ("::ffff:10.0.0.1", b"two"), ("11.0.0.1", b"one"), ("x", b"one")],
+)
+def test_the_client_behind_a_trusted_proxy(play, client, body):
+    assert play.gateway.get("/client", f"X-Forwarded-For: {client}").body == body
+
+
+LISTENERS = """
+[gateway]
+handlers = health
+[route:rest]
+upstream = one
+[route:inner]
+path = /inner
+listener = 127.0.0.1:%d
+upstream = two
+[upstream:one]
+backends = {one}
+[upstream:two]
+backends = {two}
+"""
+
+
+def test_a_route_of_one_listener(tmp_path):
+    port = free_port()
+    with scene(LISTENERS % port, "one two", tmp_path, arguments=("--bind", f"127.0.0.1:{port}")) as play:
+        play.reset()
+        assert play.gateway.get("/inner").body == b"one"
+        with Wire(socket.create_connection(("127.0.0.1", port), PATIENCE)) as wire:
+            for target, body in (("/inner/x", b"two"), ("/", b"one"), ("/health/x", b"one")):
+                wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert wire.read_response().body == body
+            wire.send("GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b'"status"' in wire.read_response().body
+        assert play.gateway.line("/inner/x")["route"] == "inner"
+        assert play.gateway.line("/inner")["route"] == "rest"
+        play.gateway.wait_until_idle()

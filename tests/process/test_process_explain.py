@@ -293,3 +293,42 @@ def test_patterns_and_their_precedence(tmp_path):
     )
     listed = run("routes", "--config", "gproxy.ini").split("\n\n")
     assert [text.splitlines()[0] for text in listed] == ["me", "users", "any", "app"]
+
+
+def test_listeners_clients_and_negations(tmp_path):
+    (tmp_path / "gproxy.ini").write_text(
+        "[server]\nbind = 127.0.0.1:80 redirect except=/acme, 127.0.0.1:81, 127.0.0.1:82\n"
+        "[route:app]\nupstream = u\n[route:inner]\npath = /x\nlistener = 127.0.0.1:82\nclient = 10.0.0.0/8\nupstream = u\n"
+        "[route:beta]\npath = /x\nheaders = not X-Beta: yes\nupstream = u\n[upstream:u]\nbackends = http://127.0.0.1:1\n"
+    )
+
+    def run(*arguments, code=0):
+        command = [sys.executable, "-m", "gproxy", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        assert done.returncode == code, done.stderr
+        return done.stdout or done.stderr
+
+    def explain(*arguments, code=0):
+        return run("explain", "--config", "gproxy.ini", *arguments, code=code)
+
+    assert section(explain("GET", "/x", "-H", "X-Beta: yes"), "routes") == [
+        "app taken: /",
+        "beta no: header X-Beta: yes must not match; the request has 'yes'",
+        "inner no: listener: only 127.0.0.1:82",
+    ]
+    found = section(explain("GET", "/x", "--listener", "127.0.0.1:82", "--from", "10.0.0.1"), "routes")
+    assert found[0] == "inner taken: /x and below; listener 127.0.0.1:82; client: 10.0.0.0/8"
+    assert found[2] == "beta no: matches too, but inner has more matches"
+    found = section(explain("GET", "/x", "--listener", "127.0.0.1:82"), "routes")
+    assert found[0] == "beta taken: /x and below; not header X-Beta: yes"
+    assert found[2] == "inner no: client: 10.0.0.0/8 is required; the request has '127.0.0.1'"
+    answer = explain("GET", "/x", "--listener", "127.0.0.1:80").splitlines()[0]
+    assert answer == "GET /x: 308: the listener redirects to https"
+    assert explain("GET", "/acme/x", "--listener", "127.0.0.1:80").startswith("GET /acme/x: route app\n")
+    assert explain("GET", "/x", "--listener", ":83", code=2) == (
+        "gproxy explain: --listener: expected an address of [server] bind: "
+        "127.0.0.1:80, 127.0.0.1:81, 127.0.0.1:82; found ':83'\n"
+    )
+    assert "match     /x and below; listener 127.0.0.1:82; client: 10.0.0.0/8" in run(
+        "routes", "--config", "gproxy.ini"
+    )

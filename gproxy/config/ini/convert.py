@@ -76,7 +76,7 @@ def _pairs(hint: object, text: str, warn: Warn) -> dict[str, Any]:
     names: dict[str, None] = {}
     values, wrong = [], []
     for below, line in enumerate(text.split("\n")):
-        for pair in filter(None, (piece.strip(" \t,") for piece in _PAIRS.split(line))):
+        for pair in filter(None, (piece.strip(" \t,") for piece in _separator(hint, _PAIRS).split(line))):
             name, colon, value = (part.strip() for part in pair.partition(":"))
             if not colon or not name:
                 wrong.append((below, f"expected NAME: VALUE{_found(hint, pair)}"))

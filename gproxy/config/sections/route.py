@@ -6,9 +6,9 @@ from typing import Literal, Self
 from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.sections import retry, rules
 from gproxy.config.sections.retry import RetryOn
-from gproxy.config.types import Bytes, Seconds
+from gproxy.config.types import Address, Bytes, Network, Seconds
 from gproxy.config.types.path_pattern import RoutePath
-from gproxy.config.types.patterns import Pattern, Rewrite
+from gproxy.config.types.patterns import Pattern, Rewrite, plain_name
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
 
 Patterns = dict[str, Pattern]
@@ -54,9 +54,17 @@ class RouteSettings:
     scheme: Literal["http", "https"] | None = field(
         default=None, metadata=doc("scheme to match, as the client uses it; none: both")
     )
-    headers: Patterns = field(default_factory=dict, metadata=doc("headers that a request must have"))
-    cookies: Patterns = field(default_factory=dict, metadata=doc("cookies that a request must have"))
-    query: Patterns = field(default_factory=dict, metadata=doc("query parameters that a request must have"))
+    headers: Patterns = field(
+        default_factory=dict, metadata=doc("headers that a request must have, or with 'not ' before the name must not")
+    )
+    cookies: Patterns = field(default_factory=dict, metadata=doc("cookies that a request must or must not have"))
+    query: Patterns = field(default_factory=dict, metadata=doc("query parameters that a request must or must not have"))
+    client: tuple[Network, ...] = field(
+        default=(), metadata=doc("addresses and networks of clients to match, behind trusted proxies; none: all")
+    )
+    listener: tuple[Address, ...] = field(
+        default=(), metadata=doc("addresses of [server] bind whose requests the route takes; none: all")
+    )
     tunnel_timeout: Seconds = field(
         default=Seconds(3600), metadata=doc("longest idle time of a WebSocket; for tunnels this limit replaces timeout")
     )
@@ -94,10 +102,11 @@ class RouteSettings:
             retry.of_route(self, self.retry_on),
             rules.methods("methods", self.methods),
             rules.hosts("host", self.host),
-            rules.header_names("headers", self.headers),
-            rules.cookie_names("cookies", self.cookies),
+            rules.header_names("headers", map(plain_name, self.headers)),
+            rules.cookie_names("cookies", map(plain_name, self.cookies)),
+            rules.addresses_only("listener", self.listener),
             rules.header_names("keep", self.keep),
-            rules.distinct(self, "path", "upstream", "handlers", "skip", "methods"),
+            rules.distinct(self, "path", "upstream", "handlers", "skip", "methods", "client", "listener"),
             rules.distinct(self, "host", "headers", "keep", fold=True),
             rules.sent_prefix("add_prefix", self.add_prefix),
             rules.split("upstream", self.upstream, self.split_by),

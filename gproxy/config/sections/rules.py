@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gproxy.config.ini.build import changed
 from gproxy.config.problems import OptionErrors, OptionProblem
+from gproxy.config.types import Address
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import sent_path
 from gproxy.config.types.route_action import SplitKey, UpstreamShare
@@ -148,6 +149,13 @@ def _route_path(name: str, path: str) -> Iterator[OptionProblem]:
         yield (name,), "request paths are normalized, so a path with '//', '/./' or '/../' matches nothing"
     if any(sign.isspace() or not sign.isprintable() for sign in path):
         yield (name,), "a path must not contain spaces or control characters"
+
+
+def addresses_only(name: str, addresses: Iterable[Address]) -> Iterator[OptionProblem]:
+    """Yield a problem for each address with words such as tls: these belong to [server] bind."""
+    for address in addresses:
+        if address.words:
+            yield (name,), f"only the address is expected, without {address.words}; write {address}"
 
 
 def probe_path(name: str, path: str | None) -> Iterator[OptionProblem]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 _REFERENCE = re.compile(r"\\(?:([1-9][0-9]?)|g<([^\W\d]\w*)>)")
+_NOT = "not "
 _SENT = re.compile(r"/(?:[!\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*")  # visible ASCII, whole escapes, none of ? # \
 
 
@@ -19,6 +20,16 @@ def compiled(text: str) -> re.Pattern[str]:
         return re.compile(text)
     except re.error as error:
         raise ValueError(f"the regular expression does not compile: {error}") from None
+
+
+def plain_name(name: str) -> str:
+    """Return the name in an item such as `not X-Beta: yes`, whose condition must not hold."""
+    return name.removeprefix(_NOT).lstrip()
+
+
+def is_negated(name: str) -> bool:
+    """Return whether an item with this name is a condition that must not hold."""
+    return name.startswith(_NOT)
 
 
 def sent_path(text: str) -> str:
@@ -38,6 +49,8 @@ class Pattern:
 
     noun: ClassVar[str] = "a value, * or ~REGEX"
     example: ClassVar[str] = "yes"
+    #: Separates the pairs of a list: a comma before NAME: or not NAME:.
+    separator: ClassVar[re.Pattern[str]] = re.compile(r",(?=\s*(?:not\s+)?[^\s:,]+\s*:)")
 
     text: str
     expression: re.Pattern[str] | None = None

@@ -6,11 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types.route_action import RedirectTarget
-from gproxy.gateway.redirect import Redirect, RedirectRouter
-from gproxy.gateway.route import Route
-from gproxy.gateway.router import Router
+from gproxy.gateway.redirect import Redirect
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
 
@@ -81,28 +78,3 @@ def test_no_path_leads_to_another_site(tail):
 def test_invalid_targets(text):
     with pytest.raises(ValueError):
         RedirectTarget.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("target", "headers", "name"),
-    [
-        ("/acme/x", {}, "ordinary"), ("/acme", {}, "ordinary"), ("/%61cme/x", {}, "ordinary"), ("/x", {}, "redirect"),
-        ("/acme2", {}, "redirect"), ("/acme/%2e%2e/x", {}, "redirect"), ("/acme/..%2fx", {}, "redirect"),
-        ("/acme/%zz", {}, "400"), ("/x/../acme", {}, "redirect"), ("/x", {"X-Forwarded-Proto": "HTTPS"}, "ordinary"),
-        ("/acme", {"Host": "guarded.test"}, "redirect"),
-        ("/x", {"Host": "guarded.test", "X-Forwarded-Proto": "https"}, "redirect"),
-    ],
-)  # fmt: skip
-def test_exceptions_from_a_redirect(target, headers, name):
-    to = RedirectTarget.parse("https://{host}{path}")
-    redirect, ordinary = (
-        Route(RouteSettings(name, redirect=to), timeout=1.0, action=Redirect(to, 308, None))
-        for name in ("redirect", "ordinary")
-    )
-    router = RedirectRouter(redirect, Router([ordinary]), ("/acme",), "guarded.test".__eq__)
-    assert router.routes == [redirect, ordinary]
-    try:
-        found = router.match(request("GET", target, headers)).name
-    except HTTPError as error:
-        found = str(error.status)
-    assert found == name

@@ -1,8 +1,11 @@
 """The conditions of a route, and what it accepts."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from gproxy.config.sections.route import RouteSettings
+from gproxy.config.types import Address
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern
 from gproxy.config.types.route_action import UpstreamShare
@@ -113,3 +116,28 @@ def test_the_more_a_route_asks_for_the_more_specific_it_is():
         route(), route(query={"a": "*"}), route(query={"a": "*", "b": "*"}), route(methods=("GET",)), route(exact=True),
     ]  # fmt: skip
     assert sorted(routes, key=lambda one: one.specificity) == routes
+
+
+@pytest.mark.parametrize(
+    ("headers", "matches"),
+    [({}, True), ({"X-A": "1"}, False), ({"X-A": "2"}, True), ({"X-B": ""}, False), ({"X-A": "2", "X-B": "x"}, False)],
+)
+def test_what_a_request_must_not_have(headers, matches):
+    some = route(headers={"not X-A": "1", "not  X-B": "*"})
+    assert some.matches(request(headers=headers)) is matches
+    assert [str(condition) for condition in some.conditions] == ["not header X-A: 1", "not header X-B"]
+
+
+@pytest.mark.parametrize(
+    ("client", "matches"),
+    [("10.1.2.3", True), ("::ffff:10.0.0.1", True), ("2001:db8::1", True), ("11.0.0.1", False), ("unix", False)],
+)
+def test_the_networks_of_clients(client, matches):
+    some = route(client=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
+    assert some.matches(request(client=client)) is matches
+    assert not some.takes_all
+    assert str(some.conditions[0]) == "client: 10.0.0.0/8, 2001:db8::/32"
+
+
+def test_a_listener_makes_a_route_more_specific():
+    assert route(listener=(Address.parse(":1"),)).specificity > route().specificity

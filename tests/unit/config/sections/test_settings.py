@@ -350,6 +350,8 @@ def test_defaults_of_gateway_and_route():
         "headers": "",
         "cookies": "",
         "query": "",
+        "client": "",
+        "listener": "",
         "tunnel_timeout": "1h",
         "strip_prefix": "no",
         "add_prefix": "",
