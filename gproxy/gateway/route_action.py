@@ -1,19 +1,23 @@
 """The action of a route: forward to an upstream, split between several, mirror, redirect, or a fixed response."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Final
+from urllib.parse import quote
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.types.patterns import Rewrite
+from gproxy.config.types.patterns import CapturedPath, Rewrite
 from gproxy.gateway.chain import compose
 from gproxy.gateway.redirect import Redirect
 from gproxy.handlers.respond import Respond
-from gproxy.http.errors import HTTPError
+from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import confined, reprefixed, tidied
+from gproxy.http.target import readings
 from gproxy.observe.throttle import Throttle
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
@@ -21,6 +25,9 @@ from gproxy.upstream.forwarder.request_head import composer as compose_for
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
 from gproxy.upstream.upstream import Upstream
+
+#: The characters of a path that need no escape (RFC 3986 section 3.3), and the slash.
+_PLAIN: Final = "/:@!$&'()*+,;=~"
 
 
 def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout: float, throttle: Throttle) -> Next:
@@ -45,6 +52,8 @@ def composer(route: RouteSettings, upstream: UpstreamSettings) -> RequestHeadWri
 
 def path_change(route: RouteSettings) -> Callable[[str], str] | None:
     """Return the function that rewrites paths on this route; None if paths stay as they are."""
+    if isinstance(route.rewrite, CapturedPath):
+        return partial(_filled, route.rewrite, [path.expression for path in route.path if path.expression is not None])
     if route.rewrite is not None:
         return partial(_rewritten, route.rewrite)
     strip, add = route.path[0].prefix.rstrip("/") if route.strip_prefix else "", route.add_prefix.rstrip("/")
@@ -55,6 +64,28 @@ def _rewritten(rewrite: Rewrite, path: str) -> str:
     """Rewrite a path, matched without dot segments and doubled slashes. Return a path that does not match unchanged."""
     new = rewrite.apply(tidied(path))
     return path if new is None else confined(tidied(new), rewrite.beginning)
+
+
+def _filled(rewrite: CapturedPath, patterns: Sequence[re.Pattern[str]], path: str) -> str:
+    """Return the new path with groups of the pattern that matches. Return a path that does not match unchanged.
+
+    Raises HTTPError 400 for a path that backends may read in several ways: then it is unknown what a group stands for.
+    """
+    try:
+        normal, *others = readings(path)
+    except BadMessage as error:
+        raise HTTPError(400, error.detail) from None
+    match = next((found for pattern in patterns if (found := pattern.fullmatch(normal))), None)
+    if match is None:
+        return path
+    if others:
+        raise HTTPError(400, "the path is ambiguous: its parts have several readings")
+    return confined(tidied(rewrite.fill(match, _escaped)), rewrite.beginning)
+
+
+def _escaped(text: str) -> str:
+    """Escape a part of a path as routing reads it: the bytes of UTF-8 as Latin-1."""
+    return quote(text, safe=_PLAIN, encoding="latin-1")
 
 
 def _forward(route: RouteSettings, upstream: Upstream) -> Next:

@@ -56,6 +56,17 @@ skip = refuse
 path = /client
 upstream = one
 skip = refuse
+[route:captured]
+path = ~ /member/(?P<id>\d+)(/.*)?
+rewrite = /u/{id}{2}
+upstream = one
+skip = refuse
+[route:moved]
+path = ~ /moved/(\d+)/(.*)
+rewrite = /{2}/{1}
+redirect = https://new.test{path}
+skip = refuse
+
 [upstream:one]
 backends = {one}
 [upstream:two]
@@ -114,6 +125,32 @@ def test_what_a_request_must_not_have(play, query, header, body):
 )
 def test_the_client_behind_a_trusted_proxy(play, client, body):
     assert play.gateway.get("/client", f"X-Forwarded-For: {client}").body == body
+
+
+@pytest.mark.parametrize(
+    ("target", "sent"),
+    [
+        ("/member/7", "/u/7"), ("/member/7/a%20b?x=%2F", "/u/7/a%20b?x=%2F"), ("//member/%37/", "/u/7/"),
+        ("/member/7/%C3%BC//b", "/u/7/%C3%BC/b"),
+    ],
+)  # fmt: skip
+def test_groups_of_a_pattern_in_the_forwarded_path(play, target, sent):
+    assert play.gateway.get(target).status == 200
+    assert play.one.requests[0].line == f"GET {sent} HTTP/1.1"
+
+
+@pytest.mark.parametrize("target", ["/member/7/..%2f..%2fsecret", "/member/7/x;y", "/member/7/%5c..%5c..%5csecret"])
+def test_no_group_of_a_pattern_with_several_readings(play, target):
+    assert play.gateway.get(target).status == 400
+    assert play.one.requests == []
+
+
+@pytest.mark.parametrize(
+    ("target", "location"),
+    [("/moved/7/", "/7"), ("/moved/7/a?b", "/a/7?b"), ("/moved/7//evil.test", "/evil.test/7"), ("/moved/7/%5Cx", None)],
+)
+def test_groups_of_a_pattern_in_a_redirect(play, target, location):
+    assert play.gateway.get(target)["location"] == (location and f"https://new.test{location}")
 
 
 LISTENERS = """

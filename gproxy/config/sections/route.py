@@ -8,7 +8,7 @@ from gproxy.config.sections import retry, rules
 from gproxy.config.sections.retry import RetryOn
 from gproxy.config.types import Address, Bytes, Network, Seconds
 from gproxy.config.types.path_pattern import RoutePath
-from gproxy.config.types.patterns import Pattern, Rewrite, plain_name
+from gproxy.config.types.patterns import CapturedPath, Pattern, Rewrite, plain_name
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
 
 Patterns = dict[str, Pattern]
@@ -70,8 +70,12 @@ class RouteSettings:
     )
     strip_prefix: bool = field(default=False, metadata=doc("whether path is removed from the forwarded path"))
     add_prefix: str = field(default="", metadata=doc("prefix of the forwarded path, added after strip_prefix"))
-    rewrite: Rewrite | None = field(
-        default=None, metadata=doc(r"new path for each path that the expression matches: /old/(\d+) -> /new/\1")
+    rewrite: Rewrite | CapturedPath | None = field(
+        default=None,
+        metadata=doc(
+            r"new path for each path that the expression matches: /old/(\d+) -> /new/\1; or with groups of the route's "
+            "own pattern: /new/{1}"
+        ),
     )
     keep: tuple[str, ...] = field(
         default=(), metadata=doc("headers to forward that the gateway otherwise removes: Authorization")
@@ -108,6 +112,7 @@ class RouteSettings:
             rules.header_names("keep", self.keep),
             rules.distinct(self, "path", "upstream", "handlers", "skip", "methods", "client", "listener"),
             rules.distinct(self, "host", "headers", "keep", fold=True),
+            rules.captures("rewrite", self.rewrite.groups if isinstance(self.rewrite, CapturedPath) else (), self.path),
             rules.sent_prefix("add_prefix", self.add_prefix),
             rules.split("upstream", self.upstream, self.split_by),
             rules.fixed_response(self.respond, self.body, self.content_type),

@@ -138,6 +138,17 @@ def for_prefixes(paths: Sequence[RoutePath], *, exact: bool, strip_prefix: bool)
         yield ("strip_prefix",), problem
 
 
+def captures(name: str, groups: Iterable[str], paths: Iterable[RoutePath]) -> Iterator[OptionProblem]:
+    """Yield a problem for each path of a route that lacks one of the groups, so that a result would lack a part."""
+    for group in groups:
+        for path in paths:
+            found = path.expression
+            if found is None:
+                yield (name,), f"{{{group}}} is a group of a pattern, but path {path} is no pattern"
+            elif not (int(group) <= found.groups if group.isdigit() else group in found.groupindex):
+                yield (name,), f"the pattern {path} has no group {group}"
+
+
 def _route_path(name: str, path: str) -> Iterator[OptionProblem]:
     """Yield the problems of a path to match, which must be absolute, decoded and normalized."""
     if not path.startswith("/"):

@@ -6,11 +6,13 @@ repetition.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 _REFERENCE = re.compile(r"\\(?:([1-9][0-9]?)|g<([^\W\d]\w*)>)")
 _NOT = "not "
+_CAPTURE = re.compile(r"\{([1-9][0-9]?|[^\W\d]\w*)\}")
 _SENT = re.compile(r"/(?:[!\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*")  # visible ASCII, whole escapes, none of ? # \
 
 
@@ -106,3 +108,38 @@ class Rewrite:
 
     def __str__(self) -> str:
         return f"{self.expression.pattern} -> {self.template}"
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedPath:
+    """A new path with groups of the route's own pattern, which has matched the whole path: `/new/{1}`, `/new/{id}`."""
+
+    noun: ClassVar[str] = "PATH with {1} or {NAME}"
+    example: ClassVar[str] = "/new/{1}"
+
+    template: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse a path with at least one group. Raise ValueError with the problem."""
+        if "->" in text or not _CAPTURE.search(text):
+            raise ValueError
+        sent_path(_CAPTURE.sub("x", text))
+        return cls(text)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The numbers and names of the groups."""
+        return tuple(_CAPTURE.findall(self.template))
+
+    @property
+    def beginning(self) -> str:
+        """The literal beginning of every result."""
+        return _CAPTURE.split(self.template)[0]
+
+    def fill(self, match: re.Match[str], escape: Callable[[str], str]) -> str:
+        """Return the path with the groups of the match, each escaped. A group without a part in the match is empty."""
+        return _CAPTURE.sub(lambda one: escape(match[int(one[1]) if one[1].isdigit() else one[1]] or ""), self.template)
+
+    def __str__(self) -> str:
+        return self.template

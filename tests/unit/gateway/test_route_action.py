@@ -7,7 +7,7 @@ from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.config.types.path_pattern import RoutePath
-from gproxy.config.types.patterns import Rewrite
+from gproxy.config.types.patterns import CapturedPath, Rewrite
 from gproxy.config.types.route_action import RedirectTarget, Share, UpstreamShare
 from gproxy.gateway.redirect import Redirect
 from gproxy.gateway.route_action import composer, destination, path_change
@@ -104,3 +104,28 @@ def test_the_head_names_the_prefix_that_was_stripped():
     head = made(request(target="/api/x"), UPSTREAMS["a"].backends[0])
     assert head.startswith(b"GET /x HTTP/1.1\r\n")
     assert b"\r\nX-Forwarded-Prefix: /api\r\n" in head
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rewrite", "path", "changed"),
+    [
+        (r"/users/(\d+)/(.*)", "/u/{1}/{2}", "/users/7/a%20b/%C3%BC", "/u/7/a%20b/%C3%BC"),
+        (r"/(?P<id>\w+)", "/u/{id}/{1}", "//%61%62", "/u/ab/ab"),
+        ("/a(/b)?", "/x{1}", "/a", "/x"),
+        ("/(.*)", "/x/{1}", "/a:b@c%5B%22%5D+", "/x/a:b@c%5B%22%5D+"),
+        ("/(.*)", "/x/{1}", "/100%25", "/x/100%25"),
+        ("/(a)", "/x/{1}", "/other/./7", "/other/./7"),
+        ("/(.*)", "/x/{1}", "/a%3Fb", 400),
+        ("/(.*)", "/x/{1}", "/a%2f..%2fb", 400),
+        ("/(.*)", "/x/{1}", "/a/..;/b", 400),
+        ("/(.*)", "/x/{1}", "/%zz/x", 400),
+    ],
+)
+def test_groups_of_the_pattern(pattern, rewrite, path, changed):
+    paths = (RoutePath.parse(f"~ {pattern}"),)
+    change = path_change(RouteSettings("r", (UpstreamShare("a"),), paths, rewrite=CapturedPath.parse(rewrite)))
+    if changed == 400:
+        with pytest.raises(HTTPError, match="400"):
+            change(path)
+    else:
+        assert change(path) == changed
