@@ -7,6 +7,7 @@ so an idle connection shows without cost that its peer has sent something or has
 
 import select
 import socket
+from time import monotonic
 from typing import ClassVar, Final, Protocol
 
 import gevent
@@ -56,6 +57,7 @@ class Channel:
         "_switch",
         "_watcher",
         "buffer",
+        "event_at",
         "has_event",
         "is_closed",
     )  # fmt: skip
@@ -76,6 +78,8 @@ class Channel:
         self.buffer = b""
         #: True if bytes, or the peer's end, came while no greenlet waited.
         self.has_event = False
+        #: When that was, on the monotonic clock.
+        self.event_at = 0.0
         #: True once the peer is known to have closed.
         self.is_closed = False
         self._is_watching = True
@@ -90,6 +94,7 @@ class Channel:
             self._watcher.stop()
             self._is_watching = False
             self.has_event = True
+            self.event_at = monotonic()
 
     def _reset(self, error: OSError) -> BaseException:
         """Return `reset_error` with its cause; compiled code does not set `__cause__` by `from`."""

@@ -164,17 +164,15 @@ class Backend:
         else:
             self.drop(connection)
 
-    def forget_idle(self) -> None:
-        """Close all idle connections after a stale one: the others are as old, so the next attempt opens a new one."""
-        self._idle.clear()
-
     def drop(self, connection: HTTP1Connection) -> None:
         """End a lease and close its connection, after a failure or an incomplete exchange."""
         self.active -= 1
+        if connection.is_stale:
+            self._idle.note_stale(connection)
         connection.close()
 
     def trim(self, idle_timeout: float) -> None:
-        """Close the surplus and outdated idle connections; to be called once a second."""
+        """Close the ended, surplus and outdated idle connections; to be called once a second."""
         self._idle.trim(monotonic(), idle_timeout)
 
     def retire(self) -> None:

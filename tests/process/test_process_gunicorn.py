@@ -75,6 +75,19 @@ def test_a_connection_that_its_keep_alive_has_closed_is_no_502(shop):
             time.sleep(1 + rng.uniform(-0.03, 0.03))
 
 
+def test_a_post_meets_the_end_of_a_connection_once_at_most(shop):
+    """Posts are not sent again. The gateway learns when gunicorn closes."""
+    rng = random.Random(4)
+    statuses = []
+    with shop.connect() as wire:
+        for _ in range(8):
+            wire.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na")
+            statuses.append(wire.read_response().status)
+            time.sleep(1 + rng.uniform(-0.01, 0.04))
+    assert statuses.count(502) <= 1
+    assert set(statuses) <= {200, 502}
+
+
 def test_bodies(shop):
     body = bytes(range(256)) * 4000
     head = f"PUT /body HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()

@@ -50,7 +50,10 @@ class UpstreamSettings:
     )
     max_connections: int = field(default=0, metadata=doc("most connections to each backend; 0: no limit"))
     keepalive: int = field(default=32, metadata=doc("most idle connections kept for each backend"))
-    idle_timeout: Seconds = field(default=Seconds(55), metadata=doc("longest time an idle connection is kept"))
+    idle_timeout: Seconds = field(
+        default=Seconds(55),
+        metadata=doc("longest time an idle connection is kept; shorter if the backend closes earlier"),
+    )
     max_age: Seconds = field(
         default=Seconds(0), metadata=doc("greatest age at which a connection is reused; 0s: no limit")
     )

@@ -298,8 +298,6 @@ class Forward:
             if why_not == TOO_LARGE:
                 self._upstream.passive.warn_throttled(f"a retryable response was not retried: {why_not}")
             return
-        if failed.failure.retryable_as == "stale":
-            failed.backend.forget_idle()  # they are as old as this one
         if failed.failure.retryable_as == "never":
             why_not = ""  # the failure itself is the reason
         self._upstream.passive.failed(request, failed.backend, failed.failure, failed.cause, why_not)  # (7)

@@ -97,7 +97,11 @@ class HTTP1Connection:
         self.idle_since = 0.0
         #: True while the backend may have closed the idle connection before it received the present request.
         self._may_be_stale = False
+        #: True once the connection has ended so.
+        self.is_stale = False
         self._last_head: ResponseHead | None = None
+        #: How long the idle connection may be used, as far as the last response says, in seconds.
+        self.idle_timeout = math.inf
         #: The present request's body, and the state of its upload.
         self._body = NO_BODY
         self.upload = _NONE
@@ -137,11 +141,6 @@ class HTTP1Connection:
         if (self.state is not _IDLE and self.state is not _NEW) or channel.buffer:
             return False
         return not channel.has_event or channel.is_quiet()
-
-    @property
-    def idle_timeout(self) -> float:
-        """The number of seconds for which the backend keeps the idle connection, as far as its last response says."""
-        return math.inf if self._last_head is None else self._last_head.idle_timeout
 
     def become_idle(self, now: float) -> None:
         """Release the body and the client of the exchange that has ended."""
@@ -321,6 +320,7 @@ class HTTP1Connection:
             channel.buffer = data[len(last.head) :]
             return last
         self._last_head = response_head = parse_response_head(self._read_head(channel, data, progress), method)
+        self.idle_timeout = response_head.idle_timeout
         return response_head
 
     def _read_head(self, channel: BackendChannel, data: bytes, progress: Progress) -> bytes:
@@ -351,6 +351,7 @@ class HTTP1Connection:
 
     def _unanswered(self, why: object) -> Exception:
         """Return the exception for a connection that has ended without a response head."""
+        self.is_stale = self._may_be_stale
         if not self._body.done:
             return UnfinishedUploadError(why)
         return StaleConnectionError(why) if self._may_be_stale else UnansweredError(why)

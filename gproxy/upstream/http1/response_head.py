@@ -33,7 +33,7 @@ class ResponseHead:
     keep: bool
     #: The value of Upgrade, in lower case.
     upgrade: str
-    #: How long the connection may be idle by the backend's Keep-Alive field, in seconds.
+    #: How long the idle connection may be used by the backend's Keep-Alive field, in seconds.
     idle_timeout: float
 
 
@@ -53,9 +53,15 @@ def parse_response_head(head: bytes, method: str) -> ResponseHead:
 
 
 def _announced(keep_alive: str) -> float:
-    """Return the `timeout=5` of Keep-Alive (RFC 2068 section 19.7.1.1), less two seconds.
-
-    The margin covers the trimming of pools, once a second, and the network's latency.
-    """
+    """Return how long a connection may be used by the `timeout=5` of Keep-Alive (RFC 2068 section 19.7.1.1)."""
     match = _TIMEOUT.search(keep_alive)
-    return max(int(match[1]) - 2.0, 0.0) if match else math.inf
+    return usable_for(int(match[1])) if match else math.inf
+
+
+def usable_for(closed_after: float) -> float:
+    """Return how long a connection may be used that the backend closes after so many seconds of idleness.
+
+    The margin is two seconds, or half the time if that is less. It covers the network's latency and servers that look
+    for idle connections once a second.
+    """
+    return max(closed_after - 2.0, closed_after / 2)

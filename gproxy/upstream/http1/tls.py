@@ -40,7 +40,11 @@ class TLSBackendChannel(BackendChannel):
 
     def is_quiet(self) -> bool:
         """Return whether an event brought no HTTP bytes, such as a TLS 1.3 session ticket (RFC 8446 section 4.6.1)."""
-        return not self.is_gone() and not self.buffer
+        if self.is_gone() or self.buffer:
+            return False
+        if not self._is_watching:
+            self._watch()  # the backend's end may follow
+        return True
 
     def wait(self) -> None:
         if not self._tls.pending():

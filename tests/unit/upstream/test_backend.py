@@ -139,13 +139,17 @@ def test_a_connection_that_cannot_be_kept_is_closed(dialled, keep, response):
     assert (made.active, is_closed(connection), made._idle.take()) == (0, True, None)
 
 
-def test_idle_connections_close_together(dialled):
+def test_idle_connections_close_with_a_stale_one(dialled):
     made, _ = dialled([NO_CONTENT], [NO_CONTENT])
     connections = [lease(made) for _ in range(2)]
     for connection in connections:
         made.release(connection, keep=True)
-    made.forget_idle()
+    stale = made.connection(deadline())
+    stale.is_stale = True
+    stale.idle_since -= 4.0
+    made.drop(stale)
     assert [is_closed(connection) for connection in connections] == [True, True]
+    assert 2.0 <= made._idle.usable_for < 3.0
 
 
 def test_a_retired_backend_keeps_no_connection(dialled):

@@ -95,12 +95,139 @@ def test_age_while_it_idles(kept, at, stays):
 
 @pytest.mark.parametrize(
     ("announced", "at", "stays"),
-    [(5, 103.0, True), (5, 103.1, False), (None, 155.0, True), (101, 155.1, False)],
+    [(5, 103.0, True), (5, 103.1, False), (None, 155.0, True), (None, 155.1, False), (101, 155.1, False)],
 )
 def test_idle_limit_is_ours_or_the_backends(kept, announced, at, stays):
     idle, connection = kept(announced=announced)
     idle.trim(at, 55.0)
     assert is_open(connection) is stays
+
+
+def test_what_one_connection_announces_holds_for_all(now, used):
+    """Keep-Alive: timeout=3 allows 1.5 s."""
+    idle = idle_at(now)
+    (silent, _), (talking, _) = used(), used(announced=3)
+    idle.keep(talking)
+    idle.keep(silent)
+    now[0] = 101.6
+    assert idle.take() is None
+    idle.trim(now[0], 55.0)
+    assert (is_open(silent), is_open(talking)) == (False, False)
+
+
+@pytest.fixture
+def ended(now, used):
+    """A function that ends an idle connection of the queue at some age, before the queue notices."""
+
+    def end(idle, age):
+        connection, peer = used()
+        now[0] = 100.0
+        idle.keep(connection)
+        peer.add(END)
+        gevent.sleep(0.001)
+        connection.channel.event_at = now[0] = 100.0 + age
+
+    return end
+
+
+@pytest.mark.parametrize(("age", "usable_for"), [(60.0, 58.0), (5.0, 3.0), (2.0, 1.0), (0.6, 0.3)])
+@pytest.mark.parametrize("notices", ["take", "trim"])
+def test_the_age_at_which_the_backend_closes_is_learnt(now, used, ended, notices, age, usable_for):
+    idle = idle_at(now)
+    ended(idle, age)
+    if notices == "take":
+        assert idle.take() is None
+    else:
+        idle.trim(now[0] + 0.9, 55.0)  # the age is that of the end
+    assert idle.usable_for == pytest.approx(usable_for)
+    connection, _ = used()
+    now[0] = 200.0
+    idle.keep(connection)
+    now[0] = 200.0 + usable_for + 0.1
+    assert idle.take() is None
+
+
+def test_the_age_of_a_stale_connection_is_learnt(kept, now):
+    idle, connection = kept()
+    now[0] = 110.0
+    assert idle.take() is connection
+    idle.note_stale(connection)
+    assert idle.usable_for == 8.0
+
+
+@pytest.mark.parametrize(("at", "usable_for"), [(12.0, 10.0), (9.0, 7.0)])
+def test_only_a_later_end_outweighs_a_stale_connection(kept, now, used, ended, at, usable_for):
+    """A witness that merely stays open does not: a firewall may have dropped it."""
+    idle, _ = kept()
+    now[0] = 110.0
+    idle.note_stale(idle.take())
+    now[0] = 200.0
+    idle.keep(used()[0])
+    idle.trim(250.0, 55.0)
+    idle.trim(255.1, 55.0)
+    assert idle.usable_for == 8.0
+    ended(idle, at)
+    idle.trim(now[0], 55.0)
+    assert idle.usable_for == usable_for
+
+
+def test_of_connections_that_end_together_the_oldest_counts(now, ended):
+    idle = idle_at(now)
+    ended(idle, 4.0)
+    ended(idle, 0.1)
+    idle.trim(now[0], 55.0)
+    assert idle.usable_for == 2.0
+
+
+@pytest.mark.parametrize("notices", ["take", "trim", "note_stale"])
+def test_the_end_of_a_connection_that_was_just_used_says_nothing(now, used, ended, notices):
+    idle = idle_at(now)
+    ended(idle, 0.4)
+    if notices == "take":
+        assert idle.take() is None
+    elif notices == "trim":
+        idle.trim(now[0], 55.0)
+    else:
+        idle.note_stale(idle._connections[0])
+    assert idle.usable_for == math.inf
+
+
+def test_a_witness_stays_open_and_shows_that_the_backend_waits_longer(now, used, ended):
+    idle = idle_at(now)
+    ended(idle, 2.0)
+    idle.trim(102.0, 55.0)
+    connections = [used()[0] for _ in range(3)]
+    now[0] = 200.0
+    for connection in connections:
+        idle.keep(connection)
+    for at, usable_for in [(201.5, 1.0), (205.0, 3.0), (230.0, 28.0), (255.0, 53.0)]:
+        idle.trim(at, 55.0)
+        assert [is_open(one) for one in connections] == [True, False, False]
+        assert idle.usable_for == usable_for
+    idle.trim(255.1, 55.0)
+    assert (is_open(connections[0]), idle.usable_for) == (False, math.inf)
+
+
+def test_a_witness_is_no_surplus(now, used, ended):
+    idle = idle_at(now, size=1)
+    ended(idle, 4.0)
+    idle.trim(104.0, 55.0)
+    (witness, _), (younger, _) = used(), used()
+    now[0] = 200.0
+    idle.keep(witness)
+    now[0] = 202.5
+    idle.keep(younger)
+    idle.trim(204.0, 55.0)
+    assert (is_open(witness), is_open(younger)) == (True, True)
+
+
+def test_a_witness_that_ends_confirms_the_age(now, ended, used):
+    idle = idle_at(now)
+    ended(idle, 2.0)
+    idle.trim(102.0, 55.0)
+    ended(idle, 2.1)
+    idle.trim(102.1, 55.0)
+    assert idle.usable_for == 1.0
 
 
 def test_what_is_too_many_may_idle_for_a_second(now, used):

@@ -15,7 +15,7 @@ from gproxy.upstream.http1.response_head import parse_response_head
         ("Keep-Alive: timeout=5\r\n", 3.0),
         ("keep-alive: max=100, Timeout=15\r\n", 13.0),
         ('Keep-Alive: timeout = "60"\r\n', 58.0),
-        ("Keep-Alive: timeout=1\r\n", 0.0),
+        ("Keep-Alive: timeout=1\r\n", 0.5),
         ("Keep-Alive: timeout=-1\r\n", math.inf),
         ("Keep-Alive: max=100\r\n", math.inf),
         ("Keep-Alive: x-timeout=9\r\n", math.inf),

@@ -4,6 +4,7 @@ import socket
 import ssl
 from types import SimpleNamespace
 
+import gevent
 import pytest
 
 from gproxy.http.framing import reader
@@ -132,6 +133,15 @@ def test_a_session_ticket_is_no_word_of_http(scene, outcome, is_quiet):
     some = scene(outcome)
     some.channel.has_event = True
     assert some.channel.is_quiet() is is_quiet
+
+
+def test_the_end_after_a_session_ticket_is_noticed(scene):
+    some = scene(ssl.SSLWantReadError(), ssl.SSLZeroReturnError())
+    some.peer.sendall(b"x")
+    gevent.sleep(0.001)
+    assert some.connection.is_connected
+    gevent.sleep(0.001)  # the peer's byte is still there, as if more had come
+    assert not some.connection.is_connected
 
 
 def alert():
