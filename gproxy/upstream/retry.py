@@ -1,4 +1,4 @@
-"""The retry policy and the retry budget: whether a retry follows, after which pause, and how many run at a time.
+"""The retry policy and the retry budget: whether a retry follows, after which pause, and how many there may be.
 
 A policy is a value: the retry options, and the history of one request's attempts. Each failed attempt gives a new
 policy with a longer history. All requests begin with the same policy, which never changes.
@@ -23,7 +23,7 @@ from gproxy.upstream.failure import NONE_AVAILABLE, Failure, as_response_error
 
 #: How many stale connections one request may meet, besides its retries.
 _STALE_TRIES: Final = 3
-#: How many retries at a time the budget allows at least.
+#: How many retries the budget allows at least: at a time, and within a period of `sample`.
 LEAST: Final = 3
 
 
@@ -157,16 +157,20 @@ def retry_after(headers: Headers, clock: Callable[[], float]) -> float | None:
 
 
 class _Busy(Protocol):
-    """An object that counts its active attempts."""
+    """An object that counts its attempts, and those that are active."""
 
     @property
     def active(self) -> int: ...
+    @property
+    def attempts(self) -> int: ...
 
 
 class Budget:
-    """A bound on the concurrent retries to one upstream: a share of all active requests, and always a few.
+    """A bound on the retries to one upstream: a share of its requests, and always a few.
 
-    Without a budget, retries would double the load of an overloaded upstream. A `share` of None is no limit.
+    Without a budget, retries would double the load of an overloaded upstream. The share is one of the active requests,
+    and one of the requests since the last but one `sample`: retries that end quickly are many, though few at a time.
+    A `share` of None is no limit.
     """
 
     def __init__(self, share: float | None, backends: Collection[_Busy]) -> None:
@@ -175,6 +179,11 @@ class Budget:
         #: Active retries.
         self.taken = 0
         self._pausing = 0
+        #: The numbers of retries since the start: those that took from the budget, and those that added no load.
+        self._retries = 0
+        self._free_retries = 0
+        #: The numbers of requests and of retries at the last two samples.
+        self._samples = [(0, 0), (0, 0)]
 
     @property
     def limit(self) -> float:
@@ -193,12 +202,36 @@ class Budget:
         finally:
             self._pausing -= 1
 
-    def take(self) -> bool:
-        """Take a permit, to be returned with `give_back`. Return False if none is free."""
-        if self.taken >= self.limit:
+    @property
+    def _requests(self) -> int:
+        """The number of requests since the start: all attempts but the repeated ones. The backends count them."""
+        return sum(backend.attempts for backend in self._backends) - self._retries - self._free_retries
+
+    def sample(self) -> None:
+        """Begin another period; to be called once a second."""
+        self._samples = [self._samples[1], (self._requests, self._retries)]
+
+    @property
+    def is_spent(self) -> bool:
+        """True if the retries since the last but one sample have reached the share of the requests since then."""
+        if self._share is None:
             return False
-        self.taken += 1
+        requests, retries = self._samples[0]
+        allowed = LEAST + self._share * max(0, self._requests - requests)
+        return self._retries - retries + 1 > allowed
+
+    def take(self, *, again: bool = False) -> bool:
+        """Take a permit, to be returned with `give_back`, or use one `again`. Return False if no retry is allowed."""
+        if self.is_spent or (not again and self.taken >= self.limit):
+            return False
+        self._retries += 1
+        if not again:
+            self.taken += 1
         return True
+
+    def note_free(self) -> None:
+        """Count a retry after an attempt that has reached no backend."""
+        self._free_retries += 1
 
     def give_back(self) -> None:
         self.taken -= 1
@@ -219,6 +252,8 @@ class RetryPermit:
             self._budget.give_back()
 
     def take(self) -> bool:
-        """Take the permit unless the request has it. Return False if none is free."""
-        self._has_it = self._has_it or self._budget.take()
-        return self._has_it
+        """Take the permit for one more retry. Return False if no retry is allowed."""
+        if not self._budget.take(again=self._has_it):
+            return False
+        self._has_it = True
+        return True

@@ -249,5 +249,6 @@ class Upstream:
     def _maintain(self) -> None:
         while True:
             gevent.sleep(1.0)
+            self.budget.sample()
             for backend in self.backends:
                 backend.trim(self.settings.idle_timeout)

@@ -30,7 +30,16 @@ upstream = alone
 [route:limited]
 path = /limited
 upstream = limited
+[route:many]
+path = /many
+upstream = many
 [upstream:pair]
+backends = {one}, {two}
+hedge = 200ms
+max_fails = 0
+retries = 0
+retry_budget = none
+[upstream:many]
 backends = {one}, {two}
 hedge = 200ms
 max_fails = 0

@@ -12,7 +12,7 @@ from gproxy.testing.gateway import eventually, free_port
 
 BACKENDS = "one two"
 DEAD = free_port()
-PAIR = "backends = {one}, {two}\nmax_fails = 0\n"
+PAIR = "backends = {one}, {two}\nmax_fails = 0\nretry_budget = none\n"
 INI = f"""
 [server]
 state_dir = {{tmp}}/state
@@ -92,7 +92,8 @@ retry_on = 503, reset
 replay = 16KiB
 spool = 20MB
 [upstream:budget]
-{PAIR}
+backends = {{one}}, {{two}}
+max_fails = 0
 retry_on = 503
 retries = 3
 retry_header = X-Retry-Count

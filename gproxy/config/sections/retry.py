@@ -46,7 +46,9 @@ class RetryOptions:
     )
     budget: Percent | None = field(
         default=Percent(0.2),
-        metadata=doc("most concurrent retries, as a share of active requests; 3 are always allowed; none: no limit"),
+        metadata=doc(
+            "most retries, as a share of requests, at a time and each second; 3 are always allowed; none: no limit"
+        ),
     )
     header: str | None = field(
         default=None,

@@ -198,7 +198,10 @@ class Forward:
             return False
         if seconds:
             self._wait(request, seconds)
-        if policy.is_free or self._take_permit(request, policy, permit):
+        if policy.is_free:
+            self._upstream.budget.note_free()
+            return True
+        if self._take_permit(request, policy, permit):
             return True
         self._upstream.passive.warn_throttled("the retry budget is exhausted")
         return False
@@ -216,11 +219,12 @@ class Forward:
         """Take a retry permit; wait for one up to `retry_backoff_max`, and return False if none becomes free.
 
         A wait helps if one backend has failed: permits soon become free. It is short, because it does not help if all
-        backends are overloaded.
+        backends are overloaded. It does not help either if the share of the last second is spent.
         """
+        budget = self._upstream.budget
         pauses = math.ceil(policy.backoff_max / policy.backoff) if policy.backoff else 0
         while not permit.take():
-            if not pauses or policy.backoff >= request.deadline.remaining():
+            if not pauses or budget.is_spent or policy.backoff >= request.deadline.remaining():
                 return False
             pauses -= 1
             self._wait(request, policy.backoff)

@@ -245,8 +245,8 @@ def test_every_timeout_has_its_name(what, reason, error):
 # --- the budget
 
 
-def backends(*active):
-    return [SimpleNamespace(active=n) for n in active]
+def backends(*active, attempts=1000):
+    return [SimpleNamespace(active=n, attempts=attempts) for n in active]
 
 
 @pytest.mark.parametrize(("active", "limit"), [((0, 0), 3), ((7, 7), 3), ((9, 10), 4), ((50, 49), 20)])
@@ -265,6 +265,69 @@ def test_a_request_that_pauses_counts_as_active():
         with budget.pausing(), budget.pausing(), budget.pausing(), budget.pausing():
             assert budget.limit == 4
     assert budget.limit == 3
+
+
+def spend(budget):
+    """Retry, each time for an instant, until the budget allows no more; return the number of retries."""
+    count = 0
+    while count < 1000 and budget.take():
+        budget._backends[0].attempts += 1
+        budget.give_back()
+        count += 1
+    return count
+
+
+def test_retries_that_end_at_once_are_a_share_of_the_requests_too():
+    (backend,) = group = backends(0, attempts=0)
+    budget = Budget(Percent(0.2), group)
+    retries = spend(budget)
+    assert retries == 3
+    for _ in range(100):
+        backend.attempts += 1
+        retries += spend(budget)
+    assert retries == 3 + 20
+
+
+@pytest.mark.parametrize(("samples", "allowed"), [(0, 0), (1, 0), (2, 3)])
+def test_the_share_is_one_of_the_last_second_or_two(samples, allowed):
+    budget = Budget(Percent(0.2), backends(0, attempts=100))
+    assert spend(budget) == 3 + 20
+    for _ in range(samples):
+        budget.sample()
+    assert spend(budget) == allowed
+
+
+def test_requests_before_the_last_second_allow_nothing():
+    (backend,) = group = backends(0, attempts=1000)
+    budget = Budget(Percent(0.2), group)
+    budget.sample()
+    budget.sample()
+    assert spend(budget) == 3
+    backend.attempts += 10
+    assert spend(budget) == 2
+
+
+def test_retries_without_load_are_no_requests():
+    budget = Budget(Percent(0.5), backends(0, attempts=20))
+    for _ in range(10):
+        budget.note_free()
+    assert spend(budget) == 3 + 5
+
+
+def test_a_backend_that_goes_takes_its_requests_along():
+    group = backends(0, 0, attempts=50)
+    budget = Budget(Percent(0.2), group)
+    budget.sample()
+    budget.sample()
+    del group[0]
+    assert spend(budget) == 3
+
+
+def test_each_retry_of_one_request_counts():
+    budget = Budget(Percent(0.2), backends(0, attempts=0))
+    with RetryPermit(budget) as permit:
+        assert [permit.take() for _ in range(4)] == [True, True, True, False]
+        assert budget.taken == 1
 
 
 def test_no_budget_is_no_limit():

@@ -18,7 +18,7 @@ from gproxy.upstream.retry import Budget
 class Backend:
     def __init__(self, name):
         self.name = name
-        self.active = 0
+        self.active = self.attempts = 0
         self.is_healthy = True
 
     def drop(self, connection):
