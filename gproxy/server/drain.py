@@ -22,7 +22,7 @@ _POLL_TUNNELS_EVERY: Final = 0.5
 class Drain:
     """The drain of one worker: idle connections get one more second, requests get `grace`, then they are cut.
 
-    After a reload tunnels stay open without a limit; a stop ends them too.
+    What outlives its cut by a second is given up: a handler may catch every exception, or block in C. After a reload tunnels stay open without a limit; a stop ends them too.
     """
 
     def __init__(self, listeners: Sequence[Listener], grace: float) -> None:
@@ -31,6 +31,8 @@ class Drain:
         self._deadline = math.inf
         self._stopping = Event()
         self._cut = 0
+        #: Connections that have outlived their cut.
+        self._given_up: set[OpenConnection] = set()
 
     def close_listeners(self, removed: Collection[int]) -> None:
         """Close the listeners; on those whose index is in `removed`, accept the queued connections first."""
@@ -45,7 +47,7 @@ class Drain:
         self._stopping.set()
 
     def run(self) -> int:
-        """Wait until no connection is open; return the number of requests that were cut."""
+        """Wait until no connection is open, or all others are given up; return the number of requests that were cut."""
         self._deadline = min(self._deadline, monotonic() + self._grace)
         gevent.sleep(0)  # the greenlets of the last accepted connections must start before these are visible
         for listener in self._listeners:
@@ -63,6 +65,7 @@ class Drain:
         cut_at = monotonic()
         while self._remaining() and monotonic() < cut_at + LAST_REQUEST_SECONDS:
             gevent.sleep(_POLL_EVERY)
+        self._given_up.update(self._remaining())
 
     def _remaining(self) -> list[OpenConnection]:
         """Return the open connections that the deadline applies to: tunnels only during a stop."""
@@ -70,7 +73,9 @@ class Drain:
         return [connection for connection in self._open() if stopping or not connection.is_tunnel]
 
     def _open(self) -> list[OpenConnection]:
-        return [connection for listener in self._listeners for connection in listener.connections]
+        """Return the open connections that are not given up."""
+        connections = (connection for listener in self._listeners for connection in listener.connections)
+        return [connection for connection in connections if connection not in self._given_up]
 
     def _cut_off(self) -> None:
         """Cut the remaining connections; log each request that is cut."""

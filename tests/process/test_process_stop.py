@@ -275,3 +275,40 @@ def test_clients_that_only_the_kernel_knows_of_are_answered(tmp_path):
         assert {wire.read_response().status for wire in wires} == {200}
         assert ours.wait() == 0
         ours.wait_for_line("nothing was cut")
+
+
+STUBBORN = """
+import time
+
+def stubborn(request, next):
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_that_cannot_be_cut_is_counted_once_and_left(tmp_path, number):
+    """A handler that catches everything keeps neither a stop nor an old generation waiting."""
+    (tmp_path / "handlers.py").write_text(STUBBORN)
+    ini = (
+        "[server]\ngrace = 1s\n[route:r]\npath = /r\nhandlers = stubborn\nrespond = 200\n"
+        "[handler:stubborn]\nuse = handlers:stubborn\n"
+    )
+    with RunningGateway(ini, tmp_path) as ours, ours.connect() as wire, ours.connect() as other:
+        (old,) = ours.workers
+        wire.send(GET.format("/r"))
+        other.send(GET.format("/none"))
+        assert other.read_response().status == 404  # it came after the first one
+        started = time.monotonic()
+        ours.signal(number)
+        if number == signal.SIGTERM:
+            assert ours.wait() == 0
+            assert "1 request cut" in ours.wait_for_line("stopped after")
+        else:
+            eventually(lambda: len(ours.workers) == 2, "the new generation")
+            eventually(lambda: old not in ours.workers, "the end of the old generation")
+        assert time.monotonic() - started < 6
+        assert ours.errors.count("not finished within grace") == 1

@@ -107,6 +107,23 @@ def test_what_does_not_end_when_it_is_cut_has_a_second_more(monkeypatch):
     assert 106.0 <= some.clock() < 106.1
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_what_outlives_its_cut_is_given_up(monkeypatch, caplog, stops):
+    """It is counted and logged once, and no drain waits for it."""
+    some = Scene(monkeypatch, Connection(stays=True), Connection())
+    if stops:
+        some.drain.stop()
+    assert some.run() == (2, 6.0)
+    assert caplog.messages == ["test GET /x: cut, not finished within grace"] * 2
+
+
+def test_a_tunnel_beside_a_stuck_request_has_its_time(monkeypatch):
+    some = Scene(monkeypatch, Connection(stays=True), Connection(is_tunnel=True, ends=200.0))
+    count, seconds = some.run()
+    assert count == 1
+    assert 100.0 <= seconds < 101.0
+
+
 def test_tunnels_outlive_the_grace_until_a_stop(monkeypatch):
     tunnel = Connection(is_tunnel=True)
     some = Scene(monkeypatch, tunnel)
