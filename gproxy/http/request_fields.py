@@ -45,6 +45,10 @@ class RequestFields:
     upgrade: str | None
 
 
+#: The result for no block.
+NO_FIELDS: Final = RequestFields(b"", 1, [], Headers(), "", 0, False, False, "", "", None)
+
+
 class RequestFieldsCache:
     """A cache of parsed blocks for all connections of a listener; cleared completely when full."""
 

@@ -18,7 +18,7 @@ from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
 from gproxy.http.request import Deadline, Received, Request
-from gproxy.http.request_fields import RequestFields
+from gproxy.http.request_fields import NO_FIELDS, RequestFields
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.tls import TLS
 from gproxy.http.trust import UNIX_PEER
@@ -45,6 +45,10 @@ _log = logging.getLogger("gproxy")
 _IDLE: Final = TimeLimit.IDLE
 _END: Final = b"\r\n\r\n"
 _CR: Final = 13
+#: The longest head that an idle connection remembers, in bytes; with what is parsed of it, it holds some times as much.
+LONGEST_REMEMBERED: Final = 2048
+#: The request line of no head.
+_NO_LINE: Final = parse_request_line(b"GET / HTTP/1.1")
 #: Bounds of reading on after a rejection, so that the client can read the response.
 _DISCARDED_BYTES: Final = 16 * 1024 * 1024
 _DISCARDING_SECONDS: Final = 2.0
@@ -79,10 +83,12 @@ class ClientConnection:
         self._closes_slowly = True
         #: The longest request line in bytes; the other half of the largest head is for the fields.
         self._max_line = self._settings.max_head // 2
-        #: The last head parsed, and the results; before the first request it is empty, and there are none.
+        #: The number of requests read so far.
+        self._requests = 0
+        #: The last head parsed, and the results; empty before the first request, and after a long head.
         self._head = b""
-        self._line: RequestLine
-        self._fields: RequestFields
+        self._line = _NO_LINE
+        self._fields = NO_FIELDS
         self._out = ResponseWriter(self._channel)
 
     def __repr__(self) -> str:
@@ -154,6 +160,7 @@ class ClientConnection:
             if not self._channel.buffer and not self._await_first_bytes():
                 return False
             self.is_idle = False
+            self._requests += 1
             started = monotonic()
             request = self._read_request(started)
         except (BadMessage, HTTPError) as error:
@@ -166,8 +173,9 @@ class ClientConnection:
 
     def _await_first_bytes(self) -> bool:
         settings = self._settings
-        is_first = not self._head
-        limit = settings.head_timeout if is_first else settings.idle_timeout
+        limit = settings.idle_timeout if self._requests else settings.head_timeout
+        if len(self._head) > LONGEST_REMEMBERED:
+            self._forget_head()
         self.alarm.set(monotonic() + (LAST_REQUEST_SECONDS if self._runtime.draining else limit), _IDLE)
         self._channel.buffer = data = self._channel.receive(65536)
         self.alarm.expires = math.inf
@@ -200,6 +208,10 @@ class ClientConnection:
         request.exchange.id = fields.request_id
         return request
 
+    def _forget_head(self) -> None:
+        """Release the last head and the results of parsing."""
+        self._head, self._line, self._fields = b"", _NO_LINE, NO_FIELDS
+
     def _parse_head(self, head: bytes) -> tuple[RequestLine, RequestFields]:
         """Return the head's request line and fields; parse only what differs from the previous head."""
         if head == self._head:
@@ -207,7 +219,7 @@ class ClientConnection:
         end = head.find(b"\r\n")
         line = parse_request_line(head[:end])
         block = head[end + 2 :]
-        if not self._head or self._fields.block != block or self._fields.minor != line.minor:
+        if self._fields.block != block or self._fields.minor != line.minor:
             self._fields = self._context.fields.fields(block, line.minor, self.peer)
         self._line, self._head = line, head
         return line, self._fields

@@ -22,7 +22,8 @@ _POLL_TUNNELS_EVERY: Final = 0.5
 class Drain:
     """The drain of one worker: idle connections get one more second, requests get `grace`, then they are cut.
 
-    What outlives its cut by a second is given up: a handler may catch every exception, or block in C. After a reload tunnels stay open without a limit; a stop ends them too.
+    What outlives its cut by a second is given up: a handler may catch every exception, or block in C. After a reload
+    tunnels stay open without a limit; a stop ends them too.
     """
 
     def __init__(self, listeners: Sequence[Listener], grace: float) -> None:

@@ -122,6 +122,10 @@ class TLSClientConnection(ProxyProtocolConnection):
         if tls_host.hsts:
             self._out = _StrictResponseWriter(self._channel, tls_host.hsts)
 
+    def _forget_head(self) -> None:
+        super()._forget_head()
+        self._identified_fields = None
+
     def _parse_head(self, head: bytes) -> tuple[RequestLine, RequestFields]:
         line, fields = super()._parse_head(head)
         if self._identity and fields is not self._identified_fields:

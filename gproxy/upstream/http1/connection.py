@@ -21,10 +21,8 @@ from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import BackendChannel
-from gproxy.upstream.http1.response_head import ResponseHead, parse_response_head
+from gproxy.upstream.http1.response_head import LONGEST_REMEMBERED, MAX_HEAD, ResponseHead, parse_response_head
 
-#: The largest response head that is accepted, in bytes.
-MAX_HEAD: Final = 64 * 1024
 #: How long an `Expect: 100-continue` waits for a backend that may not know it, in seconds.
 CONTINUE_WAIT: Final = 1.0
 #: `Deadline.progress`: a function that is called when the backend has taken (False) or sent (True) bytes.
@@ -311,6 +309,7 @@ class HTTP1Connection:
     def _finish_upload(self, channel: BackendChannel, body: Body) -> None:
         if body.length is None:
             channel.send(last_chunk(body.trailers))
+        self._unsent = b""  # an empty view would keep the last piece
         self.upload = _DONE
 
     def _read_response_head(self, channel: BackendChannel, method: str, progress: Progress) -> ResponseHead:
@@ -319,7 +318,8 @@ class HTTP1Connection:
         if last is not None and last.method == method and data.startswith(last.head):
             channel.buffer = data[len(last.head) :]
             return last
-        self._last_head = response_head = parse_response_head(self._read_head(channel, data, progress), method)
+        response_head = parse_response_head(self._read_head(channel, data, progress), method)
+        self._last_head = response_head if len(response_head.head) <= LONGEST_REMEMBERED else None
         self.idle_timeout = response_head.idle_timeout
         return response_head
 

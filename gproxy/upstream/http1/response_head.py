@@ -1,7 +1,8 @@
 """A parsed response head, reused while a backend repeats the same bytes.
 
 A busy backend often repeats its head: the date changes once a second, the length of a resource hardly ever. So a
-connection keeps its last head in parsed form; the same bytes again cost one comparison and a dict copy.
+connection keeps its last head in parsed form; the same bytes again cost one comparison and a dict copy. Long heads are
+not kept: parsed they take some times as much memory, on each idle connection.
 """
 
 import math
@@ -14,6 +15,10 @@ from gproxy.http.framing import response_framing
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
 from gproxy.http.wire import parse_response
+
+#: The largest response head that is accepted, and the longest that a connection remembers, in bytes.
+MAX_HEAD: Final = 64 * 1024
+LONGEST_REMEMBERED: Final = 2048
 
 _TIMEOUT: Final = re.compile(r"(?i)(?<![\w-])timeout *= *\"?([0-9]{1,9})")
 

@@ -10,7 +10,8 @@ from gproxy.http.framing import CHUNKED, UNTIL_CLOSE
 from gproxy.http.request import request
 from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError
-from gproxy.upstream.http1.connection import MAX_HEAD, ConnectionState, HTTP1Connection
+from gproxy.upstream.http1.connection import ConnectionState, HTTP1Connection
+from gproxy.upstream.http1.response_head import MAX_HEAD
 
 from .conftest import HEAD, NO_CONTENT, OK, POST, Socket, turn_until, with_client
 
