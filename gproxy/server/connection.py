@@ -49,6 +49,8 @@ _CR: Final = 13
 LONGEST_REMEMBERED: Final = 2048
 #: The request line of no head.
 _NO_LINE: Final = parse_request_line(b"GET / HTTP/1.1")
+#: A client that pipelines gets so many responses before others have a turn.
+_PIPELINED: Final = 16
 #: Bounds of reading on after a rejection, so that the client can read the response.
 _DISCARDED_BYTES: Final = 16 * 1024 * 1024
 _DISCARDING_SECONDS: Final = 2.0
@@ -157,8 +159,11 @@ class ClientConnection:
         self.is_idle = True
         started = 0.0
         try:
-            if not self._channel.buffer and not self._await_first_bytes():
-                return False
+            if not self._channel.buffer:
+                if not self._await_first_bytes():
+                    return False
+            elif not self._requests % _PIPELINED:
+                self._channel.wait_writable()  # takes a turn of the loop, in which other connections are read too
             self.is_idle = False
             self._requests += 1
             started = monotonic()
