@@ -36,6 +36,22 @@ def test_one_connection_too_many_is_told_so(tmp_path):
         assert "max_connections" in [line["reason"] for line in gateway.access(3)]
 
 
+def test_a_full_disk_is_one_line_for_all_uploads(tmp_path):
+    """The limit on the size of files stands for the disk. Each upload arrives, though a retry could not send it again."""
+    ini = settings(backend := Backend(answering()), f"state_dir = {tmp_path}") + "replay = 0\nspool = 10MB\n"
+    with backend, RunningGateway(ini + "[log]\naccess = off\n", tmp_path) as gateway:
+        resource.prlimit(gateway.workers[0], resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        body = b"x" * 200_000
+        for n in range(5):
+            head = f"PUT /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            assert gateway.ask(head + body).status == 200
+        assert [request.body for request in backend.requests] == [body] * 5
+        assert "/0: request body cannot be recorded for a retry: File too large" in gateway.errors
+        assert gateway.errors.count("cannot be recorded") == 1
+        line = gateway.wait_for_line("more within")
+        assert line.endswith("request body cannot be recorded for a retry: File too large: 4 more within 10 s\n")
+
+
 def test_one_address_cannot_take_every_connection(tmp_path):
     ini = settings(backend := Backend(answering()), "max_connections_per_address = 1")
     with backend, RunningGateway(ini, tmp_path) as gateway, gateway.connect() as first:

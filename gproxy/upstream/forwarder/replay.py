@@ -4,17 +4,14 @@ The beginning stays in memory. The rest goes to a temporary file without a name,
 process is killed. Disks block, so threads write and read the file.
 """
 
-import logging
 import tempfile
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
 from gproxy.http.errors import HTTPError
 from gproxy.http.framing import PIECE
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
-
-_log: Final = logging.getLogger("gproxy")
 
 
 class ReplayBuffer:
@@ -61,7 +58,8 @@ class ReplayBuffer:
             return b""
         data = self._runtime.offload(_read, self._file, self._position)
         if isinstance(data, OSError) or not data:
-            self._warn(f"cannot be read back for a retry: {data or 'the file is too short'}")
+            why = data.strerror if isinstance(data, OSError) else "the file is too short"
+            self._warn(f"cannot be read back for a retry: {why}")
             raise HTTPError(500, "the recorded request body could not be read for a retry", reason="spool")
         self._position += len(data)
         return data
@@ -84,11 +82,14 @@ class ReplayBuffer:
         return error is None or self._failed(error)
 
     def _failed(self, error: OSError) -> bool:
-        self._warn(f"cannot be recorded for a retry: {error}")
+        self._warn(f"cannot be recorded for a retry: {error.strerror}")
         return False
 
     def _warn(self, problem: str) -> None:
-        _log.warning("%s %s %s: request body %s", self._request.id, self._request.method, self._request.path, problem)
+        """Log the first problem of its kind, and count the others: a full disk meets each upload."""
+        request = self._request
+        kind = f"request body {problem}"
+        self._runtime.throttle.warn(kind, "%s %s %s: %s", request.id, request.method, request.path, kind)
 
 
 # These functions return errors: gevent prints an exception that is raised in a thread to standard error.
