@@ -17,6 +17,8 @@ from gproxy.config.types import Address
 
 Sockets = Mapping[Address, socket.socket]
 
+#: The id of this gateway in Via: of all workers of all generations.
+_INSTANCE: Final = os.urandom(4).hex()
 _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -53,7 +55,8 @@ class Generation:
     def add(self, worker: WorkerProcess) -> None:
         """Add a worker, and send it the settings to build."""
         self.workers.append(worker)
-        build = messages.Build(self._path, [[*place, text] for place, text in self._overrides.items()])
+        overrides = [[*place, text] for place, text in self._overrides.items()]
+        build = messages.Build(self._path, overrides, _INSTANCE)
         fd = os.memfd_create("gproxy-settings") if self._text is not None else -1
         if self._text is None:  # the worker reads the file itself, and reports why it cannot
             worker.send(build)

@@ -27,6 +27,7 @@ class Build(Command):
 
     path: str
     overrides: list[list[str]]  # section, option, text
+    instance: str  # the gateway's id in Via, the same for all its workers
 
 
 @dataclass

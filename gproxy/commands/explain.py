@@ -24,6 +24,7 @@ from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
 
 _NEW_ID: Final = "(a new one for each request)"
+_INSTANCE: Final = "(a new id for each start)"
 #: The options of an upstream that bound a request's time.
 _TIMES: Final = ("connect_timeout", "first_byte_timeout", "read_timeout")
 
@@ -169,7 +170,7 @@ def _forwarded(request: Request, route: Route, settings: Settings, gateway: Gate
     upstream = settings.upstreams[name]
     yield f"upstream {name}{why}\n" + table(_bounds(upstream, settings))
     backend = next(one for one in gateway.upstreams if one.name == name).backends[0]
-    head = composer(route.settings, upstream)(request, backend).decode("latin-1")
+    head = composer(route.settings, upstream, _INSTANCE)(request, backend).decode("latin-1")
     setting = _set_by_handlers(route.settings, settings, gateway)
     yield "\n".join([f"request to {backend.name}, before handlers", *difference(request, head, gateway), *setting])
 

@@ -145,6 +145,17 @@ def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[P
             yield section.problem("backends", "no backend takes new clients: each one is down, drain or weight=0")
 
 
+def loops(upstreams: Iterable[tuple[UpstreamSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
+    """Yield a warning for each backend that is a listener of the gateway itself."""
+    for upstream, section in upstreams:
+        value = section.options["backends"]
+        for backend, (below, _) in zip(upstream.backends, split(value.text), strict=False):
+            own = next((address for address in server.bind if address.serves(backend)), None)
+            if own is not None:
+                message = f"{backend} is this gateway, by [server] bind = {own}: requests to it get 508 (loop)"
+                yield section.problem("backends", message, below=below)
+
+
 def handlers(
     lists: Iterable[tuple[RawSection, tuple[str, ...]]],
     known: Collection[str],

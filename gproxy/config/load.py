@@ -118,6 +118,7 @@ class _Loading:
         written = [(upstream, self._section("upstream", upstream.name)) for upstream in upstreams]
         self.warnings += checks.unverified(written)
         self.warnings += checks.idle(written)
+        self.warnings += checks.loops(written, server or ServerSettings())
         if build_handler is not None:
             handlers = {
                 name: replace(found, handler=build_handler(found, self.problems, self.warnings))

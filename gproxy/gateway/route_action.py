@@ -44,10 +44,10 @@ def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout
     return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name, throttle=throttle)
 
 
-def composer(route: RouteSettings, upstream: UpstreamSettings) -> RequestHeadWriter:
-    """Return the writer of request heads from this route to that upstream."""
+def composer(route: RouteSettings, upstream: UpstreamSettings, instance: str) -> RequestHeadWriter:
+    """Return the writer of request heads from this route to that upstream; `instance` is the gateway's id in Via."""
     stripped = route.path[0].text.rstrip("/") if route.strip_prefix else ""
-    return compose_for(upstream, keep=route.keep, change=path_change(route), stripped=stripped)
+    return compose_for(upstream, instance=instance, keep=route.keep, change=path_change(route), stripped=stripped)
 
 
 def path_change(route: RouteSettings) -> Callable[[str], str] | None:
@@ -89,7 +89,7 @@ def _escaped(text: str) -> str:
 
 
 def _forward(route: RouteSettings, upstream: Upstream) -> Next:
-    head = composer(route, upstream.settings)
+    head = composer(route, upstream.settings, upstream.runtime.instance)
     forward = Forward(
         upstream,
         head=head,

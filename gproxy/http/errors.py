@@ -23,6 +23,7 @@ REASONS = {
     503: "none_available",
     504: "backend_timeout",
     505: "bad_request",
+    508: "loop",
 }
 
 

@@ -95,11 +95,6 @@ class Received:
     def protocol(self) -> str:
         return "HTTP/1.1" if self.minor else "HTTP/1.0"
 
-    @property
-    def via(self) -> str:
-        """The received protocol and the pseudonym of the gateway, for Via (RFC 9110 section 7.6.3)."""
-        return "1.1 gproxy" if self.minor else "1.0 gproxy"
-
 
 class Routed(Protocol):
     """The part of a route that handlers may use."""

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ class Runtime:
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
     state_dir: directory for state that survives restarts. state: settings of the store that several machines share.
     worker: number of this worker within its generation, from 1.
+    instance: id of the gateway in Via, the same for all its workers; empty: a new one.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Runtime:
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         worker: int = 1,
+        instance: str = "",
     ) -> None:
         self.state_dir = state_dir
         self.clock = clock
@@ -53,6 +56,7 @@ class Runtime:
         self.throttle = Throttle(self.log, monotonic)
         self.started = monotonic()
         self.worker = worker
+        self.instance = instance or os.urandom(4).hex()
         #: True once a stop has begun: /ready returns 503.
         self.stopping = False
         #: True once this process drains, for a stop or a reload: connections close after their response.
@@ -77,9 +81,9 @@ class Runtime:
             self._measure(self.store)
 
     @classmethod
-    def of(cls, settings: Settings, worker: int = 1) -> Self:
+    def of(cls, settings: Settings, worker: int = 1, instance: str = "") -> Self:
         """Return the runtime of a process with these settings."""
-        return cls(state_dir=settings.server.state_dir, state=settings.state, worker=worker)
+        return cls(state_dir=settings.server.state_dir, state=settings.state, worker=worker, instance=instance)
 
     def _measure(self, store: Store) -> None:
         self.metrics.watch("gproxy_store_round_trips_total", (), lambda: store.trips)

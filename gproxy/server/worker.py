@@ -251,7 +251,7 @@ def _serve(number: int, control: Control) -> int:
     except ConfigError as error:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
-    runtime = Runtime.of(settings, worker=number)
+    runtime = Runtime.of(settings, worker=number, instance=build_command.instance)
     access_log = AccessLog.of(settings.log)
     gateway = build(settings, runtime, [access_log])
     log.setup(settings.log.level, worker=True)

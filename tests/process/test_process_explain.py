@@ -133,7 +133,7 @@ def test_the_whole_answer(explain):
         "+ X-Forwarded-Proto: http",
         "+ X-Forwarded-Host: localhost",
         "+ X-Request-ID: (a new one for each request)",
-        "+ Via: 1.1 gproxy",
+        "+ Via: 1.1 gproxy-(a new id for each start)",
         "+ X-Forwarded-Prefix: /users",
         "- X-User-ID: 7 identifies the client, and only a handler may set it",
         "- X_User_Id: 8 identifies the client, and only a handler may set it",

@@ -72,6 +72,14 @@ class Address:
         host, port = split_host(place)
         return cls("tcp", host, port or 0, **found)
 
+    def serves(self, backend: "BackendURL") -> bool:
+        """Return whether a connection to the backend comes to this listener, as far as that can be seen here."""
+        if self.kind == "unix":
+            return self.path == backend.path
+        if self.kind != "tcp" or backend.path or not self.port or self.port != backend.port:
+            return False
+        return self.host == backend.host or (_is_here(backend.host) and (not self.host or _is_here(self.host)))
+
     @property
     def words(self) -> str:
         """The words after the address, in the file's syntax."""
@@ -167,6 +175,15 @@ class BackendURL:
 
     def __str__(self) -> str:
         return self.place if self.path else f"{self.scheme}://{self.place}"
+
+
+def _is_here(host: str) -> bool:
+    """Return whether the host is this machine: localhost, a loopback address, or the unspecified one."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def split_host(text: str) -> tuple[str, int | None]:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.body import NO_BODY, Body
+from gproxy.http.errors import HTTPError
 from gproxy.http.header_names import SET_BY_GATEWAY
 from gproxy.http.request import Request
 from gproxy.http.rewrite import check_assigned, checked
@@ -27,13 +28,23 @@ _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 class RequestHeadWriter:
     """The writer of one route's request heads.
 
-    `change` returns the target for a received path; `stripped` is the prefix that it removes.
+    `instance` is the id of the gateway in Via. `change` returns the target for a received path; `stripped` is the
+    prefix that it removes.
     """
 
     def __init__(
-        self, *, host: str, keep: tuple[str, ...] = (), change: Callable[[str], str] | None = None, stripped: str = ""
+        self,
+        *,
+        host: str,
+        instance: str = "",
+        keep: tuple[str, ...] = (),
+        change: Callable[[str], str] | None = None,
+        stripped: str = "",
     ) -> None:
         self._host = host
+        #: The pseudonym of the gateway (RFC 9110 section 7.6.3), and with it the Via of a request in HTTP/1.1.
+        self._pseudonym = f"gproxy-{instance}"
+        self._via = f"1.1 {self._pseudonym}"
         self._dropped = SET_BY_GATEWAY - ({name.lower() for name in keep} & _KEEPABLE)
         self._change = change
         self._stripped = quote(stripped, safe="/:@!$&'()*+,;=~")
@@ -42,7 +53,7 @@ class RequestHeadWriter:
             self._dropped |= {"x-forwarded-prefix"}
 
     def __call__(self, request: Request, backend: Backend) -> bytes:
-        """Return the head for one attempt at the backend."""
+        """Return the head for one attempt at the backend. Raise HTTPError for a request that has passed here before."""
         if request.is_rewritten:
             check_assigned(request.method, request.host)
         headers = request.headers
@@ -52,14 +63,15 @@ class RequestHeadWriter:
         target = request.target if self._change is None else self._changed(request, self._change)
         received = request.received
         chain, client = _written(received.peer), _written(request.client)
-        proto, forwarded_host, via = request.scheme, request.host, received.via
+        proto, forwarded_host = request.scheme, request.host
+        via = self._via if received.minor else f"1.0 {self._pseudonym}"
         own = self._prefix_line
         if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
             own = _prefix_line(headers.get("x-forwarded-prefix"), self._stripped) + _connection_lines(request)
             chain = _joined(headers.get("x-forwarded-for"), chain)
             proto = headers.get("x-forwarded-proto") or proto
             forwarded_host = headers.get("x-forwarded-host") or forwarded_host
-            via = _joined(headers.get("via"), via)
+            via = _joined(self._checked_via(headers.get("via")), via)
             client = headers.get("x-real-ip") or client
         framing = "" if request.body is NO_BODY and request.method not in _HAS_CONTENT else _body_lines(request.body)
         return (
@@ -68,6 +80,13 @@ class RequestHeadWriter:
             f"{f'X-Forwarded-Host: {forwarded_host}{_CRLF}' if forwarded_host else ''}"
             f"X-Request-ID: {request.id}\r\nVia: {via}\r\n{framing}{own}\r\n"
         ).encode("latin-1")
+
+    def _checked_via(self, via: str | None) -> str | None:
+        """Return the Via of the request. Raise HTTPError if it names this gateway: a backend leads back to it."""
+        if via and self._pseudonym in via:
+            headers = {"Proxy-Status": "gproxy; error=proxy_loop_detected"}
+            raise HTTPError(508, "the request has come back to this gateway", headers, reason="loop")
+        return via
 
     @staticmethod
     def _changed(request: Request, change: Callable[[str], str]) -> str:
@@ -87,13 +106,14 @@ class AnnotatingRequestHeadWriter(RequestHeadWriter):
         self,
         *,
         host: str,
+        instance: str = "",
         keep: tuple[str, ...] = (),
         change: Callable[[str], str] | None = None,
         stripped: str = "",
         retry_header: str | None,
         deadline_header: str | None,
     ) -> None:
-        super().__init__(host=host, keep=keep, change=change, stripped=stripped)  # mypyc: ** fails here
+        super().__init__(host=host, instance=instance, keep=keep, change=change, stripped=stripped)  # mypyc: no **
         self._retry = retry_header
         self._deadline = deadline_header
         self._dropped |= {name.lower() for name in (retry_header, deadline_header) if name}
@@ -119,14 +139,25 @@ class AnnotatingRequestHeadWriter(RequestHeadWriter):
 
 
 def composer(
-    settings: UpstreamSettings, *, keep: tuple[str, ...], change: Callable[[str], str] | None, stripped: str
+    settings: UpstreamSettings,
+    *,
+    instance: str,
+    keep: tuple[str, ...],
+    change: Callable[[str], str] | None,
+    stripped: str,
 ) -> RequestHeadWriter:
     """Return the writer for one route's requests to that upstream; the keywords are options of the route."""
     retry, deadline = settings.retry.header, settings.deadline_header
     if not (retry or deadline):
-        return RequestHeadWriter(host=settings.host, keep=keep, change=change, stripped=stripped)
+        return RequestHeadWriter(host=settings.host, instance=instance, keep=keep, change=change, stripped=stripped)
     return AnnotatingRequestHeadWriter(
-        host=settings.host, keep=keep, change=change, stripped=stripped, retry_header=retry, deadline_header=deadline
+        host=settings.host,
+        instance=instance,
+        keep=keep,
+        change=change,
+        stripped=stripped,
+        retry_header=retry,
+        deadline_header=deadline,
     )
 
 

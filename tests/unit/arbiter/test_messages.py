@@ -28,7 +28,7 @@ from gproxy.arbiter.messages import (
 )
 
 LINES = [
-    (Build("g.ini", [["server", "workers", "2"]]), b'["build", "g.ini", [["server", "workers", "2"]]]\n'),
+    (Build("g.ini", [["server", "workers", "2"]], "1f"), b'["build", "g.ini", [["server", "workers", "2"]], "1f"]\n'),
     (Open(True), b'["open", true]\n'),
     (Accept(), b'["accept"]\n'),
     (Share(), b'["share"]\n'),

@@ -16,7 +16,7 @@ trusted_proxies = {trusted}
 [route:r]
 upstream = u
 [upstream:u]
-backends = http://localhost:1
+backends = http://localhost:9
 """
 
 
