@@ -41,8 +41,6 @@ _log = logging.getLogger("gproxy")
 
 #: A worker that ends within this many seconds of serving counts as a quick end.
 _QUICK_END: Final = 5.0
-#: The longest pause between two attempts to start a worker, in seconds.
-_LONGEST_PAUSE: Final = 10.0
 #: Seconds after `grace` in which workers may close their logs before they are killed.
 _LAST_MOMENTS: Final = 5.0
 #: Seconds that workers have to exit after SIGQUIT.
@@ -72,7 +70,6 @@ class Arbiter:
         self._next: Generation | None = None
         #: Cause of the reload that follows the current one; empty: none.
         self._reload_again = ""
-        self._quick_ends = 0
         self._watch: FileWatch | None = None
         #: Monotonic time when the stop began; 0: not stopping.
         self._stopping = 0.0
@@ -182,9 +179,8 @@ class Arbiter:
     def _promote(self, new: Generation) -> None:
         """Let a generation whose workers are all ready accept, and retire the old one (5)."""
         old, self._current, self._next = self._current, new, None
-        self._quick_ends = 0
         for worker in new.workers:
-            worker.accept()
+            new.accept(worker)
         if old is None:
             interval = watchdog_interval()
             if interval:
@@ -226,7 +222,8 @@ class Arbiter:
         _log.info("%s: workers: %d", "SIGTTIN" if by > 0 else "SIGTTOU", count)
         for worker in [worker for worker in generation.workers if worker.number > count]:
             self._retire(worker, [])
-        self._refill()
+        for number in generation.missing():
+            self._start(generation, number)
 
     def _retire(self, worker: WorkerProcess, removed: list[int]) -> None:
         self._workers.generation_of(worker).release(worker)
@@ -271,7 +268,7 @@ class Arbiter:
     def _on_ready(self, worker: WorkerProcess) -> None:
         generation = self._workers.generation_of(worker)
         if generation is self._current:
-            worker.accept()
+            generation.accept(worker)
             if self._stopping:
                 worker.send(messages.Unready())
         elif generation is self._next and generation.is_ready():
@@ -288,7 +285,7 @@ class Arbiter:
         if generation is self._next:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
         elif was_needed and generation is self._current and not self._is_closing:
-            self._replace(worker, ending)
+            self._replace(generation, worker, ending)
         else:
             is_killed = worker.state is WorkerState.KILLED
             self._lost += worker.served_since > 0 and (is_killed or not ending.is_clean)
@@ -297,29 +294,26 @@ class Arbiter:
         self._workers.open_waiting()
         self._finish()
 
-    def _replace(self, worker: WorkerProcess, ending: ExitStatus) -> None:
-        """Start another worker: at once, or after a pause if workers end soon after their start."""
-        lived = 0 < worker.served_since < monotonic() - _QUICK_END
-        self._quick_ends = 0 if lived else self._quick_ends + 1
-        pause = self._pause() if self._quick_ends > 1 else 0.0
+    def _replace(self, generation: Generation, worker: WorkerProcess, ending: ExitStatus) -> None:
+        """Start another worker: at once, or after a pause if workers of this number end soon after their start."""
+        pause = 0.0
+        if 0 < worker.served_since < monotonic() - _QUICK_END:
+            generation.backoff.forget(worker.number)
+        else:
+            pause = generation.pause(worker.number)
         _log.error("%s %s; starting another one%s", worker, ending, f" in {pause:g} s" if pause else "")
-        self._loop.after(pause, self._refill)
+        self._loop.after(pause, partial(self._start, generation, worker.number))
 
-    def _pause(self) -> float:
-        """Return the pause in seconds, twice as long each time; the exponent is bounded against float overflow."""
-        doublings = min(max(self._quick_ends - 2, 0), 10)
-        return min(0.1 * (1 << doublings), _LONGEST_PAUSE)
-
-    def _refill(self) -> None:
-        if self._current is None or self._is_closing:
+    def _start(self, generation: Generation, number: int) -> None:
+        """Start a worker of the current generation, unless it runs already; try again later if there is no process."""
+        if generation is not self._current or self._is_closing or number not in generation.missing():
             return
         try:
-            self._workers.fill(self._current)
+            self._workers.start(generation, number)
         except CannotStartError as error:  # live workers keep serving
-            self._quick_ends += 1
-            pause = self._pause()
+            pause = generation.pause(number)
             _log.error("%s; retrying in %g s", error, pause)
-            self._loop.after(pause, self._refill)
+            self._loop.after(pause, partial(self._start, generation, number))
 
     # The end.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gproxy.arbiter import messages
+from gproxy.arbiter.backoff import Backoff
 from gproxy.arbiter.sockets import CannotListenError, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
@@ -43,6 +44,7 @@ class Generation:
         self.is_built = False
         self.worker_count = 1
         self.workers: list[WorkerProcess] = []
+        self.backoff = Backoff()
         self.sockets: dict[Address, socket.socket] = {}
         #: Files of user code that the workers have imported.
         self.files: set[str] = set()
@@ -104,6 +106,16 @@ class Generation:
         """Return the numbers of the workers that are missing."""
         taken = {worker.number for worker in self.workers}
         return [number for number in range(1, self.worker_count + 1) if number not in taken]
+
+    def accept(self, worker: WorkerProcess) -> None:
+        """Let the worker accept connections."""
+        worker.accept()
+        self.backoff.note_serving()
+
+    def pause(self, number: int) -> float:
+        """Return the seconds before another worker of this number starts, after a quick end or a failed start."""
+        is_last = all(worker.state >= WorkerState.DRAINING for worker in self.workers)
+        return self.backoff.pause(number, is_last=is_last)
 
     def may_open(self, worker: WorkerProcess) -> bool:
         """Return whether the worker waits only for `open`; a generation's first worker opens before the others."""

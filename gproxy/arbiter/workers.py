@@ -68,7 +68,11 @@ class Workers:
     def fill(self, generation: Generation) -> None:
         """Start the missing workers of the generation. Raises CannotStartError."""
         for number in generation.missing():
-            self.admit(spawn(generation.number, number), generation)
+            self.start(generation, number)
+
+    def start(self, generation: Generation, number: int) -> None:
+        """Start the worker of this number. Raises CannotStartError."""
+        self.admit(spawn(generation.number, number), generation)
 
     def send(self, message: Message) -> None:
         """Send the command to every worker that has received `open`."""

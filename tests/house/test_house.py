@@ -129,6 +129,7 @@ def test_handlers_do_not_know_each_other():
 #: Modules below 40 lines, each with its reason; every other idea that small belongs to a larger one.
 SMALL = {
     "__main__": "python -m gproxy",
+    "arbiter.backoff": "pauses between starts, apart from what starts",
     "commands.token": "one command",
     "config": "the public names",
     "handlers": "the table of built-in handlers",

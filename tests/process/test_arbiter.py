@@ -141,15 +141,40 @@ def test_a_killed_worker_costs_only_what_it_had_in_flight(tmp_path):
         assert len(lost) <= len(clients)  # each has one in flight at a time
 
 
-def test_workers_that_die_again_and_again_are_started_ever_more_slowly(tmp_path, backend):
-    with gateway(tmp_path, backend, handlers=PID) as ours:
+def test_a_worker_that_dies_again_and_again_is_started_ever_more_slowly(tmp_path, backend):
+    with gateway(tmp_path, backend, "workers = 2", handlers=PID) as ours:
+        other = ours.workers[1]
         for _ in range(4):
-            eventually(lambda: ours.get("/").status == 200, "a worker")
-            ours.ask(b"GET /die HTTP/1.1\r\nHost: a\r\n\r\n")
+            eventually(lambda: pids(ours, 2), "two workers")
+            os.kill(next(pid for pid in ours.workers if pid != other), signal.SIGKILL)
+            eventually(lambda: ours.workers == [other] or len(ours.workers) == 2, "its end")
         ours.wait_for_line("starting another one in 0.4 s")
-        said = re.findall(r"exited with status 3; starting another one(.*)", ours.errors)
+        said = re.findall(r"was killed by SIGKILL; starting another one(.*)", ours.errors)
         assert said == ["", " in 0.1 s", " in 0.2 s", " in 0.4 s"]
-        eventually(lambda: ours.get("/").status == 200, "a worker")
+
+
+def test_of_workers_that_are_killed_all_together_one_starts_at_once(tmp_path, backend):
+    with gateway(tmp_path, backend, "workers = 3", handlers=PID) as ours:
+
+        def kill_until_one_starts_at_once():
+            for pid in ours.workers:
+                os.kill(pid, signal.SIGKILL)
+            return ours.errors.count("SIGKILL; starting another one\n") > before
+
+        for _ in range(8):  # the pauses of the others grow
+            eventually(lambda: _answers(ours.port), "an answer")
+            before = ours.errors.count("SIGKILL; starting another one\n")
+            eventually(kill_until_one_starts_at_once, "a start at once")
+        eventually(lambda: _answers(ours.port), "an answer")
+
+
+def test_a_replacement_that_cannot_serve_uses_up_no_core(tmp_path, backend):
+    with gateway(tmp_path, backend, handlers=PID) as ours:
+        (tmp_path / "mine.py").write_text("raise ValueError('broken')\n")
+        os.kill(ours.workers[0], signal.SIGKILL)
+        ours.wait_for_line("starting another one in 0.4 s")
+        (tmp_path / "mine.py").write_text(PID)
+        eventually(lambda: _answers(ours.port), "an answer")
 
 
 def test_an_arbiter_that_cannot_start_a_worker_goes_on_with_those_that_live(tmp_path, backend):

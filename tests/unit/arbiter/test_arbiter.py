@@ -4,15 +4,8 @@ import signal
 
 import pytest
 
-from gproxy.arbiter.arbiter import Arbiter
 from gproxy.arbiter.messages import Beat, Built, Closed, Failed, Ready, Shared, Stopped
 from gproxy.arbiter.spawn import STACK_SIGNAL
-
-
-def test_the_pause_between_starts_is_bounded_after_hours_of_failures():
-    arbiter = Arbiter.__new__(Arbiter)
-    for arbiter._quick_ends in (20, 2000):
-        assert arbiter._pause() == 10
 
 
 def test_a_start_opens_the_first_worker_before_the_others_and_accepts_when_all_are_ready(scene, caplog):
@@ -279,6 +272,43 @@ def test_a_replacement_that_fails_is_logged_and_tried_again_after_a_pause(scene,
     assert play.workers[-1] is second
     play.advance(0.1)
     assert play.workers[-1] is not second
+
+
+def test_a_worker_that_ends_again_and_again_delays_no_other(scene, caplog):
+    play = scene("workers = 3")
+    first, second, third = play.serve()
+    for end in ("starting another one", "starting another one in 0.1 s", "starting another one in 0.2 s"):
+        first.end(3)
+        assert caplog.messages[-1].endswith(end)
+        play.advance(0.2)
+        first = play.workers[-1]
+        first.say(Built([], []))
+        first.say(Ready())
+    first.end(3)
+    assert caplog.messages[-1].endswith("starting another one in 0.4 s")
+    second.end(3)
+    assert caplog.messages[-1].endswith("starting another one")
+    assert play.workers[-1].number == 2
+    play.workers[-1].end(3)
+    assert caplog.messages[-1].endswith("starting another one in 0.1 s")
+    third.end(3)
+    assert play.workers[-1].number == 3  # no other worker is left
+    assert caplog.messages[-1].endswith("starting another one")
+    count = len(play.workers)
+    play.advance(0.4)
+    assert [worker.number for worker in play.workers[count:]] == [2, 1]
+
+
+def test_a_paused_start_of_a_worker_that_is_no_longer_wanted_does_not_happen(scene):
+    play = scene("workers = 2")
+    _, second = play.serve()
+    for _ in range(2):
+        second.end(3)
+        second = play.workers[-1]
+    play.arbiter._scale(-1)
+    count = len(play.workers)
+    play.advance(1)
+    assert len(play.workers) == count
 
 
 def test_a_worker_whose_end_is_known_gets_no_signal(scene, caplog):
