@@ -1,5 +1,6 @@
 """A generation: one reading of the settings, its workers and their sockets."""
 
+import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.backoff import Backoff
-from gproxy.arbiter.sockets import CannotListenError, listen, silence
+from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
 from gproxy.config.load import Overrides, load_process
@@ -17,6 +18,8 @@ from gproxy.config.sections.settings import LogSettings
 from gproxy.config.types import Address
 
 Sockets = Mapping[Address, socket.socket]
+
+_log = logging.getLogger("gproxy")
 
 #: The id of this gateway in Via: of all workers of all generations.
 _INSTANCE: Final = os.urandom(4).hex()
@@ -78,10 +81,10 @@ class Generation:
         return True
 
     def open(self, open_sockets: Sockets) -> None:
-        """Open the sockets that are not in `open_sockets`. Raises CannotListenError."""
+        """Open the sockets that are not in `open_sockets`, or that no client reaches. Raises CannotListenError."""
         for address in self.server.bind:
             try:
-                self.sockets[address] = open_sockets.get(address) or listen(address)
+                self.sockets[address] = _reusable(address, open_sockets) or listen(address)
             except CannotListenError as error:
                 self.close(open_sockets)
                 raise CannotListenError(f"{error}{_bind_conflict(address, open_sockets)}") from None
@@ -95,11 +98,11 @@ class Generation:
         """
         closed = []
         for index, (address, sock) in enumerate(self.sockets.items()):
-            if address not in but:
+            if but.get(address) is not sock:
                 silence(address, sock)
                 sock.close()
                 closed.append(index)
-        self.sockets = {address: sock for address, sock in self.sockets.items() if address in but}
+        self.sockets = {address: sock for address, sock in self.sockets.items() if but.get(address) is sock}
         return closed
 
     def missing(self) -> list[int]:
@@ -135,6 +138,14 @@ class Generation:
     def __str__(self) -> str:
         addresses = ", ".join(map(str, self.sockets))
         return addresses if self.worker_count == 1 else f"{addresses} with {self.worker_count} workers"
+
+
+def _reusable(address: Address, open_sockets: Sockets) -> socket.socket | None:
+    sock = open_sockets.get(address)
+    if sock is None or is_reachable(sock):
+        return sock
+    _log.warning("%s: its file was removed or replaced; opening a new socket there", address)
+    return None
 
 
 def _bind_conflict(address: Address, open_sockets: Sockets) -> str:

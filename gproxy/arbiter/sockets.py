@@ -19,6 +19,21 @@ class CannotListenError(Exception):
     """A failure to listen on an address; the message is one line with the address and the reason."""
 
 
+class UnixListener(socket.socket):
+    """A listening unix socket that knows its file: somebody may remove or replace it while the socket is open."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(socket.AF_UNIX)
+        self._path = path
+        _bind(self, str(path))
+        self._file = _identity(path)
+
+    @property
+    def has_path(self) -> bool:
+        """True if the path still leads to this socket; while the socket is open no other file gets its inode."""
+        return _identity(self._path) == self._file
+
+
 def listen(address: Address) -> socket.socket:
     """Return a socket that listens on the address. Raises CannotListenError."""
     try:
@@ -31,15 +46,21 @@ def listen(address: Address) -> socket.socket:
         raise CannotListenError(f"cannot listen on {address}: {error.strerror or error}") from None
 
 
+def is_reachable(sock: socket.socket) -> bool:
+    """Return whether clients can still connect to a listening socket."""
+    return not isinstance(sock, UnixListener) or sock.has_path
+
+
 def silence(address: Address, sock: socket.socket) -> None:
     """Stop new connections to the socket, so that it can be closed once its queue is empty.
 
     On TCP the kernel drops new SYNs; a client repeats its SYN a second later and is refused then. A unix socket loses
-    its name. An inherited socket stays unchanged: the process that opened it may still use it.
+    its name, unless the name leads to another one by now. An inherited socket stays unchanged: the process that opened
+    it may still use it.
     """
     if address.kind == "tcp":
         ignore_handshakes(sock)
-    elif address.kind == "unix":
+    elif address.kind == "unix" and is_reachable(sock):
         Path(address.path).unlink(missing_ok=True)
 
 
@@ -61,7 +82,8 @@ def _listen_tcp(address: Address) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     _send_at_once(sock)
-    return _bound(sock, where)
+    _bind(sock, where)
+    return sock
 
 
 def _send_at_once(sock: socket.socket) -> None:
@@ -72,17 +94,25 @@ def _send_at_once(sock: socket.socket) -> None:
 def _listen_unix(path: Path) -> socket.socket:
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _is_served(path):
         path.unlink()  # left by a process that was killed
-    return _bound(socket.socket(socket.AF_UNIX), str(path))
+    return UnixListener(path)
 
 
-def _bound(sock: socket.socket, where: tuple[object, ...] | str) -> socket.socket:
+def _bind(sock: socket.socket, where: tuple[object, ...] | str) -> None:
     try:
         sock.bind(where)
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
-    return sock
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what distinguishes the file from all others that exist; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_served(path: Path) -> bool:

@@ -230,6 +230,34 @@ def test_listeners_change(tmp_path, backend):
         assert not path.exists()
 
 
+def test_a_unix_socket_whose_file_is_gone_is_made_again(tmp_path, backend):
+    path = tmp_path / "sock"
+    (tmp_path / "mine.py").write_text(CODE)
+    (tmp_path / "gproxy.ini").write_text(INI.format(server="", url=backend.url))
+
+    def answer():
+        done = subprocess.run(["curl", "-s", "--unix-socket", path, "http://a/"], capture_output=True, timeout=10)
+        return done.stdout
+
+    with RunningGateway((tmp_path / "gproxy.ini").read_text(), tmp_path, "--bind", f"unix:{path}") as ours:
+        scene = Scene(tmp_path, ours, backend.url)
+        scene.reload()
+        assert "file was removed" not in ours.errors
+        path.unlink()
+        assert answer() == b""
+        scene.reload()
+        assert f"unix:{path}: its file was removed or replaced; opening a new socket there" in ours.errors
+        assert answer() == b"one"
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+            other.listen()
+            scene.fail(f"cannot listen on unix:{path}: Address already in use\n")
+            ours.signal(signal.SIGTERM)
+            assert ours.wait() == 0
+            assert path.exists()
+
+
 def test_the_old_generation_finishes_what_it_has(tmp_path):
     """A request, a stream and a WebSocket under way; what is idle may still ask, and is told to go elsewhere."""
     release = threading.Event()
