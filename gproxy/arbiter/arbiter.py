@@ -89,6 +89,7 @@ class Arbiter:
         self._begin(self._first)
         self._workers.reap()  # a worker that ended before the handler existed left no SIGCHLD
         self._loop.run()
+        self._loop.block_signals()
         self._workers.discard(self._workers)
         return self._code
 

@@ -40,6 +40,14 @@ class EventLoop:
         for number in table:
             signal.signal(number, nothing)
 
+    @staticmethod
+    def block_signals() -> None:
+        """Block all signals for the rest of the process.
+
+        At its end the interpreter restores the default handlers; a signal would then take the exit code's place.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
     def after(self, seconds: float, function: Callable[[], object]) -> None:
         """Call the function once, after `seconds`."""
         heapq.heappush(self._timers, (monotonic() + seconds, next(self._order), function))

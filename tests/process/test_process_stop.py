@@ -200,6 +200,17 @@ def test_stopping_under_many_signals_is_not_confused(tmp_path):
         assert ours.wait() == 0
 
 
+def test_signals_in_the_last_moments_of_a_stop_do_not_replace_its_exit_code(tmp_path):
+    """Until the process has gone: the interpreter takes some milliseconds to end."""
+    with gateway(tmp_path, 0) as ours:
+        ours.signal(signal.SIGTERM)
+        ours.wait_for_line("stopped after")
+        while ours.process.poll() is None:
+            for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM, signal.SIGTTIN):
+                ours.signal(number)
+        assert ours.wait() == 0
+
+
 def test_a_client_that_goes_during_the_stop_does_not_hold_it(tmp_path):
     with gateway(tmp_path, 4) as ours:
         wire = ours.connect()
