@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from gproxy import __version__
@@ -24,8 +26,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             _parser("").error(f"unknown command {command!r}{_suggest(command, _COMMANDS)}")
     else:
         command = ""
-    options = _parser(command).parse_args(arguments)
-    return _run(_COMMANDS[command], options) if command else _serve(options)
+    with _ending_with_its_reader():
+        options = _parser(command).parse_args(arguments)
+        if command:
+            return _run(_COMMANDS[command], options)
+    return _serve(options)
+
+
+@contextmanager
+def _ending_with_its_reader() -> Iterator[None]:
+    """End as other tools do, by SIGPIPE, if the reader of what is printed has gone, such as `head`."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPIPE})
+        signal.raise_signal(signal.SIGPIPE)
 
 
 def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -203,10 +223,11 @@ def _token(options: argparse.Namespace) -> int:
     from gproxy.commands.token import sign
 
     try:
-        print(sign(options.config, options.sub, options.role, options.ttl, options.handler))
+        token = sign(options.config, options.sub, options.role, options.ttl, options.handler)
     except (ValueError, OSError) as error:
         print(f"gproxy token: {error}", file=sys.stderr)
         return 2
+    print(token)
     return 0
 
 

@@ -1,5 +1,6 @@
 """The command as a user types it: what it prints, where, and its exit code."""
 
+import os
 import shutil
 import signal
 import socket
@@ -313,6 +314,27 @@ def test_a_users_handler_that_fails_to_open_is_shown_with_its_traceback(tmp_path
     said = fails("--config", "gproxy.ini", "--bind", f"127.0.0.1:{free_port()}", folder=tmp_path, code=1)
     assert "[handler:mine]: ZeroDivisionError: division by zero" in said
     assert 'mine.py", line 3' in said
+
+
+@pytest.mark.parametrize("command", ["routes", "explain GET /a", "check", "token --sub a", "version", "--help"])
+def test_a_reader_of_the_output_that_has_gone_ends_a_command_without_a_word(tmp_path, command):
+    """As `cat file | head -1` ends, by SIGPIPE."""
+    (tmp_path / "gproxy.ini").write_text("[gateway]\nhandlers = jwt\n[handler:jwt]\nsecret = auto\n" + SMALL)
+    options = [] if command in {"version", "--help"} else ["--config", "gproxy.ini"]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "gproxy", *command.split(), *options],
+            cwd=tmp_path,
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
 
 
 def test_a_unix_socket_and_two_ports(tmp_path):
