@@ -139,12 +139,13 @@ def _serve(options: argparse.Namespace) -> int:
     _open_standard_streams()
     try:
         first = spawn(generation=1, number=1)  # the worker imports while the arbiter imports
+        from gproxy.arbiter.arbiter import Arbiter
+
+        arbiter = Arbiter(options.config, _overrides(options), first)
     except CannotStartError as error:
         print(error, file=sys.stderr)
         return 1
-    from gproxy.arbiter.arbiter import Arbiter
-
-    return Arbiter(options.config, _overrides(options), first).run()
+    return arbiter.run()
 
 
 def _open_standard_streams() -> None:
@@ -232,9 +233,14 @@ def _token(options: argparse.Namespace) -> int:
 
 
 def _dev(options: argparse.Namespace) -> int:
+    from gproxy.arbiter.spawn import CannotStartError
     from gproxy.commands.dev import serve
 
-    return serve(options.config, _overrides(options))
+    try:
+        return serve(options.config, _overrides(options))
+    except CannotStartError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def _version(_: argparse.Namespace) -> int:

@@ -53,7 +53,10 @@ _LOOK_AT_FILES: Final = 0.5
 
 
 class Arbiter:
-    """The parent process that serves the settings at `path`, beginning with an already spawned worker."""
+    """The parent process that serves the settings at `path`, beginning with an already spawned worker.
+
+    Raises CannotStartError.
+    """
 
     def __init__(self, path: str, overrides: Overrides, first: Spawned) -> None:
         name_process("gproxy: arbiter")

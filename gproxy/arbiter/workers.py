@@ -11,7 +11,7 @@ from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.messages import Message
-from gproxy.arbiter.spawn import STACK_SIGNAL, Spawned, spawn
+from gproxy.arbiter.spawn import STACK_SIGNAL, CannotStartError, Spawned, spawn
 from gproxy.arbiter.worker_process import ExitStatus, Kill, Sharing, WorkerProcess, WorkerState
 from gproxy.state.shared.memory import SharedState
 
@@ -31,7 +31,8 @@ _STARTING: Final = 60.0
 class Workers:
     """All live workers; calls `received` with each message, and `ended` with each ended worker.
 
-    `ended` also gets the generation of the worker, and its exit status.
+    `ended` also gets the generation of the worker, and its exit status. Raises CannotStartError if no memory can be
+    shared.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class Workers:
         self._loop = loop
         self._received = received
         self._ended = ended
-        self._state = SharedState.create()
+        try:
+            self._state = SharedState.create()
+        except OSError as error:
+            raise CannotStartError(error) from None
         self._workers: dict[int, WorkerProcess] = {}  # by process id
         self._generations: dict[int, Generation] = {}  # by number, those that have workers
         loop.every(_CHECK_EVERY, self._check)

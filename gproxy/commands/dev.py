@@ -22,7 +22,10 @@ _CHANGES: Final = {
 
 
 def serve(path: str | None, overrides: Overrides) -> int:
-    """Serve until a signal and return the exit code. Without a path, use a temporary copy of the demo settings."""
+    """Serve until a signal and return the exit code. Without a path, use a temporary copy of the demo settings.
+
+    Raises CannotStartError.
+    """
     with tempfile.TemporaryDirectory(prefix="gproxy-dev-") as folder:
         config = path or _settings(Path(folder))
         # A breakpoint stops a worker for any time, so a worker is never replaced.

@@ -210,13 +210,14 @@ def test_a_worker_without_descriptors_answers_for_itself_and_is_looked_at(tmp_pa
         assert ours.get("/metrics").body.count(b"\ngproxy_worker_memory_bytes{") == 2
 
 
+@pytest.mark.parametrize("limit", ["-v 1000000", "-f 200000"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_limit_on_addresses_leaves_room_for_what_is_shared(tmp_path, backend, workers):
+def test_a_limit_on_addresses_or_files_leaves_room_for_what_is_shared(tmp_path, backend, workers, limit):
     port = free_port()
     (tmp_path / "mine.py").write_text(PLAIN)
     server = f"bind = 127.0.0.1:{port}\nworkers = {workers}"
     (tmp_path / "gproxy.ini").write_text(INI.format(server=server, url=backend.url))
-    command = f"ulimit -v 1000000; exec {sys.executable} -m gproxy --config gproxy.ini 2>err"
+    command = f"ulimit {limit}; exec {sys.executable} -m gproxy --config gproxy.ini 2>err"
     said = tmp_path / "err"
     with subprocess.Popen(command, shell=True, cwd=tmp_path) as process:
         try:
@@ -229,6 +230,17 @@ def test_a_limit_on_addresses_leaves_room_for_what_is_shared(tmp_path, backend, 
         finally:
             process.kill()
         assert "ERROR" not in said.read_text()
+
+
+def test_a_limit_on_files_that_leaves_no_room_is_one_line(tmp_path, backend):
+    (tmp_path / "mine.py").write_text(PLAIN)
+    (tmp_path / "gproxy.ini").write_text(INI.format(server="", url=backend.url))
+    for command in ("", "dev "):
+        line = f"ulimit -f 100; exec {sys.executable} -m gproxy {command}--config gproxy.ini --bind 127.0.0.1:{free_port()}"
+        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=20)
+        said = "cannot start a worker: files may have 102400 bytes (ulimit -f); the workers share memory of at least "
+        assert (done.returncode, done.stderr.partition("least ")[0] + "least ") == (1, said)
+        assert done.stderr.count("\n") == 1
 
 
 def test_a_worker_that_cannot_do_what_it_is_told_makes_room_for_another(tmp_path, backend):

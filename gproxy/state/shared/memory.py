@@ -8,6 +8,7 @@ Record locks on the file show which processes live: the kernel releases them whe
 The arbiter only creates the file; it stays small and loads neither ctypes nor hashlib.
 """
 
+import errno
 import fcntl
 import logging
 import mmap
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from gproxy.state.shared.mutex import Mutex
 
 #: The mapped size in bytes; only touched pages cost memory. A limit on addresses (ulimit -v) counts all of it, so under
-#: such a limit a quarter of the limit is mapped.
+#: such a limit a quarter of the limit is mapped; a limit on the size of files (ulimit -f) holds for it too.
 _SIZE: Final = 1024 * 1024 * 1024
 #: The number of mutexes: the first guards the directory, each other one a share of the areas.
 _MUTEXES: Final = 256
@@ -77,9 +78,12 @@ class SharedState:
     @classmethod
     def create(cls) -> "SharedState":
         """Create the file, in the arbiter. Raises OSError."""
+        largest_file = _limit(resource.RLIMIT_FSIZE)
+        if largest_file < _AREAS:
+            problem = f"files may have {largest_file} bytes (ulimit -f); the workers share memory of at least {_AREAS}"
+            raise OSError(errno.EFBIG, problem)
         fd = os.memfd_create("gproxy-state")
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        size = _SIZE if limit == resource.RLIM_INFINITY else min(_SIZE, limit // 4)
+        size = min(_SIZE, _limit(resource.RLIMIT_AS) // 4, largest_file)
         os.ftruncate(fd, max(size, _AREAS))
         return cls(fd)
 
@@ -199,6 +203,12 @@ class SharedState:
         except OSError:
             return False
         return True
+
+
+def _limit(kind: int) -> int:
+    """Return the soft limit of the process in bytes; without one, more than any size."""
+    limit, _ = resource.getrlimit(kind)
+    return 1 << 62 if limit == resource.RLIM_INFINITY else limit
 
 
 def _digest(name: str) -> int:
