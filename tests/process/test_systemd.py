@@ -1,8 +1,10 @@
-"""What systemd hands over and wants to be told, by the protocols themselves: no systemd is needed."""
+"""What systemd hands over and wants to be told, by the protocols themselves; and the unit file, without a systemd."""
 
 import os
 import queue
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from shipped import ROOT
 
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually
@@ -161,3 +164,75 @@ def test_a_manager_that_does_not_read_holds_nothing_up(tmp_path, backend):
             ours.signal(signal.SIGHUP)
             ours.wait_for_line("reloaded")
             assert ours.get("/").status == 200
+
+
+UNIT = (ROOT / "etc/gproxy.service").read_text()
+#: The oldest systemd that the unit file is for.
+OLDEST = 249
+#: The version of systemd that brought each directive, 0: before 209. From systemd.unit(5), .service(5) and .exec(5).
+SINCE = {
+    "Unit": {"Description": 0, "After": 0, "Wants": 0},
+    "Service": {
+        "Type": 0,
+        "ExecStart": 0,
+        "ExecReload": 0,
+        "WorkingDirectory": 0,
+        "User": 0,
+        "AmbientCapabilities": 229,
+        "KillMode": 0,
+        "TimeoutStopSec": 0,
+        "WatchdogSec": 0,
+        "Restart": 0,
+        "LimitNOFILE": 0,
+    },
+    "Install": {"WantedBy": 0},
+}
+#: Values that are words, likewise.
+WORDS = {"Type": {"notify": 0, "notify-reload": 253}, "KillMode": {"mixed": 209}, "Restart": {"on-failure": 0}}
+
+
+def unit():
+    """Return the directives of the unit file, by section."""
+    found = {}
+    for line in UNIT.splitlines():
+        if header := re.fullmatch(r"\[(\w+)]", line):
+            section = found[header[1]] = {}
+        elif line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            section[name] = value
+    return found
+
+
+def test_the_unit_file_has_only_what_old_versions_of_systemd_know():
+    versions = [SINCE[section][name] for section, lines in unit().items() for name in lines]
+    versions += [WORDS[name][value] for name, value in unit()["Service"].items() if name in WORDS]
+    assert max(versions) <= OLDEST
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_finds_no_mistake_in_the_unit_file(tmp_path):
+    copy = tmp_path / "gproxy.service"
+    copy.write_text(UNIT.replace("/opt/gproxy/.venv/bin/gproxy", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=60)
+    assert [line for line in (done.stdout + done.stderr).splitlines() if "gproxy" in line] == []
+
+
+def test_what_the_unit_file_starts_and_reloads(tmp_path, backend):
+    """Its commands, as systemd runs them."""
+    lines = unit()["Service"]
+    (tmp_path / "gproxy.ini").write_text(INI.format(server="bind = unix:sock", url=backend.url))
+    program, *arguments = shlex.split(lines["ExecStart"].replace("/opt/gproxy/etc", str(tmp_path)))
+    assert program == "/opt/gproxy/.venv/bin/gproxy"
+    manager = Manager(str(tmp_path / "notify"))
+    environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+    command = [sys.executable, "-m", "gproxy", *arguments]
+    with closing(manager), subprocess.Popen(command, cwd=tmp_path, env=environ) as process:
+        try:
+            assert manager.next() == "READY=1\nSTATUS=serves on unix:sock"
+            reload = [word.replace("$MAINPID", str(process.pid)) for word in shlex.split(lines["ExecReload"])]
+            assert subprocess.run(reload, timeout=10).returncode == 0
+            assert manager.next().startswith("RELOADING=1\n")
+            assert manager.next() == "READY=1\nSTATUS=serves on unix:sock"
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
