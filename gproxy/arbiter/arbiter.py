@@ -257,7 +257,7 @@ class Arbiter:
 
     def _on_built(self, worker: WorkerProcess, warnings: list[str], files: list[str]) -> None:
         generation = self._workers.generation_of(worker)
-        generation.files |= {*files}
+        generation.note_files(files)
         if generation is self._next and not generation.is_built:
             self._prepare(generation, warnings)
         self._workers.open_waiting()  # (3) (4)
@@ -312,6 +312,7 @@ class Arbiter:
         """Start a worker of the current generation, unless it runs already; try again later if there is no process."""
         if generation is not self._current or self._is_closing or number not in generation.missing():
             return
+        generation.warn_of_newer_code(number)
         try:
             self._workers.start(generation, number)
         except CannotStartError as error:  # live workers keep serving

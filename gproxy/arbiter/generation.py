@@ -3,12 +3,13 @@
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.backoff import Backoff
+from gproxy.arbiter.file_watch import FileStamp
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
@@ -49,8 +50,8 @@ class Generation:
         self.workers: list[WorkerProcess] = []
         self.backoff = Backoff()
         self.sockets: dict[Address, socket.socket] = {}
-        #: Files of user code that the workers have imported.
-        self.files: set[str] = set()
+        #: Files of user code that the workers have imported, with their stamps at the first import.
+        self.files: dict[str, FileStamp | None] = {}
 
     @property
     def was_read(self) -> bool:
@@ -114,6 +115,20 @@ class Generation:
         """Let the worker accept connections."""
         worker.accept()
         self.backoff.note_serving()
+
+    def note_files(self, files: Iterable[str]) -> None:
+        """Note the files of user code that a worker has imported."""
+        for file in files:
+            if file not in self.files:
+                self.files[file] = FileStamp.of(file)
+
+    def warn_of_newer_code(self, number: int) -> None:
+        """Log the files that a worker imports in another version, if it starts now, than the first worker did."""
+        changed = sorted(file for file, stamp in self.files.items() if FileStamp.of(file) != stamp)
+        if changed:
+            names = ", ".join(map(os.path.relpath, changed))
+            what = "worker %d imports newer code than generation %d did: %s changed; HUP lets all workers import it"
+            _log.warning(what, number, self.number, names)
 
     def pause(self, number: int) -> float:
         """Return the seconds before another worker of this number starts, after a quick end or a failed start."""

@@ -168,6 +168,25 @@ def test_of_workers_that_are_killed_all_together_one_starts_at_once(tmp_path, ba
         eventually(lambda: _answers(ours.port), "an answer")
 
 
+def test_a_replacement_that_imports_newer_code_than_its_generation_is_logged(tmp_path, backend):
+    with gateway(tmp_path, backend, "workers = 2", handlers=PID) as ours:
+        os.kill(ours.workers[0], signal.SIGKILL)
+        eventually(lambda: pids(ours, 2), "another worker")
+        assert "newer code" not in ours.errors
+        (tmp_path / "mine.py").write_text(PID + "# newer\n")
+        os.kill(ours.workers[0], signal.SIGKILL)
+        line = ours.wait_for_line("newer code")
+        assert "imports newer code than generation 1 did: " in line
+        assert line.endswith("mine.py changed; HUP lets all workers import it\n")
+        eventually(lambda: pids(ours, 2), "another worker")
+        ours.signal(signal.SIGHUP)
+        ours.wait_for_line("reloaded: generation 2")
+        os.kill(ours.workers[-1], signal.SIGKILL)
+        eventually(lambda: ours.errors.count("was killed by SIGKILL") == 3, "its end")
+        eventually(lambda: pids(ours, 2), "another worker")
+        assert ours.errors.count("newer code") == 1
+
+
 def test_a_replacement_that_cannot_serve_uses_up_no_core(tmp_path, backend):
     with gateway(tmp_path, backend, handlers=PID) as ours:
         (tmp_path / "mine.py").write_text("raise ValueError('broken')\n")
