@@ -85,13 +85,30 @@ request asks for that. Put it before `jwt` and `rate_limit`; otherwise Prometheu
 clients on the same machine may read it, unless `allow` lists others.
 
 Any worker answers for all workers. Counters include workers that have ended or were killed, and continue over
-reloads. Gauges are sums over all living workers, draining ones included. Metrics of requests are exact at once; the
-other metrics of other workers may be a moment old. Without the handler the gateway counts nothing.
+reloads. Gauges are sums over all living workers, draining ones included; of reloads, certificates and the build all
+workers report the same. Metrics of requests are exact at once; the other metrics of other workers may be a moment old.
+Without the handler the gateway counts nothing.
 
 `route` is the name of a route, empty if no route matched. `reason` is the reason of the access line, empty if the
 exchange succeeded. `worker` counts from 1; a new worker takes the number of one that has ended. Paths and clients are
 not labels, because their number has no limit.
 
+The counters of each route exist from the start with 0, as Prometheus sees no increase in a series that begins with 1.
+Of requests these are the ones with status 200, and with the most usual reason of 502, 503 and 504 each.
+
+"""
+
+ALERTS = """
+## Alerts
+
+| what | expression |
+|---|---|
+| the settings on disk are not the ones in use | `gproxy_last_reload_successful == 0` |
+| a certificate expires within two weeks | `gproxy_certificate_expires_seconds - time() < 14 * 86400` |
+| a route fails | `sum by (route) (rate(gproxy_requests_total{status=~"5.."}[5m])) > 0.1` |
+| no worker may pick a backend | `sum by (upstream, backend) (gproxy_backend_healthy) == 0` |
+| workers end again and again | `increase(gproxy_workers_started_total[10m]) > 3 * gproxy_workers` |
+| a worker needs more than a core gives | `rate(gproxy_worker_cpu_seconds_total[5m]) > 0.9` |
 """
 
 
@@ -101,7 +118,7 @@ def metrics_page():
         labels = ", ".join(f"`{label}`" for label in family.labels)
         rows.append(f"| `{name}` | {family.kind} | {labels} | {family.help} |")
     bounds = ", ".join(f"{bound:g}" for bound in BOUNDS)
-    return METRICS + "\n".join(rows) + f"\n\nThe buckets of histograms end at {bounds} seconds.\n"
+    return METRICS + "\n".join(rows) + f"\n\nThe buckets of histograms end at {bounds} seconds.\n" + ALERTS
 
 
 #: The subject of each folder, in the order of the table.

@@ -171,6 +171,7 @@ class Arbiter:
         for reason in reasons:
             _log.error("reload: %s", reason)
         _log.error("reload failed; generation %d keeps serving", self._current.number)
+        self._workers.count_reload(self._current.number, succeeded=False)
         self._notifier.ready("the last reload failed; see the log")
         self._settle()
 
@@ -183,6 +184,7 @@ class Arbiter:
     def _promote(self, new: Generation) -> None:
         """Let a generation whose workers are all ready accept, and retire the old one (5)."""
         old, self._current, self._next = self._current, new, None
+        self._workers.count_reload(new.number, succeeded=True)
         for worker in new.workers:
             new.accept(worker)
         if old is None:

@@ -53,6 +53,17 @@ class Reopen(Command):
     """Open the access log anew."""
 
 
+@dataclass
+class Reloads(Command):
+    """The reloads so far, for the metrics; the start is no reload, but counts as the last successful one."""
+
+    generation: int = 0  # the one that serves
+    succeeded: int = 0
+    failed: int = 0
+    last_succeeded: bool = False
+    success_time: float = 0.0  # Unix time of the last successful one
+
+
 class Unready(Command):
     """Answer 503 to `/ready`: a stop has begun."""
 

@@ -70,7 +70,7 @@ class Kill(Message):
 _STARTING, _BUILT, _OPENING, _READY, _SERVING, _DRAINING, _CLOSED, _KILLED = WorkerState
 
 #: The messages that a worker may receive in all states from OPENING on, and those that it may send from READY on.
-_ALLOWED_FROM_OPENING: Final = (messages.Share, messages.Unshare, messages.Reopen, messages.Unready)
+_ALLOWED_FROM_OPENING: Final = (messages.Share, messages.Unshare, messages.Reopen, messages.Unready, messages.Reloads)
 _ALLOWED_FROM_READY: Final = (messages.Shared, messages.Beat)
 
 #: The state that follows a message, sent or received. What is missing here is an error. `retire` is sent once, so never

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 from gproxy.arbiter import messages
@@ -50,6 +50,7 @@ class Workers:
             raise CannotStartError(error) from None
         self._workers: dict[int, WorkerProcess] = {}  # by process id
         self._generations: dict[int, Generation] = {}  # by number, those that have workers
+        self._reloads = messages.Reloads()
         loop.every(_CHECK_EVERY, self._check)
 
     def __iter__(self) -> Iterator[WorkerProcess]:
@@ -84,6 +85,18 @@ class Workers:
             if worker.state >= WorkerState.OPENING:
                 worker.send(message)
 
+    def count_reload(self, generation: int, *, succeeded: bool) -> None:
+        """Announce a reload, or the start, to all workers, and to those that open later."""
+        before = self._reloads
+        self._reloads = messages.Reloads(
+            generation,
+            before.succeeded + (succeeded and before.generation > 0),
+            before.failed + (not succeeded),
+            last_succeeded=succeeded,
+            success_time=time() if succeeded else before.success_time,
+        )
+        self.send(self._reloads)
+
     @staticmethod
     def discard(workers: Iterable[WorkerProcess]) -> None:
         """Kill the workers, which have no requests to finish."""
@@ -111,6 +124,7 @@ class Workers:
     def _open(self, worker: WorkerProcess, *, shared: bool) -> None:
         fds = self._state.fd, *(sock.fileno() for sock in self.generation_of(worker).sockets.values())
         worker.send(messages.Open(shared), fds)
+        worker.send(self._reloads)
 
     def _receive(self, worker: WorkerProcess) -> None:
         if self._workers.get(worker.pid) is not worker:

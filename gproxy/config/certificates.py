@@ -31,11 +31,15 @@ _REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The certificate of one section. `names` are in lower case; each of `warnings` is `option: warning`."""
+    """The certificate of one section. `names` are in lower case; each of `warnings` is `option: warning`.
+
+    expires: the end of its validity, in seconds since the epoch.
+    """
 
     context: ssl.SSLContext
     names: tuple[str, ...]
     warnings: tuple[str, ...]
+    expires: float
 
 
 def read_certificate(settings: TLSSettings, now: float) -> Certificate:
@@ -45,7 +49,7 @@ def read_certificate(settings: TLSSettings, now: float) -> Certificate:
     content("key", key)
     context = _context(settings, key)
     names = tuple(host.lower().rstrip(".") for host in settings.hosts or _names(leaf))
-    return Certificate(context, names, tuple(_warnings(leaf, key, names, now)))
+    return Certificate(context, names, tuple(_warnings(leaf, key, names, now)), leaf.not_valid_after_utc.timestamp())
 
 
 def files(settings: TLSSettings) -> list[Path]:

@@ -196,7 +196,7 @@ class Gateway:
             if hasattr(handler, "open"):
                 open_part(f"[handler:{name}]", handler.open, runtime)
         if runtime.metrics.wanted:
-            self.observers.insert(0, RequestMetrics(runtime.metrics))
+            self.observers.insert(0, RequestMetrics(runtime.metrics, [route.settings for route in self.router.routes]))
             for upstream in self.upstreams:
                 for backend in upstream.backends:
                     time_exchanges(upstream.name, backend, runtime.metrics)

@@ -1,15 +1,43 @@
 """Metrics of exchanges, by route, status and reason."""
 
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from gproxy.config.sections.route import RouteSettings
 from gproxy.http.exchange import Exchange
 from gproxy.observe.metrics import Metrics, Series
 
+#: The most routes with series from the start: more of them would take the room of series that are in use.
+_MOST_ROUTES: Final = 1000
+#: Status and reason of what a forwarded request usually ends with: one series of each status that alerts count.
+_USUAL: Final = ((200, ""), (502, "connect_refused"), (503, "none_available"), (504, "backend_timeout"))
+
+
+def _expected(route: RouteSettings) -> Iterable[tuple[int, str]]:
+    """Return the usual statuses of the route, with their reasons."""
+    if route.respond is None:
+        return _USUAL if route.upstream else [(route.status, "")]
+    is_error = route.respond >= 400 and not route.body
+    return [(route.respond, "fixed" if is_error else "")]
+
 
 class RequestMetrics:
-    """An observer that counts exchanges; used only if metrics are exposed."""
+    """An observer that counts exchanges; used only if metrics are exposed.
 
-    def __init__(self, metrics: Metrics) -> None:
+    The series of the given routes exist from the start: Prometheus sees no increase in a series that begins with 1.
+    """
+
+    def __init__(self, metrics: Metrics, routes: Iterable[RouteSettings] = ()) -> None:
         self._metrics = metrics
         self._routes: dict[str, _RouteSeries] = {}
+        for route in islice(routes, _MOST_ROUTES):
+            series = self._routes[route.name] = _RouteSeries(route.name, metrics)
+            for status, reason in _expected(route):
+                series.requests[status, reason] = self._requests(route.name, status, reason)
+
+    def _requests(self, route: str, status: int, reason: str) -> Series:
+        return self._metrics.series("gproxy_requests_total", route, str(status), reason)
 
     def record(self, exchange: Exchange) -> None:
         """Count an exchange; one without a route, such as bytes that are no request, has the route ""."""
@@ -25,8 +53,7 @@ class RequestMetrics:
         key = (exchange.status, exchange.reason)
         requests = series.requests.get(key)
         if requests is None:
-            labels = (exchange.route, str(exchange.status), exchange.reason)
-            requests = series.requests[key] = self._metrics.series("gproxy_requests_total", *labels)
+            requests = series.requests[key] = self._requests(exchange.route, *key)
         requests.cells[0] += 1
 
 

@@ -23,11 +23,18 @@ _EVERY: Final = 0.25
 
 
 class Family(NamedTuple):
-    """All series of one name. A gauge sums over live processes; a counter includes ended ones."""
+    """All series of one name. A gauge covers live processes; a counter includes ended ones."""
 
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
+    #: What makes one value of those of all processes: their sum, or the highest one if all report the same thing.
+    merge: Literal["sum", "max"] = "sum"
+
+    @property
+    def is_sampled(self) -> bool:
+        """True if each sample sets the value of this process anew, so that nothing of ended processes is kept."""
+        return self.kind == "gauge" or self.merge == "max"
 
     @property
     def bounds(self) -> tuple[float, ...]:
@@ -67,6 +74,18 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_worker_uptime_seconds": Family("gauge", ("worker",), "seconds since the worker began to serve"),
     "gproxy_worker_memory_bytes": Family("gauge", ("worker",), "resident memory of the worker"),
     "gproxy_worker_lag_seconds": Family("gauge", ("worker",), "delay of the worker's event loop in seconds"),
+    "gproxy_worker_cpu_seconds_total": Family("counter", ("worker",), "CPU time of the worker in seconds", "max"),
+    "gproxy_open_fds": Family("gauge", ("worker",), "open file descriptors of the worker"),
+    "gproxy_generation": Family("gauge", (), "number of the generation that serves", "max"),
+    "gproxy_reloads_total": Family("counter", ("result",), "reloads since the start, by success or failure", "max"),
+    "gproxy_last_reload_successful": Family("gauge", (), "1 if the last reload or the start succeeded, else 0", "max"),
+    "gproxy_last_reload_success_timestamp_seconds": Family(
+        "gauge", (), "Unix time of the last successful reload, or of the start", "max"
+    ),
+    "gproxy_certificate_expires_seconds": Family(
+        "gauge", ("tls",), "Unix time at which the certificate of the [tls:NAME] expires", "max"
+    ),
+    "gproxy_build_info": Family("gauge", ("version", "python", "compiled"), "1; the labels name what runs", "max"),
 }
 
 
@@ -136,7 +155,7 @@ class Metrics:
 
     def watch(self, name: str, labels: tuple[str, ...], read: Callable[[], float]) -> None:
         """Let the series follow `read`, which returns a gauge's value, or a counter's total in this process."""
-        if FAMILIES[name].kind == "gauge":
+        if FAMILIES[name].is_sampled:
             self._watched.append(lambda: self._set(name, labels, read()))
             return
         before = 0.0
@@ -197,10 +216,10 @@ class Metrics:
         """Move the series into the shared memory; without room there, each process shows only its own."""
         if (counters := SharedCounters.open(state)) is None:
             return
-        for place in counters.places():  # the gauges of the row's previous owner are out of date
-            if (key := _parse_key(place.name)) and FAMILIES[key[0]].kind == "gauge":
+        for place in counters.places():  # the samples of the row's previous owner are out of date
+            if (key := _parse_key(place.name)) and FAMILIES[key[0]].is_sampled:
                 counters.own(place)[0] = 0.0
-        self._forget_gauges()
+        self._forget_sampled()
         self._counters = counters
         for series in self._series.values():
             self._place(series)
@@ -220,15 +239,15 @@ class Metrics:
         if self._counters is None:
             return
         counters, self._counters = self._counters, None
-        self._forget_gauges()
+        self._forget_sampled()
         for (name, labels), cells in _sum_up(counters).items():
-            if FAMILIES[name].kind != "gauge":
+            if not FAMILIES[name].is_sampled:
                 self.series(name, *labels).cells = array("d", cells)
         counters.close(wipe=True)
 
-    def _forget_gauges(self) -> None:
-        """Drop all gauges: the next sample sets them, some with another `worker` label."""
-        self._series = {key: series for key, series in self._series.items() if FAMILIES[key[0]].kind != "gauge"}
+    def _forget_sampled(self) -> None:
+        """Drop what the next sample sets, some of it with another `worker` label."""
+        self._series = {key: series for key, series in self._series.items() if not FAMILIES[key[0]].is_sampled}
         self._size = sum(len(series.cells) for series in self._series.values())
 
 
@@ -239,12 +258,13 @@ def _sum_up(counters: SharedCounters) -> Reading:
     for place in counters.places():
         if not (key := _parse_key(place.name)):
             continue
-        kind, labels, _ = FAMILIES[key[0]]
-        if labels[-1:] == ("worker",) and key[1][-1] not in workers:
+        family = FAMILIES[key[0]]
+        if family.labels[-1:] == ("worker",) and key[1][-1] not in workers:
             continue
-        rows = living if kind == "gauge" else all_rows
+        rows = living if family.is_sampled else all_rows
         parts = (row[place.start : place.start + place.size].tolist() for row in rows.values())
-        reading[key] = [sum(cells) for cells in zip(*parts, strict=True)]
+        merge = max if family.merge == "max" else sum
+        reading[key] = [merge(cells) for cells in zip(*parts, strict=True)]
     return reading
 
 

@@ -45,6 +45,10 @@ class Listeners:
         except ValueError as error:
             raise CannotOpenError(f"[tls] {error}") from None
         self._tls_hosts = TLSHosts(tls_hosts)
+        for name in sections:
+            self._runtime.metrics.watch(
+                "gproxy_certificate_expires_seconds", (name,), partial(self._tls_hosts.expires, name)
+            )
         self._reloader = self._runtime.spawn(CertificateReloader(self._tls_hosts, sections, self._runtime).run)
 
     def listener(self, address: Address, sock: socket.socket) -> Listener:

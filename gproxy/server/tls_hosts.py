@@ -76,6 +76,10 @@ class TLSHosts:
         found = self._find(bare_host(host))
         return found is not None and found.is_guarded
 
+    def expires(self, name: str) -> float:
+        """Return when the certificate of the section `name` expires, in seconds since the epoch."""
+        return self._all[name].certificate.expires
+
     def reload(self, name: str, certificate: Certificate) -> None:
         """Replace the certificate of the section `name`, for new handshakes."""
         self._all[name].certificate = certificate

@@ -81,6 +81,7 @@ class Worker:
         self._factory = Listeners(settings, gateway, runtime)
         self._listeners = [self._factory.listener(*pair) for pair in zip(settings.server.bind, sockets, strict=True)]
         self._drain = Drain(self._listeners, settings.server.grace)
+        self._reloads = messages.Reloads()
         self._leave = Event()
         #: Indexes of listeners whose sockets no other process accepts from.
         self._removed: list[int] = []
@@ -91,7 +92,7 @@ class Worker:
             self._runtime.share(self._state)
         open_part("[log] access", self._access_log.open)
         self._gateway.open()
-        register_metrics(self._listeners, self._runtime.metrics)
+        self._register_metrics()
         self._share_listeners(alone=alone)
         self._tune()
         self._control.send(messages.Ready())
@@ -108,6 +109,15 @@ class Worker:
         self._access_log.close()
         if self._runtime.store is not None:
             self._runtime.store.close()
+
+    def _register_metrics(self) -> None:
+        register_metrics(self._listeners, self._runtime.metrics)
+        watch = self._runtime.metrics.watch
+        watch("gproxy_generation", (), lambda: self._reloads.generation)
+        watch("gproxy_reloads_total", ("success",), lambda: self._reloads.succeeded)
+        watch("gproxy_reloads_total", ("failure",), lambda: self._reloads.failed)
+        watch("gproxy_last_reload_successful", (), lambda: self._reloads.last_succeeded)
+        watch("gproxy_last_reload_success_timestamp_seconds", (), lambda: self._reloads.success_time)
 
     def _tune(self) -> None:
         """Raise the descriptor limit, and freeze all present objects: the collector need not visit them again."""
@@ -153,6 +163,8 @@ class Worker:
                 self._unshare()
             case messages.Reopen():
                 self._access_log.reopen()
+            case messages.Reloads() as reloads:
+                self._reloads = reloads
             case messages.Unready():
                 self._unready()
             case messages.Retire(removed):

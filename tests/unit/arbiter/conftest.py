@@ -11,7 +11,7 @@ from gproxy.arbiter import arbiter as arbiter_module
 from gproxy.arbiter import event_loop, generation, worker_process, workers
 from gproxy.arbiter.arbiter import Arbiter
 from gproxy.arbiter.control import Control
-from gproxy.arbiter.messages import COMMANDS, Built, Ready
+from gproxy.arbiter.messages import COMMANDS, Built, Ready, Reloads
 from gproxy.arbiter.spawn import Spawned
 from gproxy.observe import log
 
@@ -24,6 +24,8 @@ class Worker:
         sock.setblocking(False)
         self.control = Control(sock, COMMANDS)
         self.signals = []
+        #: What the arbiter has reported of its reloads.
+        self.reloads = []
 
     def say(self, *messages):
         """Send the messages in one piece; the arbiter reads them."""
@@ -36,10 +38,11 @@ class Worker:
         self.scene.step()
 
     def commands(self):
-        """Return the commands since the last call, as texts."""
+        """Return the commands since the last call, as texts; `reloads` has the reports of reloads."""
         found = []
         while received := self.control.receive():  # a read ends behind a message with descriptors
-            found += map(str, received)
+            self.reloads += [message for message in received if isinstance(message, Reloads)]
+            found += [str(message) for message in received if not isinstance(message, Reloads)]
         for fd in self.control.take_fds():
             os.close(fd)
         return found

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from gproxy.arbiter.messages import Beat, Built, Closed, Failed, Ready, Shared, Stopped
+from gproxy.arbiter import workers
+from gproxy.arbiter.messages import Beat, Built, Closed, Failed, Ready, Reloads, Shared, Stopped
 from gproxy.arbiter.spawn import STACK_SIGNAL
 
 
@@ -63,6 +64,29 @@ def test_the_first_generation_has_its_log_level_before_its_warnings(scene):
     play = scene("[log]\nlevel = error")
     play.workers[0].say(Built(["a warning"], []))
     assert play.levels[-1] == "error"
+
+
+def test_reloads_are_reported_to_all_workers_and_to_later_ones(scene, monkeypatch):
+    play = scene()
+    monkeypatch.setattr(workers, "time", lambda: play.now)
+    (old,) = play.serve()
+    assert old.reloads == [Reloads(), Reloads(1, 0, 0, True, 1000.0)]
+    play.now += 5
+    for worker in ("fails", "serves"):
+        play.arbiter._reload("SIGHUP")
+        new = play.workers[-1]
+        if worker == "fails":
+            new.say(Failed(1, ["cannot build"]))
+            new.end(1)
+            old.commands()
+            assert old.reloads[-1] == Reloads(1, 0, 1, False, 1000.0)
+    new.say(Built([], []))
+    old.say(Shared())
+    new.say(Ready())
+    new.commands()
+    assert new.reloads == [Reloads(1, 0, 1, False, 1000.0), Reloads(3, 1, 1, True, 1005.0)]
+    old.commands()
+    assert old.reloads[-1] == new.reloads[-1]
 
 
 def test_built_and_ready_of_a_discarded_worker_come_too_late(scene, caplog):

@@ -28,6 +28,7 @@ accept      -         -        -        SERVING  -         -         -        =
 share       -         -        =        =        =         =         =        =
 unshare     -         -        =        =        =         =         =        =
 reopen      -         -        =        =        =         =         =        =
+reloads     -         -        =        =        =         =         =        =
 unready     -         -        =        =        =         =         =        =
 retire      -         -        -        -        DRAINING  -         =        =
 stop        -         -        -        -        DRAINING  =         =        =

@@ -161,6 +161,34 @@ def test_gauges_are_not_carried_over(state):
         }
 
 
+def test_what_all_workers_report_is_not_added_up(state):
+    counted = Metrics()
+    counted.watch("gproxy_generation", (), lambda: 3)
+    counted.watch("gproxy_reloads_total", ("success",), lambda: 2)
+    counted.watch("gproxy_worker_cpu_seconds_total", (), lambda: 1.5)
+    for _ in range(2):
+        counted.share(state)
+
+        def live(theirs):
+            theirs.watch("gproxy_generation", (), lambda: 4)
+            theirs.watch("gproxy_reloads_total", ("success",), lambda: 3)
+            theirs.watch("gproxy_worker_cpu_seconds_total", (), lambda: 0.5)
+            found = reading(theirs)
+            assert found["gproxy_generation", ()] == [4.0]
+            assert found["gproxy_reloads_total", ("success",)] == [3.0]
+            assert found["gproxy_worker_cpu_seconds_total", ("1",)] == [1.5]
+            assert found["gproxy_worker_cpu_seconds_total", ("2",)] == [0.5]
+            count(theirs)
+
+        in_another_process(state, live)
+        counted.unshare(state)
+        assert reading(counted)["gproxy_generation", ()] == [3.0]
+        assert reading(counted)["gproxy_reloads_total", ("success",)] == [2.0]
+        assert reading(counted)["gproxy_worker_cpu_seconds_total", ("1",)] == [1.5]
+        assert ("gproxy_worker_cpu_seconds_total", ("2",)) not in reading(counted)
+    assert requests(counted) == [2.0]  # both came to their end
+
+
 def test_too_many_series_are_not_shown(monkeypatch):
     monkeypatch.setattr(metrics, "CELLS", 5)
     counted = Metrics()
