@@ -1,6 +1,7 @@
 """etc/gproxy.ini as it ships, with other ports, in front of three scripted backends; and what its tests ask for."""
 
 import json
+import re
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
@@ -26,9 +27,9 @@ PUBLIC = (
 def shipped(ports, *changes, more=""):
     """The shipped file with these backend ports; `changes` are texts in it with what stands there instead."""
     text = SHIPPED
-    for change in ((before, str(after)) for before, after in zip(PORTS, ports, strict=True)):
-        assert change[0] in text
-        text = text.replace(*change)
+    new = {before: str(after) for before, after in zip(PORTS, ports, strict=True)}
+    assert all(port in text for port in PORTS)
+    text = re.sub("|".join(PORTS), lambda found: new[found[0]], text)  # at once: a new port may contain an old one
     for before, after in changes:
         assert before in text, f"the shipped file has no {before!r}"
         text = text.replace(before, after, 1)

@@ -105,6 +105,7 @@ upstream = users
 backends = http://127.0.0.1:{port}, http://127.0.0.1:{busy}
 retry_on = stale, reset, 503
 retry_after = yes
+retry_budget = none
 max_fails = 0
 """
 
