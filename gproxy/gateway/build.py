@@ -77,7 +77,7 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
             from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
         ),
         timeout=settings.gateway.timeout,
-        observers=observers,
+        observers=list(observers),
     )
 
 

@@ -59,15 +59,15 @@ class Gateway:
         upstreams: Sequence[Upstream] = (),
         trust: Trust,
         timeout: float,
-        observers: Sequence[Observer] = (),
+        observers: list[Observer],
     ) -> None:
         self.runtime = runtime
         self.router = router
         self.handlers = handlers
         self.upstreams = upstreams
         self.trust = trust
-        #: Shared with the gateways of `redirect` listeners.
-        self.observers = list(observers)
+        #: The same list object in all gateways of `with_router`: `open` adds an observer.
+        self.observers = observers
         self._handler_names = handler_names
         self._timeout = timeout
         self._ids = RequestIDs()

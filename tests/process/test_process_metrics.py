@@ -3,6 +3,7 @@
 import os
 import platform
 import signal
+import socket
 import time
 
 import pytest
@@ -12,7 +13,7 @@ from gproxy import __version__, is_compiled
 from gproxy.config.certificates import _leaf
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Backend, answering
-from gproxy.testing.gateway import RunningGateway, eventually, free_port
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
 
 INI = """
 [server]
@@ -143,3 +144,16 @@ def test_counters_of_known_routes_begin_with_0(tmp_path):
         assert {key for key in after if key[0] == "requests_total"} == {
             key for key in before if key[0] == "requests_total"
         } | {("requests_total", "", "", "200")}
+
+
+def test_the_requests_of_every_listener_count(tmp_path):
+    inner, redirect = free_port(), free_port()
+    more = f"[route:inner]\npath = /inner\nlistener = 127.0.0.1:{inner}\nrespond = 204\n"
+    arguments = "--bind", f"127.0.0.1:{inner}", "--bind", f"127.0.0.1:{redirect} redirect"
+    with running(tmp_path, *arguments, more=more) as gateway:
+        for port, status in ((inner, 204), (redirect, 308)):
+            with Wire(socket.create_connection(("127.0.0.1", port), PATIENCE)) as wire:
+                wire.send("GET /inner HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert wire.read_response().status == status
+        counted = ("requests_total", "", "inner", "204"), ("requests_total", "", "redirect", "308")
+        eventually(lambda: [figures(gateway).get(one) for one in counted] == [1, 1], "both requests in the metrics")
