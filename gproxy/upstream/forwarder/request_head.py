@@ -29,7 +29,7 @@ class RequestHeadWriter:
     """The writer of one route's request heads.
 
     `instance` is the id of the gateway in Via. `change` returns the target for a received path; `stripped` is the
-    prefix that it removes.
+    prefix that it removes. The fields of `retry_header` and `deadline_header` are those of a subclass.
     """
 
     def __init__(
@@ -40,12 +40,16 @@ class RequestHeadWriter:
         keep: tuple[str, ...] = (),
         change: Callable[[str], str] | None = None,
         stripped: str = "",
+        retry_header: str | None = None,
+        deadline_header: str | None = None,
     ) -> None:
         self._host = host
         #: The pseudonym of the gateway (RFC 9110 section 7.6.3), and with it the Via of a request in HTTP/1.1.
         self._pseudonym = f"gproxy-{instance}"
         self._via = f"1.1 {self._pseudonym}"
+        self._retry_header, self._deadline_header = retry_header, deadline_header
         self._dropped = SET_BY_GATEWAY - ({name.lower() for name in keep} & _KEEPABLE)
+        self._dropped |= {name.lower() for name in (retry_header, deadline_header) if name}
         self._change = change
         self._stripped = quote(stripped, safe="/:@!$&'()*+,;=~")
         self._prefix_line = _prefix_line(None, self._stripped)
@@ -102,29 +106,13 @@ def _prefix_line(before: str | None, stripped: str) -> str:
 class AnnotatingRequestHeadWriter(RequestHeadWriter):
     """A writer that adds the number of earlier attempts, and the milliseconds until the deadline."""
 
-    def __init__(
-        self,
-        *,
-        host: str,
-        instance: str = "",
-        keep: tuple[str, ...] = (),
-        change: Callable[[str], str] | None = None,
-        stripped: str = "",
-        retry_header: str | None,
-        deadline_header: str | None,
-    ) -> None:
-        super().__init__(host=host, instance=instance, keep=keep, change=change, stripped=stripped)  # mypyc: no **
-        self._retry = retry_header
-        self._deadline = deadline_header
-        self._dropped |= {name.lower() for name in (retry_header, deadline_header) if name}
-
     def __call__(self, request: Request, backend: Backend) -> bytes:
         """Return the head for one attempt at the backend, with the added fields."""
         lines = ""
-        if self._retry:
-            lines = f"{self._retry}: {request.tries - 1}{_CRLF}"
-        if self._deadline and (left := self._left(request, self._deadline)) < math.inf:
-            lines += f"{self._deadline}: {int(left)}{_CRLF}"
+        if self._retry_header:
+            lines = f"{self._retry_header}: {request.tries - 1}{_CRLF}"
+        if self._deadline_header and (left := self._left(request, self._deadline_header)) < math.inf:
+            lines += f"{self._deadline_header}: {int(left)}{_CRLF}"
         return b"%b%b\r\n" % (super().__call__(request, backend)[:-2], lines.encode("latin-1"))
 
     @staticmethod
@@ -148,9 +136,8 @@ def composer(
 ) -> RequestHeadWriter:
     """Return the writer for one route's requests to that upstream; the keywords are options of the route."""
     retry, deadline = settings.retry.header, settings.deadline_header
-    if not (retry or deadline):
-        return RequestHeadWriter(host=settings.host, instance=instance, keep=keep, change=change, stripped=stripped)
-    return AnnotatingRequestHeadWriter(
+    writer = AnnotatingRequestHeadWriter if retry or deadline else RequestHeadWriter
+    return writer(
         host=settings.host,
         instance=instance,
         keep=keep,
