@@ -68,13 +68,18 @@ class AccessLog:
             compress=settings.compress,
         )
 
+    @property
+    def is_off(self) -> bool:
+        """True if the settings disable the log: it needs no exchanges."""
+        return self.path == "off"
+
     def __repr__(self) -> str:
         state = "working" if self._job else "open" if self._open else "closed"
         return f"<AccessLog {self.path} {state}, {len(self._exchanges)} waiting, {self.lost} lost>"
 
     def open(self) -> None:
         """Open the file, and create its directories. Raises OSError with the path."""
-        if self.path != "off":
+        if not self.is_off:
             self._file.open()
             self._open = True
 

@@ -265,7 +265,7 @@ def _serve(number: int, control: Control) -> int:
         return 2
     runtime = Runtime.of(settings, worker=number, instance=build_command.instance)
     access_log = AccessLog.of(settings.log)
-    gateway = build(settings, runtime, [access_log])
+    gateway = build(settings, runtime, [] if access_log.is_off else [access_log])
     log.setup(settings.log.level, worker=True)
     control.send(messages.Built(list(map(str, settings.warnings)), _user_files()))
     command = _wait_for(messages.Open, control)
