@@ -1,6 +1,5 @@
 """Problems of a settings file, each with its place, and suggestions for mistyped names."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -60,6 +59,8 @@ def _visible(name: str) -> str:
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return the member of `words` closest to `word`, or None if no member is close."""
+    import difflib  # late: an arbiter whose settings are right needs no memory for it
+
     return next(iter(difflib.get_close_matches(word, sorted(words), n=1)), None)
 
 

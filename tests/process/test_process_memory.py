@@ -34,7 +34,7 @@ def test_an_idle_connection_forgets_a_long_head(tmp_path, long):
             turns[int(number)].wait(30)
             peer.send(f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{response if kind == 'long' else ''}\r\n")
 
-    with Backend(script) as backend, RunningGateway(INI.format(url=backend.url), tmp_path) as gateway:
+    with Backend(script, backlog=IDLE) as backend, RunningGateway(INI.format(url=backend.url), tmp_path) as gateway:
         worker = psutil.Process(gateway.workers[0])
         wires = [gateway.connect() for _ in range(IDLE)]
 
