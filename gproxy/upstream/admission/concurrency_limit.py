@@ -16,8 +16,8 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.client_watch import ClientWatch
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.forwarder.client_watch import ClientWatch
 
 
 class ConcurrencyLimit:

@@ -25,10 +25,10 @@ from gproxy.http.forwarding import max_forwards
 from gproxy.http.header_names import is_likely_secret
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.runtime.client_watch import ClientWatch, detached
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import RETRYABLE_STATUS, SLOW, as_response_error, failure_of
-from gproxy.upstream.forwarder.client_watch import ClientWatch, detached
 from gproxy.upstream.forwarder.hedge import Hedge, Outcome
 from gproxy.upstream.forwarder.replay import ReplayBuffer
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter

@@ -12,10 +12,10 @@ import gevent
 from gproxy.http.body import NO_BODY
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.runtime.client_watch import ClientWatch, detached
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import failure_of
-from gproxy.upstream.forwarder.client_watch import ClientWatch, detached
 from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.response_head import ResponseHead
 from gproxy.upstream.retry import FailedAttempt, RetryPermit

@@ -6,8 +6,8 @@ import pytest
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.client_watch import ClientWatch, detached
 from gproxy.runtime.expired import Expired
-from gproxy.upstream.forwarder.client_watch import ClientWatch, detached
 
 
 class Client:
