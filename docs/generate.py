@@ -9,27 +9,13 @@ from pathlib import Path
 
 from gproxy.config.ini.build import options
 from gproxy.config.sections.policy import policy_options
-from gproxy.config.sections.route import RouteSettings
-from gproxy.config.sections.server import ServerSettings
-from gproxy.config.sections.settings import GatewaySettings, LogSettings
-from gproxy.config.sections.state import StateSettings
-from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.sections.settings import SECTIONS
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.handlers import BUILT_IN
 from gproxy.observe.metrics import BOUNDS, FAMILIES
 from gproxy.upstream.balance import POLICIES
 
 ROOT = Path(__file__).resolve().parents[1]
-
-SECTIONS = {
-    "[server]": ServerSettings,
-    "[gateway]": GatewaySettings,
-    "[route:NAME]": RouteSettings,
-    "[upstream:NAME]": UpstreamSettings,
-    "[tls:NAME]": TLSSettings,
-    "[log]": LogSettings,
-    "[state]": StateSettings,
-}
 
 HEAD = """# Every option
 

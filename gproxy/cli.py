@@ -125,7 +125,9 @@ def _add_token_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_explain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", metavar="METHOD", help="method of the request: GET, POST, ...")
-    parser.add_argument("target", metavar="TARGET", help="target of the request: /path?query or http://host/path")
+    parser.add_argument(
+        "target", metavar="TARGET", nargs="?", help="target of the request: /path?query or http://host/path"
+    )
     parser.add_argument(
         "-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", help="header; repeatable"
     )
@@ -198,6 +200,10 @@ def _routes(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    if options.target is None:
+        is_method = options.method.isalpha()
+        text = "TARGET, such as /path" if is_method else f"METHOD; write GET {options.method}"
+        _parser("explain").error(f"missing: {text}")
     settings, gateway = _build(options.config)
     from gproxy.commands.explain_request import answer
 

@@ -1,6 +1,7 @@
 """Listening sockets: the arbiter opens, inherits and silences them; the workers accept from them."""
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -13,6 +14,8 @@ from gproxy.config.types import Address
 
 BACKLOG: Final = 2048
 _SO_ATTACH_FILTER: Final = 26
+#: The first port that needs no privilege.
+_PRIVILEGED: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 class CannotListenError(Exception):
@@ -43,7 +46,27 @@ def listen(address: Address) -> socket.socket:
             return _adopt(address.fd)
         return _listen_tcp(address)
     except OSError as error:
-        raise CannotListenError(f"cannot listen on {address}: {error.strerror or error}") from None
+        raise CannotListenError(
+            f"cannot listen on {address}: {error.strerror or error}{_hint(address, error)}"
+        ) from None
+
+
+def _hint(address: Address, error: OSError) -> str:
+    """Return how a process without privileges may listen on a low port; empty for another failure."""
+    free = _first_free_port()
+    if address.kind != "tcp" or error.errno != errno.EACCES or address.port >= free:
+        return ""
+    return (
+        f"; ports below {free} need the capability CAP_NET_BIND_SERVICE"
+        " (AmbientCapabilities= of a systemd service) or a socket of systemd"
+    )
+
+
+def _first_free_port() -> int:
+    try:
+        return int(_PRIVILEGED.read_text())
+    except (OSError, ValueError):
+        return 1024
 
 
 def is_reachable(sock: socket.socket) -> bool:

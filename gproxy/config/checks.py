@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from gproxy.config import hints
 from gproxy.config.ini.build import option_values
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
@@ -28,13 +29,15 @@ def kinds(sections: Iterable[RawSection]) -> Iterator[Problem]:
     """Yield unknown sections, and section names that are missing, superfluous or invalid."""
     for section in sections:
         if section.kind not in SINGLE + NAMED:
-            yield section.problem("", f"unknown section{suggest(section.kind, SINGLE + NAMED)}")
+            yield section.problem("", f"unknown section{hints.section(section.kind, section.name, SINGLE, NAMED)}")
         elif section.kind in SINGLE and section.name:
             yield section.problem("", f"this section has no name; write [{section.kind}]")
         elif section.kind in NAMED and not section.name:
             yield section.problem("", f"this section needs a name; write [{section.kind}:NAME]")
         elif section.kind in NAMED and not _NAME.fullmatch(section.name):
-            yield section.problem("", "a name is made of letters, digits, '_', '.' and '-'")
+            written = re.sub(r"[^A-Za-z0-9_.-]+", "-", section.name).strip("-")
+            message = "a name is made of letters, digits, '_', '.' and '-'"
+            yield section.problem("", f"{message}; write [{section.kind}:{written or 'NAME'}]")
 
 
 def names(section: RawSection, option: str) -> tuple[str, ...]:
@@ -50,11 +53,20 @@ def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
     for route in routes:
         for option, below, name in _upstreams_of(route):
             if name not in known:
-                yield route.problem(option, f"unknown upstream {name!r}{suggest(name, known)}", below=below)
+                yield route.problem(option, f"unknown upstream {name!r}{_upstream_hint(name, known)}", below=below)
     if not routes and not any(
         section.kind not in SINGLE + NAMED for section in sections
     ):  # an unknown section may be a mistyped route
         yield Problem(str(path), 0, "", "", "there is no route; write a [route:NAME] with an upstream")
+
+
+def _upstream_hint(name: str, known: Collection[str]) -> str:
+    """Return the hint for an unknown upstream; an address is a backend of an upstream."""
+    if name.removeprefix("upstream:") in known:
+        return f"; write {name.removeprefix('upstream:')}"
+    if re.match(r"\w+://|unix:|[\w.-]+:[0-9]+$|\[", name):
+        return "; expected the NAME of an [upstream:NAME], which has this address in backends ="
+    return hints.item(name) or suggest(name, known)
 
 
 def _upstreams_of(route: RawSection) -> Iterator[tuple[str, int, str]]:
@@ -82,12 +94,6 @@ def unlisted(sections: Sequence[RawSection]) -> Iterator[Problem]:
             yield section.problem("", "no handlers list names this handler, so it does not run")
 
 
-#: Names of NGINX's variables -> placeholder.
-_VARIABLES = {
-    "remote_addr": "client", "host": "host", "http_host": "host", "scheme": "scheme", "request_method": "method",
-    "uri": "path", "request_uri": "path", "args": "query", "query_string": "query", "request_id": "id",
-    "remote_user": "user", "server_port": "port",
-}  # fmt: skip
 _VARIABLE = re.compile(r"\$([a-z][a-z0-9_]*)")
 
 
@@ -102,8 +108,8 @@ def variables(sections: Sequence[RawSection], handlers: Mapping[str, HandlerSett
 
 
 def _literal(name: str) -> str:
-    if meant := _VARIABLES.get(name):
-        return f"${name} is sent as it is; write {{{meant}}}"
+    if meant := hints.VARIABLES.get(name):
+        return f"${name} is sent as it is; write {meant}"
     # An unknown name is not quoted: it may be part of a secret.
     return f"'$' and the name behind it are sent as they are; known are {{{'}, {'.join(PLACEHOLDERS)}}}"
 
@@ -164,7 +170,7 @@ def handlers(
     for section, names in lists:
         for name in names:
             if name not in known:
-                yield section.problem("handlers", f"unknown handler {name!r}{suggest(name, known)}")
+                yield section.problem("handlers", f"unknown handler {name!r}{hints.item(name) or suggest(name, known)}")
 
 
 def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iterator[Problem]:
@@ -180,7 +186,8 @@ def skips(skip: Iterable[str], listed: Collection[str], section: RawSection) -> 
     """Yield a problem for each name in `skip` that [gateway] handlers does not list."""
     for name in skip:
         if name not in listed:
-            yield section.problem("skip", f"[gateway] handlers does not list {name!r}{suggest(name, listed)}")
+            end = hints.item(name) or suggest(name, listed)
+            yield section.problem("skip", f"[gateway] handlers does not list {name!r}{end}")
 
 
 def places(routes: Iterable[tuple[RouteSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from gproxy.config import checks
+from gproxy.config import advice, checks
 from gproxy.config.ini.build import build
 from gproxy.config.ini.parser import RawSection, Value, read
 from gproxy.config.problems import ConfigError, Problem
@@ -19,6 +19,7 @@ from gproxy.config.sections.settings import (
     LogSettings,
     Settings,
     is_identity_handler,
+    unknown_option,
 )
 from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
@@ -119,6 +120,10 @@ class _Loading:
         self.warnings += checks.unverified(written)
         self.warnings += checks.idle(written)
         self.warnings += checks.loops(written, server or ServerSettings())
+        if gateway and log:
+            timeouts = [(route, route.timeout or gateway.timeout) for route in routes]
+            self.warnings += advice.ended_earlier(timeouts, written)
+            self.warnings += advice.log_folder(log, self._section("log"))
         if build_handler is not None:
             handlers = {
                 name: replace(found, handler=build_handler(found, self.problems, self.warnings))
@@ -208,7 +213,7 @@ class _Loading:
         return [one for one in built if one]
 
     def _build(self, cls: type[T], section: RawSection, **fixed: str) -> T | None:
-        return build(cls, section.options, section, self.problems, self.warnings, **fixed)
+        return build(cls, section.options, section, self.problems, self.warnings, unknown=unknown_option, **fixed)
 
     def _of(self, kind: str) -> list[RawSection]:
         return [section for section in self.sections if section.kind == kind and section.name]

@@ -13,7 +13,7 @@ from gproxy.config.load import load as load_settings
 from gproxy.config.problems import Problem
 from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.sections.settings import HandlerSettings, Settings
+from gproxy.config.sections.settings import HandlerSettings, Settings, unknown_option
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.gateway import user_code
 from gproxy.gateway.gateway import Gateway
@@ -151,7 +151,9 @@ def _instantiate(
 def _construct(
     cls: Callable[..., Any], settings: HandlerSettings, problems: list[Problem], warnings: list[Problem]
 ) -> Handler | None:
-    handler = build_from_options(cast(type[Any], cls), settings.options, settings.section, problems, warnings)
+    handler = build_from_options(
+        cast(type[Any], cls), settings.options, settings.section, problems, warnings, unknown=unknown_option
+    )
     if handler is not None and any(field.name == "name" and not field.init for field in fields(handler)):
         handler.name = settings.name
     return handler

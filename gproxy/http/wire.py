@@ -34,6 +34,9 @@ _readable_line = re.compile(rf"({TOKEN_CHAR}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HT
 #: Bytes that no head has in any place: a bare CR or LF, a control character.
 _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
+#: gRPC clients begin with HTTP/2 (RFC 9113 section 3.4).
+_UNSUPPORTED: Final = "only HTTP/1.1 and HTTP/1.0 are supported; HTTP/2, and so gRPC, is not"
+
 
 class RequestLine:
     """A request line, checked against the grammar. `authority` is that of an absolute target, else empty."""
@@ -75,7 +78,7 @@ def parse_request_line(line: bytes) -> RequestLine:
         _reject_request_line(line)
     method, target, major, minor = match.groups()
     if major != "1":
-        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are supported", 505)
+        raise BadMessage(_UNSUPPORTED, 505)
     if target[0] == "/" and method != "CONNECT":
         path, _, query = target.partition("?")
         return RequestLine(method, target, int(minor != "0"), path, query)
@@ -136,12 +139,14 @@ def parse_response(head: bytes) -> RawResponseHead:
 
 def _reject_request_line(line: bytes) -> NoReturn:
     if re.fullmatch(rb"[^ ]+ [^ ]+ HTTP/[02-9]\.[0-9]", line):
-        raise BadMessage("only HTTP/1.1 and HTTP/1.0 are supported", 505)
+        raise BadMessage(_UNSUPPORTED, 505)
     raise BadMessage(_what_is_wrong(line, "request line"))
 
 
 #: The first pattern that matches describes why a head is rejected.
 _WRONG: Final[list[tuple[re.Pattern[bytes], str]]] = [
+    # RFC 9113 section 6.5: the SETTINGS frame with which a server begins.
+    (re.compile(rb"(?s)\A\x00..\x04\x00\x00\x00\x00\x00"), "an HTTP/2 frame, as gRPC servers send"),
     (re.compile(rb"\r(?!\n)|(?<!\r)\n"), "a bare CR or LF"),
     (re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"), "a control character"),
     (re.compile(rb"\r\n[ \t]"), "a folded header line"),

@@ -1,5 +1,7 @@
 """Every cases/NAME.ini gives exactly the text in NAME.expected: its problems, or its warnings if it loads.
 
+cases/mistakes has the typical mistakes of a first file, one in each, also those of writers who know other proxies.
+
 Paths in the texts are relative to cases/. After a wanted change of wording, look at the difference and then run
 `GPROXY_WRITE_EXPECTED=1 pytest tests/config`.
 """
@@ -13,7 +15,7 @@ from gproxy.config import ConfigError, load
 from gproxy.upstream.balance import POLICIES
 
 CASES = Path(__file__).parent / "cases"
-BUILTINS = {"compress", "cors", "health", "jwt", "rate_limit"}
+BUILTINS = {"compress", "cors", "headers", "health", "jwt", "rate_limit"}
 
 
 def outcome(path):
@@ -24,7 +26,11 @@ def outcome(path):
     return "".join(f"warning: {warning}\n" for warning in settings.warnings) + "loads\n"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CASES.glob("*.ini")))
+def names(ending):
+    return {str(path.relative_to(CASES).with_suffix("")) for path in CASES.rglob(f"*{ending}")}
+
+
+@pytest.mark.parametrize("name", sorted(names(".ini")))
 def test_case(name, monkeypatch):
     monkeypatch.chdir(CASES)
     expected = CASES / f"{name}.expected"
@@ -35,4 +41,4 @@ def test_case(name, monkeypatch):
 
 
 def test_every_expected_text_has_its_file():
-    assert {path.stem for path in CASES.glob("*.expected")} == {path.stem for path in CASES.glob("*.ini")}
+    assert names(".expected") == names(".ini")

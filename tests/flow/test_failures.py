@@ -9,7 +9,7 @@ import pytest
 from gproxy.testing.backends import Backend, reply
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
 
-BACKENDS = "one two left right trial backup_a backup_b probed last"
+BACKENDS = "one two left right trial backup_a backup_b probed last grpc"
 DEAD = free_port()
 INI = f"""
 [gateway]
@@ -41,6 +41,11 @@ upstream = both
 [route:probed]
 path = /probed
 upstream = probed
+[route:grpc]
+path = /grpc
+upstream = grpc
+[upstream:grpc]
+backends = {{grpc}}
 [upstream:one]
 backends = {{one}}
 max_fails = 0
@@ -287,6 +292,18 @@ def test_an_answer_that_is_no_http(play, what):
         assert wire.read_response().body == b"fine"
     line = play.gateway.line(f"/{what}")
     assert (line["status"], line["reason"], line["tries"]) == ("502", "backend_protocol", "1")
+
+
+def test_a_grpc_server_is_named_in_the_log_and_a_grpc_client_gets_an_answer(play):
+    play.grpc.act = lambda peer, request: peer.send(b"\0\0\x12\4\0\0\0\0\0" + bytes(18))
+    with play.gateway.connect() as wire:
+        wire.send("POST /grpc HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        assert is_clean_problem(wire.read_response(), 502, "http_protocol_error")
+    eventually(lambda: "an HTTP/2 frame, as gRPC servers send" in play.gateway.errors, "the warning")
+    with play.gateway.connect() as wire:
+        wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        answer = wire.read_response()
+    assert (answer.status, "HTTP/2, and so gRPC, is not" in json.loads(answer.body)["detail"]) == (505, True)
 
 
 def test_a_head_of_ten_megabytes(play):

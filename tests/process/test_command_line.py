@@ -164,13 +164,13 @@ rotate = weekly
 FOUND = """\
 bad.ini:2: [server] grace: expected a time such as 3s; found '30 sec'; the units are ms, s, m, h, d
 bad.ini:3: [server] workers: must be at least 1
-bad.ini:4: [gatway] unknown section; did you mean 'gateway'?
+bad.ini:4: [gatway] unknown section; did you mean [gateway]?
 bad.ini:7: [gateway] handlers: unknown handler 'compres'; did you mean 'compress'?
 bad.ini:8: [gateway] tiemout: unknown option; did you mean 'timeout'?
 bad.ini:11: [route:a] upstream: unknown upstream 'usres'; did you mean 'users'?
 bad.ini:15: [route:b] skip: [gateway] handlers does not list 'jtw'; did you mean 'jwt'?
 bad.ini:16: [route:c] takes the same requests as [route:b] at line 12; change path, host, methods or another match
-bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'http://localhost:5001/path'; a path in the URL is not supported
+bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'http://localhost:5001/path'; a path in the URL is not supported; add_prefix = in the route adds one
 bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://localhost:5001; found 'ftp://localhost:5002'; only http:// and https:// are supported
 bad.ini:21: [upstream:users] balance: expected round_robin, weighted, least_conn, p2c, latency, random, first, ip_hash, uri_hash, header_hash, cookie_hash, query_hash or sticky or MODULE:NAME such as mypackage.handlers:Tenant; found 'round'; did you mean 'round_robin'?
 bad.ini:23: [handler:jwt] secret: expected a secret such as ${NAME} or file:PATH; nowhere/secret cannot be read: no such file or directory
@@ -294,6 +294,21 @@ def test_an_address_that_cannot_be_had(config, tmp_path, address, why):
     assert said.count("\n") == 1
     assert f"cannot listen on {address}: " in said
     assert why in said or "resolution" in said  # the resolver's words depend on the network
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can drop privileges")
+def test_a_low_port_without_the_right_says_what_gives_it():
+    code = "import os; from gproxy.arbiter.sockets import *; os.setuid(65534); listen(Address.parse('127.0.0.1:81'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert "cannot listen on 127.0.0.1:81: Permission denied; ports below 1024 need the capability" in done.stderr
+
+
+def test_check_warns_of_quotes_and_never_shows_the_secret_in_them(config, tmp_path):
+    secret = 'secret = "0123456789abcdef0123456789abcdef"'
+    (tmp_path / "gproxy.ini").write_text(f"[handler:jwt]\n{secret}\n[gateway]\nhandlers = jwt\n{SMALL}")
+    done = gproxy("check", "--config", config, folder=tmp_path)
+    said = "[handler:jwt] secret: the quotes are part of the value; a value is written without quotes"
+    assert (done.returncode, done.stderr) == (0, f"warning: {config}:2: {said}\n")
 
 
 def test_a_secret_that_cannot_be_kept(tmp_path):

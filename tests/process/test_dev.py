@@ -75,7 +75,7 @@ def test_wrong_settings_are_said_once(tmp_path, demo_ports):  # noqa: F811
     command = [sys.executable, "-m", "gproxy", "dev", "--config", "gproxy.ini"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "gproxy.ini:1: [gatway] unknown section; did you mean 'gateway'?\n"
+    assert done.stderr == "gproxy.ini:1: [gatway] unknown section; did you mean [gateway]?\n"
     eventually(lambda: not any(map(is_open, PORTS)), "the end of the backends")
 
 

@@ -218,7 +218,9 @@ def test_answers_of_its_own(explain, arguments, first, also):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["GET"], "gproxy explain: missing: TARGET; see gproxy explain --help"),
+        (["GET"], "gproxy explain: missing: TARGET, such as /path; see gproxy explain --help"),
+        (["/users/1"], "gproxy explain: missing: METHOD; write GET /users/1; see gproxy explain --help"),
+        ([], "gproxy explain: missing: METHOD; see gproxy explain --help"),
         (["GET", "/", "-H", "X"], "gproxy explain: -H: expected 'NAME: VALUE'; found 'X'"),
         (["GET", "/", "--from", "nowhere"], "gproxy explain: --from: expected an address or unix; found 'nowhere'"),
         (["GET", "/", "--form", "::1"], "gproxy explain: unknown option --form; did you mean '--from'?"),

@@ -16,18 +16,22 @@ The metadata of a field, which `doc`, `option` and `option_group` below return:
 
 import dataclasses
 import inspect
+import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, get_type_hints
 
+from gproxy.config import hints
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.ini.value_types import describe, type_text, write
-from gproxy.config.problems import OptionErrors, OptionProblem, Problem, suggest
+from gproxy.config.problems import OptionErrors, OptionProblem, Problem
 
 T = TypeVar("T")
+#: Returns the message about an unknown option: (its name, the known names).
+UnknownOption = Callable[[str, Collection[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,10 @@ def option_names(cls: type[Any], prefix: str = "") -> list[str]:
     return list(_option_fields(cls, prefix))
 
 
+def _unknown_option(name: str, known: Collection[str]) -> str:
+    return f"unknown option{hints.option(name, known)}"
+
+
 def build(
     cls: type[T],
     given: Mapping[str, Value],
@@ -57,6 +65,7 @@ def build(
     problems: list[Problem],
     warnings: list[Problem],
     prefix: str = "",
+    unknown: UnknownOption = _unknown_option,
     **fixed: object,
 ) -> T | None:
     """Build an instance of the dataclass `cls` from the options given in section `where`.
@@ -68,8 +77,7 @@ def build(
     known = _option_fields(cls, prefix)
     before = len(problems)
     values = {**fixed}
-    unknown = [name for name in given if name not in known]
-    problems.extend(where.problem(name, f"unknown option{suggest(name, known)}") for name in unknown)
+    problems.extend(where.problem(name, unknown(name, known)) for name in given if name not in known)
     for name, one in known.items():
         if name not in fixed and name not in where.broken:
             values |= _read(one, given.get(name), _OptionReporter(where, name, problems, warnings))
@@ -82,7 +90,9 @@ def build(
         invalid = {name for name in known if name in given and name not in values}
         for names, message in error.problems:
             if invalid.isdisjoint(names):
-                problems.append(where.problem(names[0] if names else "", message))
+                name = names[0] if names else ""
+                hint = hints.value(given[name].text) if name in given else ""
+                problems.append(where.problem(name, message if hint in message else f"{message}{hint}"))
         return None
     return None if len(problems) > before or where.broken & known.keys() else built
 
@@ -260,7 +270,9 @@ def _read(one: _OptionField, value: Value | None, reporter: _OptionReporter) -> 
         return {}
     try:
         if value is not None:
-            return {reporter.option: convert(one.hint, value.text, reporter.warn)}
+            found = {reporter.option: convert(one.hint, value.text, reporter.warn)}
+            _warn_of_literal_signs(value.text, reporter)
+            return found
         doc = f": {one.field.metadata['doc']}" if "doc" in one.field.metadata else ""
         reporter.report(f"is missing; expected {describe(one.hint)}{doc}")
     except Mistake as mistake:
@@ -269,6 +281,16 @@ def _read(one: _OptionField, value: Value | None, reporter: _OptionReporter) -> 
     except NameError as error:
         reporter.report(f"the type of {one.cls.__qualname__}.{one.field.name} is unknown at run time: {error}")
     return {}
+
+
+def _warn_of_literal_signs(text: str, reporter: _OptionReporter) -> None:
+    """Warn of quotes and of a `#` that are part of a valid value; most writers mean otherwise."""
+    if hints.is_quoted(text):
+        reporter.warn("the quotes are part of the value; a value is written without quotes")
+    if "\n" not in text and re.search(r"\s#\s", text):
+        reporter.warn("the text after '#' is part of the value; a comment after a value begins with ';'")
+    if re.match(r"\$[A-Z_]+(/|$)", text):  # not quoted: it may be a secret
+        reporter.warn("the text begins with '$'; a variable of the environment is written ${NAME}")
 
 
 def _default(field: Field[Any]) -> object:

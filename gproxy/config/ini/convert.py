@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gproxy.config import hints
 from gproxy.config.ini.value_types import DICTS, LISTS, container, describe, form, items, members
 from gproxy.config.types import Secret
 
@@ -66,10 +67,24 @@ def _each(hint: object, pieces: Iterable[tuple[int, str]], warn: Warn) -> list[A
         try:
             values.append(convert(hint, piece, warn))
         except Mistake as mistake:
-            wrong += [(below + further, message) for further, message in mistake.pieces]
+            end = _separators(hint, piece)
+            wrong += [(below + further, f"{message}{end}") for further, message in mistake.pieces]
     if wrong:
         raise Mistake(wrong)
     return values
+
+
+def _separators(hint: object, piece: str) -> str:
+    """Return the hint for an invalid item that is several valid ones, without commas between them."""
+    several = hints.pieces(piece)
+    if len(several) < 2 or any("=" in one for one in several):
+        return ""
+    try:
+        for one in several:
+            convert(hint, one, lambda _: None)
+    except Mistake:
+        return ""
+    return "; the items of a list are separated by commas"
 
 
 def _pairs(hint: object, text: str, warn: Warn) -> dict[str, Any]:
@@ -110,8 +125,8 @@ def _first(hint: object, text: str, warn: Warn) -> object:
 
 def _mistake(hint: object, text: str, reason: str) -> Mistake:
     message = f"expected {describe(hint)}{_found(hint, text)}"
-    comment = "a comment after a value begins with ';'" if re.search(r"\s#", text) else ""
-    return Mistake([(0, "; ".join(filter(None, (message, reason, comment))))], reason)
+    reason_of_text = "" if _is_secret(hint) else hints.value(text)
+    return Mistake([(0, "; ".join(filter(None, (message, reason))) + reason_of_text)], reason)
 
 
 def _found(hint: object, text: str) -> str:

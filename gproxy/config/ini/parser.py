@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gproxy.config import hints
 from gproxy.config.problems import Problem
 
 _COMMENT = re.compile(r"^\s*[;#].*|\s;.*")
@@ -127,7 +128,9 @@ class _Lines:
         self._section = section = RawSection(kind, name, self.file, number)
         first = self._by_title.get(section.title)
         if not kind:
-            self._report(number, "", "expected a section such as [server] or [route:users]")
+            title = re.fullmatch(r"\[+\s*(\w+(?::[\w.-]+)?)\s*\]*", text)
+            hint = f"; write [{title[1]}]" if title else ""
+            self._report(number, "", f"expected a section such as [server] or [route:users]{hint}")
         elif first:
             self._report(number, "", f"duplicate section; the first is at line {first.line}")
             self._section = first
@@ -138,7 +141,8 @@ class _Lines:
         self._open = None
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:  # do not quote the line: it may be part of a secret
-            self._report(number, "", "expected 'option = value', '[section]', a comment, or an indented continuation")
+            message = "expected 'option = value', '[section]', a comment, or an indented continuation"
+            self._report(number, "", f"{message}{hints.line(text)}")
         elif self._section is None:
             self._report(number, name, "is before the first section; expected [section] first")
         else:

@@ -6,8 +6,9 @@ from typing import Any, Final, Self
 
 from gproxy.config.ini.build import Option, build, differs_from_default, option_names, options
 from gproxy.config.ini.parser import RawSection, Value
-from gproxy.config.problems import Problem, suggest
+from gproxy.config.problems import Problem
 from gproxy.config.sections.balance import either
+from gproxy.config.sections.settings import unknown_option
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
 
@@ -89,7 +90,7 @@ class PolicySettings:
         if self.reference and not own and name.startswith(_PREFIX):
             return f"{self.balance} is not a dataclass, so it has no options"
         others = (other for cls in self.table.values() for other in option_names(cls))
-        return f"unknown option{suggest(name, {*_UPSTREAM, *others, *own})}"
+        return unknown_option(name, {*_UPSTREAM, *others, *own})
 
 
 def policy_options(table: Policies) -> list[Option]:

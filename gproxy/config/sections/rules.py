@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gproxy.config import hints
 from gproxy.config.ini.build import changed
 from gproxy.config.problems import OptionErrors, OptionProblem
 from gproxy.config.types import Address
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]")
+#: The parts of other routers' paths: `/*`, `/:id`, `/{id}`, `/<id>`, `/[id]`, `/.*`, `/(.*)`, `^`, `$` at the end.
+_ROUTER_PATTERN = re.compile(r"(?:/|^)(?:\*|:\w|\{|<|\[\w|\.[*+]|\()|\.\*|\*$|^[\^~=]|\$$")
 _AUTHORITY = re.compile(rf"(?:{_HOST.pattern})(:[0-9]{{1,5}})?")
 
 
@@ -152,7 +155,9 @@ def captures(name: str, groups: Iterable[str], paths: Iterable[RoutePath]) -> It
 def _route_path(name: str, path: str) -> Iterator[OptionProblem]:
     """Yield the problems of a path to match, which must be absolute, decoded and normalized."""
     if not path.startswith("/"):
-        yield (name,), f"a path starts with '/'; found {path!r}"
+        yield (name,), f"a path starts with '/'; found {path!r}{_path_hint(path)}"
+    elif hint := _path_hint(path):
+        yield (name,), f"{path!r} is a literal path, so it matches no such request{hint}"
     for sign in "%?#\\":
         if sign in path:
             yield (name,), f"a path to match is decoded and has no query, so {sign!r} is not allowed"
@@ -167,6 +172,18 @@ def addresses_only(name: str, addresses: Iterable[Address]) -> Iterator[OptionPr
     for address in addresses:
         if address.words:
             yield (name,), f"only the address is expected, without {address.words}; write {address}"
+
+
+def _path_hint(path: str) -> str:
+    """Return the hint for a path that looks like the pattern of another router; its literal beginning matches more."""
+    if url := re.fullmatch(r"\w+://([^/:]+)(?::[0-9]+)?(/.*)?", path):
+        return f"; write path = {url[2] or '/'} and host = {url[1]}"
+    text = path.lstrip("^~=* ")
+    match = _ROUTER_PATTERN.search(text)
+    if hints.is_quoted(path) or (text == path and not match and path.startswith("/")):
+        return ""
+    literal = text[: match.start()] if match else text
+    return f"; write path = /{literal.strip('/')}, which matches everything below it too, or path = ~ REGEX"
 
 
 def probe_path(name: str, path: str | None) -> Iterator[OptionProblem]:
@@ -190,8 +207,8 @@ def own_headers(name: str, values: Mapping[str, str], *, reserved: Collection[st
 def methods(name: str, values: Iterable[str]) -> Iterator[OptionProblem]:
     """Yield the problems of method names, which are case-sensitive (RFC 9110 section 9.1) and in upper case."""
     for value in values:
-        if not is_token(value):
-            yield (name,), f"{value!r} is not a method"
+        if not is_token(value) or "|" in value:  # a valid sign of a token, but here it stands between two methods
+            yield (name,), f"{value!r} is not a method{hints.item(value.replace('|', ' '))}"
         elif value != value.upper():
             yield (name,), f"methods are upper case; write {value.upper()}"
 
@@ -214,7 +231,14 @@ def hosts(name: str, values: Iterable[str]) -> Iterator[OptionProblem]:
     """Yield the problems of host names to match, without scheme or port; `*.example.com` is any name below."""
     for value in values:
         if not _HOST.fullmatch(value):
-            yield (name,), f"{value!r} is not a host name such as api.example.com or *.example.com"
+            yield (name,), f"{value!r} is not a host name such as api.example.com or *.example.com{_host_hint(value)}"
+
+
+def _host_hint(value: str) -> str:
+    if match := re.fullmatch(rf"(?:\w+://)?(?P<host>{_HOST.pattern})(?::[0-9]+)?(?P<path>/.*)?", value):
+        path = f", and path = {match['path']}" if match["path"] not in {None, "/"} else ""
+        return f"; write {match['host']}{path}: a host to match has no scheme and no port"
+    return hints.item(value)
 
 
 def sent_host(name: str, value: str | None, words: str = "") -> Iterator[OptionProblem]:

@@ -4,11 +4,13 @@ The field types are resolved at run time, so no import is for the type checker o
 bytes. A limit of 0 means no limit.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
-from gproxy.config.ini.build import doc
+from gproxy.config import hints
+from gproxy.config.ini.build import doc, option_names
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import Problem
 from gproxy.config.sections import rules
@@ -108,3 +110,25 @@ class Settings:
         """Return the raw section, or an empty one if the file does not have it."""
         found = (section for section in self.sections if (section.kind, section.name) == (kind, name))
         return next(found, RawSection(kind, name, str(self.path), 0))
+
+
+#: The class of each kind of section, except handlers, which have classes of their own.
+SECTIONS: Final[dict[str, type[Any]]] = {
+    "[server]": ServerSettings,
+    "[gateway]": GatewaySettings,
+    "[route:NAME]": RouteSettings,
+    "[upstream:NAME]": UpstreamSettings,
+    "[tls:NAME]": TLSSettings,
+    "[log]": LogSettings,
+    "[state]": StateSettings,
+}
+
+
+def unknown_option(name: str, known: Collection[str]) -> str:
+    """Return the message about an option that its section, with these `known` options, does not have."""
+    owners = [section for section, cls in SECTIONS.items() if name in option_names(cls)]
+    if name == "host" and "bind" in known:  # other programs have host and port of their listener in [server]
+        return f"unknown option{hints.option('address', known)}"
+    if owners:
+        return f"unknown option here; it belongs in {' or '.join(owners)}"
+    return f"unknown option{hints.option(name, known)}"

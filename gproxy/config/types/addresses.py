@@ -16,6 +16,15 @@ LOOPBACK: Final[tuple[Network, ...]] = (IPv4Network("127.0.0.0/8"), IPv6Network(
 _LONGEST_UNIX_PATH = 107  # sun_path of Linux is 108 bytes with the final NUL
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _URL = re.compile(r"([^:/?#@]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
+_HTTP2_SCHEMES = ("grpc", "grpcs", "h2c", "h2")
+#: Words of other proxies behind a server's address, and what has their meaning in [upstream:NAME].
+_SERVER_WORDS = {
+    "max_fails": "max_fails = N in a line of its own",
+    "fail_timeout": "fail_window = TIME in a line of its own",
+    "check": "health_path = PATH in a line of its own",
+    "ssl": "an https:// URL",
+    "max_conns": "max_connections=N",
+}
 _NUMBERS = ("weight", "max_connections")
 _FLAGS = ("backup", "down", "drain")
 #: The words that may follow a listener's address: the field, and its value if the word has none.
@@ -67,6 +76,8 @@ class Address:
             if not re.fullmatch("[0-9]{1,9}", rest):
                 raise ValueError("fd: needs a number")
             return cls("fd", fd=int(rest), **found)
+        if hint := _address_hint(place):
+            raise ValueError(hint)
         if not re.search(r":[^]]*$", place):
             raise ValueError("the port is missing")
         host, port = split_host(place)
@@ -123,13 +134,17 @@ class BackendURL:
             return cls("http", "localhost", 80, path=_unix_path(url.removeprefix("unix:")), **_backend_words(words))
         match = _URL.fullmatch(url)
         if not match:
-            raise ValueError("a backend's URL starts with http://, https:// or unix:")
+            address = re.fullmatch(r"([\w.-]*)(:[0-9]+|(?<=\w))", url)
+            written = f"; write http://{address[1] or 'localhost'}{address[2]}" if address else ""
+            raise ValueError(f"a backend's URL starts with http://, https:// or unix:{written}")
         scheme, authority, path, query, fragment = match.groups()
         for wrong, message in (
+            (scheme in _HTTP2_SCHEMES, "a gRPC backend needs HTTP/2, which the gateway does not speak to backends"),
+            (scheme in {"ws", "wss"}, f"a WebSocket begins as HTTP; write http{scheme[2:]}://{authority}"),
             (scheme not in {"http", "https"}, "only http:// and https:// are supported"),
             ("@" in authority, "a user or password in the URL is not supported"),
             (authority == "unix:", f"a unix socket is written unix:{path}"),
-            (path not in {"", "/"}, "a path in the URL is not supported"),
+            (path not in {"", "/"}, "a path in the URL is not supported; add_prefix = in the route adds one"),
             (query, "a query in the URL is not supported"),
             (fragment, "a fragment in the URL is not supported"),
         ):
@@ -263,8 +278,21 @@ def _check_excepted(path: str) -> None:
         raise ValueError(f"except= needs a decoded and normalized path without a query; found {path!r}")
 
 
+def _address_hint(place: str) -> str:
+    """Return what to write in place of a bare port, a URL, a path or a `*`; empty for another address."""
+    if re.fullmatch("[0-9]{1,5}", place):
+        return f"the port is missing; write :{place} for a port on all interfaces"
+    scheme, separator, rest = place.partition("://")
+    if separator:
+        port = "" if re.search(r":[0-9]+/?$", rest) else ":443" if scheme == "https" else ":80"
+        return f"an address has no scheme; write {rest.rstrip('/')}{port}{' tls' * (scheme == 'https')}"
+    if place.startswith("/"):
+        return f"write unix:{place} for a unix socket"
+    return f"write {place.lstrip('*')} for a port on all interfaces" if place.startswith("*:") else ""
+
+
 def _meant(word: str, words: Collection[str]) -> str:
-    meant = None if word in words else nearest(word, words)
+    meant = "tls" if word in {"ssl", "https"} and "tls" in words else None if word in words else nearest(word, words)
     return f"; did you mean {meant!r}?" if meant else ""
 
 
@@ -274,7 +302,8 @@ def _backend_words(words: list[str]) -> dict[str, Any]:
         name, equals, number = word.partition("=")
         if not (name in _NUMBERS and equals) and word not in _FLAGS:
             wanted = "weight=N, max_connections=N, backup, down or drain"
-            raise ValueError(f"{word!r} is not {wanted}{_meant(name, (*_NUMBERS, *_FLAGS))}")
+            ours = f"; write {_SERVER_WORDS[name]}" if name in _SERVER_WORDS else ""
+            raise ValueError(f"{word!r} is not {wanted}{ours or _meant(name, (*_NUMBERS, *_FLAGS))}")
         if equals and not re.fullmatch("[0-9]{1,9}", number):
             raise ValueError(f"{name} must be a whole number of at least 0")
         if name in found:

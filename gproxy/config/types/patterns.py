@@ -96,6 +96,8 @@ class Rewrite:
         for number, name in _REFERENCE.findall(template):
             if int(number or 0) > expression.groups or (name and name not in expression.groupindex):
                 raise ValueError(f"the regular expression has no group {number or name}")
+        if expression.groups and (foreign := re.search(r"\$([0-9])", template)):
+            raise ValueError(f"the text of a group is written \\{foreign[1]}, not {foreign[0]}")
         sent_path(_REFERENCE.sub("x", template))
         return cls(expression, template, _REFERENCE.split(template)[0])
 

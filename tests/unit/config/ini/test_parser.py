@@ -6,6 +6,8 @@ import pytest
 
 from gproxy.config.ini.parser import Value, parse, read
 
+NO_OPTION = "expected 'option = value', '[section]', a comment, or an indented continuation"
+
 
 def one(text, environ=None):
     """The options of the one section in `text`, as name: (text, line); fails on any problem."""
@@ -90,9 +92,12 @@ def test_environment(written, expected):
             "[s]\njust words",
             ["f:2: [s] expected 'option = value', '[section]', a comment, or an indented continuation"],
         ),
-        ("[s]\nhost: a", ["f:2: [s] expected 'option = value', '[section]', a comment, or an indented continuation"]),
+        (
+            "[s]\nhost: a",
+            [f"f:2: [s] {NO_OPTION}; write host = VALUE, with an equals sign"],
+        ),
         ("[s]\n= 1", ["f:2: [s] expected 'option = value', '[section]', a comment, or an indented continuation"]),
-        ("[s", ["f:1: expected a section such as [server] or [route:users]"]),
+        ("[s", ["f:1: expected a section such as [server] or [route:users]; write [s]"]),
         ("[]\na = 1", ["f:1: expected a section such as [server] or [route:users]"]),
         ("[s] x\na = 1", ["f:1: expected a section such as [server] or [route:users]"]),
         ("[s]\na = 1\n\nA = 2", ["f:4: [s] a: duplicate option; the first is at line 2"]),

@@ -71,8 +71,8 @@ def log(**given):
         (gateway, {"timeout": Seconds(0)}, "timeout: must be more than 0"),
         (gateway, {"handlers": ("a", "a", "a")}, "handlers: 'a' is listed twice\nhandlers: 'a' is listed twice"),
         (gateway, {"trusted_proxies": (ip_network("::/0"),) * 2}, "trusted_proxies: '::/0' is listed twice"),
-        (route, {"path": "users"}, "path: a path starts with '/'; found 'users'"),
-        (route, {"path": ""}, "path: a path starts with '/'; found ''"),
+        (route, {"path": "users"}, "path: a path starts with '/'; found 'users'; write path = /users, which matches everything below it too"),
+        (route, {"path": ""}, "path: a path starts with '/'; found ''; write path = /, which matches everything below it too"),
         *(
             (route, {"path": f"/a{sign}b"}, f"path: a path to match is decoded and has no query, so {sign!r} is not allowed")
             for sign in "%?#\\"
@@ -84,10 +84,10 @@ def log(**given):
         (route, {"path": "/a b"}, "path: a path must not contain spaces or control characters"),
         (route, {"timeout": Seconds(0)}, "timeout: must be more than 0"),
         (route, {"methods": ("get",)}, "methods: methods are upper case; write GET"),
-        (route, {"methods": ("G T",)}, "methods: 'G T' is not a method"),
+        (route, {"methods": ("G T",)}, "methods: 'G T' is not a method; the items of a list are separated by commas"),
         (route, {"methods": ("GET", "GET")}, "methods: 'GET' is listed twice"),
-        (route, {"host": ("http://a",)}, "host: 'http://a' is not a host name such as api.example.com or *.example.com"),
-        (route, {"host": ("a:80",)}, "host: 'a:80' is not a host name such as api.example.com or *.example.com"),
+        (route, {"host": ("http://a",)}, "host: 'http://a' is not a host name such as api.example.com or *.example.com; write a: a host to match has no scheme and no port"),
+        (route, {"host": ("a:80",)}, "host: 'a:80' is not a host name such as api.example.com or *.example.com; write a: a host to match has no scheme and no port"),
         (route, {"host": ("a.b", "A.b")}, "host: 'A.b' is listed twice"),
         (route, {"headers": {"X Y": ""}}, "headers: 'X Y' is not a header's name"),
         (route, {"headers": {"X": "", "x": ""}}, "headers: 'x' is listed twice"),
@@ -138,7 +138,7 @@ def log(**given):
         (upstream, {"health_path": "/a b"}, "health_path: spaces, control and non-ASCII characters must be percent-encoded, as in %20"),
         (upstream, {"host": "a b"}, "host: expected client, backend or a host such as api.example.com; found 'a b'"),
         (upstream, {"host": "*.a"}, "host: expected client, backend or a host such as api.example.com; found '*.a'"),
-        (tls, {"hosts": ("a:1",)}, "hosts: 'a:1' is not a host name such as api.example.com or *.example.com"),
+        (tls, {"hosts": ("a:1",)}, "hosts: 'a:1' is not a host name such as api.example.com or *.example.com; write a: a host to match has no scheme and no port"),
         (tls, {"hosts": ("a", "A")}, "hosts: 'A' is listed twice"),
         (tls, {"hsts": Seconds(-1)}, "hsts: must be at least 0"),
         (tls, {"client_auth": "required"}, "client_ca: is missing; client_auth = required needs the authorities to trust"),

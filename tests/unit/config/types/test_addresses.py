@@ -47,7 +47,7 @@ def test_words_behind_an_address(words, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("8080", "the port is missing"),
+        ("8080", "the port is missing; write :8080 for a port on all interfaces"),
         ("", "the port is missing"),
         ("[::1]", "the port is missing"),
         ("a:", "the port is missing"),
@@ -144,7 +144,7 @@ def test_where_a_backend_is(text, place, addresses):
     ("text", "message"),
     [
         ("", "a backend's URL starts with http://, https:// or unix:"),
-        ("localhost:5001", "a backend's URL starts with http://, https:// or unix:"),
+        ("localhost:5001", "a backend's URL starts with http://, https:// or unix:; write http://localhost:5001"),
         ("unix:", "unix: needs a path"),
         ("unix:/" + "x" * 107, "a unix socket's path has at most 107 bytes"),
         (
@@ -156,7 +156,7 @@ def test_where_a_backend_is(text, place, addresses):
         ("http://", "the host is missing"),
         ("http://:80", "the host is missing"),
         ("http://u:p@a", "a user or password in the URL is not supported"),
-        ("http://a/x", "a path in the URL is not supported"),
+        ("http://a/x", "a path in the URL is not supported; add_prefix = in the route adds one"),
         ("http://a?x=1", "a query in the URL is not supported"),
         ("http://a/#x", "a fragment in the URL is not supported"),
         ("http://a:", "the port is missing"),

@@ -1,0 +1,50 @@
+"""Warnings about settings that are valid but do not do what they seem to say; most come from other proxies."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from gproxy.config.ini.build import option_values
+from gproxy.config.ini.parser import RawSection
+from gproxy.config.problems import Problem
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.settings import LogSettings
+from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types import Seconds
+from gproxy.config.types.units import write_seconds
+
+#: Options of an upstream that a route's timeout ends.
+_WITHIN_TIMEOUT: Final = ("connect_timeout", "first_byte_timeout", "per_try_timeout", "queue_timeout")
+
+
+def ended_earlier(
+    routes: Iterable[tuple[RouteSettings, Seconds]], upstreams: Iterable[tuple[UpstreamSettings, RawSection]]
+) -> Iterator[Problem]:
+    """Yield a warning for each time limit of an upstream that ends with the `timeout` of all routes that use it.
+
+    `routes` are the routes with their timeouts.
+    """
+    longest: dict[str, tuple[Seconds, str]] = {}
+    for route, timeout in routes:
+        for share in route.upstream:
+            longest[share.name] = max(longest.get(share.name, (Seconds(0), "")), (timeout, route.name))
+    for upstream, section in upstreams:
+        timeout, name = longest.get(upstream.name, (Seconds(0), ""))
+        values = option_values(upstream)
+        for option in _WITHIN_TIMEOUT:
+            if name and option in section.options and (values[option] or 0) > timeout:
+                yield section.problem(option, f"ends after {write_seconds(timeout)}, the timeout of [route:{name}]")
+
+
+def log_folder(log: LogSettings, section: RawSection) -> Iterator[Problem]:
+    """Yield a warning if the folder of the access log cannot be made, or not be written to."""
+    if log.access in {"-", "off"}:
+        return
+    wanted = Path(log.access).absolute().parent
+    found = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
+    if not found.is_dir():
+        yield section.problem("access", f"{found} is not a folder")
+    elif not os.access(found, os.W_OK | os.X_OK):
+        what = "cannot be written to" if found == wanted else f"cannot be made: {found} is not writable"
+        yield section.problem("access", f"the folder {wanted} {what} by this user")
