@@ -139,9 +139,6 @@ class Arbiter:
 
     def _prepare(self, generation: Generation, warnings: list[str]) -> None:
         """Open the sockets and spawn the other workers of a generation whose settings are valid (2)."""
-        if not generation.was_read:  # the worker has read settings that the arbiter has not
-            self._give_up(2, [f"{self._path}: became readable during the start; start or reload again"])
-            return
         try:
             generation.open(self._current_sockets)
         except CannotListenError as error:
@@ -199,20 +196,25 @@ class Arbiter:
                 self._retire(worker, removed)
             self._log_later(f"reloaded: generation {new.number} serves on {new}")
         self._notifier.ready(f"serves on {new}")
+        self._watch_files_of(new)
         self._settle()
 
-    def _settle(self) -> None:
-        """Finish a start or reload, successful or not: begin to watch the files, and start a queued reload."""
-        if self._current and self._current.server.reload and self._watch is None:
+    def _watch_files_of(self, generation: Generation) -> None:
+        if generation.server.reload and self._watch is None:
             self._watch = FileWatch(self._path)
             self._loop.every(_LOOK_AT_FILES, self._look_at_files)
+        if self._watch:
+            self._watch.adopt(generation.stamps)
+
+    def _settle(self) -> None:
+        """Finish a start or reload, successful or not: start a queued reload."""
         why, self._reload_again = self._reload_again, ""
         if why:
             self._reload(why)
 
     def _look_at_files(self) -> None:
         if self._watch and self._current:
-            changed = self._watch.changed(self._current.files)
+            changed = self._watch.changed(self._current.files, self._current.patterns)
             if changed and self._current.server.reload:
                 self._reload(f"{', '.join(map(os.path.relpath, changed))} changed")
 

@@ -1,7 +1,8 @@
 """Changed files, found by polling stat, which works on every file system: for `reload = on`, and for certificates."""
 
+import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -25,21 +26,23 @@ class FileStamp(NamedTuple):
 
 
 class FileWatch:
-    """The stamps of the settings file, the modules beside it, and the files that workers report."""
+    """The stamps of the settings files, the modules beside the first one, and the files that workers report."""
 
     def __init__(self, settings: str) -> None:
         self._settings = Path(settings).absolute()
         self._seen = self._look(())
 
-    def changed(self, files: Iterable[str]) -> list[str]:
-        """Return the files changed or removed since the last call, and new modules beside the settings."""
-        before, self._seen = self._seen, self._look(files)
+    def adopt(self, stamps: Mapping[str, FileStamp | None]) -> None:
+        """Compare the next look with these stamps: those of the files that a new generation has read."""
+        self._seen |= {name: stamp for name, stamp in stamps.items() if stamp}
+
+    def changed(self, files: Iterable[str], patterns: Iterable[str] = ()) -> list[str]:
+        """Return the files changed or removed since the last call, and new ones: modules, and matches of a pattern."""
+        matches = {name for pattern in patterns for name in glob.glob(pattern)}  # noqa: PTH207 absolute patterns
+        before, self._seen = self._seen, self._look({*files, *matches})
         folder = str(self._settings.parent)
-        return sorted(
-            name
-            for name in {*before, *self._seen}
-            if before.get(name) != self._seen.get(name) and (name in before or os.path.dirname(name) == folder)  # noqa: PTH120
-        )
+        expected = {*before, *matches, *(name for name in self._seen if os.path.dirname(name) == folder)}  # noqa: PTH120
+        return sorted(name for name in expected if before.get(name) != self._seen.get(name))
 
     def _look(self, files: Iterable[str]) -> dict[str, FileStamp]:
         beside = map(str, self._settings.parent.glob("*.py"))

@@ -13,6 +13,7 @@ from gproxy.arbiter.file_watch import FileStamp
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
+from gproxy.config.ini.files import include_patterns, pack, read_files
 from gproxy.config.load import Overrides, load_process
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import LogSettings
@@ -30,18 +31,22 @@ _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 class Generation:
     """A reading of the settings with its workers and sockets.
 
-    Every worker gets the same text, even if the file changes meanwhile.
+    Every worker gets the same bytes, even if a file changes meanwhile.
     """
 
     def __init__(self, number: int, path: str, overrides: Overrides, inherited: Sequence[int]) -> None:
         self.number = number
         self._path = path
         self._overrides = overrides
-        self._text = _text(path)
-        server, log = load_process(Path(path), self._text, overrides)
+        self._files = read_files(path, os.environ)
+        #: The files of the settings as they were read, for `reload = on`.
+        self.stamps = {name: FileStamp.of(name) for name in (os.path.abspath(file.path) for file in self._files)}  # noqa: PTH100
+        #: The absolute paths and patterns of the included files.
+        self.patterns = [os.path.abspath(one) for one in include_patterns(self._files[0], os.environ)]  # noqa: PTH100
+        server, log = load_process(self._files, overrides)
         if server and inherited:
             self._overrides = {**overrides, ("server", "bind"): bind_to(inherited, server.bind)}
-            server, _ = load_process(Path(path), self._text, self._overrides)
+            server, _ = load_process(self._files, self._overrides)
         self.server = server or ServerSettings()
         self.log = log or LogSettings()
         #: True once the first worker has built the settings and the sockets are open.
@@ -53,23 +58,15 @@ class Generation:
         #: Files of user code that the workers have imported, with their stamps at the first import.
         self.files: dict[str, FileStamp | None] = {}
 
-    @property
-    def was_read(self) -> bool:
-        """True if the arbiter could read the file."""
-        return self._text is not None
-
     def add(self, worker: WorkerProcess) -> None:
         """Add a worker, and send it the settings to build."""
         self.workers.append(worker)
         overrides = [[*place, text] for place, text in self._overrides.items()]
         build = messages.Build(self._path, overrides, _INSTANCE)
-        fd = os.memfd_create("gproxy-settings") if self._text is not None else -1
-        if self._text is None:  # the worker reads the file itself, and reports why it cannot
-            worker.send(build)
-            return
+        fd = os.memfd_create("gproxy-settings")
         try:
             with open(fd, "wb", closefd=False) as file:
-                file.write(self._text)
+                file.write(pack(self._files))
             worker.send(build, [fd])
         finally:
             os.close(fd)
@@ -169,13 +166,6 @@ def _bind_conflict(address: Address, open_sockets: Sockets) -> str:
         if address.kind == other.kind == "tcp" and address.port == other.port and address.host != other.host:
             return f" by {other} of this gateway; only a restart can change this"
     return ""
-
-
-def _text(path: str) -> bytes | None:
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return None
 
 
 def usable_cores() -> int:

@@ -23,7 +23,7 @@ class Command(Message):
 
 @dataclass
 class Build(Command):
-    """Build the settings, whose text comes as a file descriptor; without one, read them at the path."""
+    """Build the settings; their files come packed in a file descriptor."""
 
     path: str
     overrides: list[list[str]]  # section, option, text

@@ -1,7 +1,8 @@
 """Warnings about settings that are valid but do not do what they seem to say; most come from other proxies."""
 
+import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,3 +49,11 @@ def log_folder(log: LogSettings, section: RawSection) -> Iterator[Problem]:
     elif not os.access(found, os.W_OK | os.X_OK):
         what = "cannot be written to" if found == wanted else f"cannot be made: {found} is not writable"
         yield section.problem("access", f"the folder {wanted} {what} by this user")
+
+
+def include_folders(patterns: Sequence[str], path: Path, section: RawSection) -> Iterator[Problem]:
+    """Yield a warning for each pattern of `include` in a folder that does not exist; in others it may match nothing."""
+    for pattern in patterns:
+        folder = (path.parent / pattern).parent
+        if not glob.has_magic(str(folder)) and not folder.is_dir():
+            yield section.problem("include", f"{pattern} matches nothing: {folder} is not a folder")

@@ -8,7 +8,7 @@ from pathlib import Path
 from gproxy.config import hints
 from gproxy.config.ini.build import option_values
 from gproxy.config.ini.convert import split
-from gproxy.config.ini.parser import RawSection
+from gproxy.config.ini.parser import RawSection, place_from
 from gproxy.config.problems import Problem, suggest
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
@@ -215,7 +215,7 @@ def shadowed(routes: Iterable[tuple[RouteSettings, RawSection]]) -> Iterator[Pro
         places = [(path, _matches(route), host) for path in _path_keys(route) for host in hosts or {""}]
         first = next((one for one in before.get(places[0], ()) if _takes_all_of(one[0], hosts, route)), None)
         if first:
-            yield section.problem("", _shadow(route, *first))
+            yield section.problem("", _shadow(route, *first, section.file))
         for place in places:
             before.setdefault(place, []).append((route, section))
 
@@ -244,11 +244,11 @@ def _takes_all_of(earlier: RouteSettings, hosts: set[str], route: RouteSettings)
     return hosts <= {host.lower() for host in earlier.host} and {*route.methods} <= {*earlier.methods}
 
 
-def _shadow(route: RouteSettings, earlier: RouteSettings, section: RawSection) -> str:
+def _shadow(route: RouteSettings, earlier: RouteSettings, section: RawSection, file: str) -> str:
     same = {*route.methods} == {*earlier.methods} and len(route.host) == len(earlier.host)
     same = same and len(route.path) == len(earlier.path)
     what = "takes the same requests as" if same else "gets no request: all of them go to"
-    return f"{what} [{section.title}] at line {section.line}; change path, host, methods or another match"
+    return f"{what} [{section.title}] at {place_from(section, file)}; change path, host, methods or another match"
 
 
 def in_clear(routes: Sequence[tuple[RouteSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
@@ -343,8 +343,8 @@ def _claimed(owners: dict[str, RawSection], names: Sequence[str], section: RawSe
     for name in names:
         owner = owners.setdefault(name, section)
         if owner is not section:
-            message = f"{name} already belongs to [{owner.title}] at line {owner.line}; set hosts to assign it"
-            yield section.problem("hosts", message)
+            first = f"[{owner.title}] at {place_from(owner, section.file)}"
+            yield section.problem("hosts", f"{name} already belongs to {first}; set hosts to assign it")
 
 
 def _at(section: RawSection, lines: Sequence[str]) -> Iterator[Problem]:

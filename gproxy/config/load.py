@@ -1,14 +1,15 @@
-"""The loader: from a settings file to `Settings`, or to all problems of the file."""
+"""The loader: from a settings file, and those that it includes, to `Settings`, or to all problems of the file."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from gproxy.config import advice, checks
 from gproxy.config.ini.build import build
-from gproxy.config.ini.parser import RawSection, Value, read
+from gproxy.config.ini.files import SourceFile, parse_files, read_files
+from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.policy import Policies, PolicySettings
 from gproxy.config.sections.route import RouteSettings
@@ -45,16 +46,17 @@ def load(
     environ: Mapping[str, str] = os.environ,
     build_handler: BuildHandler | None = None,
     build_policy: BuildPolicy | None = None,
-    data: bytes | None = None,
+    files: Sequence[SourceFile] | None = None,
 ) -> Settings:
     """Load the settings in the file. `overrides`, by (section, option), replace options of the file.
 
     `builtins` are the names of the built-in handlers, which need no `use`. `policies` are the built-in policies. A list
-    in an override has the file's syntax. `data` is the file's content, if it is already read. Raise ConfigError with
-    all problems. The function opens only the file, the files of `file:PATH` secrets, and certificates.
+    in an override has the file's syntax. `files` are the file and those that it includes, if they are already read.
+    Raise ConfigError with all problems. The function opens only these files, those of `file:PATH` secrets, and
+    certificates.
     """
     problems: list[Problem] = []
-    sections = read(Path(path), environ, problems, data)
+    sections = parse_files(read_files(path, environ) if files is None else files, environ, problems)
     if sections is None:
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
@@ -63,16 +65,16 @@ def load(
 
 
 def load_process(
-    path: Path, data: bytes | None, overrides: Overrides, environ: Mapping[str, str] = os.environ
+    files: Sequence[SourceFile], overrides: Overrides, environ: Mapping[str, str] = os.environ
 ) -> tuple[ServerSettings | None, LogSettings | None]:
     """Return `[server]` and `[log]`, for a process that serves no requests; None for a section with problems.
 
     `load` reports these problems with all others.
     """
-    sections = None if data is None else read(path, environ, [], data)
+    sections = parse_files(files, environ, [])
     if sections is None:
         return None, None
-    loading = _Loading(path, _override(sections, overrides), (), [])
+    loading = _Loading(Path(files[0].path), _override(sections, overrides), (), [])
     return loading.single(ServerSettings, "server"), loading.single(LogSettings, "log")
 
 
@@ -124,6 +126,7 @@ class _Loading:
             timeouts = [(route, route.timeout or gateway.timeout) for route in routes]
             self.warnings += advice.ended_earlier(timeouts, written)
             self.warnings += advice.log_folder(log, self._section("log"))
+            self.warnings += advice.include_folders(gateway.include, self.path, self._section("gateway"))
         if build_handler is not None:
             handlers = {
                 name: replace(found, handler=build_handler(found, self.problems, self.warnings))

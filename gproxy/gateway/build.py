@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from gproxy.config.checks import identity_headers, is_reference
 from gproxy.config.ini.build import build as build_from_options
+from gproxy.config.ini.files import SourceFile
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.load import load as load_settings
 from gproxy.config.problems import Problem
@@ -36,11 +37,11 @@ _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 def load(
     path: str | os.PathLike[str],
     overrides: Mapping[tuple[str, str], str] = _NO_OVERRIDES,
-    data: bytes | None = None,
+    files: Sequence[SourceFile] | None = None,
 ) -> Settings:
     """Load the settings, with the handlers and policies that they describe. Raises ConfigError with every problem.
 
-    `data` is the content of the file, if the caller has read it already.
+    `files` are the file and those that it includes, if the caller has read them already.
     """
     user_code.make_importable(Path(path))
     return load_settings(
@@ -50,7 +51,7 @@ def load(
         overrides=overrides,
         build_handler=_handler,
         build_policy=_user_policy,
-        data=data,
+        files=files,
     )
 
 

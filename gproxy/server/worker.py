@@ -31,6 +31,7 @@ from gproxy.arbiter.event_loop import nothing
 from gproxy.arbiter.messages import COMMANDS, Command, Message
 from gproxy.arbiter.sockets import ignore_handshakes
 from gproxy.arbiter.spawn import GROUP_SIGNALS, STACK_SIGNAL, name_process
+from gproxy.config.ini.files import unpack
 from gproxy.config.problems import ConfigError
 from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build, load
@@ -259,7 +260,7 @@ def _serve(number: int, control: Control) -> int:
     fds = control.take_fds()
     given = {(section, option): text for section, option, text in build_command.overrides}
     try:
-        settings = load(build_command.path, given, _content(fds[0]) if fds else None)
+        settings = load(build_command.path, given, unpack(_content(fds[0])))
     except ConfigError as error:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2

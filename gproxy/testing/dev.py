@@ -13,12 +13,12 @@ import json  # noqa: E402
 import os  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.os import tp_read  # noqa: E402
 
 from gproxy.commands.token import sign  # noqa: E402
+from gproxy.config.ini.files import read_files  # noqa: E402
 from gproxy.config.load import Overrides, load_process  # noqa: E402
 from gproxy.config.types import Address  # noqa: E402
 from gproxy.testing import demo  # noqa: E402
@@ -47,7 +47,7 @@ def main(pipe: int, config: str, overrides: Overrides) -> None:
 
 def _greet(config: str, overrides: Overrides, ports: list[int]) -> None:
     """Print what to try, once the gateway listens. Problems in the settings are reported by the gateway."""
-    server, _ = load_process(Path(config), Path(config).read_bytes(), overrides)
+    server, _ = load_process(read_files(config, os.environ), overrides)
     address = next((address for address in server.bind if address.kind == "tcp"), None) if server else None
     if address is None:
         return

@@ -137,25 +137,6 @@ def test_a_file_that_is_gone_and_a_worker_that_dies(scene):
     assert scene.code() == "first"
 
 
-def test_a_file_that_comes_back_between_our_look_and_the_workers(tmp_path, backend):
-    slow = "import os, sys, time\nif 'gproxy.server.worker' in sys.orig_argv and os.path.exists('away'):\n    time.sleep(1)\n"
-    (tmp_path / "sitecustomize.py").write_text(slow)
-    (tmp_path / "mine.py").write_text(CODE)
-    ini = INI.format(server="workers = 2", url=backend.url)
-    with RunningGateway(ini, tmp_path, environ={"PYTHONPATH": str(tmp_path)}) as gateway:
-        gateway.config.rename(tmp_path / "away")
-        gateway.signal(signal.SIGHUP)
-        gateway.wait_for_line("SIGHUP: reloading")
-        time.sleep(0.3)
-        gateway.config.write_text(ini)
-        gateway.wait_for_line("gproxy.ini: became readable during the start; start or reload again")
-        gateway.wait_for_line("reload failed; generation 1 keeps serving")
-        eventually(lambda: len(gateway.workers) == 2, "the old workers only")
-        (tmp_path / "away").unlink()
-        gateway.signal(signal.SIGHUP)
-        assert gateway.wait_for_line("reloaded: ").endswith(f"serves on 127.0.0.1:{gateway.port} with 2 workers\n")
-
-
 def test_a_reload_that_hangs_says_what_it_waits_for(scene):
     (scene.folder / "mine.py").write_text("import time\ntime.sleep(1000)\n")
     scene.signal(signal.SIGHUP)
@@ -380,3 +361,40 @@ def test_files_are_watched(scene):
     scene.wait_for_line("reload failed")
     (scene.folder / "mine.py").write_text(CODE.replace("NAME", "fourth"))
     eventually(lambda: scene.code() == "fourth", "the mended code")
+
+
+def test_included_files_are_read_once_for_all_workers_and_watched(tmp_path, backend):
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    ini = f"[server]\nworkers = 2\nreload = on\n[gateway]\ninclude = conf.d/*.ini\n[upstream:one]\nbackends = {backend.url}\n"
+    route = "[route:{0}]\npath = /{0}\nrespond = {1}\n"
+    (folder / "a.ini").write_text(route.format("a", 201))
+
+    def statuses(path):
+        found = [
+            subprocess.run(
+                ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{url}{path}"],
+                capture_output=True,
+                text=True,
+                timeout=10,
+            ).stdout
+            for _ in range(4)
+        ]
+        return set(found)
+
+    with RunningGateway(ini + "[route:one]\nupstream = one\npath = /one\n", tmp_path) as gateway:
+        url = f"http://127.0.0.1:{gateway.port}"
+        assert statuses("/a") == {"201"}
+        (folder / "b.ini").write_text(route.format("b", 202))
+        gateway.wait_for_line("b.ini changed: reloading")
+        eventually(lambda: statuses("/b") == {"202"}, "the route of the new file")
+        (folder / "b.ini").write_text(route.format("a", 203))
+        gateway.wait_for_line("b.ini:1: [route:a] duplicate section; the first is at")
+        gateway.wait_for_line("reload failed; generation 2 keeps serving")
+        assert statuses("/b") == {"202"}
+        (folder / "b.ini").unlink()
+        eventually(lambda: statuses("/b") == {"404"}, "the end of the removed route")
+        (folder / "a.ini").write_text(route.format("a", 204))
+        for pid in gateway.workers:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: statuses("/a") == {"204"}, "the changed file")

@@ -7,7 +7,6 @@ reports all problems, each with its line.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from gproxy.config import hints
 from gproxy.config.problems import Problem
@@ -55,34 +54,11 @@ class RawSection:
         return Problem(value.file, value.line + (below if value.line else 0), self.title, option, message)
 
 
-def read(
-    path: Path, environ: Mapping[str, str], problems: list[Problem], data: bytes | None = None
-) -> list[RawSection] | None:
-    """Return the file's sections in order, or None, with the reason in `problems`, if the file cannot be read.
-
-    `data` is the file's content, if it is already read.
-    """
-    try:
-        data = path.read_bytes() if data is None else data
-    except OSError as error:
-        problems.append(Problem(str(path), 0, "", "", f"cannot be read: {(error.strerror or str(error)).lower()}"))
-        return None
-    try:
-        return parse(data.decode("utf-8-sig"), str(path), environ, problems)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problems.append(Problem(str(path), line, "", "", f"is not UTF-8: byte 0x{data[error.start]:02x}"))
-        return None
-
-
 def parse(text: str, file: str, environ: Mapping[str, str], problems: list[Problem]) -> list[RawSection]:
     """Return the sections in `text`. Skip each invalid line, and add its problem to `problems`."""
-    lines = _Lines(file, problems)
-    for number, line in enumerate(_NEWLINE.split(text), 1):
-        lines.add(number, _COMMENT.sub("", line).rstrip())
-    for draft in lines.drafts:
-        _finish(draft, file, environ, problems)
-    return lines.sections
+    parser = Parser(environ, problems)
+    parser.parse(text, file)
+    return parser.sections
 
 
 @dataclass(slots=True)
@@ -96,20 +72,44 @@ class _Draft:
     lines: list[str]
 
 
-class _Lines:
-    """A collector of lines without comments; it sorts them into sections and options."""
+class Parser:
+    """A parser of one or several files, which sorts lines into sections and options.
 
-    def __init__(self, file: str, problems: list[Problem]) -> None:
-        self.file = file
+    A section or an option that a second file repeats is a problem, as within one file.
+    """
+
+    def __init__(self, environ: Mapping[str, str], problems: list[Problem]) -> None:
         self.problems = problems
+        self._environ = environ
         self._by_title: dict[str, RawSection] = {}
-        self.drafts: list[_Draft] = []
-        self._section: RawSection | None = None
-        self._open: _Draft | None = None  # the option that an indented line continues
 
     @property
     def sections(self) -> list[RawSection]:
+        """The sections in order."""
         return list(self._by_title.values())
+
+    def parse(self, text: str, file: str, *, is_included: bool = False) -> None:
+        """Add the sections in `text`. Skip each invalid line, and add its problem."""
+        lines = _Lines(file, self.problems, self._by_title, is_included=is_included)
+        for number, line in enumerate(_NEWLINE.split(text), 1):
+            lines.add(number, _COMMENT.sub("", line).rstrip())
+        for draft in lines.drafts:
+            _finish(draft, file, self._environ, self.problems)
+
+
+class _Lines:
+    """A collector of the lines of one file without comments; it sorts them into the sections of all files."""
+
+    def __init__(
+        self, file: str, problems: list[Problem], by_title: dict[str, RawSection], *, is_included: bool
+    ) -> None:
+        self.file = file
+        self.problems = problems
+        self.drafts: list[_Draft] = []
+        self._by_title = by_title
+        self._is_included = is_included
+        self._section: RawSection | None = None
+        self._open: _Draft | None = None  # the option that an indented line continues
 
     def add(self, number: int, line: str) -> None:
         text = line.strip()
@@ -132,7 +132,7 @@ class _Lines:
             hint = f"; write [{title[1]}]" if title else ""
             self._report(number, "", f"expected a section such as [server] or [route:users]{hint}")
         elif first:
-            self._report(number, "", f"duplicate section; the first is at line {first.line}")
+            self._report(number, "", f"duplicate section; the first is at {place_from(first, self.file)}")
             self._section = first
         else:
             self._by_title[section.title] = section
@@ -143,6 +143,8 @@ class _Lines:
         if not equals or not name:  # do not quote the line: it may be part of a secret
             message = "expected 'option = value', '[section]', a comment, or an indented continuation"
             self._report(number, "", f"{message}{hints.line(text)}")
+        elif self._is_included and self._section and (self._section.title, name.lower()) == ("gateway", "include"):
+            self._report(number, name, "an included file cannot include others; name them in the first file's include")
         elif self._section is None:
             self._report(number, name, "is before the first section; expected [section] first")
         else:
@@ -154,10 +156,15 @@ class _Lines:
         self.problems.append(Problem(self.file, number, title, option, message))
 
 
+def place_from(first: RawSection | Value, file: str) -> str:
+    """Return the place of a section or option, as a message about `file` shows it."""
+    return f"line {first.line}" if first.file == file else f"{first.file}:{first.line}"
+
+
 def _finish(draft: _Draft, file: str, environ: Mapping[str, str], problems: list[Problem]) -> None:
     section, name = draft.section, draft.name
     if first := section.options.get(name):
-        message = f"duplicate option; the first is at line {first.line}"
+        message = f"duplicate option; the first is at {place_from(first, file)}"
         problems.append(Problem(file, draft.line, section.title, name, message))
         return
     raw = "\n".join(draft.lines)

@@ -36,8 +36,15 @@ class GatewaySettings:
         default=(), metadata=doc("networks whose X-Forwarded-* headers are trusted; peers on unix sockets always are")
     )
 
+    include: tuple[str, ...] = field(
+        default=(),
+        metadata=doc("further settings files or patterns such as conf.d/*.ini, relative to the folder of this file"),
+    )
+
     def __post_init__(self) -> None:
-        rules.raise_problems(rules.positive(self, "timeout"), rules.distinct(self, "handlers", "trusted_proxies"))
+        rules.raise_problems(
+            rules.positive(self, "timeout"), rules.distinct(self, "handlers", "trusted_proxies", "include")
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,3 +49,23 @@ def test_a_watch_reports_changed_new_and_removed_files_once(tmp_path):
     new.write_text("")
     assert watch.changed(files) == sorted(map(str, (settings, beside, reported, new)))
     assert watch.changed(files) == []
+
+
+def test_a_watch_reports_new_matches_of_a_pattern_but_not_those_that_a_generation_has_read(tmp_path):
+    settings, folder = tmp_path / "g.ini", tmp_path / "conf.d"
+    folder.mkdir()
+    settings.write_text("")
+    read, new = folder / "a.ini", folder / "b.ini"
+    read.write_text("")
+    patterns = [str(folder / "*.ini")]
+    watch = FileWatch(str(settings))
+    watch.adopt({str(read): FileStamp.of(read), str(folder / "missing.ini"): None})
+    assert watch.changed((), patterns) == []
+    new.write_text("")
+    assert watch.changed((), patterns) == [str(new)]
+    stamp = FileStamp.of(read)
+    read.write_text("changed")
+    watch.adopt({str(read): stamp})  # read by a generation, and changed before the first look
+    new.unlink()
+    assert watch.changed((), patterns) == [str(read), str(new)]
+    assert watch.changed((), patterns) == []

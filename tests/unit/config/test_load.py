@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gproxy.config import ConfigError, RouteSettings, load
+from gproxy.config.ini.files import SourceFile, read_files
 from gproxy.config.load import load_process
 from gproxy.config.types import Address, BackendURL, Rotate
 from gproxy.config.types.path_pattern import RoutePath
@@ -155,12 +156,12 @@ def test_environment(write):
 
 def test_an_arbiter_reads_its_own_sections_and_leaves_mistakes_to_others(write):
     path = write("[server]\nworkers = 2\n[log]\nlevel = debug\n[gatway]\n[upstream:a]\nbackends = nonsense\n")
-    data = Path(path).read_bytes()
-    server, log = load_process(Path(path), data, {("server", "grace"): "1s"}, {})
+    files = read_files(path, {})
+    server, log = load_process(files, {("server", "grace"): "1s"}, {})
     assert (server.workers, server.grace, log.level) == (2, 1.0, "debug")
-    assert load_process(Path(path), data, {("server", "workers"): "none"}, {})[0] is None
-    assert load_process(Path(path), b"\xff", {}, {}) == (None, None)
-    assert load_process(Path(path), None, {}, {}) == (None, None)
+    assert load_process(files, {("server", "workers"): "none"}, {})[0] is None
+    assert load_process([SourceFile(path, b"\xff")], {}, {}) == (None, None)
+    assert load_process([SourceFile(path, problem="is gone")], {}, {}) == (None, None)
 
 
 def test_unused_upstream_is_a_warning(write):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gproxy.config.ini.files import SourceFile
 from gproxy.config.problems import ConfigError
 from gproxy.gateway.build import build, load
 from gproxy.http.request import request
@@ -152,7 +153,7 @@ def test_a_route_has_the_gateways_timeout_unless_it_has_its_own(built):
 
 
 def test_the_settings_may_be_given_instead_of_read(loaded):
-    settings = loaded("[nonsense]\n", data=f"{BASE}[route:r]\nrespond = 204\n".encode())
+    settings = loaded("[nonsense]\n", files=[SourceFile("g.ini", f"{BASE}[route:r]\nrespond = 204\n".encode())])
     assert build(settings, Runtime.of(settings))(request()).status == 204
 
 

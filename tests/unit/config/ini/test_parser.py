@@ -1,10 +1,8 @@
 """The reader keeps lines, follows configparser where it is sane, and finds every mistake."""
 
-from pathlib import Path
-
 import pytest
 
-from gproxy.config.ini.parser import Value, parse, read
+from gproxy.config.ini.parser import Value, parse
 
 NO_OPTION = "expected 'option = value', '[section]', a comment, or an indented continuation"
 
@@ -128,40 +126,3 @@ def test_option_without_its_variable_is_broken_not_missing():
 
 def test_value_hides_its_text():
     assert "hunter2" not in repr(Value("hunter2", "f", 1))
-
-
-def test_file_with_bom(tmp_path):
-    path = tmp_path / "a.ini"
-    path.write_bytes(b"\xef\xbb\xbf[s]\na = \xc3\xa9")
-    (section,) = read(path, {}, [])
-    assert section.options["a"] == Value("é", str(path), 2)
-
-
-def test_file_that_is_not_utf8(tmp_path):
-    path = tmp_path / "a.ini"
-    path.write_bytes(b"[s]\na = \xe9")
-    problems = []
-    assert read(path, {}, problems) is None
-    assert [str(problem) for problem in problems] == [f"{path}:2: is not UTF-8: byte 0xe9"]
-
-
-def test_file_that_cannot_be_read(tmp_path):
-    problems = []
-    assert read(tmp_path / "no.ini", {}, problems) is None
-    assert read(tmp_path, {}, problems) is None
-    assert [str(problem) for problem in problems] == [
-        f"{tmp_path / 'no.ini'}: cannot be read: no such file or directory",
-        f"{tmp_path}: cannot be read: is a directory",
-    ]
-
-
-def test_file_without_permission(tmp_path, monkeypatch):
-    def raise_problems(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "read_bytes", raise_problems)  # root may read everything
-    path = tmp_path / "a.ini"
-    path.touch()
-    problems = []
-    assert read(path, {}, problems) is None
-    assert problems[0].message == "cannot be read: permission denied"
