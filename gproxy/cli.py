@@ -199,6 +199,14 @@ def _routes(options: argparse.Namespace) -> int:
     return 0
 
 
+def _config(options: argparse.Namespace) -> int:
+    settings, _ = _build(options.config)
+    from gproxy.commands.config import describe
+
+    print(describe(settings), end="")
+    return 0
+
+
 def _explain(options: argparse.Namespace) -> int:
     if options.target is None:
         is_method = options.method.isalpha()
@@ -258,6 +266,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "check": _check,
     "dev": _dev,
     "routes": _routes,
+    "config": _config,
     "explain": _explain,
     "token": _token,
     "version": _version,
@@ -266,6 +275,7 @@ _HELP: Final = {
     "": "Serve in the foreground until a signal.",
     "check": "check the settings and report all problems; opens no socket",
     "routes": "print every route: match, chain in order, upstream, backends",
+    "config": "print the settings in effect, each with its file and line, as a settings file without secrets",
     "explain": "print which route a request matches and why, its client, chain, limits and headers",
     "dev": "serve with demo backends, and reload when a file changes",
     "token": "sign a token that the configured jwt handler accepts",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from gproxy.config.ini.build import option_values
+from gproxy.config.ini.build import changed, option_values
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections.route import RouteSettings
@@ -32,9 +32,9 @@ def ended_earlier(
             longest[share.name] = max(longest.get(share.name, (Seconds(0), "")), (timeout, route.name))
     for upstream, section in upstreams:
         timeout, name = longest.get(upstream.name, (Seconds(0), ""))
-        values = option_values(upstream)
+        values, set_options = option_values(upstream), {*changed(upstream)}
         for option in _WITHIN_TIMEOUT:
-            if name and option in section.options and (values[option] or 0) > timeout:
+            if name and option in set_options and (values[option] or 0) > timeout:
                 yield section.problem(option, f"ends after {write_seconds(timeout)}, the timeout of [route:{name}]")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gproxy.config import hints
-from gproxy.config.ini.build import option_values
+from gproxy.config.ini.build import changed, option_values
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection, place_from
 from gproxy.config.problems import Problem, suggest
@@ -143,7 +143,7 @@ def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[P
     """Yield a warning for each option of an upstream without effect, and for upstreams without an active backend."""
     for upstream, section in upstreams:
         values = option_values(upstream)
-        for option in section.options:
+        for option in changed(upstream):  # the default has no effect anyway
             needed = _ONLY_WITH.get(option)
             if needed is not None and not values[needed]:
                 yield section.problem(option, f"has no effect without {needed}")

@@ -54,7 +54,7 @@ def config(tmp_path):
         ("chek --config x", "gproxy: unknown command 'chek'; did you mean 'check'?"),
         (
             "serve",
-            "gproxy: unknown command 'serve'; known: check, dev, explain, routes, token, version; see gproxy --help",
+            "gproxy: unknown command 'serve'; known: check, config, dev, explain, routes, token, version; see gproxy --help",
         ),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
@@ -100,7 +100,7 @@ def test_help_and_version(tmp_path):
         "exit status",
     ):
         assert word in done.stdout
-    for command in ("check", "routes", "explain", "token", "version"):
+    for command in ("check", "routes", "config", "explain", "token", "version"):
         done = gproxy(command, "--help", folder=tmp_path)
         assert done.returncode == 0
         assert done.stdout.startswith(f"usage: gproxy {command}")
@@ -239,6 +239,37 @@ def test_routes(tmp_path):
     ):
         assert word in users
     assert "orders\n" in done.stdout
+
+
+def test_config_names_the_place_of_each_option_in_all_files(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "g.ini").write_text(
+        "[server]\nworkers = ${COUNT:-2}\n[gateway]\ninclude = conf.d/*.ini\ntimeout = 5s\n"
+    )
+    (tmp_path / "conf.d" / "a.ini").write_text(SMALL + "[handler:jwt]\nsecret = hunter2-hunter2-hunter2-hunter2-\n")
+    done = gproxy("config", "--config", "g.ini", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for line in (
+        "workers = 2 ; g.ini:2",
+        "grace = 30s ; default",
+        "; the files of include (g.ini:4) are part of this output",
+        "timeout = 5s ; g.ini:5",
+        "[route:a] ; conf.d/a.ini:1",
+        "upstream = a ; conf.d/a.ini:2",
+        "access = off ; conf.d/a.ini:6",
+        "secret = *** ; conf.d/a.ini:8",
+    ):
+        assert line in lines
+    (tmp_path / "again.ini").write_text(done.stdout.replace("***", "hunter2-hunter2-hunter2-hunter2-"))
+    again = gproxy("config", "--config", "again.ini", folder=tmp_path)
+    outputs = [
+        [line.partition(" ; ")[0] for line in text.splitlines() if "include" not in line]
+        for text in (done.stdout, again.stdout)
+    ]
+    assert outputs[0] == outputs[1]
+    routes = [gproxy("routes", "--config", name, folder=tmp_path).stdout for name in ("g.ini", "again.ini")]
+    assert routes[0] == routes[1] != ""
 
 
 def test_a_token_opens_the_running_gateway(tmp_path):

@@ -58,6 +58,11 @@ def _unknown_option(name: str, known: Collection[str]) -> str:
     return f"unknown option{hints.option(name, known)}"
 
 
+def option_hints(cls: type[Any], prefix: str = "") -> dict[str, object]:
+    """Return the type of each option by its name, in the order of `options`."""
+    return {name: one.hint for name, one in _option_fields(cls, prefix).items()}
+
+
 def build(
     cls: type[T],
     given: Mapping[str, Value],

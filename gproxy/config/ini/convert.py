@@ -34,7 +34,7 @@ def convert(hint: object, text: str, warn: Warn) -> Any:  # noqa: ANN401 an opti
     """Return the value of `text` as a `hint`. Raise Mistake if `text` is invalid. `warn` gets each warning."""
     if (single := form(hint)) is not None:
         try:
-            return single.parse(_revealed(text, warn) if _is_secret(hint) else text)
+            return single.parse(_revealed(text, warn) if is_secret(hint) else text)
         except ValueError as error:
             raise _mistake(hint, text, str(error)) from error
     kind = container(hint)
@@ -125,19 +125,27 @@ def _first(hint: object, text: str, warn: Warn) -> object:
 
 def _mistake(hint: object, text: str, reason: str) -> Mistake:
     message = f"expected {describe(hint)}{_found(hint, text)}"
-    reason_of_text = "" if _is_secret(hint) else hints.value(text)
+    reason_of_text = "" if is_secret(hint) else hints.value(text)
     return Mistake([(0, "; ".join(filter(None, (message, reason))) + reason_of_text)], reason)
 
 
 def _found(hint: object, text: str) -> str:
-    if "Secret" in repr(hint) or _is_secret(hint):
+    if is_secret(hint):
         return ""
-    shown = _PASSWORD.sub("//***@", text)[:_LONGEST_QUOTE]
+    shown = masked(text)[:_LONGEST_QUOTE]
     return f"; found {shown!r}" if text else "; found nothing"
 
 
-def _is_secret(hint: object) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Secret)
+def masked(text: str) -> str:
+    """Return the text with `***` in place of the user and password of each URL."""
+    return _PASSWORD.sub("//***@", text)
+
+
+def is_secret(hint: object) -> bool:
+    """Return whether the type is Secret, or a union or a list with it."""
+    if container(hint):
+        return is_secret(items(hint))
+    return any(isinstance(member, type) and issubclass(member, Secret) for member in members(hint))
 
 
 def _revealed(text: str, warn: Warn) -> str:

@@ -53,14 +53,14 @@ class PolicySettings:
         Return None if an option has a problem, and add all problems. A user's class may raise any exception.
         """
         before, policy = len(problems), kind
-        own = option_names(kind, _prefix(kind)) if isinstance(kind, type) else []
+        own = option_names(kind, option_prefix(kind)) if isinstance(kind, type) else []
         problems += self._conflicts(own)
         for name in self.options:
             if name not in own:
                 self._check_other(name, own, problems, warnings)
         if isinstance(kind, type) and is_dataclass(kind):
             given = {name: value for name, value in self.options.items() if name in own}
-            policy = build(kind, given, self.section, problems, warnings, _prefix(kind))
+            policy = build(kind, given, self.section, problems, warnings, option_prefix(kind))
         elif isinstance(kind, type):
             policy = kind()
         return policy if len(problems) == before else None
@@ -99,7 +99,7 @@ def policy_options(table: Policies) -> list[Option]:
     return [found[name] for name in sorted(found)]
 
 
-def _prefix(cls: type[Any]) -> str:
+def option_prefix(cls: type[Any]) -> str:
     """Return what the names of the policy's options begin with; a field `prefix` is an option itself."""
     has_option = is_dataclass(cls) and any(field.name == "prefix" for field in fields(cls))
     return _PREFIX if has_option else getattr(cls, "prefix", _PREFIX)

@@ -24,6 +24,11 @@ class UserPolicy(BalancingPolicy):
         self._name = name
         self._function = function
 
+    @property
+    def origin(self) -> object:
+        """The user's object: the function, or the instance that has it."""
+        return getattr(self._function, "__self__", self._function)
+
     def pick(self, backends: Sequence[Backend], request: Request) -> Backend | None:
         try:
             picked = self._function(backends, request)
