@@ -183,7 +183,8 @@ def _path_hint(path: str) -> str:
     if hints.is_quoted(path) or (text == path and not match and path.startswith("/")):
         return ""
     literal = text[: match.start()] if match else text
-    return f"; write path = /{literal.strip('/')}, which matches everything below it too, or path = ~ REGEX"
+    pattern = ", or path = ~ REGEX" if match else ""
+    return f"; write path = /{literal.strip('/')}, which matches everything below it too{pattern}"
 
 
 def probe_path(name: str, path: str | None) -> Iterator[OptionProblem]:
