@@ -262,7 +262,7 @@ def in_clear(routes: Sequence[tuple[RouteSettings, RawSection]], server: ServerS
     for at, (route, section) in enumerate(routes) if redirects else ():
         precede = (_precedes(first, route, earlier=place < at) for place, first, _ in redirects)
         if route.scheme is None and route.redirect is None and not any(precede):
-            yield section.problem("", _clear(redirects[0][2]))
+            yield section.problem("", _clear(redirects[0][2], section.file))
 
 
 def _leads_to_https(route: RouteSettings) -> bool:
@@ -285,9 +285,9 @@ def _conditions(route: RouteSettings) -> int:
     return pairs + bool(route.client) + bool(route.listener)
 
 
-def _clear(redirect: RawSection) -> str:
+def _clear(redirect: RawSection, file: str) -> str:
     return (
-        f"answers in clear too, although [{redirect.title}] at line {redirect.line} redirects to https; write "
+        f"answers in clear too, although [{redirect.title}] at {place_from(redirect, file)} redirects to https; write "
         "scheme = https, or let the listener redirect everything, as in bind = :80 redirect"
     )
 

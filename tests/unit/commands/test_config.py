@@ -63,7 +63,7 @@ def effect(settings):
     return (
         replace(settings, path=None, sections=(), warnings=(), handlers={}, gateway=plain),
         {name: (one.use, option_values(one.handler)) for name, one in settings.handlers.items()},
-        sorted(warning.message for warning in settings.warnings),
+        sorted(re.sub(r"line [0-9]+", "line N", warning.message) for warning in settings.warnings),
     )
 
 
