@@ -1,10 +1,11 @@
 """Changed files, found by polling stat, which works on every file system: for `reload = on`, and for certificates."""
 
-import glob
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
+
+from gproxy.config.ini.files import matching
 
 
 class FileStamp(NamedTuple):
@@ -38,7 +39,7 @@ class FileWatch:
 
     def changed(self, files: Iterable[str], patterns: Iterable[str] = ()) -> list[str]:
         """Return the files changed or removed since the last call, and new ones: modules, and matches of a pattern."""
-        matches = {name for pattern in patterns for name in glob.glob(pattern)}  # noqa: PTH207 absolute patterns
+        matches = {name for pattern in patterns for name in matching(pattern)}
         before, self._seen = self._seen, self._look({*files, *matches})
         folder = str(self._settings.parent)
         expected = {*before, *matches, *(name for name in self._seen if os.path.dirname(name) == folder)}  # noqa: PTH120

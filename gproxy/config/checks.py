@@ -108,7 +108,7 @@ def variables(sections: Sequence[RawSection], handlers: Mapping[str, HandlerSett
 
 
 def _literal(name: str) -> str:
-    if meant := hints.VARIABLES.get(name):
+    if meant := hints.placeholder(name):
         return f"${name} is sent as it is; write {meant}"
     # An unknown name is not quoted: it may be part of a secret.
     return f"'$' and the name behind it are sent as they are; known are {{{'}, {'.join(PLACEHOLDERS)}}}"

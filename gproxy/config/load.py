@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from gproxy.config import advice, checks
+from gproxy.config import checks
 from gproxy.config.ini.build import build
 from gproxy.config.ini.files import SourceFile, parse_files, read_files
 from gproxy.config.ini.parser import RawSection, Value
@@ -106,6 +106,8 @@ class _Loading:
         self, policies: Policies, build_handler: BuildHandler | None, build_policy: BuildPolicy | None
     ) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
+        from gproxy.config import advice  # late: the arbiter, which builds two sections, needs no memory for it
+
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
         log, state = self.single(LogSettings, "log"), self.single(StateSettings, "state")

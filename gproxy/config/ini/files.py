@@ -3,7 +3,6 @@
 They are read once. The arbiter sends their content to all workers of a generation, so all build the same settings.
 """
 
-import glob
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,11 +37,18 @@ def read_files(path: str | os.PathLike[str], environ: Mapping[str, str]) -> list
     found = [first]
     seen = {os.path.realpath(first.path)}
     for pattern in include_patterns(first, environ):
-        for name in sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]:  # noqa: PTH207 sorted texts
+        for name in matching(pattern):
             if os.path.realpath(name) not in seen:
                 seen.add(os.path.realpath(name))
                 found.append(_read(name))
     return found
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the paths that match the pattern, by name, or a path that is no pattern."""
+    import glob  # late: an arbiter without such patterns needs no memory for it
+
+    return sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207 sorted texts
 
 
 def include_patterns(first: SourceFile, environ: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,117 @@
+"""Words of NGINX, HAProxy, Traefik, Caddy, Kong and gunicorn, and what is written here instead.
+
+`hints` imports this file late: an arbiter whose settings are right needs no memory for it.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+_UPSTREAM: Final = "upstream = NAME in [route:NAME], and backends = http://HOST:PORT in [upstream:NAME]"
+_BACKENDS: Final = "backends = http://HOST:PORT in [upstream:NAME]"
+_CERTIFICATE: Final = "certificate = FILE and key = FILE in [tls:NAME], and bind = :443 tls in [server]"
+_LIMIT: Final = "limit = 100/minute in [handler:rate_limit], and rate_limit in [gateway] handlers"
+_CONNECTIONS: Final = "max_connections_per_address = in [server]"
+_SET_REQUEST: Final = "request = NAME: VALUE in a [handler:NAME] with use = headers"
+_SET_RESPONSE: Final = "response = NAME: VALUE in a [handler:NAME] with use = headers"
+_COMPRESS: Final = "compress in [gateway] handlers, with its options in [handler:compress]"
+_MATCH: Final = "path = and host = in [route:NAME]"
+_BIND: Final = "bind = HOST:PORT in [server]"
+_HANDLERS: Final = "handlers = in [gateway] or [route:NAME], and a [handler:NAME] section for the options"
+_NO_FILES: Final = "an [upstream:NAME] that serves them: the gateway serves no files"
+_HTTP_ONLY: Final = "an HTTP backend: the gateway speaks no other protocol to backends"
+
+#: Words of NGINX, HAProxy, Traefik, Caddy, Kong and gunicorn, in lower case with `_`, and what is written here.
+WORDS: Final[Mapping[str, str]] = {
+    # The listener.
+    **dict.fromkeys(("listen", "port", "address", "entrypoint", "entrypoints", "bind_address", "http_port"), _BIND),
+    **dict.fromkeys(("maxconn", "worker_connections"), "max_connections = in [server]"),
+    **dict.fromkeys(("worker_processes", "nbproc", "processes", "worker_count"), "workers = in [server]"),
+    "client_max_body_size": "max_body = in [server] or [route:NAME]",
+    "client_header_timeout": "head_timeout = in [server]",
+    "client_body_timeout": "body_timeout = in [server]",
+    "keepalive_timeout": "idle_timeout = in [server]",
+    "send_timeout": "write_timeout = in [server]",
+    "graceful_timeout": "grace = in [server]",
+    **dict.fromkeys(("limit_conn", "limit_conn_zone"), _CONNECTIONS),
+    # Certificates.
+    **dict.fromkeys(("ssl_certificate", "ssl_certificate_key", "certfile", "keyfile", "crt", "ssl"), _CERTIFICATE),
+    **dict.fromkeys(("certresolver", "acme", "certificatesresolvers"), _CERTIFICATE),
+    "ssl_protocols": "min_version = in [tls:NAME]",
+    "ssl_ciphers": "ciphers = in [tls:NAME]",
+    "ssl_client_certificate": "client_ca = in [tls:NAME]",
+    # Routes.
+    **dict.fromkeys(("location", "rule", "router", "routers", "handle", "prefix", "path_prefix", "pathprefix"), _MATCH),
+    **dict.fromkeys(("server_name", "server_names", "hostname", "domain", "vhost"), "host = in [route:NAME]"),
+    **dict.fromkeys(("proxy_pass", "reverse_proxy", "use_backend", "default_backend"), _UPSTREAM),
+    **dict.fromkeys(("fastcgi_pass", "uwsgi_pass", "grpc_pass", "scgi_pass"), _HTTP_ONLY),
+    **dict.fromkeys(("root", "alias", "try_files", "index", "file_server", "static"), _NO_FILES),
+    "return": "respond = STATUS or redirect = URL in [route:NAME]",
+    "strip_path": "strip_prefix = yes in [route:NAME]",
+    **dict.fromkeys(("preserve_host", "passhostheader"), "host = client or backend in [upstream:NAME]"),
+    "acl": "path =, host =, headers = and methods = in [route:NAME]",
+    "priority": "nothing: the longest matching path wins, then host, method and headers",
+    # Upstreams.
+    **dict.fromkeys(("server", "servers", "backend", "url", "uri", "target", "targets", "nodes"), _BACKENDS),
+    **dict.fromkeys(("loadbalancer", "lb_policy", "load_balancing"), "balance = in [upstream:NAME]"),
+    **dict.fromkeys(("least_conn", "ip_hash"), "balance = least_conn or ip_hash in [upstream:NAME]"),
+    **dict.fromkeys(("proxy_connect_timeout", "timeout_connect"), "connect_timeout = in [upstream:NAME]"),
+    **dict.fromkeys(
+        ("proxy_read_timeout", "proxy_send_timeout", "timeout_server"),
+        "timeout = in [gateway] or [route:NAME], and read_timeout = in [upstream:NAME]",
+    ),
+    "timeout_client": "idle_timeout = and body_timeout = in [server]",
+    **dict.fromkeys(("timeout_http_request", "timeout_http-request"), "head_timeout = in [server]"),
+    **dict.fromkeys(("timeout_http_keep_alive", "timeout_http-keep-alive"), "idle_timeout = in [server]"),
+    "timeout_queue": "queue_timeout = in [upstream:NAME]",
+    "timeout_tunnel": "tunnel_timeout = in [route:NAME]",
+    **dict.fromkeys(("proxy_next_upstream", "redispatch", "option_redispatch"), "retry_on = in [upstream:NAME]"),
+    **dict.fromkeys(("healthcheck", "health_check", "option_httpchk", "httpchk"), "health_path = in [upstream:NAME]"),
+    "insecureskipverify": "tls_verify = no in [upstream:NAME]",
+    "resolver": "dns_interval = in [upstream:NAME]",
+    # Handlers.
+    **dict.fromkeys(("middleware", "middlewares", "plugins", "filters"), _HANDLERS),
+    **dict.fromkeys(("limit_req", "limit_req_zone", "ratelimit", "rate_limiting", "limit"), _LIMIT),
+    **dict.fromkeys(("gzip", "gzip_types", "brotli", "encode", "compression"), _COMPRESS),
+    **dict.fromkeys(("proxy_set_header", "request_header"), _SET_REQUEST),
+    "add_header": _SET_RESPONSE,
+    "proxy_hide_header": "remove_response = NAME in a [handler:NAME] with use = headers",
+    **dict.fromkeys(("allow", "deny"), "allow = and deny = in [handler:allow], and allow in a handlers list"),
+    # The rest.
+    **dict.fromkeys(
+        ("set_real_ip_from", "real_ip_header", "forwarded_allow_ips", "forwardedheaders", "trust_proxy"),
+        "trusted_proxies = in [gateway]",
+    ),
+    **dict.fromkeys(("access_log", "accesslog", "log_path"), "access = FILE in [log]"),
+    "log_format": "format = in [log]",
+    **dict.fromkeys(
+        ("error_log", "errorlog", "loglevel", "log_level"), "level = in [log]; errors go to standard error"
+    ),
+    "include": "include = FILE in [gateway]",
+}
+
+#: Sections of others. Those whose word is an option too are in WORDS.
+SECTIONS: Final[Mapping[str, str]] = {
+    "http": "[server], [gateway], [route:NAME] and [upstream:NAME], without a section around them",
+    "events": "max_connections = in [server]",
+    "frontend": "bind = in [server], and a [route:NAME]",
+    **dict.fromkeys(("backend", "service", "services", "cluster", "clusters", "pool"), "[upstream:NAME]"),
+    **dict.fromkeys(("global", "defaults", "default", "main"), "[server] and [gateway]"),
+    **dict.fromkeys(("location", "router", "routers", "virtualhost"), "[route:NAME] with path = /..."),
+    **dict.fromkeys(("middleware", "middlewares", "plugin", "plugins", "filter"), "[handler:NAME]"),
+    **dict.fromkeys(("ssl", "certificate", "certificates", "certs"), "[tls:NAME]"),
+    **dict.fromkeys(("logging", "logs", "accesslog", "access_log"), "[log]"),
+    **dict.fromkeys(("redis", "store", "cache"), "redis = URL in [state]"),
+}
+
+#: NGINX's variables, and the placeholders with the same value.
+VARIABLES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("host", "http_host", "server_name"), "{host}"),
+    **dict.fromkeys(("uri", "request_uri", "document_uri"), "{path}"),
+    **dict.fromkeys(("remote_addr", "proxy_add_x_forwarded_for", "realip_remote_addr"), "{client}"),
+    **dict.fromkeys(("args", "query_string"), "{query}"),
+    "scheme": "{scheme}",
+    "request_method": "{method}",
+    "request_id": "{id}",
+    "remote_user": "{user}",
+    "server_port": "{port}",
+}
