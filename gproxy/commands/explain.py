@@ -130,8 +130,10 @@ def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
     if skipped:
         yield "skipped", f"{', '.join(skipped)} {_origin(settings, 'route', route.name, 'skip')}"
     place = ("route", route.name) if route.settings.timeout else ("gateway", "")
-    stream = " until the response head" if route.settings.stream else ""
-    yield "timeout", f"{write_seconds(route.timeout)}{stream} {_origin(settings, *place, 'timeout')}"
+    yield "timeout", f"{write_seconds(route.timeout)} {_origin(settings, *place, 'timeout')}"
+    if route.limits.total is not None:
+        place = ("route", route.name) if route.settings.total_timeout else ("gateway", "")
+        yield "total", f"{write_seconds(route.limits.total.seconds)} {_origin(settings, *place, 'total_timeout')}"
     body, place = (settings.server.max_body, ("server", ""))
     if route.settings.max_body:
         body, place = route.settings.max_body, ("route", route.name)
@@ -168,7 +170,7 @@ def _sent(request: Request, route: Route, settings: Settings, gateway: Gateway) 
 def _forwarded(request: Request, route: Route, settings: Settings, gateway: Gateway) -> Iterator[str]:
     name, why = _upstream(request, route)
     upstream = settings.upstreams[name]
-    yield f"upstream {name}{why}\n" + table(_bounds(upstream, settings))
+    yield f"upstream {name}{why}\n" + table(_bounds(upstream, settings, route))
     backend = next(one for one in gateway.upstreams if one.name == name).backends[0]
     head = composer(route.settings, upstream, _INSTANCE)(request, backend).decode("latin-1")
     setting = _set_by_handlers(route.settings, settings, gateway)
@@ -187,11 +189,15 @@ def _upstream(request: Request, route: Route) -> tuple[str, str]:
     return shares[last.in_turn()].name, " (the first in turn)"
 
 
-def _bounds(upstream: UpstreamSettings, settings: Settings) -> Iterator[Row]:
+def _bounds(upstream: UpstreamSettings, settings: Settings, route: Route) -> Iterator[Row]:
     for option in _TIMES:
         value = getattr(upstream, option)
+        without = f"{write_seconds(route.timeout)}, as timeout" if option == "read_timeout" else "no limit"
         origin = _origin(settings, "upstream", upstream.name, option)
-        yield option.removesuffix("_timeout"), f"{'no limit' if value is None else write_seconds(value)} {origin}"
+        yield option.removesuffix("_timeout"), f"{without if value is None else write_seconds(value)} {origin}"
+    instead = "instead of read" if route.settings.stream else "in event streams and tunnels"
+    origin = _origin(settings, "route", route.name, "tunnel_timeout")
+    yield "tunnel", f"{write_seconds(route.settings.tunnel_timeout)} {instead} {origin}"
     yield "retries", f"{upstream.retry.retries} {_origin(settings, 'upstream', upstream.name, 'retries')}"
 
 

@@ -1,12 +1,12 @@
 """`gproxy routes`: a description of every route. `gproxy explain` uses the same rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.path_pattern import RoutePath
-from gproxy.config.types.units import plural, write_bytes
+from gproxy.config.types.units import plural, write_bytes, write_seconds
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 
@@ -37,11 +37,24 @@ def _paragraph(route: Route, settings: Settings) -> str:
     rows = [
         ("match", match(route)),
         ("chain", chain(route, settings)),
-        ("timeout", f"{route.timeout:g}s" + (" until the response head" if route.settings.stream else "")),
+        *times(route, settings),
         *limits(route.settings),
         *destinations(route.settings, settings),
     ]
     return f"{route.name}\n{table(rows)}"
+
+
+def times(route: Route, settings: Settings) -> Iterator[Row]:
+    """Yield the limit until the response's head, that of pauses in a forwarded body, and that of the whole exchange."""
+    yield "timeout", f"{route.timeout:g}s"
+    own, most = route.settings, write_seconds(route.settings.tunnel_timeout)
+    if own.upstream:
+        reads = {share.name: settings.upstreams[share.name].read_timeout or route.timeout for share in own.upstream}
+        texts = [write_seconds(seconds) for seconds in reads.values()]
+        each = texts[0] if len(set(texts)) == 1 else ", ".join(map(" ".join, zip(reads, texts, strict=True)))
+        yield "pauses", most if own.stream else f"{each}; in event streams and tunnels {most}"
+    if route.limits.total is not None:
+        yield "total", write_seconds(route.limits.total.seconds)
 
 
 def match(route: Route) -> str:

@@ -25,6 +25,7 @@ from gproxy.handlers import BUILT_IN
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler
+from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
 from gproxy.runtime import Runtime
 from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
@@ -77,7 +78,7 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
             never=_names(upstream.retry.header for upstream in settings.upstreams.values()),
             from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
         ),
-        timeout=settings.gateway.timeout,
+        limits=ExchangeLimits.of_gateway(settings.gateway.timeout, settings.gateway.total_timeout),
         observers=list(observers),
     )
 
@@ -94,10 +95,12 @@ def _route(
     runtime: Runtime,
 ) -> Route:
     timeout = route.timeout or settings.gateway.timeout
+    total_timeout = route.total_timeout or settings.gateway.total_timeout
     limit = [BodyLimit(route.max_body)] if route.max_body else []
     return Route(
         route,
         timeout=timeout,
+        total_timeout=total_timeout,
         action=destination(route, upstreams, timeout, runtime.throttle),
         handlers=[*limit, *(handlers[name] for name in route.handlers)],
         gateway_handlers=settings.gateway.handlers,

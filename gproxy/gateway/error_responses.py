@@ -13,7 +13,7 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.state.store import StoreUnavailableError
 from gproxy.upstream.errors import BrokenBodyError
-from gproxy.upstream.failure import RESET, SILENT, as_response_error
+from gproxy.upstream.failure import RESET, SILENT, as_response_error, named
 
 _log = logging.getLogger("gproxy")
 
@@ -26,23 +26,24 @@ _DETAILS: Final = {
 }
 
 
-def time_limit_error(limit: TimeLimit) -> HTTPError:
+def time_limit_error(expired: Expired) -> HTTPError:
     """Return the error response for a time limit that has expired before a response's head."""
-    if limit is TimeLimit.READ:
-        return as_response_error(SILENT)
+    limit = expired.limit
+    if limit == TimeLimit.READ:
+        return as_response_error(SILENT, expired)
     limit = limit if limit in _DETAILS else TimeLimit.DEADLINE
     headers = {503: {"Retry-After": "1"}, 504: {"Proxy-Status": "gproxy; error=http_response_timeout"}}
-    return HTTPError(limit.status, _DETAILS[limit], headers.get(limit.status, {}), reason=limit.reason)
+    return HTTPError(limit.status, _DETAILS[limit] + named(expired), headers.get(limit.status, {}), reason=limit.reason)
 
 
 def respond(error: BaseException, request: Request) -> Response:
     """Return the response for an exception: 500 for an unforeseen one, with its traceback in the error log only."""
     if isinstance(error, Expired):
-        expired, error = error, time_limit_error(error.limit)
+        expired, error = error, time_limit_error(error)
         if error.status == 504 and not request.tries:  # no backend was tried, so a handler took the time
-            what = (request.id, request.method, request.path, place(expired))
-            _log.warning("%s %s %s: a handler did not finish in time%s", *what)
-            error = HTTPError(504, "the request was not handled in time", reason="handler_timeout")
+            what = (request.id, request.method, request.path, named(expired), place(expired))
+            _log.warning("%s %s %s: a handler did not finish in time%s%s", *what)
+            error = HTTPError(504, f"the request was not handled in time{named(expired)}", reason="handler_timeout")
     elif isinstance(error, BrokenBodyError):  # a handler was reading the body: nothing has been sent yet
         where = (request.id, request.method, request.path, request.backend)
         _log.warning("%s %s %s: backend %s broke off its response: %s", *where, error)

@@ -1,9 +1,7 @@
 """The path of one request: id, route, deadline, chain, errors, record."""
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
 from typing import Any, Final
 
 from greenlet import GreenletExit
@@ -19,7 +17,8 @@ from gproxy.http.exchange import Exchange, Observer
 from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.http.request_id import RequestIDs
-from gproxy.http.response import Response
+from gproxy.http.response import Response, is_event_stream
+from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import time_exchanges
@@ -58,7 +57,7 @@ class Gateway:
         handler_names: Sequence[str] = (),
         upstreams: Sequence[Upstream] = (),
         trust: Trust,
-        timeout: float,
+        limits: ExchangeLimits,
         observers: list[Observer],
     ) -> None:
         self.runtime = runtime
@@ -69,7 +68,8 @@ class Gateway:
         #: The same list object in all gateways of `with_router`: `open` adds an observer.
         self.observers = observers
         self._handler_names = handler_names
-        self._timeout = timeout
+        #: Of requests without a route.
+        self._limits = limits
         self._ids = RequestIDs()
         self._unrouted = self._around(handler_names, self._route_again)
         self._chains = {route: self._chain(route, self._entrance(route)) for route in router.routes}
@@ -86,7 +86,7 @@ class Gateway:
             handler_names=self._handler_names,
             upstreams=self.upstreams,
             trust=self.trust,
-            timeout=self._timeout,
+            limits=self._limits,
             observers=self.observers,
         )
 
@@ -94,7 +94,7 @@ class Gateway:
         return compose([self.handlers[name] for name in names], action)
 
     def _chain(self, route: Route, action: Next) -> Next:
-        return _streaming(route, self._around(route.passes, action))
+        return self._around(route.passes, action)
 
     def _entrance(self, route: Route) -> Next:
         """Return the step into the matched route; it matches again if a gateway handler has rewritten the request."""
@@ -118,12 +118,12 @@ class Gateway:
         request.route = route
         if before is route:
             return route.route_chain(request)
-        request.deadline.set(monotonic() + route.timeout)
+        request.deadline.begin(route.limits)
         key = ("" if before is None else before.name, route.name)
         if key not in self._rewritten_chains:
             # Without a route the request has passed all gateway handlers.
             missed = [name for name in route.passes if isinstance(before, Route) and name not in before.passes]
-            self._rewritten_chains[key] = _streaming(route, self._around(missed, route.route_chain))
+            self._rewritten_chains[key] = self._around(missed, route.route_chain)
         return self._rewritten_chains[key](request)
 
     def __call__(self, request: Request) -> Response:
@@ -142,6 +142,8 @@ class Gateway:
             response = respond(error, request)
         except BaseException as error:  # noqa: BLE001 a handler's sys.exit() or gevent.Timeout must not end the process
             response = respond(error, request)
+        if not isinstance(response.raw_body, bytes):
+            request.deadline.begin_body(is_event_stream=is_event_stream(response.headers))
         response.headers.put("X-Request-ID", "x-request-id", exchange.id)
         return response
 
@@ -151,7 +153,7 @@ class Gateway:
         except HTTPError as error:
             return self._without_route(error, request)
         request.route = route
-        request.deadline.set(monotonic() + route.timeout)
+        request.deadline.begin(route.limits)
         return self._chains[route](request)
 
     def _without_route(self, error: HTTPError, request: Request) -> Response:
@@ -159,12 +161,12 @@ class Gateway:
 
         For 404 and 405 run the gateway's handlers first: they may rewrite the request onto a route.
         """
-        request.deadline.set(monotonic() + self._timeout)
+        request.deadline.begin(self._limits)
         if request.path == "*":  # OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7)
             return Response(200)
         if isinstance(error, WrongMethodError):
             request.route = error.route
-            request.deadline.set(monotonic() + error.route.timeout)
+            request.deadline.begin(error.route.limits)
             return self._wrong_method[error.route](request)
         return self._unrouted(request) if error.status == 404 else respond(error, request)
 
@@ -217,21 +219,6 @@ class Gateway:
     def admission(self) -> dict[str, dict[str, Any]]:
         """Return the state of each upstream's concurrency limit and circuit breaker; others are omitted."""
         return {upstream.name: state for upstream in self.upstreams if (state := upstream.admission())}
-
-
-def _streaming(route: Route, chain: Next) -> Next:
-    """Return the chain; for `stream = on` the deadline ends with the response head, of a backend or a handler alike."""
-    if not route.settings.stream:
-        return chain
-
-    def streaming(request: Request) -> Response:
-        response = chain(request)
-        last = request.route
-        if isinstance(last, Route) and last.settings.stream:  # a rewritten path may have led to another route
-            request.deadline.set(math.inf)
-        return response
-
-    return streaming
 
 
 def open_part(what: str, opening: Callable[..., None], *arguments: object) -> None:

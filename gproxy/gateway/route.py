@@ -15,6 +15,7 @@ from gproxy.http.handler import Handler, Next
 from gproxy.http.header_names import SECRET_FIELDS
 from gproxy.http.request import Request
 from gproxy.http.target import decode
+from gproxy.http.time_limit import ExchangeLimits, TimeLimit
 from gproxy.http.trust import UNIX_PEER, is_trusted
 
 #: A request with more parameters or cookies is rejected if a condition would have to search them.
@@ -128,11 +129,25 @@ def _conditions(settings: RouteSettings) -> tuple[Condition, ...]:
     )
 
 
+def exchange_limits(settings: RouteSettings, timeout: float, total_timeout: float | None) -> ExchangeLimits:
+    """Return the limits of the route's exchanges, each with the section that sets it."""
+    section = f"[route:{settings.name}]"
+    head = TimeLimit.DEADLINE.of(timeout, f"timeout of {section if settings.timeout else '[gateway]'}")
+    total = None
+    if total_timeout is not None:
+        total = TimeLimit.TOTAL.of(
+            total_timeout, f"total_timeout of {section if settings.total_timeout else '[gateway]'}"
+        )
+    event_stream = TimeLimit.TUNNEL.of(settings.tunnel_timeout, f"tunnel_timeout of {section}")
+    return ExchangeLimits(head, total, event_stream if settings.stream else head, event_stream)
+
+
 class Route:
     """A live route: its conditions, its own handlers and its action; immutable.
 
-    `action` is the last step: forward, split, mirror, redirect or fixed response. `gateway_handlers` are the names of
-    the handlers of `[gateway]`, outermost first.
+    `timeout` and `total_timeout` are the gateway's unless the route has its own. `action` is the last step: forward,
+    split, mirror, redirect or fixed response. `gateway_handlers` are the names of the handlers of `[gateway]`,
+    outermost first.
     """
 
     def __init__(
@@ -140,6 +155,7 @@ class Route:
         settings: RouteSettings,
         *,
         timeout: float,
+        total_timeout: float | None = None,
         action: Next,
         handlers: Sequence[Handler] = (),
         gateway_handlers: Sequence[str] = (),
@@ -151,6 +167,7 @@ class Route:
         self.prefixes = () if settings.exact else _prefixes(settings)
         self.patterns = tuple(path.expression for path in settings.path if path.expression is not None)
         self.timeout = timeout
+        self.limits = exchange_limits(settings, timeout, total_timeout)
         self.methods = frozenset(settings.methods)
         self.hosts = tuple(host.lower().rstrip(".") for host in settings.host)
         self.conditions = _conditions(settings)

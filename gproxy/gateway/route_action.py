@@ -18,6 +18,7 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import confined, reprefixed, tidied
 from gproxy.http.target import readings
+from gproxy.http.time_limit import TimeLimit
 from gproxy.observe.throttle import Throttle
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
@@ -36,11 +37,11 @@ def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout
         return _fixed(route.respond, route)
     if route.redirect is not None:
         return Redirect(route.redirect, route.status, path_change(route))
-    shares = [(_forward(route, upstreams[share.name]), share.weight) for share in route.upstream]
+    shares = [(_forward(route, upstreams[share.name], timeout), share.weight) for share in route.upstream]
     forward: Next = shares[0][0] if len(shares) == 1 else Split(shares, route.split_by)
     if not route.mirror:
         return forward
-    copies = _forward(route, upstreams[route.mirror])
+    copies = _forward(route, upstreams[route.mirror], timeout)
     return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name, throttle=throttle)
 
 
@@ -88,13 +89,15 @@ def _escaped(text: str) -> str:
     return quote(text, safe=_PLAIN, encoding="latin-1")
 
 
-def _forward(route: RouteSettings, upstream: Upstream) -> Next:
+def _forward(route: RouteSettings, upstream: Upstream, timeout: float) -> Next:
     head = composer(route, upstream.settings, upstream.runtime.instance)
+    tunnel = TimeLimit.TUNNEL.of(route.tunnel_timeout, f"tunnel_timeout of [route:{route.name}]")
+    read = TimeLimit.READ.of(upstream.settings.read_timeout or timeout, f"read_timeout of [upstream:{upstream.name}]")
     forward = Forward(
         upstream,
         head=head,
-        stream=route.stream,
-        tunnel_timeout=route.tunnel_timeout,
+        piece_limit=tunnel if route.stream else read,
+        tunnel_limit=tunnel,
         retries=route.retries,
         retry_on=route.retry_on,
         hedge=route.hedge,

@@ -1,61 +1,17 @@
 """The request of a client, as handlers see and change it."""
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
+from gproxy.http.deadline import Deadline
 from gproxy.http.exchange import Exchange, without_query
 from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.rewrite import checked
-from gproxy.http.time_limit import TimeLimit
 from gproxy.http.tls import TLS
-
-#: PERF: a global is read faster than a member of the enum.
-_DEADLINE: Final = TimeLimit.DEADLINE
-
-
-class Timer(Protocol):
-    """A timer that raises in the greenlet of the request when it expires."""
-
-    def set(self, expires: float, limit: TimeLimit) -> None: ...
-
-
-class Deadline:
-    """The end of the whole exchange, on the monotonic clock; `remaining()` is for handlers.
-
-    The deadline is paused while the gateway waits for the client: body_timeout and write_timeout limit that wait.
-    """
-
-    __slots__ = ("_timer", "clock", "expires", "paused", "progress")
-
-    def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.expires = math.inf
-        #: Total seconds of all pauses so far.
-        self.paused = 0.0
-        #: Called when a backend accepts bytes (False) or sends bytes (True) before its response head is complete; for
-        #: limits of single waits. None without such limits.
-        self.progress: Callable[[bool], None] | None = None
-        self.clock = clock
-        self._timer = timer
-
-    def remaining(self) -> float:
-        """Return the remaining seconds; infinite without a limit, never below 0."""
-        return max(0.0, self.expires - self.clock())
-
-    def set(self, expires: float) -> None:
-        """Move the deadline; infinity removes it."""
-        self.expires = expires
-        if self._timer is not None:
-            self._timer.set(expires, _DEADLINE)
-
-    def set_for(self, expires: float, limit: TimeLimit) -> None:
-        """Let the timer expire earlier, as `limit`, during one wait; the deadline itself stays. `set` ends this."""
-        if self._timer is not None:
-            self._timer.set(expires, limit)
 
 
 class Received:

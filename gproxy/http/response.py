@@ -16,7 +16,14 @@ PHRASES = {status.value: status.phrase for status in HTTPStatus} | {413: "Conten
 #: Fields that describe the bytes of the old body; removed with it (RFC 9110 section 8.6, RFC 9530).
 _OF_THE_BODY = ("content-length", "content-md5", "digest", "content-digest", "repr-digest")
 
-#: RFC 9112 section 4
+#: Media types whose pieces come when something happens: the pauses between them say nothing of the backend.
+_EVENT_STREAMS = frozenset({"text/event-stream", "multipart/x-mixed-replace"})
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Return whether the Content-Type is that of an event stream, whose pauses have `tunnel_timeout`."""
+    kind = headers.lookup("content-type")
+    return kind is not None and kind.partition(";")[0].strip().lower() in _EVENT_STREAMS
 
 
 def _checked(body: object) -> bytes | Iterable[bytes]:

@@ -11,7 +11,7 @@ from gevent.event import Event
 
 from gproxy.http.client_stream import ClientStream
 from gproxy.http.errors import ClientGone
-from gproxy.http.request import Deadline, Request
+from gproxy.http.request import Request
 from gproxy.runtime.alarm import Alarm, TimerWheel
 
 #: The timers of detached requests.
@@ -69,8 +69,7 @@ def detached(request: Request) -> Iterator[Request]:
     alarm = Alarm(_wheel)
     detached_request = copy(request)
     detached_request.client_stream = detached_request.upgrade = None
-    detached_request.deadline = Deadline(alarm)
-    detached_request.deadline.expires = request.deadline.expires
+    detached_request.deadline = request.deadline.detached(alarm)
     try:
         yield detached_request
     finally:

@@ -16,4 +16,4 @@ class Expired(gevent.Timeout):  # type: ignore[misc]
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"{self.limit.label} timeout"
+        return str(self.limit)

@@ -8,8 +8,8 @@ from greenlet import getcurrent, greenlet
 
 from gproxy.http.body import Body
 from gproxy.http.client_stream import InterimResponse, Readable
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
-from gproxy.http.request import Deadline
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
@@ -102,8 +102,7 @@ class ClientChannel(Channel):
 
     def _resume(self, deadline: Deadline, expires: float, limit: TimeLimit, waited: float) -> None:
         """Extend the deadline and the alarm by the seconds spent waiting for the client."""
-        deadline.expires += waited
-        deadline.paused += waited
+        deadline.pause(waited)
         self.alarm.set(expires + waited, limit)
 
     def wait_writable(self) -> None:

@@ -14,10 +14,11 @@ from greenlet import GreenletExit
 
 from gproxy.gateway.error_responses import time_limit_error
 from gproxy.http.body import NO_BODY, Body
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
-from gproxy.http.request import Deadline, Received, Request
+from gproxy.http.request import Received, Request
 from gproxy.http.request_fields import NO_FIELDS, RequestFields
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.tls import TLS
@@ -171,9 +172,9 @@ class ClientConnection:
         except (BadMessage, HTTPError) as error:
             return self._reject(error, started)
         except Expired as error:
-            if error.limit is not TimeLimit.HEAD or not self._channel.buffer:
+            if error.limit != TimeLimit.HEAD or not self._channel.buffer:
                 return False  # idle: no request began
-            return self._reject(time_limit_error(error.limit), started)
+            return self._reject(time_limit_error(error), started)
         return self._exchange(request, started)
 
     def _await_first_bytes(self) -> bool:

@@ -13,6 +13,7 @@ from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.runtime import Runtime
+from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel, DisconnectWatch
 
 _HOP_BY_HOP_EXCEPT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
@@ -116,15 +117,24 @@ class ResponseWriter:
             if piece:
                 self._channel.send(self._framed(piece))
 
+    def _send_own(self, pieces: Iterator[Any]) -> None:
+        """Send the pieces of a handler's iterator; each may take as long as the first."""
+        deadline = self._channel.deadline
+        for piece in pieces:
+            if piece:
+                self._channel.send(self._framed(piece))
+            if deadline is not None:
+                deadline.resume()
+
     def _send_watching(self, pieces: Iterator[Any]) -> None:
         """Send the pieces of a handler's iterator, which may block. Raises ClientGone while it blocks, too."""
         channel = self._channel
         if channel.buffer:  # a pipelined request hides the client's end
-            self._send_pieces(pieces)
+            self._send_own(pieces)
             return
         before = channel.watch(DisconnectWatch(channel.alarm.greenlet))
         try:
-            self._send_pieces(pieces)
+            self._send_own(pieces)
         finally:
             channel.watch(before)
 
@@ -174,8 +184,9 @@ def _date(second: int) -> str:
 def log_broken_response(request: Request, error: BaseException, runtime: Runtime) -> None:
     """Log the first broken response of each backend and reason, count the others; log every one that a drain cuts."""
     by = f"backend {request.backend}: " if request.backend else ""
-    message = f"%s %s %s: {by}response broken off: %s"
-    arguments = request.id, request.method, request.path, str(error) or request.reason
+    why = error.limit.cut if isinstance(error, Expired) else f": {str(error) or request.reason}"
+    message = f"%s %s %s: {by}response broken off%s"
+    arguments = request.id, request.method, request.path, why
     if request.reason == "draining":
         runtime.log.warning(message, *arguments)
     else:

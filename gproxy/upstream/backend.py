@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from gproxy.config.types import BackendURL
 from gproxy.config.types.addresses import bracket
+from gproxy.http.deadline import Deadline
 from gproxy.http.framing import Reader
-from gproxy.http.request import Deadline
 from gproxy.observe.metrics import Metrics
 from gproxy.upstream.health.state import BackendHealth
 from gproxy.upstream.http1.connect import Endpoint

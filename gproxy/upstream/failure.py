@@ -110,6 +110,7 @@ _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
 #: By the limit that has expired; the other limits are not the backend's.
 _EXPIRED: Final = {
     TimeLimit.DEADLINE: SLOW,
+    TimeLimit.TOTAL: SLOW,
     TimeLimit.ATTEMPT: _SLOW_TRY,
     TimeLimit.FIRST_BYTE: _SLOW_START,
     TimeLimit.READ: SILENT,
@@ -141,9 +142,14 @@ def is_caused_by_client(request: Request, status: int) -> bool:
     return status in (502, 504) and not request.body.done
 
 
-def as_response_error(failure: Failure) -> HTTPError:
-    """Return the client's error response; it does not contain the backend's address."""
+def named(cause: BaseException | None) -> str:
+    """Return the option whose limit has expired, in parentheses; empty for any other cause."""
+    return f" ({cause})" if isinstance(cause, Expired) and cause.limit.option else ""
+
+
+def as_response_error(failure: Failure, cause: BaseException | None = None) -> HTTPError:
+    """Return the client's error response. It names the limit that has expired, and not the backend's address."""
     headers = {"Proxy-Status": f"gproxy; error={failure.error}"}
     if failure.status == 503:
         headers["Retry-After"] = "1"
-    return HTTPError(failure.status, failure.detail, headers, reason=failure.reason)
+    return HTTPError(failure.status, failure.detail + named(cause), headers, reason=failure.reason)

@@ -15,9 +15,10 @@ from gevent.pool import Pool
 
 from gproxy.config.types.route_action import Share
 from gproxy.http.body import NO_BODY, Body
+from gproxy.http.deadline import Deadline
 from gproxy.http.framing import Reader
 from gproxy.http.handler import Next
-from gproxy.http.request import Deadline, Request
+from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.observe.throttle import Throttle

@@ -139,7 +139,7 @@ class RetryPolicy:
             raise as_response_error(NONE_AVAILABLE)
         if self.last.response is not None:
             return self.last.response
-        raise as_response_error(self.last.failure) from None
+        raise as_response_error(self.last.failure, self.last.cause) from None
 
 
 def retry_after(headers: Headers, clock: Callable[[], float]) -> float | None:

@@ -767,7 +767,10 @@ def pieces():
 def events(request, next):
     response = Response(200, pieces(), {"Content-Type": "text/event-stream"})
     response.on_close(lambda: log.info("%s has ended", request.id))
-    return response
+    return next(request) if request.path == "/bounded" else response
+
+def plain(request, next):
+    return Response(200, pieces())
 
 class Unready:
     def open(self, runtime):
@@ -785,13 +788,20 @@ use = streams:events
 path = /endless
 stream = yes
 respond = 204
+[route:events]
+path = /events
+tunnel_timeout = 400ms
+respond = 204
 [route:bounded]
 path = /bounded
 respond = 204
+handlers = plain
+[handler:plain]
+use = streams:plain
 """
 
 
-def test_a_handlers_own_stream_is_bounded_by_stream_as_a_backends_is(tmp_path):
+def test_a_handlers_own_stream_has_the_limits_of_a_backends(tmp_path):
     """And a client that leaves it is noticed, though nothing is sent that it could refuse."""
     (tmp_path / "streams.py").write_text(EVENTS)
     with RunningGateway(EVENTS_INI, tmp_path) as gateway:
@@ -799,6 +809,10 @@ def test_a_handlers_own_stream_is_bounded_by_stream_as_a_backends_is(tmp_path):
             wire.send("GET /bounded HTTP/1.1\r\nHost: a\r\n\r\n")
             assert not wire.read_response().complete
         assert gateway.line("/bounded")["reason"] == "deadline_mid_body"
+        gateway.wait_for_line("response broken off after 0.3 s without data (timeout of [gateway])")
+        assert not gateway.get("/events").complete
+        assert gateway.line("/events")["reason"] == "tunnel_idle"
+        gateway.wait_for_line("response broken off after 0.4 s without data (tunnel_timeout of [route:events])")
         with gateway.connect() as wire:
             wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
             assert b"data: 2" in wire.read_until(b"data: 2")

@@ -51,7 +51,6 @@ FAULTS = {
     "closed-in-the-chunks": (in_the_chunks, "backend_reset"),
     "garbage": (garbage, "backend_protocol"),
     "hang": (hang, "read_timeout"),
-    "silent-in-the-body": (silent_in_the_body, "read_timeout"),
     "502": (reply(b"bad", status="502 Bad Gateway"), "status 502"),
     "503": (reply(b"busy", status="503 Service Unavailable"), "status 503"),
     "504": (reply(b"slow", status="504 Gateway Timeout"), "status 504"),
@@ -185,6 +184,15 @@ def test_statuses_that_take_nobody_out(play, status):
     turns(play, 4)
     assert states(play, "two") == ["healthy", "healthy"]
     assert len(play.bad.requests) == 4
+
+
+def test_a_body_that_stalls_takes_nobody_out(play):
+    """The gateway's own limit cuts it: what moves and then pauses is slow, and not broken."""
+    play.bad.act = silent_in_the_body
+    answers = turns(play, 4)
+    assert sorted(answer.complete for answer in answers) == [False] * 4 + [True] * 4
+    assert states(play, "two") == ["healthy", "healthy"]
+    assert "response broken off after 1 s without data (read_timeout of [upstream:two])" in play.gateway.errors
 
 
 def test_a_client_that_leaves_takes_nobody_out(play):

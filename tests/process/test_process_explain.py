@@ -120,10 +120,12 @@ def test_the_whole_answer(explain):
         "max_body 1MB ([server] max_body, gproxy.ini:2)",
         "rate_limit 10/second ([handler:rate_limit] limit, gproxy.ini:41)",
     ]
-    assert (
-        section(text, "upstream users (the first in turn)")[0]
-        == "connect 1s ([upstream:users] connect_timeout, the default)"
-    )
+    assert section(text, "upstream users (the first in turn)")[:4] == [
+        "connect 1s ([upstream:users] connect_timeout, the default)",
+        "first_byte no limit ([upstream:users] first_byte_timeout, the default)",
+        "read 3s, as timeout ([upstream:users] read_timeout, the default)",
+        "tunnel 1h in event streams and tunnels ([route:users] tunnel_timeout, the default)",
+    ]
     assert section(text, f"request to 127.0.0.1:{explain.port}, before handlers") == [
         "GET /%31?x=1 HTTP/1.1",
         "Host: localhost",
@@ -233,6 +235,9 @@ def test_wrong_arguments(explain, arguments, said):
 def test_routes_tells_all_of_it(explain, tmp_path):
     more = "[route:old]\npath = /old\nupstream = users\nmirror = canary\nmirror_share = 2.5%%\nrewrite = /old/(.*) -> /new/\\1\nmax_body = 1KB\n"
     more += "[route:closed]\npath = /closed\ncookies = a: *, b: ~[0-9]+\nquery = v: 2\nscheme = http\nrespond = 410\nbody = over\n"
+    more += "[route:slow]\npath = /slow\nupstream = users, slow\ntimeout = 5s\ntotal_timeout = 2m\n"
+    more += "[upstream:slow]\nbackends = http://127.0.0.1:1\nread_timeout = 30s\n"
+    more += "[route:live]\npath = /live\nupstream = users\nstream = yes\ntunnel_timeout = 12h\n"
     (tmp_path / "more.ini").write_text((INI + more) % (1, 1))
     command = [sys.executable, "-m", "gproxy", "routes", "--config", "more.ini"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
@@ -241,6 +246,7 @@ def test_routes_tells_all_of_it(explain, tmp_path):
         "match /users and below",
         "chain compress > rate_limit > jwt > forward",
         "timeout 3s",
+        "pauses 3s; in event streams and tunnels 1h",
         "split users 95, canary 5; by cookie:uid",
         "upstream users, round_robin, retries 1",
         "backends http://127.0.0.1:1",
@@ -249,7 +255,9 @@ def test_routes_tells_all_of_it(explain, tmp_path):
         "headers Authorization passes: keep",
         "path strip /users",
     ]
-    assert section(done.stdout, "old")[3:] == [
+    assert section(done.stdout, "old")[2:] == [
+        "timeout 3s",
+        "pauses 3s; in event streams and tunnels 1h",
         "max_body 1KB",
         "upstream users, round_robin, retries 1",
         "backends http://127.0.0.1:1",
@@ -264,6 +272,12 @@ def test_routes_tells_all_of_it(explain, tmp_path):
         "timeout 3s",
         "respond 410, 4 bytes",
     ]
+    assert section(done.stdout, "slow")[2:5] == [
+        "timeout 5s",
+        "pauses users 5s, slow 30s; in event streams and tunnels 1h",
+        "total 2m",
+    ]
+    assert section(done.stdout, "live")[2:4] == ["timeout 3s", "pauses 12h"]
     assert section(done.stdout, "gone")[-1] == "redirect 308 https://{host}{path}"
 
 

@@ -32,10 +32,15 @@ class RouteSettings:
         default=(), metadata=doc("handlers of this route; they run inside the gateway's handlers")
     )
     skip: tuple[str, ...] = field(default=(), metadata=doc("handlers of the gateway that do not run for this route"))
-    timeout: Seconds | None = field(default=None, metadata=doc("deadline of the whole exchange; none: as in [gateway]"))
+    timeout: Seconds | None = field(
+        default=None, metadata=doc("longest time until the response's head; none: as in [gateway]")
+    )
+    total_timeout: Seconds | None = field(
+        default=None, metadata=doc("longest time of the whole exchange, bodies included; none: as in [gateway]")
+    )
     stream: bool = field(
         default=False,
-        metadata=doc("timeout ends with the response's head; the upstream's read_timeout bounds the rest"),
+        metadata=doc("whether tunnel_timeout bounds the pauses of every response, as it does for event streams"),
     )
     max_body: Bytes = field(
         default=Bytes(0), metadata=doc("largest request body, at most that of [server]; 0: as in [server]")
@@ -66,7 +71,8 @@ class RouteSettings:
         default=(), metadata=doc("addresses of [server] bind whose requests the route takes; none: all")
     )
     tunnel_timeout: Seconds = field(
-        default=Seconds(3600), metadata=doc("longest idle time of a WebSocket; for tunnels this limit replaces timeout")
+        default=Seconds(3600),
+        metadata=doc("longest pause of a WebSocket, an event stream, or any response with stream = yes"),
     )
     strip_prefix: bool = field(default=False, metadata=doc("whether path is removed from the forwarded path"))
     add_prefix: str = field(default="", metadata=doc("prefix of the forwarded path, added after strip_prefix"))
@@ -102,7 +108,7 @@ class RouteSettings:
             rules.one_of_them(self, "path"),
             rules.route_paths("path", self.path),
             rules.for_prefixes(self.path, exact=self.exact, strip_prefix=self.strip_prefix),
-            rules.positive(self, "timeout", "tunnel_timeout"),
+            rules.positive(self, "timeout", "total_timeout", "tunnel_timeout"),
             retry.of_route(self, self.retry_on),
             rules.methods("methods", self.methods),
             rules.hosts("host", self.host),

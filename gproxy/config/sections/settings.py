@@ -30,7 +30,14 @@ class GatewaySettings:
         default=(), metadata=doc("handlers of every route; requests pass them in this order, responses in reverse")
     )
     timeout: Seconds = field(
-        default=Seconds(3), metadata=doc("deadline of the whole exchange with the backend, retries included; then 504")
+        default=Seconds(3),
+        metadata=doc(
+            "longest time until the response's head, retries included, then 504; "
+            "it starts anew with each piece of an upload that a backend takes"
+        ),
+    )
+    total_timeout: Seconds | None = field(
+        default=None, metadata=doc("longest time of the whole exchange, bodies included; none: no limit")
     )
     trusted_proxies: tuple[Network, ...] = field(
         default=(), metadata=doc("networks whose X-Forwarded-* headers are trusted; peers on unix sockets always are")
@@ -43,7 +50,8 @@ class GatewaySettings:
 
     def __post_init__(self) -> None:
         rules.raise_problems(
-            rules.positive(self, "timeout"), rules.distinct(self, "handlers", "trusted_proxies", "include")
+            rules.positive(self, "timeout", "total_timeout"),
+            rules.distinct(self, "handlers", "trusted_proxies", "include"),
         )
 
 

@@ -37,7 +37,7 @@ class UpstreamSettings:
     )
     read_timeout: Seconds | None = field(
         default=None,
-        metadata=doc("longest pause between two parts of a response; none: no limit"),
+        metadata=doc("longest pause between two pieces of a response; none: the route's timeout"),
     )
     per_try_timeout: Seconds | None = field(
         default=None,

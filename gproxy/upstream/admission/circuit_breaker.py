@@ -118,7 +118,7 @@ class CircuitBreaker:
             if self.state == "open":
                 raise self._rejection()
             now, era, deadline = self._runtime.monotonic, self._era, request.deadline
-            started, expires, tries = now(), deadline.expires, request.tries
+            started, paused, tries = now(), deadline.paused, request.tries
             try:
                 response = following(request)
             except HTTPError as error:
@@ -127,8 +127,7 @@ class CircuitBreaker:
                 raise
             if era == self._era and request.tries > tries:  # else the gateway answered without an attempt
                 ended = now()
-                moved = deadline.expires - expires  # the time in which the gateway waited for the client
-                seconds = ended - started - (moved if 0 < moved < math.inf else 0.0)
+                seconds = ended - started - (deadline.paused - paused)  # without the waits for the client
                 failed = response.status in self._failing and not is_caused_by_client(request, response.status)
                 self.note(ended, seconds, failed=failed)
             return response

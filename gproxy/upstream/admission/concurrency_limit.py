@@ -77,7 +77,7 @@ class ConcurrencyLimit:
                 return
         except BaseException as error:
             self._give_up(place)
-            if isinstance(error, Expired) and error.limit is TimeLimit.DEADLINE:
+            if isinstance(error, Expired) and error.limit in (TimeLimit.DEADLINE, TimeLimit.TOTAL):
                 raise _rejection("queue_timeout", "the request timed out in the queue") from None
             raise
         self._give_up(place)

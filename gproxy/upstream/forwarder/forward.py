@@ -24,7 +24,8 @@ from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import max_forwards
 from gproxy.http.header_names import is_likely_secret
 from gproxy.http.request import Request
-from gproxy.http.response import Response
+from gproxy.http.response import Response, is_event_stream
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.client_watch import ClientWatch, detached
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
@@ -47,7 +48,8 @@ _COUNTED_METHODS: Final = frozenset({"OPTIONS", "TRACE"})
 class Forward:
     """The action of one route that forwards to an upstream.
 
-    `retries`, `retry_on` and `hedge` override the upstream's options; None keeps them.
+    `piece_limit` bounds the wait for each piece of a body, `tunnel_limit` that of event streams and tunnels. `retries`,
+    `retry_on` and `hedge` override the upstream's options; None keeps them.
     """
 
     def __init__(
@@ -55,8 +57,8 @@ class Forward:
         upstream: Upstream,
         *,
         head: RequestHeadWriter,
-        stream: bool,
-        tunnel_timeout: float,
+        piece_limit: TimeLimit,
+        tunnel_limit: TimeLimit,
         retries: int | None,
         retry_on: Collection[RetryOn] | None,
         hedge: float | None,
@@ -68,10 +70,8 @@ class Forward:
         self._policy = RetryPolicy.of(settings.retry, retries=retries, on=retry_on)
         self._retry_statuses = self._policy.statuses
         self._replay, self._spool = settings.retry.replay, settings.retry.spool
-        self._read_timeout = settings.read_timeout
+        self._piece_limit, self._tunnel_limit = piece_limit, tunnel_limit
         self._write_head = head
-        self._stream = stream
-        self._tunnel_timeout = tunnel_timeout
         # PERF: chosen here, so that an unconfigured limit or hedge costs a request nothing
         limits = AttemptLimits.of(settings)
         self._first_try = self._next_try = limits.around(self._try)
@@ -125,7 +125,7 @@ class Forward:
         would otherwise leak its connection.
         """
         with detached(request) as copy:
-            copy.deadline.set(request.deadline.expires)
+            copy.deadline.resume()
             if copy.body is not NO_BODY and copy.body.replayable:
                 # Several copies may be sent at the same time: each has its own position in the body.
                 copy.body = Body(copy.body.buffer(copy.body.length or 0))
@@ -279,12 +279,11 @@ class Forward:
         if head.status < 400:  # after an error the upload stops (RFC 9112 section 9.5)
             connection.continue_upload(request)
         lease = (backend, connection, head.keep)
-        body = BackendBody(data, rest, request, lease, self._read_timeout, self._record_failure)
+        limit = self._tunnel_limit if is_event_stream(headers) else self._piece_limit
+        body = BackendBody(data, rest, request, lease, limit, self._record_failure)
         response = Response.forwarded(head.status, head.phrase, headers, body)  # (9)
         response.on_close(body.close)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
-        if self._stream and head.status not in self._retry_statuses:  # a retry still needs the deadline
-            request.deadline.set(math.inf)
         return response
 
     def _tunnel(self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead) -> Response:
@@ -292,7 +291,7 @@ class Forward:
             raise BadMessage("the backend switched to a protocol that the request did not offer", 502)
         headers = head.headers.copy()
         headers.discard("content-length")
-        tunnel = Tunnel(request, backend, connection, self._tunnel_timeout)
+        tunnel = Tunnel(request, backend, connection, self._tunnel_limit)
         request.at_end(tunnel.close)
         return Response.forwarded(101, head.phrase, headers, tunnel)
 

@@ -1,7 +1,6 @@
 """A backend's response body, and the lease of its connection."""
 
 from collections.abc import Callable, Iterator
-from time import monotonic
 
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import passable
@@ -9,7 +8,6 @@ from gproxy.http.framing import Reader
 from gproxy.http.header_names import FORBIDDEN_TRAILERS
 from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
-from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import Failure, failure_of
@@ -19,7 +17,8 @@ from gproxy.upstream.http1.connection import HTTP1Connection
 class BackendBody:
     """A backend's response body; iterate over it once.
 
-    The iteration raises BrokenBodyError if the backend breaks off. It raises HTTPError or ClientGone if the client
+    The iteration raises BrokenBodyError if the backend breaks off. It raises Expired if a piece does not come in time;
+    that is the gateway's own limit, and no failure of the backend. It raises HTTPError or ClientGone if the client
     breaks off an upload that continues beside the response.
     """
 
@@ -29,7 +28,7 @@ class BackendBody:
         rest: Reader,
         request: Request,
         lease: tuple[Backend, HTTP1Connection, bool],
-        read_timeout: float | None,
+        limit: TimeLimit,
         record_failure: Callable[[Request, Backend, Failure], None],
     ) -> None:
         #: The bytes that arrived together with the head; the client gets them together with the head.
@@ -37,7 +36,8 @@ class BackendBody:
         self._rest = rest
         self._request = request
         self._lease: tuple[Backend, HTTP1Connection, bool] | None = lease
-        self._read_timeout = read_timeout
+        #: Of the wait for each piece.
+        self._limit = limit
         self._record_failure = record_failure
 
     @property
@@ -58,29 +58,18 @@ class BackendBody:
         return data
 
     def _next_piece(self) -> bytes:
+        deadline = self._request.deadline
+        deadline.wait(self._limit)
         try:
-            if self._read_timeout is None:
-                return self._rest.next_piece()
-            return self._next_in_time(self._read_timeout)
+            return self._rest.next_piece()
         except (OSError, BadMessage) as error:
             if self._lease is not None and (fault := self._lease[1].upload_error) is not None:
                 raise fault from None  # the gateway has closed the connection because of the client
             self._request.reason = "backend_reset"
             self._record(error)
             raise BrokenBodyError(str(error) or type(error).__name__) from None
-        except Expired as error:
-            self._record(error)
-            raise
-
-    def _next_in_time(self, seconds: float) -> bytes:
-        """Return the next piece; one read may take `seconds`, and no longer than the deadline."""
-        deadline, expires = self._request.deadline, monotonic() + seconds
-        if expires < deadline.expires:
-            deadline.set_for(expires, TimeLimit.READ)
-        try:
-            return self._rest.next_piece()
         finally:
-            deadline.set(deadline.expires)
+            deadline.resume()
 
     def _record(self, error: BaseException) -> None:
         """Report a failure of the backend to passive health, unless the client is still sending the request."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.http.request import Deadline, Request
+from gproxy.http.deadline import Deadline
+from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.upstream.backend import Backend
 
@@ -16,23 +17,32 @@ T = TypeVar("T")
 
 
 class AttemptLimits(NamedTuple):
-    """The limits of one attempt in seconds; None is no limit."""
+    """The limits of one attempt; infinite ones are none."""
 
     #: From connecting to the response head.
-    attempt: float | None = None
+    attempt: TimeLimit = TimeLimit.ATTEMPT
     #: From an open connection to the response head.
-    first_byte: float | None = None
+    first_byte: TimeLimit = TimeLimit.FIRST_BYTE
     #: Between two events of progress. If `first_byte` is set, it applies to the first byte of the response instead.
-    read: float | None = None
+    read: TimeLimit = TimeLimit.READ
 
     @classmethod
     def of(cls, settings: UpstreamSettings) -> "AttemptLimits":
         """Return the limits of an upstream's settings."""
-        return cls(settings.per_try_timeout, settings.first_byte_timeout, settings.read_timeout)
+        return cls(
+            *(
+                limit if seconds is None else limit.of(seconds, f"{option} of [upstream:{settings.name}]")
+                for limit, seconds, option in (
+                    (TimeLimit.ATTEMPT, settings.per_try_timeout, "per_try_timeout"),
+                    (TimeLimit.FIRST_BYTE, settings.first_byte_timeout, "first_byte_timeout"),
+                    (TimeLimit.READ, settings.read_timeout, "read_timeout"),
+                )
+            )
+        )
 
     def around(self, attempt: Callable[[Request, Backend], T]) -> Callable[[Request, Backend], T]:
         """Return the attempt under these limits; the attempt itself if there are none."""
-        return attempt if self == AttemptLimits() else LimitedAttempt(self, attempt)
+        return attempt if all(limit.seconds == math.inf for limit in self) else LimitedAttempt(self, attempt)
 
 
 class _Watch:
@@ -42,11 +52,11 @@ class _Watch:
         self._limits = limits
         self._deadline = deadline
         #: The end of each limit, on a clock that is paused with the deadline.
-        self._ends = {TimeLimit.ATTEMPT: self._in(limits.attempt)}
+        self._ends = {limits.attempt: self._end_of(limits.attempt)}
 
-    def _in(self, seconds: float | None) -> float:
+    def _end_of(self, limit: TimeLimit) -> float:
         """Return the end of a limit that begins now; the seconds in `paused` do not count."""
-        return math.inf if seconds is None else self._deadline.clock() - self._deadline.paused + seconds
+        return self._deadline.clock() - self._deadline.paused + limit.seconds
 
     def start(self) -> None:
         self._deadline.progress = self._on_progress
@@ -57,10 +67,11 @@ class _Watch:
         self._deadline.set(self._deadline.expires)
 
     def _on_progress(self, received: bool) -> None:
-        if TimeLimit.FIRST_BYTE not in self._ends:
-            self._ends[TimeLimit.FIRST_BYTE] = self._in(self._limits.first_byte)
-        if received or self._limits.first_byte is None:
-            self._ends[TimeLimit.READ] = self._in(self._limits.read)
+        limits = self._limits
+        if limits.first_byte not in self._ends:
+            self._ends[limits.first_byte] = self._end_of(limits.first_byte)
+        if received or limits.first_byte.seconds == math.inf:
+            self._ends[limits.read] = self._end_of(limits.read)
         self._set_alarm()
 
     def _set_alarm(self) -> None:

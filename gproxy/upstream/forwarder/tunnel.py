@@ -6,9 +6,7 @@ section 7.1.1 the server closes first. From then on the idle limit is short, bec
 same. The idle limit replaces the deadline.
 """
 
-import math
 from collections.abc import Iterator
-from time import monotonic
 from typing import Final
 
 import gevent
@@ -29,13 +27,14 @@ _IDLE_AFTER_END: Final = 10.0
 class Tunnel:
     """The body of a 101 response; iterate over it once, then close it."""
 
-    def __init__(self, request: Request, backend: Backend, connection: HTTP1Connection, idle_timeout: float) -> None:
+    def __init__(self, request: Request, backend: Backend, connection: HTTP1Connection, limit: TimeLimit) -> None:
         assert request.client_stream is not None  # noqa: S101 only a client asks to upgrade
         self._client = request.client_stream
         self._backend = backend
         self._connection: HTTP1Connection | None = connection
         self._channel = connection.channel
-        self._idle_timeout = idle_timeout
+        #: How long both sides may be silent.
+        self._limit = limit
         #: True once one side has ended its direction.
         self._is_half = False
         self._deadline = request.deadline
@@ -44,7 +43,6 @@ class Tunnel:
         self._upload: gevent.Greenlet | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        self._deadline.set(math.inf)
         self._channel.client = None
         self._client.start_tunnel()
         self._exchange.is_tunnel = True
@@ -56,7 +54,7 @@ class Tunnel:
             self._end_one_side()
             self._upload.join()
         except Expired as expired:
-            if expired.limit is not TimeLimit.TUNNEL or not self._is_half:
+            if expired.limit != TimeLimit.TUNNEL or not self._is_half:
                 raise
         finally:
             self._upload.kill()
@@ -70,11 +68,11 @@ class Tunnel:
 
     def _end_one_side(self) -> None:
         self._is_half = True
-        self._idle_timeout = min(self._idle_timeout, _IDLE_AFTER_END)
+        self._limit = self._limit.of(min(self._limit.seconds, _IDLE_AFTER_END), self._limit.option)
         self._touch()
 
     def _touch(self) -> None:
-        self._deadline.set_for(monotonic() + self._idle_timeout, TimeLimit.TUNNEL)
+        self._deadline.wait(self._limit)
 
     def _carry_up(self) -> None:
         """Send the client's bytes to the backend, first those that arrived together with the request."""

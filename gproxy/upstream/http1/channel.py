@@ -1,16 +1,22 @@
 """The channel of a connection to a backend; its waits also observe the client."""
 
 import socket
+from array import array
 from collections.abc import Callable
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import ClassVar, Final
 
 import gevent
 
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.runtime.channel import Channel
 
-#: How often a blocked upload checks whether its client has left, in seconds.
-_CLIENT_CHECK: Final = 0.5
+#: How often a blocked upload checks whether its client has left and whether the backend takes bytes, in seconds.
+_CHECK: Final = 0.2
+#: The kernels take so much of an upload at once, in bytes; a longer one may wait in them for the backend.
+LONG_UPLOAD: Final = 64 * 1024
 
 
 class BackendChannel(Channel):
@@ -19,7 +25,7 @@ class BackendChannel(Channel):
     #: Above the client channels' priority, so that the end of an idle connection is seen before a request uses it.
     priority: ClassVar[int] = 1
 
-    __slots__ = ("client", "uploader")
+    __slots__ = ("client", "deadline", "uploader")
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -27,6 +33,8 @@ class BackendChannel(Channel):
         self.client: Channel | None = None
         #: The client that sends the request body.
         self.uploader: Channel | None = None
+        #: The deadline of a request with a body, which starts anew while the backend takes it.
+        self.deadline: Deadline | None = None
 
     def is_quiet(self) -> bool:
         """Return whether an event brought no HTTP bytes, as TLS records may; False for every plain socket."""
@@ -56,12 +64,36 @@ class BackendChannel(Channel):
         self._wait_with_checks(super()._writable_or_readable)
 
     def _wait_with_checks(self, wait: Callable[[], None]) -> None:
-        uploader = self.uploader
-        if uploader is None:
+        deadline, uploader = self.deadline, self.uploader
+        if deadline is None:
             wait()
             return
-        with gevent.Timeout(_CLIENT_CHECK, False):  # after a timeout the caller sends again, and waits again
+        left = self._in_kernel()
+        with gevent.Timeout(_CHECK, False):  # after a timeout the caller sends again, and waits again
             wait()
+            deadline.renew()
             return
-        if uploader.has_left():
+        if uploader is not None and uploader.has_left():
             raise ClientGone
+        if self._in_kernel() < left:
+            deadline.renew()
+
+    def await_end_of_upload(self) -> None:
+        """Wait until the backend has taken all of the upload or sends something; its time starts anew meanwhile."""
+        deadline, left = self.deadline, self._in_kernel()
+        while left and deadline is not None and not self.has_spoken():
+            with gevent.Timeout(_CHECK, False):
+                self.wait()
+                self.has_event = True
+            before, left = left, self._in_kernel()
+            if left < before:
+                deadline.renew()
+
+    def _in_kernel(self) -> int:
+        """Return how many bytes the kernel has that the backend's has not taken; 0 if the system does not say."""
+        count = array("i", [0])
+        try:
+            ioctl(self._raw.fileno(), TIOCOUTQ, count)
+        except OSError:
+            return 0
+        return count[0]

@@ -14,13 +14,14 @@ import gevent
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
 from gproxy.http.framing import ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
 from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
-from gproxy.upstream.http1.channel import BackendChannel
+from gproxy.upstream.http1.channel import LONG_UPLOAD, BackendChannel
 from gproxy.upstream.http1.response_head import LONGEST_REMEMBERED, MAX_HEAD, ResponseHead, parse_response_head
 
 #: How long an `Expect: 100-continue` waits for a backend that may not know it, in seconds.
@@ -148,7 +149,7 @@ class HTTP1Connection:
         self.idle_since = now
         self.upload = _NONE
         self._body = NO_BODY
-        self.channel.client = self.channel.uploader = None
+        self.channel.client = self.channel.uploader = self.channel.deadline = None
 
     def watch_client(self, client: ClientStream | None) -> None:
         """Notice that this client leaves while the connection waits for the backend."""
@@ -182,14 +183,13 @@ class HTTP1Connection:
         channel = self.channel
         channel.client = client = _as_channel(request.client_stream)
         self._body = body = request.body
-        progress = request.deadline.progress
-        if progress is not None:
+        if (progress := request.deadline.progress) is not None:
             progress(False)  # the connection is open
         if body is NO_BODY:
             self._send(channel, head)
             return self._final_head(channel, request)
         self.upload = _PENDING
-        channel.uploader = client
+        channel.uploader, channel.deadline = client, request.deadline
         try:
             self._begin_upload(channel, head, body)
             return self._final_head(channel, request)
@@ -210,6 +210,8 @@ class HTTP1Connection:
         while True:
             if self.upload is _PENDING:
                 self._upload(channel, request)
+            if (body.length or body.received) > LONG_UPLOAD:
+                channel.await_end_of_upload()
             response_head = self._read_response_head(channel, request.method, progress)
             if response_head.status >= 200 or response_head.status == 101:
                 return response_head
@@ -256,7 +258,7 @@ class HTTP1Connection:
             stream.interrupt_reads(channel)
         try:
             while self.upload is _PENDING and not channel.has_spoken():
-                self._upload_on(channel, body, request.deadline.progress)
+                self._upload_on(channel, body, request.deadline)
         except ConnectionError:
             self.upload = _FAILED  # the backend may have responded before it closed
         finally:
@@ -264,14 +266,13 @@ class HTTP1Connection:
             if stream is not None:
                 stream.interrupt_reads(None)
 
-    def _upload_on(self, channel: BackendChannel, body: Body, progress: Progress) -> None:
+    def _upload_on(self, channel: BackendChannel, body: Body, deadline: Deadline) -> None:
         """Send pieces until the body ends or anything arrives from the backend, TLS records included."""
         try:
             self._unsent = channel.send_unless_readable(self._unsent)
             while not self._unsent and not channel.has_event and (piece := body.next_piece()):
                 self._unsent = channel.send_unless_readable(chunk(piece) if body.length is None else piece)
-                if progress is not None:
-                    progress(False)
+                deadline.renew()
         except Interrupted:
             channel.has_event = True
         if not self._unsent and body.done and not channel.has_event:
@@ -287,13 +288,14 @@ class HTTP1Connection:
         self.upload = _BESIDE_RESPONSE
         body.in_flight = True
         channel.client = None
-        self._uploader = gevent.spawn(self._upload_rest, channel, body)
+        self._uploader = gevent.spawn(self._upload_rest, channel, body, request.deadline)
 
-    def _upload_rest(self, channel: BackendChannel, body: Body) -> None:
+    def _upload_rest(self, channel: BackendChannel, body: Body, deadline: Deadline) -> None:
         try:
             channel.send(self._unsent)
             while piece := body.next_piece():
                 channel.send(chunk(piece) if body.length is None else piece)
+                deadline.renew()
             self._finish_upload(channel, body)
         except (HTTPError, ClientGone) as error:
             self.upload_error = error

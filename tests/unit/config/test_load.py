@@ -25,7 +25,7 @@ grace = 30s                     ; time for requests in flight to finish when the
 
 [gateway]
 handlers = compress, health, rate_limit, jwt    ; around every route; requests flow down this list, responses back up
-timeout = 3s                    ; the whole exchange with the backend, retries included; then 504
+timeout = 3s                    ; for a response to begin, retries included, then 504; and for each further piece of it
 trusted_proxies =               ; networks whose X-Forwarded-* headers are trusted; none by default
 
 [route:users]

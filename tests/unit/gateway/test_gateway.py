@@ -5,6 +5,7 @@ import math
 import pytest
 
 from gproxy.gateway.build import build, load
+from gproxy.http.deadline import Deadline
 from gproxy.runtime import Runtime
 from gproxy.testing import request
 
@@ -17,7 +18,8 @@ def moves(request, next):
     return next(request)
 
 def tells(request, next):
-    return Response(200, f"{request.deadline.remaining():.0f}".encode())
+    left = f"{request.deadline.remaining():.0f}".encode()
+    return Response(200, iter([left]) if "pieces" in request.headers else left)
 """
 INI = """
 [gateway]
@@ -61,14 +63,37 @@ def test_a_request_led_to_another_route_has_the_timeout_of_that_route(gateway, m
     assert gateway(request(method, path)).body == b"30"
 
 
+class Alarm:
+    """Keeps the last limit that was set."""
+
+    limit = None
+
+    def set(self, expires, limit):
+        self.limit = limit
+
+
+def asked_for_pieces(method, path, **headers):
+    asked = request(method, path, {"Pieces": "yes", **headers})
+    alarm = Alarm()
+    asked.deadline = Deadline(alarm)
+    return asked, alarm
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "/short"), ("GET", "/nowhere"), ("POST", "/endless")])
-def test_a_request_led_to_a_route_with_streams_has_no_deadline_after_the_head(gateway, method, path):
-    asked = request(method, path, {"To": "/endless"})
-    assert gateway(asked).body == b"30"
+def test_a_request_led_to_a_route_with_streams_has_tunnel_timeout_after_the_head(gateway, method, path):
+    asked, alarm = asked_for_pieces(method, path, To="/endless")
+    assert list(gateway(asked).body) == [b"30"]
     assert asked.deadline.expires == math.inf
+    assert str(alarm.limit) == "3600 s, tunnel_timeout of [route:endless]"
 
 
-def test_a_request_led_from_a_route_with_streams_keeps_its_deadline(gateway):
+def test_a_request_led_from_a_route_with_streams_has_the_limits_of_its_last_route(gateway):
+    asked, alarm = asked_for_pieces("GET", "/endless")
+    assert list(gateway(asked).body) == [b"30"]
+    assert str(alarm.limit) == "30 s, timeout of [route:long]"
+
+
+def test_a_body_that_is_complete_keeps_the_deadline(gateway):
     asked = request("GET", "/endless")
     assert gateway(asked).body == b"30"
     assert asked.deadline.remaining() > 20

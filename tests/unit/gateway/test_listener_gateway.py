@@ -12,6 +12,7 @@ from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
+from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
 
 
@@ -44,12 +45,13 @@ def test_exceptions_from_a_redirect(target, headers, name):
 def test_each_listener_has_its_routes():
     main, inner, tls = Address.parse(":80"), Address.parse("127.0.0.1:81"), Address.parse(":443 tls")
     everywhere, inside = route("everywhere"), route("inside", listener=(inner, Address.parse(":443")))
-    gateway = Gateway(runtime=None, router=Router([everywhere, inside]), trust=Trust(()), timeout=1.0, observers=[])
+    limits = ExchangeLimits.of_gateway(1.0)
+    gateway = Gateway(runtime=None, router=Router([everywhere, inside]), trust=Trust(()), limits=limits, observers=[])
     taken = {}
     for address in (main, inner, tls):
         taken[str(address)] = listener_gateway(gateway, address, bool).router.match(request()).name
     assert taken == {":80": "everywhere", "127.0.0.1:81": "inside", ":443": "inside"}
-    plain = Gateway(runtime=None, router=Router([everywhere]), trust=Trust(()), timeout=1.0, observers=[])
+    plain = Gateway(runtime=None, router=Router([everywhere]), trust=Trust(()), limits=limits, observers=[])
     assert listener_gateway(plain, main, bool) is plain, "without such routes nothing is copied"
     redirecting = listener_gateway(gateway, Address.parse(":82 redirect=8443"), bool)
     asked = request(target="/x")

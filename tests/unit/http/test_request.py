@@ -1,35 +1,7 @@
-import math
-
 import pytest
 
 from gproxy.http.headers import Headers
-from gproxy.http.request import Deadline, Received, request
-from gproxy.http.time_limit import TimeLimit
-from gproxy.testing import Clock
-
-
-class Noted:
-    def __init__(self):
-        self.calls = []
-
-    def set(self, expires, what):
-        self.calls.append((expires, what))
-
-
-def test_a_deadline():
-    clock, timer = Clock(100.0), Noted()
-    deadline = Deadline(timer, clock)
-    assert deadline.remaining() == math.inf
-    deadline.set(103.0)
-    assert deadline.remaining() == 3.0
-    deadline.set_for(101.0, TimeLimit.READ)
-    assert deadline.remaining() == 3.0
-    clock.advance(5)
-    assert deadline.remaining() == 0.0
-    deadline.set(math.inf)
-    assert deadline.remaining() == math.inf
-    assert timer.calls == [(103.0, TimeLimit.DEADLINE), (101.0, TimeLimit.READ), (math.inf, TimeLimit.DEADLINE)]
-    Deadline().set_for(1.0, TimeLimit.READ)
+from gproxy.http.request import Received, request
 
 
 def test_received_shows_everything_as_it_came():

@@ -7,9 +7,9 @@ import gevent
 import pytest
 
 from gproxy.http.body import Body
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.http.headers import Headers
-from gproxy.http.request import Deadline
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.server import client_channel as module

@@ -4,7 +4,8 @@ import pytest
 from urllib3.exceptions import NewConnectionError
 
 from gproxy.config.types import BackendURL
-from gproxy.http.request import Deadline, request
+from gproxy.http.deadline import Deadline
+from gproxy.http.request import request
 from gproxy.observe.metrics import Metrics
 from gproxy.testing import Clock
 from gproxy.upstream.backend import Backend, register_metrics, time_exchanges

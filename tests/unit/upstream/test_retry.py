@@ -9,9 +9,10 @@ import pytest
 from gproxy.config.sections.retry import RetryOptions
 from gproxy.config.types import Percent, Seconds, Statuses
 from gproxy.http.body import Body
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import HTTPError, Incomplete
 from gproxy.http.headers import Headers
-from gproxy.http.request import Deadline, request
+from gproxy.http.request import request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
@@ -231,13 +232,14 @@ def test_what_is_given_up_with():
     ("what", "reason", "error"),
     [
         ("deadline", "backend_timeout", "http_response_timeout"),
+        ("total", "backend_timeout", "http_response_timeout"),
         ("attempt", "per_try_timeout", "http_response_timeout"),
         ("first_byte", "first_byte_timeout", "http_response_timeout"),
         ("read", "read_timeout", "connection_read_timeout"),
     ],
 )
 def test_every_timeout_has_its_name(what, reason, error):
-    failure = failure_of(Expired(TimeLimit[what.upper()]))
+    failure = failure_of(Expired(getattr(TimeLimit, what.upper())))
     assert (failure.status, failure.reason, failure.error) == (504, reason, error)
     assert failure_of(Expired(TimeLimit.BODY)) is None
 

@@ -331,7 +331,7 @@ def test_defaults_of_tls():
 
 
 def test_defaults_of_gateway_and_route():
-    assert GatewaySettings() == GatewaySettings(handlers=(), timeout=Seconds(3), trusted_proxies=())
+    assert GatewaySettings() == GatewaySettings(handlers=(), timeout=Seconds(3), total_timeout=None, trusted_proxies=())
     assert {option.name: option.default_text for option in options(RouteSettings)} == {
         "upstream": "",
         "path": "/",
@@ -339,6 +339,7 @@ def test_defaults_of_gateway_and_route():
         "handlers": "",
         "skip": "",
         "timeout": "none",
+        "total_timeout": "none",
         "stream": "no",
         "max_body": "0",
         "retries": "none",

@@ -166,7 +166,7 @@ def test_what_the_client_takes_for_its_upload_is_not_the_upstreams():
 
     def slow_upload(passed):
         scene.clock.advance(10)
-        passed.deadline.expires += 9.9
+        passed.deadline.pause(9.9)
         return Response(200)
 
     step = scene.breaker.judging(slow_upload)

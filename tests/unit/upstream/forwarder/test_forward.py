@@ -9,6 +9,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.config.types.matchers import Statuses
 from gproxy.http.body import Body
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.framing import reader
 from gproxy.http.request import request
@@ -38,7 +39,7 @@ class NoJitter:
 class Scene:
     """An upstream that is never opened, and a Forward to it; each backend has an endpoint."""
 
-    def __init__(self, endpoints, stream=False, retries=None, retry_on=None, **options):
+    def __init__(self, endpoints, retries=None, retry_on=None, **options):
         urls = tuple(BackendURL("http", f"192.0.2.{number}", 80) for number in range(1, len(endpoints) + 1))
         settings = construct(UpstreamSettings, name="u", backends=urls, **options)
         self.upstream = Upstream(settings, RoundRobin(), Runtime(rng=NoJitter()))
@@ -46,8 +47,8 @@ class Scene:
         for backend, endpoint in zip(self.upstream.backends, endpoints, strict=True):
             backend.pool.conn_kw["endpoint"] = endpoint
         self.forward = Forward(
-            self.upstream, head=RequestHeadWriter(host="client"), stream=stream, tunnel_timeout=30.0, retries=retries,
-            retry_on=retry_on, hedge=None,
+            self.upstream, head=RequestHeadWriter(host="client"), piece_limit=TimeLimit.READ.of(3.0, "r"),
+            tunnel_limit=TimeLimit.TUNNEL.of(30.0, "t"), retries=retries, retry_on=retry_on, hedge=None,
         )  # fmt: skip
 
     def ask(self, asked=None):
@@ -121,11 +122,38 @@ def test_the_end_of_the_request_closes_a_dropped_response(scene):
     assert some.active == [0]
 
 
-@pytest.mark.parametrize(("stream", "is_lifted"), [(True, True), (False, False)])
-def test_a_stream_lifts_the_deadline_at_the_head(scene, stream, is_lifted):
-    some = scene([LONG], stream=stream)
-    some.ask()
-    assert (some.request.deadline.expires == math.inf) is is_lifted
+class RecordingTimer:
+    """Keeps the limits that were set."""
+
+    def __init__(self):
+        self.limits = []
+
+    def set(self, expires, limit):
+        self.limits.append(limit)
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"),
+    [
+        (b"text/plain", TimeLimit.READ),
+        (b"text/event-stream", TimeLimit.TUNNEL),
+        (b"Text/Event-Stream; charset=utf-8", TimeLimit.TUNNEL),
+        (b"multipart/x-mixed-replace;boundary=a", TimeLimit.TUNNEL),
+        (b"multipart/mixed", TimeLimit.READ),
+    ],
+)
+def test_a_piece_has_the_limit_of_its_kind(scene, kind, limit):
+    some, asked, timer = (
+        scene([[LONG.replace(b"\r\n\r\n", b"\r\nContent-Type: " + kind + b"\r\n\r\n"), b"over"]]),
+        request(),
+        RecordingTimer(),
+    )
+    asked.deadline = Deadline(timer)
+    response = some.ask(asked)
+    asked.deadline.begin_body(is_event_stream=False)
+    timer.limits.clear()
+    assert list(response.body) == [b"begun", b"over"]
+    assert timer.limits[0] == limit
     some.request.end()
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from gproxy.config.types import BackendURL
-from gproxy.http.request import Deadline, request
+from gproxy.http.deadline import Deadline
+from gproxy.http.request import request
 from gproxy.testing import Clock
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.forwarder.request_head import AnnotatingRequestHeadWriter, RequestHeadWriter

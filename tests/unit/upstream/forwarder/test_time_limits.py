@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from gproxy.http.request import Deadline, request
+from gproxy.http.deadline import Deadline
+from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.testing import Clock
 from gproxy.upstream.forwarder.time_limits import AttemptLimits
@@ -21,6 +22,11 @@ class RecordingTimer:
         self.last = (expires - self.start, limit)
 
 
+def limits_of(**seconds):
+    kinds = {"attempt": TimeLimit.ATTEMPT, "first_byte": TimeLimit.FIRST_BYTE, "read": TimeLimit.READ}
+    return AttemptLimits(**{name: kinds[name].of(value, name) for name, value in seconds.items()})
+
+
 class Exchange:
     """A request whose deadline is 10 s ahead, and one attempt under limits."""
 
@@ -30,7 +36,7 @@ class Exchange:
         self.request = request()
         self.request.deadline = self.deadline = Deadline(self.timer, self.clock)
         self.deadline.set(110.0)
-        self.limits = AttemptLimits(**limits)
+        self.limits = limits_of(**limits)
 
     def run(self, *steps):
         """The alarm after the start, and after each step; then after the end."""
@@ -55,7 +61,7 @@ def test_without_limits_the_attempt_stays_as_it_is():
     def attempt(request, backend): ...
 
     assert AttemptLimits().around(attempt) is attempt
-    assert AttemptLimits(read=1.0).around(attempt) is not attempt
+    assert limits_of(read=1.0).around(attempt) is not attempt
 
 
 def test_the_limit_of_an_attempt_holds_from_the_start():

@@ -1,13 +1,12 @@
 """Bytes both ways after 101, between a client and a backend that follow scripts, and without a timer."""
 
-import math
-
 import gevent
 import pytest
 
 from gproxy.config.types import BackendURL
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
-from gproxy.http.request import Deadline, request
+from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.testing.scripted_channel import END, RESET, After
@@ -41,7 +40,9 @@ class Scene:
         self.leased = Backend(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
         self.leased.active += 1
         self.connection = HTTP1Connection(backend.socket, backend.backend, self.leased.name)
-        self.tunnel = Tunnel(self.request, self.leased, self.connection, idle_timeout)
+        self.tunnel = Tunnel(
+            self.request, self.leased, self.connection, TimeLimit.TUNNEL.of(idle_timeout, "tunnel_timeout of [route:r]")
+        )
 
 
 @pytest.fixture
@@ -83,14 +84,13 @@ def test_the_deadline_is_lifted_and_the_idle_limit_takes_its_place(scene):
     assert some.request.exchange.is_tunnel
     assert some.client.client.deadline is None
     assert some.backend.backend.client is None
-    assert some.timer.set_limits[0] == (math.inf, TimeLimit.DEADLINE)
-    assert {limit for _, limit in some.timer.set_limits[1:]} == {TimeLimit.TUNNEL}
+    assert {limit for _, limit in some.timer.set_limits} == {TimeLimit.TUNNEL}
 
 
 def test_after_one_side_has_ended_the_idle_limit_is_shorter(scene):
     some = scene([END], [END])
     list(some.tunnel)
-    times = [expires for expires, limit in some.timer.set_limits if limit is TimeLimit.TUNNEL]
+    times = [expires for expires, limit in some.timer.set_limits if limit == TimeLimit.TUNNEL]
     assert 15 < times[0] - times[-1] <= 20
 
 

@@ -5,6 +5,7 @@ import socket
 import gevent
 import pytest
 
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.runtime.channel import Channel
 from gproxy.upstream.http1 import channel as module
@@ -109,8 +110,8 @@ def fill(channel):
 
 @pytest.mark.parametrize("has_left", [True, False])
 def test_an_upload_that_the_backend_does_not_take_ends_with_its_client(backend, client, monkeypatch, has_left):
-    monkeypatch.setattr(module, "_CLIENT_CHECK", 0.001)
-    backend.channel.uploader = client.channel
+    monkeypatch.setattr(module, "_CHECK", 0.001)
+    backend.channel.uploader, backend.channel.deadline = client.channel, Deadline()
     fill(backend.channel)
     if has_left:
         client.peer.close()
@@ -121,9 +122,68 @@ def test_an_upload_that_the_backend_does_not_take_ends_with_its_client(backend, 
 
 
 def test_a_backend_that_takes_bytes_again_ends_the_wait(backend, client):
-    backend.channel.uploader = client.channel
+    backend.channel.uploader, backend.channel.deadline = client.channel, Deadline()
     client.peer.close()
     fill(backend.channel)
     backend.peer.setblocking(False)
     after_a_turn(lambda: [backend.peer.recv(1 << 20) for _ in range(2)])
     backend.channel.wait_writable()
+
+
+@pytest.fixture
+def renewals():
+    """A deadline, and the times that it was started anew."""
+    seen = []
+    deadline = Deadline()
+    deadline.progress = seen.append
+    return deadline, seen
+
+
+def test_a_wait_that_ends_starts_the_deadline_anew(backend, renewals):
+    backend.channel.deadline, seen = renewals
+    fill(backend.channel)
+    backend.peer.setblocking(False)
+    after_a_turn(lambda: [backend.peer.recv(1 << 20) for _ in range(2)])
+    backend.channel.wait_writable()
+    assert seen == [False]
+
+
+@pytest.mark.parametrize(("takes", "expected"), [(True, [False]), (False, [])])
+def test_the_kernel_shows_whether_the_backend_takes_bytes(backend, monkeypatch, renewals, takes, expected):
+    """The channel stays full for the event loop, and yet the backend has read some bytes."""
+    monkeypatch.setattr(module, "_CHECK", 0.01)
+    backend.channel.deadline, seen = renewals
+    fill(backend.channel)
+    if takes:
+        after_a_turn(backend.peer.recv, 65536)
+    backend.channel.wait_writable()
+    assert seen == expected
+
+
+def test_the_end_of_an_upload_is_the_last_byte_that_the_backend_takes(backend, monkeypatch, renewals):
+    """The backend reads a piece each time that the deadline is started anew."""
+    monkeypatch.setattr(module, "_CHECK", 0.01)
+    backend.channel.deadline, seen = renewals
+    for _ in range(3):
+        backend.channel.send(bytes(1000))
+    backend.channel.deadline.progress = lambda taken: (seen.append(taken), backend.peer.recv(1000))
+    backend.peer.setblocking(False)
+    after_a_turn(backend.peer.recv, 1000)
+    with pytest.raises(BlockingIOError):
+        backend.channel.await_end_of_upload()
+    assert seen == [False] * 3
+
+
+def test_an_upload_that_was_taken_needs_no_wait(backend, renewals):
+    backend.channel.deadline, seen = renewals
+    backend.channel.await_end_of_upload()
+    assert seen == []
+
+
+def test_a_response_ends_the_wait_for_the_end_of_an_upload(backend, renewals):
+    backend.channel.deadline, seen = renewals
+    backend.channel.send(b"upload")
+    after_a_turn(backend.peer.sendall, b"answer")
+    backend.channel.await_end_of_upload()
+    assert backend.channel.receive(100) == b"answer"
+    assert seen == []

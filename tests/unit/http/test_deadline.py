@@ -1,0 +1,139 @@
+"""The alarm in each phase of an exchange, with the clock given."""
+
+import math
+
+import pytest
+
+from gproxy.http.deadline import Deadline
+from gproxy.http.time_limit import ExchangeLimits, TimeLimit
+from gproxy.testing import Clock
+
+HEAD = TimeLimit.DEADLINE.of(3.0, "timeout of [gateway]")
+TOTAL = TimeLimit.TOTAL.of(10.0, "total_timeout of [route:r]")
+READ = TimeLimit.READ.of(5.0, "read_timeout of [upstream:u]")
+STREAM = TimeLimit.TUNNEL.of(60.0, "tunnel_timeout of [route:r]")
+
+
+class Noted:
+    def __init__(self):
+        self.calls = []
+
+    def set(self, expires, what):
+        self.calls.append((expires, what))
+
+
+def test_a_deadline():
+    clock, timer = Clock(100.0), Noted()
+    deadline = Deadline(timer, clock)
+    assert deadline.remaining() == math.inf
+    deadline.set(103.0)
+    assert deadline.remaining() == 3.0
+    deadline.set_for(101.0, TimeLimit.READ)
+    assert deadline.remaining() == 3.0
+    clock.advance(5)
+    assert deadline.remaining() == 0.0
+    deadline.set(math.inf)
+    assert deadline.remaining() == math.inf
+    assert timer.calls == [(103.0, TimeLimit.DEADLINE), (101.0, TimeLimit.READ), (math.inf, TimeLimit.DEADLINE)]
+    Deadline().set_for(1.0, TimeLimit.READ)
+
+
+class Scene:
+    """A deadline on a clock that stands at 100; `alarm` is the present setting, relative to that."""
+
+    def __init__(self, total=None):
+        self.clock, self.timer = Clock(100.0), Noted()
+        self.deadline = Deadline(self.timer, self.clock)
+        self.deadline.begin(ExchangeLimits(HEAD, total, HEAD, STREAM))
+
+    @property
+    def alarm(self):
+        expires, limit = self.timer.calls[-1]
+        return expires - 100.0, limit
+
+    def after(self, seconds, call, *arguments, **keywords):
+        self.clock.advance(seconds)
+        call(*arguments, **keywords)
+        return self.alarm
+
+
+def test_until_the_head_the_timeout_counts():
+    some = Scene()
+    assert some.alarm == (3.0, HEAD)
+    assert some.deadline.remaining() == 3.0
+
+
+def test_each_piece_of_an_upload_starts_the_time_anew():
+    some = Scene()
+    assert some.after(2.0, some.deadline.renew) == (5.0, HEAD)
+    assert some.after(2.0, some.deadline.renew) == (7.0, HEAD)
+
+
+def test_a_wait_before_the_head_does_not_move_it():
+    """A handler reads the body of a backend before it returns its response."""
+    some = Scene()
+    assert some.after(2.0, some.deadline.wait, READ) == (3.0, HEAD)
+    short = READ.of(0.5, "")
+    assert some.after(0.0, some.deadline.wait, short) == (2.5, READ)
+    assert some.after(0.2, some.deadline.resume) == (3.0, HEAD)
+
+
+@pytest.mark.parametrize(("is_event_stream", "limit"), [(False, HEAD), (True, STREAM)])
+def test_after_the_head_each_piece_has_a_time_of_its_own(is_event_stream, limit):
+    some = Scene()
+    assert some.after(1.0, some.deadline.begin_body, is_event_stream=is_event_stream) == (1.0 + limit.seconds, limit)
+    assert some.after(2.5, some.deadline.resume) == (3.5 + limit.seconds, limit)
+    assert some.after(2.5, some.deadline.wait, READ) == (11.0, READ)
+    assert some.after(2.5, some.deadline.renew) == (13.5, READ)  # an upload beside the response
+    assert some.after(0.0, some.deadline.resume) == (8.5 + limit.seconds, limit)
+    assert some.deadline.remaining() == math.inf
+
+
+def test_the_total_timeout_ends_what_would_last_longer():
+    some = Scene(TOTAL)
+    assert some.alarm == (3.0, HEAD)
+    assert some.after(2.0, some.deadline.renew) == (5.0, HEAD)
+    some.deadline.begin_body(is_event_stream=False)
+    assert some.after(1.0, some.deadline.wait, READ) == (8.0, READ)
+    assert some.after(3.0, some.deadline.wait, READ) == (10.0, TOTAL)
+    assert some.deadline.remaining() == 4.0
+
+
+def test_a_total_timeout_shorter_than_the_timeout():
+    assert Scene(TOTAL.of(1.0, "")).alarm == (1.0, TOTAL)
+
+
+def test_a_wait_for_the_client_moves_all_ends():
+    some = Scene(TOTAL)
+    some.deadline.pause(2.0)
+    assert some.after(0.0, some.deadline.resume) == (5.0, HEAD)
+    some.deadline.begin_body(is_event_stream=True)
+    assert some.alarm == (12.0, TOTAL)
+    assert some.deadline.paused == 2.0
+
+
+def test_another_route_begins_anew():
+    some = Scene(TOTAL)
+    assert some.after(2.0, some.deadline.begin, ExchangeLimits(HEAD, None, HEAD, STREAM)) == (5.0, HEAD)
+    assert some.after(0.0, some.deadline.begin_body, is_event_stream=True) == (62.0, STREAM)
+
+
+def test_another_greenlet_has_the_same_ends():
+    some, timer = Scene(TOTAL), Noted()
+    some.clock.advance(2.0)
+    twin = some.deadline.detached(timer)
+    assert timer.calls == []
+    twin.resume()
+    assert timer.calls == [(103.0, HEAD)]
+    twin.renew()
+    assert timer.calls[-1] == (105.0, HEAD)
+    assert some.alarm == (3.0, HEAD)
+
+
+def test_a_deadline_without_limits_has_no_end():
+    deadline = Deadline()
+    deadline.begin_body(is_event_stream=True)
+    deadline.renew()
+    deadline.wait(READ)
+    deadline.resume()
+    assert deadline.expires == math.inf
