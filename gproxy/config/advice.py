@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from gproxy.config.ini.build import changed, option_values
+from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import LogSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Seconds
+from gproxy.config.types.access_log import LogTarget
 from gproxy.config.types.units import write_seconds
 
 #: Options of an upstream that a route's timeout ends.
@@ -38,17 +40,32 @@ def ended_earlier(
                 yield section.problem(option, f"ends after {write_seconds(timeout)}, the timeout of [route:{name}]")
 
 
-def log_folder(log: LogSettings, section: RawSection) -> Iterator[Problem]:
-    """Yield a warning if the folder of the access log cannot be made, or not be written to."""
-    if log.access in {"-", "off"}:
-        return
-    wanted = Path(log.access).absolute().parent
+def log_targets(log: LogSettings, section: RawSection) -> Iterator[Problem]:
+    """Yield a warning for each file of the access log that cannot be written, and each missing socket of syslog."""
+    value = section.options.get("access")
+    lines = [below for below, _ in split(value.text)] if value else [0]
+    for target, below in zip(log.access, lines, strict=False):
+        if message := _target_problem(target):
+            yield section.problem("access", message, below=below)
+
+
+def _target_problem(target: LogTarget) -> str:
+    if target.is_file:
+        return _folder_problem(Path(target.text).absolute().parent)
+    path = target.address.path if target.address else ""
+    return (
+        f"{path} does not exist; lines wait until a syslog server makes it" if path and not Path(path).exists() else ""
+    )
+
+
+def _folder_problem(wanted: Path) -> str:
     found = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
     if not found.is_dir():
-        yield section.problem("access", f"{found} is not a folder")
-    elif not os.access(found, os.W_OK | os.X_OK):
+        return f"{found} is not a folder"
+    if not os.access(found, os.W_OK | os.X_OK):
         what = "cannot be written to" if found == wanted else f"cannot be made: {found} is not writable"
-        yield section.problem("access", f"the folder {wanted} {what} by this user")
+        return f"the folder {wanted} {what} by this user"
+    return ""
 
 
 def include_folders(patterns: Sequence[str], path: Path, section: RawSection) -> Iterator[Problem]:

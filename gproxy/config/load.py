@@ -127,7 +127,7 @@ class _Loading:
         if gateway and log:
             timeouts = [(route, route.timeout or gateway.timeout) for route in routes]
             self.warnings += advice.ended_earlier(timeouts, written)
-            self.warnings += advice.log_folder(log, self._section("log"))
+            self.warnings += advice.log_targets(log, self._section("log"))
             self.warnings += advice.include_folders(gateway.include, self.path, self._section("gateway"))
         if build_handler is not None:
             handlers = {

@@ -26,7 +26,7 @@ def ltsv(exchange: Exchange) -> str:
     ident, client, method, path, protocol, route, upstream, backend, reason, vhost, referer, ua, user = texts
     # PERF: no format specifications: with them mypyc formats each piece separately.
     return (
-        f"time:{_timestamp(exchange.started)}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
+        f"time:{timestamp(exchange.started)}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
         f"\tpath:{path or '-'}\tprotocol:{protocol or '-'}\tstatus:{exchange.status}"
         f"\tduration:{_seconds(exchange.duration)}\tsize:{exchange.bytes_sent}\treqsize:{exchange.bytes_received}"
         f"\troute:{route or '-'}\tupstream:{upstream or '-'}\tbackend:{backend or '-'}"
@@ -39,7 +39,7 @@ def json_line(exchange: Exchange) -> str:
     """Return a JSON object in ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is `""`."""
     return _json(
         {
-            "time": _timestamp(exchange.started),
+            "time": timestamp(exchange.started),
             "id": exchange.id,
             "client": exchange.client,
             "method": exchange.method,
@@ -80,7 +80,8 @@ def _quoted(text: str) -> str:
     return f'"{escape(text) or "-"}"'
 
 
-def _timestamp(when: float) -> str:
+def timestamp(when: float) -> str:
+    """Return the local time with its offset, in milliseconds: ISO 8601, and as RFC 5424 has it too."""
     return _stamp(int(when * 1000 + 0.5))
 
 

@@ -69,6 +69,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_store_failures_total": Family("counter", (), "round trips to Redis that failed"),
     "gproxy_store_seconds_total": Family("counter", (), "seconds spent in round trips to Redis"),
     "gproxy_store_up": Family("gauge", ("worker",), "1 if Redis is available to the worker, else 0"),
+    "gproxy_log_lost_lines_total": Family("counter", (), "access lines lost, of each target"),
     "gproxy_workers": Family("gauge", (), "workers that serve, draining ones included"),
     "gproxy_workers_started_total": Family("counter", (), "workers that began to serve"),
     "gproxy_worker_uptime_seconds": Family("gauge", ("worker",), "seconds since the worker began to serve"),

@@ -37,7 +37,7 @@ from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build, load
 from gproxy.gateway.gateway import CannotOpenError, Gateway, open_part
 from gproxy.observe import log
-from gproxy.observe.access_log import AccessLog
+from gproxy.observe.access_logs import AccessLogs
 from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
 from gproxy.server.listeners import Listeners, register_metrics
@@ -68,7 +68,7 @@ class Worker:
         settings: Settings,
         runtime: Runtime,
         gateway: Gateway,
-        access_log: AccessLog,
+        access_logs: AccessLogs,
         state: SharedState,
         sockets: Sequence[socket.socket],
     ) -> None:
@@ -76,7 +76,7 @@ class Worker:
         self._settings = settings
         self._runtime = runtime
         self._gateway = gateway
-        self._access_log = access_log
+        self._access_logs = access_logs
         #: The memory that the workers share, once there are several.
         self._state = state
         self._factory = Listeners(settings, gateway, runtime)
@@ -91,7 +91,7 @@ class Worker:
         """Open all parts and serve until drained. Raises CannotOpenError."""
         if not alone:
             self._runtime.share(self._state)
-        open_part("[log] access", self._access_log.open)
+        open_part("[log] access", self._access_logs.open)
         self._gateway.open()
         self._register_metrics()
         self._share_listeners(alone=alone)
@@ -107,13 +107,14 @@ class Worker:
     def _close(self) -> None:
         self._factory.close()
         self._gateway.close()
-        self._access_log.close()
+        self._access_logs.close()
         if self._runtime.store is not None:
             self._runtime.store.close()
 
     def _register_metrics(self) -> None:
         register_metrics(self._listeners, self._runtime.metrics)
         watch = self._runtime.metrics.watch
+        watch("gproxy_log_lost_lines_total", (), lambda: self._access_logs.lost)
         watch("gproxy_generation", (), lambda: self._reloads.generation)
         watch("gproxy_reloads_total", ("success",), lambda: self._reloads.succeeded)
         watch("gproxy_reloads_total", ("failure",), lambda: self._reloads.failed)
@@ -163,7 +164,7 @@ class Worker:
             case messages.Unshare():
                 self._unshare()
             case messages.Reopen():
-                self._access_log.reopen()
+                self._access_logs.reopen()
             case messages.Reloads() as reloads:
                 self._reloads = reloads
             case messages.Unready():
@@ -182,7 +183,7 @@ class Worker:
         pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
         while True:
             self._control.send(messages.Beat())
-            self._access_log.look()
+            self._access_logs.look()
             self._runtime.throttle.summarize()
             gevent.sleep(pause)
 
@@ -220,7 +221,7 @@ class Worker:
         _log.warning(
             "stopping at once; open connections: %d", sum(len(listener.connections) for listener in self._listeners)
         )
-        self._access_log.flush()
+        self._access_logs.flush()
         _flush()
         os._exit(0)
 
@@ -265,15 +266,15 @@ def _serve(number: int, control: Control) -> int:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
     runtime = Runtime.of(settings, worker=number, instance=build_command.instance)
-    access_log = AccessLog.of(settings.log)
-    gateway = build(settings, runtime, [] if access_log.is_off else [access_log])
+    access_logs = AccessLogs.of(settings.log)
+    gateway = build(settings, runtime, access_logs.observers)
     log.setup(settings.log.level, worker=True)
     control.send(messages.Built(list(map(str, settings.warnings)), _user_files()))
     command = _wait_for(messages.Open, control)
     state, *fds = control.take_fds()
     sockets = [socket.socket(fileno=fd) for fd in fds]
     try:
-        worker = Worker(control, settings, runtime, gateway, access_log, SharedState(state), sockets)
+        worker = Worker(control, settings, runtime, gateway, access_logs, SharedState(state), sockets)
         worker.run(alone=not command.shared)
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)

@@ -5,10 +5,11 @@ import sys
 import gevent
 
 from gproxy.http.exchange import Exchange
+from gproxy.observe.access_line import ltsv
 from gproxy.observe.access_log import AccessLog
 
 number, lines, size, compress = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "yes"
-log = AccessLog("access.log", format="ltsv", daily=True, size=size, keep=10_000, compress=compress)
+log = AccessLog("access.log", line=ltsv, daily=True, size=size, keep=10_000, compress=compress)
 log.open()
 sys.stdout.write("open\n")
 sys.stdout.flush()

@@ -20,6 +20,7 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Bytes, Network, Rotate, Seconds
+from gproxy.config.types.access_log import LogTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,12 @@ class GatewaySettings:
 class LogSettings:
     """`[log]`: the access log, its rotation, and the level of the error log."""
 
-    access: str = field(
-        default="log/access.log", metadata=doc("path of the access log; -: standard output; off: no log")
+    access: tuple[LogTarget, ...] = field(
+        default=(LogTarget("log/access.log"),),
+        metadata=doc(
+            "where the access lines go: files; -: standard output; off: no log; syslog:HOST:PORT (UDP), "
+            "syslog:tcp:HOST:PORT or syslog:unix:PATH: a syslog server"
+        ),
     )
     format: Literal["ltsv", "json", "combined"] = field(default="ltsv", metadata=doc("format of the access lines"))
     rotate: Rotate = field(
@@ -76,7 +81,13 @@ class LogSettings:
     def __post_init__(self) -> None:
         rules.raise_problems(
             rules.at_least(0, self, "keep"),
-            rules.require(self.access, "access", "expected a file, - for standard output, or off"),
+            rules.require(self.access, "access", "expected a file, - for standard output, syslog:ADDRESS, or off"),
+            rules.require(
+                len(self.access) < 2 or not any(target.is_off for target in self.access),
+                "access",
+                "off cannot be combined with other targets",
+            ),
+            rules.distinct(self, "access"),
         )
 
 

@@ -11,6 +11,7 @@ from gproxy.config import ConfigError, RouteSettings, load
 from gproxy.config.ini.files import SourceFile, read_files
 from gproxy.config.load import load_process
 from gproxy.config.types import Address, BackendURL, Rotate
+from gproxy.config.types.access_log import LogTarget
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.route_action import UpstreamShare
 
@@ -92,7 +93,7 @@ def test_shipped_file(write):
         "orders": (BackendURL("http", "localhost", 5002),),
     }
     assert settings.upstreams["users"].balance == "round_robin"
-    assert (settings.log.access, settings.log.format, settings.log.keep) == ("log/access.log", "ltsv", 14)
+    assert (settings.log.access, settings.log.format, settings.log.keep) == ((LogTarget("log/access.log"),), "ltsv", 14)
     assert settings.log.rotate == Rotate(True, 10_000_000)
     assert settings.warnings == ()
 

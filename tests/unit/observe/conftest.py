@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gproxy.http.exchange import Exchange
-from gproxy.observe import access_line as entry_module
+from gproxy.observe import access_line
 from gproxy.observe.access_log import AccessLog
 
 NOON = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
@@ -73,7 +73,7 @@ def clock():
 
 
 #: As `[log]` has them.
-SETTINGS = {"format": "ltsv", "daily": True, "size": 10_000_000, "keep": 14, "compress": False}
+SETTINGS = {"line": access_line.ltsv, "daily": True, "size": 10_000_000, "keep": 14, "compress": False}
 
 
 @pytest.fixture
@@ -138,9 +138,9 @@ def zone():
         else:
             os.environ["TZ"] = name
         time.tzset()
-        entry_module._stamp.cache_clear()
-        entry_module._iso.cache_clear()
-        entry_module._clf.cache_clear()
+        access_line._stamp.cache_clear()
+        access_line._iso.cache_clear()
+        access_line._clf.cache_clear()
 
     yield set_zone
     set_zone(before)

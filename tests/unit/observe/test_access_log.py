@@ -5,7 +5,7 @@ import threading
 import gevent
 import pytest
 
-from gproxy.observe.access_line import ltsv
+from gproxy.observe.access_line import combined, ltsv
 
 from .conftest import exchange, paths, record
 
@@ -41,15 +41,10 @@ def test_appends_to_an_existing_file(make, folder):
 
 
 def test_text_that_utf8_cannot_encode_is_escaped(make, folder):
-    log = make(format="combined")
+    log = make(line=combined)
     log.record(exchange(host="\ud800", user_agent="é\udc80"))
     log.flush()
     assert '"é\\udc80"' in (folder / "access.log").read_text("utf-8")
-
-
-def test_unknown_format(make):
-    with pytest.raises(ValueError, match="ltsv, json, combined"):
-        make("-", format="xml")
 
 
 def test_open_names_the_path_in_its_error(tmp_path, make):
@@ -74,18 +69,6 @@ def test_standard_output(make, capfd):
     assert capfd.readouterr().out == ltsv(entry) + "\n"
     os.write(1, b"still open\n")
     assert capfd.readouterr().out == "still open\n"
-
-
-def test_off_creates_no_file(tmp_path, monkeypatch, make):
-    entry = exchange()
-    monkeypatch.chdir(tmp_path)
-    log = make("off")
-    log.record(entry)
-    log.flush()
-    log.reopen()
-    log.close()
-    assert list(tmp_path.iterdir()) == []
-    assert repr(log) == "<AccessLog off closed, 0 waiting, 0 lost>"
 
 
 def test_relative_path_survives_a_change_of_directory(make, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import time
 import gevent
 
 from gproxy.observe import access_log as accesslog
+from gproxy.observe import buffered_log
 from gproxy.observe.rotation import day
 
 from .conftest import Gate, paths, record
@@ -189,7 +190,7 @@ def test_lines_are_buffered_during_a_rotation(make, folder, monkeypatch, writes)
 
 
 def test_the_buffer_is_bounded(make, folder, monkeypatch, errors):
-    monkeypatch.setattr(accesslog, "_MAX_BUFFERED", 5)
+    monkeypatch.setattr(buffered_log, "_MAX_BUFFERED", 5)
     log = make(size=1)
     gate = Gate(log._file.rotate)
     monkeypatch.setattr(log._file, "rotate", gate)

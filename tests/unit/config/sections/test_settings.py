@@ -17,12 +17,14 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
+from gproxy.config.types.access_log import LogTarget
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern, Rewrite
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
 from gproxy.upstream.balance import POLICIES
 
 A, B, S = BackendURL("http", "a", 1), BackendURL("http", "b", 1), BackendURL("https", "a", 1)
+FILE = LogTarget("a.log")
 MOVED = RedirectTarget.parse("https://new.test{path}")
 SECTIONS = [ServerSettings, GatewaySettings, RouteSettings, UpstreamSettings, TLSSettings, LogSettings, StateSettings]
 
@@ -158,7 +160,9 @@ def log(**given):
         (upstream, {"tls_name": "*.a", "backends": (S,)}, "tls_name: expected a host name such as api.example.com; found '*.a'"),
         (upstream, {"tls_verify": False, "tls_name": "a"}, "tls_name: no backend of this upstream is https://\ntls_verify: no backend of this upstream is https://"),
         (log, {"keep": -1}, "keep: must be at least 0"),
-        (log, {"access": ""}, "access: expected a file, - for standard output, or off"),
+        (log, {"access": ()}, "access: expected a file, - for standard output, syslog:ADDRESS, or off"),
+        (log, {"access": (FILE, FILE)}, "access: 'a.log' is listed twice"),
+        (log, {"access": (FILE, LogTarget("off"))}, "access: off cannot be combined with other targets"),
     ],
 )  # fmt: skip
 def test_refused(make, given, message):
@@ -196,7 +200,7 @@ def test_refused(make, given, message):
         (upstream, {"host": "api.example.com:8080", "health_path": "/h?deep=1"}),
         (upstream, {"initial": "down", "health_path": "/h", "queue": 5, "max_connections": 3}),
         (upstream, {"queue": 5, "backends": (BackendURL("http", "b", 1, max_connections=2),)}),
-        (log, {"access": "-", "keep": 0}),
+        (log, {"access": (LogTarget("-"), FILE, LogTarget.parse("syslog:a:514")), "keep": 0}),
     ],
 )
 def test_accepted(make, given):

@@ -1,0 +1,64 @@
+"""Values of `[log]`, in the file's syntax: `syslog:loghost:514`."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+from gproxy.config.types.addresses import Address
+
+_SYSLOG: Final = "syslog:"
+_STREAM: Final = "tcp:"
+
+
+@dataclass(frozen=True, slots=True)
+class LogTarget:
+    """A place that access lines go to: a file, standard output (`-`), or a syslog server; `off` is no place.
+
+    `address` is that of a syslog server, None for other targets. With `is_stream` it is reached over TCP, otherwise
+    over UDP or a unix datagram socket.
+    """
+
+    noun: ClassVar[str] = "a file, -, syslog:ADDRESS or off"
+    example: ClassVar[str] = "log/access.log"
+
+    text: str
+    address: Address | None = None
+    is_stream: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse a path, `-`, `off`, or `syslog:` with HOST:PORT, tcp:HOST:PORT or unix:PATH. Raise ValueError."""
+        if text == _SYSLOG.removesuffix(":"):
+            raise ValueError("write syslog:unix:/dev/log for the syslog of this machine")
+        if not text.startswith(_SYSLOG):
+            return cls(text)
+        place = text.removeprefix(_SYSLOG)
+        is_stream = place.startswith(_STREAM)
+        address = _server(place.removeprefix(_STREAM))
+        if is_stream and address.kind == "unix":
+            raise ValueError("a unix socket is written syslog:unix:PATH")
+        return cls(f"{_SYSLOG}{_STREAM if is_stream else ''}{address}", address, is_stream)
+
+    @property
+    def is_off(self) -> bool:
+        return self.text == "off"
+
+    @property
+    def is_file(self) -> bool:
+        return self.address is None and self.text not in ("-", "off")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _server(place: str) -> Address:
+    """Return the address of a syslog server. Raise ValueError with the problem."""
+    if place.startswith("/"):
+        raise ValueError(f"a unix socket is written {_SYSLOG}unix:/{place.lstrip('/')}")
+    if place.startswith("udp:"):
+        raise ValueError(f"UDP is written {_SYSLOG}HOST:PORT")
+    address = Address.parse(place)
+    if address.words or address.kind == "fd":
+        raise ValueError("expected HOST:PORT, tcp:HOST:PORT or unix:PATH behind syslog:")
+    if address.kind == "tcp" and not (address.host and address.port):
+        raise ValueError("the host or the port is missing")
+    return address

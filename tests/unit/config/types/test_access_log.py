@@ -1,0 +1,52 @@
+"""Values of `[log]`."""
+
+import pytest
+
+from gproxy.config.types import Address
+from gproxy.config.types.access_log import LogTarget
+
+
+@pytest.mark.parametrize("text", ["log/access.log", "/dev/stdout", "-", "off", "a:b", "syslog.txt"])
+def test_targets_that_are_no_server(text):
+    target = LogTarget.parse(text)
+    assert (str(target), target.address, target.is_off) == (text, None, text == "off")
+    assert target.is_file == (text not in ("-", "off"))
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "is_stream"),
+    [
+        ("syslog:loghost:514", Address("tcp", "loghost", 514), False),
+        ("syslog:[::1]:514", Address("tcp", "::1", 514), False),
+        ("syslog:tcp:10.0.0.1:601", Address("tcp", "10.0.0.1", 601), True),
+        ("syslog:unix:/dev/log", Address("unix", path="/dev/log"), False),
+    ],
+)
+def test_syslog_servers(text, address, is_stream):
+    target = LogTarget.parse(text)
+    assert (str(target), target.address, target.is_stream) == (text, address, is_stream)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("syslog", "write syslog:unix:/dev/log for the syslog of this machine"),
+        ("syslog:", "the port is missing"),
+        ("syslog:loghost", "the port is missing"),
+        ("syslog:tcp:loghost", "the port is missing"),
+        ("syslog::514", "the host or the port is missing"),
+        ("syslog:loghost:0", "the host or the port is missing"),
+        ("syslog:loghost:x", "the port must be a number up to 65535"),
+        ("syslog:/dev/log", "a unix socket is written syslog:unix:/dev/log"),
+        ("syslog:///dev/log", "a unix socket is written syslog:unix:/dev/log"),
+        ("syslog:unix:", "unix: needs a path"),
+        ("syslog:tcp:unix:/dev/log", "a unix socket is written syslog:unix:PATH"),
+        ("syslog:fd:3", "expected HOST:PORT, tcp:HOST:PORT or unix:PATH behind syslog:"),
+        ("syslog:loghost:514 tls", "expected HOST:PORT, tcp:HOST:PORT or unix:PATH behind syslog:"),
+        ("syslog:udp:loghost:514", "UDP is written syslog:HOST:PORT"),
+    ],
+)
+def test_targets_that_are_rejected(text, message):
+    with pytest.raises(ValueError) as error:
+        LogTarget.parse(text)
+    assert str(error.value) == message

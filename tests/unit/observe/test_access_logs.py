@@ -1,0 +1,78 @@
+"""The access logs of all targets together."""
+
+import gevent
+import pytest
+
+from gproxy.config.sections.settings import LogSettings
+from gproxy.config.types.access_log import LogTarget
+from gproxy.observe.access_line import json_line, ltsv
+from gproxy.observe.access_logs import AccessLogs
+
+from .conftest import exchange
+
+
+@pytest.fixture
+def logs(tmp_path, monkeypatch):
+    """Open the logs of these settings in a new working directory, and close them at the end."""
+    monkeypatch.chdir(tmp_path)
+    opened = []
+
+    def open_logs(*targets, **options):
+        found = AccessLogs.of(LogSettings(access=tuple(map(LogTarget.parse, targets)), **options))
+        found.open()
+        opened.append(found)
+        return found
+
+    yield open_logs
+    for found in opened:
+        found.close()
+
+
+def record(logs, *exchanges):
+    for one in exchanges:
+        for observer in logs.observers:
+            observer.record(one)
+
+
+def test_off_records_nothing_and_creates_no_file(tmp_path, logs):
+    off = logs("off")
+    assert list(off.observers) == []
+    for method in (off.flush, off.look, off.reopen, off.close):
+        method()
+    assert list(tmp_path.iterdir()) == []
+    assert off.lost == 0
+
+
+def test_two_files_and_standard_output_get_the_same_lines(tmp_path, logs, capfd):
+    three = logs("log/a.log", "-", "log/b.log")
+    record(three, exchange(), exchange(target="/b"))
+    gevent.idle()
+    lines = f"{ltsv(exchange())}\n{ltsv(exchange(target='/b'))}\n"
+    assert (tmp_path / "log/a.log").read_text() == (tmp_path / "log/b.log").read_text() == lines
+    assert capfd.readouterr().out == lines
+
+
+def test_a_target_that_fails_costs_the_others_no_line(tmp_path, logs, errors):
+    two = logs("/dev/full", "a.log", format="json")
+    record(two, exchange(), exchange())
+    two.flush()
+    assert (tmp_path / "a.log").read_text() == f"{json_line(exchange())}\n" * 2
+    assert two.lost == 2
+    assert errors() == ["access log /dev/full: losing lines: [Errno 28] No space left on device"]
+
+
+def test_all_files_are_opened_again(tmp_path, logs):
+    two = logs("a.log", "b.log")
+    for name in ("a.log", "b.log"):
+        (tmp_path / name).unlink()
+    two.reopen()
+    record(two, exchange())
+    two.close()
+    assert (tmp_path / "a.log").read_text() == (tmp_path / "b.log").read_text() == f"{ltsv(exchange())}\n"
+
+
+def test_a_file_that_was_moved_is_noticed_without_a_line(tmp_path, logs):
+    one = logs("a.log")
+    (tmp_path / "a.log").unlink()
+    one.look()
+    assert (tmp_path / "a.log").exists()
