@@ -19,7 +19,7 @@ from gproxy.config.types import ModuleRef
 from gproxy.config.types.template import PLACEHOLDERS
 from gproxy.config.types.units import write_bytes
 
-SINGLE = ("server", "gateway", "log", "state")
+SINGLE = ("server", "gateway", "log", "state", "errors")
 NAMED = ("route", "upstream", "handler", "tls")
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")

@@ -11,6 +11,7 @@ from gproxy.config.ini.build import build
 from gproxy.config.ini.files import SourceFile, parse_files, read_files
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import ConfigError, Problem
+from gproxy.config.sections.errors import ErrorsSettings
 from gproxy.config.sections.policy import Policies, PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
@@ -111,6 +112,7 @@ class _Loading:
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
         log, state = self.single(LogSettings, "log"), self.single(StateSettings, "state")
+        errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
         routes = self._named(RouteSettings, "route")
         upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
         handlers = self._declared() | self._listed()
@@ -135,7 +137,7 @@ class _Loading:
                 for name, found in handlers.items()
             }
             routes = _with_credentials(routes, handlers.values())
-        if self.problems or not (server and gateway and log and state):
+        if self.problems or not (server and gateway and log and state and errors):
             raise ConfigError(self.problems)
         return Settings(
             path=self.path,
@@ -146,6 +148,7 @@ class _Loading:
             handlers=handlers,
             log=log,
             state=state,
+            errors=errors,
             warnings=tuple(sorted(self.warnings, key=lambda problem: (problem.file, problem.line))),
             sections=tuple(self.sections),
             tls={section.name: section for section in tls},

@@ -16,7 +16,9 @@ from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings, unknown_option
 from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
+from gproxy.gateway.error_responses import ErrorResponses
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import destination
@@ -63,7 +65,8 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
     """
     handlers = {name: cast(Handler, found.handler) for name, found in settings.handlers.items()}
     upstreams = {name: _upstream(found, runtime) for name, found in settings.upstreams.items()}
-    routes = [_route(route, settings, handlers, upstreams, runtime) for route in settings.routes]
+    errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace))
+    routes = [_route(route, settings, handlers, upstreams, runtime, errors) for route in settings.routes]
     return Gateway(
         runtime=runtime,
         router=Router(routes),
@@ -80,6 +83,7 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
         ),
         limits=ExchangeLimits.of_gateway(settings.gateway.timeout, settings.gateway.total_timeout),
         observers=list(observers),
+        errors=errors,
     )
 
 
@@ -93,6 +97,7 @@ def _route(
     handlers: Mapping[str, Handler],
     upstreams: Mapping[str, Upstream],
     runtime: Runtime,
+    errors: ErrorResponses,
 ) -> Route:
     timeout = route.timeout or settings.gateway.timeout
     total_timeout = route.total_timeout or settings.gateway.total_timeout
@@ -101,9 +106,10 @@ def _route(
         route,
         timeout=timeout,
         total_timeout=total_timeout,
-        action=destination(route, upstreams, timeout, runtime.throttle),
+        action=destination(route, upstreams, timeout, runtime.throttle, errors),
         handlers=[*limit, *(handlers[name] for name in route.handlers)],
         gateway_handlers=settings.gateway.handlers,
+        errors=errors,
     )
 
 

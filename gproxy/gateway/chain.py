@@ -4,22 +4,22 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
-from gproxy.gateway.error_responses import respond
+from gproxy.gateway.error_responses import PLAIN, ErrorResponses
 from gproxy.gateway.user_code import described
 from gproxy.http.handler import Handler, Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 
 
-def compose(handlers: Sequence[Handler], action: Next) -> Next:
+def compose(handlers: Sequence[Handler], action: Next, errors: ErrorResponses = PLAIN) -> Next:
     """Return one callable for the whole chain, the first handler outermost.
 
     An exception becomes a response at the step that raises it. So every outer handler gets a response for an error too,
     and can compress it, count it or set a header.
     """
-    step = action if getattr(action, "is_guarded", False) else _guarded(action)
+    step = action if getattr(action, "is_guarded", False) else _guarded(action, errors)
     for handler in reversed(handlers):
-        step = _step(handler, _direct(handler), step)
+        step = _step(handler, _direct(handler), step, errors)
     return step
 
 
@@ -28,26 +28,27 @@ def _direct(handler: Handler) -> Callable[[Request, Next], Any]:
     return handler.__call__ if isinstance(type(handler).__call__, FunctionType) else handler
 
 
-def _step(handler: Handler, call: Callable[[Request, Next], Any], next_step: Next) -> Next:
+def _step(handler: Handler, call: Callable[[Request, Next], Any], next_step: Next, errors: ErrorResponses) -> Next:
     def step(request: Request) -> Response:
         try:
             response = call(request, next_step)
         except Exception as error:  # noqa: BLE001 a handler may raise anything
-            return respond(error, request)
+            return errors.respond(error, request)
         if isinstance(response, Response):
             return response
-        return respond(TypeError(f"{described(handler)} returned {response!r}; expected a Response"), request)
+        wrong = TypeError(f"{described(handler)} returned {response!r}; expected a Response")
+        return errors.respond(wrong, request)
 
     step.is_guarded = True  # type: ignore[attr-defined]
     return step
 
 
-def _guarded(action: Next) -> Next:
+def _guarded(action: Next, errors: ErrorResponses) -> Next:
     def step(request: Request) -> Response:
         try:
             return action(request)
         except Exception as error:  # noqa: BLE001 a handler may raise anything
-            return respond(error, request)
+            return errors.respond(error, request)
 
     step.is_guarded = True  # type: ignore[attr-defined]
     return step

@@ -1,12 +1,16 @@
-"""The response to an exception: its status, its reason, and the problem details as JSON or text."""
+"""The response to an exception: its status, its reason, and the problem details as JSON, as a page or as text."""
 
 import json
 import logging
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from gproxy.config.types.error_page import ErrorPage
+from gproxy.gateway.error_pages import ErrorPages
 from gproxy.gateway.user_code import place
 from gproxy.http.errors import HTTPError
-from gproxy.http.negotiate import accepts_json
+from gproxy.http.handler import Next
+from gproxy.http.negotiate import error_kind
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.http.time_limit import TimeLimit
@@ -16,6 +20,10 @@ from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import RESET, SILENT, as_response_error, named
 
 _log = logging.getLogger("gproxy")
+
+#: The headers of a replaced response that say what a client may do next.
+_KEPT: Final = ("Retry-After", "WWW-Authenticate", "Allow")
+_NO_PAGES: Final[Mapping[str, Iterable[ErrorPage]]] = {}
 
 #: Details of responses for time limits that have a status; others get that of the deadline.
 _DETAILS: Final = {
@@ -36,36 +44,81 @@ def time_limit_error(expired: Expired) -> HTTPError:
     return HTTPError(limit.status, _DETAILS[limit] + named(expired), headers.get(limit.status, {}), reason=limit.reason)
 
 
-def respond(error: BaseException, request: Request) -> Response:
-    """Return the response for an exception: 500 for an unforeseen one, with its traceback in the error log only."""
+class ErrorResponses:
+    """The error responses of a gateway, with the pages of `[errors]` by the name of their option: `404` or `5xx`.
+
+    `replaced` are the statuses of backends whose responses are replaced.
+    """
+
+    def __init__(
+        self, pages: Mapping[str, Iterable[ErrorPage]] = _NO_PAGES, replaced: frozenset[int] = frozenset()
+    ) -> None:
+        self._pages = ErrorPages(pages)
+        self._replaced = replaced
+
+    def around(self, forward: Next) -> Next:
+        """Return the forward action with its replaced responses; the action itself if none are to be replaced."""
+        if not self._replaced:
+            return forward
+
+        def replacing(request: Request) -> Response:
+            response = forward(request)
+            return self._replacement(response, request) if response.status in self._replaced else response
+
+        return replacing
+
+    def _replacement(self, response: Response, request: Request) -> Response:
+        """Close the response of a backend, and return the gateway's own for its status."""
+        headers = {name: value for name in _KEPT if (value := response.headers.get(name)) is not None}
+        headers["Proxy-Status"] = f"gproxy; received-status={response.status}"
+        response.close()
+        return self.respond(HTTPError(response.status, headers=headers, reason="backend_status"), request)
+
+    def respond(self, error: BaseException, request: Request) -> Response:
+        """Return the response for an exception: 500 for an unforeseen one, with its traceback in the error log only."""
+        found = _as_http_error(error, request)
+        request.reason = found.reason
+        return self.problem(found, request.id, request.headers.get("accept"))
+
+    def problem(self, error: HTTPError, request_id: str, accept: str | None = None) -> Response:
+        """Return an error as the client prefers it: as RFC 9457 problem details, as a page, or as plain text."""
+        title = PHRASES.get(error.status, "Error")
+        values = {"status": str(error.status), "title": title, "detail": error.detail, "id": request_id}
+        page = self._pages.fill(error_kind(accept), error.status, values)
+        if page is None:
+            members = {"status": error.status, "title": title, "detail": error.detail, "request_id": request_id}
+            page = "application/problem+json", json.dumps({name: value for name, value in members.items() if value})
+        media_type, text = page
+        headers = {"Content-Type": media_type, "Cache-Control": "no-store", "Vary": "Accept"}
+        response = Response(error.status, text.encode("utf-8", "replace"), headers)
+        response.headers.update(error.headers)
+        if varies := error.headers.get("vary"):
+            response.headers["Vary"] = f"Accept, {varies}"
+        return response
+
+
+def _as_http_error(error: BaseException, request: Request) -> HTTPError:
+    """Return the error for the client. Log what is a mistake of a handler or of a backend."""
+    if isinstance(error, HTTPError):
+        return error
     if isinstance(error, Expired):
-        expired, error = error, time_limit_error(error)
-        if error.status == 504 and not request.tries:  # no backend was tried, so a handler took the time
-            what = (request.id, request.method, request.path, named(expired), place(expired))
-            _log.warning("%s %s %s: a handler did not finish in time%s%s", *what)
-            error = HTTPError(504, f"the request was not handled in time{named(expired)}", reason="handler_timeout")
-    elif isinstance(error, BrokenBodyError):  # a handler was reading the body: nothing has been sent yet
+        late = time_limit_error(error)
+        if late.status != 504 or request.tries:
+            return late
+        # no backend was tried, so a handler took the time
+        what = (request.id, request.method, request.path, named(error), place(error))
+        _log.warning("%s %s %s: a handler did not finish in time%s%s", *what)
+        return HTTPError(504, f"the request was not handled in time{named(error)}", reason="handler_timeout")
+    if isinstance(error, BrokenBodyError):  # a handler was reading the body: nothing has been sent yet
         where = (request.id, request.method, request.path, request.backend)
         _log.warning("%s %s %s: backend %s broke off its response: %s", *where, error)
-        error = as_response_error(RESET)
-    elif isinstance(error, StoreUnavailableError):
+        return as_response_error(RESET)
+    if isinstance(error, StoreUnavailableError):
         wait = {"Retry-After": str(error.retry_after)}
-        error = HTTPError(503, "rate limits are temporarily unavailable", wait, reason="store_unavailable")
-    elif not isinstance(error, HTTPError):
-        _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
-        error = HTTPError(500, "internal error while handling the request", reason="handler_error")
-    request.reason = error.reason
-    return problem(error, request.id, request.headers.get("accept"))
+        return HTTPError(503, "rate limits are temporarily unavailable", wait, reason="store_unavailable")
+    _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
+    return HTTPError(500, "internal error while handling the request", reason="handler_error")
 
 
-def problem(error: HTTPError, request_id: str, accept: str | None = None) -> Response:
-    """Return an error as RFC 9457 problem details, or as plain text for a client that does not accept JSON."""
-    title = PHRASES.get(error.status, "Error")
-    if accepts_json(accept):
-        members = {"status": error.status, "title": title, "detail": error.detail, "request_id": request_id}
-        body, kind = json.dumps({k: v for k, v in members.items() if v}).encode(), "application/problem+json"
-    else:
-        body, kind = f"{error.status} {title}: {error.detail} ({request_id})\n".encode(), "text/plain; charset=utf-8"
-    response = Response(error.status, body, {"Content-Type": kind})
-    response.headers.update(error.headers)
-    return response
+#: The error responses without pages of the user.
+PLAIN: Final = ErrorResponses()

@@ -7,7 +7,7 @@ from typing import Any, Final
 from greenlet import GreenletExit
 
 from gproxy.gateway.chain import compose
-from gproxy.gateway.error_responses import problem, respond
+from gproxy.gateway.error_responses import PLAIN, ErrorResponses
 from gproxy.gateway.request_metrics import RequestMetrics
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
@@ -59,12 +59,14 @@ class Gateway:
         trust: Trust,
         limits: ExchangeLimits,
         observers: list[Observer],
+        errors: ErrorResponses = PLAIN,
     ) -> None:
         self.runtime = runtime
         self.router = router
         self.handlers = handlers
         self.upstreams = upstreams
         self.trust = trust
+        self.errors = errors
         #: The same list object in all gateways of `with_router`: `open` adds an observer.
         self.observers = observers
         self._handler_names = handler_names
@@ -88,10 +90,11 @@ class Gateway:
             trust=self.trust,
             limits=self._limits,
             observers=self.observers,
+            errors=self.errors,
         )
 
     def _around(self, names: Sequence[str], action: Next) -> Next:
-        return compose([self.handlers[name] for name in names], action)
+        return compose([self.handlers[name] for name in names], action, self.errors)
 
     def _chain(self, route: Route, action: Next) -> Next:
         return self._around(route.passes, action)
@@ -99,7 +102,7 @@ class Gateway:
     def _entrance(self, route: Route) -> Next:
         """Return the step into the matched route; it matches again if a gateway handler has rewritten the request."""
         route_chain = route.route_chain
-        route_again = compose([], self._route_again)  # a guarded step, as the route's chain is
+        route_again = compose([], self._route_again, self.errors)  # a guarded step, as the route's chain is
 
         def entrance(request: Request) -> Response:
             return route_again(request) if request.is_rewritten else route_chain(request)
@@ -139,9 +142,9 @@ class Gateway:
             if request.client_stream is None or request.client_stream.is_closed:
                 raise
             # This client is still there: the exception is another request's, with which a handler shares it.
-            response = respond(error, request)
+            response = self.errors.respond(error, request)
         except BaseException as error:  # noqa: BLE001 a handler's sys.exit() or gevent.Timeout must not end the process
-            response = respond(error, request)
+            response = self.errors.respond(error, request)
         if not isinstance(response.raw_body, bytes):
             request.deadline.begin_body(is_event_stream=is_event_stream(response.headers))
         response.headers.put("X-Request-ID", "x-request-id", exchange.id)
@@ -168,7 +171,7 @@ class Gateway:
             request.route = error.route
             request.deadline.begin(error.route.limits)
             return self._wrong_method[error.route](request)
-        return self._unrouted(request) if error.status == 404 else respond(error, request)
+        return self._unrouted(request) if error.status == 404 else self.errors.respond(error, request)
 
     def reject(self, error: BadMessage | HTTPError, exchange: Exchange) -> Response:
         """Return the response to a connection or to bytes that are rejected before a request exists.
@@ -178,7 +181,7 @@ class Gateway:
         http = error if isinstance(error, HTTPError) else HTTPError(error.status, error.detail)
         exchange.id = self._ids.new(exchange.started)
         exchange.status, exchange.reason = http.status, http.reason
-        response = problem(http, exchange.id)
+        response = self.errors.problem(http, exchange.id)
         response.headers.put("X-Request-ID", "x-request-id", exchange.id)
         return response
 

@@ -72,5 +72,6 @@ def _redirecting(gateway: Gateway, address: Address, is_guarded: Callable[[str],
     """Return a gateway that redirects to https, with exceptions: 308 keeps method and body."""
     port = "" if address.redirect == 443 else f":{address.redirect}"
     to = RedirectTarget.parse(f"https://{{host}}{port}{{path}}")
-    route = Route(RouteSettings("redirect", redirect=to, status=308), timeout=_TIMEOUT, action=Redirect(to, 308, None))
+    settings = RouteSettings("redirect", redirect=to, status=308)
+    route = Route(settings, timeout=_TIMEOUT, action=Redirect(to, 308, None), errors=gateway.errors)
     return gateway.with_router(RedirectRouter(route, gateway.router, address.excepted, is_guarded))

@@ -9,6 +9,7 @@ from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types import Network
 from gproxy.config.types.patterns import Pattern, is_negated, plain_name
 from gproxy.gateway.chain import compose
+from gproxy.gateway.error_responses import PLAIN, ErrorResponses
 from gproxy.http.cookies import cookie_in
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Handler, Next
@@ -159,6 +160,7 @@ class Route:
         action: Next,
         handlers: Sequence[Handler] = (),
         gateway_handlers: Sequence[str] = (),
+        errors: ErrorResponses = PLAIN,
     ) -> None:
         self.name = settings.name
         self.settings = settings
@@ -179,7 +181,7 @@ class Route:
         self.handler_names = frozenset((*self.passes, *settings.handlers))
         self.action = action
         #: The route's own handlers and the action.
-        self.route_chain = compose(handlers, action)
+        self.route_chain = compose(handlers, action, errors)
 
     @property
     def specificity(self) -> tuple[bool, bool, int]:

@@ -10,6 +10,7 @@ from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.patterns import CapturedPath, Rewrite
 from gproxy.gateway.chain import compose
+from gproxy.gateway.error_responses import PLAIN, ErrorResponses
 from gproxy.gateway.redirect import Redirect
 from gproxy.handlers.respond import Respond
 from gproxy.http.errors import BadMessage, HTTPError
@@ -31,17 +32,23 @@ from gproxy.upstream.upstream import Upstream
 _PLAIN: Final = "/:@!$&'()*+,;=~"
 
 
-def destination(route: RouteSettings, upstreams: Mapping[str, Upstream], timeout: float, throttle: Throttle) -> Next:
+def destination(
+    route: RouteSettings,
+    upstreams: Mapping[str, Upstream],
+    timeout: float,
+    throttle: Throttle,
+    errors: ErrorResponses = PLAIN,
+) -> Next:
     """Return the action: the last step of the route's chain."""
     if route.respond is not None:
         return _fixed(route.respond, route)
     if route.redirect is not None:
         return Redirect(route.redirect, route.status, path_change(route))
-    shares = [(_forward(route, upstreams[share.name], timeout), share.weight) for share in route.upstream]
+    shares = [(_forward(route, upstreams[share.name], timeout, errors), share.weight) for share in route.upstream]
     forward: Next = shares[0][0] if len(shares) == 1 else Split(shares, route.split_by)
     if not route.mirror:
         return forward
-    copies = _forward(route, upstreams[route.mirror], timeout)
+    copies = _forward(route, upstreams[route.mirror], timeout, PLAIN)
     return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name, throttle=throttle)
 
 
@@ -89,7 +96,7 @@ def _escaped(text: str) -> str:
     return quote(text, safe=_PLAIN, encoding="latin-1")
 
 
-def _forward(route: RouteSettings, upstream: Upstream, timeout: float) -> Next:
+def _forward(route: RouteSettings, upstream: Upstream, timeout: float, errors: ErrorResponses) -> Next:
     head = composer(route, upstream.settings, upstream.runtime.instance)
     tunnel = TimeLimit.TUNNEL.of(route.tunnel_timeout, f"tunnel_timeout of [route:{route.name}]")
     read = TimeLimit.READ.of(upstream.settings.read_timeout or timeout, f"read_timeout of [upstream:{upstream.name}]")
@@ -102,8 +109,8 @@ def _forward(route: RouteSettings, upstream: Upstream, timeout: float) -> Next:
         retry_on=route.retry_on,
         hedge=route.hedge,
     )
-    guarded = upstream.guard(forward)
-    return compose(upstream.handlers, guarded) if upstream.handlers else guarded
+    guarded = upstream.guard(errors.around(forward))
+    return compose(upstream.handlers, guarded, errors) if upstream.handlers else guarded
 
 
 def _fixed(status: int, route: RouteSettings) -> Next:

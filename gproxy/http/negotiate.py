@@ -7,7 +7,7 @@ the caller. A malformed value counts as absent: no coding is taken from it, and 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from gproxy.http.header_names import TOKEN_CHAR
 
@@ -19,6 +19,8 @@ _coding = re.compile(rf"({TOKEN_CHAR}++)(?:[ \t]*+;[ \t]*+[qQ]=({_WEIGHT}))?").f
 _PARAMETER = rf'[ \t]*+;[ \t]*+{TOKEN_CHAR}++=(?:{TOKEN_CHAR}++|"[^"\\]*+")'
 _media_range = re.compile(rf"({TOKEN_CHAR}++/{TOKEN_CHAR}++)((?:{_PARAMETER})*+)").fullmatch
 _weight_of = re.compile(rf";[ \t]*[qQ]=({_WEIGHT})(?=[ \t;]|$)").search
+
+ErrorKind = Literal["html", "text", "json"]
 
 #: The media types of a problem report (RFC 9457), and those that older clients accept instead.
 _JSON: Final = frozenset({"application/json", "application/problem+json", "text/json"})
@@ -50,29 +52,41 @@ def _weights(accept_encoding: str) -> dict[str, float]:
     return weights
 
 
-def accepts_json(header: str | None) -> bool:
-    """Return whether an error may be sent as JSON to a client with this Accept. The most specific range decides."""
-    return not header or len(header) > _LONGEST or _accepts_json(header)
+def error_kind(header: str | None) -> ErrorKind:
+    """Return the kind of error response for a client with this Accept.
+
+    HTML if the client prefers it to JSON, as browsers do; JSON if it accepts that; otherwise text.
+    """
+    return "json" if not header or len(header) > _LONGEST else _error_kind(header)
 
 
 @lru_cache(256)
-def _accepts_json(header: str) -> bool:
-    by_precision: list[list[float]] = [[], [], []]
-    for element in header.split(","):
+def _error_kind(header: str) -> ErrorKind:
+    weights = _media_weights(header)
+    if weights is None:
+        return "json"
+    json = _weight_in(weights, [name for name in weights if name in _JSON or name.endswith("+json")], "application/*")
+    html = _weight_in(weights, [name for name in weights if name == "text/html"], "text/*")
+    return "html" if html > json else "json" if json else "text"
+
+
+def _media_weights(accept: str) -> dict[str, float] | None:
+    """Return the largest weight of each media range; None for a malformed value."""
+    weights: dict[str, float] = {}
+    for element in accept.split(","):
         if not (element := element.strip(" \t")):
             continue
         match = _media_range(element)
         if match is None:
-            return True
-        precision = _precision(match[1].lower())
-        if precision is not None:
-            weight = _weight_of(match[2])
-            by_precision[precision].append(float(weight[1]) if weight else 1.0)
-    return max(next(filter(None, by_precision), [0.0])) > 0
+            return None
+        weight = _weight_of(match[2])
+        name = match[1].lower()
+        weights[name] = max(weights.get(name, 0.0), float(weight[1]) if weight else 1.0)
+    return weights
 
 
-def _precision(media_range: str) -> int | None:
-    """Return 0 for a JSON type, 1 or 2 for a range that includes JSON, None for other types."""
-    if media_range in _JSON or media_range.endswith("+json"):
-        return 0
-    return {"application/*": 1, "*/*": 2}.get(media_range)
+def _weight_in(weights: dict[str, float], exact: list[str], wide: str) -> float:
+    """Return the weight of a kind: the most specific range decides."""
+    if exact:
+        return max([weights[name] for name in exact])
+    return weights.get(wide, weights.get("*/*", 0.0))

@@ -130,7 +130,7 @@ def test_a_refusal_with_nobody_else_to_ask_keeps_its_name(play):
 
 
 def test_an_error_is_plain_text_for_who_takes_no_json(play):
-    answer = play.gateway.get("/dead", "Accept: text/html")
+    answer = play.gateway.get("/dead", "Accept: text/plain")
     assert answer["content-type"].startswith("text/plain")
     assert answer["x-request-id"] in answer.body.decode()
 

@@ -14,6 +14,7 @@ from gproxy.config.ini.build import doc, option_names
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import Problem
 from gproxy.config.sections import rules
+from gproxy.config.sections.errors import ErrorsSettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.state import StateSettings
@@ -126,6 +127,7 @@ class Settings:
     sections: tuple[RawSection, ...]
     tls: dict[str, TLSSettings] = field(default_factory=dict)
     state: StateSettings = field(default_factory=StateSettings)
+    errors: ErrorsSettings = field(default_factory=ErrorsSettings)
 
     @property
     def identity_handlers(self) -> tuple[str, ...]:
@@ -147,6 +149,7 @@ SECTIONS: Final[dict[str, type[Any]]] = {
     "[tls:NAME]": TLSSettings,
     "[log]": LogSettings,
     "[state]": StateSettings,
+    "[errors]": ErrorsSettings,
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 _STATUSES = re.compile(r"([1-5][0-9][0-9])(?:\s*-\s*([1-5][0-9][0-9]))?")
+_CLASS = re.compile(r"([1-5])xx", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,9 @@ class Statuses:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse `304` or `200-299`. Raise ValueError if `text` is neither."""
+        """Parse `304`, `200-299` or `2xx`. Raise ValueError if `text` is none of these."""
+        if whole := _CLASS.fullmatch(text):
+            return cls(int(whole[1]) * 100, int(whole[1]) * 100 + 99)
         match = _STATUSES.fullmatch(text)
         if not match:
             raise ValueError

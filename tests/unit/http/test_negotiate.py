@@ -1,6 +1,6 @@
 import pytest
 
-from gproxy.http.negotiate import accepts_json, preferred_coding
+from gproxy.http.negotiate import error_kind, preferred_coding
 
 
 @pytest.mark.parametrize(
@@ -86,29 +86,50 @@ def test_the_one_with_the_largest_weight_else_the_one_offered_first(header, chos
         "application/vnd.api+json",
         "application/json; charset=utf-8; q=0.5",
         'text/plain, application/json;version="a;q=0"',
-        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
-        "text/html;q=0.9, application/json;q=0.1",
-        "what is this",
+        "text/html;q=0.9, application/json",
+        "text/html, application/json",
+        "text/html;q=0.5, */*;q=0.5",
+        "image/avif,image/webp,*/*;q=0.8",
+        "text/html, what is this",
+        f"text/html, {'x' * 1024}/x",
     ],
 )
-def test_json_is_accepted(header):
-    assert accepts_json(header)
+def test_json_unless_html_is_preferred(header):
+    assert error_kind(header) == "json"
 
 
 @pytest.mark.parametrize(
     "header",
     [
         "text/html",
-        "text/plain",
+        "TEXT/HTML; charset=utf-8",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
+        "text/html, application/xhtml+xml, image/jxr, */*;q=0.7",
+        "text/html;q=0.9, application/json;q=0.1",
+        "text/html;q=0.2, application/json;q=0",
+        "text/html;q=0, text/html;q=0.2",
         "text/*",
         "text/html, image/png",
-        "application/json;q=0",
-        "*/*;q=0",
-        "application/json;q=0.0, */*",
-        "application/*;q=0, */*;q=1",
         "text/plain, , text/html",
-        "application/xml",
+        "text/*, application/*;q=0.9",
+        "*/*, application/json;q=0.5",
     ],
 )
-def test_json_is_not_accepted(header):
-    assert not accepts_json(header)
+def test_html_for_those_who_prefer_it(header):
+    assert error_kind(header) == "html"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "text/plain",
+        "application/json;q=0",
+        "*/*;q=0",
+        "text/html;q=0, text/*;q=0, application/json;q=0.0, */*",
+        "application/*;q=0, text/html;q=0",
+        "application/xml",
+        "image/png",
+    ],
+)
+def test_text_for_those_who_accept_neither(header):
+    assert error_kind(header) == "text"
