@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and not arguments[0].startswith("-"):
         command, *arguments = arguments
         if command not in _COMMANDS:
-            _parser("").error(f"unknown command {command!r}{_suggest(command, _COMMANDS)}")
+            _parser("").error(f"unknown command {command!r}{_instead(command)}")
     else:
         command = ""
     with _ending_with_its_reader():
@@ -58,6 +58,15 @@ def _run(command: Callable[[argparse.Namespace], int], options: argparse.Namespa
         return 2
 
 
+def _instead(command: str) -> str:
+    """Return the hint for an unknown command: how to serve, which needs none, what signals do, or a similar one."""
+    if command in {"serve", "start", "run", "up"} or command.endswith(".ini"):
+        return f"; to serve, write gproxy --config {command if command.endswith('.ini') else 'FILE'}"
+    if command in {"stop", "quit", "restart"}:
+        return "; a signal does that"
+    return _suggest(command, _COMMANDS)
+
+
 def _suggest(word: str, words: Iterable[str]) -> str:
     from gproxy.config.problems import suggest  # late: the import would delay the start of a worker
 
@@ -72,6 +81,9 @@ class _Parser(argparse.ArgumentParser):
         for word in (argument.partition("=")[0] for argument in args):
             if word.startswith("--") and word not in known:
                 self.error(f"unknown option {word}{_suggest(word, known)}")
+        file = next((word for word in args if word.endswith(".ini")), "")
+        if file and "--config" in known and "--config" not in {word.partition("=")[0] for word in args}:
+            self.error(f"missing: --config; write --config {file}")
         return super().parse_args(args)
 
     def error(self, message: str) -> NoReturn:

@@ -20,6 +20,9 @@ from gproxy.config.types.units import write_seconds
 #: Options of an upstream that a route's timeout ends.
 _WITHIN_TIMEOUT: Final = ("connect_timeout", "first_byte_timeout", "per_try_timeout", "queue_timeout")
 
+#: Texts that mean something else to other programs than a file of this name.
+_NO_FILES: Final = ("stdout", "stderr", "none", "no", "yes", "on")
+
 
 def ended_earlier(
     routes: Iterable[tuple[RouteSettings, Seconds]], upstreams: Iterable[tuple[UpstreamSettings, RawSection]]
@@ -50,6 +53,8 @@ def log_targets(log: LogSettings, section: RawSection) -> Iterator[Problem]:
 
 
 def _target_problem(target: LogTarget) -> str:
+    if target.text in _NO_FILES:
+        return f"{target.text} is a file's name; write - for standard output, or off for no log"
     if target.is_file:
         return _folder_problem(Path(target.text).absolute().parent)
     path = target.address.path if target.address else ""

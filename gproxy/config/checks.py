@@ -178,8 +178,21 @@ def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iter
     for handler in handlers:
         if handler.use in builtins or is_reference(handler.use) or "use" in handler.section.broken:
             continue
-        message = f"{handler.use!r} is neither a built-in handler nor MODULE:NAME such as {ModuleRef.example}"
-        yield handler.section.problem("use", message + suggest(handler.use, builtins))
+        yield handler.section.problem(
+            "use", f"{_use(handler)} MODULE:NAME such as {ModuleRef.example}{_meant(handler.use, builtins)}"
+        )
+
+
+def _use(handler: HandlerSettings) -> str:
+    if "use" in handler.section.options:
+        return f"{handler.use!r} is neither a built-in handler nor"
+    return f"is missing: {handler.use!r} is no built-in handler; expected one, or"
+
+
+def _meant(use: str, builtins: Collection[str]) -> str:
+    """Return the hint for a handler that does not exist: a class whose module is separated with a dot, or a name."""
+    module, dot, name = use.rpartition(".")
+    return f"; write {module}:{name}" if dot else suggest(use, builtins)
 
 
 def skips(skip: Iterable[str], listed: Collection[str], section: RawSection) -> Iterator[Problem]:

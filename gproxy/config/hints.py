@@ -41,13 +41,29 @@ def section(kind: str, name: str, single: Iterable[str], named: Iterable[str]) -
     return word_hint(first) or suggest(kind, (*single, *named))
 
 
+def title(text: str) -> str:
+    """Return the hint for an invalid `[section]`."""
+    match = re.fullmatch(r"\[+\s*(\w+)(:[\w.-]+)?\s*\]*", text)
+    if not match:
+        return ""
+    name = match[2] or (
+        ":NAME" if match[1].lower().removesuffix("s") in {"route", "upstream", "handler", "tls"} else ""
+    )
+    return f"; write [{match[1].lower().removesuffix('s') if name else match[1]}{name}]"
+
+
 def line(text: str) -> str:
     """Return the hint for a line that is no `option = value`; it quotes at most the line's first word."""
     if not text.strip("{};"):
         return "; a section ends where the next one begins, so there are no braces"
+    if text[0] in '{"':
+        return "; the settings are an INI file, with bind = :8080 below [server]"
+    text = text.removeprefix("- ")
+    if re.fullmatch(r"(?i:(?:route|upstream|handler)s?|server|gateway|log|state|tls):", text):
+        return title(f"[{text[:-1]}]")
     words = text.rstrip("{;").split()
     for count in (3, 2, 1):
-        if len(words) >= count and (hint := word_hint(" ".join(words[:count]))):
+        if len(words) >= count and (hint := word_hint(" ".join(words[:count]).rstrip(":"))):
             return hint
     if match := re.match(r"([A-Za-z][A-Za-z0-9_-]{1,30})\s*:(?:\s|$)", text):
         return f"; write {match[1]} = VALUE, with an equals sign"
@@ -56,7 +72,9 @@ def line(text: str) -> str:
 
 def value(text: str) -> str:
     """Return the hint for an invalid value: quotes around it, a comment behind it that is none, a foreign variable."""
-    found = []
+    from gproxy.config.words import VALUES  # late: see there
+
+    found = [f"; {match.expand(hint)}" for pattern, hint in VALUES.items() if (match := re.fullmatch(pattern, text))]
     if is_quoted(text):
         found.append("; a value is written without quotes")
     if re.search(r"\s#", text):
@@ -67,8 +85,6 @@ def value(text: str) -> str:
 
 def item(text: str) -> str:
     """Return the hint for an invalid item of a list of words: two items without a comma between them, or a value's."""
-    if text.startswith("[") or text.endswith("]"):
-        return "; a list is written without brackets"
     return value(text) or ("; the items of a list are separated by commas" if len(pieces(text)) > 1 else "")
 
 
@@ -84,6 +100,23 @@ def placeholder(variable: str) -> str:
     from gproxy.config.words import VARIABLES  # late: see there
 
     return VARIABLES.get(variable, "")
+
+
+def network(text: str) -> str:
+    """Return the networks that an invalid one may mean."""
+    from gproxy.config.words import NETWORKS  # late: see there
+
+    if match := re.fullmatch(r"((?:[0-9]{1,3}\.){1,3})\*", text):
+        numbers = match[1].count(".")
+        return f"write {match[1]}{'.'.join('0' * (4 - numbers))}/{8 * numbers}"
+    return f"write {NETWORKS[text]}" if text in NETWORKS else ""
+
+
+def duplicate(option: str) -> str:
+    """Return the hint for an option that a section has twice."""
+    from gproxy.config.words import LISTS  # late: see there
+
+    return "; write all values there, with commas between them" if option in LISTS else ""
 
 
 def pieces(text: str) -> list[str]:

@@ -18,6 +18,7 @@ _MATCH: Final = "path = and host = in [route:NAME]"
 _BIND: Final = "bind = HOST:PORT in [server]"
 _HANDLERS: Final = "handlers = in [gateway] or [route:NAME], and a [handler:NAME] section for the options"
 _NO_FILES: Final = "an [upstream:NAME] that serves them: the gateway serves no files"
+_NOTHING: Final = "nothing in its place"
 _HTTP_ONLY: Final = "an HTTP backend: the gateway speaks no other protocol to backends"
 
 #: Words of NGINX, HAProxy, Traefik, Caddy, Kong and gunicorn, in lower case with `_`, and what is written here.
@@ -26,6 +27,11 @@ WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("listen", "port", "address", "entrypoint", "entrypoints", "bind_address", "http_port"), _BIND),
     **dict.fromkeys(("maxconn", "worker_connections"), "max_connections = in [server]"),
     **dict.fromkeys(("worker_processes", "nbproc", "processes", "worker_count"), "workers = in [server]"),
+    **dict.fromkeys(("threads", "nbthread", "worker_class"), f"{_NOTHING}: a worker serves many requests at a time"),
+    **dict.fromkeys(
+        ("daemon", "daemonize", "pidfile", "pid", "user", "group"),
+        f"{_NOTHING}: systemd or supervisord starts the gateway in the foreground, as the user that they name",
+    ),
     "client_max_body_size": "max_body = in [server] or [route:NAME]",
     "client_header_timeout": "head_timeout = in [server]",
     "client_body_timeout": "body_timeout = in [server]",
@@ -34,7 +40,9 @@ WORDS: Final[Mapping[str, str]] = {
     "graceful_timeout": "grace = in [server]",
     **dict.fromkeys(("limit_conn", "limit_conn_zone"), _CONNECTIONS),
     # Certificates.
-    **dict.fromkeys(("ssl_certificate", "ssl_certificate_key", "certfile", "keyfile", "crt", "ssl"), _CERTIFICATE),
+    **dict.fromkeys(
+        ("ssl_certificate", "ssl_certificate_key", "certfile", "keyfile", "cert", "crt", "ssl"), _CERTIFICATE
+    ),
     **dict.fromkeys(("certresolver", "acme", "certificatesresolvers"), _CERTIFICATE),
     "ssl_protocols": "min_version = in [tls:NAME]",
     "ssl_ciphers": "ciphers = in [tls:NAME]",
@@ -49,11 +57,12 @@ WORDS: Final[Mapping[str, str]] = {
     "strip_path": "strip_prefix = yes in [route:NAME]",
     **dict.fromkeys(("preserve_host", "passhostheader"), "host = client or backend in [upstream:NAME]"),
     "acl": "path =, host =, headers = and methods = in [route:NAME]",
-    "priority": "nothing: the longest matching path wins, then host, method and headers",
+    "priority": f"{_NOTHING}: the longest matching path wins, then host, method and headers",
     # Upstreams.
     **dict.fromkeys(("server", "servers", "backend", "url", "uri", "target", "targets", "nodes"), _BACKENDS),
     **dict.fromkeys(("loadbalancer", "lb_policy", "load_balancing"), "balance = in [upstream:NAME]"),
     **dict.fromkeys(("least_conn", "ip_hash"), "balance = least_conn or ip_hash in [upstream:NAME]"),
+    **dict.fromkeys(("sticky", "stickiness", "session_affinity"), "balance = sticky in [upstream:NAME]"),
     **dict.fromkeys(("proxy_connect_timeout", "timeout_connect"), "connect_timeout = in [upstream:NAME]"),
     **dict.fromkeys(
         ("proxy_read_timeout", "proxy_send_timeout", "timeout_server"),
@@ -73,7 +82,10 @@ WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("limit_req", "limit_req_zone", "ratelimit", "rate_limiting", "limit"), _LIMIT),
     **dict.fromkeys(("gzip", "gzip_types", "brotli", "encode", "compression"), _COMPRESS),
     **dict.fromkeys(("proxy_set_header", "request_header"), _SET_REQUEST),
-    "add_header": _SET_RESPONSE,
+    **dict.fromkeys(("add_header", "response_header"), _SET_RESPONSE),
+    **dict.fromkeys(
+        ("set", "add", "set_header"), "request = or response = NAME: VALUE in a [handler:NAME] with use = headers"
+    ),
     "proxy_hide_header": "remove_response = NAME in a [handler:NAME] with use = headers",
     **dict.fromkeys(("allow", "deny"), "allow = and deny = in [handler:allow], and allow in a handlers list"),
     # The rest.
@@ -84,7 +96,7 @@ WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("access_log", "accesslog", "log_path"), "access = FILE in [log]"),
     "log_format": "format = in [log]",
     **dict.fromkeys(
-        ("error_log", "errorlog", "loglevel", "log_level"), "level = in [log]; errors go to standard error"
+        ("error", "error_log", "errorlog", "loglevel", "log_level"), "level = in [log]; errors go to standard error"
     ),
     "include": "include = FILE in [gateway]",
 }
@@ -115,3 +127,28 @@ VARIABLES: Final[Mapping[str, str]] = {
     "remote_user": "{user}",
     "server_port": "{port}",
 }
+
+#: Words for networks, and the networks.
+NETWORKS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("*", "all", "any"), "0.0.0.0/0, ::/0"),
+    "localhost": "127.0.0.0/8, ::1/128",
+    **dict.fromkeys(("private", "private_ranges"), "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"),
+}
+
+#: Invalid values of any option as a whole, and what to say of them; `\1` is the text of the first group.
+VALUES: Final[Mapping[str, str]] = {
+    r"\[(?![0-9A-Fa-f:.]*[:\]]).*|[^\[]*\]": "a list is written without brackets",
+    r"- .*": "the items of a list are written without '-'",
+    r"[a-z_]+\s*=\s.*": "an indented line continues the option above; another option is not indented",
+    r".*\$([A-Z_][A-Z0-9_]*).*": r"a variable of the environment is written ${\1}",
+    r"([0-9]+)r/([smhd])": r"write \1/\2",
+    r"(30[0-9])\s+(\S+)": r"write redirect = \2 and status = \1",
+    r"([245][0-9][0-9])\s+([^\d\s].*)": r"write respond = \1 and body = \2",
+    r"(\S*\(\S*)\s+(/\S*)": r"an arrow stands between both: \1 -> \2",
+}
+
+#: Options that are lists, and usually are repeated by writers who know NGINX.
+LISTS: Final = (
+    "access", "backends", "bind", "cookies", "handlers", "headers", "host", "include", "methods", "origins", "path",
+    "query", "request", "response", "skip", "trusted_proxies", "upstream",
+)  # fmt: skip

@@ -28,7 +28,7 @@ def find(module_name: str, attribute: str, report: Report) -> object:
     try:
         found: object = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 user code may raise anything
-        report(f"cannot import {module_name}: {_where(error)}")
+        report(f"cannot import {module_name}: {_where(error)}{_places(module_name, error)}")
         return None
     place = module_name
     for name in attribute.split("."):
@@ -40,6 +40,13 @@ def find(module_name: str, attribute: str, report: Report) -> object:
             return None
         found, place = inner, f"{place}.{name}"
     return found
+
+
+def _places(module_name: str, error: BaseException) -> str:
+    """Return where modules are searched for, if the user's module is in none of these places."""
+    if not isinstance(error, ModuleNotFoundError) or error.name != module_name.partition(".")[0]:
+        return ""
+    return "; modules are searched for beside the settings file, in the working directory and on PYTHONPATH"
 
 
 def _shadowed_by(found: object) -> str:

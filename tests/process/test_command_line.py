@@ -52,10 +52,15 @@ def config(tmp_path):
         ("--config x --verbose=1", "gproxy: unknown option --verbose; did you mean '--version'?"),
         ("--config x token", "gproxy: unrecognized arguments: token; see gproxy --help"),
         ("chek --config x", "gproxy: unknown command 'chek'; did you mean 'check'?"),
+        ("serve", "gproxy: unknown command 'serve'; to serve, write gproxy --config FILE; see gproxy --help"),
+        ("a.ini", "gproxy: unknown command 'a.ini'; to serve, write gproxy --config a.ini; see gproxy --help"),
+        ("stop", "gproxy: unknown command 'stop'; a signal does that; see gproxy --help"),
         (
-            "serve",
-            "gproxy: unknown command 'serve'; known: check, config, dev, explain, routes, token, version; see gproxy --help",
+            "launch",
+            "gproxy: unknown command 'launch'; known: check, config, dev, explain, routes, token, version; see gproxy --help",
         ),
+        ("check a.ini", "gproxy check: missing: --config; write --config a.ini; see gproxy check --help"),
+        ("-c a.ini", "gproxy: missing: --config; write --config a.ini; see gproxy --help"),
         ("check", "gproxy check: missing: --config; see gproxy check --help"),
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),
@@ -175,7 +180,7 @@ bad.ini:20: [upstream:users] backends: expected a backend's URL such as http://l
 bad.ini:21: [upstream:users] balance: expected round_robin, weighted, least_conn, p2c, latency, random, first, ip_hash, uri_hash, header_hash, cookie_hash, query_hash or sticky or MODULE:NAME such as mypackage.handlers:Tenant; found 'round'; did you mean 'round_robin'?
 bad.ini:23: [handler:jwt] secret: expected a secret such as ${NAME} or file:PATH; nowhere/secret cannot be read: no such file or directory
 bad.ini:25: [handler:mine] use: cannot import broken: ZeroDivisionError: division by zero (FOLDER/broken.py:2)
-bad.ini:27: [handler:other] use: cannot import nowhere_at_all: ModuleNotFoundError: No module named 'nowhere_at_all'
+bad.ini:27: [handler:other] use: cannot import nowhere_at_all: ModuleNotFoundError: No module named 'nowhere_at_all'; modules are searched for beside the settings file, in the working directory and on PYTHONPATH
 bad.ini:29: [handler:third] use: working has no 'Hello'; did you mean 'hello'?
 bad.ini:32: [handler:open] secret: ${NOT_SET_ANYWHERE} is not set in the environment; set it, or write ${NOT_SET_ANYWHERE:-default}
 bad.ini:34: [log] rotate: expected a rotation rule such as daily, 10MB; found 'weekly'
@@ -340,6 +345,7 @@ def test_check_warns_of_quotes_and_never_shows_the_secret_in_them(config, tmp_pa
     done = gproxy("check", "--config", config, folder=tmp_path)
     said = "[handler:jwt] secret: the quotes are part of the value; a value is written without quotes"
     assert (done.returncode, done.stderr) == (0, f"warning: {config}:2: {said}\n")
+    assert done.stdout == f"{config}: 1 route, 1 upstream, all fine\n"
 
 
 def test_a_secret_that_cannot_be_kept(tmp_path):

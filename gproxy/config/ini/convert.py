@@ -77,7 +77,7 @@ def _each(hint: object, pieces: Iterable[tuple[int, str]], warn: Warn) -> list[A
 def _separators(hint: object, piece: str) -> str:
     """Return the hint for an invalid item that is several valid ones, without commas between them."""
     several = hints.pieces(piece)
-    if len(several) < 2 or any("=" in one for one in several):
+    if len(several) < 2 or any(sign in one for one in several for sign in "=%"):
         return ""
     try:
         for one in several:
@@ -94,7 +94,7 @@ def _pairs(hint: object, text: str, warn: Warn) -> dict[str, Any]:
         for pair in filter(None, (piece.strip(" \t,") for piece in _separator(hint, _PAIRS).split(line))):
             name, colon, value = (part.strip() for part in pair.partition(":"))
             if not colon or not name:
-                wrong.append((below, f"expected NAME: VALUE{_found(hint, pair)}"))
+                wrong.append((below, f"expected NAME: VALUE{_found(hint, pair)}{_colon(hint, pair)}"))
             elif name in names:
                 wrong.append((below, f"{name!r} is given twice"))
             names[name] = None
@@ -102,6 +102,12 @@ def _pairs(hint: object, text: str, warn: Warn) -> dict[str, Any]:
     if wrong:
         raise Mistake(wrong)
     return dict(zip(names, _each(items(hint), values, warn), strict=True))
+
+
+def _colon(hint: object, pair: str) -> str:
+    """Return the hint for a pair with an equals sign in place of its colon."""
+    match = re.fullmatch(r"([\w-]+)\s*=\s*(.+)", pair)
+    return f"; write {match[1]}: {match[2]}" if match and not is_secret(hint) else ""
 
 
 def _first(hint: object, text: str, warn: Warn) -> object:

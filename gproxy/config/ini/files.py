@@ -96,9 +96,10 @@ def parse_files(
 
 def _unreadable(sections: Sequence[RawSection], first: SourceFile, file: SourceFile) -> Problem:
     section = next(one for one in sections if one.title == _INCLUDE[0])
-    items = ((below, _beside(first.path, name)) for below, name in _included(sections))
-    below = next((below for below, name in items if name == file.path), 0)
-    return section.problem(_INCLUDE[1], f"{file.path} {file.problem}", below=below)
+    items = ((below, name) for below, name in _included(sections) if _beside(first.path, name) == file.path)
+    below, name = next(items, (0, ""))
+    hint = f"; write {name}/*.ini for the files in it" if name and file.problem.endswith("is a directory") else ""
+    return section.problem(_INCLUDE[1], f"{file.path} {file.problem}{hint}", below=below)
 
 
 def _parse(parser: Parser, file: SourceFile, *, is_included: bool = False) -> bool:

@@ -63,13 +63,14 @@ def parse(text: str, file: str, environ: Mapping[str, str], problems: list[Probl
 
 @dataclass(slots=True)
 class _Draft:
-    """An option with the lines read so far."""
+    """An option with the lines read so far; `is_repeated` if its section is a duplicate, which is reported alone."""
 
     section: RawSection
     name: str
     line: int
     indent: int
     lines: list[str]
+    is_repeated: bool
 
 
 class Parser:
@@ -109,6 +110,7 @@ class _Lines:
         self._by_title = by_title
         self._is_included = is_included
         self._section: RawSection | None = None
+        self._is_repeated = False
         self._open: _Draft | None = None  # the option that an indented line continues
 
     def add(self, number: int, line: str) -> None:
@@ -127,9 +129,9 @@ class _Lines:
         kind, name = (match[1], match[2] or "") if match else ("", "")
         self._section = section = RawSection(kind, name, self.file, number)
         first = self._by_title.get(section.title)
+        self._is_repeated = first is not None
         if not kind:
-            title = re.fullmatch(r"\[+\s*(\w+(?::[\w.-]+)?)\s*\]*", text)
-            hint = f"; write [{title[1]}]" if title else ""
+            hint = hints.title(text)
             self._report(number, "", f"expected a section such as [server] or [route:users]{hint}")
         elif first:
             self._report(number, "", f"duplicate section; the first is at {place_from(first, self.file)}")
@@ -146,9 +148,11 @@ class _Lines:
         elif self._is_included and self._section and (self._section.title, name.lower()) == ("gateway", "include"):
             self._report(number, name, "an included file cannot include others; name them in the first file's include")
         elif self._section is None:
-            self._report(number, name, "is before the first section; expected [section] first")
+            self._report(number, name, f"is before the first section; expected [section] first{hints.word_hint(name)}")
         else:
-            self._open = _Draft(self._section, name.lower().replace("-", "_"), number, indent, [value])
+            self._open = _Draft(
+                self._section, name.lower().replace("-", "_"), number, indent, [value], self._is_repeated
+            )
             self.drafts.append(self._open)
 
     def _report(self, number: int, option: str, message: str) -> None:
@@ -163,8 +167,11 @@ def place_from(first: RawSection | Value, file: str) -> str:
 
 def _finish(draft: _Draft, file: str, environ: Mapping[str, str], problems: list[Problem]) -> None:
     section, name = draft.section, draft.name
-    if first := section.options.get(name):
-        message = f"duplicate option; the first is at {place_from(first, file)}"
+    first = section.options.get(name)
+    if first and draft.is_repeated:
+        return
+    if first:
+        message = f"duplicate option; the first is at {place_from(first, file)}{hints.duplicate(name)}"
         problems.append(Problem(file, draft.line, section.title, name, message))
         return
     raw = "\n".join(draft.lines)

@@ -124,7 +124,8 @@ def _describe(hint: object, word: Callable[[Form], str]) -> str:
 def _choice(values: dict[str, Any]) -> Form:
     def parse(text: str) -> object:
         if text not in values:
-            meant = nearest(text, values)
+            key = text.lower().replace("-", "_")
+            meant = key if key in values else nearest(text, values)
             raise ValueError(f"did you mean {meant!r}?" if meant else "")
         return values[text]
 

@@ -153,17 +153,16 @@ def captures(name: str, groups: Iterable[str], paths: Iterable[RoutePath]) -> It
 
 
 def _route_path(name: str, path: str) -> Iterator[OptionProblem]:
-    """Yield the problems of a path to match, which must be absolute, decoded and normalized."""
+    """Yield the first problem of a path to match, which must be absolute, decoded and normalized."""
     if not path.startswith("/"):
         yield (name,), f"a path starts with '/'; found {path!r}{_path_hint(path)}"
     elif hint := _path_hint(path):
         yield (name,), f"{path!r} is a literal path, so it matches no such request{hint}"
-    for sign in "%?#\\":
-        if sign in path:
-            yield (name,), f"a path to match is decoded and has no query, so {sign!r} is not allowed"
-    if "//" in path or {".", ".."} & set(path.split("/")):
+    elif sign := next((sign for sign in "%?#\\" if sign in path), ""):
+        yield (name,), f"a path to match is decoded and has no query, so {sign!r} is not allowed"
+    elif "//" in path or {".", ".."} & set(path.split("/")):
         yield (name,), "request paths are normalized, so a path with '//', '/./' or '/../' matches nothing"
-    if any(sign.isspace() or not sign.isprintable() for sign in path):
+    elif any(sign.isspace() or not sign.isprintable() for sign in path):
         yield (name,), "a path must not contain spaces or control characters"
 
 
@@ -182,9 +181,11 @@ def _path_hint(path: str) -> str:
     match = _ROUTER_PATTERN.search(text)
     if hints.is_quoted(path) or (text == path and not match and path.startswith("/")):
         return ""
-    literal = text[: match.start()] if match else text
+    literal = (text[: match.start()] if match else text).strip("/")
+    if path.startswith("="):
+        return f"; write path = /{literal}, and exact = yes"
     pattern = ", or path = ~ REGEX" if match else ""
-    return f"; write path = /{literal.strip('/')}, which matches everything below it too{pattern}"
+    return f"; write path = /{literal}, which matches everything below it too{pattern}"
 
 
 def probe_path(name: str, path: str | None) -> Iterator[OptionProblem]:
@@ -239,7 +240,8 @@ def _host_hint(value: str) -> str:
     if match := re.fullmatch(rf"(?:\w+://)?(?P<host>{_HOST.pattern})(?::[0-9]+)?(?P<path>/.*)?", value):
         path = f", and path = {match['path']}" if match["path"] not in {None, "/"} else ""
         return f"; write {match['host']}{path}: a host to match has no scheme and no port"
-    return hints.item(value)
+    pattern = "; a host is no pattern, but *.example.com is any name below" if value.startswith("~") else ""
+    return pattern or hints.item(value)
 
 
 def sent_host(name: str, value: str | None, words: str = "") -> Iterator[OptionProblem]:

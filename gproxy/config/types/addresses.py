@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar, Final, Literal, Self
 
+from gproxy.config import hints
 from gproxy.config.problems import nearest
 
 Network = IPv4Network | IPv6Network
@@ -36,7 +37,7 @@ def parse_network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ValueError from None
+        raise ValueError(hints.network(text)) from None
 
 
 @dataclass(frozen=True, slots=True)

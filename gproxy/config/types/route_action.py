@@ -35,7 +35,8 @@ class UpstreamShare:
             return cls(name)
         option, equals, number = words[0].partition("=")
         if option != "weight" or not equals or len(words) > 1:
-            raise ValueError(f"expected weight=N after the name; found {' '.join(words)!r}")
+            share = f"; write {name} weight={words[0].rstrip('%')}" if re.fullmatch("[0-9]+%?", words[0]) else ""
+            raise ValueError(f"expected weight=N after the name; found {' '.join(words)!r}{share}")
         if not re.fullmatch("[0-9]{1,9}", number):
             raise ValueError("weight must be a whole number of at least 0")
         return cls(name, int(number))
