@@ -1,6 +1,7 @@
 """Warnings about settings that are valid but do not do what they seem to say; most come from other proxies."""
 
 import glob
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,13 +12,12 @@ from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.sections.settings import LogSettings
+from gproxy.config.sections.settings import GatewaySettings, LogSettings
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.types import Seconds
 from gproxy.config.types.access_log import LogTarget
 from gproxy.config.types.units import write_seconds
 
-#: Options of an upstream that a route's timeout ends.
+#: Options of an upstream that a route's timeout ends; its total_timeout ends read_timeout too.
 _WITHIN_TIMEOUT: Final = ("connect_timeout", "first_byte_timeout", "per_try_timeout", "queue_timeout")
 
 #: Texts that mean something else to other programs than a file of this name.
@@ -25,22 +25,49 @@ _NO_FILES: Final = ("stdout", "stderr", "none", "no", "yes", "on")
 
 
 def ended_earlier(
-    routes: Iterable[tuple[RouteSettings, Seconds]], upstreams: Iterable[tuple[UpstreamSettings, RawSection]]
+    gateway: GatewaySettings,
+    routes: Sequence[tuple[RouteSettings, RawSection]],
+    upstreams: Iterable[tuple[UpstreamSettings, RawSection]],
 ) -> Iterator[Problem]:
-    """Yield a warning for each time limit of an upstream that ends with the `timeout` of all routes that use it.
-
-    `routes` are the routes with their timeouts.
-    """
-    longest: dict[str, tuple[Seconds, str]] = {}
-    for route, timeout in routes:
-        for share in route.upstream:
-            longest[share.name] = max(longest.get(share.name, (Seconds(0), "")), (timeout, route.name))
+    """Yield a warning for each time limit that a shorter one ends, on all routes that use it."""
+    limits = [(route, route.timeout or gateway.timeout, _total(gateway, route)) for route, _ in routes]
+    heads = _longest((route, timeout) for route, timeout, _ in limits)
+    totals = _longest((route, total) for route, _, total in limits)
     for upstream, section in upstreams:
-        timeout, name = longest.get(upstream.name, (Seconds(0), ""))
         values, set_options = option_values(upstream), {*changed(upstream)}
-        for option in _WITHIN_TIMEOUT:
-            if name and option in set_options and (values[option] or 0) > timeout:
-                yield section.problem(option, f"ends after {write_seconds(timeout)}, the timeout of [route:{name}]")
+        for option in (*_WITHIN_TIMEOUT, "read_timeout"):
+            by, longest = ("total_timeout", totals) if option == "read_timeout" else ("timeout", heads)
+            seconds, name = longest.get(upstream.name, (math.inf, ""))
+            if option in set_options and (values[option] or 0) > seconds:
+                yield section.problem(option, f"ends after {write_seconds(seconds)}, the {by} of [route:{name}]")
+
+
+def timeouts(
+    gateway: GatewaySettings, section: RawSection, routes: Iterable[tuple[RouteSettings, RawSection]]
+) -> Iterator[Problem]:
+    """Yield a warning for each `timeout` that `total_timeout` ends, where one of the two is set."""
+    wholes = [(gateway.timeout, gateway.total_timeout or math.inf, section)]
+    wholes += [(route.timeout or gateway.timeout, _total(gateway, route), where) for route, where in routes]
+    for timeout, total, where in wholes:
+        option = next((name for name in ("timeout", "total_timeout") if name in where.options), "")
+        if option and timeout > total:
+            message = f"ends after {write_seconds(total)}, the total_timeout"
+            yield where.problem(
+                option, message if option == "timeout" else f"is less than {write_seconds(timeout)}, the timeout"
+            )
+
+
+def _total(gateway: GatewaySettings, route: RouteSettings) -> float:
+    return route.total_timeout or gateway.total_timeout or math.inf
+
+
+def _longest(limits: Iterable[tuple[RouteSettings, float]]) -> dict[str, tuple[float, str]]:
+    """Return the longest limit for each upstream, with the name of its route."""
+    longest: dict[str, tuple[float, str]] = {}
+    for route, seconds in limits:
+        for share in route.upstream:
+            longest[share.name] = max(longest.get(share.name, (0.0, "")), (seconds, route.name))
+    return longest
 
 
 def log_targets(log: LogSettings, section: RawSection) -> Iterator[Problem]:

@@ -127,8 +127,8 @@ class _Loading:
         self.warnings += checks.idle(written)
         self.warnings += checks.loops(written, server or ServerSettings())
         if gateway and log:
-            timeouts = [(route, route.timeout or gateway.timeout) for route in routes]
-            self.warnings += advice.ended_earlier(timeouts, written)
+            self.warnings += advice.ended_earlier(gateway, self._with_sections(routes), written)
+            self.warnings += advice.timeouts(gateway, self._section("gateway"), self._with_sections(routes))
             self.warnings += advice.log_targets(log, self._section("log"))
             self.warnings += advice.include_folders(gateway.include, self.path, self._section("gateway"))
         if build_handler is not None:
