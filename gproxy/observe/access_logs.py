@@ -5,29 +5,48 @@ from collections.abc import Sequence
 import gevent
 
 from gproxy.config.sections.settings import LogSettings
-from gproxy.config.types.access_log import LogTarget
-from gproxy.http.exchange import Observer
+from gproxy.config.types.access_log import LogTarget, SkippedLines
+from gproxy.http.exchange import Exchange, Observer
 from gproxy.observe.access_line import FORMATS
 from gproxy.observe.access_log import AccessLog
 from gproxy.observe.buffered_log import BufferedLog
 from gproxy.observe.syslog import Syslog
 
 
-class AccessLogs:
-    """The access logs, one for each target."""
+class Unskipped:
+    """An observer that passes an exchange on unless its line is skipped."""
 
-    def __init__(self, logs: Sequence[BufferedLog]) -> None:
+    def __init__(self, skip: Sequence[SkippedLines], observers: Sequence[Observer]) -> None:
+        #: The lowest status, the highest one, and what the path begins with.
+        self._skip = [(one.first, one.last, f"{one.path.rstrip('/')}/" if one.path else "") for one in skip]
+        self._observers = observers
+
+    def record(self, exchange: Exchange) -> None:
+        """Record the exchange unless it is skipped. The path counts as the client has sent it."""
+        path = f"{exchange.target}/"
+        for first, last, beginning in self._skip:
+            if first <= exchange.status <= last and path.startswith(beginning):
+                return
+        for observer in self._observers:
+            observer.record(exchange)
+
+
+class AccessLogs:
+    """The access logs, one for each target. They get no exchange whose line is in `skip`."""
+
+    def __init__(self, logs: Sequence[BufferedLog], skip: Sequence[SkippedLines] = ()) -> None:
         self._logs = logs
+        self._skip = skip
 
     @classmethod
     def of(cls, settings: LogSettings) -> "AccessLogs":
         """Return the access logs of these settings; none if the log is off."""
-        return cls([_log(target, settings) for target in settings.access if not target.is_off])
+        return cls([_log(target, settings) for target in settings.access if not target.is_off], settings.skip)
 
     @property
     def observers(self) -> Sequence[Observer]:
         """The parts that record the exchanges; none if the log is off."""
-        return self._logs
+        return [Unskipped(self._skip, self._logs)] if self._skip and self._logs else self._logs
 
     @property
     def lost(self) -> int:

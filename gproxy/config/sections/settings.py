@@ -21,7 +21,7 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Bytes, Network, Rotate, Seconds
-from gproxy.config.types.access_log import LogTarget
+from gproxy.config.types.access_log import LogTarget, SkippedLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,13 @@ class LogSettings:
         ),
     )
     format: Literal["ltsv", "json", "combined"] = field(default="ltsv", metadata=doc("format of the access lines"))
+    skip: tuple[SkippedLines, ...] = field(
+        default=(),
+        metadata=doc(
+            "lines that are not written: of a path and those below it with any status (/health), of a status or class "
+            "on any path (304, 2xx), or of both together (/health 2xx); each item counts alone"
+        ),
+    )
     rotate: Rotate = field(
         default=Rotate(daily=True, size=Bytes(10_000_000)),
         metadata=doc("daily, at a size, at whichever comes first, or never"),
@@ -88,7 +95,7 @@ class LogSettings:
                 "access",
                 "off cannot be combined with other targets",
             ),
-            rules.distinct(self, "access"),
+            rules.distinct(self, "access", "skip"),
         )
 
 

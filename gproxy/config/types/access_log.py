@@ -1,5 +1,6 @@
-"""Values of `[log]`, in the file's syntax: `syslog:loghost:514`."""
+"""Values of `[log]`, in the file's syntax: `syslog:loghost:514`, `/health 2xx`."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
@@ -48,6 +49,44 @@ class LogTarget:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLines:
+    """Access lines that are not written: those of a path and all below it, of a class of statuses, or of both.
+
+    An empty `path` is every path. `statuses` are the status or the class, as in the file; empty: every status.
+    """
+
+    noun: ClassVar[str] = "a path, a status or a class of them, or both"
+    example: ClassVar[str] = "/health 2xx"
+
+    path: str = ""
+    statuses: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `/health`, `2xx`, `304` or `/health 2xx`. Raise ValueError with the problem."""
+        path, _, statuses = (text if text.startswith("/") else f" {text}").partition(" ")
+        statuses = statuses.strip()
+        if "?" in path:
+            raise ValueError("a path has no query")
+        if statuses and not re.fullmatch("[1-5](xx|[0-9][0-9])", statuses):
+            raise ValueError("a path starts with '/'" if not path and not statuses[0].isdigit() else "")
+        return cls(path, statuses)
+
+    @property
+    def first(self) -> int:
+        """The lowest of the statuses."""
+        return int(self.statuses.replace("x", "0") or 0)
+
+    @property
+    def last(self) -> int:
+        """The highest of the statuses."""
+        return int(self.statuses.replace("x", "9") or 999)
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.statuses}".strip()
 
 
 def _server(place: str) -> Address:

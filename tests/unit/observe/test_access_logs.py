@@ -4,7 +4,7 @@ import gevent
 import pytest
 
 from gproxy.config.sections.settings import LogSettings
-from gproxy.config.types.access_log import LogTarget
+from gproxy.config.types.access_log import LogTarget, SkippedLines
 from gproxy.observe.access_line import json_line, ltsv
 from gproxy.observe.access_logs import AccessLogs
 
@@ -76,3 +76,40 @@ def test_a_file_that_was_moved_is_noticed_without_a_line(tmp_path, logs):
     (tmp_path / "a.log").unlink()
     one.look()
     assert (tmp_path / "a.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("skip", "written"),
+    [
+        ("", ["/health 200", "/health/live 204", "/health 503", "/healthy 200", "/ 304", "/users 500", " 400"]),
+        ("/health", ["/healthy 200", "/ 304", "/users 500", " 400"]),
+        ("/health/", ["/healthy 200", "/ 304", "/users 500", " 400"]),
+        ("/health 2xx", ["/health 503", "/healthy 200", "/ 304", "/users 500", " 400"]),
+        ("2xx", ["/health 503", "/ 304", "/users 500", " 400"]),
+        ("2xx, 304", ["/health 503", "/users 500", " 400"]),
+        ("/health, 2xx", ["/ 304", "/users 500", " 400"]),
+        ("/users 2xx, 4xx", ["/health 200", "/health/live 204", "/health 503", "/healthy 200", "/ 304", "/users 500"]),
+        ("/", []),
+    ],
+)
+def test_skipped_lines(tmp_path, logs, skip, written):
+    log = logs("a.log", skip=tuple(SkippedLines.parse(one) for one in skip.split(", ") if one))
+    for what in ("/health 200", "/health/live 204", "/health 503", "/healthy 200", "/ 304", "/users 500", " 400"):
+        path, _, status = what.partition(" ")
+        record(log, exchange(target=path, status=int(status)))
+    log.close()
+    lines = [
+        dict(field.split(":", 1) for field in line.split("\t"))
+        for line in (tmp_path / "a.log").read_text().splitlines()
+    ]
+    assert [f"{line['path'].strip('-')} {line['status']}" for line in lines] == written
+
+
+def test_without_skip_the_logs_are_the_observers(logs):
+    """Nothing stands between the gateway and a log that skips no line."""
+    (observer,) = logs("a.log").observers
+    assert type(observer).__name__ == "AccessLog"
+
+
+def test_off_with_skip_has_no_observer(logs):
+    assert list(logs("off", skip=(SkippedLines("/health"),)).observers) == []

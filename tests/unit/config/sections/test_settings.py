@@ -17,7 +17,7 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
-from gproxy.config.types.access_log import LogTarget
+from gproxy.config.types.access_log import LogTarget, SkippedLines
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern, Rewrite
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
@@ -162,6 +162,7 @@ def log(**given):
         (log, {"keep": -1}, "keep: must be at least 0"),
         (log, {"access": ()}, "access: expected a file, - for standard output, syslog:ADDRESS, or off"),
         (log, {"access": (FILE, FILE)}, "access: 'a.log' is listed twice"),
+        (log, {"skip": (SkippedLines("/a"), SkippedLines("/a"))}, "skip: '/a' is listed twice"),
         (log, {"access": (FILE, LogTarget("off"))}, "access: off cannot be combined with other targets"),
     ],
 )  # fmt: skip
@@ -228,6 +229,7 @@ def test_defaults_of_the_product():
         "state_dir": "var",
         "access": "log/access.log",
         "format": "ltsv",
+        "skip": "",
         "rotate": "daily, 10MB",
         "keep": "14",
         "compress": "no",

@@ -3,7 +3,7 @@
 import pytest
 
 from gproxy.config.types import Address
-from gproxy.config.types.access_log import LogTarget
+from gproxy.config.types.access_log import LogTarget, SkippedLines
 
 
 @pytest.mark.parametrize("text", ["log/access.log", "/dev/stdout", "-", "off", "a:b", "syslog.txt"])
@@ -49,4 +49,38 @@ def test_syslog_servers(text, address, is_stream):
 def test_targets_that_are_rejected(text, message):
     with pytest.raises(ValueError) as error:
         LogTarget.parse(text)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("/health", ("/health", "", 0, 999)),
+        ("2xx", ("", "2xx", 200, 299)),
+        ("304", ("", "304", 304, 304)),
+        ("/health/ 2xx", ("/health/", "2xx", 200, 299)),
+        ("/health   499", ("/health", "499", 499, 499)),
+    ],
+)
+def test_skipped_lines(text, parts):
+    skip = SkippedLines.parse(text)
+    assert (skip.path, skip.statuses, skip.first, skip.last) == parts
+    assert str(skip) == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("health", "a path starts with '/'"),
+        ("2XX", ""),
+        ("6xx", ""),
+        ("200-299", ""),
+        ("/health errors", ""),
+        ("2xx /health", ""),
+        ("/a?b", "a path has no query"),
+    ],
+)
+def test_skipped_lines_that_are_rejected(text, message):
+    with pytest.raises(ValueError) as error:
+        SkippedLines.parse(text)
     assert str(error.value) == message
