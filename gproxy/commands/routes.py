@@ -119,7 +119,10 @@ def authorization(route: RouteSettings, settings: Settings) -> str:
 
 
 def _changes(route: RouteSettings) -> list[Row]:
-    words = [f"strip {route.path[0]}"] * route.strip_prefix + [f"add {route.add_prefix}"] * bool(route.add_prefix)
+    where = "" if route.restore_prefix else " in requests only"
+    words = [f"strip {route.path[0]}{where}"] * route.strip_prefix + [f"add {route.add_prefix}"] * bool(
+        route.add_prefix
+    )
     words += [f"{route.rewrite}"] * (route.rewrite is not None)
     return [("path", ", ".join(words))] if words else []
 

@@ -12,6 +12,7 @@ from gproxy.config.types.patterns import CapturedPath, Rewrite
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import PLAIN, ErrorResponses
 from gproxy.gateway.redirect import Redirect
+from gproxy.gateway.restore_prefix import RestorePrefix
 from gproxy.handlers.respond import Respond
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.handler import Next
@@ -109,8 +110,21 @@ def _forward(route: RouteSettings, upstream: Upstream, timeout: float, errors: E
         retry_on=route.retry_on,
         hedge=route.hedge,
     )
-    guarded = upstream.guard(errors.around(forward))
+    guarded = upstream.guard(errors.around(_restoring(forward, upstream, route)))
     return compose(upstream.handlers, guarded, errors) if upstream.handlers else guarded
+
+
+def _restoring(forward: Next, upstream: Upstream, route: RouteSettings) -> Next:
+    """Return the action with the stripped prefix in its responses; the action itself if there is none to restore."""
+    strip = _stripped(route)
+    if not strip or not route.restore_prefix:
+        return forward
+    return RestorePrefix(forward, upstream, strip=strip, add=route.add_prefix.rstrip("/"))
+
+
+def _stripped(route: RouteSettings) -> str:
+    """Return the prefix that the route removes, as it stands in a URL; empty for none."""
+    return quote(route.path[0].text.rstrip("/"), safe=_PLAIN) if route.strip_prefix else ""
 
 
 def _fixed(status: int, route: RouteSettings) -> Next:

@@ -75,6 +75,10 @@ class RouteSettings:
         metadata=doc("longest pause of a WebSocket, an event stream, or any response with stream = yes"),
     )
     strip_prefix: bool = field(default=False, metadata=doc("whether path is removed from the forwarded path"))
+    restore_prefix: bool = field(
+        default=True,
+        metadata=doc("whether the stripped prefix is put back into Location, Content-Location and cookies of backends"),
+    )
     add_prefix: str = field(default="", metadata=doc("prefix of the forwarded path, added after strip_prefix"))
     rewrite: Rewrite | CapturedPath | None = field(
         default=None,
@@ -125,6 +129,7 @@ class RouteSettings:
             rules.only_with(self, "upstream", "mirror", "split_by", "keep", "retries", "retry_on", "hedge"),
             rules.not_with(self, "redirect", "stream"),  # respond may: a handler may stream its own response
             rules.only_with(self, "mirror", "mirror_share"),
+            rules.only_with(self, "strip_prefix", "restore_prefix"),
             rules.only_with(self, "redirect", "status"),
             rules.only_with(self, "respond", "body", "content_type"),
             rules.not_with(self, "rewrite", "strip_prefix", "add_prefix"),

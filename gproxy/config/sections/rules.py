@@ -84,7 +84,7 @@ def one_destination(settings: object, *names: str) -> Iterator[OptionProblem]:
 
 def only_with(settings: "DataclassInstance", needed: str, *names: str) -> Iterator[OptionProblem]:
     """Yield a problem for each option that is set while `needed` is not."""
-    if getattr(settings, needed) in ((), "", None):
+    if getattr(settings, needed) in ((), "", None, False):
         yield from (((name, needed), f"has no meaning without {needed} =") for name in _changed(settings, names))
 
 

@@ -361,6 +361,7 @@ def test_defaults_of_gateway_and_route():
         "listener": "",
         "tunnel_timeout": "1h",
         "strip_prefix": "no",
+        "restore_prefix": "yes",
         "add_prefix": "",
         "rewrite": "none",
         "keep": "",
