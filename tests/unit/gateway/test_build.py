@@ -89,6 +89,10 @@ def built(loaded):
     return make
 
 
+def cors(origins):
+    return f"[route:r]\nrespond = 204\nhandlers = cors\n\n[handler:cors]\norigins = {origins}\n"
+
+
 def handler(reference, *options):
     lines = "\n".join(options)
     return f"[route:r]\nrespond = 204\nhandlers = h\n[handler:h]\nuse = own_of_test_build:{reference}\n{lines}\n"
@@ -130,6 +134,13 @@ def test_the_gateways_handlers_stand_before_the_routes(built):
         (handler("Broken"), "cannot create Broken: ValueError: no"),
         (handler("Plain", "text = some"), "own_of_test_build:Plain is not a dataclass, so it has no options"),
         (handler("Named", "txt = some"), "did you mean 'text'?"),
+        (
+            cors("https://a.test\n  a.test"),
+            "[handler:cors] origins: expected an origin such as https://app.example.com",
+        ),
+        (cors("https://a.test\n  a.test"), "found 'a.test'; write https://a.test"),
+        (cors("~ .*\ncredentials = yes"), "credentials: any site could act for the user, as origins has ~ .*"),
+        (cors("null\nmethods = get"), "methods: methods are upper case; write GET"),
     ],
 )
 def test_each_mistake_is_a_problem_of_the_settings(loaded, text, message):
