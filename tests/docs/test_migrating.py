@@ -309,7 +309,8 @@ def test_hosts_of_an_api(folder, issuer):
 
 def test_hosts_of_an_application(folder):
     app = "app.example.com"
-    with started(HOSTS, folder, {8005: chatting, 8006: chatting, 8009: signs_in}) as site:
+    moved = answering("HTTP/1.1 302 Found\r\nLocation: /start\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 0\r\n\r\n")
+    with started(HOSTS, folder, {8005: chatting, 8006: chatting, 8009: signs_in, 8011: moved}) as site:
         answer = site.ask(app, "/")
         assert (answer.status, answer["location"]) == (302, "https://login.example.com/")
         assert site.count(8005, 8006) == [0, 0]
@@ -322,6 +323,8 @@ def test_hosts_of_an_application(folder):
         assert site.ask(app, "/", "Cookie: session=1").status == 503
 
         assert chats(site, app)
+        answer = site.ask(app, "/wiki/")
+        assert (answer["location"], answer["set-cookie"]) == ("/wiki/start", "a=1; Path=/wiki")
         answer = site.ask(app, "/old/a?b=1")
         assert (answer.status, answer["location"]) == (301, "https://app.example.com/new/a?b=1")
         assert site.ask("blue.shops.example.com", "/", "X-Tenant: forged").status == 200
