@@ -23,6 +23,7 @@ from gproxy.http.target import readings
 from gproxy.http.time_limit import TimeLimit
 from gproxy.observe.throttle import Throttle
 from gproxy.upstream.forwarder.forward import Forward
+from gproxy.upstream.forwarder.request_buffer import RequestBuffer
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.request_head import composer as compose_for
 from gproxy.upstream.mirror import Mirror
@@ -110,7 +111,7 @@ def _forward(route: RouteSettings, upstream: Upstream, timeout: float, errors: E
         retry_on=route.retry_on,
         hedge=route.hedge,
     )
-    guarded = upstream.guard(errors.around(_restoring(forward, upstream, route)))
+    guarded = _collecting(upstream.guard(errors.around(_restoring(forward, upstream, route))), route, upstream)
     return compose(upstream.handlers, guarded, errors) if upstream.handlers else guarded
 
 
@@ -125,6 +126,15 @@ def _restoring(forward: Next, upstream: Upstream, route: RouteSettings) -> Next:
 def _stripped(route: RouteSettings) -> str:
     """Return the prefix that the route removes, as it stands in a URL; empty for none."""
     return quote(route.path[0].text.rstrip("/"), safe=_PLAIN) if route.strip_prefix else ""
+
+
+def _collecting(following: Next, route: RouteSettings, upstream: Upstream) -> Next:
+    """Return the step behind one that collects request bodies; the step itself if the route collects none."""
+    settings = upstream.settings
+    size = settings.buffer_request if route.buffer_request is None else route.buffer_request
+    if not size or route.stream:
+        return following
+    return RequestBuffer(following, upstream.runtime, size=size, spool=settings.retry.spool)
 
 
 def _fixed(status: int, route: RouteSettings) -> Next:

@@ -17,7 +17,10 @@ class Tape(Protocol):
         """Return whether the recording has every byte that passed."""
 
     def add(self, data: bytes) -> None:
-        """Record bytes that just passed; they count as played."""
+        """Record bytes that just passed; they count as played. Discard the recording if that is not possible."""
+
+    def keep(self, data: bytes) -> bool:
+        """Record bytes that have not passed yet; return False, without loss of others, if that is not possible."""
 
     def rewind(self) -> None:
         """Restart playback at the beginning."""
@@ -33,8 +36,8 @@ class Body:
     """
 
     __slots__ = (
-        "_at_hand", "_forbidden_trailers", "_kept", "_tape", "in_flight", "length", "limit", "on_first_read",
-        "reader", "received",
+        "_at_hand", "_forbidden_trailers", "_kept", "_tape", "_unrecorded", "in_flight", "length", "limit",
+        "on_first_read", "reader", "received",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +55,8 @@ class Body:
         self.reader = reader
         self._kept: bytes | None = at_hand if reader is None else None
         self._tape: Tape | None = None
+        #: Bytes received behind those of the tape, which could not be recorded.
+        self._unrecorded = b""
         #: The length in bytes that the client declares; None for a chunked body.
         self.length = len(at_hand) if reader is None else length
         #: Bytes read from the client so far.
@@ -103,6 +108,13 @@ class Body:
             return data
         if self._tape is not None and (data := self._tape.play()):
             return data
+        data, self._unrecorded = self._unrecorded or self._receive(), b""
+        if data and self._tape is not None:
+            self._tape.add(data)
+        return data
+
+    def _receive(self) -> bytes:
+        """Return the next bytes from the client; b"" at the end. Raises HTTPError."""
         if self.reader is None or self.reader.done:
             return b""
         if self.on_first_read is not None:
@@ -115,8 +127,6 @@ class Body:
         self.received += len(data)
         if self.limit and self.received > self.limit:
             raise HTTPError(413, f"request body exceeds the limit of {self.limit} bytes")
-        if self._tape is not None:
-            self._tape.add(data)
         return data
 
     def read(self, size: int = -1) -> bytes:
@@ -156,6 +166,36 @@ class Body:
             self.length = len(data)
         self._at_hand = self._kept
         return True
+
+    def collect_ahead(self, limit: int, admit: Callable[[int], bool]) -> bool:
+        """Wait for `limit` bytes or the end, and keep them as if they had arrived with the head.
+
+        `admit` gets the size of the bytes that are there, then that of each further piece, and returns whether to wait
+        for more. Return whether the body is complete. No byte may have been read before.
+        """
+        pieces, size = [self._at_hand], len(self._at_hand)
+        goes_on = admit(size)
+        try:
+            while goes_on and size < limit and not self.done:
+                piece = self._receive()
+                pieces.append(piece)
+                size += len(piece)
+                goes_on = admit(len(piece))
+        finally:
+            self._at_hand = b"".join(pieces)
+        return self.done
+
+    def record_ahead(self) -> bool:
+        """Wait for a piece and record it; return whether another one may follow.
+
+        `record` comes before, and `rewind` after it. No byte may be read between them.
+        """
+        assert self._tape is not None  # noqa: S101 the caller has called `record`
+        data = self._receive()
+        if data and not self._tape.keep(data):
+            self._unrecorded = data
+            return False
+        return not self.done
 
     def record(self, tape: Tape) -> None:
         """Record all bytes from now on. No byte may have been read before."""

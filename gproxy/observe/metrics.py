@@ -52,6 +52,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_response_bytes_total": Family("counter", ("route",), "bytes of response bodies sent"),
     "gproxy_retries_total": Family("counter", ("route",), "attempts after a request's first"),
     "gproxy_requests_in_flight": Family("gauge", (), "requests in progress"),
+    "gproxy_buffer_bytes": Family("gauge", (), "bytes kept in memory for slow clients"),
     "gproxy_connections": Family("gauge", (), "open client connections"),
     "gproxy_backend_attempts_total": Family("counter", _BACKEND, "requests sent to the backend"),
     "gproxy_backend_failures_total": Family("counter", _BACKEND, "requests sent to the backend that failed"),

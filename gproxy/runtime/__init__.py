@@ -19,6 +19,7 @@ from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
+from gproxy.runtime.buffers import Buffers
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.shared.memory import SharedState
@@ -36,6 +37,7 @@ class Runtime:
 
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
     state_dir: directory for state that survives restarts. state: settings of the store that several machines share.
+    buffers: bound of the bytes that are kept for slow clients.
     worker: number of this worker within its generation, from 1.
     instance: id of the gateway in Via, the same for all its workers; empty: a new one.
     """
@@ -48,12 +50,14 @@ class Runtime:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        buffers: int = 64 * 1024 * 1024,
         worker: int = 1,
         instance: str = "",
     ) -> None:
         self.state_dir = state_dir
         self.clock = clock
         self.monotonic = monotonic
+        self.buffers = Buffers(buffers)
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         #: Warnings that repeat while something fails.
@@ -77,6 +81,7 @@ class Runtime:
         self.metrics = Metrics()
         #: The memory shared with other workers; None while this process serves alone.
         self.shared: SharedState | None = None
+        self.metrics.watch("gproxy_buffer_bytes", (), lambda: self.buffers.used)
         self._sharing: list[Shares] = []
         self._resident = 0
         self._descriptors = 0
@@ -89,7 +94,14 @@ class Runtime:
     @classmethod
     def of(cls, settings: Settings, worker: int = 1, instance: str = "") -> Self:
         """Return the runtime of a process with these settings."""
-        return cls(state_dir=settings.server.state_dir, state=settings.state, worker=worker, instance=instance)
+        server = settings.server
+        return cls(
+            state_dir=server.state_dir,
+            state=settings.state,
+            buffers=server.buffers,
+            worker=worker,
+            instance=instance,
+        )
 
     def _measure(self, store: Store) -> None:
         self.metrics.watch("gproxy_store_round_trips_total", (), lambda: store.trips)

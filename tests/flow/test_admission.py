@@ -23,6 +23,7 @@ use = handlers:dropped
 [route:queued]
 path = /queued
 upstream = queued
+buffer_request = 0
 [route:twice]
 path = /twice
 upstream = queued

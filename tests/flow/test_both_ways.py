@@ -19,6 +19,7 @@ upstream = one
 max_body = 10
 [upstream:one]
 backends = {url}
+buffer_request = 0
 """
 
 

@@ -27,6 +27,7 @@ upstream = plain
 [route:status]
 path = /status
 upstream = status
+buffer_request = 0
 [route:never]
 path = /status/never
 upstream = status

@@ -29,6 +29,7 @@ upstream = one
 [upstream:one]
 backends = {one}
 max_fails = 0
+buffer_request = 0
 """
 GIB = 1 << 30
 

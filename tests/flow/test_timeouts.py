@@ -105,6 +105,7 @@ use = handlers:aside
 [upstream:read]
 backends = {one}
 max_fails = 0
+buffer_request = 0
 read_timeout = 400ms
 [upstream:read-first]
 backends = {one}
@@ -114,6 +115,7 @@ first_byte_timeout = 800ms
 [upstream:narrow]
 backends = {one}
 max_fails = 0
+buffer_request = 0
 per_try_timeout = 200ms
 first_byte_timeout = 400ms
 read_timeout = 300ms
@@ -131,6 +133,7 @@ connect_timeout = 200ms
 [upstream:one]
 backends = {one}
 max_fails = 0
+buffer_request = 0
 [upstream:gaps]
 backends = {one}
 max_fails = 0
@@ -152,6 +155,7 @@ use = handlers:passing
 [upstream:first]
 backends = {one}
 max_fails = 0
+buffer_request = 0
 first_byte_timeout = 400ms
 [upstream:pair]
 backends = http://127.0.0.1:1, {two}

@@ -1,10 +1,11 @@
 """A real gunicorn as the backend, which closes kept-alive connections whenever it likes."""
 
 import random
+import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -18,9 +19,10 @@ def app(environ, start_response):
 """
 INI = """
 [gateway]
-handlers = health
+handlers = health, metrics
 [handler:health]
 cache = 0s
+[handler:metrics]
 [route:all]
 path = /
 upstream = app
@@ -103,3 +105,41 @@ def test_a_worker_that_is_replaced_loses_nothing(tmp_path):
             for n in range(60):
                 wire.send(f"GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")
                 assert wire.read_response().status == 200
+
+
+# --- two sync workers, and clients that are slower than they
+
+
+@pytest.fixture(scope="module")
+def small_shop(tmp_path_factory):
+    """A backend that serves two requests at a time, and no more while clients keep it waiting."""
+    folder, port = tmp_path_factory.mktemp("gunicorn"), free_port()
+    with gunicorn(folder, port, "--workers", "2", "--worker-class", "sync"):
+        with RunningGateway(INI.replace("{port}", str(port)), folder) as gateway:
+            yield gateway
+
+
+def in_flight(gateway):
+    """The requests in flight besides this one."""
+    return int(re.search(r"(?m)^gproxy_requests_in_flight (\d+)", gateway.get("/metrics").body.decode())[1]) - 1
+
+
+def is_served_at_once(gateway):
+    """Three other clients come; an occupied backend would serve none of them within the timeout."""
+    for n in range(3):
+        started = time.monotonic()
+        answer = gateway.get(f"/other/{n}")
+        assert (answer.status, answer.body) == (200, b"/other/%d" % n)
+        assert time.monotonic() - started < 1.0
+
+
+def test_four_slow_uploads_leave_the_backend_to_others(small_shop):
+    with ExitStack() as stack:
+        wires = [stack.enter_context(small_shop.connect()) for _ in range(4)]
+        for wire in wires:
+            wire.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + "a" * 10_000)
+        eventually(lambda: in_flight(small_shop) == 4, "the uploads")
+        is_served_at_once(small_shop)
+        for wire in wires:
+            wire.send("b" * 40_000)
+        assert [wire.read_response().body for wire in wires] == [b"a" * 10_000 + b"b" * 40_000] * 4

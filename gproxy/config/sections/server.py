@@ -48,6 +48,10 @@ class ServerSettings:
         default=0,
         metadata=doc("most concurrent client connections of a worker from one address (or IPv6 /64); 0: no limit"),
     )
+    buffers: Bytes = field(
+        default=Bytes(64 * 1024 * 1024),
+        metadata=doc("bytes that a worker keeps in memory for slow clients; beyond it, uploads are collected on disk"),
+    )
     state_dir: Path = field(default=Path("var"), metadata=doc("directory for state that survives restarts"))
 
     def __post_init__(self) -> None:

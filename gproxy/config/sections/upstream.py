@@ -9,7 +9,7 @@ from gproxy.config.sections.balance import Balance, StickyOptions
 from gproxy.config.sections.health_check import EjectionOptions, HealthCheckOptions
 from gproxy.config.sections.retry import RetryOptions
 from gproxy.config.sections.upstream_tls import UpstreamTLSOptions
-from gproxy.config.types import BackendURL, ModuleRef, Seconds
+from gproxy.config.types import BackendURL, Bytes, ModuleRef, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,13 @@ class UpstreamSettings:
         metadata=doc("longest time of one attempt, from connecting to the response's head; none: no limit"),
     )
     retry: RetryOptions = option_group(RetryOptions, prefix="retry_")
+    buffer_request: Bytes = field(
+        default=Bytes(64 * 1024),
+        metadata=doc(
+            "bytes of a request body, besides those of spool, that are collected before a backend is asked; 64KiB of "
+            "them in memory, the rest on disk; 0: none"
+        ),
+    )
     deadline_header: str | None = field(
         default=None,
         metadata=doc("header that gives the backend the remaining milliseconds: X-Request-Timeout; none: off"),
@@ -76,7 +83,7 @@ class UpstreamSettings:
             rules.require(
                 not self.backends or any(backend.weight for backend in self.backends), "backends", "every weight is 0"
             ),
-            rules.at_least(0, self, "slow_start", "max_connections", "keepalive", "max_age"),
+            rules.at_least(0, self, "slow_start", "max_connections", "keepalive", "max_age", "buffer_request"),
             rules.positive(self, "connect_timeout", "first_byte_timeout", "read_timeout"),
             rules.positive(self, "per_try_timeout", "idle_timeout", "dns_interval"),
             balance.problems(self),

@@ -1,4 +1,4 @@
-"""A request body recorded while it is sent, so that a retry can send it again.
+"""A request body recorded while it is sent, so that a retry can send it again, or before it is sent.
 
 The beginning stays in memory. The rest goes to a temporary file without a name, which the system removes even if the
 process is killed. Disks block, so threads write and read the file.
@@ -34,17 +34,23 @@ class ReplayBuffer:
         """Record a piece that was just sent; discard the whole recording if the limits are exceeded."""
         if not self.is_whole:
             return
+        if self.keep(data):
+            self._next_piece, self._position = len(self._pieces), self._on_disk
+            return
+        self.is_whole = False
+        self._pieces.clear()
+        self.close()
+
+    def keep(self, data: bytes) -> bool:
+        """Record a piece that will be played; return False if the limits are exceeded or the disk fails."""
         if not self._on_disk and self._in_memory + len(data) <= self._memory:
             self._pieces.append(data)
             self._in_memory += len(data)
-            self._next_piece = len(self._pieces)
-        elif self._on_disk + len(data) <= self._spool and self._spooled(data):
-            self._on_disk += len(data)
-            self._position = self._on_disk
-        else:
-            self.is_whole = False
-            self._pieces.clear()
-            self.close()
+            return True
+        if self._on_disk + len(data) > self._spool or not self._spooled(data):
+            return False
+        self._on_disk += len(data)
+        return True
 
     def rewind(self) -> None:
         self._next_piece = self._position = 0
@@ -56,11 +62,11 @@ class ReplayBuffer:
             return self._pieces[self._next_piece - 1]
         if self._file is None or self._position >= self._on_disk:
             return b""
-        data = self._runtime.offload(_read, self._file, self._position)
+        data = self._runtime.offload(_read, self._file, self._position, min(PIECE, self._on_disk - self._position))
         if isinstance(data, OSError) or not data:
             why = data.strerror if isinstance(data, OSError) else "the file is too short"
-            self._warn(f"cannot be read back for a retry: {why}")
-            raise HTTPError(500, "the recorded request body could not be read for a retry", reason="spool")
+            self._warn(f"cannot be read back: {why}")
+            raise HTTPError(500, "the recorded request body could not be read", reason="spool")
         self._position += len(data)
         return data
 
@@ -82,7 +88,7 @@ class ReplayBuffer:
         return error is None or self._failed(error)
 
     def _failed(self, error: OSError) -> bool:
-        self._warn(f"cannot be recorded for a retry: {error.strerror}")
+        self._warn(f"cannot be recorded: {error.strerror}")
         return False
 
     def _warn(self, problem: str) -> None:
@@ -97,23 +103,25 @@ class ReplayBuffer:
 
 def _open(folder: Path) -> IO[bytes] | OSError:
     try:
-        return tempfile.TemporaryFile(dir=folder if folder.is_dir() else None)
+        return tempfile.TemporaryFile(buffering=0, dir=folder if folder.is_dir() else None)
     except OSError as error:
         return error
 
 
 def _write(file: IO[bytes], position: int, data: bytes) -> OSError | None:
+    rest = memoryview(data)
     try:
         file.seek(position)
-        file.write(data)
+        while rest:  # a full disk takes a part, and fails then
+            rest = rest[file.write(rest) :]
     except OSError as error:
         return error
     return None
 
 
-def _read(file: IO[bytes], position: int) -> bytes | OSError:
+def _read(file: IO[bytes], position: int, size: int) -> bytes | OSError:
     try:
         file.seek(position)
-        return file.read(PIECE)
+        return file.read(size)
     except OSError as error:
         return error

@@ -16,6 +16,7 @@ from gproxy.runtime import Runtime
 from gproxy.testing import request
 from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.forwarder.forward import Forward
+from gproxy.upstream.forwarder.request_buffer import RequestBuffer
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
 from gproxy.upstream.upstream import Upstream
@@ -35,7 +36,17 @@ def action(*shares, upstreams=UPSTREAMS, **options):
 
 
 def test_one_upstream_is_forwarded_to():
-    assert isinstance(action("a"), Forward)
+    assert isinstance(action("a", buffer_request=0), Forward)
+
+
+@pytest.mark.parametrize(
+    ("of_route", "of_upstream", "collected"),
+    [({}, {}, True), ({}, {"buffer_request": 0}, False), ({"buffer_request": 5}, {"buffer_request": 0}, True),
+     ({"buffer_request": 0}, {}, False), ({"stream": True}, {}, False)],
+)  # fmt: skip
+def test_bodies_are_collected_before_it(of_route, of_upstream, collected):
+    made = action("a", upstreams={"a": upstream("a", **of_upstream)}, **of_route)
+    assert isinstance(made, RequestBuffer if collected else Forward)
 
 
 def test_several_upstreams_share_the_requests():
@@ -46,12 +57,12 @@ def test_several_upstreams_share_the_requests():
 def test_a_mirror_stands_before_all(shares):
     made = action(*shares, mirror="b", mirror_share=Share.parse("10%"))
     assert isinstance(made, Mirror)
-    assert isinstance(made.first, Forward if len(shares) == 1 else Split)
+    assert isinstance(made.first, RequestBuffer if len(shares) == 1 else Split)
 
 
 def test_an_upstream_with_a_limit_guards_its_forward():
     some = {"a": upstream("a", max_requests=5)}
-    assert not isinstance(action("a", upstreams=some), Forward)
+    assert not isinstance(action("a", upstreams=some, buffer_request=0), Forward)
 
 
 def test_a_redirect():

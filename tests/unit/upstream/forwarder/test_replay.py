@@ -94,7 +94,7 @@ def test_a_full_disk_costs_the_retry_and_not_the_request(tmp_path, monkeypatch, 
     asked = recorded(PIECES, memory=10, spool=10_000, state_dir=tmp_path)
     assert asked.body.read() == b"".join(PIECES)
     assert not asked.body.can_begin_again
-    assert caplog.messages == ["test PUT /: request body cannot be recorded for a retry: No space left on device"]
+    assert caplog.messages == ["test PUT /: request body cannot be recorded: No space left on device"]
 
 
 def test_a_folder_that_is_not_there(tmp_path):
