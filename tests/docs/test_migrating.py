@@ -270,6 +270,13 @@ def test_django(folder):
         assert site.ask("example.com", "/.env")["content-type"] == "application/problem+json"
         assert site.ask("example.com", "/", "Accept-Encoding: gzip, br")["content-encoding"] == "br"
         assert site.ask("example.com", "/upload", "Content-Length: 20000001", method="POST").status == 413
+        with site.gateway.connect() as wire:
+            wire.send("POST /form HTTP/1.1\r\nHost: example.com\r\nContent-Length: 10\r\n\r\nhalf ")
+            assert site.ask("example.com", "/beside").status == 200
+            assert not [request for request in site.backends[8000].requests if "/form" in request.line]
+            wire.send("other")
+            assert wire.read_response().status == 200
+        assert site.received("/form", 8000).body == b"half other"
         assert b"gproxy_requests_total" in site.ask("example.com", "/metrics").body
         assert site.ask("example.com", "/health").status == 200
 
