@@ -3,7 +3,7 @@
 import glob
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.sections.settings import GatewaySettings, LogSettings
+from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.access_log import LogTarget
 from gproxy.config.types.units import write_seconds
@@ -68,6 +68,27 @@ def _longest(limits: Iterable[tuple[RouteSettings, float]]) -> dict[str, tuple[f
         for share in route.upstream:
             longest[share.name] = max(longest.get(share.name, (0.0, "")), (seconds, route.name))
     return longest
+
+
+def pauses(
+    gateway: GatewaySettings, routes: Iterable[RouteSettings], handlers: Mapping[str, HandlerSettings]
+) -> Iterator[Problem]:
+    """Yield a warning for each rate limit whose last requests of a burst would wait longer than a route lets them.
+
+    A request waits at most half of its time.
+    """
+    shortest: dict[str, tuple[float, str]] = {}
+    for route in routes:
+        seconds = min(route.timeout or gateway.timeout, _total(gateway, route))
+        for name in (*(name for name in gateway.handlers if name not in route.skip), *route.handlers):
+            shortest[name] = min(shortest.get(name, (math.inf, "")), (seconds, route.name))
+    for name, (seconds, route_name) in shortest.items():
+        found = handlers.get(name)
+        pause = getattr(found.handler, "longest_pause", 0.0) if found else 0.0
+        if found and pause > seconds / 2:
+            message = f"the last request of a burst would wait {write_seconds(round(pause, 3))}; it gets 429 on "
+            message += f"[route:{route_name}], where a request waits at most half of {write_seconds(seconds)}"
+            yield found.section.problem("burst", message)
 
 
 def log_targets(log: LogSettings, section: RawSection) -> Iterator[Problem]:

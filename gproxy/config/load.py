@@ -137,6 +137,7 @@ class _Loading:
                 for name, found in handlers.items()
             }
             routes = _with_credentials(routes, handlers.values())
+            self.warnings += advice.pauses(gateway, routes, handlers) if gateway else ()
         if self.problems or not (server and gateway and log and state and errors):
             raise ConfigError(self.problems)
         return Settings(

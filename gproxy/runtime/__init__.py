@@ -22,6 +22,7 @@ from gproxy.observe.throttle import Throttle
 from gproxy.runtime.buffers import Buffers
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
+from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, Algorithm
 from gproxy.state.shared.memory import SharedState
 from gproxy.state.store import Store, create_store
 
@@ -128,12 +129,12 @@ class Runtime:
             for part in self._sharing:
                 part.unshare(state)
 
-    def limiter(self, name: str, max_keys: int) -> Limiter:
+    def limiter(self, name: str, max_keys: int, algorithm: Algorithm = SLIDING_WINDOW) -> Limiter:
         """Return the limiter of that name, which counts for all workers, or for all machines with a store."""
-        limiter = HandoverLimiter(name, max_keys, self.monotonic)
+        limiter = HandoverLimiter(name, max_keys, self.monotonic, algorithm)
         self.join(limiter)
         self.metrics.watch("gproxy_rate_limit_evictions_total", (name,), lambda: limiter.evicted)
-        return self.store.limiter(name, max_keys, limiter) if self.store else limiter
+        return self.store.limiter(name, max_keys, limiter, algorithm) if self.store else limiter
 
     def count_greenlets(self) -> int:
         """Return the number of live greenlets. Visits all objects of the collector, which takes milliseconds."""

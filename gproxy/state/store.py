@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from gproxy.config.sections.state import StateSettings
 from gproxy.state.rate_limit.limiter import Limiter
+from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, Algorithm
 
 #: URL scheme → class of the store. Its module is imported only for such a URL, because its package is an extra.
 STORES: Final[dict[str, str]] = {
@@ -38,7 +39,7 @@ class Store(Protocol):
     def is_up(self) -> bool:
         """True unless the store counts as unavailable."""
 
-    def limiter(self, name: str, max_keys: int, fallback: Limiter) -> Limiter:
+    def limiter(self, name: str, max_keys: int, fallback: Limiter, algorithm: Algorithm = SLIDING_WINDOW) -> Limiter:
         """Return a limiter for all machines; `fallback` counts for this one while the store is unavailable."""
 
     def snapshot(self) -> dict[str, Any]:

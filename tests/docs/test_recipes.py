@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gproxy.testing.authority import Authority
-from gproxy.testing.backends import Backend, answering
+from gproxy.testing.backends import Actor, Backend, answering, reply
 from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
 from gproxy.testing.redis import RunningRedis
 
@@ -61,8 +62,8 @@ def write_modules(title, folder):
         (folder / name).write_text(block)
 
 
-def test_there_are_fifteen_recipes_and_each_has_a_file():
-    assert len(RECIPES) == 15
+def test_there_are_sixteen_recipes_and_each_has_a_file():
+    assert len(RECIPES) == 16
     assert {title for title, _ in FILES} == set(RECIPES)
     assert all("\nExpect " in text for text in RECIPES.values())
 
@@ -184,6 +185,22 @@ def test_maintenance(folder):
         )
         assert b"<h1>We are back at 12:00</h1>" in answer.body
         assert [gateway.get(path).status for path in ("/health", "/ready")] == [200, 200]
+
+
+def test_bursts_and_turns(folder):
+    arrivals = []
+
+    def act(peer, request):
+        arrivals.append(time.monotonic())
+        reply(b"ok")(peer, request)
+
+    title = "A burst, and requests that wait for their turn"
+    with Actor(act) as backend, ThreadPoolExecutor(3) as pool:
+        with started(title, folder, {5001: backend.url}, change=[("10/second", "1/minute")]) as gateway:
+            began = time.monotonic()
+            assert [*pool.map(lambda _: gateway.get("/search").status, range(3))] == [200] * 3
+            assert arrivals[2] - began > 0.198
+            assert [gateway.get("/").status for _ in range(31)] == [200] * 30 + [429]
 
 
 LOAD_BALANCER = "Several workers behind a load balancer"

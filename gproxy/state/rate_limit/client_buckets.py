@@ -18,9 +18,17 @@ class ClientBuckets(TTLCache[str, Bucket]):
 
     evicted = 0
 
-    def __init__(self, maxsize: int, window: float, clock: Callable[[], float], origin: Origin | None) -> None:
+    def __init__(
+        self,
+        maxsize: int,
+        window: float,
+        clock: Callable[[], float],
+        kind: type[Bucket],
+        origin: Origin | None,
+    ) -> None:
         super().__init__(maxsize, 2 * window, clock)
-        self.origin = origin
+        self._kind = kind
+        self._origin = origin
         # PERF: recently used clients; a dict look-up costs a tenth of a TTLCache's.
         self.recent: dict[str, Bucket] = {}
         self._room = min(_RECENT, maxsize // 8)
@@ -30,7 +38,7 @@ class ClientBuckets(TTLCache[str, Bucket]):
         try:
             bucket = self[key]
         except KeyError:
-            bucket = self[key] = Bucket(now, self.origin(key, now) if self.origin else ())
+            bucket = self[key] = self._kind.of(now, self._origin(key, now) if self._origin else ())
         if now - bucket.kept_at > window:
             bucket.kept_at = now
             self[key] = bucket

@@ -2,33 +2,47 @@
 
 import time
 from collections.abc import Callable
-from typing import Final
+from math import inf
+from typing import Final, Protocol
 
 import gevent
 
 from gproxy.config.types import Rate
 from gproxy.state.rate_limit.limiter import MemoryLimiter, Verdict
-from gproxy.state.rate_limit.shared_limiter import SharedLimiter
+from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, Algorithm, SharedLimiter
 from gproxy.state.shared.memory import SharedState
 
 #: The number of clients to move before other greenlets get a turn.
 _AT_ONCE: Final = 200
 
 
+class Take(Protocol):
+    """The method of a limiter that admits and counts."""
+
+    def __call__(self, key: str, rate: Rate, within: float = inf, /) -> Verdict: ...
+
+
 class HandoverLimiter:
     """A limiter that counts in this process while it serves alone, and in shared memory while others serve too."""
 
-    def __init__(self, name: str, max_keys: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        max_keys: int,
+        clock: Callable[[], float] = time.monotonic,
+        algorithm: Algorithm = SLIDING_WINDOW,
+    ) -> None:
         self._name = name
         self._max_keys = max_keys
         self._clock = clock
+        self._algorithm = algorithm
         self._evicted = 0
-        self._use(MemoryLimiter(max_keys, clock))
+        self._use(MemoryLimiter(max_keys, clock, kind=algorithm.bucket))
 
     def _use(self, limiter: MemoryLimiter | SharedLimiter) -> None:
         self._limiter = limiter
         #: PERF: the limiter's own method, so that the ability to move costs no extra call.
-        self.take: Callable[[str, Rate], Verdict] = limiter.take
+        self.take: Take = limiter.take
 
     @property
     def evicted(self) -> int:
@@ -37,7 +51,8 @@ class HandoverLimiter:
 
     def share(self, state: SharedState) -> None:
         """Move all counts to shared memory. This takes 10 us a client, so other greenlets get turns meanwhile."""
-        memory, shared = self._limiter, SharedLimiter(state, self._name, self._max_keys, self._clock)
+        memory = self._limiter
+        shared = SharedLimiter(state, self._name, self._max_keys, self._clock, self._algorithm)
         if isinstance(memory, MemoryLimiter):
             self._move(memory, shared)
         self._replace_by(shared)
@@ -47,9 +62,9 @@ class HandoverLimiter:
             if entries := memory.remove(window, key):
                 shared.put(key, entries, window)
 
-        def take(key: str, rate: Rate) -> Verdict:
+        def take(key: str, rate: Rate, within: float = inf, /) -> Verdict:
             move(rate.window, key)
-            return shared.take(key, rate)
+            return shared.take(key, rate, within)
 
         self.take = take
         for number, (window, key) in enumerate(memory.clients(), 1):
@@ -60,7 +75,8 @@ class HandoverLimiter:
     def unshare(self, _: SharedState) -> None:
         """Count in this process again. Clients move on their next request: shared memory has only digests of keys."""
         if isinstance(self._limiter, SharedLimiter):
-            self._replace_by(MemoryLimiter(self._max_keys, self._clock, self._limiter.origin))
+            origin, kind = self._limiter.origin, self._algorithm.bucket
+            self._replace_by(MemoryLimiter(self._max_keys, self._clock, origin, kind))
 
     def _replace_by(self, limiter: MemoryLimiter | SharedLimiter) -> None:
         self._evicted += self._limiter.evicted

@@ -10,6 +10,7 @@ admitted.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from cachetools import TTLCache
@@ -22,6 +23,7 @@ class Grants(Protocol):
     """The source of leases; with one permit, or none, only the verdict matters."""
 
     def grant(self, key: str, rate: Rate, wanted: int, /) -> tuple[int, Verdict]: ...
+    def take(self, key: str, rate: Rate, within: float = inf, /) -> Verdict: ...
 
 
 @dataclass(slots=True)
@@ -63,8 +65,13 @@ class LeasingLimiter:
         self._clock = clock
         self._leases: dict[Rate, TTLCache[str, _Lease]] = {}
 
-    def take(self, key: str, rate: Rate, /) -> Verdict:
-        """Admit one more request of `key` if the rate allows it, and count it then."""
+    def take(self, key: str, rate: Rate, within: float = inf, /) -> Verdict:
+        """Admit one more request of `key` if the rate allows it, and count it then.
+
+        `within` is for requests that wait in turn: only the store knows whose turn it is, so nothing is leased.
+        """
+        if within != inf:
+            return self._source.take(key, rate, within)
         now = self._clock()
         leases = self._of(rate)
         lease = leases.get(key)

@@ -8,48 +8,24 @@ however high the limit. Rejected requests are not counted: a client that waits f
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from math import inf
+from typing import Protocol
 
 from gproxy.config.types import Rate
-from gproxy.state.rate_limit.bucket import Bucket, Entry
+from gproxy.state.rate_limit.bucket import STEPS, Bucket, Entry, SlidingWindow, Verdict
 from gproxy.state.rate_limit.client_buckets import ClientBuckets, Origin
 
-#: The groups in a window; 60 makes a minute's limit exact to the second.
-STEPS: Final = 60
-
-
-class Verdict:
-    """The decision of a limiter about one request.
-
-    wait: seconds until one more request is admitted; 0 for now. reset: seconds until no request counts any more.
-    """
-
-    __slots__ = ("admitted", "remaining", "reset", "wait")
-
-    # PERF: no NamedTuple, whose constructor is a Python function
-    def __init__(self, admitted: bool, remaining: int, wait: float, reset: float) -> None:
-        self.admitted = admitted
-        self.remaining = remaining
-        self.wait = wait
-        self.reset = reset
-
-    def _values(self) -> tuple[bool, int, float, float]:
-        return (self.admitted, self.remaining, self.wait, self.reset)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Verdict) and self._values() == other._values()
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Verdict{self._values()}"
+__all__ = ["STEPS", "Limiter", "MemoryLimiter", "Verdict"]
 
 
 class Limiter(Protocol):
     """A counter of requests: in this process, in shared memory, or in a store of several machines."""
 
-    def take(self, key: str, rate: Rate, /) -> Verdict:
-        """Return the verdict on one more request of `key`. Raises StoreUnavailableError without counts."""
+    def take(self, key: str, rate: Rate, within: float = inf, /) -> Verdict:
+        """Return the verdict on one more request of `key`. Raises StoreUnavailableError without counts.
+
+        `within`, for token buckets, bounds the seconds until the bucket is full again, besides the rate's window.
+        """
 
 
 class MemoryLimiter:
@@ -58,6 +34,7 @@ class MemoryLimiter:
     It has at most `max_keys` clients for each window; beyond that it evicts the client that was idle longest. Rates
     with the same window share their counts: a changed limit continues with the requests admitted before. `clock`
     returns seconds that never jump. `origin` returns, for a window, a source of earlier entries of unknown clients.
+    `kind` is the algorithm.
     """
 
     def __init__(
@@ -65,10 +42,12 @@ class MemoryLimiter:
         max_keys: int,
         clock: Callable[[], float] = time.monotonic,
         origin: Callable[[float], Origin | None] = lambda _: None,
+        kind: type[Bucket] = SlidingWindow,
     ) -> None:
         self._max_keys = max_keys
         self._clock = clock
         self._origin = origin
+        self._kind = kind
         self._windows: dict[float, ClientBuckets] = {}
         self._last_rate: Rate | None = None
         self._last_buckets: ClientBuckets
@@ -78,18 +57,10 @@ class MemoryLimiter:
         """The number of clients evicted early because there were more than `max_keys`."""
         return sum(buckets.evicted for buckets in self._windows.values())
 
-    def take(self, key: str, rate: Rate, /) -> Verdict:
+    def take(self, key: str, rate: Rate, within: float = inf, /) -> Verdict:
         """Admit one more request of `key` if the rate allows it, and count it then."""
         now = self._clock()
-        window = rate.window
-        bucket = self._bucket(key, rate, now)
-        if bucket.total and bucket.oldest + window <= now:
-            bucket.forget(now, window)
-        if bucket.total >= rate.limit:
-            return Verdict(False, 0, bucket.oldest + window - now, bucket.newest + window - now)
-        bucket.add(now, window / STEPS)
-        remaining = int(rate.limit - bucket.total)
-        return Verdict(True, remaining, 0.0 if remaining else bucket.oldest + window - now, window)
+        return self._bucket(key, rate, now).take(rate, now, within)
 
     def clients(self) -> list[tuple[float, str]]:
         """Return the window and key of every counted client."""
@@ -98,10 +69,7 @@ class MemoryLimiter:
     def remove(self, window: float, key: str) -> Iterable[Entry]:
         """Remove a client and return its admitted requests. The caller must not `take` here any more."""
         bucket = self._windows[window].pop(key, None) if window in self._windows else None
-        if bucket is None:
-            return ()
-        bucket.forget(self._clock(), window)
-        return bucket.entries
+        return () if bucket is None else bucket.counting(self._clock(), window)
 
     def _bucket(self, key: str, rate: Rate, now: float) -> Bucket:
         """Return the bucket of the key. Insert it again once a window, so that a bucket that counts never expires."""
@@ -115,6 +83,7 @@ class MemoryLimiter:
     def _of(self, rate: Rate) -> ClientBuckets:
         window = rate.window
         if window not in self._windows:
-            self._windows[window] = ClientBuckets(self._max_keys, window, self._clock, self._origin(window))
+            origin = self._origin(window)
+            self._windows[window] = ClientBuckets(self._max_keys, window, self._clock, self._kind, origin)
         self._last_rate, self._last_buckets = rate, self._windows[window]
         return self._last_buckets

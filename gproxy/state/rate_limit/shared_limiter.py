@@ -1,228 +1,85 @@
-"""The buckets of `limiter` in memory that several processes share: a fixed number of clients for each window.
-
-A keyed digest of 8 bytes identifies a client. The digest selects a set of slots for the client; in a full set, the
-client that was idle longest is evicted for a new one. A slot is a ring of entries: the time of an entry's last request,
-and the number of requests admitted up to it since the slot was first used. So the count of a window is a difference,
-admitting a request is one store, and a killed process leaves no partial update.
-"""
+"""The limiter of several processes, in memory that they share."""
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from hashlib import blake2b
-from itertools import pairwise
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from gproxy.config.types import Rate
-from gproxy.state.rate_limit.bucket import Entry
+from gproxy.state.rate_limit.bucket import Bucket, Entry, SlidingWindow, TokenBucket, Verdict
 from gproxy.state.rate_limit.client_buckets import Origin
-from gproxy.state.rate_limit.limiter import STEPS, MemoryLimiter, Verdict
-from gproxy.state.shared.memory import Region, SharedState
-
-#: The slots in a set; the look-up of a new client reads them all.
-_WAYS: Final = 16
-#: The entries in a slot's ring: the 61 that can count, and the one before them, to which the counts are relative.
-_RING: Final = 64
-_LAST: Final = _RING - 1
-_MOST: Final = STEPS + 1
-
-# A slot, in words of 8 bytes: position of the first entry, and number of entries; begin of the newest; the times of
-# all; their counts, 4 bytes each.
-_BEGUN: Final = 1
-_TIMES: Final = 2
-_COUNTS: Final = _TIMES + _RING
-_SLOT: Final = _COUNTS + _RING // 2
-_WRAP: Final = 0xFFFFFFFF
+from gproxy.state.rate_limit.limiter import MemoryLimiter
+from gproxy.state.rate_limit.shared_table import SharedTable, TokenTable, WindowTable
+from gproxy.state.shared.memory import SharedState
 
 
-class Buckets:
-    """The clients of one window, `max_keys` at most, in sets of up to 16; shared by `name`."""
+class Algorithm(NamedTuple):
+    """A way to count: its bucket in one process; its table in shared memory, by name, window and number of clients."""
 
-    def __init__(self, area: Region, mutexes: Callable[[int], AbstractContextManager[None]], ways: int) -> None:
-        self._area = area
-        self._mutexes = mutexes
-        self._ways = ways
-        self._sets = len(area.words) // (ways * (1 + _SLOT))
-        #: The tags of all slots come first, close together: a look-up reads nothing else of most slots.
-        self._slots = self._sets * ways
-        #: The number of clients that this process evicted early to make room.
-        self.evicted = 0
-
-    @classmethod
-    def open(cls, state: SharedState, name: str, window: float, max_keys: int) -> "Buckets | None":
-        """Open the table; None without room. A table in use keeps its size, even if `max_keys` changes."""
-        ways = min(_WAYS, max_keys)
-        area = state.area(f"limit:{name}:{window}:{ways}", -(-max_keys // ways) * ways * (1 + _SLOT) * 8)
-        return cls(area, state.mutexes(name), ways) if area else None
-
-    def take(self, tag: int, rate: Rate, clock: Callable[[], float]) -> Verdict:
-        """Admit one more request of the client with this tag if the rate allows it, and count it then."""
-        number = tag % self._sets
-        window = rate.window
-        times, counts = self._area.floats, self._area.quads
-        with self._mutexes(number):
-            now = clock()  # under the mutex, so that time never runs backwards between processes
-            slot = self._slot(number, tag, now - window)
-            first, length = self._counting(slot, now - window)
-            at, count = slot + _TIMES, 2 * (slot + _COUNTS)
-            newest = (first + length - 1) & _LAST
-            total = (counts[count + newest] - counts[count + ((first - 1) & _LAST)]) & _WRAP
-            if total >= rate.limit:
-                return Verdict(False, 0, times[at + first] + window - now, times[at + newest] + window - now)
-            if not length or (now - times[slot + _BEGUN] >= window / STEPS and length < _MOST):
-                self._begin(slot, first, length, now)
-            else:
-                times[at + newest] = now
-                counts[count + newest] = (counts[count + newest] + 1) & _WRAP
-            remaining = rate.limit - total - 1
-            return Verdict(True, remaining, 0.0 if remaining else times[at + first] + window - now, window)
-
-    def _begin(self, slot: int, first: int, length: int, now: float) -> None:
-        """Add an entry; the last store makes it visible."""
-        area = self._area
-        new, before = (first + length) & _LAST, (first + length - 1) & _LAST
-        area.floats[slot + _BEGUN] = area.floats[slot + _TIMES + new] = now
-        counts = 2 * (slot + _COUNTS)
-        area.quads[counts + new] = (area.quads[counts + before] + 1) & _WRAP
-        area.words[slot] = first | (length + 1) << 8
-
-    def _counting(self, slot: int, since: float) -> tuple[int, int]:
-        """Return the position of the first entry that still counts, and the number of such entries."""
-        state = self._area.words[slot]
-        first, length = state & _LAST, min(state >> 8, _MOST)
-        times, at = self._area.floats, slot + _TIMES
-        while length and times[at + first] <= since:
-            first = (first + 1) & _LAST
-            length -= 1
-        if first != state & _LAST:
-            self._area.words[slot] = first | length << 8
-        return first, length
-
-    def _slot(self, number: int, tag: int, since: float) -> int:
-        """Return the begin of the client's slot: its present one, or that of the client that was idle longest."""
-        begin, tags = self._tags(number)
-        if tag in tags:
-            return self._at(begin + tags.index(tag))
-        if 0 in tags:
-            place = begin + tags.index(0)
-        else:
-            seen = [self._seen(self._at(begin + way)) for way in range(self._ways)]
-            place = begin + seen.index(min(seen))
-            self.evicted += min(seen) > since
-            self._area.words[self._at(place)] &= _LAST  # empty the slot before it gets another tag
-        self._area.words[place] = tag
-        return self._at(place)
-
-    def _tags(self, number: int) -> tuple[int, list[int]]:
-        begin = number * self._ways
-        return begin, self._area.words[begin : begin + self._ways].tolist()
-
-    def _at(self, place: int) -> int:
-        return self._slots + place * _SLOT
-
-    def _seen(self, slot: int) -> float:
-        state = self._area.words[slot]
-        return self._area.floats[slot + _TIMES + ((state & _LAST) + (state >> 8) - 1 & _LAST)] if state >> 8 else -inf
-
-    def put(self, tag: int, entries: Iterable[Entry], window: float, now: float) -> None:
-        """Add requests of a client that were admitted elsewhere."""
-        number = tag % self._sets
-        with self._mutexes(number):
-            slot = self._slot(number, tag, now - window)
-            self._write(slot, merged(self._entries(slot, now - window), entries))
-
-    def pull(self, tag: int, window: float, now: float) -> list[Entry]:
-        """Remove a client and return its admitted requests; none for an unknown client."""
-        number = tag % self._sets
-        with self._mutexes(number):
-            begin, tags = self._tags(number)
-            if tag not in tags:
-                return []
-            place = begin + tags.index(tag)
-            entries = self._entries(self._at(place), now - window)
-            self._area.words[self._at(place)] = 0
-            self._area.words[place] = 0
-        return entries
-
-    def _entries(self, slot: int, since: float) -> list[Entry]:
-        first, length = self._counting(slot, since)
-        places = [(first + step) & _LAST for step in range(length)]
-        times = [self._area.floats[slot + _TIMES + place] for place in places]
-        begun = [*times[:-1], self._area.floats[slot + _BEGUN]]
-        counts = [self._area.quads[2 * (slot + _COUNTS) + place] for place in [(first - 1) & _LAST, *places]]
-        differences = [(after - before) & _WRAP for before, after in pairwise(counts)]
-        return [[*entry] for entry in zip(begun, times, differences, strict=False)]
-
-    def _write(self, slot: int, entries: list[Entry]) -> None:
-        """Replace all entries: the slot is empty until the last store."""
-        words, floats, quads = self._area.words, self._area.floats, self._area.quads
-        words[slot] = total = 0
-        quads[2 * (slot + _COUNTS) + _LAST] = 0
-        for place, (begun, last, count) in enumerate(entries):
-            total += int(count)
-            floats[slot + _BEGUN] = begun
-            floats[slot + _TIMES + place] = last
-            quads[2 * (slot + _COUNTS) + place] = total & _WRAP
-        words[slot] = len(entries) << 8
+    name: str
+    bucket: type[Bucket]
+    open: Callable[[SharedState, str, float, int], SharedTable | None]
 
 
-def merged(some: Iterable[Entry], others: Iterable[Entry]) -> list[Entry]:
-    """Return the entries of both in order of time. The oldest surplus entries become one, with the date of the last."""
-    entries = sorted((*some, *others), key=lambda entry: entry[1])
-    surplus = len(entries) - _MOST
-    if surplus > 0:
-        oldest = entries[: surplus + 1]
-        entries[: surplus + 1] = [[oldest[0][0], oldest[-1][1], sum(entry[2] for entry in oldest)]]
-    return entries
+SLIDING_WINDOW: Final = Algorithm("limit", SlidingWindow, WindowTable.open)
+TOKEN_BUCKET: Final = Algorithm("tokens", TokenBucket, TokenTable.open)
 
 
 class SharedLimiter:
     """The limiter of several processes: each process admits requests as if it had seen those of all."""
 
     def __init__(
-        self, state: SharedState, name: str, max_keys: int, clock: Callable[[], float] = time.monotonic
+        self,
+        state: SharedState,
+        name: str,
+        max_keys: int,
+        clock: Callable[[], float] = time.monotonic,
+        algorithm: Algorithm = SLIDING_WINDOW,
     ) -> None:
         self._state = state
         self._name = name
         self._max_keys = max_keys
         self._clock = clock
+        self._open = algorithm.open
         self._tag = lru_cache(4096)(partial(_tag, state.secret))
-        self._windows: dict[float, Buckets | None] = {}
+        self._windows: dict[float, SharedTable | None] = {}
         self._last_rate: Rate | None = None
-        self._last_buckets: Buckets | None = None
+        self._last_table: SharedTable | None = None
         #: The limiter for windows without room in shared memory.
-        self._alone = MemoryLimiter(max_keys, clock)
+        self._alone = MemoryLimiter(max_keys, clock, kind=algorithm.bucket)
 
     @property
     def evicted(self) -> int:
         """The number of clients that this process evicted early because there were too many."""
-        return self._alone.evicted + sum(buckets.evicted for buckets in self._windows.values() if buckets)
+        return self._alone.evicted + sum(table.evicted for table in self._windows.values() if table)
 
-    def take(self, key: str, rate: Rate, /) -> Verdict:
+    def take(self, key: str, rate: Rate, within: float = inf, /) -> Verdict:
         """Admit one more request of `key` if the rate allows it, and count it then."""
         if rate is not self._last_rate:  # PERF: hashing a window costs more than this
-            self._last_rate, self._last_buckets = rate, self._of(rate.window)
-        buckets = self._last_buckets
-        return buckets.take(self._tag(key), rate, self._clock) if buckets else self._alone.take(key, rate)
+            self._last_rate, self._last_table = rate, self._of(rate.window)
+        table = self._last_table
+        if table is None:
+            return self._alone.take(key, rate, within)
+        return table.take(self._tag(key), rate, within, self._clock)
 
-    def _of(self, window: float) -> Buckets | None:
+    def _of(self, window: float) -> SharedTable | None:
         if window not in self._windows:
-            self._windows[window] = Buckets.open(self._state, self._name, window, self._max_keys)
+            self._windows[window] = self._open(self._state, self._name, window, self._max_keys)
         return self._windows[window]
 
     def put(self, key: str, entries: Iterable[Entry], window: float) -> None:
         """Add requests of a client that were admitted elsewhere."""
-        if buckets := self._of(window):
-            buckets.put(self._tag(key), entries, window, self._clock())
+        if table := self._of(window):
+            table.put(self._tag(key), entries, window, self._clock())
 
     def origin(self, window: float) -> Origin | None:
         """Return a source of entries for a later limiter: each client's entries once, while they still count."""
-        if not (buckets := self._of(window)):
+        if not (table := self._of(window)):
             return None
         until = self._clock() + window
-        return lambda key, now: buckets.pull(self._tag(key), window, now) if now < until else ()
+        return lambda key, now: table.pull(self._tag(key), window, now) if now < until else ()
 
 
 def _tag(secret: bytes, key: str) -> int:

@@ -7,16 +7,19 @@ greenlet checks every second whether Redis has returned.
 import logging
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final
 
 import gevent
 
 from gproxy.config.sections.state import RedisURL, StateSettings
 from gproxy.config.types import Rate
+from gproxy.state.rate_limit.bucket import STEPS, Verdict
 from gproxy.state.rate_limit.lease import LeasingLimiter
-from gproxy.state.rate_limit.limiter import STEPS, Limiter, Verdict
+from gproxy.state.rate_limit.limiter import Limiter
+from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, TOKEN_BUCKET, Algorithm
 from gproxy.state.redis.connections import Connections, StoreError
-from gproxy.state.redis.script import LIMIT, Script
+from gproxy.state.redis.script import LIMIT, TOKENS, Script
 from gproxy.state.store import StoreUnavailableError
 
 #: Failures in a row after which Redis counts as unavailable.
@@ -24,6 +27,8 @@ _MAX_FAILURES: Final = 3
 #: The interval of checks while Redis is unavailable, in seconds.
 _CHECK_INTERVAL: Final = 1.0
 _SECOND: Final = 1_000_000
+#: Name of an algorithm -> its script.
+_SCRIPTS: Final = {SLIDING_WINDOW.name: LIMIT, TOKEN_BUCKET.name: TOKENS}
 
 _log = logging.getLogger("gproxy")
 
@@ -56,13 +61,13 @@ class RedisStore:
         """Return `redis` and its address, without secrets."""
         return f"redis {self._where}"
 
-    def limiter(self, name: str, max_keys: int, fallback: Limiter) -> Limiter:
+    def limiter(self, name: str, max_keys: int, fallback: Limiter, algorithm: Algorithm = SLIDING_WINDOW) -> Limiter:
         """Return a limiter for all machines. Without Redis, `fallback` counts, or requests are rejected."""
         if self._checker is None:  # first use: detect a failure before a request does
             self._checker = gevent.spawn(self._check)
         if self.settings.on_failure == "closed":
             fallback = _RejectingLimiter()
-        limiter = RedisLimiter(self, f"limit:{name}", fallback)
+        limiter = RedisLimiter(self, f"{algorithm.name}:{name}", fallback, _SCRIPTS[algorithm.name])
         lease = self.settings.lease
         return LeasingLimiter(limiter, lease, max_keys, self._clock) if lease > 1 else limiter
 
@@ -104,7 +109,7 @@ class RedisStore:
 
     def _answers(self) -> bool:
         try:
-            self._ask(LIMIT, b"probe", _SECOND, 1, 1, 0)
+            self._ask(LIMIT, b"probe", _SECOND, 1, 1, 0, _SECOND)
         except StoreError:
             return False
         return True
@@ -119,28 +124,31 @@ class RedisStore:
 class RedisLimiter:
     """A limiter of several machines: each machine admits requests as if it had seen those of all."""
 
-    def __init__(self, store: RedisStore, name: str, fallback: Limiter) -> None:
+    def __init__(self, store: RedisStore, name: str, fallback: Limiter, script: Script = LIMIT) -> None:
         self._store = store
         self._name = name
+        self._script = script
         #: The limiter while Redis does not answer.
         self._fallback = fallback
 
-    def take(self, key: str, rate: Rate, /) -> Verdict:
+    def take(self, key: str, rate: Rate, within: float = inf, /) -> Verdict:
         """Admit one more request of `key` if the rate allows it, and count it then."""
-        return self.grant(key, rate, 1)[1]
+        return self.grant(key, rate, 1, within)[1]
 
-    def grant(self, key: str, rate: Rate, wanted: int) -> tuple[int, Verdict]:
+    def grant(self, key: str, rate: Rate, wanted: int, within: float = inf) -> tuple[int, Verdict]:
         """Count up to `wanted` requests at once. Return their number, and the verdict on the first.
 
         A lease of more than one permit is valid for a sixtieth of the window.
         """
         window = round(rate.window * _SECOND)
         lease = window // STEPS if wanted > 1 else 0
+        bound = window if within >= rate.window else round(within * _SECOND)
+        words = (window, rate.limit, wanted, lease, bound)
         place = f"{self._name}:{rate.window:g}:{key}".encode("utf-8", "surrogatepass")
         try:
-            granted, remaining, wait, reset = self._store.evaluate(LIMIT, place, window, rate.limit, wanted, lease)
+            granted, remaining, wait, reset = self._store.evaluate(self._script, place, *words)
         except StoreError:
-            verdict = self._fallback.take(key, rate)
+            verdict = self._fallback.take(key, rate, within)
             return int(verdict.admitted), verdict
         left = remaining + max(granted - 1, 0)
         return granted, Verdict(granted > 0, left, 0.0 if left else wait / _SECOND, reset / _SECOND)
@@ -149,5 +157,5 @@ class RedisLimiter:
 class _RejectingLimiter:
     """A limiter that raises instead of a verdict, because there are no counts."""
 
-    def take(self, _key: str, _rate: Rate, /) -> Verdict:
+    def take(self, _key: str, _rate: Rate, _within: float = inf, /) -> Verdict:
         raise StoreUnavailableError

@@ -214,3 +214,65 @@ def test_a_policy_is_a_function_or_a_class(loaded, attribute, problem):
         (found,) = error.value.problems
         assert found.option == "balance"
         assert found.message.startswith(problem)
+
+
+LATE = (
+    "gproxy.ini:24: [handler:turns] burst: the last request of a burst would wait 1.9s; it gets 429 on [route:quick], "
+    "where a request waits at most half of 3s"
+)
+TURNS = """
+[gateway]
+handlers = turns
+timeout = 3s
+[route:quick]
+path = /quick
+upstream = one
+[route:slow]
+path = /slow
+upstream = one
+timeout = 20s
+[route:none]
+path = /none
+upstream = one
+skip = turns
+timeout = 1s
+[upstream:one]
+backends = http://192.0.2.1
+[handler:turns]
+use = rate_limit
+limit = 10/second
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("burst = 20", None),
+        ("burst = 16\ndelay = 1", None),
+        ("burst = 20\ndelay = 1", LATE),
+    ],
+)
+def test_a_burst_that_waits_longer_than_a_route_lets_it_is_a_warning(loaded, options, message):
+    warnings = [str(warning) for warning in loaded(TURNS + options).warnings]
+    assert [warning.rpartition("/")[2] if "/" in warning else warning for warning in warnings] == (
+        [message] if message else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "line", "message"),
+    [
+        ("burst = 0", 24, "burst: expected at least 1; found 0"),
+        ("burst = 5\ndelay = 6", 25, "delay: expected 1 to 5, the burst; found 6"),
+        ("burst = 5\ndelay = 0", 25, "delay: expected 1 to 5, the burst; found 0"),
+        ("delay = 5", 24, "delay: needs burst, the most requests that are admitted at once or wait"),
+        ("burst = 5\ndelay = 100ms", 25, "delay: expected a whole number such as 3; found '100ms'"),
+        ("burst = yes", 24, "burst: expected a whole number such as 3; found 'yes'"),
+    ],
+)
+def test_a_wrong_burst_has_its_line(loaded, options, line, message):
+    with pytest.raises(ConfigError) as caught:
+        loaded(TURNS + options)
+    assert [str(problem).rpartition("gproxy.ini")[2] for problem in caught.value.problems] == [
+        f":{line}: [handler:turns] {message}"
+    ]

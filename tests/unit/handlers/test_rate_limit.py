@@ -1,8 +1,11 @@
+import time
+
+import gevent
 import pytest
 
 from gproxy.config.types import Rate, Seconds
 from gproxy.handlers.rate_limit import RateLimit
-from gproxy.http.errors import HTTPError
+from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, answer, request
 
@@ -166,8 +169,144 @@ def test_the_number_of_clients_is_bounded():
         ("max_clients", 0),
         ("policy", 'a"b'),
         ("policy", ""),
+        ("burst", 0),
+        ("burst", -1),
+        ("delay", 1),
     ],
 )
 def test_wrong_options(option, value):
     with pytest.raises(ValueError, match=f"^{option}: "):
         RateLimit(**{option: value})
+
+
+@pytest.mark.parametrize(("burst", "delay"), [(20, 0), (20, 21), (1, 2)])
+def test_a_delay_that_is_no_part_of_the_burst(burst, delay):
+    with pytest.raises(ValueError, match=f"^delay: expected 1 to {burst}, the burst; found {delay}$"):
+        RateLimit(burst=burst, delay=delay)
+
+
+TEN = Rate(10, Seconds(1.0))
+
+
+def statuses(handler, count):
+    found = []
+    for _ in range(count):
+        try:
+            found.append(handler(request(), answer()).status)
+        except HTTPError as error:
+            found.append(error.status)
+    return found
+
+
+def test_a_burst_is_admitted_at_once_and_then_the_rate():
+    clock = Clock()
+    handler = opened(clock, limit=TEN, burst=20)
+    assert statuses(handler, 22) == [200] * 20 + [429] * 2
+    for _ in range(50):
+        clock.advance(0.1)
+        assert statuses(handler, 2) == [200, 429]
+
+
+def test_the_response_reports_the_remaining_burst():
+    clock = Clock()
+    handler = opened(clock, limit=TEN, burst=20)
+    assert dict(handler(request(), answer()).headers.items()) == {
+        "RateLimit-Policy": '"default";q=20;w=2',
+        "RateLimit": '"default";r=19;t=1',
+    }
+    statuses(handler, 19)
+    error = refused(handler, request())
+    assert dict(error.headers.items()) == {
+        "Retry-After": "1",
+        "RateLimit-Policy": '"default";q=20;w=2',
+        "RateLimit": '"default";r=0;t=1',
+    }
+    assert error.detail == "rate limit of 10/second exceeded; retry in 1 s"
+    clock.advance(1.05)
+    assert handler(request(), answer()).headers["RateLimit"] == '"default";r=9;t=2'
+
+
+def test_a_burst_smaller_than_the_limit_smooths_it():
+    clock = Clock()
+    handler = opened(clock, limit=Rate(100, Seconds(60.0)), burst=5)
+    assert statuses(handler, 6) == [200] * 5 + [429]
+    assert refused(handler, request()).headers["RateLimit-Policy"] == '"default";q=5;w=3'
+    clock.advance(0.6)
+    assert statuses(handler, 2) == [200, 429]
+
+
+def within(seconds, **headers):
+    asked = request(headers=headers)
+    asked.deadline.clock = Clock()
+    asked.deadline.set(asked.deadline.clock() + seconds)
+    return asked
+
+
+FAST = Rate(100, Seconds(1.0))
+
+
+def started(handler, *requests):
+    """When each began, in seconds after the first, and what it got, in the order of the ends."""
+    began, found = time.monotonic(), []
+
+    def ask(asked):
+        try:
+            handler(asked, lambda _: found.append((time.monotonic() - began, 200)) or answer()(asked))
+        except HTTPError as error:
+            found.append((time.monotonic() - began, error.status))
+
+    gevent.joinall([gevent.spawn(ask, asked) for asked in requests])
+    return found
+
+
+def test_further_requests_of_a_burst_wait_in_turn_and_start_apart():
+    handler = opened(limit=FAST, burst=8, delay=3)
+    found = started(handler, *[request() for _ in range(10)])
+    assert [status for _, status in found] == [200] * 3 + [429] * 2 + [200] * 5
+    turns = [at for at, status in found if status == 200]
+    for number, at in enumerate(turns[3:], 1):
+        assert at >= number * 0.01 - 0.001
+    assert handler._delayed == 5
+
+
+def test_a_turn_after_half_of_the_deadline_is_rejected_at_once_and_is_no_turn():
+    handler = opened(limit=TEN, burst=20, delay=1)
+    found = started(handler, *[within(0.2) for _ in range(5)])
+    assert sorted(status for _, status in found) == [200, 200, 429, 429, 429]
+    error = refused(handler, within(0.2))
+    assert (error.headers["Retry-After"], error.headers["RateLimit"]) == ("1", '"default";r=0;t=1')
+    assert handler.limiter.take("192.0.2.1", handler._rate).remaining == 17  # two have started, this is a third
+
+
+class LeavingClient:
+    """A client stream that leaves while a request waits."""
+
+    def in_own_greenlet(self):
+        return True
+
+    def can_detect_close(self):
+        return True
+
+    def is_gone(self):
+        return True
+
+    def watch(self, observer):
+        if observer is not None:
+            gevent.get_hub().loop.run_callback(observer.switch, self)
+
+
+def test_a_client_that_leaves_ends_the_wait_and_has_used_its_turn():
+    handler = opened(limit=TEN, burst=20, delay=1)
+    handler(request(), answer())
+    leaving, behind = request(), answer()
+    leaving.client_stream = LeavingClient()
+    with pytest.raises(ClientGone):
+        handler(leaving, behind)
+    assert behind.requests == []
+    assert handler.limiter.take("192.0.2.1", handler._rate).remaining == 17
+
+
+def test_the_longest_pause():
+    assert RateLimit(limit=TEN, burst=20).longest_pause == 0
+    assert RateLimit(limit=TEN, burst=20, delay=20).longest_pause == 0
+    assert RateLimit(limit=TEN, burst=20, delay=5).longest_pause == 1.5

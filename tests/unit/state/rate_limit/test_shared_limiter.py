@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gproxy.config.types import Rate, Seconds
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import STEPS, MemoryLimiter, Verdict
-from gproxy.state.rate_limit.shared_limiter import SharedLimiter, merged
+from gproxy.state.rate_limit.shared_limiter import SharedLimiter
+from gproxy.state.rate_limit.shared_table import merged
 from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock
 from unit.state.processes import Child, together
