@@ -107,7 +107,7 @@ class _Loading:
         self, policies: Policies, build_handler: BuildHandler | None, build_policy: BuildPolicy | None
     ) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
-        from gproxy.config import advice  # late: the arbiter, which builds two sections, needs no memory for it
+        from gproxy.config import advice, groups  # late: the arbiter, which builds two sections, needs no memory for it
 
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
@@ -136,6 +136,9 @@ class _Loading:
                 name: replace(found, handler=build_handler(found, self.problems, self.warnings))
                 for name, found in handlers.items()
             }
+            if gateway and len(routes) == len(self._of("route")):  # a route with a problem may have the groups
+                self.problems += groups.unknown_names(handlers.values(), gateway, routes)
+                self.warnings += groups.hidden_groups(handlers.values(), gateway, routes)
             routes = _with_credentials(routes, handlers.values())
             self.warnings += advice.pauses(gateway, routes, handlers) if gateway else ()
         if self.problems or not (server and gateway and log and state and errors):

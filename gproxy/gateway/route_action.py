@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
 from urllib.parse import quote
 
 from gproxy.config.sections.route import RouteSettings
@@ -14,12 +13,11 @@ from gproxy.gateway.error_responses import PLAIN, ErrorResponses
 from gproxy.gateway.redirect import Redirect
 from gproxy.gateway.restore_prefix import RestorePrefix
 from gproxy.handlers.respond import Respond
-from gproxy.http.errors import BadMessage, HTTPError
+from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.http.rewrite import confined, reprefixed, tidied
-from gproxy.http.target import readings
+from gproxy.http.rewrite import UNESCAPED, confined, escaped, path_match, reprefixed, tidied
 from gproxy.http.time_limit import TimeLimit
 from gproxy.observe.throttle import Throttle
 from gproxy.upstream.forwarder.forward import Forward
@@ -29,9 +27,6 @@ from gproxy.upstream.forwarder.request_head import composer as compose_for
 from gproxy.upstream.mirror import Mirror
 from gproxy.upstream.split import Split
 from gproxy.upstream.upstream import Upstream
-
-#: The characters of a path that need no escape (RFC 3986 section 3.3), and the slash.
-_PLAIN: Final = "/:@!$&'()*+,;=~"
 
 
 def destination(
@@ -45,7 +40,7 @@ def destination(
     if route.respond is not None:
         return _fixed(route.respond, route)
     if route.redirect is not None:
-        return Redirect(route.redirect, route.status, path_change(route))
+        return Redirect(route.redirect, route.status, path_change(route), _patterns(route))
     shares = [(_forward(route, upstreams[share.name], timeout, errors), share.weight) for share in route.upstream]
     forward: Next = shares[0][0] if len(shares) == 1 else Split(shares, route.split_by)
     if not route.mirror:
@@ -63,11 +58,15 @@ def composer(route: RouteSettings, upstream: UpstreamSettings, instance: str) ->
 def path_change(route: RouteSettings) -> Callable[[str], str] | None:
     """Return the function that rewrites paths on this route; None if paths stay as they are."""
     if isinstance(route.rewrite, CapturedPath):
-        return partial(_filled, route.rewrite, [path.expression for path in route.path if path.expression is not None])
+        return partial(_filled, route.rewrite, _patterns(route))
     if route.rewrite is not None:
         return partial(_rewritten, route.rewrite)
     strip, add = route.path[0].prefix.rstrip("/") if route.strip_prefix else "", route.add_prefix.rstrip("/")
     return partial(reprefixed, strip=strip, add=add) if strip or add else None
+
+
+def _patterns(route: RouteSettings) -> list[re.Pattern[str]]:
+    return [path.expression for path in route.path if path.expression is not None]
 
 
 def _rewritten(rewrite: Rewrite, path: str) -> str:
@@ -79,23 +78,12 @@ def _rewritten(rewrite: Rewrite, path: str) -> str:
 def _filled(rewrite: CapturedPath, patterns: Sequence[re.Pattern[str]], path: str) -> str:
     """Return the new path with groups of the pattern that matches. Return a path that does not match unchanged.
 
-    Raises HTTPError 400 for a path that backends may read in several ways: then it is unknown what a group stands for.
+    Raises HTTPError 400, see `path_match`.
     """
-    try:
-        normal, *others = readings(path)
-    except BadMessage as error:
-        raise HTTPError(400, error.detail) from None
-    match = next((found for pattern in patterns if (found := pattern.fullmatch(normal))), None)
+    match = path_match(path, patterns)
     if match is None:
         return path
-    if others:
-        raise HTTPError(400, "the path is ambiguous: its parts have several readings")
-    return confined(tidied(rewrite.fill(match, _escaped)), rewrite.beginning)
-
-
-def _escaped(text: str) -> str:
-    """Escape a part of a path as routing reads it: the bytes of UTF-8 as Latin-1."""
-    return quote(text, safe=_PLAIN, encoding="latin-1")
+    return confined(tidied(rewrite.fill(match, escaped)), rewrite.beginning)
 
 
 def _forward(route: RouteSettings, upstream: Upstream, timeout: float, errors: ErrorResponses) -> Next:
@@ -125,7 +113,7 @@ def _restoring(forward: Next, upstream: Upstream, route: RouteSettings) -> Next:
 
 def _stripped(route: RouteSettings) -> str:
     """Return the prefix that the route removes, as it stands in a URL; empty for none."""
-    return quote(route.path[0].text.rstrip("/"), safe=_PLAIN) if route.strip_prefix else ""
+    return quote(route.path[0].text.rstrip("/"), safe=UNESCAPED) if route.strip_prefix else ""
 
 
 def _collecting(following: Next, route: RouteSettings, upstream: Upstream) -> Next:

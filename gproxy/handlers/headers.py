@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gproxy.config.types.template import Template
+from gproxy.config.types.template import PLACEHOLDERS, Template
 from gproxy.http.handler import Next
 from gproxy.http.header_names import HOP_BY_HOP
 from gproxy.http.headers import Headers
-from gproxy.http.placeholders import header_value
+from gproxy.http.placeholders import NO_GROUPS, header_value, path_groups
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 
@@ -20,7 +20,8 @@ class EditHeaders:
     """Header editing: removes and sets headers of requests and of responses.
 
     Setting a header replaces all its lines. Framing and hop-by-hop headers cannot be edited. Values may have
-    placeholders such as `{client}`; a header whose value becomes empty is removed.
+    placeholders such as `{client}`, and named groups of a route's pattern. A header whose value becomes empty is
+    removed.
     """
 
     request: dict[str, str] = field(
@@ -38,11 +39,15 @@ class EditHeaders:
         """Check the options. Raises ValueError."""
         self._request = _Edits("request", self.remove_request, self.request)
         self._response = _Edits("response", self.remove_response, self.response)
+        #: Option, header and name of each placeholder. Names that are not known are groups: the loader checks these.
+        self.header_placeholders = [*self._request.placeholders, *self._response.placeholders]
+        self._has_groups = any(name not in PLACEHOLDERS for _, _, name in self.header_placeholders)
 
     def __call__(self, request: Request, next: Next) -> Response:
-        self._request.apply(request.headers, request)
+        groups = path_groups(request) if self._has_groups else NO_GROUPS  # now: a later step may change the path
+        self._request.apply(request.headers, request, groups)
         response = next(request)
-        self._response.apply(response.headers, request)
+        self._response.apply(response.headers, request, groups)
         return response
 
 
@@ -52,29 +57,23 @@ class _Edits:
     def __init__(self, option: str, removed: tuple[str, ...], values: Mapping[str, str]) -> None:
         _check(f"remove_{option}", dict.fromkeys(removed, ""))
         checked = _check(option, values)
-        templates = [(name, _template(option, name, value)) for name, value in checked.items()]
+        templates = [(name, Template.parse(value, None)) for name, value in checked.items()]
         self._removed = removed
         #: Name, name in lower case, value.
         self._fixed = [(name, name.lower(), str(value)) for name, value in templates if not value.names]
         self._filled = [(name, name.lower(), value.parts) for name, value in templates if value.names]
+        self.placeholders = [(option, header, name) for header, value in templates for name in value.names]
 
-    def apply(self, headers: Headers, request: Request) -> None:
+    def apply(self, headers: Headers, request: Request, groups: Mapping[str, str]) -> None:
         for name in self._removed:
             headers.discard(name)
         for name, key, value in self._fixed:
             headers.put(name, key, value)
         for name, key, parts in self._filled:
-            if filled := header_value(parts, request):
+            if filled := header_value(parts, request, groups):
                 headers.put(name, key, filled)
             else:
                 headers.discard(key)
-
-
-def _template(option: str, name: str, value: str) -> Template:
-    try:
-        return Template.parse(value)
-    except ValueError as error:
-        raise ValueError(f"{option}: {name}: {error}") from None
 
 
 def _check(option: str, fields: Mapping[str, str]) -> Headers:

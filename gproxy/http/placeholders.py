@@ -1,15 +1,16 @@
 """The values of placeholders in the options of handlers and redirects, written so that they cannot end a line."""
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
 from gproxy.http.request import Request
-from gproxy.http.rewrite import is_visible
+from gproxy.http.rewrite import is_visible, path_match
 from gproxy.http.trust import UNIX_PEER, UNKNOWN_PEER
 from gproxy.http.wire import bare_host
 
+NO_GROUPS: Final[Mapping[str, str]] = {}
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 #: A user's name keeps these characters. `%` is escaped, so that two names never become the same text.
 _IN_A_NAME: Final = string.punctuation.replace("%", "")
@@ -51,14 +52,32 @@ VALUES: Final[dict[str, Callable[[Request], str]]] = {
 }
 
 
-def header_value(parts: Sequence[str], request: Request) -> str:
-    """Return a header value from the parts of a template.
+def header_value(parts: Sequence[str], request: Request, groups: Mapping[str, str] = NO_GROUPS) -> str:
+    """Return a header value from the parts of a template; a name that is no placeholder is a group.
 
-    Values of placeholders are visible ASCII: other characters are percent-encoded, as UTF-8. What the request has is
-    text of the client, and of handlers, which may assign any text.
+    Values are visible ASCII: other characters are percent-encoded, as UTF-8. What the request has is text of the
+    client, and of handlers, which may assign any text.
     """
-    texts = [_written(part, VALUES[part](request)) if index % 2 else part for index, part in enumerate(parts)]
+    texts = [_value(part, request, groups) if index % 2 else part for index, part in enumerate(parts)]
     return "".join(texts).strip(" \t")
+
+
+def path_groups(request: Request) -> Mapping[str, str]:
+    """Return the named groups of the pattern by which the request's route has matched; empty without a pattern.
+
+    The characters of a group are percent-encoded unless they are visible ASCII and not `%`, so that two paths never
+    give the same text. Raises HTTPError 400, see `path_match`.
+    """
+    patterns = request.route.patterns if request.route is not None else ()
+    match = path_match(request.path, patterns) if patterns else None
+    if match is None:
+        return NO_GROUPS
+    return {name: quote(part, safe=_IN_A_NAME, encoding="latin-1") for name, part in match.groupdict("").items()}
+
+
+def _value(name: str, request: Request, groups: Mapping[str, str]) -> str:
+    read = VALUES.get(name)
+    return groups.get(name, "") if read is None else _written(name, read(request))
 
 
 def _written(name: str, value: str) -> str:

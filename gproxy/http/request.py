@@ -1,5 +1,6 @@
 """The request of a client, as handlers see and change it."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -57,6 +58,9 @@ class Routed(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def patterns(self) -> tuple[re.Pattern[str], ...]: ...
 
 
 #: Attributes that a copy takes over, besides the arguments of the constructor.

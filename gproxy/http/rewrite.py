@@ -1,7 +1,9 @@
 """The target that the gateway forwards: prefixes removed and added, and values that handlers assign."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
+from urllib.parse import quote
 
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.header_names import is_token
@@ -9,6 +11,8 @@ from gproxy.http.target import readings, without_dots
 from gproxy.http.wire import is_host
 
 _is_plain = re.compile(r"(?!.*(?://|/\.|%2[Ee]))").match
+#: The characters of a path that need no escape (RFC 3986 section 3.3), and the slash.
+UNESCAPED: Final = "/:@!$&'()*+,;=~"
 _slashes = re.compile(r"/{2,}")
 _has_dots = re.compile(r"/(?:\.|%2[Ee]){1,2}(?=/|\Z)").search
 #: The longest spelling of `..`.
@@ -29,6 +33,26 @@ def without_prefix(path: str, prefix: str) -> str:
     if not readings(path)[0].startswith(prefix):
         return path
     return "/" + "/".join(tidied(path).split("/")[prefix.count("/") + 1 :])
+
+
+def path_match(path: str, patterns: Iterable[re.Pattern[str]]) -> re.Match[str] | None:
+    """Return the match of the first pattern that matches the path as routing reads it; None if none does.
+
+    Raises HTTPError 400 for a path that backends may read in several ways: then it is unknown what a group stands for.
+    """
+    try:
+        normal, *others = readings(path)
+    except BadMessage as error:
+        raise HTTPError(400, error.detail) from None
+    match = next((found for pattern in patterns if (found := pattern.fullmatch(normal))), None)
+    if match is not None and others:
+        raise HTTPError(400, "the path is ambiguous: its parts have several readings")
+    return match
+
+
+def escaped(text: str) -> str:
+    """Escape a part of a path as routing reads it: the bytes of UTF-8 as Latin-1."""
+    return quote(text, safe=UNESCAPED, encoding="latin-1")
 
 
 def tidied(path: str) -> str:

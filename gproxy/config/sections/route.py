@@ -130,6 +130,7 @@ class RouteSettings:
             rules.distinct(self, "path", "upstream", "handlers", "skip", "methods", "client", "listener"),
             rules.distinct(self, "host", "headers", "keep", fold=True),
             rules.captures("rewrite", self.rewrite.groups if isinstance(self.rewrite, CapturedPath) else (), self.path),
+            rules.redirect_placeholders("redirect", self.redirect.names if self.redirect else (), self.path),
             rules.sent_prefix("add_prefix", self.add_prefix),
             rules.split("upstream", self.upstream, self.split_by),
             rules.fixed_response(self.respond, self.body, self.content_type),

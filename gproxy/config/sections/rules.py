@@ -11,6 +11,7 @@ from gproxy.config.types import Address
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import sent_path
 from gproxy.config.types.route_action import SplitKey, UpstreamShare
+from gproxy.config.types.template import PLACEHOLDERS, unknown
 from gproxy.http.header_names import is_field_value, is_token
 
 if TYPE_CHECKING:
@@ -145,11 +146,26 @@ def captures(name: str, groups: Iterable[str], paths: Iterable[RoutePath]) -> It
     """Yield a problem for each path of a route that lacks one of the groups, so that a result would lack a part."""
     for group in groups:
         for path in paths:
-            found = path.expression
-            if found is None:
+            if path.expression is None:
                 yield (name,), f"{{{group}}} is a group of a pattern, but path {path} is no pattern"
-            elif not (int(group) <= found.groups if group.isdigit() else group in found.groupindex):
+            elif not path.has_group(group):
                 yield (name,), f"the pattern {path} has no group {group}"
+
+
+def redirect_placeholders(name: str, names: Iterable[str], paths: Sequence[RoutePath]) -> Iterator[OptionProblem]:
+    """Yield a problem for each name in a redirect that is neither a placeholder nor a group of each path's pattern.
+
+    Before the path, `{host}` and the like are never groups, so that no request leads to another site.
+    """
+    known = {*PLACEHOLDERS, *(group for path in paths if path.expression for group in path.expression.groupindex)}
+    for one in dict.fromkeys(names):
+        is_group = any(path.has_group(one) for path in paths)
+        if is_group and one in {"path", "scheme", "host", "port"}:
+            yield (name,), f"{{{one}}} is a placeholder and a group of the pattern; give the group another name"
+        elif is_group or one.isdigit():
+            yield from captures(name, [one], paths)
+        elif one not in known:
+            yield (name,), unknown(one, known)
 
 
 def _route_path(name: str, path: str) -> Iterator[OptionProblem]:

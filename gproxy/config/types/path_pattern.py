@@ -37,6 +37,12 @@ class RoutePath:
         """The path as routing reads it, without a final slash; empty for a pattern."""
         return self.read and (self.read.rstrip("/") or "/")
 
+    def has_group(self, name: str) -> bool:
+        """Return whether the pattern has a group of this name or number; a path that is no pattern has none."""
+        if self.expression is None:
+            return False
+        return int(name) <= self.expression.groups if name.isdigit() else name in self.expression.groupindex
+
     def __str__(self) -> str:
         return self.text
 

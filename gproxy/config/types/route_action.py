@@ -4,16 +4,18 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
+from gproxy.config.problems import nearest
 from gproxy.config.types.addresses import split_host
-from gproxy.config.types.template import Template
+from gproxy.config.types.template import NAME, PLACEHOLDERS, Template, unknown
 from gproxy.http.header_names import is_token
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%")
+_PLACEHOLDER = rf"\{{(?:{NAME}|[1-9][0-9]?)\}}"
 # Visible ASCII without a backslash, which browsers read as a slash.
 _LOCATION = re.compile(
     r"((?:https?|\{scheme\})://(?:[^/?#{}\s]|\{(?:host|port)\})+)?"
-    r"(/(?!/)(?:[!\"$->@-\[\]-z|~]|\{[a-z_]+\})*?)?(\{path\})?"
-    r"(\?(?:[!\"$-\[\]-z|~]|\{[a-z_]+\})*)?(#[!-\[\]-z|~]*)?"
+    rf"(/(?!/)(?:[!\"$->@-\[\]-z|~]|{_PLACEHOLDER})*?)?(\{{path\}})?"
+    rf"(\?(?:[!\"$-\[\]-z|~]|{_PLACEHOLDER})*)?(#[!-\[\]-z|~]*)?"
 )
 
 
@@ -117,8 +119,9 @@ class RedirectTarget:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a URL or path. Raise ValueError with the problem."""
-        Template.parse(text)
         match = _LOCATION.fullmatch(text)
+        if match is None:
+            _raise_for_typos(text)
         origin, path, with_path, query, fragment = match.groups("") if match else [""] * 5
         if not (origin or path or with_path):
             raise ValueError("{scheme}, {host} and {port} are allowed before the path, no placeholder behind '#'")
@@ -129,7 +132,14 @@ class RedirectTarget:
         if with_path and (query or fragment):
             raise ValueError("{path} is path and query, with nothing behind it")
         plain = path.rstrip("/") if with_path else path
-        return cls(Template.parse(origin), Template.parse(plain), bool(with_path), Template.parse(query), fragment)
+        before, behind = Template.parse(plain, None, numbers=True), Template.parse(query, None, numbers=True)
+        return cls(Template.parse(origin), before, bool(with_path), behind, fragment)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names and numbers of all placeholders; some may be groups of the route's pattern."""
+        path = ("path",) if self.with_path else ()
+        return (*self.origin.names, *self.path.names, *path, *self.query.names)
 
     @property
     def asks_for_host(self) -> bool:
@@ -138,6 +148,13 @@ class RedirectTarget:
 
     def __str__(self) -> str:
         return f"{self.origin}{self.path}{'{path}' if self.with_path else ''}{self.query}{self.fragment}"
+
+
+def _raise_for_typos(text: str) -> None:
+    """Raise ValueError for a name that resembles a placeholder; others may be groups, in a place where none may be."""
+    for name in Template.parse(text, None).names:
+        if name not in PLACEHOLDERS and nearest(name, PLACEHOLDERS):
+            raise ValueError(unknown(name, PLACEHOLDERS))
 
 
 def _example(origin: str) -> str:

@@ -1,6 +1,7 @@
 """Values with placeholders, which each request fills in: `{client}`, `{path}` and others."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
@@ -10,7 +11,16 @@ from gproxy.config.problems import nearest, suggest
 PLACEHOLDERS: Final = ("client", "host", "scheme", "method", "path", "query", "id", "user", "route", "port")
 
 # Only names in lower case: a value may be JSON, such as {"group":"a"}.
-_PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
+NAME: Final = r"[a-z_][a-z0-9_]*"
+_PLACEHOLDER: Final = re.compile(rf"\{{({NAME})\}}")
+_PLACEHOLDER_OR_NUMBER: Final = re.compile(rf"\{{({NAME}|[1-9][0-9]?)\}}")
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """Return the message for a placeholder that is not known."""
+    # A name that resembles none is not quoted: it may be part of a secret.
+    quoted = f" {{{name}}}" if nearest(name, known) else ""
+    return f"unknown placeholder{quoted}{suggest(name, known)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +33,16 @@ class Template:
     parts: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str, known: tuple[str, ...] = PLACEHOLDERS) -> Self:
-        """Split the text at its placeholders. Raise ValueError for a name that is not known."""
-        parts = _PLACEHOLDER.split(text)
+    def parse(cls, text: str, known: tuple[str, ...] | None = PLACEHOLDERS, *, numbers: bool = False) -> Self:
+        """Split the text at its placeholders. Raise ValueError for a name that is not known.
+
+        `known` is None if the caller checks the names: they may be groups of a route's pattern. With `numbers`, `{1}`
+        is a placeholder too, and not text.
+        """
+        parts = (_PLACEHOLDER_OR_NUMBER if numbers else _PLACEHOLDER).split(text)
         for name in parts[1::2]:
-            if name not in known:
-                # A name that resembles none is not quoted: it may be part of a secret.
-                quoted = f" {{{name}}}" if nearest(name, known) else ""
-                raise ValueError(f"unknown placeholder{quoted}{suggest(name, known)}")
+            if known is not None and name not in known:
+                raise ValueError(unknown(name, known))
         return cls(tuple(parts))
 
     def __str__(self) -> str:

@@ -1,11 +1,12 @@
 """The Location of redirects; no path that a client sends leads to another site."""
 
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gproxy.config.types.path_pattern import compiled_path
 from gproxy.config.types.route_action import RedirectTarget
 from gproxy.gateway.redirect import Redirect
 from gproxy.http.errors import HTTPError
@@ -73,8 +74,51 @@ def test_no_path_leads_to_another_site(tail):
 @pytest.mark.parametrize(
     "text",
     ["", "new.test{path}", "//new.test", "ftp://a{path}", "https://", "https://{path}", "https://a b{path}", "https://a@b{path}",
-     "https://a{path}/x", "https://a/{hst}", "https://a/x{path}?y=1", "https://a/#{path}", "https://{user}/", "{user}", "?x={path}", "https://a/{", "/\\evil", "https://a:99999/"],
+     "https://a{path}/x", "https://a{pth}", "https://{tenant}.a/", "https://{1}/", "https://a/x{path}?y=1", "https://a/#{path}", "https://{user}/", "{user}", "?x={path}", "https://a/{", "/\\evil", "https://a:99999/"],
 )  # fmt: skip
 def test_invalid_targets(text):
     with pytest.raises(ValueError):
         RedirectTarget.parse(text)
+
+
+def moved(to, pattern, target):
+    action = Redirect(RedirectTarget.parse(to), 308, None, [compiled_path(pattern)])
+    return action(request("GET", target, {"Host": "gateway.test"})).headers["Location"]
+
+
+@pytest.mark.parametrize(
+    ("to", "pattern", "target", "leads"),
+    [
+        ("/users/{id}", r"/v[12]/users/(?P<id>\d+)", "/v1/users/7?x=y", "/users/7"),
+        ("https://new.test/{2}/{1}", "/(a+)/(b+)", "/aa/%62", "https://new.test/b/aa"),
+        ("/new/{1}", "/old/(.*)", "/old/a/b%20c", "/new/a/b%20c"),
+        ("/new?path={1}&of={client}", "/old/(.*)", "/old/a/b&c=d", "/new?path=a%2Fb%26c%3Dd&of=192.0.2.1"),
+        ("/new/{1}{path}", "/old/(.*)", "/old/a?b", "/new/a/old/a?b"),
+        ("/caf/{1}", "/(.*)", "/caf%C3%A9", "/caf/caf%C3%A9"),
+        ("/x{1}", "/old(?:/(.*))?", "/old", "/x"),
+        ("/{1}", "/old(/.*)", "/old/evil.test", "/evil.test"),
+        ("/{1}", "/old/(.*)", '/old/"<a>\r', "/%22%3Ca%3E%0D"),
+        ("/n/{1}", "/old/(.*)", "/old/a%0D%0AX:1", "/n/a%0D%0AX:1"),
+    ],
+)
+def test_groups_of_the_routes_pattern(to, pattern, target, leads):
+    assert moved(to, pattern, target) == leads
+
+
+@pytest.mark.parametrize("target", ["/old/a%252Fb", "/old/..%2fb", "/old/a%5cb", "/old/a%3Fb%23c", "/old/a/../b"])
+def test_a_group_of_a_path_with_several_readings_leads_nowhere(target):
+    with pytest.raises(HTTPError, match="400"):
+        moved("/new/{1}", "/old/(.*)", target)
+
+
+@given(st.text("/\\.%25ca@:?#\r\n\x00\x85", max_size=12))
+def test_no_group_leads_to_another_site(text):
+    target = "/old/" + quote(text, safe="/\\.%@:")
+    for to in ("/{1}", "https://new.test/{1}", "/a?b={1}"):
+        try:
+            found = moved(to, "/old/(.*)", target)
+        except HTTPError:
+            continue
+        assert urlsplit(urljoin("https://new.test/", found.replace("\\", "/"))).hostname == "new.test"
+        assert found.isascii()
+        assert found.isprintable()
