@@ -307,8 +307,8 @@ def test_hosts_of_an_api(folder, issuer):
         assert site.received("/items", 8003)["cookie"] == "beta=yes"
         assert site.ask(api, "/items", token, "Content-Length: 2000000", method="POST").status == 413
 
-        statuses = site.statuses(40, api, "/items", token, "X-API-Key: busy")
-        assert set(statuses) == {200, 429}
+        statuses = site.statuses(60, api, "/items", token, "X-API-Key: busy")
+        assert statuses.index(429) >= 20
         assert site.ask(api, "/items", token, "X-API-Key: other").status == 200
         eventually(lambda: site.count(8004)[0] >= 1, "a mirrored request")
 
@@ -403,8 +403,7 @@ def test_traefik(folder):
         assert (request["authorization"], request["host"]) == (None, f"localhost:{site.backends[8008].port}")
         assert site.ask(office, "/", "X-Forwarded-For: 192.0.2.1", password).status == 404
 
-        statuses = site.statuses(200, shop, "/a")
-        assert set(statuses) == {200, 429}
+        assert 50 < site.statuses(300, shop, "/a").index(429)  # a burst of 100, of which some are used
         assert [site.ask(shop, path).status for path in ("/ping", "/ready", "/metrics")] == [200, 200, 200]
         eventually(lambda: 429 in logged(folder), "the line of the rejected request")
         assert logged(folder) == {401, 404, 429}
