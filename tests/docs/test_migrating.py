@@ -342,7 +342,7 @@ def test_hosts_of_an_application(folder):
         answer = site.ask(app, "/wiki/")
         assert (answer["location"], answer["set-cookie"]) == ("/wiki/start", "a=1; Path=/wiki")
         answer = site.ask(app, "/old/a?b=1")
-        assert (answer.status, answer["location"]) == (301, "https://app.example.com/new/a?b=1")
+        assert (answer.status, answer["location"]) == (301, "https://app.example.com/new/a?from=old&b=1")
         assert site.ask("blue.shops.example.com", "/", "X-Tenant: forged").status == 200
         assert site.received("/", 8007, 8010)["x-tenant"] == "blue"
         assert site.ask("other.example.org").status == 404
@@ -403,7 +403,7 @@ def test_traefik(folder):
         assert (request["authorization"], request["host"]) == (None, f"localhost:{site.backends[8008].port}")
         assert site.ask(office, "/", "X-Forwarded-For: 192.0.2.1", password).status == 404
 
-        assert 50 < site.statuses(300, shop, "/a").index(429)  # a burst of 100, of which some are used
+        assert site.statuses(300, shop, "/a").index(429) > 50  # a burst of 100, of which some are used
         assert [site.ask(shop, path).status for path in ("/ping", "/ready", "/metrics")] == [200, 200, 200]
         eventually(lambda: 429 in logged(folder), "the line of the rejected request")
         assert logged(folder) == {401, 404, 429}
