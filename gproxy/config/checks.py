@@ -12,7 +12,7 @@ from gproxy.config.ini.parser import RawSection, place_from
 from gproxy.config.problems import Problem, suggest
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
-from gproxy.config.sections.settings import GatewaySettings, HandlerSettings
+from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
@@ -364,6 +364,15 @@ def _at(section: RawSection, lines: Sequence[str]) -> Iterator[Problem]:
     for line in lines:
         option, _, message = line.partition(": ")
         yield section.problem(option, message)
+
+
+def logged_identities(log: LogSettings, identity: Collection[str], section: RawSection) -> Iterator[Problem]:
+    """Yield a problem for each field of access lines that is an identity header: a client's own copy is a forgery."""
+    value = section.options.get("fields")
+    for field, (below, _) in zip(log.fields, split(value.text) if value else (), strict=False):
+        if field.header.lower() in identity:
+            message = f"{field.header} says who a user is, so no copy of it is logged; the field user has the user"
+            yield section.problem("fields", message, below=below)
 
 
 def identity_headers(tls: Mapping[str, TLSSettings]) -> frozenset[str]:

@@ -141,6 +141,10 @@ class _Loading:
                 self.warnings += groups.hidden_groups(handlers.values(), gateway, routes)
             routes = _with_credentials(routes, handlers.values())
             self.warnings += advice.pauses(gateway, routes, handlers) if gateway else ()
+        if log:
+            self.problems += checks.logged_identities(
+                log, _identity_headers(tls, handlers.values()), self._section("log")
+            )
         if self.problems or not (server and gateway and log and state and errors):
             raise ConfigError(self.problems)
         return Settings(
@@ -238,6 +242,12 @@ def _with_credentials(routes: list[RouteSettings], handlers: Iterable[HandlerSet
     """Return the routes. Without an identity handler the credentials are for the backends, so all routes keep them."""
     has_reader = any(map(is_identity_handler, handlers))
     return routes if has_reader else [route.with_authorization() for route in routes]
+
+
+def _identity_headers(tls: Iterable[TLSSettings], handlers: Iterable[HandlerSettings]) -> frozenset[str]:
+    """Return the headers that only handlers or a client's certificate may set, in lower case."""
+    of_handlers = (getattr(found.handler, "identity_headers", frozenset[str]()) for found in handlers)
+    return checks.identity_headers({settings.name: settings for settings in tls}).union(*of_handlers)
 
 
 def _implied(name: str, by: RawSection) -> RawSection:

@@ -29,6 +29,7 @@ from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler
 from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
+from gproxy.observe.access_fields import NotedFields
 from gproxy.runtime import Runtime
 from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
 from gproxy.upstream.sticky import StickyUpstream
@@ -84,6 +85,7 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
         limits=ExchangeLimits.of_gateway(settings.gateway.timeout, settings.gateway.total_timeout),
         observers=list(observers),
         errors=errors,
+        notes=NotedFields.of(settings.log.field_names),
     )
 
 

@@ -20,6 +20,7 @@ from gproxy.http.request_id import RequestIDs
 from gproxy.http.response import Response, is_event_stream
 from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
+from gproxy.observe.access_fields import NotedFields
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import time_exchanges
 from gproxy.upstream.upstream import Upstream
@@ -60,6 +61,7 @@ class Gateway:
         limits: ExchangeLimits,
         observers: list[Observer],
         errors: ErrorResponses = PLAIN,
+        notes: NotedFields | None = None,
     ) -> None:
         self.runtime = runtime
         self.router = router
@@ -67,6 +69,8 @@ class Gateway:
         self.upstreams = upstreams
         self.trust = trust
         self.errors = errors
+        #: What the access line needs of requests and responses themselves; None for nothing.
+        self._notes = notes
         #: The same list object in all gateways of `with_router`: `open` adds an observer.
         self.observers = observers
         self._handler_names = handler_names
@@ -91,6 +95,7 @@ class Gateway:
             limits=self._limits,
             observers=self.observers,
             errors=self.errors,
+            notes=self._notes,
         )
 
     def _around(self, names: Sequence[str], action: Next) -> Next:
@@ -134,6 +139,8 @@ class Gateway:
         exchange = request.exchange
         if not exchange.id:
             exchange.id = self._ids.new(exchange.started)
+        if self._notes is not None:
+            self._notes.note_request(request)
         try:
             response = self._route(request)
         except GreenletExit:
@@ -148,6 +155,8 @@ class Gateway:
         if not isinstance(response.raw_body, bytes):
             request.deadline.begin_body(is_event_stream=is_event_stream(response.headers))
         response.headers.put("X-Request-ID", "x-request-id", exchange.id)
+        if self._notes is not None:
+            self._notes.note_response(exchange, response)
         return response
 
     def _route(self, request: Request) -> Response:
@@ -183,6 +192,8 @@ class Gateway:
         exchange.status, exchange.reason = http.status, http.reason
         response = self.errors.problem(http, exchange.id)
         response.headers.put("X-Request-ID", "x-request-id", exchange.id)
+        if self._notes is not None:
+            self._notes.note_response(exchange, response)
         return response
 
     def finish(self, exchange: Exchange) -> None:

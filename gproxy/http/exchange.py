@@ -1,7 +1,10 @@
 """An exchange: one request with its response, as the access log, the metrics and other observers record it."""
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+#: The `noted` of an exchange without notes.
+NOTHING_NOTED: Final[list[str]] = []
 
 
 class Exchange:
@@ -11,8 +14,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "backend", "bytes_received", "bytes_sent", "client", "duration", "host", "id", "is_tunnel", "method",
-        "protocol", "reason", "referer", "route", "started", "status", "target", "tries", "upstream", "user",
+        "apptime", "backend", "bytes_received", "bytes_sent", "client", "duration", "host", "id", "is_tunnel", "method",
+        "noted", "protocol", "reason", "referer", "route", "started", "status", "target", "tries", "upstream", "user",
         "user_agent",
     )  # fmt: skip
 
@@ -35,6 +38,8 @@ class Exchange:
         self.backend = ""
         #: The number of attempts at backends.
         self.tries = 0
+        #: Seconds until the head of the last attempt's response, if attempts are timed; negative if there was none.
+        self.apptime = -1.0
         #: The cause of a failure in one word.
         self.reason = ""
         #: The authenticated user.
@@ -51,6 +56,8 @@ class Exchange:
         self.bytes_sent = 0
         #: True once the connection carries bytes both ways after a 101.
         self.is_tunnel = False
+        #: What `[log] fields` adds of the request and the response, in the order of the fields; else empty.
+        self.noted = NOTHING_NOTED
 
     @classmethod
     def rejected(cls, peer: str, line: tuple[str, str, str]) -> "Exchange":
@@ -65,6 +72,7 @@ class Exchange:
         self.upstream = other.upstream
         self.backend = other.backend
         self.tries = other.tries
+        self.apptime = other.apptime
         self.reason = other.reason
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ def _client(request: Request) -> str:
     return UNKNOWN_PEER if request.client == UNIX_PEER else request.client
 
 
-def _scheme(request: Request) -> str:
+def client_scheme(request: Request) -> str:
     """Return the client's scheme: that of a trusted proxy, or of the connection."""
     scheme = (request.headers.get("x-forwarded-proto") or "").lower()
     return scheme if scheme in _DEFAULT_PORTS else request.scheme
@@ -30,7 +30,7 @@ def _port(request: Request) -> str:
     """Return the port in Host, or the default port of the client's scheme."""
     host = request.host
     port = host[host.rfind("]") + 1 :].partition(":")[2]
-    return port if port.isascii() and port.isdigit() else _DEFAULT_PORTS[_scheme(request)]
+    return port if port.isascii() and port.isdigit() else _DEFAULT_PORTS[client_scheme(request)]
 
 
 def _route(request: Request) -> str:
@@ -41,7 +41,7 @@ def _route(request: Request) -> str:
 VALUES: Final[dict[str, Callable[[Request], str]]] = {
     "client": _client,
     "host": lambda request: bare_host(request.host),
-    "scheme": _scheme,
+    "scheme": client_scheme,
     "method": lambda request: request.method,
     "path": lambda request: request.path,
     "query": lambda request: request.query,

@@ -48,6 +48,10 @@ class Received:
         """All fields as received, hop-by-hop fields included."""
         return Headers.parsed(self._fields)
 
+    def field(self, key: str) -> str:
+        """Return the value of a field by its name in lower case, the lines of a repeated name joined; "" without it."""
+        return ", ".join([value for name, value in self._fields if name.lower() == key])
+
     @property
     def protocol(self) -> str:
         return "HTTP/1.1" if self.minor else "HTTP/1.0"

@@ -28,7 +28,7 @@ def ltsv(exchange: Exchange) -> str:
     return (
         f"time:{timestamp(exchange.started)}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
         f"\tpath:{path or '-'}\tprotocol:{protocol or '-'}\tstatus:{exchange.status}"
-        f"\tduration:{_seconds(exchange.duration)}\tsize:{exchange.bytes_sent}\treqsize:{exchange.bytes_received}"
+        f"\tduration:{seconds(exchange.duration)}\tsize:{exchange.bytes_sent}\treqsize:{exchange.bytes_received}"
         f"\troute:{route or '-'}\tupstream:{upstream or '-'}\tbackend:{backend or '-'}"
         f"\ttries:{exchange.tries}\treason:{reason or '-'}"
         f"\tvhost:{vhost or '-'}\treferer:{referer or '-'}\tua:{ua or '-'}\tuser:{user or '-'}"
@@ -93,7 +93,7 @@ def _stamp(millis: int) -> str:
     return f"{date}.{str(1000 + millis - second * 1000)[1:]}{offset}"
 
 
-def _seconds(duration: float) -> str:
+def seconds(duration: float) -> str:
     """Return the duration in seconds with six decimals."""
     micros = int(duration * 1e6 + 0.5)
     whole = micros // 1_000_000

@@ -7,7 +7,7 @@ import gevent
 from gproxy.config.sections.settings import LogSettings
 from gproxy.config.types.access_log import LogTarget, SkippedLines
 from gproxy.http.exchange import Exchange, Observer
-from gproxy.observe.access_line import FORMATS
+from gproxy.observe.access_fields import line_format
 from gproxy.observe.access_log import AccessLog
 from gproxy.observe.buffered_log import BufferedLog
 from gproxy.observe.syslog import Syslog
@@ -79,7 +79,7 @@ class AccessLogs:
 
 
 def _log(target: LogTarget, settings: LogSettings) -> BufferedLog:
-    line = FORMATS[settings.format]
+    line = line_format(settings.format, settings.field_names)
     if target.address is not None:
         return Syslog(target, line)
     return AccessLog(

@@ -66,6 +66,8 @@ class Runtime:
         self.started = monotonic()
         self.worker = worker
         self.instance = instance or os.urandom(4).hex()
+        #: True if attempts at backends are timed, for the field `apptime` of access lines.
+        self.times_attempts = False
         #: True once a stop has begun: /ready returns 503.
         self.stopping = False
         #: True once this process drains, for a stop or a reload: connections close after their response.
@@ -96,13 +98,15 @@ class Runtime:
     def of(cls, settings: Settings, worker: int = 1, instance: str = "") -> Self:
         """Return the runtime of a process with these settings."""
         server = settings.server
-        return cls(
+        made = cls(
             state_dir=server.state_dir,
             state=settings.state,
             buffers=server.buffers,
             worker=worker,
             instance=instance,
         )
+        made.times_attempts = "apptime" in settings.log.field_names
+        return made
 
     def _measure(self, store: Store) -> None:
         self.metrics.watch("gproxy_store_round_trips_total", (), lambda: store.trips)

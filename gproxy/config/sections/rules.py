@@ -59,11 +59,16 @@ def between(least: float, most: float, settings: object, *names: str) -> Iterato
 def distinct(settings: object, *names: str, fold: bool = False) -> Iterator[OptionProblem]:
     """Yield a problem for each duplicate in the lists; `fold` ignores case."""
     for name, value in _values(settings, names):
-        seen: set[str] = set()
-        for text in map(str, value):
-            if (key := text.lower() if fold else text) in seen:
-                yield (name,), f"{text!r} is listed twice"
-            seen.add(key)
+        yield from listed_once(name, map(str, value), fold=fold)
+
+
+def listed_once(name: str, values: Iterable[str], *, fold: bool = False) -> Iterator[OptionProblem]:
+    """Yield a problem of the option for each duplicate of the values; `fold` ignores case."""
+    seen: set[str] = set()
+    for text in values:
+        if (key := text.lower() if fold else text) in seen:
+            yield (name,), f"{text!r} is listed twice"
+        seen.add(key)
 
 
 def one_of_them(settings: object, *names: str) -> Iterator[OptionProblem]:

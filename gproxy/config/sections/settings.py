@@ -21,7 +21,7 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Bytes, Network, Rotate, Seconds
-from gproxy.config.types.access_log import LogTarget, SkippedLines
+from gproxy.config.types.access_log import DEFAULT_FIELDS, LogField, LogTarget, SkippedLines, expanded
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,13 @@ class LogSettings:
         ),
     )
     format: Literal["ltsv", "json", "combined"] = field(default="ltsv", metadata=doc("format of the access lines"))
+    fields: tuple[LogField, ...] = field(
+        default=(LogField("default"),),
+        metadata=doc(
+            "fields of the access lines, in their order; default: the usual ones; further ones are apptime, query, "
+            "scheme, tls, and request.NAME and response.NAME for headers"
+        ),
+    )
     skip: tuple[SkippedLines, ...] = field(
         default=(),
         metadata=doc(
@@ -96,7 +103,19 @@ class LogSettings:
                 "off cannot be combined with other targets",
             ),
             rules.distinct(self, "access", "skip"),
+            rules.one_of_them(self, "fields"),
+            rules.listed_once("fields", self.field_names, fold=True),
+            rules.require(
+                self.format != "combined" or self.field_names == DEFAULT_FIELDS,
+                "fields",
+                "format = combined has the fields of Apache's format; write format = ltsv or format = json",
+            ),
         )
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The names of the fields of an access line, in their order."""
+        return expanded(self.fields)
 
 
 @dataclass(frozen=True, slots=True)

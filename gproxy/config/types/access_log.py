@@ -1,10 +1,25 @@
-"""Values of `[log]`, in the file's syntax: `syslog:loghost:514`, `/health 2xx`."""
+"""Values of `[log]`, in the file's syntax: `syslog:loghost:514`, `request.Referer`, `/health 2xx`."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
+from gproxy.config.problems import nearest
 from gproxy.config.types.addresses import Address
+from gproxy.http.header_names import is_likely_secret
+
+#: The fields of an access line that `default` stands for, in their order.
+DEFAULT_FIELDS: Final = (
+    "time", "id", "client", "method", "path", "protocol", "status", "duration", "size", "reqsize", "route", "upstream",
+    "backend", "tries", "reason", "vhost", "referer", "ua", "user",
+)  # fmt: skip
+#: Further fields, besides headers.
+FURTHER_FIELDS: Final = ("apptime", "query", "scheme", "tls")
+_DEFAULT: Final = "default"
+_HEADER: Final = re.compile(r"(request|response)([.:/ _-])(.+)", re.IGNORECASE)
+#: The characters of a label (ltsv.org).
+_is_label: Final = re.compile(r"[0-9A-Za-z_.-]+").fullmatch
 
 _SYSLOG: Final = "syslog:"
 _STREAM: Final = "tcp:"
@@ -49,6 +64,55 @@ class LogTarget:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class LogField:
+    """A field of access lines: a usual or further one, a header as `request.NAME` or `response.NAME`, or `default`."""
+
+    noun: ClassVar[str] = "a field of the access line"
+    example: ClassVar[str] = "request.Accept-Language"
+
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the name of a field. Raise ValueError with the problem: no header that may carry a secret is logged."""
+        known = (_DEFAULT, *DEFAULT_FIELDS, *FURTHER_FIELDS)
+        if text in known:
+            return cls(text)
+        match = _HEADER.fullmatch(text)
+        if match is None:
+            raise ValueError(_meant(text, known))
+        side, header = match[1].lower(), match[3]
+        if not _is_label(header):
+            raise ValueError("the name of a header has letters, digits, '-', '_' and '.' here")
+        if is_likely_secret(header):
+            raise ValueError(f"{header} may carry a secret, by its name, and is never logged")
+        if (name := f"{side}.{header}") != text:
+            raise ValueError(f"write {name}")
+        return cls(name)
+
+    @property
+    def header(self) -> str:
+        """The header's name; empty for another field."""
+        return self.name.partition(".")[2]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def expanded(fields: Iterable[LogField]) -> tuple[str, ...]:
+    """Return the names of the fields, those of `default` in its place."""
+    return tuple(name for field in fields for name in (DEFAULT_FIELDS if field.name == _DEFAULT else (field.name,)))
+
+
+def _meant(text: str, known: Sequence[str]) -> str:
+    if meant := nearest(text, known):
+        return f"did you mean {meant!r}?"
+    if "-" in text and _is_label(text):
+        return f"write request.{text} or response.{text} for a header"
+    return f"known are {', '.join(known)}, request.NAME and response.NAME"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from gproxy.upstream.forwarder.hedge import Hedge, Outcome
 from gproxy.upstream.forwarder.replay import ReplayBuffer
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.response_body import BackendBody
-from gproxy.upstream.forwarder.time_limits import AttemptLimits
+from gproxy.upstream.forwarder.time_limits import AttemptLimits, TimedAttempt
 from gproxy.upstream.forwarder.tunnel import Tunnel
 from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.response_head import ResponseHead
@@ -74,10 +74,11 @@ class Forward:
         self._write_head = head
         # PERF: chosen here, so that an unconfigured limit or hedge costs a request nothing
         limits = AttemptLimits.of(settings)
-        self._first_try = self._next_try = limits.around(self._try)
+        timed = upstream.runtime.times_attempts
+        self._first_try = self._next_try = limits.around(TimedAttempt(self._try) if timed else self._try)
         hedge_after = settings.retry.hedge if hedge is None else hedge
         if hedge_after:
-            send = limits.around(self._send)
+            send = limits.around(TimedAttempt(self._send) if timed else self._send)
             self._first_try = Hedge(
                 hedge_after,
                 upstream,

@@ -37,6 +37,8 @@ class HedgedAttempt:
         #: The connection and the response head, once it has arrived.
         self.result: tuple[Any, ResponseHead] | None = None
         self.error: BaseException | None = None
+        #: Seconds until the response head, if attempts are timed.
+        self.apptime = -1.0
         self._watch = watch
         self._is_closed = False
         self._greenlet = gevent.spawn(self._run, request, send)
@@ -58,6 +60,7 @@ class HedgedAttempt:
         try:
             with detached(request) as copy:
                 self.result = send(copy, self.backend)
+                self.apptime = copy.exchange.apptime
         except (Exception, Expired) as error:  # noqa: BLE001 the waiting request raises it
             self.error = error
         if self._is_closed:
@@ -148,4 +151,5 @@ class Hedge:
         attempt.result = None  # from here on the response owns the connection
         connection.watch_client(request.client_stream)
         request.backend = attempt.backend.name
+        request.exchange.apptime = attempt.apptime
         return self._receive(request, attempt.backend, connection, head)

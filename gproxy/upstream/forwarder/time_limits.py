@@ -1,4 +1,4 @@
-"""Timeouts of one attempt, from connecting to the response head, inside the request's deadline.
+"""Timeouts of one attempt, from connecting to the response head, inside the request's deadline; and its duration.
 
 They measure waits for the backend. Like the deadline, they are paused while the gateway waits for the client.
 """
@@ -12,6 +12,7 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.retry import FailedAttempt
 
 T = TypeVar("T")
 
@@ -99,3 +100,23 @@ class LimitedAttempt(Generic[T]):
             return self._attempt(request, backend)
         finally:
             watch.end()
+
+
+class TimedAttempt(Generic[T]):
+    """An attempt that leaves the seconds from its start to its response head in the exchange, for the access line.
+
+    The seconds in which the gateway waited for the client do not count.
+    """
+
+    def __init__(self, attempt: Callable[[Request, Backend], T]) -> None:
+        self._attempt = attempt
+
+    def __call__(self, request: Request, backend: Backend) -> T:
+        """Make the attempt, and return its result."""
+        exchange, deadline = request.exchange, request.deadline
+        exchange.apptime = -1.0
+        began = deadline.clock() - deadline.paused
+        result = self._attempt(request, backend)
+        if not (isinstance(result, tuple) and isinstance(result[0], FailedAttempt)):
+            exchange.apptime = deadline.clock() - deadline.paused - began
+        return result

@@ -119,6 +119,16 @@ def test_routes_keep_authorization_unless_a_handler_identifies_users(loaded, ref
     assert not routes["r"].keeps_authorization
 
 
+def test_an_identity_header_is_no_field_of_the_log(loaded):
+    fields = "fields = default,\n  request.X-User-ID, response.X-Role\n"
+    jwt = "[gateway]\nhandlers = jwt\n[handler:jwt]\nsecret = sixteen-bytes-or-more\nforward = sub: X-User-Id\n"
+    with pytest.raises(ConfigError) as raised:
+        loaded(fields + jwt + "[route:r]\nrespond = 200\n")
+    (problem,) = raised.value.problems
+    message = "X-User-ID says who a user is, so no copy of it is logged; the field user has the user"
+    assert str(problem).partition(": ")[2] == f"[log] fields: {message}"
+
+
 def test_the_gateways_handlers_stand_before_the_routes(built):
     gateway = built("[gateway]\nhandlers = own\n" + handler("Plain") + "[handler:own]\nuse = own_of_test_build:adds\n")
     response = gateway(request())

@@ -6,6 +6,8 @@ import pytest
 
 from gproxy.gateway.build import build, load
 from gproxy.http.deadline import Deadline
+from gproxy.http.errors import BadMessage
+from gproxy.http.exchange import Exchange
 from gproxy.runtime import Runtime
 from gproxy.testing import request
 
@@ -98,3 +100,38 @@ def test_a_body_that_is_complete_keeps_the_deadline(gateway):
     assert gateway(asked).body == b"30"
     assert asked.deadline.remaining() > 20
     assert asked.deadline.expires != math.inf
+
+
+@pytest.fixture
+def noting(tmp_path):
+    """The gateway with fields that need the request and the response."""
+    (tmp_path / "own_of_test_gateway.py").write_text(OWN)
+    fields = "query, scheme, tls, request.To, request.Referer, response.X-Request-ID, response.Content-Type"
+    (tmp_path / "gproxy.ini").write_text(f"{INI}fields = {fields}\n")
+    settings = load(tmp_path / "gproxy.ini")
+    return build(settings, Runtime.of(settings))
+
+
+def test_fields_of_request_and_response_are_noted(noting):
+    asked = request("GET", "/short?a=1", {"To": "/nothing", "Referer": "http://r/?secret=1"})
+    assert noting(asked).status == 404
+    noted = ["a=1", "http", "", "/nothing", "http://r/", "test", "application/problem+json"]
+    assert asked.exchange.noted == noted
+
+
+def test_a_gateway_for_a_listener_notes_too(noting):
+    asked = request("GET", "/short?a=1", {"To": "/short"})
+    noting.with_router(noting.router)(asked)
+    assert asked.exchange.noted[0] == "a=1"
+
+
+def test_a_rejected_request_has_the_response_s_fields(noting):
+    exchange = Exchange.rejected("192.0.2.1", ("GET", "/", "HTTP/1.1"))
+    noting.reject(BadMessage("wrong"), exchange)
+    assert exchange.noted == ["", "", "", "", "", exchange.id, "application/problem+json"]
+
+
+def test_fields_that_the_exchange_has_are_not_noted(gateway):
+    asked = request("GET", "/short", {"To": "/short"})
+    gateway(asked)
+    assert asked.exchange.noted == []

@@ -47,10 +47,10 @@ def test_a_request_concludes_with_what_handlers_have_left():
 def test_what_the_attempts_of_a_copy_have_recorded_is_adopted():
     asked, copy = request(), request()
     copy.upstream, copy.backend, copy.tries, copy.reason = "app", "10.0.0.1:80", 3, "backend_reset"
-    copy.user, copy.exchange.status = "eve", 502
+    copy.user, copy.exchange.status, copy.exchange.apptime = "eve", 502, 0.25
     asked.exchange.adopt(copy.exchange)
     assert (asked.upstream, asked.backend, asked.tries, asked.reason) == ("app", "10.0.0.1:80", 3, "backend_reset")
-    assert (asked.user, asked.exchange.status) == ("", 0)
+    assert (asked.user, asked.exchange.status, asked.exchange.apptime) == ("", 0, 0.25)
 
 
 def test_an_unreadable_head_is_an_exchange_with_what_is_readable():

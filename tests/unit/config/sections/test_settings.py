@@ -17,7 +17,7 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Address, BackendURL, Bytes, Rotate, Seconds, Statuses
-from gproxy.config.types.access_log import LogTarget, SkippedLines
+from gproxy.config.types.access_log import LogField, LogTarget, SkippedLines
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern, Rewrite
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
@@ -163,6 +163,10 @@ def log(**given):
         (log, {"access": ()}, "access: expected a file, - for standard output, syslog:ADDRESS, or off"),
         (log, {"access": (FILE, FILE)}, "access: 'a.log' is listed twice"),
         (log, {"skip": (SkippedLines("/a"), SkippedLines("/a"))}, "skip: '/a' is listed twice"),
+        (log, {"fields": ()}, "fields: expected at least one"),
+        (log, {"fields": (LogField("default"), LogField("path"))}, "fields: 'path' is listed twice"),
+        (log, {"fields": (LogField("request.A"), LogField("request.a"))}, "fields: 'request.a' is listed twice"),
+        (log, {"format": "combined", "fields": (LogField("path"),)}, "fields: format = combined has the fields of Apache's format; write format = ltsv or format = json"),
         (log, {"access": (FILE, LogTarget("off"))}, "access: off cannot be combined with other targets"),
     ],
 )  # fmt: skip
@@ -201,6 +205,8 @@ def test_refused(make, given, message):
         (upstream, {"host": "api.example.com:8080", "health_path": "/h?deep=1"}),
         (upstream, {"initial": "down", "health_path": "/h", "queue": 5, "max_connections": 3}),
         (upstream, {"queue": 5, "backends": (BackendURL("http", "b", 1, max_connections=2),)}),
+        (log, {"fields": (LogField("tls"), LogField("default"), LogField("request.A"), LogField("response.A"))}),
+        (log, {"fields": (LogField("default"),), "format": "combined"}),
         (log, {"access": (LogTarget("-"), FILE, LogTarget.parse("syslog:a:514")), "keep": 0}),
     ],
 )
@@ -230,6 +236,7 @@ def test_defaults_of_the_product():
         "state_dir": "var",
         "access": "log/access.log",
         "format": "ltsv",
+        "fields": "default",
         "skip": "",
         "rotate": "daily, 10MB",
         "keep": "14",

@@ -3,7 +3,7 @@
 import pytest
 
 from gproxy.config.types import Address
-from gproxy.config.types.access_log import LogTarget, SkippedLines
+from gproxy.config.types.access_log import DEFAULT_FIELDS, LogField, LogTarget, SkippedLines, expanded
 
 
 @pytest.mark.parametrize("text", ["log/access.log", "/dev/stdout", "-", "off", "a:b", "syslog.txt"])
@@ -84,3 +84,49 @@ def test_skipped_lines_that_are_rejected(text, message):
     with pytest.raises(ValueError) as error:
         SkippedLines.parse(text)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "text", ["default", "time", "user", "apptime", "query", "request.User-Agent", "response.x_y.z"]
+)
+def test_fields(text):
+    field = LogField.parse(text)
+    assert str(field) == text
+    assert field.header == (text.split(".", 1)[1] if "." in text else "")
+
+
+def test_default_stands_for_its_fields():
+    fields = tuple(map(LogField.parse, ("query", "default", "request.A")))
+    assert expanded(fields) == ("query", *DEFAULT_FIELDS, "request.A")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-API-Key", "api_key", "X-CSRF-Token", "X-Secret",
+        "X-Password", "Session-Id", "WWW-Authenticate",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("side", ["request", "response"])
+def test_headers_that_may_carry_secrets_are_never_logged(side, header):
+    with pytest.raises(ValueError, match=f"^{header} may carry a secret, by its name, and is never logged$"):
+        LogField.parse(f"{side}.{header}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("request:Accept", "write request.Accept"),
+        ("response_Content-Type", "write response.Content-Type"),
+        ("REQUEST.Accept", "write request.Accept"),
+        ("User-Agent", "write request.User-Agent or response.User-Agent for a header"),
+        ("request.", "known are default, time"),
+        ("request.A:B", "the name of a header has letters, digits, '-', '_' and '.' here"),
+        ("statsu", "did you mean 'status'?"),
+        ("$remote_addr", "known are default, time"),
+    ],
+)
+def test_fields_that_are_rejected(text, message):
+    with pytest.raises(ValueError) as error:
+        LogField.parse(text)
+    assert str(error.value).startswith(message)

@@ -39,6 +39,7 @@ class Race:
     def send(self, twin, backend):
         assert twin.client_stream is None
         backend.active += 1
+        twin.exchange.apptime = {"first": 0.5, "second": 0.25}[backend.name]
         try:
             self.does[backend.name]()
         except BaseException:
@@ -58,7 +59,8 @@ class Race:
         hedge = Hedge(
             0.01, self, covers=lambda _: True, retry_statuses=(), send=self.send, receive=self.receive, unhedged=None
         )
-        return hedge(request(), self.backends["first"])
+        self.request = request()
+        return hedge(self.request, self.backends["first"])
 
     def active(self):
         gevent.sleep(0.02)  # for those that were killed
@@ -102,6 +104,7 @@ def test_the_first_answer_wins(first, second, winner):
     race = Race(first, second)
     assert race.run().status == 200
     assert race.handed_out == [winner]
+    assert race.request.exchange.apptime == {"first": 0.5, "second": 0.25}[winner]
     assert race.active() == NOTHING
 
 

@@ -8,7 +8,8 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.testing import Clock
-from gproxy.upstream.forwarder.time_limits import AttemptLimits
+from gproxy.upstream.forwarder.time_limits import AttemptLimits, TimedAttempt
+from gproxy.upstream.retry import FailedAttempt
 
 
 class RecordingTimer:
@@ -126,3 +127,38 @@ def test_the_end_of_an_attempt_restores_the_deadline(error):
     assert exchange.timer.last == DEADLINE
     assert exchange.deadline.progress is None
     assert exchange.deadline.expires != math.inf
+
+
+def timed(attempt):
+    """Make the attempt with a given clock, and return the seconds that are left in the exchange, and the result."""
+    clock = Clock(100.0)
+    made = request()
+    made.deadline = Deadline(None, clock)
+    made.exchange.apptime = 7.0  # of an earlier attempt
+    result = TimedAttempt(lambda request, backend: attempt(request, clock))(made, None)
+    return made.exchange.apptime, result
+
+
+def test_the_duration_of_an_attempt_is_in_the_exchange():
+    assert timed(lambda request, clock: clock.advance(0.25) or "head") == (0.25, "head")
+
+
+def test_seconds_of_waiting_for_the_client_do_not_count():
+    def attempt(request, clock):
+        clock.advance(5.0)
+        request.deadline.paused += 4.0
+
+    assert timed(attempt) == (1.0, None)
+
+
+def test_a_failed_attempt_has_no_duration():
+    failed = (FailedAttempt(None, None, None),)
+    assert timed(lambda request, clock: failed) == (-1.0, failed)
+
+
+def test_an_attempt_that_raises_has_no_duration():
+    made = request()
+    made.exchange.apptime = 7.0
+    with pytest.raises(ZeroDivisionError):
+        TimedAttempt(lambda request, backend: 1 / 0)(made, None)
+    assert made.exchange.apptime == -1.0
