@@ -86,6 +86,11 @@ def running(folder, *changes, scripts=(), more="", environ=None):
         yield Setup(backends, stack.enter_context(RunningGateway(text, folder, environ=environ)))
 
 
+def line_with(stream, text):
+    """Read the stream up to a line with this text, and return the line: a slow start has a warning before it."""
+    return next(line for line in stream if text in line)
+
+
 def curl(*arguments):
     """What curl prints."""
     done = subprocess.run(

@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 from hammer import load
-from shipped import PUBLIC, UNLIMITED, response, running
+from shipped import PUBLIC, UNLIMITED, line_with, response, running
 
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
@@ -464,7 +464,7 @@ def mine(request, next):
         "gproxy.ini",
     ]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert "serves on" in process.stderr.readline()
+        line_with(process.stderr, "serves on")
         (arbiter,) = psutil.Process(process.pid).children()
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", port)) as sock:

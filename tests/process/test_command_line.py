@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jwt
 import pytest
-from shipped import ROOT, running, shipped
+from shipped import ROOT, line_with, running, shipped
 
 from gproxy import __version__
 from gproxy.testing.gateway import RunningGateway, free_port
@@ -435,7 +435,7 @@ def test_an_inherited_descriptor(tmp_path):
             command, cwd=tmp_path, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True
         )
     with process:
-        assert "serves on fd:" in process.stderr.readline()
+        line_with(process.stderr, "serves on fd:")
         with socket.create_connection(("127.0.0.1", port), 5) as sock:
             sock.sendall(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
             assert sock.recv(99).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -448,6 +448,6 @@ def test_the_file_as_it_ships_needs_no_option_but_its_name(tmp_path):
     (tmp_path / "gproxy.ini").write_text(shipped((1, 2, 3), ("bind = 0.0.0.0:8080", f"bind = 127.0.0.1:{port}")))
     command = [sys.executable, "-m", "gproxy", "--config", "gproxy.ini"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert f"gproxy {__version__} serves on 127.0.0.1:{port}" in process.stderr.readline()
+        line_with(process.stderr, f"gproxy {__version__} serves on 127.0.0.1:{port}")
         process.terminate()
         assert process.wait(10) == 0

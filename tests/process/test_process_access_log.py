@@ -10,7 +10,7 @@ import time
 from datetime import datetime
 
 import pytest
-from shipped import PUBLIC, UNLIMITED, running, shipped
+from shipped import PUBLIC, UNLIMITED, line_with, running, shipped
 
 from gproxy.testing.gateway import eventually, free_port
 
@@ -86,7 +86,7 @@ def test_standard_output_and_off(tmp_path):
         with subprocess.Popen(
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            assert "serves on" in process.stderr.readline()
+            line_with(process.stderr, "serves on")
             subprocess.run(
                 ["curl", "-s", f"http://127.0.0.1:{port}/health"], check=True, capture_output=True, timeout=10
             )

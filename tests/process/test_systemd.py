@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from shipped import ROOT
+from shipped import ROOT, line_with
 
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually
@@ -49,7 +49,7 @@ def activated(folder, backend, listener, *, server="workers = 2\nbind = 127.0.0.
         command, cwd=folder, env=environ, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True
     )
     with process:
-        assert "serves on fd:3" in process.stderr.readline()
+        line_with(process.stderr, "serves on fd:3")
         yield process
         if process.poll() is None:
             process.terminate()
@@ -68,8 +68,8 @@ def test_a_socket_that_was_opened_for_us_is_used_and_left_as_it_was(tmp_path, ba
         with activated(tmp_path, backend, listener) as process:
             assert ask(port).body == b"one"
             process.send_signal(signal.SIGHUP)
-            assert "reloading" in process.stderr.readline()
-            assert "reloaded" in process.stderr.readline()
+            line_with(process.stderr, "reloading")
+            line_with(process.stderr, "reloaded")
             assert ask(port).body == b"one"
             process.terminate()
             process.wait(PATIENCE)
