@@ -168,9 +168,9 @@ def is_probe(request):
 
 
 @contextmanager
-def started(title, folder, scripts=()):
+def started(title, folder, scripts=(), change=("level = warning\n", "")):
     """The file's gateway in front of backends that answer with their port; those with https:// speak TLS."""
-    text, backends, scripts = FILES[title].replace("level = warning\n", ""), {}, dict(scripts)
+    text, backends, scripts = FILES[title].replace(*change), {}, dict(scripts)
     secure, redirecting = free_port(), free_port()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "tls/backend.crt", folder / "tls/backend.key")
@@ -293,8 +293,14 @@ def signs_in(peer, backend):
 
 def test_hosts_of_an_api(folder, issuer):
     api, token = "api.example.com", bearer(issuer, role="clerk")
-    with started(HOSTS, folder) as site:
-        assert site.ask(api, "/items").status == 401
+    syslog = socket.socket(type=socket.SOCK_DGRAM)
+    syslog.bind(("127.0.0.1", 0))
+    syslog.settimeout(PATIENCE)
+    change = ("syslog:127.0.0.1:514", f"syslog:127.0.0.1:{syslog.getsockname()[1]}")
+    with syslog, started(HOSTS, folder, change=change) as site:
+        assert site.ask(api, "/items", "Accept-Language: de").status == 401
+        line = syslog.recv(10_000).decode()
+        assert all(text in line for text in ("auth_missing", "apptime", "request.Accept-Language"))
         answer = site.ask(api, "/items", token, "X-User: forged", "X-API-Key: a")
         assert (answer.status, answer["x-powered-by"], answer["server"]) == (200, None, None)
         request = site.received("/items", 8001, 8002, 8003)
