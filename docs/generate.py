@@ -99,6 +99,7 @@ ALERTS = """
 | a route fails | `sum by (route) (rate(gproxy_requests_total{status=~"5.."}[5m])) > 0.1` |
 | no worker may pick a backend | `sum by (upstream, backend) (gproxy_backend_healthy) == 0` |
 | workers end again and again | `increase(gproxy_workers_started_total[10m]) > 3 * gproxy_workers` |
+| access lines are lost | `increase(gproxy_log_lost_lines_total[5m]) > 0` |
 | a worker needs more than a core gives | `rate(gproxy_worker_cpu_seconds_total[5m]) > 0.9` |
 """
 

@@ -93,8 +93,9 @@ WORDS: Final[Mapping[str, str]] = {
         ("set_real_ip_from", "real_ip_header", "forwarded_allow_ips", "forwardedheaders", "trust_proxy"),
         "trusted_proxies = in [gateway]",
     ),
-    **dict.fromkeys(("access_log", "accesslog", "log_path"), "access = FILE in [log]"),
-    "log_format": "format = in [log]",
+    **dict.fromkeys(("access_log", "accesslog", "log_path"), "access = FILE, - or syslog:ADDRESS in [log]"),
+    "log_format": "format = and fields = in [log]",
+    "syslog": "access = syslog:ADDRESS in [log]",
     **dict.fromkeys(
         ("error", "error_log", "errorlog", "loglevel", "log_level"), "level = in [log]; errors go to standard error"
     ),

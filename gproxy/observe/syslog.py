@@ -94,8 +94,8 @@ class Syslog(BufferedLog):
         """Send up to `_SLICE` messages. Raises OSError: BlockingIOError if the server does not take them now."""
         messages = self._messages
         if not messages:
-            batch, self._exchanges = self._exchanges[:_SLICE], self._exchanges[_SLICE:]
-            messages.extend([self._message(exchange) for exchange in batch])
+            messages.extend([self._message(exchange) for exchange in self._exchanges[:_SLICE]])
+            del self._exchanges[:_SLICE]
             messages.reverse()
         if self._is_stream and not self._is_connected():
             raise ConnectionResetError("closed by the server")
