@@ -7,6 +7,7 @@ BUILT_IN: Final[dict[str, str]] = {
     "allow": "gproxy.handlers.allow:Allow",
     "body_limit": "gproxy.handlers.body_limit:BodyLimit",
     "compress": "gproxy.handlers.compress:Compress",
+    "concurrency": "gproxy.handlers.concurrency:Concurrency",
     "cors": "gproxy.handlers.cors:Cors",
     "headers": "gproxy.handlers.headers:EditHeaders",
     "health": "gproxy.handlers.health:Health",

@@ -67,6 +67,12 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_rate_limit_evictions_total": Family(
         "counter", ("handler",), "clients evicted early because there were too many"
     ),
+    "gproxy_concurrency_limited_total": Family(
+        "counter", ("handler",), "requests rejected by the limit of concurrent requests"
+    ),
+    "gproxy_concurrency_uncounted_total": Family(
+        "counter", ("handler",), "requests admitted uncounted because too many clients had requests under way"
+    ),
     "gproxy_store_round_trips_total": Family("counter", (), "round trips to Redis"),
     "gproxy_store_failures_total": Family("counter", (), "round trips to Redis that failed"),
     "gproxy_store_seconds_total": Family("counter", (), "seconds spent in round trips to Redis"),

@@ -20,6 +20,7 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
 from gproxy.runtime.buffers import Buffers
+from gproxy.state.concurrency import ConcurrentRequests
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, Algorithm
@@ -139,6 +140,12 @@ class Runtime:
         self.join(limiter)
         self.metrics.watch("gproxy_rate_limit_evictions_total", (name,), lambda: limiter.evicted)
         return self.store.limiter(name, max_keys, limiter, algorithm) if self.store else limiter
+
+    def concurrency(self, name: str, max_keys: int) -> ConcurrentRequests:
+        """Return the counts of requests under way of that name, over all workers."""
+        requests = ConcurrentRequests(name, max_keys)
+        self.join(requests)
+        return requests
 
     def count_greenlets(self) -> int:
         """Return the number of live greenlets. Visits all objects of the collector, which takes milliseconds."""

@@ -6,6 +6,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -62,8 +63,8 @@ def write_modules(title, folder):
         (folder / name).write_text(block)
 
 
-def test_there_are_sixteen_recipes_and_each_has_a_file():
-    assert len(RECIPES) == 16
+def test_there_are_seventeen_recipes_and_each_has_a_file():
+    assert len(RECIPES) == 17
     assert {title for title, _ in FILES} == set(RECIPES)
     assert all("\nExpect " in text for text in RECIPES.values())
 
@@ -201,6 +202,26 @@ def test_bursts_and_turns(folder):
             assert [*pool.map(lambda _: gateway.get("/search").status, range(3))] == [200] * 3
             assert arrivals[2] - began > 0.198
             assert [gateway.get("/").status for _ in range(31)] == [200] * 30 + [429]
+
+
+def test_few_requests_at_the_same_time(folder):
+    go, asked = threading.Event(), threading.Semaphore(0)
+
+    def act(peer, request):
+        asked.release()
+        go.wait(PATIENCE)
+        reply(b"ok")(peer, request)
+
+    with Actor(act) as backend, ThreadPoolExecutor(2) as pool:
+        with started("Few requests of a client at the same time", folder, {5001: backend.url}) as gateway:
+            alice, bob = bearer(SECRET, sub="alice"), bearer(SECRET, sub="bob")
+            running = [pool.submit(gateway.get, "/reports", alice) for _ in range(2)]
+            assert all(asked.acquire(timeout=PATIENCE) for _ in running)
+            refused = gateway.get("/reports", alice)
+            assert (refused.status, refused["retry-after"]) == (429, "1")
+            go.set()
+            assert [one.result().status for one in running] == [200, 200]
+            assert [gateway.get("/reports", bearing).status for bearing in (alice, bob)] == [200, 200]
 
 
 LOAD_BALANCER = "Several workers behind a load balancer"

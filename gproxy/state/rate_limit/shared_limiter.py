@@ -43,7 +43,7 @@ class SharedLimiter:
         self._max_keys = max_keys
         self._clock = clock
         self._open = algorithm.open
-        self._tag = lru_cache(4096)(partial(_tag, state.secret))
+        self._tag = lru_cache(4096)(partial(tag_of, state.secret))
         self._windows: dict[float, SharedTable | None] = {}
         self._last_rate: Rate | None = None
         self._last_table: SharedTable | None = None
@@ -82,7 +82,7 @@ class SharedLimiter:
         return lambda key, now: table.pull(self._tag(key), window, now) if now < until else ()
 
 
-def _tag(secret: bytes, key: str) -> int:
+def tag_of(secret: bytes, key: str) -> int:
     """Return a client's tag. Without the secret, clients cannot find keys that share a set or a tag.
 
     The tag is never 0, which marks an empty slot.
