@@ -305,6 +305,26 @@ def _clear(redirect: RawSection, file: str) -> str:
     )
 
 
+def id_header(
+    name: str,
+    section: RawSection,
+    upstreams: Sequence[UpstreamSettings],
+    tls: Iterable[TLSSettings],
+    handlers: Iterable[HandlerSettings],
+) -> Iterator[Problem]:
+    """Yield a problem for each part that sets the header of requests' ids to something else."""
+    used = [(f"retry_header of [upstream:{one.name}]", one.retry.header) for one in upstreams]
+    used += [(f"deadline_header of [upstream:{one.name}]", one.deadline_header) for one in upstreams]
+    used += [(f"a header of [tls:{one.name}]", header) for one in tls for header in one.forward.values()]
+    for one in handlers:
+        used += [
+            (f"a header of [handler:{one.name}]", header) for header in getattr(one.handler, "identity_headers", ())
+        ]
+    for place, header in used:
+        if header and header.lower() == name.lower():
+            yield section.problem("request_id_header", f"{name} is already {place}; expected another one")
+
+
 def is_reference(text: str) -> bool:
     """Return whether `text` has the form MODULE:NAME."""
     try:

@@ -145,6 +145,9 @@ class _Loading:
             self.problems += checks.logged_identities(
                 log, _identity_headers(tls, handlers.values()), self._section("log")
             )
+        if gateway:
+            section = self._section("gateway")
+            self.problems += checks.id_header(gateway.id_header, section, upstreams, tls, handlers.values())
         if self.problems or not (server and gateway and log and state and errors):
             raise ConfigError(self.problems)
         return Settings(

@@ -81,6 +81,7 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
             ),
             never=_names(upstream.retry.header for upstream in settings.upstreams.values()),
             from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
+            id_header=settings.gateway.id_header,
         ),
         limits=ExchangeLimits.of_gateway(settings.gateway.timeout, settings.gateway.total_timeout),
         observers=list(observers),

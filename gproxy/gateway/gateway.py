@@ -77,6 +77,7 @@ class Gateway:
         #: Of requests without a route.
         self._limits = limits
         self._ids = RequestIDs()
+        self._id_header, self._id_key = trust.id_header, trust.id_key
         self._unrouted = self._around(handler_names, self._route_again)
         self._chains = {route: self._chain(route, self._entrance(route)) for route in router.routes}
         self._wrong_method = {route: self._chain(route, self._route_again) for route in router.routes}
@@ -154,7 +155,8 @@ class Gateway:
             response = self.errors.respond(error, request)
         if not isinstance(response.raw_body, bytes):
             request.deadline.begin_body(is_event_stream=is_event_stream(response.headers))
-        response.headers.put("X-Request-ID", "x-request-id", exchange.id)
+        if self._id_header:
+            response.headers.put(self._id_header, self._id_key, exchange.id)
         if self._notes is not None:
             self._notes.note_response(exchange, response)
         return response
@@ -191,7 +193,8 @@ class Gateway:
         exchange.id = self._ids.new(exchange.started)
         exchange.status, exchange.reason = http.status, http.reason
         response = self.errors.problem(http, exchange.id)
-        response.headers.put("X-Request-ID", "x-request-id", exchange.id)
+        if self._id_header:
+            response.headers.put(self._id_header, self._id_key, exchange.id)
         if self._notes is not None:
             self._notes.note_response(exchange, response)
         return response

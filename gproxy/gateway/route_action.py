@@ -49,10 +49,20 @@ def destination(
     return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name, throttle=throttle)
 
 
-def composer(route: RouteSettings, upstream: UpstreamSettings, instance: str) -> RequestHeadWriter:
-    """Return the writer of request heads from this route to that upstream; `instance` is the gateway's id in Via."""
+def composer(route: RouteSettings, upstream: UpstreamSettings, instance: str, id_header: str) -> RequestHeadWriter:
+    """Return the writer of request heads from this route to that upstream.
+
+    `instance` is the gateway's id in Via, and `id_header` the name of the header of requests' ids.
+    """
     stripped = route.path[0].text.rstrip("/") if route.strip_prefix else ""
-    return compose_for(upstream, instance=instance, keep=route.keep, change=path_change(route), stripped=stripped)
+    return compose_for(
+        upstream,
+        instance=instance,
+        keep=route.keep,
+        change=path_change(route),
+        stripped=stripped,
+        id_header=id_header,
+    )
 
 
 def path_change(route: RouteSettings) -> Callable[[str], str] | None:
@@ -87,7 +97,7 @@ def _filled(rewrite: CapturedPath, patterns: Sequence[re.Pattern[str]], path: st
 
 
 def _forward(route: RouteSettings, upstream: Upstream, timeout: float, errors: ErrorResponses) -> Next:
-    head = composer(route, upstream.settings, upstream.runtime.instance)
+    head = composer(route, upstream.settings, upstream.runtime.instance, upstream.runtime.id_header)
     tunnel = TimeLimit.TUNNEL.of(route.tunnel_timeout, f"tunnel_timeout of [route:{route.name}]")
     read = TimeLimit.READ.of(upstream.settings.read_timeout or timeout, f"read_timeout of [upstream:{upstream.name}]")
     forward = Forward(

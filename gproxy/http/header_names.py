@@ -63,7 +63,7 @@ HEADERS: Final[dict[str, HeaderUse]] = {
     "via": _N | _I | _G,
     "forwarded": _N | _F | _E | _I,
     "x-real-ip": _N | _F | _E | _I | _G,
-    "x-request-id": _N | _F | _E | _I | _G,
+    "x-request-id": _N | _E | _I | _G,
     "x-forwarded-for": _I | _G,
     "x-forwarded-proto": _I | _G,
     "x-forwarded-host": _I | _G,

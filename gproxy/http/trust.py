@@ -25,7 +25,7 @@ class Trust:
 
     proxies: networks whose forwarding fields are trusted; peers on unix sockets always are. identity: fields that only
     the gateway's handlers may set. never: fields that no peer may send. from_proxies: fields that only proxies may
-    send. All names are in lower case.
+    send. All names are in lower case. id_header: the name of the header of ids; empty without one.
     """
 
     def __init__(
@@ -34,11 +34,16 @@ class Trust:
         identity: frozenset[str] = _NONE,
         never: frozenset[str] = _NONE,
         from_proxies: frozenset[str] = _NONE,
+        id_header: str = "X-Request-ID",
     ) -> None:
         self.proxies = proxies
         self.identity = identity
-        self._removed_from_proxies = identity | never
-        self._removed = identity | never | from_proxies
+        self.id_header = id_header
+        #: In lower case.
+        self.id_key = id_header.lower()
+        # Other spellings of the id's header too: the backend may take them for it.
+        self._removed_from_proxies = identity | never | ({self.id_key} if id_header else _NONE)
+        self._removed = self._removed_from_proxies | from_proxies
         #: Names that no trailer of a request may have.
         self.forbidden_trailers = FORBIDDEN_TRAILERS | self._removed
 
@@ -49,7 +54,7 @@ class Trust:
     def clean(self, peer: str, headers: Headers) -> tuple[str, str]:
         """Remove spoofed fields. Return the client's address and, from a trusted proxy, the request id."""
         trusted = is_trusted(peer, self.proxies)
-        request_id = headers.pop("x-request-id") or ""
+        request_id = headers.pop(self.id_key) or ""
         headers.discard("x-real-ip")  # the backend gets the client's address in it; many proxies pass a forged one
         strip_spoofed(headers, self._removed_from_proxies if trusted else self._removed, trusted=trusted)
         if not trusted:

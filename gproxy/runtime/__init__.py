@@ -42,6 +42,7 @@ class Runtime:
     buffers: bound of the bytes that are kept for slow clients.
     worker: number of this worker within its generation, from 1.
     instance: id of the gateway in Via, the same for all its workers; empty: a new one.
+    id_header: name of the header of requests' ids; empty: in no header.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Runtime:
         buffers: int = 64 * 1024 * 1024,
         worker: int = 1,
         instance: str = "",
+        id_header: str = "X-Request-ID",
     ) -> None:
         self.state_dir = state_dir
         self.clock = clock
@@ -67,6 +69,7 @@ class Runtime:
         self.started = monotonic()
         self.worker = worker
         self.instance = instance or os.urandom(4).hex()
+        self.id_header = id_header
         #: True if attempts at backends are timed, for the field `apptime` of access lines.
         self.times_attempts = False
         #: True once a stop has begun: /ready returns 503.
@@ -105,6 +108,7 @@ class Runtime:
             buffers=server.buffers,
             worker=worker,
             instance=instance,
+            id_header=settings.gateway.id_header,
         )
         made.times_attempts = "apptime" in settings.log.field_names
         return made

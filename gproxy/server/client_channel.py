@@ -14,10 +14,6 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
 
-#: A 1xx has no framing (RFC 9110 section 8.6), and only the gateway sets the id of this exchange.
-_NOT_INTERIM = frozenset({"content-length", "x-request-id"})
-
-
 _BODY: Final = TimeLimit.BODY
 _WRITE: Final = TimeLimit.WRITE
 
@@ -51,10 +47,20 @@ class ClientChannel(Channel):
 
     reset_error: ClassVar[type[BaseException]] = ClientGone
 
-    __slots__ = ("alarm", "body_timeout", "deadline", "upload_peer", "write_timeout")
+    __slots__ = ("_id_key", "alarm", "body_timeout", "deadline", "upload_peer", "write_timeout")
 
-    def __init__(self, sock: socket.socket, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        alarm: Alarm,
+        *,
+        body_timeout: float,
+        write_timeout: float,
+        id_key: str = "x-request-id",
+    ) -> None:
         super().__init__(sock)
+        #: Only the gateway sets the id of an exchange.
+        self._id_key = id_key
         self.alarm = alarm
         self.body_timeout = body_timeout
         self.write_timeout = write_timeout
@@ -129,5 +135,6 @@ class ClientChannel(Channel):
                 self.send_continue()
             return
         headers = answer.headers.copy()
-        headers.discard_all(_NOT_INTERIM)
+        headers.discard("content-length")  # a 1xx has no framing (RFC 9110 section 8.6)
+        headers.discard(self._id_key)
         self.send(f"HTTP/1.1 {answer.status} {answer.phrase}\r\n{headers.lines()}\r\n".encode("latin-1"))

@@ -72,7 +72,11 @@ class ClientConnection:
         self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else UNIX_PEER
         self.alarm = Alarm(context.wheel)
         self._channel = self.channel_class(
-            sock, self.alarm, body_timeout=self._settings.body_timeout, write_timeout=self._settings.write_timeout
+            sock,
+            self.alarm,
+            body_timeout=self._settings.body_timeout,
+            write_timeout=self._settings.write_timeout,
+            id_key=self._gateway.trust.id_key,
         )
         #: True while the connection waits for the first byte of a request.
         self.is_idle = True

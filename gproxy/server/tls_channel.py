@@ -22,8 +22,16 @@ class TLSClientChannel(ClientChannel):
 
     __slots__ = ("_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
 
-    def __init__(self, sock: socket.socket, alarm: Alarm, *, body_timeout: float, write_timeout: float) -> None:
-        super().__init__(sock, alarm, body_timeout=body_timeout, write_timeout=write_timeout)
+    def __init__(
+        self,
+        sock: socket.socket,
+        alarm: Alarm,
+        *,
+        body_timeout: float,
+        write_timeout: float,
+        id_key: str = "x-request-id",
+    ) -> None:
+        super().__init__(sock, alarm, body_timeout=body_timeout, write_timeout=write_timeout, id_key=id_key)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None

@@ -151,7 +151,7 @@ class ScriptedChannel:
         self._socket = _ScriptedSocket(script, takes)
         #: The socket that follows the script, for code that makes a channel of it.
         self.socket: Any = self._socket
-        self._timeouts = {"body_timeout": body_timeout, "write_timeout": write_timeout}
+        self._body_timeout, self._write_timeout = body_timeout, write_timeout
 
     @cached_property
     def backend(self) -> BackendChannel:
@@ -161,7 +161,9 @@ class ScriptedChannel:
     @cached_property
     def client(self) -> ClientChannel:
         """The channel of a client that follows the script; its alarm throws into the greenlet that asks first."""
-        return ClientChannel(cast(socket.socket, self._socket), Alarm(TimerWheel()), **self._timeouts)
+        sock = cast(socket.socket, self._socket)
+        alarm = Alarm(TimerWheel())
+        return ClientChannel(sock, alarm, body_timeout=self._body_timeout, write_timeout=self._write_timeout)
 
     @property
     def sent(self) -> bytes:

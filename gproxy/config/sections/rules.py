@@ -12,7 +12,7 @@ from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import sent_path
 from gproxy.config.types.route_action import SplitKey, UpstreamShare
 from gproxy.config.types.template import PLACEHOLDERS, unknown
-from gproxy.http.header_names import is_field_value, is_token
+from gproxy.http.header_names import HEADERS, is_field_value, is_token
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -234,6 +234,14 @@ def methods(name: str, values: Iterable[str]) -> Iterator[OptionProblem]:
             yield (name,), f"{value!r} is not a method{hints.item(value.replace('|', ' '))}"
         elif value != value.upper():
             yield (name,), f"methods are upper case; write {value.upper()}"
+
+
+def id_header(name: str, value: str) -> Iterator[OptionProblem]:
+    """Yield the problems of the name of a header for the request's id, which the gateway sets; empty passes."""
+    if value and not is_token(value):
+        yield (name,), f"expected a header's name, or off; found {value!r}"
+    elif value.lower() in HEADERS and value.lower() != "x-request-id":
+        yield (name,), f"{value} has another meaning; expected a name such as X-Request-ID or X-Correlation-ID, or off"
 
 
 def header_names(name: str, values: Iterable[str]) -> Iterator[OptionProblem]:

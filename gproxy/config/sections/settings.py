@@ -45,6 +45,12 @@ class GatewaySettings:
         default=(), metadata=doc("networks whose X-Forwarded-* headers are trusted; peers on unix sockets always are")
     )
 
+    request_id_header: str = field(
+        default="X-Request-ID",
+        metadata=doc(
+            "header of the request's id: from trusted proxies, to backends, and back to the client; off: in no header"
+        ),
+    )
     include: tuple[str, ...] = field(
         default=(),
         metadata=doc("further settings files or patterns such as conf.d/*.ini, relative to the folder of this file"),
@@ -53,8 +59,14 @@ class GatewaySettings:
     def __post_init__(self) -> None:
         rules.raise_problems(
             rules.positive(self, "timeout", "total_timeout"),
+            rules.id_header("request_id_header", self.id_header),
             rules.distinct(self, "handlers", "trusted_proxies", "include"),
         )
+
+    @property
+    def id_header(self) -> str:
+        """The name of the header of ids; empty without one."""
+        return "" if self.request_id_header == "off" else self.request_id_header
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class RequestHeadWriter:
     """The writer of one route's request heads.
 
     `instance` is the id of the gateway in Via. `change` returns the target for a received path; `stripped` is the
-    prefix that it removes. The fields of `retry_header` and `deadline_header` are those of a subclass.
+    prefix that it removes. `id_header` is the name of the header of ids, or empty. The fields of `retry_header` and
+    `deadline_header` are those of a subclass.
     """
 
     def __init__(
@@ -42,14 +43,16 @@ class RequestHeadWriter:
         stripped: str = "",
         retry_header: str | None = None,
         deadline_header: str | None = None,
+        id_header: str = "X-Request-ID",
     ) -> None:
         self._host = host
         #: The pseudonym of the gateway (RFC 9110 section 7.6.3), and with it the Via of a request in HTTP/1.1.
         self._pseudonym = f"gproxy-{instance}"
         self._via = f"1.1 {self._pseudonym}"
         self._retry_header, self._deadline_header = retry_header, deadline_header
-        self._dropped = SET_BY_GATEWAY - ({name.lower() for name in keep} & _KEEPABLE)
-        self._dropped |= {name.lower() for name in (retry_header, deadline_header) if name}
+        self._id_header = id_header
+        self._dropped = SET_BY_GATEWAY - {"x-request-id"} - ({name.lower() for name in keep} & _KEEPABLE)
+        self._dropped |= {name.lower() for name in (id_header, retry_header, deadline_header) if name}
         self._change = change
         self._stripped = quote(stripped, safe="/:@!$&'()*+,;=~")
         self._prefix_line = _prefix_line(None, self._stripped)
@@ -82,7 +85,8 @@ class RequestHeadWriter:
             f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\n{lines}X-Forwarded-For: {chain}\r\n"
             f"X-Real-IP: {client}\r\nX-Forwarded-Proto: {proto}\r\n"
             f"{f'X-Forwarded-Host: {forwarded_host}{_CRLF}' if forwarded_host else ''}"
-            f"X-Request-ID: {request.id}\r\nVia: {via}\r\n{framing}{own}\r\n"
+            f"{f'{self._id_header}: {request.id}{_CRLF}' if self._id_header else ''}"
+            f"Via: {via}\r\n{framing}{own}\r\n"
         ).encode("latin-1")
 
     def _checked_via(self, via: str | None) -> str | None:
@@ -133,8 +137,9 @@ def composer(
     keep: tuple[str, ...],
     change: Callable[[str], str] | None,
     stripped: str,
+    id_header: str,
 ) -> RequestHeadWriter:
-    """Return the writer for one route's requests to that upstream; the keywords are options of the route."""
+    """Return the writer for one route's requests to that upstream; the keywords are of the route and the gateway."""
     retry, deadline = settings.retry.header, settings.deadline_header
     writer = AnnotatingRequestHeadWriter if retry or deadline else RequestHeadWriter
     return writer(
@@ -145,6 +150,7 @@ def composer(
         stripped=stripped,
         retry_header=retry,
         deadline_header=deadline,
+        id_header=id_header,
     )
 
 

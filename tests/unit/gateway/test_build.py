@@ -89,6 +89,12 @@ def built(loaded):
     return make
 
 
+def jwt():
+    return (
+        "[route:r]\nrespond = 204\nhandlers = jwt\n[handler:jwt]\nsecret = 0123456789abcdef\nforward = sub: X-User-ID\n"
+    )
+
+
 def cors(origins):
     return f"[route:r]\nrespond = 204\nhandlers = cors\n\n[handler:cors]\norigins = {origins}\n"
 
@@ -144,6 +150,10 @@ def test_the_gateways_handlers_stand_before_the_routes(built):
         (handler("Broken"), "cannot create Broken: ValueError: no"),
         (handler("Plain", "text = some"), "own_of_test_build:Plain is not a dataclass, so it has no options"),
         (handler("Named", "txt = some"), "did you mean 'text'?"),
+        (
+            "[gateway]\nrequest_id_header = x-user-id\n" + jwt(),
+            "[gateway] request_id_header: x-user-id is already a header of [handler:jwt]; expected another one",
+        ),
         (
             cors("https://a.test\n  a.test"),
             "[handler:cors] origins: expected an origin such as https://app.example.com",

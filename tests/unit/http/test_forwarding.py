@@ -5,7 +5,7 @@ import pytest
 from gproxy.http.forwarding import connection_options, strip_hop_by_hop
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
-from gproxy.http.trust import client_address, is_trusted, strip_spoofed
+from gproxy.http.trust import Trust, client_address, is_trusted, strip_spoofed
 
 TRUSTED = tuple(map(ip_network, ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"]))
 IDENTITY = frozenset({"x-user-id", "remote-role"})
@@ -40,7 +40,7 @@ def test_a_response_keeps_its_length():
 @pytest.mark.parametrize(
     "name",
     ["X-User-ID", "x-user-id", "X_USER_ID", "X.User.ID", "X-User_ID", "X!User~ID", "Remote-Role", "remote_role", "remote.role",
-     "X_Forwarded_For", "X.Forwarded.Proto", "X_Real_IP", "X_Request_ID", "Content_Length", "Transfer_Encoding", "transfer.encoding"],
+     "X_Forwarded_For", "X.Forwarded.Proto", "X_Real_IP", "Content_Length", "Transfer_Encoding", "transfer.encoding"],
 )  # fmt: skip
 def test_fields_that_no_peer_may_send(name, trusted):
     fields = Headers({name: "evil", "X-Ok": "1"})
@@ -49,6 +49,23 @@ def test_fields_that_no_peer_may_send(name, trusted):
     alone = Headers({name: "evil"})
     strip_spoofed(alone, IDENTITY, trusted=trusted)
     assert list(alone) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "fields", "from_client", "from_proxy"),
+    [
+        ("X-Request-ID", {"X-Request-ID": "a1", "X_Request_ID": "b2", "X-C": "c"}, ("", ["X-C"]), ("a1", ["X-C"])),
+        ("X-Request-ID", {"X-Request-ID": "a b"}, ("", []), ("", [])),
+        ("X-C", {"X-Request-ID": "a1", "x_c": "b2", "x-c": "c"}, ("", ["X-Request-ID"]), ("c", ["X-Request-ID"])),
+        ("Correlation", {"correlation": "c"}, ("", []), ("c", [])),
+        ("", {"X-Request-ID": "a1", "X-C": "c"}, ("", ["X-Request-ID", "X-C"]), ("", ["X-Request-ID", "X-C"])),
+    ],
+)
+def test_only_trusted_proxies_send_ids(header, fields, from_client, from_proxy):
+    trust = Trust(TRUSTED, id_header=header)
+    for peer, expected in (("192.0.2.1", from_client), ("10.0.0.1", from_proxy)):
+        headers = Headers(fields)
+        assert (trust.clean(peer, headers)[1], list(headers)) == expected
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-FORWARDED-Anything", "Forwarded", "X-Real-IP"])

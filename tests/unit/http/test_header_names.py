@@ -8,7 +8,7 @@ HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "content-length",
     "proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "http2-settings",
 }  # fmt: skip
-FORWARDING = {"forwarded", "x-real-ip", "x-request-id"}
+FORWARDING = {"forwarded", "x-real-ip"}
 SETS = {
     "HOP_BY_HOP": HOP_BY_HOP,
     "RESPONSE_HOP_BY_HOP": HOP_BY_HOP - {"content-length", "proxy-authenticate"},
@@ -17,9 +17,10 @@ SETS = {
         "content-type", "content-range", "trailer", "cache-control", "expect", "max-forwards", "pragma", "range", "age",
         "date", "expires", "location", "retry-after", "vary", "warning", "if-match", "if-none-match",
         "if-modified-since", "if-unmodified-since", "if-range", "via",
+        "x-request-id",
     },
     "FORWARDING": FORWARDING,
-    "END_TO_END": {"host", "content-length", "authorization"} | FORWARDING,
+    "END_TO_END": {"host", "content-length", "authorization", "x-request-id"} | FORWARDING,
     "ACTED_ON": {"host", "content-length", "transfer-encoding", "authorization"},
     "NOT_IDENTITY": {
         "host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "keep-alive", "expect",
