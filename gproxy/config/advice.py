@@ -20,6 +20,8 @@ from gproxy.config.types.units import write_seconds
 #: Options of an upstream that a route's timeout ends; its total_timeout ends read_timeout too.
 _WITHIN_TIMEOUT: Final = ("connect_timeout", "first_byte_timeout", "per_try_timeout", "queue_timeout")
 
+_AUTHORIZATION: Final = "authorization"
+
 #: Texts that mean something else to other programs than a file of this name.
 _NO_FILES: Final = ("stdout", "stderr", "none", "no", "yes", "on")
 
@@ -80,7 +82,7 @@ def pauses(
     shortest: dict[str, tuple[float, str]] = {}
     for route in routes:
         seconds = min(route.timeout or gateway.timeout, _total(gateway, route))
-        for name in (*(name for name in gateway.handlers if name not in route.skip), *route.handlers):
+        for name in _chain(gateway, route):
             shortest[name] = min(shortest.get(name, (math.inf, "")), (seconds, route.name))
     for name, (seconds, route_name) in shortest.items():
         found = handlers.get(name)
@@ -89,6 +91,29 @@ def pauses(
             message = f"the last request of a burst would wait {write_seconds(round(pause, 3))}; it gets 429 on "
             message += f"[route:{route_name}], where a request waits at most half of {write_seconds(seconds)}"
             yield found.section.problem("burst", message)
+
+
+def _chain(gateway: GatewaySettings, route: RouteSettings) -> list[str]:
+    """Return the names of the handlers that a request on the route passes."""
+    return [*(name for name in gateway.handlers if name not in route.skip), *route.handlers]
+
+
+def dropped_credentials(
+    gateway: GatewaySettings, routes: Sequence[RouteSettings], handlers: Mapping[str, HandlerSettings]
+) -> Iterator[Problem]:
+    """Yield a warning for each `headers` handler whose Authorization does not reach the backends of a route."""
+    for name, found in handlers.items():
+        text = found.options["request"].text.lower() if "request" in found.options else ""
+        if found.use != "headers" or not any(
+            key.lower() == _AUTHORIZATION for key in getattr(found.handler, "request", ())
+        ):
+            continue
+        dropping = [route for route in routes if route.upstream and not route.keeps_authorization]
+        where = ", ".join(f"[route:{route.name}]" for route in dropping if name in _chain(gateway, route))
+        if where:
+            below = text.count("\n", 0, text.index(_AUTHORIZATION))
+            message = f"Authorization is removed before {where} forwards; write keep = Authorization there"
+            yield found.section.problem("request", message, below=below)
 
 
 def log_targets(log: LogSettings, section: RawSection) -> Iterator[Problem]:

@@ -140,7 +140,9 @@ class _Loading:
                 self.problems += groups.unknown_names(handlers.values(), gateway, routes)
                 self.warnings += groups.hidden_groups(handlers.values(), gateway, routes)
             routes = _with_credentials(routes, handlers.values())
-            self.warnings += advice.pauses(gateway, routes, handlers) if gateway else ()
+            if gateway:
+                self.warnings += advice.pauses(gateway, routes, handlers)
+                self.warnings += advice.dropped_credentials(gateway, routes, handlers)
         if log:
             self.problems += checks.logged_identities(
                 log, _identity_headers(tls, handlers.values()), self._section("log")

@@ -296,3 +296,44 @@ def test_a_wrong_burst_has_its_line(loaded, options, line, message):
     assert [str(problem).rpartition("gproxy.ini")[2] for problem in caught.value.problems] == [
         f":{line}: [handler:turns] {message}"
     ]
+
+
+CREDENTIALS = """
+[gateway]
+handlers = IDENTITY
+[handler:jwt]
+secret = a secret of at least thirty-two bytes
+[handler:service]
+use = headers
+request = X-Env: test
+    AUTHORIZATION: Basic c2hvcDpzM2NyZXQ=
+[route:users]
+path = /users
+upstream = one
+handlers = service
+[route:orders]
+path = /orders
+upstream = one
+handlers = service
+keep = Authorization
+[route:open]
+path = /open
+upstream = one
+[route:fixed]
+path = /fixed
+respond = 204
+handlers = service
+[upstream:one]
+backends = http://192.0.2.1
+"""
+
+
+DROPPED = ":11: [handler:service] request: Authorization is removed before [route:users] forwards; write keep = "
+
+
+@pytest.mark.parametrize(("identity", "messages"), [("jwt", [f"{DROPPED}Authorization there"]), ("", [])])
+def test_credentials_that_a_handler_sets_and_no_backend_gets_are_a_warning(loaded, identity, messages):
+    text = CREDENTIALS.replace("IDENTITY", identity)
+    if not identity:
+        text = text.replace("[handler:jwt]\nsecret = a secret of at least thirty-two bytes\n", "")
+    assert [str(warning).rpartition("gproxy.ini")[2] for warning in loaded(text).warnings] == messages
