@@ -107,7 +107,7 @@ class _Loading:
         self, policies: Policies, build_handler: BuildHandler | None, build_policy: BuildPolicy | None
     ) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
-        from gproxy.config import advice, groups  # late: the arbiter, which builds two sections, needs no memory for it
+        from gproxy.config import advice  # late: the arbiter, which builds two sections, needs no memory for it
 
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
@@ -136,13 +136,8 @@ class _Loading:
                 name: replace(found, handler=build_handler(found, self.problems, self.warnings))
                 for name, found in handlers.items()
             }
-            if gateway and len(routes) == len(self._of("route")):  # a route with a problem may have the groups
-                self.problems += groups.unknown_names(handlers.values(), gateway, routes)
-                self.warnings += groups.hidden_groups(handlers.values(), gateway, routes)
             routes = _with_credentials(routes, handlers.values())
-            if gateway:
-                self.warnings += advice.pauses(gateway, routes, handlers)
-                self.warnings += advice.dropped_credentials(gateway, routes, handlers)
+            self._check_handlers(gateway, routes, handlers)
         if log:
             self.problems += checks.logged_identities(
                 log, _identity_headers(tls, handlers.values()), self._section("log")
@@ -177,6 +172,20 @@ class _Loading:
         gateway = self._section("gateway")
         for section in self._of("route") if "handlers" not in gateway.broken else ():
             self.problems += checks.skips(checks.names(section, "skip"), checks.names(gateway, "handlers"), section)
+
+    def _check_handlers(
+        self, gateway: GatewaySettings | None, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]
+    ) -> None:
+        """Check the handlers, which are built, against the routes on which they run."""
+        from gproxy.config import advice, groups
+
+        if gateway is None:
+            return
+        self.warnings += advice.pauses(gateway, routes, handlers)
+        self.warnings += advice.dropped_credentials(gateway, routes, handlers)
+        if len(routes) == len(self._of("route")):  # a route with a problem may have the groups
+            self.problems += groups.unknown_names(handlers.values(), gateway, routes)
+            self.warnings += groups.hidden_groups(handlers.values(), gateway, routes)
 
     def _with_sections(self, routes: list[RouteSettings]) -> list[tuple[RouteSettings, RawSection]]:
         return [(route, self._section("route", route.name)) for route in routes]
