@@ -6,9 +6,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from base64 import b64encode
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import jwt
@@ -413,6 +414,26 @@ def test_traefik(folder):
         assert [site.ask(shop, path).status for path in ("/ping", "/ready", "/metrics")] == [200, 200, 200]
         eventually(lambda: 429 in logged(folder), "the line of the rejected request")
         assert logged(folder) == {401, 404, 429}
+
+
+def test_traefik_with_twenty_requests_at_once(folder):
+    shop, go_on = "shop.example.com", threading.Event()
+
+    def holding(peer, backend):
+        while (request := peer.read_request()) is not None:
+            backend.requests.append(request)
+            go_on.wait(PATIENCE)
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with started(TRAEFIK, folder, {8001: holding, 8002: holding}) as site, ExitStack() as stack:
+        wires = [stack.enter_context(site.gateway.connect()) for _ in range(20)]
+        for wire in wires:
+            wire.send(f"GET /slow HTTP/1.1\r\nHost: {shop}\r\n\r\n")
+        eventually(lambda: sum(site.count(8001, 8002)) == 20, "twenty requests at the backends")
+        rejected = site.ask(shop)
+        go_on.set()
+        assert rejected.status == 429
+        assert [wire.read_response().status for wire in wires] == [200] * 20
 
 
 def test_kong(folder, issuer):
