@@ -444,7 +444,7 @@ def test_kong(folder, issuer):
         assert site.ask(api, "/orders/1", bearer(issuer, role="clerk")).status == 403
         answer = site.ask(api, "/orders/1", token, "X-Debug: 1")
         assert (answer.status, answer["x-served"], answer["x-ratelimit-limit"] is not None) == (200, "orders", True)
-        assert answer["x-request-id"]
+        assert answer["kong-request-id"]
         request = site.received("/1", 8001, 8002)
         assert (request["x-consumer"], request["x-gateway"], request["x-debug"]) == ("alice", "kong", None)
         assert request["host"].startswith("127.0.0.1:")
