@@ -29,6 +29,7 @@ _NO_PAGES: Final[Mapping[str, Iterable[ErrorPage]]] = {}
 _DETAILS: Final = {
     TimeLimit.DRAINING: "the gateway is stopping",
     TimeLimit.BODY: "the request body did not arrive in time",
+    TimeLimit.RATE: "the request body arrived too slowly",
     TimeLimit.HEAD: "the request head did not arrive in time",
     TimeLimit.DEADLINE: "the backend did not respond in time",
 }

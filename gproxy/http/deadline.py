@@ -12,7 +12,8 @@ At any moment the alarm of a client's connection is set to one limit. During an 
 | bytes of a tunnel, either way | `tunnel_timeout` after the last ones | TUNNEL |
 | each of these | `total_timeout` after the request's head, if earlier | TOTAL |
 | a piece of the client's upload | `body_timeout` after the wait began | BODY |
-| a client that does not read | `write_timeout` after the wait began | WRITE |
+| a client that does not read | `write_timeout` after it last took something | WRITE |
+| each of these two | when the client has moved fewer bytes than `min_rate` asks for, if earlier | RATE |
 
 A wait for the client moves the ends of all the other limits by its duration, except in a tunnel.
 """
@@ -24,6 +25,8 @@ from typing import Final, Protocol
 
 from gproxy.http.time_limit import ExchangeLimits, TimeLimit
 
+#: Seconds for which a client may keep the gateway waiting in each direction before `min_rate` counts.
+GRACE: Final = 5.0
 #: PERF: a global, where a class attribute would be a look-up.
 _DEADLINE: Final = TimeLimit.DEADLINE
 
@@ -43,8 +46,8 @@ class Deadline:
     """
 
     __slots__ = (
-        "_ends", "_limit", "_limits", "_piece", "_seconds", "_timer", "_total", "_wait", "clock", "expires", "paused",
-        "progress",
+        "_ends", "_limit", "_limits", "_piece", "_seconds", "_timer", "_total", "_wait", "clock", "expires",
+        "on_slow_reader", "paused", "progress", "read_patience", "upload_patience",
     )  # fmt: skip
 
     def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,6 +58,10 @@ class Deadline:
         #: Called when a backend accepts bytes (False) or sends bytes (True) before its response head is complete; for
         #: limits of single waits. None without such limits.
         self.progress: Callable[[bool], None] | None = None
+        #: For how many seconds the client may yet keep the gateway waiting: for its upload, and when it reads.
+        self.upload_patience = self.read_patience = GRACE
+        #: Called once when the client keeps the gateway waiting with a response; None if nothing depends on it.
+        self.on_slow_reader: Callable[[], None] | None = None
         self.clock = clock
         self._timer = timer
         self._limits: ExchangeLimits | None = None
@@ -115,6 +122,14 @@ class Deadline:
         self.paused += seconds
         self.expires += seconds
         self._ends += seconds
+
+    @property
+    def is_paced(self) -> bool:
+        """True if `min_rate` bounds the client: not in an event stream, and not with `stream = yes`."""
+        piece = self._piece
+        if piece is None and self._limits is not None:
+            piece = self._limits.piece
+        return piece is None or piece != TimeLimit.TUNNEL
 
     def _arm(self) -> None:
         timer = self._timer

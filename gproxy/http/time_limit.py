@@ -16,6 +16,7 @@ class TimeLimit:
     HEAD: ClassVar["TimeLimit"]
     BODY: ClassVar["TimeLimit"]
     WRITE: ClassVar["TimeLimit"]
+    RATE: ClassVar["TimeLimit"]
     TUNNEL: ClassVar["TimeLimit"]
     DRAINING: ClassVar["TimeLimit"]
     DEADLINE: ClassVar["TimeLimit"]
@@ -94,6 +95,9 @@ TimeLimit.HEAD = TimeLimit("head", 408, "client_timeout", option="head_timeout o
 TimeLimit.BODY = TimeLimit("body", 408, "client_timeout", "client_timeout", option="body_timeout of [server]")
 TimeLimit.WRITE = TimeLimit(
     "write", 0, "", "client_timeout", after="because the client does not read", option="write_timeout of [server]"
+)
+TimeLimit.RATE = TimeLimit(
+    "rate", 408, "client_slow", "client_slow", after="because the client is too slow", option="min_rate of [server]"
 )
 TimeLimit.TUNNEL = TimeLimit("tunnel", 0, "", "tunnel_idle")
 TimeLimit.DRAINING = TimeLimit("draining", 503, "draining", "draining")

@@ -7,6 +7,9 @@ so an idle connection shows without cost that its peer has sent something or has
 
 import select
 import socket
+from array import array
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from time import monotonic
 from typing import ClassVar, Final, Protocol
 
@@ -228,6 +231,15 @@ class Channel:
             self._hub.wait(watcher)
         finally:
             watcher.close()
+
+    def in_kernel(self) -> int:
+        """Return how many sent bytes the peer's system has not taken yet; 0 if this system does not say."""
+        count = array("i", [0])
+        try:
+            ioctl(self._raw.fileno(), TIOCOUTQ, count)
+        except OSError:
+            return 0
+        return count[0]
 
     def send_unless_readable(self, data: bytes | memoryview) -> memoryview:
         """Send until all data is sent or the peer sends something; return the unsent rest."""

@@ -1,5 +1,6 @@
 """The channel of a client connection: its time limits while the client is slow, and interim responses."""
 
+import math
 import socket
 from time import monotonic
 from typing import ClassVar, Final
@@ -8,14 +9,20 @@ from greenlet import getcurrent, greenlet
 
 from gproxy.http.body import Body
 from gproxy.http.client_stream import InterimResponse, Readable
-from gproxy.http.deadline import Deadline
+from gproxy.http.deadline import GRACE, Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
+from gproxy.runtime.expired import Expired
 
 _BODY: Final = TimeLimit.BODY
 _WRITE: Final = TimeLimit.WRITE
+_RATE: Final = TimeLimit.RATE
+#: After so many seconds without room for more of a response, its client counts as a slow reader.
+_SLOW: Final = 1.0
+#: An alarm expires by less than so many seconds too early.
+_SLACK: Final = 0.002
 
 
 class DisconnectWatch:
@@ -42,12 +49,16 @@ class ClientChannel(Channel):
     """A channel to a client that pauses the request's deadline while the gateway waits for the client.
 
     A slow upload runs into the body timeout and a client that does not read into the write timeout; the deadline
-    bounds only the time of the gateway and its backends.
+    bounds only the time of the gateway and its backends. `min_rate` is in bytes a second, 0 for none: each byte that
+    the client sends or takes buys time to wait, at most as long as the timeout, and waiting spends it. So a client that
+    is fast costs nothing, and one that pauses once is not cut.
     """
 
     reset_error: ClassVar[type[BaseException]] = ClientGone
 
-    __slots__ = ("_id_key", "alarm", "body_timeout", "deadline", "upload_peer", "write_timeout")
+    __slots__ = (
+        "_id_key", "_received", "alarm", "body_timeout", "deadline", "min_rate", "upload_peer", "write_timeout",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -56,6 +67,7 @@ class ClientChannel(Channel):
         *,
         body_timeout: float,
         write_timeout: float,
+        min_rate: int = 0,
         id_key: str = "x-request-id",
     ) -> None:
         super().__init__(sock)
@@ -64,6 +76,9 @@ class ClientChannel(Channel):
         self.alarm = alarm
         self.body_timeout = body_timeout
         self.write_timeout = write_timeout
+        self.min_rate = min_rate
+        #: Bytes of bodies read since the last wait for one.
+        self._received = 0
         #: Deadline of the request in progress; None between requests and for a tunnel.
         self.deadline: Deadline | None = None
         #: Channel of a backend that may answer during the upload, which makes waiting for the client pointless.
@@ -86,7 +101,9 @@ class ClientChannel(Channel):
         """Return body bytes, at most `limit`; wait for them under the body timeout."""
         if not self.buffer and not self.has_event:
             self._await_body()
-        return super().read(limit)
+        data = super().read(limit)
+        self._received += len(data)
+        return data
 
     def _await_body(self) -> None:
         deadline = self.deadline
@@ -94,7 +111,10 @@ class ClientChannel(Channel):
             return
         started, alarm = monotonic(), self.alarm
         expires, limit = alarm.expires, alarm.limit  # the deadline, or a limit for one wait inside it
-        alarm.set(started + self.body_timeout, _BODY)
+        most = self.body_timeout
+        patience = self._patience(deadline, deadline.upload_patience, self._received, most)
+        self._received = 0
+        alarm.set(started + min(patience, most), _RATE if patience < most else _BODY)
         try:
             if self.upload_peer is None:
                 self.wait()
@@ -104,7 +124,15 @@ class ClientChannel(Channel):
             else:
                 raise Interrupted
         finally:
-            self._resume(deadline, expires, limit, monotonic() - started)
+            waited = monotonic() - started
+            deadline.upload_patience = patience - waited
+            self._resume(deadline, expires, limit, waited)
+
+    def _patience(self, deadline: Deadline, seconds: float, moved: int, timeout: float) -> float:
+        """Return how long `min_rate` waits for a client that had so many seconds and has moved so many bytes since."""
+        if not self.min_rate or not deadline.is_paced:
+            return math.inf
+        return min(max(seconds, 0.0) + moved / self.min_rate, max(timeout, GRACE))
 
     def _resume(self, deadline: Deadline, expires: float, limit: TimeLimit, waited: float) -> None:
         """Extend the deadline and the alarm by the seconds spent waiting for the client."""
@@ -112,16 +140,55 @@ class ClientChannel(Channel):
         self.alarm.set(expires + waited, limit)
 
     def wait_writable(self) -> None:
-        started, alarm = monotonic(), self.alarm
+        started, alarm, deadline = monotonic(), self.alarm, self.deadline
         expires, limit = alarm.expires, alarm.limit
-        alarm.set(started + self.write_timeout, _WRITE)
         try:
-            super().wait_writable()
+            if deadline is None:
+                alarm.set(started + self.write_timeout, _WRITE)
+                super().wait_writable()
+            else:
+                self._await_reader(deadline, started)
         finally:
-            if self.deadline is None:
+            if deadline is None:
                 alarm.clear()
             else:
-                self._resume(self.deadline, expires, limit, monotonic() - started)
+                self._resume(deadline, expires, limit, monotonic() - started)
+
+    def _await_reader(self, deadline: Deadline, now: float) -> None:
+        """Wait until the kernel has room, as long as the client takes enough of what the kernel has.
+
+        The kernel has room for more only after the client has taken a third of it, which may be a megabyte.
+        """
+        timeout, left, has_room = self.write_timeout, self.in_kernel(), False
+        patience = self._patience(deadline, deadline.read_patience, 0, timeout)
+        ends = now + timeout
+        while not has_room:
+            limit = _RATE if patience < ends - now else _WRITE
+            has_room = self._gets_room(deadline, now, min(patience, ends - now), limit)
+            began, before = now, left
+            now, left = monotonic(), self.in_kernel()
+            patience -= now - began
+            if left < before:
+                patience = self._patience(deadline, patience, before - left, timeout)
+                ends = now + timeout
+            if not has_room and min(patience, ends - now) < _SLACK:
+                raise Expired(limit)
+        deadline.read_patience = patience
+
+    def _gets_room(self, deadline: Deadline, now: float, seconds: float, limit: TimeLimit) -> bool:
+        """Wait for the kernel; return False if it has no room after so many seconds, or once the reader is slow."""
+        notify = deadline.on_slow_reader
+        self.alarm.set(now + (seconds if notify is None else min(seconds, _SLOW)), limit)
+        try:
+            super().wait_writable()
+        except Expired as expired:
+            if expired.limit is not limit:
+                raise
+            if notify is not None:
+                deadline.on_slow_reader = None
+                notify()
+            return False
+        return True
 
     def send_continue(self) -> None:
         """Send a 100 response (RFC 9110 section 15.2.1)."""

@@ -71,11 +71,13 @@ class ClientConnection:
         self._runtime = context.runtime
         self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else UNIX_PEER
         self.alarm = Alarm(context.wheel)
+        settings = self._settings
         self._channel = self.channel_class(
             sock,
             self.alarm,
-            body_timeout=self._settings.body_timeout,
-            write_timeout=self._settings.write_timeout,
+            body_timeout=settings.body_timeout,
+            write_timeout=settings.write_timeout,
+            min_rate=settings.min_rate,
             id_key=self._gateway.trust.id_key,
         )
         #: True while the connection waits for the first byte of a request.

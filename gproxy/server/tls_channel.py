@@ -29,9 +29,12 @@ class TLSClientChannel(ClientChannel):
         *,
         body_timeout: float,
         write_timeout: float,
+        min_rate: int = 0,
         id_key: str = "x-request-id",
     ) -> None:
-        super().__init__(sock, alarm, body_timeout=body_timeout, write_timeout=write_timeout, id_key=id_key)
+        super().__init__(
+            sock, alarm, body_timeout=body_timeout, write_timeout=write_timeout, min_rate=min_rate, id_key=id_key
+        )
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None

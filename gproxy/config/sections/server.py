@@ -40,6 +40,13 @@ class ServerSettings:
     write_timeout: Seconds = field(
         default=Seconds(30), metadata=doc("longest time until the client accepts more of a response")
     )
+    min_rate: Bytes = field(
+        default=Bytes(240),
+        metadata=doc(
+            "fewest bytes a second that a client must send of a request body, or take of a response, after 5 s; not in "
+            "tunnels, event streams and with stream = yes; 0: no limit"
+        ),
+    )
     max_head: Bytes = field(default=Bytes(32 * 1024), metadata=doc("largest request head"))
     max_fields: int = field(default=100, metadata=doc("most header fields of a request"))
     max_body: Bytes = field(default=Bytes(0), metadata=doc("largest request body; 0: no limit"))
@@ -60,6 +67,6 @@ class ServerSettings:
             rules.distinct(self, "bind"),
             rules.at_least(1, self, "workers", "max_fields"),
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
-            rules.at_least(0, self, "max_connections", "max_connections_per_address"),
+            rules.at_least(0, self, "min_rate", "max_connections", "max_connections_per_address"),
             rules.require(not 0 < self.worker_timeout < 1, "worker_timeout", "expected at least 1s, or 0s for never"),
         )

@@ -1,7 +1,8 @@
 """A limit of the concurrent requests to an upstream, with a bounded queue: first come, first served.
 
-A request holds its slot until the response is closed. A queued request gives up after `queue_timeout`, at its deadline,
-or when the client leaves. It then frees its place, or the slot that it has just got.
+A request holds its slot until the response is closed, or until its client reads it slowly. A queued request gives up
+after `queue_timeout`, at its deadline, or when the client leaves. It then frees its place, or the slot that it has just
+got.
 """
 
 import math
@@ -26,6 +27,8 @@ class ConcurrencyLimit:
     def __init__(self, options: QueueOptions) -> None:
         self._max_requests = options.max_requests or math.inf
         self._capacity = self._max_requests
+        #: True while backends limit their connections: then a slot stands for a connection, which a slow reader keeps.
+        self._counts_connections = False
         self._queue_length = options.length
         self._queue_timeout = options.timeout
         self._queue: deque[QueuedRequest] = deque()
@@ -51,6 +54,8 @@ class ConcurrencyLimit:
                 slot.free()
             else:
                 response.on_close(slot.free, last=True)
+                if not self._counts_connections:
+                    request.deadline.on_slow_reader = slot.free
             return response
 
         return take_turn
@@ -58,6 +63,7 @@ class ConcurrencyLimit:
     def resize(self, room: float) -> None:
         """Adapt the limit to the number of requests that all candidates take together."""
         self._capacity = min(self._max_requests, room)
+        self._counts_connections = room != math.inf
         self._call_next()
 
     def _enter(self, request: Request) -> None:

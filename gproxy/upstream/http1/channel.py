@@ -1,10 +1,7 @@
 """The channel of a connection to a backend; its waits also observe the client."""
 
 import socket
-from array import array
 from collections.abc import Callable
-from fcntl import ioctl
-from termios import TIOCOUTQ
 from typing import ClassVar, Final
 
 import gevent
@@ -68,32 +65,23 @@ class BackendChannel(Channel):
         if deadline is None:
             wait()
             return
-        left = self._in_kernel()
+        left = self.in_kernel()
         with gevent.Timeout(_CHECK, False):  # after a timeout the caller sends again, and waits again
             wait()
             deadline.renew()
             return
         if uploader is not None and uploader.has_left():
             raise ClientGone
-        if self._in_kernel() < left:
+        if self.in_kernel() < left:
             deadline.renew()
 
     def await_end_of_upload(self) -> None:
         """Wait until the backend has taken all of the upload or sends something; its time starts anew meanwhile."""
-        deadline, left = self.deadline, self._in_kernel()
+        deadline, left = self.deadline, self.in_kernel()
         while left and deadline is not None and not self.has_spoken():
             with gevent.Timeout(_CHECK, False):
                 self.wait()
                 self.has_event = True
-            before, left = left, self._in_kernel()
+            before, left = left, self.in_kernel()
             if left < before:
                 deadline.renew()
-
-    def _in_kernel(self) -> int:
-        """Return how many bytes the kernel has that the backend's has not taken; 0 if the system does not say."""
-        count = array("i", [0])
-        try:
-            ioctl(self._raw.fileno(), TIOCOUTQ, count)
-        except OSError:
-            return 0
-        return count[0]

@@ -118,6 +118,20 @@ def test_another_route_begins_anew():
     assert some.after(0.0, some.deadline.begin_body, is_event_stream=True) == (62.0, STREAM)
 
 
+@pytest.mark.parametrize(
+    ("piece", "is_event_stream", "paced"),
+    [(HEAD, False, (True, True)), (HEAD, True, (True, False)), (STREAM, False, (False, False))],
+    ids=["ordinary", "event stream", "stream = yes"],
+)
+def test_whether_min_rate_bounds_the_client_before_and_after_the_head(piece, is_event_stream, paced):
+    deadline = Deadline(Noted(), Clock(100.0))
+    assert deadline.is_paced
+    deadline.begin(ExchangeLimits(HEAD, None, piece, STREAM))
+    before = deadline.is_paced
+    deadline.begin_body(is_event_stream=is_event_stream)
+    assert (before, deadline.is_paced) == paced
+
+
 def test_another_greenlet_has_the_same_ends():
     some, timer = Scene(TOTAL), Noted()
     some.clock.advance(2.0)

@@ -10,8 +10,9 @@ from gproxy.http.body import Body
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.http.headers import Headers
-from gproxy.http.time_limit import TimeLimit
+from gproxy.http.time_limit import ExchangeLimits, TimeLimit
 from gproxy.runtime.channel import Channel, Interrupted
+from gproxy.runtime.expired import Expired
 from gproxy.server import client_channel as module
 from gproxy.server.client_channel import ClientChannel, DisconnectWatch
 from gproxy.testing import Clock
@@ -33,6 +34,33 @@ class RecordingAlarm:
         self.calls.append("clear")
 
 
+class ExpiringAlarm(RecordingAlarm):
+    """An alarm that expires at the end of each limit; meanwhile the client takes so many bytes."""
+
+    def __init__(self, scene, taken):
+        super().__init__()
+        self.scene, self.taken = scene, taken
+
+    def set(self, expires, limit):
+        super().set(expires, limit)
+        if self.taken:
+            gevent.get_hub().loop.run_callback(self._expire, expires, limit)
+
+    def _expire(self, expires, limit):
+        self.scene.clock.now = expires
+        self.scene.channel.left -= self.taken.pop(0)
+        self.greenlet.throw(Expired(limit))
+
+
+class CountingChannel(ClientChannel):
+    """A client channel whose system says how many bytes it holds."""
+
+    left = 100_000
+
+    def in_kernel(self):
+        return self.left
+
+
 class Scene:
     """A client channel with a deadline at 110, on a clock that stands at 100."""
 
@@ -43,7 +71,7 @@ class Scene:
         sock.setblocking(False)
         self.client.settimeout(5)
         self.alarm = RecordingAlarm()
-        self.channel = ClientChannel(sock, self.alarm, body_timeout=30.0, write_timeout=20.0)
+        self.channel = CountingChannel(sock, self.alarm, body_timeout=30.0, write_timeout=20.0)
         self.channel.deadline = self.deadline = Deadline()
         self.deadline.expires = 110.0
 
@@ -149,6 +177,109 @@ def test_a_client_that_does_not_read_has_the_write_timeout(scene):
     scene.channel.wait_writable()
     assert scene.alarm.calls == [(120.0, TimeLimit.WRITE), (112.0, TimeLimit.DEADLINE)]
     assert scene.deadline.paused == 2.0
+
+
+LIMITS = ExchangeLimits.of_gateway(3.0)
+STREAM = TimeLimit.TUNNEL.of(60.0, "tunnel_timeout of [route:a]")
+
+
+def paced(scene, rate, limits=LIMITS):
+    scene.channel.min_rate = rate
+    scene.deadline.begin(limits)
+
+
+def test_bytes_of_an_upload_buy_time_and_waiting_spends_it(scene):
+    paced(scene, 100)
+    for size in (50, 6000):
+        scene.later(scene.client.sendall, bytes(size))
+        scene.channel.read(10_000)
+    scene.later(scene.client.sendall, b"end")
+    scene.channel.read(10_000)
+    ends = [(round(expires, 3), limit) for expires, limit in scene.alarm.calls[::2]]
+    assert ends == [
+        (105.0, TimeLimit.RATE),
+        (102 + 5 - 2 + 0.5, TimeLimit.RATE),
+        (104 + 30.0, TimeLimit.BODY),  # no more than the timeout can be bought
+    ]
+
+
+def test_bytes_that_came_with_the_head_buy_time_too(scene):
+    paced(scene, 100)
+    scene.channel.buffer = bytes(200)
+    scene.channel.read(1000)
+    scene.later(scene.client.sendall, b"end")
+    scene.channel.read(1000)
+    assert scene.alarm.calls[0] == (107.0, TimeLimit.RATE)
+
+
+@pytest.mark.parametrize(
+    ("rate", "limits"), [(0, LIMITS), (100, ExchangeLimits(LIMITS.head, None, STREAM, STREAM))], ids=["off", "stream"]
+)
+def test_without_a_rate_only_the_timeouts_bound_a_client(scene, rate, limits):
+    paced(scene, rate, limits)
+    scene.later(scene.client.sendall, b"body")
+    scene.channel.read(100)
+    assert scene.alarm.calls[0] == (130.0, TimeLimit.BODY)
+    fill(scene)
+    scene.later(take_all, scene.client)
+    scene.channel.wait_writable()
+    assert scene.alarm.calls[2] == (122.0, TimeLimit.WRITE)
+
+
+@pytest.mark.parametrize(
+    ("rate", "taken", "limits", "why"),
+    [
+        (100, [0], [105], "client_slow"),
+        (100, [200, 100, 0], [105, 107, 108], "client_slow"),
+        (100, [200, 6000, 0], [105, 107, 107 + 20], "client_timeout"),
+        (0, [0], [120], "client_timeout"),
+        (0, [1, 1, 0], [120, 140, 160], "client_timeout"),
+    ],
+    ids=["nothing taken", "too little", "enough, then nothing", "off, nothing taken", "off, little"],
+)
+def test_a_reader_is_waited_for_as_long_as_it_takes_enough(scene, rate, taken, limits, why):
+    paced(scene, rate)
+    fill(scene)
+    scene.channel.alarm = alarm = ExpiringAlarm(scene, taken)
+    with pytest.raises(Expired) as caught:
+        scene.channel.wait_writable()
+    assert [round(expires, 3) for expires, _ in alarm.calls[:-1]] == limits
+    assert caught.value.limit.reason_after_head == why
+    assert scene.deadline.paused == pytest.approx(limits[-1] - 100)
+
+
+def test_what_a_reader_has_not_spent_holds_for_its_next_wait(scene):
+    paced(scene, 100)
+    for _ in range(2):
+        fill(scene)
+        scene.later(take_all, scene.client)
+        scene.channel.wait_writable()
+    assert [round(expires, 3) for expires, _ in scene.alarm.calls[::2]] == [105.0, 105.0]
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+def test_a_slow_reader_is_reported_once_and_waited_for_all_the_same(scene, is_slow):
+    reports = []
+    paced(scene, 100)
+    scene.deadline.on_slow_reader = lambda: reports.append(scene.clock())
+    fill(scene)
+    if is_slow:
+        scene.channel.alarm = alarm = ExpiringAlarm(scene, [0, 0])
+        with pytest.raises(Expired):
+            scene.channel.wait_writable()
+        assert [round(expires, 3) for expires, _ in alarm.calls[:-1]] == [101.0, 105.0]
+        assert reports == [101.0]
+    else:
+        scene.later(take_all, scene.client)
+        scene.channel.wait_writable()
+        assert reports == []
+
+
+def test_the_end_of_a_drain_ends_a_wait_for_a_reader(scene):
+    fill(scene)
+    gevent.get_hub().loop.run_callback(scene.alarm.greenlet.throw, Expired(TimeLimit.DRAINING))
+    with pytest.raises(Expired, match="draining"):
+        scene.channel.wait_writable()
 
 
 def test_without_a_deadline_the_write_timeout_is_cleared(scene):

@@ -71,6 +71,26 @@ def test_a_response_that_came_whole_frees_its_slot_at_once():
     assert scene.counts == (0, 0)
 
 
+def test_a_slow_reader_frees_its_slot_once(scene):
+    asked = request()
+    response = scene.step(asked)
+    waiting = scene.wait_in_line("next")
+    asked.deadline.on_slow_reader()
+    waiting.join(5)
+    assert (scene.order, scene.counts) == (["next"], (1, 0))
+    response.close()
+    assert scene.counts == (1, 0)
+    waiting.value.close()
+
+
+def test_a_slow_reader_keeps_a_slot_that_stands_for_a_connection(scene):
+    scene.limit.resize(1.0)
+    asked = request()
+    response = scene.step(asked)
+    assert asked.deadline.on_slow_reader is None
+    response.close()
+
+
 def test_a_response_that_a_handler_drops_frees_its_slot_at_the_requests_end():
     scene = Scene()
     asked = request()
