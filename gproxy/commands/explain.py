@@ -21,7 +21,7 @@ from gproxy.http.response import PHRASES
 from gproxy.http.target import readings
 from gproxy.http.trust import UNIX_PEER, hops, is_trusted
 from gproxy.upstream.mirror import Mirror
-from gproxy.upstream.split import Split
+from gproxy.upstream.split import Split, StickySplit
 
 _NEW_ID: Final = "(a new one for each request)"
 _INSTANCE: Final = "(a new id for each start)"
@@ -186,7 +186,8 @@ def _upstream(request: Request, route: Route) -> tuple[str, str]:
     key = last.key(request)
     if key:
         return shares[last.by_key(key)].name, f" (by {route.settings.split_by})"
-    return shares[last.in_turn()].name, " (the first in turn)"
+    cookie = f", kept by the cookie {last.cookie.name}" if isinstance(last, StickySplit) else ""
+    return shares[last.in_turn()].name, f" (the first in turn{cookie})"
 
 
 def _bounds(upstream: UpstreamSettings, settings: Settings, route: Route) -> Iterator[Row]:

@@ -18,6 +18,7 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import UNESCAPED, confined, escaped, path_match, reprefixed, tidied
+from gproxy.http.set_cookie import SetCookie
 from gproxy.http.time_limit import TimeLimit
 from gproxy.observe.throttle import Throttle
 from gproxy.upstream.forwarder.forward import Forward
@@ -25,7 +26,7 @@ from gproxy.upstream.forwarder.request_buffer import RequestBuffer
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.request_head import composer as compose_for
 from gproxy.upstream.mirror import Mirror
-from gproxy.upstream.split import Split
+from gproxy.upstream.split import Split, StickySplit
 from gproxy.upstream.upstream import Upstream
 
 
@@ -42,11 +43,19 @@ def destination(
     if route.redirect is not None:
         return Redirect(route.redirect, route.status, path_change(route), _patterns(route))
     shares = [(_forward(route, upstreams[share.name], timeout, errors), share.weight) for share in route.upstream]
-    forward: Next = shares[0][0] if len(shares) == 1 else Split(shares, route.split_by)
+    forward: Next = shares[0][0] if len(shares) == 1 else _split(route, shares, upstreams)
     if not route.mirror:
         return forward
     copies = _forward(route, upstreams[route.mirror], timeout, PLAIN)
     return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name, throttle=throttle)
+
+
+def _split(route: RouteSettings, shares: Sequence[tuple[Next, int]], upstreams: Mapping[str, Upstream]) -> Split:
+    key = route.split_by
+    if key is None or key.kind != "sticky":
+        return Split(shares, key)
+    random = upstreams[route.upstream[0].name].runtime.random
+    return StickySplit(shares, SetCookie(key.name or f"split_{route.name}"), random)
 
 
 def composer(route: RouteSettings, upstream: UpstreamSettings, instance: str, id_header: str) -> RequestHeadWriter:

@@ -12,6 +12,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.set_cookie import SetCookie
 from gproxy.runtime import Runtime
 from gproxy.state.secret_file import kept_secret
 from gproxy.upstream.backend import Backend
@@ -26,15 +27,14 @@ _LENGTH: Final = 16
 
 
 class StickyCookie:
-    """The cookie of one upstream: its name, its attributes, and its value for each backend, the token."""
+    """The cookie of one upstream, and its value for each backend, the token."""
 
     def __init__(self, upstream: str, options: StickyOptions) -> None:
         self._upstream = upstream
-        self._name = options.cookie or f"sticky_{upstream}"
-        max_age = "" if options.ttl is None else f"; Max-Age={round(options.ttl)}"
-        self._attributes = f"; Path=/{max_age}; HttpOnly; SameSite={options.same_site}"
+        name = options.cookie or f"sticky_{upstream}"
+        self._cookie = SetCookie(name, max_age=options.ttl, same_site=options.same_site, secure=options.secure)
         #: The function that returns the token that a request presents, if any.
-        self.presented = keys.cookie(self._name)
+        self.presented = keys.cookie(name)
         #: Set when the upstream opens: a constructor reads no secret from a file.
         self._key = b""
         self._tokens: dict[str, str] = {}
@@ -51,9 +51,11 @@ class StickyCookie:
             self._tokens[backend] = urlsafe_b64encode(mac[:_LENGTH]).rstrip(b"=").decode()
         return self._tokens[backend]
 
-    def set_on(self, response: Response, token: str, *, secure: bool) -> None:
-        """Add the Set-Cookie field with this token."""
-        response.headers.add("Set-Cookie", f"{self._name}={token}{self._attributes}{'; Secure' if secure else ''}")
+    def hold(self, response: Response, request: Request, backend: str) -> None:
+        """Set the cookie on the response of this backend unless the client has presented it."""
+        token = self.token(backend)
+        if token != self.presented(request):
+            self._cookie.set_on(response, request, token)
 
 
 class StickyRotation(Rotation):
@@ -115,13 +117,5 @@ class StickyUpstream(Upstream):
         """Set the cookie on the response unless the client has presented it; the innermost handler."""
         response = next(request)
         if request.backend is not None:
-            token = self._cookie.token(request.backend)
-            if token != self._cookie.presented(request):
-                self._cookie.set_on(response, token, secure=self._is_secure(request))
+            self._cookie.hold(response, request, request.backend)
         return response
-
-    def _is_secure(self, request: Request) -> bool:
-        if self.settings.sticky.secure != "auto":
-            return self.settings.sticky.secure == "yes"
-        # An X-Forwarded-Proto comes from a trusted proxy here: from others it was removed.
-        return (request.headers.lookup("x-forwarded-proto") or request.scheme) == "https"

@@ -193,6 +193,13 @@ def test_which_upstream_a_cookie_leads_to(explain):
     assert found <= {"users (by cookie:uid)", "canary (by cookie:uid)"}
 
 
+def test_which_upstream_the_gateways_own_cookie_leads_to(explain, tmp_path):
+    lines = INI.replace("cookie:uid", "sticky:variant")
+    (tmp_path / "gproxy.ini").write_text(lines % (explain.port, explain.port))
+    assert "\nupstream users (the first in turn, kept by the cookie variant)\n" in explain("GET", "/users")
+    assert "\nupstream canary (by sticky:variant)\n" in explain("GET", "/users", "-H", f"Cookie: variant={'f' * 16}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "first", "also"),
     [

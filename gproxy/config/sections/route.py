@@ -97,7 +97,11 @@ class RouteSettings:
         default=(), metadata=doc("headers to forward that the gateway otherwise removes: Authorization")
     )
     split_by: SplitKey | None = field(
-        default=None, metadata=doc("keeps each client on one of several upstreams; none: requests take turns")
+        default=None,
+        metadata=doc(
+            "keeps each client on one of several upstreams, by its own value or, with sticky, by a cookie that the "
+            "gateway sets; none: requests take turns"
+        ),
     )
     mirror: str = field(
         default="", metadata=doc("upstream that gets a copy of the requests; its responses are discarded")

@@ -49,20 +49,25 @@ class UpstreamShare:
 
 @dataclass(frozen=True, slots=True)
 class SplitKey:
-    """The key that keeps a client on one upstream: its address, or the header or cookie called `name`."""
+    """The key that keeps a client on one upstream: its address, or the header or cookie called `name`.
 
-    noun: ClassVar[str] = "ip, header:NAME or cookie:NAME"
+    The cookie of `sticky` is set by the gateway; without a name it has that of the route.
+    """
+
+    noun: ClassVar[str] = "ip, header:NAME, cookie:NAME, sticky or sticky:NAME"
     example: ClassVar[str] = "cookie:session"
 
-    kind: Literal["ip", "header", "cookie"]
+    kind: Literal["ip", "header", "cookie", "sticky"]
     name: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse `ip`, `header:NAME` or `cookie:NAME`. Raise ValueError if `text` is none of these."""
+        """Parse `ip`, `header:NAME`, `cookie:NAME`, `sticky` or `sticky:NAME`. Raise ValueError for another text."""
         kind, colon, name = (part.strip() for part in text.partition(":"))
         if kind == "ip" and not colon:
             return cls("ip")
+        if kind == "sticky" and (not colon or is_token(name)):
+            return cls("sticky", name)
         if kind not in ("header", "cookie") or not is_token(name):
             raise ValueError
         return cls("header" if kind == "header" else "cookie", name)

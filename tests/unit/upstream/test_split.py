@@ -1,13 +1,15 @@
 """Exact shares in turn, and stable shares by key."""
 
 from collections import Counter
+from random import Random
 
 import pytest
 
 from gproxy.config.types.route_action import SplitKey
 from gproxy.http.request import request
 from gproxy.http.response import Response
-from gproxy.upstream.split import Split
+from gproxy.http.set_cookie import SetCookie
+from gproxy.upstream.split import Split, StickySplit
 
 
 def split(key=None, **weights):
@@ -67,3 +69,34 @@ def test_without_the_key_it_is_in_turn():
 def test_a_share_of_zero_gets_no_request():
     steps = split("ip", off=0, on=1, out=0)
     assert {steps.by_key(str(n)) for n in range(100)} == {1}
+
+
+def sticky(**weights):
+    steps = [(lambda _, name=name: Response(body=name.encode()), weight) for name, weight in weights.items()]
+    return StickySplit(steps, SetCookie("v"), Random(1))
+
+
+def given(response):
+    return (response.headers.get("set-cookie") or "").partition(";")[0]
+
+
+def test_a_client_gets_a_cookie_for_the_upstream_of_its_turn():
+    steps = sticky(off=0, stable=95, canary=5, last=0)
+    responses = [steps(request()) for _ in range(200)]
+    found = [(given(response), response.read().decode()) for response in responses]
+    assert Counter(name for _, name in found) == {"stable": 190, "canary": 10}
+    for cookie, name in found:
+        again = steps(request(headers={"Cookie": cookie}))
+        assert (again.read().decode(), given(again)) == (name, "")
+    larger = sticky(off=0, stable=80, canary=20, last=0)
+    moved = {pick(larger, request(headers={"Cookie": cookie})) for cookie, name in found if name == "canary"}
+    assert moved == {"canary"}
+
+
+@pytest.mark.parametrize("weights", [(1, 999_999_999), (999_999_999, 1, 999_999_999), (1, 0, 1)])
+def test_every_upstream_has_points_at_both_ends_of_its_range(weights):
+    steps = sticky(**{f"u{number}": weight for number, weight in enumerate(weights)})
+    for number, weight in enumerate(weights):
+        for end in (lambda first, _: first, lambda _, after: after - 1) if weight else ():
+            steps._random.randrange = end
+            assert steps.by_key(steps._point_in(number)) == number

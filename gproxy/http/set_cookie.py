@@ -1,0 +1,35 @@
+"""Cookies that the gateway sets on responses (RFC 6265 section 4.1)."""
+
+from typing import Literal
+
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+
+
+class SetCookie:
+    """A cookie that the gateway sets: its name and its attributes. Scripts of pages cannot read it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_age: float | None = None,
+        same_site: str = "Lax",
+        secure: Literal["auto", "yes", "no"] = "auto",
+    ) -> None:
+        """`max_age` is in seconds; None: until the browser closes. `secure` = auto: if the client uses https."""
+        self.name = name
+        age = "" if max_age is None else f"; Max-Age={round(max_age)}"
+        self._attributes = f"; Path=/{age}; HttpOnly; SameSite={same_site}"
+        self._secure = secure
+
+    def set_on(self, response: Response, request: Request, value: str) -> None:
+        """Add the Set-Cookie field with this value to the response to the request."""
+        secure = "; Secure" if self._is_secure(request) else ""
+        response.headers.add("Set-Cookie", f"{self.name}={value}{self._attributes}{secure}")
+
+    def _is_secure(self, request: Request) -> bool:
+        if self._secure != "auto":
+            return self._secure == "yes"
+        # An X-Forwarded-Proto comes from a trusted proxy here: from others it was removed.
+        return (request.headers.lookup("x-forwarded-proto") or request.scheme) == "https"
