@@ -141,6 +141,7 @@ SMALL = {
     "http.one_chunk": "a protocol's helper that compiled files share",
     "http.rate_limit_fields": "an RFC of its own",
     "http.request_id": "a format of its own",
+    "http.set_cookie": "the response side of cookies, which splits and sticky sessions share",
     "identity.keys": "files with keys, apart from signatures",
     "observe.throttle": "used by logs of several folders",
     "runtime.expired": "what an alarm throws; imported by nearly all",
