@@ -44,6 +44,17 @@ def ended_earlier(
                 yield section.problem(option, f"ends after {write_seconds(seconds)}, the {by} of [route:{name}]")
 
 
+def replaced(
+    gateway: GatewaySettings, routes: Sequence[RouteSettings], upstreams: Iterable[tuple[UpstreamSettings, RawSection]]
+) -> Iterator[Problem]:
+    """Yield a warning for each `read_timeout` in whose place `tunnel_timeout` is, on all routes that use it."""
+    for upstream, section in upstreams:
+        users = [route for route in routes if any(share.name == upstream.name for share in route.upstream)]
+        longest = max((route.timeout or gateway.timeout for route in users), default=math.inf)
+        if (upstream.read_timeout or 0) > longest and all(route.stream for route in users):
+            yield section.problem("read_timeout", "has no effect: stream = yes has tunnel_timeout of the route instead")
+
+
 def timeouts(
     gateway: GatewaySettings, section: RawSection, routes: Iterable[tuple[RouteSettings, RawSection]]
 ) -> Iterator[Problem]:

@@ -128,6 +128,7 @@ class _Loading:
         self.warnings += checks.loops(written, server or ServerSettings())
         if gateway and log:
             self.warnings += advice.ended_earlier(gateway, self._with_sections(routes), written)
+            self.warnings += advice.replaced(gateway, routes, written)
             self.warnings += advice.timeouts(gateway, self._section("gateway"), self._with_sections(routes))
             self.warnings += advice.log_targets(log, self._section("log"))
             self.warnings += advice.include_folders(gateway.include, self.path, self._section("gateway"))
