@@ -114,17 +114,17 @@ class Generation:
         self.backoff.note_serving()
 
     def note_files(self, files: Iterable[str]) -> None:
-        """Note the files of user code that a worker has imported."""
+        """Note the files of user code and error pages that a worker has read."""
         for file in files:
             if file not in self.files:
                 self.files[file] = FileStamp.of(file)
 
     def warn_of_newer_code(self, number: int) -> None:
-        """Log the files that a worker imports in another version, if it starts now, than the first worker did."""
+        """Log the files that a worker reads in another version, if it starts now, than the first worker did."""
         changed = sorted(file for file, stamp in self.files.items() if FileStamp.of(file) != stamp)
         if changed:
             names = ", ".join(map(os.path.relpath, changed))
-            what = "worker %d imports newer code than generation %d did: %s changed; HUP lets all workers import it"
+            what = "worker %d reads newer files than generation %d did: %s changed; HUP lets all workers read them"
             _log.warning(what, number, self.number, names)
 
     def pause(self, number: int) -> float:

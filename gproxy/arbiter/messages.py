@@ -95,7 +95,7 @@ class Built(Notice):
     """The settings are valid."""
 
     warnings: list[str]
-    files: list[str]  # of user code
+    files: list[str]  # of user code, and error pages
 
 
 @dataclass

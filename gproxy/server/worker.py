@@ -269,7 +269,7 @@ def _serve(number: int, control: Control) -> int:
     access_logs = AccessLogs.of(settings.log)
     gateway = build(settings, runtime, access_logs.observers)
     log.setup(settings.log.level, worker=True)
-    control.send(messages.Built(list(map(str, settings.warnings)), _user_files()))
+    control.send(messages.Built(list(map(str, settings.warnings)), [*_user_files(), *settings.errors.files]))
     command = _wait_for(messages.Open, control)
     state, *fds = control.take_fds()
     sockets = [socket.socket(fileno=fd) for fd in fds]

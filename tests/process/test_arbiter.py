@@ -172,19 +172,19 @@ def test_a_replacement_that_imports_newer_code_than_its_generation_is_logged(tmp
     with gateway(tmp_path, backend, "workers = 2", handlers=PID) as ours:
         os.kill(ours.workers[0], signal.SIGKILL)
         eventually(lambda: pids(ours, 2), "another worker")
-        assert "newer code" not in ours.errors
+        assert "newer files" not in ours.errors
         (tmp_path / "mine.py").write_text(PID + "# newer\n")
         os.kill(ours.workers[0], signal.SIGKILL)
-        line = ours.wait_for_line("newer code")
-        assert "imports newer code than generation 1 did: " in line
-        assert line.endswith("mine.py changed; HUP lets all workers import it\n")
+        line = ours.wait_for_line("newer files")
+        assert "reads newer files than generation 1 did: " in line
+        assert line.endswith("mine.py changed; HUP lets all workers read them\n")
         eventually(lambda: pids(ours, 2), "another worker")
         ours.signal(signal.SIGHUP)
         ours.wait_for_line("reloaded: generation 2")
         os.kill(ours.workers[-1], signal.SIGKILL)
         eventually(lambda: ours.errors.count("was killed by SIGKILL") == 3, "its end")
         eventually(lambda: pids(ours, 2), "another worker")
-        assert ours.errors.count("newer code") == 1
+        assert ours.errors.count("newer files") == 1
 
 
 def test_a_replacement_that_cannot_serve_uses_up_no_core(tmp_path, backend):

@@ -363,6 +363,18 @@ def test_files_are_watched(scene):
     eventually(lambda: scene.code() == "fourth", "the mended code")
 
 
+def test_error_pages_are_watched(scene):
+    page = scene.folder / "410.txt"
+    page.write_text("first")
+    more = "[route:gone]\npath = /gone\nrespond = 410\n[errors]\n410 = 410.txt\n"
+    scene.write("reload = on", more=more)
+    scene.reload()
+    assert scene.get("/gone", "Accept: text/plain").body == b"first"
+    page.write_text("second")
+    scene.wait_for_line("410.txt changed: reloading")
+    eventually(lambda: scene.get("/gone", "Accept: text/plain").body == b"second", "the new page")
+
+
 def test_included_files_are_read_once_for_all_workers_and_watched(tmp_path, backend):
     folder = tmp_path / "conf.d"
     folder.mkdir()

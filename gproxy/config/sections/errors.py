@@ -1,5 +1,6 @@
 """The options of `[errors]`: the pages by status, and the statuses of backends that are replaced."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,11 @@ class ErrorsSettings:
 
     def __post_init__(self) -> None:
         rules.raise_problems(_errors_only(self.replace), _one_of_a_kind(self.pages))
+
+    @property
+    def files(self) -> list[str]:
+        """The absolute paths of all pages."""
+        return sorted({os.path.abspath(page.file) for files in self.pages.values() for page in files})  # noqa: PTH100
 
     @classmethod
     def of(cls, section: RawSection, problems: list[Problem], warnings: list[Problem]) -> "ErrorsSettings | None":
