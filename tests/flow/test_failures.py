@@ -20,6 +20,7 @@ cache = 0s
 [route:one]
 path = /
 upstream = one
+buffer_request = 0
 [route:half]
 path = /half
 upstream = half
