@@ -117,6 +117,7 @@ def _forward(route: RouteSettings, upstream: Upstream, timeout: float, errors: E
         retries=route.retries,
         retry_on=route.retry_on,
         hedge=route.hedge,
+        read_ahead=upstream.settings.buffer_response if route.buffer_response is None else route.buffer_response,
     )
     guarded = _collecting(upstream.guard(errors.around(_restoring(forward, upstream, route))), route, upstream)
     return compose(upstream.handlers, guarded, errors) if upstream.handlers else guarded

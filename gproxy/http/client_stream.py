@@ -59,6 +59,9 @@ class ClientStream(Protocol):
     def send_interim(self, head: InterimResponse, body: Body, /) -> None:
         """Pass an interim response on."""
 
+    def read_ahead(self, limit: int, /) -> None:
+        """Keep up to so many bytes of the response while the client reads slowly, so that its source is read on."""
+
     def start_tunnel(self) -> None:
         """End the deadline: from here on bytes go both ways, under an idle limit."""
 

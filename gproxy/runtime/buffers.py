@@ -1,6 +1,7 @@
 """The bytes that this process keeps in memory for slow clients.
 
-`[server] buffers` bounds their sum. A part that finds no room does without: it collects an upload on disk.
+`[server] buffers` bounds their sum. A part that finds no room does without: it collects an upload on disk,
+and reads a response no faster than its client.
 """
 
 

@@ -15,6 +15,7 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.runtime.expired import Expired
+from gproxy.server.buffered_channel import BufferedChannel
 
 _BODY: Final = TimeLimit.BODY
 _WRITE: Final = TimeLimit.WRITE
@@ -45,7 +46,7 @@ class DisconnectWatch:
             channel.watch(self)
 
 
-class ClientChannel(Channel):
+class ClientChannel(BufferedChannel):
     """A channel to a client that pauses the request's deadline while the gateway waits for the client.
 
     A slow upload runs into the body timeout and a client that does not read into the write timeout; the deadline
@@ -92,6 +93,10 @@ class ClientChannel(Channel):
         """Raise Interrupted in reads once `peer`, a backend that answers during the upload, is readable."""
         channel: object = peer  # mypyc takes no channel for a Readable
         self.upload_peer = channel if isinstance(channel, Channel) else None
+
+    def read_ahead(self, limit: int) -> None:
+        """Keep up to so many bytes of the response while the client reads slowly."""
+        self.send_ahead_limit = limit
 
     def start_tunnel(self) -> None:
         """End the deadline: from here on bytes go both ways, under an idle limit."""

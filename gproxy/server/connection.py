@@ -80,6 +80,7 @@ class ClientConnection:
             min_rate=settings.min_rate,
             id_key=self._gateway.trust.id_key,
         )
+        self._channel.buffers = self._runtime.buffers
         #: True while the connection waits for the first byte of a request.
         self.is_idle = True
         #: The request in progress, for the log of a forced stop.

@@ -12,6 +12,7 @@ from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime import Runtime
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel, DisconnectWatch
@@ -40,6 +41,7 @@ class ResponseWriter:
 
     def reset(self, *, keep: bool) -> None:
         """Reset the state for the connection's next response."""
+        self._channel.send_ahead_limit = 0
         self._chunked = False
         self._length: int | None = None
         self.keep = keep
@@ -100,29 +102,39 @@ class ResponseWriter:
         head = self._head(response, minor)
         self.head_sent = True
         pieces: Iterator[Any] = iter(body)
-        self._channel.send(head + self._framed(next(pieces)) if first else head)
-        if first is None:
-            self._send_watching(pieces)
-        else:
-            self._send_pieces(pieces)
+        channel = self._channel
+        try:
+            channel.send_ahead(head + self._framed(next(pieces)) if first else head)
+            if first is None:
+                self._send_watching(pieces)
+            else:
+                self._send_pieces(pieces)
+            self._check_length()
+        except (Exception, Expired) as error:
+            if not isinstance(error, Expired) or error.limit == TimeLimit.READ:
+                channel.flush()  # the client gets what the backend has sent before it failed
+            raise
+        if self._chunked:
+            channel.send_ahead(last_chunk(getattr(body, "trailers", [])))
+        channel.flush()
+
+    def _check_length(self) -> None:
         if self._length is not None and self.sent != self._length:
             raise BrokenResponseError(
                 f"response body has {plural(self.sent, 'byte')}, expected {self._length} by its Content-Length"
             )
-        if self._chunked:
-            self._channel.send(last_chunk(getattr(body, "trailers", [])))
 
     def _send_pieces(self, pieces: Iterator[Any]) -> None:
         for piece in pieces:
             if piece:
-                self._channel.send(self._framed(piece))
+                self._channel.send_ahead(self._framed(piece))
 
     def _send_own(self, pieces: Iterator[Any]) -> None:
         """Send the pieces of a handler's iterator; each may take as long as the first."""
         deadline = self._channel.deadline
         for piece in pieces:
             if piece:
-                self._channel.send(self._framed(piece))
+                self._channel.send_ahead(self._framed(piece))
             if deadline is not None:
                 deadline.resume()
 

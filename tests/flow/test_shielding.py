@@ -1,12 +1,17 @@
-"""A slow client occupies no backend: its upload is collected before a backend is asked."""
+"""A slow client occupies no backend: its upload is collected, and the response is read ahead."""
 
+import gzip
+import random
 import re
+import socket
+import ssl
 import time
 
 import pytest
 
+from gproxy.testing.authority import Authority
 from gproxy.testing.backends import reply
-from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
 
 BACKENDS = "one two"
 INI = """
@@ -43,6 +48,25 @@ stream = yes
 path = /off
 upstream = one
 buffer_request = 0
+[route:ahead]
+path = /ahead
+upstream = ahead
+[route:gzip]
+path = /ahead/gzip
+upstream = ahead
+handlers = compress
+[route:limited-ahead]
+path = /limited/ahead
+upstream = limited
+buffer_response = 20MB
+[route:limited-behind]
+path = /limited/behind
+upstream = limited
+buffer_response = 0
+[handler:compress]
+[upstream:ahead]
+backends = {one}
+buffer_response = 20MB
 [upstream:one]
 backends = {one}
 [upstream:spooled]
@@ -255,7 +279,180 @@ def test_without_room_uploads_are_collected_on_disk(tmp_path, play):
         assert asked(play.one) == []
         second.send("z" * 2_000)
         assert second.read_response().body == b"x" * 9_000 + b"y" * 9_000 + b"z" * 2_000
-        assert kept(gateway)[0] == 9_000
+        eventually(lambda: kept(gateway) == [9_000, 2], "the end of the second upload")
         first.send("x" * 11_000)
         assert first.read_response().status == 200
         eventually(lambda: kept(gateway) == [0, 1], "the end of the request")
+
+
+# --- responses
+
+#: More than the systems between gateway and client hold; a read-ahead of 20 MB holds all of it.
+DATA = random.Random(1).randbytes(8_000_000)
+FRAMINGS = {
+    "length": ("Content-Length: 8000000", lambda: DATA),
+    "chunked": ("Transfer-Encoding: chunked", lambda: b"%x\r\n%b\r\n0\r\nX-Sum: 7\r\n\r\n" % (len(DATA), DATA)),
+    "close": ("Connection: close", lambda: DATA),
+}
+
+
+def download(framing="length"):
+    """An act that sends DATA."""
+
+    def act(peer, request):
+        fields, data = FRAMINGS[framing]
+        try:
+            peer.send(f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{fields}\r\n\r\n".encode() + data())
+        except OSError:
+            peer.close()
+            return
+        if framing == "close":
+            peer.close()
+
+    return act
+
+
+def endless(peer, request):
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+    try:
+        while True:
+            peer.send(DATA)
+    except OSError:
+        peer.close()
+
+
+def reader(port):
+    """A client whose system takes little before it reads."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    sock.settimeout(PATIENCE)
+    sock.connect(("127.0.0.1", port))
+    return Wire(sock)
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_slow_reader_leaves_its_backend(play, framing):
+    play.one.act = download(framing)
+    with reader(play.gateway.port) as wire:
+        wire.send("GET /ahead HTTP/1.1\r\nHost: a\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        play.one.wait_for_requests(1)
+        play.gateway.wait_until_idle()
+        assert 1_000_000 < kept(play.gateway)[0] < 8_000_000
+        connections = play.one.connections
+        play.one.act = reply(b"other")
+        assert play.gateway.get("/ahead/other").body == b"other"
+        assert play.one.connections == connections + (framing == "close")  # the connection was given back
+        assert asked(play.one) == ["/ahead", "/ahead/other"]
+        answer = wire.read_response()
+        assert (answer.complete, answer.body == DATA) == (True, True)
+        if framing == "chunked":
+            assert wire.read_until(b"\r\n") == b"\r\n"  # behind the trailer
+        assert wire.read_response().body == b"other"
+    eventually(lambda: kept(play.gateway)[0] == 0, "the end of the request")
+
+
+def test_a_slow_reader_of_what_a_handler_makes_of_the_response(play):
+    play.one.act = download("chunked")
+    with reader(play.gateway.port) as wire:
+        wire.send("GET /ahead/gzip HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+        play.one.wait_for_requests(1)
+        play.gateway.wait_until_idle()
+        assert kept(play.gateway)[0] > 1_000_000
+        assert gzip.decompress(wire.read_response().body) == DATA
+
+
+def test_a_slow_reader_over_tls(tmp_path, play):
+    play.one.act = download()
+    authority, port = Authority(tmp_path), free_port()
+    crt, key = authority.issue("gateway.test")
+    ini = INI.replace("{one}", play.one.url).replace("{two}", play.two.url)
+    ini += f"[tls:a]\ncertificate = {crt}\nkey = {key}\n"
+    with RunningGateway(ini, tmp_path, "--bind", f"127.0.0.1:{port} tls") as gateway, reader(port) as plain:
+        trusting = ssl.create_default_context(cafile=authority.path)
+        with Wire(trusting.wrap_socket(plain.sock, server_hostname="gateway.test")) as wire:
+            wire.send("GET /ahead HTTP/1.1\r\nHost: a\r\n\r\n")
+            play.one.wait_for_requests(1)
+            gateway.wait_until_idle()
+            assert kept(gateway)[0] > 1_000_000
+            assert wire.read_response().body == DATA
+        assert kept(gateway)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "most"),
+    [
+        ("/", "", 400_000),  # 256 KiB, and the piece with which they are exceeded
+        ("/ahead", "buffers = 1MB", 1_200_000),
+        ("/limited/behind", "", 0),
+    ],
+)
+def test_no_more_is_read_ahead_than_allowed(tmp_path, play, path, options, most):
+    play.one.act = endless
+    ini = (
+        INI.replace("[server]\n", f"[server]\n{options}\n")
+        .replace("{one}", play.one.url)
+        .replace("{two}", play.two.url)
+    )
+    with RunningGateway(ini, tmp_path) as gateway:
+        with reader(gateway.port) as wire:
+            wire.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+            wire.read_until(b"\r\n\r\n")
+            if most:
+                eventually(lambda: kept(gateway)[0] > most // 2, "bytes that are read ahead")
+            assert kept(gateway)[0] <= most
+            assert sum(gateway.active()) > 0
+            # the client leaves
+        eventually(lambda: kept(gateway) == [0, 1], "the end of the request")
+        gateway.wait_until_idle()
+        line = gateway.line(path)
+        assert (line["status"], line["reason"]) == ("499", "client_gone")
+
+
+def test_a_slow_reader_frees_its_place_of_max_requests(play):
+    play.one.act = download()
+    with reader(play.gateway.port) as wire:
+        wire.send("GET /limited/ahead HTTP/1.1\r\nHost: a\r\n\r\n")
+        play.one.wait_for_requests(1)
+        play.gateway.wait_until_idle()
+        play.one.act = reply(b"other")
+        assert play.gateway.get("/limited/other").body == b"other"
+        assert wire.read_response().body == DATA
+
+
+def test_a_slow_reader_gets_all_that_came_before_the_backend_broke_off(play):
+    def act(peer, request):
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + DATA)
+        peer.close()
+
+    play.one.act = act
+    with reader(play.gateway.port) as wire:
+        wire.send("GET /ahead/broken HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: kept(play.gateway)[0] > 1_000_000, "bytes that are read ahead")
+        answer = wire.read_response()
+    assert (answer.complete, answer.body == DATA) == (False, True)
+    assert play.gateway.line("/ahead/broken")["reason"] == "backend_reset"
+    assert kept(play.gateway)[0] == 0
+
+
+def test_a_client_that_does_not_read_what_was_read_ahead(tmp_path, play):
+    play.one.act = download()
+    ini = INI.replace("[server]\n", "[server]\nwrite_timeout = 500ms\n")
+    ini = ini.replace("{one}", play.one.url).replace("{two}", play.two.url)
+    with RunningGateway(ini, tmp_path) as gateway, reader(gateway.port) as wire:
+        wire.send("GET /ahead HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert gateway.line("/ahead")["reason"] == "client_timeout"
+        assert kept(gateway) == [0, 1]
+        (backend,) = gateway.health()["upstreams"]["ahead"]
+        assert (backend["active"], backend["failures"]) == (0, 0)
+
+
+def test_a_stop_cuts_a_slow_reader(tmp_path, play):
+    play.one.act = download()
+    ini = INI.replace("[server]\n", "[server]\ngrace = 300ms\n")
+    ini = ini.replace("{one}", play.one.url).replace("{two}", play.two.url)
+    with RunningGateway(ini, tmp_path) as gateway, reader(gateway.port) as wire:
+        wire.send("GET /ahead HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: kept(gateway)[0] > 1_000_000, "bytes that are read ahead")
+        gateway.process.terminate()
+        assert gateway.wait() == 0
+        assert gateway.line("/ahead")["reason"] == "draining"

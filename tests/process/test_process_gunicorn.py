@@ -2,6 +2,7 @@
 
 import random
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -9,11 +10,13 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gproxy.testing.gateway import RunningGateway, eventually, free_port
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
 
 APP = """
 def app(environ, start_response):
     body = environ["wsgi.input"].read() or environ["PATH_INFO"].encode()
+    if environ["PATH_INFO"] == "/download":
+        body = bytes(range(256)) * 50_000
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
@@ -26,6 +29,10 @@ cache = 0s
 [route:all]
 path = /
 upstream = app
+[route:download]
+path = /download
+upstream = app
+buffer_response = 15MB
 [upstream:app]
 backends = http://127.0.0.1:{port}
 """
@@ -143,3 +150,18 @@ def test_four_slow_uploads_leave_the_backend_to_others(small_shop):
         for wire in wires:
             wire.send("b" * 40_000)
         assert [wire.read_response().body for wire in wires] == [b"a" * 10_000 + b"b" * 40_000] * 4
+
+
+def test_four_slow_downloads_leave_the_backend_to_others(small_shop):
+    """They are longer than all that the systems between gateway and client hold."""
+    with ExitStack() as stack:
+        wires = [Wire(stack.enter_context(socket.socket())) for _ in range(4)]
+        for wire in wires:
+            wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            wire.sock.settimeout(PATIENCE)
+            wire.sock.connect(("127.0.0.1", small_shop.port))
+            wire.send("GET /download HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert wire.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        is_served_at_once(small_shop)
+        assert in_flight(small_shop) == 4
+        assert [wire.read_exactly(12_800_000) == bytes(range(256)) * 50_000 for wire in wires] == [True] * 4

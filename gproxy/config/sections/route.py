@@ -60,6 +60,12 @@ class RouteSettings:
             "bytes of a request body that are collected before a backend is asked; 0: none; none: as in the upstream"
         ),
     )
+    buffer_response: Bytes | None = field(
+        default=None,
+        metadata=doc(
+            "bytes of a response that are read ahead while its client reads slowly; 0: none; none: as in the upstream"
+        ),
+    )
     methods: tuple[str, ...] = field(default=(), metadata=doc("methods to match; none: all"))
     host: tuple[str, ...] = field(default=(), metadata=doc("host names to match, or *.example.com; none: all"))
     scheme: Literal["http", "https"] | None = field(
@@ -123,7 +129,7 @@ class RouteSettings:
             rules.route_paths("path", self.path),
             rules.for_prefixes(self.path, exact=self.exact, strip_prefix=self.strip_prefix),
             rules.positive(self, "timeout", "total_timeout", "tunnel_timeout"),
-            rules.at_least(0, self, "buffer_request"),
+            rules.at_least(0, self, "buffer_request", "buffer_response"),
             retry.of_route(self, self.retry_on),
             rules.methods("methods", self.methods),
             rules.hosts("host", self.host),
@@ -139,7 +145,16 @@ class RouteSettings:
             rules.split("upstream", self.upstream, self.split_by),
             rules.fixed_response(self.respond, self.body, self.content_type),
             rules.only_with(
-                self, "upstream", "mirror", "split_by", "keep", "retries", "retry_on", "hedge", "buffer_request"
+                self,
+                "upstream",
+                "mirror",
+                "split_by",
+                "keep",
+                "retries",
+                "retry_on",
+                "hedge",
+                "buffer_request",
+                "buffer_response",
             ),
             rules.not_with(self, "redirect", "stream"),  # respond may: a handler may stream its own response
             rules.only_with(self, "mirror", "mirror_share"),

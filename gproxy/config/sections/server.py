@@ -57,7 +57,10 @@ class ServerSettings:
     )
     buffers: Bytes = field(
         default=Bytes(64 * 1024 * 1024),
-        metadata=doc("bytes that a worker keeps in memory for slow clients; beyond it, uploads are collected on disk"),
+        metadata=doc(
+            "bytes that a worker keeps in memory for slow clients; beyond it, uploads are collected on disk and "
+            "nothing is read ahead"
+        ),
     )
     state_dir: Path = field(default=Path("var"), metadata=doc("directory for state that survives restarts"))
 

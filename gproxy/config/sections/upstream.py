@@ -51,6 +51,10 @@ class UpstreamSettings:
             "them in memory, the rest on disk; 0: none"
         ),
     )
+    buffer_response: Bytes = field(
+        default=Bytes(256 * 1024),
+        metadata=doc("bytes of a response that are read ahead while its client reads slowly; 0: none"),
+    )
     deadline_header: str | None = field(
         default=None,
         metadata=doc("header that gives the backend the remaining milliseconds: X-Request-Timeout; none: off"),
@@ -83,7 +87,8 @@ class UpstreamSettings:
             rules.require(
                 not self.backends or any(backend.weight for backend in self.backends), "backends", "every weight is 0"
             ),
-            rules.at_least(0, self, "slow_start", "max_connections", "keepalive", "max_age", "buffer_request"),
+            rules.at_least(0, self, "slow_start", "max_connections", "keepalive", "max_age"),
+            rules.at_least(0, self, "buffer_request", "buffer_response"),
             rules.positive(self, "connect_timeout", "first_byte_timeout", "read_timeout"),
             rules.positive(self, "per_try_timeout", "idle_timeout", "dns_interval"),
             balance.problems(self),

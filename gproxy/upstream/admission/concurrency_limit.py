@@ -1,8 +1,8 @@
 """A limit of the concurrent requests to an upstream, with a bounded queue: first come, first served.
 
-A request holds its slot until the response is closed, or until its client reads it slowly. A queued request gives up
-after `queue_timeout`, at its deadline, or when the client leaves. It then frees its place, or the slot that it has just
-got.
+A request holds its slot until the backend's response is read completely or closed, or until its client reads it
+slowly. A queued request gives up after `queue_timeout`, at its deadline, or when the client leaves. It then frees its
+place, or the slot that it has just got.
 """
 
 import math
@@ -19,6 +19,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.client_watch import ClientWatch
 from gproxy.runtime.expired import Expired
+from gproxy.upstream.forwarder.response_body import BackendBody
 
 
 class ConcurrencyLimit:
@@ -50,10 +51,13 @@ class ConcurrencyLimit:
             except BaseException:
                 slot.free()
                 raise
-            if isinstance(response.raw_body, bytes):  # the body arrived whole: the connection is released already
+            body = response.raw_body
+            if isinstance(body, bytes):  # the body arrived whole: the connection is released already
                 slot.free()
             else:
                 response.on_close(slot.free, last=True)
+                if isinstance(body, BackendBody):
+                    body.on_release = slot.free
                 if not self._counts_connections:
                     request.deadline.on_slow_reader = slot.free
             return response

@@ -49,7 +49,8 @@ class Forward:
     """The action of one route that forwards to an upstream.
 
     `piece_limit` bounds the wait for each piece of a body, `tunnel_limit` that of event streams and tunnels. `retries`,
-    `retry_on` and `hedge` override the upstream's options; None keeps them.
+    `retry_on` and `hedge` override the upstream's options; None keeps them. `read_ahead` bytes of a response are read
+    while its client reads slowly.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Forward:
         retries: int | None,
         retry_on: Collection[RetryOn] | None,
         hedge: float | None,
+        read_ahead: int = 0,
     ) -> None:
         settings = upstream.settings
         self._upstream = upstream
@@ -72,6 +74,7 @@ class Forward:
         self._replay, self._spool = settings.retry.replay, settings.retry.spool
         self._piece_limit, self._tunnel_limit = piece_limit, tunnel_limit
         self._write_head = head
+        self._read_ahead = read_ahead
         # PERF: chosen here, so that an unconfigured limit or hedge costs a request nothing
         limits = AttemptLimits.of(settings)
         timed = upstream.runtime.times_attempts
@@ -284,6 +287,8 @@ class Forward:
         body = BackendBody(data, rest, request, lease, limit, self._record_failure)
         response = Response.forwarded(head.status, head.phrase, headers, body)  # (9)
         response.on_close(body.close)
+        if self._read_ahead and request.client_stream is not None:
+            request.client_stream.read_ahead(self._read_ahead)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
         return response
 

@@ -39,6 +39,8 @@ class BackendBody:
         #: Of the wait for each piece.
         self._limit = limit
         self._record_failure = record_failure
+        #: Called once the lease has ended; None if nothing else waits for that.
+        self.on_release: Callable[[], None] | None = None
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
@@ -61,7 +63,10 @@ class BackendBody:
         deadline = self._request.deadline
         deadline.wait(self._limit)
         try:
-            return self._rest.next_piece()
+            data = self._rest.next_piece()
+            if self._rest.done:
+                self.close()  # the backend is free while the client reads what is left
+            return data
         except (OSError, BadMessage) as error:
             if self._lease is not None and (fault := self._lease[1].upload_error) is not None:
                 raise fault from None  # the gateway has closed the connection because of the client
@@ -83,3 +88,5 @@ class BackendBody:
         if lease is not None:
             backend, connection, keep = lease
             backend.release(connection, self._rest, keep=keep)
+            if self.on_release is not None:
+                self.on_release()

@@ -1,0 +1,120 @@
+"""A channel that keeps bytes for a slow peer while its user does something else, such as reading from a backend.
+
+Nothing is kept for a peer that takes each piece at once: then a send is one call, as on every channel. What the kernel
+does not take waits here, and the event loop sends it as soon as there is room.
+"""
+
+from collections import deque
+from typing import Any, Final
+
+from gproxy.runtime.buffers import Buffers
+from gproxy.runtime.channel import Channel
+
+_WRITE: Final = 2
+#: Pieces below this size are joined before they are sent: copying costs less than a send for each.
+_SMALL: Final = 16 * 1024
+_NO_BUFFERS: Final = Buffers(0)
+
+
+class BufferedChannel(Channel):
+    """A channel whose `send_ahead` returns before the kernel has taken all bytes; `flush` waits for them.
+
+    `send` must not be called between the two.
+    """
+
+    __slots__ = ("_kept", "_pending", "_send_error", "_write_watcher", "buffers", "send_ahead_limit")
+
+    def __init__(self, sock: Any) -> None:  # noqa: ANN401 gevent's sockets and those of tests have no common type
+        super().__init__(sock)
+        #: The bytes that the process keeps for all slow clients.
+        self.buffers = _NO_BUFFERS
+        #: `send_ahead` waits once so many bytes are kept; with 0 it keeps none.
+        self.send_ahead_limit = 0
+        self._pending: deque[bytes | memoryview] = deque()
+        #: The size of the pending pieces.
+        self._kept = 0
+        self._write_watcher: Any = None
+        #: The error that the event loop got when it sent.
+        self._send_error: OSError | None = None
+
+    def send_ahead(self, data: bytes) -> None:
+        """Send the data, or keep what the kernel does not take now. Wait if too much is kept. Raises as `send`."""
+        if self._pending:
+            self._keep(data)
+            return
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise self._reset(error) from error
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        if self.send_ahead_limit and self.buffers.has_room:
+            self._keep(rest)
+        else:
+            self._send_rest(rest)
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        error = self._send_error
+        if error is not None:
+            raise self._reset(error)
+        self._pending.append(data)
+        self._kept += len(data)
+        self.buffers.add(len(data))
+        if self._kept >= self.send_ahead_limit or not self.buffers.has_room:
+            self.flush()
+        elif self._write_watcher is None:
+            self._write_watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
+            self._write_watcher.start(self._on_writable)
+
+    def _on_writable(self) -> None:
+        """Send pending pieces until the kernel is full; the event loop calls this."""
+        pending = self._pending
+        try:
+            while pending:
+                if len(pending[0]) < _SMALL and len(pending) > 1:
+                    joined = b"".join(pending)
+                    pending.clear()
+                    pending.append(joined)
+                data = pending[0]
+                sent = self._send(data)
+                self._kept -= sent
+                self.buffers.remove(sent)
+                if sent < len(data):
+                    pending[0] = memoryview(data)[sent:]
+                    return
+                pending.popleft()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._send_error = error
+        self._stop_sending()
+
+    def flush(self) -> None:
+        """Wait until the kernel has taken all bytes kept. Forget them if that fails. Raises as `send`."""
+        if not self._pending:
+            return
+        self._stop_sending()
+        try:
+            for piece in self._pending:
+                self.send(piece)
+        finally:
+            self._forget()
+
+    def _stop_sending(self) -> None:
+        watcher, self._write_watcher = self._write_watcher, None
+        if watcher is not None:
+            watcher.stop()
+            watcher.close()
+
+    def _forget(self) -> None:
+        self._pending.clear()
+        self.buffers.remove(self._kept)
+        self._kept = 0
+
+    def close(self) -> None:
+        self._stop_sending()
+        self._forget()
+        super().close()
