@@ -49,6 +49,7 @@ def test_every_feature_has_a_number_and_most_are_settings():
     found = re.search(r"(\d+) features.*?(\d+) of them", PAGE, re.S)
     assert (len(rows), len(settings)) == (int(found[1]), int(found[2]))
     assert len(settings) >= 115
+    assert len(settings) / len(rows) > 0.83
 
 
 CONFIG = (DOCS / "config.md").read_text()
@@ -388,6 +389,11 @@ def test_traefik(folder):
         for _ in range(9):
             site.ask(shop, "/api/items?format=json", "X-Version: v3")
         assert site.count(8003, 8004) == [9, 1]
+        answer = site.ask(shop, "/api/items?format=json", "X-Version: v2")
+        cookie = re.search(r"version=[^;]+", answer["set-cookie"])[0]
+        for _ in range(20):
+            assert site.ask(shop, "/api/items?format=json", "X-Version: v2", f"Cookie: {cookie}").status == 200
+        assert site.count(8003, 8004) in ([30, 1], [9, 22])
         assert site.ask(shop, "/api/items", "X-Version: v2").status == 200
         assert site.received("/api/items", 8001, 8002)
 
