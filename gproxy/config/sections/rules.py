@@ -237,8 +237,8 @@ def methods(name: str, values: Iterable[str]) -> Iterator[OptionProblem]:
 
 
 def id_header(name: str, value: str) -> Iterator[OptionProblem]:
-    """Yield the problems of the name of a header for the request's id, which the gateway sets; empty passes."""
-    if value and not is_token(value):
+    """Yield the problems of the name of a header for the request's id, which the gateway sets; off passes."""
+    if not is_token(value) or value.lower() in {"none", "no", "yes", "on"}:
         yield (name,), f"expected a header's name, or off; found {value!r}"
     elif value.lower() in HEADERS and value.lower() != "x-request-id":
         yield (name,), f"{value} has another meaning; expected a name such as X-Request-ID or X-Correlation-ID, or off"

@@ -59,7 +59,7 @@ class GatewaySettings:
     def __post_init__(self) -> None:
         rules.raise_problems(
             rules.positive(self, "timeout", "total_timeout"),
-            rules.id_header("request_id_header", self.id_header),
+            rules.id_header("request_id_header", self.request_id_header),
             rules.distinct(self, "handlers", "trusted_proxies", "include"),
         )
 
