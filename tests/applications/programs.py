@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -35,13 +36,16 @@ def required(*names):
 
 @contextmanager
 def background(folder, *command, **options):
-    """Run a program until the end of the block; its output goes to the file `output.log` in `folder`."""
+    """Run a program until the end of the block; its output goes to the file `output.log` in `folder`.
+
+    The signal goes to its group: a program may be a script that waits for the real one, as Debian's Chromium is.
+    """
     with (folder / "output.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **options)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True, **options)
     try:
         yield process
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(15)
 
 
