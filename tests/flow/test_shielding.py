@@ -83,7 +83,7 @@ max_fails = 0
 retries = 0
 breaker = on
 breaker_requests = 1
-breaker_open = 1s
+breaker_open = 500ms
 """
 #: A body that is not collected whole: longer than buffer_request, and than the pieces that it is read in.
 LONG = 300_000
