@@ -28,6 +28,7 @@ path = /wrong
 upstream = wrong
 [upstream:tls]
 backends = {tls}
+buffer_request = 0
 max_fails = 0
 [upstream:wrong]
 backends = {wrong}
