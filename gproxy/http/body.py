@@ -36,7 +36,7 @@ class Body:
     """
 
     __slots__ = (
-        "_at_hand", "_forbidden_trailers", "_kept", "_tape", "_unrecorded", "in_flight", "length", "limit",
+        "_at_hand", "_behind", "_forbidden_trailers", "_kept", "_tape", "in_flight", "length", "limit",
         "on_first_read", "reader", "received",
     )  # fmt: skip
 
@@ -55,8 +55,8 @@ class Body:
         self.reader = reader
         self._kept: bytes | None = at_hand if reader is None else None
         self._tape: Tape | None = None
-        #: Bytes received behind those of the tape, which could not be recorded.
-        self._unrecorded = b""
+        #: A piece received behind those at hand and those of the tape.
+        self._behind = b""
         #: The length in bytes that the client declares; None for a chunked body.
         self.length = len(at_hand) if reader is None else length
         #: Bytes read from the client so far.
@@ -80,6 +80,11 @@ class Body:
         return self._at_hand
 
     @property
+    def buffered(self) -> int:
+        """The number of bytes received and not read yet, apart from recorded ones."""
+        return len(self._at_hand) + len(self._behind)
+
+    @property
     def replayable(self) -> bool:
         """Return whether the whole body is in memory and can be read again at once."""
         return self._kept is not None
@@ -87,7 +92,7 @@ class Body:
     @property
     def can_begin_again(self) -> bool:
         """Return whether `rewind` can restore the beginning: nothing was read yet, or all was recorded."""
-        if self._kept is not None or self.received == len(self._at_hand):
+        if self._kept is not None or self.received == self.buffered:
             return True
         return self._tape is not None and self._tape.is_whole and not self.in_flight
 
@@ -108,7 +113,7 @@ class Body:
             return data
         if self._tape is not None and (data := self._tape.play()):
             return data
-        data, self._unrecorded = self._unrecorded or self._receive(), b""
+        data, self._behind = self._behind or self._receive(), b""
         if data and self._tape is not None:
             self._tape.add(data)
         return data
@@ -168,10 +173,10 @@ class Body:
         return True
 
     def collect_ahead(self, limit: int, admit: Callable[[int], bool]) -> bool:
-        """Wait for `limit` bytes or the end, and keep them as if they had arrived with the head.
+        """Wait for `limit` bytes or the end, and keep what has arrived. No byte may have been read before.
 
         `admit` gets the size of the bytes that are there, then that of each further piece, and returns whether to wait
-        for more. Return whether the body is complete. No byte may have been read before.
+        for more. Return whether the body is complete.
         """
         pieces, size = [self._at_hand], len(self._at_hand)
         goes_on = admit(size)
@@ -182,6 +187,10 @@ class Body:
                 size += len(piece)
                 goes_on = admit(len(piece))
         finally:
+            if (
+                size > limit and len(pieces) > 1
+            ):  # PERF: the last piece is long, and to copy it would cost more than a send of its own
+                self._behind = pieces.pop()
             self._at_hand = b"".join(pieces)
         return self.done
 
@@ -191,9 +200,9 @@ class Body:
         `record` comes before, and `rewind` after it. No byte may be read between them.
         """
         assert self._tape is not None  # noqa: S101 the caller has called `record`
-        data = self._receive()
+        data, self._behind = self._behind or self._receive(), b""
         if data and not self._tape.keep(data):
-            self._unrecorded = data
+            self._behind = data
             return False
         return not self.done
 

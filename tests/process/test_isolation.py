@@ -32,6 +32,7 @@ upstream = one
 {route}
 [upstream:one]
 backends = {backends}
+buffer_request = 0
 {upstream}
 """
 

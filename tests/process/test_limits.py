@@ -46,10 +46,10 @@ def test_a_full_disk_is_one_line_for_all_uploads(tmp_path):
             head = f"PUT /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             assert gateway.ask(head + body).status == 200
         assert [request.body for request in backend.requests] == [body] * 5
-        assert "/0: request body cannot be recorded for a retry: File too large" in gateway.errors
+        assert "/0: request body cannot be recorded: File too large" in gateway.errors
         assert gateway.errors.count("cannot be recorded") == 1
         line = gateway.wait_for_line("more within")
-        assert line.endswith("request body cannot be recorded for a retry: File too large: 4 more within 10 s\n")
+        assert line.endswith("request body cannot be recorded: File too large: 4 more within 10 s\n")
 
 
 def test_one_address_cannot_take_every_connection(tmp_path):

@@ -147,7 +147,7 @@ class Forward:
         """
         if not body.can_begin_again:
             raise RuntimeError("the request body was already read; call request.body.buffer(limit) before reading it")
-        buffered = len(body.at_hand)
+        buffered = body.buffered
         is_recorded = body.received != buffered  # bytes were read, and can be restored: a handler called next before
         if body.replayable or is_recorded:
             body.rewind()

@@ -47,7 +47,7 @@ class RequestBuffer:
         is_complete = body.collect_ahead(self._in_memory, share.add)
         deadline = request.deadline
         deadline.renew()  # the time of the backends begins now
-        collected = len(body.at_hand)
+        collected = body.buffered
         if is_complete or self._longest <= collected or self._longest < (body.length or 0):
             return
         body.record(ReplayBuffer(request, self._runtime, collected, self._longest - collected))
@@ -65,6 +65,6 @@ def _may_wait(request: Request, body: Body) -> bool:
     client = request.client_stream
     if client is None or not client.in_own_greenlet() or request.upgrade is not None:
         return False
-    if body.on_first_read is not None or body.received != len(body.at_hand):
+    if body.on_first_read is not None or body.received != body.buffered:
         return False
     return not (request.headers.lookup("content-type") or "").startswith("application/grpc")
