@@ -89,6 +89,7 @@ class ReplayBuffer:
 
     def _failed(self, error: OSError) -> bool:
         self._warn(f"cannot be recorded: {error.strerror}")
+        self._spool = 0  # no further piece is tried
         return False
 
     def _warn(self, problem: str) -> None:
