@@ -14,11 +14,12 @@ from gproxy.testing.gateway import PATIENCE, Wire, eventually
 BACKENDS = "one limited tried"
 INI = """
 [server]
-min_rate = 150KB
-write_timeout = 3s
+min_rate = 100KB
+write_timeout = 10s
 state_dir = {tmp}/state
 [gateway]
 handlers = health
+timeout = 10s
 [handler:health]
 cache = 0s
 [route:all]
@@ -48,7 +49,7 @@ breaker_open = 300ms
 """
 #: More than the systems between gateway and client hold.
 LONG = 8_000_000
-UPLOAD = 8_000_000
+UPLOAD = 6_000_000
 #: The part of an upload that comes at once, longer than what the gateway collects before it asks a backend.
 AT_ONCE = 80_000
 #: The time between two pieces that a slow client sends or takes, in seconds; below every limit of one wait.
@@ -95,6 +96,8 @@ class Reader:
         self.path, self.size, self.taken = path, size, 0
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        # As on a network; loopback's segments are larger than this buffer, and then the kernels wait for timers.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
         sock.settimeout(PATIENCE)
         sock.connect(("127.0.0.1", gateway.port))
         self.wire = Wire(sock)
@@ -148,7 +151,7 @@ def test_a_client_below_min_rate_is_cut_after_five_seconds(play, client, tmp_pat
         client(Reader, play.gateway, "/get/events", 5000),
         client(Reader, play.gateway, "/stream/get", 5000),
     ]
-    with scene(INI.replace("min_rate = 150KB", "min_rate = 0"), BACKENDS, tmp_path) as other:
+    with scene(INI.replace("min_rate = 100KB", "min_rate = 0"), BACKENDS, tmp_path) as other:
         other.one.act = act
         unpaced = [client(Upload, other.gateway, "/put", 500), client(Reader, other.gateway, "/get", 5000)]
         pass_ticks([*cut, *kept, *unpaced], 9)
@@ -159,7 +162,7 @@ def test_a_client_below_min_rate_is_cut_after_five_seconds(play, client, tmp_pat
     put, get = [play.gateway.line(one.path) for one in cut]
     assert (put["status"], put["reason"]) == ("408", "client_slow")
     assert (get["status"], get["reason"]) == ("200", "client_slow")
-    assert all(5 < float(line["duration"]) < 15 for line in (put, get))
+    assert all(5 < float(line["duration"]) < 20 for line in (put, get))
     answer = cut[0].wire.read_response()
     assert answer.status == 408
     assert b"the request body arrived too slowly (min_rate of [server])" in answer.body
