@@ -55,7 +55,7 @@ class Body:
         self.reader = reader
         self._kept: bytes | None = at_hand if reader is None else None
         self._tape: Tape | None = None
-        #: A piece received behind those at hand and those of the tape.
+        #: A piece received after the available bytes and those of the tape.
         self._behind = b""
         #: The length in bytes that the client declares; None for a chunked body.
         self.length = len(at_hand) if reader is None else length
