@@ -47,7 +47,7 @@ class Deadline:
 
     __slots__ = (
         "_ends", "_limit", "_limits", "_piece", "_seconds", "_timer", "_total", "_wait", "clock", "expires",
-        "on_slow_reader", "paused", "progress", "read_patience", "upload_patience",
+        "is_paced", "on_slow_reader", "paused", "progress", "read_patience", "upload_patience",
     )  # fmt: skip
 
     def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,6 +58,8 @@ class Deadline:
         #: Called when a backend accepts bytes (False) or sends bytes (True) before its response head is complete; for
         #: limits of single waits. None without such limits.
         self.progress: Callable[[bool], None] | None = None
+        #: True if `min_rate` bounds the client: not in an event stream, and not with `stream = yes`.
+        self.is_paced = True
         #: For how many seconds the client may yet keep the gateway waiting: for its upload, and when it reads.
         self.upload_patience = self.read_patience = GRACE
         #: Called once when the client keeps the gateway waiting with a response; None if nothing depends on it.
@@ -77,6 +79,7 @@ class Deadline:
     def begin(self, limits: ExchangeLimits) -> None:
         """Begin the time until the response's head."""
         self._limits = limits
+        self.is_paced = limits.is_paced
         self._limit = head = limits.head
         self._seconds = head.seconds
         total = limits.total
@@ -93,6 +96,7 @@ class Deadline:
         limits = self._limits
         if limits is not None:
             self._piece = limits.event_stream if is_event_stream else limits.piece
+            self.is_paced = limits.is_paced and not is_event_stream
         self.resume()
 
     def renew(self) -> None:
@@ -122,14 +126,6 @@ class Deadline:
         self.paused += seconds
         self.expires += seconds
         self._ends += seconds
-
-    @property
-    def is_paced(self) -> bool:
-        """True if `min_rate` bounds the client: not in an event stream, and not with `stream = yes`."""
-        piece = self._piece
-        if piece is None and self._limits is not None:
-            piece = self._limits.piece
-        return piece is None or piece != TimeLimit.TUNNEL
 
     def _arm(self) -> None:
         timer = self._timer
@@ -162,5 +158,5 @@ class Deadline:
         twin = Deadline(timer, self.clock)
         twin.expires, twin._seconds, twin._ends = self.expires, self._seconds, self._ends
         twin._limits, twin._limit, twin._total = self._limits, self._limit, self._total
-        twin._piece = self._piece
+        twin._piece, twin.is_paced = self._piece, self.is_paced
         return twin

@@ -112,7 +112,7 @@ TimeLimit.READ = TimeLimit("read", 504, "read_timeout", "read_timeout", counts=T
 class ExchangeLimits:
     """The limits of one route's exchanges: until the response's head, and then for each piece of its body."""
 
-    __slots__ = ("event_stream", "head", "piece", "total")
+    __slots__ = ("event_stream", "head", "is_paced", "piece", "total")
 
     def __init__(self, head: TimeLimit, total: TimeLimit | None, piece: TimeLimit, event_stream: TimeLimit) -> None:
         self.head = head
@@ -121,6 +121,8 @@ class ExchangeLimits:
         #: For a piece of a handler's own body; a backend's body has its own limit.
         self.piece = piece
         self.event_stream = event_stream
+        #: True if `min_rate` bounds the client; False for a route with `stream = yes`.
+        self.is_paced = piece != TimeLimit.TUNNEL
 
     @classmethod
     def of_gateway(cls, timeout: float, total_timeout: float | None = None) -> "ExchangeLimits":
