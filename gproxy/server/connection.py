@@ -48,6 +48,8 @@ _END: Final = b"\r\n\r\n"
 _CR: Final = 13
 #: The longest head that an idle connection remembers, in bytes; with what is parsed of it, it holds some times as much.
 LONGEST_REMEMBERED: Final = 2048
+#: Bytes of the first read of a request: a usual head, and the 64 KiB of a body that `buffer_request` collects.
+_FIRST_READ: Final = 68 * 1024
 #: The request line of no head.
 _NO_LINE: Final = parse_request_line(b"GET / HTTP/1.1")
 #: A client that pipelines gets so many responses before others have a turn.
@@ -190,7 +192,7 @@ class ClientConnection:
         if len(self._head) > LONGEST_REMEMBERED:
             self._forget_head()
         self.alarm.set(monotonic() + (LAST_REQUEST_SECONDS if self._runtime.draining else limit), _IDLE)
-        self._channel.buffer = data = self._channel.receive(65536)
+        self._channel.buffer = data = self._channel.receive(_FIRST_READ)
         self.alarm.expires = math.inf
         return bool(data)
 
