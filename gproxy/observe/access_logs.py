@@ -6,7 +6,9 @@ import gevent
 
 from gproxy.config.sections.settings import LogSettings
 from gproxy.config.types.access_log import LogTarget, SkippedLines
+from gproxy.http.errors import BadMessage
 from gproxy.http.exchange import Exchange, Observer
+from gproxy.http.target import readings
 from gproxy.observe.access_fields import line_format
 from gproxy.observe.access_log import AccessLog
 from gproxy.observe.buffered_log import BufferedLog
@@ -17,18 +19,41 @@ class Unskipped:
     """An observer that passes an exchange on unless its line is skipped."""
 
     def __init__(self, skip: Sequence[SkippedLines], observers: Sequence[Observer]) -> None:
-        #: The lowest status, the highest one, and what the path begins with.
-        self._skip = [(one.first, one.last, f"{one.path.rstrip('/')}/" if one.path else "") for one in skip]
+        #: The lowest status, the highest one, and what the path begins with, as written and as normalized.
+        self._skip = [(one.first, one.last, _beginning(one.path), _beginning(_normalized(one.path))) for one in skip]
         self._observers = observers
 
     def record(self, exchange: Exchange) -> None:
-        """Record the exchange unless it is skipped. The path counts as the client has sent it."""
+        """Record the exchange unless it is skipped. The path counts as the client has sent it.
+
+        No client can hide a request to another path: `/health/../admin` is not skipped with `/health`.
+        """
         path = f"{exchange.target}/"
-        for first, last, beginning in self._skip:
-            if first <= exchange.status <= last and path.startswith(beginning):
+        for first, last, beginning, normal in self._skip:
+            if first <= exchange.status <= last and path.startswith(beginning) and _is_below(exchange.target, normal):
                 return
         for observer in self._observers:
             observer.record(exchange)
+
+
+def _beginning(path: str) -> str:
+    """Return what all paths below this one begin with, once they end with a slash; empty for every path."""
+    return f"{path}/" if (path := path.rstrip("/")) else ""
+
+
+def _normalized(path: str) -> str:
+    try:
+        return readings(path)[0]
+    except BadMessage:  # no request with such a path is served
+        return path
+
+
+def _is_below(target: str, beginning: str) -> bool:
+    """Return whether all readings of the target begin with this."""
+    try:
+        return not beginning or all(f"{reading}/".startswith(beginning) for reading in readings(target))
+    except BadMessage:
+        return False
 
 
 class AccessLogs:

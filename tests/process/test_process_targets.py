@@ -203,11 +203,12 @@ def test_hup_changes_the_targets_and_loses_no_line(tmp_path):
 def test_skipped_lines_are_counted_and_not_written(tmp_path):
     skip = ("format = ltsv", "format = ltsv\nskip = /health, 401")
     with running(tmp_path, UNLIMITED, *PUBLIC, METRICS, skip) as ours:
-        assert [ours.get(path).status for path in ("/health", "/nothing", "/users")] == [200, 401, 200]
+        paths = ("/health", "/nothing", "/users", "/health/../users", "/health/%2e%2e/users")
+        assert [ours.get(path).status for path in paths] == [200, 401, 200, 200, 200]
         page = ours.get("/metrics").body.decode()
         ours.signal(signal.SIGTERM)
         assert ours.wait() == 0
-        assert [line["path"] for line in ours.access()] == ["/users", "/metrics"]
+        assert [line["path"] for line in ours.access()] == [*paths[2:], "/metrics"]
         assert re.search(r"^gproxy_requests_total\{.*status=\"401\"\} 1.0$", page, re.M)
 
 

@@ -105,6 +105,27 @@ def test_skipped_lines(tmp_path, logs, skip, written):
     assert [f"{line['path'].strip('-')} {line['status']}" for line in lines] == written
 
 
+@pytest.mark.parametrize(
+    "above", ["/../users", "/%2e%2e/users", "/..%2fusers", "/./..;/users", "/a/../../users", "/%zz"]
+)
+@pytest.mark.parametrize("skip", ["/health", "/health/", "/health 2xx"])
+def test_a_path_that_may_lead_elsewhere_is_not_skipped(tmp_path, logs, skip, above):
+    log = logs("a.log", skip=(SkippedLines.parse(skip),))
+    record(log, exchange(target=f"/health{above}", status=200))
+    record(log, exchange(target="/health/../health/live", status=200))
+    log.close()
+    assert [line.split("\t")[4] for line in (tmp_path / "a.log").read_text().splitlines()] == [f"path:/health{above}"]
+
+
+def test_a_path_with_escapes_can_be_skipped(tmp_path, logs):
+    log = logs("a.log", skip=(SkippedLines("/a%20b"), SkippedLines("/%")))
+    for target in ("/a%20b/%C3%A9", "/%", "/other"):
+        record(log, exchange(target=target, status=200))
+    log.close()
+    paths = [line.split("\t")[4] for line in (tmp_path / "a.log").read_text().splitlines()]
+    assert paths == ["path:/%", "path:/other"]
+
+
 def test_without_skip_the_logs_are_the_observers(logs):
     """Nothing stands between the gateway and a log that skips no line."""
     (observer,) = logs("a.log").observers
