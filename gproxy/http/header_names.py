@@ -95,5 +95,5 @@ SET_BY_PROBE: Final = names(HeaderUse.SET_BY_PROBE)
 SECRET_FIELDS: Final = names(HeaderUse.SECRET)
 #: Matches the name of a field that is likely to carry a secret: those of SECRET_FIELDS, X-API-Key, X-CSRF-Token.
 is_likely_secret: Final = re.compile(
-    r"auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE
+    r"assertion|auth|bearer|cookie|credential|jwt|key|pass|secret|session|signature|token", re.IGNORECASE
 ).search

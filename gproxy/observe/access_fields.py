@@ -17,7 +17,7 @@ from gproxy.observe.log import escape
 
 #: The longest noted value, in characters; it ends with an ellipsis.
 LONGEST: Final = 1024
-#: Headers whose value is a URL; its query is omitted, because queries carry secrets.
+#: Headers whose value is a URL; its query and its fragment are omitted, because they carry secrets.
 _URLS: Final = frozenset({"referer", "location", "content-location"})
 
 _json: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -148,7 +148,7 @@ def _reader(name: str) -> Callable[[Request], str] | None:
 
 
 def _of_header(key: str, value: str) -> str:
-    return without_query(value) if key in _URLS else value
+    return without_query(value).partition("#")[0] if key in _URLS else value
 
 
 def _bounded(value: str) -> str:

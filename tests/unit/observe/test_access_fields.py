@@ -146,9 +146,10 @@ def test_tls_and_the_scheme_that_a_trusted_proxy_names():
 
 
 @pytest.mark.parametrize("name", ["Referer", "location", "Content-Location"])
-def test_urls_have_no_query(name):
-    asked = request("GET", "/", {name: "http://a/b?secret=1"})
-    response = Response(307, b"", {name: "/c?secret=1"})
+@pytest.mark.parametrize("secret", ["?secret=1", "#access_token=1", "?a=1#secret", "#a?secret"])
+def test_urls_have_no_query_and_no_fragment(name, secret):
+    asked = request("GET", "/", {name: f"http://a/b{secret}"})
+    response = Response(307, b"", {name: f"/c{secret}"})
     assert noted((f"request.{name}", f"response.{name}"), asked, response) == ["http://a/b", "/c"]
 
 

@@ -104,7 +104,7 @@ def test_default_stands_for_its_fields():
     "header",
     [
         "Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-API-Key", "api_key", "X-CSRF-Token", "X-Secret",
-        "X-Password", "Session-Id", "WWW-Authenticate",
+        "X-Password", "Session-Id", "WWW-Authenticate", "Cf-Access-Jwt-Assertion", "X-Bearer", "SAML-Assertion",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("side", ["request", "response"])
