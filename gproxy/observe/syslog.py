@@ -34,12 +34,16 @@ _USER_TIMEOUT: Final = 10_000  # milliseconds in which the other machine must ac
 class Syslog(BufferedLog):
     """The access log at the syslog server of `target`. `line` returns the line of an exchange.
 
-    `connect` returns a connected socket that never blocks. `retry` are the seconds between a failure and the next
-    connection.
+    `connect` returns a connected socket that never blocks; it gets the number of failures so far. `retry` are the
+    seconds between a failure and the next connection.
     """
 
     def __init__(
-        self, target: LogTarget, line: Format, connect: Callable[[LogTarget], Any] | None = None, retry: float = 1.0
+        self,
+        target: LogTarget,
+        line: Format,
+        connect: Callable[[LogTarget, int], Any] | None = None,
+        retry: float = 1.0,
     ) -> None:
         super().__init__(target.text, line, _CLOSE_TIMEOUT)
         self._target = target
@@ -54,6 +58,7 @@ class Syslog(BufferedLog):
         self._taken = 0
         #: Seconds to wait before the next connection, after a failure.
         self._pause = 0.0
+        self._failures = 0
         self._warned = -_WARN_EVERY
 
     def open(self) -> None:
@@ -128,13 +133,14 @@ class Syslog(BufferedLog):
     def _connect(self) -> None:
         gevent.sleep(self._pause)
         try:
-            self._socket = self._connected(self._target)
+            self._socket = self._connected(self._target, self._failures)
         except OSError as error:
             self._disconnect(error)
 
     def _disconnect(self, error: OSError) -> None:
         self._close_socket()
         self._pause = self._retry
+        self._failures += 1
         now = monotonic()
         if now - self._warned >= _WARN_EVERY:
             self._warned = now
@@ -163,14 +169,18 @@ class Syslog(BufferedLog):
         self._close_socket()
 
 
-def connected(target: LogTarget) -> Any:  # noqa: ANN401 gevent's socket has no types
-    """Return a socket that is connected to the server and never blocks. Raises OSError."""
+def connected(target: LogTarget, failures: int) -> Any:  # noqa: ANN401 gevent's socket has no types
+    """Return a socket that is connected to the server and never blocks. Raises OSError.
+
+    After a failure the next address of the name has its turn: `localhost` is ::1 too, where many servers do not listen.
+    """
     address: Any = target.address
     if address.kind == "unix":
         family, kind, place = socket.AF_UNIX, socket.SOCK_DGRAM, address.path
     else:
         kind = socket.SOCK_STREAM if target.is_stream else socket.SOCK_DGRAM
-        family, _, _, _, place = socket.getaddrinfo(address.host, address.port, type=kind)[0]
+        found = socket.getaddrinfo(address.host, address.port, type=kind)
+        family, _, _, _, place = found[failures % len(found)]
     made = socket.socket(family, kind)
     try:
         made.settimeout(_CONNECT_TIMEOUT)

@@ -10,7 +10,7 @@ import pytest
 from gproxy.config.types.access_log import LogTarget
 from gproxy.observe import buffered_log
 from gproxy.observe.access_line import ltsv, timestamp
-from gproxy.observe.syslog import Syslog
+from gproxy.observe.syslog import Syslog, connected
 
 from .conftest import exchange
 
@@ -31,7 +31,7 @@ class Server:
         self.readable = None
         self._read, self._write = os.pipe()
 
-    def __call__(self, target):
+    def __call__(self, target, failures):
         if self.refusals:
             raise self.refusals.pop(0)
         self.connections += 1
@@ -199,6 +199,31 @@ def test_a_server_that_is_away_is_one_log_line_and_no_lost_line(server, connect,
     settle(log)
     assert server.sent == [message()]
     assert len(errors()) == 1
+
+
+@pytest.mark.parametrize("form", ["syslog:loghost:{port}", "syslog:tcp:loghost:{port}"])
+def test_each_address_of_the_server_has_its_turn(monkeypatch, form):
+    """A server that listens on one address of its name gets the lines after refusals of the others."""
+    is_stream = "tcp" in form
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+        if is_stream:
+            server.listen()
+        port = server.getsockname()[1]
+        found = [(socket.AF_INET, server.type, 0, "", (host, port)) for host in ("127.0.0.2", "127.0.0.3", "127.0.0.1")]
+        monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *_, **__: found)
+        log = Syslog(LogTarget.parse(form.format(port=port)), ltsv, connect=connected, retry=0.0)
+        log.open()
+        with gevent.Timeout(5):
+            settle(log)
+            for _ in range(3):  # UDP reports a refusal at the next line
+                log.record(exchange())
+                settle(log)
+        peer = server.accept()[0] if is_stream else server
+        with peer:
+            assert b"gproxy" in peer.recv(8192)
+        log.close()
 
 
 def test_lines_that_find_no_room_in_the_buffer_are_counted(server, connect, monkeypatch, errors):
