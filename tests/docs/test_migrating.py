@@ -170,7 +170,7 @@ def is_probe(request):
 
 
 @contextmanager
-def started(title, folder, scripts=(), change=("level = warning\n", "")):
+def started(title, folder, scripts=(), change=("", "")):
     """The file's gateway in front of backends that answer with their port; those with https:// speak TLS."""
     text, backends, scripts = FILES[title].replace(*change), {}, dict(scripts)
     secure, redirecting = free_port(), free_port()
