@@ -85,7 +85,8 @@ exchange succeeded. `worker` counts from 1; a new worker takes the number of one
 not labels, because their number has no limit.
 
 The counters of each route exist from the start with 0, as Prometheus sees no increase in a series that begins with 1.
-Of requests these are the ones with status 200, and with the most usual reason of 502, 503 and 504 each.
+For `gproxy_requests_total` these are the series of status 200, and of 502, 503 and 504 with the most usual reason of
+each.
 
 """
 
