@@ -1,5 +1,6 @@
 """A gateway process for tests, on a free port, with access to its error log and its access lines."""
 
+import itertools
 import os
 import random
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,6 +19,10 @@ from gproxy.config.types.units import plural
 
 #: Timeout of every wait in tests, in seconds; long, because only a failing test reaches it.
 PATIENCE: Final = 15.0
+#: Ports of gateways: below the kernel's range for outgoing connections, which could take one before it is listened on.
+_PORTS: Final = range(15_000, 32_000)
+#: The number of processes that share these ports.
+_SHARES: Final = 8
 
 
 class RunningGateway:
@@ -292,16 +297,24 @@ def _command_line(pid: str) -> bytes:
         return b""
 
 
-def free_port() -> int:
-    """Return a port that is free now, below the kernel's range for outgoing connections.
+def _ports() -> Iterator[int]:
+    """Yield the ports of this process in turn; those of processes of pytest-xdist differ."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+    ports = list(_PORTS[process::_SHARES])
+    random.shuffle(ports)
+    return itertools.cycle(ports)
 
-    An outgoing connection could take a port of that range before the caller listens on it.
-    """
-    for port in random.sample(range(15_000, 32_000), 100):
+
+_unused_ports = _ports()
+
+
+def free_port() -> int:
+    """Return a port that is free now, and that no test has had lately."""
+    for port in itertools.islice(_unused_ports, 100):
         with socket.socket() as sock:
             if sock.connect_ex(("127.0.0.1", port)):
                 return port
-    raise AssertionError("100 random ports are all in use; expected a free one")
+    raise AssertionError("100 ports are all in use; expected a free one")
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
