@@ -23,6 +23,10 @@ _is_label: Final = re.compile(r"[0-9A-Za-z_.-]+").fullmatch
 
 _SYSLOG: Final = "syslog:"
 _STREAM: Final = "tcp:"
+#: Schemes of URLs that other programs take for a syslog server, and what is written here.
+_SCHEMES: Final = {"syslog": _SYSLOG, "udp": _SYSLOG, "tcp": _SYSLOG + _STREAM}
+#: Files that are standard output. A log by this name would rotate the system's file.
+_STDOUT: Final = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,13 @@ class LogTarget:
         """Parse a path, `-`, `off`, or `syslog:` with HOST:PORT, tcp:HOST:PORT or unix:PATH. Raise ValueError."""
         if text == _SYSLOG.removesuffix(":"):
             raise ValueError("write syslog:unix:/dev/log for the syslog of this machine")
+        scheme, url, rest = text.partition("://")
+        if url and not rest.startswith("/"):
+            raise ValueError(f"write {_SCHEMES[scheme]}{rest}" if scheme in _SCHEMES else "a URL is no target")
         if not text.startswith(_SYSLOG):
-            return cls(text)
+            if text.endswith("/"):
+                raise ValueError(f"write the name of a file, such as {text}access.log")
+            return cls("-" if text in _STDOUT else text)
         place = text.removeprefix(_SYSLOG)
         is_stream = place.startswith(_STREAM)
         address = _server(place.removeprefix(_STREAM))
@@ -135,6 +144,9 @@ class SkippedLines:
         statuses = statuses.strip()
         if "?" in path:
             raise ValueError("a path has no query")
+        if "*" in path:
+            begin = path.partition("*")[0].rstrip("/") or "/"
+            raise ValueError(f"a path has no '*'; {begin} stands for everything below it too")
         if statuses and not re.fullmatch("[1-5](xx|[0-9][0-9])", statuses):
             raise ValueError("a path starts with '/'" if not path and not statuses[0].isdigit() else "")
         return cls(path, statuses)

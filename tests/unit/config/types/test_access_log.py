@@ -6,11 +6,17 @@ from gproxy.config.types import Address
 from gproxy.config.types.access_log import DEFAULT_FIELDS, LogField, LogTarget, SkippedLines, expanded
 
 
-@pytest.mark.parametrize("text", ["log/access.log", "/dev/stdout", "-", "off", "a:b", "syslog.txt"])
+@pytest.mark.parametrize("text", ["log/access.log", "/dev/null", "-", "off", "a:b", "syslog.txt"])
 def test_targets_that_are_no_server(text):
     target = LogTarget.parse(text)
     assert (str(target), target.address, target.is_off) == (text, None, text == "off")
     assert target.is_file == (text not in ("-", "off"))
+
+
+@pytest.mark.parametrize("text", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_files_that_are_standard_output(text):
+    """Otherwise root's gateway would rename /dev/stdout to rotate it, if it leads to a file."""
+    assert LogTarget.parse(text) == LogTarget("-")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +50,11 @@ def test_syslog_servers(text, address, is_stream):
         ("syslog:fd:3", "expected HOST:PORT, tcp:HOST:PORT or unix:PATH behind syslog:"),
         ("syslog:loghost:514 tls", "expected HOST:PORT, tcp:HOST:PORT or unix:PATH behind syslog:"),
         ("syslog:udp:loghost:514", "UDP is written syslog:HOST:PORT"),
+        ("syslog://loghost:514", "write syslog:loghost:514"),
+        ("udp://loghost:514", "write syslog:loghost:514"),
+        ("tcp://loghost:601", "write syslog:tcp:loghost:601"),
+        ("http://loghost/log", "a URL is no target"),
+        ("log/", "write the name of a file, such as log/access.log"),
     ],
 )
 def test_targets_that_are_rejected(text, message):
@@ -78,6 +89,9 @@ def test_skipped_lines(text, parts):
         ("/health errors", ""),
         ("2xx /health", ""),
         ("/a?b", "a path has no query"),
+        ("/health*", "a path has no '*'; /health stands for everything below it too"),
+        ("/a/*/b 2xx", "a path has no '*'; /a stands for everything below it too"),
+        ("/*", "a path has no '*'; / stands for everything below it too"),
     ],
 )
 def test_skipped_lines_that_are_rejected(text, message):
