@@ -133,14 +133,26 @@ class TLSClientChannel(ClientChannel):
                 pass
 
     def _send_encrypted(self, data: bytes | memoryview) -> int:
-        """Encrypt and send, like a socket's send; a repeated call sends the rest without encrypting again."""
-        if not self._unsent:
-            tls = self._tls
-            assert tls is not None  # noqa: S101 set by the handshake
-            self._unsent_plain = tls.write(data if len(data) <= _PIECE else memoryview(data)[:_PIECE])
-            self._unsent = self._outgoing.read()
-        self._send_unsent()
-        return self._unsent_plain
+        """Encrypt and send as much as the kernel takes, like a socket's send. Raises BlockingIOError if that is none.
+
+        A further call sends what is already encrypted first, without encrypting it again.
+        """
+        tls = self._tls
+        assert tls is not None  # noqa: S101 set by the handshake
+        sent, size = 0, len(data)
+        while sent < size:
+            if not self._unsent:
+                whole = not sent and size <= _PIECE
+                self._unsent_plain = tls.write(data if whole else memoryview(data)[sent : sent + _PIECE])
+                self._unsent = self._outgoing.read()
+            try:
+                self._send_unsent()
+            except BlockingIOError:
+                if not sent:
+                    raise
+                break
+            sent += self._unsent_plain
+        return sent
 
     def _send_unsent(self) -> None:
         """Send the encrypted bytes. Raises BlockingIOError unless all are sent."""

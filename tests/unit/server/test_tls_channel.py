@@ -7,6 +7,7 @@ import pytest
 
 from gproxy.http.errors import ClientGone
 from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.buffers import Buffers
 from gproxy.server.tls_channel import TLSClientChannel
 from gproxy.testing.authority import Authority
 
@@ -201,3 +202,75 @@ def test_what_the_kernel_did_not_take_is_not_encrypted_again(scene):
     scene.channel._raw = raw
     scene.incoming.write(b"".join(taken))
     assert scene.tls.read(100) == b"data"
+
+
+class TightKernel:
+    """A raw socket whose kernel takes `room` bytes, or any number."""
+
+    def __init__(self, room=1 << 30):
+        self.room = room
+        self.taken = b""
+
+    def send(self, data):
+        if not self.room:
+            raise BlockingIOError
+        size = min(len(data), self.room)
+        self.room -= size
+        self.taken += bytes(data[:size])
+        return size
+
+
+@pytest.fixture
+def kernel(scene):
+    scene.handshake()
+    raw, made = scene.channel._raw, TightKernel()
+    scene.channel._raw = made
+    yield made
+    scene.channel._raw = raw
+
+
+def received(scene, kernel):
+    scene.incoming.write(kernel.taken)
+    return b"".join(iter(lambda: scene.tls.read(1 << 20) if scene.incoming.pending else b"", b""))
+
+
+LONG = bytes(range(256)) * 800
+
+
+def test_one_send_takes_all_that_the_kernel_takes(scene, kernel):
+    assert scene.channel._send(LONG) == len(LONG)
+    assert received(scene, kernel) == LONG
+
+
+def test_what_the_kernel_takes_at_once_is_not_kept(scene, kernel):
+    scene.channel.buffers = Buffers(1 << 20)
+    scene.channel.read_ahead(1 << 20)
+    scene.channel.send_ahead(LONG)
+    assert scene.channel.buffers.used == 0
+    assert received(scene, kernel) == LONG
+
+
+@pytest.mark.parametrize("reply", [False, True])
+def test_a_send_goes_on_behind_what_the_kernel_has_taken(scene, kernel, reply):
+    kernel.room = 100_000
+    if reply:  # bytes of OpenSSL that were not sent either
+        kernel.room = 0
+        scene.channel._tls.write(b"reply")
+        scene.channel._send_replies()
+        kernel.room = 100_000
+    sent = scene.channel._send(LONG)
+    assert 0 < sent < len(LONG)
+    with pytest.raises(BlockingIOError):
+        scene.channel._send(LONG[sent:])
+    kernel.room = 1 << 30
+    assert scene.channel._send(LONG[sent:]) == len(LONG) - sent
+    assert received(scene, kernel) == (b"reply" if reply else b"") + LONG
+
+
+def test_a_longer_piece_may_follow_one_that_waits(scene, kernel):
+    kernel.room = 10
+    with pytest.raises(BlockingIOError):
+        scene.channel._send(b"one")
+    kernel.room = 1 << 30
+    assert scene.channel._send(b"one and two") == len(b"one and two")
+    assert received(scene, kernel) == b"one and two"
