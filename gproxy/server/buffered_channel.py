@@ -17,7 +17,7 @@ _NO_BUFFERS: Final = Buffers(0)
 
 
 class BufferedChannel(Channel):
-    """A channel whose `send_ahead` returns before the kernel has taken all bytes; `flush` waits for them.
+    """A channel whose `send_ahead` may return before the kernel has taken all bytes; `flush` waits for them.
 
     `send` must not be called between the two.
     """
@@ -64,8 +64,8 @@ class BufferedChannel(Channel):
         self._kept += len(data)
         self.buffers.add(len(data))
         if self._kept >= self.send_ahead_limit or not self.buffers.has_room:
-            self.flush()
-        elif self._write_watcher is None:
+            self._send_kept(self.send_ahead_limit - 1)
+        if self._pending and self._write_watcher is None:
             self._write_watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
             self._write_watcher.start(self._on_writable)
 
@@ -80,8 +80,7 @@ class BufferedChannel(Channel):
                     pending.append(joined)
                 data = pending[0]
                 sent = self._send(data)
-                self._kept -= sent
-                self.buffers.remove(sent)
+                self._count_out(sent)
                 if sent < len(data):
                     pending[0] = memoryview(data)[sent:]
                     return
@@ -94,14 +93,24 @@ class BufferedChannel(Channel):
 
     def flush(self) -> None:
         """Wait until the kernel has taken all bytes kept. Forget them if that fails. Raises as `send`."""
-        if not self._pending:
-            return
+        if self._pending:
+            self._send_kept(0)
+
+    def _send_kept(self, most: int) -> None:
+        """Wait until at most so many bytes are kept, and none beyond the bound of the process."""
         self._stop_sending()
+        pending = self._pending
         try:
-            for piece in self._pending:
-                self.send(piece)
-        finally:
-            self._forget()
+            while pending and (self._kept > most or not self.buffers.has_room):
+                self.send(pending[0])
+                self._count_out(len(pending.popleft()))
+        except BaseException:
+            self._forget()  # a part of the first piece may have been sent
+            raise
+
+    def _count_out(self, size: int) -> None:
+        self._kept -= size
+        self.buffers.remove(size)
 
     def _stop_sending(self) -> None:
         watcher, self._write_watcher = self._write_watcher, None

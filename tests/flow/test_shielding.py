@@ -51,6 +51,10 @@ buffer_request = 0
 [route:ahead]
 path = /ahead
 upstream = ahead
+[route:half]
+path = /half
+upstream = one
+buffer_response = 4MB
 [route:gzip]
 path = /ahead/gzip
 upstream = ahead
@@ -349,6 +353,17 @@ def test_a_slow_reader_leaves_its_backend(play, framing):
             assert wire.read_until(b"\r\n") == b"\r\n"  # behind the trailer
         assert wire.read_response().body == b"other"
     eventually(lambda: kept(play.gateway)[0] == 0, "the end of the request")
+
+
+def test_reading_ahead_goes_on_as_the_client_reads(play):
+    play.one.act = download()
+    with reader(play.gateway.port) as wire:
+        wire.send("GET /half HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: kept(play.gateway)[0] > 3_500_000, "bytes that are read ahead")
+        wire.read_until(b"\r\n\r\n")
+        taken = wire.read_exactly(3_000_000)
+        play.gateway.wait_until_idle()  # though the client has not read all 4 MB that were kept
+        assert taken + wire.read_exactly(5_000_000) == DATA
 
 
 def test_a_slow_reader_of_what_a_handler_makes_of_the_response(play):

@@ -73,6 +73,16 @@ def test_it_waits_beyond_the_limits(scene, limit, buffers, kept):
     assert some.sent == (b"abcd" if kept else b"abcdefghij")
 
 
+def test_it_waits_only_until_there_is_room_again(scene):
+    some = scene(takes=4, limit=10)
+    for piece in (b"abcdef", b"ghijkl", b"mnopqr"):
+        some.client.send_ahead(piece)
+    assert some.sent == b"abcdefghijkl"
+    assert some.client.buffers.used == 6
+    turns(lambda: some.client.buffers.used == 0)
+    assert some.sent == b"abcdefghijklmnopqr"
+
+
 def test_flush_waits_for_all_of_it(scene):
     some = scene(takes=2)
     some.client.flush()
