@@ -22,7 +22,7 @@ class BufferedChannel(Channel):
     `send` must not be called between the two.
     """
 
-    __slots__ = ("_kept", "_pending", "_send_error", "_write_watcher", "buffers", "send_ahead_limit")
+    __slots__ = ("_dropped", "_kept", "_pending", "_send_error", "_write_watcher", "buffers", "send_ahead_limit")
 
     def __init__(self, sock: Any) -> None:  # noqa: ANN401 gevent's sockets and those of tests have no common type
         super().__init__(sock)
@@ -33,6 +33,8 @@ class BufferedChannel(Channel):
         self._pending: deque[bytes | memoryview] = deque()
         #: The size of the pending pieces.
         self._kept = 0
+        #: The size of pieces that were forgotten.
+        self._dropped = 0
         self._write_watcher: Any = None
         #: The error that the event loop got when it sent.
         self._send_error: OSError | None = None
@@ -118,12 +120,17 @@ class BufferedChannel(Channel):
             watcher.stop()
             watcher.close()
 
-    def _forget(self) -> None:
-        self._pending.clear()
-        self.buffers.remove(self._kept)
-        self._kept = 0
-
-    def close(self) -> None:
+    def drop(self) -> int:
+        """Forget the bytes kept. Return the number of these, and of those that a failed `flush` has forgotten."""
         self._stop_sending()
         self._forget()
+        return self._dropped
+
+    def _forget(self) -> None:
+        self._pending.clear()
+        self._dropped += self._kept
+        self._count_out(self._kept)
+
+    def close(self) -> None:
+        self.drop()
         super().close()

@@ -333,6 +333,7 @@ class ClientConnection:
             request.reason = "client_gone"
             status = 499
             out.keep = False
+            out.give_up()
         except GreenletExit:
             raise
         except BaseException as error:  # noqa: BLE001 a body of a handler may raise anything
@@ -367,6 +368,7 @@ class ClientConnection:
             request.reason = "handler_error"
             _log.error("%s %s %s: response body failed", request.id, request.method, request.path, exc_info=error)
         out.keep = False
+        out.give_up()
         log_broken_response(request, error, self._context.runtime)
         if not out.is_delimited:
             self._unread = False  # a graceful close would mark the body as complete

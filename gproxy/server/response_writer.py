@@ -74,6 +74,10 @@ class ResponseWriter:
             self._choose_framing(response, minor)
             self._send_stream(response, body, minor)
 
+    def give_up(self) -> None:
+        """Discard what is kept for the client, and count it as not sent: the response ends here."""
+        self.sent = max(0, self.sent - self._channel.drop())
+
     def _send_bodiless(self, response: Response, body: bytes | Iterable[bytes], minor: int) -> None:
         """Send a head only. RFC 9110 section 8.6: 204 has no length; HEAD and 304 have that of the omitted body."""
         if response.status == 204:

@@ -455,7 +455,9 @@ def test_a_client_that_does_not_read_what_was_read_ahead(tmp_path, play):
     ini = ini.replace("{one}", play.one.url).replace("{two}", play.two.url)
     with RunningGateway(ini, tmp_path) as gateway, reader(gateway.port) as wire:
         wire.send("GET /ahead HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert gateway.line("/ahead")["reason"] == "client_timeout"
+        line = gateway.line("/ahead")
+        assert line["reason"] == "client_timeout"
+        assert 0 < int(line["size"]) < 7_000_000  # without what was read ahead
         assert kept(gateway) == [0, 1]
         (backend,) = gateway.health()["upstreams"]["ahead"]
         assert (backend["active"], backend["failures"]) == (0, 0)
@@ -467,7 +469,22 @@ def test_a_stop_cuts_a_slow_reader(tmp_path, play):
     ini = ini.replace("{one}", play.one.url).replace("{two}", play.two.url)
     with RunningGateway(ini, tmp_path) as gateway, reader(gateway.port) as wire:
         wire.send("GET /ahead HTTP/1.1\r\nHost: a\r\n\r\n")
-        eventually(lambda: kept(gateway)[0] > 1_000_000, "bytes that are read ahead")
+        play.one.wait_for_requests(1)
+        gateway.wait_until_idle()
+        assert kept(gateway)[0] > 1_000_000
         gateway.process.terminate()
         assert gateway.wait() == 0
-        assert gateway.line("/ahead")["reason"] == "draining"
+        line = gateway.line("/ahead")
+        assert line["reason"] == "draining"
+        assert 0 < int(line["size"]) < 7_000_000
+
+
+def test_what_a_client_that_leaves_was_not_sent_is_not_in_its_size(play):
+    play.one.act = download("chunked")
+    with reader(play.gateway.port) as wire:
+        wire.send("GET /ahead/leaves HTTP/1.1\r\nHost: a\r\n\r\n")
+        play.one.wait_for_requests(1)
+        play.gateway.wait_until_idle()
+    line = play.gateway.line("/ahead/leaves")
+    assert line["reason"] == "client_gone"
+    assert 0 < int(line["size"]) < 7_000_000

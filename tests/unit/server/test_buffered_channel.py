@@ -127,3 +127,15 @@ def test_a_limit_that_ends_a_flush_forgets_it_too(scene):
     assert some.client.buffers.used == 0
     some.client.flush()
     assert some.sent == b"abcd"
+
+
+def test_what_was_not_sent_is_counted_even_after_a_flush_that_failed(scene):
+    some = scene(takes=4)
+    some.client.send_ahead(b"abcdefghi")
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0):
+        some.client._send_kept(0)
+    assert some.client.drop() == 5
+    some = scene(takes=4)
+    some.client.send_ahead(b"abcdef")
+    assert some.client.drop() == 2
+    assert some.client._write_watcher is None
