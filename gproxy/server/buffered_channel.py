@@ -4,6 +4,7 @@ Nothing is kept for a peer that takes each piece at once: then a send is one cal
 does not take waits here, and the event loop sends it as soon as there is room.
 """
 
+import socket
 from collections import deque
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ from gproxy.runtime.channel import Channel
 _WRITE: Final = 2
 #: Pieces below this size are joined before they are sent: copying costs less than a send for each.
 _SMALL: Final = 16 * 1024
-_NO_BUFFERS: Final = Buffers(0)
+#: The bound of a process that keeps nothing.
+NO_BUFFERS: Final = Buffers(0)
 
 
 class BufferedChannel(Channel):
@@ -24,10 +26,10 @@ class BufferedChannel(Channel):
 
     __slots__ = ("_dropped", "_kept", "_pending", "_send_error", "_write_watcher", "buffers", "send_ahead_limit")
 
-    def __init__(self, sock: Any) -> None:  # noqa: ANN401 gevent's sockets and those of tests have no common type
+    def __init__(self, sock: socket.socket, buffers: Buffers = NO_BUFFERS) -> None:
         super().__init__(sock)
         #: The bytes that the process keeps for all slow clients.
-        self.buffers = _NO_BUFFERS
+        self.buffers = buffers
         #: `send_ahead` waits once so many bytes are kept; with 0 it keeps none.
         self.send_ahead_limit = 0
         self._pending: deque[bytes | memoryview] = deque()

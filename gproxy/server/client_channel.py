@@ -2,6 +2,7 @@
 
 import math
 import socket
+from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar, Final
 
@@ -13,9 +14,10 @@ from gproxy.http.deadline import GRACE, Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
+from gproxy.runtime.buffers import Buffers
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.runtime.expired import Expired
-from gproxy.server.buffered_channel import BufferedChannel
+from gproxy.server.buffered_channel import NO_BUFFERS, BufferedChannel
 
 _BODY: Final = TimeLimit.BODY
 _WRITE: Final = TimeLimit.WRITE
@@ -24,6 +26,19 @@ _RATE: Final = TimeLimit.RATE
 _SLOW: Final = 1.0
 #: An alarm expires by less than so many seconds too early.
 _SLACK: Final = 0.002
+
+
+@dataclass
+class ChannelSettings:
+    """The settings of a listener's client channels. `min_rate` is in bytes a second, 0 for none."""
+
+    body_timeout: float
+    write_timeout: float
+    min_rate: int = 0
+    #: The name of the header of requests' ids, in lower case.
+    id_key: str = "x-request-id"
+    #: The bytes that the process keeps for all slow clients.
+    buffers: Buffers = NO_BUFFERS
 
 
 class DisconnectWatch:
@@ -50,9 +65,9 @@ class ClientChannel(BufferedChannel):
     """A channel to a client that pauses the request's deadline while the gateway waits for the client.
 
     A slow upload runs into the body timeout and a client that does not read into the write timeout; the deadline
-    bounds only the time of the gateway and its backends. `min_rate` is in bytes a second, 0 for none: each byte that
-    the client sends or takes buys time to wait, at most as long as the timeout, and waiting spends it. So a client that
-    is fast costs nothing, and one that pauses once is not cut.
+    bounds only the time of the gateway and its backends. With `min_rate`, each byte that the client sends or takes buys
+    time to wait, at most as long as the timeout, and waiting spends it. So a client that is fast costs nothing, and one
+    that pauses once is not cut.
     """
 
     reset_error: ClassVar[type[BaseException]] = ClientGone
@@ -61,23 +76,14 @@ class ClientChannel(BufferedChannel):
         "_id_key", "_received", "alarm", "body_timeout", "deadline", "min_rate", "upload_peer", "write_timeout",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        alarm: Alarm,
-        *,
-        body_timeout: float,
-        write_timeout: float,
-        min_rate: int = 0,
-        id_key: str = "x-request-id",
-    ) -> None:
-        super().__init__(sock)
+    def __init__(self, sock: socket.socket, alarm: Alarm, settings: ChannelSettings) -> None:
+        super().__init__(sock, settings.buffers)
         #: Only the gateway sets the id of an exchange.
-        self._id_key = id_key
+        self._id_key = settings.id_key
         self.alarm = alarm
-        self.body_timeout = body_timeout
-        self.write_timeout = write_timeout
-        self.min_rate = min_rate
+        self.body_timeout = settings.body_timeout
+        self.write_timeout = settings.write_timeout
+        self.min_rate = settings.min_rate
         #: Bytes of bodies read since the last wait for one.
         self._received = 0
         #: Deadline of the request in progress; None between requests and for a tunnel.

@@ -73,16 +73,7 @@ class ClientConnection:
         self._runtime = context.runtime
         self.peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else UNIX_PEER
         self.alarm = Alarm(context.wheel)
-        settings = self._settings
-        self._channel = self.channel_class(
-            sock,
-            self.alarm,
-            body_timeout=settings.body_timeout,
-            write_timeout=settings.write_timeout,
-            min_rate=settings.min_rate,
-            id_key=self._gateway.trust.id_key,
-        )
-        self._channel.buffers = self._runtime.buffers
+        self._channel = self.channel_class(sock, self.alarm, context.channels)
         #: True while the connection waits for the first byte of a request.
         self.is_idle = True
         #: The request in progress, for the log of a forced stop.

@@ -12,6 +12,7 @@ from gproxy.http.request_fields import RequestFieldsCache
 from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime
 from gproxy.runtime.alarm import TimerWheel
+from gproxy.server.client_channel import ChannelSettings
 
 #: Number of rejected connections that close slowly, so that their clients can read why; others close at once.
 _CLOSING_SLOWLY: Final = 100
@@ -93,6 +94,7 @@ class ServerContext:
     gateway: Gateway
     runtime: Runtime
     wheel: TimerWheel
+    channels: ChannelSettings
     fields: RequestFieldsCache
     connections: Connections
 
@@ -104,6 +106,13 @@ class ServerContext:
             gateway,
             runtime,
             TimerWheel(),
+            ChannelSettings(
+                body_timeout=settings.body_timeout,
+                write_timeout=settings.write_timeout,
+                min_rate=settings.min_rate,
+                id_key=gateway.trust.id_key,
+                buffers=runtime.buffers,
+            ),
             RequestFieldsCache(gateway.trust, max_fields=settings.max_fields, max_body=settings.max_body),
             Connections(settings.max_connections, settings.max_connections_per_address),
         )

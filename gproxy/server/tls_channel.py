@@ -11,7 +11,7 @@ from typing import Final
 
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
-from gproxy.server.client_channel import ClientChannel
+from gproxy.server.client_channel import ChannelSettings, ClientChannel
 
 #: Bytes encrypted and sent at a time; a few records.
 _PIECE: Final = 64 * 1024
@@ -22,19 +22,8 @@ class TLSClientChannel(ClientChannel):
 
     __slots__ = ("_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        alarm: Alarm,
-        *,
-        body_timeout: float,
-        write_timeout: float,
-        min_rate: int = 0,
-        id_key: str = "x-request-id",
-    ) -> None:
-        super().__init__(
-            sock, alarm, body_timeout=body_timeout, write_timeout=write_timeout, min_rate=min_rate, id_key=id_key
-        )
+    def __init__(self, sock: socket.socket, alarm: Alarm, settings: ChannelSettings) -> None:
+        super().__init__(sock, alarm, settings)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple, Self, TypeAlias, cast
 
 from gproxy.runtime.alarm import Alarm, TimerWheel
-from gproxy.server.client_channel import ClientChannel
+from gproxy.server.client_channel import ChannelSettings, ClientChannel
 from gproxy.upstream.http1.channel import BackendChannel
 
 __all__ = ["END", "RESET", "After", "Ending", "ScriptedChannel", "Step"]
@@ -162,8 +162,8 @@ class ScriptedChannel:
     def client(self) -> ClientChannel:
         """The channel of a client that follows the script; its alarm throws into the greenlet that asks first."""
         sock = cast(socket.socket, self._socket)
-        alarm = Alarm(TimerWheel())
-        return ClientChannel(sock, alarm, body_timeout=self._body_timeout, write_timeout=self._write_timeout)
+        settings = ChannelSettings(self._body_timeout, self._write_timeout)
+        return ClientChannel(sock, Alarm(TimerWheel()), settings)
 
     @property
     def sent(self) -> bytes:

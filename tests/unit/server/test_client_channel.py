@@ -14,7 +14,7 @@ from gproxy.http.time_limit import ExchangeLimits, TimeLimit
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.runtime.expired import Expired
 from gproxy.server import client_channel as module
-from gproxy.server.client_channel import ClientChannel, DisconnectWatch
+from gproxy.server.client_channel import ChannelSettings, ClientChannel, DisconnectWatch
 from gproxy.testing import Clock
 
 
@@ -71,7 +71,7 @@ class Scene:
         sock.setblocking(False)
         self.client.settimeout(5)
         self.alarm = RecordingAlarm()
-        self.channel = CountingChannel(sock, self.alarm, body_timeout=30.0, write_timeout=20.0)
+        self.channel = CountingChannel(sock, self.alarm, ChannelSettings(body_timeout=30.0, write_timeout=20.0))
         self.channel.deadline = self.deadline = Deadline()
         self.deadline.expires = 110.0
 

@@ -8,6 +8,7 @@ import pytest
 from gproxy.http.errors import ClientGone
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.buffers import Buffers
+from gproxy.server.client_channel import ChannelSettings
 from gproxy.server.tls_channel import TLSClientChannel
 from gproxy.testing.authority import Authority
 
@@ -44,7 +45,7 @@ class Scene:
         ours.setblocking(False)
         self.peer.setblocking(False)
         self.alarm = RecordingAlarm()
-        self.channel = TLSClientChannel(ours, self.alarm, body_timeout=30.0, write_timeout=30.0)
+        self.channel = TLSClientChannel(ours, self.alarm, ChannelSettings(30.0, 30.0))
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = client.wrap_bio(self.incoming, self.outgoing, server_hostname="a.test")
 
