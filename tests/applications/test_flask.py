@@ -1,13 +1,18 @@
 """Flask under gunicorn, with its sync and its gthread workers, behind the gateway's defaults."""
 
 import hashlib
+import json
 import os
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 import requests
 from programs import gunicorn, in_front_of
+
+from gproxy.testing.gateway import PATIENCE, Wire
 
 WORKERS = {"sync": ("--worker-class", "sync"), "gthread": ("--worker-class", "gthread", "--threads", "4")}
 REPORTS = """
@@ -15,12 +20,19 @@ REPORTS = """
 path = /reports
 timeout = 10s
 upstream = app
+[route:files]
+path = /files
+upstream = app
+buffer_response = 20MB
 """
+#: More than the systems between gateway and client hold.
+LARGE = 8_000_000
 
 
 @pytest.fixture(scope="module", params=WORKERS)
 def shop(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
+    (folder / "large").write_bytes(bytes(LARGE))
     with gunicorn(folder, "flask_shop:app", *WORKERS[request.param]) as port:
         with in_front_of(port, folder, REPORTS) as gateway:
             gateway.url = f"http://127.0.0.1:{gateway.port}"
@@ -51,6 +63,39 @@ def test_a_client_that_uploads_slower_than_the_timeout(shop):
 
     answer = requests.put(f"{shop.url}/raw", data=pieces(), timeout=20)
     assert answer.json()["size"] == 160_000
+
+
+def test_slow_clients_leave_both_workers_to_others(shop):
+    """Four uploads and four downloads that stand still; another client gets its response within 100 ms."""
+    with ExitStack() as stack:
+        uploads, downloads = [stack.enter_context(slow_client(shop)) for _ in range(4)], []
+        for wire in uploads:
+            wire.send("PUT /raw HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\n" + 999 * "x")
+        for _ in range(4):
+            wire = stack.enter_context(slow_client(shop))
+            wire.send("GET /files/large HTTP/1.1\r\nHost: shop\r\n\r\n")
+            assert wire.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200")
+            downloads.append(wire)
+        shop.wait_until_idle()
+        times = []
+        for _ in range(9):
+            began = time.monotonic()
+            assert requests.get(f"{shop.url}/private", timeout=20).status_code == 401
+            times.append(time.monotonic() - began)
+        assert sorted(times)[4] < 0.1
+        for wire in uploads:
+            wire.send("x")
+            assert json.loads(wire.read_response().body)["size"] == 1000
+        assert [len(wire.read_exactly(LARGE)) for wire in downloads] == [LARGE] * 4
+
+
+def slow_client(shop):
+    """Return the connection of a client whose system takes little before the client reads."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    sock.settimeout(PATIENCE)
+    sock.connect(("127.0.0.1", shop.port))
+    return Wire(sock)
 
 
 def test_a_stream_that_lasts_longer_than_the_timeout(shop):
