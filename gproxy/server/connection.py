@@ -315,6 +315,7 @@ class ClientConnection:
             if body is not NO_BODY and not body.done and not self._skip(body):
                 self._unread = True
                 out.keep = False
+                body.on_first_read = None  # no 100 may follow the head of the response (RFC 9110 section 15.2)
             try:
                 status = response.status
                 out.send(response, received.method, received.minor)

@@ -21,6 +21,7 @@ NAMES = (
     "stubborn_first", "swallows", "bad_header", "bad_generator", "first_piece", "denies", "closes", "bad_path",
     "lies_about_length", "replaces_request_body", "late_read", "bad_on_close", "no_body", "interim",
     "no_status", "odd_phrase", "bad_id", "relative", "assigns_status", "array", "arrays", "text_pieces", "retries_big",
+    "echoes",
 )  # fmt: skip
 INI = (
     f"""
@@ -257,6 +258,9 @@ def text_pieces(request, next):
 def retries_big(request, next):
     next(request)
     return next(request)
+
+def echoes(request, next):
+    return Response(200, iter(request.body))
 '''
 
 
@@ -572,6 +576,14 @@ def test_a_buffered_body_is_read_and_sent_on(play, framing):
     (seen,) = play.one.requests
     assert (seen.body, seen["x-seen"], seen["content-length"]) == (b"body", "body", "4")
     assert seen["expect"] is None
+
+
+def test_no_100_follows_the_head_of_the_response(play):
+    with play.gateway.connect() as wire:
+        wire.send("POST /echoes HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert wire.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        wire.send("body")
+        assert wire.read_all() == b"4\r\nbody\r\n0\r\n\r\n"
 
 
 def test_a_body_beyond_the_buffers_limit_is_413(play):
