@@ -37,6 +37,8 @@ _BUILT_IN: Final = {
     "html": Template.parse(_HTML, PLACEHOLDERS).parts,
     "text": Template.parse(_TEXT, PLACEHOLDERS).parts,
 }
+#: The same for errors without a detail; the style of the page hides an empty one.
+_WITHOUT_DETAIL: Final = {**_BUILT_IN, "text": Template.parse(_TEXT.replace(": {detail}", ""), PLACEHOLDERS).parts}
 #: Kind -> media type. A page in JSON has a format of its own.
 _TYPES: Final = {"html": "text/html; charset=utf-8", "text": "text/plain; charset=utf-8", "json": "application/json"}
 #: Kind -> how a value is written into a page.
@@ -57,13 +59,12 @@ class ErrorPages:
 
     def fill(self, kind: str, status: int, values: Mapping[str, str]) -> tuple[str, str] | None:
         """Return the media type and the text of the page; None if there is no page of this kind."""
-        parts = self._parts(kind, status)
+        parts = self._parts(kind, status) or (_BUILT_IN if values["detail"] else _WITHOUT_DETAIL).get(kind)
         if parts is None:
             return None
         written = _ESCAPES[kind]
         return _TYPES[kind], "".join([written(values[part]) if at % 2 else part for at, part in enumerate(parts)])
 
     def _parts(self, kind: str, status: int) -> tuple[str, ...] | None:
-        """Return the page of this status, else that of all with its first digit, else the built-in one."""
-        found = self._pages.get((kind, str(status))) or self._pages.get((kind, f"{status // 100}xx"))
-        return found or _BUILT_IN.get(kind)
+        """Return the user's page of this status, else that of all with its first digit."""
+        return self._pages.get((kind, str(status))) or self._pages.get((kind, f"{status // 100}xx"))

@@ -111,6 +111,12 @@ def test_a_backends_own_error_is_replaced(play, status):
     assert (line["status"], line["reason"], line["tries"]) == (str(status), "backend_status", "1")
 
 
+def test_a_replaced_error_as_plain_text(play):
+    play.one.act = reply(b"theirs", status="503 Own")
+    answer = get(play, "/one", "text/plain")
+    assert answer.body.decode() == f"503 Service Unavailable ({answer['x-request-id']})\n"
+
+
 def test_its_other_errors_pass(play):
     play.one.act = reply(b"theirs", status="500 Oh")
     answer = get(play, "/one", BROWSER)

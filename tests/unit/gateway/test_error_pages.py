@@ -39,6 +39,10 @@ def test_the_built_in_pages():
     assert pages.fill("json", 404, VALUES) is None
 
 
+def test_the_built_in_text_omits_an_empty_detail():
+    assert ErrorPages({}).fill("text", 404, {**VALUES, "detail": ""})[1] == "404 Not Found (i)\n"
+
+
 def test_values_are_written_as_the_kind_needs_it():
     filled = {kind: ErrorPages({"4xx": [page(kind, "{detail}")]}).fill(kind, 400, VALUES) for kind in ("html", "text")}
     assert filled["html"] == ("text/html; charset=utf-8", "&lt;a&gt; &amp; &quot;b&quot;\n")
