@@ -11,9 +11,10 @@ from gproxy.config.types import Address
 from gproxy.config.types.route_action import RedirectTarget
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.redirect import Redirect
-from gproxy.gateway.route import Route, client_scheme
+from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
 from gproxy.http.errors import BadMessage
+from gproxy.http.placeholders import client_scheme
 from gproxy.http.request import Request
 from gproxy.http.target import readings
 

@@ -2,20 +2,18 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 from urllib.parse import quote
 
 from gproxy.config.types.route_action import RedirectTarget
 from gproxy.config.types.template import Template
 from gproxy.http.errors import HTTPError
-from gproxy.http.placeholders import VALUES, url_value
+from gproxy.http.placeholders import NO_GROUPS, VALUES, url_value
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.rewrite import escaped, path_match, visible
 
 #: Slashes at the start of a path: browsers read a host after `//`, and treat `/\\` alike.
 _leading_slashes = re.compile(r"[/\\]*")
-_NO_GROUPS: Final[Mapping[str, str]] = {}
 
 
 class Redirect:
@@ -49,7 +47,7 @@ class Redirect:
         if to.asks_for_host and not request.host:
             raise HTTPError(400, "no Host header; this redirect needs one")
         origin = "".join([VALUES[part](request) if index % 2 else part for index, part in enumerate(to.origin.parts)])
-        groups = self._parts(request) if self._groups else _NO_GROUPS
+        groups = self._parts(request) if self._groups else NO_GROUPS
         path = self._filled(to.path, request, groups, escaped)
         if to.with_path:
             path += self._path_and_query(request)

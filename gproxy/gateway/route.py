@@ -14,6 +14,7 @@ from gproxy.http.cookies import cookie_in
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Handler, Next
 from gproxy.http.header_names import SECRET_FIELDS
+from gproxy.http.placeholders import client_scheme
 from gproxy.http.request import Request
 from gproxy.http.target import decode
 from gproxy.http.time_limit import ExchangeLimits, TimeLimit
@@ -99,11 +100,6 @@ def _cookie_in(header: str, name: str) -> str | None:
     if header.count(";") >= _MAX_PAIRS:
         raise HTTPError(400, f"there are more than {_MAX_PAIRS} cookies")
     return cookie_in(header, name)
-
-
-def client_scheme(request: Request) -> str:
-    """Return the client's scheme. X-Forwarded-Proto is from a trusted proxy: others' was removed on receipt."""
-    return (request.headers.get("x-forwarded-proto") or request.scheme).lower()
 
 
 _READERS: Final[dict[str, Callable[[Request, str], str | None]]] = {

@@ -63,13 +63,12 @@ def composer(route: RouteSettings, upstream: UpstreamSettings, instance: str, id
 
     `instance` is the gateway's id in Via, and `id_header` the name of the header of requests' ids.
     """
-    stripped = route.path[0].text.rstrip("/") if route.strip_prefix else ""
     return compose_for(
         upstream,
         instance=instance,
         keep=route.keep,
         change=path_change(route),
-        stripped=stripped,
+        stripped=_stripped(route),
         id_header=id_header,
     )
 

@@ -21,7 +21,10 @@ def _client(request: Request) -> str:
 
 
 def client_scheme(request: Request) -> str:
-    """Return the client's scheme: that of a trusted proxy, or of the connection."""
+    """Return the client's scheme: that of a trusted proxy, or of the connection.
+
+    An X-Forwarded-Proto comes from a trusted proxy: from others it was removed on receipt.
+    """
     scheme = (request.headers.get("x-forwarded-proto") or "").lower()
     return scheme if scheme in _DEFAULT_PORTS else request.scheme
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from gproxy.http.placeholders import client_scheme
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 
@@ -25,11 +26,6 @@ class SetCookie:
 
     def set_on(self, response: Response, request: Request, value: str) -> None:
         """Add the Set-Cookie field with this value to the response to the request."""
-        secure = "; Secure" if self._is_secure(request) else ""
+        is_secure = client_scheme(request) == "https" if self._secure == "auto" else self._secure == "yes"
+        secure = "; Secure" if is_secure else ""
         response.headers.add("Set-Cookie", f"{self.name}={value}{self._attributes}{secure}")
-
-    def _is_secure(self, request: Request) -> bool:
-        if self._secure != "auto":
-            return self._secure == "yes"
-        # An X-Forwarded-Proto comes from a trusted proxy here: from others it was removed.
-        return (request.headers.lookup("x-forwarded-proto") or request.scheme) == "https"

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import quote
 
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.body import NO_BODY, Body
@@ -29,8 +28,8 @@ class RequestHeadWriter:
     """The writer of one route's request heads.
 
     `instance` is the id of the gateway in Via. `change` returns the target for a received path; `stripped` is the
-    prefix that it removes. `id_header` is the name of the header of ids, or empty. The fields of `retry_header` and
-    `deadline_header` are those of a subclass.
+    prefix that it removes, as it stands in a URL. `id_header` is the name of the header of ids, or empty. The fields of
+    `retry_header` and `deadline_header` are those of a subclass.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class RequestHeadWriter:
         self._dropped = SET_BY_GATEWAY - {"x-request-id"} - ({name.lower() for name in keep} & _KEEPABLE)
         self._dropped |= {name.lower() for name in (id_header, retry_header, deadline_header) if name}
         self._change = change
-        self._stripped = quote(stripped, safe="/:@!$&'()*+,;=~")
+        self._stripped = stripped
         self._prefix_line = _prefix_line(None, self._stripped)
         if stripped:
             self._dropped |= {"x-forwarded-prefix"}

@@ -74,6 +74,7 @@ def test_the_cookie_says_nothing_and_scripts_cannot_read_it(group):
         ({"sticky_same_site": "Strict"}, {}, "; SameSite=Strict"),
         ({"sticky_secure": "yes"}, {}, "; SameSite=Lax; Secure"),
         ({}, {"X-Forwarded-Proto": "https"}, "; SameSite=Lax; Secure"),
+        ({}, {"X-Forwarded-Proto": "HTTPS"}, "; SameSite=Lax; Secure"),
     ],
 )
 def test_the_cookie_is_as_the_settings_say(group, options, headers, expected):
