@@ -12,7 +12,7 @@ from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings
+from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings, is_identity_handler
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.access_log import LogTarget
 from gproxy.config.types.units import write_seconds
@@ -21,6 +21,9 @@ from gproxy.config.types.units import write_seconds
 _WITHIN_TIMEOUT: Final = ("connect_timeout", "first_byte_timeout", "per_try_timeout", "queue_timeout")
 
 _AUTHORIZATION: Final = "authorization"
+
+#: Handlers that count the requests of each client, by their option `key`.
+_LIMITS: Final = ("rate_limit", "concurrency")
 
 #: Texts that mean something else to other programs than a file of this name.
 _NO_FILES: Final = ("stdout", "stderr", "none", "no", "yes", "on")
@@ -102,6 +105,29 @@ def pauses(
             message = f"the last request of a burst would wait {write_seconds(round(pause, 3))}; it gets 429 on "
             message += f"[route:{route_name}], where a request waits at most half of {write_seconds(seconds)}"
             yield found.section.problem("burst", message)
+
+
+def early_limits(
+    gateway: GatewaySettings, routes: Iterable[RouteSettings], handlers: Mapping[str, HandlerSettings]
+) -> Iterator[Problem]:
+    """Yield a warning for each limit by user that runs before every handler that could know the user."""
+    early: dict[str, tuple[str, str]] = {}
+    for route in routes:
+        chain = [name for name in _chain(gateway, route) if name in handlers]
+        first = next((name for name in chain if _may_identify(handlers[name])), "")
+        if first and is_identity_handler(handlers[first]):
+            for name in chain[: chain.index(first)]:
+                early.setdefault(name, (first, route.name))
+    for name, (identity, route_name) in early.items():
+        found = handlers[name]
+        if found.use in _LIMITS and getattr(found.handler, "key", "") == "user":
+            message = f"counts by address on [route:{route_name}], where {identity} identifies the user later; "
+            yield found.section.problem("key", f"{message}write {identity} before {name} in handlers")
+
+
+def _may_identify(found: HandlerSettings) -> bool:
+    """Return whether the handler may set a request's user: a handler of the user's own may."""
+    return is_identity_handler(found) or ":" in found.use
 
 
 def _chain(gateway: GatewaySettings, route: RouteSettings) -> list[str]:

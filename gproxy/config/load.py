@@ -183,6 +183,7 @@ class _Loading:
         if gateway is None:
             return
         self.warnings += advice.pauses(gateway, routes, handlers)
+        self.warnings += advice.early_limits(gateway, routes, handlers)
         self.warnings += advice.dropped_credentials(gateway, routes, handlers)
         if len(routes) == len(self._of("route")):  # a route with a problem may have the groups
             self.problems += groups.unknown_names(handlers.values(), gateway, routes)

@@ -279,6 +279,49 @@ def test_a_burst_that_waits_longer_than_a_route_lets_it_is_a_warning(loaded, opt
     )
 
 
+BY_USER = """
+[gateway]
+handlers = {}
+[route:free]
+path = /free
+upstream = one
+skip = jwt
+[route:slow]
+path = /slow
+upstream = one
+[upstream:one]
+backends = http://192.0.2.1
+[handler:jwt]
+secret = 0123456789abcdef0123456789abcdef
+[handler:own]
+use = own_of_test_build:adds
+[handler:few]
+use = {}
+limit = {}
+key = {}
+"""
+EARLY = (
+    "key: counts by address on [route:slow], where jwt identifies the user later; write jwt before few in handlers",
+)
+
+
+@pytest.mark.parametrize(
+    ("handlers", "options", "messages"),
+    [
+        ("few, jwt", ("rate_limit", "9/s", "user"), EARLY),
+        ("few, jwt", ("concurrency", "9", "user"), EARLY),
+        ("few, jwt, own", ("concurrency", "9", "user"), EARLY),
+        ("few, jwt", ("concurrency", "9", "ip"), ()),
+        ("jwt, few", ("concurrency", "9", "user"), ()),
+        ("own, few, jwt", ("concurrency", "9", "user"), ()),
+        ("few, own, jwt", ("concurrency", "9", "user"), ()),
+    ],
+)
+def test_a_limit_by_user_before_the_handler_that_knows_users_is_a_warning(loaded, handlers, options, messages):
+    warnings = [f"{each.option}: {each.message}" for each in loaded(BY_USER.format(handlers, *options)).warnings]
+    assert tuple(warning for warning in warnings if warning.startswith("key:")) == messages
+
+
 @pytest.mark.parametrize(
     ("options", "line", "message"),
     [
