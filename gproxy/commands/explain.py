@@ -25,6 +25,8 @@ from gproxy.upstream.split import Split, StickySplit
 
 _NEW_ID: Final = "(a new one for each request)"
 _INSTANCE: Final = "(a new id for each start)"
+#: The options of a handler that are limits, and the words before their values.
+_LIMITS: Final = {"limit": "", "burst": "burst ", "delay": "delay "}
 #: The options of an upstream that bound a request's time.
 _TIMES: Final = ("connect_timeout", "first_byte_timeout", "read_timeout")
 
@@ -139,9 +141,10 @@ def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
         body, place = route.settings.max_body, ("route", route.name)
     yield "max_body", f"{write_bytes(body) if body else 'no limit'} {_origin(settings, *place, 'max_body')}"
     for name in [*settings.gateway.handlers, *route.settings.handlers]:
-        limit = getattr(gateway.handlers[name], "limit", None)
-        if limit is not None and name in route.handler_names:
-            yield name, f"{limit} {_origin(settings, 'handler', name, 'limit')}"
+        for option, noun in _LIMITS.items() if name in route.handler_names else ():
+            limit = getattr(gateway.handlers[name], option, None)
+            if limit is not None:
+                yield name, f"{noun}{limit} {_origin(settings, 'handler', name, option)}"
     if store := gateway.runtime.store:
         yield "limits", f"count in {store.describe()}; while it is unavailable, {settings.state.meanwhile}"
     yield from destinations(route.settings, settings)

@@ -49,6 +49,8 @@ first_byte_timeout = 500ms
 host = backend
 [handler:rate_limit]
 limit = 10/s
+burst = 20
+delay = 16
 [handler:jwt]
 secret = auto
 forward = sub: X-User-ID
@@ -114,11 +116,13 @@ def test_the_whole_answer(explain):
         "hosted no: path: only / and nothing below",
         "gone no: path: only /gone and below",
     ]
-    assert section(text, "route users")[:4] == [
+    assert section(text, "route users")[:6] == [
         "chain compress > rate_limit > jwt > forward",
         "timeout 3s ([gateway] timeout, the default)",
         "max_body 1MB ([server] max_body, gproxy.ini:2)",
         "rate_limit 10/second ([handler:rate_limit] limit, gproxy.ini:41)",
+        "rate_limit burst 20 ([handler:rate_limit] burst, gproxy.ini:42)",
+        "rate_limit delay 16 ([handler:rate_limit] delay, gproxy.ini:43)",
     ]
     assert section(text, "upstream users (the first in turn)")[:4] == [
         "connect 1s ([upstream:users] connect_timeout, the default)",
