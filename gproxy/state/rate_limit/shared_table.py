@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
 
 from gproxy.config.types import Rate
 from gproxy.state.rate_limit.bucket import STEPS, Entry, Verdict, spend
@@ -39,19 +39,29 @@ _WRAP: Final = 0xFFFFFFFF
 class SharedTable:
     """The clients of one window, `max_keys` at most, in sets of up to 16 slots."""
 
-    def __init__(
-        self, area: Region, mutexes: Callable[[int], AbstractContextManager[None]], ways: int, words: int
-    ) -> None:
+    #: The first word of the area's name.
+    kind: ClassVar[str]
+    #: The size of a slot.
+    slot_words: ClassVar[int]
+
+    def __init__(self, area: Region, mutexes: Callable[[int], AbstractContextManager[None]], ways: int) -> None:
         self._area = area
         self._mutexes = mutexes
         self._ways = ways
-        #: The size of a slot.
-        self._words = words
+        self._words = words = self.slot_words
         self._sets = len(area.words) // (ways * (1 + words))
         #: The tags of all slots come first, close together: a look-up reads nothing else of most slots.
         self._slots = self._sets * ways
         #: The number of clients that this process evicted early to make room.
         self.evicted = 0
+
+    @classmethod
+    def open(cls, state: SharedState, name: str, window: float, max_keys: int) -> "SharedTable | None":
+        """Open the table; None without room. A table in use keeps its size, even if `max_keys` changes."""
+        ways = min(_WAYS, max_keys)
+        size = -(-max_keys // ways) * ways * (1 + cls.slot_words) * 8  # full sets of tags and slots
+        area = state.area(f"{cls.kind}:{name}:{window}:{ways}", size)
+        return cls(area, state.mutexes(name), ways) if area else None
 
     def take(self, tag: int, rate: Rate, within: float, clock: Callable[[], float], /) -> Verdict:
         """Admit one more request of the client with this tag if the rate allows it, and count it then."""
@@ -115,12 +125,8 @@ class SharedTable:
 class WindowTable(SharedTable):
     """The table of sliding windows."""
 
-    @classmethod
-    def open(cls, state: SharedState, name: str, window: float, max_keys: int) -> SharedTable | None:
-        """Open the table; None without room. A table in use keeps its size, even if `max_keys` changes."""
-        ways = min(_WAYS, max_keys)
-        area = state.area(f"limit:{name}:{window}:{ways}", _size(max_keys, ways, _SLOT))
-        return cls(area, state.mutexes(name), ways, _SLOT) if area else None
+    kind = "limit"
+    slot_words = _SLOT
 
     def take(self, tag: int, rate: Rate, _: float, clock: Callable[[], float], /) -> Verdict:
         number = tag % self._sets
@@ -201,12 +207,8 @@ class WindowTable(SharedTable):
 class TokenTable(SharedTable):
     """The table of token buckets."""
 
-    @classmethod
-    def open(cls, state: SharedState, name: str, window: float, max_keys: int) -> SharedTable | None:
-        """Open the table; None without room. A table in use keeps its size, even if `max_keys` changes."""
-        ways = min(_WAYS, max_keys)
-        area = state.area(f"tokens:{name}:{window}:{ways}", _size(max_keys, ways, 1))
-        return cls(area, state.mutexes(name), ways, 1) if area else None
+    kind = "tokens"
+    slot_words = 1
 
     def take(self, tag: int, rate: Rate, within: float, clock: Callable[[], float], /) -> Verdict:
         number = tag % self._sets
@@ -230,11 +232,6 @@ class TokenTable(SharedTable):
 
     def _add(self, slot: int, entries: Iterable[Entry], _window: float, _now: float, /) -> None:
         self._area.floats[slot] = max(self._area.floats[slot], *(entry[1] for entry in entries))
-
-
-def _size(max_keys: int, ways: int, words: int) -> int:
-    """Return the size of a table in bytes: full sets of tags and slots."""
-    return -(-max_keys // ways) * ways * (1 + words) * 8
 
 
 def merged(some: Iterable[Entry], others: Iterable[Entry]) -> list[Entry]:
