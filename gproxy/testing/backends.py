@@ -3,7 +3,6 @@
 import re
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -51,11 +50,6 @@ class Peer(Wire):
 
     def close(self) -> None:
         """Close the connection with FIN."""
-        self.sock.close()
-
-    def reset(self) -> None:
-        """Close the connection with RST."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
 
@@ -216,3 +210,22 @@ def reply(body: bytes = b"ok", *headers: str, status: str = "200 OK") -> Act:
         peer.send(raw)
 
     return act
+
+
+class Held:
+    """An act that holds each response back until `go` is set; `asked` is released for each request.
+
+    `paths` has the paths of the requests, in the order of their arrival.
+    """
+
+    def __init__(self, act: Act | None = None) -> None:
+        self.go = threading.Event()
+        self.asked = threading.Semaphore(0)
+        self.paths: list[str] = []
+        self._act = act or reply()
+
+    def __call__(self, peer: Peer, request: Received) -> None:
+        self.paths.append(request.line.split(" ")[1])
+        self.asked.release()
+        self.go.wait(2 * PATIENCE)  # each wait of the test ends before
+        self._act(peer, request)

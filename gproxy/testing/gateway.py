@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -115,6 +116,13 @@ class RunningGateway:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def reload(self) -> None:
+        """Send HUP, and wait until the next generation serves."""
+        text = "reloaded: generation"
+        before = self.errors.count(text)
+        self.signal(signal.SIGHUP)
+        eventually(lambda: self.errors.count(text) > before, "a reload")
+
     def wait(self) -> int:
         """Wait until the process has exited, and return its exit code."""
         return self.process.wait(PATIENCE)
@@ -172,6 +180,22 @@ class RunningGateway:
         report: dict[str, Any] = json.loads(self.get("/health").body)
         return report
 
+    def wait_for_answers_of(self, workers: int) -> set[int]:
+        """Wait until so many workers have answered /health, and return their process ids."""
+        found: set[int] = set()
+
+        def are_there() -> bool:
+            found.add(self.health()["pid"])
+            return len(found) == workers
+
+        eventually(are_there, plural(workers, "worker"))
+        return found
+
+    def metric(self, sample: str) -> float:
+        """Return the value of a sample on /metrics, by its name and labels as the page has them; 0 without it."""
+        lines = self.get("/metrics").body.decode().splitlines()
+        return next((float(line.removeprefix(f"{sample} ")) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
 
 class Message:
     """A message as received: head, first line, header fields with names in lower case, body."""
@@ -215,6 +239,11 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Close the connection with RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     def send(self, raw: bytes | str) -> None:

@@ -1,12 +1,11 @@
 """Limits, queues and breakers through real sockets: what clients get, and that every slot and place comes back."""
 
-import socket
 import threading
 from contextlib import contextmanager
 
 import pytest
 
-from gproxy.testing.backends import reply
+from gproxy.testing.backends import Held, reply
 from gproxy.testing.gateway import eventually
 
 BACKENDS = "one wide left right broken tripped"
@@ -96,22 +95,6 @@ def dropped(request, next):
 """
 
 
-class Held:
-    """An act that keeps every answer back until it is let go."""
-
-    def __init__(self, body=b"ok"):
-        self.go = threading.Event()
-        self.asked = threading.Semaphore(0)
-        self.paths = []
-        self.body = body
-
-    def __call__(self, peer, request):
-        self.paths.append(request.line.split(" ")[1])
-        self.asked.release()
-        self.go.wait(15)
-        reply(self.body)(peer, request)
-
-
 def gate(play, name):
     return play.gateway.health()["admission"][name]
 
@@ -189,9 +172,7 @@ def test_a_client_that_leaves_the_queue_takes_nobodys_turn(play, how):
     with asking(play, "/queued/0") as first:
         assert held.asked.acquire(timeout=5)
         with in_line(play, f"/queued/gone/{how}", "/queued/2") as (gone, last):
-            if how == "reset":
-                gone.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            gone.sock.close()
+            (gone.reset if how == "reset" else gone.sock.close)()
             eventually(lambda: gate(play, "queued")["queued"] == 1, "one place free")
             assert play.gateway.line(f"/queued/gone/{how}")["reason"] == "client_gone"
             held.go.set()

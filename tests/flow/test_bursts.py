@@ -1,6 +1,5 @@
 """Bursts and turns of the rate limit through real sockets: when requests start, and how those that wait end."""
 
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -96,18 +95,16 @@ def statuses(answers):
 def waiting(play, user, count, path="/long", body=""):
     """So many connections, each with a request that waits for its turn; the first has had it."""
     assert ask(play, path, user).status == 200
-    before = delayed(play, path.strip("/"))
+    before = delayed(play, path)
     wires = [play.gateway.connect() for _ in range(count)]
     for wire in wires:
         wire.send(f"POST {path}/{user} HTTP/1.1\r\nHost: a\r\nX-User: {user}\r\nContent-Length: 4\r\n\r\n{body}")
-    eventually(lambda: delayed(play, path.strip("/")) == before + count, "requests that wait")
+    eventually(lambda: delayed(play, path) == before + count, "requests that wait")
     return wires
 
 
-def delayed(play, handler):
-    page = play.gateway.get("/metrics").body.decode()
-    name = f'gproxy_rate_limit_delayed_total{{handler="{handler}"}} '
-    return next((float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(name)), 0)
+def delayed(play, path):
+    return play.gateway.metric(f'gproxy_rate_limit_delayed_total{{handler="{path[1:]}"}}')
 
 
 def gone(play, user):
@@ -152,9 +149,7 @@ def test_a_client_that_never_pauses_gets_the_rate(play):
 def test_a_client_that_leaves_while_it_waits(play, how, body):
     user = f"leaves{how}{len(body)}"
     (wire,) = waiting(play, user, 1, body=body[:4])
-    if how == "reset":
-        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    wire.sock.close()
+    (wire.reset if how == "reset" else wire.sock.close)()
     line = play.gateway.line(f"/long/{user}")
     assert (line["status"], line["reason"], line["backend"]) == ("499", "client_gone", "-")
     assert float(line["duration"]) < 4  # its turn would have been after 5 s

@@ -1,12 +1,11 @@
 """The limit of requests that a client has under way: that each way in which a request ends gives its place back."""
 
-import socket
 import threading
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gproxy.testing.backends import reply
+from gproxy.testing.backends import Held, reply
 from gproxy.testing.gateway import eventually
 
 BACKENDS = "one"
@@ -76,19 +75,6 @@ def own(request, next):
 """
 
 
-class Held:
-    """An act that keeps every answer back until it is let go."""
-
-    def __init__(self):
-        self.go = threading.Event()
-        self.asked = threading.Semaphore(0)
-
-    def __call__(self, peer, request):
-        self.asked.release()
-        self.go.wait(15)
-        reply(b"ok")(peer, request)
-
-
 def head(path, user, *lines):
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: a", f"X-User: {user}", *lines, "", ""])
 
@@ -136,8 +122,7 @@ def test_a_third_request_at_the_same_time_is_rejected_and_one_of_another_client_
         assert [wire.read_response().status for wire in wires] == [200, 200]
     assert ask(play, "bob").status == 200
     assert has_all_places(play, "alice")
-    page = play.gateway.get("/metrics").body.decode()
-    assert 'gproxy_concurrency_limited_total{handler="two"} 2.0' in page
+    assert play.gateway.metric('gproxy_concurrency_limited_total{handler="two"}') == 2
 
 
 def test_a_connection_that_is_kept_has_its_place_only_while_it_asks(play):
@@ -162,9 +147,7 @@ def test_clients_that_leave_give_their_places_back(play, how):
     for _ in range(3):
         with under_way(play, how, 2) as (_, wires):
             for wire in wires:
-                if how == "reset":
-                    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                wire.sock.close()
+                (wire.reset if how == "reset" else wire.sock.close)()
             play.one.act = reply(b"ok")
             eventually(lambda: ask(play, how).status == 200, "a free place, although the backend still works")
     assert soon_has_all_places(play, how)
@@ -274,5 +257,4 @@ def test_many_clients_that_come_and_leave_at_any_moment(play):
     assert statuses <= {200, 429}
     for number in range(12):
         assert soon_has_all_places(play, f"crowd{number}")
-    page = play.gateway.get("/metrics").body.decode()
-    assert 'gproxy_concurrency_uncounted_total{handler="two"} 0.0' in page
+    assert play.gateway.metric('gproxy_concurrency_uncounted_total{handler="two"}') == 0

@@ -185,7 +185,7 @@ def test_a_client_that_leaves_during_its_upload(play, how, status):
         wire.send(head(path, 10_000) + "x" * 5_000)
         eventually(lambda: kept(play.gateway) == [5_000, 2], "half of the upload")
         if how == "resets":
-            wire.sock.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER
+            wire.reset()
     line = play.gateway.line(path)
     assert (line["status"], line["reason"], line["tries"]) == (status, "client_gone", "0")
     assert asked(play.one) == []

@@ -349,7 +349,7 @@ def test_a_reset_is_leaving_too(play):
     with play.gateway.connect() as wire:
         wire.send("GET /left/reset HTTP/1.1\r\nHost: a\r\n\r\n")
         assert asked.wait(5)
-        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        wire.reset()
     assert left.wait(5)
     line = play.gateway.line("/left/reset")
     assert (line["status"], line["reason"]) == ("499", "client_gone")

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import struct
 import threading
 
 import pytest
@@ -836,8 +835,7 @@ def unread(play):
 def test_a_client_that_leaves_while_its_upload_is_not_taken(play, unread):
     """With a reset: a mere end would stand behind what its own kernel still has to send, where nobody can see it."""
     upload = unread("/upload-long/unread")
-    upload.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    upload.sock.close()
+    upload.reset()
     line = play.gateway.line("/upload-long/unread")
     assert (line["status"], line["reason"]) == ("499", "client_gone")
     assert float(line["duration"]) < 4

@@ -289,8 +289,7 @@ def test_a_client_that_leaves(play, how):
     elif how == "end":
         wire.sock.shutdown(socket.SHUT_RDWR)
     else:
-        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        wire.sock.close()
+        wire.reset()
     assert left.wait(1.5)
     assert play.gateway.line(f"/left/{how}")["status"] == "499"
     wire.sock.close()

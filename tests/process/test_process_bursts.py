@@ -95,19 +95,7 @@ class Machines:
         return futures
 
     def _delayed(self):
-        page = self.gateways[0].get("/metrics").body.decode()
-        name = 'gproxy_rate_limit_delayed_total{handler="turns"} '
-        return next((float(line.removeprefix(name)) for line in page.splitlines() if line.startswith(name)), 0)
-
-    def pids(self, count):
-        found = set()
-        eventually(lambda: found.add(self.gateways[0].health()["pid"]) or len(found) == count, "all workers")
-
-    def reload(self):
-        gateway = self.gateways[0]
-        before = gateway.errors.count("reloaded: generation")
-        gateway.signal(signal.SIGHUP)
-        eventually(lambda: gateway.errors.count("reloaded: generation") > before, "a reload")
+        return self.gateways[0].metric('gproxy_rate_limit_delayed_total{handler="turns"}')
 
 
 def none_is_early(arrivals, began):
@@ -118,18 +106,18 @@ def none_is_early(arrivals, began):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_exactly_the_burst_passes_whoever_is_asked_and_whatever_is_reloaded(tmp_path, workers):
     with Machines(tmp_path, workers=workers) as machines:
-        machines.pids(workers)
+        machines.gateways[0].wait_for_answers_of(workers)
         assert machines.ask(15) == {200: 15}
-        machines.reload()
+        machines.gateways[0].reload()
         assert machines.ask(15) == {200: 5, 429: 10}
-        machines.reload()
+        machines.gateways[0].reload()
         assert machines.ask(5) == {429: 5}
         assert machines.ask(25, user="bob") == {200: 20, 429: 5}
 
 
 def test_two_workers_give_each_turn_once(tmp_path):
     with Machines(tmp_path, workers=2) as machines:
-        machines.pids(2)
+        machines.gateways[0].wait_for_answers_of(2)
         began = time.monotonic()
         found = machines.ask(16, "/turns")
         assert found == {200: 15, 429: 1} or found == {200: 16}  # the last one, if 0.1 s have passed by then
@@ -139,10 +127,10 @@ def test_two_workers_give_each_turn_once(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_and_a_reload_lose_no_request_that_waits(tmp_path, workers):
     with Machines(tmp_path, workers=workers) as machines, ThreadPoolExecutor(15) as pool:
-        machines.pids(workers)
+        machines.gateways[0].wait_for_answers_of(workers)
         began = time.monotonic()
         futures = machines.waiting(pool, "alice")
-        machines.reload()
+        machines.gateways[0].reload()
         assert machines.ask(1, "/turns") in ({429: 1}, {200: 1})  # in turn behind those of the old generation
         assert [future.result(15) for future in futures] == [200] * 15
         assert none_is_early(machines.arrivals, began)

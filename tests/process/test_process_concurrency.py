@@ -2,12 +2,11 @@
 
 import os
 import signal
-import threading
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gproxy.testing.backends import Actor, reply
+from gproxy.testing.backends import Actor, Held
 from gproxy.testing.gateway import RunningGateway, eventually
 
 INI = """
@@ -37,10 +36,9 @@ class Scene:
     """A gateway with so many workers, before a backend that keeps its answers back until `go` is set."""
 
     def __init__(self, folder, workers):
-        self.go = threading.Event()
-        self.asked = threading.Semaphore(0)
-        self.backend = Actor(self._act)
-        self._workers = workers
+        self.held = Held()
+        self.backend = Actor(self.held)
+        self.workers = workers
         self._ini = INI.replace("WORKERS", str(workers)).replace("BACKEND", self.backend.url)
         self._folder = folder
 
@@ -48,37 +46,23 @@ class Scene:
         self._stack = ExitStack()
         self._stack.enter_context(self.backend)
         self.gateway = self._stack.enter_context(RunningGateway(self._ini, self._folder))
-        self._stack.callback(self.go.set)
-        self.pids()
+        self._stack.callback(self.held.go.set)
+        self.gateway.wait_for_answers_of(self.workers)
         return self
 
     def __exit__(self, *error):
         self._stack.__exit__(*error)
 
-    def _act(self, peer, request):
-        self.asked.release()
-        self.go.wait(30)
-        reply(b"ok")(peer, request)
-
-    def pids(self):
-        found = set()
-        eventually(lambda: found.add(self.gateway.health()["pid"]) or len(found) == self._workers, "all workers")
-
-    def reload(self):
-        before = self.gateway.errors.count("reloaded: generation")
-        self.gateway.signal(signal.SIGHUP)
-        eventually(lambda: self.gateway.errors.count("reloaded: generation") > before, "a reload")
-
     @contextmanager
     def asking(self, count, user="alice"):
         """So many requests under way; all that the backend gets."""
-        while self.asked.acquire(blocking=False):  # of requests that have ended
+        while self.held.asked.acquire(blocking=False):  # of requests that have ended
             pass
         with ExitStack() as stack:
             wires = [stack.enter_context(self.gateway.connect()) for _ in range(count)]
             for wire in wires:
                 wire.send(f"GET /one HTTP/1.1\r\nHost: a\r\nX-User: {user}\r\nConnection: close\r\n\r\n")
-                assert self.asked.acquire(timeout=15)
+                assert self.held.asked.acquire(timeout=15)
             yield wires
 
     def statuses(self, count, user="alice"):
@@ -93,15 +77,15 @@ def scene(tmp_path, request):
 
 def test_the_limit_holds_over_all_workers_and_over_reloads(scene):
     with scene.asking(4) as early:
-        scene.reload()
+        scene.gateway.reload()
         with scene.asking(2) as late:  # on connections to the new generation
             assert scene.statuses(8) == {429}
-            scene.reload()
+            scene.gateway.reload()
             assert scene.statuses(8) == {429}
-            scene.go.set()
+            scene.held.go.set()
             assert [wire.read_response().status for wire in (*early, *late)] == [200] * 6
     assert scene.statuses(20) == {200}
-    scene.go.clear()
+    scene.held.go.clear()
     with scene.asking(6):
         assert scene.statuses(8) == {429}
 
@@ -110,7 +94,7 @@ def test_a_stop_lets_all_that_are_under_way_finish(scene):
     with scene.asking(6) as wires:
         scene.gateway.signal(signal.SIGTERM)
         scene.gateway.wait_for_line("stopping")
-        scene.go.set()
+        scene.held.go.set()
         assert [wire.read_response().status for wire in wires] == [200] * 6
     assert scene.gateway.wait() == 0
 
@@ -121,9 +105,9 @@ def test_killed_workers_hold_no_places(scene):
             for pid in scene.gateway.workers:
                 os.kill(pid, signal.SIGKILL)
             assert not any(wire.read_response().status for wire in wires)
-            eventually(lambda: len(scene.gateway.workers) == scene._workers, "other workers")
-            scene.pids()
-    scene.go.set()
+            eventually(lambda: len(scene.gateway.workers) == scene.workers, "other workers")
+            scene.gateway.wait_for_answers_of(scene.workers)
+    scene.held.go.set()
     assert scene.statuses(12) == {200}
 
 

@@ -3,11 +3,10 @@
 import random
 import signal
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from gproxy.testing.backends import Actor, reply
+from gproxy.testing.backends import Actor, Held
 from gproxy.testing.gateway import RunningGateway, eventually
 
 INI = """
@@ -57,31 +56,25 @@ def attack(gateway, number, statuses):
                 case 1:
                     wire.sock.shutdown(socket.SHUT_WR)
                 case 2:
-                    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    wire.reset()
 
 
-def places(gateway, go, asked, user):
+def places(gateway, held, user):
     """How many of eight requests at the same time the limit of concurrent requests admits."""
     with ThreadPoolExecutor(8) as pool:
         running = [pool.submit(gateway.get, "/", f"X-User: {user}") for _ in range(8)]
         for _ in range(4):
-            assert asked.acquire(timeout=15)
+            assert held.asked.acquire(timeout=15)
         eventually(lambda: sum(one.done() for one in running) == 4, "rejections")
-        go.set()
+        held.go.set()
         found = [one.result().status for one in running]
     return found.count(200)
 
 
 def test_at_the_end_all_places_are_free_and_nothing_is_left(tmp_path):
-    go, asked = threading.Event(), threading.Semaphore(0)
-    go.set()
-
-    def act(peer, request):
-        asked.release()
-        go.wait(15)
-        reply(b"ok")(peer, request)
-
-    with Actor(act) as backend, RunningGateway(INI.replace("BACKEND", backend.url), tmp_path) as gateway:
+    held = Held()
+    held.go.set()
+    with Actor(held) as backend, RunningGateway(INI.replace("BACKEND", backend.url), tmp_path) as gateway:
         greenlets = gateway.health()["greenlets"]
         statuses = []
         with ThreadPoolExecutor(ATTACKERS) as pool:
@@ -96,12 +89,11 @@ def test_at_the_end_all_places_are_free_and_nothing_is_left(tmp_path):
         for user in ("new", "few0", "few3", "own1-3"):
             # What still waits, of a client that has gone, is noticed at once; turns of before come within 1.5 s.
             eventually(lambda user=user: gateway.get("/", f"X-User: {user}").status == 200, "a free place")
-            while asked.acquire(blocking=False):
+            while held.asked.acquire(blocking=False):
                 pass
-            go.clear()
-            assert places(gateway, go, asked, user) == 4
-        page = gateway.get("/metrics").body.decode()
-        assert 'gproxy_concurrency_uncounted_total{handler="places"} 0.0' in page
+            held.go.clear()
+            assert places(gateway, held, user) == 4
+        assert gateway.metric('gproxy_concurrency_uncounted_total{handler="places"}') == 0
         assert "Traceback" not in gateway.errors
         gateway.signal(signal.SIGTERM)
         assert gateway.wait() == 0

@@ -56,22 +56,6 @@ class Setup:
         self.one.stop()
         self.two.stop()
 
-    def reload(self):
-        before = self.gateway.errors.count("reloaded: generation")
-        self.gateway.signal(signal.SIGHUP)
-        eventually(lambda: self.gateway.errors.count("reloaded: generation") > before, "a reload")
-
-    def pids(self, count=2):
-        """Of the workers, once there are so many that answer."""
-        found = set()
-
-        def look():
-            found.add(self.gateway.health()["pid"])
-            return len(found) == count
-
-        eventually(look, f"{count} workers")
-        return found
-
     def ask(self, times, user=""):
         """Requests on many connections at a time: how many got which status."""
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -94,11 +78,11 @@ class Setup:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_exactly_the_limit_passes_whoever_is_asked_and_whatever_is_reloaded(tmp_path, workers):
     with Setup(tmp_path, workers) as setup:
-        setup.pids(workers)
+        setup.gateway.wait_for_answers_of(workers)
         assert setup.ask(60, "alice") == {200: 60}
-        setup.reload()
+        setup.gateway.reload()
         assert setup.ask(60, "alice") == {200: 40, 429: 20}
-        setup.reload()
+        setup.gateway.reload()
         assert setup.ask(10, "alice") == {429: 10}
         assert setup.ask(110, "bob") == {200: 100, 429: 10}
 
@@ -117,7 +101,7 @@ def test_a_limit_holds_while_reloads_go_on(tmp_path):
         for thread in threads:
             thread.start()
         for _ in range(4):
-            setup.reload()
+            setup.gateway.reload()
         eventually(lambda: admitted.count(429) > 20, "refusals")
         over.set()
         for thread in threads:
@@ -130,11 +114,11 @@ def test_killed_workers_take_nothing_with_them(tmp_path):
     with Setup(tmp_path) as setup:
         for turn in range(3):
             assert setup.ask(20, "dave") == {200: 20}
-            victim = setup.pids().pop()
+            victim = setup.gateway.wait_for_answers_of(2).pop()
             counted = ("gproxy_requests_total", "", "users", "200")
             eventually(lambda: setup.metrics()[counted] == 20 * (turn + 1), "all requests in the metrics")  # noqa: B023
             os.kill(victim, signal.SIGKILL)
-            eventually(lambda: victim not in setup.pids(), "another worker")  # noqa: B023
+            eventually(lambda: victim not in setup.gateway.wait_for_answers_of(2), "another worker")  # noqa: B023
             assert setup.metrics()[counted] == 20 * (turn + 1)
         assert setup.ask(60, "dave") == {200: 40, 429: 20}
         rejected = ("gproxy_requests_total", "rate_limited", "users", "429")
@@ -146,18 +130,18 @@ def test_killed_workers_take_nothing_with_them(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_turns_are_taken_together_and_go_on_after_a_reload(tmp_path, workers):
     with Setup(tmp_path, workers) as setup:
-        setup.pids(workers)
+        setup.gateway.wait_for_answers_of(workers)
         said = ""
         for _ in range(3):
             said += "".join(setup.gateway.get("/users", f"X-User: {len(said)}").body.decode() for _ in range(15))
-            setup.reload()
+            setup.gateway.reload()
         assert said in ("12" * 23, "21" * 23, ("12" * 23)[:45], ("21" * 23)[:45])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_metrics_are_those_of_all_workers_and_never_go_back(tmp_path, workers):
     with Setup(tmp_path, workers) as setup:
-        setup.pids(workers)
+        setup.gateway.wait_for_answers_of(workers)
         for turn in range(1, 4):
             setup.ask(30, str(turn))
             counted = ("gproxy_requests_total", "", "users", "200")
@@ -166,7 +150,7 @@ def test_metrics_are_those_of_all_workers_and_never_go_back(tmp_path, workers):
             assert figures[counted] == 30 * turn
             assert figures["gproxy_request_duration_seconds_count", "users"] == 30 * turn
             assert figures["gproxy_response_bytes_total", "users"] >= 30 * turn
-            setup.reload()
+            setup.gateway.reload()
         labels = [backend.url.removeprefix("http://") for backend in (setup.one, setup.two)]
 
         def attempts():
@@ -178,13 +162,13 @@ def test_metrics_are_those_of_all_workers_and_never_go_back(tmp_path, workers):
 
 def test_what_one_worker_finds_out_all_know_and_the_next_generation_too(tmp_path):
     with Setup(tmp_path) as setup:
-        setup.pids()
+        setup.gateway.wait_for_answers_of(2)
         setup.two.act = lambda peer, _: peer.reset()
         eventually(lambda: setup.ask(5, str(time.time())) and "ejected for" in setup.gateway.errors, "an ejection")
         eventually(lambda: {tuple(setup.states()) for _ in range(20)} == {("healthy", "unhealthy")}, "one opinion")
         assert setup.gateway.errors.count("ejected for") == 1
         assert setup.ask(50, "erin") == {200: 50}
-        setup.reload()
+        setup.gateway.reload()
         assert {tuple(setup.states()) for _ in range(20)} == {("healthy", "unhealthy")}
         assert setup.ask(50, "erin") == {200: 50}
 
@@ -202,19 +186,19 @@ def test_one_worker_probes_for_all_and_another_when_it_is_killed(tmp_path):
     options = "health_path = /probe\nhealth_interval = 200ms\nrise = 1\nfall = 1"
     with Setup(tmp_path, options=options) as setup:
         setup.two.act = act
-        pids = setup.pids()
+        pids = setup.gateway.wait_for_answers_of(2)
         del probes[:]
         eventually(lambda: len(probes) >= 10, "probes")
         # 180 ms apart at least, where two would be half of that.
         assert (probes[9] - probes[0]) / 9 > 0.16
         for pid in pids:  # whichever it was
             os.kill(pid, signal.SIGKILL)
-            eventually(lambda: pid not in setup.pids(), "another worker")  # noqa: B023
+            eventually(lambda: pid not in setup.gateway.wait_for_answers_of(2), "another worker")  # noqa: B023
         seen = len(probes)
         eventually(lambda: len(probes) > seen + 3, "probes by another")
         status = 500
         eventually(lambda: {tuple(setup.states()) for _ in range(10)} == {("healthy", "unhealthy")}, "a bad opinion")
-        setup.reload()
+        setup.gateway.reload()
         assert {tuple(setup.states()) for _ in range(10)} == {("healthy", "unhealthy")}
         status = 200
         eventually(lambda: {tuple(setup.states()) for _ in range(10)} == {("healthy", "healthy")}, "a good opinion")
