@@ -14,7 +14,6 @@ arbiter's log level.
 """
 
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from typing import Final
 from gproxy import __version__
 from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
-from gproxy.arbiter.file_watch import FileWatch
+from gproxy.arbiter.file_watch import FileWatch, listed
 from gproxy.arbiter.generation import Generation, Sockets
 from gproxy.arbiter.messages import Command, Message
 from gproxy.arbiter.sockets import CannotListenError
@@ -216,7 +215,7 @@ class Arbiter:
         if self._watch and self._current:
             changed = self._watch.changed(self._current.files, self._current.patterns)
             if changed and self._current.server.reload:
-                self._reload(f"{', '.join(map(os.path.relpath, changed))} changed")
+                self._reload(f"{listed(changed)} changed")
 
     def _scale(self, by: int) -> None:
         generation = self._current

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from gproxy.config.ini.files import matching
+from gproxy.config.ini.files import absolute, matching
 
 
 class FileStamp(NamedTuple):
@@ -30,7 +30,7 @@ class FileWatch:
     """The stamps of the settings files, the modules beside the first one, and the files that workers report."""
 
     def __init__(self, settings: str) -> None:
-        self._settings = Path(settings).absolute()
+        self._settings = Path(absolute(settings))
         self._seen = self._look(())
 
     def adopt(self, stamps: Mapping[str, FileStamp | None]) -> None:
@@ -49,3 +49,12 @@ class FileWatch:
         beside = map(str, self._settings.parent.glob("*.py"))
         stamps = ((name, FileStamp.of(name)) for name in {str(self._settings), *beside, *files})
         return {name: stamp for name, stamp in stamps if stamp}
+
+
+def listed(paths: Iterable[str]) -> str:
+    """Return the absolute paths as a message shows them: from the working directory, unless that was removed."""
+    paths = list(paths)
+    try:
+        return ", ".join(map(os.path.relpath, paths))
+    except OSError:
+        return ", ".join(paths)

@@ -9,11 +9,11 @@ from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.backoff import Backoff
-from gproxy.arbiter.file_watch import FileStamp
+from gproxy.arbiter.file_watch import FileStamp, listed
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
-from gproxy.config.ini.files import include_patterns, pack, read_files
+from gproxy.config.ini.files import absolute, include_patterns, pack, read_files
 from gproxy.config.load import Overrides, load_process
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import LogSettings
@@ -40,9 +40,9 @@ class Generation:
         self._overrides = overrides
         self._files = read_files(path, os.environ)
         #: The files of the settings as they were read, for `reload = on`.
-        self.stamps = {name: FileStamp.of(name) for name in (os.path.abspath(file.path) for file in self._files)}  # noqa: PTH100
+        self.stamps = {name: FileStamp.of(name) for name in (absolute(file.path) for file in self._files)}
         #: The absolute paths and patterns of the included files.
-        self.patterns = [os.path.abspath(one) for one in include_patterns(self._files[0], os.environ)]  # noqa: PTH100
+        self.patterns = [absolute(one) for one in include_patterns(self._files[0], os.environ)]
         server, log = load_process(self._files, overrides)
         if server and inherited:
             self._overrides = {**overrides, ("server", "bind"): bind_to(inherited, server.bind)}
@@ -123,9 +123,8 @@ class Generation:
         """Log the files that a worker reads in another version, if it starts now, than the first worker did."""
         changed = sorted(file for file, stamp in self.files.items() if FileStamp.of(file) != stamp)
         if changed:
-            names = ", ".join(map(os.path.relpath, changed))
             what = "worker %d reads newer files than generation %d did: %s changed; HUP lets all workers read them"
-            _log.warning(what, number, self.number, names)
+            _log.warning(what, number, self.number, listed(changed))
 
     def pause(self, number: int) -> float:
         """Return the seconds before another worker of this number starts, after a quick end or a failed start."""

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +18,12 @@ Report = Callable[[str], None]
 
 
 def make_importable(path: Path) -> None:
-    """Add the folder of the settings file and the working directory to the module search path."""
-    for folder in (str(Path.cwd()), str(path.resolve().parent)):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+    """Add the folder of the settings file and the working directory, if it still exists, to the module search path."""
+    for resolve in (Path.cwd, lambda: path.resolve().parent):
+        with suppress(FileNotFoundError):
+            folder = str(resolve())
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
 
 
 def find(module_name: str, attribute: str, report: Report) -> object:

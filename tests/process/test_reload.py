@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -75,6 +76,29 @@ def scene(tmp_path, backend):
         INI.format(server="", url=backend.url), tmp_path, environ={"PYTHONDONTWRITEBYTECODE": "1"}
     ) as gateway:
         yield Scene(tmp_path, gateway, backend.url)
+
+
+@pytest.mark.parametrize("text", ["[gateway]\ninclude = a\0b.ini", "[gateway]\ninclude = a\0b/*.ini", "\0"])
+def test_settings_that_are_no_text_leave_the_old_ones(scene, text):
+    (scene.folder / "gproxy.ini").write_text(text)
+    scene.fail("is not text: byte 0x00")
+    assert scene.code() == "first"
+
+
+def test_a_working_directory_that_was_removed_costs_no_reload_and_no_worker(scene):
+    copy = scene.folder.with_name("copy")
+    shutil.copytree(scene.folder, copy)
+    shutil.rmtree(scene.folder)  # as a deployment does that replaces the folder of a release
+    copy.rename(scene.folder)
+    scene.write(more="\n[log]\naccess = off\n", code="second")
+    scene.reload()
+    assert scene.code() == "second"
+    scene.write(code="third")
+    (worker,) = scene.workers
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: scene.workers not in ([], [worker]), "another worker")
+    assert scene.code() == "third"
+    assert f"{scene.folder / 'mine.py'} changed" in scene.errors
 
 
 def test_new_settings_and_new_code(scene):

@@ -35,13 +35,29 @@ def read_files(path: str | os.PathLike[str], environ: Mapping[str, str]) -> list
     """
     first = _read(os.fspath(path))
     found = [first]
-    seen = {os.path.realpath(first.path)}
+    seen = {_real(first.path)}
     for pattern in include_patterns(first, environ):
         for name in matching(pattern):
-            if os.path.realpath(name) not in seen:
-                seen.add(os.path.realpath(name))
+            if _real(name) not in seen:
+                seen.add(_real(name))
                 found.append(_read(name))
     return found
+
+
+def absolute(path: str) -> str:
+    """Return the absolute path; a relative one stays as it is once the working directory was removed."""
+    try:
+        return os.path.abspath(path)  # noqa: PTH100 without a Path for each file
+    except OSError:
+        return path
+
+
+def _real(path: str) -> str:
+    """Return the path without links; a relative one stays as it is once the working directory was removed."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path
 
 
 def matching(pattern: str) -> list[str]:
@@ -109,9 +125,11 @@ def _parse(parser: Parser, file: SourceFile, *, is_included: bool = False) -> bo
         return False
     try:
         text = file.data.decode("utf-8-sig")
+        wrong, message = file.data.find(b"\0"), "is not text: byte 0x00"
     except UnicodeDecodeError as error:
-        line = file.data.count(b"\n", 0, error.start) + 1
-        message = f"is not UTF-8: byte 0x{file.data[error.start]:02x}"
+        text, wrong, message = "", error.start, f"is not UTF-8: byte 0x{file.data[error.start]:02x}"
+    if wrong >= 0:
+        line = file.data.count(b"\n", 0, wrong) + 1
         parser.problems.append(Problem(file.path, line, "", "", message))
         return False
     parser.parse(text, file.path, is_included=is_included)

@@ -1,10 +1,11 @@
 """The files of the settings: which are read, in which order, and where their problems are."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from gproxy.config.ini.files import SourceFile, include_patterns, pack, parse_files, read_files, unpack
+from gproxy.config.ini.files import SourceFile, absolute, include_patterns, pack, parse_files, read_files, unpack
 from gproxy.config.ini.parser import Value
 
 NESTED = "an included file cannot include others; name them in the first file's include"
@@ -99,6 +100,24 @@ def test_file_that_is_not_utf8(tmp_path):
     problems = []
     assert parse_files(read_files(path, {}), {}, problems) is None
     assert [str(problem) for problem in problems] == [f"{path}:2: is not UTF-8: byte 0xe9"]
+
+
+@pytest.mark.parametrize("name", ["g.ini", "conf.d/a.ini"])
+def test_file_with_a_null_byte(folder, name):
+    write(folder, "conf.d/*.ini, a\0b.ini" if name == "g.ini" else "conf.d/*.ini", a="[route:a]\n\0")
+    assert parsed()[1] == [f"etc/{name}:2: is not text: byte 0x00"]
+
+
+def test_files_after_the_working_directory_was_removed(folder):
+    write(folder, "conf.d/*.ini", a="[route:a]")
+    place = str(folder / "g.ini")
+    gone = folder / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    assert [file.path for file in read_files(place, {})] == [place, str(folder / "conf.d" / "a.ini")]
+    assert parsed("g.ini")[1] == ["g.ini: cannot be read: no such file or directory"]
+    assert (absolute("g.ini"), absolute(place)) == ("g.ini", place)
 
 
 def test_file_that_cannot_be_read(tmp_path):
