@@ -10,7 +10,7 @@ from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.ini.value_types import DICTS, container
 from gproxy.config.sections.policy import PolicySettings, option_prefix
 from gproxy.config.sections.settings import SECTIONS, HandlerSettings, Settings
-from gproxy.http.header_names import SECRET_FIELDS
+from gproxy.http.header_names import is_likely_secret
 from gproxy.upstream.balance import POLICIES, UserPolicy
 
 _MASK: Final = "***"
@@ -18,6 +18,8 @@ _DEFAULT: Final = "default"
 _WIDTH: Final = 44
 #: Options of user code that are secrets by their name, if not by their type.
 _SECRET_NAME: Final = re.compile(r"(?:.*_)?(?:secret|password|passwd|token|api_?key)")
+#: The option of handlers and [tls:NAME] whose pairs are a claim, or the like, and the name of a header.
+_HEADER_NAMES: Final = "forward"
 #: The options of a section, each with its type and its default; None without one.
 _Options = Mapping[str, tuple[object, str | None]]
 
@@ -80,15 +82,15 @@ def _given(name: str, hint: object, value: Value) -> Iterator[str]:
 
 
 def _shown(name: str, hint: object, text: str) -> str:
-    """Return the text without secrets: those by type or name, passwords in URLs, values of secret headers."""
+    """Return the text without secrets: those by type or name, passwords in URLs, values of headers and the like."""
     if text.lower() in {"", "none", "auto"} or text.startswith("file:"):
         return text  # no secret, or where it is
     if is_secret(hint) or (hint is str and _SECRET_NAME.fullmatch(name)):
         return _MASK
-    if container(hint) in DICTS:
-        found: dict[str, str] = convert(dict[str, str], text, lambda _: None)
-        if any(key.lower() in SECRET_FIELDS for key in found):
-            return "\n".join(f"{key}: {_MASK if key.lower() in SECRET_FIELDS else one}" for key, one in found.items())
+    if container(hint) in DICTS and name != _HEADER_NAMES:
+        found: dict[str, object] = convert(hint, text, lambda _: None)
+        if any(map(is_likely_secret, found)):
+            return "\n".join(f"{key}: {_MASK if is_likely_secret(key) else one}" for key, one in found.items())
     return masked(text)
 
 

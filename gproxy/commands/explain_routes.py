@@ -6,7 +6,7 @@ from typing import Final
 from gproxy.commands.routes import paths
 from gproxy.gateway.candidates import endings
 from gproxy.gateway.route import Condition, Route
-from gproxy.http.header_names import SECRET_FIELDS
+from gproxy.http.header_names import is_likely_secret
 from gproxy.http.request import Request
 from gproxy.http.wire import bare_host
 
@@ -40,7 +40,7 @@ def _found(condition: Condition, request: Request) -> str:
     found = condition.found(request)
     if found is None:
         return "the request has none"
-    secret = condition.kind == "cookie" or condition.name.lower() in SECRET_FIELDS
+    secret = condition.kind == "cookie" or bool(is_likely_secret(condition.name))
     return "the request has another value" if secret else f"the request has {found!r}"
 
 

@@ -13,7 +13,7 @@ from gproxy.gateway.error_responses import PLAIN, ErrorResponses
 from gproxy.http.cookies import cookie_in
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Handler, Next
-from gproxy.http.header_names import SECRET_FIELDS
+from gproxy.http.header_names import is_likely_secret
 from gproxy.http.placeholders import client_scheme
 from gproxy.http.request import Request
 from gproxy.http.target import decode
@@ -42,7 +42,7 @@ class Condition(NamedTuple):
 
     def __str__(self) -> str:
         name = f"{'not ' * self.is_negated}{self.kind} {self.name}".rstrip()
-        wanted = "***" if self.name.lower() in SECRET_FIELDS else self.wanted
+        wanted = "***" if is_likely_secret(self.name) else self.wanted
         return name if self.wanted.text == "*" else f"{name}: {wanted}"
 
 

@@ -95,6 +95,7 @@ SECRETS = f"""
 handlers = jwt, sign, headers, auto, file, function
 [handler:jwt]
 secret = {SECRET}
+forward = session: X-Session, sub: X-User
 [handler:auto]
 use = jwt
 secret = auto
@@ -108,13 +109,18 @@ salt = {SECRET}
 [handler:function]
 use = config_own:plain
 [handler:headers]
-request = Authorization: Basic {SECRET}, X-Price: 5 $$
+request = Authorization: Basic {SECRET}, X-Price: 5 $$, X-API-Key: {SECRET}
 [state]
 redis = redis://user:{SECRET}@localhost:1/0
 [route:a]
 upstream = a
+headers = X-Beta: yes, not X-Auth-Token: {SECRET}
+cookies = session: {SECRET}
+query = token: {SECRET}
 [upstream:a]
 backends = http://localhost:1
+health_path = /
+health_headers = X-API-Key: {SECRET}
 balance = config_own:Pick
 balance_salt = {SECRET}
 [upstream:b]
@@ -132,19 +138,23 @@ def test_no_secret_is_printed(printed, tmp_path):
     lines = [" ".join(line.split()) for line in output.splitlines()]
     for line in (
         "secret = *** ; g.ini:5",
-        "secret = auto ; g.ini:8",
-        "secret = file:secret.txt ; g.ini:11",
-        "api_key = *** ; g.ini:14",
-        "salt = *** ; g.ini:15",
+        "secret = auto ; g.ini:9",
+        "secret = file:secret.txt ; g.ini:12",
+        "api_key = *** ; g.ini:15",
+        "salt = *** ; g.ini:16",
         "text = a;b $$x ; default",
-        "use = config_own:plain ; g.ini:17",
-        "request = ; g.ini:19",
+        "use = config_own:plain ; g.ini:18",
+        "request = ; g.ini:20",
         "Authorization: ***",
         "X-Price: 5 $$",
-        "redis = *** ; g.ini:21",
-        "balance_salt = *** ; g.ini:27",
+        "X-API-Key: ***",
+        "X-Beta: yes",
+        "not X-Auth-Token: ***",
+        "redis = *** ; g.ini:22",
+        "forward = session: X-Session, sub: X-User ; g.ini:6",
+        "balance_salt = *** ; g.ini:33",
         "balance_least = 2 ; default",
-        "sticky_secret = *** ; g.ini:31",
+        "sticky_secret = *** ; g.ini:37",
     ):
         assert line in lines
     assert not re.search(r"(?m)^.*\bnone\b.*g\.ini", output)
