@@ -8,7 +8,6 @@ import pytest
 
 from gproxy.commands.config import describe
 from gproxy.config.ini.build import option_values
-from gproxy.config.problems import ConfigError
 from gproxy.gateway.build import load
 
 ROOT = Path(__file__).parents[3]
@@ -67,7 +66,7 @@ def effect(settings):
     )
 
 
-def loadable():
+def whole_files():
     yield (ROOT / "etc/gproxy.ini").read_text()
     yield from (text for text in RECIPES if "[route" in text)
     for path in sorted(CASES.glob("*.ini")):
@@ -75,14 +74,17 @@ def loadable():
             yield path.read_text("utf-8-sig")
 
 
-@pytest.mark.parametrize("text", [*loadable()])
+#: Matches settings that need other files or the environment, or have a secret, so that the output lacks a part.
+NEEDS_MORE = re.compile(
+    r"\$\{|^(?:certificate|key|include|[45]\w\w) =|^(?:use|balance) = [\w.]+:"
+    r"|^(?:sticky_)?secret = (?!auto)|^health_headers = Authorization",
+    re.M,
+)
+
+
+@pytest.mark.parametrize("text", [text for text in whole_files() if not NEEDS_MORE.search(text)])
 def test_the_output_has_the_same_effect(printed, text):
-    try:
-        output, settings = printed(text)
-    except ConfigError:
-        pytest.skip("does not load")
-    if "***" in output:
-        pytest.skip("has secrets")
+    output, settings = printed(text)
     again, same = printed(output)
     assert effect(same) == effect(settings)
     assert {line.partition(" ; ")[0].rstrip() for line in again.splitlines()} == {
