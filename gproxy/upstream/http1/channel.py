@@ -82,6 +82,7 @@ class BackendChannel(Channel):
             with gevent.Timeout(_CHECK, False):
                 self.wait()
                 self.has_event = True
+                continue  # PERF: mostly the response, without a second look at the kernel
             before, left = left, self.in_kernel()
             if left < before:
                 deadline.renew()
