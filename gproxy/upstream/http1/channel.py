@@ -78,11 +78,13 @@ class BackendChannel(Channel):
     def await_end_of_upload(self) -> None:
         """Wait until the backend has taken all of the upload or sends something; its time starts anew meanwhile."""
         deadline, left = self.deadline, self.in_kernel()
-        while left and deadline is not None and not self.has_spoken():
-            with gevent.Timeout(_CHECK, False):
-                self.wait()
-                self.has_event = True
-                continue  # PERF: mostly the response, without a second look at the kernel
+        while left and deadline is not None and not self.has_spoken() and not self._speaks_within(_CHECK):
             before, left = left, self.in_kernel()
             if left < before:
                 deadline.renew()
+
+    def _speaks_within(self, seconds: float) -> bool:
+        with gevent.Timeout(seconds, False):
+            self.wait()
+            self.has_event = True
+        return self.has_spoken()
