@@ -73,11 +73,11 @@ def _received(
         lines = [f"Host: {url[2] if url else HOST}", *lines]
     line = parse_request_line(f"{method} {target} HTTP/1.1".encode())
     block = "".join(f"{one}\r\n" for one in [*lines, ""]).encode()
-    fields = RequestFieldsCache(gateway.trust, max_fields=limits.max_fields, max_body=limits.max_body).fields(
+    fields = RequestFieldsCache(gateway.trust, max_fields=limits.max_fields, max_body=limits.max_body).read(
         block, 1, peer
     )
     tls = TLS("", "", "") if url and url[1].lower() == "https" else None
-    received = Received(line.method, line.target, 1, fields.fields, peer, tls)
+    received = Received(line.method, line.target, 1, fields.received, peer, tls)
     headers = fields.headers.copy()
     body = NO_BODY
     if fields.framing:

@@ -18,14 +18,14 @@ from gproxy.http.tls import TLS
 class Received:
     """The request as it arrived on the wire; immutable."""
 
-    __slots__ = ("_fields", "method", "minor", "peer", "scheme", "target", "time", "tls")
+    __slots__ = ("_headers", "method", "minor", "peer", "scheme", "target", "time", "tls")
 
     def __init__(
         self,
         method: str,
         target: str,
         minor: int,
-        fields: list[tuple[str, str]],
+        headers: Headers,
         peer: str,
         tls: TLS | None = None,
     ) -> None:
@@ -34,7 +34,7 @@ class Received:
         self.target = target
         #: 1 for HTTP/1.1, 0 for HTTP/1.0.
         self.minor = minor
-        self._fields = fields
+        self._headers = headers
         #: The peer's address: of a client, of a proxy, or from a PROXY header.
         self.peer = peer
         #: The result of the TLS handshake, with the client's certificate; None for a plain connection.
@@ -46,11 +46,11 @@ class Received:
     @property
     def headers(self) -> Headers:
         """All fields as received, hop-by-hop fields included."""
-        return Headers.parsed(self._fields)
+        return self._headers.copy()
 
     def field(self, key: str) -> str:
         """Return the value of a field by its name in lower case, the lines of a repeated name joined; "" without it."""
-        return ", ".join([value for name, value in self._fields if name.lower() == key])
+        return ", ".join(self._headers.all(key))
 
     @property
     def protocol(self) -> str:
@@ -279,7 +279,7 @@ def request(
     fields = Headers(headers)
     host = fields.setdefault("Host", "gateway.test")
     path, _, query = target.partition("?")
-    received = Received(method, target, 1, fields.items(), client)
+    received = Received(method, target, 1, fields.copy(), client)
     made = Request(received, fields, host, path, query, Body(body) if body else NO_BODY)
     made.id = "test"
     return made

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from gproxy.http.errors import BadMessage
+from gproxy.http.field_names import HOP_BY_HOP, SPOOFABLE, FieldNames
 from gproxy.http.forwarding import TUNNELLED, accepts_trailers, connection_options, strip_hop_by_hop
 from gproxy.http.framing import request_framing
+from gproxy.http.header_names import HOP_BY_HOP as HOP_BY_HOP_NAMES
 from gproxy.http.headers import Headers
 from gproxy.http.trust import Trust
 from gproxy.http.wire import host_of, parse_fields
@@ -28,7 +30,8 @@ class RequestFields:
 
     block: bytes
     minor: int
-    fields: list[tuple[str, str]]
+    #: All fields, hop-by-hop fields included.
+    received: Headers
     #: The fields for handlers; each request gets a copy.
     headers: Headers
     host: str
@@ -46,7 +49,7 @@ class RequestFields:
 
 
 #: The result for no block.
-NO_FIELDS: Final = RequestFields(b"", 1, [], Headers(), "", 0, False, False, "", "", None)
+NO_FIELDS: Final = RequestFields(b"", 1, Headers(), Headers(), "", 0, False, False, "", "", None)
 
 
 class RequestFieldsCache:
@@ -56,43 +59,58 @@ class RequestFieldsCache:
         self._trust = trust
         self._max_fields = max_fields
         self._max_body = max_body
+        self._names = FieldNames(self._uses_of)
         self._blocks: dict[tuple[bytes, int, str], RequestFields] = {}
 
+    def _uses_of(self, name: str) -> int:
+        uses = HOP_BY_HOP if name in HOP_BY_HOP_NAMES or name == "expect" else 0
+        return uses | SPOOFABLE if self._trust.may_touch(name) else uses
+
     def fields(self, block: bytes, minor: int, peer: str) -> RequestFields:
-        """Return the parsed fields of the block. Raises BadMessage."""
+        """Return the parsed fields of the block, and remember them. Raises BadMessage as `read`."""
         found = self._blocks.get((block, minor, peer))
         if found is None:
-            found = self._read(block, minor, peer)
+            found = self.read(block, minor, peer)
             if len(block) <= _LARGEST:
                 self._remember(found, peer)
         return found
 
-    def _read(self, block: bytes, minor: int, peer: str) -> RequestFields:
+    def read(self, block: bytes, minor: int, peer: str) -> RequestFields:
         """Parse the block.
 
         Raises BadMessage: 400 for an ambiguous block, 413 or 431 over a limit, 417 for an unknown expectation.
         """
-        fields = parse_fields(block)
-        if len(fields) > self._max_fields:
+        fields = parse_fields(block, self._names)
+        if fields.count > self._max_fields:
             raise BadMessage("too many header fields", 431)
-        headers = Headers.parsed(fields)
-        host = host_of(fields, minor)
-        framing = request_framing(headers, minor)
+        received, uses = fields.headers, fields.uses
+        host = host_of(received, minor)
+        if not uses:  # PERF: nothing is removed
+            return RequestFields(block, minor, received, received, host, 0, bool(minor), False, peer, "", None)
+        read = RequestFields(block, minor, received, received.copy(), host, 0, bool(minor), False, peer, "", None)
+        if uses & HOP_BY_HOP:
+            self._read_hop_by_hop(read)
+        if uses & SPOOFABLE:
+            read.client, read.request_id = self._trust.clean(peer, read.headers)
+        return read
+
+    def _read_hop_by_hop(self, read: RequestFields) -> None:
+        """Act on the fields that frame the message or concern the connection, and remove them."""
+        headers, minor = read.headers, read.minor
+        read.framing = framing = request_framing(headers, minor)
         if 0 < self._max_body < framing:
             raise BadMessage(f"request body exceeds the limit of {self._max_body} bytes", 413)
         options = connection_options(headers)
-        keep = "close" not in options and (minor == 1 or "keep-alive" in options)
-        upgrade = _upgrade(headers, options) if minor and not framing else None
+        read.keep = "close" not in options and (minor == 1 or "keep-alive" in options)
+        read.upgrade = _upgrade(headers, options) if minor and not framing else None
         expect = headers.pop("expect")
         if expect and minor and not _is_continue(expect):  # ignored in HTTP/1.0: RFC 9110 section 10.1.1
             raise BadMessage("unknown expectation; only 100-continue is supported", 417)
-        waits = bool(expect and minor)
+        read.awaits_continue = bool(expect and minor)
         trailers = accepts_trailers(headers, options)
         strip_hop_by_hop(headers, options)
         if trailers:
             headers.put("TE", "te", "trailers")
-        client, request_id = self._trust.clean(peer, headers)
-        return RequestFields(block, minor, fields, headers, host, framing, keep, waits, client, request_id, upgrade)
 
     def _remember(self, fields: RequestFields, peer: str) -> None:
         if len(self._blocks) >= _BLOCKS:

@@ -1,25 +1,29 @@
 """Strict parsing of request and response heads (RFC 9112 sections 2 to 5), with one grammar for both.
 
-A head is parsed whole: one decode, one compiled expression that accepts every line or none, one `findall`. The
-expressions are possessive (`*+`), so no input makes them backtrack. Only a rejected head is examined again, slowly, to
-describe the problem.
+The bytes of all fields are checked at once. Then each line costs one look-up of its name in a table; only a name that
+is new, or a line in an unusual form, is examined. The expressions are possessive (`*+`), so no input makes them
+backtrack. A rejected head is examined again, slowly, to describe the problem.
 """
 
 import re
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from gproxy.http.errors import BadMessage
+from gproxy.http.field_names import FieldName, FieldNames
 from gproxy.http.header_names import FIELD_CHAR, TOKEN_CHAR
-from gproxy.http.headers import Headers
+from gproxy.http.headers import Field, Headers
 
-# RFC 9112 section 5: no blank before the colon, no line folding, no bare CR or LF, no control characters.
-_FIELDS = rf"((?:{TOKEN_CHAR}++:{FIELD_CHAR}*+\r\n)*+)\r\n"
-_is_field_block = re.compile(_FIELDS).fullmatch
+#: The bytes of a field (RFC 9112 section 5); of a block of fields, only the line ends are left without them.
+_FIELD_BYTES: Final = bytes(byte for byte in range(256) if re.match(FIELD_CHAR, chr(byte)))
+_CRLF: Final = b"\r\n"
+_END: Final = b"\r\n\r\n"
 # RFC 9112 section 3. A target is visible ASCII without "#": a fragment never travels (RFC 9112 section 3.2).
 _is_request_line = re.compile(rf"({TOKEN_CHAR}++) ([!-\"$-~]++) HTTP/([0-9])\.([0-9])").fullmatch
 # RFC 9112 section 4. Many servers omit the blank before an absent reason; accepting that is harmless.
-_is_response = re.compile(rf"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: ({FIELD_CHAR}*+))?\r\n{_FIELDS}").fullmatch
-_fields = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
+_is_status_line = re.compile(rf"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: ({FIELD_CHAR}*+))?").fullmatch
+#: The number of status lines that are kept, and the longest of them in bytes.
+_STATUS_LINES: Final = 64
+_LONGEST_STATUS_LINE: Final = 64
 
 # RFC 9112 section 3.2.2; userinfo is rejected (RFC 9110 section 4.2.4).
 _is_absolute = re.compile(r"(?i:https?)://([^/?@]+)(/[^?]*)?(\?.*)?").fullmatch
@@ -52,20 +56,26 @@ class RequestLine:
         self.authority = authority
 
 
-class RawResponseHead(NamedTuple):
-    """A status line and its fields, checked against the grammar, otherwise as received."""
+class Fields:
+    """The fields of a head, checked against the grammar, and the union of their uses. `count` is that of the lines."""
 
-    status: int
-    reason: str
-    minor: int
-    headers: Headers
+    __slots__ = ("count", "headers", "uses")
+
+    def __init__(self, headers: Headers, uses: int, count: int) -> None:
+        self.headers = headers
+        self.uses = uses
+        self.count = count
 
 
-def _pairs(block: str) -> list[tuple[str, str]]:
-    pairs = _fields(block)
-    if " \r\n" in block or "\t\r\n" in block:
-        return [(name, value.rstrip(" \t")) for name, value in pairs]
-    return pairs
+class StatusLine:
+    """A status line, checked against the grammar."""
+
+    __slots__ = ("minor", "reason", "status")
+
+    def __init__(self, status: int, reason: str, minor: int) -> None:
+        self.status = status
+        self.reason = reason
+        self.minor = minor
 
 
 def parse_request_line(line: bytes) -> RequestLine:
@@ -99,20 +109,51 @@ def _other_form(method: str, target: str, minor: int) -> RequestLine:
     return RequestLine(method, path + query, minor, path, query[1:], match[1])
 
 
-def parse_fields(block: bytes) -> list[tuple[str, str]]:
-    """Parse the header fields in `block`, which ends with the empty line. Raises BadMessage (RFC 9112 section 5)."""
-    text = block.decode("latin-1")
-    if _is_field_block(text) is None:
-        raise BadMessage(_what_is_wrong(b"\r\n" + block, "header name"))
-    return _pairs(text)
+def parse_fields(block: bytes, names: FieldNames) -> Fields:
+    """Parse the header fields in `block`, which ends with the empty line. Raises BadMessage (RFC 9112 section 5).
+
+    No blank before the colon, no line folding, no bare CR or LF, no control characters.
+    """
+    lines = block[:-4].decode("latin-1").split("\r\n") if len(block) > 2 else []
+    count = len(lines)
+    if block.translate(None, _FIELD_BYTES) != _CRLF * (count + 1) or (lines and not block.endswith(_END)):
+        raise BadMessage(_what_is_wrong(_CRLF + block, "header line"))
+    trim = b" \r\n" in block or b"\t" in block or b":  " in block
+    known = names.known
+    first: dict[str, Field] = {}
+    further: list[tuple[str, Field]] = []
+    uses = 0
+    for line in lines:
+        colon = line.find(": ")
+        name = known.get(line[:colon]) if colon > 0 else None
+        if name is None or trim:
+            name, field = _examined(line, names, block)
+        else:
+            field = (name.spelling, line[colon + 2 :], line)
+        uses |= name.uses
+        if name.key in first:
+            further.append((name.key, field))
+        else:
+            first[name.key] = field
+    return Fields(Headers.parsed(first, further), uses, count)
 
 
-def host_of(fields: list[tuple[str, str]], minor: int) -> str:
+def _examined(line: str, names: FieldNames, block: bytes) -> tuple[FieldName, Field]:
+    """Return the name and the field of a line in any form that the grammar allows."""
+    spelling, colon, value = line.partition(":")
+    name = names.learn(spelling) if colon else None
+    if name is None:
+        raise BadMessage(_what_is_wrong(_CRLF + block, "header name"))
+    value = value.strip(" \t")
+    return name, (spelling, value, f"{spelling}: {value}")
+
+
+def host_of(headers: Headers, minor: int) -> str:
     """Return the one Host.
 
     Raises BadMessage for a missing, repeated or invalid one (RFC 9112 section 3.2).
     """
-    hosts = [value for name, value in fields if len(name) == 4 and name.lower() == "host"]
+    hosts = headers.all("host")
     if len(hosts) == 1 and (not hosts[0] or is_host(hosts[0])):  # empty: a target without authority, RFC 9110 7.2
         return hosts[0]
     if not hosts and not minor:
@@ -126,15 +167,33 @@ def bare_host(host: str) -> str:
     return (host[:end] if end > host.rfind("]") else host).lower().rstrip(".")
 
 
-def parse_response(head: bytes) -> RawResponseHead:
+def parse_response(head: bytes, names: FieldNames) -> tuple[StatusLine, Fields]:
     """Parse a response head that ends with its empty line. Raises BadMessage (RFC 9112 sections 4, 5)."""
-    match = _is_response(head.decode("latin-1"))
+    end = head.find(_CRLF)
+    line = _status_lines.get(head[:end]) or _parse_status_line(head[:end])
+    try:
+        return line, parse_fields(head[end + 2 :], names)
+    except BadMessage as error:
+        raise BadMessage(f"no response head: {error.detail}", 502) from None
+
+
+#: Status lines as they came, and what they say: a backend has few.
+_status_lines: Final[dict[bytes, StatusLine]] = {}
+
+
+def _parse_status_line(line: bytes) -> StatusLine:
+    match = _is_status_line(line.decode("latin-1"))
     if match is None:
-        raise BadMessage(f"no response head: {_what_is_wrong(head, 'status line')}", 502)
-    major, minor, status, reason, block = match.groups()
+        raise BadMessage(f"no response head: {_what_is_wrong(line, 'status line')}", 502)
+    major, minor, status, reason = match.groups()
     if major != "1":
         raise BadMessage(f"HTTP/{major} in a status line", 502)
-    return RawResponseHead(int(status), reason or "", minor != "0", Headers.parsed(_pairs(block)))
+    parsed = StatusLine(int(status), reason or "", int(minor != "0"))
+    if len(line) <= _LONGEST_STATUS_LINE:
+        if len(_status_lines) >= _STATUS_LINES:
+            _status_lines.clear()
+        _status_lines[line] = parsed
+    return parsed
 
 
 def _reject_request_line(line: bytes) -> NoReturn:

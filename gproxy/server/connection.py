@@ -201,7 +201,7 @@ class ClientConnection:
             line, fields = self._parse_head(data[: end + 4])
             channel.buffer = data[end + 4 :]
         body = self._body(fields) if fields.framing else NO_BODY
-        received = Received(line.method, line.target, line.minor, fields.fields, self.peer, self.tls)
+        received = Received(line.method, line.target, line.minor, fields.received, self.peer, self.tls)
         headers = fields.headers.copy()
         host = fields.host
         if line.authority:  # counts instead of the Host field: RFC 9112 section 3.2.2
@@ -226,7 +226,10 @@ class ClientConnection:
         line = parse_request_line(head[:end])
         block = head[end + 2 :]
         if self._fields.block != block or self._fields.minor != line.minor:
-            self._fields = self._context.fields.fields(block, line.minor, self.peer)
+            # PERF: a client that changes its fields within a connection does not repeat them on another one either
+            cache = self._context.fields
+            find = cache.fields if self._requests == 1 else cache.read
+            self._fields = find(block, line.minor, self.peer)
         self._line, self._head = line, head
         return line, self._fields
 

@@ -2,18 +2,36 @@
 
 The rule: whatever we accept is read the same way by a strict peer that accepts it too, down to where the message ends;
 and what both others accept alike we accept, but for what is refused on purpose (`ours_alone_refuses`).
+
+What our parser remembers of names changes nothing: `changed_by_memory` compares it with one that knows no name yet, with
+the grammar as a single expression, and with the removal of fields without a look at their uses.
 """
 
 import re
+from ipaddress import ip_network
 from typing import NamedTuple
 
 import h11
 import httptools
 
 from gproxy.http.errors import BadMessage
+from gproxy.http.field_names import FieldNames
+from gproxy.http.forwarding import accepts_trailers, connection_options, strip_hop_by_hop
 from gproxy.http.framing import reader, request_framing
+from gproxy.http.header_names import FIELD_CHAR, TOKEN_CHAR
 from gproxy.http.headers import Headers
+from gproxy.http.request_fields import RequestFieldsCache
+from gproxy.http.trust import Trust
 from gproxy.http.wire import host_of, parse_fields, parse_request_line
+
+#: Names that stay known for all inputs.
+_names = FieldNames(lambda _: 0)
+_trust = Trust(
+    (ip_network("192.0.2.0/24"),), frozenset({"x-user"}), frozenset({"x-never"}), frozenset({"x-from-proxy"}), "X-Trace"
+)
+_cache = RequestFieldsCache(_trust, max_fields=1000, max_body=0)
+_field_block = re.compile(rf"((?:{TOKEN_CHAR}++:{FIELD_CHAR}*+\r\n)*+)\r\n").fullmatch
+_field_pairs = re.compile(r"([^:\r]++):[\t ]*+([^\r]*+)\r\n").findall
 
 
 class Reading(NamedTuple):
@@ -53,18 +71,24 @@ def ours(data: bytes) -> Reading | None:
     try:
         line_end = data.find(b"\r\n")
         line = parse_request_line(data[:line_end])
-        fields = parse_fields(data[line_end + 2 : end + 4])
+        fields = parse_fields(data[line_end + 2 : end + 4], _names).headers
         host_of(fields, line.minor)
         source = _Bytes(data[end + 4 :])
-        rest = reader(request_framing(Headers.parsed(fields), line.minor), source)
+        rest = reader(request_framing(fields, line.minor), source)
         body = b""
         while piece := rest.next_piece():
             body += piece
     except BadMessage:
         return None
     target = re.match(rb"\S+ (\S+)", data)[1]
-    raw = [(name.lower().encode("latin-1"), _as_h11(name, value).encode("latin-1")) for name, value in fields]
+    raw = [(name.lower().encode("latin-1"), _as_h11(name, value).encode("latin-1")) for name, value in fields.items()]
     return Reading(line.method.encode(), target, raw, body, len(data) - len(source.data))
+
+
+def _grouped(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The fields of one name together, as our parser has them."""
+    names = list(dict.fromkeys(name for name, _ in fields))
+    return sorted(fields, key=lambda field: names.index(field[0]))
 
 
 def h11_reads(data: bytes) -> Reading | None:
@@ -85,7 +109,7 @@ def h11_reads(data: bytes) -> Reading | None:
     except h11.RemoteProtocolError:
         return None
     left = connection.trailing_data[0]
-    fields = [(bytes(name), bytes(value)) for name, value in request.headers]
+    fields = _grouped([(bytes(name), bytes(value)) for name, value in request.headers])
     return Reading(bytes(request.method), bytes(request.target), fields, body, len(data) - len(left))
 
 
@@ -117,7 +141,7 @@ def httptools_reads(data: bytes) -> Reading | None:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             return None
         if collector.complete:
-            return Reading(parser.get_method(), collector.url, collector.fields, collector.body, index + 1)
+            return Reading(parser.get_method(), collector.url, _grouped(collector.fields), collector.body, index + 1)
     return None
 
 
@@ -146,8 +170,74 @@ def ours_alone_refuses(reading: Reading, data: bytes) -> bool:
     )
 
 
+def changed_by_memory(data: bytes) -> str:
+    """Empty if a block of fields reads the same for a parser that knows names, for a new one, and for the grammar."""
+    begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
+    if not 0 <= begin <= end:
+        return ""
+    block = data[begin + 2 : end + 4]
+    warm, cold, plain = _pairs(block, _names), _pairs(block, FieldNames(lambda _: 0)), _by_expression(block)
+    if not warm == cold == plain:
+        return f"fields: {warm}, with new names {cold}, by one expression {plain}"
+    for peer in ("192.0.2.1", "198.51.100.1"):
+        for minor in (0, 1):
+            read, all_removed = _read(block, minor, peer), _read_slowly(block, minor, peer)
+            if read != all_removed:
+                return f"read by {peer}: {read}, without uses {all_removed}"
+    return ""
+
+
+def _pairs(block: bytes, names: FieldNames) -> list[tuple[str, str]] | None:
+    try:
+        fields = parse_fields(block, names)
+    except BadMessage:
+        return None
+    found = fields.headers.items()
+    if fields.headers.lines() != "".join(f"{name}: {value}\r\n" for name, value in found) or fields.count != len(found):
+        raise AssertionError(f"lines of {block!r}: {fields.headers.lines()!r}")
+    return found
+
+
+def _by_expression(block: bytes) -> list[tuple[str, str]] | None:
+    text = block.decode("latin-1")
+    if not _field_block(text):
+        return None
+    return Headers([(name, value.strip(" \t")) for name, value in _field_pairs(text)]).items()
+
+
+def _read(block: bytes, minor: int, peer: str) -> object:
+    try:
+        read = _cache.read(block, minor, peer)
+    except BadMessage as error:
+        return error.status
+    return read.headers.items(), read.framing, read.keep, read.awaits_continue, read.client, read.request_id
+
+
+def _read_slowly(block: bytes, minor: int, peer: str) -> object:
+    """The same, with each step for every block."""
+    try:
+        headers = parse_fields(block, FieldNames(lambda _: 0)).headers
+        host_of(headers, minor)
+        framing = request_framing(headers, minor)
+        options = connection_options(headers)
+        keep = "close" not in options and (minor == 1 or "keep-alive" in options)
+        expect = headers.pop("expect")
+        if expect and minor and {one.strip(" \t").lower() for one in expect.split(",")} - {"100-continue", ""}:
+            return 417
+        trailers = accepts_trailers(headers, options)
+        strip_hop_by_hop(headers, options)
+    except BadMessage as error:
+        return error.status
+    if trailers:
+        headers.put("TE", "te", "trailers")
+    client, request_id = _trust.clean(peer, headers)
+    return headers.items(), framing, keep, bool(expect and minor), client, request_id
+
+
 def disagreement(data: bytes) -> str:
     """Empty if all is well."""
+    if changed := changed_by_memory(data):
+        return changed
     mine, strict, lenient = ours(data), h11_reads(data), httptools_reads(data)
     if mine is not None:
         for name, other in (("h11", strict), ("httptools", lenient)):

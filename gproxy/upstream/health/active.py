@@ -50,7 +50,7 @@ class Probe:
         connection = backend.dial(self._settings.health.timeout)
         try:
             path = self._settings.health.path or "/"
-            request = Request(Received("GET", path, 1, [], ""), Headers(), backend.authority, path, "")
+            request = Request(Received("GET", path, 1, Headers(), ""), Headers(), backend.authority, path, "")
             answer: ResponseHead = connection.send_request(self._head(backend, path), request)
             if answer.status not in self._statuses:
                 return f"status {answer.status}"

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from gproxy.http.field_names import HOP_BY_HOP, FieldNames
 from gproxy.http.forwarding import connection_options, strip_hop_by_hop
 from gproxy.http.framing import response_framing
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
@@ -42,19 +43,25 @@ class ResponseHead:
     idle_timeout: float
 
 
+_names: Final = FieldNames(lambda name: HOP_BY_HOP if name in RESPONSE_HOP_BY_HOP else 0)
+
+
 def parse_response_head(head: bytes, method: str) -> ResponseHead:
     """Parse the head. Raise BadMessage if it is malformed or ambiguous."""
-    status, phrase, minor, headers = parse_response(head)
+    line, fields = parse_response(head, _names)
+    status, minor, headers = line.status, line.minor, fields.headers
     framing = response_framing(headers, minor, status, method)
+    headers.is_stripped = True
+    if not fields.uses:  # PERF: nothing is removed
+        return ResponseHead(head, method, status, line.reason, headers, framing, bool(minor), "", math.inf)
     options = connection_options(headers)
     keep = "close" not in options if minor else "keep-alive" in options
     upgrade = headers.get("upgrade") or ""
     idle_timeout = _announced(headers.get("keep-alive") or "")
     strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
-    headers.is_stripped = True
     if status == 426 and upgrade:  # Upgrade names the required protocol (RFC 9110 section 15.5.22)
         headers.put("Upgrade", "upgrade", upgrade)
-    return ResponseHead(head, method, status, phrase, headers, framing, keep, upgrade.lower(), idle_timeout)
+    return ResponseHead(head, method, status, line.reason, headers, framing, keep, upgrade.lower(), idle_timeout)
 
 
 def _announced(keep_alive: str) -> float:

@@ -52,6 +52,27 @@ REQUESTS = st.tuples(LINES, HOSTS, FIELDS, FRAMING, BODIES).map(
 )
 
 
+MEMORABLE = st.sampled_from(
+    [b"Accept: a", b"accept:a", b"ACCEPT:  a ", b"X-A: 1", b"x-a: 2", b"Cookie: a=b", b"cookie: c=d", b"Empty:", b"Blank: ",
+     b"Connection: keep-alive", b"Connection: close, X-A", b"connection: te, upgrade", b"TE: trailers", b"Keep-Alive: timeout=5",
+     b"Upgrade: websocket", b"Expect: 100-continue", b"Expect: else", b"Content-Length: 5", b"content-length: 5",
+     b"Transfer-Encoding: chunked", b"Content_Length: 5", b"Host: b", b"Proxy-Authorization: x",
+     b"X-Forwarded-For: 203.0.113.7", b"X_Forwarded_For: 1", b"Forwarded: for=1", b"X-Real-IP: 1", b"X-User: eve", b"X_User: eve",
+     b"X-Never: 1", b"x.never: 1", b"X-From-Proxy: 1", b"X-Trace: t1", b"x-trace: t2", b"X_Trace: t3", b"X-Request-ID: r",
+     b" folded: a", b"\tfolded: a", b"X Y: z", b"X : y", b"no colon", b": y", b"X: a\x7f", b"X: a\tb", b"X: a:  b", b"X:a: b",
+     b"N\xe9: a", b"X: \xe9", b"X: a\r", b"X: a\n", b"\r", b"\n", b"", b"Hostx: a", b"Hos: t: a"]
+)  # fmt: skip
+ENDS = st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r", b"\r\r\n", b" \r\n", b"\t\r\n"])
+BLOCKS = st.lists(st.tuples(MEMORABLE, ENDS).map(b"".join), max_size=8).map(b"".join)
+
+
+@settings(max_examples=1000)
+@given(BLOCKS)
+@example(b"Connection: X-Trace\r\nX-Trace: t\r\n")
+def test_what_is_remembered_of_names_changes_nothing(oracle, block):
+    assert oracle.changed_by_memory(b"GET / HTTP/1.1\r\nHost: a\r\n" + block + b"\r\n") == ""
+
+
 @given(REQUESTS)
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET")
 def test_parsers_that_accept_a_request_read_it_alike(oracle, data):

@@ -5,10 +5,11 @@ from gproxy.http.request import Received, request
 
 
 def test_received_shows_everything_as_it_came():
-    received = Received("GET", "/a", 0, [("Connection", "close"), ("host", "a"), ("X", "1"), ("x", "2")], "192.0.2.1")
+    fields = Headers([("Connection", "close"), ("host", "a"), ("X", "1"), ("x", "2")])
+    received = Received("GET", "/a", 0, fields, "192.0.2.1")
     assert received.headers.items() == [("Connection", "close"), ("host", "a"), ("X", "1"), ("x", "2")]
     assert received.protocol == "HTTP/1.0"
-    assert Received("GET", "/", 1, [], "").protocol == "HTTP/1.1"
+    assert Received("GET", "/", 1, Headers(), "").protocol == "HTTP/1.1"
 
 
 def test_a_request_made_by_hand():

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproxy.config.types.access_log import DEFAULT_FIELDS, FURTHER_FIELDS
+from gproxy.http.headers import Headers
 from gproxy.http.request import Received, request
 from gproxy.http.response import Response
 from gproxy.http.tls import TLS
@@ -141,7 +142,7 @@ def test_headers_count_as_the_client_has_sent_them():
 def test_tls_and_the_scheme_that_a_trusted_proxy_names():
     asked = request("GET", "/", {"X-Forwarded-Proto": "https"})
     received = asked.received
-    asked.received = Received("GET", "/", 1, [], received.peer, TLS("TLSv1.3", "x", "a"))
+    asked.received = Received("GET", "/", 1, Headers(), received.peer, TLS("TLSv1.3", "x", "a"))
     assert noted(("scheme", "tls"), asked) == ["https", "TLSv1.3"]
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from gproxy.http.body import Body
 from gproxy.http.framing import LengthReader
+from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request, request
 from gproxy.upstream.http1.connection import HTTP1Connection
 
@@ -53,7 +54,7 @@ def with_client(client, body=None, minor=1):
     """A request that came from this client."""
     asked = request("POST")
     if minor == 0:
-        old = Received("GET", "/", 0, [], "192.0.2.1")
+        old = Received("GET", "/", 0, Headers(), "192.0.2.1")
         asked = Request(old, asked.headers, "a", "/", "")
     asked.client_stream = client.client
     asked.client_stream.deadline = asked.deadline
