@@ -20,12 +20,11 @@ _LONGEST: Final = 64
 
 
 class FieldName:
-    """A name as it is spelled, the same in lower case, and the uses of its fields."""
+    """A name in lower case, and the uses of its fields."""
 
-    __slots__ = ("key", "spelling", "uses")
+    __slots__ = ("key", "uses")
 
-    def __init__(self, spelling: str, key: str, uses: int) -> None:
-        self.spelling = spelling
+    def __init__(self, key: str, uses: int) -> None:
         self.key = key
         self.uses = uses
 
@@ -50,7 +49,7 @@ class FieldNames:
         if not is_token(spelling):
             return None
         key = spelling.lower()
-        found = FieldName(spelling, key, self._judge(key))
+        found = FieldName(key, self._judge(key))
         if len(spelling) <= _LONGEST:
             if len(self.known) >= _MOST:
                 self.known.clear()

@@ -1,25 +1,37 @@
 """Header fields: an ordered, case-insensitive multi-dict that keeps case and repetition (RFC 9110 section 5).
 
 One dict has the first line of every name; a second one, usually absent, has further lines of the same name. So a
-typical request costs one dict, and a look-up is one dict look-up. Each field keeps its encoded line: most fields are
-sent as they came.
+typical request costs one dict, and a look-up is one dict look-up. A field is kept as its encoded line, because most
+fields are sent as they came and no handler asks for their values.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias, overload
+from typing import Any, Final, TypeAlias, overload
 
 from gproxy.http.header_names import SECRET_FIELDS, is_field_value, is_token
 
 HeadersLike: TypeAlias = "Headers | Mapping[str, str] | Iterable[tuple[str, str]]"
-#: Name, value, and the encoded line without its CRLF.
-Field: TypeAlias = tuple[str, str, str]
+#: The name, a colon, a blank and the value; without the CRLF. The name is as long as its key, the name in lower case.
+Line: TypeAlias = str
 
 
-def _field(name: str, value: str) -> Field:
-    return (name, value, f"{name}: {value}")
+def _line(name: str, value: str) -> Line:
+    return f"{name}: {value}"
 
 
-def _joined(lines: list[str]) -> str:
+def _value(key: str, line: Line) -> str:
+    return line[len(key) + 2 :]
+
+
+def _pair(key: str, line: Line) -> tuple[str, str]:
+    size = len(key)
+    return line[:size], line[size + 2 :]
+
+
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+def _joined(lines: list[Line]) -> str:
     lines.append("")
     return "\r\n".join(lines)
 
@@ -47,8 +59,8 @@ class Headers:
         raise TypeError("Headers cannot be subclassed")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
-        self._first: dict[str, Field] = {}
-        self._more: dict[str, list[Field]] | None = None
+        self._first: dict[str, Line] = {}
+        self._more: dict[str, list[Line]] | None = None
         #: PERF: True if hop-by-hop fields of a response were removed and no field was added since.
         self.is_stripped = False
         if fields:
@@ -57,33 +69,32 @@ class Headers:
                 self.add(name, value)
 
     @classmethod
-    def parsed(cls, first: dict[str, Field], further: list[tuple[str, Field]]) -> "Headers":
-        """Return headers of fields that the wire grammar has checked, by their names in lower case.
+    def parsed(cls, first: dict[str, Line], further: list[tuple[str, Line]]) -> "Headers":
+        """Return headers of lines that the wire grammar has checked, by their names in lower case.
 
-        `first` has the first field of each name, `further` those that repeat a name.
+        `first` has the first line of each name, `further` those that repeat a name.
         """
         self = cls()
         self._first = first
-        for key, field in further:
-            self._repeat(key, field)
+        for key, line in further:
+            self._repeat(key, line)
         return self
 
-    def _append(self, field: Field) -> None:
-        key = field[0].lower()
+    def _append(self, key: str, line: Line) -> None:
         self.is_stripped = False
-        if key not in self._first:
-            self._first[key] = field
+        if key in self._first:
+            self._repeat(key, line)
         else:
-            self._repeat(key, field)
+            self._first[key] = line
 
-    def _repeat(self, key: str, field: Field) -> None:
+    def _repeat(self, key: str, line: Line) -> None:
         if self._more is None:
             self._more = {}
-        self._more.setdefault(key, []).append(field)
+        self._more.setdefault(key, []).append(line)
 
     def add(self, name: str, value: str) -> None:
         """Append one line, also if the name exists."""
-        self._append(_field(name, _checked(name, value)))
+        self._append(name.lower(), _line(name, _checked(name, value)))
 
     @overload
     def get(self, name: str, default: str) -> str: ...
@@ -95,31 +106,34 @@ class Headers:
         Lines of Cookie are joined by a semicolon (RFC 9113 section 8.2.3). Of Set-Cookie only the first is returned.
         """
         key = name.lower()
-        field = self._first.get(key)
-        if field is None:
+        line = self._first.get(key)
+        if line is None:
             return default
         if self._more is None or key not in self._more or key == "set-cookie":
-            return field[1]
+            return _value(key, line)
         return ("; " if key == "cookie" else ", ").join(self.all(key))
 
     def lookup(self, key: str) -> str | None:
         """Return the same as `get`, for a name in lower case."""
-        field = self._first.get(key)
-        if field is None:
+        line = self._first.get(key)
+        if line is None:
             return None
-        return field[1] if self._more is None else self.get(key)
+        return _value(key, line) if self._more is None else self.get(key)
 
     def all(self, name: str) -> list[str]:
         """Return the value of every line with this name, in order."""
         key = name.lower()
+        return [_value(key, line) for line in self._lines_of(key)]
+
+    def _lines_of(self, key: str) -> list[Line]:
         if key not in self._first:
             return []
         more = self._more.get(key, []) if self._more else []
-        return [self._first[key][1], *(field[1] for field in more)]
+        return [self._first[key], *more]
 
     def put(self, name: str, key: str, value: str) -> None:
         """Replace without a check, for names and values of the gateway; `key` is the name in lower case."""
-        self._first[key] = _field(name, value)
+        self._first[key] = _line(name, value)
         if self._more:
             self._more.pop(key, None)
 
@@ -157,7 +171,7 @@ class Headers:
 
     def keys(self) -> list[str]:
         """Return the names in their original case, once each; `dict(headers)` uses it."""
-        return [field[0] for field in self._first.values()]
+        return [line[: len(key)] for key, line in self._first.items()]
 
     def values(self) -> list[str]:
         """Return the value of each name, as `get` does."""
@@ -165,38 +179,34 @@ class Headers:
 
     def items(self) -> list[tuple[str, str]]:
         """Return every line as (name, value), the lines of one name together."""
-        return [(field[0], field[1]) for field in self._fields()]
-
-    def _fields(self) -> list[Field]:
-        """Return every field, those of one name together."""
         if not self._more:
-            return list(self._first.values())
-        return [field for key, first in self._first.items() for field in (first, *self._more.get(key, ()))]
+            return [_pair(key, line) for key, line in self._first.items()]
+        return [_pair(key, line) for key in self._first for line in self._lines_of(key)]
 
     def update(self, fields: HeadersLike) -> None:
         """Replace every name that the given fields have."""
         fresh = fields if isinstance(fields, Headers) else Headers(fields)
         for key in fresh._first:  # noqa: SLF001 of the same class
             self.discard(key)
-        for field in fresh._fields():
-            self._append(field)
+            for line in fresh._lines_of(key):  # noqa: SLF001 of the same class
+                self._append(key, line)
 
     def copy(self) -> "Headers":
         twin = Headers()
         twin._first = self._first.copy()
         twin.is_stripped = self.is_stripped
-        twin._more = {key: list(fields) for key, fields in self._more.items()} if self._more else None
+        twin._more = {key: list(lines) for key, lines in self._more.items()} if self._more else None
         return twin
 
     def lines(self) -> str:
         """Return the encoded fields, each line with its CRLF."""
-        return _joined([field[2] for field in self._fields()])
+        return self.lines_without(_NOTHING)
 
     def lines_without(self, dropped: frozenset[str]) -> str:
         """Return `lines()` without the names (in lower case) in `dropped`."""
-        if self._more:
-            return _joined([field[2] for field in self._fields() if field[0].lower() not in dropped])
-        return _joined([field[2] for key, field in self._first.items() if key not in dropped])
+        if not self._more:
+            return _joined([line for key, line in self._first.items() if key not in dropped])
+        return _joined([line for key in self._first if key not in dropped for line in self._lines_of(key)])
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -228,7 +238,7 @@ class Headers:
         return isinstance(name, str) and name.lower() in self._first
 
     def __iter__(self) -> Iterator[str]:
-        return iter([field[0] for field in self._first.values()])
+        return iter(self.keys())
 
     def __len__(self) -> int:
         return len(self._first)

@@ -5,7 +5,6 @@ result; a request with the same bytes costs one comparison and one dict copy. A 
 each request repeats the block on all of them, so the listener keeps some blocks too.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from gproxy.http.errors import BadMessage
@@ -24,32 +23,44 @@ _LARGEST: Final = 1024
 _LONGEST_LIST: Final = 256
 
 
-@dataclass  # PERF: when compiled, faster attribute access than a NamedTuple
 class RequestFields:
     """The result of parsing; depends only on the block, the minor version and the peer."""
 
-    block: bytes
-    minor: int
-    #: All fields, hop-by-hop fields included.
-    received: Headers
-    #: The fields for handlers; each request gets a copy.
-    headers: Headers
-    host: str
-    framing: int
-    #: True if the client wants to keep the connection.
-    keep: bool
-    #: True if the client waits for `100 Continue` before it sends the body.
-    awaits_continue: bool
-    #: The client's address after trusted proxies.
-    client: str
-    #: The request id of a trusted proxy, else empty.
-    request_id: str
-    #: The protocol that the client asks for in Upgrade, if the gateway tunnels it.
-    upgrade: str | None
+    __slots__ = (
+        "awaits_continue", "block", "client", "framing", "headers", "host", "keep", "minor", "received", "request_id",
+        "upgrade",
+    )  # fmt: skip
+
+    def __init__(self, block: bytes, minor: int, received: Headers, headers: Headers, host: str, client: str) -> None:
+        self.block = block
+        self.minor = minor
+        #: All fields, hop-by-hop fields included.
+        self.received = received
+        #: The fields for handlers; each request gets a copy.
+        self.headers = headers
+        self.host = host
+        #: The client's address after trusted proxies.
+        self.client = client
+        #: The request id of a trusted proxy, else empty.
+        self.request_id = ""
+        self.framing = 0
+        #: True if the client wants to keep the connection.
+        self.keep = bool(minor)
+        #: True if the client waits for `100 Continue` before it sends the body.
+        self.awaits_continue = False
+        #: The protocol that the client asks for in Upgrade, if the gateway tunnels it.
+        self.upgrade: str | None = None
+
+    def with_headers(self, headers: Headers) -> "RequestFields":
+        """Return the same with other fields for handlers."""
+        twin = RequestFields(self.block, self.minor, self.received, headers, self.host, self.client)
+        twin.request_id, twin.framing, twin.keep = self.request_id, self.framing, self.keep
+        twin.awaits_continue, twin.upgrade = self.awaits_continue, self.upgrade
+        return twin
 
 
 #: The result for no block.
-NO_FIELDS: Final = RequestFields(b"", 1, Headers(), Headers(), "", 0, False, False, "", "", None)
+NO_FIELDS: Final = RequestFields(b"", 1, Headers(), Headers(), "", "")
 
 
 class RequestFieldsCache:
@@ -86,8 +97,8 @@ class RequestFieldsCache:
         received, uses = fields.headers, fields.uses
         host = host_of(received, minor)
         if not uses:  # PERF: nothing is removed
-            return RequestFields(block, minor, received, received, host, 0, bool(minor), False, peer, "", None)
-        read = RequestFields(block, minor, received, received.copy(), host, 0, bool(minor), False, peer, "", None)
+            return RequestFields(block, minor, received, received, host, peer)
+        read = RequestFields(block, minor, received, received.copy(), host, peer)
         if uses & HOP_BY_HOP:
             self._read_hop_by_hop(read)
         if uses & SPOOFABLE:

@@ -11,12 +11,12 @@ from typing import Final, NoReturn
 from gproxy.http.errors import BadMessage
 from gproxy.http.field_names import FieldName, FieldNames
 from gproxy.http.header_names import FIELD_CHAR, TOKEN_CHAR
-from gproxy.http.headers import Field, Headers
+from gproxy.http.headers import Headers, Line
 
 #: The bytes of a field (RFC 9112 section 5); of a block of fields, only the line ends are left without them.
 _FIELD_BYTES: Final = bytes(byte for byte in range(256) if re.match(FIELD_CHAR, chr(byte)))
 _CRLF: Final = b"\r\n"
-_END: Final = b"\r\n\r\n"
+_BLANKS: Final = " \t"
 # RFC 9112 section 3. A target is visible ASCII without "#": a fragment never travels (RFC 9112 section 3.2).
 _is_request_line = re.compile(rf"({TOKEN_CHAR}++) ([!-\"$-~]++) HTTP/([0-9])\.([0-9])").fullmatch
 # RFC 9112 section 4. Many servers omit the blank before an absent reason; accepting that is harmless.
@@ -114,38 +114,36 @@ def parse_fields(block: bytes, names: FieldNames) -> Fields:
 
     No blank before the colon, no line folding, no bare CR or LF, no control characters.
     """
-    lines = block[:-4].decode("latin-1").split("\r\n") if len(block) > 2 else []
-    count = len(lines)
-    if block.translate(None, _FIELD_BYTES) != _CRLF * (count + 1) or (lines and not block.endswith(_END)):
+    text = block.decode("latin-1")
+    lines = text.split("\r\n")
+    count = len(lines) - 2
+    if count < 0 or lines.pop() or lines.pop() or block.translate(None, _FIELD_BYTES) != _CRLF * (count + 1):
         raise BadMessage(_what_is_wrong(_CRLF + block, "header line"))
-    trim = b" \r\n" in block or b"\t" in block or b":  " in block
+    trim = " \r\n" in text or "\t" in text or ":  " in text
     known = names.known
-    first: dict[str, Field] = {}
-    further: list[tuple[str, Field]] = []
+    first: dict[str, Line] = {}
+    further: list[tuple[str, Line]] = []
     uses = 0
-    for line in lines:
-        colon = line.find(": ")
+    for received in lines:
+        line, colon = received, received.find(": ")
         name = known.get(line[:colon]) if colon > 0 else None
         if name is None or trim:
-            name, field = _examined(line, names, block)
-        else:
-            field = (name.spelling, line[colon + 2 :], line)
+            name, line = _examined(line, names, block)
         uses |= name.uses
         if name.key in first:
-            further.append((name.key, field))
+            further.append((name.key, line))
         else:
-            first[name.key] = field
+            first[name.key] = line
     return Fields(Headers.parsed(first, further), uses, count)
 
 
-def _examined(line: str, names: FieldNames, block: bytes) -> tuple[FieldName, Field]:
-    """Return the name and the field of a line in any form that the grammar allows."""
+def _examined(line: str, names: FieldNames, block: bytes) -> tuple[FieldName, Line]:
+    """Return the name and the usual form of a line in any form that the grammar allows."""
     spelling, colon, value = line.partition(":")
     name = names.learn(spelling) if colon else None
     if name is None:
         raise BadMessage(_what_is_wrong(_CRLF + block, "header name"))
-    value = value.strip(" \t")
-    return name, (spelling, value, f"{spelling}: {value}")
+    return name, f"{spelling}: {value.strip(_BLANKS)}"
 
 
 def host_of(headers: Headers, minor: int) -> str:
@@ -153,12 +151,13 @@ def host_of(headers: Headers, minor: int) -> str:
 
     Raises BadMessage for a missing, repeated or invalid one (RFC 9112 section 3.2).
     """
-    hosts = headers.all("host")
-    if len(hosts) == 1 and (not hosts[0] or is_host(hosts[0])):  # empty: a target without authority, RFC 9110 7.2
-        return hosts[0]
-    if not hosts and not minor:
+    host = headers.lookup("host")
+    if host is None and not minor:
         return ""
-    raise BadMessage("a request has exactly one valid Host")
+    # Empty: a target without authority (RFC 9110 section 7.2). Of several, the look-up joins the values by a blank.
+    if host is None or (host and not is_host(host)):
+        raise BadMessage("a request has exactly one valid Host")
+    return host
 
 
 def bare_host(host: str) -> str:

@@ -4,7 +4,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar, Final
 
 from gproxy.config.types import Network
@@ -137,7 +136,7 @@ class TLSClientConnection(ProxyProtocolConnection):
         headers = fields.headers.copy()
         for name, key, value in self._identity:
             headers.put(name, key, value)
-        return replace(fields, headers=headers)
+        return fields.with_headers(headers)
 
     def _is_misdirected(self, host: str) -> bool:
         return self._offered.is_misdirected(host, self._tls_host, self._default)
