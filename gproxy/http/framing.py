@@ -22,7 +22,9 @@ PIECE: Final = 120 * 1024
 MAX_CHUNK_LINE: Final = 4096
 MAX_TRAILERS: Final = 16384
 
-_is_length = re.compile(r"0*[0-9]{1,18}").fullmatch
+#: The longest number of bytes, without leading zeros.
+_DIGITS: Final = 18
+_is_length = re.compile(rf"0*[0-9]{{1,{_DIGITS}}}").fullmatch
 # RFC 9112 section 7.1: BWS is allowed before an extension's semicolon only.
 _chunk_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n").match
 _chunk_line_so_far = re.compile(rb"[0-9A-Fa-f]{0,16}\r?|[0-9A-Fa-f]{1,16}[ \t]*(;[^\r]*\r?)?").fullmatch
@@ -78,9 +80,11 @@ def content_length(headers: Headers) -> int:
 
 
 def _number(length: str) -> int:
+    if len(length) <= _DIGITS and length.isdigit() and length.isascii():  # PERF: without an expression
+        return int(length)
     if not _is_length(length):  # get() joins repeated values with a comma
         raise BadMessage("Content-Length is not a single number")
-    return int(length[-18:])  # all digits before are zeros, and int() rejects very long strings
+    return int(length[-_DIGITS:])  # all digits before are zeros, and int() rejects very long strings
 
 
 class Source(Protocol):

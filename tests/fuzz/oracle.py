@@ -8,6 +8,7 @@ the grammar as a single expression, and with the removal of fields without a loo
 """
 
 import re
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from gproxy.http.header_names import FIELD_CHAR, TOKEN_CHAR
 from gproxy.http.headers import Headers
 from gproxy.http.request_fields import RequestFieldsCache
 from gproxy.http.trust import Trust
-from gproxy.http.wire import host_of, parse_fields, parse_request_line
+from gproxy.http.wire import RequestLine, _any_request_line, host_of, parse_fields, parse_request_line
 
 #: Names that stay known for all inputs.
 _names = FieldNames(lambda _: 0)
@@ -175,7 +176,10 @@ def changed_by_memory(data: bytes) -> str:
     begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
     if not 0 <= begin <= end:
         return ""
-    block = data[begin + 2 : end + 4]
+    line, block = data[:begin], data[begin + 2 : end + 4]
+    fast, slow = _line(line, parse_request_line), _line(line, _any_request_line)
+    if fast != slow:
+        return f"request line: {fast}, by the expression {slow}"
     warm, cold, plain = _pairs(block, _names), _pairs(block, FieldNames(lambda _: 0)), _by_expression(block)
     if not warm == cold == plain:
         return f"fields: {warm}, with new names {cold}, by one expression {plain}"
@@ -185,6 +189,14 @@ def changed_by_memory(data: bytes) -> str:
             if read != all_removed:
                 return f"read by {peer}: {read}, without uses {all_removed}"
     return ""
+
+
+def _line(line: bytes, parse: Callable[[bytes], RequestLine]) -> tuple[object, ...]:
+    try:
+        parsed = parse(line)
+    except BadMessage as error:
+        return error.status, error.detail
+    return parsed.method, parsed.target, parsed.minor, parsed.path, parsed.query, parsed.authority
 
 
 def _pairs(block: bytes, names: FieldNames) -> list[tuple[str, str]] | None:

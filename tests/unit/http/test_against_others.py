@@ -66,6 +66,18 @@ ENDS = st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r", b"\r\r\n", b" \r\n", b"\t
 BLOCKS = st.lists(st.tuples(MEMORABLE, ENDS).map(b"".join), max_size=8).map(b"".join)
 
 
+WORDS = st.sampled_from([b"GET", b"POST", b"OPTIONS", b"get", b"CONNECT", b"G@T", b"", b"/", b"/a?b=c", b"*", b"http://a/b", b"a/b",
+                         b"/a#b", b"/\xe9", b"/a\tb", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"http/1.1", b" "])  # fmt: skip
+
+
+@settings(max_examples=1000)
+@given(st.lists(WORDS, max_size=5).map(b" ".join))
+@example(b"GET /a?b=c HTTP/1.1")
+@example(b"GET / HTTP/1.0 HTTP/1.1")
+def test_request_lines_read_the_same_without_a_match(oracle, line):
+    assert oracle.changed_by_memory(line + b"\r\nHost: a\r\n\r\n") == ""
+
+
 @settings(max_examples=1000)
 @given(BLOCKS)
 @example(b"Connection: X-Trace\r\nX-Trace: t\r\n")
