@@ -53,7 +53,7 @@ REQUESTS = st.tuples(LINES, HOSTS, FIELDS, FRAMING, BODIES).map(
 
 
 MEMORABLE = st.sampled_from(
-    [b"Accept: a", b"accept:a", b"ACCEPT:  a ", b"X-A: 1", b"x-a: 2", b"Cookie: a=b", b"cookie: c=d", b"Empty:", b"Blank: ",
+    [b"Accept: a", b"Accept:  a", b"accept:a", b"ACCEPT:  a ", b"X-A: 1", b"x-a: 2", b"Cookie: a=b", b"cookie: c=d", b"Empty:", b"Blank: ",
      b"Connection: keep-alive", b"Connection: close, X-A", b"connection: te, upgrade", b"TE: trailers", b"Keep-Alive: timeout=5",
      b"Upgrade: websocket", b"Expect: 100-continue", b"Expect: else", b"Content-Length: 5", b"content-length: 5",
      b"Transfer-Encoding: chunked", b"Content_Length: 5", b"Host: b", b"Proxy-Authorization: x",
