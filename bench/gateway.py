@@ -21,9 +21,3 @@ def resident(server):
     """Bytes that the workers have together, and the arbiter; one process is a worker without an arbiter."""
     first, *others = (process.memory_info().rss for process in server.processes())
     return (sum(others), first) if others else (first, 0)
-
-
-def request(path="/users/1", *fields, method="GET", body=b""):
-    """Bytes of a request."""
-    lines = "".join(f"{field}\r\n" for field in fields)
-    return f"{method} {path} HTTP/1.1\r\nHost: bench.test\r\n{lines}\r\n".encode() + body

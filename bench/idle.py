@@ -4,8 +4,8 @@ import socket
 import time
 
 from bench.figures import Figure, NotMeasuredError
-from bench.gateway import request, resident, running
-from bench.scenarios import token
+from bench.gateway import resident, running
+from bench.requests import request, token
 from bench.server import PATIENCE
 
 _CONNECTIONS = 10_000

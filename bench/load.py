@@ -4,7 +4,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 
-from bench.scenarios import token
+from bench.requests import token
 from bench.server import OTHER_CORE, pinned
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3, "h": 3600e3}

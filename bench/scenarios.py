@@ -3,13 +3,11 @@
 import json
 import os
 from dataclasses import dataclass
-from functools import cache
 
 from bench.server import OTHER_CORE, Server
 from bench.templates import fill
 from gproxy.testing.gateway import free_port
 
-SECRET = "a-secret-for-the-benchmark-of-32-bytes"
 _UPLOAD = "wrk.method = 'POST'\nwrk.body = string.rep('x', 1048576)\n"
 
 
@@ -53,13 +51,3 @@ def backends(folder):
     )
     server.ports = ports
     return server
-
-
-@cache
-def token():
-    """One that is good for longer than any run."""
-    import time
-
-    import jwt
-
-    return jwt.encode({"sub": "u1", "role": "admin", "exp": int(time.time()) + 86400}, SECRET, "HS256")

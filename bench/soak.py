@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 
 from bench.figures import Figure
-from bench.gateway import request
+from bench.requests import request
 from bench.scenarios import backends
 from bench.server import PATIENCE, Server
 from bench.templates import fill

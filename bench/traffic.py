@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 
-from bench.gateway import request
+from bench.requests import request
 from bench.server import PATIENCE
 from gproxy.testing.gateway import Wire
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.scenarios import SECRET
+from bench.requests import SECRET
 from bench.templates import TEMPLATES as _HERE
 from bench.templates import fill
 
