@@ -282,9 +282,10 @@ func limited(limit int) middleware {
 // Tokens: HS256 only.
 
 type claims struct {
-	Subject string  `json:"sub"`
-	Role    string  `json:"role"`
-	Expires float64 `json:"exp"`
+	Subject   string  `json:"sub"`
+	Role      string  `json:"role"`
+	Expires   float64 `json:"exp"`
+	NotBefore float64 `json:"nbf"`
 }
 
 var errToken = errors.New("no valid token")
@@ -307,7 +308,7 @@ func verify(token string, secret []byte) (claims, error) {
 	if err != nil || !hmac.Equal(signature, sum.Sum(nil)) || decode(parts[1], &found) != nil {
 		return found, errToken
 	}
-	if float64(time.Now().Unix()) >= found.Expires {
+	if now := float64(time.Now().Unix()); now >= found.Expires || now < found.NotBefore {
 		return found, errToken
 	}
 	return found, nil
