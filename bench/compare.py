@@ -1,7 +1,7 @@
 """gproxy beside other proxies, each on one core, in interleaved rounds: ratios, not times.
 
 A round asks every peer for the same, one after the other, so that whatever else the machine does meets all alike;
-each round gives a ratio to the first peer, and what is told is their median, smallest and largest.
+each round gives ratios to the first peer, and what is told is their median, smallest and largest.
 """
 
 import argparse
@@ -11,9 +11,10 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import load, plot, results
-from bench.peers import PEERS, Place
-from bench.scenarios import SCENARIOS, backends
+from bench import plot, results
+from bench.load import Generator
+from bench.peers import PEERS, WITH_TOKENS, Place
+from bench.scenarios import KINDS, SCENARIOS, backends
 from bench.server import NotStartedError, Server
 from gproxy.testing.gateway import free_port
 
@@ -27,8 +28,10 @@ def main(arguments):
     except (NotStartedError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    print(*results.summary(measured, peers, KINDS), sep="\n")
     if options.svg:
-        options.svg.write_text(plot.svg({name: results.ratios(one) for name, one in measured.items()}))
+        compared = {name: results.ratios(one, results.CPU) for name, one in measured.items()}
+        options.svg.write_text(plot.svg(compared, peers, KINDS))
     failed = sum(map(results.errors, measured.values()))
     if failed:
         print(f"bench: {failed} requests failed", file=sys.stderr)
@@ -42,7 +45,7 @@ def _options(arguments):
     parser.add_argument("--peer", action="append", choices=others, help="to compare with; the first is the yardstick")
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--seconds", type=_positive, default=2, help="for each peer in each round")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios of CPU time there")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.scenarios if name not in SCENARIOS]:
         parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
@@ -59,23 +62,31 @@ def _positive(text):
 def _measure_all(names, peers, options):
     """By scenario and peer, a sample a round."""
     measured = {}
-    with tempfile.TemporaryDirectory(prefix="gproxy-bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="gproxy-bench-") as path:
+        folder = Path(path)
         folder.chmod(0o755)  # nginx's worker has no rights of its own
         with backends(folder) as behind:
-            for scenario in names:
-                measured[scenario] = _measure(SCENARIOS[scenario], peers, behind.ports, folder, options)
-                _show(scenario, measured[scenario], options)
+            for name in names:
+                scenario = SCENARIOS[name]
+                measured[name] = _measure(scenario, asked(scenario, peers), behind.ports, folder, options)
+                _show(name, measured[name], options)
     return measured
 
 
+def asked(scenario, peers):
+    """The peers that do all that the scenario needs, and the yardstick in any case."""
+    return [peer for peer in peers if peer in WITH_TOKENS or peer == peers[0] or not scenario.jwt]
+
+
 def _measure(scenario, peers, ports, folder, options):
+    generator = Generator(scenario, folder)
+    seconds = scenario.seconds or options.seconds
     with ExitStack() as stack:
         servers = {peer: stack.enter_context(_server(peer, scenario, ports, folder)) for peer in peers}
         for server in servers.values():
-            load.run(server.port, scenario, 1, folder)
+            generator.run(server.port, 1)
         rounds = [
-            {peer: _sample(server, scenario, options.seconds, folder) for peer, server in servers.items()}
+            {peer: results.sample(server, generator, seconds) for peer, server in servers.items()}
             for _ in range(options.rounds)
         ]
     return {peer: [one[peer] for one in rounds] for peer in peers}
@@ -86,15 +97,8 @@ def _server(peer, scenario, ports, folder):
     return Server(peer, PEERS[peer](place), place.port, folder)
 
 
-def _sample(server, scenario, seconds, folder):
-    before = server.cpu()
-    done = load.run(server.port, scenario, seconds, folder)
-    spent = server.cpu() - before
-    return results.Sample(done, spent / max(1, done.requests) * 1e6, server.memory())
-
-
 def _show(name, measured, options):
     scenario = SCENARIOS[name]
     clients = f"{scenario.connections} connection{'s' * (scenario.connections > 1)}"
-    print(f"\n{name}: {scenario.about}, {clients}, {options.rounds} x {options.seconds} s")
+    print(f"\n{name}: {scenario.about}, {clients}, {options.rounds} x {scenario.seconds or options.seconds} s")
     print(*results.table(measured), sep="\n", flush=True)

@@ -2,17 +2,28 @@
 
 import re
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 
 from bench.requests import token
 from bench.server import OTHER_CORE, pinned
 
+#: Sends the requests of a file, which a zero byte separates, from a position on; after the last one the first again.
+_LIST = """\
+local requests = {{}}
+for one in io.open("{file}", "rb"):read("*a"):gmatch("%Z+") do requests[#requests + 1] = one end
+local position = {position}
+function request()
+  position = position % #requests + 1
+  return requests[position]
+end
+"""
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3, "h": 3600e3}
 
 
 @dataclass(frozen=True)
 class Load:
-    """Times in milliseconds. `errors`: answers other than 2xx and 3xx, and requests that got none."""
+    """Times in milliseconds. `errors`: responses that are not what the scenario asks for, and requests without one."""
 
     requests: int
     rate: float
@@ -21,30 +32,48 @@ class Load:
     errors: int
 
 
-def run(port, scenario, seconds, folder):
-    """Ask what the scenario asks for so long. Raises CalledProcessError if wrk could not."""
-    command = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}", "--timeout", "10", "--latency"]
-    for field in _fields(scenario):
-        command += ["-H", field]
-    if scenario.script:
-        script = folder / "wrk.lua"
-        script.write_text(scenario.script)
-        command += ["-s", script]
-    command.append(f"http://127.0.0.1:{port}{scenario.path}")
-    return parse(subprocess.run(pinned(OTHER_CORE, command), capture_output=True, text=True, check=True).stdout)
+class Generator:
+    """wrk, sending what a scenario asks for. With a list, a run goes on behind the last request that the server got."""
+
+    def __init__(self, scenario, folder):
+        self._scenario = scenario
+        self._script = folder / "wrk.lua"
+        self._list = folder / "requests"
+        self._positions = Counter()  # by port
+        self._fields = [*scenario.fields, *[f"Authorization: Bearer {token()}"] * scenario.jwt]
+        if scenario.requests:
+            self._list.write_bytes(b"\0".join(scenario.requests()))
+
+    def run(self, port, seconds):
+        """Send requests for so long. Raises CalledProcessError if wrk could not."""
+        command = pinned(OTHER_CORE, self._command(port, seconds))
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        load = parse(printed, self._scenario)
+        # wrk takes one more to look at it, and at the end each connection may wait for a response.
+        self._positions[port] += load.requests + self._scenario.connections + 1
+        return load
+
+    def _command(self, port, seconds):
+        scenario = self._scenario
+        command = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}", "--timeout", "10", "--latency"]
+        url = f"http://127.0.0.1:{port}{scenario.path}"
+        if scenario.requests:
+            script = _LIST.format(file=self._list, position=self._positions[port])
+        else:
+            script = scenario.script
+            command += [argument for field in self._fields for argument in ("-H", field)]
+        self._script.write_text(script)
+        return [*command, "-s", self._script, url]
 
 
-def _fields(scenario):
-    return [*scenario.fields, *[f"Authorization: Bearer {token()}"] * scenario.jwt]
-
-
-def parse(text):
+def parse(text, scenario):
     """What wrk has printed. Raises ValueError for what it has not."""
-    requests, rate = _find(r"(\d+) requests in ", text), _find(r"Requests/sec: +([\d.]+)", text)
+    requests, rate = int(_find(r"(\d+) requests in ", text)), _find(r"Requests/sec: +([\d.]+)", text)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     sockets = re.search(r"Socket errors: (.*)", text)
-    errors = [*re.findall(r"\d+", sockets[1] if sockets else ""), bad[1] if bad else 0]
-    return Load(int(requests), float(rate), _percentile(50, text), _percentile(99, text), sum(map(int, errors)))
+    errors = sum(map(int, re.findall(r"\d+", sockets[1] if sockets else "")))
+    errors += scenario.unexpected(int(bad[1]) if bad else 0, requests)
+    return Load(requests, float(rate), _percentile(50, text), _percentile(99, text), errors)
 
 
 def _find(pattern, text):

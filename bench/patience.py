@@ -3,22 +3,23 @@
 import subprocess
 import sys
 
-from bench import load
 from bench.figures import Figure, NotMeasuredError
 from bench.gateway import running
+from bench.load import Generator
 from bench.scenarios import Scenario
 from bench.server import OTHER_CORE, pinned
 
 _SLOW = 1000
 _ROUNDS = 4
-_FAST = Scenario("small answers", "/users/1", 16)
+_FAST = Scenario("118 bytes of JSON", 16)
 
 
 def check(folder, _minutes):
     """The fast ones' p99 alone and beside slow ones, in turns; of each the best, as the machine has other work too."""
+    fast = Generator(_FAST, folder)
     with running(folder) as server:
-        load.run(server.port, _FAST, 1, folder)
-        rounds = [(_p99(server.port, folder), _p99_beside_slow(server.port, folder)) for _ in range(_ROUNDS)]
+        fast.run(server.port, 1)
+        rounds = [(_p99(server.port, fast), _p99_beside_slow(server.port, fast)) for _ in range(_ROUNDS)]
     alone, beside = map(min, zip(*rounds, strict=True))
     return [
         Figure("p99 of 16 fast clients alone", alone, "ms"),
@@ -27,19 +28,19 @@ def check(folder, _minutes):
     ]
 
 
-def _p99(port, folder):
-    run = load.run(port, _FAST, 2, folder)
+def _p99(port, fast):
+    run = fast.run(port, 2)
     if run.errors:
         raise NotMeasuredError(f"{run.errors} requests of fast clients failed")
     return run.p99
 
 
-def _p99_beside_slow(port, folder):
+def _p99_beside_slow(port, fast):
     command = pinned(OTHER_CORE, [sys.executable, "-m", "bench.slow", port, _SLOW])
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as slow:
         try:
             if slow.stdout.readline() != "ready\n":
                 raise NotMeasuredError("the slow clients could not connect")
-            return _p99(port, folder)
+            return _p99(port, fast)
         finally:
             slow.kill()

@@ -1,4 +1,7 @@
-"""Ratios as a picture: a group of bars for each scenario, a colour for each peer; readable by day and by night."""
+"""Ratios of CPU time as a picture: a part for each kind of scenarios, in it a group of bars for each scenario.
+
+Each peer has a colour; the picture is readable by day and by night.
+"""
 
 from html import escape
 from math import isnan
@@ -8,11 +11,12 @@ _COLOURS = "#8c8c8c", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#d55e00"
 #: gproxy's own.
 _OURS = "#0072b2"
 _LEFT, _WIDTH, _RIGHT = 110, 520, 60
-_BAR, _GAP, _TOP, _BOTTOM = 14, 14, 44, 34
+_BAR, _GAP, _HEADING, _TOP, _BOTTOM = 14, 14, 26, 44, 34
 
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 .value { font-size: 11px; }
+.kind { font-weight: 600; }
 .axis, .whisker { stroke: #1f2328; fill: none; }
 .grid { stroke: #8c8c8c; stroke-opacity: .3; }
 @media (prefers-color-scheme: dark) {
@@ -22,25 +26,32 @@ text { fill: #e6edf3; }
 """
 
 
-def svg(compared):
-    """The picture as text. `compared`: scenario to peer to Ratio, the same peers in each."""
-    peers = list(next(iter(compared.values())))
+def svg(compared, peers, kinds):
+    """The picture as text. `compared`: scenario to peer to Ratio; `kinds`: what a part is about to its scenarios."""
     step = _nice_step(_largest(compared))
     end = step * -(-_largest(compared) // step)
-    scale = _WIDTH / end
-    height = _TOP + len(compared) * (len(peers) * _BAR + _GAP) + _BOTTOM
-    parts = [*_grid(step, end, height - _BOTTOM, peers[0]), *_legend(peers)]
-    top = _TOP
-    for scenario, by_peer in compared.items():
-        parts += _group(scenario, by_peer, top, scale)
-        top += len(peers) * _BAR + _GAP
-    width = _LEFT + _WIDTH + _RIGHT
-    inside = "\n".join(parts)
+    parts, bottom = _parts(compared, peers, kinds, _WIDTH / end)
+    inside = "\n".join([*_grid(step, end, bottom, peers[0]), *_legend(peers), *parts])
+    width, height = _LEFT + _WIDTH + _RIGHT, bottom + _BOTTOM
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="Requests a second, as a ratio to {escape(peers[0])}">\n'
+        f'role="img" aria-label="CPU time a request, as a ratio to {escape(peers[0])}">\n'
         f"<style>{_STYLE}</style>\n{inside}\n</svg>\n"
     )
+
+
+def _parts(compared, peers, kinds, scale):
+    """The parts with their headings, and where they end."""
+    parts, top = [], _TOP
+    for kind, scenarios in kinds.items():
+        present = [name for name in scenarios if name in compared]
+        if present:
+            parts.append(f'<text class="kind" x="{_LEFT}" y="{top + 12}">{escape(kind)}</text>')
+            top += _HEADING
+        for name in present:
+            parts += _group(name, compared[name], colours(peers), top, scale)
+            top += len(compared[name]) * _BAR + _GAP
+    return parts, top
 
 
 def colours(peers):
@@ -66,7 +77,7 @@ def _grid(step, end, bottom, yardstick):
         yield f'<line class="grid" x1="{x:.1f}" y1="{_TOP - 6}" x2="{x:.1f}" y2="{bottom}"/>'
         yield f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{number * step:g}</text>'
     yield f'<line class="axis" x1="{_LEFT + scale:.1f}" y1="{_TOP - 6}" x2="{_LEFT + scale:.1f}" y2="{bottom}"/>'
-    yield f'<text x="{_LEFT}" y="{bottom + 29}">requests a second, {escape(yardstick)} = 1; whiskers: min to max</text>'
+    yield f'<text x="{_LEFT}" y="{bottom + 29}">CPU time a request, {escape(yardstick)} = 1, shorter is better; whiskers: min to max</text>'
 
 
 def _legend(peers):
@@ -77,13 +88,13 @@ def _legend(peers):
         x += 40 + 7 * len(peer)
 
 
-def _group(scenario, by_peer, top, scale):
+def _group(scenario, by_peer, colour, top, scale):
     middle = top + len(by_peer) * _BAR / 2 + 4
     yield f'<text x="{_LEFT - 10}" y="{middle:g}" text-anchor="end">{escape(scenario)}</text>'
     for number, (peer, ratio) in enumerate(by_peer.items()):
         if not isnan(ratio.median):
             title = f"{scenario}, {peer}: {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-            yield from _bar(ratio, top + number * _BAR, scale, colours(by_peer)[peer], title)
+            yield from _bar(ratio, top + number * _BAR, scale, colour[peer], title)
 
 
 def _bar(ratio, top, scale, colour, title):

@@ -11,25 +11,25 @@ PATIENCE = 15.0
 
 _cores = sorted(os.sched_getaffinity(0))
 #: Where the proxy runs, and where its clients and backends do.
-PROXY_CORE, OTHER_CORE = _cores[0], _cores[-1]
+PROXY_CORE, OTHER_CORE = str(_cores[0]), str(_cores[-1])
 
 
 class NotStartedError(Exception):
     """The message says which server, and what it wrote."""
 
 
-def pinned(core, command):
-    """The command, on this core only."""
-    return ["taskset", "-c", str(core), *map(str, command)]
+def pinned(cores, command):
+    """The command, on these cores only."""
+    return ["taskset", "-c", cores, *map(str, command)]
 
 
 class Server:
     """To be used in a `with`; `folder` is where it runs and where its output goes."""
 
-    def __init__(self, name, command, port, folder, *, core=PROXY_CORE):
+    def __init__(self, name, command, port, folder, *, cores=PROXY_CORE):
         self.name = name
         self.port = port
-        self._command = pinned(core, command)
+        self._command = pinned(cores, command)
         self._folder = folder
         self._log = folder / f"{name}-{port}.log"
 

@@ -76,3 +76,5 @@ PEERS = {
     "plain": _plain, "nginx": _nginx, "haproxy": _haproxy, "caddy": _caddy, "aiohttp": _aiohttp, "go": _go,
     "gproxy": gproxy,
 }  # fmt: skip
+#: Those that check tokens. Where every request brings one, the others would do less for it, and are not measured.
+WITH_TOKENS = "go", "gproxy"

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench import compare, load, results
+from bench.scenarios import SCENARIOS
 from bench.server import NotStartedError, Server
 from gproxy.testing.gateway import free_port
 
@@ -25,11 +26,20 @@ def bench(*arguments):
 
 def test_it_measures_prints_and_plots(tmp_path):
     picture = tmp_path / "picture.svg"
-    done = bench("--rounds", "1", "--seconds", "1", "--svg", picture, "small")
+    done = bench("--rounds", "1", "--seconds", "1", "--svg", picture, "small", "mix")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"^  plain +\d+ +1\.00 +1\.00\.\.1\.00( +[\d.]+){4}$", done.stdout, re.M), done.stdout
-    assert re.search(r"^  gproxy +\d+ +[\d.]+ +[\d.]+\.\.[\d.]+( +[\d.]+){4}$", done.stdout, re.M), done.stdout
-    assert len(ET.parse(picture).findall(".//*[@class='bar']")) == 2
+    compared = r"( +\d+ +[\d.]+ +[\d.]+\.\.[\d.]+){2}( +[\d.]+){3}$"
+    assert len(re.findall(rf"^  plain{compared}", done.stdout, re.M)) == 2, done.stdout
+    assert len(re.findall(rf"^  gproxy{compared}", done.stdout, re.M)) == 2, done.stdout
+    assert re.search(r"^\| 118 bytes of JSON( \| [\d.]+){2} \|$", done.stdout, re.M), done.stdout
+    assert len(ET.parse(picture).findall(".//*[@class='bar']")) == 4
+
+
+def test_a_peer_that_checks_no_tokens_is_not_measured_where_all_requests_have_one():
+    peers = ["go", "nginx", "gproxy"]
+    assert compare.asked(SCENARIOS["new-jwt"], peers) == compare.asked(SCENARIOS["jwt"], peers) == ["go", "gproxy"]
+    assert compare.asked(SCENARIOS["varied"], peers) == peers
+    assert compare.asked(SCENARIOS["jwt"], ["nginx", "plain", "gproxy"]) == ["nginx", "gproxy"]  # the yardstick stays
 
 
 def test_a_peer_that_answers_errors_fails_the_run(monkeypatch, capsys):
@@ -42,7 +52,7 @@ def test_a_peer_that_answers_errors_fails_the_run(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["smal"], "no scenario smal; there are small, small-c1"),
+        (["smal"], "no scenario smal; there are varied, varied-jwt"),
         (["--peer", "apache"], "invalid choice: 'apache'"),
         (["--rounds", "0"], "'0' is no number from 1 on"),
         (["scale", "sok"], "no check sok; there are start, routes"),
