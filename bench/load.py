@@ -35,8 +35,9 @@ class Load:
 class Generator:
     """wrk, sending what a scenario asks for. With a list, a run goes on behind the last request that the server got."""
 
-    def __init__(self, scenario, folder):
+    def __init__(self, scenario, folder, cores=OTHER_CORE):
         self._scenario = scenario
+        self._cores = cores
         self._script = folder / "wrk.lua"
         self._list = folder / "requests"
         self._positions = Counter()  # by port
@@ -46,7 +47,7 @@ class Generator:
 
     def run(self, port, seconds):
         """Send requests for so long. Raises CalledProcessError if wrk could not."""
-        command = pinned(OTHER_CORE, self._command(port, seconds))
+        command = pinned(self._cores, self._command(port, seconds))
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         load = parse(printed, self._scenario)
         # wrk takes one more to look at it, and at the end each connection may wait for a response.

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import idle, patience, routing, soak, start
+from bench import idle, patience, routing, soak, start, workers
 from bench.figures import NotMeasuredError
 from bench.server import NotStartedError
 
@@ -14,6 +14,7 @@ CHECKS = {
     "routes": routing.check,
     "idle": idle.check,
     "slow": patience.check,
+    "workers": workers.check,
     "soak": soak.check,
 }
 

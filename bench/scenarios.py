@@ -82,7 +82,7 @@ SCENARIOS = {**VARIED, **REPEATED}
 KINDS = {"no request like another": VARIED, "the same request again": REPEATED}
 
 
-def backends(folder):
+def backends(folder, cores=OTHER_CORE):
     """An nginx that stands for two backends; its ports are `server.ports`."""
     www = folder / "www/users"
     www.mkdir(parents=True)
@@ -93,6 +93,6 @@ def backends(folder):
     ports = free_port(), free_port()
     config = fill("backends.conf", folder, port=ports[0], other=ports[1])
     command = ["nginx", "-e", folder / "backends.err", "-c", config]
-    server = Server("backends", command, ports[0], folder, cores=OTHER_CORE)
+    server = Server("backends", command, ports[0], folder, cores=cores)
     server.ports = ports
     return server

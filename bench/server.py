@@ -12,6 +12,8 @@ PATIENCE = 15.0
 _cores = sorted(os.sched_getaffinity(0))
 #: Where the proxy runs, and where its clients and backends do.
 PROXY_CORE, OTHER_CORE = str(_cores[0]), str(_cores[-1])
+#: For all of them together, if there are two.
+BOTH_CORES = f"{PROXY_CORE},{OTHER_CORE}"
 
 
 class NotStartedError(Exception):

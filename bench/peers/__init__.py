@@ -65,11 +65,12 @@ def _build_go():
     return built
 
 
-def gproxy(place):
+def gproxy(place, workers=1):
     """The command; the settings are etc/gproxy.ini's, but for limits."""
     handlers = ["compress", "health", "rate_limit", *["jwt"] * place.jwt]
     config = place.fill("gproxy.ini", secret=SECRET, handlers=", ".join(handlers))
-    return [sys.executable, "-m", "gproxy", "--bind", f"127.0.0.1:{place.port}", "--config", config]
+    options = "--bind", f"127.0.0.1:{place.port}", "--workers", workers, "--config", config
+    return [sys.executable, "-m", "gproxy", *options]
 
 
 PEERS = {

@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench import compare, load, results
+from bench import compare, load, results, workers
+from bench.figures import NotMeasuredError
 from bench.scenarios import SCENARIOS
 from bench.server import NotStartedError, Server
 from gproxy.testing.gateway import free_port
@@ -40,6 +41,21 @@ def test_a_peer_that_checks_no_tokens_is_not_measured_where_all_requests_have_on
     assert compare.asked(SCENARIOS["new-jwt"], peers) == compare.asked(SCENARIOS["jwt"], peers) == ["go", "gproxy"]
     assert compare.asked(SCENARIOS["varied"], peers) == peers
     assert compare.asked(SCENARIOS["jwt"], ["nginx", "plain", "gproxy"]) == ["nginx", "gproxy"]  # the yardstick stays
+
+
+def test_two_workers_are_compared_with_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "_ROUNDS", 1)
+    monkeypatch.setattr(workers, "_SECONDS", 1)
+    monkeypatch.setattr(workers, "PROXY_CORE", "another")  # on a machine with one core too
+    figures = workers.check(tmp_path, 0)
+    assert [figure.what.partition(":")[0] for figure in figures] == ["small", "varied"]
+    assert all(0.2 < figure.value < 5 for figure in figures)
+
+
+def test_two_workers_are_not_measured_on_one_core(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "PROXY_CORE", workers.OTHER_CORE)
+    with pytest.raises(NotMeasuredError, match="two workers need two cores"):
+        workers.check(tmp_path, 0)
 
 
 def test_a_peer_that_answers_errors_fails_the_run(monkeypatch, capsys):
