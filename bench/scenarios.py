@@ -66,8 +66,8 @@ VARIED = {
 REPEATED = {
     "same": Scenario("one GET with 14 fields", 32, requests=requests.same),
     "small": Scenario("118 bytes of JSON", 32),
-    "small-c1": Scenario("the same, one client", 1),
-    "jwt": Scenario("the same with a token", 32, jwt=True),
+    "small-c1": Scenario("118 bytes of JSON, one client", 1),
+    "jwt": Scenario("118 bytes of JSON with a token", 32, jwt=True),
     "json-gzip": Scenario("14 kB of JSON, compressed", 16, "/users/list.json", ("Accept-Encoding: gzip",)),
     "json-14k": Scenario("14 kB of JSON", 16, "/users/list.json"),
     "download-1m": Scenario("a download of 1 MB", 8, "/users/1m"),
