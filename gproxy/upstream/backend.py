@@ -14,6 +14,7 @@ from gproxy.observe.metrics import Metrics
 from gproxy.upstream.health.state import BackendHealth
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.http1.connection import HTTP1Connection, Observer
+from gproxy.upstream.http1.dial_queue import DialQueue
 from gproxy.upstream.http1.idle import Idle
 from gproxy.upstream.http1.pool import PlainPool, TLSPool
 
@@ -56,6 +57,7 @@ class Backend:
         self.pool = self._pool(tls if url.scheme == "https" else {}, keepalive, connect_timeout)
         self._idle: Idle = self.pool.pool  # type: ignore[assignment]
         self._idle.max_age = max_age or math.inf
+        self._dials = DialQueue(self._idle)
         self._connect_timeout = connect_timeout
         #: A function that is called with the duration of each exchange.
         self.observer: Observer | None = None
@@ -139,6 +141,11 @@ class Backend:
         if idle is not None:
             return idle
         try:
+            while not self._dials.may_dial(self._active - len(self._dials) - 1):
+                self._dials.wait()
+                idle = self._idle.take()
+                if idle is not None:
+                    return idle
             return self.dial(min(self._connect_timeout, deadline.remaining()))
         except BaseException:
             self.active -= 1

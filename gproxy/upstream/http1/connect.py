@@ -96,12 +96,14 @@ class _Race:
         own: Any = sock
         connect = own._sock.connect_ex  # noqa: SLF001 gevent's method would wait
         code = connect(address)
+        if code == errno.EINPROGRESS:  # PERF: a local handshake has ended by now; the second call says so
+            code = connect(address)
         while code == errno.EAGAIN and family == socket.AF_UNIX and monotonic() < self._ends:
             gevent.sleep(_QUEUE_FULL)
             code = connect(address)
         if code == errno.EAGAIN:
             raise TimeoutError
-        if code not in (0, errno.EINPROGRESS):
+        if code not in (0, errno.EALREADY, errno.EINPROGRESS):
             self._fail(sock, code)
         return None if code else sock
 

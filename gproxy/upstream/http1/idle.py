@@ -41,6 +41,9 @@ class Idle:
         #: How long an idle connection may be used by all three.
         self.usable_for = _FOREVER
 
+    def __len__(self) -> int:
+        return len(self._connections)
+
     def take(self) -> HTTP1Connection | None:
         """Take the connection that was used last and is still open; None if there is none."""
         connections = self._connections

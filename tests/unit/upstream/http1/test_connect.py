@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 
+import gevent
 import pytest
 
 from gproxy.upstream.http1 import connect
@@ -37,6 +38,13 @@ def test_a_path_is_a_unix_socket():
 
 def test_the_first_address_that_answers_is_the_connection(server):
     assert address_of(Endpoint(["127.0.0.1", "127.0.0.2"], server).connect(5.0)) == "127.0.0.1"
+
+
+def test_a_local_handshake_needs_no_turn_of_the_loop(server):
+    other = gevent.spawn(lambda: None)
+    assert address_of(Endpoint(["127.0.0.1"], server).connect(5.0)) == "127.0.0.1"
+    assert not other.ready()  # the loop has not turned
+    other.join()
 
 
 def test_after_a_refusal_the_next_address_is_tried_and_goes_first_from_then_on(server):
