@@ -4,10 +4,13 @@ A head has a dozen fields, and most of their names come again with every head. S
 field is found once for each spelling of its name. A head whose fields need nothing goes on as it came.
 """
 
+import re
 from collections.abc import Callable
 from typing import Final
 
-from gproxy.http.header_names import is_token
+from gproxy.http.header_names import is_token, plain_name
+
+_is_plain = re.compile("[a-z0-9-]+").fullmatch
 
 #: Uses of a field, as bits. It belongs to the connection or frames the message, so it does not go on.
 HOP_BY_HOP: Final = 1
@@ -30,13 +33,13 @@ class FieldName:
 
 
 class FieldNames:
-    """A table of spellings. `judge` returns the uses of a name in lower case.
+    """A table of spellings. `judge` returns the uses of a name: in lower case, and as some backends read it.
 
     A full table is cleared. So clients cannot fill the memory, and each new name costs its sender more than it costs
     all others to have theirs judged again.
     """
 
-    def __init__(self, judge: Callable[[str], int]) -> None:
+    def __init__(self, judge: Callable[[str, str], int]) -> None:
         self._judge = judge
         #: Spelling -> name, for look-ups; only `learn` adds to it.
         self.known: dict[str, FieldName] = {}
@@ -46,10 +49,12 @@ class FieldNames:
         found = self.known.get(spelling)
         if found is not None:
             return found
-        if not is_token(spelling):
-            return None
-        key = spelling.lower()
-        found = FieldName(key, self._judge(key))
+        key = plain = spelling.lower()
+        if not _is_plain(key):
+            if not is_token(key):
+                return None
+            plain = plain_name(key)
+        found = FieldName(key, self._judge(key, plain))
         if len(spelling) <= _LONGEST:
             if len(self.known) >= _MOST:
                 self.known.clear()

@@ -1,11 +1,10 @@
 """The fields that an intermediary removes: hop-by-hop fields and forbidden trailers (RFC 9110 sections 6.5, 7.6)."""
 
-import re
 from functools import lru_cache
 from typing import Final
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.header_names import END_TO_END, HOP_BY_HOP
+from gproxy.http.header_names import END_TO_END, HOP_BY_HOP, plain_name
 from gproxy.http.headers import Headers
 
 #: The only protocol that is tunnelled: h2c would carry requests past every handler (RFC 9113 section 3.1).
@@ -16,7 +15,6 @@ _LONGEST_LIST: Final = 1024
 _NONE: Final[frozenset[str]] = frozenset()
 #: Options that name no field, or a field that is removed anyway.
 _ORDINARY: Final = frozenset({"close", "keep-alive", "te", "upgrade"})
-_odd = re.compile(r"[^a-z0-9-]")
 
 
 def connection_options(headers: Headers) -> frozenset[str]:
@@ -54,5 +52,5 @@ def accepts_trailers(headers: Headers, options: frozenset[str]) -> bool:
 
 def passable(trailers: list[tuple[str, str]], forbidden: frozenset[str]) -> list[tuple[str, str]]:
     """Return the trailer fields that may be passed on. Spellings with other separators count as the same name."""
-    plain = ((_odd.sub("-", pair[0].lower()), pair) for pair in trailers)
+    plain = ((plain_name(pair[0].lower()), pair) for pair in trailers)
     return [pair for name, pair in plain if name not in forbidden and not name.startswith("x-forwarded-")]

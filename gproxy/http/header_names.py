@@ -12,6 +12,12 @@ FIELD_CHAR: Final = r"[\t\x20-\x7e\x80-\xff]"
 is_token: Final = re.compile(f"{TOKEN_CHAR}+").fullmatch
 #: Matches a text that may be a field's value.
 is_field_value: Final = re.compile(f"{FIELD_CHAR}*").fullmatch
+_odd = re.compile("[^a-z0-9-]")
+
+
+def plain_name(name: str) -> str:
+    """Return a name in lower case as backends with WSGI or CGI read it: they take `x_user_id` for `x-user-id`."""
+    return _odd.sub("-", name)
 
 
 class HeaderUse(Flag):

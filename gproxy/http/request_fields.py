@@ -2,7 +2,7 @@
 
 On a kept-alive connection most requests differ only in their first line. So a connection keeps the last block and the
 result; a request with the same bytes costs one comparison and one dict copy. A client that opens a new connection for
-each request repeats the block on all of them, so the listener keeps some blocks too.
+each request repeats the block on all of them, so the listener keeps the first blocks of some connections too.
 """
 
 from typing import Final
@@ -73,16 +73,16 @@ class RequestFieldsCache:
         self._names = FieldNames(self._uses_of)
         self._blocks: dict[tuple[bytes, int, str], RequestFields] = {}
 
-    def _uses_of(self, name: str) -> int:
+    def _uses_of(self, name: str, plain: str) -> int:
         uses = HOP_BY_HOP if name in HOP_BY_HOP_NAMES or name == "expect" else 0
-        return uses | SPOOFABLE if self._trust.may_touch(name) else uses
+        return uses | SPOOFABLE if self._trust.may_touch(name, plain) else uses
 
-    def fields(self, block: bytes, minor: int, peer: str) -> RequestFields:
-        """Return the parsed fields of the block, and remember them. Raises BadMessage as `read`."""
+    def fields(self, block: bytes, minor: int, peer: str, *, keep: bool = True) -> RequestFields:
+        """Return the parsed fields of the block; `keep` them for later connections. Raises BadMessage as `read`."""
         found = self._blocks.get((block, minor, peer))
         if found is None:
             found = self.read(block, minor, peer)
-            if len(block) <= _LARGEST:
+            if keep and len(block) <= _LARGEST:
                 self._remember(found, peer)
         return found
 

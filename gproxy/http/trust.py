@@ -1,12 +1,11 @@
 """Trusted peers, the client's address, and the fields that no client may send (RFC 7239)."""
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from gproxy.http.header_names import ACTED_ON, FORBIDDEN_TRAILERS, FORWARDING
+from gproxy.http.header_names import ACTED_ON, FORBIDDEN_TRAILERS, FORWARDING, plain_name
 from gproxy.http.headers import Headers
 from gproxy.http.request_id import is_request_id
 
@@ -14,7 +13,6 @@ from gproxy.http.request_id import is_request_id
 UNIX_PEER: Final = "unix"
 UNKNOWN_PEER: Final = "unknown"
 
-_odd = re.compile(r"[^a-z0-9-]")
 
 _NONE: Final[frozenset[str]] = frozenset()
 
@@ -50,9 +48,8 @@ class Trust:
         """Return whether the forwarding fields of the peer are trusted."""
         return is_trusted(peer, self.proxies)
 
-    def may_touch(self, name: str) -> bool:
-        """Return whether `clean` may remove or read fields of this name, in lower case."""
-        plain = _odd.sub("-", name)
+    def may_touch(self, name: str, plain: str) -> bool:
+        """Return whether `clean` may remove or read fields of this name, in lower case and plain."""
         return name == self.id_key or plain in self._removed or _is_spoofed(name, plain, trusted=False)
 
     def clean(self, peer: str, headers: Headers) -> tuple[str, str]:
@@ -67,12 +64,12 @@ class Trust:
 
 
 def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) -> None:
-    """Remove fields that a client may not set: identity fields always, forwarding fields unless trusted.
+    """Remove fields that a client may not set, in all spellings that a backend may take for them.
 
-    WSGI and CGI backends read `X_User_ID` as `X-User-ID`, so all such spellings count.
+    Identity fields are removed always, forwarding fields unless trusted.
     """
     for name in list(headers.names()):
-        plain = _odd.sub("-", name)
+        plain = plain_name(name)
         if plain in identity or _is_spoofed(name, plain, trusted=trusted):
             headers.discard(name)
 

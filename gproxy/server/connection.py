@@ -226,10 +226,8 @@ class ClientConnection:
         line = parse_request_line(head[:end])
         block = head[end + 2 :]
         if self._fields.block != block or self._fields.minor != line.minor:
-            # PERF: a client that changes its fields within a connection does not repeat them on another one either
-            cache = self._context.fields
-            find = cache.fields if self._requests == 1 else cache.read
-            self._fields = find(block, line.minor, self.peer)
+            is_first = self._requests == 1  # a client that varies its fields would only fill the memory of others
+            self._fields = self._context.fields.fields(block, line.minor, self.peer, keep=is_first)
         self._line, self._head = line, head
         return line, self._fields
 

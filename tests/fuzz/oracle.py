@@ -26,7 +26,7 @@ from gproxy.http.trust import Trust
 from gproxy.http.wire import RequestLine, _any_request_line, host_of, parse_fields, parse_request_line
 
 #: Names that stay known for all inputs.
-_names = FieldNames(lambda _: 0)
+_names = FieldNames(lambda *_: 0)
 _trust = Trust(
     (ip_network("192.0.2.0/24"),), frozenset({"x-user"}), frozenset({"x-never"}), frozenset({"x-from-proxy"}), "X-Trace"
 )
@@ -180,7 +180,7 @@ def changed_by_memory(data: bytes) -> str:
     fast, slow = _line(line, parse_request_line), _line(line, _any_request_line)
     if fast != slow:
         return f"request line: {fast}, by the expression {slow}"
-    warm, cold, plain = _pairs(block, _names), _pairs(block, FieldNames(lambda _: 0)), _by_expression(block)
+    warm, cold, plain = _pairs(block, _names), _pairs(block, FieldNames(lambda *_: 0)), _by_expression(block)
     if not warm == cold == plain:
         return f"fields: {warm}, with new names {cold}, by one expression {plain}"
     for peer in ("192.0.2.1", "198.51.100.1"):
@@ -228,7 +228,7 @@ def _read(block: bytes, minor: int, peer: str) -> object:
 def _read_slowly(block: bytes, minor: int, peer: str) -> object:
     """The same, with each step for every block."""
     try:
-        headers = parse_fields(block, FieldNames(lambda _: 0)).headers
+        headers = parse_fields(block, FieldNames(lambda *_: 0)).headers
         host_of(headers, minor)
         framing = request_framing(headers, minor)
         options = connection_options(headers)

@@ -55,7 +55,7 @@ class ResponseHead:
         self.idle_timeout = idle_timeout
 
 
-_names: Final = FieldNames(lambda name: HOP_BY_HOP if name in RESPONSE_HOP_BY_HOP else 0)
+_names: Final = FieldNames(lambda name, _: HOP_BY_HOP if name in RESPONSE_HOP_BY_HOP else 0)
 
 
 def parse_response_head(head: bytes, method: str) -> ResponseHead:

@@ -12,7 +12,7 @@ def judged():
 
 @pytest.fixture
 def names(judged):
-    return FieldNames(lambda name: judged.append(name) or len(judged))
+    return FieldNames(lambda name, plain: judged.append((name, plain)) or len(judged))
 
 
 def test_each_spelling_is_judged_once(names, judged):
@@ -20,7 +20,8 @@ def test_each_spelling_is_judged_once(names, judged):
     assert (first.key, first.uses) == ("x-a", 1)
     assert names.learn("X-A") is first is names.known["X-A"]
     assert names.learn("x-a").uses == 2
-    assert judged == ["x-a", "x-a"]
+    assert names.learn("x_.B").uses == 3
+    assert judged == [("x-a", "x-a"), ("x-a", "x-a"), ("x_.b", "x--b")]
 
 
 @pytest.mark.parametrize("text", ["", " ", "X A", "X:A", "X\r", "é", "(", " X-A", "X-A "])

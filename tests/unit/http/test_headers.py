@@ -12,7 +12,7 @@ PAIRS = [("Host", "a"), ("X-A", "1"), ("Accept", "*/*"), ("x-a", "2"), ("X-A", "
 def parsed(pairs):
     """Return headers that came from the wire."""
     lines = [f"{name}: {value}\r\n" for name, value in pairs]
-    return parse_fields("".join([*lines, "\r\n"]).encode("latin-1"), FieldNames(lambda _: 0)).headers
+    return parse_fields("".join([*lines, "\r\n"]).encode("latin-1"), FieldNames(lambda *_: 0)).headers
 
 
 @pytest.fixture(params=[Headers, parsed])

@@ -22,6 +22,13 @@ def test_a_block_is_parsed_once_for_each_peer_and_version(known):
     assert known.fields(block("y"), 0, "192.0.2.1") is not found
 
 
+def test_a_block_is_found_but_not_kept(known):
+    once = known.fields(block("y"), 1, "192.0.2.1", keep=False)
+    kept = known.fields(block("y"), 1, "192.0.2.1")
+    assert kept is not once
+    assert known.fields(block("y"), 1, "192.0.2.1", keep=False) is kept
+
+
 def test_a_large_block_is_not_cached(known):
     large = block("y" * 1024)
     assert known.fields(large, 1, "192.0.2.1") is not known.fields(large, 1, "192.0.2.1")

@@ -78,11 +78,11 @@ def test_request_lines_that_are_rejected(line, status):
 )
 def test_a_rejected_block_names_its_problem(block, why):
     with pytest.raises(BadMessage, match=re.escape(why)):
-        parse_fields(block, FieldNames(lambda _: 0))
+        parse_fields(block, FieldNames(lambda *_: 0))
 
 
 def test_fields_are_trimmed_and_otherwise_as_they_came():
-    names = FieldNames(lambda name: 1 if name == "b" else 4 if name == "d" else 0)
+    names = FieldNames(lambda name, _: 1 if name == "b" else 4 if name == "d" else 0)
     nothing = parse_fields(b"\r\n", names)
     assert (nothing.headers.items(), nothing.count, nothing.uses) == ([], 0, 0)
     for _ in range(2):  # with new names, and with known ones
@@ -127,7 +127,7 @@ def test_exactly_one_host():
 
 
 def test_a_response_head():
-    names = FieldNames(lambda _: 0)
+    names = FieldNames(lambda *_: 0)
     line, fields = parse_response(b"HTTP/1.1 200 All right\r\nSet-Cookie: a\r\nset-cookie: b \r\n\r\n", names)
     assert (line.status, line.reason, line.minor) == (200, "All right", 1)
     assert fields.headers.all("Set-Cookie") == ["a", "b"]
@@ -150,7 +150,7 @@ def test_a_response_head():
 )
 def test_response_heads_that_are_rejected(line):
     with pytest.raises(BadMessage) as caught:
-        parse_response(line + b"\r\n\r\n", FieldNames(lambda _: 0))
+        parse_response(line + b"\r\n\r\n", FieldNames(lambda *_: 0))
     assert caught.value.status == 502
 
 
@@ -230,4 +230,4 @@ def test_no_input_makes_the_grammar_backtrack():
         b"A" + b" \t" * 300_000 + b"b: c\r\n\r\n",
     ):
         with pytest.raises(BadMessage):
-            parse_fields(block, FieldNames(lambda _: 0))
+            parse_fields(block, FieldNames(lambda *_: 0))
