@@ -1,6 +1,7 @@
 """Authentication by bearer tokens (RFC 6750, RFC 7519, RFC 8725).
 
-A verified token is cached under its digest until it expires: verification costs more than the rest of a request.
+Checks go from the cheapest to the dearest, so that a token costs a verified signature only if nothing else is wrong
+with it. A verified token is cached under its digest until it expires.
 """
 
 import re
@@ -193,8 +194,10 @@ class JWT:
         if len(token) > self.max_token:
             raise self._error(401, "invalid_token", f"the token exceeds the limit of {self.max_token} bytes")
         try:
-            claims = self._signatures.verify(token)
+            unverified = self._signatures.parse(token.encode())
+            claims = unverified.claims
             self._expected.check(claims, self._clock())
+            self._signatures.verify(unverified)
             fields = [(header, key, as_field(claims, claim)) for claim, header, key in self._headers]
             user = subject(claims)
         except Untrusted as reason:

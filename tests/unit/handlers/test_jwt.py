@@ -132,6 +132,11 @@ def hs256(header, claims=ALICE):
         (hs256({"alg": "HS256", "crit": ["exp"], "exp": 1}), "it is malformed"),
         (hs256({"alg": "HS256", "crit": ["b64"], "b64": True}), "it has a critical extension"),
         (hs256({"alg": "HS256", "b64": False}), "it is malformed"),
+        (hs256({"alg": "HS256", "b64": True}), "it is malformed"),
+        (hs256({"alg": "HS256", "kid": 7}), "it is malformed"),
+        (hs256({"alg": "HS256", "x": float("nan")}), "it is malformed"),
+        (hs256({"alg": "HS256"}, ALICE | {"x": float("inf")}), "it is malformed"),
+        (hs256({"alg": "HS256"}) + "=", "it is malformed"),
         (hs256({"alg": "HS256"}, ["exp"]), "it is malformed"),
         (signed(ALICE | {"exp": NOW}), "it has expired"),
         (signed({"sub": "alice"}), "it has no expiry date"),
@@ -197,6 +202,25 @@ def test_rejected_tokens_are_not_cached():
     handler = opened()
     refused(handler, bearing(signed(key="x" * 64)))
     assert len(handler._verified) == 0
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": NOW}, {"nbf": NOW + 1}, {"iss": "them"}, {"aud": "bank"}, {"exp": None}], ids=str
+)
+def test_a_token_with_wrong_claims_costs_no_signature(claims, monkeypatch):
+    handler = opened(issuer="us", audience=("shop",))
+    ours = ALICE | {"iss": "us", "aud": "shop"}
+    assert handler(bearing(signed(ours)), answer()).status == 200
+    monkeypatch.setattr(handler._signatures, "verify", lambda token: pytest.fail(f"{token} was verified"))
+    assert is_invalid(refused(handler, bearing(signed(ours | claims))))
+
+
+def test_a_token_that_names_a_claim_twice():
+    body = unsigned({"alg": "HS256"}).partition(".")[0]
+    twice = base64.urlsafe_b64encode(b'{"sub":"alice","sub":"root","exp":%d}' % (NOW + 60)).decode().rstrip("=")
+    mac = base64.urlsafe_b64encode(hmac.digest(SECRET.encode(), f"{body}.{twice}".encode(), hashlib.sha256))
+    token = f"{body}.{twice}.{mac.decode().rstrip('=')}"
+    assert refused(opened(), bearing(token)).detail == "the token is rejected: it is malformed"
 
 
 def test_the_cache_is_bounded_and_holds_no_token():
@@ -318,10 +342,9 @@ def test_an_auto_secret_that_cannot_be_kept(tmp_path):
 
 
 def test_a_short_secret_is_warned_of_once(caplog):
-    handler = opened(secret=Secret("only twenty bytes..."))
+    handler = opened(secret=Secret("only twenty bytes..."), cache=0)
     token = handler.sign({"sub": "alice"}, 60, NOW)
     for _ in range(3):
-        handler._verified.clear()
         handler(bearing(token), answer())
     assert caplog.messages == ["[handler:jwt] secret: RFC 7518 requires at least 32 bytes"]
 
