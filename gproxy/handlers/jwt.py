@@ -1,7 +1,7 @@
 """Authentication by bearer tokens (RFC 6750, RFC 7519, RFC 8725).
 
 Checks go from the cheapest to the dearest, so that a token costs a verified signature only if nothing else is wrong
-with it. A verified token is cached under its digest until it expires.
+with it. A good token is kept until it expires.
 """
 
 import re
@@ -12,9 +12,7 @@ from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, NoReturn, TypeVar
-
-from cachetools import TLRUCache
+from typing import NoReturn, TypeVar
 
 from gproxy.config.types import Bytes, Seconds, Secret
 from gproxy.http.errors import HTTPError
@@ -23,6 +21,7 @@ from gproxy.http.header_names import HOP_BY_HOP, is_token
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.identity.claims import Claims, Expected, as_field, has_role, subject
+from gproxy.identity.credential_cache import CredentialCache
 from gproxy.identity.keys import public_key
 from gproxy.identity.signatures import Signatures, Untrusted
 from gproxy.runtime import Runtime
@@ -33,11 +32,10 @@ T = TypeVar("T")
 # RFC 6750 section 2.1; a scheme has no case (RFC 9110 section 11.1).
 _bearer = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)").fullmatch
 _is_quotable = re.compile(r"[ !#-\[\]-~]+").fullmatch
-#: The number of tokens that are found without a digest.
-_RECENT = 256
 
 
-class _Verified(NamedTuple):
+@dataclass(slots=True)
+class _Verified:
     """A verified token, prepared for its requests; a field whose value is None is removed from the request."""
 
     user: str
@@ -45,10 +43,8 @@ class _Verified(NamedTuple):
     fields: list[tuple[str, str, str | None]]
     permitted: bool
     expires: float
-
-
-def _until_expired(_digest: bytes, verified: _Verified, _now: float) -> float:
-    return verified.expires
+    size: int
+    recent_until: float = 0.0
 
 
 @dataclass
@@ -109,7 +105,7 @@ class JWT:
     def __call__(self, request: Request, next: Next) -> Response:
         authorization = request.headers.lookup("authorization")
         verified = self._recent.get(authorization)
-        if verified is None or verified.expires <= self._clock():
+        if verified is None or verified.recent_until <= self._clock():
             verified = self._look_up(request, authorization)
         if not verified.permitted:
             raise self._error(403, "insufficient_scope", "the token does not have the required role", "auth_scope")
@@ -127,18 +123,14 @@ class JWT:
         match = _bearer(authorization) if authorization is not None else None
         if match is None:
             self._reject_credentials(request)
-        token = match[1]
-        digest = sha256(token.encode()).digest()
-        try:
-            verified = self._verified[digest]
-        except KeyError:
-            verified = self._verify(token)
-            if not self.cache:
-                return verified
-            self._verified[digest] = verified
-        if len(self._recent) >= _RECENT:
-            self._recent.clear()
-        self._recent[authorization] = verified
+        if len(match[1]) > self.max_token:
+            raise self._error(401, "invalid_token", f"the token exceeds the limit of {self.max_token} bytes")
+        token, now = match[1].encode(), self._clock()
+        digest = sha256(token).digest()
+        verified = self._verified.find(match[0], digest, now)
+        if verified is None:
+            verified = self._verify(token, now)
+            self._verified.keep(digest, verified, now)
         return verified
 
     def sign(self, claims: Claims, ttl: float, now: float) -> str:
@@ -186,24 +178,22 @@ class JWT:
 
     def _start_cache(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._verified: TLRUCache[bytes, _Verified] = TLRUCache(self.cache, _until_expired, clock)
-        # PERF: the tokens of currently active clients, by Authorization: a hit needs no digest.
-        self._recent: dict[str | None, _Verified] = {}
+        self._verified: CredentialCache[_Verified] = CredentialCache(self.cache)
+        # PERF: one attribute for each request.
+        self._recent = self._verified.recent
 
-    def _verify(self, token: str) -> _Verified:
-        if len(token) > self.max_token:
-            raise self._error(401, "invalid_token", f"the token exceeds the limit of {self.max_token} bytes")
+    def _verify(self, token: bytes, now: float) -> _Verified:
         try:
-            unverified = self._signatures.parse(token.encode())
+            unverified = self._signatures.parse(token)
             claims = unverified.claims
-            self._expected.check(claims, self._clock())
+            self._expected.check(claims, now)
             self._signatures.verify(unverified)
             fields = [(header, key, as_field(claims, claim)) for claim, header, key in self._headers]
             user = subject(claims)
         except Untrusted as reason:
             raise self._error(401, "invalid_token", f"the token is rejected: {reason}") from None
         permitted = self.role is None or has_role(claims, self.role)
-        return _Verified(user, MappingProxyType(claims), fields, permitted, claims["exp"])
+        return _Verified(user, MappingProxyType(claims), fields, permitted, claims["exp"], len(token))
 
     def _reject_credentials(self, request: Request) -> NoReturn:
         """Reject a request without a token; another scheme, or none, gets no error code (RFC 6750 section 3.1)."""

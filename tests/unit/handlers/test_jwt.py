@@ -204,6 +204,16 @@ def test_rejected_tokens_are_not_cached():
     assert len(handler._verified) == 0
 
 
+def test_rejected_tokens_push_no_good_one_out():
+    handler = opened(cache=3)
+    good = signed()
+    handler(bearing(good), answer())
+    kept = dict(handler._verified._judged)
+    for number in range(20):
+        refused(handler, bearing(signed(ALICE | {"n": number}, key="x" * 64)))
+    assert dict(handler._verified._judged) == kept
+
+
 @pytest.mark.parametrize(
     "claims", [{"exp": NOW}, {"nbf": NOW + 1}, {"iss": "them"}, {"aud": "bank"}, {"exp": None}], ids=str
 )
@@ -223,12 +233,28 @@ def test_a_token_that_names_a_claim_twice():
     assert refused(opened(), bearing(token)).detail == "the token is rejected: it is malformed"
 
 
+def test_texts_of_tokens_are_dropped_after_a_minute_without_requests():
+    clock = Clock(NOW)
+    handler = opened(clock)
+    alice, bob = (bearing(signed({"sub": sub, "exp": NOW + 600})) for sub in ("alice", "bob"))
+    for asked in (alice, alice, bob, bob):
+        handler(asked, answer())
+    assert len(handler._recent) == 2
+    for _ in range(7):
+        clock.advance(10)
+        handler(bob, answer())
+    assert list(handler._recent) == [bob.headers["Authorization"]]
+    alice.user = ""
+    handler(alice, answer())
+    assert alice.user == "alice"
+
+
 def test_the_cache_is_bounded_and_holds_no_token():
     handler = opened(cache=3)
     for number in range(5):
         handler(bearing(signed(ALICE | {"n": number})), answer())
     assert len(handler._verified) == 3
-    assert all(isinstance(key, bytes) and len(key) == 32 for key in handler._verified)
+    assert all(isinstance(key, bytes) and len(key) == 32 for key in handler._verified._judged)
     assert opened(cache=0)(bearing(signed()), answer()).status == 200
 
 
