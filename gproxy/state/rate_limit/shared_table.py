@@ -22,6 +22,8 @@ from gproxy.state.shared.memory import Region, SharedState
 
 #: The slots in a set; the look-up of a new client reads them all.
 _WAYS: Final = 16
+#: The recent clients whose places this process remembers.
+_RECENT: Final = 4096
 #: The entries in a slot's ring: the 61 that can count, and the one before them, to which the counts are relative.
 _RING: Final = 64
 _LAST: Final = _RING - 1
@@ -52,6 +54,8 @@ class SharedTable:
         self._sets = len(area.words) // (ways * (1 + words))
         #: The tags of all slots come first, close together: a look-up reads nothing else of most slots.
         self._slots = self._sets * ways
+        #: PERF: the places of recent clients, where they still are if the place has their tag.
+        self._places: dict[int, int] = {}
         #: The number of clients that this process evicted early to make room.
         self.evicted = 0
 
@@ -88,9 +92,18 @@ class SharedTable:
 
     def _slot(self, number: int, tag: int, window: float, now: float) -> int:
         """Return the begin of the client's slot: its present one, or that of the client that was idle longest."""
+        place = self._places.get(tag, -1)
+        if place < 0 or self._area.words[place] != tag:
+            place = self._place(number, tag, window, now)
+            if len(self._places) >= _RECENT:
+                self._places.clear()
+            self._places[tag] = place
+        return self._slots + place * self._words
+
+    def _place(self, number: int, tag: int, window: float, now: float) -> int:
         begin, tags = self._tags(number)
         if tag in tags:
-            return self._at(begin + tags.index(tag))
+            return begin + tags.index(tag)
         if 0 in tags:
             place = begin + tags.index(0)
         else:
@@ -99,7 +112,7 @@ class SharedTable:
             self.evicted += min(ends) > now
             self._clear(self._at(place))  # before it gets another tag
         self._area.words[place] = tag
-        return self._at(place)
+        return place
 
     def _tags(self, number: int) -> tuple[int, list[int]]:
         begin = number * self._ways

@@ -120,8 +120,10 @@ class SharedState:
 
     def mutexes(self, name: str) -> "Callable[[int], Mutex]":
         """Return a function from any number to a mutex, for state under this name."""
-        first, rest = _digest(name), self._mutexes[1:]
-        return lambda number: rest[(first + number) % len(rest)]
+        rest = self._mutexes[1:]
+        count = len(rest)
+        first = _digest(name) % count  # PERF: small numbers
+        return lambda number: rest[(first + number) % count]
 
     def area(self, name: str, size: int) -> Region | None:
         """Return the area of that name; None, with a log line, if the memory is full.

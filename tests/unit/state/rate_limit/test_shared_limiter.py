@@ -153,6 +153,19 @@ def test_memory_is_bounded_and_the_longest_away_goes(state):
     assert recent.count(98) > 290
 
 
+def test_a_client_that_another_process_has_evicted_begins_anew(state):
+    """And leaves the client that has its place alone."""
+    clock = Clock(0.0)
+    one, other = [SharedLimiter(state, "evicted", 2, clock) for _ in range(2)]
+    rate = Rate.parse("2/minute")
+    assert [one.take("a", rate).admitted for _ in range(3)] == [True, True, False]
+    clock.advance(1.0)
+    assert [other.take(key, rate).admitted for key in "bcbc"] == [True] * 4
+    assert other.evicted == 1
+    assert [other.take(key, rate).admitted for key in "bc"] == [False] * 2
+    assert [one.take("a", rate).admitted for _ in range(3)] == [True, True, False]
+
+
 def test_a_client_without_counts_is_replaced_first_and_is_no_eviction(state):
     clock = Clock()
     limiter = SharedLimiter(state, "small", 2, clock)
