@@ -1,5 +1,6 @@
 """The fields that an intermediary removes: hop-by-hop fields and forbidden trailers (RFC 9110 sections 6.5, 7.6)."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -30,8 +31,8 @@ def _options(value: str) -> frozenset[str]:
     return frozenset(token.strip(" \t").lower() for token in value.split(","))
 
 
-def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: frozenset[str] = HOP_BY_HOP) -> None:
-    """Remove hop-by-hop fields and the fields that Connection names."""
+def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: Iterable[str] = HOP_BY_HOP) -> None:
+    """Remove hop-by-hop fields, whose names are given, and the fields that Connection names."""
     headers.discard_all(hop_by_hop)
     if not options <= _ORDINARY:
         nominated = options - END_TO_END

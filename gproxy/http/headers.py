@@ -143,13 +143,11 @@ class Headers:
         if self._first.pop(key, None) is not None and self._more:
             self._more.pop(key, None)
 
-    def discard_all(self, keys: frozenset[str]) -> None:
+    def discard_all(self, keys: Iterable[str]) -> None:
         """Remove every line of these names, given in lower case."""
-        if self.has_any(keys):
-            for key in keys.intersection(self._first):
-                del self._first[key]
-                if self._more:
-                    self._more.pop(key, None)
+        for key in keys:
+            if self._first.pop(key, None) is not None and self._more:
+                self._more.pop(key, None)
 
     def has_any(self, keys: frozenset[str]) -> bool:
         """Return whether one of these names, given in lower case, exists."""

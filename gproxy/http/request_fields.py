@@ -100,12 +100,12 @@ class RequestFieldsCache:
             return RequestFields(block, minor, received, received, host, peer)
         read = RequestFields(block, minor, received, received.copy(), host, peer)
         if uses & HOP_BY_HOP:
-            self._read_hop_by_hop(read)
+            self._read_hop_by_hop(read, fields.hop_by_hop)
         if uses & SPOOFABLE:
             read.client, read.request_id = self._trust.clean(peer, read.headers)
         return read
 
-    def _read_hop_by_hop(self, read: RequestFields) -> None:
+    def _read_hop_by_hop(self, read: RequestFields, names: list[str]) -> None:
         """Act on the fields that frame the message or concern the connection, and remove them."""
         headers, minor = read.headers, read.minor
         read.framing = framing = request_framing(headers, minor)
@@ -119,7 +119,7 @@ class RequestFieldsCache:
             raise BadMessage("unknown expectation; only 100-continue is supported", 417)
         read.awaits_continue = bool(expect and minor)
         trailers = accepts_trailers(headers, options)
-        strip_hop_by_hop(headers, options)
+        strip_hop_by_hop(headers, options, names)
         if trailers:
             headers.put("TE", "te", "trailers")
 

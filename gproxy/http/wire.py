@@ -9,7 +9,7 @@ import re
 from typing import Final, NoReturn
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.field_names import FieldName, FieldNames
+from gproxy.http.field_names import HOP_BY_HOP, FieldName, FieldNames
 from gproxy.http.header_names import FIELD_CHAR, TOKEN_CHAR
 from gproxy.http.headers import Headers, Line
 
@@ -61,14 +61,18 @@ class RequestLine:
 
 
 class Fields:
-    """The fields of a head, checked against the grammar, and the union of their uses. `count` is that of the lines."""
+    """The fields of a head, checked against the grammar, and the union of their uses.
 
-    __slots__ = ("count", "headers", "uses")
+    `count` is that of the lines; `hop_by_hop` has the names of fields with this use, in lower case.
+    """
 
-    def __init__(self, headers: Headers, uses: int, count: int) -> None:
+    __slots__ = ("count", "headers", "hop_by_hop", "uses")
+
+    def __init__(self, headers: Headers, uses: int, count: int, hop_by_hop: list[str]) -> None:
         self.headers = headers
         self.uses = uses
         self.count = count
+        self.hop_by_hop = hop_by_hop
 
 
 class StatusLine:
@@ -141,18 +145,22 @@ def parse_fields(block: bytes, names: FieldNames) -> Fields:
     known = names.known
     first: dict[str, Line] = {}
     further: list[tuple[str, Line]] = []
+    hop_by_hop: list[str] = []
     uses = 0
     for received in lines:
         line, colon = received, received.find(": ")
         name = known.get(line[:colon]) if colon > 0 else None
         if name is None or trim:
             name, line = _examined(line, names, block)
-        uses |= name.uses
+        if name.uses:
+            uses |= name.uses
+            if name.uses & HOP_BY_HOP:
+                hop_by_hop.append(name.key)
         if name.key in first:
             further.append((name.key, line))
         else:
             first[name.key] = line
-    return Fields(Headers.parsed(first, further), uses, count)
+    return Fields(Headers.parsed(first, further), uses, count, hop_by_hop)
 
 
 def _examined(line: str, names: FieldNames, block: bytes) -> tuple[FieldName, Line]:

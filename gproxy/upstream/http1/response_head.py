@@ -71,7 +71,7 @@ def parse_response_head(head: bytes, method: str) -> ResponseHead:
     upgrade = headers.lookup("upgrade") or ""
     announced = headers.lookup("keep-alive")
     idle_timeout = _announced(announced) if announced else math.inf
-    strip_hop_by_hop(headers, options, RESPONSE_HOP_BY_HOP)
+    strip_hop_by_hop(headers, options, fields.hop_by_hop)
     if line.status == 426 and upgrade:  # Upgrade names the required protocol (RFC 9110 section 15.5.22)
         headers.put("Upgrade", "upgrade", upgrade)
     return ResponseHead(
