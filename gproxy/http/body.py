@@ -16,6 +16,10 @@ class Tape(Protocol):
     def is_whole(self) -> bool:
         """Return whether the recording has every byte that passed."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Return whether the disk has failed, so that another recording would fail too."""
+
     def add(self, data: bytes) -> None:
         """Record bytes that just passed; they count as played. Discard the recording if that is not possible."""
 
@@ -95,6 +99,11 @@ class Body:
         if self._kept is not None or self.received == self.buffered:
             return True
         return self._tape is not None and self._tape.is_whole and not self.in_flight
+
+    @property
+    def may_be_recorded(self) -> bool:
+        """Return whether a recording is worth an attempt: the disk has not failed in an earlier one."""
+        return self._tape is None or not self._tape.has_failed
 
     @property
     def trailers(self) -> list[tuple[str, str]]:

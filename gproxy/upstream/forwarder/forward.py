@@ -153,8 +153,14 @@ class Forward:
             body.rewind()
         elif body.length is not None and buffered == body.length <= self._replay:
             body.buffer(self._replay)
-        elif self._policy.retries and self._policy.covers(request) and (body.length or 0) <= self._replay + self._spool:
+        elif self._is_replayable(request, body):
             body.record(ReplayBuffer(request, self._upstream.runtime, self._replay, self._spool))
+
+    def _is_replayable(self, request: Request, body: Body) -> bool:
+        """Return whether a retry may need a recording of the body, and its length and the disk allow one."""
+        if not self._policy.retries or not self._policy.covers(request) or not body.may_be_recorded:
+            return False
+        return (body.length or 0) <= self._replay + self._spool
 
     def _retry(self, request: Request, backend: Backend, outcome: Outcome) -> Response:
         """Retry a failed attempt as often as the policy allows, and return the final response (8).

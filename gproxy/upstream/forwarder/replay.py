@@ -29,6 +29,8 @@ class ReplayBuffer:
         #: The index of the next piece to play, then the position in the file.
         self._next_piece = self._position = 0
         self.is_whole = True
+        #: True once the disk has failed: no further piece is tried.
+        self.has_failed = False
 
     def add(self, data: bytes) -> None:
         """Record a piece that was just sent; discard the whole recording if the limits are exceeded."""
@@ -47,7 +49,7 @@ class ReplayBuffer:
             self._pieces.append(data)
             self._in_memory += len(data)
             return True
-        if self._on_disk + len(data) > self._spool or not self._spooled(data):
+        if self.has_failed or self._on_disk + len(data) > self._spool or not self._spooled(data):
             return False
         self._on_disk += len(data)
         return True
@@ -89,7 +91,7 @@ class ReplayBuffer:
 
     def _failed(self, error: OSError) -> bool:
         self._warn(f"cannot be recorded: {error.strerror}")
-        self._spool = 0  # no further piece is tried
+        self.has_failed = True
         return False
 
     def _warn(self, problem: str) -> None:
