@@ -1,4 +1,4 @@
-"""What idle connections hold in a worker: long heads are not remembered."""
+"""What a worker holds of heads: idle connections forget long ones, and names that never repeat are not kept."""
 
 import threading
 
@@ -55,3 +55,28 @@ def test_an_idle_connection_forgets_a_long_head(tmp_path, long):
         assert worker.memory_info().rss - before < IDLE * 20_000
         for wire in wires:
             wire.sock.close()
+
+
+def test_names_that_never_repeat_take_no_memory(tmp_path):
+    """Of requests and of responses: 20,000 requests with five new names each, after as many that fill all tables."""
+
+    def script(peer, backend):
+        while (request := peer.read_request()) is not None:
+            number = request.line.split(" ")[1].removeprefix("/")
+            peer.send(f"HTTP/1.1 204 Number {number}\r\nX-Response-{number}: {number}\r\n\r\n")
+
+    def new_heads(wire, numbers):
+        for begin in numbers:
+            group = range(begin, begin + 50)
+            names = {number: "".join(f"X-{name}-{number}: {number}\r\n" for name in "ABCDE") for number in group}
+            wire.send("".join(f"GET /{number} HTTP/1.1\r\nHost: a\r\n{names[number]}\r\n" for number in group))
+            for _ in group:
+                assert wire.read_response().status == 204
+
+    with Backend(script) as backend, RunningGateway(INI.format(url=backend.url), tmp_path) as gateway:
+        worker = psutil.Process(gateway.workers[0])
+        with gateway.connect() as wire:
+            new_heads(wire, range(0, 20_000, 50))
+            before = worker.memory_info().rss
+            new_heads(wire, range(20_000, 40_000, 50))
+            assert worker.memory_info().rss - before < 2_000_000
