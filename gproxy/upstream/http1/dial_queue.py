@@ -21,11 +21,10 @@ _FEWEST: Final = 16
 class DialQueue:
     """The queue of one backend, in the order of arrival."""
 
-    __slots__ = ("_idle", "_is_resuming", "_left", "_loop", "_timer", "_turn", "_waiting")
+    __slots__ = ("_idle", "_is_resuming", "_left", "_timer", "_turn", "_waiting")
 
     def __init__(self, idle: Idle) -> None:
         self._idle = idle
-        self._loop: Any = None
         self._timer: Any = None
         #: The time of the turn that the loop is in, and how many connections it may still open.
         self._turn = 0.0
@@ -43,9 +42,7 @@ class DialQueue:
         """
         if self._waiting and not self._is_resuming:
             return False
-        if self._loop is None:
-            self._loop = gevent.get_hub().loop
-        now: float = self._loop.now()
+        now: float = gevent.get_hub().loop.now()
         if now != self._turn:
             self._turn = now
             self._left = max(_FEWEST, in_use // 2)
@@ -66,14 +63,14 @@ class DialQueue:
 
     def _start_timer(self) -> None:
         # The loop calls expired timers after the backends' channels, which have priority, and before the clients'.
-        self._timer = timer = self._loop.timer(0.0)
+        self._timer = timer = gevent.get_hub().loop.timer(0.0)
         timer.start(self._on_turn, update=False)
 
     def _on_turn(self) -> None:
         """Resume as many requests as there are idle connections, and connections that this turn may open."""
         self._timer.close()
         self._timer = None
-        now: float = self._loop.now()
+        now: float = gevent.get_hub().loop.now()
         waiting = self._waiting
         self._is_resuming = True
         try:
