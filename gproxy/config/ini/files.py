@@ -5,7 +5,7 @@ They are read once. The arbiter sends their content to all workers of a generati
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -35,27 +35,19 @@ def read_files(path: str | os.PathLike[str], environ: Mapping[str, str]) -> list
     """
     first = _read(os.fspath(path))
     found = [first]
-    seen = {_real(first.path)}
+    seen = {absolute(first.path, os.path.realpath)}
     for pattern in include_patterns(first, environ):
         for name in matching(pattern):
-            if _real(name) not in seen:
-                seen.add(_real(name))
+            if (real := absolute(name, os.path.realpath)) not in seen:
+                seen.add(real)
                 found.append(_read(name))
     return found
 
 
-def absolute(path: str) -> str:
+def absolute(path: str, resolve: Callable[[str], str] = os.path.abspath) -> str:
     """Return the absolute path; a relative one stays as it is once the working directory was removed."""
     try:
-        return os.path.abspath(path)  # noqa: PTH100 without a Path for each file
-    except OSError:
-        return path
-
-
-def _real(path: str) -> str:
-    """Return the path without links; a relative one stays as it is once the working directory was removed."""
-    try:
-        return os.path.realpath(path)
+        return resolve(path)
     except OSError:
         return path
 
