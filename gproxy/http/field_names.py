@@ -12,9 +12,9 @@ from gproxy.http.header_names import is_token, plain_name
 
 _is_plain = re.compile("[a-z0-9-]+").fullmatch
 
-#: Uses of a field, as bits. It belongs to the connection or frames the message, so it does not go on.
+#: Uses are bits. Such a field belongs to the connection or frames the message, so it is not forwarded.
 HOP_BY_HOP: Final = 1
-#: It may be spoofed: what becomes of it depends on the peer.
+#: A client may spoof such a field: whether it is forwarded depends on the trust in the peer.
 SPOOFABLE: Final = 2
 
 #: The number of spellings that are kept, and the longest of them in characters.

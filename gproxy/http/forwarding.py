@@ -32,7 +32,7 @@ def _options(value: str) -> frozenset[str]:
 
 
 def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: Iterable[str] = HOP_BY_HOP) -> None:
-    """Remove hop-by-hop fields, whose names are given, and the fields that Connection names."""
+    """Remove the hop-by-hop fields with these names, and the fields that Connection names."""
     headers.discard_all(hop_by_hop)
     if not options <= _ORDINARY:
         nominated = options - END_TO_END

@@ -13,7 +13,6 @@ from gproxy.http.request_id import is_request_id
 UNIX_PEER: Final = "unix"
 UNKNOWN_PEER: Final = "unknown"
 
-
 _NONE: Final[frozenset[str]] = frozenset()
 
 
