@@ -14,9 +14,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "apptime", "backend", "bytes_received", "bytes_sent", "client", "duration", "host", "id", "is_tunnel", "method",
-        "noted", "protocol", "reason", "referer", "route", "started", "status", "target", "tries", "upstream", "user",
-        "user_agent",
+        "apptime", "auth", "backend", "bytes_received", "bytes_sent", "client", "duration", "host", "id", "is_tunnel",
+        "method", "noted", "protocol", "reason", "referer", "route", "started", "status", "target", "tries",
+        "upstream", "user", "user_agent",
     )  # fmt: skip
 
     def __init__(self, started: float, client: str, method: str, target: str, protocol: str) -> None:
@@ -44,6 +44,8 @@ class Exchange:
         self.reason = ""
         #: The authenticated user.
         self.user = ""
+        #: The name of the handler that identified the user.
+        self.auth = ""
         #: The Referer field without its query.
         self.referer = ""
         self.user_agent = ""

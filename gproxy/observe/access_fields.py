@@ -38,6 +38,7 @@ _TEXTS: Final[dict[str, Callable[[Exchange], object]]] = {
     "referer": lambda exchange: exchange.referer,
     "ua": lambda exchange: exchange.user_agent,
     "user": lambda exchange: exchange.user,
+    "auth": lambda exchange: exchange.auth,
 }
 #: Fields that are numbers: as text, and as a value of JSON.
 _WRITTEN: Final[dict[str, Callable[[Exchange], object]]] = {

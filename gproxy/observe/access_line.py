@@ -18,12 +18,12 @@ def ltsv(exchange: Exchange) -> str:
     texts: tuple[str, ...] = (
         exchange.id, exchange.client, exchange.method, exchange.target, exchange.protocol, exchange.route,
         exchange.upstream, exchange.backend, exchange.reason, exchange.host, exchange.referer, exchange.user_agent,
-        exchange.user,
+        exchange.user, exchange.auth,
     )  # fmt: skip
     # PERF: one check of all texts together. LTSV has no escaping, so a TAB in a path would forge a field.
     if not "".join(texts).isprintable():
         texts = tuple(map(escape, texts))
-    ident, client, method, path, protocol, route, upstream, backend, reason, vhost, referer, ua, user = texts
+    ident, client, method, path, protocol, route, upstream, backend, reason, vhost, referer, ua, user, auth = texts
     # PERF: no format specifications: with them mypyc formats each piece separately.
     return (
         f"time:{timestamp(exchange.started)}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
@@ -32,6 +32,7 @@ def ltsv(exchange: Exchange) -> str:
         f"\troute:{route or '-'}\tupstream:{upstream or '-'}\tbackend:{backend or '-'}"
         f"\ttries:{exchange.tries}\treason:{reason or '-'}"
         f"\tvhost:{vhost or '-'}\treferer:{referer or '-'}\tua:{ua or '-'}\tuser:{user or '-'}"
+        f"\tauth:{auth or '-'}"
     )
 
 
@@ -58,6 +59,7 @@ def json_line(exchange: Exchange) -> str:
             "referer": exchange.referer,
             "ua": exchange.user_agent,
             "user": exchange.user,
+            "auth": exchange.auth,
         }
     )
 

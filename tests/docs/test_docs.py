@@ -58,7 +58,7 @@ def test_the_folder_table_is_that_of_the_house_tests():
 def test_every_field_of_the_access_line_is_documented():
     exchange = Exchange(0.0, "10.0.0.1", "GET", "/path", "HTTP/1.1")
     numbers = {"status": 207, "duration": 0.25, "bytes_sent": 1432, "bytes_received": 655, "tries": 888}
-    texts = ("id", "route", "upstream", "backend", "reason", "host", "referer", "user_agent", "user")
+    texts = ("id", "route", "upstream", "backend", "reason", "host", "referer", "user_agent", "user", "auth")
     for name, value in (numbers | {name: f"a-{name}" for name in texts}).items():
         setattr(exchange, name, value)
     fields = json.loads(json_line(exchange))

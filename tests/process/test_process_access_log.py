@@ -30,7 +30,7 @@ def test_ltsv_has_the_facts_of_each_request(ours):
     line = ours.line_of(answer)
     assert [*line] == [
         "time", "id", "client", "method", "path", "protocol", "status", "duration", "size", "reqsize",
-        "route", "upstream", "backend", "tries", "reason", "vhost", "referer", "ua", "user",
+        "route", "upstream", "backend", "tries", "reason", "vhost", "referer", "ua", "user", "auth",
     ]  # fmt: skip
     assert abs(datetime.fromisoformat(line["time"]).timestamp() - time.time()) < 20
     assert 0 < float(line["duration"]) < 2

@@ -74,7 +74,9 @@ def test_unix_datagrams_beside_a_file_and_standard_output(tmp_path):
         (worker,) = ours.workers
         when = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d"
         for message in messages:
-            assert re.fullmatch(rf"<190>1 ({when}) {host} gproxy {worker} access - time:\1\tid:.*\tuser:-", message)
+            assert re.fullmatch(
+                rf"<190>1 ({when}) {host} gproxy {worker} access - time:\1\tid:.*\tuser:-\tauth:-", message
+            )
         assert ids(messages) == answers
         for name in ("a.log", "b.log"):
             assert [line["id"] for line in ours.access(3, f"log/{name}")] == answers

@@ -12,7 +12,7 @@ from gproxy.http.header_names import is_likely_secret
 #: The fields of an access line that `default` stands for, in their order.
 DEFAULT_FIELDS: Final = (
     "time", "id", "client", "method", "path", "protocol", "status", "duration", "size", "reqsize", "route", "upstream",
-    "backend", "tries", "reason", "vhost", "referer", "ua", "user",
+    "backend", "tries", "reason", "vhost", "referer", "ua", "user", "auth",
 )  # fmt: skip
 #: Further fields, besides headers.
 FURTHER_FIELDS: Final = ("apptime", "query", "scheme", "tls")

@@ -13,12 +13,12 @@ NOON = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
 #: The attributes of an exchange that are texts in its line.
 TEXTS = (
     "id", "client", "method", "target", "protocol", "route", "upstream", "backend", "reason", "host", "referer",
-    "user_agent", "user",
+    "user_agent", "user", "auth",
 )  # fmt: skip
 #: The labels of a line, in their order.
 LABELS = (
     "time", "id", "client", "method", "path", "protocol", "status", "duration", "size", "reqsize", "route", "upstream",
-    "backend", "tries", "reason", "vhost", "referer", "ua", "user",
+    "backend", "tries", "reason", "vhost", "referer", "ua", "user", "auth",
 )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def paths(text):
     lines = text.split("\n")
     assert lines.pop() == ""
     fields = [line.split("\t") for line in lines]
-    assert {len(field) for field in fields} <= {19}
+    assert {len(field) for field in fields} <= {20}
     return [field[4].removeprefix("path:") for field in fields]
 
 

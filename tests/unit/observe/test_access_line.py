@@ -35,6 +35,7 @@ def test_ltsv_has_every_field_in_order(zone):
         "referer:-",
         "ua:curl/8",
         "user:-",
+        "auth:-",
     ]
 
 

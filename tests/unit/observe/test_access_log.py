@@ -143,7 +143,7 @@ def test_a_line_cut_by_a_full_disk_does_not_spoil_the_next(make, folder, writes,
     record(log, "/e", "/f")
     log.flush()
     lines = [
-        line for line in (folder / "access.log").read_text().split("\n") if line.count("\t") == 18 and "user:-" in line
+        line for line in (folder / "access.log").read_text().split("\n") if line.count("\t") == 19 and "user:-" in line
     ]
     assert [line.split("\t")[4] for line in lines[-2:]] == ["path:/e", "path:/f"]
     assert len(lines) + log.lost == 6
