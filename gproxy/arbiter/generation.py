@@ -9,10 +9,11 @@ from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.backoff import Backoff
-from gproxy.arbiter.file_watch import FileStamp, listed
+from gproxy.arbiter.file_watch import listed
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
+from gproxy.config.file_stamp import FileStamp
 from gproxy.config.ini.files import absolute, include_patterns, pack, read_files
 from gproxy.config.load import Overrides, load_process
 from gproxy.config.sections.server import ServerSettings

@@ -8,8 +8,8 @@ from typing import Final
 
 import gevent
 
-from gproxy.arbiter.file_watch import FileStamp
 from gproxy.config.certificates import Certificate, files, read_certificate
+from gproxy.config.file_stamp import FileStamp
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.http.wire import bare_host
 from gproxy.runtime import Runtime
