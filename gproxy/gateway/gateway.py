@@ -154,7 +154,8 @@ class Gateway:
         except BaseException as error:  # noqa: BLE001 a handler's sys.exit() or gevent.Timeout must not end the process
             response = self.errors.respond(error, request)
         if not isinstance(response.raw_body, bytes):
-            request.deadline.begin_body(is_event_stream=is_event_stream(response.headers))
+            is_endless = response.status == 101 or is_event_stream(response.headers)
+            request.deadline.begin_body(is_event_stream=is_endless)
         if self._id_header:
             response.headers.put(self._id_header, self._id_key, exchange.id)
         if self._notes is not None:

@@ -15,7 +15,8 @@ At any moment the alarm of a client's connection is set to one limit. During an 
 | a client that does not read | `write_timeout` after it last took something | WRITE |
 | each of these two | when the client has moved fewer bytes than `min_rate` asks for, if earlier | RATE |
 
-A wait for the client moves the ends of all the other limits by its duration, except in a tunnel.
+A wait for the client moves the ends of all the other limits by its duration, except in a tunnel. The end of an identity
+(`end_streams`) is moved by nothing, so it has an alarm of its own: see `on_endless`.
 """
 
 import math
@@ -47,7 +48,7 @@ class Deadline:
 
     __slots__ = (
         "_ends", "_limit", "_limits", "_piece", "_seconds", "_timer", "_total", "_wait", "clock", "expires",
-        "is_paced", "on_slow_reader", "paused", "progress", "read_patience", "upload_patience",
+        "is_paced", "on_endless", "on_slow_reader", "paused", "progress", "read_patience", "upload_patience",
     )  # fmt: skip
 
     def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,6 +65,8 @@ class Deadline:
         self.upload_patience = self.read_patience = GRACE
         #: Called once when the client keeps the gateway waiting with a response; None if nothing depends on it.
         self.on_slow_reader: Callable[[], None] | None = None
+        #: Called once the response is known to be endless: a tunnel, an event stream, or any body with `stream = yes`.
+        self.on_endless: Callable[[], None] | None = None
         self.clock = clock
         self._timer = timer
         self._limits: ExchangeLimits | None = None
@@ -90,13 +93,15 @@ class Deadline:
         self._restart()
 
     def begin_body(self, *, is_event_stream: bool) -> None:
-        """End the time until the head: each further piece has its own."""
+        """End the time until the head: each further piece has its own. A tunnel counts as an event stream."""
         self._seconds = math.inf
         self.expires = self._ends
         limits = self._limits
         if limits is not None:
             self._piece = limits.event_stream if is_event_stream else limits.piece
             self.is_paced = limits.is_paced and not is_event_stream
+        if self.on_endless is not None and (is_event_stream or not self.is_paced):
+            self.on_endless()
         self.resume()
 
     def renew(self) -> None:

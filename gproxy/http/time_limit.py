@@ -18,6 +18,7 @@ class TimeLimit:
     WRITE: ClassVar["TimeLimit"]
     RATE: ClassVar["TimeLimit"]
     TUNNEL: ClassVar["TimeLimit"]
+    IDENTITY: ClassVar["TimeLimit"]
     DRAINING: ClassVar["TimeLimit"]
     DEADLINE: ClassVar["TimeLimit"]
     TOTAL: ClassVar["TimeLimit"]
@@ -100,6 +101,10 @@ TimeLimit.RATE = TimeLimit(
     "rate", 408, "client_slow", "client_slow", after="because the client is too slow", option="min_rate of [server]"
 )
 TimeLimit.TUNNEL = TimeLimit("tunnel", 0, "", "tunnel_idle")
+#: Of an endless response, and so only after a head.
+TimeLimit.IDENTITY = TimeLimit(
+    "identity", 0, "", "auth_expired", after="because the identity has expired", option="end_streams"
+)
 TimeLimit.DRAINING = TimeLimit("draining", 503, "draining", "draining")
 #: If no backend was tried, a handler was too slow: `handler_timeout`, and nothing counts.
 TimeLimit.DEADLINE = TimeLimit("deadline", 504, "backend_timeout", "deadline_mid_body", counts=True)

@@ -99,6 +99,24 @@ def test_the_total_timeout_ends_what_would_last_longer():
     assert some.deadline.remaining() == 4.0
 
 
+@pytest.mark.parametrize(
+    ("limits", "is_event_stream", "is_endless"),
+    [
+        (ExchangeLimits(HEAD, None, HEAD, STREAM), False, False),
+        (ExchangeLimits(HEAD, None, HEAD, STREAM), True, True),
+        (ExchangeLimits(HEAD, None, STREAM, STREAM), False, True),
+    ],
+)
+def test_what_ends_with_an_identity_hears_of_an_endless_response(limits, is_event_stream, is_endless):
+    heard = []
+    deadline = Deadline()
+    deadline.begin(limits)
+    deadline.on_endless = lambda: heard.append(True)
+    assert heard == []
+    deadline.begin_body(is_event_stream=is_event_stream)
+    assert bool(heard) == is_endless
+
+
 def test_a_total_timeout_shorter_than_the_timeout():
     assert Scene(TOTAL.of(1.0, "")).alarm == (1.0, TOTAL)
 
