@@ -77,12 +77,25 @@ clients on the same machine may read it, unless `allow` lists others.
 
 Any worker answers for all workers. Counters include workers that have ended or were killed, and continue over
 reloads. Gauges are sums over all living workers, draining ones included; of reloads, certificates and the build all
-workers report the same. Metrics of requests are exact at once; the other metrics of other workers may be a moment old.
-Without the handler the gateway counts nothing.
+workers report the same; of key sets, which each worker has for itself, the highest value. Metrics of requests are exact
+at once; the other metrics of other workers may be a moment old. Without the handler the gateway counts nothing.
 
 `route` is the name of a route, empty if no route matched. `reason` is the reason of the access line, empty if the
 exchange succeeded. `worker` counts from 1; a new worker takes the number of one that has ended. Paths and clients are
 not labels, because their number has no limit.
+
+`handler` is the name of a handler's section; members of an `any_of` count for themselves. `issuer` is the issuer or the
+place of its key set, as in the settings. The `outcome` of a request at an identity handler is one of these:
+
+| outcome | the request |
+|---|---|
+| `ok` | had a good credential with the required role and scopes |
+| `missing` | had no credential where one is required |
+| `invalid` | had a bad credential, several, or a malformed one |
+| `expired` | had a credential whose time is over |
+| `denied` | had an identity without the required role or scopes, or a cookie from a page of another site |
+| `throttled` | came from an address that has sent too many bad credentials |
+| `unavailable` | had a credential that could not be judged: keys, an endpoint or a place for hashing were missing |
 
 The counters of each route exist from the start with 0, as Prometheus sees no increase in a series that begins with 1.
 For `gproxy_requests_total` these are the series of status 200, and of 502, 503 and 504 with the most usual reason of
@@ -102,6 +115,8 @@ ALERTS = """
 | workers end again and again | `increase(gproxy_workers_started_total[10m]) > 3 * gproxy_workers` |
 | access lines are lost | `increase(gproxy_log_lost_lines_total[5m]) > 0` |
 | a worker needs more than a core gives | `rate(gproxy_worker_cpu_seconds_total[5m]) > 0.9` |
+| a kind of credential cannot be judged | `sum by (handler) (rate(gproxy_auth_total{outcome="unavailable"}[5m])) > 0` |
+| a key set is not fetched any more | `gproxy_keys_age_seconds > 3600` |
 """
 
 

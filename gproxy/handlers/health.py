@@ -22,9 +22,10 @@ class Health:
     """Health pages: `path` is 200 with a report while the process lives; `ready_path` is 503 while it is stopping.
 
     The status is `up`, `degraded` or `draining`. It is `degraded` if an upstream has no healthy backend or an open
-    circuit breaker, or if Redis is unavailable. Uptime is in seconds, memory is the resident set in bytes; the two and
-    the greenlet count are at most `cache` old. These three, the attempts at each backend and the state of Redis are
-    those of the worker that answers. The health of backends is shared by all workers.
+    circuit breaker, if Redis is unavailable, or if a key set is stale or missing. Uptime is in seconds, memory is the
+    resident set in bytes; the two and the greenlet count are at most `cache` old. These three, the attempts at each
+    backend and the states of Redis and key sets are those of the worker that answers. The health of backends is shared
+    by all workers.
 
     Clients outside of the networks in `details` see these three, the status and, per upstream, how many backends are
     healthy.
@@ -67,12 +68,14 @@ class Health:
 
     def _health(self, client: str) -> Response:
         upstreams, admission, store = self._runtime.backends(), self._runtime.admission(), self._runtime.store
-        status, figures = self._status(upstreams, admission), self._measured()
+        keys = dict(map(_named, self._runtime.keys()))
+        status, figures = self._status(upstreams, admission, keys), self._measured()
         if not is_trusted(client, self.details):
             public = {name: figures[name] for name in ("uptime", "memory", "greenlets")}
             return _json(200, {"status": status, **public, "upstreams": _counted(upstreams)})
         report = {"status": status, **figures, "upstreams": upstreams}
         report |= {"admission": admission} if admission else {}
+        report |= {"keys": keys} if keys else {}
         return _json(200, report | ({"store": store.snapshot()} if store else {}))
 
     def _ready(self) -> Response:
@@ -82,11 +85,17 @@ class Health:
         response.headers.put("Retry-After", "retry-after", "1")
         return response
 
-    def _status(self, upstreams: dict[str, list[dict[str, Any]]], admission: dict[str, dict[str, Any]]) -> str:
+    def _status(
+        self,
+        upstreams: dict[str, list[dict[str, Any]]],
+        admission: dict[str, dict[str, Any]],
+        keys: dict[str, dict[str, Any]],
+    ) -> str:
         if self._runtime.stopping:
             return "draining"
         store = self._runtime.store
         works = all(any(map(_is_healthy, backends)) for backends in upstreams.values()) and (not store or store.is_up)
+        works = works and all(key_set["state"] == "fresh" for key_set in keys.values())
         return "up" if works and not any(map(_is_broken, admission.values())) else "degraded"
 
     def _measured(self) -> dict[str, Any]:
@@ -107,6 +116,10 @@ def _counted(upstreams: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, 
         name: {"healthy": sum(map(_is_healthy, backends)), "backends": len(backends)}
         for name, backends in upstreams.items()
     }
+
+
+def _named(key_set: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return key_set["name"], {fact: value for fact, value in key_set.items() if fact != "name"}
 
 
 def _is_healthy(backend: dict[str, Any]) -> bool:

@@ -73,6 +73,18 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_concurrency_uncounted_total": Family(
         "counter", ("handler",), "requests admitted uncounted because too many clients had requests under way"
     ),
+    "gproxy_auth_total": Family(
+        "counter", ("handler", "outcome"), "requests judged by the identity handler, by outcome"
+    ),
+    "gproxy_auth_asked_total": Family(
+        "counter", ("handler", "outcome"), "outside calls of the identity handler, by outcome: ok, rejected, failed"
+    ),
+    "gproxy_auth_asked_seconds": Family("histogram", ("handler",), "seconds of outside calls of the identity handler"),
+    "gproxy_keys": Family("gauge", ("issuer",), "usable keys in the key set of the issuer", "max"),
+    "gproxy_keys_age_seconds": Family(
+        "gauge", ("issuer",), "seconds since the key set was fetched; that of the worker with the oldest set", "max"
+    ),
+    "gproxy_keys_fetches_total": Family("counter", ("issuer", "outcome"), "fetches of the key set, by outcome"),
     "gproxy_store_round_trips_total": Family("counter", (), "round trips to Redis"),
     "gproxy_store_failures_total": Family("counter", (), "round trips to Redis that failed"),
     "gproxy_store_seconds_total": Family("counter", (), "seconds spent in round trips to Redis"),

@@ -84,6 +84,8 @@ class Runtime:
         self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
         #: Returns the state of each upstream's limit and breaker, by name, if it has one; for /health.
         self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
+        #: Returns the state of each key set, with its name; for /health.
+        self.keys: Callable[[], list[dict[str, Any]]] = list
         #: The metrics of this process, counted if a handler exposes them.
         self.metrics = Metrics()
         #: The memory shared with other workers; None while this process serves alone.

@@ -129,6 +129,28 @@ def test_degraded_is_an_upstream_without_a_healthy_backend(handler, runtime, ups
     assert report(handler)["status"] == status
 
 
+def key_set(state, **changes):
+    return {"name": "https://id.example", "state": state, "age": 12.5, "count": 2, "last_error": "", **changes}
+
+
+def test_key_sets_are_reported_by_issuer(handler, runtime):
+    assert "keys" not in report(handler)
+    runtime.keys = lambda: [key_set("stale", last_error="timeout after 5 s")]
+    assert report(handler)["keys"] == {
+        "https://id.example": {"state": "stale", "age": 12.5, "count": 2, "last_error": "timeout after 5 s"}
+    }
+    others = json.loads(handler(request("GET", "/health", client="192.0.2.1"), answer()).body)
+    assert others["status"] == "degraded"
+    assert "keys" not in others
+
+
+@pytest.mark.parametrize(("state", "status"), [("fresh", "up"), ("stale", "degraded"), ("missing", "degraded")])
+def test_degraded_is_a_key_set_that_is_not_fresh_and_ready_does_not_depend_on_it(handler, runtime, state, status):
+    runtime.keys = lambda: [key_set("fresh", name="other"), key_set(state)]
+    assert report(handler)["status"] == status
+    assert handler(request("GET", "/ready"), answer()).status == 200
+
+
 def test_while_draining_it_lives_and_is_not_ready(handler, runtime):
     assert handler(request("GET", "/ready"), answer()).status == 200
     assert report(handler, "/ready") == {"status": "ready"}
