@@ -17,6 +17,9 @@ from jwt import PyJWS, PyJWTError
 from jwt.algorithms import HMACAlgorithm
 
 from gproxy.config.types import SHORTEST_SECRET
+from gproxy.identity.errors import Unavailable, Untrusted
+
+__all__ = ["ALGORITHMS", "Signatures", "Unavailable", "Untrusted", "UnverifiedToken"]
 
 #: RFC 7518 section 3.1 and RFC 8037. `none` is not supported, and no option enables it.
 ALGORITHMS: Final = (
@@ -35,10 +38,6 @@ _PADDING: Final = (b"", b"", b"==", b"=")
 #: The number of remembered headers: an issuer has one for each of its keys.
 _HEADERS: Final = 64
 _MALFORMED: Final = "it is malformed"
-
-
-class Untrusted(Exception):
-    """A missing or rejected token; the text has the reason, and nothing of the token."""
 
 
 @dataclass(slots=True, repr=False)

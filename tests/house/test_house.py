@@ -143,6 +143,7 @@ SMALL = {
     "http.rate_limit_fields": "an RFC of its own",
     "http.request_id": "a format of its own",
     "http.set_cookie": "the response side of cookies, which splits and sticky sessions share",
+    "identity.errors": "the errors of all identity handlers",
     "identity.keys": "files with keys, apart from signatures",
     "observe.throttle": "used by logs of several folders",
     "runtime.expired": "what an alarm throws; imported by nearly all",

@@ -1,0 +1,19 @@
+"""The two ways in which a credential is not accepted: it is bad, or the gateway cannot judge it now."""
+
+
+class Untrusted(Exception):
+    """A rejected credential; the text is the reason as clients read it, and has nothing of the credential.
+
+    `lasting` is False if time, another connection or a new key can change the verdict, so that no cache keeps it.
+    """
+
+    def __init__(self, reason: str = "", *, lasting: bool = True) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+class Unavailable(Exception):
+    """A credential that cannot be judged now: keys or an endpoint are unavailable; the text is for the log.
+
+    The client gets 503 and never 401, because clients throw good credentials away on 401.
+    """
