@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
+from math import inf
 from typing import Final
 
 from gproxy.config.types import Rate
@@ -59,6 +60,10 @@ class Bucket:
         """Admit one more request if the rate allows it, and count it then."""
         raise NotImplementedError
 
+    def look(self, rate: Rate, now: float, /) -> float:
+        """Return the seconds until one more request is admitted; 0 for now. Count nothing."""
+        raise NotImplementedError
+
     def counting(self, now: float, window: float, /) -> list[Entry]:
         """Return the entries that still count."""
         raise NotImplementedError
@@ -91,6 +96,10 @@ class SlidingWindow(Bucket):
         self._add(now, window / STEPS)
         remaining = int(rate.limit - self._total)
         return Verdict(True, remaining, 0.0 if remaining else self._oldest + window - now, window)
+
+    def look(self, rate: Rate, now: float, /) -> float:
+        self._forget(now, rate.window)
+        return self._oldest + rate.window - now if self._total >= rate.limit else 0.0
 
     def counting(self, now: float, window: float, /) -> list[Entry]:
         self._forget(now, window)
@@ -139,6 +148,10 @@ class TokenBucket(Bucket):
         if verdict.admitted:
             self._full_at = now + verdict.reset
         return verdict
+
+    def look(self, rate: Rate, now: float, /) -> float:
+        verdict = spend(self._full_at, rate, now, inf)
+        return 0.0 if verdict.admitted else verdict.wait
 
     def counting(self, now: float, _: float, /) -> list[Entry]:
         return [[now, self._full_at, 0.0]] if self._full_at > now else []

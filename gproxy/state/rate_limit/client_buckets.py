@@ -48,6 +48,15 @@ class ClientBuckets(TTLCache[str, Bucket]):
             self.recent[key] = bucket
         return bucket
 
+    def find(self, key: str, now: float, window: float) -> Bucket | None:
+        """Return the bucket of the key; None for a client without earlier requests, which gets no bucket."""
+        if key not in self:
+            entries = [*self._origin(key, now)] if self._origin else []
+            if not entries:
+                return None
+            self[key] = self._kind.of(now, entries)
+        return self.bucket(key, now, window)
+
     def popitem(self) -> tuple[str, Bucket]:
         self.evicted += 1
         key, bucket = super().popitem()

@@ -22,6 +22,12 @@ class Take(Protocol):
     def __call__(self, key: str, rate: Rate, within: float = inf, /) -> Verdict: ...
 
 
+class Look(Protocol):
+    """The method of a limiter that counts nothing."""
+
+    def __call__(self, key: str, rate: Rate, /) -> float: ...
+
+
 class HandoverLimiter:
     """A limiter that counts in this process while it serves alone, and in shared memory while others serve too."""
 
@@ -43,6 +49,7 @@ class HandoverLimiter:
         self._limiter = limiter
         #: PERF: the limiter's own method, so that the ability to move costs no extra call.
         self.take: Take = limiter.take
+        self.look: Look = limiter.look
 
     @property
     def evicted(self) -> int:
@@ -66,7 +73,12 @@ class HandoverLimiter:
             move(rate.window, key)
             return shared.take(key, rate, within)
 
+        def look(key: str, rate: Rate, /) -> float:
+            move(rate.window, key)
+            return shared.look(key, rate)
+
         self.take = take
+        self.look = look
         for number, (window, key) in enumerate(memory.clients(), 1):
             move(window, key)
             if number % _AT_ONCE == 0:

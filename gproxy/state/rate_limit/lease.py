@@ -24,6 +24,7 @@ class Grants(Protocol):
 
     def grant(self, key: str, rate: Rate, wanted: int, /) -> tuple[int, Verdict]: ...
     def take(self, key: str, rate: Rate, within: float = inf, /) -> Verdict: ...
+    def look(self, key: str, rate: Rate, /) -> float: ...
 
 
 @dataclass(slots=True)
@@ -43,16 +44,26 @@ class _Lease:
     def local(self, now: float, window: float) -> Verdict | None:
         """Return a verdict without a request to the store; None if there is none."""
         verdict, passed = self.verdict, now - self.began
-        if verdict is None:
+        wait = self.wait(now, window)
+        if verdict is None or wait is None:
             return None
-        if not verdict.admitted:
-            wait = verdict.wait - passed
-            return Verdict(False, 0, wait, verdict.reset - passed) if wait > 0 else None
-        if not self.left or passed >= window / STEPS:
-            return None
+        if wait:
+            return Verdict(False, 0, wait, verdict.reset - passed)
         self.left -= 1
         remaining = verdict.remaining - (self.size - self.left - 1)
         return Verdict(True, remaining, 0.0 if remaining else verdict.reset - passed, verdict.reset - passed)
+
+    def wait(self, now: float, window: float) -> float | None:
+        """Return the seconds until one more request is admitted, 0 for now, without a request to the store.
+
+        None if only the store knows.
+        """
+        verdict, passed = self.verdict, now - self.began
+        if verdict is None:
+            return None
+        if not verdict.admitted:
+            return verdict.wait - passed if verdict.wait > passed else None
+        return 0.0 if self.left and passed < window / STEPS else None
 
 
 class LeasingLimiter:
@@ -81,6 +92,12 @@ class LeasingLimiter:
             return self._source.grant(key, rate, 1)[1]
         wanted = 1 if lease is None else max(1, min(self._most, int(lease.pace(now) * rate.window / STEPS)))
         return self._fetch(_Lease(now), key, rate, wanted)
+
+    def look(self, key: str, rate: Rate, /) -> float:
+        """Return the seconds until one more request of `key` is admitted; 0 for now. Count nothing."""
+        lease = self._of(rate).get(key)
+        wait = None if lease is None else lease.wait(self._clock(), rate.window)
+        return self._source.look(key, rate) if wait is None else wait
 
     def _fetch(self, lease: _Lease, key: str, rate: Rate, wanted: int) -> Verdict:
         """Fetch permits. The lease begins before the request to the store, so it ends here before it ends there."""

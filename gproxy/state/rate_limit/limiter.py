@@ -27,6 +27,12 @@ class Limiter(Protocol):
         `within`, for token buckets, bounds the seconds until the bucket is full again, besides the rate's window.
         """
 
+    def look(self, key: str, rate: Rate, /) -> float:
+        """Return the seconds until one more request of `key` is admitted; 0 for now. Count nothing.
+
+        Raises StoreUnavailableError without counts.
+        """
+
 
 class MemoryLimiter:
     """The limiter of a single process.
@@ -61,6 +67,12 @@ class MemoryLimiter:
         """Admit one more request of `key` if the rate allows it, and count it then."""
         now = self._clock()
         return self._bucket(key, rate, now).take(rate, now, within)
+
+    def look(self, key: str, rate: Rate, /) -> float:
+        """Return the seconds until one more request of `key` is admitted; 0 for now. Count nothing."""
+        now = self._clock()
+        bucket = self._of(rate).find(key, now, rate.window)
+        return 0.0 if bucket is None else bucket.look(rate, now)
 
     def clients(self) -> list[tuple[float, str]]:
         """Return the window and key of every counted client."""

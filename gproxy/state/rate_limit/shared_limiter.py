@@ -64,6 +64,11 @@ class SharedLimiter:
             return self._alone.take(key, rate, within)
         return table.take(self._tag(key), rate, within, self._clock)
 
+    def look(self, key: str, rate: Rate, /) -> float:
+        """Return the seconds until one more request of `key` is admitted; 0 for now. Count nothing."""
+        table = self._of(rate.window)
+        return self._alone.look(key, rate) if table is None else table.look(self._tag(key), rate, self._clock)
+
     def _of(self, window: float) -> SharedTable | None:
         if window not in self._windows:
             self._windows[window] = self._open(self._state, self._name, window, self._max_keys)

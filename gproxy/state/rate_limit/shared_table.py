@@ -71,6 +71,14 @@ class SharedTable:
         """Admit one more request of the client with this tag if the rate allows it, and count it then."""
         raise NotImplementedError
 
+    def look(self, tag: int, rate: Rate, clock: Callable[[], float]) -> float:
+        """Return the seconds until one more request of this client is admitted; 0 for now. Count nothing."""
+        number = tag % self._sets
+        with self._mutexes(number):
+            now = clock()
+            begin, tags = self._tags(number)
+            return self._wait(self._at(begin + tags.index(tag)), rate, now) if tag in tags else 0.0
+
     def put(self, tag: int, entries: Iterable[Entry], window: float, now: float) -> None:
         """Add requests of a client that were admitted elsewhere."""
         number = tag % self._sets
@@ -121,6 +129,10 @@ class SharedTable:
     def _at(self, place: int) -> int:
         return self._slots + place * self._words
 
+    def _wait(self, slot: int, rate: Rate, now: float, /) -> float:
+        """Return the seconds until one more request is admitted; 0 for now."""
+        raise NotImplementedError
+
     def _counts_until(self, slot: int, window: float, /) -> float:
         """Return when the slot has nothing that counts."""
         raise NotImplementedError
@@ -151,7 +163,7 @@ class WindowTable(SharedTable):
             first, length = self._counting(slot, now - window)
             at, count = slot + _TIMES, 2 * (slot + _COUNTS)
             newest = (first + length - 1) & _LAST
-            total = (counts[count + newest] - counts[count + ((first - 1) & _LAST)]) & _WRAP
+            total = self._total(slot, first, length)
             if total >= rate.limit:
                 return Verdict(False, 0, times[at + first] + window - now, times[at + newest] + window - now)
             if not length or (now - times[slot + _BEGUN] >= window / STEPS and length < _MOST):
@@ -161,6 +173,16 @@ class WindowTable(SharedTable):
                 counts[count + newest] = (counts[count + newest] + 1) & _WRAP
             remaining = rate.limit - total - 1
             return Verdict(True, remaining, 0.0 if remaining else times[at + first] + window - now, window)
+
+    def _wait(self, slot: int, rate: Rate, now: float, /) -> float:
+        first, length = self._counting(slot, now - rate.window)
+        total = self._total(slot, first, length)
+        return self._area.floats[slot + _TIMES + first] + rate.window - now if total >= rate.limit else 0.0
+
+    def _total(self, slot: int, first: int, length: int) -> int:
+        """Return the number of requests in the entries that still count."""
+        counts, count = self._area.quads, 2 * (slot + _COUNTS)
+        return (counts[count + ((first + length - 1) & _LAST)] - counts[count + ((first - 1) & _LAST)]) & _WRAP
 
     def _begin(self, slot: int, first: int, length: int, now: float) -> None:
         """Add an entry; the last store makes it visible."""
@@ -232,6 +254,10 @@ class TokenTable(SharedTable):
             if verdict.admitted:
                 self._area.floats[slot] = now + verdict.reset
         return verdict
+
+    def _wait(self, slot: int, rate: Rate, now: float, /) -> float:
+        verdict = spend(self._area.floats[slot], rate, now, inf)
+        return 0.0 if verdict.admitted else verdict.wait
 
     def _counts_until(self, slot: int, _: float, /) -> float:
         return self._area.floats[slot]

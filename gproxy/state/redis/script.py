@@ -3,7 +3,7 @@
 LIMIT has the same groups as `bucket.SlidingWindow`. The string is a head (begin of the newest group, total of all
 counts) and the groups, oldest first: the date and the number of requests of each. Times are whole microseconds of
 Redis' own clock, so that clocks of the machines do not matter. Of the `wanted` permits, as many are granted as the
-limit allows.
+limit allows. With none wanted, nothing changes: the answer says whether one more is admitted.
 
 Permits may be spent for `lease` microseconds, so their date is the end of that time: they count for a whole window
 after it, whenever they are spent. Clocks can be set back: no date is before an older group's date, and a bucket with a
@@ -72,6 +72,8 @@ if total >= limit then
   return {0, 0, struct.unpack('<d', groups) + window - now, newest + window - now}
 end
 
+if wanted == 0 then return {0, limit - total, 0, 0} end
+
 local granted = math.min(wanted, limit - total)
 local dated = math.max(newest, now + lease)
 if groups ~= '' and now - begun < window / STEPS then
@@ -110,6 +112,7 @@ if granted < 2 then
   granted = math.min(1, room(begin))
 end
 if granted < 1 then return {0, 0, math.ceil(missing + interval - bound), math.ceil(missing)} end
+if wanted == 0 then return {0, granted, 0, 0} end
 
 missing = begin + granted * interval
 redis.call('SET', KEYS[1], string.format('%.3f', now + missing), 'PX', math.ceil(missing / 1000))

@@ -144,18 +144,33 @@ class RedisLimiter:
         lease = window // STEPS if wanted > 1 else 0
         bound = window if within >= rate.window else round(within * _SECOND)
         words = (window, rate.limit, wanted, lease, bound)
-        place = f"{self._name}:{rate.window:g}:{key}".encode("utf-8", "surrogatepass")
         try:
-            granted, remaining, wait, reset = self._store.evaluate(self._script, place, *words)
+            granted, remaining, wait, reset = self._store.evaluate(self._script, self._place(key, rate), *words)
         except StoreError:
             verdict = self._fallback.take(key, rate, within)
             return int(verdict.admitted), verdict
         left = remaining + max(granted - 1, 0)
         return granted, Verdict(granted > 0, left, 0.0 if left else wait / _SECOND, reset / _SECOND)
 
+    def look(self, key: str, rate: Rate, /) -> float:
+        """Return the seconds until one more request of `key` is admitted; 0 for now. Count nothing."""
+        window = round(rate.window * _SECOND)
+        words = (window, rate.limit, 0, 0, window)
+        try:
+            _, remaining, wait, _ = self._store.evaluate(self._script, self._place(key, rate), *words)
+        except StoreError:
+            return self._fallback.look(key, rate)
+        return 0.0 if remaining else wait / _SECOND
+
+    def _place(self, key: str, rate: Rate) -> bytes:
+        return f"{self._name}:{rate.window:g}:{key}".encode("utf-8", "surrogatepass")
+
 
 class _RejectingLimiter:
     """A limiter that raises instead of a verdict, because there are no counts."""
 
     def take(self, _key: str, _rate: Rate, _within: float = inf, /) -> Verdict:
+        raise StoreUnavailableError
+
+    def look(self, _key: str, _rate: Rate, /) -> float:
         raise StoreUnavailableError

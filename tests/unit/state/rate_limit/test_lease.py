@@ -26,6 +26,10 @@ class Store:
         first.remaining = granted[-1].remaining + len(granted) - 1
         return len(granted) * first.admitted, first
 
+    def look(self, key, rate):
+        self.asked.append(0)
+        return self.memory.look(key, rate)
+
 
 @pytest.fixture
 def clock():
@@ -94,6 +98,19 @@ def test_each_client_and_rate_has_a_lease_of_its_own(limiter, store):
     for key, rate in (("a", RATE), ("b", RATE), ("a", Rate(5, Seconds(1.0)))):
         limiter.take(key, rate)
     assert store.asked == [1, 1, 1]
+
+
+def test_a_look_reaches_the_store_only_without_a_lease_that_answers(limiter, store, clock):
+    assert limiter.look("a", RATE) == 0.0
+    assert store.asked == [0]
+    while limiter.take("a", RATE).admitted:
+        clock.advance(0.001)
+    trips = len(store.asked)
+    assert limiter.look("a", RATE) == limiter.take("a", RATE).wait > 0
+    assert len(store.asked) == trips
+    clock.advance(60)
+    assert limiter.look("a", RATE) == 0.0
+    assert len(store.asked) == trips + 1
 
 
 def test_one_lease_at_a_time_is_fetched(clock):

@@ -57,6 +57,11 @@ class Scripted:
     def take(self, rate, within=1e6):
         return self.grant(rate, within=within)[1]
 
+    def look(self, rate):
+        """Return the wait of one more request, as RedisLimiter.look."""
+        _, verdict = self.grant(rate, 0)
+        return 0.0 if verdict.remaining else verdict.wait
+
     def life(self):
         """What it keeps expires by the real clock: in so many seconds."""
         return self.client.pttl(self.name) / 1000
@@ -69,6 +74,7 @@ def test_it_says_what_the_limiter_of_one_process_says(client, rate, gaps):
     memory, scripted = MemoryLimiter(10, clock), Scripted(client, clock)
     for gap in gaps:
         clock.advance(gap)
+        assert scripted.look(rate) == memory.look("a", rate)
         assert scripted.take(rate) == memory.take("a", rate)
 
 
@@ -128,6 +134,7 @@ def test_a_token_bucket_is_that_of_one_process_but_for_microseconds(client, rate
     memory, scripted = MemoryLimiter(10, clock, kind=TokenBucket), Scripted(client, clock, TOKENS)
     for gap, within in zip(gaps, bounds, strict=False):
         clock.advance(gap)
+        assert scripted.look(rate) == pytest.approx(memory.look("a", rate), abs=1e-4)
         found, expected = scripted.take(rate, within), memory.take("a", rate, within)
         assert (found.admitted, found.remaining) == (expected.admitted, expected.remaining)
         assert (found.wait, found.reset) == pytest.approx((expected.wait, expected.reset), abs=1e-4)
