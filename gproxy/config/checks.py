@@ -12,7 +12,7 @@ from gproxy.config.ini.parser import RawSection, place_from
 from gproxy.config.problems import Problem, suggest
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
-from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings
+from gproxy.config.sections.settings import GatewaySettings, HandlerSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
@@ -21,6 +21,9 @@ from gproxy.config.types.units import write_bytes
 
 SINGLE = ("server", "gateway", "log", "state", "errors")
 NAMED = ("route", "upstream", "handler", "tls")
+
+#: Built-in handlers that have others as members, and the option that names these.
+MEMBERS = {"any_of": "of"}
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -87,8 +90,9 @@ def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
 
 def unlisted(sections: Sequence[RawSection]) -> Iterator[Problem]:
     """Yield a warning for each unlisted handler: a jwt handler that no list names protects nothing."""
-    lists = (section for section in sections if section.kind in {"gateway", "route"})
-    listed = {name for section in lists for name in names(section, "handlers")}
+    lists = (section for section in sections if section.kind in {"gateway", "route", "handler"})
+    options = {"gateway": "handlers", "route": "handlers"}
+    listed = {name for one in lists for name in names(one, options.get(one.kind) or members_option(one))}
     for section in sections:
         if section.kind == "handler" and section.name not in listed:
             yield section.problem("", "no handlers list names this handler, so it does not run")
@@ -163,14 +167,20 @@ def loops(upstreams: Iterable[tuple[UpstreamSettings, RawSection]], server: Serv
 
 
 def handlers(
-    lists: Iterable[tuple[RawSection, tuple[str, ...]]],
+    lists: Iterable[tuple[RawSection, str]],
     known: Collection[str],
 ) -> Iterator[Problem]:
-    """Yield a problem for each name in `handlers =` that is neither a section nor a built-in handler."""
-    for section, names in lists:
-        for name in names:
+    """Yield a problem for each name in these options that is neither a section nor a built-in handler."""
+    for section, option in lists:
+        for name in names(section, option):
             if name not in known:
-                yield section.problem("handlers", f"unknown handler {name!r}{hints.item(name) or suggest(name, known)}")
+                yield section.problem(option, f"unknown handler {name!r}{hints.item(name) or suggest(name, known)}")
+
+
+def members_option(handler: RawSection) -> str:
+    """Return the option in which the handler of this section names others, its members; "" without one."""
+    use = handler.options.get("use")
+    return MEMBERS.get(use.text if use else handler.name, "")
 
 
 def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iterator[Problem]:
@@ -384,17 +394,3 @@ def _at(section: RawSection, lines: Sequence[str]) -> Iterator[Problem]:
     for line in lines:
         option, _, message = line.partition(": ")
         yield section.problem(option, message)
-
-
-def logged_identities(log: LogSettings, identity: Collection[str], section: RawSection) -> Iterator[Problem]:
-    """Yield a problem for each field of access lines that is an identity header: a client's own copy is a forgery."""
-    value = section.options.get("fields")
-    for field, (below, _) in zip(log.fields, split(value.text) if value else (), strict=False):
-        if field.header.lower() in identity:
-            message = f"{field.header} says who a user is, so no copy of it is logged; the field user has the user"
-            yield section.problem("fields", message, below=below)
-
-
-def identity_headers(tls: Mapping[str, TLSSettings]) -> frozenset[str]:
-    """Return the headers that only a client certificate may set, in lower case."""
-    return frozenset(header.lower() for settings in tls.values() for header in settings.forward.values())

@@ -29,8 +29,9 @@ from gproxy.config.sections.upstream import UpstreamSettings
 
 T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
-#: Builds a handler, so that `load` reports its problems with all others: (settings, problems, warnings).
-BuildHandler = Callable[[HandlerSettings, list[Problem], list[Problem]], object]
+#: Builds a handler, so that `load` reports its problems with all others: (settings, those built before it, problems,
+#: warnings).
+BuildHandler = Callable[[HandlerSettings, Mapping[str, HandlerSettings], list[Problem], list[Problem]], object]
 #: Builds the balancing policy of a user, likewise.
 BuildPolicy = Callable[[PolicySettings, list[Problem], list[Problem]], object]
 
@@ -107,7 +108,7 @@ class _Loading:
         self, policies: Policies, build_handler: BuildHandler | None, build_policy: BuildPolicy | None
     ) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
-        from gproxy.config import advice  # late: the arbiter, which builds two sections, needs no memory for it
+        from gproxy.config import advice, identity_checks  # late: the arbiter builds two sections and has no use for it
 
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
@@ -133,16 +134,12 @@ class _Loading:
             self.warnings += advice.log_targets(log, self._section("log"))
             self.warnings += advice.include_folders(gateway.include, self.path, self._section("gateway"))
         if build_handler is not None:
-            handlers = {
-                name: replace(found, handler=build_handler(found, self.problems, self.warnings))
-                for name, found in handlers.items()
-            }
+            handlers = self._built(handlers, build_handler)
             routes = _with_credentials(routes, handlers.values())
             self._check_handlers(gateway, routes, handlers)
         if log:
-            self.problems += checks.logged_identities(
-                log, _identity_headers(tls, handlers.values()), self._section("log")
-            )
+            headers = identity_checks.identity_headers(tls, (found.handler for found in handlers.values()))
+            self.problems += identity_checks.logged_identities(log, headers, self._section("log"))
         if gateway:
             section = self._section("gateway")
             self.problems += checks.id_header(gateway.id_header, section, upstreams, tls, handlers.values())
@@ -173,6 +170,15 @@ class _Loading:
         gateway = self._section("gateway")
         for section in self._of("route") if "handlers" not in gateway.broken else ():
             self.problems += checks.skips(checks.names(section, "skip"), checks.names(gateway, "handlers"), section)
+
+    def _built(
+        self, handlers: Mapping[str, HandlerSettings], build_handler: BuildHandler
+    ) -> dict[str, HandlerSettings]:
+        """Return the handlers with their live objects; those that have others as members are built last."""
+        built: dict[str, HandlerSettings] = {}
+        for found in sorted(handlers.values(), key=lambda one: one.use in checks.MEMBERS):
+            built[found.name] = replace(found, handler=build_handler(found, built, self.problems, self.warnings))
+        return {name: built[name] for name in handlers}
 
     def _check_handlers(
         self, gateway: GatewaySettings | None, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]
@@ -228,12 +234,13 @@ class _Loading:
     def _listed(self) -> dict[str, HandlerSettings]:
         """Return the built-in handlers that are listed without a section; their options have the defaults."""
         declared = {section.name for section in self._of("handler")}
-        lists = [(s, checks.names(s, "handlers")) for s in (self._section("gateway"), *self._of("route"))]
+        lists = [(s, "handlers") for s in (self._section("gateway"), *self._of("route"))]
+        lists += [(s, option) for s in self._of("handler") if (option := checks.members_option(s))]
         self.problems += checks.handlers(lists, declared | {*self.builtins})
         return {
-            name: HandlerSettings(name, name, {}, _implied(name, section))
-            for section, names in reversed(lists)
-            for name in names
+            name: HandlerSettings(name, name, {}, _implied(name, section, option))
+            for section, option in reversed(lists)
+            for name in checks.names(section, option)
             if name in self.builtins and name not in declared
         }
 
@@ -260,13 +267,7 @@ def _with_credentials(routes: list[RouteSettings], handlers: Iterable[HandlerSet
     return routes if has_reader else [route.with_authorization() for route in routes]
 
 
-def _identity_headers(tls: Iterable[TLSSettings], handlers: Iterable[HandlerSettings]) -> frozenset[str]:
-    """Return the headers that only handlers or a client's certificate may set, in lower case."""
-    of_handlers = (getattr(found.handler, "identity_headers", frozenset[str]()) for found in handlers)
-    return checks.identity_headers({settings.name: settings for settings in tls}).union(*of_handlers)
-
-
-def _implied(name: str, by: RawSection) -> RawSection:
+def _implied(name: str, by: RawSection, option: str) -> RawSection:
     """Return an empty section for a listed built-in handler; its problems point to the list."""
-    value = by.options["handlers"]
+    value = by.options[option]
     return RawSection("handler", name, value.file, value.line)

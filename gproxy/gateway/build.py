@@ -6,7 +6,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from gproxy.config.checks import identity_headers, is_reference
+from gproxy.config.checks import is_reference, names
+from gproxy.config.identity_checks import identity_headers
 from gproxy.config.ini.build import build as build_from_options
 from gproxy.config.ini.files import SourceFile
 from gproxy.config.ini.parser import RawSection
@@ -24,11 +25,14 @@ from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import destination
 from gproxy.gateway.router import Router
 from gproxy.handlers import BUILT_IN
+from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler
 from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
+from gproxy.identity.identifier import Identifier
+from gproxy.identity.sources import RemoveCredentials, Source, credentials
 from gproxy.observe.access_fields import NotedFields
 from gproxy.runtime import Runtime
 from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
@@ -76,12 +80,11 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
         upstreams=list(upstreams.values()),
         trust=Trust(
             settings.gateway.trusted_proxies,
-            identity=identity_headers(settings.tls).union(
-                *(getattr(handler, "identity_headers", ()) for handler in handlers.values())
-            ),
+            identity=identity_headers(settings.tls.values(), handlers.values()),
             never=_names(upstream.retry.header for upstream in settings.upstreams.values()),
             from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
             id_header=settings.gateway.id_header,
+            credentials=frozenset(one.key for handler in handlers.values() for one in credentials(handler) if one.key),
         ),
         limits=ExchangeLimits.of_gateway(settings.gateway.timeout, settings.gateway.total_timeout),
         observers=list(observers),
@@ -105,15 +108,25 @@ def _route(
     timeout = route.timeout or settings.gateway.timeout
     total_timeout = route.total_timeout or settings.gateway.total_timeout
     limit = [BodyLimit(route.max_body)] if route.max_body else []
+    remove = RemoveCredentials.of(_unread_credentials(route, settings, handlers), route.keep)
     return Route(
         route,
         timeout=timeout,
         total_timeout=total_timeout,
         action=destination(route, upstreams, timeout, runtime.throttle, errors),
-        handlers=[*limit, *(handlers[name] for name in route.handlers)],
+        handlers=[*limit, *(handlers[name] for name in route.handlers), *([remove] if remove else [])],
         gateway_handlers=settings.gateway.handlers,
         errors=errors,
     )
+
+
+def _unread_credentials(
+    route: RouteSettings, settings: Settings, handlers: Mapping[str, Handler]
+) -> dict[Source, None]:
+    """Return the sources of the identity handlers that do not run on the route: no backend gets what is in them."""
+    running = {*settings.gateway.handlers}.difference(route.skip).union(route.handlers)
+    unread = (handler for name, handler in handlers.items() if name not in running)
+    return {source: None for handler in unread for source in credentials(handler)}
 
 
 def _upstream(settings: UpstreamSettings, runtime: Runtime) -> Upstream:
@@ -125,8 +138,13 @@ def _reporter(section: RawSection, option: str, problems: list[Problem]) -> user
     return lambda message: problems.append(section.problem(option, message))
 
 
-def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[Problem]) -> Handler | None:
-    """Return the handler of this section. Report a problem and return None if there is none."""
+def _handler(
+    settings: HandlerSettings, built: Mapping[str, HandlerSettings], problems: list[Problem], warnings: list[Problem]
+) -> Handler | None:
+    """Return the handler of this section. Report a problem and return None if there is none.
+
+    `built` are the handlers that are complete; those of other handlers come before them.
+    """
     reference = BUILT_IN.get(settings.use, settings.use)
     if not is_reference(reference):
         return None  # config.checks has reported this
@@ -135,7 +153,8 @@ def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[
     found = user_code.find(module_name, attribute, report)
     if found is None:
         return None
-    handler = _instantiate(found, settings, problems, warnings, report)
+    members = _members(settings, built, problems) if found is AnyOf else {}
+    handler = None if members is None else _instantiate(found, settings, members, problems, warnings, report)
     if handler is None:
         return None
     if not callable(handler):
@@ -146,27 +165,48 @@ def _handler(settings: HandlerSettings, problems: list[Problem], warnings: list[
     return cast(Handler, handler)
 
 
+def _members(
+    settings: HandlerSettings, built: Mapping[str, HandlerSettings], problems: list[Problem]
+) -> dict[str, tuple[Identifier, ...]] | None:
+    """Return the argument for the members of this handler; None if one of them has a problem."""
+    found = [(name, built[name].handler) for name in names(settings.section, "of") if name in built]
+    problems += [
+        settings.section.problem("of", f"{name} is no identity handler")
+        for name, one in found
+        if one is not None and not isinstance(one, Identifier)
+    ]
+    members = tuple(one for _, one in found if isinstance(one, Identifier))
+    return {"members": members} if len(members) == len(names(settings.section, "of")) else None
+
+
 def _instantiate(
     found: object,
     settings: HandlerSettings,
+    fixed: Mapping[str, Any],
     problems: list[Problem],
     warnings: list[Problem],
     report: user_code.Report,
 ) -> object:
     """Return the object, or an instance if it is a class. Report a problem and return None on failure."""
     if isinstance(found, type) and is_dataclass(found):
-        return user_code.made(found, lambda: _construct(found, settings, problems, warnings), report)
+        return user_code.made(found, lambda: _construct(found, settings, fixed, problems, warnings), report)
     no_options = f"{settings.use} is not a dataclass, so it has no options"
     problems += [settings.section.problem(option, no_options) for option in settings.options]
     return user_code.instance(found, report) if isinstance(found, type) else found
 
 
 def _construct(
-    cls: Callable[..., Any], settings: HandlerSettings, problems: list[Problem], warnings: list[Problem]
+    cls: Callable[..., Any],
+    settings: HandlerSettings,
+    fixed: Mapping[str, Any],
+    problems: list[Problem],
+    warnings: list[Problem],
 ) -> Handler | None:
     handler = build_from_options(
-        cast(type[Any], cls), settings.options, settings.section, problems, warnings, unknown=unknown_option
+        cast(type[Any], cls), settings.options, settings.section, problems, warnings, unknown=unknown_option, **fixed
     )
+    if isinstance(handler, Identifier) and not hasattr(handler, "identity_headers"):
+        raise TypeError("its __post_init__ must call super().__post_init__()")
     if handler is not None and any(field.name == "name" and not field.init for field in fields(handler)):
         handler.name = settings.name
     return handler

@@ -5,6 +5,7 @@ from typing import Final
 #: The name of a handler in the settings file → MODULE:NAME; imported only if a chain uses the handler.
 BUILT_IN: Final[dict[str, str]] = {
     "allow": "gproxy.handlers.allow:Allow",
+    "any_of": "gproxy.handlers.any_of:AnyOf",
     "body_limit": "gproxy.handlers.body_limit:BodyLimit",
     "compress": "gproxy.handlers.compress:Compress",
     "concurrency": "gproxy.handlers.concurrency:Concurrency",

@@ -21,3 +21,25 @@ def cookie_in(header: str, name: str) -> str | None:
             return value.strip(" \t")
         at = header.find(name, end + 1) if end >= 0 else -1
     return None
+
+
+def all_cookies(headers: Headers, name: str) -> list[str]:
+    """Return the values of all cookies with that name, unchanged, in their order."""
+    header = headers.lookup("cookie")
+    if header is None or name not in header:
+        return []
+    pairs = (pair.partition("=") for pair in header.split(";"))
+    return [value.strip(" \t") for key, equals, value in pairs if equals and key.strip(" \t") == name]
+
+
+def without_cookie(headers: Headers, name: str) -> None:
+    """Remove the cookies with that name; the field goes with its last cookie."""
+    header = headers.lookup("cookie")
+    if header is None or name not in header:
+        return
+    pairs = header.split(";")
+    kept = [pair.strip(" \t") for pair in pairs if pair.partition("=")[0].strip(" \t") != name]
+    if not kept:
+        headers.discard("cookie")
+    elif len(kept) < len(pairs):
+        headers.put("Cookie", "cookie", "; ".join(kept))

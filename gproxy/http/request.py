@@ -11,6 +11,7 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.exchange import Exchange, without_query
 from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
+from gproxy.http.identity import Identity
 from gproxy.http.rewrite import checked
 from gproxy.http.tls import TLS
 
@@ -69,8 +70,8 @@ class Routed(Protocol):
 
 #: Attributes that a copy takes over, besides the arguments of the constructor.
 _COPIED: Final = (
-    "_as_received", "backend", "client", "client_stream", "context", "id", "method", "reason", "route", "scheme",
-    "tries", "upgrade", "user",
+    "_as_received", "backend", "client", "client_stream", "context", "id", "identity", "method", "reason", "route",
+    "scheme", "tries", "upgrade", "user",
 )  # fmt: skip
 
 
@@ -80,6 +81,7 @@ class Request:
     headers: without hop-by-hop and framing fields, which belong to a single connection.
     client: the address after trusted proxies. id: also in every log line, the response and the backend's request.
     upgrade: the protocol that the client asks for in Upgrade, if the gateway tunnels it.
+    identity: who the client is, once an identity handler has judged its credential; else None.
     exchange: what is recorded of the request; tries, backend, upstream, reason, user, client and id are kept there.
     context: values that handlers share with each other.
     """
@@ -94,6 +96,7 @@ class Request:
         "exchange",
         "headers",
         "host",
+        "identity",
         "method",
         "path",
         "query",
@@ -132,6 +135,8 @@ class Request:
         self.body = body
         self.upgrade = upgrade
         self.route: Routed | None = None
+        #: What the client has proved; None before an identity handler, and without a credential.
+        self.identity: Identity | None = None
         #: The client's side of the exchange: the forwarder uses it to detect a disconnect and to send interim
         #: responses.
         self.client_stream = client_stream

@@ -21,7 +21,8 @@ class Trust:
 
     proxies: networks whose forwarding fields are trusted; peers on unix sockets always are. identity: fields that only
     the gateway's handlers may set. never: fields that no peer may send. from_proxies: fields that only proxies may
-    send. All names are in lower case. id_header: the name of the header of ids; empty without one.
+    send. credentials: fields that identity handlers judge; other spellings are removed, since a backend may take them
+    for such a field. All names are in lower case. id_header: the name of the header of ids; empty without one.
     """
 
     def __init__(
@@ -31,9 +32,11 @@ class Trust:
         never: frozenset[str] = _NONE,
         from_proxies: frozenset[str] = _NONE,
         id_header: str = "X-Request-ID",
+        credentials: frozenset[str] = _NONE,
     ) -> None:
         self.proxies = proxies
         self.identity = identity
+        self._acted_on = ACTED_ON | credentials
         self.id_header = id_header
         #: In lower case.
         self.id_key = id_header.lower()
@@ -49,34 +52,37 @@ class Trust:
 
     def may_touch(self, name: str, plain: str) -> bool:
         """Return whether `clean` may remove or read fields of this name, in lower case and plain."""
-        return name == self.id_key or plain in self._removed or _is_spoofed(name, plain, trusted=False)
+        return name == self.id_key or plain in self._removed or _is_spoofed(name, plain, self._acted_on)
 
     def clean(self, peer: str, headers: Headers) -> tuple[str, str]:
         """Remove spoofed fields. Return the client's address and, from a trusted proxy, the request id."""
         trusted = is_trusted(peer, self.proxies)
         request_id = headers.pop(self.id_key) or ""
         headers.discard("x-real-ip")  # the backend gets the client's address in it; many proxies pass a forged one
-        strip_spoofed(headers, self._removed_from_proxies if trusted else self._removed, trusted=trusted)
+        removed = self._removed_from_proxies if trusted else self._removed
+        strip_spoofed(headers, removed, trusted=trusted, acted_on=self._acted_on)
         if not trusted:
             return peer, ""
         return client_address(peer, headers, self.proxies), request_id if is_request_id(request_id) else ""
 
 
-def strip_spoofed(headers: Headers, identity: frozenset[str], *, trusted: bool) -> None:
+def strip_spoofed(
+    headers: Headers, identity: frozenset[str], *, trusted: bool, acted_on: frozenset[str] = ACTED_ON
+) -> None:
     """Remove fields that a client may not set, in all spellings that a backend may take for them.
 
     Identity fields are removed always, forwarding fields unless trusted.
     """
     for name in list(headers.names()):
         plain = plain_name(name)
-        if plain in identity or _is_spoofed(name, plain, trusted=trusted):
+        if plain in identity or _is_spoofed(name, plain, acted_on, trusted=trusted):
             headers.discard(name)
 
 
-def _is_spoofed(name: str, plain: str, *, trusted: bool) -> bool:
+def _is_spoofed(name: str, plain: str, acted_on: frozenset[str], *, trusted: bool = False) -> bool:
     if plain.startswith("x-forwarded-") or plain in FORWARDING:
         return name != plain or not trusted
-    return name != plain and plain in ACTED_ON
+    return name != plain and plain in acted_on
 
 
 def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:

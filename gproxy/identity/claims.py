@@ -1,13 +1,14 @@
 """The claims of a token (RFC 7519 section 4.1): validity, and the form in a header."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
-from gproxy.identity.signatures import Untrusted
+from gproxy.http.identity import Claims, claim
+from gproxy.identity.errors import Untrusted
 
-Claims = Mapping[str, Any]
-
+#: Matches a text that can stand between quotes in a header field.
+is_quotable: Final = re.compile(r"[ !#-\[\]-~]+").fullmatch
 #: PERF: what nearly all claims are: unambiguous at a glance.
 _is_word = re.compile(r"[!-+\--~]+").fullmatch
 #: No control characters of ASCII and latin-1: text to one backend ends a line for the next.
@@ -30,24 +31,30 @@ class Expected(NamedTuple):
         if now >= _date(claims, "exp") + self.leeway:
             raise Untrusted("it has expired")
         if "nbf" in claims and now + self.leeway < _date(claims, "nbf"):
-            raise Untrusted("it is not valid yet")
+            raise Untrusted("it is not valid yet", lasting=False)
         if self.issuer is not None and claims.get("iss") != self.issuer:
             raise Untrusted("its issuer is not the expected one")
         if self.audience and self.audience.isdisjoint(_texts(claims.get("aud"))):
             raise Untrusted("it is meant for another audience")
 
 
-def subject(claims: Claims) -> str:
-    """Return `sub`, or "" without one. Raises Untrusted for a subject that is no printable text."""
-    sub = claims.get("sub", "")
-    if not isinstance(sub, str) or not sub.isprintable():
+def subject(claims: Claims, name: str = "sub") -> str:
+    """Return the claim that names the user, or "" without it. Raises Untrusted for what is no printable text."""
+    user = claim(claims, name) if name not in claims else claims[name]
+    if user is None and name not in claims:
+        return ""
+    if not isinstance(user, str) or not user.isprintable():
         raise Untrusted("its subject is not a plain text")
-    return sub
+    return user
 
 
-def has_role(claims: Claims, role: str) -> bool:
-    """Return whether `role` is the claim `role` or one of the claim `roles`."""
-    return role in _texts(claims.get("role")) or role in _texts(claims.get("roles"))
+def words(claims: Claims, names: Iterable[str]) -> frozenset[str]:
+    """Return the words of these claims: a text is split at its blanks, a list is taken as it is."""
+    found: set[str] = set()
+    for name in names:
+        value = claim(claims, name)
+        found.update(value.split() if isinstance(value, str) else _texts(value))
+    return frozenset(found)
 
 
 def as_field(claims: Claims, name: str) -> str | None:
@@ -56,7 +63,7 @@ def as_field(claims: Claims, name: str) -> str | None:
     Raises Untrusted for a value that a header cannot represent unambiguously: a backend that reads another value than
     the issuer signed may take one user for another.
     """
-    value = claims.get(name)
+    value = claim(claims, name)
     if value is None or (isinstance(value, str) and _is_word(value)):
         return value
     if not isinstance(value, list):

@@ -1,26 +1,40 @@
-"""A cache of good credentials: bounded by number and bytes, and never beyond their expiry (docs/why/tokens.md)."""
+"""Caches of judged credentials: bounded by number and bytes, and never beyond their expiry (docs/why/tokens.md)."""
 
 from collections import OrderedDict
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gproxy.http.identity import Identity
 
 #: Bound of the bytes of all credentials in the cache; the texts beside them have half as many.
 BYTES: Final = 16 * 1024 * 1024
 #: Seconds after which the texts are dropped; those of clients that still send requests return.
 TURN: Final = 60.0
+#: The number of rejected credentials that are kept, and for how many seconds.
+REJECTED: Final = 1000
+LIFETIME: Final = 10.0
 
 
-class Judged(Protocol):
-    """The facts that are kept of a good credential of `size` bytes. The cache sets `recent_until`."""
+@dataclass(slots=True)
+class Judged:
+    """A good credential of `size` bytes, prepared for its requests; good until `expires`, in epoch seconds.
 
+    by_name: the identity by the handler's name. fields: name, key and value of each header to set; one whose value is
+    None is removed. permitted: False if the identity lacks the role or a scope that the handler requires.
+    """
+
+    identity: Identity
+    by_name: Mapping[str, Identity]
+    fields: list[tuple[str, str, str | None]]
+    permitted: bool
     expires: float
     size: int
-    recent_until: float
+    #: Until when the text in the cache counts; the cache sets it.
+    recent_until: float = 0.0
 
 
-J = TypeVar("J", bound=Judged)
-
-
-class CredentialCache(Generic[J]):
+class CredentialCache:
     """At most `entries` good credentials by their digest; the least recently used is dropped first.
 
     A credential that comes again is kept by its text too, so that further requests need no digest.
@@ -28,8 +42,8 @@ class CredentialCache(Generic[J]):
 
     def __init__(self, entries: int) -> None:
         #: By text. An item counts until its `recent_until`; then `find` knows more.
-        self.recent: dict[str | None, J] = {}
-        self._judged: OrderedDict[bytes, J] = OrderedDict()
+        self.recent: dict[str | None, Judged] = {}
+        self._judged: OrderedDict[bytes, Judged] = OrderedDict()
         self._entries = entries
         self._bytes = 0
         self._recent_bytes = 0
@@ -38,7 +52,7 @@ class CredentialCache(Generic[J]):
     def __len__(self) -> int:
         return len(self._judged)
 
-    def find(self, text: str, digest: bytes, now: float) -> J | None:
+    def find(self, text: str, digest: bytes, now: float) -> Judged | None:
         """Return what is known of the credential with this text and digest, or None; `now` is in epoch seconds."""
         judged = self._judged.get(digest)
         if judged is None or judged.expires <= now:
@@ -52,7 +66,7 @@ class CredentialCache(Generic[J]):
         judged.recent_until = min(judged.expires, self._turn)
         return judged
 
-    def keep(self, digest: bytes, judged: J, now: float) -> None:
+    def keep(self, digest: bytes, judged: Judged, now: float) -> None:
         """Keep a credential that `find` did not return, unless it has expired."""
         if judged.expires <= now or digest in self._judged:
             return
@@ -63,15 +77,53 @@ class CredentialCache(Generic[J]):
             _, oldest = self._judged.popitem(last=False)
             self._bytes -= oldest.size
 
+    def forget(self, is_bad: Callable[[Identity], bool]) -> int:
+        """Drop the credentials of these identities, and return their number."""
+        self._drop_texts()
+        return self._drop(lambda judged: is_bad(judged.identity))
+
     def _drop_old(self, now: float) -> None:
         """Once a minute, drop the texts and what has expired."""
         if self._turn - TURN <= now < self._turn:
             return
         self._turn = now + TURN
         self._drop_texts()
-        for digest in [digest for digest, judged in self._judged.items() if judged.expires <= now]:
+        self._drop(lambda judged: judged.expires <= now)
+
+    def _drop(self, is_old: Callable[[Judged], bool]) -> int:
+        dropped = [digest for digest, judged in self._judged.items() if is_old(judged)]
+        for digest in dropped:
             self._bytes -= self._judged.pop(digest).size
+        return len(dropped)
 
     def _drop_texts(self) -> None:
         self.recent.clear()
         self._recent_bytes = 0
+
+
+class RejectedCache:
+    """The reasons of the last rejected credentials by their digest, each for `lifetime` seconds.
+
+    They have a cache of their own: so no garbage pushes out a good credential.
+    """
+
+    def __init__(self, entries: int = REJECTED, lifetime: float = LIFETIME) -> None:
+        self._reasons: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._entries = entries
+        self._lifetime = lifetime
+
+    def find(self, digest: bytes, now: float) -> str | None:
+        """Return why the credential was rejected, None if it is unknown; `now` is in epoch seconds."""
+        until, reason = self._reasons.get(digest, (0.0, ""))
+        return reason if now < until <= now + self._lifetime else None
+
+    def keep(self, digest: bytes, reason: str, now: float) -> None:
+        """Keep the reason; the oldest one goes if there are too many."""
+        self._reasons.pop(digest, None)
+        self._reasons[digest] = now + self._lifetime, reason
+        if len(self._reasons) > self._entries:
+            self._reasons.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all of them: what has changed may make one of them good."""
+        self._reasons.clear()

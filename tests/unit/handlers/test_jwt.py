@@ -168,7 +168,7 @@ def test_keys_in_the_token_are_ignored():
 
 def test_a_long_token_is_rejected_unread():
     token = signed(ALICE | {"more": "x" * 8192})
-    assert refused(opened(), bearing(token)).detail == "the token exceeds the limit of 8192 bytes"
+    assert refused(opened(), bearing(token)).detail == "the token is rejected: it exceeds the limit of 8192 bytes"
 
 
 def test_the_role():
@@ -198,20 +198,37 @@ def test_a_verified_token_is_not_verified_again_until_it_expires(monkeypatch):
     assert refused(handler, bearing(token)).detail == "the token is rejected: it has expired"
 
 
-def test_rejected_tokens_are_not_cached():
-    handler = opened()
-    refused(handler, bearing(signed(key="x" * 64)))
-    assert len(handler._verified) == 0
+def test_a_rejected_token_is_not_verified_again_for_ten_seconds(monkeypatch):
+    clock = Clock(NOW)
+    handler = opened(clock)
+    token, verified = signed(key="x" * 64), []
+    verify = handler._signatures.verify
+    monkeypatch.setattr(handler._signatures, "verify", lambda token: (verified.append(token), verify(token)))
+    for _ in range(3):
+        assert is_invalid(refused(handler, bearing(token)))
+        clock.advance(4)
+    assert len(verified) == 1
+    refused(handler, bearing(token))
+    assert len(verified) == 2
+
+
+def test_a_token_that_is_not_valid_yet_is_judged_each_time():
+    clock = Clock(NOW)
+    handler = opened(clock)
+    token = signed(ALICE | {"nbf": NOW + 1})
+    assert refused(handler, bearing(token)).detail == "the token is rejected: it is not valid yet"
+    clock.advance(1)
+    assert handler(bearing(token), answer()).status == 200
 
 
 def test_rejected_tokens_push_no_good_one_out():
     handler = opened(cache=3)
     good = signed()
     handler(bearing(good), answer())
-    kept = dict(handler._verified._judged)
+    kept = dict(handler._cache._judged)
     for number in range(20):
         refused(handler, bearing(signed(ALICE | {"n": number}, key="x" * 64)))
-    assert dict(handler._verified._judged) == kept
+    assert dict(handler._cache._judged) == kept
 
 
 @pytest.mark.parametrize(
@@ -253,8 +270,8 @@ def test_the_cache_is_bounded_and_holds_no_token():
     handler = opened(cache=3)
     for number in range(5):
         handler(bearing(signed(ALICE | {"n": number})), answer())
-    assert len(handler._verified) == 3
-    assert all(isinstance(key, bytes) and len(key) == 32 for key in handler._verified._judged)
+    assert len(handler._cache) == 3
+    assert all(isinstance(key, bytes) and len(key) == 32 for key in handler._cache._judged)
     assert opened(cache=0)(bearing(signed()), answer()).status == 200
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from gproxy.identity.claims import Expected, as_field, has_role, subject
+from gproxy.identity.claims import Expected, as_field, subject, words
 from gproxy.identity.signatures import Untrusted
 
 NOW = 1000.0
@@ -89,11 +89,17 @@ def test_a_subject():
     assert [subject({"sub": "日本"}), subject({"sub": ""}), subject({})] == ["日本", "", ""]
 
 
-@pytest.mark.parametrize("claims", [{"role": "admin"}, {"roles": ["dev", "admin"]}, {"role": ["admin"]}])
-def test_a_role(claims):
-    assert has_role(claims, "admin")
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"role": "admin"}, {"roles": ["dev", "admin"]}, {"role": ["admin"]}, {"roles": "dev admin"},
+        {"realm": {"roles": ["admin"]}}, {"realm.roles": "admin"},
+    ],
+)  # fmt: skip
+def test_words_of_claims(claims):
+    assert "admin" in words(claims, ("role", "roles", "realm.roles"))
 
 
-@pytest.mark.parametrize("claims", [{}, {"role": "administrator"}, {"roles": "dev admin"}, {"roles": {"admin": 1}}])
-def test_not_the_role(claims):
-    assert not has_role(claims, "admin")
+@pytest.mark.parametrize("claims", [{}, {"role": "administrator"}, {"roles": {"admin": 1}}, {"roles": [["admin"]]}])
+def test_not_a_word_of_claims(claims):
+    assert "admin" not in words(claims, ("role", "roles"))

@@ -1,0 +1,24 @@
+"""Checks of identity across sections: the handlers that identify clients, and the headers that only they may set."""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from gproxy.config.ini.convert import split
+from gproxy.config.ini.parser import RawSection
+from gproxy.config.problems import Problem
+from gproxy.config.sections.settings import LogSettings
+from gproxy.config.sections.tls import TLSSettings
+
+
+def logged_identities(log: LogSettings, identity: Collection[str], section: RawSection) -> Iterator[Problem]:
+    """Yield a problem for each field of access lines that is an identity header: a client's own copy is a forgery."""
+    value = section.options.get("fields")
+    for field, (below, _) in zip(log.fields, split(value.text) if value else (), strict=False):
+        if field.header.lower() in identity:
+            message = f"{field.header} says who a user is, so no copy of it is logged; the field user has the user"
+            yield section.problem("fields", message, below=below)
+
+
+def identity_headers(tls: Iterable[TLSSettings], handlers: Iterable[object]) -> frozenset[str]:
+    """Return the headers that only these live handlers and a client's certificate may set, in lower case."""
+    of_tls = frozenset(header.lower() for settings in tls for header in settings.forward.values())
+    return of_tls.union(*(getattr(handler, "identity_headers", ()) for handler in handlers))

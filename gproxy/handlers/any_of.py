@@ -1,0 +1,73 @@
+"""A choice between several kinds of credentials."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gproxy.http.errors import HTTPError
+from gproxy.http.handler import Next
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.identity.identifier import Identifier
+from gproxy.identity.sources import Source
+
+
+@dataclass
+class AnyOf:
+    """Alternatives: the first of several identity handlers that recognises a credential judges the request.
+
+    If that one rejects the credential, no other is asked. The credentials of all of them are removed. Raises HTTPError
+    401 with a challenge of each member if none recognises a credential (403 if none has a challenge).
+    """
+
+    of: tuple[str, ...] = field(metadata={"doc": "identity handlers, in the order in which they are asked"})
+    optional: bool = field(
+        default=False,
+        metadata={"doc": "admit requests without a credential too, whatever the members say; a bad one is rejected"},
+    )
+    #: The members, in the order of `of`; build.py makes them first.
+    members: tuple[Identifier, ...] = field(default=(), metadata={"ini": False, "doc": "the live handlers"}, repr=False)
+
+    #: The section's name.
+    name: str = field(init=False, default="any_of")
+    #: In lower case: headers that the gateway removes from every request it receives, on any route.
+    identity_headers: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check the options. Raises ValueError."""
+        if len(set(self.of)) < 2:
+            raise ValueError("of: expected two or more different handlers")
+        self.identity_headers = frozenset().union(*(member.identity_headers for member in self.members))
+        #: What is removed from each request.
+        self.removed: tuple[Source, ...] = tuple({one: None for member in self.members for one in member.removed})
+
+    def __call__(self, request: Request, next: Next) -> Response:
+        for member in self.members:
+            if member.recognises(request):
+                judged = member.judge(request)
+                if judged is not None:
+                    return member.admit(request, judged, self._before(next) if self.removed else next)
+        if not self.optional:
+            raise self._missing(request)
+        request.context.setdefault("challenges", []).extend(self._challenges())
+        return self._before(next)(request)
+
+    def _before(self, next: Next) -> Next:
+        """Return the rest of the chain for a request from which no member's credential has been removed yet."""
+
+        def without_credentials(request: Request) -> Response:
+            for source in self.removed:
+                source.remove(request)
+            return next(request)
+
+        return without_credentials
+
+    def _challenges(self) -> Iterator[str]:
+        return (member.challenge() for member in self.members if member.scheme)
+
+    def _missing(self, request: Request) -> HTTPError:
+        """Return the error for a request in which no member recognises a credential."""
+        challenges = [("WWW-Authenticate", one) for one in self._challenges()]
+        has_content = any(member.has_content(request) for member in self.members)
+        reason = "auth_invalid" if has_content else "auth_missing"
+        detail = "no handler accepts this credential" if has_content else "a credential is required"
+        return HTTPError(401 if challenges else 403, detail, challenges, reason=reason)

@@ -1,0 +1,272 @@
+"""The base class of identity handlers: what they share, whatever the credential is.
+
+An identity handler turns the credential of a request into an identity, or rejects the request. It removes the
+credential, sets the headers that the backend trusts, and lets the rest of the chain know the identity.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import ClassVar, Literal
+
+from gproxy.config.types import Rate
+from gproxy.config.types.origin import Origin
+from gproxy.http.errors import HTTPError
+from gproxy.http.handler import Next
+from gproxy.http.header_names import NOT_IDENTITY, is_token
+from gproxy.http.identity import Claims, Identity
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.identity.claims import as_field, is_quotable, subject, words
+from gproxy.identity.credential_cache import Judged
+from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.sources import Source, find_one
+from gproxy.runtime import Runtime
+
+#: Name, key and value of a header; None: it is removed.
+_Field = tuple[str, str, str | None]
+
+
+@dataclass(kw_only=True)
+class Identifier:
+    """An identity handler: admits requests whose credential gives an identity, and tells the backend who it is.
+
+    A subclass has the method `identify`. The handler sets `request.identity` and `request.user`; in `request.context`
+    it sets `claims` and, by handler name, `identities`. Raises HTTPError 401 (403 for credentials without a challenge
+    in HTTP) without a credential unless `optional`, 401 for a bad one, 400 for several, 403 without `role` and `scope`.
+    """
+
+    #: The kind of the handler, in identities and metrics; "": the name of the class.
+    kind: ClassVar[str] = ""
+    #: The scheme of the challenge (RFC 9110 section 11.6.1); "": HTTP has none for such a credential.
+    scheme: ClassVar[str] = "Session"
+    #: What a request without a credential lacks, and what is rejected, in texts for clients.
+    wanted: ClassVar[str] = "a credential"
+    given: ClassVar[str] = "the credential"
+
+    sources: tuple[Source, ...] = field(
+        default=(),
+        metadata={"doc": "where the credential may be: bearer, basic, header:NAME, cookie:NAME, query:NAME, tls"},
+    )
+    optional: bool = field(
+        default=False,
+        metadata={"doc": "admit requests without a credential too; a bad credential is rejected all the same"},
+    )
+    user: str | None = field(
+        default=None, metadata={"doc": "claim that names the user; none: the user that the credential names"}
+    )
+    realm: str = field(default="gproxy", metadata={"doc": "realm in WWW-Authenticate"})
+    forward: dict[str, str] = field(
+        default_factory=dict, metadata={"doc": "claims to forward to the backend, each CLAIM: HEADER"}
+    )
+    payload: str | None = field(
+        default=None, metadata={"doc": "header that forwards all claims, as JSON in base64url without padding"}
+    )
+    pass_on: bool = field(
+        default=False, metadata={"doc": "forward the header, cookie or parameter with the credential too"}
+    )
+    role_claims: tuple[str, ...] = field(default=("role", "roles"), metadata={"doc": "claims with the roles"})
+    scope_claims: tuple[str, ...] = field(default=("scope", "scp"), metadata={"doc": "claims with the scopes"})
+    role: str | None = field(default=None, metadata={"doc": "role that the identity must have, else 403"})
+    scope: tuple[str, ...] = field(default=(), metadata={"doc": "scopes that the identity must all have, else 403"})
+    cross_site: Literal["refuse", "allow"] = field(
+        default="refuse", metadata={"doc": "what becomes of requests with a cookie from pages of other sites"}
+    )
+    origins: tuple[Origin, ...] = field(
+        default=(), metadata={"doc": "origins of other sites whose pages may send requests with the cookie"}
+    )
+    max_failures: Rate | None = field(
+        default=None, metadata={"doc": "bad credentials that one client address may send; none: no limit"}
+    )
+    end_streams: bool = field(
+        default=False, metadata={"doc": "end tunnels and endless responses when the identity expires"}
+    )
+
+    #: The section's name.
+    name: str = field(init=False, default="")
+    #: In lower case: headers that the gateway removes from every request it receives, on any route.
+    identity_headers: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check the options. Raises ValueError. A subclass with a `__post_init__` of its own calls this one too."""
+        self.name = self.name or self._kind
+        _check_forward(self.forward, self.payload)
+        if not is_quotable(self.realm):
+            raise ValueError("realm: has invalid characters; expected ASCII without quotes and backslashes")
+        if not all(map(is_quotable, self.scope)):
+            raise ValueError("scope: has an invalid scope; expected ASCII without quotes and backslashes")
+        self._headers = [(claim, header, header.lower()) for claim, header in self.forward.items()]
+        self.identity_headers = frozenset(key for _, _, key in self._headers) | (
+            {self.payload.lower()} if self.payload else frozenset()
+        )
+        #: What is removed from each request; the forwarder removes Authorization.
+        self.removed = tuple(
+            one for one in self.sources if not self.pass_on and (one.key or one.is_ambient or one.is_in_url)
+        )
+        self._in_url = tuple(one for one in self.sources if one.is_in_url)
+        self._clock: Callable[[], float] = time.time
+        self._warn: Callable[..., None] | None = None
+
+    @property
+    def _kind(self) -> str:
+        return self.kind or type(self).__name__
+
+    def open(self, runtime: Runtime) -> None:
+        """Take the clock and the log of the process. A subclass with an `open` of its own calls this one too."""
+        self._clock = runtime.clock
+        self._warn = runtime.throttle.warn
+
+    def identify(self, request: Request) -> Identity | None:
+        """Return the identity that the request proves; None without a credential of this kind.
+
+        Raises HTTPError, mostly 401 for a bad credential. The method may block.
+        """
+        raise NotImplementedError
+
+    def __call__(self, request: Request, next: Next) -> Response:
+        judged = self.judge(request)
+        return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
+
+    def recognises(self, request: Request) -> bool:
+        """Return whether this handler is the one to judge the request, among several in an `any_of`."""
+        return self.has_content(request)
+
+    def has_content(self, request: Request) -> bool:
+        """Return whether a source has content. Raises HTTPError 400 if two of them have."""
+        return find_one(self.sources, request) is not None
+
+    def judge(self, request: Request) -> Judged | None:
+        """Return the judged credential, None without one. Raises HTTPError for a bad one."""
+        try:
+            identity = self.identify(request)
+            return None if identity is None else self.complete(identity)
+        except Untrusted as reason:
+            raise self.rejection(str(reason)) from None
+        except Unavailable as reason:
+            raise self.unavailable(str(reason)) from None
+        except HTTPError as error:
+            raise self.with_challenge(error) from None
+
+    def complete(self, identity: Identity, size: int = 0) -> Judged:
+        """Add what the options say to an identity, and prepare it for requests. `size` is that of the credential.
+
+        Raises Untrusted for a claim that cannot be forwarded.
+        """
+        claims = identity.claims
+        fields: list[_Field] = [(header, key, as_field(claims, name)) for name, header, key in self._headers]
+        if self.payload:
+            fields.append((self.payload, self.payload.lower(), _encoded(claims)))
+        whole = replace(
+            identity,
+            user=identity.user if self.user is None else subject(claims, self.user),
+            handler=self.name,
+            kind=self._kind,
+            scopes=identity.scopes or words(claims, self.scope_claims),
+            roles=identity.roles or words(claims, self.role_claims),
+        )
+        permitted = (self.role is None or self.role in whole.roles) and whole.scopes.issuperset(self.scope)
+        return Judged(whole, MappingProxyType({self.name: whole}), fields, permitted, whole.expires, size)
+
+    def admit(self, request: Request, judged: Judged, next: Next) -> Response:
+        """Run the rest of the chain for an identity. Raises HTTPError 403 without the required role and scopes."""
+        if not judged.permitted:
+            raise self._denial(judged.identity)
+        request.identity = identity = judged.identity
+        request.exchange.user = identity.user
+        request.exchange.auth = self.name
+        context = request.context
+        context["claims"] = identity.claims
+        others = context.get("identities")
+        context["identities"] = judged.by_name if others is None else {**others, **judged.by_name}
+        headers = request.headers
+        for name, key, value in judged.fields:
+            if value is None:
+                headers.discard(key)
+            else:
+                headers.put(name, key, value)
+        return self._next_without_credentials(request, next) if self.removed or self._in_url else next(request)
+
+    def go_on(self, request: Request, next: Next) -> Response:
+        """Run the rest of the chain for a request without a credential. Raises HTTPError unless `optional`."""
+        if not self.optional:
+            raise self.missing()
+        if self.scheme:
+            request.context.setdefault("challenges", []).append(self.challenge())
+        for _, key, _ in self._headers:
+            request.headers.discard(key)
+        return self._next_without_credentials(request, next)
+
+    def _next_without_credentials(self, request: Request, next: Next) -> Response:
+        in_url = any(source.find(request) is not None for source in self._in_url)
+        for source in self.removed:
+            source.remove(request)
+        response = next(request)
+        if in_url:
+            # RFC 6750 section 2.3: a shared cache would answer others who have the URL.
+            response.headers.setdefault("Cache-Control", "private")
+        return response
+
+    def challenge(self, code: str = "", description: str = "", **more: str) -> str:
+        """Return the value of WWW-Authenticate (RFC 9110 section 11.6.1; `code`: RFC 6750 section 3.1)."""
+        errors = {"error": code, "error_description": description, **more} if code and self.scheme == "Bearer" else more
+        pairs = {"realm": self.realm} | errors
+        return f"{self.scheme} " + ", ".join(f'{name}="{value}"' for name, value in pairs.items())
+
+    def missing(self, reason: str = "auth_missing") -> HTTPError:
+        """Return the error for a request without a credential, whose challenge has no error code."""
+        return self._error(401 if self.scheme else 403, f"{self.wanted} is required", self.challenge(), reason)
+
+    def rejection(self, reason: str) -> HTTPError:
+        """Return the error for a bad credential; the text says why, and has nothing of the credential."""
+        detail = f"{self.given} is rejected: {reason}"
+        return self._error(401 if self.scheme else 403, detail, self.challenge("invalid_token", detail), "auth_invalid")
+
+    def with_challenge(self, error: HTTPError) -> HTTPError:
+        """Return the error with a challenge, if it is one about the credential that has none."""
+        if self.scheme and error.status in {400, 401}:
+            code = "invalid_request" if error.status == 400 else "invalid_token"
+            description = error.detail if is_quotable(error.detail) else "the request is rejected"
+            error.headers.setdefault("WWW-Authenticate", self.challenge(code, description))
+        return error
+
+    def unavailable(self, reason: str) -> HTTPError:
+        """Return the error for a credential that cannot be judged now; log why. Never 401: it may be a good one."""
+        if self._warn is not None:
+            self._warn(f"[handler:{self.name}]", "[handler:%s] no credential can be judged: %s", self.name, reason)
+        detail = "identity is temporarily unavailable"
+        return HTTPError(503, detail, {"Retry-After": "1"}, reason="auth_unavailable")
+
+    def _denial(self, identity: Identity) -> HTTPError:
+        """Return the error for an identity without the required role or scopes (RFC 6750 section 3.1)."""
+        if identity.scopes.issuperset(self.scope):
+            detail = f"{self.given} does not have the required role"
+            return self._error(403, detail, self.challenge("insufficient_scope", detail), "auth_scope")
+        detail = f"{self.given} does not have the required scope"
+        challenge = self.challenge("insufficient_scope", detail, scope=" ".join(self.scope))
+        return self._error(403, detail, challenge, "auth_scope")
+
+    def _error(self, status: int, detail: str, challenge: str, reason: str) -> HTTPError:
+        return HTTPError(status, detail, {"WWW-Authenticate": challenge} if self.scheme else (), reason=reason)
+
+
+def _encoded(claims: Claims) -> str:
+    """Return the claims as JSON in base64url without padding (RFC 7515 section 2)."""
+    text = json.dumps(dict(claims), separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _check_forward(forward: dict[str, str], payload: str | None) -> None:
+    headers = [("forward", header) for header in forward.values()] + ([("payload", payload)] if payload else [])
+    names = [header.lower() for _, header in headers]
+    for option, header in headers:
+        if not is_token(header):
+            raise ValueError(f"{option}: {header!r} is not a header name; expected one such as X-User-ID")
+        if header.lower() in NOT_IDENTITY:
+            raise ValueError(f"{option}: {header!r} is a reserved header and cannot carry a claim")
+        if names.count(header.lower()) > 1:
+            raise ValueError(f"{option}: {header} is used twice; expected one claim for each header")
+    if not all(map(is_quotable, forward)):
+        raise ValueError("forward: invalid claim name; expected ASCII without quotes and backslashes")
