@@ -1,17 +1,18 @@
 """Signed tokens (RFC 7515, RFC 7518): their strict form, verification of the signature, and signing.
 
-The settings choose algorithms and key, never the token (RFC 8725 section 3.1): its `jku`, `x5u`, `jwk` and `kid` are
-ignored, and a token with a critical extension is rejected. docs/why/tokens.md has the costs.
+The settings and the key set choose algorithms and keys, never the token (RFC 8725 section 3.1): its `jku`, `x5u`, `x5c`
+and `jwk` are ignored, and a token with a critical extension is rejected. docs/why/tokens.md has the costs.
 """
 
 import hmac
 import json
 from binascii import a2b_base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from jwt import PyJWS, PyJWTError
 from jwt.algorithms import HMACAlgorithm
@@ -25,6 +26,8 @@ __all__ = ["ALGORITHMS", "Signatures", "Unavailable", "Untrusted", "UnverifiedTo
 ALGORITHMS: Final = (
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
+#: RFC 9864 gives the algorithm of Ed25519 keys a name of its own.
+_ALIASES: Final = {"Ed25519": "EdDSA"}
 #: Algorithm → hash; a secret should have as many bytes as the hash (RFC 7518 section 3.2).
 _HASHES: Final = {"HS256": HMACAlgorithm.SHA256, "HS384": HMACAlgorithm.SHA384, "HS512": HMACAlgorithm.SHA512}
 #: PyJWT's algorithms: their strict checks of a key, and the cryptography.
@@ -37,15 +40,36 @@ _ENDS: Final = (frozenset(_BASE64URL), frozenset(b""), frozenset(_BASE64URL[::16
 _PADDING: Final = (b"", b"", b"==", b"=")
 #: The number of remembered headers: an issuer has one for each of its keys.
 _HEADERS: Final = 64
+#: Characters of the longest accepted `kid`; nothing bounds them in RFC 7515.
+LONGEST_KID: Final = 256
 _MALFORMED: Final = "it is malformed"
+_WRONG_SIGNATURE: Final = "its signature is wrong"
+
+
+class VerifyingKey(Protocol):
+    """A public key with its one algorithm."""
+
+    def verify(self, signed: bytes, signature: bytes) -> bool: ...
+
+
+K = TypeVar("K", bound=VerifyingKey)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHeader:
+    """The header of a token: its algorithm, the id of its key, and its type as `media_type` returns it."""
+
+    algorithm: str
+    kid: str | None
+    typ: str | None
 
 
 @dataclass(slots=True, repr=False)
 class UnverifiedToken:
     """A token of accepted form and algorithm, whose `signature` of the bytes `signed` is not verified yet."""
 
-    header: bytes
-    algorithm: str
+    raw_header: bytes
+    header: TokenHeader
     claims: dict[str, Any]
     signed: bytes
     signature: bytes
@@ -62,9 +86,13 @@ class _HS(HMACAlgorithm):
 
 
 class Signatures:
-    """Signatures of some algorithms with one key, which `use` sets. Raises ValueError for unsupported algorithms."""
+    """Signatures of some algorithms, with the one key that `use` sets or with keys of a key set.
+
+    Raises ValueError for unsupported algorithms.
+    """
 
     def __init__(self, algorithms: tuple[str, ...]) -> None:
+        algorithms = tuple(_ALIASES.get(algorithm, algorithm) for algorithm in algorithms)
         for algorithm in algorithms or ("",):
             if algorithm not in ALGORITHMS:
                 raise ValueError(f"{algorithm!r} is not accepted; one of {', '.join(ALGORITHMS)} is expected")
@@ -76,8 +104,11 @@ class Signatures:
         self._key: Any = None
         #: Algorithm → whether `sig` is the signature of these bytes; empty without a key.
         self._checks: dict[str, Callable[..., bool]] = {}
-        #: PERF: headers of verified tokens → algorithm.
-        self._headers: dict[bytes, str] = {}
+        #: The `alg` of a header → algorithm.
+        self._accepted = {algorithm: algorithm for algorithm in algorithms}
+        self._accepted |= {alias: name for alias, name in _ALIASES.items() if name in algorithms}
+        #: PERF: headers of verified tokens, as they are on the wire.
+        self._headers: dict[bytes, TokenHeader] = {}
         self._jws = PyJWS([] if self.symmetric else algorithms)
         for algorithm in dict.fromkeys(algorithms) if self.symmetric else ():
             self._jws.register_algorithm(algorithm, _HS(_HASHES[algorithm]))
@@ -97,6 +128,8 @@ class Signatures:
             raise ValueError(
                 f"it is too short; at least {SHORTEST_SECRET} bytes are expected, {self.wanted} are recommended"
             )
+        if isinstance(key, Ed448PublicKey):
+            self._accepted.pop("Ed25519", None)
         self._key = key if secret is None else secret
         self._checks = {algorithm: self._check(algorithm) for algorithm in self.algorithms}
 
@@ -124,45 +157,73 @@ class Signatures:
         """
         try:
             header, payload, signature = token.split(b".", 3)
-            algorithm = self._headers.get(header) or self._judge_header(header)
+            judged = self._headers.get(header) or self._judge_header(header)
             signed = token[: -len(signature) - 1]
-            return UnverifiedToken(header, algorithm, _json_object(payload), signed, _decode(signature))
+            return UnverifiedToken(header, judged, _json_object(payload), signed, _decode(signature))
         except (ValueError, RecursionError):
             raise Untrusted(_MALFORMED) from None
 
-    def _judge_header(self, header: bytes) -> str:
-        """Return the algorithm of a header. Raises Untrusted if it is not accepted, and for critical extensions."""
+    def _judge_header(self, header: bytes) -> TokenHeader:
+        """Return the header. Raises Untrusted for other algorithms, and for critical extensions."""
         fields = _json_object(header)
         if "crit" in fields or "b64" in fields:
             # RFC 7797: b64 changes what is signed, and is not supported.
             raise Untrusted("it has a critical extension" if fields.get("crit") == ["b64"] else _MALFORMED)
-        if not isinstance(fields.get("kid", ""), str):
+        kid, typ, algorithm = fields.get("kid", ""), fields.get("typ", ""), fields.get("alg")
+        if not isinstance(kid, str) or not isinstance(typ, str) or len(kid) > LONGEST_KID:
             raise Untrusted(_MALFORMED)
-        algorithm = fields.get("alg")
-        if not isinstance(algorithm, str) or algorithm not in self.algorithms:
+        if not isinstance(algorithm, str) or algorithm not in self._accepted:
             raise Untrusted("its algorithm is not accepted here")
-        return algorithm
+        return TokenHeader(self._accepted[algorithm], fields.get("kid"), media_type(typ) if "typ" in fields else None)
 
     def verify(self, token: UnverifiedToken) -> None:
-        """Raise Untrusted if the signature is wrong."""
+        """Raise Untrusted if the signature by the one key is wrong."""
         try:
-            is_good = self._checks[token.algorithm](token.signed, sig=token.signature)
+            is_good = self._checks[token.header.algorithm](token.signed, sig=token.signature)
         except (PyJWTError, TypeError, ValueError):
             raise Untrusted(_MALFORMED) from None
         if not is_good:
-            raise Untrusted("its signature is wrong")
-        if token.header not in self._headers:
+            raise Untrusted(_WRONG_SIGNATURE)
+        self._remember(token)
+
+    def verify_by(self, keys: Iterable[K], token: UnverifiedToken) -> K:
+        """Return the first of the keys whose signature the token has. Raises Untrusted if there is none."""
+        for key in keys:
+            if key.verify(token.signed, token.signature):
+                self._remember(token)
+                return key
+        raise Untrusted(_WRONG_SIGNATURE)
+
+    def _remember(self, token: UnverifiedToken) -> None:
+        if token.raw_header not in self._headers:
             if len(self._headers) >= _HEADERS:
                 self._headers.clear()
-            self._headers[token.header] = token.algorithm
+            self._headers[token.raw_header] = token.header
 
-    def sign(self, claims: Mapping[str, Any]) -> str:
+    def sign(self, claims: Mapping[str, Any], typ: str = "JWT") -> str:
         """Return a signed token with these claims. Raises ValueError without a secret: a public key cannot sign."""
         if not self.symmetric:
             raise ValueError(f"the gateway cannot sign {self.algorithms[0]} tokens: it has only the public key")
         if self._key is None:
             raise ValueError("there is no secret yet; the handler creates it when it opens")
-        return self._jws.encode(json.dumps(claims, separators=(",", ":")).encode(), self._key, self.algorithms[0])
+        payload = json.dumps(claims, separators=(",", ":")).encode()
+        return self._jws.encode(payload, self._key, self.algorithms[0], headers={"typ": typ})
+
+
+def media_type(typ: str) -> str:
+    """Return the `typ` of a header in the form to compare: lower case, `application/` omitted (RFC 7515 4.1.9)."""
+    short = typ.lower()
+    return short.removeprefix("application/") if short.count("/") == 1 else short
+
+
+def read_unverified(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and claims of a token of strict form, without any check. Raises Untrusted for another form."""
+    try:
+        header, payload, signature = token.split(b".", 3)
+        _decode(signature)
+        return _json_object(header), _json_object(payload)
+    except (ValueError, RecursionError):
+        raise Untrusted(_MALFORMED) from None
 
 
 def _is_mac(keyed: hmac.HMAC, signed: bytes, sig: bytes) -> bool:
