@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from gproxy.config.revocation_lists import NO_LISTS, RevocationLists, read_lists, use_lists
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream_tls import content
 
@@ -33,13 +34,14 @@ _REASONS: Final = {
 class Certificate:
     """The certificate of one section. `names` are in lower case; each of `warnings` is `option: warning`.
 
-    expires: the end of its validity, in seconds since the epoch.
+    expires: the end of its validity, in seconds since the epoch. lists: the revocation lists for its clients.
     """
 
     context: ssl.SSLContext
     names: tuple[str, ...]
     warnings: tuple[str, ...]
     expires: float
+    lists: RevocationLists = NO_LISTS
 
 
 def read_certificate(settings: TLSSettings, now: float) -> Certificate:
@@ -48,13 +50,19 @@ def read_certificate(settings: TLSSettings, now: float) -> Certificate:
     key = settings.key or settings.certificate
     content("key", key)
     context = _context(settings, key)
+    lists = NO_LISTS
+    if settings.client_ca is not None and settings.client_crl is not None:
+        lists = read_lists(settings.client_crl, settings.client_ca, now)
+        use_lists(context, settings.client_crl)
     names = tuple(host.lower().rstrip(".") for host in settings.hosts or _names(leaf))
-    return Certificate(context, names, tuple(_warnings(leaf, key, names, now)), leaf.not_valid_after_utc.timestamp())
+    warnings = (*_warnings(leaf, key, names, now), *lists.warnings)
+    return Certificate(context, names, warnings, leaf.not_valid_after_utc.timestamp(), lists)
 
 
 def files(settings: TLSSettings) -> list[Path]:
     """Return the files whose change requires a reload."""
-    return [path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None]
+    paths = (settings.certificate, settings.key, settings.client_ca, settings.client_crl)
+    return [path for path in paths if path is not None]
 
 
 def _leaf(path: Path) -> "x509.Certificate":

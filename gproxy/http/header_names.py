@@ -29,7 +29,7 @@ class HeaderUse(Flag):
     KEPT_IN_RESPONSES = auto()
     #: Not allowed in trailers: it frames, routes, authenticates, or changes what was acted on already (RFC 9110 6.5.1).
     NO_TRAILER = auto()
-    #: Says where a request comes from. From a peer that is not trusted, the gateway removes it.
+    #: Says where a request comes from, or with which certificate. Removed unless a trusted proxy sends it.
     FORWARDING = auto()
     #: `Connection` cannot nominate it: without it the message means something else (RFC 9110 section 7.6.1).
     END_TO_END = auto()
@@ -70,6 +70,9 @@ HEADERS: Final[dict[str, HeaderUse]] = {
     "forwarded": _N | _F | _E | _I,
     "x-real-ip": _N | _F | _E | _I | _G,
     "x-request-id": _N | _E | _I | _G,
+    "client-cert": _N | _F | _E,
+    "client-cert-chain": _N | _F | _E,
+    "x-forwarded-client-cert": _N | _F | _E,
     "x-forwarded-for": _I | _G,
     "x-forwarded-proto": _I | _G,
     "x-forwarded-host": _I | _G,

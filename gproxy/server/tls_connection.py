@@ -3,7 +3,7 @@
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from gproxy.config.types import Network
@@ -116,8 +116,7 @@ class TLSClientConnection(ProxyProtocolConnection):
         cipher = tls.cipher()
         self.tls = TLS(tls.version() or "", cipher[0] if cipher else "", server_name, client)
         if client is not None:
-            forward = tls_host.settings.forward.items()
-            self._identity = [(header, header.lower(), getattr(client, fact)) for fact, header in forward]
+            self._identity = _fields(client, tls_host.settings.forward)
         if tls_host.hsts:
             self._out = _StrictResponseWriter(self._channel, tls_host.hsts)
 
@@ -140,6 +139,15 @@ class TLSClientConnection(ProxyProtocolConnection):
 
     def _is_misdirected(self, host: str) -> bool:
         return self._offered.is_misdirected(host, self._tls_host, self._default)
+
+
+def _fields(client: ClientCertificate, forward: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return the header fields of the facts that the certificate has. Raise PrefaceError if it cannot be read."""
+    try:
+        facts = [(header, client.field(fact)) for fact, header in forward.items()]
+    except ValueError as error:
+        raise PrefaceError(f"TLS handshake failed: unreadable client certificate: {error}") from None
+    return [(header, header.lower(), value) for header, value in facts if value]
 
 
 class _StrictResponseWriter(ResponseWriter):

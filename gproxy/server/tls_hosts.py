@@ -10,6 +10,7 @@ import gevent
 
 from gproxy.config.certificates import Certificate, files, read_certificate
 from gproxy.config.file_stamp import FileStamp
+from gproxy.config.revocation_lists import outdated
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.http.wire import bare_host
 from gproxy.runtime import Runtime
@@ -27,7 +28,7 @@ class TLSHost:
         self.settings = settings
         self.certificate = certificate
         #: A connection to this host may serve another host only if both have the same demands.
-        self.demands = (settings.client_auth, settings.client_ca, settings.min_version)
+        self.demands = (settings.client_auth, settings.client_ca, settings.client_crl, settings.min_version)
         self.is_guarded = settings.client_auth == "required"
         self.hsts = f"max-age={settings.hsts:.0f}" if settings.hsts else ""
 
@@ -80,6 +81,10 @@ class TLSHosts:
         """Return when the certificate of the section `name` expires, in seconds since the epoch."""
         return self._all[name].certificate.expires
 
+    def lists_expire(self, name: str) -> float:
+        """Return when a revocation list of the section `name` is outdated, in seconds since the epoch."""
+        return self._all[name].certificate.lists.expires
+
     def reload(self, name: str, certificate: Certificate) -> None:
         """Replace the certificate of the section `name`, for new handshakes."""
         self._all[name].certificate = certificate
@@ -95,6 +100,8 @@ class CertificateReloader:
         self._runtime = runtime
         self._read = {name: _stamps(files(section)) for name, section in settings.items()}
         self._seen = dict(self._read)
+        #: For each section, the end of the revocation lists that the log has already reported.
+        self._reported: dict[str, float] = {}
 
     def run(self) -> None:
         """Check the files every LOOK seconds until killed."""
@@ -102,6 +109,7 @@ class CertificateReloader:
             gevent.sleep(LOOK)
             for name, section in self._settings.items():
                 self.look(name, section)
+                self.report_outdated(name)
 
     def look(self, name: str, section: TLSSettings) -> None:
         """Reload the section's certificate if its files have changed.
@@ -121,6 +129,13 @@ class CertificateReloader:
             _log.warning("[tls:%s] %s", name, warning)
         self._tls_hosts.reload(name, certificate)
         _log.info("[tls:%s] certificate reloaded", name)
+
+    def report_outdated(self, name: str) -> None:
+        """Log once when a revocation list of the section is outdated: its clients are rejected from then on."""
+        expires = self._tls_hosts.lists_expire(name)
+        if expires <= self._runtime.clock() and self._reported.get(name) != expires:
+            self._reported[name] = expires
+            _log.error("[tls:%s] %s", name, outdated(expires))
 
 
 def _read(settings: TLSSettings, now: float) -> Certificate | str:

@@ -57,6 +57,19 @@ class Authority:
         paths[1].write_bytes(key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return paths
 
+    def revoke(self, *certificates: Path, days: tuple[int, int] = (-1, 1)) -> Path:
+        """Return the file of a revocation list with these certificates; it is valid from and to `days` from now."""
+        now = dt.datetime.now(dt.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        builder = builder.last_update(now + dt.timedelta(days=days[0])).next_update(now + dt.timedelta(days=days[1]))
+        for path in certificates:
+            serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            builder = builder.add_revoked_certificate(revoked)
+        path = self.path.with_suffix(".crl")
+        path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM))
+        return path
+
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int]
     ) -> x509.CertificateBuilder:
@@ -76,6 +89,10 @@ class Authority:
 
 
 def _general(name: str) -> x509.GeneralName:
+    if "://" in name:
+        return x509.UniformResourceIdentifier(name)
+    if "@" in name:
+        return x509.RFC822Name(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

@@ -12,7 +12,9 @@ from gproxy.config.types import Seconds
 from gproxy.http.header_names import NOT_IDENTITY
 
 #: The facts of a client certificate that a header can carry.
-FACTS: Final = ("subject", "issuer", "serial", "fingerprint", "certificate")
+FACTS: Final = (
+    "subject", "issuer", "serial", "fingerprint", "certificate", "cn", "dns", "email", "uri", "xfcc",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class TLSSettings:
     client_ca: Path | None = field(
         default=None,
         metadata=doc("PEM file of the authorities that sign client certificates; none: no client certificates"),
+    )
+    client_crl: Path | None = field(
+        default=None,
+        metadata=doc(
+            "PEM file of revocation lists, one for each authority in client_ca: the handshake rejects revoked client "
+            "certificates; none: no check"
+        ),
     )
     client_auth: Literal["off", "optional", "required"] = field(
         default="off", metadata=doc("whether a client certificate is requested (optional) or required")
@@ -61,6 +70,8 @@ class TLSSettings:
             yield ("client_ca",), f"is missing; client_auth = {self.client_auth} needs the authorities to trust"
         if self.client_auth == "off" and self.client_ca is not None:
             yield ("client_auth",), "is off, so client_ca has no effect; write optional or required"
+        if self.client_ca is None and self.client_crl is not None:
+            yield ("client_crl",), "has no effect without client_ca"
         if self.client_auth == "off" and self.forward:
             yield ("forward",), "has no effect without client_auth = optional or required"
 

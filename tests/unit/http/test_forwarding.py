@@ -68,7 +68,13 @@ def test_only_trusted_proxies_send_ids(header, fields, from_client, from_proxy):
         assert (trust.clean(peer, headers)[1], list(headers)) == expected
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-FORWARDED-Anything", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Forwarded-For", "X-FORWARDED-Anything", "Forwarded", "X-Real-IP", "Client-Cert", "Client-Cert-Chain",
+        "X-Forwarded-Client-Cert",
+    ],
+)  # fmt: skip
 def test_what_only_trusted_proxies_may_say(name):
     for trusted in (True, False):
         fields = Headers([(name, "1"), (name, "2")])
@@ -76,8 +82,27 @@ def test_what_only_trusted_proxies_may_say(name):
         assert fields.all(name) == (["1", "2"] if trusted else [])
 
 
+@pytest.mark.parametrize("name", ["Client_Cert", "CLIENT.CERT", "Client-Cert_Chain", "X_Forwarded-Client-Cert"])
+def test_a_certificate_in_another_spelling_comes_from_nobody(name):
+    for trusted in (True, False):
+        fields = Headers({name: ":AA==:"})
+        strip_spoofed(fields, IDENTITY, trusted=trusted)
+        assert list(fields) == []
+
+
 @pytest.mark.parametrize(
-    "name", ["X-User", "X-User-ID2", "My_Header", "Host", "Content-Length", "User-ID", "X-Forwarded", "Forwarded-For"]
+    "name",
+    [
+        "X-User",
+        "X-User-ID2",
+        "My_Header",
+        "Host",
+        "Content-Length",
+        "User-ID",
+        "X-Forwarded",
+        "Forwarded-For",
+        "Client-Certs",
+    ],
 )
 def test_what_anybody_may_say(name):
     fields = Headers({name: "1"})

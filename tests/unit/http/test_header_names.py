@@ -8,7 +8,7 @@ HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "content-length",
     "proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "http2-settings",
 }  # fmt: skip
-FORWARDING = {"forwarded", "x-real-ip"}
+FORWARDING = {"forwarded", "x-real-ip", "client-cert", "client-cert-chain", "x-forwarded-client-cert"}
 SETS = {
     "HOP_BY_HOP": HOP_BY_HOP,
     "RESPONSE_HOP_BY_HOP": HOP_BY_HOP - {"content-length", "proxy-authenticate"},

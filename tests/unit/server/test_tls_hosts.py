@@ -34,3 +34,15 @@ def test_a_pair_is_reloaded_once_both_files_are_stable(pair, monkeypatch):
     assert look() == 0  # it was seen to change, so more may follow
     assert look() == 1
     assert look() == 1
+
+
+def test_an_outdated_list_is_reported_once(pair, caplog):
+    ends = [100.0]
+    runtime = SimpleNamespace(clock=lambda: 100.0)
+    renewal = CertificateReloader(SimpleNamespace(lists_expire=lambda _: ends[0]), {"a": pair}, runtime)
+    for ends[0] in (101.0, 100.0, 100.0, 99.0):
+        renewal.report_outdated("a")
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" UTC")[0] for line in lines] == [
+        "[tls:a] client_crl: a list is outdated since 1970-01-01 00:01"
+    ] * 2

@@ -150,7 +150,7 @@ def log(**given):
         *(
             (tls, {"client_auth": "optional", "client_ca": Path("ca"), "forward": forward}, f"forward: {message}")
             for forward, message in (
-                ({"name": "X-S"}, "'name' is not one of subject, issuer, serial, fingerprint, certificate"),
+                ({"name": "X-S"}, "'name' is not one of subject, issuer, serial, fingerprint, certificate, cn, dns, email, uri, xfcc"),
                 ({"subject": "X S"}, "'X S' is not a header's name"),
                 ({"subject": "Host"}, "Host is a reserved header"),
                 ({"subject": "X-Forwarded-For"}, "X-Forwarded-For is a reserved header"),
@@ -342,6 +342,7 @@ def test_defaults_of_tls():
         "min_version": "TLSv1.2",
         "ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",
         "client_ca": "none",
+        "client_crl": "none",
         "client_auth": "off",
         "forward": "",
         "hsts": "0s",

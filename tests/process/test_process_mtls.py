@@ -1,0 +1,163 @@
+"""Client certificates of OpenSSL: what backends and handlers get of them, and lists of those that are revoked."""
+
+import socket
+import ssl
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from cryptography.x509.oid import NameOID
+
+from gproxy.testing.authority import Authority
+from gproxy.testing.backends import Backend, answering
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually, free_port
+
+INI = """
+[gateway]
+handlers = health
+[handler:health]
+[route:r]
+path = /
+upstream = u
+[upstream:u]
+backends = {url}
+[tls:a]
+certificate = a.test.crt
+key = a.test.key
+client_ca = authority.pem
+client_auth = required
+"""
+FORGED = ("Client-Cert: :AA==:", "CLIENT_CERT: :AA==:", "Client-Cert-Chain: :AA==:", "X-Forwarded-Client-Cert: Hash=0")
+
+
+@pytest.fixture
+def authority(tmp_path):
+    made = Authority(tmp_path)
+    made.issue("a.test")
+    subject = [(NameOID.COMMON_NAME, "alice"), (NameOID.ORGANIZATION_NAME, "Example")]
+    made.issue("alice@a.test", "spiffe://a.test/alice", file="alice", subject=subject)
+    made.issue("bob.test", file="bob", subject=[(NameOID.COMMON_NAME, "bob")])
+    return made
+
+
+class Setup:
+    """A gateway with a TLS port, and its backend."""
+
+    def __init__(self, gateway, backend, tls_port):
+        self.gateway = gateway
+        self.backend = backend
+        self.tls_port = tls_port
+
+    def __getattr__(self, name):
+        return getattr(self.gateway, name)
+
+
+@contextmanager
+def running(folder, *options):
+    port = free_port()
+    with Backend(answering(body=b"ok")) as backend:
+        text = "\n".join([INI.replace("{url}", backend.url), *options, ""])
+        with RunningGateway(text, folder, "--bind", f"127.0.0.1:{port} tls") as gateway:
+            yield Setup(gateway, backend, port)
+
+
+def connect(gateway, client=None):
+    context = ssl.create_default_context(cafile=gateway.folder / "authority.pem")
+    if client:
+        context.load_cert_chain(gateway.folder / f"{client}.crt", gateway.folder / f"{client}.key")
+    sock = socket.create_connection(("127.0.0.1", gateway.tls_port), PATIENCE)
+    return Wire(context.wrap_socket(sock, server_hostname="a.test"))
+
+
+def ask(gateway, client=None, *headers, path="/"):
+    """The answer; None if the handshake fails."""
+    lines = "".join(f"{header}\r\n" for header in headers)
+    try:
+        with connect(gateway, client) as wire:
+            wire.send(f"GET {path} HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n")
+            answer = wire.read_response()
+            return answer if answer.status else None
+    except (ssl.SSLError, ConnectionError):
+        return None
+
+
+def test_the_backend_gets_the_names_of_the_certificate(tmp_path, authority):
+    facts = "forward = cn: X-CN, dns: X-DNS, email: X-Email, uri: X-URI, xfcc: X-Forwarded-Client-Cert"
+    with running(tmp_path, facts) as gateway:
+        assert ask(gateway, "alice", "X-CN: root", "X_DNS: root", "X-DNS: root", *FORGED).status == 200
+        (seen,) = gateway.backend.requests
+        assert (seen["x-cn"], seen["x-dns"], seen["x-email"]) == ("alice", None, "alice@a.test")
+        assert seen["x-uri"] == "spiffe://a.test/alice"
+        command = ["openssl", "x509", "-in", tmp_path / "alice.crt", "-noout", "-fingerprint", "-sha256"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        fingerprint = said.strip().partition("=")[2].replace(":", "").lower()
+        expected = f'Hash={fingerprint};Subject="O=Example,CN=alice";URI=spiffe://a.test/alice'
+        assert seen["x-forwarded-client-cert"] == expected
+        assert "root" not in seen.head.decode()
+        assert "AA==" not in seen.head.decode()
+
+
+def test_a_forged_certificate_in_a_header_never_arrives(tmp_path, authority):
+    with running(tmp_path) as gateway:
+        assert ask(gateway, "alice", *FORGED).status == 200
+        assert gateway.get("/", *FORGED).status == 200
+        assert len(gateway.backend.requests) == 2
+        for seen in gateway.backend.requests:
+            assert "client" not in seen.head.decode().lower()
+
+
+def test_trusted_proxies_may_send_certificates(tmp_path, authority):
+    trusting = INI.replace("handlers = health\n", "handlers = health\ntrusted_proxies = 127.0.0.1\n")
+    with Backend(answering()) as backend, RunningGateway(trusting.replace("{url}", backend.url), tmp_path) as gateway:
+        assert gateway.get("/", *FORGED).status == 200
+        seen = backend.requests[-1]
+        assert (seen["client-cert"], seen["x-forwarded-client-cert"]) == (":AA==:", "Hash=0")
+        assert seen["client_cert"] is None
+
+
+def test_a_revoked_certificate_is_rejected_in_the_handshake(tmp_path, authority):
+    authority.revoke(tmp_path / "bob.crt")
+    with running(tmp_path, "client_crl = authority.crl") as gateway:
+        assert ask(gateway, "alice").status == 200
+        assert ask(gateway, "bob") is None
+
+        authority.revoke(tmp_path / "alice.crt")
+        eventually(lambda: ask(gateway, "alice") is None, "the rejection of alice")
+        gateway.wait_for_line("[tls:a] certificate reloaded")
+        assert ask(gateway, "bob").status == 200
+
+        (tmp_path / "authority.crl").write_text("not a list")
+        gateway.wait_for_line("holds no readable revocation list in PEM form; keeping the previous certificate")
+        assert (ask(gateway, "alice"), ask(gateway, "bob").status) == (None, 200)
+        assert "Traceback" not in gateway.errors
+
+
+def test_a_session_of_a_revoked_certificate_is_not_resumed(tmp_path, authority):
+    """The next handshake of a client that has a ticket asks for its certificate again."""
+    authority.revoke()
+    with running(tmp_path, "client_crl = authority.crl") as gateway:
+        context = ssl.create_default_context(cafile=tmp_path / "authority.pem")
+        context.load_cert_chain(tmp_path / "alice.crt", tmp_path / "alice.key")
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+        def connected(session=None):
+            sock = socket.create_connection(("127.0.0.1", gateway.tls_port), PATIENCE)
+            return context.wrap_socket(sock, server_hostname="a.test", session=session)
+
+        with connected() as first:
+            session = first.session
+        with connected(session) as again:
+            assert again.session_reused
+        authority.revoke(tmp_path / "alice.crt")
+        gateway.wait_for_line("[tls:a] certificate reloaded")
+        with pytest.raises(ssl.SSLError, match=r"(?i)revoked"):
+            connected(session)
+
+
+def test_an_outdated_list_rejects_all_and_the_log_has_the_reason(tmp_path, authority):
+    authority.revoke(days=(-3, -1))
+    with running(tmp_path, "client_crl = authority.crl") as gateway:
+        assert ask(gateway, "alice") is None
+        assert "client_crl: a list is outdated since" in gateway.wait_for_line("is outdated since")
+        authority.revoke()
+        eventually(lambda: ask(gateway, "alice") is not None, "the newer list")
