@@ -68,9 +68,12 @@ class CredentialCache:
 
     def keep(self, digest: bytes, judged: Judged, now: float) -> None:
         """Keep a credential that `find` did not return, unless it has expired."""
-        if judged.expires <= now or digest in self._judged:
+        if judged.expires <= now:
             return
         self._drop_old(now)
+        known = self._judged.pop(digest, None)  # one that has expired, or that was judged meanwhile
+        if known is not None:
+            self._bytes -= known.size
         self._judged[digest] = judged
         self._bytes += judged.size
         while len(self._judged) > self._entries or self._bytes > BYTES:

@@ -4,16 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.identity import Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.identity.credential_cache import CredentialCache, Judged, RejectedCache
-from gproxy.identity.cross_site import reject_cross_site
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.identifier import Identifier
-from gproxy.identity.sources import find_one
 
 
 @dataclass(kw_only=True)
@@ -48,19 +45,6 @@ class CredentialIdentifier(Identifier):
         if judged is None or judged.recent_until <= self._clock():
             judged = self.judge(request)
         return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
-
-    def find_credential(self, request: Request) -> str | None:
-        """Return the credential. Raises HTTPError 400 for several, 403 for a cookie from a page of another site."""
-        try:
-            found = find_one(self.sources, request)
-        except HTTPError as error:
-            raise self.with_challenge(error) from None
-        if found is None:
-            return None
-        source, credential = found
-        if source.is_ambient and self.cross_site == "refuse":
-            reject_cross_site(request, self.origins)
-        return credential
 
     def judge(self, request: Request) -> Judged | None:
         """Return the judged credential, None without one. Raises HTTPError for a bad one."""

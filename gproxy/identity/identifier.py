@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -20,10 +21,13 @@ from gproxy.http.header_names import NOT_IDENTITY, is_token
 from gproxy.http.identity import Claims, Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.identity.claims import as_field, is_quotable, subject, words
 from gproxy.identity.credential_cache import Judged
+from gproxy.identity.cross_site import reject_cross_site
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.sources import Source, find_one
+from gproxy.identity.stream_end import StreamEnd
 from gproxy.runtime import Runtime
 
 #: Name, key and value of a header; None: it is removed.
@@ -107,6 +111,8 @@ class Identifier:
             one for one in self.sources if not self.pass_on and (one.key or one.is_ambient or one.is_in_url)
         )
         self._in_url = tuple(one for one in self.sources if one.is_in_url)
+        #: PERF: one look for each request.
+        self._does_more = bool(self.removed or self._in_url or self.end_streams)
         self._clock: Callable[[], float] = time.time
         self._warn: Callable[..., None] | None = None
 
@@ -131,15 +137,33 @@ class Identifier:
         return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
 
     def recognises(self, request: Request) -> bool:
-        """Return whether this handler is the one to judge the request, among several in an `any_of`."""
-        return self.has_content(request)
+        """Return whether this handler is the one to judge the request, among several in an `any_of`.
+
+        Without sources only `identify` knows: if it returns None, the next member has its turn.
+        """
+        return not self.sources or self.has_content(request)
 
     def has_content(self, request: Request) -> bool:
         """Return whether a source has content. Raises HTTPError 400 if two of them have."""
         return find_one(self.sources, request) is not None
 
+    def find_credential(self, request: Request) -> str | None:
+        """Return the credential. Raises HTTPError 400 for several, 403 for a cookie from a page of another site."""
+        try:
+            found = find_one(self.sources, request)
+        except HTTPError as error:
+            raise self.with_challenge(error) from None
+        if found is None:
+            return None
+        source, credential = found
+        if source.is_ambient and self.cross_site == "refuse":
+            reject_cross_site(request, self.origins)
+        return credential
+
     def judge(self, request: Request) -> Judged | None:
         """Return the judged credential, None without one. Raises HTTPError for a bad one."""
+        if self.sources:
+            self.find_credential(request)
         try:
             identity = self.identify(request)
             return None if identity is None else self.complete(identity)
@@ -187,7 +211,12 @@ class Identifier:
                 headers.discard(key)
             else:
                 headers.put(name, key, value)
-        return self._next_without_credentials(request, next) if self.removed or self._in_url else next(request)
+        if not self._does_more:
+            return next(request)
+        if self.end_streams and identity.expires != inf:
+            limit = TimeLimit.IDENTITY.of(inf, f"end_streams of [handler:{self.name}]")
+            StreamEnd(request, identity.expires, limit, self._clock)
+        return self._next_without_credentials(request, next)
 
     def go_on(self, request: Request, next: Next) -> Response:
         """Run the rest of the chain for a request without a credential. Raises HTTPError unless `optional`."""

@@ -5,6 +5,7 @@ import pytest
 from gproxy.handlers.any_of import AnyOf
 from gproxy.http.errors import HTTPError
 from gproxy.http.identity import Identity
+from gproxy.identity import Identifier
 from gproxy.identity.credential_identifier import CredentialIdentifier
 from gproxy.identity.errors import Untrusted
 from gproxy.identity.sources import Source
@@ -78,6 +79,21 @@ def test_members_without_a_challenge():
     other = member("other", "header:X-Other", "")
     error = rejected(choice(SILENT, other), request())
     assert (error.status, error.reason) == (403, "auth_missing")
+
+
+def test_a_member_without_sources_is_asked_whether_it_recognises_the_request():
+    @dataclass
+    class Session(Identifier):
+        def identify(self, request):
+            return Identity(user="session") if "X-Session" in request.headers else None
+
+    handler = choice(TOKEN, Session(), KEY)
+    for headers, user in (({"X-Session": "1", "X-Key": "key"}, "session"), ({"X-Key": "key"}, "key")):
+        asked = request(headers=headers)
+        assert handler(asked, answer()).status == 200
+        assert asked.user == user
+    error = rejected(handler, request())
+    assert error.headers.all("WWW-Authenticate")[1] == 'Session realm="gproxy"'
 
 
 def test_optional():

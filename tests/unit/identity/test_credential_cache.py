@@ -74,6 +74,16 @@ def test_new_credentials_alone_drop_what_has_expired():
     assert len(cache) == 1
 
 
+def test_a_credential_that_was_judged_again_replaces_the_old_verdict(monkeypatch):
+    monkeypatch.setattr(credential_cache, "BYTES", 250)
+    cache = CredentialCache(10)
+    for expires in (NOW + 5, NOW + 20, NOW + 40):
+        cache.keep("a", Judged(expires), NOW)
+    cache.keep("b", Judged(), NOW)
+    assert cache.find("a", "a", NOW + 39).expires == NOW + 40
+    assert found(cache, "ab") == "ab"  # the bytes are counted once
+
+
 def test_texts_are_half_as_many():
     cache = filled(8, *"abcdefgh")
     for name in "abcdefgh":

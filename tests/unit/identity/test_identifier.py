@@ -201,6 +201,12 @@ def test_a_cookie_from_another_site_is_not_judged():
     assert opened(Words(cross_site="allow"))(request("POST", "/", site), answer()).status == 200
 
 
+def test_the_users_code_does_not_see_a_cookie_from_another_site():
+    site = [("Cookie", "sid=s1"), ("Sec-Fetch-Site", "cross-site")]
+    assert rejected(opened(Session()), request("POST", "/", site)).reason == "cross_site"
+    assert opened(Session())(request("GET", "/", site), answer()).status == 200
+
+
 def test_a_response_to_a_url_with_a_credential_is_private():
     handler = opened(Words())
     assert handler(request("GET", "/?t=good"), answer()).headers["Cache-Control"] == "private"
