@@ -107,9 +107,7 @@ class Identifier:
             {self.payload.lower()} if self.payload else frozenset()
         )
         #: What is removed from each request; the forwarder removes Authorization.
-        self.removed = tuple(
-            one for one in self.sources if not self.pass_on and (one.key or one.is_ambient or one.is_in_url)
-        )
+        self.removed = tuple(one for one in self.sources if one.is_removable and not self.pass_on)
         self._in_url = tuple(one for one in self.sources if one.is_in_url)
         #: PERF: one look for each request.
         self._does_more = bool(self.removed or self._in_url or self.end_streams)

@@ -20,13 +20,14 @@ class Source:
 
     key: the header, in lower case, that is the credential or ends with it; "" if no header is. A browser sends the
     content of some sources by itself, from pages of other sites too: `is_ambient`. The logs and caches of others may
-    have the content of a source in the URL: `is_in_url`.
+    have the content of a source in the URL: `is_in_url`. `is_removable` is False if the handler has nothing to remove.
     """
 
     noun: ClassVar[str] = "a source"
     example: ClassVar[str] = "bearer, header:X-API-Key, cookie:sid or query:token"
     is_ambient: ClassVar[bool] = False
     is_in_url: ClassVar[bool] = False
+    is_removable: ClassVar[bool] = True
 
     def __init__(self, text: str, key: str = "") -> None:
         self.text = text
@@ -64,6 +65,8 @@ class Source:
 
 class AuthorizationSource(Source):
     """The Authorization field with one scheme (RFC 9110 section 11.6.2); the forwarder removes it on each route."""
+
+    is_removable = False
 
     def __init__(self, scheme: str) -> None:
         super().__init__(scheme, "authorization")
@@ -154,6 +157,8 @@ class QuerySource(Source):
 
 class CertificateSource(Source):
     """The client's certificate on this connection, which the TLS host has verified."""
+
+    is_removable = False
 
     def find(self, request: Request) -> str | None:
         """Return the fingerprint of the certificate."""
