@@ -30,7 +30,7 @@ def describe(settings: Settings) -> str:
 
 
 def _sections(settings: Settings) -> Iterator[tuple[RawSection, _Options]]:
-    for kind in ("server", "gateway", "log", "state", "errors"):
+    for kind in ("server", "gateway", "log", "state", "errors", "outgoing"):
         yield settings.section(kind), _options(SECTIONS[f"[{kind}]"])
     for kind in ("route", "upstream", "tls"):
         for section in settings.sections:

@@ -19,7 +19,7 @@ from gproxy.config.types import ModuleRef
 from gproxy.config.types.template import PLACEHOLDERS
 from gproxy.config.types.units import write_bytes
 
-SINGLE = ("server", "gateway", "log", "state", "errors")
+SINGLE = ("server", "gateway", "log", "state", "errors", "outgoing")
 NAMED = ("route", "upstream", "handler", "tls")
 
 #: Built-in handlers that have others as members, and the option that names these.

@@ -12,6 +12,7 @@ from gproxy.config.ini.files import SourceFile, parse_files, read_files
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.errors import ErrorsSettings
+from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.policy import Policies, PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
@@ -113,6 +114,7 @@ class _Loading:
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
         log, state = self.single(LogSettings, "log"), self.single(StateSettings, "state")
+        outgoing = self.single(OutgoingSettings, "outgoing")
         errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
         routes = self._named(RouteSettings, "route")
         upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
@@ -143,7 +145,7 @@ class _Loading:
         if gateway:
             section = self._section("gateway")
             self.problems += checks.id_header(gateway.id_header, section, upstreams, tls, handlers.values())
-        if self.problems or not (server and gateway and log and state and errors):
+        if self.problems or not (server and gateway and log and state and errors and outgoing):
             raise ConfigError(self.problems)
         return Settings(
             path=self.path,
@@ -155,6 +157,7 @@ class _Loading:
             log=log,
             state=state,
             errors=errors,
+            outgoing=outgoing,
             warnings=tuple(sorted(self.warnings, key=lambda problem: (problem.file, problem.line))),
             sections=tuple(self.sections),
             tls={section.name: section for section in tls},

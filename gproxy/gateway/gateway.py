@@ -215,6 +215,9 @@ class Gateway:
         for name, handler in self.handlers.items():
             if hasattr(handler, "open"):
                 open_part(f"[handler:{name}]", handler.open, runtime)
+        for single in list(runtime.singles.values()):  # last: what handlers share opens side by side
+            if hasattr(single, "open"):
+                open_part(type(single).__name__, single.open)
         if runtime.metrics.wanted:
             self.observers.insert(0, RequestMetrics(runtime.metrics, [route.settings for route in self.router.routes]))
             for upstream in self.upstreams:
@@ -227,6 +230,8 @@ class Gateway:
             close_part(f"[route:{route.name}]", route.action)
         for name, handler in self.handlers.items():
             close_part(f"[handler:{name}]", handler)
+        for single in list(self.runtime.singles.values()):
+            close_part(type(single).__name__, single)
         for upstream in self.upstreams:
             upstream.close()
 

@@ -15,6 +15,7 @@ import gevent
 import psutil
 from greenlet import greenlet
 
+from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
 from gproxy.observe.metrics import Metrics
@@ -39,6 +40,7 @@ class Runtime:
 
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
     state_dir: directory for state that survives restarts. state: settings of the store that several machines share.
+    outgoing: settings of requests of the gateway itself.
     buffers: bound of the bytes that are kept for slow clients.
     worker: number of this worker within its generation, from 1.
     instance: id of the gateway in Via, the same for all its workers; empty: a new one.
@@ -50,6 +52,7 @@ class Runtime:
         *,
         state_dir: Path = Path("var"),
         state: StateSettings | None = None,
+        outgoing: OutgoingSettings | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -59,6 +62,7 @@ class Runtime:
         id_header: str = "X-Request-ID",
     ) -> None:
         self.state_dir = state_dir
+        self.outgoing = outgoing or OutgoingSettings()
         self.clock = clock
         self.monotonic = monotonic
         self.buffers = Buffers(buffers)
@@ -91,6 +95,8 @@ class Runtime:
         #: The memory shared with other workers; None while this process serves alone.
         self.shared: SharedState | None = None
         self.metrics.watch("gproxy_buffer_bytes", (), lambda: self.buffers.used)
+        #: The parts that exist once in this process, by their class; `single` makes them.
+        self.singles: dict[Callable[[Runtime], Any], Any] = {}
         self._sharing: list[Shares] = []
         self._resident = 0
         self._descriptors = 0
@@ -107,6 +113,7 @@ class Runtime:
         made = cls(
             state_dir=server.state_dir,
             state=settings.state,
+            outgoing=settings.outgoing,
             buffers=server.buffers,
             worker=worker,
             instance=instance,
@@ -139,6 +146,16 @@ class Runtime:
         if state is not None:
             for part in self._sharing:
                 part.unshare(state)
+
+    def single(self, cls: Callable[["Runtime"], T]) -> T:
+        """Return the one object of this class in the process; the first call makes it from this runtime.
+
+        The gateway opens the object after all handlers, if it has `open`, and closes it after them, if it has `close`.
+        """
+        made: T | None = self.singles.get(cls)
+        if made is None:
+            made = self.singles[cls] = cls(self)
+        return made
 
     def limiter(self, name: str, max_keys: int, algorithm: Algorithm = SLIDING_WINDOW) -> Limiter:
         """Return the limiter of that name, which counts for all workers, or for all machines with a store."""

@@ -15,6 +15,7 @@ from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import Problem
 from gproxy.config.sections import rules
 from gproxy.config.sections.errors import ErrorsSettings
+from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.state import StateSettings
@@ -166,6 +167,7 @@ class Settings:
     tls: dict[str, TLSSettings] = field(default_factory=dict)
     state: StateSettings = field(default_factory=StateSettings)
     errors: ErrorsSettings = field(default_factory=ErrorsSettings)
+    outgoing: OutgoingSettings = field(default_factory=OutgoingSettings)
 
     @property
     def identity_handlers(self) -> tuple[str, ...]:
@@ -188,6 +190,7 @@ SECTIONS: Final[dict[str, type[Any]]] = {
     "[log]": LogSettings,
     "[state]": StateSettings,
     "[errors]": ErrorsSettings,
+    "[outgoing]": OutgoingSettings,
 }
 
 

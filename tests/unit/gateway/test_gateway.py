@@ -135,3 +135,29 @@ def test_fields_that_the_exchange_has_are_not_noted(gateway):
     asked = request("GET", "/short", {"To": "/short"})
     gateway(asked)
     assert asked.exchange.noted == []
+
+
+class Single:
+    def __init__(self, runtime):
+        self.runtime = runtime
+        self.seen = []
+
+    def open(self):
+        self.seen.append("opened")
+
+    def close(self):
+        self.seen.append("closed")
+
+
+def test_what_handlers_share_opens_and_closes_once_after_them(gateway, monkeypatch):
+    def open_handler(runtime):
+        runtime.single(Single).seen.append("handler opened")
+
+    def close_handler():
+        gateway.runtime.single(Single).seen.append("handler closed")
+
+    monkeypatch.setattr(moves := gateway.handlers["moves"], "open", open_handler, raising=False)
+    monkeypatch.setattr(moves, "close", close_handler, raising=False)
+    gateway.open()
+    gateway.close()
+    assert gateway.runtime.single(Single).seen == ["handler opened", "opened", "handler closed", "closed"]

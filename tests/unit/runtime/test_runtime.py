@@ -33,3 +33,16 @@ def test_descriptors_that_open_and_close():
     os.close(read_end)
     os.close(write_end)
     assert some.count_descriptors() == before
+
+
+class Part:
+    def __init__(self, runtime):
+        self.runtime = runtime
+
+
+def test_a_single_part_is_made_once():
+    runtime = Runtime()
+    part = runtime.single(Part)
+    assert part.runtime is runtime
+    assert runtime.single(Part) is part
+    assert Runtime().single(Part) is not part
