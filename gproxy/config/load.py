@@ -30,8 +30,8 @@ from gproxy.config.sections.upstream import UpstreamSettings
 
 T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
-#: Builds a handler, so that `load` reports its problems with all others: (settings, those built before it, problems,
-#: warnings).
+#: Builds a handler, so that `load` reports its problems with all others: (settings, all handlers with those
+#: built before it, problems, warnings).
 BuildHandler = Callable[[HandlerSettings, Mapping[str, HandlerSettings], list[Problem], list[Problem]], object]
 #: Builds the balancing policy of a user, likewise.
 BuildPolicy = Callable[[PolicySettings, list[Problem], list[Problem]], object]
@@ -178,10 +178,10 @@ class _Loading:
         self, handlers: Mapping[str, HandlerSettings], build_handler: BuildHandler
     ) -> dict[str, HandlerSettings]:
         """Return the handlers with their live objects; those that have others as members are built last."""
-        built: dict[str, HandlerSettings] = {}
+        built = dict(handlers)
         for found in sorted(handlers.values(), key=lambda one: one.use in checks.MEMBERS):
             built[found.name] = replace(found, handler=build_handler(found, built, self.problems, self.warnings))
-        return {name: built[name] for name in handlers}
+        return built
 
     def _check_handlers(
         self, gateway: GatewaySettings | None, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from gproxy.config.checks import is_reference, names
+from gproxy.config.checks import MEMBERS, is_reference, names
 from gproxy.config.identity_checks import identity_headers
 from gproxy.config.ini.build import build as build_from_options
 from gproxy.config.ini.files import SourceFile
@@ -143,7 +143,7 @@ def _handler(
 ) -> Handler | None:
     """Return the handler of this section. Report a problem and return None if there is none.
 
-    `built` are the handlers that are complete; those of other handlers come before them.
+    `built` are all handlers, of which those that this one may have as members are complete.
     """
     reference = BUILT_IN.get(settings.use, settings.use)
     if not is_reference(reference):
@@ -169,14 +169,15 @@ def _members(
     settings: HandlerSettings, built: Mapping[str, HandlerSettings], problems: list[Problem]
 ) -> dict[str, tuple[Identifier, ...]] | None:
     """Return the argument for the members of this handler; None if one of them has a problem."""
-    found = [(name, built[name].handler) for name in names(settings.section, "of") if name in built]
+    listed = names(settings.section, "of")
+    found = [built[name] for name in listed if name in built]
     problems += [
-        settings.section.problem("of", f"{name} is no identity handler")
-        for name, one in found
-        if one is not None and not isinstance(one, Identifier)
+        settings.section.problem("of", f"{one.name} is no identity handler for one kind of credential")
+        for one in found
+        if one.use in MEMBERS or not isinstance(one.handler, Identifier | None)
     ]
-    members = tuple(one for _, one in found if isinstance(one, Identifier))
-    return {"members": members} if len(members) == len(names(settings.section, "of")) else None
+    members = tuple(one.handler for one in found if isinstance(one.handler, Identifier))
+    return {"members": members} if len(members) == len(listed) else None
 
 
 def _instantiate(

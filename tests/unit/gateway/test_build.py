@@ -15,6 +15,7 @@ OWN = """
 from dataclasses import dataclass, field
 
 from gproxy import Response
+from gproxy.identity import Identifier
 
 
 def adds(request, next):
@@ -37,6 +38,14 @@ class Identifies:
 
     def __call__(self, request, next):
         return next(request)
+
+
+@dataclass
+class Incomplete(Identifier):
+    """An identity handler that forgets to complete its base."""
+
+    def __post_init__(self):
+        pass
 
 
 class Plain:
@@ -141,6 +150,13 @@ def test_the_gateways_handlers_stand_before_the_routes(built):
     assert (response.read(), response.headers["X-Own"]) == (b"plain", "yes")
 
 
+def choice(members):
+    return (
+        f"[route:r]\nrespond = 204\nhandlers = who\n[handler:who]\nuse = any_of\nof = {members}\n"
+        "[handler:jwt]\nsecret = 0123456789abcdef\n[handler:cors]\norigins = *\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -160,6 +176,11 @@ def test_the_gateways_handlers_stand_before_the_routes(built):
         ),
         (cors("https://a.test\n  a.test"), "found 'a.test'; write https://a.test"),
         (cors("~ .*\ncredentials = yes"), "credentials: any site could act for the user, as origins has ~ .*"),
+        (handler("Incomplete"), "cannot create Incomplete: TypeError: its __post_init__ must call super()."),
+        (choice("jwt, cors"), "[handler:who] of: cors is no identity handler for one kind of credential"),
+        (choice("jwt, who"), "[handler:who] of: who is no identity handler for one kind of credential"),
+        (choice("jwt, jw"), "[handler:who] of: unknown handler 'jw'; did you mean 'jwt'?"),
+        (choice("jwt"), "[handler:who] of: expected two or more different handlers"),
         (cors("null\nmethods = get"), "methods: methods are upper case; write GET"),
     ],
 )
