@@ -42,8 +42,6 @@ class Identifies:
 
 @dataclass
 class Incomplete(Identifier):
-    """An identity handler that forgets to complete its base."""
-
     def __post_init__(self):
         pass
 
