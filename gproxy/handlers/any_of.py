@@ -37,12 +37,17 @@ class AnyOf:
         if len(set(self.of)) < 2:
             raise ValueError("of: expected two or more different handlers")
         self.identity_headers = frozenset().union(*(member.identity_headers for member in self.members))
+        #: Each member with the sources of the members before it.
+        self._asked = [
+            (member, frozenset(one for before in self.members[:place] for one in before.sources))
+            for place, member in enumerate(self.members)
+        ]
         #: What is removed from each request.
         self.removed: tuple[Source, ...] = tuple({one: None for member in self.members for one in member.removed})
 
     def __call__(self, request: Request, next: Next) -> Response:
-        for member in self.members:
-            if member.recognises(request):
+        for member, taken in self._asked:
+            if member.recognises(request, taken):
                 judged = member.judge(request)
                 if judged is not None:
                     return member.admit(request, judged, self._before(next) if self.removed else next)

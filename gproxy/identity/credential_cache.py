@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gproxy.http.identity import Identity
+from gproxy.http.request import Request
 
 #: Bound of the bytes of all credentials in the cache; the texts beside them have half as many.
 BYTES: Final = 16 * 1024 * 1024
@@ -21,7 +22,8 @@ class Judged:
     """A good credential of `size` bytes, prepared for its requests; good until `expires`, in epoch seconds.
 
     by_name: the identity by the handler's name. fields: name, key and value of each header to set; one whose value is
-    None is removed. permitted: False if the identity lacks the role or a scope that the handler requires.
+    None is removed. permitted: False if the identity lacks the role or a scope that the handler requires. check: raises
+    Untrusted for a request that may not use the credential; None if all may. key: what the verdict depends on.
     """
 
     identity: Identity
@@ -30,6 +32,8 @@ class Judged:
     permitted: bool
     expires: float
     size: int
+    check: Callable[[Request], None] | None = None
+    key: object = None
     #: Until when the text in the cache counts; the cache sets it.
     recent_until: float = 0.0
 
@@ -37,7 +41,8 @@ class Judged:
 class CredentialCache:
     """At most `entries` good credentials by their digest; the least recently used is dropped first.
 
-    A credential that comes again is kept by its text too, so that further requests need no digest.
+    A credential that comes again is kept by its text too, so that further requests need no digest; but not one with a
+    `check`.
     """
 
     def __init__(self, entries: int) -> None:
@@ -53,12 +58,17 @@ class CredentialCache:
         return len(self._judged)
 
     def find(self, text: str, digest: bytes, now: float) -> Judged | None:
-        """Return what is known of the credential with this text and digest, or None; `now` is in epoch seconds."""
+        """Return what is known of the credential with this digest, or None; `now` is in epoch seconds.
+
+        `text` is the credential as requests have it; "" if no text may be kept.
+        """
         judged = self._judged.get(digest)
         if judged is None or judged.expires <= now:
             return None
         self._judged.move_to_end(digest)
         self._drop_old(now)
+        if not text or judged.check is not None:
+            return judged
         if 2 * len(self.recent) >= self._entries or 2 * (self._recent_bytes + len(text)) > BYTES:
             self._drop_texts()
         self.recent[text] = judged
@@ -80,10 +90,10 @@ class CredentialCache:
             _, oldest = self._judged.popitem(last=False)
             self._bytes -= oldest.size
 
-    def forget(self, is_bad: Callable[[Identity], bool]) -> int:
-        """Drop the credentials of these identities, and return their number."""
+    def forget(self, is_bad: Callable[[Judged], bool]) -> int:
+        """Drop these credentials, and return their number."""
         self._drop_texts()
-        return self._drop(lambda judged: is_bad(judged.identity))
+        return self._drop(is_bad)
 
     def _drop_old(self, now: float) -> None:
         """Once a minute, drop the texts and what has expired."""

@@ -3,14 +3,28 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import ClassVar, NamedTuple
 
 from gproxy.http.handler import Next
 from gproxy.http.identity import Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.identity.credential_cache import CredentialCache, Judged, RejectedCache
+from gproxy.identity.credential_cache import LIFETIME, CredentialCache, Judged, RejectedCache
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.identifier import Identifier
+
+
+class Verified(NamedTuple):
+    """A good credential, with the conditions under which it is good.
+
+    until: when the verdict ends, in epoch seconds; None: when the identity expires. check: raises Untrusted for a
+    request that may not use the credential. key: what the verdict depends on, for `forget`.
+    """
+
+    identity: Identity
+    until: float | None = None
+    check: Callable[[Request], None] | None = None
+    key: object = None
 
 
 @dataclass(kw_only=True)
@@ -19,6 +33,9 @@ class CredentialIdentifier(Identifier):
 
     A subclass has the method `verify`.
     """
+
+    #: False if no credential may stay in memory: each request then costs a digest.
+    keeps_texts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the options. Raises ValueError."""
@@ -29,16 +46,20 @@ class CredentialIdentifier(Identifier):
         self._key = self.sources[0].key if len(self.sources) == 1 else ""
         self.start_cache()
 
-    def start_cache(self, entries: int = 10_000) -> None:
-        """Start with empty caches, the one of good credentials with so many entries."""
-        self._rejected = RejectedCache()
+    def start_cache(self, entries: int = 10_000, rejected_for: float = LIFETIME) -> None:
+        """Start with empty caches: of so many good credentials, and of rejections, each for these seconds."""
+        self._rejected = RejectedCache(lifetime=rejected_for)
         self._cache = CredentialCache(entries)
         # PERF: one attribute for each request.
         self._recent = self._cache.recent
 
-    def verify(self, credential: str, request: Request) -> Identity:
+    def verify(self, credential: str, request: Request) -> Identity | Verified:
         """Return the identity that this credential proves. Raises Untrusted, Unavailable. The method may block."""
         raise NotImplementedError
+
+    def digest(self, credential: str) -> bytes:
+        """Return the digest under which the verdict on a credential is kept."""
+        return sha256(credential.encode("utf-8", "surrogatepass")).digest()
 
     def __call__(self, request: Request, next: Next) -> Response:
         judged = self._recent.get(request.headers.lookup(self._key))
@@ -52,27 +73,40 @@ class CredentialIdentifier(Identifier):
         if credential is None:
             return None
         now = self._clock()
-        digest = sha256(credential.encode("utf-8", "surrogatepass")).digest()
-        judged = self._cache.find(request.headers.lookup(self._key) or credential, digest, now)
-        return self._verdict(credential, digest, now, request) if judged is None else judged
-
-    def _verdict(self, credential: str, digest: bytes, now: float, request: Request) -> Judged:
-        """Judge a credential that is not known as good, and keep the verdict."""
-        known = self._rejected.find(digest, now)
-        if known is not None:
-            raise self.rejection(known)
+        digest = self.digest(credential)
+        text = (request.headers.lookup(self._key) or credential) if self.keeps_texts else ""
         try:
-            judged = self.complete(self.verify(credential, request), len(credential))
+            judged = self._cache.find(text, digest, now) or self._verdict(credential, digest, now, request)
+            if judged.check is not None:
+                judged.check(request)
         except Untrusted as reason:
-            if reason.lasting:
-                self._rejected.keep(digest, str(reason), now)
+            self.failures.count(request)
             raise self.rejection(str(reason)) from None
         except Unavailable as reason:
             raise self.unavailable(str(reason)) from None
+        return judged
+
+    def _verdict(self, credential: str, digest: bytes, now: float, request: Request) -> Judged:
+        """Judge a credential that is not known as good, and keep the verdict. Raises Untrusted, Unavailable."""
+        self.failures.check(request)
+        known = self._rejected.find(digest, now)
+        if known is not None:
+            raise Untrusted(known)
+        try:
+            found = self.verify(credential, request)
+            verified = found if isinstance(found, Verified) else Verified(found)
+            judged = self.complete(verified.identity, len(credential))
+        except Untrusted as reason:
+            if reason.lasting:
+                self._rejected.keep(digest, str(reason), now)
+            raise
+        judged.check, judged.key = verified.check, verified.key
+        if verified.until is not None:
+            judged.expires = verified.until
         self._cache.keep(digest, judged, now)
         return judged
 
-    def forget(self, is_bad: Callable[[Identity], bool]) -> None:
-        """Drop the kept verdicts on these identities, and all rejections: some of them may be good now."""
+    def forget(self, is_bad: Callable[[Judged], bool]) -> None:
+        """Drop these kept verdicts, and all rejections: some of them may be good now."""
         self._cache.forget(is_bad)
         self._rejected.clear()

@@ -7,7 +7,7 @@ credential, sets the headers that the backend trusts, and lets the rest of the c
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from math import inf
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from gproxy.identity.claims import as_field, is_quotable, subject, words
 from gproxy.identity.credential_cache import Judged
 from gproxy.identity.cross_site import reject_cross_site
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.failures import Failures
 from gproxy.identity.sources import Source, find_one
 from gproxy.identity.stream_end import StreamEnd
 from gproxy.runtime import Runtime
@@ -113,6 +114,8 @@ class Identifier:
         self._does_more = bool(self.removed or self._in_url or self.end_streams)
         self._clock: Callable[[], float] = time.time
         self._warn: Callable[..., None] | None = None
+        #: Counts the bad credentials of each client address.
+        self.failures = Failures(self.max_failures)
 
     @property
     def _kind(self) -> str:
@@ -122,6 +125,7 @@ class Identifier:
         """Take the clock and the log of the process. A subclass with an `open` of its own calls this one too."""
         self._clock = runtime.clock
         self._warn = runtime.throttle.warn
+        self.failures.open(runtime, self.name)
 
     def identify(self, request: Request) -> Identity | None:
         """Return the identity that the request proves; None without a credential of this kind.
@@ -134,10 +138,11 @@ class Identifier:
         judged = self.judge(request)
         return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
 
-    def recognises(self, request: Request) -> bool:
+    def recognises(self, request: Request, taken: Collection[Source] = ()) -> bool:  # noqa: ARG002
         """Return whether this handler is the one to judge the request, among several in an `any_of`.
 
-        Without sources only `identify` knows: if it returns None, the next member has its turn.
+        Without sources only `identify` knows: if it returns None, the next member has its turn. `taken` are the sources
+        of the members before this one, which have not recognised the request.
         """
         return not self.sources or self.has_content(request)
 
@@ -160,16 +165,19 @@ class Identifier:
 
     def judge(self, request: Request) -> Judged | None:
         """Return the judged credential, None without one. Raises HTTPError for a bad one."""
-        if self.sources:
-            self.find_credential(request)
+        if not self.sources or self.find_credential(request) is not None:
+            self.failures.check(request)
         try:
             identity = self.identify(request)
             return None if identity is None else self.complete(identity)
         except Untrusted as reason:
+            self.failures.count(request)
             raise self.rejection(str(reason)) from None
         except Unavailable as reason:
             raise self.unavailable(str(reason)) from None
         except HTTPError as error:
+            if error.status == 401:
+                self.failures.count(request)
             raise self.with_challenge(error) from None
 
     def complete(self, identity: Identity, size: int = 0) -> Judged:

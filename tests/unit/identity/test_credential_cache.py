@@ -12,6 +12,7 @@ NOW = 1_000_000.0
 class Judged:
     expires: float = NOW + 3600
     size: int = 100
+    check: object = None
     recent_until: float = 0.0
 
 
@@ -32,6 +33,14 @@ def test_the_least_recently_used_goes_first():
     cache.keep("d", Judged(), NOW)
     assert len(cache) == 3
     assert found(cache, "abcd") == "acd"
+
+
+def test_no_text_is_kept_of_a_credential_with_a_condition_or_where_none_may_stay():
+    cache = filled(10, "a")
+    assert cache.find("", "a", NOW)
+    cache.keep("b", Judged(check=lambda _: None), NOW)
+    assert cache.find("Bearer b", "b", NOW)
+    assert cache.recent == {}
 
 
 def test_a_text_is_kept_from_the_second_use_on():

@@ -8,7 +8,7 @@ from gproxy.http.cookies import cookie
 from gproxy.http.errors import HTTPError
 from gproxy.http.identity import Identity
 from gproxy.identity import Identifier
-from gproxy.identity.credential_identifier import CredentialIdentifier
+from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.sources import Source
 from gproxy.runtime import Runtime
@@ -182,9 +182,66 @@ def test_a_forgotten_identity_is_judged_again():
     handler = opened(Words())
     for _ in range(3):
         handler(request("GET", "/?t=good"), answer())
-    handler.forget(lambda identity: identity.user == "alice")
+    handler.forget(lambda judged: judged.identity.user == "alice")
     handler(request("GET", "/?t=good"), answer())
     assert handler.asked == ["good"] * 2
+
+
+@dataclass
+class Conditional(Words):
+    """A handler whose verdicts end after a minute, and hold for GET only."""
+
+    sources: tuple[Source, ...] = (Source.parse("bearer"),)
+
+    def verify(self, credential, request):
+        return Verified(super().verify(credential, request), NOW + 60, self.only_get, key="k1")
+
+    def only_get(self, request):
+        if request.method != "GET":
+            raise Untrusted("it is for GET only", lasting=False)
+
+
+def test_a_verdict_ends_before_the_identity_and_holds_under_its_condition():
+    clock = Clock(NOW)
+    handler, header = opened(Conditional(), clock), {"Authorization": "Bearer good"}
+    for _ in range(3):
+        asked = request(headers=header)
+        assert handler(asked, answer()).status == 200
+        assert asked.identity.expires == NOW + 100
+        error = rejected(handler, request("POST", "/", header))
+        assert (error.status, error.detail) == (401, "the credential is rejected: it is for GET only")
+    assert handler.asked == ["good"]
+    clock.advance(60)
+    assert handler(request(headers=header), answer()).status == 200
+    assert handler.asked == ["good"] * 2
+    handler.forget(lambda judged: judged.key == "k1")
+    assert handler(request(headers=header), answer()).status == 200
+    assert handler.asked == ["good"] * 3
+
+
+@dataclass
+class Forgetful(Words):
+    """A handler that keeps no credential in memory, and its rejections for a minute."""
+
+    keeps_texts = False
+
+    def digest(self, credential):
+        return credential[::-1].encode()
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.start_cache(10, rejected_for=60)
+
+
+def test_a_handler_may_keep_no_texts_and_keep_rejections_longer():
+    clock = Clock(NOW)
+    handler = opened(Forgetful(), clock)
+    for _ in range(3):
+        assert handler(request(headers={"Authorization": "Bearer good"}), answer()).status == 200
+        rejected(handler, request(headers={"Authorization": "Bearer bad"}))
+        clock.advance(15)
+    assert handler.asked == ["good", "bad"]
+    assert handler._recent == {}
 
 
 def test_two_credentials_are_a_bad_request():
