@@ -1,0 +1,84 @@
+"""Examination of a credential: every check with its result, for people who ask why it is rejected.
+
+Requests never need this. `gproxy explain`, `gproxy token --read` and the lines of `level = debug` do. No text has a
+signature, a key or a whole credential.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from gproxy.identity.errors import Unavailable, Untrusted
+
+#: The longest shown value, in characters; it ends with an ellipsis.
+LONGEST: Final = 200
+_WIDTH: Final = 13
+_ANSWERS: Final[dict[bool | None, str]] = {True: "yes", False: "no", None: "-"}
+
+
+class Check(NamedTuple):
+    """One check of a credential. `holds` is None if nothing has checked it; `text` has the values and the reason."""
+
+    name: str
+    holds: bool | None
+    text: str = ""
+
+
+def checked(name: str, test: Callable[[], object], values: Callable[[], str]) -> Check:
+    """Return the check that `test` makes: it raises Untrusted for a bad credential, and Unavailable without its keys.
+
+    `values` returns what is expected and found; it is not called for an undecided check.
+    """
+    try:
+        test()
+    except Untrusted as reason:
+        return Check(name, False, "; ".join(filter(None, (str(reason), values()))))
+    except Unavailable as reason:
+        return Check(name, None, f"not checked: {reason}")
+    return Check(name, True, values())
+
+
+def first_failure(checks: Iterable[Check]) -> Check | None:
+    """Return the first check that does not hold, or None."""
+    return next((check for check in checks if check.holds is False), None)
+
+
+def lines(checks: Iterable[Check]) -> list[str]:
+    """Return a line for each check: its name, `yes`, `no` or `-`, and its text."""
+    return [f"{check.name:{_WIDTH}} {_ANSWERS[check.holds]:3}  {check.text}".rstrip() for check in checks]
+
+
+def shown(value: Any) -> str:  # noqa: ANN401 a claim may be anything
+    """Return the value on one line: texts in quotes, control characters escaped, and at most LONGEST characters."""
+    text = ", ".join(map(repr, value)) if isinstance(value, list) else repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def beside(expected: Collection[str], found: Any) -> str:  # noqa: ANN401 a claim may be anything
+    """Return what is expected beside what was found, with the small difference that eyes overlook."""
+    wanted = " or ".join(map(repr, expected))
+    wanted = wanted if len(wanted) <= LONGEST else f"{wanted[: LONGEST - 1]}…"
+    if found is None:
+        return f"expected {wanted}; found none"
+    texts = [text for text in (found if isinstance(found, list) else [found]) if isinstance(text, str)]
+    small = next(filter(None, (difference(one, text) for one in expected for text in texts)), "")
+    return f"expected {wanted}; found {shown(found)}{f' ({small})' if small else ''}"
+
+
+def difference(expected: str, found: str) -> str:
+    """Return the name of a small difference between two texts that are not equal, else an empty text."""
+    return next((name for name, plain in _PLAIN if plain(expected) == plain(found)), "") if expected != found else ""
+
+
+#: What two texts differ by, if they are equal without it.
+_PLAIN: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
+    ("differs by a trailing slash", lambda text: text.rstrip("/")),
+    ("differs by upper and lower case", str.casefold),
+    ("differs by blanks at an end", str.strip),
+    ("differs by http and https", lambda text: text.removeprefix("https:").removeprefix("http:")),
+    ("differs by upper and lower case, blanks or a slash", lambda text: text.strip().rstrip("/").casefold()),
+)
+
+
+def summary(facts: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Yield `name=value` for each fact that there is."""
+    return (f"{name}={shown(value)}" for name, value in facts if value is not None)
