@@ -96,7 +96,7 @@ def pauses(
     shortest: dict[str, tuple[float, str]] = {}
     for route in routes:
         seconds = min(route.timeout or gateway.timeout, _total(gateway, route))
-        for name in _chain(gateway, route):
+        for name in handler_names(gateway, route):
             shortest[name] = min(shortest.get(name, (math.inf, "")), (seconds, route.name))
     for name, (seconds, route_name) in shortest.items():
         found = handlers.get(name)
@@ -113,7 +113,7 @@ def early_limits(
     """Yield a warning for each limit by user that runs before every handler that could know the user."""
     early: dict[str, tuple[str, str]] = {}
     for route in routes:
-        chain = [name for name in _chain(gateway, route) if name in handlers]
+        chain = [name for name in handler_names(gateway, route) if name in handlers]
         first = next((name for name in chain if _may_identify(handlers[name])), "")
         if first and is_identity_handler(handlers[first]):
             for name in chain[: chain.index(first)]:
@@ -130,7 +130,7 @@ def _may_identify(found: HandlerSettings) -> bool:
     return is_identity_handler(found) or ":" in found.use
 
 
-def _chain(gateway: GatewaySettings, route: RouteSettings) -> list[str]:
+def handler_names(gateway: GatewaySettings, route: RouteSettings) -> list[str]:
     """Return the names of the handlers that a request on the route passes."""
     return [*(name for name in gateway.handlers if name not in route.skip), *route.handlers]
 
@@ -146,7 +146,7 @@ def dropped_credentials(
         ):
             continue
         dropping = [route for route in routes if route.upstream and not route.keeps_authorization]
-        where = ", ".join(f"[route:{route.name}]" for route in dropping if name in _chain(gateway, route))
+        where = ", ".join(f"[route:{route.name}]" for route in dropping if name in handler_names(gateway, route))
         if where:
             below = text.count("\n", 0, text.index(_AUTHORIZATION))
             message = f"Authorization is removed before {where} forwards; write keep = Authorization there"

@@ -139,6 +139,7 @@ class _Loading:
             handlers = self._built(handlers, build_handler)
             routes = _with_credentials(routes, handlers.values())
             self._check_handlers(gateway, routes, handlers)
+            self._check_identity(gateway, routes, handlers, tls)
         if log:
             headers = identity_checks.identity_headers(tls, (found.handler for found in handlers.values()))
             self.problems += identity_checks.logged_identities(log, headers, self._section("log"))
@@ -197,6 +198,27 @@ class _Loading:
         if len(routes) == len(self._of("route")):  # a route with a problem may have the groups
             self.problems += groups.unknown_names(handlers.values(), gateway, routes)
             self.warnings += groups.hidden_groups(handlers.values(), gateway, routes)
+
+    def _check_identity(
+        self,
+        gateway: GatewaySettings | None,
+        routes: list[RouteSettings],
+        handlers: Mapping[str, HandlerSettings],
+        tls: list[TLSSettings],
+    ) -> None:
+        """Check what the live handlers do with identities, alone and along the chains."""
+        from gproxy.config import identity_advice, identity_chains
+
+        self.problems += identity_chains.pointless_pass_on(handlers.values())
+        self.warnings += identity_advice.weak_options(handlers)
+        self.warnings += identity_advice.own_warnings(handlers.values())
+        if gateway is None:
+            return
+        with_sections = self._with_sections(routes)
+        of_tls = [(settings, self._section("tls", settings.name)) for settings in tls]
+        self.problems += identity_chains.shared_headers(gateway, routes, handlers, of_tls)
+        self.warnings += identity_chains.late_cors(gateway, with_sections, handlers, self._section("gateway"))
+        self.warnings += identity_chains.open_routes(gateway, with_sections, handlers)
 
     def _with_sections(self, routes: list[RouteSettings]) -> list[tuple[RouteSettings, RawSection]]:
         return [(route, self._section("route", route.name)) for route in routes]

@@ -1,5 +1,6 @@
 """Every cases/NAME.ini gives exactly the text in NAME.expected: its problems, or its warnings if it loads.
 
+cases/identity is loaded with its handlers, as `gproxy check` does it.
 cases/mistakes has the typical mistakes of a first file, one in each, also those of writers who know other proxies.
 
 Paths in the texts are relative to cases/. After a wanted change of wording, look at the difference and then run
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gproxy.config import ConfigError, load
+from gproxy.gateway import build
 from gproxy.upstream.balance import POLICIES
 
 CASES = Path(__file__).parent / "cases"
@@ -20,7 +22,10 @@ BUILTINS = {"compress", "cors", "headers", "health", "jwt", "rate_limit"}
 
 def outcome(path):
     try:
-        settings = load(path, builtins=BUILTINS, policies=POLICIES, environ={"SET": "value", "EMPTY": ""})
+        if path.startswith("identity/"):
+            settings = build.load(path)
+        else:
+            settings = load(path, builtins=BUILTINS, policies=POLICIES, environ={"SET": "value", "EMPTY": ""})
     except ConfigError as error:
         return f"{error}\n"
     return "".join(f"warning: {warning}\n" for warning in settings.warnings) + "loads\n"

@@ -1,0 +1,154 @@
+"""Checks of identity handlers against the chains in which they run: who sets which header, and who runs before whom.
+
+The handlers are live objects, of which this module knows attributes only.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from gproxy.config.advice import handler_names
+from gproxy.config.ini.parser import RawSection, Value, place_from
+from gproxy.config.problems import Problem
+from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, is_identity_handler
+from gproxy.config.sections.tls import TLSSettings
+
+#: Sources in the Authorization field, which `keep` of a route lets pass.
+_AUTHORIZATION: Final = ("bearer", "basic")
+
+Handlers = Mapping[str, HandlerSettings]
+
+
+class _Setter(NamedTuple):
+    """A part that sets a header: its section and the option that names the header. `identifies`: the header is ours."""
+
+    section: RawSection
+    option: str
+    header: str
+    identifies: bool
+
+    @property
+    def below(self) -> int:
+        """The number of lines between the option's first line and the one with the header."""
+        value = self.section.options.get(self.option)
+        text = value.text.lower() if value else ""
+        return text.count("\n", 0, max(0, text.find(self.header.lower())))
+
+    def problem(self, message: str) -> Problem:
+        """Return a problem at the line of the header."""
+        return self.section.problem(self.option, message, below=self.below)
+
+
+def shared_headers(
+    gateway: GatewaySettings,
+    routes: Iterable[RouteSettings],
+    handlers: Handlers,
+    tls: Iterable[tuple[TLSSettings, RawSection]],
+) -> Iterator[Problem]:
+    """Yield a problem for each header that two parts of one chain set, at least one of them from an identity.
+
+    The backend could not know whose value the header has. The members of an `any_of` never run together.
+    """
+    of_tls = [_Setter(where, "forward", name, True) for one, where in tls for name in one.forward.values()]
+    found: dict[tuple[str, str], Problem] = {}
+    for route in routes:
+        first = {setter.header.lower(): setter for setter in of_tls}
+        for name in handler_names(gateway, route):
+            setters = list(_setters(name, handlers))
+            for setter in setters:
+                other = first.get(setter.header.lower())
+                if other is not None and (setter.identifies or other.identifies):
+                    key = setter.section.title, setter.header.lower()
+                    found.setdefault(key, setter.problem(_shared(setter, other, route)))
+            first |= {setter.header.lower(): setter for setter in setters}
+    yield from found.values()
+
+
+def _shared(setter: _Setter, other: _Setter, route: RouteSettings) -> str:
+    there = other.problem("")
+    place = place_from(Value("", there.file, there.line), setter.problem("").file)
+    return (
+        f"{setter.header} is a header of [{other.section.title}] at {place} too, on [route:{route.name}]; "
+        "expected one part that sets it"
+    )
+
+
+def _setters(name: str, handlers: Handlers) -> Iterator[_Setter]:
+    """Yield each header that the handler of this name sets in requests; an `any_of` sets those of its members."""
+    found = handlers.get(name)
+    members = getattr(found.handler, "of", ()) if found else ()
+    for one in (handlers[member] for member in members if member in handlers):
+        yield from _own_setters(one)
+    if found and not members:
+        yield from _own_setters(found)
+
+
+def _own_setters(found: HandlerSettings) -> Iterator[_Setter]:
+    if found.use == "headers":
+        yield from (_Setter(found.section, "request", name, False) for name in getattr(found.handler, "request", ()))
+    written = {header.lower(): (option, header) for option, header in _written(found.handler)}
+    for key in sorted(getattr(found.handler, "identity_headers", ())):
+        option, header = written.get(key, ("", key))
+        yield _Setter(found.section, option, header, True)
+
+
+def _written(handler: object) -> Iterator[tuple[str, str]]:
+    """Yield the names of headers as the options of the identity handler have them, each with its option."""
+    yield from (("forward", header) for header in getattr(handler, "forward", {}).values())
+    yield from (("copy", header) for header in getattr(handler, "copy", ()))
+    if payload := getattr(handler, "payload", None):
+        yield "payload", payload
+
+
+def pointless_pass_on(handlers: Iterable[HandlerSettings]) -> Iterator[Problem]:
+    """Yield a problem for each `pass_on = yes` whose credential is in Authorization only, where it has no effect."""
+    for found in handlers:
+        sources = [str(source) for source in getattr(found.handler, "sources", ())]
+        if getattr(found.handler, "pass_on", False) and sources and all(one in _AUTHORIZATION for one in sources):
+            message = "has no effect on Authorization; write keep = Authorization in the routes that forward it"
+            yield found.section.problem("pass_on", message)
+
+
+def late_cors(
+    gateway: GatewaySettings,
+    routes: Iterable[tuple[RouteSettings, RawSection]],
+    handlers: Handlers,
+    section: RawSection,
+) -> Iterator[Problem]:
+    """Yield a warning for each `cors` behind an identity handler. `section` is that of [gateway]."""
+    found: dict[tuple[str, str], Problem] = {}
+    for route, where in routes:
+        names = [name for name in handler_names(gateway, route) if name in handlers]
+        first = next((name for name in names if _rejects(handlers[name])), None)
+        for name in names[names.index(first) :] if first is not None else ():
+            if handlers[name].use == "cors":
+                lists = where if name in route.handlers else section
+                message = f"{name} runs behind {first}, which rejects preflights: browsers send no credentials with "
+                problem = lists.problem("handlers", f"{message}them; write {name} before {first}")
+                found.setdefault((lists.title, name), problem)
+    yield from found.values()
+
+
+def _rejects(found: HandlerSettings) -> bool:
+    """Return whether the handler rejects requests without a credential."""
+    return is_identity_handler(found) and not getattr(found.handler, "optional", False)
+
+
+def open_routes(
+    gateway: GatewaySettings, routes: Sequence[tuple[RouteSettings, RawSection]], handlers: Handlers
+) -> Iterator[Problem]:
+    """Yield a warning for each route that has no identity handler, does not declare that, and where others have one.
+
+    A route that redirects, or that has a fixed response, gives nothing away.
+    """
+    guards = [(route, section, _guards(gateway, route, handlers)) for route, section in routes]
+    guarded = next(((route, names[0]) for route, _, names in guards if names), None)
+    for route, section, names in guards if guarded else ():
+        skips = any(name in handlers and is_identity_handler(handlers[name]) for name in route.skip)
+        if guarded and not names and not skips and route.upstream and not getattr(route, "public", False):
+            message = f"no identity handler runs here, as {guarded[1]} does on [route:{guarded[0].name}]; "
+            yield section.problem("", f"{message}write public = yes if anyone may use the route")
+
+
+def _guards(gateway: GatewaySettings, route: RouteSettings, handlers: Handlers) -> list[str]:
+    return [name for name in handler_names(gateway, route) if name in handlers and is_identity_handler(handlers[name])]
