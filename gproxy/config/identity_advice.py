@@ -3,7 +3,7 @@
 The handlers are live objects, of which this module knows attributes only.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from gproxy.config.problems import Problem
@@ -22,7 +22,7 @@ def weak_options(handlers: Mapping[str, HandlerSettings]) -> Iterator[Problem]:
 def own_warnings(handlers: Iterable[HandlerSettings]) -> Iterator[Problem]:
     """Yield the warnings that handlers have found themselves, in the files that their options name."""
     for found in handlers:
-        for option, message in getattr(found.handler, "warnings", ()):
+        for option, message in getattr(found.handler, "warnings", ()) if is_identity_handler(found) else ():
             yield found.section.problem(option, message)
 
 
@@ -52,9 +52,10 @@ def _weaknesses(handler: Any, tested: frozenset[str]) -> Iterator[tuple[str, str
 
 def _cross_site(handler: Any) -> str:  # noqa: ANN401 any kind of handler
     if any(getattr(source, "is_ambient", False) for source in getattr(handler, "sources", ())):
-        return "pages of other sites can send requests in the name of a user; write their hosts into origins instead"
+        return "pages of other sites can send requests in the name of a user; list these in origins instead"
     return "has no effect without a source cookie:NAME"
 
 
 def _texts(handler: Any, option: str) -> frozenset[str]:  # noqa: ANN401 any kind of handler
-    return frozenset(map(str, getattr(handler, option, None) or ()))
+    value = getattr(handler, option, ())
+    return frozenset(map(str, value)) if isinstance(value, Collection) else frozenset()

@@ -3,10 +3,12 @@
 The handlers are live objects, of which this module knows attributes only.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gproxy.config.advice import handler_names
+from gproxy.config.checks import members_option, names
 from gproxy.config.ini.parser import RawSection, Value, place_from
 from gproxy.config.problems import Problem
 from gproxy.config.sections.route import RouteSettings
@@ -76,35 +78,33 @@ def _shared(setter: _Setter, other: _Setter, route: RouteSettings) -> str:
 def _setters(name: str, handlers: Handlers) -> Iterator[_Setter]:
     """Yield each header that the handler of this name sets in requests; an `any_of` sets those of its members."""
     found = handlers.get(name)
-    members = getattr(found.handler, "of", ()) if found else ()
-    for one in (handlers[member] for member in members if member in handlers):
+    if found is None:
+        return
+    members = names(found.section, members_option(found.section))
+    for one in [handlers[member] for member in members if member in handlers] or [found]:
         yield from _own_setters(one)
-    if found and not members:
-        yield from _own_setters(found)
 
 
 def _own_setters(found: HandlerSettings) -> Iterator[_Setter]:
     if found.use == "headers":
         yield from (_Setter(found.section, "request", name, False) for name in getattr(found.handler, "request", ()))
-    written = {header.lower(): (option, header) for option, header in _written(found.handler)}
     for key in sorted(getattr(found.handler, "identity_headers", ())):
-        option, header = written.get(key, ("", key))
+        option, header = _written(found, key)
         yield _Setter(found.section, option, header, True)
 
 
-def _written(handler: object) -> Iterator[tuple[str, str]]:
-    """Yield the names of headers as the options of the identity handler have them, each with its option."""
-    yield from (("forward", header) for header in getattr(handler, "forward", {}).values())
-    yield from (("copy", header) for header in getattr(handler, "copy", ()))
-    if payload := getattr(handler, "payload", None):
-        yield "payload", payload
+def _written(found: HandlerSettings, key: str) -> tuple[str, str]:
+    """Return the option that names the header, and the name as it is written there; none for one that code names."""
+    is_written = re.compile(rf"(?<![\w-]){re.escape(key)}(?![\w-])", re.IGNORECASE).search
+    matches = ((option, is_written(value.text)) for option, value in found.section.options.items() if option != "use")
+    return next(((option, match[0]) for option, match in matches if match), ("", key))
 
 
 def pointless_pass_on(handlers: Iterable[HandlerSettings]) -> Iterator[Problem]:
     """Yield a problem for each `pass_on = yes` whose credential is in Authorization only, where it has no effect."""
     for found in handlers:
-        sources = [str(source) for source in getattr(found.handler, "sources", ())]
-        if getattr(found.handler, "pass_on", False) and sources and all(one in _AUTHORIZATION for one in sources):
+        sources = getattr(found.handler, "sources", ()) if is_identity_handler(found) else ()
+        if sources and getattr(found.handler, "pass_on", False) and all(str(one) in _AUTHORIZATION for one in sources):
             message = "has no effect on Authorization; write keep = Authorization in the routes that forward it"
             yield found.section.problem("pass_on", message)
 
@@ -118,9 +118,9 @@ def late_cors(
     """Yield a warning for each `cors` behind an identity handler. `section` is that of [gateway]."""
     found: dict[tuple[str, str], Problem] = {}
     for route, where in routes:
-        names = [name for name in handler_names(gateway, route) if name in handlers]
-        first = next((name for name in names if _rejects(handlers[name])), None)
-        for name in names[names.index(first) :] if first is not None else ():
+        passed = [name for name in handler_names(gateway, route) if name in handlers]
+        first = next((name for name in passed if _rejects(handlers[name])), None)
+        for name in passed[passed.index(first) :] if first is not None else ():
             if handlers[name].use == "cors":
                 lists = where if name in route.handlers else section
                 message = f"{name} runs behind {first}, which rejects preflights: browsers send no credentials with "
@@ -142,10 +142,10 @@ def open_routes(
     A route that redirects, or that has a fixed response, gives nothing away.
     """
     guards = [(route, section, _guards(gateway, route, handlers)) for route, section in routes]
-    guarded = next(((route, names[0]) for route, _, names in guards if names), None)
-    for route, section, names in guards if guarded else ():
+    guarded = next(((route, found[0]) for route, _, found in guards if found), None)
+    for route, section, found in guards if guarded else ():
         skips = any(name in handlers and is_identity_handler(handlers[name]) for name in route.skip)
-        if guarded and not names and not skips and route.upstream and not getattr(route, "public", False):
+        if guarded and not found and not skips and route.upstream and not getattr(route, "public", False):
             message = f"no identity handler runs here, as {guarded[1]} does on [route:{guarded[0].name}]; "
             yield section.problem("", f"{message}write public = yes if anyone may use the route")
 

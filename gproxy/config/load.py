@@ -218,7 +218,6 @@ class _Loading:
         of_tls = [(settings, self._section("tls", settings.name)) for settings in tls]
         self.problems += identity_chains.shared_headers(gateway, routes, handlers, of_tls)
         self.warnings += identity_chains.late_cors(gateway, with_sections, handlers, self._section("gateway"))
-        self.warnings += identity_chains.open_routes(gateway, with_sections, handlers)
 
     def _with_sections(self, routes: list[RouteSettings]) -> list[tuple[RouteSettings, RawSection]]:
         return [(route, self._section("route", route.name)) for route in routes]

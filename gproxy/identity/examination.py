@@ -16,7 +16,7 @@ _ANSWERS: Final[dict[bool | None, str]] = {True: "yes", False: "no", None: "-"}
 
 
 class Check(NamedTuple):
-    """One check of a credential. `holds` is None if nothing has checked it; `text` has the values and the reason."""
+    """A check of a credential. `holds` is None if nothing has checked it; `text` has the values and the reason."""
 
     name: str
     holds: bool | None
