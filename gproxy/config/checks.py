@@ -3,10 +3,8 @@
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from gproxy.config import hints
-from gproxy.config.ini.build import changed, option_values
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection, place_from
 from gproxy.config.problems import Problem, suggest
@@ -49,45 +47,6 @@ def names(section: RawSection, option: str) -> tuple[str, ...]:
     return tuple(item for _, item in split(value.text)) if value and option not in section.broken else ()
 
 
-def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
-    """Yield a problem for each unknown upstream of a route, or for a file without routes."""
-    known = [section.name for section in sections if section.kind == "upstream" and section.name]
-    routes = [section for section in sections if section.kind == "route"]
-    for route in routes:
-        for option, below, name in _upstreams_of(route):
-            if name not in known:
-                yield route.problem(option, f"unknown upstream {name!r}{_upstream_hint(name, known)}", below=below)
-    if not routes and not any(
-        section.kind not in SINGLE + NAMED for section in sections
-    ):  # an unknown section may be a mistyped route
-        yield Problem(str(path), 0, "", "", "there is no route; write a [route:NAME] with an upstream")
-
-
-def _upstream_hint(name: str, known: Collection[str]) -> str:
-    """Return the hint for an unknown upstream; an address is a backend of an upstream."""
-    if name.removeprefix("upstream:") in known:
-        return f"; write {name.removeprefix('upstream:')}"
-    if re.match(r"\w+://|unix:|[\w.-]+:[0-9]+$|\[", name):
-        return "; expected the NAME of an [upstream:NAME], which has this address in backends ="
-    return hints.item(name) or suggest(name, known)
-
-
-def _upstreams_of(route: RawSection) -> Iterator[tuple[str, int, str]]:
-    """Yield each upstream that a route names: option, lines below the option's first line, name."""
-    for option in ("upstream", "mirror"):
-        value = route.options.get(option)
-        for below, item in split(value.text) if value and option not in route.broken else ():
-            yield option, below, item.split()[0]
-
-
-def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
-    """Yield a warning for each unused upstream; the cause is often a name that was changed in one place only."""
-    used = {name for section in sections if section.kind == "route" for _, _, name in _upstreams_of(section)}
-    for section in sections:
-        if section.kind == "upstream" and section.name not in used:
-            yield section.problem("", "no route uses this upstream")
-
-
 def unlisted(sections: Sequence[RawSection]) -> Iterator[Problem]:
     """Yield a warning for each unlisted handler: a jwt handler that no list names protects nothing."""
     lists = (section for section in sections if section.kind in {"gateway", "route", "handler"})
@@ -116,54 +75,6 @@ def _literal(name: str) -> str:
         return f"${name} is sent as it is; write {meant}"
     # An unknown name is not quoted: it may be part of a secret.
     return f"'$' and the name behind it are sent as they are; known are {{{'}, {'.join(PLACEHOLDERS)}}}"
-
-
-def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
-    """Yield a warning for each upstream whose certificates are not verified."""
-    for upstream, section in upstreams:
-        if not upstream.tls.verify:
-            yield section.problem(
-                "tls_verify", "certificates are not verified, so an attacker can read and change traffic"
-            )
-
-
-_PROBES = (
-    "health_interval", "health_timeout", "health_status", "health_body", "health_host", "health_headers", "initial",
-    "rise", "fall",
-)  # fmt: skip
-_BREAKER = (
-    "breaker_errors", "breaker_latency", "breaker_quantile", "breaker_window", "breaker_requests", "breaker_open",
-)  # fmt: skip
-#: Options of an upstream that have no effect unless another option is set, and that option.
-_ONLY_WITH = {
-    "queue_timeout": "queue",
-    **dict.fromkeys(_BREAKER, "breaker"),
-    **dict.fromkeys(_PROBES, "health_path"),
-    **dict.fromkeys(("fail_window", "eject_time"), "max_fails"),
-}
-
-
-def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
-    """Yield a warning for each option of an upstream without effect, and for upstreams without an active backend."""
-    for upstream, section in upstreams:
-        values = option_values(upstream)
-        for option in changed(upstream):  # the default has no effect anyway
-            needed = _ONLY_WITH.get(option)
-            if needed is not None and not values[needed]:
-                yield section.problem(option, f"has no effect without {needed}")
-        if all(backend.down or backend.drain or not backend.weight for backend in upstream.backends):
-            yield section.problem("backends", "no backend takes new clients: each one is down, drain or weight=0")
-
-
-def loops(upstreams: Iterable[tuple[UpstreamSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
-    """Yield a warning for each backend that is a listener of the gateway itself."""
-    for upstream, section in upstreams:
-        value = section.options["backends"]
-        for backend, (below, _) in zip(upstream.backends, split(value.text), strict=False):
-            own = next((address for address in server.bind if address.serves(backend)), None)
-            if own is not None:
-                message = f"{backend} is this gateway, by [server] bind = {own}: requests to it get 508 (loop)"
-                yield section.problem("backends", message, below=below)
 
 
 def handlers(

@@ -109,7 +109,8 @@ class _Loading:
         self, policies: Policies, build_handler: BuildHandler | None, build_policy: BuildPolicy | None
     ) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
-        from gproxy.config import advice, identity_checks  # late: the arbiter builds two sections and has no use for it
+        # Late: the arbiter builds two sections and has no use for these.
+        from gproxy.config import advice, identity_checks, upstream_checks
 
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
@@ -126,9 +127,9 @@ class _Loading:
         self.warnings += checks.in_clear(self._with_sections(routes), server or ServerSettings())
         self._check_listeners(server, gateway, tls)
         written = [(upstream, self._section("upstream", upstream.name)) for upstream in upstreams]
-        self.warnings += checks.unverified(written)
-        self.warnings += checks.idle(written)
-        self.warnings += checks.loops(written, server or ServerSettings())
+        self.warnings += upstream_checks.unverified(written)
+        self.warnings += upstream_checks.idle(written)
+        self.warnings += upstream_checks.loops(written, server or ServerSettings())
         if gateway and log:
             self.warnings += advice.ended_earlier(gateway, self._with_sections(routes), written)
             self.warnings += advice.replaced(gateway, routes, written)
@@ -165,10 +166,12 @@ class _Loading:
         )
 
     def _check(self, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]) -> None:
-        self.problems += checks.upstreams(self.sections, self.path)
+        from gproxy.config import upstream_checks
+
+        self.problems += upstream_checks.upstreams(self.sections, self.path)
         self.problems += checks.uses(handlers.values(), self.builtins)
         self.problems += checks.shadowed(self._with_sections(routes))
-        self.warnings += checks.unused(self.sections)
+        self.warnings += upstream_checks.unused(self.sections)
         self.warnings += checks.unlisted(self.sections)
         self.warnings += checks.variables(self.sections, handlers)
         gateway = self._section("gateway")
