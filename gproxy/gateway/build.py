@@ -25,6 +25,7 @@ from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import destination
 from gproxy.gateway.router import Router
 from gproxy.handlers import BUILT_IN
+from gproxy.handlers.allow import Allow
 from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.exchange import Observer
@@ -69,6 +70,7 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
     `observers` record each exchange; the caller opens and closes them.
     """
     handlers = {name: cast(Handler, found.handler) for name, found in settings.handlers.items()}
+    _name_challengers(handlers)
     upstreams = {name: _upstream(found, runtime) for name, found in settings.upstreams.items()}
     errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace))
     routes = [_route(route, settings, handlers, upstreams, runtime, errors) for route in settings.routes]
@@ -91,6 +93,14 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
         errors=errors,
         notes=NotedFields.of(settings.log.field_names),
     )
+
+
+def _name_challengers(handlers: Mapping[str, Handler]) -> None:
+    """Give the access rules the identity handlers, whose challenges name what a credential lacks."""
+    challengers = {name: handler for name, handler in handlers.items() if isinstance(handler, Identifier)}
+    for handler in handlers.values():
+        if isinstance(handler, Allow):
+            handler.challengers = challengers
 
 
 def _names(headers: Iterable[str | None]) -> frozenset[str]:

@@ -135,7 +135,6 @@ SMALL = {
     "config": "the public names",
     "config.identity_checks": "checks across sections, apart from those of each section",
     "handlers": "the table of built-in handlers",
-    "handlers.allow": "a handler",
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",
     "http.handler": "the protocol that everything else is built on",
