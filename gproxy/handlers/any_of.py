@@ -8,7 +8,9 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.identity.identifier import Identifier
+from gproxy.identity.outcomes import Outcomes
 from gproxy.identity.sources import Source
+from gproxy.runtime import Runtime
 
 
 @dataclass
@@ -42,19 +44,31 @@ class AnyOf:
             (member, frozenset(one for before in self.members[:place] for one in before.sources))
             for place, member in enumerate(self.members)
         ]
+        #: The numbers of requests that no member has judged, for the metrics.
+        self.outcomes = Outcomes()
         #: What is removed from each request.
         self.removed: tuple[Source, ...] = tuple({one: None for member in self.members for one in member.removed})
 
+    def open(self, runtime: Runtime) -> None:
+        self.outcomes.watch(runtime, self.name)
+
     def __call__(self, request: Request, next: Next) -> Response:
         for member, taken in self._asked:
-            if member.recognises(request, taken):
-                judged = member.judge(request)
+            if self._recognises(member, request, taken):
+                judged = member.judged(request)
                 if judged is not None:
                     return member.admit(request, judged, self._before(next) if self.removed else next)
         if not self.optional:
             raise self._missing(request)
         request.context.setdefault("challenges", []).extend(self._challenges())
         return self._before(next)(request)
+
+    def _recognises(self, member: Identifier, request: Request, taken: frozenset[Source]) -> bool:
+        try:
+            return member.recognises(request, taken)
+        except HTTPError as error:
+            self.outcomes.count(error.reason)
+            raise
 
     def _before(self, next: Next) -> Next:
         """Return the rest of the chain for a request from which no member's credential has been removed yet."""
@@ -72,7 +86,10 @@ class AnyOf:
     def _missing(self, request: Request) -> HTTPError:
         """Return the error for a request in which no member recognises a credential."""
         challenges = [("WWW-Authenticate", one) for one in self._challenges()]
-        has_content = any(member.has_content(request) for member in self.members)
-        reason = "auth_invalid" if has_content else "auth_missing"
-        detail = "no handler accepts this credential" if has_content else "a credential is required"
+        first = next((member for member in self.members if member.has_content(request)), None)
+        reason = "auth_missing" if first is None else "auth_invalid"
+        detail = "a credential is required" if first is None else "no handler accepts this credential"
+        self.outcomes.count(reason)
+        if first is not None:
+            first.log_rejection(request, detail)
         return HTTPError(401 if challenges else 403, detail, challenges, reason=reason)

@@ -29,7 +29,7 @@ class Expected(NamedTuple):
         if "exp" not in claims:
             raise Untrusted("it has no expiry date")
         if now >= _date(claims, "exp") + self.leeway:
-            raise Untrusted("it has expired")
+            raise Untrusted("it has expired", expired=True)
         if "nbf" in claims and now + self.leeway < _date(claims, "nbf"):
             raise Untrusted("it is not valid yet", lasting=False)
         if self.issuer is not None and claims.get("iss") != self.issuer:

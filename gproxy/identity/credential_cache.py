@@ -7,6 +7,7 @@ from typing import Final
 
 from gproxy.http.identity import Identity
 from gproxy.http.request import Request
+from gproxy.identity.errors import Untrusted
 
 #: Bound of the bytes of all credentials in the cache; the texts beside them have half as many.
 BYTES: Final = 16 * 1024 * 1024
@@ -121,19 +122,19 @@ class RejectedCache:
     """
 
     def __init__(self, entries: int = REJECTED, lifetime: float = LIFETIME) -> None:
-        self._reasons: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._reasons: OrderedDict[bytes, tuple[float, str, bool]] = OrderedDict()
         self._entries = entries
         self._lifetime = lifetime
 
-    def find(self, digest: bytes, now: float) -> str | None:
-        """Return why the credential was rejected, None if it is unknown; `now` is in epoch seconds."""
-        until, reason = self._reasons.get(digest, (0.0, ""))
-        return reason if now < until <= now + self._lifetime else None
+    def find(self, digest: bytes, now: float) -> Untrusted | None:
+        """Return the error of the rejected credential, None if it is unknown; `now` is in epoch seconds."""
+        until, reason, expired = self._reasons.get(digest, (0.0, "", False))
+        return Untrusted(reason, expired=expired) if now < until <= now + self._lifetime else None
 
-    def keep(self, digest: bytes, reason: str, now: float) -> None:
+    def keep(self, digest: bytes, reason: Untrusted, now: float) -> None:
         """Keep the reason; the oldest one goes if there are too many."""
         self._reasons.pop(digest, None)
-        self._reasons[digest] = now + self._lifetime, reason
+        self._reasons[digest] = now + self._lifetime, str(reason), reason.expired
         if len(self._reasons) > self._entries:
             self._reasons.popitem(last=False)
 

@@ -64,7 +64,7 @@ class CredentialIdentifier(Identifier):
     def __call__(self, request: Request, next: Next) -> Response:
         judged = self._recent.get(request.headers.lookup(self._key))
         if judged is None or judged.recent_until <= self._clock():
-            judged = self.judge(request)
+            judged = self.judged(request)
         return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
 
     def judge(self, request: Request) -> Judged | None:
@@ -81,9 +81,9 @@ class CredentialIdentifier(Identifier):
                 judged.check(request)
         except Untrusted as reason:
             self.failures.count(request)
-            raise self.rejection(str(reason)) from None
+            raise self.rejection(str(reason)) from reason
         except Unavailable as reason:
-            raise self.unavailable(str(reason)) from None
+            raise self.unavailable(str(reason)) from reason
         return judged
 
     def _verdict(self, credential: str, digest: bytes, now: float, request: Request) -> Judged:
@@ -91,14 +91,14 @@ class CredentialIdentifier(Identifier):
         self.failures.check(request)
         known = self._rejected.find(digest, now)
         if known is not None:
-            raise Untrusted(known)
+            raise known
         try:
             found = self.verify(credential, request)
             verified = found if isinstance(found, Verified) else Verified(found)
             judged = self.complete(verified.identity, len(credential))
         except Untrusted as reason:
             if reason.lasting:
-                self._rejected.keep(digest, str(reason), now)
+                self._rejected.keep(digest, reason, now)
             raise
         judged.check, judged.key = verified.check, verified.key
         if verified.until is not None:

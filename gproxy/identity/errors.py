@@ -5,11 +5,13 @@ class Untrusted(Exception):
     """A rejected credential; the text is the reason as clients read it, and has nothing of the credential.
 
     `lasting` is False if time, another connection or a new key can change the verdict, so that no cache keeps it.
+    `expired` is True if the credential was good before its end.
     """
 
-    def __init__(self, reason: str = "", *, lasting: bool = True) -> None:
+    def __init__(self, reason: str = "", *, lasting: bool = True, expired: bool = False) -> None:
         super().__init__(reason)
         self.lasting = lasting
+        self.expired = expired
 
 
 class Unavailable(Exception):

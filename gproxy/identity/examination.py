@@ -1,18 +1,24 @@
 """Examination of a credential: every check with its result, for people who ask why it is rejected.
 
-Requests never need this. `gproxy explain`, `gproxy token --read` and the lines of `level = debug` do. No text has a
-signature, a key or a whole credential.
+Requests never need this. `gproxy explain`, `gproxy token --read` and the lines of `level = debug` do: clients get one
+fixed sentence, which is not enough for the people who run the gateway (istio/istio #15122). No text has a signature, a
+key or a whole credential.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from gproxy.http.request import Request
 from gproxy.identity.errors import Unavailable, Untrusted
 
 #: The longest shown value, in characters; it ends with an ellipsis.
 LONGEST: Final = 200
 _WIDTH: Final = 13
 _ANSWERS: Final[dict[bool | None, str]] = {True: "yes", False: "no", None: "-"}
+
+
+_log = logging.getLogger("gproxy")
 
 
 class Check(NamedTuple):
@@ -53,9 +59,9 @@ def shown(value: Any) -> str:  # noqa: ANN401 a claim may be anything
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def beside(expected: Collection[str], found: Any) -> str:  # noqa: ANN401 a claim may be anything
+def beside(expected: Collection[str], found: Any, conjunction: str = "or") -> str:  # noqa: ANN401 a claim may be anything
     """Return what is expected beside what was found, with the small difference that eyes overlook."""
-    wanted = " or ".join(map(repr, expected))
+    wanted = f" {conjunction} ".join(map(repr, expected))
     wanted = wanted if len(wanted) <= LONGEST else f"{wanted[: LONGEST - 1]}…"
     if found is None:
         return f"expected {wanted}; found none"
@@ -82,3 +88,17 @@ _PLAIN: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
 def summary(facts: Iterable[tuple[str, Any]]) -> Iterator[str]:
     """Yield `name=value` for each fact that there is."""
     return (f"{name}={shown(value)}" for name, value in facts if value is not None)
+
+
+#: Examines a credential: its checks, and the facts that it claims.
+Examine = Callable[[str], tuple[Sequence[Check], Iterable[tuple[str, object]]]]
+
+
+def log_rejection(request: Request, handler: str, reason: str, credential: str | None, examine: Examine) -> None:
+    """Log why the handler of this name rejects the credential. Cost nothing without `level = debug`."""
+    if not _log.isEnabledFor(logging.DEBUG):
+        return
+    checks, facts = examine(credential) if credential else ((), ())
+    failed = first_failure(checks)
+    parts = [reason, f"{failed.name}: {failed.text}" if failed else "", " ".join(summary(facts))]
+    _log.debug("request %s: [handler:%s] %s", request.id, handler, "; ".join(filter(None, parts)))

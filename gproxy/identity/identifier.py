@@ -7,7 +7,8 @@ credential, sets the headers that the backend trusts, and lets the rest of the c
 import base64
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
 from types import MappingProxyType
@@ -26,7 +27,9 @@ from gproxy.identity.claims import as_field, is_quotable, subject, words
 from gproxy.identity.credential_cache import Judged
 from gproxy.identity.cross_site import reject_cross_site
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.examination import Check, beside, log_rejection
 from gproxy.identity.failures import Failures
+from gproxy.identity.outcomes import Outcomes
 from gproxy.identity.sources import Source, find_one
 from gproxy.identity.stream_end import StreamEnd
 from gproxy.runtime import Runtime
@@ -116,6 +119,8 @@ class Identifier:
         self._warn: Callable[..., None] | None = None
         #: Counts the bad credentials of each client address.
         self.failures = Failures(self.max_failures)
+        #: The numbers of requests, for the metrics.
+        self.outcomes = Outcomes()
 
     @property
     def _kind(self) -> str:
@@ -126,6 +131,7 @@ class Identifier:
         self._clock = runtime.clock
         self._warn = runtime.throttle.warn
         self.failures.open(runtime, self.name)
+        self.outcomes.watch(runtime, self.name)
 
     def identify(self, request: Request) -> Identity | None:
         """Return the identity that the request proves; None without a credential of this kind.
@@ -135,7 +141,7 @@ class Identifier:
         raise NotImplementedError
 
     def __call__(self, request: Request, next: Next) -> Response:
-        judged = self.judge(request)
+        judged = self.judged(request)
         return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
 
     def recognises(self, request: Request, taken: Collection[Source] = ()) -> bool:  # noqa: ARG002
@@ -163,6 +169,30 @@ class Identifier:
             reject_cross_site(request, self.origins)
         return credential
 
+    def judged(self, request: Request) -> Judged | None:
+        """Return what `judge` returns; count and log a rejection. Raises HTTPError."""
+        try:
+            return self.judge(request)
+        except HTTPError as error:
+            cause = error.__cause__
+            self.outcomes.count(error.reason, expired=isinstance(cause, Untrusted) and cause.expired)
+            if error.reason != "auth_unavailable":
+                self.log_rejection(request, error.detail)
+            raise
+
+    def log_rejection(self, request: Request, reason: str) -> None:
+        """Log at debug level why the credential of the request is rejected."""
+        contents = (source.find(request) for source in self.sources)
+        with suppress(HTTPError):  # several credentials, of which the reason speaks
+            log_rejection(request, self.name, reason, next(filter(None, contents), None), self.examine)
+
+    def examine(self, credential: str) -> tuple[Sequence[Check], Iterable[tuple[str, object]]]:  # noqa: ARG002
+        """Return all checks of the credential, and the facts that it claims; nothing if nothing more can be shown.
+
+        The method fetches nothing and waits for nothing.
+        """
+        return (), ()
+
     def judge(self, request: Request) -> Judged | None:
         """Return the judged credential, None without one. Raises HTTPError for a bad one."""
         if not self.sources or self.find_credential(request) is not None:
@@ -172,9 +202,9 @@ class Identifier:
             return None if identity is None else self.complete(identity)
         except Untrusted as reason:
             self.failures.count(request)
-            raise self.rejection(str(reason)) from None
+            raise self.rejection(str(reason)) from reason
         except Unavailable as reason:
-            raise self.unavailable(str(reason)) from None
+            raise self.unavailable(str(reason)) from reason
         except HTTPError as error:
             if error.status == 401:
                 self.failures.count(request)
@@ -203,7 +233,8 @@ class Identifier:
     def admit(self, request: Request, judged: Judged, next: Next) -> Response:
         """Run the rest of the chain for an identity. Raises HTTPError 403 without the required role and scopes."""
         if not judged.permitted:
-            raise self._denial(judged.identity)
+            raise self._denied(request, judged.identity)
+        self.outcomes.ok += 1
         request.identity = identity = judged.identity
         request.exchange.user = identity.user
         request.exchange.auth = self.name
@@ -227,6 +258,7 @@ class Identifier:
     def go_on(self, request: Request, next: Next) -> Response:
         """Run the rest of the chain for a request without a credential. Raises HTTPError unless `optional`."""
         if not self.optional:
+            self.outcomes.missing += 1
             raise self.missing()
         if self.scheme:
             request.context.setdefault("challenges", []).append(self.challenge())
@@ -273,6 +305,15 @@ class Identifier:
             self._warn(f"[handler:{self.name}]", "[handler:%s] no credential can be judged: %s", self.name, reason)
         detail = "identity is temporarily unavailable"
         return HTTPError(503, detail, {"Retry-After": "1"}, reason="auth_unavailable")
+
+    def _denied(self, request: Request, identity: Identity) -> HTTPError:
+        """Return the error for an identity without the required role or scopes; count and log it."""
+        self.outcomes.denied += 1
+        error = self._denial(identity)
+        has_scopes = identity.scopes.issuperset(self.scope)
+        required, found = ({self.role}, identity.roles) if has_scopes else (self.scope, identity.scopes)
+        self.log_rejection(request, f"{error.detail}; {beside(sorted(map(str, required)), sorted(found), 'and')}")
+        return error
 
     def _denial(self, identity: Identity) -> HTTPError:
         """Return the error for an identity without the required role or scopes (RFC 6750 section 3.1)."""

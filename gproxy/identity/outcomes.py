@@ -30,9 +30,9 @@ class Outcomes:
     def __init__(self) -> None:
         self.ok = self.missing = self.invalid = self.expired = self.denied = self.throttled = self.unavailable = 0
 
-    def count(self, reason: str) -> None:
+    def count(self, reason: str, *, expired: bool = False) -> None:
         """Count a rejection with this reason, as the access line has it."""
-        outcome = _BY_REASON.get(reason, "invalid")
+        outcome = "expired" if expired else _BY_REASON.get(reason, "invalid")
         setattr(self, outcome, getattr(self, outcome) + 1)
 
     def watch(self, runtime: Runtime, handler: str) -> None:
