@@ -10,7 +10,7 @@ from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -19,6 +19,7 @@ from jwt.algorithms import HMACAlgorithm
 
 from gproxy.config.types import SHORTEST_SECRET
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.strict_json import read_object
 
 __all__ = ["ALGORITHMS", "Signatures", "Unavailable", "Untrusted", "UnverifiedToken"]
 
@@ -160,7 +161,7 @@ class Signatures:
             judged = self._headers.get(header) or self._judge_header(header)
             signed = token[: -len(signature) - 1]
             return UnverifiedToken(header, judged, _json_object(payload), signed, _decode(signature))
-        except (ValueError, RecursionError):
+        except ValueError:
             raise Untrusted(_MALFORMED) from None
 
     def _judge_header(self, header: bytes) -> TokenHeader:
@@ -222,7 +223,7 @@ def read_unverified(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
         header, payload, signature = token.split(b".", 3)
         _decode(signature)
         return _json_object(header), _json_object(payload)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise Untrusted(_MALFORMED) from None
 
 
@@ -247,24 +248,4 @@ def _decode(part: bytes) -> bytes:
 
 def _json_object(part: bytes) -> dict[str, Any]:
     """Return the JSON object in a part of a token. Raises ValueError, also for a name that an object has twice."""
-    text = str(_decode(part), "utf-8").strip(" \t\r\n")
-    value, end = _read_json(text)
-    if end != len(text) or not isinstance(value, dict):
-        raise ValueError
-    return value
-
-
-def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(members)
-    if len(found) != len(members):
-        # RFC 7519 section 4: two readers of the token could take different ones.
-        raise ValueError
-    return found
-
-
-def _reject_constant(_name: str) -> NoReturn:
-    """Reject NaN and Infinity, which JSON does not have (RFC 8259 section 6)."""
-    raise ValueError
-
-
-_read_json: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_reject_constant).raw_decode
+    return read_object(_decode(part))
