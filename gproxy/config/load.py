@@ -191,8 +191,9 @@ class _Loading:
         self, gateway: GatewaySettings | None, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]
     ) -> None:
         """Check the handlers, which are built, against the routes on which they run."""
-        from gproxy.config import advice, groups
+        from gproxy.config import advice, groups, upstream_checks
 
+        self.problems += upstream_checks.asked(handlers.values(), self.sections)
         if gateway is None:
             return
         self.warnings += advice.pauses(gateway, routes, handlers)

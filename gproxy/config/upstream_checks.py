@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 
 from gproxy.config import hints
@@ -11,7 +12,9 @@ from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem, suggest
 from gproxy.config.sections.server import ServerSettings
+from gproxy.config.sections.settings import HandlerSettings
 from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types import UpstreamName
 
 
 def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
@@ -48,9 +51,20 @@ def _upstreams_of(route: RawSection) -> Iterator[tuple[str, int, str]]:
 def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
     """Yield a warning for each unused upstream; the cause is often a name that was changed in one place only."""
     used = {name for section in sections if section.kind == "route" for _, _, name in _upstreams_of(section)}
+    handlers = (section for section in sections if section.kind == "handler")
+    used |= {value.text for section in handlers for value in section.options.values()}
     for section in sections:
         if section.kind == "upstream" and section.name not in used:
             yield section.problem("", "no route uses this upstream")
+
+
+def asked(handlers: Iterable[HandlerSettings], sections: Iterable[RawSection]) -> Iterator[Problem]:
+    """Yield a problem for each unknown upstream that a handler would ask, as an option of it says."""
+    known = [section.name for section in sections if section.kind == "upstream" and section.name]
+    for found in handlers:
+        for option, name in option_values(found.handler).items() if is_dataclass(found.handler) else ():
+            if isinstance(name, UpstreamName) and name not in known:
+                yield found.section.problem(option, f"unknown upstream {str(name)!r}{_upstream_hint(name, known)}")
 
 
 def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:

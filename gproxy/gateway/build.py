@@ -24,6 +24,7 @@ from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import destination
 from gproxy.gateway.router import Router
+from gproxy.gateway.upstream_call import upstream_call
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.allow import Allow
 from gproxy.handlers.any_of import AnyOf
@@ -73,6 +74,9 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
     _name_challengers(handlers)
     upstreams = {name: _upstream(found, runtime) for name, found in settings.upstreams.items()}
     errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace))
+    keep = () if settings.identity_handlers else ("Authorization",)
+    timeout = settings.gateway.timeout
+    runtime.upstreams |= {name: upstream_call(one, timeout, errors, keep) for name, one in upstreams.items()}
     routes = [_route(route, settings, handlers, upstreams, runtime, errors) for route in settings.routes]
     return Gateway(
         runtime=runtime,

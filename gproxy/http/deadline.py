@@ -158,6 +158,18 @@ class Deadline:
         if self._timer is not None:
             self._timer.set(expires, limit)
 
+    def within(self, timer: Timer, limit: TimeLimit) -> "Deadline":
+        """Return the deadline of a call under this limit from now on, inside this deadline, and set its timer.
+
+        No progress of the call moves it.
+        """
+        inner = Deadline(timer, self.clock)
+        expires = self.clock() + limit.seconds
+        inner.expires, inner._limit = min(expires, self.expires), limit if expires < self.expires else self._limit
+        inner._ends, inner._total = self._ends, self._total
+        inner.resume()
+        return inner
+
     def detached(self, timer: Timer) -> "Deadline":
         """Return the same deadline for another greenlet, whose timer this is; it is not set yet."""
         twin = Deadline(timer, self.clock)

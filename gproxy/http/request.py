@@ -70,8 +70,8 @@ class Routed(Protocol):
 
 #: Attributes that a copy takes over, besides the arguments of the constructor.
 _COPIED: Final = (
-    "_as_received", "backend", "client", "client_stream", "context", "id", "identity", "method", "reason", "route",
-    "scheme", "tries", "upgrade", "user",
+    "_as_received", "backend", "client", "client_stream", "context", "id", "identity", "is_subrequest", "method",
+    "reason", "route", "scheme", "tries", "upgrade", "user",
 )  # fmt: skip
 
 
@@ -97,6 +97,7 @@ class Request:
         "headers",
         "host",
         "identity",
+        "is_subrequest",
         "method",
         "path",
         "query",
@@ -137,6 +138,8 @@ class Request:
         self.route: Routed | None = None
         #: What the client has proved; None before an identity handler, and without a credential.
         self.identity: Identity | None = None
+        #: True for a request that a handler makes itself: its client gets no interim response of it.
+        self.is_subrequest = False
         #: The client's side of the exchange: the forwarder uses it to detect a disconnect and to send interim
         #: responses.
         self.client_stream = client_stream

@@ -18,6 +18,9 @@ from greenlet import greenlet
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
+from gproxy.http.handler import Next
+from gproxy.http.request import Request
+from gproxy.http.response import Response
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
 from gproxy.runtime.buffers import Buffers
@@ -90,6 +93,8 @@ class Runtime:
         self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
         #: Returns the state of each key set, with its name; for /health.
         self.keys: Callable[[], list[dict[str, Any]]] = list
+        #: The calls to each upstream by its name, for `ask`; tests may enter their own.
+        self.upstreams: dict[str, Next] = {}
         #: The metrics of this process, counted if a handler exposes them.
         self.metrics = Metrics()
         #: The memory shared with other workers; None while this process serves alone.
@@ -196,6 +201,15 @@ class Runtime:
                 self._next_count = now + COUNT_EVERY
                 self._descriptors = len(os.listdir(_DESCRIPTORS))  # noqa: PTH208
         return self._descriptors
+
+    def ask(self, upstream: str, request: Request) -> Response:
+        """Return the response of the upstream of this name to a `subrequest`, or to the client's request itself.
+
+        A failure is a response too: 502, 503 or 504. The connection is free once the body is read or the block of the
+        subrequest ends. Raises LookupError for an unknown upstream, Expired at the deadline while the call waits for
+        its turn, and ClientGone if the client leaves.
+        """
+        return self.upstreams[upstream](request)
 
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
         """Run the function in a new greenlet, and return the greenlet."""

@@ -26,6 +26,7 @@ __all__ = [
     "Seconds",
     "Secret",
     "Statuses",
+    "UpstreamName",
     "Workers",
 ]
 
@@ -96,3 +97,19 @@ class ModuleRef:
 
     def __str__(self) -> str:
         return f"{self.module}:{self.attribute}"
+
+
+class UpstreamName(str):
+    """The name of an `[upstream:NAME]` section, as an option of a handler; `gproxy check` reports an unknown one."""
+
+    __slots__ = ()
+
+    noun: ClassVar[str] = "the name of an upstream"
+    example: ClassVar[str] = "authorizer"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the name. Raise ValueError for an empty text."""
+        if not text:
+            raise ValueError
+        return cls(text)

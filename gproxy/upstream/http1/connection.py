@@ -360,7 +360,7 @@ class HTTP1Connection:
 
     def _forward_interim(self, head: ResponseHead, request: Request) -> None:
         """Forward an interim response (RFC 9110 section 15.2); a 100 only to a client that waits for it."""
-        if request.client_stream is not None and request.received.minor:
+        if request.client_stream is not None and request.received.minor and not request.is_subrequest:
             request.client_stream.send_interim(head, request.body)
 
     def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":

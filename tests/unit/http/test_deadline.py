@@ -169,3 +169,16 @@ def test_a_deadline_without_limits_has_no_end():
     deadline.wait(READ)
     deadline.resume()
     assert deadline.expires == math.inf
+
+
+def test_a_call_within_a_deadline_ends_with_the_nearer_of_both():
+    scene, inner_timer = Scene(total=TOTAL), Noted()
+    short, long = TimeLimit.DEADLINE.of(1.0, "timeout of [handler:h]"), TimeLimit.DEADLINE.of(9.0, "o")
+    inner = scene.deadline.within(inner_timer, short)
+    assert inner_timer.calls == [(101.0, short)]
+    inner.renew()  # progress moves neither
+    inner.wait(READ)
+    assert {expires for expires, _ in inner_timer.calls} == {101.0}
+    assert scene.deadline.within(inner_timer, long).remaining() == 3.0
+    assert inner_timer.calls[-1] == (103.0, HEAD)
+    assert scene.alarm == (3.0, HEAD)
