@@ -1,0 +1,137 @@
+"""What a user learns of rejected credentials, what is counted of them, and what neither a reload nor a crash loses."""
+
+import os
+import re
+import signal
+import threading
+
+import pytest
+from shipped import UNLIMITED, running, signed
+
+from gproxy.testing.gateway import eventually
+
+SECRET = "a secret of sixty-four bytes, or a few more, so that HS512 is content"
+JWT = ("secret = auto", f"secret = {SECRET}\naudience = https://api.example\nmax_failures = 5/minute")
+OBSERVED = ("handlers = compress, health,", "handlers = metrics, compress, health,")
+DEBUG = ("[log]", "[log]\nlevel = debug")
+TWO = ("workers = 1 ", "workers = 2 ")
+PROXIED = ("trusted_proxies = ", "trusted_proxies = 127.0.0.1")
+
+
+def token(**claims):
+    return signed(SECRET, "HS256", **{"aud": "https://api.example"} | claims)
+
+
+def bearer(**claims):
+    return f"Authorization: Bearer {token(**claims)}"
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("seen"), UNLIMITED, JWT, OBSERVED, DEBUG, PROXIED) as setup:
+        yield setup
+
+
+def line_of(ours, answer):
+    """The debug line about the request that got this answer."""
+    return ours.wait_for_line(f"request {answer['x-request-id']}: ")
+
+
+def test_an_access_line_names_the_handler_of_the_identity(ours):
+    good, bad = ours.get("/users", bearer()), ours.get("/users", "Authorization: Bearer x.y.z")
+    assert [ours.line_of(one)["auth"] for one in (good, bad)] == ["jwt", "-"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"aud": "https://api.example/"}, "it is meant for another audience"),
+        ({"exp": 1_700_000_000}, "it has expired"),
+        ({"exp": None}, "it has no expiry date"),
+    ],
+)
+def test_a_debug_line_has_the_reason_and_nothing_of_the_token(ours, claims, reason):
+    given = token(**claims)
+    answer = ours.get("/users", f"Authorization: Bearer {given}", f"X-Forwarded-For: 192.0.2.{len(reason)}")
+    assert answer.status == 401
+    line = line_of(ours, answer)
+    assert f"[handler:jwt] the token is rejected: {reason}" in line
+    assert not any(part in ours.errors for part in given.split("."))
+
+
+def outcomes(ours):
+    page = ours.get("/metrics").body.decode()
+    found = re.findall(r'^gproxy_auth_total\{handler="jwt",outcome="(\w+)"\} (\S+)$', page, re.M)
+    return {outcome: int(float(value)) for outcome, value in found}
+
+
+def test_each_outcome_is_counted(ours):
+    before = outcomes(ours)
+    assert set(before) == {"ok", "missing", "invalid", "expired", "denied", "throttled", "unavailable"}
+    client = "X-Forwarded-For: 198.51.100.7"
+    for _ in range(3):
+        assert ours.get("/users", bearer(), client).status == 200
+    assert ours.get("/users", client).status == 401
+    assert ours.get("/users", bearer(exp=1_700_000_000), client).status == 401
+    bad = [ours.get("/users", f"Authorization: Bearer a.b.{place}", client).status for place in range(6)]
+    assert bad == [401] * 4 + [429] * 2
+    now = outcomes(ours)
+    assert {name: now[name] - before[name] for name in now if now[name] > before[name]} == {
+        "ok": 3, "missing": 1, "expired": 1, "invalid": 4, "throttled": 2,
+    }  # fmt: skip
+
+
+def keep_asking(ours, statuses, stop):
+    """Send requests with good tokens, new ones among them, until told to stop; note each status."""
+    while not stop.is_set():
+        try:
+            statuses.append(ours.get("/users", bearer(jti=str(len(statuses) % 7))).status)
+        except OSError as error:
+            statuses.append(error)
+
+
+def test_no_request_with_a_good_token_is_rejected_while_settings_are_reloaded(tmp_path):
+    with running(tmp_path, UNLIMITED, ("secret = auto", f"secret = {SECRET}"), TWO) as ours:
+        statuses, stop = [], threading.Event()
+        threads = [threading.Thread(target=keep_asking, args=(ours, statuses, stop)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(4):
+                before = len(statuses)
+                ours.reload()
+                eventually(lambda asked=before: len(statuses) > asked + 20, "requests after the reload")
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert set(statuses) == {200}
+        assert len(statuses) > 80
+
+
+def test_bad_credentials_still_count_after_a_worker_was_killed(tmp_path):
+    with running(tmp_path, UNLIMITED, JWT, OBSERVED, TWO) as ours:
+        ours.wait_for_answers_of(2)
+        for place in range(3):
+            assert ours.get("/users", f"Authorization: Bearer a.b.{place}").status == 401
+        eventually(lambda: outcomes(ours)["invalid"] == 3, "the samples of both workers")
+        first = ours.workers[0]
+        os.kill(first, signal.SIGKILL)
+        ours.wait_for_line("was killed by SIGKILL")
+        eventually(lambda: first not in ours.workers and len(ours.workers) == 2, "another worker")
+        assert outcomes(ours)["invalid"] == 3
+        statuses = [ours.get("/users", f"Authorization: Bearer b.b.{place}").status for place in range(4)]
+        assert statuses == [401, 401, 429, 429]
+
+
+def test_a_limit_by_user_still_counts_after_a_worker_was_killed(tmp_path):
+    by_user = ("handlers = compress, health, rate_limit, jwt", "handlers = compress, health, jwt, rate_limit")
+    limit = ("limit = 100/minute", "limit = 4/minute\nkey = user")
+    with running(tmp_path, ("secret = auto", f"secret = {SECRET}"), by_user, limit, TWO) as ours:
+        ours.wait_for_answers_of(2)
+        assert [ours.get("/users", bearer(sub="bob")).status for _ in range(3)] == [200] * 3
+        victim = ours.workers[0]
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: victim not in ours.workers and len(ours.workers) == 2, "another worker")
+        assert [ours.get("/users", bearer(sub="bob")).status for _ in range(3)] == [200, 429, 429]
+        assert ours.get("/users", bearer(sub="eve")).status == 200
