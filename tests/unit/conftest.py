@@ -5,6 +5,7 @@ from hypothesis import settings
 
 import gproxy
 from gproxy.testing.scripted_channel import ScriptedChannel
+from unit.identity import vectors
 
 # A busy machine may take any time for an example.
 settings.register_profile("busy machine", deadline=None)
@@ -46,3 +47,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(
                 pytest.mark.skip(reason="compiled code takes no stand-in; the interpreted run has this test")
             )
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in vectors.not_run():
+        terminalreporter.write_line(line)
