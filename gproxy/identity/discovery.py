@@ -22,7 +22,8 @@ class Endpoint(NamedTuple):
 
 def check_issuer(issuer: str, *, insecure: bool = False) -> None:
     """Raise ValueError unless metadata of the issuer can be found: a URL without a query (RFC 8414 section 2)."""
-    if "?" in check_url(issuer, insecure=insecure).geturl():
+    check_url(issuer, insecure=insecure)
+    if "?" in issuer:
         raise ValueError("it has a query; expected a URL such as https://id.example.com")
 
 
