@@ -44,6 +44,8 @@ class AnyOf:
             (member, frozenset(one for before in self.members[:place] for one in before.sources))
             for place, member in enumerate(self.members)
         ]
+        #: The documents that members themselves answer, by their paths.
+        self._documents = {member.own_path: member.document for member in self.members if member.own_path}
         #: The numbers of requests that no member has judged, for the metrics.
         self.outcomes = Outcomes()
         #: What is removed from each request.
@@ -53,6 +55,8 @@ class AnyOf:
         self.outcomes.watch(runtime, self.name)
 
     def __call__(self, request: Request, next: Next) -> Response:
+        if self._documents and request.path in self._documents:
+            return self._documents[request.path]()
         for member, taken in self._asked:
             if self._recognises(member, request, taken):
                 judged = member.judged(request)

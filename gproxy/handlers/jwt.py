@@ -1,40 +1,48 @@
 """Authentication by bearer tokens (RFC 6750, RFC 7519, RFC 8725).
 
-Checks go from the cheapest to the dearest, so that a token costs a verified signature only if nothing else is wrong
-with it. A good token is kept until it expires.
+`identity/token_judge.py` judges a token; a good one is kept until its verdict ends.
 """
 
 import re
-from collections.abc import Callable
+import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from gproxy.config.types import Bytes, Seconds, Secret
 from gproxy.http.identity import Claims, Identity
 from gproxy.http.request import Request
-from gproxy.identity.claims import Expected, as_field
-from gproxy.identity.credential_identifier import CredentialIdentifier
+from gproxy.http.response import Response
+from gproxy.identity.claim_rules import ClaimValue
+from gproxy.identity.confirmation import check_connection
+from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Untrusted
+from gproxy.identity.issuers import Issuer, Issuers
 from gproxy.identity.keys import public_key
+from gproxy.identity.protected_resource import ProtectedResource
+from gproxy.identity.revocations import Revocations, parse_revocations
 from gproxy.identity.signatures import Signatures
-from gproxy.identity.sources import BEARER, Source
+from gproxy.identity.sources import BEARER, Source, find_one
+from gproxy.identity.token_judge import TokenJudge, kid_of
+from gproxy.identity.token_options import algorithms, option, token_rules
+from gproxy.identity.token_rules import AT_JWT
+from gproxy.identity.watched_file import WatchedFile
 from gproxy.runtime import Runtime
 from gproxy.state.secret_file import kept_secret
-
-T = TypeVar("T")
-
-# The characters of a bearer token (RFC 6750 section 2.1).
-_is_token = re.compile(r"[A-Za-z0-9._~+/-]+=*").fullmatch
 
 
 @dataclass
 class JWT(CredentialIdentifier):
     """Authentication: admits requests with a valid bearer token, and forwards claims in headers no client can set.
 
-    The handler sets `request.user` to the claim `sub`, and `request.context["claims"]` to all claims, read-only.
-    Raises HTTPError 401, 403 without the `role`, 400 for two Authorization fields.
+    The handler sets `request.identity`, `request.user` to the claim `sub`, and `request.context["claims"]` to all
+    claims, read-only. Raises HTTPError 401, 403 without the `role`, 400 for two Authorization fields.
     """
 
     kind: ClassVar[str] = "jwt"
@@ -46,31 +54,82 @@ class JWT(CredentialIdentifier):
         default=(BEARER,), metadata={"doc": "where the token may be: bearer, header:NAME, cookie:NAME, query:NAME"}
     )
     user: str | None = field(default="sub", metadata={"doc": "claim that names the user"})
-    algorithms: tuple[str, ...] = field(
-        default=("HS256",), metadata={"doc": "accepted algorithms: HS*; or RS*, PS*, ES*, EdDSA"}
-    )
     secret: Secret | None = field(
         default=None, metadata={"doc": "secret for HS*; auto: generated and kept in [server] state_dir"}
     )
     key: Path | None = field(
         default=None, metadata={"doc": "PEM file with a public key or certificate, for all but HS*"}
     )
+    algorithms: tuple[str, ...] = field(
+        default=("auto",),
+        metadata={"doc": "accepted algorithms; auto: HS256 with a secret, else RS256, PS256, ES256, ES384 and EdDSA"},
+    )
+    issuer: tuple[Issuer, ...] = field(default=(), metadata={"doc": "values of which the claim iss must be one"})
+    audience: tuple[str, ...] = field(
+        default=(), metadata={"doc": "values of which the claim aud must have one; *: any, or no aud"}
+    )
+    clients: tuple[str, ...] = field(
+        default=(), metadata={"doc": "values of which the claims azp and client_id must be, as far as they are present"}
+    )
+    claims: dict[str, ClaimValue] = field(
+        default_factory=dict,
+        metadata={"doc": "values that claims must have or contain, each CLAIM: VALUE; *: any; /REGEX/: a pattern"},
+    )
+    typ: str | None = field(
+        default=None,
+        metadata={"doc": "required type of token; at+jwt: with the claims of RFC 9068; none: no type, JWT or at+jwt"},
+    )
     leeway: Seconds = field(default=Seconds(0.0), metadata={"doc": "tolerated difference between clocks"})
-    issuer: str | None = field(default=None, metadata={"doc": "required value of the claim iss"})
-    audience: tuple[str, ...] = field(default=(), metadata={"doc": "values of which the claim aud must have one"})
+    max_lifetime: Seconds | None = field(
+        default=None, metadata={"doc": "longest time until the expiry date; none: no limit"}
+    )
+    max_age: Seconds | None = field(
+        default=None, metadata={"doc": "longest time since the date of issue iat; none: no limit, and no iat needed"}
+    )
+    bound: Literal["check", "ignore"] = field(
+        default="check", metadata={"doc": "whether a token that is bound to a key of its client is good without proof"}
+    )
+    revoked: Path | None = field(
+        default=None,
+        metadata={"doc": "file of revocations, with lines jti VALUE, sub VALUE [before DATE], kid VALUE"},
+    )
+    resource: str | None = field(
+        default=None, metadata={"doc": "URL of what the tokens are for; clients find its metadata (RFC 9728)"}
+    )
     max_token: Bytes = field(
         default=Bytes(8192), metadata={"doc": "maximum length of a token; a longer one is rejected unread"}
     )
     cache: int = field(default=10_000, metadata={"doc": "maximum number of verified tokens in the cache; 0: no cache"})
 
     def __post_init__(self) -> None:
-        """Check the options. Raises ValueError. Read the key file here, so that `gproxy check` finds its problems."""
+        """Check the options. Raises ValueError. Read the files here, so that `gproxy check` finds their problems."""
         super().__post_init__()
-        if self.leeway < 0 or self.cache < 0:
-            raise ValueError(f"{'leeway' if self.leeway < 0 else 'cache'}: is negative; expected 0 or more")
-        self._expected = Expected(self.issuer, frozenset(self.audience), self.leeway)
-        self._signatures = _option("algorithms", Signatures, self.algorithms)
-        self._load_key()
+        if self.cache < 0:
+            raise ValueError("cache: is negative; expected 0 or more")
+        if self.max_token < 1:
+            raise ValueError("max_token: admits no token; expected a size such as 8KiB")
+        if self.secret is not None and self.key is not None:
+            raise ValueError("secret, key: both verify tokens; expected one of secret and key")
+        public = None if self.key is None else option("key", public_key, self.key)
+        self._rules = token_rules(
+            audience=self.audience,
+            clients=self.clients,
+            typ=self.typ,
+            leeway=self.leeway,
+            max_lifetime=self.max_lifetime,
+            max_age=self.max_age,
+        )
+        self._signatures = option("algorithms", Signatures, algorithms(self.algorithms, public))
+        self._use_key(public)
+        self.token_judge = TokenJudge(
+            self._signatures, Issuers(self.issuer), self._rules, self.claims, checks_binding=self.bound == "check"
+        )
+        self._resource = self._protected_resource()
+        self.own_path = self._resource.path if self._resource else ""
+        self._watch: WatchedFile[Revocations] | None = None
+        if self.revoked is not None:
+            self._watch = WatchedFile("revoked", self.revoked, parse_revocations, self._revoke)
+            self.token_judge.revocations = self._watch.content
         self.start_cache(self.cache)
 
     def open(self, runtime: Runtime) -> None:
@@ -78,63 +137,99 @@ class JWT(CredentialIdentifier):
         super().open(runtime)
         if self._is_auto:
             path = runtime.state_dir / f"{re.sub('[^A-Za-z0-9._-]', '_', self.name)}.secret"
-            self._signatures.use(_option("secret", kept_secret, path))
+            self._signatures.use(option("secret", kept_secret, path))
         if self._signatures.is_short:
             required = self._signatures.wanted
             runtime.log.warning("[handler:%s] secret: RFC 7518 requires at least %d bytes", self.name, required)
+        if self._watch is not None:
+            self._watch.open(runtime, f"handler:{self.name}")
         self.start_cache(self.cache)
 
-    def verify(self, credential: str, request: Request) -> Identity:  # noqa: ARG002
-        """Return the identity that the token proves. Raises Untrusted."""
+    def close(self) -> None:
+        """Stop to watch the file of `revoked`."""
+        if self._watch is not None:
+            self._watch.close()
+
+    def document(self) -> Response:
+        """Return the metadata of `resource` (RFC 9728 section 3.2)."""
+        return super().document() if self._resource is None else self._resource.response()
+
+    def recognises(self, request: Request, taken: Collection[Source] = ()) -> bool:  # noqa: ARG002
+        """Return whether the request has a token of three parts that claims to be from one of the issuers."""
+        found = find_one(self.sources, request)
+        if found is None or found[1].count(".") != 2:
+            return False
+        return not self.issuer or self.token_judge.is_from_issuer(found[1].encode())
+
+    def challenge(self, code: str = "", description: str = "", **more: str) -> str:
+        """Return the value of WWW-Authenticate, with the URL of the resource's metadata (RFC 9728 section 5.1)."""
+        if self._resource is not None:
+            more["resource_metadata"] = self._resource.url
+        return super().challenge(code, description, **more)
+
+    def verify(self, credential: str, request: Request) -> Verified:
+        """Return the identity that the token proves. Raises Untrusted, and Unavailable without keys."""
         if len(credential) > self.max_token:
             raise Untrusted(f"it exceeds the limit of {self.max_token} bytes")
-        if not _is_token(credential):
-            raise Untrusted("it is malformed")
-        unverified = self._signatures.parse(credential.encode())
-        claims = unverified.claims
-        self._expected.check(claims, self._clock())
-        self._signatures.verify(unverified)
-        issuer = claims.get("iss")
-        return Identity(claims=claims, issuer=issuer if isinstance(issuer, str) else "", expires=claims["exp"])
+        token = self.token_judge.judge(credential.encode(), self._clock(), request.deadline)
+        claims = token.claims
+        identity = Identity(claims=MappingProxyType(claims), issuer=token.issuer, expires=claims["exp"])
+        check = partial(check_connection, token.thumbprint) if token.thumbprint else None
+        return Verified(identity, token.until, check, token.key or token.kid)
 
     def sign(self, claims: Claims, ttl: float, now: float) -> str:
         """Return a token that this handler accepts for `ttl` seconds from `now` (seconds since the epoch) on.
 
-        Raises ValueError without HS* and a secret, and for claims that cannot be forwarded in a header.
+        The required claims are added. Raises ValueError without HS* and a secret, and for claims that are not accepted.
         """
-        for claim in self.forward:
-            _check_forwardable(claims, claim)
-        required = {"iss": self.issuer, "aud": self.audience[0] if self.audience else None}
-        given = {claim: value for claim, value in required.items() if value is not None} | dict(claims)
-        return self._signatures.sign(given | {"iat": int(now), "exp": ceil(now + ttl)})
+        expires = ceil(now + ttl)
+        if self.max_lifetime is not None and ttl <= self.max_lifetime:
+            expires = min(expires, int(now + self.max_lifetime))
+        given = self._required_claims() | dict(claims) | {"iat": int(now), "exp": expires}
+        token = self._signatures.sign(given, self.typ or "JWT")
+        try:
+            judged = self.token_judge.judge(token.encode(), now)
+            self.complete(Identity(claims=judged.claims))
+        except Untrusted as reason:
+            raise ValueError(f"such a token would be rejected: {reason}") from None
+        return token
 
-    def _load_key(self) -> None:
-        """Load `secret` or `key`, as the algorithms require; `open` loads an `auto` secret."""
-        required, other = ("secret", "key") if self._signatures.symmetric else ("key", "secret")
-        if getattr(self, other) is not None:
-            raise ValueError(f"{other}: {self.algorithms[0]} does not use it; expected {required}")
-        self._is_auto = False
-        if self.secret is not None:
-            self._is_auto = self.secret.reveal() == "auto"
-            if not self._is_auto:
-                _option("secret", self._signatures.use, self.secret.reveal())
-        elif self.key is not None:
-            _option("key", self._signatures.use, _option("key", public_key, self.key))
-        else:
-            expected = "auto, ${NAME} or file:PATH" if required == "secret" else "the path of a PEM file"
-            raise ValueError(f"{required}: is missing; expected {expected}")
+    def _required_claims(self) -> dict[str, Any]:
+        """Return values of the claims that the options require, as far as the options tell them."""
+        names = [issuer.name for issuer in self.issuer if not issuer.places]
+        found: dict[str, Any] = {name: one.text for name, one in self.claims.items() if one.is_text}
+        found |= {"iss": names[0]} if names else {}
+        found |= {"aud": self.audience[0]} if self.audience and "*" not in self.audience else {}
+        found |= {"client_id": self.clients[0]} if self.clients else {}
+        if self._rules.typ == AT_JWT:
+            found = {"client_id": "gproxy", "jti": secrets.token_hex(16)} | found
+        return found
 
+    def _use_key(self, public: PublicKeyTypes | None) -> None:
+        """Verify by `secret` or `key`; `open` loads an `auto` secret. Raises ValueError."""
+        self._is_auto = self.secret is not None and self.secret.reveal() == "auto"
+        first, symmetric = self._signatures.algorithms[0], self._signatures.symmetric
+        if public is not None:
+            if symmetric:
+                raise ValueError(f"key: {first} does not use it; expected secret")
+            option("key", self._signatures.use, public)
+        elif self.secret is None:
+            expected = "secret, with auto, ${NAME} or file:PATH" if symmetric else "key, with the path of a PEM file"
+            raise ValueError(f"{'secret' if symmetric else 'key'}: is missing; expected {expected}")
+        elif not symmetric:
+            raise ValueError(f"secret: {first} does not use it; expected key")
+        elif not self._is_auto:
+            option("secret", self._signatures.use, self.secret.reveal())
 
-def _check_forwardable(claims: Claims, claim: str) -> None:
-    try:
-        as_field(claims, claim)
-    except Untrusted as reason:
-        raise ValueError(f"such a token would be rejected: {reason}") from None
+    def _protected_resource(self) -> ProtectedResource | None:
+        if self.resource is None:
+            return None
+        if BEARER not in self.sources:
+            raise ValueError("resource: its clients send tokens in Authorization; expected bearer in sources")
+        issuers = [issuer.name for issuer in self.issuer if issuer.is_url and not issuer.places]
+        return option("resource", ProtectedResource, self.resource, issuers, self.scope)
 
-
-def _option(name: str, make: Callable[..., T], *args: object) -> T:
-    """Call `make`; prefix its ValueError with the name of the option."""
-    try:
-        return make(*args)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+    def _revoke(self, revocations: Revocations) -> None:
+        """Take the changed content of the file of `revoked`."""
+        self.token_judge.revocations = revocations
+        self.forget(lambda judged: revocations.revokes(judged.identity.claims, kid_of(judged.key)))

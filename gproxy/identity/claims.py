@@ -1,8 +1,8 @@
-"""The claims of a token (RFC 7519 section 4.1): validity, and the form in a header."""
+"""The claims of a token (RFC 7519 section 4.1): their values, and the form in a header."""
 
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from gproxy.http.identity import Claims, claim
 from gproxy.identity.errors import Untrusted
@@ -15,27 +15,6 @@ _is_word = re.compile(r"[!-+\--~]+").fullmatch
 _is_plain = re.compile(r"[ -~\xa0-\xff]*").fullmatch
 #: The latest accepted date in epoch seconds; a later one is a mistake or an infinity.
 _LATEST: Final = 1e12
-
-
-class Expected(NamedTuple):
-    """The required claims of a token; `exp` is always required. `leeway` is in seconds."""
-
-    issuer: str | None = None
-    audience: frozenset[str] = frozenset()
-    leeway: float = 0.0
-
-    def check(self, claims: Claims, now: float) -> None:
-        """Raise Untrusted if a claim does not hold. `now` is in seconds since the epoch."""
-        if "exp" not in claims:
-            raise Untrusted("it has no expiry date")
-        if now >= _date(claims, "exp") + self.leeway:
-            raise Untrusted("it has expired", expired=True)
-        if "nbf" in claims and now + self.leeway < _date(claims, "nbf"):
-            raise Untrusted("it is not valid yet", lasting=False)
-        if self.issuer is not None and claims.get("iss") != self.issuer:
-            raise Untrusted("its issuer is not the expected one")
-        if self.audience and self.audience.isdisjoint(_texts(claims.get("aud"))):
-            raise Untrusted("it is meant for another audience")
 
 
 def subject(claims: Claims, name: str = "sub") -> str:
@@ -53,7 +32,7 @@ def words(claims: Claims, names: Iterable[str]) -> frozenset[str]:
     found: set[str] = set()
     for name in names:
         value = claim(claims, name)
-        found.update(value.split() if isinstance(value, str) else _texts(value))
+        found.update(value.split() if isinstance(value, str) else texts(value))
     return frozenset(found)
 
 
@@ -98,12 +77,13 @@ def _unsendable(name: str) -> Untrusted:
     return Untrusted(f"its claim {name} cannot be sent in a header")
 
 
-def _texts(value: object) -> list[str]:
+def texts(value: object) -> list[str]:
     """Return the texts of a claim that may be one text or several."""
     return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 
-def _date(claims: Claims, name: str) -> float:
+def date(claims: Claims, name: str) -> float:
+    """Return the date of a claim in seconds since the epoch (RFC 7519 section 2). Raises Untrusted for no date."""
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST < value < _LATEST:
         raise Untrusted(f"its {name} is no date")

@@ -62,6 +62,8 @@ class CredentialIdentifier(Identifier):
         return sha256(credential.encode("utf-8", "surrogatepass")).digest()
 
     def __call__(self, request: Request, next: Next) -> Response:
+        if request.path == self.own_path:
+            return self.document()
         judged = self._recent.get(request.headers.lookup(self._key))
         if judged is None or judged.recent_until <= self._clock():
             judged = self.judged(request)

@@ -114,8 +114,8 @@ class Signatures:
         for algorithm in dict.fromkeys(algorithms) if self.symmetric else ():
             self._jws.register_algorithm(algorithm, _HS(_HASHES[algorithm]))
 
-    def use(self, key: str | PublicKeyTypes) -> None:
-        """Set the secret text or public key. Raises ValueError if it does not suit the algorithms."""
+    def use(self, key: str | bytes | PublicKeyTypes) -> None:
+        """Set the secret or public key. Raises ValueError if it does not suit the algorithms."""
         for algorithm in self.algorithms:
             reference = _PYJWT.get_algorithm_by_name(algorithm)
             try:
@@ -124,14 +124,14 @@ class Signatures:
                 raise ValueError(f"it is invalid; a key for {algorithm} is expected") from None
             if weakness and not self.symmetric:
                 raise ValueError(weakness)
-        secret = key.encode() if self.symmetric and isinstance(key, str) else None
-        if secret is not None and len(secret) < SHORTEST_SECRET:
+        key = key.encode() if isinstance(key, str) else key
+        if isinstance(key, bytes) and len(key) < SHORTEST_SECRET:
             raise ValueError(
                 f"it is too short; at least {SHORTEST_SECRET} bytes are expected, {self.wanted} are recommended"
             )
         if isinstance(key, Ed448PublicKey):
             self._accepted.pop("Ed25519", None)
-        self._key = key if secret is None else secret
+        self._key = key
         self._checks = {algorithm: self._check(algorithm) for algorithm in self.algorithms}
 
     def _check(self, algorithm: str) -> Callable[..., bool]:

@@ -11,8 +11,10 @@ from gproxy.config.types import Secret
 
 Warn = Callable[[str], None]
 
-# A comma starts a new pair only where a `NAME:` follows, so that `Cache-Control: no-cache, no-store` is one.
-_PAIRS = re.compile(r",(?=\s*[^\s:,]+\s*:)")
+# A comma starts a new pair only where a `NAME:` follows, so that `Cache-Control: no-cache, no-store` is one. A name may
+# be a URL, as names of claims are: `https://example.com/roles: X-Roles`.
+_PAIRS = re.compile(r",(?=\s*[^\s:,]+(?:://[^\s:,]+)?\s*:(?!//))")
+_PAIR = re.compile(r"(.*?):(?!//)(.*)", re.DOTALL)
 _COMMA = re.compile(",")
 _PASSWORD = re.compile(r"//[^/\s]*@")  # in a URL: an error message must not reveal it
 _LONGEST_QUOTE = 60
@@ -92,8 +94,9 @@ def _pairs(hint: object, text: str, warn: Warn) -> dict[str, Any]:
     values, wrong = [], []
     for below, line in enumerate(text.split("\n")):
         for pair in filter(None, (piece.strip(" \t,") for piece in _separator(hint, _PAIRS).split(line))):
-            name, colon, value = (part.strip() for part in pair.partition(":"))
-            if not colon or not name:
+            match = _PAIR.fullmatch(pair)
+            name, value = (match[1].strip(), match[2].strip()) if match else ("", "")
+            if not name:
                 wrong.append((below, f"expected NAME: VALUE{_found(hint, pair)}{_colon(hint, pair)}"))
             elif name in names:
                 wrong.append((below, f"{name!r} is given twice"))

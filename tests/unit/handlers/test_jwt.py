@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gproxy.config.types import Seconds, Secret
 from gproxy.handlers.jwt import JWT
 from gproxy.http.errors import HTTPError
+from gproxy.identity.issuers import Issuer
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, answer, request
 
@@ -153,7 +154,7 @@ def test_tokens_that_are_rejected(token, why):
 
 
 def test_a_token_of_another_issuer_or_audience():
-    handler = opened(issuer="us", audience=("shop", "blog"))
+    handler = opened(issuer=(Issuer("us"),), audience=("shop", "blog"))
     ours = ALICE | {"iss": "us", "aud": ["blog", "other"]}
     assert handler(bearing(signed(ours)), answer()).status == 200
     assert is_invalid(refused(handler, bearing(signed(ours | {"iss": "them"}))))
@@ -235,7 +236,7 @@ def test_rejected_tokens_push_no_good_one_out():
     "claims", [{"exp": NOW}, {"nbf": NOW + 1}, {"iss": "them"}, {"aud": "bank"}, {"exp": None}], ids=str
 )
 def test_a_token_with_wrong_claims_costs_no_signature(claims, monkeypatch):
-    handler = opened(issuer="us", audience=("shop",))
+    handler = opened(issuer=(Issuer("us"),), audience=("shop",))
     ours = ALICE | {"iss": "us", "aud": "shop"}
     assert handler(bearing(signed(ours)), answer()).status == 200
     monkeypatch.setattr(handler._signatures, "verify", lambda token: pytest.fail(f"{token} was verified"))
@@ -324,13 +325,13 @@ def test_the_public_key_is_no_secret(tmp_path):
         ({"algorithms": ("hs256",)}, "algorithms: 'hs256' is not accepted; one of HS256, "),
         ({"algorithms": ()}, "algorithms: '' is not accepted"),
         ({"algorithms": ("HS256", "RS256")}, "algorithms: HS\\* and public-key algorithms don't mix"),
-        ({"secret": None}, "secret: is missing; expected auto"),
+        ({"secret": None}, "secret: is missing; expected secret"),
         ({"secret": Secret("short")}, "secret: it is too short; at least 16 bytes"),
         (
             {"secret": Secret("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----")},
             "secret: it is invalid; a key for HS256 is expected",
         ),
-        ({"key": Path("x.pem")}, "key: HS256 does not use it; expected secret"),
+        ({"key": Path("x.pem")}, "secret, key: both verify tokens; expected one of secret and key"),
         ({"algorithms": ("RS256",)}, "secret: RS256 does not use it; expected key"),
         ({"algorithms": ("RS256",), "secret": None}, "key: is missing"),
         ({"algorithms": ("RS256",), "secret": None, "key": Path("/nowhere.pem")}, "key: /nowhere.pem cannot be read"),
@@ -394,7 +395,7 @@ def test_a_short_secret_is_warned_of_once(caplog):
 
 def test_signing_gives_what_the_handler_accepts():
     clock = Clock(NOW + 0.5)
-    handler = opened(clock, issuer="us", audience=("shop",), algorithms=("HS512", "HS256"))
+    handler = opened(clock, issuer=(Issuer("us"),), audience=("shop",), algorithms=("HS512", "HS256"))
     token = handler.sign({"sub": "alice", "role": "admin"}, 60, clock())
     asked = bearing(token)
     handler(asked, answer())
