@@ -1,6 +1,7 @@
 """Rate limit of requests per client; requests above it get 429."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Final, Literal, NoReturn
@@ -12,6 +13,7 @@ from gproxy.http.handler import Next
 from gproxy.http.rate_limit_fields import QuotaFields
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.identity.tiers import MOST, Tier, Tiers
 from gproxy.runtime import Runtime
 from gproxy.runtime.client_watch import ClientWatch
 from gproxy.state.rate_limit.limiter import Limiter, MemoryLimiter, Verdict
@@ -21,6 +23,27 @@ _is_plain = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 
 #: The shortest pause, in seconds: the loop's timers are no more exact.
 _SHORTEST: Final = 0.001
+#: The windows of rates in claims, in seconds: a second to a day.
+_CLAIMED_WINDOWS: Final = (1.0, 86_400.0)
+
+
+@dataclass(slots=True)
+class Quota:
+    """What a client may use: the `limit` as it is written, and what follows of it.
+
+    rate: what the limiter gets: of a token bucket its size, and the time in which it fills. at_once: the seconds in
+    which the tokens return that requests may take without a pause; 0: no request pauses. fields: of the response.
+    """
+
+    limit: Rate
+    rate: Rate
+    at_once: float
+    fields: QuotaFields
+
+    @property
+    def longest_pause(self) -> float:
+        """The seconds that the last request of a burst waits."""
+        return self.rate.window - self.at_once if self.at_once else 0.0
 
 
 @dataclass
@@ -30,6 +53,9 @@ class RateLimit:
     With `burst` a token bucket takes the place of the window: it has `burst` tokens, a request takes one, and they
     return one after the other at the rate of `limit`. With `delay` only so many requests start at once; further ones
     wait, and start one after the other at that rate.
+
+    With `tier` a claim of the identity selects the rate: it is the name of one of `tiers`, or a rate itself. A client
+    keeps its counts when its rate changes.
 
     The response has RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers), or the older X-RateLimit-*
     with the seconds until the reset. Raises HTTPError 429 with Retry-After.
@@ -47,7 +73,14 @@ class RateLimit:
         metadata={"doc": "requests of a burst that start at once, further ones wait in turn; none: all of them"},
     )
     key: str = field(
-        default="ip", metadata={"doc": "key that identifies a client: ip (IPv6: the /64), user, header:NAME"}
+        default="ip",
+        metadata={"doc": "key that identifies a client: ip (IPv6: the /64), user, claim:NAME, header:NAME"},
+    )
+    tier: str | None = field(
+        default=None, metadata={"doc": "claim that names the tier of a client, or is its rate; none: limit for all"}
+    )
+    tiers: dict[str, Rate] = field(
+        default_factory=dict, metadata={"doc": "rate of each tier, as in free: 60/minute; others get limit"}
     )
     headers: Literal["ietf", "legacy", "both", "off"] = field(
         default="ietf", metadata={"doc": "response headers that report the remaining quota"}
@@ -66,6 +99,7 @@ class RateLimit:
     def __post_init__(self) -> None:
         """Check the options. Raises ValueError."""
         self._key = ClientKey(self.key)
+        self._warn: Callable[..., None] | None = None
         if self.max_clients < 1:
             raise ValueError("max_clients: expected at least 1")
         if not _is_plain(self.policy):
@@ -73,17 +107,42 @@ class RateLimit:
                 f"policy: {self.policy!r} is not a name; expected up to 64 of A-Z, a-z, 0-9, dot, dash, underscore"
             )
         self._check_burst()
-        limit, window = self.limit.limit, self.limit.window
-        #: What the limiter gets: of a token bucket its size, and the time in which it fills.
-        self._rate = Rate(self.burst, Seconds(self.burst * window / limit)) if self.burst else self.limit
-        #: The time in which the tokens return that requests may take without a pause; 0: no request pauses.
-        self._at_once = self.delay * window / limit if self.delay else 0.0
-        ietf, legacy = self.headers in {"ietf", "both"}, self.headers in {"legacy", "both"}
-        quota = (self._rate.limit, ceil(self._rate.window))
-        self._fields = QuotaFields(self.policy, *quota, ietf=ietf, legacy=legacy)
+        if self.tiers and not self.tier:
+            raise ValueError("tiers: needs tier, the claim that names the tier of a client")
         self._algorithm = TOKEN_BUCKET if self.burst else SLIDING_WINDOW
-        self.limiter = MemoryLimiter(self.max_clients, kind=self._algorithm.bucket)
+        self._quota = self._quota_of(self.limit)
+        #: PERF: None without a tier, which decides at the start what a request costs.
+        self._tiers = self._tiers_of(self.tier) if self.tier else None
+        self.limiter = MemoryLimiter(self.max_clients, kind=self._algorithm.bucket, span=self._algorithm.span)
         self._rejected = self._delayed = 0
+
+    def _quota_of(self, limit: Rate) -> Quota:
+        """Return what follows of a limit, with the burst and the delay of the handler."""
+        count, window = limit.limit, limit.window
+        rate = Rate(self.burst, Seconds(self.burst * window / count)) if self.burst else limit
+        ietf, legacy = self.headers in {"ietf", "both"}, self.headers in {"legacy", "both"}
+        fields = QuotaFields(self.policy, rate.limit, ceil(rate.window), ietf=ietf, legacy=legacy)
+        return Quota(limit, rate, self.delay * window / count if self.delay else 0.0, fields)
+
+    def _tiers_of(self, claim: str) -> Tiers[Quota]:
+        quotas = {name: self._quota_of(rate) for name, rate in self.tiers.items()}
+        windows = [quota.rate.window for quota in (self._quota, *quotas.values())]
+        span = max(windows) if quotas else max(*windows, _CLAIMED_WINDOWS[1] * (self.burst or 1))
+        self._algorithm = self._algorithm._replace(span=span)
+        return Tiers(claim, self._quota, quotas, self._claimed, self._warn_of_rates)
+
+    def _claimed(self, text: str) -> Quota:
+        """Return what follows of a claim that is a rate. Raises ValueError for one that is none."""
+        rate = Rate.parse(text)
+        shortest, longest = _CLAIMED_WINDOWS
+        if not shortest <= rate.window <= longest:
+            raise ValueError("the window of a rate in a claim is a second to a day")
+        return self._quota_of(rate)
+
+    def _warn_of_rates(self) -> None:
+        if self._warn is not None:
+            message = "[handler:%s] tier: claims have more than %d different rates; further clients get limit"
+            self._warn(f"[handler:{self.name}] tier", message, self.name, MOST)
 
     def _check_burst(self) -> None:
         if self.burst is not None and self.burst < 1:
@@ -98,33 +157,45 @@ class RateLimit:
     @property
     def longest_pause(self) -> float:
         """The seconds that the last request of a burst waits."""
-        return self._rate.window - self._at_once if self._at_once else 0.0
+        quotas = self._tiers.limits if self._tiers else [self._quota]
+        return max(quota.longest_pause for quota in quotas)
+
+    @property
+    def needs_identity(self) -> bool:
+        """Return whether the identity of a request decides under which key it counts, or its limit."""
+        return self.tier is not None or self._key.is_of_identity
+
+    def tier_of(self, request: Request) -> Tier[Quota]:
+        """Return the tier of the request's client."""
+        return self._tiers.of(request.identity) if self._tiers else Tier("", self._quota)
 
     def open(self, runtime: Runtime) -> None:
+        self._warn = runtime.throttle.warn
         self.limiter = runtime.limiter(self.name, self.max_clients, self._algorithm)
         runtime.metrics.watch("gproxy_rate_limit_delayed_total", (self.name,), lambda: self._delayed)
         runtime.metrics.watch("gproxy_rate_limited_total", (self.name,), lambda: self._rejected)
 
     def __call__(self, request: Request, next: Next) -> Response:
+        quota = self._quota if self._tiers is None else self._tiers.of(request.identity).limit
         key = self._key.of(request)
-        verdict = self._take_turn(key, request) if self._at_once else self.limiter.take(key, self._rate)
+        verdict = self._take_turn(key, quota, request) if quota.at_once else self.limiter.take(key, quota.rate)
         if not verdict.admitted:
-            self._reject(verdict)
+            self._reject(verdict, quota)
         response = next(request)
         # A 429 from an inner limit already has the fields of the limit that the client has exceeded.
         if response.status != 429 or "retry-after" not in response.headers:
-            self._fields.put(response.headers, verdict.remaining, verdict.wait or verdict.reset)
+            quota.fields.put(response.headers, verdict.remaining, verdict.wait or verdict.reset)
         return response
 
-    def _take_turn(self, key: str, request: Request) -> Verdict:
+    def _take_turn(self, key: str, quota: Quota, request: Request) -> Verdict:
         """Wait for the turn of an admitted request, at most half of the time that it has left.
 
         The other half is for the backend, which would be to blame if it had no time. A request that ends before its
         turn has used it: those behind it have theirs already. Raises ClientGone.
         """
-        latest = self._at_once + request.deadline.remaining() / 2
-        verdict = self.limiter.take(key, self._rate, min(latest, self._rate.window))
-        pause = verdict.reset - self._at_once
+        latest = quota.at_once + request.deadline.remaining() / 2
+        verdict = self.limiter.take(key, quota.rate, min(latest, quota.rate.window))
+        pause = verdict.reset - quota.at_once
         if verdict.admitted and pause > _SHORTEST:
             self._delayed += 1
             client = request.client_stream
@@ -132,10 +203,10 @@ class RateLimit:
             ClientWatch(client if client is not None and client.in_own_greenlet() else None).wait(pause)
         return verdict
 
-    def _reject(self, verdict: Verdict) -> NoReturn:
+    def _reject(self, verdict: Verdict, quota: Quota) -> NoReturn:
         self._rejected += 1
         wait = max(1, ceil(verdict.wait))
-        error = HTTPError(429, f"rate limit of {self.limit} exceeded; retry in {wait} s", reason="rate_limited")
+        error = HTTPError(429, f"rate limit of {quota.limit} exceeded; retry in {wait} s", reason="rate_limited")
         error.headers.put("Retry-After", "retry-after", str(wait))
-        self._fields.put(error.headers, verdict.remaining, verdict.wait)
+        quota.fields.put(error.headers, verdict.remaining, verdict.wait)
         raise error

@@ -39,6 +39,10 @@ class Identity:
         """Return the claim of this name, or at this path of names with dots between them; None if there is none."""
         return claim(self.claims, name)
 
+    def claim_text(self, name: str) -> str | None:
+        """Return the claim as a text; None without one, and for a list or an object."""
+        return as_text(claim(self.claims, name))
+
     def __repr__(self) -> str:
         return f"<Identity {self.id}>"
 
@@ -53,3 +57,10 @@ def claim(claims: Claims, name: str) -> Any | None:  # noqa: ANN401 a claim may 
             return None
         value = value.get(part)
     return value
+
+
+def as_text(value: object) -> str | None:
+    """Return the value of a claim as a text, a number or truth value as JSON has it; None for a list or an object."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from gproxy.http.identity import Identity
+from gproxy.http.identity import Identity, as_text
 from gproxy.http.request import Request
 from gproxy.http.trust import is_in
 from gproxy.identity.access_rule import ADDRESS, ANYONE, Word
@@ -74,20 +74,13 @@ def _value_test(word: Word) -> Callable[[Any], bool]:
     wanted = frozenset(word.values)
     if not wanted:
         return lambda value: value is not None
-    return lambda value: value in wanted if type(value) is str else not wanted.isdisjoint(claim_texts(value))
+    return lambda value: value in wanted if type(value) is str else not wanted.isdisjoint(_texts(value))
 
 
-def claim_texts(value: Any) -> list[str]:  # noqa: ANN401 a claim may be anything
-    """Return the texts of a claim: of a list those of its items, of a number or truth value that of JSON."""
+def _texts(value: Any) -> list[str]:  # noqa: ANN401 a claim may be anything
+    """Return the texts of a claim, of a list those of its items."""
     items = value if isinstance(value, list | tuple) else [value]
-    return [text for text in map(claim_text, items) if text is not None]
-
-
-def claim_text(value: object) -> str | None:
-    """Return a claim as a text, a number or truth value as in JSON; None for a list or an object."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, str | int | float) else None
+    return [text for text in map(as_text, items) if text is not None]
 
 
 class Together:

@@ -275,7 +275,9 @@ def test_a_turn_after_half_of_the_deadline_is_rejected_at_once_and_is_no_turn():
     assert sorted(status for _, status in found) == [200, 200, 429, 429, 429]
     error = refused(handler, within(0.2))
     assert (error.headers["Retry-After"], error.headers["RateLimit"]) == ("1", '"default";r=0;t=1')
-    assert handler.limiter.take("192.0.2.1", handler._rate).remaining == 17  # two have started, this is a third
+    assert (
+        handler.limiter.take("192.0.2.1", handler.tier_of(request()).limit.rate).remaining == 17
+    )  # two have started, this is a third
 
 
 class LeavingClient:
@@ -303,7 +305,7 @@ def test_a_client_that_leaves_ends_the_wait_and_has_used_its_turn():
     with pytest.raises(ClientGone):
         handler(leaving, behind)
     assert behind.requests == []
-    assert handler.limiter.take("192.0.2.1", handler._rate).remaining == 17
+    assert handler.limiter.take("192.0.2.1", handler.tier_of(request()).limit.rate).remaining == 17
 
 
 def test_the_longest_pause():

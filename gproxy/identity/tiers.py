@@ -1,0 +1,76 @@
+"""Limits by a claim: the tier of a client, or a limit in the claim itself."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from gproxy.http.identity import Identity
+
+T = TypeVar("T")
+
+#: The number of different limits from claims, and that of texts that are no limit, which are kept too.
+MOST: Final = 64
+
+
+class Tier(NamedTuple, Generic[T]):
+    """The limit of a client. `name` is the value of the claim; "" if the handler's own limit holds."""
+
+    name: str
+    limit: T
+
+
+class Tiers(Generic[T]):
+    """The limits of clients by the claim `claim` of their identity; `default` for an unknown or absent tier.
+
+    Without `tiers` the claim itself is a limit, which `parse` makes of its text; `parse` raises ValueError for a text
+    that is none. At most 64 different limits come from claims; `full` is called for a further one, which counts as
+    unknown.
+    """
+
+    def __init__(
+        self,
+        claim: str,
+        default: T,
+        tiers: Mapping[str, T],
+        parse: Callable[[str], T],
+        full: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.claim = claim
+        self._default = Tier("", default)
+        self._tiers = {name: Tier(name, limit) for name, limit in tiers.items()}
+        self._parse = None if tiers else parse
+        self._full = full
+        self._unknown: set[str] = set()
+
+    @property
+    def limits(self) -> list[T]:
+        """The limits that are known, the default first."""
+        return [self._default.limit, *(tier.limit for tier in self._tiers.values())]
+
+    def of(self, identity: Identity | None) -> Tier[T]:
+        """Return the tier of a client."""
+        name = None if identity is None else identity.claim_text(self.claim)
+        if name is None:
+            return self._default
+        found = self._tiers.get(name)
+        return self._read(name) if found is None else found
+
+    def _read(self, name: str) -> Tier[T]:
+        """Return the tier whose limit is the claim itself; the default for a claim that is none, or one too many."""
+        if self._parse is None or name in self._unknown:
+            return self._default
+        try:
+            found = Tier(name, self._parse(name))
+        except ValueError:
+            return self._forget(name)
+        if len(self._tiers) >= MOST:
+            self._full()
+            return self._default
+        self._tiers[name] = found
+        return found
+
+    def _forget(self, name: str) -> Tier[T]:
+        """Note a text that is no limit, so that it is not parsed again."""
+        if len(self._unknown) >= MOST:
+            self._unknown.clear()
+        self._unknown.add(name)
+        return self._default
