@@ -12,6 +12,7 @@ BUILT_IN: Final[dict[str, str]] = {
     "cors": "gproxy.handlers.cors:Cors",
     "headers": "gproxy.handlers.headers:EditHeaders",
     "health": "gproxy.handlers.health:Health",
+    "introspect": "gproxy.handlers.introspect:Introspect",
     "jwt": "gproxy.handlers.jwt:JWT",
     "metrics": "gproxy.handlers.metrics:Metrics",
     "rate_limit": "gproxy.handlers.rate_limit:RateLimit",

@@ -1,0 +1,75 @@
+"""Calls to others, one at a time for each key: what a client can send again and again is asked once."""
+
+from collections.abc import Callable, Hashable
+from time import monotonic
+from typing import Generic, TypeVar
+
+import gevent
+from gevent.event import AsyncResult
+from gevent.lock import BoundedSemaphore
+
+from gproxy.identity.errors import Unavailable
+
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class Calls(Generic[K, A, T]):
+    """Calls of a function that may block, of which at most `most` run at the same time.
+
+    Each call runs in a greenlet of its own, so a client that leaves cancels nothing for the others that wait for the
+    same result. `timeout` bounds a call with the wait for its turn, in seconds. The function gets its argument and the
+    remaining seconds; it returns a result, and raises nothing but Exceptions.
+    """
+
+    def __init__(self, function: Callable[[A, float], T], *, most: int, timeout: float) -> None:
+        self._function = function
+        self._timeout = timeout
+        self._turns = BoundedSemaphore(most)
+        #: The calls that have not ended, by key.
+        self._calls: dict[K, AsyncResult] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def result(self, key: K, argument: A, seconds: float) -> T:
+        """Return the result of the present call for `key`, or of a new one; wait for `seconds` at most.
+
+        Raises what the function raises, and Unavailable if there is no result in time.
+        """
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = AsyncResult()
+            gevent.spawn(self._run, key, argument, call)
+        call.wait(seconds)
+        if not call.ready():
+            raise self._late()
+        outcome, error = call.get()
+        if error is not None:
+            raise error.with_traceback(None)  # the same one for all that wait
+        result: T = outcome
+        return result
+
+    def _run(self, key: K, argument: A, call: AsyncResult) -> None:
+        """Make the call, and give its outcome to all that wait; a greenlet's own exception would be printed."""
+        try:
+            call.set((self._call(argument), None))
+        except Exception as error:  # noqa: BLE001 those who wait raise it
+            call.set((None, error))
+        finally:
+            del self._calls[key]
+
+    def _call(self, argument: A) -> T:
+        ends = monotonic() + self._timeout
+        if not self._turns.acquire(timeout=self._timeout):
+            raise self._late()
+        try:
+            # The function bounds itself; this is for what comes before, such as a document that it needs.
+            with gevent.Timeout(max(ends - monotonic(), 0.0), self._late()):
+                return self._function(argument, max(ends - monotonic(), 0.001))
+        finally:
+            self._turns.release()
+
+    def _late(self) -> Unavailable:
+        return Unavailable(f"no answer within {self._timeout:g} s")

@@ -1,0 +1,91 @@
+"""Calls to others: one at a time for each key, and few in all."""
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gproxy.identity.calls import Calls
+from gproxy.identity.errors import Unavailable, Untrusted
+
+
+class Far:
+    """A function that waits until `go`, and notes its arguments."""
+
+    def __init__(self):
+        self.go = Event()
+        self.arguments = []
+        self.error = None
+
+    def __call__(self, argument, seconds):
+        self.arguments.append(argument)
+        assert 0 < seconds <= 30
+        self.go.wait()
+        if self.error is not None:
+            raise self.error
+        return f"{argument} judged"
+
+
+@pytest.fixture
+def far():
+    return Far()
+
+
+def asking(calls, *keys, seconds=30):
+    greenlets = [gevent.spawn(calls.result, key, key.upper(), seconds) for key in keys]
+    gevent.sleep(0)
+    gevent.sleep(0)
+    return greenlets
+
+
+def test_a_hundred_questions_about_one_thing_are_one_call(far):
+    calls = Calls(far, most=32, timeout=30)
+    greenlets = asking(calls, *["a"] * 100)
+    far.go.set()
+    gevent.joinall(greenlets)
+    assert [one.value for one in greenlets] == ["A judged"] * 100
+    assert far.arguments == ["A"]
+    assert len(calls) == 0
+    assert calls.result("a", "A", 30) == "A judged"  # the next question is a new call
+    assert far.arguments == ["A", "A"]
+
+
+def test_few_calls_run_at_the_same_time_and_the_others_take_turns(far):
+    calls = Calls(far, most=2, timeout=30)
+    greenlets = asking(calls, "a", "b", "c", "d")
+    assert far.arguments == ["A", "B"]
+    far.go.set()
+    gevent.joinall(greenlets)
+    assert sorted(far.arguments) == ["A", "B", "C", "D"]
+    assert {one.value for one in greenlets} == {f"{name} judged" for name in "ABCD"}
+
+
+def test_an_error_reaches_all_that_wait(far):
+    far.error = Untrusted("it is not active")
+    calls = Calls(far, most=32, timeout=30)
+    greenlets = asking(calls, "a", "a")
+    far.go.set()
+    for one in greenlets:
+        with pytest.raises(Untrusted, match="it is not active"):
+            one.get()
+    assert len(calls) == 0
+
+
+def test_a_call_ends_after_its_timeout_while_it_waits_for_its_turn_too(far):
+    calls = Calls(far, most=1, timeout=0.01)
+    for one in asking(calls, "a", "b"):
+        with pytest.raises(Unavailable, match=r"no answer within 0\.01 s"):
+            one.get()
+    assert far.arguments == ["A"]
+    assert len(calls) == 0
+    far.go.set()
+    assert calls.result("c", "C", 30) == "C judged"  # the turn of the late call was given back
+
+
+def test_a_request_waits_no_longer_than_its_deadline_and_ends_nothing_for_others(far):
+    calls = Calls(far, most=1, timeout=30)
+    (hasty,), (patient,) = asking(calls, "a", seconds=0.01), asking(calls, "a")
+    with pytest.raises(Unavailable):
+        hasty.get()
+    far.go.set()
+    assert patient.get() == "A judged"
+    assert far.arguments == ["A"]
