@@ -57,7 +57,7 @@ class LiveKeySet:
 
     @property
     def expires(self) -> float:
-        """When the next handler trusts the present keys no longer, on the monotonic clock; infinite if none does."""
+        """The moment at which the next handler stops to trust the present keys; infinite if none trusts them."""
         return min((trusted.expires for trusted in self._trusted if trusted.is_available), default=math.inf)
 
     @property
@@ -116,7 +116,7 @@ class TrustedKeys:
 
     @property
     def expires(self) -> float:
-        """When the present keys are too old, on the monotonic clock."""
+        """The moment from which the present keys are too old, on the monotonic clock."""
         return self._live.fetched + self._stale
 
     @property
