@@ -74,10 +74,10 @@ def _value_test(word: Word) -> Callable[[Any], bool]:
     wanted = frozenset(word.values)
     if not wanted:
         return lambda value: value is not None
-    return lambda value: value in wanted if type(value) is str else not wanted.isdisjoint(_texts(value))
+    return lambda value: value in wanted if type(value) is str else not wanted.isdisjoint(claim_texts(value))
 
 
-def _texts(value: Any) -> list[str]:  # noqa: ANN401 a claim may be anything
+def claim_texts(value: Any) -> list[str]:  # noqa: ANN401 a claim may be anything
     """Return the texts of a claim, of a list those of its items."""
     items = value if isinstance(value, list | tuple) else [value]
     return [text for text in map(as_text, items) if text is not None]
