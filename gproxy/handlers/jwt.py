@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-
 from gproxy.config.types import Bytes, Seconds, Secret
 from gproxy.http.identity import Claims, Identity
 from gproxy.http.request import Request
@@ -24,13 +22,15 @@ from gproxy.identity.confirmation import check_connection
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Untrusted
 from gproxy.identity.issuers import Issuer, Issuers
-from gproxy.identity.keys import public_key
+from gproxy.identity.key_choice import KeyChoice
+from gproxy.identity.key_sets import KeySets
+from gproxy.identity.key_source import KeySource
+from gproxy.identity.live_key_set import TrustedKeys
 from gproxy.identity.protected_resource import ProtectedResource
 from gproxy.identity.revocations import Revocations, parse_revocations
-from gproxy.identity.signatures import Signatures
 from gproxy.identity.sources import BEARER, Source, find_one
 from gproxy.identity.token_judge import TokenJudge, kid_of
-from gproxy.identity.token_options import algorithms, option, token_rules
+from gproxy.identity.token_options import option, token_rules
 from gproxy.identity.token_rules import AT_JWT
 from gproxy.identity.watched_file import WatchedFile
 from gproxy.runtime import Runtime
@@ -64,9 +64,23 @@ class JWT(CredentialIdentifier):
         default=("auto",),
         metadata={"doc": "accepted algorithms; auto: HS256 with a secret, else RS256, PS256, ES256, ES384 and EdDSA"},
     )
-    issuer: tuple[Issuer, ...] = field(default=(), metadata={"doc": "values of which the claim iss must be one"})
+    issuer: tuple[Issuer, ...] = field(
+        default=(),
+        metadata={
+            "doc": "values of which iss must be one; the place of its key set may follow: jwks=URL, jwks=file:PATH"
+        },
+    )
+    jwks: KeySource | None = field(
+        default=None,
+        metadata={"doc": "key set of the issuer, URL or file:PATH; none: named by the metadata of the issuer"},
+    )
+    jwks_refresh: Seconds = field(default=Seconds(300.0), metadata={"doc": "time between two fetches of a key set"})
+    jwks_stale: Seconds = field(
+        default=Seconds(86_400.0), metadata={"doc": "time for which a key set is used that cannot be fetched again"}
+    )
     audience: tuple[str, ...] = field(
-        default=(), metadata={"doc": "values of which the claim aud must have one; *: any, or no aud"}
+        default=(),
+        metadata={"doc": "values of which aud must have one; *: any, or no aud; required with key sets"},
     )
     clients: tuple[str, ...] = field(
         default=(), metadata={"doc": "values of which the claims azp and client_id must be, as far as they are present"}
@@ -108,9 +122,6 @@ class JWT(CredentialIdentifier):
             raise ValueError("cache: is negative; expected 0 or more")
         if self.max_token < 1:
             raise ValueError("max_token: admits no token; expected a size such as 8KiB")
-        if self.secret is not None and self.key is not None:
-            raise ValueError("secret, key: both verify tokens; expected one of secret and key")
-        public = None if self.key is None else option("key", public_key, self.key)
         self._rules = token_rules(
             audience=self.audience,
             clients=self.clients,
@@ -119,10 +130,13 @@ class JWT(CredentialIdentifier):
             max_lifetime=self.max_lifetime,
             max_age=self.max_age,
         )
-        self._signatures = option("algorithms", Signatures, algorithms(self.algorithms, public))
-        self._use_key(public)
+        self._keys = KeyChoice.of(self.secret, self.key, self.jwks, self.issuer)
+        self._signatures = self._keys.signatures(self.algorithms)
+        #: What `gproxy check` warns of, each with its option.
+        self.warnings = self._check_key_sets()
+        issuers = option("issuer", Issuers, self.issuer)
         self.token_judge = TokenJudge(
-            self._signatures, Issuers(self.issuer), self._rules, self.claims, checks_binding=self.bound == "check"
+            self._signatures, issuers, self._rules, self.claims, checks_binding=self.bound == "check"
         )
         self._resource = self._protected_resource()
         self.own_path = self._resource.path if self._resource else ""
@@ -133,9 +147,12 @@ class JWT(CredentialIdentifier):
         self.start_cache(self.cache)
 
     def open(self, runtime: Runtime) -> None:
-        """Load an `auto` secret and start the cache. Raises ValueError if the secret cannot be kept."""
+        """Load an `auto` secret, start to fetch key sets, and start the cache.
+
+        Raises ValueError if the secret cannot be kept, or if a key set may not be fetched.
+        """
         super().open(runtime)
-        if self._is_auto:
+        if self._keys.is_auto:
             path = runtime.state_dir / f"{re.sub('[^A-Za-z0-9._-]', '_', self.name)}.secret"
             self._signatures.use(option("secret", kept_secret, path))
         if self._signatures.is_short:
@@ -144,6 +161,17 @@ class JWT(CredentialIdentifier):
         if self._watch is not None:
             self._watch.open(runtime, f"handler:{self.name}")
         self.start_cache(self.cache)
+        self.token_judge.keys = {name: self._trust(source, runtime) for name, source in self._keys.sources.items()}
+
+    def _trust(self, source: KeySource, runtime: Runtime) -> TrustedKeys:
+        """Return the live keys of a place, whose withdrawal ends the verdicts on their tokens."""
+        return runtime.single(KeySets).of(
+            source,
+            algorithms=self._signatures.algorithms,
+            refresh=self.jwks_refresh,
+            stale=self.jwks_stale,
+            withdrawn=lambda keys: self.forget(lambda judged: judged.key in keys),
+        )
 
     def close(self) -> None:
         """Stop to watch the file of `revoked`."""
@@ -205,28 +233,26 @@ class JWT(CredentialIdentifier):
             found = {"client_id": "gproxy", "jti": secrets.token_hex(16)} | found
         return found
 
-    def _use_key(self, public: PublicKeyTypes | None) -> None:
-        """Verify by `secret` or `key`; `open` loads an `auto` secret. Raises ValueError."""
-        self._is_auto = self.secret is not None and self.secret.reveal() == "auto"
-        first, symmetric = self._signatures.algorithms[0], self._signatures.symmetric
-        if public is not None:
-            if symmetric:
-                raise ValueError(f"key: {first} does not use it; expected secret")
-            option("key", self._signatures.use, public)
-        elif self.secret is None:
-            expected = "secret, with auto, ${NAME} or file:PATH" if symmetric else "key, with the path of a PEM file"
-            raise ValueError(f"{'secret' if symmetric else 'key'}: is missing; expected {expected}")
-        elif not symmetric:
-            raise ValueError(f"secret: {first} does not use it; expected key")
-        elif not self._is_auto:
-            option("secret", self._signatures.use, self.secret.reveal())
+    def _check_key_sets(self) -> list[tuple[str, str]]:
+        """Check the options of key sets, and return warnings. Reads key sets in files. Raises ValueError."""
+        if self.jwks_refresh < 1:
+            raise ValueError("jwks_refresh: is too short; expected 1s or more")
+        if self.jwks_stale < self.jwks_refresh:
+            raise ValueError("jwks_stale: is shorter than jwks_refresh; expected more")
+        sources = self._keys.sources
+        if sources and not self.audience:
+            expected = "expected values of aud, or * for any"
+            raise ValueError(f"audience: is required: an issuer signs tokens for other applications too; {expected}")
+        name = "jwks" if self.jwks else "issuer"
+        found = [option(name, source.check, self._signatures.algorithms) for source in sources.values()]
+        return [(name, warning) for warnings in found for warning in warnings]
 
     def _protected_resource(self) -> ProtectedResource | None:
         if self.resource is None:
             return None
         if BEARER not in self.sources:
             raise ValueError("resource: its clients send tokens in Authorization; expected bearer in sources")
-        issuers = [issuer.name for issuer in self.issuer if issuer.is_url and not issuer.places]
+        issuers = [issuer.name for issuer in self.issuer if issuer.name.startswith("http") and not issuer.places]
         return option("resource", ProtectedResource, self.resource, issuers, self.scope)
 
     def _revoke(self, revocations: Revocations) -> None:

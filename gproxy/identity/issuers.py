@@ -11,47 +11,40 @@ from typing import ClassVar, Final, Self
 
 from gproxy.http.identity import Claims
 from gproxy.identity.errors import Untrusted
+from gproxy.identity.key_source import KeySource
 
 _PLACE: Final = re.compile(r"\{([^{}]*)\}")
 #: One segment of a path (RFC 3986 section 3.3), as issuers write tenants: it cannot lead to another host or path.
 _is_segment = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,256}", re.ASCII).fullmatch
-_is_url = re.compile(r"https?://[^\s/?#]+[^\s?#]*").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
     """An issuer of the settings, and the place of its key set: `https://id.example.com jwks=https://id.example.com/keys`.
 
-    `name` is the value of `iss`. `jwks` is a URL or `file:PATH`; empty: found by discovery.
+    `name` is the value of `iss`. Without `jwks` the metadata of the issuer name the place of its keys.
     """
 
     noun: ClassVar[str] = "an issuer"
     example: ClassVar[str] = "https://id.example.com jwks=https://id.example.com/keys"
 
     name: str
-    jwks: str = ""
+    jwks: KeySource | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse `NAME` or `NAME jwks=URL`. Raises ValueError with the problem."""
         name, *words = text.split()
         for word in words:
-            key, equals, value = word.partition("=")
-            if key != "jwks" or not equals:
+            if not word.startswith("jwks="):
                 raise ValueError(f"{word!r} is not jwks=URL or jwks=file:PATH")
-            check_place(value)
         if len(words) > 1:
             raise ValueError("jwks is given twice")
         if not all(re.fullmatch(r"[^\W\d][\w-]*", claim) for claim in _PLACE.findall(name)):
             raise ValueError("a place in an issuer is written {CLAIM}, as in https://id.example.com/{tid}/v2.0")
         if re.search(r"[{}]", _PLACE.sub("", name)):
             raise ValueError("a brace in an issuer encloses the name of a claim, as in {tid}")
-        return cls(name, words[0].partition("=")[2] if words else "")
-
-    @property
-    def is_url(self) -> bool:
-        """Return whether the issuer is a URL without query and fragment, which discovery needs (RFC 8414 section 2)."""
-        return _is_url(self.name) is not None
+        return cls(name, KeySource.parse(words[0].removeprefix("jwks=")) if words else None)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -69,23 +62,18 @@ class Issuer:
         return f"{self.name} jwks={self.jwks}" if self.jwks else self.name
 
 
-def check_place(text: str) -> None:
-    """Raise ValueError unless the text can be the place of a key set: a URL or `file:PATH`."""
-    if not (_is_url(text.partition("?")[0]) and "#" not in text) and not text.removeprefix("file:").strip("/"):
-        raise ValueError(f"{text!r} has no host or path; expected https://HOST/PATH or file:PATH")
-    if not (text.startswith("file:") or _is_url(text.partition("?")[0])):
-        raise ValueError(f"{text!r} is no place of a key set; expected https://HOST/PATH or file:PATH")
-
-
 class Issuers:
-    """The issuers that one handler trusts; none: any issuer."""
+    """The issuers that one handler trusts; none: any issuer. Raises ValueError for one that occurs twice."""
 
     def __init__(self, issuers: Iterable[Issuer]) -> None:
         issuers = tuple(issuers)
-        self._by_name = {issuer.name: issuer for issuer in issuers if not issuer.places}
-        self._tenants = [issuer for issuer in issuers if issuer.places]
         #: As the settings write them.
         self.names = tuple(issuer.name for issuer in issuers)
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise ValueError(f"{name} is given twice")
+        self._by_name = {issuer.name: issuer for issuer in issuers if not issuer.places}
+        self._tenants = [issuer for issuer in issuers if issuer.places]
 
     def __bool__(self) -> bool:
         return bool(self.names)

@@ -41,6 +41,9 @@ class KeySource:
         """The path of a file."""
         return Path(self.name)
 
+    def __str__(self) -> str:
+        return f"{_FILE}{self.name}" if self.kind == "file" else self.name
+
     def require(self, *, insecure: bool) -> None:
         """Raise ValueError if the place may not be asked, because of http:// beyond loopback."""
         if self.kind != "file":

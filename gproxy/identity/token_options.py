@@ -8,15 +8,11 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import Final, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-
-from gproxy.identity.keys import usual_algorithm
 from gproxy.identity.signatures import media_type
 from gproxy.identity.token_rules import TokenRules
 
 T = TypeVar("T")
 
-AUTO: Final = "auto"
 #: Admits any audience, and tokens without one.
 ANY: Final = "*"
 
@@ -60,12 +56,3 @@ def token_rules(
         max_lifetime=inf if max_lifetime is None else max_lifetime,
         max_age=inf if max_age is None else max_age,
     )
-
-
-def algorithms(listed: tuple[str, ...], public: PublicKeyTypes | None) -> tuple[str, ...]:
-    """Return the algorithms of a handler with this public key, or with a secret. Raises ValueError."""
-    if AUTO not in listed:
-        return listed
-    if len(listed) > 1:
-        raise ValueError(f"algorithms: {AUTO} chooses all of them; expected it alone, or names without it")
-    return ("HS256",) if public is None else (option("key", usual_algorithm, public),)
