@@ -8,6 +8,7 @@ import time
 import pytest
 from conftest import scene
 
+from gproxy.config.types.access_log import DEFAULT_FIELDS
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import reply
 from gproxy.testing.gateway import Wire, eventually, free_port
@@ -80,7 +81,7 @@ def fields(play, answer):
     )
     (line,) = found
     assert [*line][:2] == ["time", "id"]
-    return dict([*line.items()][19:])
+    return dict([*line.items()][len(DEFAULT_FIELDS) + 1 :])
 
 
 def test_fields_of_a_request_and_its_response(play):
