@@ -131,6 +131,11 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
 def _add_token_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sub", required=True, metavar="NAME", help="subject of the token (the sub claim)")
     parser.add_argument("--role", metavar="NAME", help="value of the role claim")
+    parser.add_argument("--scope", metavar="'NAME ...'", help="value of the scope claim")
+    parser.add_argument("--aud", metavar="NAME", help="value of the aud claim (default: the handler's first audience)")
+    parser.add_argument(
+        "--claim", action="append", default=[], metavar="NAME=VALUE", help="a further claim, a text or JSON; repeatable"
+    )
     parser.add_argument("--ttl", default="1h", metavar="TIME", help="lifetime: 1h, 30m, 1d (default: 1h)")
     parser.add_argument("--handler", metavar="NAME", help="name of the jwt handler that signs, if there are several")
 
@@ -247,10 +252,11 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _token(options: argparse.Namespace) -> int:
     import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
-    from gproxy.commands.token import sign
+    from gproxy.commands.token import claims_of, sign
 
     try:
-        token = sign(options.config, options.sub, options.role, options.ttl, options.handler)
+        claims = claims_of(options.sub, options.role, options.scope, options.aud, options.claim)
+        token = sign(options.config, claims, options.ttl, options.handler)
     except (ValueError, OSError) as error:
         print(f"gproxy token: {error}", file=sys.stderr)
         return 2

@@ -1,29 +1,73 @@
 """`gproxy token`: signs a token that the configured jwt handler accepts."""
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.types import Seconds
 from gproxy.gateway.build import load
 from gproxy.handlers.jwt import JWT
+from gproxy.http.identity import Claims
+from gproxy.identity.strict_json import read_json
 from gproxy.runtime import Runtime
 
 
-def sign(config: str, subject: str, role: str | None, ttl: str, name: str | None = None) -> str:
-    """Return a token with the lifetime `ttl` (`1h`). Raise ConfigError, or ValueError if no handler can sign."""
+def claims_of(
+    subject: str,
+    role: str | None = None,
+    scope: str | None = None,
+    audience: str | None = None,
+    more: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the claims that the options of the command ask for; `more` are texts NAME=VALUE. Raises ValueError."""
+    usual = {"sub": subject, "role": role, "scope": scope, "aud": audience}
+    claims: dict[str, Any] = {name: value for name, value in usual.items() if value is not None}
+    for text in more:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise ValueError(f"--claim: expected NAME=VALUE; found {text!r}")
+        if name in claims:
+            raise ValueError(f"--claim: {name} is given twice")
+        claims[name] = _value(value)
+    return claims
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 any value of JSON
+    """Return the value of a claim: JSON, such as 7, true or ["a"], or else the text itself."""
+    try:
+        return read_json(text.encode("utf-8", "surrogateescape"))
+    except ValueError:
+        return text
+
+
+def sign(config: str, claims: Claims, ttl: str, name: str | None = None) -> str:
+    """Return a token with these claims and the lifetime `ttl` (`1h`).
+
+    Raises ConfigError, or ValueError if no handler can sign it.
+    """
     seconds = _lifetime(ttl)
     settings = load(config)
-    found = {key: one.handler for key, one in settings.handlers.items() if isinstance(one.handler, JWT)}
+    handler = _chosen(
+        {key: one.handler for key, one in settings.handlers.items() if isinstance(one.handler, JWT)}, name
+    )
+    if handler is None:
+        raise ValueError(f"{config} has no jwt handler")
+    if handler.secret is None:
+        raise ValueError(f"[handler:{handler.name}] has no secret, so the gateway cannot sign tokens for it")
+    handler.open(Runtime.of(settings))
+    return handler.sign(claims, seconds, time.time())
+
+
+def _chosen(found: Mapping[str, JWT], name: str | None) -> JWT | None:
+    """Return the handler of this name; without a name the only one, with a secret if several. Raises ValueError."""
     if name is not None and name not in found:
         raise ValueError(f"no jwt handler named '{name}'; expected one of: {', '.join(found) or 'none'}")
-    if not found:
-        raise ValueError(f"{config} has no jwt handler")
-    if len(found) > 1 and name is None:
+    if name is None and len(found) > 1:
+        found = {key: handler for key, handler in found.items() if handler.secret is not None} or found
+    if name is None and len(found) > 1:
         raise ValueError(f"several jwt handlers; choose one with --handler: {', '.join(found)}")
-    handler = found[name] if name else next(iter(found.values()))
-    handler.open(Runtime.of(settings))
-    claims = {"sub": subject} | ({"role": role} if role else {})
-    return handler.sign(claims, seconds, time.time())
+    return found[name] if name else next(iter(found.values()), None)
 
 
 def _lifetime(ttl: str) -> float:

@@ -76,7 +76,7 @@ def _wait_for_listener(address: Address) -> None:
 
 def _token(config: str) -> str:
     try:
-        return sign(config, "alice", "admin", "1d")
+        return sign(config, {"sub": "alice", "role": "admin"}, "1d")
     except Exception:  # noqa: BLE001 there may be no jwt handler, or none with a secret
         return ""
 

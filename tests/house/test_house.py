@@ -130,7 +130,6 @@ def test_handlers_do_not_know_each_other():
 SMALL = {
     "__main__": "python -m gproxy",
     "arbiter.backoff": "pauses between starts, apart from what starts",
-    "commands.token": "one command",
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
     "config.identity_checks": "checks across sections, apart from those of each section",
