@@ -29,7 +29,7 @@ _CLAIMED_WINDOWS: Final = (1.0, 86_400.0)
 
 @dataclass(slots=True)
 class Quota:
-    """What a client may use: the `limit` as it is written, and what follows of it.
+    """The share of a client: the `limit` as it is written, and what follows of it.
 
     rate: what the limiter gets: of a token bucket its size, and the time in which it fills. at_once: the seconds in
     which the tokens return that requests may take without a pause; 0: no request pauses. fields: of the response.
