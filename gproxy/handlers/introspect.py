@@ -15,6 +15,7 @@ from gproxy.identity.claim_rules import ClaimValue, check_claims
 from gproxy.identity.confirmation import check_connection, required_thumbprint
 from gproxy.identity.credential_cache import Judged
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
+from gproxy.identity.discovery import check_issuer
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.introspection import Client, Endpoint, LastGood, Method
 from gproxy.identity.outcomes import Asked
@@ -51,7 +52,9 @@ class Introspect(CredentialIdentifier):
         default=Rate.parse("30/minute"),
         metadata={"doc": "bad tokens that one client address may send; none: no limit"},
     )
-    endpoint: str | None = field(default=None, metadata={"doc": "URL of the introspection endpoint"})
+    endpoint: str | None = field(
+        default=None, metadata={"doc": "URL of the introspection endpoint; none: as the metadata of `issuer` say"}
+    )
     issuer: str | None = field(
         default=None, metadata={"doc": "issuer of the tokens; an answer with another iss is rejected"}
     )
@@ -108,9 +111,11 @@ class Introspect(CredentialIdentifier):
         self._start_caches()
 
     def open(self, runtime: Runtime) -> None:
-        """Start the caches, and find out whom to ask. Nothing is asked before the first token."""
+        """Start the caches. Raises ValueError for an endpoint that may not be asked; nothing is asked yet."""
         super().open(runtime)
-        self._endpoint = Endpoint(runtime, self._client, self.endpoint or "")
+        if self.endpoint is not None:
+            option("endpoint", partial(check_url, insecure=runtime.outgoing.insecure), self.endpoint)
+        self._endpoint = Endpoint(runtime, self._client, url=self.endpoint, issuer=self.issuer)
         self._asked = Asked(runtime, self.name)
         self._start_caches()
 
@@ -186,9 +191,12 @@ class Introspect(CredentialIdentifier):
         return super().complete(identity, size + len(str(identity.claims)))
 
     def _check_options(self) -> None:
-        if self.endpoint is None:
-            raise ValueError("endpoint: is missing; expected the URL of the introspection endpoint")
-        option("endpoint", partial(check_url, insecure=True), self.endpoint)
+        if self.endpoint is not None:
+            option("endpoint", partial(check_url, insecure=True), self.endpoint)
+        elif self.issuer is not None:
+            option("issuer", partial(check_issuer, insecure=True), self.issuer)
+        else:
+            raise ValueError("endpoint: is missing; expected a URL, or issuer with the URL of an issuer")
         if not self.audience:
             raise ValueError("audience: is missing; expected the names of this API at the issuer, or * for any token")
         if ANY in self.audience and len(self.audience) > 1:

@@ -1,7 +1,8 @@
 """Introspection (RFC 7662): what the gateway sends to an endpoint about a token, and what the answer says."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote_plus, urlencode
 
@@ -14,6 +15,7 @@ from gproxy.identity.credential_cache import BYTES
 from gproxy.identity.credential_identifier import Verified
 from gproxy.identity.discovery import Endpoint as Place
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.key_sets import KeySets
 from gproxy.identity.outgoing import Outgoing, OutgoingError
 from gproxy.identity.strict_json import read_object
 from gproxy.runtime import Runtime
@@ -79,19 +81,21 @@ def read_answer(status: int, body: bytes) -> Claims:
 
 
 class Endpoint:
-    """The introspection endpoint at a URL."""
+    """The introspection endpoint: at `url`, or where the metadata of the issuer say."""
 
-    def __init__(self, runtime: Runtime, client: Client, url: str) -> None:
+    def __init__(self, runtime: Runtime, client: Client, *, url: str | None, issuer: str | None) -> None:
         self._client = client
         self._outgoing = runtime.single(Outgoing)
-        self._place = Place(url, public=False)
+        self._place: Callable[[], Place] = partial(Place, url or "", public=False)
+        if url is None and issuer is not None:
+            self._place = partial(runtime.single(KeySets).metadata(issuer).url, "introspection_endpoint")
 
     def ask(self, token: str, seconds: float) -> Claims:
         """Return the members of the answer about an active token; wait for it for so many seconds.
 
         Raises Untrusted for a token that is not active, and Unavailable without an answer about it.
         """
-        place = self._place
+        place = self._place()
         asking = self._client.asking(token)
         try:
             answer = self._outgoing.fetch(

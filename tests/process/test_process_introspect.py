@@ -296,6 +296,19 @@ def test_calls_are_counted(started):
     assert scene.gateway.metric('gproxy_auth_asked_seconds_count{handler="who"}') == 3
 
 
+def test_the_metadata_of_the_issuer_name_the_endpoint(started):
+    scene = started("timeout = 500ms", change=[("endpoint = ISSUER/introspect\n", "")])
+    scene.issuer.fail("status", "metadata")
+    token = scene.issuer.opaque()
+    unavailable(scene, token)
+    scene.issuer.recover()
+    eventually(lambda: scene.get(token).status == 200, "the metadata")
+    rejected(scene, "unknown", "it is not active")
+    metadata = scene.issuer.requests["metadata"]
+    assert [scene.get(scene.issuer.opaque()).status for _ in range(5)] == [200] * 5
+    assert scene.issuer.requests["metadata"] == metadata
+
+
 @pytest.mark.parametrize("auth", ["post", "bearer"])
 def test_other_ways_to_authenticate(started, auth):
     change = [("client_id = gateway\n", "")] if auth == "bearer" else []
@@ -331,7 +344,7 @@ def ask(url, folder, user, **form):
         return json.loads(answer.read())
 
 
-@pytest.mark.parametrize("place", ["endpoint = {}/oauth/introspect"])
+@pytest.mark.parametrize("place", ["endpoint = {}/oauth/introspect", "issuer = {}"])
 def test_with_canaille_a_token_is_good_until_it_is_revoked(canaille, tmp_path, place):
     login = {"username": "alice", "password": "alice's password", "scope": "openid profile"}
     token = ask(f"{canaille}/oauth/token", tmp_path, "shop", grant_type="password", **login)["access_token"]

@@ -58,7 +58,8 @@ def get(handler, token="token"):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"endpoint": None}, "endpoint: is missing; expected the URL of the introspection endpoint"),
+        ({"endpoint": None}, "endpoint: is missing; expected a URL, or issuer with the URL of an issuer"),
+        ({"endpoint": None, "issuer": "id"}, "issuer: it is not a URL"),
         ({"endpoint": "id.example.com"}, "endpoint: it is not a URL"),
         ({"audience": ()}, "audience: is missing"),
         ({"audience": ("*", "api")}, r"audience: \* admits any"),
@@ -78,6 +79,12 @@ def get(handler, token="token"):
 def test_wrong_options(options, problem):
     with pytest.raises(ValueError, match=f"^{problem}"):
         Introspect(**{**GOOD, **options})
+
+
+def test_an_endpoint_without_tls_may_not_be_asked():
+    handler = Introspect(**{**GOOD, "endpoint": URL.replace("https", "http")})
+    with pytest.raises(ValueError, match="^endpoint: http:// is accepted only on loopback"):
+        handler.open(Runtime())
 
 
 def test_the_members_of_the_answer_are_the_claims(clock):
