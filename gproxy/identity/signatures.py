@@ -193,7 +193,8 @@ class Signatures:
             if key.verify(token.signed, token.signature):
                 self._remember(token)
                 return key
-        raise Untrusted(_WRONG_SIGNATURE)
+        # Without `kid`, the issuer may just not have published the right key yet.
+        raise Untrusted(_WRONG_SIGNATURE, lasting=token.header.kid is not None)
 
     def _remember(self, token: UnverifiedToken) -> None:
         if token.raw_header not in self._headers:

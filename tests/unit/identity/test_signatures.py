@@ -232,8 +232,12 @@ def test_keys_of_a_key_set():
     assert ours.verify_by([wrong, right, right], token) is right
     assert list(ours._headers.values()) == [TokenHeader("HS256", "1", "jwt")]
     for keys in ([], [wrong, wrong]):
-        with pytest.raises(Untrusted, match=r"^its signature is wrong$"):
+        with pytest.raises(Untrusted, match=r"^its signature is wrong$") as caught:
             ours.verify_by(keys, token)
+        assert caught.value.lasting
+    with pytest.raises(Untrusted) as caught:
+        ours.verify_by([wrong], ours.parse(with_header()))
+    assert not caught.value.lasting
 
 
 def test_a_token_read_without_any_check():

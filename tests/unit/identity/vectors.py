@@ -5,7 +5,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[3].parent / "shared/data"
 #: Each file that tests read, with its number of vectors.
-FILES = {"wycheproof/json_web_key_test.json": 26}
+FILES = {"wycheproof/json_web_key_test.json": 26, "wycheproof/json_web_signature_test.json": 401}
 
 
 def groups(name):
