@@ -34,7 +34,7 @@ def _claims_of_rules(handlers: Iterable[HandlerSettings]) -> frozenset[str]:
 
 def _weaknesses(handler: Any, tested: frozenset[str]) -> Iterator[tuple[str, str]]:  # noqa: ANN401 any kind of handler
     """Yield option and message of each weakness."""
-    if "*" in _texts(handler, "audience"):
+    if "*" in _texts(handler, "audience") and not _texts(handler, "clients"):
         yield "audience", "accepts tokens that the issuer made for any other application (RFC 8725 section 3.9)"
     if getattr(handler, "cross_site", "") == "allow":
         yield "cross_site", _cross_site(handler)

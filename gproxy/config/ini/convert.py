@@ -12,9 +12,10 @@ from gproxy.config.types import Secret
 Warn = Callable[[str], None]
 
 # A comma starts a new pair only where a `NAME:` follows, so that `Cache-Control: no-cache, no-store` is one. A name may
-# be a URL, as names of claims are: `https://example.com/roles: X-Roles`.
+# be a URL or have a colon, as names of claims do: `https://example.com/roles: X-Roles, cognito:groups: X-Groups`. A
+# name with a colon ends at a colon before a blank.
 _PAIRS = re.compile(r",(?=\s*[^\s:,]+(?:://[^\s:,]+)?\s*:(?!//))")
-_PAIR = re.compile(r"(.*?):(?!//)(.*)", re.DOTALL)
+_PAIR = re.compile(r"(?:([^\s:]+(?::[^\s:]+)+):\s|(.*?):(?!//))(.*)", re.DOTALL)
 _COMMA = re.compile(",")
 _PASSWORD = re.compile(r"//[^/\s]*@")  # in a URL: an error message must not reveal it
 _LONGEST_QUOTE = 60
@@ -95,7 +96,7 @@ def _pairs(hint: object, text: str, warn: Warn) -> dict[str, Any]:
     for below, line in enumerate(text.split("\n")):
         for pair in filter(None, (piece.strip(" \t,") for piece in _separator(hint, _PAIRS).split(line))):
             match = _PAIR.fullmatch(pair)
-            name, value = (match[1].strip(), match[2].strip()) if match else ("", "")
+            name, value = ((match[1] or match[2]).strip(), match[3].strip()) if match else ("", "")
             if not name:
                 wrong.append((below, f"expected NAME: VALUE{_found(hint, pair)}{_colon(hint, pair)}"))
             elif name in names:

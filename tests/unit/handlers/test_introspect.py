@@ -83,7 +83,7 @@ def test_wrong_options(options, problem):
 
 def test_an_endpoint_without_tls_may_not_be_asked():
     handler = Introspect(**{**GOOD, "endpoint": URL.replace("https", "http")})
-    with pytest.raises(ValueError, match="^endpoint: http:// is accepted only on loopback"):
+    with pytest.raises(ValueError, match=r"^endpoint: http:// is accepted only on loopback"):
         handler.open(Runtime())
 
 

@@ -93,6 +93,8 @@ def never(message):
             "https://e.example/roles: X-Roles, sub: X-User, https://e.example/tenant:X-Tenant",
             {"https://e.example/roles": "X-Roles", "sub": "X-User", "https://e.example/tenant": "X-Tenant"},
         ),
+        (dict[str, str], "cognito:groups: X-Groups, sub:X-User", {"cognito:groups": "X-Groups", "sub": "X-User"}),
+        (dict[str, str], "sub: X, a:b:c:  Y: Z, t:12:30", {"sub": "X", "a:b:c": "Y: Z", "t": "12:30"}),
         (dict[str, str], "Link: <https://a>, <https://b>", {"Link": "<https://a>, <https://b>"}),
         (dict[str, str], "", {}),
         (dict[str, int], "a: 1", {"a": 1}),
