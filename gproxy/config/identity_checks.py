@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Iterator
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
-from gproxy.config.sections.settings import LogSettings
+from gproxy.config.sections.server import ServerSettings
+from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings
 from gproxy.config.sections.tls import TLSSettings
 
 
@@ -22,3 +23,18 @@ def identity_headers(tls: Iterable[TLSSettings], handlers: Iterable[object]) -> 
     """Return the headers that only these live handlers and a client's certificate may set, in lower case."""
     of_tls = frozenset(header.lower() for settings in tls for header in settings.forward.values())
     return of_tls.union(*(getattr(handler, "identity_headers", ()) for handler in handlers))
+
+
+def certificates(
+    handlers: Iterable[HandlerSettings], tls: Iterable[TLSSettings], gateway: GatewaySettings, server: ServerSettings
+) -> Iterator[Problem]:
+    """Yield a warning for each handler that gets no client certificate: none is requested, or no proxy is trusted."""
+    is_requested = any(one.client_auth != "off" for one in tls)
+    has_proxies = gateway.trusted_proxies or any(address.kind == "unix" for address in server.bind)
+    for found in handlers:
+        sources = {str(source) for source in getattr(found.handler, "sources", ())}
+        if "tls" in sources and not is_requested:
+            yield found.section.problem("sources", "no [tls:NAME] has client_auth, so no client has a certificate")
+        if not has_proxies and (headers := sources & {"client_cert", "xfcc"}):
+            message = f"{min(headers)} is read from trusted proxies only, and [gateway] trusted_proxies lists none"
+            yield found.section.problem("sources", message)

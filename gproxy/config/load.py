@@ -141,6 +141,8 @@ class _Loading:
             routes = _with_credentials(routes, handlers.values())
             self._check_handlers(gateway, routes, handlers)
             self._check_identity(gateway, routes, handlers, tls)
+            if gateway and server:
+                self.warnings += identity_checks.certificates(handlers.values(), tls, gateway, server)
         if log:
             headers = identity_checks.identity_headers(tls, (found.handler for found in handlers.values()))
             self.problems += identity_checks.logged_identities(log, headers, self._section("log"))

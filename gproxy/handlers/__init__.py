@@ -15,6 +15,7 @@ BUILT_IN: Final[dict[str, str]] = {
     "introspect": "gproxy.handlers.introspect:Introspect",
     "jwt": "gproxy.handlers.jwt:JWT",
     "metrics": "gproxy.handlers.metrics:Metrics",
+    "mtls": "gproxy.handlers.mtls:MTLS",
     "rate_limit": "gproxy.handlers.rate_limit:RateLimit",
     "respond": "gproxy.handlers.respond:Respond",
 }

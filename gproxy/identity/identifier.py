@@ -227,7 +227,7 @@ class Identifier:
             fields.append((self.payload, self.payload.lower(), _encoded(claims)))
         # PERF: `dataclasses.replace` costs 3 µs more.
         whole = Identity(
-            user=identity.user if self.user is None else subject(claims, self.user),
+            user=self.user_of(identity),
             handler=self.name,
             kind=self._kind,
             claims=claims,
@@ -238,6 +238,10 @@ class Identifier:
         )
         permitted = (self.role is None or self.role in whole.roles) and whole.scopes.issuperset(self.scope)
         return Judged(whole, MappingProxyType({self.name: whole}), fields, permitted, whole.expires, size)
+
+    def user_of(self, identity: Identity) -> str:
+        """Return the name of the user. Raises Untrusted for a claim that is no name."""
+        return identity.user if self.user is None else subject(identity.claims, self.user)
 
     def admit(self, request: Request, judged: Judged, next: Next) -> Response:
         """Run the rest of the chain for an identity. Raises HTTPError 403 without the required role and scopes."""

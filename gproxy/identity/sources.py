@@ -161,9 +161,17 @@ class CertificateSource(Source):
     is_removable = False
 
     def find(self, request: Request) -> str | None:
-        """Return the fingerprint of the certificate."""
+        """Return the certificate in the form of the Client-Cert field (RFC 9440)."""
         tls = request.received.tls
-        return tls.client.fingerprint if tls is not None and tls.client is not None else None
+        return tls.client.certificate if tls is not None and tls.client is not None else None
+
+
+class ProxyCertificateSource(HeaderSource):
+    """The client's certificate in a field of trusted proxies; from other peers it was removed on receipt."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(name)
+        self.text = text
 
 
 _WITH_NAME: Final = {"header": HeaderSource, "cookie": CookieSource, "query": QuerySource}
@@ -176,8 +184,8 @@ _WITHOUT_NAME: Final[dict[str, Source]] = {
     "bearer": BEARER,
     "basic": BASIC,
     "tls": TLS,
-    "client_cert": HeaderSource("Client-Cert"),
-    "xfcc": HeaderSource("X-Forwarded-Client-Cert"),
+    "client_cert": ProxyCertificateSource("client_cert", "Client-Cert"),
+    "xfcc": ProxyCertificateSource("xfcc", "X-Forwarded-Client-Cert"),
 }
 
 

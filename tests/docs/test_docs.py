@@ -134,10 +134,14 @@ def test_the_settings_for_tls_load(tmp_path, monkeypatch):
     staff.path.rename("tls/staff-ca.crt")
     for name in ("shop", "admin"):
         staff.issue(f"{name}.example.com", file=name)
-    first, second = blocks(ROOT / "docs/tls.md", "ini")
+    first, *others = blocks(ROOT / "docs/tls.md", "ini")
+    assert len(others) == 2
     (tmp_path / "1.ini").write_text(first)
-    (tmp_path / "2.ini").write_text(second + first[first.index("[tls:shop]") :])
-    for number in (1, 2):
+    for number, block in enumerate(others, 2):
+        (tmp_path / f"{number}.ini").write_text(
+            first[: first.index("[tls:shop]")] * ("[server]" not in block) + block + first[first.index("[tls:shop]") :]
+        )
+    for number in (1, 2, 3):
         settings, _ = built(tmp_path / f"{number}.ini")
         assert settings.warnings == ()
 

@@ -132,7 +132,6 @@ SMALL = {
     "arbiter.backoff": "pauses between starts, apart from what starts",
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
-    "config.identity_checks": "checks across sections, apart from those of each section",
     "handlers": "the table of built-in handlers",
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",

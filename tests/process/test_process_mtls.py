@@ -1,10 +1,14 @@
 """Client certificates of OpenSSL: what backends and handlers get of them, and lists of those that are revoked."""
 
+import base64
 import socket
 import ssl
 import subprocess
+import sys
+import time
 from contextlib import contextmanager
 
+import jwt
 import pytest
 from cryptography.x509.oid import NameOID
 
@@ -161,3 +165,116 @@ def test_an_outdated_list_rejects_all_and_the_log_has_the_reason(tmp_path, autho
         assert "client_crl: a list is outdated since" in gateway.wait_for_line("is outdated since")
         authority.revoke()
         eventually(lambda: ask(gateway, "alice") is not None, "the newer list")
+
+
+RULES = """
+[handler:mtls]
+user = cn
+forward = cn: X-Client, uri: X-Client-URI
+[handler:allow]
+allow = claim:email=alice@a.test
+    by:mtls user:bob method:GET
+[handler:jwt]
+secret = correct horse battery staple for tests
+forward = sub: X-User-ID
+[handler:both]
+use = allow
+allow = mtls.user:alice user:carol
+"""
+
+
+@contextmanager
+def identifying(folder, *handlers, trusted="", rules=RULES):
+    names = ", ".join(("health", *handlers))
+    ini = INI.replace("handlers = health\n", f"handlers = {names}\ntrusted_proxies = {trusted}\n")
+    ini = ini.replace("client_auth = required", "client_auth = optional")
+    port = free_port()
+    with Backend(answering(body=b"ok")) as backend:
+        text = "\n".join([ini.replace("{url}", backend.url), rules])
+        with RunningGateway(text, folder, "--bind", f"127.0.0.1:{port} tls") as gateway:
+            yield Setup(gateway, backend, port)
+
+
+def test_facts_of_the_certificate_reach_headers_rules_and_the_log(tmp_path, authority):
+    with identifying(tmp_path, "mtls", "allow") as gateway:
+        assert ask(gateway, "alice", "X-Client: root", "X_Client: root").status == 200
+        (seen,) = gateway.backend.requests
+        assert (seen["x-client"], seen["x-client-uri"]) == ("alice", "spiffe://a.test/alice")
+        assert "root" not in seen.head.decode()
+        assert ask(gateway, "bob").status == 200
+        answer = ask(gateway, None)
+        assert (answer.status, answer["www-authenticate"]) == (403, None)
+        assert b"a client certificate is required" in answer.body
+        lines = [(line["status"], line["user"], line["auth"], line["reason"]) for line in gateway.access(3)]
+        assert lines == [
+            ("200", "alice", "mtls", "-"),
+            ("200", "bob", "mtls", "-"),
+            ("403", "-", "-", "auth_missing"),
+        ]
+        with connect(gateway, "bob") as wire:
+            wire.send("DELETE / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            assert wire.read_response().status == 403
+
+
+def test_a_trusted_proxy_passes_the_certificate_on(tmp_path, authority):
+    der = subprocess.run(
+        ["openssl", "x509", "-in", tmp_path / "alice.crt", "-outform", "der"], capture_output=True, check=True
+    ).stdout
+    field = f"Client-Cert: :{base64.b64encode(der).decode()}:"
+    rules = RULES.replace("[handler:mtls]\n", "[handler:mtls]\nsources = client_cert\n")
+    for trusted, status in (("127.0.0.1", 200), ("192.0.2.1", 403)):
+        with identifying(tmp_path, "mtls", "allow", trusted=trusted, rules=rules) as gateway:
+            assert gateway.get("/", field).status == status
+            assert gateway.get("/").status == 403
+            assert gateway.get("/", "Client-Cert: :AA==:").status == 403
+            for seen in gateway.backend.requests:
+                assert (seen["x-client"], seen["client-cert"]) == ("alice", None)
+            (tmp_path / "log/access.log").unlink()
+
+
+def test_the_element_of_the_nearest_proxy_counts(tmp_path, authority):
+    rules = RULES.replace("user = cn", "user = uri\nsources = xfcc")
+    with identifying(tmp_path, "mtls", trusted="127.0.0.1", rules=rules) as gateway:
+        value = 'By=x;Hash=00;URI=spiffe://forged,By=y;Hash=11;Subject="CN=edge";URI=spiffe://real'
+        assert gateway.get("/", f"X-Forwarded-Client-Cert: {value}").status == 200
+        assert gateway.backend.requests[0]["x-client-uri"] == "spiffe://real"
+        assert gateway.line("/")["user"] == "spiffe://real"
+
+
+def token(**claims):
+    given = {"sub": "carol", "exp": int(time.time()) + 600} | claims
+    return f"Authorization: Bearer {jwt.encode(given, 'correct horse battery staple for tests', algorithm='HS256')}"
+
+
+def test_certificate_and_token_are_both_demanded(tmp_path, authority):
+    with identifying(tmp_path, "mtls", "jwt", "both") as gateway:
+        assert ask(gateway, "alice", token()).status == 200
+        (seen,) = gateway.backend.requests
+        assert (seen["x-client"], seen["x-user-id"], seen["authorization"]) == ("alice", "carol", None)
+        answers = [
+            ask(gateway, "alice"),
+            ask(gateway, None, token()),
+            ask(gateway, "bob", token()),
+            ask(gateway, "alice", token(sub="dave")),
+            ask(gateway, "alice", token(exp=1)),
+        ]
+        assert [answer.status for answer in answers] == [401, 403, 403, 403, 401]
+        assert len(gateway.backend.requests) == 1
+        lines = gateway.access(6)
+        assert [line["reason"] for line in lines] == [
+            "-", "auth_missing", "auth_missing", "forbidden", "forbidden", "auth_invalid",
+        ]  # fmt: skip
+        assert (lines[0]["user"], lines[0]["auth"]) == ("carol", "jwt")
+
+
+def test_check_warns_of_certificates_that_never_come(tmp_path, authority):
+    ini = INI[: INI.index("[tls:a]")].replace("handlers = health", "handlers = health, mtls, edge")
+    (tmp_path / "gproxy.ini").write_text(
+        ini.replace("{url}", "http://localhost:1") + "[handler:mtls]\n[handler:edge]\nuse = mtls\nsources = xfcc\n"
+    )
+    command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0
+    assert "no [tls:NAME] has client_auth, so no client has a certificate" in said
+    assert "xfcc is read from trusted proxies only, and [gateway] trusted_proxies lists none" in said
