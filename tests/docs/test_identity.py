@@ -7,12 +7,14 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 from textwrap import dedent
+from typing import NamedTuple
 
 import pytest
 
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import RunningGateway
+from gproxy.testing.issuer import Issuer
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/identity.md").read_text()
 SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", PAGE, re.M | re.S))
@@ -78,6 +80,93 @@ def check(folder, text):
 @pytest.mark.parametrize(("title", "number"), files(), ids=lambda value: str(value).replace(" ", "-"))
 def test_a_file_has_no_mistake_and_no_warning(folder, title, number):
     assert check(folder, blocks(title, "ini")[number]) == (0, "")
+
+
+class Provider(NamedTuple):
+    """What a provider's tokens have, which headers follow, and what is rejected with which status."""
+
+    audience: str | None
+    claims: dict[str, object]
+    headers: dict[str, str]
+    rejected: list[tuple[dict[str, object], int]]
+    path: str = "/api"
+
+
+TENANT = "11111111-2222-3333-4444-555555555555"
+PROVIDERS = {
+    "Keycloak": Provider(
+        "shop-api",
+        {
+            "typ": "Bearer",
+            "preferred_username": "alice",
+            "realm_access": {"roles": ["clerk", "lead"]},
+            "resource_access": {"shop-api": {"roles": ["buyer"]}},
+        },
+        {"x-user-id": "f3a1", "x-user-name": "alice", "x-user-role": "clerk,lead"},
+        [({"typ": "ID"}, 401), ({"aud": "account"}, 401), ({"aud": None}, 401)],
+    ),
+    "Auth0": Provider(
+        "https://api.example.com",
+        {"aud": ["https://api.example.com", "https://example.eu.auth0.com/userinfo"], "scope": "openid read:orders"},
+        {"x-user-id": "f3a1"},
+        [({"scope": "openid"}, 403), ({"aud": ["https://example.eu.auth0.com/userinfo"]}, 401)],
+    ),
+    "Entra ID": Provider(
+        "99999999-8888-7777-6666-555555555555",
+        {"tid": TENANT, "oid": "0-1", "name": "Alice", "scp": "Orders.Read"},
+        {"x-user-id": "0-1", "x-user-name": "Alice"},
+        [({"scp": "User.Read"}, 403), ({"aud": "api://orders"}, 401)],
+    ),
+    "Cognito": Provider(
+        None,
+        {"token_use": "access", "client_id": "1example23456789", "cognito:groups": ["clerks", "leads"]},
+        {"x-user-id": "f3a1", "x-user-role": "clerks,leads"},
+        [({"token_use": "id"}, 401), ({"client_id": "another"}, 401), ({"client_id": None}, 401)],
+    ),
+    "Google": Provider(
+        "1234567890-abc.apps.googleusercontent.com",
+        {"hd": "example.com", "email": "alice@example.com", "email_verified": True},
+        {"x-user-id": "f3a1", "x-user-email": "alice@example.com"},
+        [({"hd": None}, 401), ({"hd": "example.org"}, 401), ({"email_verified": False}, 401)],
+    ),
+    "GitHub Actions": Provider(
+        "https://deploy.example.com",
+        {"repository": "acme/shop", "ref": "refs/heads/main", "run_id": "7"},
+        {"x-repository": "acme/shop", "x-ref": "refs/heads/main", "x-run-id": "7"},
+        [({"ref": "refs/heads/x"}, 403), ({"repository": "eve/shop"}, 403), ({"aud": "https://github.com/acme"}, 401)],
+        "/deploy",
+    ),
+}
+
+
+@pytest.mark.parametrize("title", PROVIDERS)
+def test_a_recipe_admits_the_tokens_of_its_provider_and_no_others(tmp_path, title):
+    provider = PROVIDERS[title]
+    (text,) = blocks(title, "ini")
+    with Issuer(algorithm="RS256") as issuer, Backend(answering()) as backend:
+        text = re.sub(r"^issuer = .*", f"issuer = {issuer.url}", text, flags=re.M)
+        text = text.replace("http://localhost:5001", backend.url)
+        with RunningGateway(text, tmp_path) as gateway:
+            usual = {"aud": provider.audience, **provider.claims}
+            for change, status in [({}, 200), *provider.rejected]:
+                bearer = issuer.token("f3a1", **{**usual, **change})
+                assert gateway.get(provider.path, f"Authorization: Bearer {bearer}").status == status, change
+            (seen,) = backend.requests
+            assert {name: seen[name] for name in provider.headers} == provider.headers
+            assert seen["authorization"] is None
+
+
+def test_a_tenant_of_entra_id_is_that_of_the_issuer(tmp_path):
+    """The line in the text below the recipe."""
+    (line,) = re.findall(r"`(issuer = https://login.microsoftonline.com/\{tid\}[^`]*)`", SECTIONS["Entra ID"])
+    with Issuer() as issuer:
+        place = line.split()[2].replace("https://login.microsoftonline.com", issuer.url)
+        line = f"issuer = {place} jwks={issuer.keys_url}"
+        ini = f"[gateway]\nhandlers = jwt\n[handler:jwt]\n{line}\naudience = api\nclaims = tid: *\n[route:all]\nrespond = 200\n"
+        with RunningGateway(ini, tmp_path) as gateway:
+            for tenant, status in ((TENANT, 200), ("another", 401)):
+                bearer = issuer.token(iss=f"{issuer.url}/{tenant}/v2.0", tid=TENANT)
+                assert gateway.get("/", f"Authorization: Bearer {bearer}").status == status
 
 
 @pytest.mark.parametrize("change", [{}, {"sources = cookie:sid": ""}], ids=["with a source", "without"])
