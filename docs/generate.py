@@ -136,7 +136,7 @@ FOLDERS = {
     "state": "counts and limits, memory that workers share, Redis",
     "observe": "logs and metrics",
     "runtime": "sockets and timers under gevent; what a live part may use of its process",
-    "identity": "signed tokens and their claims",
+    "identity": "credentials and identities, key sets, access rules; what the gateway itself asks of others",
     "upstream": "the way to the backends",
     "upstream.http1": "one HTTP/1 connection to a backend, and its pool",
     "handlers": "the built-in handlers, one file each",
