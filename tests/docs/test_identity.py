@@ -21,7 +21,7 @@ SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", PAGE, re.M | re.S))
 SECRET = "a secret of at least thirty-two bytes"
 ENVIRON = {"JWT_SECRET": SECRET, "INTROSPECTION_SECRET": "s3cret"}
 RECIPES = [
-    "Keycloak", "Auth0", "Entra ID", "Cognito", "Google", "GitHub Actions",
+    "Keycloak", "Auth0", "Entra ID", "Cognito", "Google", "GitHub Actions", "Certificates between services",
 ]  # fmt: skip
 #: The user's own module of the page's example.
 SESSIONS = """
