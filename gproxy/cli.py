@@ -101,15 +101,19 @@ def _parser(command: str) -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if command != "version":
+    if command not in {"version", "password"}:
         text = "path of the settings, an INI file" + ("; default: the demo settings" if command == "dev" else "")
-        parser.add_argument("--config", required=command != "dev", metavar="FILE", help=text)
+        parser.add_argument("--config", required=command not in {"dev", "key"}, metavar="FILE", help=text)
     if command in {"", "dev"}:
         _add_serving_options(parser)
     if command == "token":
         _add_token_options(parser)
     if command == "explain":
         _add_explain_options(parser)
+    if command == "key":
+        _add_key_options(parser)
+    if command == "password":
+        _add_password_options(parser)
     return parser
 
 
@@ -150,6 +154,20 @@ def _add_explain_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--from", dest="peer", default="127.0.0.1", metavar="IP", help="address of the peer, or unix")
     parser.add_argument("--listener", metavar="ADDRESS", help="address of [server] bind that gets the request")
+
+
+def _add_key_options(parser: argparse.ArgumentParser) -> None:
+    actions = "new: print a new key and write its hash; list: the users; disable: a user; hash: that of standard input"
+    parser.add_argument("action", choices=("new", "list", "disable", "hash"), help=actions)
+    parser.add_argument("user", nargs="?", metavar="USER", help="section of the key, for new and disable")
+    parser.add_argument("--handler", metavar="NAME", help="name of the api_key handler, if there are several")
+
+
+def _add_password_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("user", metavar="USER", help="name of the user")
+    parser.add_argument("--file", required=True, metavar="FILE", help="file in the form of htpasswd, as in users =")
+    kinds = "kind of the hash (default: scrypt); the others need gproxy[passwords]"
+    parser.add_argument("--kind", choices=("scrypt", "bcrypt", "argon2"), default="scrypt", help=kinds)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -264,6 +282,38 @@ def _token(options: argparse.Namespace) -> int:
     return 0
 
 
+def _key(options: argparse.Namespace) -> int:
+    from gproxy.commands import key
+
+    if options.action != "hash" and options.config is None:
+        _parser("key").error("missing: --config")
+    if (options.user is None) == (options.action in {"new", "disable"}):
+        _parser("key").error(f"{'missing' if options.user is None else 'unexpected'}: USER")
+    try:
+        result, note = key.run(options.action, options.config or "", options.handler, options.user or "")
+    except (ValueError, OSError) as error:
+        print(f"gproxy key: {error}", file=sys.stderr)
+        return 2
+    if result:
+        print(result)
+    if note:
+        print(note, file=sys.stderr)
+    return 0
+
+
+def _password(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from gproxy.commands.password import asked, write
+
+    try:
+        write(Path(options.file), options.user, asked(options.user), options.kind)
+    except (ValueError, OSError) as error:
+        print(f"gproxy password: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def _dev(options: argparse.Namespace) -> int:
     from gproxy.arbiter.spawn import CannotStartError
     from gproxy.commands.dev import serve
@@ -287,6 +337,8 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "config": _config,
     "explain": _explain,
     "token": _token,
+    "key": _key,
+    "password": _password,
     "version": _version,
 }
 _HELP: Final = {
@@ -297,6 +349,8 @@ _HELP: Final = {
     "explain": "print which route a request matches and why, its client, chain, limits and headers",
     "dev": "serve with demo backends, and reload when a file changes",
     "token": "sign a token that the configured jwt handler accepts",
+    "key": "make, list and disable API keys in the file of an api_key handler",
+    "password": "write the password of a user into a file, in the form of htpasswd",
     "version": "print the version",
 }
 _SIGNALS: Final = """signals:

@@ -17,6 +17,7 @@ from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings, unknown_option
 from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types import ModuleRef
 from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
 from gproxy.gateway.error_responses import ErrorResponses
@@ -28,6 +29,7 @@ from gproxy.gateway.upstream_call import upstream_call
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.allow import Allow
 from gproxy.handlers.any_of import AnyOf
+from gproxy.handlers.api_key import APIKeys
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler
@@ -176,7 +178,22 @@ def _handler(
         return None
     if signature_problem := user_code.signature_problem(handler, "request", "next"):
         report(f"{settings.use} {signature_problem}")
+    if isinstance(handler, APIKeys) and handler.lookup is not None:
+        _import_lookup(handler, handler.lookup, _reporter(settings.section, "lookup", problems))
     return cast(Handler, handler)
+
+
+def _import_lookup(handler: APIKeys, reference: ModuleRef, report: user_code.Report) -> None:
+    """Import the user's function that finds keys, and give it to the handler."""
+    found = user_code.find(reference.module, reference.attribute, report)
+    if found is None:
+        return
+    if not callable(found):
+        report(f"{reference} is not callable; expected a function that gets the hash of a key")
+    elif signature_problem := user_code.signature_problem(found, "digest"):
+        report(f"{reference} {signature_problem}")
+    else:
+        handler.find = found
 
 
 def _members(

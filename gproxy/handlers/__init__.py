@@ -6,6 +6,8 @@ from typing import Final
 BUILT_IN: Final[dict[str, str]] = {
     "allow": "gproxy.handlers.allow:Allow",
     "any_of": "gproxy.handlers.any_of:AnyOf",
+    "api_key": "gproxy.handlers.api_key:APIKeys",
+    "basic": "gproxy.handlers.basic:Basic",
     "body_limit": "gproxy.handlers.body_limit:BodyLimit",
     "compress": "gproxy.handlers.compress:Compress",
     "concurrency": "gproxy.handlers.concurrency:Concurrency",

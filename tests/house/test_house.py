@@ -130,6 +130,7 @@ def test_handlers_do_not_know_each_other():
 SMALL = {
     "__main__": "python -m gproxy",
     "arbiter.backoff": "pauses between starts, apart from what starts",
+    "commands.secret_line": "what two commands ask for without echo",
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
     "handlers": "the table of built-in handlers",
