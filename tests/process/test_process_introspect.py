@@ -324,6 +324,24 @@ def test_other_ways_to_authenticate(started, auth):
         assert (sent["client_id"], sent["client_secret"]) == (["gateway"], ["s3cret:%"])
 
 
+def test_beside_jwt_only_other_tokens_are_asked_about(started):
+    more = "[handler:both]\nuse = any_of\nof = jwt, who\n[handler:jwt]\nissuer = ISSUER\naudience = api\n"
+    more += "forward = sub: X-User-ID"
+    scene = started(more, change=[("metrics, who", "metrics, both")])
+    assert scene.get(scene.issuer.token("bob"), "/jwt").status == 200
+    assert scene.get(scene.issuer.opaque("alice"), "/opaque").status == 200
+    assert [scene.gateway.line(path)["auth"] for path in ("/jwt", "/opaque")] == ["jwt", "who"]
+    assert [request["x-user-id"] for request in scene.backend.requests] == ["bob", "alice"]
+    assert scene.calls == 1
+    assert scene.get(scene.issuer.token(exp=1)).status == 401  # a rejection by jwt is final
+    assert scene.calls == 1
+    assert scene.get(scene.issuer.token(iss="https://another.example")).status == 401
+    assert scene.calls == 2
+    scene.issuer.stop()
+    assert scene.get(scene.issuer.token("carol")).status == 200  # its keys are known
+    assert scene.get("unknown").status == 503
+
+
 @pytest.fixture
 def canaille(tmp_path):
     """Canaille over TLS in a process of its own; its URL."""
