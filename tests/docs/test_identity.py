@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 from textwrap import dedent
@@ -21,7 +22,8 @@ SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", PAGE, re.M | re.S))
 SECRET = "a secret of at least thirty-two bytes"
 ENVIRON = {"JWT_SECRET": SECRET, "INTROSPECTION_SECRET": "s3cret"}
 RECIPES = [
-    "Keycloak", "Auth0", "Entra ID", "Cognito", "Google", "GitHub Actions", "Certificates between services",
+    "Keycloak", "Auth0", "Entra ID", "Cognito", "Google", "GitHub Actions", "API keys for partners",
+    "Passwords of htpasswd", "Certificates between services",
 ]  # fmt: skip
 #: The user's own module of the page's example.
 SESSIONS = """
@@ -34,6 +36,11 @@ def find(sid):
 
 def blocks(title, language):
     return re.findall(rf"^```{language}\n(.*?)^```", SECTIONS[title], re.M | re.S)
+
+
+#: The file of keys, and the key whose hash is there.
+KEYS = blocks("API keys for partners", "ini")[1]
+KEY = "a key that the partner has had for years"
 
 
 def files():
@@ -57,8 +64,9 @@ def folder(tmp_path):
     """With the files that the page's settings name."""
     for name in ("etc", "tls"):
         (tmp_path / name).mkdir()
-    key = "gk_not-a-key-of-anyone-in-the-world"
-    (tmp_path / "etc/keys.ini").write_text(f"[acme]\nhash = sha256:{sha256(key.encode()).hexdigest()}\nplan = pro\n")
+    (tmp_path / "etc/keys.ini").write_text(KEYS)
+    command = [sys.executable, "-m", "gproxy", "password", "alice", "--file", "etc/users"]
+    subprocess.run(command, cwd=tmp_path, input="correct horse battery\n", text=True, check=True)
     authority = Authority(tmp_path / "tls", "services-ca")
     authority.path.rename(tmp_path / "tls/services-ca.crt")
     for name in ("tools.example.com", "gateway"):
@@ -154,6 +162,33 @@ def test_a_recipe_admits_the_tokens_of_its_provider_and_no_others(tmp_path, titl
             (seen,) = backend.requests
             assert {name: seen[name] for name in provider.headers} == provider.headers
             assert seen["authorization"] is None
+
+
+def test_partners_have_keys_and_what_their_section_says(folder):
+    assert sha256(KEY.encode()).hexdigest() in KEYS
+    (folder / "etc/keys.ini").write_text(KEYS.replace("203.0.113.0/24", "127.0.0.0/8"))
+    text = blocks("API keys for partners", "ini")[0].replace("limit = 60", "limit = 1").replace("pro: 1000", "pro: 2")
+    with Backend(answering()) as backend:
+        with RunningGateway(text.replace("http://localhost:5001", backend.url), folder) as gateway:
+            key = f"X-API-Key: {KEY}"
+            assert [gateway.get("/orders", key).status for _ in range(3)] == [200, 200, 429]
+            (seen, _) = backend.requests
+            assert (seen["x-partner"], seen["x-plan"], seen["x-api-key"]) == ("acme-prod", "pro", None)
+            assert gateway.get("/orders", "X-API-Key: another key of twenty characters").status == 401
+            assert gateway.get("/orders").status == 401
+            assert KEY not in gateway.errors
+
+
+def test_a_user_of_htpasswd_logs_in(folder):
+    (text,) = blocks("Passwords of htpasswd", "ini")
+    text = text[text.index("[gateway]") :]
+    with Backend(answering()) as backend:
+        with RunningGateway(text.replace("http://localhost:5001", backend.url), folder) as gateway:
+            pair = b64encode(b"alice:correct horse battery").decode()
+            assert gateway.get("/", f"Authorization: Basic {pair}").status == 200
+            assert (backend.requests[0]["x-user-id"], backend.requests[0]["authorization"]) == ("alice", None)
+            answer = gateway.get("/")
+            assert (answer.status, answer["www-authenticate"]) == (401, 'Basic realm="tools", charset="UTF-8"')
 
 
 def test_a_tenant_of_entra_id_is_that_of_the_issuer(tmp_path):
