@@ -12,6 +12,7 @@ BUILT_IN: Final[dict[str, str]] = {
     "compress": "gproxy.handlers.compress:Compress",
     "concurrency": "gproxy.handlers.concurrency:Concurrency",
     "cors": "gproxy.handlers.cors:Cors",
+    "forward_auth": "gproxy.handlers.forward_auth:ForwardAuth",
     "headers": "gproxy.handlers.headers:EditHeaders",
     "health": "gproxy.handlers.health:Health",
     "introspect": "gproxy.handlers.introspect:Introspect",

@@ -7,6 +7,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.identity.errors import Answered
 from gproxy.identity.identifier import Identifier
 from gproxy.identity.outcomes import Outcomes
 from gproxy.identity.sources import Source
@@ -59,7 +60,10 @@ class AnyOf:
             return self._documents[request.path]()
         for member, taken in self._asked:
             if self._recognises(member, request, taken):
-                judged = member.judged(request)
+                try:
+                    judged = member.judged(request)
+                except Answered as answered:
+                    return answered.response
                 if judged is not None:
                     return member.admit(request, judged, self._before(next) if self.removed else next)
         if not self.optional:

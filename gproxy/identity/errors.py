@@ -1,4 +1,6 @@
-"""The two ways in which a credential is not accepted: it is bad, or the gateway cannot judge it now."""
+"""The ways in which a credential is not accepted: it is bad, it cannot be judged now, or another party has answered."""
+
+from gproxy.http.response import Response
 
 
 class Untrusted(Exception):
@@ -19,3 +21,11 @@ class Unavailable(Exception):
 
     The client gets 503 and never 401, because clients throw good credentials away on 401.
     """
+
+
+class Answered(Exception):
+    """A request that is not admitted, and the response for its client, which an authorizer or a login has made."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
