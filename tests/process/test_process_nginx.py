@@ -2,55 +2,14 @@
 
 import hashlib
 import json
-import os
-import shutil
-import signal
 import subprocess
-from contextlib import contextmanager
 
+from nginx_process import nginx
 from shipped import UNLIMITED, curl, shipped
 
-from gproxy.testing.gateway import RunningGateway, eventually, free_port
+from gproxy.testing.gateway import RunningGateway, free_port
 
-CONF = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 256; }}
-http {{
-  access_log off; client_max_body_size 0; client_body_temp_path {folder}/body; proxy_temp_path {folder}/p;
-  fastcgi_temp_path {folder}/f; scgi_temp_path {folder}/s; uwsgi_temp_path {folder}/u; keepalive_requests 3;
-  types {{ text/plain txt; application/octet-stream bin; }}
-  server {{
-    listen 127.0.0.1:{port};
-    root {folder}/www;
-    location /users/said {{ default_type application/json; return 200 '{{"user": "$http_x_user_id", "for": "$http_x_forwarded_for", "host": "$host"}}'; }}
-    location /users/moved {{ return 301 /users/said; }}
-  }}
-  {more}
-}}
-"""
 BUSY = """server {{ listen 127.0.0.1:{port}; add_header Retry-After 0 always; return 503 "too much to do"; }}"""
-
-
-@contextmanager
-def nginx(folder, port, more=""):
-    program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    assert program, "nginx is not installed; scripts/test installs it"
-    (folder / "www/users").mkdir(parents=True)
-    (folder / "www/users/plain.txt").write_text("plain text of nginx\n" * 500)
-    (folder / "www/users/big.bin").write_bytes(os.urandom(3_000_000))
-    for path in (folder, *folder.parents):
-        if path.stat().st_uid == os.getuid() and "pytest" in str(path):
-            path.chmod(0o755)  # its worker is another user, if we are root
-    (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=port, more=more))
-    process = subprocess.Popen(
-        [program, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"], stderr=subprocess.DEVNULL
-    )
-    try:
-        eventually((folder / "nginx.pid").exists, "nginx")
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
 
 
 def test_a_real_nginx_behind_the_gateway(tmp_path):
