@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from gproxy.testing.authority import Authority
-from gproxy.testing.backends import Backend, answering
+from gproxy.testing.backends import Actor, Backend, answering, reply
 from gproxy.testing.gateway import RunningGateway
 from gproxy.testing.issuer import Issuer
 
@@ -24,6 +24,7 @@ ENVIRON = {"JWT_SECRET": SECRET, "INTROSPECTION_SECRET": "s3cret"}
 RECIPES = [
     "Keycloak", "Auth0", "Entra ID", "Cognito", "Google", "GitHub Actions", "API keys for partners",
     "Passwords of htpasswd", "Certificates between services",
+    "A login in the browser: oauth2-proxy or Authelia",
 ]  # fmt: skip
 #: The user's own module of the page's example.
 SESSIONS = """
@@ -189,6 +190,49 @@ def test_a_user_of_htpasswd_logs_in(folder):
             assert (backend.requests[0]["x-user-id"], backend.requests[0]["authorization"]) == ("alice", None)
             answer = gateway.get("/")
             assert (answer.status, answer["www-authenticate"]) == (401, 'Basic realm="tools", charset="UTF-8"')
+
+
+def authorizer(login, headers):
+    """An act that admits who has a session, and sends others to a login page."""
+
+    def act(peer, request):
+        if request.line.startswith("GET /oauth2/") or request["host"] == "auth.example.com":
+            reply(b"a page of its own")(peer, request)
+        elif request["cookie"] == "session=s1":
+            reply(b"", *headers, status="202 Accepted")(peer, request)
+        else:
+            reply(b"", f"Location: {login}", status="302 Found")(peer, request)
+
+    return act
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["oauth2-proxy", "authelia"])
+def test_a_login_in_the_browser(tmp_path, number):
+    text = blocks(RECIPES[-1], "ini")[number]
+    prefix, path = (("X-Auth-Request", "/"), ("Remote", "/api/authz/forward-auth"))[number]
+    login = "https://auth.example.com/?rd=https://app.example.com/"
+    headers = [f"{prefix}-User: alice", f"{prefix}-Email: alice@example.com", "Set-Cookie: session=s2"]
+    with Backend(answering()) as backend, Actor(authorizer(login, headers)) as authority:
+        for port, part in (("5001", backend), ("4180" if number == 0 else "9091", authority)):
+            text = text.replace(f"http://localhost:{port}", part.url)
+        with RunningGateway(text, tmp_path) as gateway:
+
+            def get(target, host, *lines):
+                fields = "".join(f"{line}\r\n" for line in lines)
+                return gateway.ask(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n")
+
+            host = "app.example.com"
+            answer = get("/", host)
+            assert (answer.status, answer["location"]) == (302, login)
+            assert not backend.requests
+            answer = get("/", host, "Cookie: session=s1", f"{prefix}-Groups: admins")
+            assert (answer.status, answer["set-cookie"]) == (200, None if number else "session=s2")
+            assert authority.requests[-1].line.split()[1] == path
+            (seen,) = backend.requests
+            assert (seen[f"{prefix}-user"], seen[f"{prefix}-groups"]) == ("alice", None)
+            assert "alice" in [line["user"] for line in gateway.access(2)]
+            own = get("/oauth2/sign_in", host) if number == 0 else get("/", "auth.example.com")
+            assert (own.status, own.body) == (200, b"a page of its own")
 
 
 def test_a_tenant_of_entra_id_is_that_of_the_issuer(tmp_path):
