@@ -21,6 +21,7 @@ from gproxy.identity.claim_rules import ClaimValue
 from gproxy.identity.confirmation import check_connection
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Untrusted
+from gproxy.identity.examination import Check
 from gproxy.identity.issuers import Issuer, Issuers
 from gproxy.identity.key_choice import KeyChoice
 from gproxy.identity.key_sets import KeySets
@@ -28,7 +29,9 @@ from gproxy.identity.key_source import KeySource
 from gproxy.identity.live_key_set import TrustedKeys
 from gproxy.identity.protected_resource import ProtectedResource
 from gproxy.identity.revocations import Revocations, parse_revocations
+from gproxy.identity.signatures import read_unverified
 from gproxy.identity.sources import BEARER, Source, find_one
+from gproxy.identity.token_examination import Keys, examine, facts
 from gproxy.identity.token_judge import TokenJudge, kid_of
 from gproxy.identity.token_options import option, token_rules
 from gproxy.identity.token_rules import AT_JWT
@@ -204,6 +207,15 @@ class JWT(CredentialIdentifier):
         identity = Identity(claims=MappingProxyType(claims), issuer=token.issuer, expires=claims["exp"])
         check = partial(check_connection, token.thumbprint) if token.thumbprint else None
         return Verified(identity, token.until, check, token.key or token.kid)
+
+    def examine(self, credential: str, keys: Keys | None = None) -> tuple[list[Check], list[tuple[str, Any]]]:
+        """Return all checks of the token, and what it claims; `keys` are known keys by the name of their issuer."""
+        if len(credential) > self.max_token:
+            return [Check("size", False, f"{len(credential)} bytes; at most {self.max_token} are accepted")], []
+        checks = examine(credential, self.token_judge, self._clock(), keys)
+        if checks[0].holds:
+            checks += self.examine_identity(Identity(claims=read_unverified(credential.encode())[1]))
+        return checks, facts(credential)
 
     def sign(self, claims: Claims, ttl: float, now: float) -> str:
         """Return a token that this handler accepts for `ttl` seconds from `now` (seconds since the epoch) on.

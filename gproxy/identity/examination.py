@@ -22,25 +22,29 @@ _log = logging.getLogger("gproxy")
 
 
 class Check(NamedTuple):
-    """A check of a credential. `holds` is None if nothing has checked it; `text` has the values and the reason."""
+    """A check of a credential. `holds` is None if nothing has checked it.
+
+    `text` has what is expected and found; `reason` is that of the rejection, as clients read it.
+    """
 
     name: str
     holds: bool | None
     text: str = ""
+    reason: str = ""
 
 
-def checked(name: str, test: Callable[[], object], values: Callable[[], str]) -> Check:
+def checked(name: str, test: Callable[[], object], values: str = "") -> Check:
     """Return the check that `test` makes: it raises Untrusted for a bad credential, and Unavailable without its keys.
 
-    `values` returns what is expected and found; it is not called for an undecided check.
+    `values` are what is expected and what was found.
     """
     try:
         test()
     except Untrusted as reason:
-        return Check(name, False, "; ".join(filter(None, (str(reason), values()))))
+        return Check(name, False, values, str(reason))
     except Unavailable as reason:
         return Check(name, None, f"not checked: {reason}")
-    return Check(name, True, values())
+    return Check(name, True, values)
 
 
 def first_failure(checks: Iterable[Check]) -> Check | None:
@@ -48,9 +52,13 @@ def first_failure(checks: Iterable[Check]) -> Check | None:
     return next((check for check in checks if check.holds is False), None)
 
 
-def lines(checks: Iterable[Check]) -> list[str]:
+def lines(checks: Sequence[Check]) -> list[str]:
     """Return a line for each check: its name, `yes`, `no` or `-`, and its text."""
-    return [f"{check.name:{_WIDTH}} {_ANSWERS[check.holds]:3}  {check.text}".rstrip() for check in checks]
+    texts = ("; ".join(filter(None, (check.reason, check.text))) for check in checks)
+    return [
+        f"{check.name:{_WIDTH}} {_ANSWERS[check.holds]:3}  {text}".rstrip()
+        for check, text in zip(checks, texts, strict=True)
+    ]
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 a claim may be anything
@@ -99,6 +107,7 @@ def log_rejection(request: Request, handler: str, reason: str, credential: str |
     if not _log.isEnabledFor(logging.DEBUG):
         return
     checks, facts = examine(credential) if credential else ((), ())
-    failed = first_failure(checks)
+    # A check with another reason is beside the point: it was not reached, or time has passed.
+    failed = first_failure(check for check in checks if check.reason in reason)
     parts = [reason, f"{failed.name}: {failed.text}" if failed else "", " ".join(summary(facts))]
     _log.debug("request %s: [handler:%s] %s", request.id, handler, "; ".join(filter(None, parts)))

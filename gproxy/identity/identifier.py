@@ -199,6 +199,19 @@ class Identifier:
         """
         return (), ()
 
+    def examine_identity(self, identity: Identity) -> list[Check]:
+        """Return whether the identity can be forwarded, and whether it has the required role and scopes."""
+        try:
+            whole = self.complete(identity).identity
+        except Untrusted as reason:
+            return [Check("forward", False, reason=str(reason))]
+        demands = [("role", {self.role}, whole.roles)] if self.role is not None else []
+        demands += [("scope", {*self.scope}, whole.scopes)] if self.scope else []
+        return [
+            Check(name, found.issuperset(required), beside(sorted(map(str, required)), sorted(found), "and"))
+            for name, required, found in demands
+        ]
+
     def judge(self, request: Request) -> Judged | None:
         """Return the judged credential, None without one. Raises HTTPError for a bad one."""
         if not self.sources or self.find_credential(request) is not None:

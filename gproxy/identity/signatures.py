@@ -142,6 +142,11 @@ class Signatures:
         return partial(reference.verify, key=reference.prepare_key(self._key))
 
     @property
+    def has_key(self) -> bool:
+        """Return whether one key, which `use` has set, verifies all tokens."""
+        return self._key is not None
+
+    @property
     def wanted(self) -> int:
         """The length in bytes that RFC 7518 section 3.2 requires of a secret; 0 for public keys."""
         return max(_HASHES[algorithm]().digest_size if self.symmetric else 0 for algorithm in self.algorithms)

@@ -45,11 +45,11 @@ def raising(error):
 
 
 def test_a_check_has_the_result_the_reason_and_the_values():
-    assert checked("aud", lambda: None, lambda: "it is 'x'") == Check("aud", True, "it is 'x'")
+    assert checked("aud", lambda: None, "is 'x'") == Check("aud", True, "is 'x'")
     reason = Untrusted("it is meant for another audience")
-    assert checked("aud", raising(reason), lambda: "found 'y'") == Check("aud", False, f"{reason}; found 'y'")
-    assert checked("exp", raising(Untrusted("it has expired")), str) == Check("exp", False, "it has expired")
-    unknown = checked("key", raising(Unavailable("no key set")), raising(AssertionError))
+    assert checked("aud", raising(reason), "found 'y'") == Check("aud", False, "found 'y'", str(reason))
+    assert checked("exp", raising(Untrusted("it has expired"))) == Check("exp", False, "", "it has expired")
+    unknown = checked("key", raising(Unavailable("no key set")), "kid 'k1'")
     assert unknown == Check("key", None, "not checked: no key set")
 
 
@@ -60,11 +60,15 @@ def test_the_first_failure_is_the_reason():
 
 
 def test_each_check_is_one_line():
-    checks = [Check("alg", True, "is RS256"), Check("signature", None, "not checked: no key set"), Check("aud", False)]
+    checks = [
+        Check("alg", True, "is RS256"),
+        Check("signature", None, "not checked: no key set"),
+        Check("aud", False, "found 'y'", "it is bad"),
+    ]
     assert lines(checks) == [
         "alg           yes  is RS256",
         "signature     -    not checked: no key set",
-        "aud           no",
+        "aud           no   it is bad; found 'y'",
     ]
 
 
