@@ -133,7 +133,8 @@ def _add_serving_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_token_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sub", required=True, metavar="NAME", help="subject of the token (the sub claim)")
+    parser.add_argument("--read", action="store_true", help="read a token from standard input and explain it instead")
+    parser.add_argument("--sub", metavar="NAME", help="subject of the token (the sub claim)")
     parser.add_argument("--role", metavar="NAME", help="value of the role claim")
     parser.add_argument("--scope", metavar="'NAME ...'", help="value of the scope claim")
     parser.add_argument("--aud", metavar="NAME", help="value of the aud claim (default: the handler's first audience)")
@@ -154,6 +155,9 @@ def _add_explain_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--from", dest="peer", default="127.0.0.1", metavar="IP", help="address of the peer, or unix")
     parser.add_argument("--listener", metavar="ADDRESS", help="address of [server] bind that gets the request")
+    parser.add_argument(
+        "--as", dest="claims", metavar="'CLAIM: VALUE, ...'", help="identity of the client, instead of a credential"
+    )
 
 
 def _add_key_options(parser: argparse.ArgumentParser) -> None:
@@ -260,6 +264,7 @@ def _explain(options: argparse.Namespace) -> int:
                 settings,
                 gateway,
                 listener=options.listener,
+                claims=options.claims,
             )
         )
     except ValueError as error:
@@ -272,6 +277,10 @@ def _token(options: argparse.Namespace) -> int:
     import gproxy.server.patch  # noqa: F401 user modules may import what must be patched first
     from gproxy.commands.token import claims_of, sign
 
+    if options.read:
+        return _read_token(options)
+    if options.sub is None:
+        _parser("token").error("missing: --sub")
     try:
         claims = claims_of(options.sub, options.role, options.scope, options.aud, options.claim)
         token = sign(options.config, claims, options.ttl, options.handler)
@@ -314,6 +323,18 @@ def _password(options: argparse.Namespace) -> int:
     return 0
 
 
+def _read_token(options: argparse.Namespace) -> int:
+    from gproxy.commands.token_read import read
+
+    try:
+        report, is_accepted = read(options.config, sys.stdin.read(), options.handler)
+    except (ValueError, OSError) as error:
+        print(f"gproxy token: {error}", file=sys.stderr)
+        return 2
+    print(report)
+    return 0 if is_accepted else 1
+
+
 def _dev(options: argparse.Namespace) -> int:
     from gproxy.arbiter.spawn import CannotStartError
     from gproxy.commands.dev import serve
@@ -351,6 +372,7 @@ _HELP: Final = {
     "token": "sign a token that the configured jwt handler accepts",
     "key": "make, list and disable API keys in the file of an api_key handler",
     "password": "write the password of a user into a file, in the form of htpasswd",
+    "token": "sign a token that the configured jwt handler accepts, or explain one",
     "version": "print the version",
 }
 _SIGNALS: Final = """signals:

@@ -1,9 +1,10 @@
 """`gproxy explain`: the result of a request, with reasons. The command opens no socket and runs no handler."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gproxy.commands.explain_headers import difference
+from gproxy.commands.explain_identity import identity, remove_credentials
 from gproxy.commands.explain_routes import missing, precedence
 from gproxy.commands.routes import Row, chain, destinations, match, table
 from gproxy.config.sections.route import RouteSettings
@@ -31,8 +32,11 @@ _LIMITS: Final = {"limit": "", "burst": "burst ", "delay": "delay "}
 _TIMES: Final = ("connect_timeout", "first_byte_timeout", "read_timeout")
 
 
-def explain(request: Request, settings: Settings, gateway: Gateway) -> str:
-    """Return the report: client, routes with reasons, chain, limits, upstream, headers in and out."""
+def explain(request: Request, settings: Settings, gateway: Gateway, claims: Mapping[str, str] | None = None) -> str:
+    """Return the report: client, routes with reasons, chain, limits, identity, upstream, headers in and out.
+
+    `claims` are those of the client, if it has no credential.
+    """
     request.id = request.id or _NEW_ID
     answer, route = _match(request, settings, gateway)
     ordinary = [route for route in gateway.router.routes if route.settings in settings.routes]
@@ -43,6 +47,10 @@ def explain(request: Request, settings: Settings, gateway: Gateway) -> str:
     ]
     if route is not None:
         parts.append(f"route {route.name}\n" + table(_way(route, settings, gateway)))
+        names = [*(name for name in settings.gateway.handlers if name in route.passes), *route.settings.handlers]
+        rows = list(identity(request, names, gateway, settings.server.state_dir, claims))
+        parts += ["identity\n" + table(rows)] if rows else []
+        remove_credentials(request, names, route.settings.keep, gateway)
         parts += _sent(request, route, settings, gateway)
     return "\n\n".join(parts)
 

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import cast
 
 from gproxy.commands.explain import explain, rejected
+from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.types import Address
@@ -34,6 +35,7 @@ def answer(
     gateway: Gateway,
     *,
     listener: str | None = None,
+    claims: str | None = None,
 ) -> str:
     """Return the report of the request at a listener, by default the first that serves routes.
 
@@ -48,9 +50,19 @@ def answer(
     except ValueError:
         raise ValueError(f"--from: expected an address or unix; found {peer!r}") from None
     try:
-        return explain(_received(method, target, lines, peer, settings.server, gateway), settings, gateway)
+        request = _received(method, target, lines, peer, settings.server, gateway)
+        return explain(request, settings, gateway, _claims(claims) if claims is not None else None)
     except BadMessage as error:
         return rejected(method, target, error.status, error.detail)
+
+
+def _claims(text: str) -> dict[str, str]:
+    """Parse `sub: alice, role: admin`. Raise ValueError."""
+    try:
+        claims: dict[str, str] = convert(dict[str, str], text, lambda _: None)
+    except Mistake as mistake:
+        raise ValueError(f"--as: {mistake}") from None
+    return claims
 
 
 def _address(listener: str | None, bind: Sequence[Address]) -> Address:

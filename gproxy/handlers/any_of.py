@@ -41,7 +41,7 @@ class AnyOf:
             raise ValueError("of: expected two or more different handlers")
         self.identity_headers = frozenset().union(*(member.identity_headers for member in self.members))
         #: Each member with the sources of the members before it.
-        self._asked = [
+        self.asked = [
             (member, frozenset(one for before in self.members[:place] for one in before.sources))
             for place, member in enumerate(self.members)
         ]
@@ -58,7 +58,7 @@ class AnyOf:
     def __call__(self, request: Request, next: Next) -> Response:
         if self._documents and request.path in self._documents:
             return self._documents[request.path]()
-        for member, taken in self._asked:
+        for member, taken in self.asked:
             if self._recognises(member, request, taken):
                 try:
                     judged = member.judged(request)

@@ -6,9 +6,10 @@
 import re
 import secrets
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -21,7 +22,7 @@ from gproxy.identity.claim_rules import ClaimValue
 from gproxy.identity.confirmation import check_connection
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Untrusted
-from gproxy.identity.examination import Check
+from gproxy.identity.examination import Check, Examination
 from gproxy.identity.issuers import Issuer, Issuers
 from gproxy.identity.key_choice import KeyChoice
 from gproxy.identity.key_sets import KeySets
@@ -141,6 +142,7 @@ class JWT(CredentialIdentifier):
         self.token_judge = TokenJudge(
             self._signatures, issuers, self._rules, self.claims, checks_binding=self.bound == "check"
         )
+        self._too_long = f"it exceeds the limit of {self.max_token} bytes"
         self._resource = self._protected_resource()
         self.own_path = self._resource.path if self._resource else ""
         self._watch: WatchedFile[Revocations] | None = None
@@ -156,8 +158,7 @@ class JWT(CredentialIdentifier):
         """
         super().open(runtime)
         if self._keys.is_auto:
-            path = runtime.state_dir / f"{re.sub('[^A-Za-z0-9._-]', '_', self.name)}.secret"
-            self._signatures.use(option("secret", kept_secret, path))
+            self._signatures.use(option("secret", kept_secret, self._secret_path(runtime.state_dir)))
         if self._signatures.is_short:
             required = self._signatures.wanted
             runtime.log.warning("[handler:%s] secret: RFC 7518 requires at least %d bytes", self.name, required)
@@ -201,21 +202,38 @@ class JWT(CredentialIdentifier):
     def verify(self, credential: str, request: Request) -> Verified:
         """Return the identity that the token proves. Raises Untrusted, and Unavailable without keys."""
         if len(credential) > self.max_token:
-            raise Untrusted(f"it exceeds the limit of {self.max_token} bytes")
+            raise Untrusted(self._too_long)
         token = self.token_judge.judge(credential.encode(), self._clock(), request.deadline)
         claims = token.claims
         identity = Identity(claims=MappingProxyType(claims), issuer=token.issuer, expires=claims["exp"])
         check = partial(check_connection, token.thumbprint) if token.thumbprint else None
         return Verified(identity, token.until, check, token.key or token.kid)
 
-    def examine(self, credential: str, keys: Keys | None = None) -> tuple[list[Check], list[tuple[str, Any]]]:
+    def examine(self, credential: str, keys: Keys | None = None) -> Examination:
         """Return all checks of the token, and what it claims; `keys` are known keys by the name of their issuer."""
         if len(credential) > self.max_token:
-            return [Check("size", False, f"{len(credential)} bytes; at most {self.max_token} are accepted")], []
+            text = f"{len(credential)} bytes; at most {self.max_token} are accepted"
+            return Examination([Check("size", False, text, self._too_long)])
         checks = examine(credential, self.token_judge, self._clock(), keys)
-        if checks[0].holds:
-            checks += self.examine_identity(Identity(claims=read_unverified(credential.encode())[1]))
-        return checks, facts(credential)
+        if not checks[0].holds:
+            return Examination(checks)
+        claims = read_unverified(credential.encode())[1]
+        of_identity, identity = self.examine_identity(Identity(claims=claims, expires=claims.get("exp", inf)))
+        return Examination([*checks, *of_identity], facts(credential), identity)
+
+    def known_keys(self, state_dir: Path) -> Keys:
+        """Return the keys that are known without asking an issuer, by its name. Use the `auto` secret if it is kept.
+
+        A command uses this instead of `open`; it creates nothing.
+        """
+        path = self._secret_path(state_dir)
+        if self._keys.is_auto and path.exists():
+            with suppress(ValueError):  # of another user
+                self._signatures.use(kept_secret(path))
+        return {}
+
+    def _secret_path(self, state_dir: Path) -> Path:
+        return state_dir / f"{re.sub('[^A-Za-z0-9._-]', '_', self.name)}.secret"
 
     def sign(self, claims: Claims, ttl: float, now: float) -> str:
         """Return a token that this handler accepts for `ttl` seconds from `now` (seconds since the epoch) on.

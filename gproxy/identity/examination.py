@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from gproxy.http.identity import Identity
 from gproxy.http.request import Request
 from gproxy.identity.errors import Unavailable, Untrusted
 
@@ -31,6 +32,14 @@ class Check(NamedTuple):
     holds: bool | None
     text: str = ""
     reason: str = ""
+
+
+class Examination(NamedTuple):
+    """The checks of a credential, the facts that it claims about its origin, and the identity that it claims."""
+
+    checks: Sequence[Check] = ()
+    facts: Sequence[tuple[str, object]] = ()
+    identity: Identity | None = None
 
 
 def checked(name: str, test: Callable[[], object], values: str = "") -> Check:
@@ -98,15 +107,13 @@ def summary(facts: Iterable[tuple[str, Any]]) -> Iterator[str]:
     return (f"{name}={shown(value)}" for name, value in facts if value is not None)
 
 
-#: Examines a credential: its checks, and the facts that it claims.
-Examine = Callable[[str], tuple[Sequence[Check], Iterable[tuple[str, object]]]]
-
-
-def log_rejection(request: Request, handler: str, reason: str, credential: str | None, examine: Examine) -> None:
+def log_rejection(
+    request: Request, handler: str, reason: str, credential: str | None, examine: Callable[[str], Examination]
+) -> None:
     """Log why the handler of this name rejects the credential. Cost nothing without `level = debug`."""
     if not _log.isEnabledFor(logging.DEBUG):
         return
-    checks, facts = examine(credential) if credential else ((), ())
+    checks, facts, _ = examine(credential) if credential else Examination()
     # A check with another reason is beside the point: it was not reached, or time has passed.
     failed = first_failure(check for check in checks if check.reason in reason)
     parts = [reason, f"{failed.name}: {failed.text}" if failed else "", " ".join(summary(facts))]

@@ -7,7 +7,7 @@ credential, sets the headers that the backend trusts, and lets the rest of the c
 import base64
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -27,7 +27,7 @@ from gproxy.identity.claims import as_field, is_quotable, subject, words
 from gproxy.identity.credential_cache import Judged
 from gproxy.identity.cross_site import reject_cross_site
 from gproxy.identity.errors import Unavailable, Untrusted
-from gproxy.identity.examination import Check, beside, log_rejection
+from gproxy.identity.examination import Check, Examination, beside, log_rejection
 from gproxy.identity.failures import Failures
 from gproxy.identity.outcomes import Outcomes
 from gproxy.identity.sources import Source, find_one
@@ -192,25 +192,26 @@ class Identifier:
         with suppress(HTTPError):  # several credentials, of which the reason speaks
             log_rejection(request, self.name, reason, next(filter(None, contents), None), self.examine)
 
-    def examine(self, credential: str) -> tuple[Sequence[Check], Iterable[tuple[str, object]]]:  # noqa: ARG002
-        """Return all checks of the credential, and the facts that it claims; nothing if nothing more can be shown.
+    def examine(self, credential: str) -> Examination:  # noqa: ARG002
+        """Return all checks of the credential, and what it claims; nothing if only a request can tell.
 
         The method fetches nothing and waits for nothing.
         """
-        return (), ()
+        return Examination()
 
-    def examine_identity(self, identity: Identity) -> list[Check]:
-        """Return whether the identity can be forwarded, and whether it has the required role and scopes."""
+    def examine_identity(self, identity: Identity) -> tuple[list[Check], Identity | None]:
+        """Return the complete identity, and whether it can be forwarded and has the required role and scopes."""
         try:
             whole = self.complete(identity).identity
         except Untrusted as reason:
-            return [Check("forward", False, reason=str(reason))]
+            return [Check("forward", False, reason=str(reason))], None
         demands = [("role", {self.role}, whole.roles)] if self.role is not None else []
         demands += [("scope", {*self.scope}, whole.scopes)] if self.scope else []
-        return [
+        checks = [
             Check(name, found.issuperset(required), beside(sorted(map(str, required)), sorted(found), "and"))
             for name, required, found in demands
         ]
+        return checks, whole
 
     def judge(self, request: Request) -> Judged | None:
         """Return the judged credential, None without one. Raises HTTPError for a bad one."""

@@ -122,7 +122,7 @@ def _signature(token: bytes, claims: Claims, judge: TokenJudge, keys: Keys | Non
     if judge.signatures.has_key:
         yield checked("signature", partial(judge.signatures.verify, unverified))
     elif keys is None or issuer not in keys:
-        yield Check("signature", None, "not checked: no key set is kept")
+        yield Check("signature", None, "not checked: no key is known here")
     else:
         yield from _by_key_set(unverified, judge, keys[issuer])
 

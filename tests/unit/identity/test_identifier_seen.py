@@ -12,7 +12,7 @@ from gproxy.http.identity import Identity
 from gproxy.identity import Identifier
 from gproxy.identity.credential_identifier import CredentialIdentifier
 from gproxy.identity.errors import Unavailable, Untrusted
-from gproxy.identity.examination import Check
+from gproxy.identity.examination import Check, Examination
 from gproxy.identity.outcomes import OUTCOMES
 from gproxy.identity.sources import Source
 from gproxy.runtime import Runtime
@@ -41,7 +41,7 @@ class Words(CredentialIdentifier):
         is_good = credential.startswith("good")
         checks = [Check("form", True), Check("exp", is_good, "ends", "it has expired")]
         checks += [Check("aud", is_good, "expected 'x'; found 'y'", "it is bad")]
-        return checks, [("iss", "https://id\n.example"), ("kid", None)]
+        return Examination(checks, [("iss", "https://id\n.example"), ("kid", None)])
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,139 @@
+"""The part of `gproxy explain` about identity: the credential of the request, judged without asking anyone."""
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from gproxy.commands.routes import Row
+from gproxy.gateway.gateway import Gateway
+from gproxy.handlers.allow import Allow
+from gproxy.handlers.any_of import AnyOf
+from gproxy.handlers.jwt import JWT
+from gproxy.http.errors import HTTPError
+from gproxy.http.identity import Identity
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.identity.examination import Examination, lines
+from gproxy.identity.identifier import Identifier
+from gproxy.identity.sources import RemoveCredentials, Source, credentials, find_one
+
+#: Rows of the report; the result is whether the request continues.
+_Rows = Generator[Row, None, bool]
+
+
+def identity(
+    request: Request, names: Sequence[str], gateway: Gateway, state_dir: Path, claims: Mapping[str, str] | None
+) -> Generator[Row, None, None]:
+    """Yield what the identity handlers and rules among these handlers do with the request, up to a rejection.
+
+    With `claims`, the identity has these, whatever credential the request has.
+    """
+    for name in names:
+        handler = gateway.handlers.get(name)
+        if isinstance(handler, Identifier | AnyOf):
+            is_good = yield from (
+                _judged(request, name, handler, state_dir) if claims is None else _given(request, name, handler, claims)
+            )
+        elif isinstance(handler, Allow):
+            is_good = yield from _admitted(request, name, handler)
+        else:
+            continue
+        if not is_good:
+            return
+
+
+def remove_credentials(request: Request, names: Sequence[str], keep: Sequence[str], gateway: Gateway) -> None:
+    """Remove what no backend gets on a route with these handlers, which keeps these headers."""
+    unread: list[Source] = []
+    for name, handler in gateway.handlers.items():
+        if name not in names:
+            unread += credentials(handler)
+            continue
+        for source in credentials(handler):
+            source.remove(request)
+    if rest := RemoveCredentials.of(unread, keep):
+        rest(request, lambda _: Response(204))
+
+
+def _judged(request: Request, name: str, handler: Identifier | AnyOf, state_dir: Path) -> _Rows:
+    """Yield the checks of the credential. Return False if the handler rejects the request, or if nobody knows."""
+    try:
+        judge = handler if isinstance(handler, Identifier) else _member(request, handler)
+        found = find_one(judge.sources, request) if judge is not None else None
+    except HTTPError as error:
+        yield name, f"{error.status}: {error.detail}"
+        return False
+    if judge is None or found is None:
+        yield name, f"no credential: {'the request has no identity' if handler.optional else 'rejected'}"
+        return handler.optional
+    source, credential = found
+    by = "" if judge is handler else f", judged by {judge.name}"
+    yield name, f"credential in {source}{by}"
+    examination = _examined(judge, credential, state_dir)
+    yield from (("", line) for line in lines(examination.checks))
+    return (yield from _verdict(request, judge, examination))
+
+
+def _member(request: Request, handler: AnyOf) -> Identifier | None:
+    return next((member for member, taken in handler.asked if member.recognises(request, taken)), None)
+
+
+def _examined(judge: Identifier, credential: str, state_dir: Path) -> Examination:
+    if isinstance(judge, JWT):
+        return judge.examine(credential, judge.known_keys(state_dir))
+    return judge.examine(credential)
+
+
+def _verdict(request: Request, judge: Identifier, examination: Examination) -> _Rows:
+    """Yield the result. Return False unless the credential is good, as far as that can be known."""
+    checks, _, identity = examination
+    if any(check.holds is False for check in checks):
+        yield "", "rejected"
+        return False
+    if identity is None:
+        yield "", "not judged: only a running gateway can judge such a credential"
+        return False
+    undecided = [check.name for check in checks if check.holds is None]
+    yield "", f"accepted{f', if the {undecided[0]} is good' if undecided else ''}: {_described(identity)}"
+    _take(request, judge.name, identity)
+    return True
+
+
+def _given(request: Request, name: str, handler: Identifier | AnyOf, claims: Mapping[str, str]) -> _Rows:
+    """Yield the identity with these claims."""
+    judge = handler if isinstance(handler, Identifier) else handler.members[0]
+    checks, identity = judge.examine_identity(Identity(user=claims.get("sub", ""), claims=claims))
+    yield name, f"the identity of --as{'' if judge is handler else f', judged by {judge.name}'}"
+    return (yield from _verdict(request, judge, Examination(checks, (), identity)))
+
+
+def _take(request: Request, name: str, identity: Identity) -> None:
+    """Give the request this identity, as the handler of this name does."""
+    request.identity = identity
+    request.user = identity.user
+    request.context["claims"] = identity.claims
+    others = request.context.get("identities", {})
+    request.context["identities"] = MappingProxyType({**others, name: identity})
+
+
+def _described(identity: Identity) -> str:
+    """Return the identity in words: user, roles and scopes."""
+    parts = [f"user {identity.user!r}" if identity.user else "no user"]
+    parts += [f"roles {', '.join(sorted(identity.roles))}"] if identity.roles else []
+    parts += [f"scopes {' '.join(sorted(identity.scopes))}"] if identity.scopes else []
+    return "; ".join(parts)
+
+
+def _admitted(request: Request, name: str, handler: Allow) -> _Rows:
+    """Yield the rule that decides. Return False if the request is rejected."""
+    verdict = handler.rules.judge(request)
+    if verdict.admitted:
+        yield name, f"admitted by the rule {verdict.rule}" if verdict.rule else "admitted: no rule denies it"
+        return True
+    if verdict.lacks == "identity":
+        yield name, "401: a rule would admit the request with an identity"
+    elif verdict.lacks == "scope":
+        yield name, f"403: the rule {verdict.rule} would admit the request with the scopes {' '.join(verdict.scopes)}"
+    else:
+        yield name, f"403: denied by the rule {verdict.rule}" if verdict.rule else "403: no rule admits the request"
+    return False

@@ -1,0 +1,168 @@
+"""`gproxy explain` and `gproxy token --read` judge a credential without a running gateway, check by check."""
+
+import subprocess
+import sys
+
+import jwt
+import pytest
+
+SECRET = "a secret of sixty-four bytes, or a few more, so that HS512 is content"
+INI = f"""\
+[gateway]
+handlers = who, allow
+[handler:who]
+use = any_of
+of = jwt, partner
+[handler:jwt]
+secret = {SECRET}
+audience = https://api.example
+[handler:partner]
+use = jwt
+secret = auto
+sources = header:X-Token, cookie:sid
+[handler:allow]
+allow = method:GET user, role:admin
+[route:users]
+path = /users
+upstream = users
+[route:open]
+path = /open
+skip = who, allow
+upstream = users
+[upstream:users]
+backends = http://127.0.0.1:5001
+"""
+
+
+@pytest.fixture
+def gproxy(tmp_path):
+    (tmp_path / "gproxy.ini").write_text(INI)
+
+    def run(command, *arguments, text="", code=0):
+        line = [sys.executable, "-m", "gproxy", command, "--config", "gproxy.ini", *arguments]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=30, input=text)
+        assert done.returncode == code, done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["gproxy.ini"], "nothing is opened"
+        return done.stdout or done.stderr
+
+    return run
+
+
+def part(text, title):
+    """The lines below a title, each with single blanks."""
+    _, _, rest = ("\n" + text).partition(f"\n{title}\n")
+    return [" ".join(line.split()) for line in rest.partition("\n\n")[0].rstrip("\n").split("\n")]
+
+
+def token(key=SECRET, **claims):
+    given = {"sub": "alice", "aud": "https://api.example", "exp": 4_000_000_000} | claims
+    return jwt.encode({name: value for name, value in given.items() if value is not None}, key, "HS256")
+
+
+def bearer(**claims):
+    return "-H", f"Authorization: Bearer {token(**claims)}"
+
+
+def test_a_good_credential_is_accepted_and_the_rule_that_admits_is_named(gproxy):
+    given = token(role="clerk")
+    text = gproxy("explain", "GET", "/users", "-H", f"Authorization: Bearer {given}")
+    rows = part(text, "identity")
+    assert [row.partition(",")[0] for row in rows] == [
+        "who credential in bearer",
+        "form yes",
+        "alg yes is 'HS256'",
+        "typ yes is 'JWT'",
+        "exp yes ends 2096-10-02T07:06:40Z",
+        "nbf yes",
+        "aud yes is 'https://api.example'",
+        "signature yes",
+        "accepted: user 'alice'; roles clerk",
+        "allow admitted by the rule method:GET user",
+    ]
+    assert rows[0].endswith("judged by jwt")
+    assert given not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "end"),
+    [
+        ("GET", bearer(aud="https://api.example/"), "rejected"),
+        ("GET", bearer(key="another secret of sixty-four bytes, or some more, as RFC 7518 asks"), "rejected"),
+        ("POST", bearer(role="clerk"), "allow 403: no rule admits the request"),
+        ("POST", bearer(role="admin"), "allow admitted by the rule role:admin"),
+        ("POST", ("--as", "sub: bob, role: admin"), "allow admitted by the rule role:admin"),
+        ("POST", ("--as", "sub: bob, role: clerk"), "allow 403: no rule admits the request"),
+        ("GET", ("-H", "Authorization: Bearer x.y.z"), "rejected"),
+        ("GET", (), "who no credential: rejected"),
+        ("GET", ("-H", f"X-Token: {token()}", "-H", "X-Token: b"), "who 400: several fields with the credential; expected one"),
+    ],
+)  # fmt: skip
+def test_the_last_line_is_the_result(gproxy, method, given, end):
+    assert part(gproxy("explain", method, "/users", *given), "identity")[-1] == end
+
+
+def test_the_failing_check_has_expected_beside_found(gproxy):
+    rows = part(gproxy("explain", "GET", "/users", *bearer(aud="https://api.example/")), "identity")
+    assert (
+        "aud no it is meant for another audience; expected 'https://api.example'; "
+        "found 'https://api.example/' (differs by a trailing slash)"
+    ) in rows
+
+
+def test_without_a_key_the_signature_is_not_checked(gproxy):
+    rows = part(gproxy("explain", "GET", "/users", "-H", f"X-Token: {token()}"), "identity")
+    assert "signature - not checked: no key is known here" in rows
+    assert "accepted, if the signature is good: user 'alice'" in rows
+
+
+def test_no_backend_gets_the_credential_and_the_report_does_not_show_it(gproxy):
+    given = token()
+    for path in ("/users", "/open"):
+        text = gproxy("explain", "GET", path, "-H", f"X-Token: {given}", "-H", f"Cookie: sid={given}; a=1")
+        assert "- X-Token: *** is the credential of an identity handler" in part(
+            text, "request to 127.0.0.1:5001, before handlers"
+        )
+        assert given not in text
+    assert "\nidentity\n" not in text
+
+
+def test_a_wrong_identity_is_one_line(gproxy):
+    assert gproxy("explain", "GET", "/users", "--as", "bob", code=2) == (
+        "gproxy explain: --as: expected NAME: VALUE; found 'bob'\n"
+    )
+
+
+def test_a_token_is_read_with_every_check_of_every_handler(gproxy):
+    text = gproxy("token", "--read", text=f"Authorization: Bearer {token(org='a' + chr(27))}\n")
+    assert part(text, "header") == ["{", '"alg": "HS256",', '"typ": "JWT"', "}"]
+    assert '"org": "a\\u001b"' in part(text, "claims")
+    assert "signature yes" in part(text, "handler jwt: accepted")
+    assert "signature - not checked: no key is known here" in part(
+        text, "handler partner: accepted, if the signature is good"
+    )
+
+
+def test_a_token_that_each_handler_rejects_is_status_1(gproxy):
+    text = gproxy("token", "--read", text=token(exp=1_700_000_000), code=1)
+    for name in ("jwt", "partner"):
+        (line,) = (line for line in part(text, f"handler {name}: rejected") if line.startswith("exp"))
+        assert line.startswith("exp no it has expired; ends 2023-11-14T22:13:20Z, ")
+    assert gproxy("token", "--read", "--handler", "jwt", text="x.y", code=1).startswith("handler jwt: rejected\n  form")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "message"),
+    [
+        ((), "", "--read: expected a token on standard input"),
+        (("--handler", "jwtt"), "x", "no jwt handler named 'jwtt'; expected one of: jwt, partner"),
+    ],
+)
+def test_wrong_arguments_are_one_line(gproxy, arguments, text, message):
+    assert gproxy("token", "--read", *arguments, text=text, code=2) == f"gproxy token: {message}\n"
+
+
+def test_no_line_has_the_token(gproxy):
+    given = token()
+    text = gproxy("token", "--read", text=given)
+    assert not any(piece in text for piece in given.split("."))
+    assert SECRET not in text
