@@ -369,7 +369,6 @@ _HELP: Final = {
     "config": "print the settings in effect, each with its file and line, as a settings file without secrets",
     "explain": "print which route a request matches and why, its client, chain, limits and headers",
     "dev": "serve with demo backends, and reload when a file changes",
-    "token": "sign a token that the configured jwt handler accepts",
     "key": "make, list and disable API keys in the file of an api_key handler",
     "password": "write the password of a user into a file, in the form of htpasswd",
     "token": "sign a token that the configured jwt handler accepts, or explain one",

@@ -56,7 +56,7 @@ def remove_credentials(request: Request, names: Sequence[str], keep: Sequence[st
 
 
 def _judged(request: Request, name: str, handler: Identifier | AnyOf, state_dir: Path) -> _Rows:
-    """Yield the checks of the credential. Return False if the handler rejects the request, or if nobody knows."""
+    """Yield the checks of the credential. Return False if the handler rejects the request, or cannot tell."""
     try:
         judge = handler if isinstance(handler, Identifier) else _member(request, handler)
         found = find_one(judge.sources, request) if judge is not None else None

@@ -28,6 +28,7 @@ from gproxy.identity.key_choice import KeyChoice
 from gproxy.identity.key_sets import KeySets
 from gproxy.identity.key_source import KeySource
 from gproxy.identity.live_key_set import TrustedKeys
+from gproxy.identity.offline_keys import offline_keys
 from gproxy.identity.protected_resource import ProtectedResource
 from gproxy.identity.revocations import Revocations, parse_revocations
 from gproxy.identity.signatures import read_unverified
@@ -230,7 +231,7 @@ class JWT(CredentialIdentifier):
         if self._keys.is_auto and path.exists():
             with suppress(ValueError):  # of another user
                 self._signatures.use(kept_secret(path))
-        return {}
+        return offline_keys(self._keys.sources, self._signatures.algorithms, state_dir)
 
     def _secret_path(self, state_dir: Path) -> Path:
         return state_dir / f"{re.sub('[^A-Za-z0-9._-]', '_', self.name)}.secret"

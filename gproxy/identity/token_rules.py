@@ -101,7 +101,7 @@ class TokenRules:
         if now + self.leeway < issued:
             raise Untrusted("its date of issue is in the future", lasting=False)
         if now >= issued + self.max_age:
-            raise Untrusted("it is too old")
+            raise Untrusted("it is too old", expired=True)
 
     def _check_audience(self, claims: Claims, _typ: str | None, _now: float) -> None:
         if self.audience.isdisjoint(texts(claims.get("aud"))):
