@@ -207,6 +207,13 @@ def _members(
         for one in found
         if one.use in MEMBERS or not isinstance(one.handler, Identifier | None)
     ]
+    problems += [
+        settings.section.problem(
+            "of", f"{one.name} judges every request, so the members behind it get none; write it last"
+        )
+        for one in found[:-1]
+        if getattr(one.handler, "judges_all", False)
+    ]
     members = tuple(one.handler for one in found if isinstance(one.handler, Identifier))
     return {"members": members} if len(members) == len(listed) else None
 

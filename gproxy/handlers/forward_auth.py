@@ -55,6 +55,7 @@ class ForwardAuth(Identifier):
     scheme: ClassVar[str] = ""
     wanted: ClassVar[str] = "a login"
     given: ClassVar[str] = "the login"
+    judges_all: ClassVar[bool] = True
 
     upstream: UpstreamName = field(metadata={"doc": "[upstream:NAME] of the authorizer"})
     sources: tuple[Source, ...] = field(

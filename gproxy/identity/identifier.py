@@ -54,6 +54,8 @@ class Identifier:
     #: What a request without a credential lacks, and what is rejected, in texts for clients.
     wanted: ClassVar[str] = "a credential"
     given: ClassVar[str] = "the credential"
+    #: True if the handler judges requests without a credential too, so that it can only be the last of an `any_of`.
+    judges_all: ClassVar[bool] = False
 
     sources: tuple[Source, ...] = field(
         default=(),
