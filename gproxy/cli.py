@@ -106,6 +106,9 @@ def _parser(command: str) -> _Parser:
         parser.add_argument("--config", required=command not in {"dev", "key"}, metavar="FILE", help=text)
     if command in {"", "dev"}:
         _add_serving_options(parser)
+    if command == "check":
+        text = "ask every issuer for its metadata and keys, and every endpoint about a nonsense token"
+        parser.add_argument("--online", action="store_true", help=text)
     if command == "token":
         _add_token_options(parser)
     if command == "explain":
@@ -227,7 +230,18 @@ def _check(options: argparse.Namespace) -> int:
         print(f"rate limits count in {store.describe()}; while it is unavailable, {settings.state.meanwhile}")
     routes, upstreams = plural(len(gateway.router.routes), "route"), plural(len(gateway.upstreams), "upstream")
     print(f"{options.config}: {routes}, {upstreams}, all fine")
-    return 0
+    return _check_online(settings, gateway) if options.online else 0
+
+
+def _check_online(settings: "Settings", gateway: "Gateway") -> int:
+    """Print what issuers and endpoints answer. Return 1 if one of them fails."""
+    from gproxy.commands.check_online import outcomes
+
+    is_good = True
+    for outcome in outcomes(settings, gateway.runtime):
+        print(outcome, flush=True)
+        is_good = is_good and outcome.is_good
+    return 0 if is_good else 1
 
 
 def _routes(options: argparse.Namespace) -> int:

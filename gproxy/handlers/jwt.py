@@ -5,7 +5,7 @@
 
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -221,6 +221,16 @@ class JWT(CredentialIdentifier):
         claims = read_unverified(credential.encode())[1]
         of_identity, identity = self.examine_identity(Identity(claims=claims, expires=claims.get("exp", inf)))
         return Examination([*checks, *of_identity], facts(credential), identity)
+
+    @property
+    def key_sources(self) -> Mapping[str, KeySource]:
+        """The places of key sets by the names of their issuers."""
+        return self._keys.sources
+
+    @property
+    def accepted_algorithms(self) -> tuple[str, ...]:
+        """The algorithms that a token may have."""
+        return self._signatures.algorithms
 
     def known_keys(self, state_dir: Path) -> Keys:
         """Return the keys that are known without asking an issuer, by its name. Use the `auto` secret if it is kept.
