@@ -8,8 +8,10 @@ import jwt as pyjwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from gevent import sleep
 
 from gproxy.config.types import Bytes, Seconds, Secret
+from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.jwt import JWT
 from gproxy.http.errors import HTTPError
 from gproxy.http.headers import Headers
@@ -230,7 +232,10 @@ def test_a_revocation_ends_kept_tokens_at_once():
 def test_the_file_of_revocations(tmp_path):
     path = tmp_path / "revoked"
     path.write_text("sub alice\n")
-    assert why(opened(revoked=path), signed()) == "it is revoked"
+    handler = opened(revoked=path)
+    assert why(handler, signed()) == "it is revoked"
+    handler.close()
+    sleep(0)  # the watch of the file ends
     path.write_text("alice\n")
     with pytest.raises(ValueError, match=rf"^revoked: {path}:1: expected jti VALUE"):
         JWT(secret=Secret(SECRET), revoked=path)
@@ -267,6 +272,16 @@ def test_each_challenge_names_the_metadata_of_the_resource():
     assert "resource_metadata" not in caught.value.headers["WWW-Authenticate"]
 
 
+def test_a_member_of_any_of_has_its_metadata_too():
+    staff = opened(resource=RESOURCE)
+    chosen = AnyOf(of=("staff", "guests"), members=(staff, opened()))
+    found = chosen(request("GET", "/.well-known/oauth-protected-resource/mcp"), answer())
+    assert (found.status, json.loads(found.body)["resource"]) == (200, RESOURCE)
+    with pytest.raises(HTTPError) as caught:
+        chosen(request(), answer())
+    assert f'resource_metadata="{METADATA}"' in caught.value.headers.all("WWW-Authenticate")[0]
+
+
 @pytest.mark.parametrize(
     ("token", "issuers", "is_recognised"),
     [
@@ -285,6 +300,14 @@ def test_each_challenge_names_the_metadata_of_the_resource():
 def test_which_tokens_a_member_of_any_of_recognises(token, issuers, is_recognised):
     handler = opened(issuer=tuple(map(Issuer, issuers)))
     assert handler.recognises(bearing(token)) is is_recognised
+
+
+def test_a_known_token_is_recognised_without_a_look_into_it(monkeypatch):
+    handler, asked = opened(issuer=(Issuer("us"),)), bearing(signed(ALICE | {"iss": "us"}))
+    for _ in range(2):
+        handler(asked, answer())
+    monkeypatch.setattr(handler.token_judge, "is_from_issuer", lambda token: pytest.fail("it was read again"))
+    assert handler.recognises(asked)
 
 
 def test_a_request_without_a_token_is_not_recognised():
