@@ -18,6 +18,7 @@ from gproxy.http.trust import network_of
 from gproxy.identity.calls import Calls
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.low_threads import LowThreads
 from gproxy.identity.password_file import Users, parse_users
 from gproxy.identity.passwords import BCRYPT_BYTES, is_right, is_too_long
 from gproxy.identity.sources import BASIC, Source
@@ -73,18 +74,22 @@ class Basic(CredentialIdentifier):
         #: So nothing that is kept shows a password, not even to those who try many.
         self._secret = secrets.token_bytes(32)
         self._hashes: Calls[tuple[bytes, str, str], _Guess, bool] = Calls(self._hash, most=_RUNNING, timeout=_PATIENCE)
-        self._offload: Callable[..., bool] = lambda function, *arguments: function(*arguments)
+        self._threads: LowThreads | None = None
+        self._run: Callable[..., bool] = _here
         self.start_cache(_ENTRIES, _BAD_FOR)
 
     def open(self, runtime: Runtime) -> None:
         """Watch the file of users."""
         super().open(runtime)
-        self._offload = runtime.offload
+        self._threads = LowThreads(_RUNNING)
+        self._run = self._threads.run
         self._file.open(runtime, f"handler:{self.name}")
 
     def close(self) -> None:
-        """Stop to watch the file."""
+        """Stop to watch the file, and end the threads."""
         self._file.close()
+        if self._threads is not None:
+            self._threads.close()
 
     def digest(self, credential: str) -> bytes:
         """Return a digest that only this process can compute."""
@@ -123,7 +128,11 @@ class Basic(CredentialIdentifier):
         """Hash when it is the guess's turn, unless its sender has exceeded the limit meanwhile. Raises HTTPError."""
         gevent.sleep(0)  # so that those with the last result have counted it
         self.failures.check(guess.request)
-        return self._offload(is_right, guess.password, guess.text)
+        return self._run(is_right, guess.password, guess.text)
+
+
+def _here(function: Callable[..., bool], *arguments: object) -> bool:
+    return function(*arguments)
 
 
 def _pair(credential: str) -> tuple[str, str]:

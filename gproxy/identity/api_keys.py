@@ -118,7 +118,7 @@ class APIKey:
         if self.disabled:
             raise Untrusted("it is disabled")
         if self.expires <= now:
-            raise Untrusted("it has expired")
+            raise Untrusted("it has expired", expired=True)
         lists = {"scope": [*self.scopes], "roles": [*self.roles]}
         claims = {"sub": self.user} | {name: found for name, found in lists.items() if found} | dict(self.claims)
         identity = Identity(

@@ -145,6 +145,7 @@ SMALL = {
     "identity": "the public names",
     "identity.cross_site": "a check that two base classes share",
     "identity.keys": "files with keys, apart from signatures",
+    "identity.low_threads": "threads of another kind than those of the runtime",
     "observe.throttle": "used by logs of several folders",
     "runtime.expired": "what an alarm throws; imported by nearly all",
     "server.patch": "must be imported before any other module",

@@ -63,7 +63,7 @@ def made(file, clock, text=ALICE + BOB, **options):
     runtime = Runtime(clock=clock)
     runtime.spawn = lambda *_: None  # the tests look at the file themselves
     handler.open(runtime)
-    handler._offload = lambda function, *arguments: function(*arguments)
+    handler._run = lambda function, *arguments: function(*arguments)
     return handler
 
 
@@ -187,12 +187,12 @@ def test_a_password_that_changes_while_it_is_hashed_is_hashed_again(file, clock)
     handler = made(file, clock)
 
     def offload(function, *arguments):
-        handler._offload = lambda function, *arguments: function(*arguments)
+        handler._run = lambda function, *arguments: function(*arguments)
         result = function(*arguments)
         changed(handler, file, f"alice:{quick('new')}")
         return result
 
-    handler._offload = offload
+    handler._run = offload
     assert outcome(handler, "alice:secret") == WRONG
 
 
@@ -208,7 +208,7 @@ def blocked(handler):
         running.remove(arguments)
         return function(*arguments)
 
-    handler._offload = offload
+    handler._run = offload
     return go, most
 
 
