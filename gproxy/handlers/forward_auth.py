@@ -148,7 +148,6 @@ class ForwardAuth(Identifier):
         """Return what the authorizer's answer means. Raises Answered if the answer is for the client, and HTTPError."""
         if self.sources:
             self.find_credential(request)  # raises for several ones, and for a cookie from another site
-        self.failures.check(request)
         try:
             answer = self._answer(request)
             if answer.admits:
@@ -165,35 +164,36 @@ class ForwardAuth(Identifier):
         raise self._answered(request, answer)
 
     def _answer(self, request: Request) -> AuthorizerAnswer:
-        """Return the answer about the request, a kept one if there is one. Raises Unavailable, HTTPError 413."""
+        """Return the answer about the request, a kept one if there is one. Raises Unavailable, HTTPError 413, 429."""
         has_body = self.body and request.body is not NO_BODY
         body = request.body.buffer(self.body) if has_body else b""
         method = request.method if self.method == "same" else "GET"
         fields = self._fields.fields(request)
+        digest = b""
+        if self.cache:
+            digest = request_digest(request, method, self.path, fields, body)
+            if (kept := self._kept.find(digest, self._clock())) is not None:
+                return kept
+        self.failures.check(request)
         option = f"timeout of [handler:{self.name}]"
         began = monotonic()
         try:
             with subrequest(request, method, self.path, fields, body, timeout=self.timeout, option=option) as asked:
-                return self._shared(request, asked) if self.cache else self._ask(asked)
+                return self._shared(digest, request, asked) if digest else self._ask(asked)
         except Expired as expired:
             if expired.limit == TimeLimit.DRAINING or request.deadline.remaining() < _SLACK:
                 raise  # it is not the authorizer that had no time
             self._asked.record("failed", monotonic() - began)
             raise Unavailable(f"no answer within {self.timeout:g} s") from expired
 
-    def _shared(self, request: Request, asked: Request) -> AuthorizerAnswer:
-        """Return a kept answer, that of an equal call under way if it may be kept, or that of a call of its own."""
-        digest = request_digest(asked)
-        answer = self._kept.find(digest, self._clock())
-        while answer is None:
-            ended = self._equal.wait(digest, request)
-            if ended is None:
-                break
+    def _shared(self, digest: bytes, request: Request, asked: Request) -> AuthorizerAnswer:
+        """Return the answer of an equal call under way if it may be kept, else that of a call of its own."""
+        while (ended := self._equal.wait(digest, request)) is not None:
             answer = self._kept.find(digest, self._clock())
-            if answer is None and ended:  # it had an answer, which is not for others
+            if answer is not None:
+                return answer
+            if ended:  # it had an answer, which is not for others
                 return self._ask(asked)
-        if answer is not None:
-            return answer
         with self._equal.running(digest) as call:
             answer = self._ask(asked)
             call.has_answer = True

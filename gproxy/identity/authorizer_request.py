@@ -63,15 +63,15 @@ class AuthorizerRequest:
         return chosen
 
 
-def request_digest(asked: Request) -> bytes:
-    """Return a digest of everything that an authorizer gets with this request, but for the id of the request."""
-    received = asked.received
+def request_digest(request: Request, method: str, target: str, fields: Headers, body: bytes) -> bytes:
+    """Return a digest of everything that an authorizer gets about the request, but for its id."""
+    received = request.received
     parts = (
-        asked.method, asked.target, asked.host, asked.client, asked.scheme, received.peer, str(received.minor),
-        asked.headers.lines(),
+        method, target, request.host, request.client, request.scheme, received.peer, str(received.minor),
+        fields.lines(),
     )  # fmt: skip
     digest = sha256("\0".join(parts).encode("utf-8", "surrogatepass"))
-    digest.update(b"\0" + asked.body.at_hand)
+    digest.update(b"\0" + body)
     return digest.digest()
 
 

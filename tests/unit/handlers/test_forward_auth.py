@@ -2,6 +2,7 @@
 
 import pytest
 
+from gproxy.config.types import Rate, Seconds
 from gproxy.handlers.forward_auth import ForwardAuth
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
@@ -103,6 +104,15 @@ def test_a_kept_answer_serves_equal_requests():
     assert handler(request(), answer()).status == 403
     assert handler(request(), answer()).status == 403
     assert len(calls(handler)) == 2
+
+
+def test_a_client_with_many_rejections_is_not_asked_about():
+    handler = opened((401, {}), max_failures=Rate(2, Seconds(60)), cache=60)
+    asked = [request(headers={"Cookie": f"sid={number}"}) for number in range(3)]
+    assert [handler(one, answer()).status for one in asked[:2]] == [401, 401]
+    error = rejected(handler, asked[2])
+    assert (error.status, error.reason, len(calls(handler))) == (429, "auth_throttled", 2)
+    assert handler(asked[0], answer()).status == 401  # a kept answer costs the authorizer nothing
 
 
 def test_credentials_that_it_reads_reach_no_backend():
