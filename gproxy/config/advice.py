@@ -110,22 +110,25 @@ def pauses(
 def early_limits(
     gateway: GatewaySettings, routes: Iterable[RouteSettings], handlers: Mapping[str, HandlerSettings]
 ) -> Iterator[Problem]:
-    """Yield a warning for each limit by user that runs before every handler that could know the user."""
+    """Yield a warning for each limit by identity that runs before every handler that could know the user."""
     early: dict[str, tuple[str, str]] = {}
     for route in routes:
         chain = [name for name in handler_names(gateway, route) if name in handlers]
-        first = next((name for name in chain if _may_identify(handlers[name])), "")
+        first = next((name for name in chain if may_identify(handlers[name])), "")
         if first and is_identity_handler(handlers[first]):
             for name in chain[: chain.index(first)]:
                 early.setdefault(name, (first, route.name))
     for name, (identity, route_name) in early.items():
         found = handlers[name]
-        if found.use in _LIMITS and getattr(found.handler, "key", "") == "user":
-            message = f"counts by address on [route:{route_name}], where {identity} identifies the user later; "
-            yield found.section.problem("key", f"{message}write {identity} before {name} in handlers")
+        if found.use in _LIMITS and getattr(found.handler, "needs_identity", False):
+            by_key = getattr(found.handler, "tier", None) is None
+            what = "counts by address" if by_key else "has the limit of no tier"
+            message = f"{what} on [route:{route_name}], where {identity} identifies the user later; "
+            message += f"write {identity} before {name} in handlers"
+            yield found.section.problem("key" if by_key else "tier", message)
 
 
-def _may_identify(found: HandlerSettings) -> bool:
+def may_identify(found: HandlerSettings) -> bool:
     """Return whether the handler may set a request's user: a handler of the user's own may."""
     return is_identity_handler(found) or ":" in found.use
 

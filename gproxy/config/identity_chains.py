@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from gproxy.config.advice import handler_names
+from gproxy.config.advice import handler_names, may_identify
 from gproxy.config.checks import members_option, names
 from gproxy.config.ini.parser import RawSection, Value, place_from
 from gproxy.config.problems import Problem
@@ -139,15 +139,16 @@ def open_routes(
 ) -> Iterator[Problem]:
     """Yield a warning for each route that has no identity handler, does not declare that, and where others have one.
 
-    A route that redirects, or that has a fixed response, gives nothing away.
+    A route that redirects, or that has a fixed response, gives nothing away. A handler of the user's own may be one.
     """
     guards = [(route, section, _guards(gateway, route, handlers)) for route, section in routes]
     guarded = next(((route, found[0]) for route, _, found in guards if found), None)
-    for route, section, found in guards if guarded else ():
+    for route, section, _ in guards if guarded else ():
         skips = any(name in handlers and is_identity_handler(handlers[name]) for name in route.skip)
-        if guarded and not found and not skips and route.upstream and not getattr(route, "public", False):
+        own = any(name in handlers and may_identify(handlers[name]) for name in handler_names(gateway, route))
+        if guarded and not own and not skips and route.upstream and not getattr(route, "public", False):
             message = f"no identity handler runs here, as {guarded[1]} does on [route:{guarded[0].name}]; "
-            yield section.problem("", f"{message}write public = yes if anyone may use the route")
+            yield section.problem("", f"{message}write public = yes if the route needs none")
 
 
 def _guards(gateway: GatewaySettings, route: RouteSettings, handlers: Handlers) -> list[str]:

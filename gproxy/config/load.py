@@ -213,7 +213,7 @@ class _Loading:
         tls: list[TLSSettings],
     ) -> None:
         """Check what the live handlers do with identities, alone and along the chains."""
-        from gproxy.config import identity_advice, identity_chains
+        from gproxy.config import identity_advice, identity_chains, identity_rules
 
         self.problems += identity_chains.pointless_pass_on(handlers.values())
         self.warnings += identity_advice.weak_options(handlers)
@@ -224,6 +224,12 @@ class _Loading:
         of_tls = [(settings, self._section("tls", settings.name)) for settings in tls]
         self.problems += identity_chains.shared_headers(gateway, routes, handlers, of_tls)
         self.warnings += identity_chains.late_cors(gateway, with_sections, handlers, self._section("gateway"))
+        self.warnings += identity_chains.open_routes(gateway, with_sections, handlers)
+        self.problems += identity_rules.guarded_publics(gateway, with_sections, handlers)
+        self.warnings += identity_rules.unused_identities(gateway, routes, handlers)
+        if len(routes) == len(self._of("route")):  # a route with a problem may be the one that a rule names
+            self.problems += identity_rules.unknown_names(routes, handlers)
+            self.problems += identity_rules.unguarded_rules(gateway, routes, handlers)
 
     def _with_sections(self, routes: list[RouteSettings]) -> list[tuple[RouteSettings, RawSection]]:
         return [(route, self._section("route", route.name)) for route in routes]

@@ -1,6 +1,6 @@
 """Access control by rules about the client, the request and its identity."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -10,7 +10,7 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.trust import is_in
-from gproxy.identity.access_rule import Rule
+from gproxy.identity.access_rule import Rule, Word
 from gproxy.identity.access_rules import AccessRules, Verdict
 
 
@@ -57,6 +57,23 @@ class Allow:
         self._by_address = all(rule.networks for rule in (*self.allow, *self.deny))
         self._is_admitted = lru_cache(4096)(self._admits)
         self._networks = [[network for rule in rules for network in rule.networks] for rules in (self.allow, self.deny)]
+
+    @property
+    def rule_words(self) -> Iterator[tuple[str, int, Word]]:
+        """Each word of the rules, with its option and the number of its rule from 0; for `gproxy check`."""
+        for option, rules in (("allow", self.allow), ("deny", self.deny)):
+            for number, rule in enumerate(rules):
+                yield from ((option, number, word) for word in rule.words)
+
+    @property
+    def needs_identity(self) -> bool:
+        """Return whether a rule tests the identity of requests."""
+        return any(rule.is_about_identity for rule in (*self.allow, *self.deny))
+
+    @property
+    def rule_claims(self) -> frozenset[str]:
+        """Return the names of the claims that rules test."""
+        return frozenset(word.name for _, _, word in self.rule_words if word.kind == "claim")
 
     def __call__(self, request: Request, next: Next) -> Response:
         if not (self._is_admitted(request.client) if self._by_address else self.rules.admits(request)):

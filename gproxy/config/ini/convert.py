@@ -58,6 +58,11 @@ def split(text: str, separator: re.Pattern[str] = _COMMA) -> Iterator[tuple[int,
                 yield below, item.strip()
 
 
+def places(hint: object, text: str) -> list[int]:
+    """Return the number of lines below the first one for each item of a list of this type."""
+    return [below for below, _ in split(text, _separator(hint, _COMMA))]
+
+
 def _separator(hint: object, usual: re.Pattern[str]) -> re.Pattern[str]:
     """Return the separator of the list's items: that of their type, if the type has one."""
     found: re.Pattern[str] = getattr(items(hint), "separator", usual)

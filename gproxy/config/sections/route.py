@@ -32,6 +32,10 @@ class RouteSettings:
         default=(), metadata=doc("handlers of this route; they run inside the gateway's handlers")
     )
     skip: tuple[str, ...] = field(default=(), metadata=doc("handlers of the gateway that do not run for this route"))
+    public: bool = field(
+        default=False,
+        metadata=doc("whether anyone may use the route: declares that no identity handler is to run; removes none"),
+    )
     timeout: Seconds | None = field(
         default=None, metadata=doc("longest time until the response's head; none: as in [gateway]")
     )
