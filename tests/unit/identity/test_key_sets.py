@@ -190,11 +190,11 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(runtime, sets, tmp_path,
 
 
 def test_the_start_waits_for_sets_side_by_side_and_not_for_long(sets, outgoing, monkeypatch, caplog):
-    monkeypatch.setattr(key_sets, "START", 0.05)
+    monkeypatch.setattr(key_sets, "START", 0.4)
     outgoing.before = gevent.event.Event().wait
     for n in range(5):
         sets.of(KeySource.parse(f"{URL}{n}"), algorithms=AUTO)
-    with gevent.Timeout(5):
+    with gevent.Timeout(1.5):
         sets.open()
     assert len(outgoing.asked) == 5
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
