@@ -46,8 +46,8 @@ def _weaknesses(handler: Any, tested: frozenset[str]) -> Iterator[tuple[str, str
     for issuer in issuers if isinstance(issuers, tuple | list) else ():
         for claim in getattr(issuer, "places", ()):
             if claim not in tested and claim not in _texts(handler, "claims"):
-                message = f"{{{claim}}} admits every tenant of {issuer}; write claims = {claim}: VALUE, or a rule "
-                yield "issuer", f"{message}claim:{claim}=VALUE"
+                message = f"{{{claim}}} admits every tenant of {getattr(issuer, 'name', issuer)}; "
+                yield "issuer", f"{message}write claims = {claim}: VALUE, or a rule claim:{claim}=VALUE"
 
 
 def _cross_site(handler: Any) -> str:  # noqa: ANN401 any kind of handler

@@ -8,7 +8,8 @@ import threading
 import pytest
 from shipped import UNLIMITED, running, signed
 
-from gproxy.testing.gateway import eventually
+from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.issuer import Issuer
 
 SECRET = "a secret of sixty-four bytes, or a few more, so that HS512 is content"
 JWT = ("secret = auto", f"secret = {SECRET}\naudience = https://api.example\nmax_failures = 5/minute")
@@ -135,3 +136,40 @@ def test_a_limit_by_user_still_counts_after_a_worker_was_killed(tmp_path):
         eventually(lambda: victim not in ours.workers and len(ours.workers) == 2, "another worker")
         assert [ours.get("/users", bearer(sub="bob")).status for _ in range(3)] == [200, 429, 429]
         assert ours.get("/users", bearer(sub="eve")).status == 200
+
+
+KEYS = """\
+[gateway]
+handlers = metrics, health, jwt
+[handler:jwt]
+issuer = {url}
+audience = api
+jwks_refresh = 1s
+jwks_stale = 1h
+[route:users]
+path = /users
+respond = 200
+"""
+
+
+def test_key_sets_are_counted_and_reported_and_a_lost_issuer_is_degraded_but_ready(tmp_path):
+    with Issuer() as issuer, RunningGateway(KEYS.format(url=issuer.url), tmp_path) as gateway:
+        label = f'{{issuer="{issuer.url}"'
+        assert gateway.get("/users", f"Authorization: Bearer {issuer.token()}").status == 200
+        assert gateway.metric(f"gproxy_keys{label}}}") == 1
+        assert gateway.metric(f'gproxy_keys_fetches_total{label},outcome="ok"}}') >= 1
+        report = gateway.health()
+        assert report["status"] == "up"
+        assert {key: report["keys"][issuer.url][key] for key in ("state", "count", "last_error")} == {
+            "state": "fresh", "count": 1, "last_error": "",
+        }  # fmt: skip
+        issuer.stop()
+        eventually(lambda: gateway.health()["status"] == "degraded", "the loss of the issuer")
+        lost = gateway.health()["keys"][issuer.url]
+        assert lost["state"] == "stale"
+        assert lost["last_error"]
+        assert gateway.get("/ready").status == 200
+        assert gateway.metric(f'gproxy_keys_fetches_total{label},outcome="failed"}}') >= 1
+        assert gateway.metric(f"gproxy_keys_age_seconds{label}}}") > 0
+        issuer.start()
+        eventually(lambda: gateway.health()["status"] == "up", "its return")
