@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -13,6 +14,7 @@ from gproxy.identity.api_keys import PREFIX, APIKey, check_form, hash_of
 from gproxy.identity.calls import Calls
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.examination import Check, Examination, checked
 from gproxy.identity.key_file import Keys, parse_keys
 from gproxy.identity.outcomes import Asked
 from gproxy.identity.sources import Source, find_one
@@ -113,6 +115,20 @@ class APIKeys(CredentialIdentifier):
         if key is None:
             raise Untrusted("it is unknown")
         return key.verified(self._clock(), until)
+
+    def examine(self, credential: str) -> Examination:
+        """Return the checks of a key; those of `lookup` only a running gateway makes."""
+        form = checked("form", partial(check_form, credential))
+        if not form.holds or self._file is None:
+            unknown = Check("key", None, f"not checked: {self.lookup} knows") if form.holds else None
+            return Examination([check for check in (form, unknown) if check])
+        key = self._file.content.get(hash_of(credential))
+        if key is None:
+            return Examination([form, Check("key", False, f"has no section in {self.keys}", "it is unknown")])
+        use = checked("use", partial(key.check_use, self._clock()), f"section at {key.place}")
+        networks = Check("networks", None, f"expected {', '.join(map(str, key.networks))}")
+        of_identity, identity = self.examine_identity(key.identity())
+        return Examination([form, use, *([networks] if key.networks else []), *of_identity], (), identity)
 
     def _look_up(self, text: str, _: float) -> APIKey | None:
         """Call the user's function. Raises Unavailable with what it has raised."""

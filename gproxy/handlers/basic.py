@@ -18,6 +18,7 @@ from gproxy.http.trust import network_of
 from gproxy.identity.calls import Calls
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.examination import Check, Examination
 from gproxy.identity.low_threads import LowThreads
 from gproxy.identity.password_file import Users, parse_users
 from gproxy.identity.passwords import BCRYPT_BYTES, is_right, is_too_long
@@ -33,6 +34,10 @@ _PATIENCE: Final = 60.0
 _ENTRIES: Final = 10_000
 _GOOD_FOR: Final = 300.0
 _BAD_FOR: Final = 60.0
+
+
+#: The same text for unknown users and wrong passwords.
+_WRONG: Final = "user or password is wrong"
 
 
 class _Guess(NamedTuple):
@@ -106,15 +111,27 @@ class Basic(CredentialIdentifier):
         text = users.find(user)
         compared = text or users.decoy(user, self._secret)
         if compared is None:
-            raise Untrusted("user or password is wrong")
+            raise Untrusted(_WRONG)
         if is_too_long(password, compared):
             raise Untrusted(f"the password exceeds the limit of {BCRYPT_BYTES} bytes")
         is_good = self._is_right(credential, _Guess(password, compared, request))
         if self._file.content.find(user) != text:  # changed while it was hashed
             return self.verify(credential, request)
         if text is None or not is_good:
-            raise Untrusted("user or password is wrong")
+            raise Untrusted(_WRONG)
         return Verified(Identity(user, {"sub": user}), self._clock() + _GOOD_FOR)
+
+    def examine(self, credential: str) -> Examination:
+        """Return the checks of a pair, without that of the password, which takes too long."""
+        try:
+            user, _ = _pair(credential)
+        except Untrusted as reason:
+            return Examination([Check("form", False, reason=str(reason))])
+        if self._file.content.find(user) is None:
+            return Examination([Check("form", True), Check("user", False, f"is not in {self.users}", _WRONG)])
+        checks, identity = self.examine_identity(Identity(user, {"sub": user}))
+        password = Check("password", None, "not checked: only a running gateway hashes it")
+        return Examination([Check("form", True), Check("user", True), password, *checks], (), identity)
 
     def _is_right(self, credential: str, guess: _Guess) -> bool:
         """Compare in a thread; several requests of an address with one pair wait for one result."""

@@ -113,18 +113,25 @@ class APIKey:
             claims=given,
         )
 
-    def verified(self, now: float, until: float = inf) -> Verified:
-        """Return the identity of the user; the verdict ends at `until`. Raises Untrusted for a key out of use."""
+    def check_use(self, now: float) -> None:
+        """Raise Untrusted for a key out of use."""
         if self.disabled:
             raise Untrusted("it is disabled")
         if self.expires <= now:
             raise Untrusted("it has expired", expired=True)
+
+    def identity(self) -> Identity:
+        """Return the identity of the user."""
         lists = {"scope": [*self.scopes], "roles": [*self.roles]}
         claims = {"sub": self.user} | {name: found for name, found in lists.items() if found} | dict(self.claims)
-        identity = Identity(
+        return Identity(
             self.user, claims, scopes=frozenset(self.scopes), roles=frozenset(self.roles), expires=self.expires
         )
-        return Verified(identity, min(until, self.expires), self._check_address if self.networks else None)
+
+    def verified(self, now: float, until: float = inf) -> Verified:
+        """Return the identity of the user; the verdict ends at `until`. Raises Untrusted for a key out of use."""
+        self.check_use(now)
+        return Verified(self.identity(), min(until, self.expires), self._check_address if self.networks else None)
 
     def _check_address(self, request: Request) -> None:
         """Raise Untrusted for a client outside of the networks."""

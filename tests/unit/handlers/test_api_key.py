@@ -254,6 +254,25 @@ def test_among_alternatives_a_key_is_recognised_by_its_prefix_or_its_own_source(
     assert (caught.value.detail, len(caught.value.headers.all("WWW-Authenticate"))) == ("no handler accepts this credential", 2)  # fmt: skip
 
 
+def test_what_explain_tells_of_a_key(file, clock):
+    section = SECTION + "plan = pro\nnetworks = 10.0.0.0/8\n"
+    disabled = f"[b]\nhash = {hash_of(OTHER)}\ndisabled = yes"
+    handler = of_file(file, clock, section + disabled, scope=("read",))
+    checks, _, identity = handler.examine(KEY)
+    assert [(check.name, check.holds) for check in checks] == [
+        ("form", True),
+        ("use", True),
+        ("networks", None),
+        ("scope", False),
+    ]
+    assert identity.claim("plan") == "pro"
+    for key, reason in [(OTHER, "it is disabled"), (FOREIGN, "it is unknown"), ("gk_x", "it is mistyped")]:
+        failed = handler.examine(key).checks[-1 if key != OTHER else 1]
+        assert (failed.holds, failed.reason) == (False, reason)
+    assert [check.holds for check in of_lookup(clock, None).examine(KEY).checks] == [True, None]
+    assert KEY not in str(handler.examine(KEY)) + str(handler.examine(FOREIGN))
+
+
 def test_warnings_about_expired_keys(file):
     write(file, SECTION + f"expires = 2020-01-01\n[b]\nhash = {hash_of(OTHER)}\n")
     assert APIKeys(keys=file).warnings == [

@@ -250,6 +250,17 @@ def test_who_exceeds_the_limit_while_others_wait_is_hashed_no_more(file, clock, 
     assert other.value == 200
 
 
+def test_what_explain_tells_of_a_pair_without_a_hash(file, clock, compared):
+    handler = made(file, clock)
+    for text, expected in [
+        (credential("alice:x"), [("form", True), ("user", True), ("password", None)]),
+        (credential("carol:x"), [("form", True), ("user", False)]),
+        ("!", [("form", False)]),
+    ]:
+        assert [(check.name, check.holds) for check in handler.examine(text).checks] == expected
+    assert compared == []
+
+
 def test_a_client_that_leaves_cancels_nothing_for_others(file, clock, compared):
     handler = made(file, clock)
     go, _ = blocked(handler)

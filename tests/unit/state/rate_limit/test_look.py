@@ -2,6 +2,7 @@
 
 from itertools import count
 
+import gevent
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,3 +70,16 @@ def test_what_one_process_counts_others_see_at_once(state):
 
     together(4, take)
     assert all(3590 < wait <= 3600 for wait in seen.words[:4])
+
+
+def test_a_look_while_the_counts_move_to_other_processes_sees_them():
+    clock, rate = Clock(0.0), Rate.parse("1/minute")
+    moving = HandoverLimiter(next(names), 10_000, clock)
+    for number in range(600):
+        moving.take(str(number), rate)
+    share = gevent.spawn(moving.share, STATE)
+    gevent.sleep(0)  # the first 200 have moved
+    assert not share.ready()
+    assert {moving.look(str(number), rate) for number in (0, 250, 599)} == {60.0}
+    share.join()
+    assert {moving.look(str(number), rate) for number in range(600)} == {60.0}
