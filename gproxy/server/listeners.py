@@ -13,9 +13,10 @@ from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.gateway.listener_gateway import listener_gateway
 from gproxy.observe.metrics import Metrics
 from gproxy.runtime import Runtime
+from gproxy.server.acceptor import ConnectionClass
 from gproxy.server.connection import ClientConnection
 from gproxy.server.context import ServerContext
-from gproxy.server.listener import ConnectionClass, Listener
+from gproxy.server.listener import Listener
 from gproxy.server.proxy_protocol_connection import ProxyProtocolConnection
 from gproxy.server.tls_connection import TLSClientConnection
 from gproxy.server.tls_hosts import CertificateReloader, TLSHost, TLSHosts

@@ -277,6 +277,7 @@ def test_no_name_that_says_nothing():
 
 #: Source files without a unit test file of their name, each with its reason.
 TESTED_ELSEWHERE = {
+    "server/acceptor.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/listener.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/listeners.py": "opens all listeners of a process; tests/flow and tests/process test it",
     "server/patch.py": "has only the monkey patch, which counts in a process of its own",
