@@ -1,8 +1,8 @@
 """The response to an exception: its status, its reason, and the problem details as JSON, as a page or as text."""
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Final
 
 from gproxy.config.types.error_page import ErrorPage
@@ -86,16 +86,24 @@ class ErrorResponses:
         title = PHRASES.get(error.status, "Error")
         values = {"status": str(error.status), "title": title, "detail": error.detail, "id": request_id}
         page = self._pages.fill(error_kind(accept), error.status, values)
-        if page is None:
-            members = {"status": error.status, "title": title, "detail": error.detail, "request_id": request_id}
-            page = "application/problem+json", json.dumps({name: value for name, value in members.items() if value})
-        media_type, text = page
-        headers = {"Content-Type": media_type, "Cache-Control": "no-store", "Vary": "Accept"}
-        response = Response(error.status, text.encode("utf-8", "replace"), headers)
-        response.headers.update(error.headers)
-        if varies := error.headers.get("vary"):
-            response.headers["Vary"] = f"Accept, {varies}"
+        media_type, text = page or ("application/problem+json", _problem_details(error, title, request_id))
+        response = Response(error.status, text.encode("utf-8", "replace"))
+        headers = response.headers
+        headers.put("Content-Type", "content-type", media_type)
+        headers.put("Cache-Control", "cache-control", "no-store")
+        headers.put("Vary", "vary", "Accept")
+        if error.headers:
+            headers.update(error.headers)
+            if varies := error.headers.get("vary"):
+                headers["Vary"] = f"Accept, {varies}"
         return response
+
+
+def _problem_details(error: HTTPError, title: str, request_id: str) -> str:
+    """Return the error in JSON, without the members that are empty; PERF: `json.dumps` costs 3 µs."""
+    detail = f', "detail": {_quoted(error.detail)}' if error.detail else ""
+    own_id = f', "request_id": {_quoted(request_id)}' if request_id else ""
+    return f'{{"status": {error.status!s}, "title": {_quoted(title)}{detail}{own_id}}}'
 
 
 def _as_http_error(error: BaseException, request: Request) -> HTTPError:

@@ -95,6 +95,12 @@ def test_a_problem_in_json():
     }  # fmt: skip
 
 
+def test_a_problem_is_written_as_the_json_module_does():
+    detail = '<b>"a\\b"</b>\n\t\x00 \u20ac \U0001f600 \ud800'
+    members = {"status": 418, "title": "I'm a Teapot", "detail": detail, "request_id": '"id"'}
+    assert PLAIN.problem(HTTPError(418, detail), '"id"').read() == json.dumps(members).encode()
+
+
 def test_an_empty_detail_is_omitted():
     assert json.loads(PLAIN.problem(HTTPError(404), "id").read()).keys() == {"status", "title", "request_id"}
 
