@@ -33,6 +33,8 @@ _NEVER: Final = re.compile(r"text/event-stream|multipart/.*|application/grpc.*")
 
 #: Fields that describe the bytes before compression (RFC 9530).
 _DIGESTS: Final = frozenset({"content-digest", "repr-digest", "digest", "content-md5"})
+#: Request fields that may have an ETag of ours.
+_CONDITIONAL: Final = frozenset({"if-match", "if-none-match"})
 _is_pattern = re.compile(rf"(?:{TOKEN_CHAR}|\*)+/(?:{TOKEN_CHAR}|\*)+").fullmatch
 _is_strong_tag = re.compile(r'"[!#-~\x80-\xff]*"').fullmatch
 _is_weak_tag = re.compile(r'W/"[!#-~\x80-\xff]*"').fullmatch
@@ -78,7 +80,7 @@ class Compress:
         self._offload = runtime.offload
 
     def __call__(self, request: Request, next: Next) -> Response:
-        tags = self._undo_suffixes(request.headers)
+        tags = self._undo_suffixes(request.headers) if request.headers.has_any(_CONDITIONAL) else ""
         response = next(request)
         headers = response.headers
         if not self._is_compressible(response.status, headers):
