@@ -203,6 +203,22 @@ class Channel:
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
+    def send_both(self, head: bytes, body: bytes) -> None:
+        """Send both in one call, without a copy of the body. Raises as `send`."""
+        rest = self._send_pair(head, body)
+        if rest:
+            self._send_rest(rest)
+
+    def _send_pair(self, head: bytes, body: bytes) -> memoryview:
+        """Send what the kernel takes at once; return the rest."""
+        try:
+            sent: int = self._raw.sendmsg((head, body))
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise self._reset(error) from error
+        return memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head + body)[sent:]
+
     def send_last(self, data: bytes) -> None:
         """Send all data, the last of it together with the FIN: `close` or `shut_writing` must follow at once."""
         try:

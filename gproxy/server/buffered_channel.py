@@ -52,9 +52,19 @@ class BufferedChannel(Channel):
             sent = 0
         except OSError as error:
             raise self._reset(error) from error
-        if sent == len(data):
+        if sent != len(data):
+            self._keep_or_send(memoryview(data)[sent:])
+
+    def send_both_ahead(self, head: bytes, body: bytes) -> None:
+        """Do the same for a head and the long beginning of its body, in one call and without a copy."""
+        if self._pending:
+            self._keep(head + body)
             return
-        rest = memoryview(data)[sent:]
+        rest = self._send_pair(head, body)
+        if rest:
+            self._keep_or_send(rest)
+
+    def _keep_or_send(self, rest: memoryview) -> None:
         if self.send_ahead_limit and self.buffers.has_room:
             self._keep(rest)
         else:

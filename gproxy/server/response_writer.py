@@ -18,8 +18,8 @@ from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel, DisconnectWatch
 
 _HOP_BY_HOP_EXCEPT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
-#: Bytes of a body that leaves in one send with its head; beyond this, copying costs more than a second send.
-_ONE_SEND_LIMIT: Final = 64 * 1024
+#: Bytes of a body that is copied behind its head; from here on, a call with two buffers costs less.
+_LONG: Final = 16 * 1024
 
 
 class BrokenResponseError(Exception):
@@ -62,9 +62,8 @@ class ResponseWriter:
             headers.put("Content-Length", "content-length", str(len(body)))
             head = self._head(response, minor)
             self.head_sent = True
-            if len(body) > _ONE_SEND_LIMIT:
-                self._channel.send(head)
-                self._channel.send(body)
+            if len(body) >= _LONG:
+                self._channel.send_both(head, body)
             elif self.keep or response.has_callbacks:
                 self._channel.send(head + body)
             else:
@@ -108,7 +107,10 @@ class ResponseWriter:
         pieces: Iterator[Any] = iter(body)
         channel = self._channel
         try:
-            channel.send_ahead(head + self._framed(next(pieces)) if first else head)
+            if first:
+                self._send_beginning(head, self._framed(next(pieces)))
+            else:
+                channel.send_ahead(head)
             if first is None:
                 self._send_watching(pieces)
             else:
@@ -121,6 +123,12 @@ class ResponseWriter:
         if self._chunked:
             channel.send_ahead(last_chunk(getattr(body, "trailers", [])))
         channel.flush()
+
+    def _send_beginning(self, head: bytes, first: bytes) -> None:
+        if len(first) >= _LONG:
+            self._channel.send_both_ahead(head, first)
+        else:
+            self._channel.send_ahead(head + first)
 
     def _check_length(self) -> None:
         if self._length is not None and self.sent != self._length:

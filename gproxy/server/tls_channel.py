@@ -111,6 +111,17 @@ class TLSClientChannel(ClientChannel):
         """Send the data at once: the end is a separate record, so holding data back saves no packet."""
         self.send(data)
 
+    def _send_pair(self, head: bytes, body: bytes) -> memoryview:
+        """Encrypt both as one; encrypting copies anyway."""
+        data = head + body
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise self._reset(error) from error
+        return memoryview(data)[sent:]
+
     def _send_replies(self) -> None:
         """Send OpenSSL's replies to records read (alert, key update), now or with the next send."""
         if self._outgoing.pending and not self._unsent:

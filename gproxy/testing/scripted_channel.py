@@ -112,6 +112,10 @@ class _ScriptedSocket:
         self.update()
         return len(taken)
 
+    def sendmsg(self, buffers: Iterable[bytes]) -> int:
+        self.actions.append("sendmsg")
+        return self.send(b"".join(buffers))
+
     def setsockopt(self, level: int, name: int, value: object) -> None:  # noqa: ARG002 as socket.setsockopt
         if name == socket.SO_LINGER:
             self.actions.append("abort")

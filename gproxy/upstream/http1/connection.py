@@ -16,7 +16,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
-from gproxy.http.framing import ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
+from gproxy.http.framing import PIECE, ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
 from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Channel, Interrupted
@@ -340,7 +340,7 @@ class HTTP1Connection:
 
     def _more(self, channel: BackendChannel, so_far: bytes) -> bytes:
         try:
-            data = channel.receive(65536)
+            data = channel.receive(PIECE)
         except OSError as error:
             if so_far and self._body.done:
                 raise

@@ -53,6 +53,39 @@ def test_the_rest_is_kept_and_the_loop_sends_it_in_order(scene):
     assert some.sends[-1] == b"xyz"
 
 
+@pytest.mark.parametrize(("takes", "kept"), [(None, 0), (2, 8), (4, 6), (7, 3)])
+def test_a_head_and_a_body_leave_in_one_call_and_the_rest_of_both_is_kept(scene, takes, kept):
+    some = scene(takes=takes)
+    some.client.send_both_ahead(b"head", b"123456")
+    assert some.actions == ["sendmsg"]
+    assert some.client.buffers.used == kept
+    turns(lambda: some.client.buffers.used == 0)
+    assert some.sent == b"head123456"
+
+
+def test_a_head_and_a_body_wait_behind_what_is_kept(scene):
+    some = scene(takes=4)
+    some.client.send_ahead(b"abcdef")
+    some.client.send_both_ahead(b"head", b"body")
+    assert some.client.buffers.used == 10
+    turns(lambda: some.client.buffers.used == 0)
+    assert some.sent == b"abcdefheadbody"
+
+
+@pytest.mark.parametrize("takes", [None, 2, 4, 7])
+def test_without_room_a_head_and_a_body_are_waited_for(scene, takes):
+    for send in ("send_both", "send_both_ahead"):
+        some = scene(takes=takes, limit=0)
+        getattr(some.client, send)(b"head", b"123456")
+        assert some.sent == b"head123456"
+
+
+def test_a_reset_ends_a_send_of_a_head_and_a_body(scene):
+    some = scene(RESET)
+    with pytest.raises(ClientGone):
+        some.client.send_both_ahead(b"head", b"body")
+
+
 def test_large_pieces_are_not_joined(scene):
     some = scene(takes=30_000, limit=200_000, buffers=200_000)
     pieces = [bytes([n]) * 50_000 for n in range(3)]

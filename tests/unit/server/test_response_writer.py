@@ -57,8 +57,15 @@ def test_no_bytes_have_a_length_too(send):
 
 
 def test_a_large_body_is_not_copied_behind_its_head(send):
-    _, peer = send(Response(200, b"x" * 65537))
-    assert peer.sends == [head(DATED, "Content-Length: 65537"), b"x" * 65537]
+    _, peer = send(Response(200, b"x" * 16384))
+    assert peer.sends == [head(DATED, "Content-Length: 16384") + b"x" * 16384]
+    assert peer.actions == ["sendmsg"]
+
+
+def test_a_short_body_is(send):
+    _, peer = send(Response(200, b"x" * 16383))
+    assert peer.sends == [head(DATED, "Content-Length: 16383") + b"x" * 16383]
+    assert peer.actions == []
 
 
 def test_the_length_is_that_of_the_body_whatever_the_handler_says(send):

@@ -115,6 +115,14 @@ def test_bytes_go_both_ways(scene):
     assert scene.read() == b"last"
 
 
+def test_a_head_and_a_body_are_encrypted_as_one(scene):
+    scene.handshake()
+    scene.channel.send_both(b"head", b"body")
+    assert scene.read() == b"headbody"
+    scene.channel.send_both_ahead(b"head", b"body")
+    assert scene.read() == b"headbody"
+
+
 def test_records_that_came_together_are_read_together(scene):
     scene.handshake()
     scene.tls.write(b"one ")
