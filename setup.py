@@ -62,7 +62,11 @@ def extensions() -> list[Any]:
         from mypyc.build import mypycify
 
         files = [f"gproxy/{source}" for source in SOURCES]
-        return mypycify([*OPTIONS, *files], group_name="gproxy.hot", opt_level="3", debug_level="0")
+        built = mypycify([*OPTIONS, *files], group_name="gproxy.hot", opt_level="3", debug_level="0")
+        if os.name == "posix":  # PERF: a function that another library could replace is not inlined
+            for extension in built:
+                extension.extra_compile_args = [*extension.extra_compile_args, "-fvisibility=hidden"]
+        return built
     except (ImportError, SystemExit) as error:
         _warn(error or "mypyc failed")
         return []
