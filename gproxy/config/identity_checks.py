@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
+from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import GatewaySettings, HandlerSettings, LogSettings
 from gproxy.config.sections.tls import TLSSettings
@@ -23,6 +24,18 @@ def identity_headers(tls: Iterable[TLSSettings], handlers: Iterable[object]) -> 
     """Return the headers that only these live handlers and a client's certificate may set, in lower case."""
     of_tls = frozenset(header.lower() for settings in tls for header in settings.forward.values())
     return of_tls.union(*(getattr(handler, "identity_headers", ()) for handler in handlers))
+
+
+def insecure_urls(handlers: Iterable[HandlerSettings], outgoing: OutgoingSettings) -> Iterator[Problem]:
+    """Yield a problem for each handler with a URL that the gateway itself may not ask, because it is not encrypted."""
+    for found in handlers:
+        check = getattr(found.handler, "check_urls", None)
+        try:
+            if check is not None:
+                check(insecure=outgoing.insecure)
+        except ValueError as error:
+            option, _, message = str(error).partition(": ")
+            yield found.section.problem(option, message)
 
 
 def certificates(

@@ -140,7 +140,7 @@ class _Loading:
             handlers = self._built(handlers, build_handler)
             routes = _with_credentials(routes, handlers.values())
             self._check_handlers(gateway, routes, handlers)
-            self._check_identity(gateway, routes, handlers, tls)
+            self._check_identity(gateway, routes, handlers, tls, outgoing)
             if gateway and server:
                 self.warnings += identity_checks.certificates(handlers.values(), tls, gateway, server)
         if log:
@@ -211,13 +211,15 @@ class _Loading:
         routes: list[RouteSettings],
         handlers: Mapping[str, HandlerSettings],
         tls: list[TLSSettings],
+        outgoing: OutgoingSettings | None,
     ) -> None:
         """Check what the live handlers do with identities, alone and along the chains."""
-        from gproxy.config import identity_advice, identity_chains, identity_rules
+        from gproxy.config import identity_advice, identity_chains, identity_checks, identity_rules
 
         self.problems += identity_chains.pointless_pass_on(handlers.values())
         self.warnings += identity_advice.weak_options(handlers)
         self.warnings += identity_advice.own_warnings(handlers.values())
+        self.problems += identity_checks.insecure_urls(handlers.values(), outgoing) if outgoing else ()
         if gateway is None:
             return
         with_sections = self._with_sections(routes)

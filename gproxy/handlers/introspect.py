@@ -113,11 +113,17 @@ class Introspect(CredentialIdentifier):
     def open(self, runtime: Runtime) -> None:
         """Start the caches. Raises ValueError for an endpoint that may not be asked; nothing is asked yet."""
         super().open(runtime)
-        if self.endpoint is not None:
-            option("endpoint", partial(check_url, insecure=runtime.outgoing.insecure), self.endpoint)
+        self.check_urls(insecure=runtime.outgoing.insecure)
         self._endpoint = Endpoint(runtime, self._client, url=self.endpoint, issuer=self.issuer)
         self._asked = Asked(runtime, self.name)
         self._start_caches()
+
+    def check_urls(self, *, insecure: bool) -> None:
+        """Raise ValueError for an endpoint or issuer that may not be asked, because of http:// beyond loopback."""
+        if self.endpoint is not None:
+            option("endpoint", partial(check_url, insecure=insecure), self.endpoint)
+        elif self.issuer is not None:
+            option("issuer", partial(check_issuer, insecure=insecure), self.issuer)
 
     def _start_caches(self) -> None:
         self.start_cache(rejected_for=self.negative_cache)
@@ -191,11 +197,8 @@ class Introspect(CredentialIdentifier):
         return super().complete(identity, size + len(str(identity.claims)))
 
     def _check_options(self) -> None:
-        if self.endpoint is not None:
-            option("endpoint", partial(check_url, insecure=True), self.endpoint)
-        elif self.issuer is not None:
-            option("issuer", partial(check_issuer, insecure=True), self.issuer)
-        else:
+        self.check_urls(insecure=True)
+        if self.endpoint is None and self.issuer is None:
             raise ValueError("endpoint: is missing; expected a URL, or issuer with the URL of an issuer")
         if not self.audience:
             raise ValueError("audience: is missing; expected the names of this API at the issuer, or * for any token")

@@ -166,7 +166,13 @@ class JWT(CredentialIdentifier):
         if self._watch is not None:
             self._watch.open(runtime, f"handler:{self.name}")
         self.start_cache(self.cache)
+        self.check_urls(insecure=runtime.outgoing.insecure)
         self.token_judge.keys = {name: self._trust(source, runtime) for name, source in self._keys.sources.items()}
+
+    def check_urls(self, *, insecure: bool) -> None:
+        """Raise ValueError for a key set that may not be fetched, because of http:// beyond loopback."""
+        for source in self._keys.sources.values():
+            option("jwks" if self.jwks else "issuer", partial(source.require, insecure=insecure))
 
     def _trust(self, source: KeySource, runtime: Runtime) -> TrustedKeys:
         """Return the live keys of a place, whose withdrawal ends the verdicts on their tokens."""
