@@ -43,6 +43,9 @@ def config(tmp_path):
     return str(path)
 
 
+COMMANDS = ("check", "config", "dev", "explain", "key", "password", "routes", "token", "version")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -57,7 +60,7 @@ def config(tmp_path):
         ("stop", "gproxy: unknown command 'stop'; a signal does that; see gproxy --help"),
         (
             "launch",
-            "gproxy: unknown command 'launch'; known: check, config, dev, explain, routes, token, version; see gproxy --help",
+            f"gproxy: unknown command 'launch'; known: {', '.join(COMMANDS)}; see gproxy --help",
         ),
         ("check a.ini", "gproxy check: missing: --config; write --config a.ini; see gproxy check --help"),
         ("-c a.ini", "gproxy: missing: --config; write --config a.ini; see gproxy --help"),
@@ -65,6 +68,16 @@ def config(tmp_path):
         ("token --config x", "gproxy token: missing: --sub; see gproxy token --help"),
         ("token --config x --sub a --ttl soon", "gproxy token: --ttl: expected a time such as 3s; found 'soon'"),
         ("token --config x --sub a --ttl 0", "gproxy token: --ttl: expected a lifetime of more than 0s"),
+        ("key", "gproxy key: missing: action; see gproxy key --help"),
+        ("key new acme", "gproxy key: missing: --config; see gproxy key --help"),
+        ("key new --config x", "gproxy key: missing: USER; see gproxy key --help"),
+        ("key list acme --config x", "gproxy key: unexpected: USER; see gproxy key --help"),
+        ("key list --config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
+        ("password alice", "gproxy password: missing: --file; see gproxy password --help"),
+        (
+            "password a:b --file users",
+            "gproxy password: 'a:b' cannot be a user; expected a name without colons and control characters",
+        ),
         ("version x", "gproxy version: unrecognized arguments: x; see gproxy version --help"),
         ("--config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
         ("check --config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
@@ -100,6 +113,8 @@ def test_help_and_version(tmp_path):
         "gproxy routes",
         "gproxy explain",
         "gproxy token",
+        "gproxy key",
+        "gproxy password",
         "gproxy version",
         "TERM",
         "exit status",

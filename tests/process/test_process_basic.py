@@ -1,5 +1,7 @@
 """Users and passwords in files of real tools: logins, their cost for others, changes without a reload, limits."""
 
+import os
+import pty
 import subprocess
 import sys
 import threading
@@ -99,6 +101,24 @@ def test_users_of_htpasswd_argon2_and_ours_log_in(tmp_path, backend):
         for secret in ("wonderland", "the builder", "HAL", b64encode(b"alice:wonderland").decode()):
             texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] + [ours.errors]
             assert not [text for text in texts if secret in text]
+
+
+def test_a_person_types_a_password_twice_and_sees_nothing_of_it(tmp_path):
+    terminal, its_end = pty.openpty()
+    typing = subprocess.Popen(
+        [sys.executable, "-m", "gproxy", "password", "alice", "--file", "users"],
+        cwd=tmp_path, stdin=its_end, stdout=its_end, stderr=its_end, start_new_session=True,
+    )  # fmt: skip
+    os.close(its_end)
+    screen = b""
+    for prompt in (b"password of alice: ", b"again: "):
+        while not screen.endswith(prompt):
+            screen += os.read(terminal, 1000)
+        os.write(terminal, b"wonderland\n")
+    assert typing.wait(60) == 0
+    assert b"wonderland" not in screen
+    assert (tmp_path / "users").read_text().startswith("alice:$scrypt$ln=15,r=8,p=3$")
+    os.close(terminal)
 
 
 def test_a_changed_password_counts_within_two_seconds_without_a_reload(tmp_path, backend):
