@@ -8,12 +8,18 @@ from gproxy.commands.routes import Row
 from gproxy.gateway.gateway import Gateway
 from gproxy.handlers.allow import Allow
 from gproxy.handlers.any_of import AnyOf
+from gproxy.handlers.api_key import APIKeys
+from gproxy.handlers.basic import Basic
+from gproxy.handlers.concurrency import Concurrency
 from gproxy.handlers.jwt import JWT
+from gproxy.handlers.rate_limit import RateLimit
 from gproxy.http.errors import HTTPError
 from gproxy.http.identity import Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.identity.examination import Examination, lines
+from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
+from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.examination import Check, Examination, lines
 from gproxy.identity.identifier import Identifier
 from gproxy.identity.sources import RemoveCredentials, Source, credentials, find_one
 
@@ -36,6 +42,9 @@ def identity(
             )
         elif isinstance(handler, Allow):
             is_good = yield from _admitted(request, name, handler)
+        elif isinstance(handler, RateLimit | Concurrency) and handler.tier:
+            yield name, _limit(request, handler)
+            continue
         else:
             continue
         if not is_good:
@@ -69,7 +78,7 @@ def _judged(request: Request, name: str, handler: Identifier | AnyOf, state_dir:
     source, credential = found
     by = "" if judge is handler else f", judged by {judge.name}"
     yield name, f"credential in {source}{by}"
-    examination = _examined(judge, credential, state_dir)
+    examination = _examined(judge, credential, request, state_dir)
     yield from (("", line) for line in lines(examination.checks))
     return (yield from _verdict(request, judge, examination))
 
@@ -78,10 +87,27 @@ def _member(request: Request, handler: AnyOf) -> Identifier | None:
     return next((member for member, taken in handler.asked if member.recognises(request, taken)), None)
 
 
-def _examined(judge: Identifier, credential: str, state_dir: Path) -> Examination:
+def _examined(judge: Identifier, credential: str, request: Request, state_dir: Path) -> Examination:
     if isinstance(judge, JWT):
         return judge.examine(credential, judge.known_keys(state_dir))
+    if isinstance(judge, Basic) or (isinstance(judge, APIKeys) and judge.keys is not None):
+        return _looked_up(judge, credential, request)
     return judge.examine(credential)
+
+
+def _looked_up(judge: CredentialIdentifier, credential: str, request: Request) -> Examination:
+    """Return the examination of a credential that a file of the settings decides about."""
+    try:
+        found = judge.verify(credential, request)
+        verified = found if isinstance(found, Verified) else Verified(found)
+        if verified.check is not None:
+            verified.check(request)
+    except Untrusted as reason:
+        return Examination([Check(judge.kind, False, reason=str(reason))])
+    except Unavailable as reason:
+        return Examination([Check(judge.kind, None, f"not checked: {reason}")])
+    checks, identity = judge.examine_identity(verified.identity)
+    return Examination([Check(judge.kind, True), *checks], (), identity)
 
 
 def _verdict(request: Request, judge: Identifier, examination: Examination) -> _Rows:
@@ -114,6 +140,13 @@ def _take(request: Request, name: str, identity: Identity) -> None:
     request.context["claims"] = identity.claims
     others = request.context.get("identities", {})
     request.context["identities"] = MappingProxyType({**others, name: identity})
+
+
+def _limit(request: Request, handler: RateLimit | Concurrency) -> str:
+    """Return the tier that holds for the client, and its limit."""
+    tier = handler.tier_of(request)
+    limit = getattr(tier.limit, "limit", tier.limit)
+    return f"tier {tier.name}: {limit}" if tier.name else f"{limit}: the client has no known tier"
 
 
 def _described(identity: Identity) -> str:

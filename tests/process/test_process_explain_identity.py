@@ -1,5 +1,7 @@
 """`gproxy explain` and `gproxy token --read` judge a credential without a running gateway, check by check."""
 
+import base64
+import hashlib
 import subprocess
 import sys
 
@@ -166,3 +168,63 @@ def test_no_line_has_the_token(gproxy):
     text = gproxy("token", "--read", text=given)
     assert not any(piece in text for piece in given.split("."))
     assert SECRET not in text
+
+
+FILES = """\
+[gateway]
+handlers = who, rate_limit
+[handler:who]
+use = any_of
+of = keys, staff
+[handler:keys]
+use = api_key
+keys = keys.ini
+[handler:staff]
+use = basic
+users = users
+[handler:rate_limit]
+limit = 10/minute
+tier = plan
+tiers = pro: 1000/minute
+[route:users]
+path = /users
+upstream = users
+[upstream:users]
+backends = http://127.0.0.1:5001
+"""
+KEY = "a-key-of-another-gateway-0123456789"
+
+
+def test_keys_and_passwords_of_files_are_judged_and_the_tier_is_named(tmp_path):
+    (tmp_path / "gproxy.ini").write_text(FILES)
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    (tmp_path / "keys.ini").write_text(f"[acme]\nhash = sha256:{digest}\nplan = pro\nnetworks = 10.0.0.0/8\n")
+
+    def run(*arguments, text=""):
+        command = [sys.executable, "-m", "gproxy", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, input=text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def explained(header, peer="10.1.2.3"):
+        text = run("explain", "--config", "gproxy.ini", "GET", "/users", "-H", header, "--from", peer)
+        assert header.rpartition(" ")[2] not in text
+        return part(text, "identity")
+
+    run("password", "bob", "--file", "users", text="correct horse\n")
+    assert explained(f"X-API-Key: {KEY}") == [
+        "who credential in header:X-API-Key, judged by keys",
+        "api_key yes",
+        "accepted: user 'acme'",
+        "rate_limit tier pro: 1000/minute",
+    ]
+    assert explained(f"X-API-Key: {KEY}", "192.0.2.1")[-1] == "rejected"
+    assert explained("X-API-Key: a-key-of-yet-another-gateway-0123456789")[1] == "api_key no it is unknown"
+    pair = base64.b64encode(b"bob:correct horse").decode()
+    assert explained(f"Authorization: Basic {pair}")[1:] == [
+        "basic yes",
+        "accepted: user 'bob'",
+        "rate_limit 10/minute: the client has no known tier",
+    ]
+    wrong = base64.b64encode(b"bob:wrong").decode()
+    assert explained(f"Authorization: Basic {wrong}")[1] == "basic no user or password is wrong"
