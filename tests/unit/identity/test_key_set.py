@@ -5,6 +5,8 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gproxy.identity.key_set import LARGEST, KeySet
 from gproxy.testing.issuer import SigningKey
@@ -206,3 +208,19 @@ def test_a_reason_is_short_and_has_no_control_characters():
         parse(*(without(EC, kid="\x1b[31m\n" + "x" * 200, use="enc") for _ in range(50)))
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20),
+    st.sampled_from(["AQAB", "=", "-_-_", "A" * 10_000, "P-256", "EC", "RSA", "OKP", "RS256", "sig", ["verify"], [[]], {}]),
+)  # fmt: skip
+MEMBERS = st.sampled_from([*RSA, *EC, "d", "key_ops", "x5c"])
+
+
+@given(st.sampled_from([EC, RSA]), st.dictionaries(MEMBERS, VALUES, max_size=3), st.sets(MEMBERS, max_size=2))
+def test_any_key_is_either_usable_or_rejected(jwk, changes, gone):
+    try:
+        usable = parse(without(jwk, *gone, **changes)).for_algorithms(AUTO)
+    except ValueError:
+        return
+    assert not any(key.verify(b"signed", b"signature") for key in usable.keys)
