@@ -10,13 +10,12 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, to be at most `limit`; `aim` is what it ought to be, and is not yet."""
+    """A measured value, to be at most `limit`."""
 
     what: str
     value: float
     unit: str = ""
     limit: float = inf
-    aim: float = inf
 
     @property
     def ok(self):
@@ -24,7 +23,5 @@ class Figure:
 
     def __str__(self):
         verdict = ("ok" if self.ok else "FAILED") if self.limit < inf else ""
-        if self.ok and self.value > self.aim:
-            verdict = f"ok, but above the aim of {self.aim:g}"
         allowed = f"<= {self.limit:g}" if self.limit < inf else ""
         return f"{self.what:58}{self.value:10.2f} {self.unit:7}{allowed:>10}  {verdict}".rstrip()
