@@ -46,9 +46,10 @@ def explain(request: Request, settings: Settings, gateway: Gateway, claims: Mapp
         "routes\n" + table([*_routes(request, gateway, ordinary, route), *_elsewhere(settings, ordinary)]),
     ]
     if route is not None:
+        request.route = route
         parts.append(f"route {route.name}\n" + table(_way(route, settings, gateway)))
         names = [*(name for name in settings.gateway.handlers if name in route.passes), *route.settings.handlers]
-        rows = list(identity(request, names, gateway, settings.server.state_dir, claims))
+        rows = list(identity(request, names, gateway, settings, claims))
         parts += ["identity\n" + table(rows)] if rows else []
         remove_credentials(request, names, route.settings.keep, gateway)
         parts += _sent(request, route, settings, gateway)

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gproxy.commands.routes import Row
+from gproxy.config.ini.convert import places
+from gproxy.config.sections.settings import Settings
 from gproxy.gateway.gateway import Gateway
 from gproxy.handlers.allow import Allow
 from gproxy.handlers.any_of import AnyOf
@@ -17,6 +19,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.identity import Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.identity.access_rule import Rule
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.examination import Check, Examination, lines
@@ -28,12 +31,13 @@ _Rows = Generator[Row, None, bool]
 
 
 def identity(
-    request: Request, names: Sequence[str], gateway: Gateway, state_dir: Path, claims: Mapping[str, str] | None
+    request: Request, names: Sequence[str], gateway: Gateway, settings: Settings, claims: Mapping[str, str] | None
 ) -> Generator[Row, None, None]:
-    """Yield what the identity handlers and rules among these handlers do with the request, up to a rejection.
+    """Yield what the identity handlers, rules and tiers among these handlers do with the request, up to a rejection.
 
     With `claims`, the identity has these, whatever credential the request has.
     """
+    state_dir = settings.server.state_dir
     for name in names:
         handler = gateway.handlers.get(name)
         if isinstance(handler, Identifier | AnyOf):
@@ -41,7 +45,7 @@ def identity(
                 _judged(request, name, handler, state_dir) if claims is None else _given(request, name, handler, claims)
             )
         elif isinstance(handler, Allow):
-            is_good = yield from _admitted(request, name, handler)
+            is_good = yield from _admitted(request, name, handler, settings)
         elif isinstance(handler, RateLimit | Concurrency) and handler.tier:
             yield name, _limit(request, handler)
             continue
@@ -157,16 +161,30 @@ def _described(identity: Identity) -> str:
     return "; ".join(parts)
 
 
-def _admitted(request: Request, name: str, handler: Allow) -> _Rows:
+def _admitted(request: Request, name: str, handler: Allow, settings: Settings) -> _Rows:
     """Yield the rule that decides. Return False if the request is rejected."""
     verdict = handler.rules.judge(request)
     if verdict.admitted:
-        yield name, f"admitted by the rule {verdict.rule}" if verdict.rule else "admitted: no rule denies it"
+        where = _place(name, "allow", handler.allow, verdict.rule, settings)
+        yield name, f"admitted by the rule {verdict.rule}{where}" if verdict.rule else "admitted: no rule denies it"
         return True
     if verdict.lacks == "identity":
         yield name, "401: a rule would admit the request with an identity"
     elif verdict.lacks == "scope":
-        yield name, f"403: the rule {verdict.rule} would admit the request with the scopes {' '.join(verdict.scopes)}"
+        where = _place(name, "allow", handler.allow, verdict.rule, settings)
+        scopes = " ".join(verdict.scopes)
+        yield name, f"403: the rule {verdict.rule}{where} would admit the request with the scopes {scopes}"
     else:
-        yield name, f"403: denied by the rule {verdict.rule}" if verdict.rule else "403: no rule admits the request"
+        where = _place(name, "deny", handler.deny, verdict.rule, settings)
+        denied = f"403: denied by the rule {verdict.rule}{where}"
+        yield name, denied if verdict.rule else "403: no rule admits the request"
     return False
+
+
+def _place(name: str, option: str, rules: Sequence[Rule], rule: Rule | None, settings: Settings) -> str:
+    """Return the line of the rule in the settings, as ` (FILE:LINE)`; empty without one."""
+    value = settings.section("handler", name).options.get(option)
+    if value is None or rule not in rules:
+        return ""
+    below = places(tuple[Rule, ...], value.text)[rules.index(rule)]
+    return f" ({value.file}:{value.line + below})"

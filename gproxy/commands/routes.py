@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 
+from gproxy.config.advice import handler_names
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.settings import HandlerSettings, Settings, is_identity_handler
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.units import plural, write_bytes, write_seconds
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
+from gproxy.handlers.allow import Allow
 
 #: Label and text; an empty label continues the row above.
 Row = tuple[str, str]
@@ -37,6 +39,7 @@ def _paragraph(route: Route, settings: Settings) -> str:
     rows = [
         ("match", match(route)),
         ("chain", chain(route, settings)),
+        *identities(route, settings),
         *times(route, settings),
         *limits(route.settings),
         *destinations(route.settings, settings),
@@ -84,6 +87,27 @@ def chain(route: Route, settings: Settings) -> str:
     """Return the route's handlers in order, and its action."""
     gateway_handlers = [name for name in settings.gateway.handlers if name not in route.settings.skip]
     return " > ".join([*gateway_handlers, *route.settings.handlers, _end(route.settings)])
+
+
+def identities(route: Route, settings: Settings) -> Iterator[Row]:
+    """Yield the identity handlers of the route, the rules of its access, and whether it is public."""
+    passed = handler_names(settings.gateway, route.settings)
+    found = [(name, settings.handlers[name]) for name in passed if name in settings.handlers]
+    if readers := [_identifies(name, one) for name, one in found if is_identity_handler(one)]:
+        yield "identity", ", ".join(readers)
+    if route.settings.public:
+        yield "public", "yes"
+    for name, one in found:
+        for option in ("allow", "deny") if isinstance(one.handler, Allow) else ():
+            for rule in getattr(one.handler, option):
+                yield name, f"{'deny ' if option == 'deny' else ''}{rule}"
+
+
+def _identifies(name: str, found: HandlerSettings) -> str:
+    """Return the name of an identity handler, with its members and whether it is optional."""
+    of: tuple[str, ...] = getattr(found.handler, "of", ())
+    members = f" ({' | '.join(of)})" if of else ""
+    return f"{name}{members}{', optional' if getattr(found.handler, 'optional', False) else ''}"
 
 
 def _end(route: RouteSettings) -> str:

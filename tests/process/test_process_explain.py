@@ -243,6 +243,47 @@ def test_wrong_arguments(explain, arguments, said):
     assert explain(*arguments, code=2) == said + "\n"
 
 
+GUARDED = """
+[gateway]
+handlers = who, allow
+[handler:who]
+use = any_of
+of = cookie, jwt
+optional = yes
+[handler:jwt]
+secret = 0123456789abcdef
+[handler:cookie]
+use = jwt
+secret = 0123456789abcdef
+sources = cookie:sid
+[handler:allow]
+allow = method:GET  scope:a, role:b
+deny = user:c
+[route:users]
+path = /users
+respond = 200
+[route:open]
+path = /open
+skip = who, allow
+public = yes
+respond = 200
+"""
+
+
+def test_routes_shows_identity_handlers_rules_and_public_routes(tmp_path):
+    (tmp_path / "more.ini").write_text(GUARDED)
+    command = [sys.executable, "-m", "gproxy", "routes", "--config", "more.ini"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert section(done.stdout, "users")[1:6] == [
+        "chain who > allow > respond",
+        "identity who (cookie | jwt), optional",
+        "allow method:GET scope:a",
+        "allow role:b",
+        "allow deny user:c",
+    ]
+    assert section(done.stdout, "open")[1:3] == ["chain respond", "public yes"]
+
+
 def test_routes_tells_all_of_it(explain, tmp_path):
     more = "[route:old]\npath = /old\nupstream = users\nmirror = canary\nmirror_share = 2.5%%\nrewrite = /old/(.*) -> /new/\\1\nmax_body = 1KB\n"
     more += "[route:closed]\npath = /closed\ncookies = a: *, b: ~[0-9]+\nquery = v: 2\nscheme = http\nrespond = 410\nbody = over\n"
@@ -256,6 +297,7 @@ def test_routes_tells_all_of_it(explain, tmp_path):
     assert section(done.stdout, "users") == [
         "match /users and below",
         "chain compress > rate_limit > jwt > forward",
+        "identity jwt",
         "timeout 3s",
         "pauses 3s; in event streams and tunnels 1h",
         "split users 95, canary 5; by cookie:uid",
@@ -266,7 +308,7 @@ def test_routes_tells_all_of_it(explain, tmp_path):
         "headers Authorization passes: keep",
         "path strip /users",
     ]
-    assert section(done.stdout, "old")[2:] == [
+    assert section(done.stdout, "old")[3:] == [
         "timeout 3s",
         "pauses 3s; in event streams and tunnels 1h",
         "max_body 1KB",
@@ -280,15 +322,16 @@ def test_routes_tells_all_of_it(explain, tmp_path):
     assert section(done.stdout, "closed") == [
         "match /closed and below; scheme: http; cookie a; cookie b: ~[0-9]+; query v: 2",
         "chain compress > rate_limit > jwt > respond",
+        "identity jwt",
         "timeout 3s",
         "respond 410, 4 bytes",
     ]
-    assert section(done.stdout, "slow")[2:5] == [
+    assert section(done.stdout, "slow")[3:6] == [
         "timeout 5s",
         "pauses users 5s, slow 30s; in event streams and tunnels 1h",
         "total 2m",
     ]
-    assert section(done.stdout, "live")[2:4] == ["timeout 3s", "pauses 12h"]
+    assert section(done.stdout, "live")[3:5] == ["timeout 3s", "pauses 12h"]
     assert section(done.stdout, "gone")[-1] == "redirect 308 https://{host}{path}"
 
 
