@@ -8,6 +8,9 @@ import sys
 import jwt
 import pytest
 
+from gproxy.testing.gateway import RunningGateway
+from gproxy.testing.issuer import Issuer
+
 SECRET = "a secret of sixty-four bytes, or a few more, so that HS512 is content"
 INI = f"""\
 [gateway]
@@ -228,3 +231,39 @@ def test_keys_and_passwords_of_files_are_judged_and_the_tier_is_named(tmp_path):
     ]
     wrong = base64.b64encode(b"bob:wrong").decode()
     assert explained(f"Authorization: Basic {wrong}")[1] == "basic no user or password is wrong"
+
+
+OF_ISSUER = """\
+[gateway]
+handlers = jwt
+[handler:jwt]
+issuer = {url}
+audience = api
+[route:users]
+path = /users
+respond = 200
+"""
+
+
+def test_the_kept_key_set_verifies_while_the_issuer_is_down(tmp_path):
+    with Issuer() as issuer:
+        with RunningGateway(OF_ISSUER.format(url=issuer.url), tmp_path) as gateway:
+            given, forged = issuer.token(), issuer.token()[:-8] + "AAAAAAAA"
+            assert gateway.get("/users", f"Authorization: Bearer {given}").status == 200
+        issuer.stop()
+
+        def run(*arguments, text="", code=0):
+            command = [sys.executable, "-m", "gproxy", *arguments, "--config", "gproxy.ini"]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, input=text)
+            assert done.returncode == code, done.stderr
+            return done.stdout
+
+        rows = part(run("explain", "GET", "/users", "-H", f"Authorization: Bearer {given}"), "identity")
+        assert rows[-3:] == [f"key yes kid is '{issuer.kid}'", "signature yes", "accepted: user 'alice'"]
+        assert "signature yes" in part(run("token", "--read", text=given), "handler jwt: accepted")
+        rejected = part(run("token", "--read", text=forged, code=1), "handler jwt: rejected")
+        assert "signature no its signature is wrong" in rejected
+        for path in (tmp_path / "var").glob("keys-*"):
+            path.unlink()
+        text = run("token", "--read", text=given)
+        assert "not checked: no key set of" in text

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -173,3 +175,35 @@ def test_key_sets_are_counted_and_reported_and_a_lost_issuer_is_degraded_but_rea
         assert gateway.metric(f"gproxy_keys_age_seconds{label}}}") > 0
         issuer.start()
         eventually(lambda: gateway.health()["status"] == "up", "its return")
+
+
+WARNED = """\
+[gateway]
+handlers = health
+[handler:jwt]
+secret = a secret of sixty-four bytes, or a few more, so that HS512 is content
+audience = *
+cross_site = allow
+sources = cookie:sid
+[handler:cors]
+origins = https://app.example
+[route:users]
+path = /users
+handlers = jwt, cors
+respond = 200
+[route:forgotten]
+path = /forgotten
+upstream = users
+[upstream:users]
+backends = http://127.0.0.1:5001
+"""
+
+
+def test_a_warning_has_its_line_and_never_fails_the_start(tmp_path):
+    with RunningGateway(WARNED, tmp_path) as gateway:
+        assert gateway.get("/users", f"Cookie: sid={token()}").status == 200
+        command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0
+        places = [line.split(": ")[1] for line in done.stderr.splitlines()]
+        assert places == [f"gproxy.ini:{line}" for line in (5, 6, 12, 14)]
