@@ -22,8 +22,8 @@ SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", PAGE, re.M | re.S))
 SECRET = "a secret of at least thirty-two bytes"
 ENVIRON = {"JWT_SECRET": SECRET, "INTROSPECTION_SECRET": "s3cret"}
 RECIPES = [
-    "Keycloak", "Auth0", "Entra ID", "Cognito", "Google", "GitHub Actions", "API keys for partners",
-    "Passwords of htpasswd", "Certificates between services",
+    "Keycloak", "Auth0", "Entra ID", "Cognito", "Google", "GitHub Actions", "MCP servers",
+    "API keys for partners", "Passwords of htpasswd", "Certificates between services",
     "A login in the browser: oauth2-proxy or Authelia",
 ]  # fmt: skip
 #: The user's own module of the page's example.
@@ -54,7 +54,7 @@ def files():
     ]
 
 
-def test_there_are_ten_recipes_and_each_has_a_file():
+def test_each_recipe_has_a_file():
     part = PAGE[PAGE.index("## Recipes") : PAGE.index("## Opaque tokens")]
     assert re.findall(r"^### (.+)$", part, re.M) == RECIPES
     assert set(RECIPES) <= {title for title, _ in files()}
