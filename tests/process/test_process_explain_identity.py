@@ -82,7 +82,7 @@ def test_a_good_credential_is_accepted_and_the_rule_that_admits_is_named(gproxy)
         "aud yes is 'https://api.example'",
         "signature yes",
         "accepted: user 'alice'; roles clerk",
-        "allow admitted by the rule method:GET user",
+        "allow admitted by the rule method:GET user (gproxy.ini:14)",
     ]
     assert rows[0].endswith("judged by jwt")
     assert given not in text
@@ -94,8 +94,8 @@ def test_a_good_credential_is_accepted_and_the_rule_that_admits_is_named(gproxy)
         ("GET", bearer(aud="https://api.example/"), "rejected"),
         ("GET", bearer(key="another secret of sixty-four bytes, or some more, as RFC 7518 asks"), "rejected"),
         ("POST", bearer(role="clerk"), "allow 403: no rule admits the request"),
-        ("POST", bearer(role="admin"), "allow admitted by the rule role:admin"),
-        ("POST", ("--as", "sub: bob, role: admin"), "allow admitted by the rule role:admin"),
+        ("POST", bearer(role="admin"), "allow admitted by the rule role:admin (gproxy.ini:14)"),
+        ("POST", ("--as", "sub: bob, role: admin"), "allow admitted by the rule role:admin (gproxy.ini:14)"),
         ("POST", ("--as", "sub: bob, role: clerk"), "allow 403: no rule admits the request"),
         ("GET", ("-H", "Authorization: Bearer x.y.z"), "rejected"),
         ("GET", (), "who no credential: rejected"),
