@@ -14,7 +14,7 @@ Test = Callable[[Request], bool]
 
 #: The clients for which the result of a word is kept.
 _CLIENTS: Final = 4096
-#: The facts of an identity that are sets; the names of `Together` stand for them in expressions.
+#: The facts of an identity that are sets, as expressions of `Together`.
 _SETS: Final = {"scope": "scopes", "role": "roles"}
 #: The facts of an identity that are texts, as expressions.
 _TEXTS: Final = {"user": "identity.user", "issuer": "identity.issuer", "by": "identity.handler"}
@@ -86,7 +86,7 @@ def claim_texts(value: Any) -> list[str]:  # noqa: ANN401 a claim may be anythin
 class Together:
     """The words of many rules as one expression, which is true if one of the rules holds.
 
-    PERF: most words are a set test without a call. Ten rules take less than 1 us, as calls of closures 4 us.
+    PERF: most words are a set test without a call. Ten rules of sixteen words take 1.9 us, in a loop 2.9 us.
     """
 
     def __init__(self, rules: Iterable[Iterable[Word]]) -> None:
