@@ -143,12 +143,19 @@ class QuerySource(Source):
         return unquote_plus(found[0].partition("=")[2]) if found else None
 
     def remove(self, request: Request) -> None:
-        """Cut the parameter out of the query; the rest stays byte for byte."""
+        """Cut the parameter out of the query, and out of Referer, where browsers repeat the URL of a page."""
         if request.query:
-            pairs = request.query.split("&")
-            kept = [pair for pair in pairs if not self._has_name(pair)]
-            if len(kept) < len(pairs):
-                request.query = "&".join(kept)
+            request.query = self._without(request.query)
+        url, _, query = (request.headers.lookup("referer") or "").partition("?")
+        kept = self._without(query) if query else query
+        if kept is not query:
+            request.headers.put("Referer", "referer", f"{url}?{kept}" if kept else url)
+
+    def _without(self, query: str) -> str:
+        """Return the query without the parameter, byte for byte; the same object if there is none."""
+        pairs = query.split("&")
+        kept = [pair for pair in pairs if not self._has_name(pair)]
+        return query if len(kept) == len(pairs) else "&".join(kept)
 
     def _has_name(self, pair: str) -> bool:
         name = pair.partition("=")[0]

@@ -77,6 +77,9 @@ def test_a_header_takes_precedence_over_a_cookie():
         ("query:token", "/p?a=%41&token=x&b", {}, "/p?a=%41&b", []),
         ("query:token", "/p?%74oken=x", {}, "/p", []),
         ("query:token", "/p?a=b;c&&", {}, "/p?a=b;c&&", []),
+        ("query:token", "/", {"Referer": "http://a/?token=x&b=c"}, "/", [("Referer", "http://a/?b=c")]),
+        ("query:token", "/", {"Referer": "http://a/?%74oken=x"}, "/", [("Referer", "http://a/")]),
+        ("query:token", "/", {"Referer": "http://a/?b&c=d"}, "/", [("Referer", "http://a/?b&c=d")]),
     ],
 )
 def test_removal(text, target, headers, path, left):

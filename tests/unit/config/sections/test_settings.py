@@ -357,6 +357,7 @@ def test_defaults_of_gateway_and_route():
         "exact": "no",
         "handlers": "",
         "skip": "",
+        "public": "no",
         "timeout": "none",
         "total_timeout": "none",
         "stream": "no",
