@@ -84,7 +84,7 @@ class _Parser(argparse.ArgumentParser):
         file = next((word for word in args if word.endswith(".ini")), "")
         if file and "--config" in known and "--config" not in {word.partition("=")[0] for word in args}:
             self.error(f"missing: --config; write --config {file}")
-        return super().parse_args(args)
+        return super().parse_intermixed_args(args)
 
     def error(self, message: str) -> NoReturn:
         text = message.replace("the following arguments are required:", "missing:")

@@ -73,6 +73,7 @@ COMMANDS = ("check", "config", "dev", "explain", "key", "password", "routes", "t
         ("key new --config x", "gproxy key: missing: USER; see gproxy key --help"),
         ("key list acme --config x", "gproxy key: unexpected: USER; see gproxy key --help"),
         ("key list --config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
+        ("key new --config nowhere.ini acme", "nowhere.ini: cannot be read: no such file or directory"),
         ("password alice", "gproxy password: missing: --file; see gproxy password --help"),
         (
             "password a:b --file users",
