@@ -88,9 +88,14 @@ def _setters(name: str, handlers: Handlers) -> Iterator[_Setter]:
 def _own_setters(found: HandlerSettings) -> Iterator[_Setter]:
     if found.use == "headers":
         yield from (_Setter(found.section, "request", name, False) for name in getattr(found.handler, "request", ()))
-    for key in sorted(getattr(found.handler, "identity_headers", ())):
+    for key in sorted({*getattr(found.handler, "identity_headers", ())}.difference(_only_removed(found.handler))):
         option, header = _written(found, key)
         yield _Setter(found.section, option, header, True)
+
+
+def _only_removed(handler: object) -> frozenset[str]:
+    found: frozenset[str] = getattr(handler, "only_removed", frozenset())
+    return found
 
 
 def _written(found: HandlerSettings, key: str) -> tuple[str, str]:

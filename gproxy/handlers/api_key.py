@@ -138,10 +138,8 @@ class APIKeys(CredentialIdentifier):
             found = self.find(text)
             key = None if found is None else APIKey.of(found)
             outcome = "rejected" if key is None else "ok"
-        except Unavailable:  # the call takes too long
-            raise
         except Exception as error:  # noqa: BLE001 the user's function may raise anything
-            reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
             raise Unavailable(f"{self.lookup} failed: {reason}") from None
         finally:
             if self._asked is not None:

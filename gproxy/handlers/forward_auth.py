@@ -27,6 +27,8 @@ from gproxy.runtime.subrequest import subrequest
 
 #: An alarm expires by less than so many seconds too early.
 _SLACK: Final = 0.002
+#: Headers that clients send themselves, so that no answer can set them in requests.
+_CLIENTS: Final = NOT_IDENTITY | {"cookie", "set-cookie"}
 #: The reasons of the authorizer's rejections in the access line; of others `auth_invalid`.
 _REASONS: Final = {403: "forbidden", 429: "auth_throttled"}
 
@@ -86,7 +88,8 @@ class ForwardAuth(Identifier):
         default=(), metadata={"doc": "headers of its answer that the client gets: Set-Cookie"}
     )
     user: str | None = field(
-        default=None, metadata={"doc": "header of its answer that names the user; none: requests have no identity"}
+        default=None,
+        metadata={"doc": "header of its answer that names the user; no client can send it; none: no identity"},
     )
     on_failure: Literal["closed", "open"] = field(
         default="closed", metadata={"doc": "what becomes of requests without an answer: closed: 503; open: they pass"}
@@ -103,6 +106,9 @@ class ForwardAuth(Identifier):
         super().__post_init__()
         self._check_options()
         self.identity_headers |= {name.lower() for name in self.copy}
+        #: In lower case: what no client can send, though the handler does not set it; an authorizer may echo it.
+        self.only_removed = frozenset({self.user.lower()} if self.user else ()) - self.identity_headers
+        self.identity_headers |= self.only_removed
         self._fields = AuthorizerRequest(self.send, self.set_)
         self._lists = frozenset((*self.role_claims, *self.scope_claims))
         self._kept, self._equal = KeptAnswers(), EqualCalls()
@@ -114,13 +120,18 @@ class ForwardAuth(Identifier):
             raise ValueError(f"path: {self.path!r} is no path; expected one such as /api/verify")
         if self.timeout <= 0 or self.cache < 0 or self.body < 0 or self.max_body < 0:
             raise ValueError("timeout, cache, body, max_body: expected a timeout above 0, and none below 0")
+        self._check_headers()
+
+    def _check_headers(self) -> None:
         taken = {header.lower() for header in (*self.forward.values(), *filter(None, (self.payload,)))}
         for option, names in (("copy", self.copy), ("copy_back", self.copy_back)):
             for name in names:
                 if not is_token(name) or name.lower() in HOP_BY_HOP:
                     raise ValueError(f"{option}: {name!r} cannot be copied; expected a header such as Remote-User")
+        if self.user is not None and (not is_token(self.user) or self.user.lower() in _CLIENTS):
+            raise ValueError(f"user: {self.user!r} cannot name a user; expected a header such as Remote-User")
         for name in self.copy:
-            if name.lower() in NOT_IDENTITY | {"cookie", "set-cookie"}:
+            if name.lower() in _CLIENTS:
                 raise ValueError(f"copy: {name} is a reserved header: clients send it too")
             if name.lower() in taken:
                 raise ValueError(f"copy: {name} is used twice; expected one origin for each header")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from hashlib import sha256
-from math import inf
+from math import inf, isnan
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any, Final
 from zlib import crc32
@@ -101,8 +101,8 @@ class APIKey:
         """
         given = dict(found)
         user = given.pop("user", None)
-        if not isinstance(user, str) or not user:
-            raise ValueError("user: is missing; expected a text")
+        if not isinstance(user, str) or not user or not user.isprintable():
+            raise ValueError("user: is missing; expected a text of printable characters")
         return cls(
             user,
             _moment(given.pop("expires", None)),
@@ -153,5 +153,7 @@ def _moment(value: object) -> float:
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC).timestamp()
     if isinstance(value, int | float):
+        if isnan(value):  # it would never be over
+            raise ValueError("expires: is no number; expected seconds since the epoch")
         return float(value)
     return parse_moment(str(value))

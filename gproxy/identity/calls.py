@@ -65,9 +65,11 @@ class Calls(Generic[K, A, T]):
         if not self._turns.acquire(timeout=self._timeout):
             raise self._late()
         try:
-            # The function bounds itself; this is for what comes before, such as a document that it needs.
-            with gevent.Timeout(max(ends - monotonic(), 0.0), self._late()):
+            # A gevent.Timeout is no Exception, so the function's `except Exception` does not swallow it.
+            with gevent.Timeout(max(ends - monotonic(), 0.0)):
                 return self._function(argument, max(ends - monotonic(), 0.001))
+        except gevent.Timeout:  # also one of the function's own
+            raise self._late() from None
         finally:
             self._turns.release()
 

@@ -31,8 +31,12 @@ _MOST_MEMORY: Final = 256 * 1024 * 1024
 _MOST_ROUNDS: Final = 16
 
 _bcrypt = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}").fullmatch
-_argon2 = re.compile(r"\$argon2(?:id|i|d)\$v=19\$m=([0-9]{1,9}),t=([0-9]{1,4}),p=([0-9]{1,3})\$[^$]+\$[^$]+").fullmatch
-_scrypt = re.compile(r"\$scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,3}),p=([0-9]{1,3})\$([^$]+)\$([^$]+)").fullmatch
+_argon2 = re.compile(
+    r"\$argon2(?:id|i|d)\$v=19\$m=([0-9]{1,9}),t=([0-9]{1,4}),p=([0-9]{1,3})\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"
+).fullmatch
+_scrypt = re.compile(
+    r"\$scrypt\$ln=([0-9]{1,2}),r=([1-9][0-9]{0,2}),p=([1-9][0-9]{0,2})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)"
+).fullmatch
 #: The beginnings of hashes that are too fast to be safe, and their names. What has no beginning is crypt.
 _WEAK: Final = {
     "$apr1$": "MD5",
@@ -56,6 +60,8 @@ def kind_of(text: str) -> Kind:
         return _with_package("argon2", "argon2")
     if match := _scrypt(text):
         _require(_memory(match) <= _MOST_MEMORY, f"at most {_MOST_MEMORY // 1024} KiB of memory")
+        if not 1 <= int(match[1]) < 16 * int(match[2]):  # RFC 7914 section 2
+            raise ValueError("is a hash with impossible costs; expected an ln above 0 and below 16 r")
         _require(len(_decoded(match[4])) >= 8 and len(_decoded(match[5])) >= 16, "base64 of a salt and a key")
         return "scrypt"
     weak = next((name for begin, name in _WEAK.items() if text.startswith(begin)), "crypt" if _is_des(text) else "")

@@ -58,6 +58,7 @@ secret = correct horse battery staple
 use = forward_auth
 upstream = auth
 copy = X-Gate
+user = X-Named
 [route:app]
 path = /
 upstream = app
@@ -167,8 +168,10 @@ def test_what_the_backend_and_the_client_get(play):
 
 
 @pytest.mark.parametrize("path", ["/a", "/public", "/kept", "/open", "/who"])
-@pytest.mark.parametrize("spelling", ["Remote-User", "REMOTE-USER", "Remote_User", "remote.user", "X_Gate", "x-gate"])
-def test_copied_headers_never_come_from_a_client(play, path, spelling):
+@pytest.mark.parametrize(
+    "spelling", ["Remote-User", "REMOTE-USER", "Remote_User", "remote.user", "X_Gate", "x-gate", "X-Named", "x_named"]
+)
+def test_headers_of_the_authorizer_never_come_from_a_client(play, path, spelling):
     play.auth.act = reply(b"")
     assert play.gateway.get(path, f"{spelling}: root").status == 200
     assert "root" not in play.app.requests[-1].head.decode()

@@ -199,11 +199,19 @@ def broken(_):
     raise OSError("the database is gone")
 
 
+def broken_twice(_):
+    raise OSError("gone\n2026-01-01 a forged line")
+
+
 @pytest.mark.parametrize(
     ("find", "reason"),
     [
         (broken, "mine:find failed: OSError: the database is gone"),
-        (lambda _: {"plan": "pro"}, "mine:find failed: ValueError: user: is missing; expected a text"),
+        (
+            lambda _: {"plan": "pro"},
+            "mine:find failed: ValueError: user: is missing; expected a text of printable characters",
+        ),
+        (broken_twice, "mine:find failed: OSError: gone 2026-01-01 a forged line"),
         (lambda _: gevent.sleep(5), "no answer within 0.05 s"),
     ],
 )

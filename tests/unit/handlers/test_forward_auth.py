@@ -57,7 +57,7 @@ def test_an_identity_with_the_copied_headers_as_claims():
     assert dict(identity.claims) == {"Remote-User": "alice", "remote-groups": ["a", "b"]}
     headers = backend.requests[0].headers
     assert (headers["remote-groups"], headers["X-User-ID"], "X-None" in headers) == ("a, b", "alice", False)
-    assert handler.identity_headers == {"remote-groups", "x-none", "x-user-id"}
+    assert handler.identity_headers == {"remote-groups", "x-none", "x-user-id", "remote-user"}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,8 @@ def test_credentials_that_it_reads_reach_no_backend():
         ({"copy": ("X-A", "x-a")}, "copy: x-a is used twice"),
         ({"copy": ("X-A",), "forward": {"X-B": "X-A"}}, "copy: X-A is used twice"),
         ({"send": ("Upgrade",)}, "send: Upgrade"),
+        ({"user": "Cookie"}, "user: 'Cookie' cannot name a user"),
+        ({"user": "Remote User"}, "user: 'Remote User' cannot name a user"),
         ({"set_": {"X-A": "{nothing}"}}, "set: X-A: unknown placeholder"),
     ],
 )

@@ -142,7 +142,7 @@ def test_a_key_as_a_lookup_describes_it(expires, expected):
     )
 
 
-@pytest.mark.parametrize("found", [{}, {"user": ""}, {"user": 7}, {"user": "a", "networks": "x"}, {"user": "a", "expires": "x"}])  # fmt: skip
+@pytest.mark.parametrize("found", [{}, {"user": ""}, {"user": 7}, {"user": "a", "networks": "x"}, {"user": "a", "expires": "x"}, {"user": "a", "expires": float("nan")}, {"user": "a\nb"}])  # fmt: skip
 def test_a_lookup_that_describes_no_key(found):
     with pytest.raises(ValueError, match=r"^.*$"):
         APIKey.of(found)

@@ -89,3 +89,25 @@ def test_a_request_waits_no_longer_than_its_deadline_and_ends_nothing_for_others
     far.go.set()
     assert patient.get() == "A judged"
     assert far.arguments == ["A"]
+
+
+def test_a_function_that_swallows_exceptions_is_bounded_all_the_same():
+    def stubborn(_, __):
+        try:
+            Event().wait(10)
+        except Exception:  # noqa: BLE001 a user's function may try again without end
+            return "swallowed"
+
+    calls = Calls(stubborn, most=1, timeout=0.01)
+    with pytest.raises(Unavailable, match=r"no answer within 0\.01 s"):
+        calls.result("a", "A", 5)
+
+
+def test_a_timeout_of_the_function_itself_is_no_answer():
+    def impatient(_, __):
+        raise gevent.Timeout(1)
+
+    calls = Calls(impatient, most=1, timeout=30)
+    with pytest.raises(Unavailable):
+        calls.result("a", "A", 30)
+    assert len(calls) == 0

@@ -86,6 +86,17 @@ def test_hashes_that_cost_too_much(text):
         kind_of(text)
 
 
+@pytest.mark.parametrize("cost", ["ln=0,r=8,p=1", "ln=16,r=1,p=1", "ln=4,r=0,p=1", "ln=4,r=8,p=0"])
+def test_a_hash_that_scrypt_cannot_compute_is_found_at_the_start(cost):
+    with pytest.raises(ValueError, match=r"^is (a hash with impossible costs|no known hash)"):
+        kind_of(f"$scrypt${cost}$MTIzNDU2Nzg$MTIzNDU2Nzg5MDEyMzQ1Ng")
+
+
+def test_a_hash_has_the_signs_of_base64():
+    with pytest.raises(ValueError, match=r"^is no known hash"):
+        kind_of("$argon2id$v=19$m=8,t=1,p=1$ü$ü")
+
+
 @pytest.mark.parametrize(("text", "package"), [(BCRYPT, "bcrypt"), (ARGON2, "argon2")])
 def test_a_hash_without_its_package(monkeypatch, text, package):
     monkeypatch.setattr(passwords, "find_spec", lambda name: None if name == package else True)
