@@ -80,8 +80,7 @@ def _setters(name: str, handlers: Handlers) -> Iterator[_Setter]:
     found = handlers.get(name)
     if found is None:
         return
-    members = names(found.section, members_option(found.section))
-    for one in [handlers[member] for member in members if member in handlers] or [found]:
+    for one in [handlers[member] for member in _members(found) if member in handlers] or [found]:
         yield from _own_setters(one)
 
 
@@ -112,6 +111,53 @@ def pointless_pass_on(handlers: Iterable[HandlerSettings]) -> Iterator[Problem]:
         if sources and getattr(found.handler, "pass_on", False) and all(str(one) in _AUTHORIZATION for one in sources):
             message = "has no effect on Authorization; write keep = Authorization in the routes that forward it"
             yield found.section.problem("pass_on", message)
+
+
+def repeated_members(
+    gateway: GatewaySettings,
+    routes: Iterable[tuple[RouteSettings, RawSection]],
+    handlers: Handlers,
+    section: RawSection,
+) -> Iterator[Problem]:
+    """Yield a problem for each member of an `any_of` that runs in the same chain too: all would need its credential.
+
+    `section` is that of [gateway].
+    """
+    found: dict[tuple[str, str], Problem] = {}
+    for route, where in routes:
+        chain = [name for name in handler_names(gateway, route) if name in handlers]
+        members = {one: name for name in chain for one in _members(handlers[name])}
+        for name in chain:
+            if name in members:
+                lists = where if name in route.handlers else section
+                message = f"{name} is a member of {members[name]}, which runs here too; remove {name} from the list"
+                found.setdefault((lists.title, name), lists.problem("handlers", message))
+    yield from found.values()
+
+
+def _members(found: HandlerSettings) -> tuple[str, ...]:
+    return names(found.section, members_option(found.section))
+
+
+def hidden_documents(
+    gateway: GatewaySettings, routes: Sequence[RouteSettings], handlers: Handlers
+) -> Iterator[Problem]:
+    """Yield a warning for each handler with a document of its own, on whose path it does not run.
+
+    Handlers of the gateway run on each path. Routes with a pattern count as if they had the path.
+    """
+    for found in handlers.values():
+        path = getattr(found.handler, "own_path", "")
+        runners = {found.name} | {name for name, one in handlers.items() if found.name in _members(one)}
+        if path and not runners.intersection(gateway.handlers):
+            running = [route for route in routes if runners.intersection(route.handlers)]
+            if running and not any(_may_take(route, path) for route in running):
+                message = f"no route with this handler has the path of its metadata, {path}; write the handler in "
+                yield found.section.problem("resource", f"{message}[gateway] handlers, or such a route")
+
+
+def _may_take(route: RouteSettings, path: str) -> bool:
+    return any(one.expression or f"{path}/".startswith(one.prefix.rstrip("/") + "/") for one in route.path)
 
 
 def late_cors(

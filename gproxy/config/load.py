@@ -225,6 +225,8 @@ class _Loading:
         with_sections = self._with_sections(routes)
         of_tls = [(settings, self._section("tls", settings.name)) for settings in tls]
         self.problems += identity_chains.shared_headers(gateway, routes, handlers, of_tls)
+        self.problems += identity_chains.repeated_members(gateway, with_sections, handlers, self._section("gateway"))
+        self.warnings += identity_chains.hidden_documents(gateway, routes, handlers)
         self.warnings += identity_chains.late_cors(gateway, with_sections, handlers, self._section("gateway"))
         self.warnings += identity_chains.open_routes(gateway, with_sections, handlers)
         self.problems += identity_rules.guarded_publics(gateway, with_sections, handlers)

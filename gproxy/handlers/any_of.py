@@ -45,12 +45,26 @@ class AnyOf:
             (member, frozenset(one for before in self.members[:place] for one in before.sources))
             for place, member in enumerate(self.members)
         ]
+        self._check_order()
         #: The documents that members themselves answer, by their paths.
         self._documents = {member.own_path: member.document for member in self.members if member.own_path}
         #: The numbers of requests that no member has judged, for the metrics.
         self.outcomes = Outcomes()
         #: What is removed from each request.
         self.removed: tuple[Source, ...] = tuple({one: None for member in self.members for one in member.removed})
+
+    def _check_order(self) -> None:
+        """Raise ValueError for a member that never gets a credential, because members before it take all."""
+        for place, (member, _) in enumerate(self.asked):
+            before = self.asked[:place]
+            takers = {
+                source: next((one.name for one, taken in before if one.takes_all(source, taken, member)), "")
+                for source in member.sources
+            }
+            if takers and all(takers.values()):
+                found = " and ".join(f"{name} takes those in {source}" for source, name in takers.items())
+                message = f"{member.name} gets no credential: {found} before it"
+                raise ValueError(f"of: {message}; write {member.name} first, or give it other sources")
 
     def open(self, runtime: Runtime) -> None:
         self.outcomes.watch(runtime, self.name)

@@ -15,6 +15,7 @@ from gproxy.identity.calls import Calls
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.examination import Check, Examination, checked
+from gproxy.identity.identifier import Identifier
 from gproxy.identity.key_file import Keys, parse_keys
 from gproxy.identity.outcomes import Asked
 from gproxy.identity.sources import Source, find_one
@@ -102,6 +103,10 @@ class APIKeys(CredentialIdentifier):
         """Return whether the request has a key of ours, or anything in a source that no other member uses."""
         found = find_one(self.sources, request)
         return found is not None and (found[1].startswith(PREFIX) or found[0] not in taken)
+
+    def takes_all(self, source: Source, taken: Collection[Source], other: Identifier) -> bool:  # noqa: ARG002
+        """Return whether nothing in the source is left for a later member of an `any_of`."""
+        return source in self.sources and source not in taken
 
     def verify(self, credential: str, request: Request) -> Verified:
         """Return the identity of the key's user. Raises Untrusted, and Unavailable without an answer of `lookup`."""

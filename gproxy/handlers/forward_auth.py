@@ -143,14 +143,6 @@ class ForwardAuth(Identifier):
         self._runtime = runtime
         self._asked = Asked(runtime, self.name)
 
-    def __call__(self, request: Request, next: Next) -> Response:
-        try:
-            judged = self.judged(request)
-        except Answered as answered:
-            return answered.response
-        assert judged is not None  # noqa: S101 each request has a verdict
-        return self.admit(request, judged, next)
-
     def recognises(self, request: Request, taken: Collection[Source] = ()) -> bool:  # noqa: ARG002
         """Return True: the authorizer judges requests without a credential too."""
         return True

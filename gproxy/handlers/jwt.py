@@ -23,6 +23,7 @@ from gproxy.identity.confirmation import check_connection
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Untrusted
 from gproxy.identity.examination import Check, Examination
+from gproxy.identity.identifier import Identifier
 from gproxy.identity.issuers import Issuer, Issuers
 from gproxy.identity.key_choice import KeyChoice
 from gproxy.identity.key_sets import KeySets
@@ -202,6 +203,12 @@ class JWT(CredentialIdentifier):
             return False
         return not self.issuer or self.token_judge.is_from_issuer(found[1].encode())
 
+    def takes_all(self, source: Source, taken: Collection[Source], other: Identifier) -> bool:  # noqa: ARG002
+        """Return whether `other` has the source for tokens, and of the issuers of this handler only."""
+        if source not in self.sources or not isinstance(other, JWT):
+            return False
+        return not self.issuer or (bool(other.issuer) and _names(other.issuer) <= _names(self.issuer))
+
     def challenge(self, code: str = "", description: str = "", **more: str) -> str:
         """Return the value of WWW-Authenticate, with the URL of the resource's metadata (RFC 9728 section 5.1)."""
         if self._resource is not None:
@@ -308,3 +315,7 @@ class JWT(CredentialIdentifier):
         """Take the changed content of the file of `revoked`."""
         self.token_judge.revocations = revocations
         self.forget(lambda judged: revocations.revokes(judged.identity.claims, kid_of(judged.key)))
+
+
+def _names(issuers: tuple[Issuer, ...]) -> frozenset[str]:
+    return frozenset(issuer.name for issuer in issuers)

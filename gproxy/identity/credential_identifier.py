@@ -1,6 +1,6 @@
 """The base class of identity handlers for credentials that are texts: tokens, keys and passwords."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar, NamedTuple
@@ -12,6 +12,7 @@ from gproxy.http.response import Response
 from gproxy.identity.credential_cache import LIFETIME, CredentialCache, Judged, RejectedCache
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.identifier import Identifier
+from gproxy.identity.sources import Source
 
 
 class Verified(NamedTuple):
@@ -57,6 +58,10 @@ class CredentialIdentifier(Identifier):
         """Return the identity that this credential proves. Raises Untrusted, Unavailable. The method may block."""
         raise NotImplementedError
 
+    def takes_all(self, source: Source, taken: Collection[Source], other: Identifier) -> bool:  # noqa: ARG002
+        """Return whether nothing in the source is left for a later member of an `any_of`."""
+        return source in self.sources and type(self).recognises is Identifier.recognises
+
     def digest(self, credential: str) -> bytes:
         """Return the digest under which the verdict on a credential is kept."""
         return sha256(credential.encode("utf-8", "surrogatepass")).digest()
@@ -65,9 +70,9 @@ class CredentialIdentifier(Identifier):
         if request.path == self.own_path:
             return self.document()
         judged = self._recent.get(request.headers.lookup(self._key))
-        if judged is None or judged.recent_until <= self._clock():
-            judged = self.judged(request)
-        return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
+        if judged is not None and judged.recent_until > self._clock():
+            return self.admit(request, judged, next)
+        return super().__call__(request, next)
 
     def judge(self, request: Request) -> Judged | None:
         """Return the judged credential, None without one. Raises HTTPError for a bad one."""

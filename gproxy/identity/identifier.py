@@ -26,7 +26,7 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.identity.claims import as_field, is_quotable, subject, words
 from gproxy.identity.credential_cache import Judged
 from gproxy.identity.cross_site import reject_cross_site
-from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.errors import Answered, Unavailable, Untrusted
 from gproxy.identity.examination import Check, Examination, beside, log_rejection
 from gproxy.identity.failures import Failures
 from gproxy.identity.outcomes import Outcomes
@@ -145,7 +145,10 @@ class Identifier:
         raise NotImplementedError
 
     def __call__(self, request: Request, next: Next) -> Response:
-        judged = self.judged(request)
+        try:
+            judged = self.judged(request)
+        except Answered as answered:
+            return answered.response
         return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
 
     def document(self) -> Response:
@@ -159,6 +162,13 @@ class Identifier:
         of the members before this one, which have not recognised the request.
         """
         return not self.sources or self.has_content(request)
+
+    def takes_all(self, source: Source, taken: Collection[Source], other: "Identifier") -> bool:  # noqa: ARG002
+        """Return whether nothing in the source is left for `other`, a later member of an `any_of`.
+
+        `taken` are the sources of the members before this one. If `identify` returns None, a later one has its turn.
+        """
+        return False
 
     def has_content(self, request: Request) -> bool:
         """Return whether a source has content. Raises HTTPError 400 if two of them have."""
@@ -178,7 +188,7 @@ class Identifier:
         return credential
 
     def judged(self, request: Request) -> Judged | None:
-        """Return what `judge` returns; count and log a rejection. Raises HTTPError."""
+        """Return what `judge` returns; count and log a rejection. Raises HTTPError, and Answered."""
         try:
             return self.judge(request)
         except HTTPError as error:

@@ -51,11 +51,16 @@ class Source:
     def remove(self, request: Request) -> None:
         """Remove the content from the request."""
 
+    @property
+    def place(self) -> str:
+        """The text by which sources are equal."""
+        return self.text
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Source) and other.text == self.text
+        return isinstance(other, Source) and other.place == self.place
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return hash(self.place)
 
     def __str__(self) -> str:
         return self.text
@@ -92,6 +97,11 @@ class HeaderSource(Source):
         if name.lower() in NOT_IDENTITY:
             raise ValueError(f"{name} cannot carry a credential of its own")
         super().__init__(f"header:{name}", name.lower())
+
+    @property
+    def place(self) -> str:
+        """The field, whatever the case of its name and the word for it are."""
+        return f"header:{self.key}"
 
     def find(self, request: Request) -> str | None:
         """Return the value. Raises HTTPError 400 for several fields."""

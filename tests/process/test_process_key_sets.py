@@ -389,3 +389,18 @@ def test_check_opens_nothing(start, issuer, tmp_path, authority):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert issuer.requests == {}
+
+
+def test_a_reload_without_the_issuer_and_without_a_kept_set(start, issuer):
+    with start(issuer.url) as gateway:
+        known = issuer.token()
+        assert status(gateway, known) == 200
+        issuer.stop()
+        for kept in (gateway.folder / "state").glob("*.jwks"):
+            kept.unlink()
+        gateway.reload()
+        assert {status(gateway, token) for token in [known, issuer.token("bob")] * 5} == {503}
+        assert gateway.get("/public").status == 200
+        assert gateway.get("/").status == 401  # no token: keys would not help
+        issuer.start()
+        eventually(lambda: status(gateway, known) == 200, "the issuer")

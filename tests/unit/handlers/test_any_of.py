@@ -111,3 +111,23 @@ def test_the_headers_of_all_members_are_identity_headers():
 def test_a_choice_needs_two(of):
     with pytest.raises(ValueError, match=r"^of: expected two or more"):
         AnyOf(of=of)
+
+
+def test_a_member_that_never_gets_a_credential_is_a_mistake():
+    again = member("again", "header:x-key", "Key")
+    with pytest.raises(ValueError, match="of: again gets no credential: key takes those in header:x-key before it"):
+        choice(TOKEN, KEY, again)
+    both = member("both", "header:x-key", "Key")
+    both.sources = (*both.sources, Source.parse("cookie:key"))
+    choice(KEY, both)
+
+
+def test_a_handler_that_may_find_nothing_in_its_source_leaves_it_to_others():
+    class Own(Identifier):
+        def identify(self, request):
+            return None
+
+    own = Own(sources=KEY.sources)
+    asked = request(headers={"X-Key": "key"})
+    assert choice(own, KEY)(asked, answer()).status == 200
+    assert asked.user == "key"

@@ -274,7 +274,7 @@ def test_each_challenge_names_the_metadata_of_the_resource():
 
 def test_a_member_of_any_of_has_its_metadata_too():
     staff = opened(resource=RESOURCE)
-    chosen = AnyOf(of=("staff", "guests"), members=(staff, opened()))
+    chosen = AnyOf(of=("staff", "guests"), members=(staff, opened(sources=(Source.parse("header:X-Token"),))))
     found = chosen(request("GET", "/.well-known/oauth-protected-resource/mcp"), answer())
     assert (found.status, json.loads(found.body)["resource"]) == (200, RESOURCE)
     with pytest.raises(HTTPError) as caught:

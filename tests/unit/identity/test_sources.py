@@ -99,3 +99,10 @@ def test_a_route_keeps_a_header_of_its_own():
 def test_no_source(text):
     with pytest.raises(ValueError, match=r"known are bearer|cannot carry"):
         source(text)
+
+
+def test_sources_are_equal_if_their_place_is():
+    assert len({*map(Source.parse, ("header:X-Key", "header:x-key", "bearer", "bearer"))}) == 2
+    assert Source.parse("client_cert") == Source.parse("header:Client-Cert")
+    assert Source.parse("cookie:sid") != Source.parse("cookie:SID")
+    assert Source.parse("query:key") != Source.parse("header:key")
