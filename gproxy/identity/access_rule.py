@@ -113,6 +113,8 @@ def _word(text: str) -> Word:
     handler, dot, kind = head.rpartition(".")
     if head in _FORMS or (dot and kind in _FORMS):
         handler, kind = ("", head) if head in _FORMS else (handler, kind)
+        if head.startswith("."):
+            raise ValueError(f"{text!r} begins with a dot; write HANDLER.{kind}, or {kind} alone")
         if handler and (kind not in IDENTITY or kind == "by"):
             raise ValueError(f"{text!r}: {kind} is not asked of a handler's identity; write {_FORMS[kind]}")
         return _WORD_OF.get(kind, _named)(kind, handler, rest, text) if colon else _alone(kind, handler, text)
@@ -163,6 +165,8 @@ def _alternatives(rest: str, text: str) -> tuple[str, ...]:
     for value in found:
         if not _unquoted(value):
             raise ValueError(f"{text!r}: a value is empty")
+        if value == "*":
+            raise ValueError(f'{text!r}: * is no pattern; any is user or claim:NAME, and the sign itself is "*"')
         if value.partition(":")[0] in _FORMS and ":" in value and value is not found[0]:
             raise ValueError(f"{text!r}: '|' separates values; write {value!r} in a rule of its own")
     return tuple(map(_unquoted, found))

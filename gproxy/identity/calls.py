@@ -28,7 +28,7 @@ class Calls(Generic[K, A, T]):
         self._timeout = timeout
         self._turns = BoundedSemaphore(most)
         #: The calls that have not ended, by key.
-        self._calls: dict[K, AsyncResult] = {}
+        self._calls: dict[K, _Call] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -40,31 +40,37 @@ class Calls(Generic[K, A, T]):
         """
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = AsyncResult()
+            call = self._calls[key] = _Call()
             gevent.spawn(self._run, key, argument, call)
-        call.wait(seconds)
-        if not call.ready():
+        call.waiting += 1
+        try:
+            call.outcome.wait(seconds)
+        finally:
+            call.waiting -= 1
+        if not call.outcome.ready():
             raise self._late()
-        outcome, error = call.get()
+        outcome, error = call.outcome.get()
         if error is not None:
             raise error.with_traceback(None)  # the same one for all that wait
         result: T = outcome
         return result
 
-    def _run(self, key: K, argument: A, call: AsyncResult) -> None:
+    def _run(self, key: K, argument: A, call: "_Call") -> None:
         """Make the call, and give its outcome to all that wait; a greenlet's own exception would be printed."""
         try:
-            call.set((self._call(argument), None))
+            call.outcome.set((self._call(argument, call), None))
         except Exception as error:  # noqa: BLE001 those who wait raise it
-            call.set((None, error))
+            call.outcome.set((None, error))
         finally:
             del self._calls[key]
 
-    def _call(self, argument: A) -> T:
+    def _call(self, argument: A, call: "_Call") -> T:
         ends = monotonic() + self._timeout
         if not self._turns.acquire(timeout=self._timeout):
             raise self._late()
         try:
+            if not call.waiting:  # none needs the result any more, and others wait for their turn
+                raise self._late()
             # A gevent.Timeout is no Exception, so the function's `except Exception` does not swallow it.
             with gevent.Timeout(max(ends - monotonic(), 0.0)):
                 return self._function(argument, max(ends - monotonic(), 0.001))
@@ -75,3 +81,13 @@ class Calls(Generic[K, A, T]):
 
     def _late(self) -> Unavailable:
         return Unavailable(f"no answer within {self._timeout:g} s")
+
+
+class _Call:
+    """A call that has not ended, its outcome, and how many wait for it."""
+
+    __slots__ = ("outcome", "waiting")
+
+    def __init__(self) -> None:
+        self.outcome = AsyncResult()
+        self.waiting = 0

@@ -111,3 +111,17 @@ def test_a_timeout_of_the_function_itself_is_no_answer():
     with pytest.raises(Unavailable):
         calls.result("a", "A", 30)
     assert len(calls) == 0
+
+
+def test_a_call_whose_turn_comes_when_none_waits_for_it_any_more_is_not_made(far):
+    calls = Calls(far, most=1, timeout=30)
+    first = asking(calls, "a")
+    for one in asking(calls, "b", "c", seconds=0.01):
+        with pytest.raises(Unavailable):
+            one.get()
+    last = asking(calls, "d")
+    far.go.set()
+    gevent.joinall([*first, *last])
+    assert far.arguments == ["A", "D"]
+    assert last[0].value == "D judged"
+    assert len(calls) == 0
