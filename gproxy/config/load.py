@@ -214,14 +214,25 @@ class _Loading:
         outgoing: OutgoingSettings | None,
     ) -> None:
         """Check what the live handlers do with identities, alone and along the chains."""
-        from gproxy.config import identity_advice, identity_chains, identity_checks, identity_rules
+        from gproxy.config import identity_advice, identity_chains, identity_checks
 
         self.problems += identity_chains.pointless_pass_on(handlers.values())
         self.warnings += identity_advice.weak_options(handlers)
         self.warnings += identity_advice.own_warnings(handlers.values())
         self.problems += identity_checks.insecure_urls(handlers.values(), outgoing) if outgoing else ()
-        if gateway is None:
-            return
+        if gateway is not None:
+            self._check_chains(gateway, routes, handlers, tls)
+
+    def _check_chains(
+        self,
+        gateway: GatewaySettings,
+        routes: list[RouteSettings],
+        handlers: Mapping[str, HandlerSettings],
+        tls: list[TLSSettings],
+    ) -> None:
+        """Check the identity handlers against the handlers before and behind them on each route."""
+        from gproxy.config import identity_chains, identity_rules
+
         with_sections = self._with_sections(routes)
         of_tls = [(settings, self._section("tls", settings.name)) for settings in tls]
         self.problems += identity_chains.shared_headers(gateway, routes, handlers, of_tls)

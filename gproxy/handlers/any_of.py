@@ -90,7 +90,8 @@ class AnyOf:
             return member.recognises(request, taken)
         except HTTPError as error:
             self.outcomes.count(error.reason)
-            raise
+            member.log_rejection(request, error.detail)
+            raise member.with_challenge(error) from None
 
     def _before(self, next: Next) -> Next:
         """Return the rest of the chain for a request from which no member's credential has been removed yet."""

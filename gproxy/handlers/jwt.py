@@ -124,10 +124,7 @@ class JWT(CredentialIdentifier):
     def __post_init__(self) -> None:
         """Check the options. Raises ValueError. Read the files here, so that `gproxy check` finds their problems."""
         super().__post_init__()
-        if self.cache < 0:
-            raise ValueError("cache: is negative; expected 0 or more")
-        if self.max_token < 1:
-            raise ValueError("max_token: admits no token; expected a size such as 8KiB")
+        self._check_sizes()
         self._rules = token_rules(
             audience=self.audience,
             clients=self.clients,
@@ -288,6 +285,12 @@ class JWT(CredentialIdentifier):
         if self._rules.typ == AT_JWT:
             found = {"client_id": "gproxy", "jti": secrets.token_hex(16)} | found
         return found
+
+    def _check_sizes(self) -> None:
+        if self.cache < 0:
+            raise ValueError("cache: is negative; expected 0 or more")
+        if self.max_token < 1:
+            raise ValueError("max_token: admits no token; expected a size such as 8KiB")
 
     def _check_key_sets(self) -> list[tuple[str, str]]:
         """Check the options of key sets, and return warnings. Reads key sets in files. Raises ValueError."""

@@ -149,7 +149,7 @@ class Identifier:
             judged = self.judged(request)
         except Answered as answered:
             return answered.response
-        return self.go_on(request, next) if judged is None else self.admit(request, judged, next)
+        return self.admit_without_credential(request, next) if judged is None else self.admit(request, judged, next)
 
     def document(self) -> Response:
         """Return the document at `own_path`, which needs no credential."""
@@ -294,7 +294,7 @@ class Identifier:
             StreamEnd(request, identity.expires, limit, self._clock)
         return self._next_without_credentials(request, next)
 
-    def go_on(self, request: Request, next: Next) -> Response:
+    def admit_without_credential(self, request: Request, next: Next) -> Response:
         """Run the rest of the chain for a request without a credential. Raises HTTPError unless `optional`."""
         if not self.optional:
             self.outcomes.missing += 1

@@ -131,3 +131,12 @@ def test_a_handler_that_may_find_nothing_in_its_source_leaves_it_to_others():
     asked = request(headers={"X-Key": "key"})
     assert choice(own, KEY)(asked, answer()).status == 200
     assert asked.user == "key"
+
+
+def test_two_credentials_of_a_member_get_its_challenge():
+    asked = request(headers=[("Authorization", "Bearer a"), ("Authorization", "Bearer b")])
+    error = rejected(choice(TOKEN, KEY), asked)
+    assert (error.status, error.reason) == (400, "auth_invalid")
+    assert error.headers.all("WWW-Authenticate") == [
+        'Bearer realm="gproxy", error="invalid_request", error_description="several Authorization headers; expected one"'
+    ]
