@@ -98,6 +98,8 @@ class WatchedFile(Generic[T]):
             return self._load()
         except ValueError as error:
             return error
+        except Exception as error:  # noqa: BLE001 the watch goes on: the next content may revoke a key
+            return ValueError(f"{self.path} cannot be read: {type(error).__name__}")
 
 
 def place(path: Path, line: int, message: str) -> str:

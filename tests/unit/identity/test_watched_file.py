@@ -92,6 +92,14 @@ def test_a_removed_file_leaves_the_content_in_force_with_one_line(watched, caplo
     assert watched.applied == [1]
 
 
+def test_content_for_which_the_reader_fails_does_not_end_the_watch(watched, caplog):
+    watched.write("")  # `number` has no first line to read
+    assert [watched.look() for _ in range(2)] == [1, 1]
+    assert "keys.ini cannot be read: IndexError; keeping the previous content" in caplog.text
+    watched.write("5")
+    assert [watched.look() for _ in range(2)] == [1, 5]
+
+
 def test_a_bad_file_at_the_start_is_an_error_with_each_line(tmp_path):
     path = tmp_path / "keys.ini"
     path.write_text("x\ny")
