@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from gproxy.commands.routes import Row
 from gproxy.config.ini.convert import places
@@ -28,6 +29,7 @@ from gproxy.identity.sources import RemoveCredentials, Source, credentials, find
 
 #: Rows of the report; the result is whether the request continues.
 _Rows = Generator[Row, None, bool]
+_UNKNOWN: Final = "not judged: only a running gateway can judge such a credential"
 
 
 def identity(
@@ -76,6 +78,9 @@ def _judged(request: Request, name: str, handler: Identifier | AnyOf, state_dir:
     except HTTPError as error:
         yield name, f"{error.status}: {error.detail}"
         return False
+    if judge is not None and found is None and (judge.judges_all or not judge.sources):
+        yield name, _UNKNOWN
+        return False
     if judge is None or found is None:
         yield name, f"no credential: {'the request has no identity' if handler.optional else 'rejected'}"
         return handler.optional
@@ -121,7 +126,7 @@ def _verdict(request: Request, judge: Identifier, examination: Examination) -> _
         yield "", "rejected"
         return False
     if identity is None:
-        yield "", "not judged: only a running gateway can judge such a credential"
+        yield "", _UNKNOWN
         return False
     undecided = [check.name for check in checks if check.holds is None]
     yield "", f"accepted{f', if the {undecided[0]} is good' if undecided else ''}: {_described(identity)}"
@@ -132,7 +137,8 @@ def _verdict(request: Request, judge: Identifier, examination: Examination) -> _
 def _given(request: Request, name: str, handler: Identifier | AnyOf, claims: Mapping[str, str]) -> _Rows:
     """Yield the identity with these claims."""
     judge = handler if isinstance(handler, Identifier) else handler.members[0]
-    checks, identity = judge.examine_identity(Identity(user=claims.get("sub", ""), claims=claims))
+    user = claims.get("sub") or claims.get(judge.user or "", "")
+    checks, identity = judge.examine_identity(Identity(user=user, claims=claims))
     yield name, f"the identity of --as{'' if judge is handler else f', judged by {judge.name}'}"
     return (yield from _verdict(request, judge, Examination(checks, (), identity)))
 

@@ -244,7 +244,8 @@ class _Loading:
         self.warnings += identity_rules.unused_identities(gateway, routes, handlers)
         if len(routes) == len(self._of("route")):  # a route with a problem may be the one that a rule names
             self.problems += identity_rules.unknown_names(routes, handlers)
-            self.problems += identity_rules.unguarded_rules(gateway, routes, handlers)
+            if all(one.handler is not None for one in handlers.values()):  # one with a problem may find identities
+                self.problems += identity_rules.unguarded_rules(gateway, routes, handlers)
 
     def _with_sections(self, routes: list[RouteSettings]) -> list[tuple[RouteSettings, RawSection]]:
         return [(route, self._section("route", route.name)) for route in routes]

@@ -116,5 +116,5 @@ def log_rejection(
     checks, facts, _ = examine(credential) if credential else Examination()
     # A check with another reason is beside the point: it was not reached, or time has passed.
     failed = first_failure(check for check in checks if check.reason in reason)
-    parts = [reason, f"{failed.name}: {failed.text}" if failed else "", " ".join(summary(facts))]
+    parts = [reason, f"{failed.name}: {failed.text}" if failed and failed.text else "", " ".join(summary(facts))]
     _log.debug("request %s: [handler:%s] %s", request.id, handler, "; ".join(filter(None, parts)))

@@ -108,7 +108,7 @@ class UsableKeys:
         keys = tuple(keys)
         self.keys = frozenset(keys)
         self._by_id = {(key.kid, key.algorithm): (key,) for key in keys if key.kid is not None}
-        self._ids = frozenset(key.kid for key in keys if key.kid is not None)
+        self.ids = frozenset(key.kid for key in keys if key.kid is not None)
         self._by_algorithm = {
             name: tuple(key for key in keys if key.algorithm == name)[:_TRIED]
             for name in {key.algorithm for key in keys}
@@ -122,7 +122,7 @@ class UsableKeys:
 
     def knows(self, kid: str) -> bool:
         """Return whether there is a key with this id, for whichever algorithm."""
-        return kid in self._ids
+        return kid in self.ids
 
 
 def _fits(key: Key, rsa: str) -> bool:

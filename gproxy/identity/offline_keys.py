@@ -37,6 +37,11 @@ class OfflineKeys:
             raise Untrusted("its key is for another algorithm" if known else "its key is unknown")
         return found
 
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids of the known keys."""
+        return self._usable.ids if self._usable else ()
+
 
 def offline_keys(
     sources: Mapping[str, KeySource], algorithms: Collection[str], state_dir: Path

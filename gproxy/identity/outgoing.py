@@ -26,6 +26,9 @@ _IDLE: Final = 32
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 #: The piece of a body that is read at once, in bytes.
 _PIECE: Final = 16 * 1024
+#: Results of OpenSSL's verification that mean an unknown authority: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+#: a self-signed certificate, and a chain that ends in one.
+_UNKNOWN_AUTHORITY: Final = (18, 19, 20)
 
 
 class OutgoingError(Exception):
@@ -198,5 +201,11 @@ def _reason(error: Exception) -> str:
     else:
         cause = next((one for one in reversed(error.args) if isinstance(one, Exception)), error)
         verified = getattr(cause, "verify_message", "")
-        text = f"its certificate is rejected: {verified}" if verified else str(cause)
+        text = f"its certificate is rejected: {verified}{_authority_hint(cause)}" if verified else str(cause)
     return " ".join(text.split())[:200] or type(error).__name__
+
+
+def _authority_hint(error: Exception) -> str:
+    """Return what to do about an authority that is not trusted; nothing for another fault of a certificate."""
+    is_unknown = getattr(error, "verify_code", 0) in _UNKNOWN_AUTHORITY
+    return "; tls_ca in [outgoing] names further authorities" if is_unknown else ""

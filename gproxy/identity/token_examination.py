@@ -1,7 +1,7 @@
 """Examination of a token: the steps of `TokenJudge.judge`, each with its result, expected beside found."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -23,6 +23,10 @@ class FoundKeys(Protocol):
 
     def find(self, kid: str | None, algorithm: str, /) -> Sequence[PublicKey]:
         """Return the keys that may have signed a token. Raises Untrusted, or Unavailable without a key set."""
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids of all known keys."""
 
 
 #: The known keys by the name of their issuer in the settings.
@@ -128,8 +132,10 @@ def _signature(token: bytes, claims: Claims, judge: TokenJudge, keys: Keys | Non
 
 
 def _by_key_set(unverified: UnverifiedToken, judge: TokenJudge, keys: FoundKeys) -> Iterator[Check]:
-    find = partial(keys.find, unverified.header.kid, unverified.header.algorithm)
-    found = checked("key", find, f"kid is {shown(unverified.header.kid)}")
+    kid = unverified.header.kid
+    find = partial(keys.find, kid, unverified.header.algorithm)
+    known = "" if kid in keys.ids else f"; known are {shown(sorted(keys.ids))}"
+    found = checked("key", find, f"kid is {shown(kid)}{known}")
     yield found
     if found.holds:
         yield checked("signature", partial(judge.signatures.verify_by, find(), unverified))

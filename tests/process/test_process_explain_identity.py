@@ -131,6 +131,13 @@ def test_no_backend_gets_the_credential_and_the_report_does_not_show_it(gproxy):
     assert "\nidentity\n" not in text
 
 
+def test_a_cookie_that_is_removed_is_named_as_the_credential(gproxy):
+    text = gproxy("explain", "GET", "/users", "-H", f"Cookie: sid={token()}")
+    assert "- Cookie: *** is the credential of an identity handler" in part(
+        text, "request to 127.0.0.1:5001, before handlers"
+    )
+
+
 def test_a_wrong_identity_is_one_line(gproxy):
     assert gproxy("explain", "GET", "/users", "--as", "bob", code=2) == (
         "gproxy explain: --as: expected NAME: VALUE; found 'bob'\n"
@@ -267,3 +274,42 @@ def test_the_kept_key_set_verifies_while_the_issuer_is_down(tmp_path):
             path.unlink()
         text = run("token", "--read", text=given)
         assert "not checked: no key set of" in text
+
+
+OTHERS = """\
+[gateway]
+handlers = login, mtls, allow
+[handler:login]
+use = forward_auth
+upstream = users
+user = Remote-User
+copy = Remote-User
+[handler:mtls]
+user = dns
+[handler:allow]
+allow = user:shop.internal
+[route:all]
+upstream = users
+[route:services]
+path = /services
+skip = login
+upstream = users
+[upstream:users]
+backends = http://127.0.0.1:5001
+"""
+
+
+def test_what_only_a_running_gateway_knows_is_not_called_rejected(tmp_path):
+    (tmp_path / "gproxy.ini").write_text(OTHERS)
+
+    def explained(*arguments):
+        command = [sys.executable, "-m", "gproxy", "explain", "--config", "gproxy.ini", "GET", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return part(done.stdout, "identity")
+
+    assert explained("/") == ["login not judged: only a running gateway can judge such a credential"]
+    assert explained("/services", "--as", "dns: shop.internal")[1:] == [
+        "accepted: user 'shop.internal'",
+        "allow admitted by the rule user:shop.internal (gproxy.ini:11)",
+    ]

@@ -34,11 +34,13 @@ class Words(CredentialIdentifier):
         if credential == "old":
             raise Untrusted("it has expired", expired=True)
         if not credential.startswith("good"):
-            raise Untrusted("it is bad")
+            raise Untrusted("it is empty" if credential == "-" else "it is bad")
         return Identity(user="alice", claims={"role": "clerk", "scope": "a"})
 
     def examine(self, credential):
         is_good = credential.startswith("good")
+        if credential == "-":
+            return Examination([Check("form", False, reason="it is empty")])
         checks = [Check("form", True), Check("exp", is_good, "ends", "it has expired")]
         checks += [Check("aud", is_good, "expected 'x'; found 'y'", "it is bad")]
         return Examination(checks, [("iss", "https://id\n.example"), ("kid", None)])
@@ -153,6 +155,11 @@ def test_a_rejection_is_one_line_with_the_reason_and_expected_beside_found(lines
         "found 'y'",
         r"iss='https://id\n.example'",
     ]
+
+
+def test_a_check_without_values_adds_nothing_to_the_reason(lines):
+    ask(opened(Words()), X_Word="-")
+    assert lines() == ["request test: [handler:Words] the credential is rejected: it is empty"]
 
 
 def test_a_denied_identity_is_one_line_with_required_and_found(lines):

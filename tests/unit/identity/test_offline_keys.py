@@ -32,6 +32,12 @@ def test_a_kept_set_has_its_keys(tmp_path):
         found(URL, tmp_path, "k1", "RS256")
 
 
+def test_the_ids_of_the_known_keys_are_known(tmp_path):
+    assert offline_keys({"id": URL}, ("ES256",), tmp_path)["id"].ids == ()
+    keep(tmp_path, URL, key_set("k1", "k2"), 1000.0)
+    assert offline_keys({"id": URL}, ("ES256",), tmp_path)["id"].ids == {"k1", "k2"}
+
+
 def test_a_file_has_its_keys(tmp_path):
     (tmp_path / "ci.jwks").write_bytes(key_set("k1"))
     assert found(KeySource.parse(f"file:{tmp_path}/ci.jwks"), tmp_path) == ["k1"]

@@ -133,6 +133,7 @@ class Keys:
     def __init__(self, *keys, error=None):
         self.keys = keys
         self.error = error
+        self.ids = {"k0", "k00"} if error else {"k1"}
 
     def find(self, kid, algorithm):
         if self.error:
@@ -156,7 +157,7 @@ OTHER = ec.generate_private_key(ec.SECP256R1())
         ),
         (
             {"https://id.example": Keys(error=Untrusted("its key is unknown"))},
-            ["key           no   its key is unknown; kid is 'k1'"],
+            ["key           no   its key is unknown; kid is 'k1'; known are 'k0', 'k00'"],
         ),
         (
             {"https://id.example": Keys(error=Unavailable("no usable set"))},
