@@ -44,7 +44,7 @@ class Trust:
         self._removed_from_proxies = identity | never | ({self.id_key} if id_header else _NONE)
         self._removed = self._removed_from_proxies | from_proxies
         #: Names that no trailer of a request may have.
-        self.forbidden_trailers = FORBIDDEN_TRAILERS | self._removed
+        self.forbidden_trailers = FORBIDDEN_TRAILERS | self._removed | credentials
 
     def is_trusted(self, peer: str) -> bool:
         """Return whether the forwarding fields of the peer are trusted."""

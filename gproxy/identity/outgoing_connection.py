@@ -1,6 +1,8 @@
 """Connections of the gateway's own requests: names are looked up without blocking threads for long."""
 
+import io
 import socket
+from http.client import HTTPResponse
 from typing import Any, ClassVar, Final
 
 import gevent
@@ -12,6 +14,8 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from gproxy.identity.urls import is_internal
 
+#: Bound of an answer as it comes, in bytes: with heads, interim responses and trailers, which nothing else bounds.
+_LONGEST: Final = 2 * 1024 * 1024
 #: gevent's resolver uses the shared thread pool, and a dead DNS server blocks a thread for half a minute.
 _at_a_time = BoundedSemaphore(4)
 #: The look-ups under way by host: requests share them, and they survive the time limits of requests.
@@ -41,10 +45,50 @@ def _resolve(host: str) -> list[str] | OSError:
         del _running[host]
 
 
+class _Metered(io.RawIOBase):
+    """The stream of a response, of at most `_LONGEST` bytes, which lets other greenlets run before each read.
+
+    A fast peer always has more to read, so a reader that seeks an end would stop the worker and miss its time limit.
+    """
+
+    def __init__(self, stream: io.RawIOBase) -> None:
+        super().__init__()
+        self._stream = stream
+        self._left = _LONGEST
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:  # noqa: ANN401 any writable buffer
+        """Read into the buffer, and return the number of bytes. Raises OSError for too many bytes."""
+        gevent.sleep(0)
+        count = self._stream.readinto(buffer)
+        self._left -= count or 0
+        if self._left < 0:
+            raise OSError(f"the answer exceeds {_LONGEST} bytes")
+        return count
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """A response with a metered stream."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 those of the base class
+        super().__init__(sock, *arguments, **options)
+        stream: Any = self.fp
+        self.fp = io.BufferedReader(_Metered(stream.detach()))
+
+
 class _Resolving:
     """A mixin for urllib3's connections that looks the name up here, and tries all its addresses."""
 
     public: ClassVar[bool] = False
+    response_class: ClassVar[type] = _Response
 
     def _new_conn(self) -> socket.socket:
         """Return a connected socket. Raises urllib3's exceptions."""

@@ -1,5 +1,6 @@
 """Requests of the gateway itself: limits of time and size, verified TLS, no redirects, pooled connections."""
 
+import contextlib
 import json
 import ssl
 import threading
@@ -145,6 +146,43 @@ def test_a_body_of_1_gb_is_not_read(ask):
         for _ in range(5):
             assert ask(issuer.keys_url)["error"] == "the body exceeds 20000 bytes"
         assert ask.gateway.health()["memory"] - before < 8_000_000
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", "x" * 1000),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X-Trailer: x\r\n"),
+    ],
+    ids=["interim responses", "a chunk extension", "trailers"],
+)
+def test_what_comes_without_end_stops_no_other_request(ask, backend, begin, piece):
+    seconds = []
+
+    def flood(peer, request):
+        peer.send(begin)
+        with contextlib.suppress(OSError):
+            while True:
+                peer.send(piece * 1000)
+
+    def ask_others():
+        while flooding.is_alive():
+            seconds.append(ask(backend.url)["seconds"])
+
+    with Actor(flood) as server:
+        outcome = {}
+        flooding = threading.Thread(target=lambda: outcome.update(ask(server.url)))
+        before = ask.gateway.health()["memory"]
+        flooding.start()
+        ask_others()
+    assert outcome["error"] in {
+        "the answer exceeds 2097152 bytes",
+        "Response chunk size line exceeded maximum allowed length",
+        "no answer within 1 s",
+    }
+    assert max(seconds) < 0.5
+    assert ask.gateway.health()["memory"] - before < 16_000_000
 
 
 def test_a_length_over_the_limit_is_enough_to_reject(ask, backend):

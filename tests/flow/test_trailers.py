@@ -14,6 +14,10 @@ backends = {url}
 [handler:jwt]
 secret = a-secret-of-more-than-thirty-two-bytes
 forward = sub: X-User-ID
+[handler:keys]
+use = jwt
+secret = a-secret-of-more-than-thirty-two-bytes
+sources = header:X-API-Key
 """
 
 CHUNKED = (
@@ -61,7 +65,8 @@ def test_a_clients_trailers_are_passed_on_but_for_what_it_may_not_say(gateway):
     seen = len(gateway.backend.requests)
     answer = gateway.ask(
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\nX_User_ID: root\r\n"
-        "X-User-ID: root\r\nAuthorization: Bearer x\r\nX-Forwarded-For: 1.2.3.4\r\nHost: b\r\n\r\n"
+        "X-User-ID: root\r\nAuthorization: Bearer x\r\nX-Forwarded-For: 1.2.3.4\r\nHost: b\r\n"
+        "X-API-Key: k\r\nX_API_Key: k\r\n\r\n"
     )
     assert answer.status == 200
     assert last(gateway, seen + 1).raw == b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"
