@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf
 from time import monotonic
 from typing import ClassVar, Final, Literal
 
@@ -175,11 +174,10 @@ class Introspect(CredentialIdentifier):
         self._rules.check(answer, None, now)
         check_claims(self.claims, answer)
         thumbprint = required_thumbprint(answer) if self.bound == "check" else ""
-        identity = Identity(
-            claims=answer, issuer=issuer if isinstance(issuer, str) else "", expires=answer.get("exp", inf)
-        )
+        until = self._rules.until(answer)
+        identity = Identity(claims=answer, issuer=issuer if isinstance(issuer, str) else "", expires=until)
         check = partial(check_connection, thumbprint) if thumbprint else None
-        return Verified(identity, min(now + self.cache, self._rules.until(answer)), check)
+        return Verified(identity, min(now + self.cache, until), check)
 
     def _kept(self, digest: bytes, reason: Unavailable) -> Verified:
         """Return the last good answer about a token, while `stale` lasts. Raises the reason if there is none."""

@@ -218,7 +218,7 @@ class JWT(CredentialIdentifier):
             raise Untrusted(self._too_long)
         token = self.token_judge.judge(credential.encode(), self._clock(), request.deadline)
         claims = token.claims
-        identity = Identity(claims=MappingProxyType(claims), issuer=token.issuer, expires=claims["exp"])
+        identity = Identity(claims=MappingProxyType(claims), issuer=token.issuer, expires=token.until)
         check = partial(check_connection, token.thumbprint) if token.thumbprint else None
         return Verified(identity, token.until, check, token.key or token.kid)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 
-from gproxy.http.identity import Claims
+from gproxy.http.identity import Claims, as_text
 from gproxy.identity.errors import Untrusted
 from gproxy.identity.watched_file import place
 
@@ -95,4 +95,4 @@ def _moment(text: str) -> float:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return as_text(value) or ""

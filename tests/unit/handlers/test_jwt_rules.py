@@ -205,6 +205,15 @@ def test_a_kept_token_ages_and_has_its_leeway(monkeypatch):
     assert why(handler, aging) == "it is too old"
 
 
+@pytest.mark.parametrize(
+    ("options", "expires"), [({}, 60), ({"leeway": Seconds(5)}, 65), ({"max_age": Seconds(30)}, 30)]
+)
+def test_the_identity_ends_when_its_token_is_rejected(options, expires):
+    asked = bearing(signed(ALICE | {"iat": NOW}))
+    opened(**options)(asked, answer())
+    assert asked.identity.expires == NOW + expires
+
+
 def test_a_token_bound_to_a_certificate_is_good_only_on_its_connections():
     handler = opened()
     token = signed(ALICE | {"cnf": {"x5t#S256": THUMBPRINT}})

@@ -10,9 +10,11 @@ TEXT = b"""\
 # Tokens that were lost.
 jti 4f1c2a90
 jti a b
+jti 20261129
 
 ; Users who have left.
 sub alice
+sub 42
 sub bob before 2026-11-29
 sub\tcarol   before 2026-11-29T12:00:00+01:00
 sub dave before breakfast before 2026-11-29T12:00:00Z
@@ -30,6 +32,8 @@ def revoked():
     [
         ({"jti": "4f1c2a90"}, None),
         ({"jti": "a b"}, None),
+        ({"jti": 20261129}, None),
+        ({"sub": 42}, None),
         ({"sub": "alice"}, None),
         ({"sub": "alice", "iat": DAY * 2}, None),
         ({"sub": "bob", "iat": DAY - 1}, None),
