@@ -24,7 +24,8 @@ def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
     for route in routes:
         for option, below, name in _upstreams_of(route):
             if name not in known:
-                yield route.problem(option, f"unknown upstream {name!r}{_upstream_hint(name, known)}", below=below)
+                hint = "; expected one name; mirror_share has the share" if " " in name else _upstream_hint(name, known)
+                yield route.problem(option, f"unknown upstream {name!r}{hint}", below=below)
     if not routes and not any(
         section.kind not in SINGLE + NAMED for section in sections
     ):  # an unknown section may be a mistyped route
@@ -42,10 +43,12 @@ def _upstream_hint(name: str, known: Collection[str]) -> str:
 
 def _upstreams_of(route: RawSection) -> Iterator[tuple[str, int, str]]:
     """Yield each upstream that a route names: option, lines below the option's first line, name."""
-    for option in ("upstream", "mirror"):
-        value = route.options.get(option)
-        for below, item in split(value.text) if value and option not in route.broken else ():
-            yield option, below, item.split()[0]
+    found = {name: value for name, value in route.options.items() if name not in route.broken}
+    if value := found.get("upstream"):
+        for below, item in split(value.text):
+            yield "upstream", below, item.split()[0]
+    if (value := found.get("mirror")) and value.text:  # one name, without a share
+        yield "mirror", 0, value.text
 
 
 def unused(sections: Sequence[RawSection]) -> Iterator[Problem]:
