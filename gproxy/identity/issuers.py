@@ -38,6 +38,8 @@ class Issuer:
         for word in words:
             if not word.startswith("jwks="):
                 raise ValueError(f"{word!r} is not jwks=URL or jwks=file:PATH")
+        if "/.well-known/" in name:
+            raise ValueError("discovery adds /.well-known/… itself; write the issuer as in the claim iss")
         if len(words) > 1:
             raise ValueError("jwks is given twice")
         if not all(re.fullmatch(r"[^\W\d][\w-]*", claim) for claim in _PLACE.findall(name)):

@@ -33,6 +33,10 @@ def test_an_issuer_of_the_settings(text, name, jwks):
         ("ci jwks=etc/ci.jwks", "it is not a URL; expected one such as https://id.example.com"),
         ("ci jwks=", "it is not a URL"),
         ("ci jwks=file:a jwks=file:b", "jwks is given twice"),
+        (
+            "https://id.example/.well-known/openid-configuration",
+            "discovery adds /.well-known/… itself; write the issuer",
+        ),
         ("https://id.example/{}/ jwks=file:a", "a place in an issuer is written {CLAIM}"),
         ("https://id.example/{a b", "'b' is not jwks=URL"),
         ("https://id.example/{tid jwks=file:a", "a brace in an issuer encloses the name of a claim"),
