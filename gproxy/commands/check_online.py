@@ -8,9 +8,9 @@ from gproxy.config.sections.settings import Settings
 from gproxy.handlers.introspect import Introspect
 from gproxy.handlers.jwt import JWT
 from gproxy.identity.errors import Unavailable, Untrusted
-from gproxy.identity.key_sets import KeySets, fetcher
-from gproxy.identity.key_source import KeySource
-from gproxy.identity.outgoing import Outgoing, OutgoingError
+from gproxy.identity.key_sets.key_sets import KeySets, fetcher
+from gproxy.identity.key_sets.key_source import KeySource
+from gproxy.identity.outgoing.client import Outgoing, OutgoingError
 from gproxy.runtime import Runtime
 
 #: The number of key ids in a line.

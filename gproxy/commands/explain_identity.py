@@ -20,11 +20,11 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.identity import Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.identity.access_rule import Rule
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.examination import Check, Examination, lines
 from gproxy.identity.identifier import Identifier
+from gproxy.identity.rules.rule import Rule
 from gproxy.identity.sources import RemoveCredentials, Source, credentials, find_one
 
 #: Rows of the report; the result is whether the request continues.

@@ -13,9 +13,9 @@ from gproxy.commands.secret_line import secret_line
 from gproxy.config.ini.files import parse_files, read_files
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import ConfigError, Problem
-from gproxy.identity.api_keys import APIKey, check_form, hash_of, new_key
 from gproxy.identity.errors import Untrusted
-from gproxy.identity.key_file import MOST_HASHES, parse_keys, raise_problems, sections_of
+from gproxy.identity.secrets.api_keys import APIKey, check_form, hash_of, new_key
+from gproxy.identity.secrets.key_file import MOST_HASHES, parse_keys, raise_problems, sections_of
 
 
 def run(action: str, config: str, handler: str | None, user: str) -> tuple[str, str]:

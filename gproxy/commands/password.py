@@ -7,8 +7,8 @@ from unicodedata import normalize
 
 from gproxy.commands.file_edit import edit
 from gproxy.commands.secret_line import is_person, secret_line
-from gproxy.identity.password_file import parse_users
-from gproxy.identity.passwords import Kind, hashed
+from gproxy.identity.secrets.password_file import parse_users
+from gproxy.identity.secrets.passwords import Kind, hashed
 
 _is_line_end: Final = re.compile(rb"\r?\n$").search
 

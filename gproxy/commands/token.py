@@ -9,7 +9,7 @@ from gproxy.config.types import Seconds
 from gproxy.gateway.build import load
 from gproxy.handlers.jwt import JWT
 from gproxy.http.identity import Claims
-from gproxy.identity.strict_json import read_json
+from gproxy.identity.tokens.strict_json import read_json
 from gproxy.runtime import Runtime
 
 

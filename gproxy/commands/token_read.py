@@ -8,7 +8,7 @@ from gproxy.gateway.build import load
 from gproxy.handlers.jwt import JWT
 from gproxy.identity.errors import Untrusted
 from gproxy.identity.examination import first_failure, lines
-from gproxy.identity.signatures import read_unverified
+from gproxy.identity.tokens.signatures import read_unverified
 
 #: What users copy with a token.
 _PREFIXES = ("authorization:", "bearer ")

@@ -10,8 +10,8 @@ from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.trust import is_in
-from gproxy.identity.access_rule import Rule, Word
-from gproxy.identity.access_rules import AccessRules, Verdict
+from gproxy.identity.rules.access_rules import AccessRules, Verdict
+from gproxy.identity.rules.rule import Rule, Word
 
 
 class Challenger(Protocol):

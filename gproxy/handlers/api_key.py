@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Final, Literal
 
 from gproxy.config.types import ModuleRef, Rate, Seconds
 from gproxy.http.request import Request
-from gproxy.identity.api_keys import PREFIX, APIKey, check_form, hash_of
 from gproxy.identity.calls import Calls
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.examination import Check, Examination, checked
 from gproxy.identity.identifier import Identifier
-from gproxy.identity.key_file import Keys, parse_keys
 from gproxy.identity.outcomes import Asked
+from gproxy.identity.secrets.api_keys import PREFIX, APIKey, check_form, hash_of
+from gproxy.identity.secrets.key_file import Keys, parse_keys
 from gproxy.identity.sources import Source, find_one
 from gproxy.identity.watched_file import WatchedFile
 from gproxy.runtime import Runtime

@@ -19,9 +19,9 @@ from gproxy.identity.calls import Calls
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.examination import Check, Examination
-from gproxy.identity.low_threads import LowThreads
-from gproxy.identity.password_file import Users, parse_users
-from gproxy.identity.passwords import BCRYPT_BYTES, is_right, is_too_long
+from gproxy.identity.secrets.low_threads import LowThreads
+from gproxy.identity.secrets.password_file import Users, parse_users
+from gproxy.identity.secrets.passwords import BCRYPT_BYTES, is_right, is_too_long
 from gproxy.identity.sources import BASIC, Source
 from gproxy.identity.watched_file import WatchedFile
 from gproxy.runtime import Runtime

@@ -10,18 +10,18 @@ from gproxy.config.types import Bytes, Rate, Seconds, Secret
 from gproxy.http.identity import Claims, Identity
 from gproxy.http.request import Request
 from gproxy.identity.calls import Calls
-from gproxy.identity.claim_rules import ClaimValue, check_claims
-from gproxy.identity.confirmation import check_connection, required_thumbprint
 from gproxy.identity.credential_cache import Judged
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
-from gproxy.identity.discovery import check_issuer
 from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.introspection import Client, Endpoint, LastGood, Method
+from gproxy.identity.key_sets.discovery import check_issuer
 from gproxy.identity.outcomes import Asked
+from gproxy.identity.outgoing.urls import check_url
 from gproxy.identity.sources import BEARER, Source
-from gproxy.identity.token_options import ANY, option
-from gproxy.identity.token_rules import TokenRules
-from gproxy.identity.urls import check_url
+from gproxy.identity.tokens.claim_rules import ClaimValue, check_claims
+from gproxy.identity.tokens.confirmation import check_connection, required_thumbprint
+from gproxy.identity.tokens.options import ANY, option
+from gproxy.identity.tokens.rules import TokenRules
 from gproxy.runtime import Runtime
 
 #: The characters of a bearer token (RFC 6750 section 2.1).

@@ -1,6 +1,6 @@
 """Authentication by bearer tokens (RFC 6750, RFC 7519, RFC 8725).
 
-`identity/token_judge.py` judges a token; a good one is kept until its verdict ends.
+`identity/tokens/judge.py` judges a token; a good one is kept until its verdict ends.
 """
 
 import re
@@ -18,26 +18,26 @@ from gproxy.config.types import Bytes, Seconds, Secret
 from gproxy.http.identity import Claims, Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.identity.claim_rules import ClaimValue
-from gproxy.identity.confirmation import check_connection
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Untrusted
 from gproxy.identity.examination import Check, Examination
 from gproxy.identity.identifier import Identifier
-from gproxy.identity.issuers import Issuer, Issuers
-from gproxy.identity.key_choice import KeyChoice
-from gproxy.identity.key_sets import KeySets
-from gproxy.identity.key_source import KeySource
-from gproxy.identity.live_key_set import TrustedKeys
-from gproxy.identity.offline_keys import offline_keys
-from gproxy.identity.protected_resource import ProtectedResource
-from gproxy.identity.revocations import Revocations, parse_revocations
-from gproxy.identity.signatures import read_unverified
+from gproxy.identity.key_sets.key_choice import KeyChoice
+from gproxy.identity.key_sets.key_sets import KeySets
+from gproxy.identity.key_sets.key_source import KeySource
+from gproxy.identity.key_sets.live_key_set import TrustedKeys
+from gproxy.identity.key_sets.offline_keys import offline_keys
 from gproxy.identity.sources import BEARER, Source, find_one
-from gproxy.identity.token_examination import Keys, examine, facts
-from gproxy.identity.token_judge import TokenJudge, kid_of
-from gproxy.identity.token_options import option, token_rules
-from gproxy.identity.token_rules import AT_JWT
+from gproxy.identity.tokens.claim_rules import ClaimValue
+from gproxy.identity.tokens.confirmation import check_connection
+from gproxy.identity.tokens.examination import Keys, examine, facts
+from gproxy.identity.tokens.issuers import Issuer, Issuers
+from gproxy.identity.tokens.judge import TokenJudge, kid_of
+from gproxy.identity.tokens.options import option, token_rules
+from gproxy.identity.tokens.protected_resource import ProtectedResource
+from gproxy.identity.tokens.revocations import Revocations, parse_revocations
+from gproxy.identity.tokens.rules import AT_JWT
+from gproxy.identity.tokens.signatures import read_unverified
 from gproxy.identity.watched_file import WatchedFile
 from gproxy.runtime import Runtime
 from gproxy.state.secret_file import kept_secret

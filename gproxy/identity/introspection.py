@@ -13,11 +13,11 @@ from gproxy.http.exchange import without_query
 from gproxy.http.identity import Claims
 from gproxy.identity.credential_cache import BYTES
 from gproxy.identity.credential_identifier import Verified
-from gproxy.identity.discovery import Endpoint as Place
 from gproxy.identity.errors import Unavailable, Untrusted
-from gproxy.identity.key_sets import KeySets
-from gproxy.identity.outgoing import Outgoing, OutgoingError
-from gproxy.identity.strict_json import read_object
+from gproxy.identity.key_sets.discovery import Endpoint as Place
+from gproxy.identity.key_sets.key_sets import KeySets
+from gproxy.identity.outgoing.client import Outgoing, OutgoingError
+from gproxy.identity.tokens.strict_json import read_object
 from gproxy.runtime import Runtime
 
 #: The largest answer in bytes.

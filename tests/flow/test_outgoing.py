@@ -37,7 +37,7 @@ HANDLERS = """
 import json, time
 from urllib.parse import parse_qs
 from gproxy import Response
-from gproxy.identity.outgoing import Outgoing, OutgoingError
+from gproxy.identity.outgoing.client import Outgoing, OutgoingError
 
 class Ask:
     def open(self, runtime):

@@ -7,10 +7,10 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["gproxy.identity.signatures"]):
+with atheris.instrument_imports(include=["gproxy.identity.tokens.signatures"]):
     from token_oracle import SECRET, disagreement, token
 
-    from gproxy.identity.signatures import Signatures
+    from gproxy.identity.tokens.signatures import Signatures
 
 SIGNATURES = Signatures(("HS256",))
 SIGNATURES.use(SECRET.decode())

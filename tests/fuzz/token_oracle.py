@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from gproxy.identity.signatures import Signatures, Untrusted
+from gproxy.identity.tokens.signatures import Signatures, Untrusted
 
 SECRET = b"a secret of sixty-four bytes, or a few more, so that HS512 is content"
 #: The claims are checked elsewhere; here is the token around them.

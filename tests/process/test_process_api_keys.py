@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from gproxy.identity.api_keys import hash_of, new_key
+from gproxy.identity.secrets.api_keys import hash_of, new_key
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import RunningGateway, eventually
 

@@ -11,8 +11,8 @@ import pytest
 from gproxy.commands.file_edit import edit
 from gproxy.commands.key import disable, hashed, key_file, listed, new, with_disabled, with_hash
 from gproxy.config.problems import ConfigError
-from gproxy.identity.api_keys import hash_of, parse_moment
-from gproxy.identity.key_file import parse_keys
+from gproxy.identity.secrets.api_keys import hash_of, parse_moment
+from gproxy.identity.secrets.key_file import parse_keys
 
 A, B, C = (hash_of(sign * 20) for sign in "abc")
 PATH = Path("keys.ini")

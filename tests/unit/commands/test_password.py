@@ -8,9 +8,9 @@ import pytest
 
 from gproxy.commands import password, secret_line
 from gproxy.commands.password import asked, with_entry, write
-from gproxy.identity import passwords
-from gproxy.identity.password_file import parse_users
-from gproxy.identity.passwords import is_right
+from gproxy.identity.secrets import passwords
+from gproxy.identity.secrets.password_file import parse_users
+from gproxy.identity.secrets.passwords import is_right
 
 BCRYPT = "$2y$05$Xk.n5zbbQjxjbv52fh0E9.PIQTvQo0QR/bn3JIk2i6u7SpCsyKpXS"
 

@@ -5,7 +5,7 @@ import pytest
 from gproxy.handlers.allow import Allow
 from gproxy.http.errors import HTTPError
 from gproxy.http.identity import Identity
-from gproxy.identity.access_rule import Rule
+from gproxy.identity.rules.rule import Rule
 from gproxy.testing import answer, request
 
 OFFICE = ip_network("10.1.0.0/16")

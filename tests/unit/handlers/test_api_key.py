@@ -11,8 +11,8 @@ from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.api_key import APIKeys
 from gproxy.http.errors import HTTPError
 from gproxy.http.identity import Identity
-from gproxy.identity.api_keys import hash_of, new_key
 from gproxy.identity.credential_identifier import CredentialIdentifier
+from gproxy.identity.secrets.api_keys import hash_of, new_key
 from gproxy.identity.sources import Source
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, answer, request

@@ -12,7 +12,7 @@ from gproxy.config.types import Rate
 from gproxy.handlers import basic
 from gproxy.handlers.basic import Basic
 from gproxy.http.errors import HTTPError
-from gproxy.identity import passwords
+from gproxy.identity.secrets import passwords
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, answer, request
 

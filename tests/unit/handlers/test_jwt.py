@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gproxy.config.types import Seconds, Secret
 from gproxy.handlers.jwt import JWT
 from gproxy.http.errors import HTTPError
-from gproxy.identity.issuers import Issuer
+from gproxy.identity.tokens.issuers import Issuer
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, answer, request
 

@@ -6,10 +6,10 @@ import pytest
 
 from gproxy.handlers.jwt import JWT
 from gproxy.http.errors import HTTPError
-from gproxy.identity.issuers import Issuer as IssuerOption
-from gproxy.identity.key_set import Key
-from gproxy.identity.key_sets import KeySets
-from gproxy.identity.outgoing import Answer, Outgoing, OutgoingError
+from gproxy.identity.key_sets.key_set import Key
+from gproxy.identity.key_sets.key_sets import KeySets
+from gproxy.identity.outgoing.client import Answer, Outgoing, OutgoingError
+from gproxy.identity.tokens.issuers import Issuer as IssuerOption
 from gproxy.runtime import Runtime
 from gproxy.testing import answer, request
 from gproxy.testing.issuer import Issuer

@@ -17,10 +17,10 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
 from gproxy.http.tls import TLS, ClientCertificate
-from gproxy.identity.claim_rules import ClaimValue
-from gproxy.identity.issuers import Issuer
-from gproxy.identity.revocations import Revocations
 from gproxy.identity.sources import Source
+from gproxy.identity.tokens.claim_rules import ClaimValue
+from gproxy.identity.tokens.issuers import Issuer
+from gproxy.identity.tokens.revocations import Revocations
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, answer, request
 

@@ -2,9 +2,9 @@
 
 import json
 
-from gproxy.identity.fetched_key_set import Fetched
-from gproxy.identity.key_set import KeySet
-from gproxy.identity.outgoing import OutgoingError
+from gproxy.identity.key_sets.fetched_key_set import Fetched
+from gproxy.identity.key_sets.key_set import KeySet
+from gproxy.identity.outgoing.client import OutgoingError
 from gproxy.testing.issuer import SigningKey
 
 AUTO = ("RS256", "PS256", "ES256", "ES384", "EdDSA")

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
-from gproxy.identity.signatures import Signatures
+from gproxy.identity.tokens.signatures import Signatures
 
 FUZZ = Path(__file__).parents[2] / "fuzz"
 

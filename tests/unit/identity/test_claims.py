@@ -1,7 +1,7 @@
 import pytest
 
 from gproxy.identity.claims import as_field, subject, words
-from gproxy.identity.signatures import Untrusted
+from gproxy.identity.tokens.signatures import Untrusted
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gproxy.identity.errors import Untrusted
-from gproxy.identity.issuers import Issuer, Issuers
-from gproxy.identity.signatures import Signatures
-from gproxy.identity.token_judge import TokenJudge
-from gproxy.identity.token_rules import TokenRules
+from gproxy.identity.tokens.issuers import Issuer, Issuers
+from gproxy.identity.tokens.judge import TokenJudge
+from gproxy.identity.tokens.rules import TokenRules
+from gproxy.identity.tokens.signatures import Signatures
 
 SECRET = "a secret of sixty-four bytes, or a few more, so that HS512 is content"
 CLAIMS = {"iss": "https://id.example", "sub": "alice", "aud": "api", "exp": 2000, "nbf": 900, "scope": "a b"}

@@ -5,9 +5,9 @@ import base64
 import jwt as pyjwt
 import pytest
 
-from gproxy.identity import signatures
 from gproxy.identity.errors import Untrusted
-from gproxy.identity.signatures import Signatures, UnverifiedToken
+from gproxy.identity.tokens import signatures
+from gproxy.identity.tokens.signatures import Signatures, UnverifiedToken
 
 CLAIMS = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
 JOE = {"iss": "joe", "exp": 1300819380, "http://example.com/is_root": True}

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from gproxy.identity.key_set import KeySet
-from gproxy.identity.signatures import ALGORITHMS
+from gproxy.identity.key_sets.key_set import KeySet
+from gproxy.identity.tokens.signatures import ALGORITHMS
 from unit.identity.vectors import groups
 
 CASES = {

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from gproxy.identity import signatures
 from gproxy.identity.errors import Untrusted
-from gproxy.identity.key_set import KeySet
-from gproxy.identity.signatures import ALGORITHMS, Signatures, UnverifiedToken
+from gproxy.identity.key_sets.key_set import KeySet
+from gproxy.identity.tokens import signatures
+from gproxy.identity.tokens.signatures import ALGORITHMS, Signatures, UnverifiedToken
 from unit.identity.vectors import groups
 
 PUBLIC = tuple(algorithm for algorithm in ALGORITHMS if not algorithm.startswith("HS"))

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from gproxy.identity.keys import public_key
+from gproxy.identity.key_sets.pem import public_key
 from gproxy.state.secret_file import kept_secret
 
 
