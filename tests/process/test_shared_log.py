@@ -46,7 +46,7 @@ def test_no_line_is_lost_or_torn_and_no_rotation_too_many(tmp_path, compress):
 
     contents = {path.name: read(path) for path in tmp_path.iterdir()}
     lines = [line for content in contents.values() for line in content.decode().splitlines()]
-    ids = sorted(re.fullmatch(r"time:[^\t]+\tid:([0-9]+-[0-9]+)\t.*\tuser:last", line)[1] for line in lines)
+    ids = sorted(re.fullmatch(r"time:[^\t]+\tid:([0-9]+-[0-9]+)\t.*\tauth:last", line)[1] for line in lines)
     assert ids == sorted(f"{writer}-{line}" for writer in range(WRITERS) for line in range(LINES // WRITERS))
 
     rotated = {name: len(content) for name, content in contents.items() if name != "access.log"}

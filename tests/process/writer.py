@@ -16,7 +16,7 @@ sys.stdout.flush()
 sys.stdin.readline()
 for line in range(lines):
     exchange = Exchange(1_795_000_000, "192.0.2.1", "GET", "text of some length", "HTTP/1.1")
-    exchange.id, exchange.user = f"{number}-{line}", "last"
+    exchange.id, exchange.auth = f"{number}-{line}", "last"
     exchange.host = exchange.route = exchange.user_agent = exchange.referer = "text of some length"
     log.record(exchange)
     if line % 50 == 49:
