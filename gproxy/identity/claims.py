@@ -29,11 +29,8 @@ def subject(claims: Claims, name: str = "sub") -> str:
 
 def words(claims: Claims, names: Iterable[str]) -> frozenset[str]:
     """Return the words of these claims: a text is split at its blanks, a list is taken as it is."""
-    found: set[str] = set()
-    for name in names:
-        value = claim(claims, name)
-        found.update(value.split() if isinstance(value, str) else texts(value))
-    return frozenset(found)
+    values = [value for name in names if (value := claim(claims, name)) is not None]
+    return frozenset(word for value in values for word in (value.split() if isinstance(value, str) else texts(value)))
 
 
 def as_field(claims: Claims, name: str) -> str | None:

@@ -1,7 +1,7 @@
 """The places of a request where a credential may be: find it there, and remove it before the request is forwarded."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, Self
 from urllib.parse import unquote_plus
 
@@ -216,16 +216,16 @@ def find_one(sources: Sequence[Source], request: Request) -> tuple[Source, str] 
 
     A header takes precedence over cookies, which browsers send by themselves.
     """
-    found = list(_contents(sources, request, ambient=False))
+    found = _contents([source for source in sources if not source.is_ambient], request)
     if len(found) > 1:
         raise several("credentials")
-    return found[0] if found else next(_contents(sources, request, ambient=True), None)
+    if not found:
+        found = _contents([source for source in sources if source.is_ambient], request)
+    return found[0] if found else None
 
 
-def _contents(sources: Sequence[Source], request: Request, *, ambient: bool) -> Iterator[tuple[Source, str]]:
-    for source in sources:
-        if source.is_ambient == ambient and (content := source.find(request)) is not None:
-            yield source, content
+def _contents(sources: Iterable[Source], request: Request) -> list[tuple[Source, str]]:
+    return [(source, content) for source in sources if (content := source.find(request)) is not None]
 
 
 def credentials(handler: object) -> tuple[Source, ...]:
