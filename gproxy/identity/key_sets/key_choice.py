@@ -57,7 +57,10 @@ class KeyChoice:
         first = made.algorithms[0]
         if self.sources:
             if made.symmetric:
-                raise ValueError(f"algorithms: {first} needs a secret; a key set has public keys only")
+                raise ValueError(
+                    f"algorithms: {first} needs a secret, and a key set has public keys; "
+                    "remove the line, or name others such as RS256"
+                )
         elif made.symmetric != (self.secret is not None):
             other, (needed, expected) = "key" if made.symmetric else "secret", _NEEDS[made.symmetric]
             raise ValueError(f"{other}: {first} does not use it; expected {needed}, with {expected}")
