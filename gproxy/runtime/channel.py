@@ -194,14 +194,19 @@ class Channel:
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all data. Raises OSError, and the alarm's Expired."""
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise self._reset(error) from error
+        sent = self._send_now(data)
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
+
+    def _send_now(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes at once; return the number of bytes. Raises OSError."""
+        try:
+            sent: int = self._send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._reset(error) from error
+        return sent
 
     def send_both(self, head: bytes, body: bytes) -> None:
         """Send both in one call, without a copy of the body. Raises as `send`."""

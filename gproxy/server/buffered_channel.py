@@ -46,12 +46,7 @@ class BufferedChannel(Channel):
         if self._pending:
             self._keep(data)
             return
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise self._reset(error) from error
+        sent = self._send_now(data)
         if sent != len(data):
             self._keep_or_send(memoryview(data)[sent:])
 

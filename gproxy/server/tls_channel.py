@@ -114,13 +114,7 @@ class TLSClientChannel(ClientChannel):
     def _send_pair(self, head: bytes, body: bytes) -> memoryview:
         """Encrypt both as one; encrypting copies anyway."""
         data = head + body
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise self._reset(error) from error
-        return memoryview(data)[sent:]
+        return memoryview(data)[self._send_now(data) :]
 
     def _send_replies(self) -> None:
         """Send OpenSSL's replies to records read (alert, key update), now or with the next send."""
