@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 from gproxy.config.types import ModuleRef, Rate, Seconds
 from gproxy.http.request import Request
@@ -82,7 +82,6 @@ class APIKeys(CredentialIdentifier):
         if self.keys is not None:
             self._file = WatchedFile("keys", self.keys, parse_keys, lambda _: self.forget(lambda _: True))
         self._lookups: Calls[str, str, APIKey | None] = Calls(self._look_up, most=_LOOKUPS, timeout=self.timeout)
-        self._asked: Asked | None = None
         #: What `gproxy check` warns of: option and text.
         self.warnings = [*self._expired_keys(time.time())]
         self.start_cache(_ENTRIES, self.negative_cache)
@@ -137,19 +136,15 @@ class APIKeys(CredentialIdentifier):
 
     def _look_up(self, text: str, _: float) -> APIKey | None:
         """Call the user's function. Raises Unavailable with what it has raised."""
-        began = time.monotonic()
-        outcome: Literal["ok", "rejected", "failed"] = "failed"
-        try:
-            found = self.find(text)
-            key = None if found is None else APIKey.of(found)
-            outcome = "rejected" if key is None else "ok"
-        except Exception as error:  # noqa: BLE001 the user's function may raise anything
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
-            raise Unavailable(f"{self.lookup} failed: {reason}") from None
-        finally:
-            if self._asked is not None:
-                self._asked.record(outcome, time.monotonic() - began)
-        return key
+        with self._asked.timed() as call:
+            try:
+                found = self.find(text)
+                key = None if found is None else APIKey.of(found)
+            except Exception as error:  # noqa: BLE001 the user's function may raise anything
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+                raise Unavailable(f"{self.lookup} failed: {reason}") from None
+            call.admits = key is not None
+            return key
 
     def _expired_keys(self, now: float) -> Iterator[tuple[str, str]]:
         """Yield a warning for each key of the file that has expired."""

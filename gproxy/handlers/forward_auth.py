@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import ClassVar, Final, Literal
 
 from gproxy.config.types import Bytes, Seconds, UpstreamName
@@ -179,14 +178,12 @@ class ForwardAuth(Identifier):
                 return kept
         self.failures.check(request)
         option = f"timeout of [handler:{self.name}]"
-        began = monotonic()
         try:
             with subrequest(request, method, self.path, fields, body, timeout=self.timeout, option=option) as asked:
                 return self._shared(digest, request, asked) if digest else self._ask(asked)
         except Expired as expired:
             if expired.limit == TimeLimit.DRAINING or request.deadline.remaining() < _SLACK:
                 raise  # it is not the authorizer that had no time
-            self._asked.record("failed", monotonic() - began)
             raise Unavailable(f"no answer within {self.timeout:g} s") from expired
 
     def _shared(self, digest: bytes, request: Request, asked: Request) -> AuthorizerAnswer:
@@ -205,18 +202,17 @@ class ForwardAuth(Identifier):
 
     def _ask(self, asked: Request) -> AuthorizerAnswer:
         """Ask the authorizer. Raises Unavailable for a status of 500 or more, and for a body that cannot be read."""
-        began = monotonic()
-        response = self._runtime.ask(self.upstream, asked)
-        failure = f"status {response.status} ({asked.reason or 'its own'})" if response.status >= 500 else ""
-        body = b""
-        if not failure:
-            body, failure = self._read(response)
-        if failure:
-            self._asked.record("failed", monotonic() - began)
-            raise Unavailable(f"upstream {self.upstream}: {failure}")
-        answer = AuthorizerAnswer(response.status, response.phrase, response.headers, body)
-        self._asked.record("ok" if answer.admits else "rejected", monotonic() - began)
-        return answer
+        with self._asked.timed() as call:
+            response = self._runtime.ask(self.upstream, asked)
+            failure = f"status {response.status} ({asked.reason or 'its own'})" if response.status >= 500 else ""
+            body = b""
+            if not failure:
+                body, failure = self._read(response)
+            if failure:
+                raise Unavailable(f"upstream {self.upstream}: {failure}")
+            answer = AuthorizerAnswer(response.status, response.phrase, response.headers, body)
+            call.admits = answer.admits
+            return answer
 
     def _read(self, response: Response) -> tuple[bytes, str]:
         """Return the body, and why it cannot be read; "" if it was."""

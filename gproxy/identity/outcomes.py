@@ -1,10 +1,14 @@
 """The counts of identity handlers and key sets, which the metrics read: plain integers, so that a request is cheap."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from math import inf
-from typing import Final, Literal, Protocol
+from time import monotonic
+from typing import Final, Protocol
 
+from gproxy.http.errors import ClientGone
+from gproxy.identity.errors import Untrusted
 from gproxy.runtime import Runtime
 
 #: How a request may end at an identity handler, in the order of the events of docs/identity.md.
@@ -52,10 +56,36 @@ class Asked:
                 "gproxy_auth_asked_total", (handler, outcome), partial(self._numbers.__getitem__, outcome)
             )
 
-    def record(self, outcome: Literal["ok", "rejected", "failed"], seconds: float) -> None:
-        """Count a call: `ok` for an answer that admits, `rejected` for one that does not, `failed` for no answer."""
-        self._numbers[outcome] += 1
-        self._seconds.observe(seconds)
+    @contextmanager
+    def timed(self) -> Iterator["Call"]:
+        """Count the call that the block makes: `ok`, `rejected` for Untrusted, `failed` for other exceptions.
+
+        The block may also note in the yielded object that an answer rejects. A call whose client leaves is not counted.
+        """
+        call, began = Call(), monotonic()
+        outcome = "failed"
+        try:
+            yield call
+            outcome = "ok" if call.admits else "rejected"
+        except Untrusted:
+            outcome = "rejected"
+            raise
+        except ClientGone:
+            outcome = ""
+            raise
+        finally:
+            if outcome:
+                self._numbers[outcome] += 1
+                self._seconds.observe(monotonic() - began)
+
+
+class Call:
+    """A call that is made, and whether its answer admits the request."""
+
+    __slots__ = ("admits",)
+
+    def __init__(self) -> None:
+        self.admits = True
 
 
 class CountedKeys(Protocol):

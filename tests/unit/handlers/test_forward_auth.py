@@ -92,6 +92,14 @@ def test_no_usable_answer_is_a_503(response):
     assert opened(response, max_body=10, on_failure="open")(request(), answer()).status == 200
 
 
+def test_each_call_is_counted_by_its_answer():
+    handler = opened(OK, (302, {}), (403, {}), (500, {}), on_failure="open")
+    for _ in range(4):
+        handler(request(), answer())
+    rows = [row for row in handler._runtime.metrics.read() if row.name == "gproxy_auth_asked_total"]
+    assert {row.labels[1]: row.cells[0] for row in rows} == {"ok": 1, "rejected": 2, "failed": 1}
+
+
 def test_a_kept_answer_serves_equal_requests():
     clock = Clock(1000.0)
     handler = opened(OK, (403, {}), clock=clock, cache=10, user="Remote-User")

@@ -4,6 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from gproxy.http.errors import ClientGone
+from gproxy.identity import outcomes as module
+from gproxy.identity.errors import Unavailable, Untrusted
 from gproxy.identity.outcomes import OUTCOMES, Asked, Outcomes, watch_keys
 from gproxy.runtime import Runtime
 
@@ -41,15 +44,22 @@ def test_each_reason_counts_as_its_outcome(reason, outcome):
     assert found == dict.fromkeys(OUTCOMES, 0) | {"ok": 2, outcome: 1}
 
 
-def test_outside_calls_have_their_outcome_and_duration():
+def test_outside_calls_have_their_outcome_and_duration(monkeypatch):
     runtime = Runtime()
     asked = Asked(runtime, "opaque")
-    asked.record("ok", 0.25)
-    asked.record("failed", 1.0)
+    now = iter((10.0, 10.25, 20.0, 20.25, 30.0, 30.5, 40.0, 41.0, 50.0))
+    monkeypatch.setattr(module, "monotonic", lambda: next(now))
+    with asked.timed():
+        pass
+    with asked.timed() as call:
+        call.admits = False
+    for error in (Untrusted("it is not active"), Unavailable("no answer"), ClientGone()):
+        with pytest.raises(type(error)), asked.timed():
+            raise error
     found = values(runtime)
     numbers = [found["gproxy_auth_asked_total", ("opaque", outcome)] for outcome in ("ok", "rejected", "failed")]
-    assert numbers == [1, 0, 1]
-    assert found["gproxy_auth_asked_seconds", ("opaque",)] == 1.25
+    assert numbers == [1, 2, 1]
+    assert found["gproxy_auth_asked_seconds", ("opaque",)] == 2.0
 
 
 def test_key_sets_have_their_number_age_and_fetches():
