@@ -114,7 +114,7 @@ class APIKeys(CredentialIdentifier):
         if self._file is not None:
             key = self._file.content.get(text)
         else:
-            key = self._lookups.result(text, text, min(self.timeout, request.deadline.remaining()))
+            key = self._lookups.result(text, text, min(self.timeout, request.deadline.remaining()), request)
             until = self._clock() + self.cache
         if key is None:
             raise Untrusted("it is unknown")

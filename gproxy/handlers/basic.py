@@ -139,7 +139,7 @@ class Basic(CredentialIdentifier):
             raise Unavailable("too many passwords wait to be hashed")
         request = guess.request
         key = (self.digest(credential), guess.text, network_of(request.client))
-        return self._hashes.result(key, guess, min(_PATIENCE, request.deadline.remaining()))
+        return self._hashes.result(key, guess, min(_PATIENCE, request.deadline.remaining()), request)
 
     def _hash(self, guess: _Guess, _: float) -> bool:
         """Hash when it is the guess's turn, unless its sender has exceeded the limit meanwhile. Raises HTTPError."""

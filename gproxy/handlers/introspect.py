@@ -136,7 +136,7 @@ class Introspect(CredentialIdentifier):
         with self._asked.timed():
             return self._endpoint.ask(token, seconds)
 
-    def verify(self, credential: str, request: Request) -> Verified:  # noqa: ARG002
+    def verify(self, credential: str, request: Request) -> Verified:
         """Return the identity of an active token. Raises Untrusted, and Unavailable if the endpoint does not answer."""
         if len(credential) > self.max_token:
             raise Untrusted(f"it exceeds the limit of {self.max_token} bytes")
@@ -144,7 +144,7 @@ class Introspect(CredentialIdentifier):
             raise Untrusted("it is malformed")
         digest = self.digest(credential)
         try:
-            verified = self._judge(self._calls.result(digest, credential, self.timeout))
+            verified = self._judge(self._calls.result(digest, credential, self.timeout, request))
         except Unavailable as reason:
             return self._kept(digest, reason)
         except Untrusted:

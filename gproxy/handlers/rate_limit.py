@@ -198,9 +198,7 @@ class RateLimit:
         pause = verdict.reset - quota.at_once
         if verdict.admitted and pause > _SHORTEST:
             self._delayed += 1
-            client = request.client_stream
-            # Only the connection's own greenlet can watch the client.
-            ClientWatch(client if client is not None and client.in_own_greenlet() else None).wait(pause)
+            ClientWatch.of(request).wait(pause)
         return verdict
 
     def _reject(self, verdict: Verdict, quota: Quota) -> NoReturn:

@@ -130,8 +130,7 @@ class EqualCalls:
         call = self._running.get(digest)
         if call is None:
             return None
-        client = request.client_stream
-        watch = ClientWatch(client if client is not None and client.in_own_greenlet() else None)
+        watch = ClientWatch.of(request)
         call.waiting.append(watch)
         try:
             watch.wait()

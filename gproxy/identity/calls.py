@@ -5,10 +5,11 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 import gevent
-from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
+from gproxy.http.request import Request
 from gproxy.identity.errors import Unavailable
+from gproxy.runtime.client_watch import ClientWatch
 
 K = TypeVar("K", bound=Hashable)
 A = TypeVar("A")
@@ -28,43 +29,45 @@ class Calls(Generic[K, A, T]):
         self._timeout = timeout
         self._turns = BoundedSemaphore(most)
         #: The calls that have not ended, by key.
-        self._calls: dict[K, _Call] = {}
+        self._calls: dict[K, _Call[T]] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def result(self, key: K, argument: A, seconds: float) -> T:
+    def result(self, key: K, argument: A, seconds: float, request: Request) -> T:
         """Return the result of the present call for `key`, or of a new one; wait for `seconds` at most.
 
-        Raises what the function raises, and Unavailable if there is no result in time.
+        Raises what the function raises, Unavailable if there is no result in time, and ClientGone if the client of this
+        request leaves.
         """
         call = self._calls.get(key)
         if call is None:
             call = self._calls[key] = _Call()
             gevent.spawn(self._run, key, argument, call)
-        call.waiting += 1
+        watch = ClientWatch.of(request)
+        call.waiting.add(watch)
         try:
-            call.outcome.wait(seconds)
+            watch.wait(seconds)
         finally:
-            call.waiting -= 1
-        if not call.outcome.ready():
+            call.waiting.remove(watch)
+        if call.error is not None:
+            raise call.error.with_traceback(None)  # the same one for all that wait
+        if not call.results:
             raise self._late()
-        outcome, error = call.outcome.get()
-        if error is not None:
-            raise error.with_traceback(None)  # the same one for all that wait
-        result: T = outcome
-        return result
+        return call.results[0]
 
-    def _run(self, key: K, argument: A, call: "_Call") -> None:
+    def _run(self, key: K, argument: A, call: "_Call[T]") -> None:
         """Make the call, and give its outcome to all that wait; a greenlet's own exception would be printed."""
         try:
-            call.outcome.set((self._call(argument, call), None))
+            call.results.append(self._call(argument, call))
         except Exception as error:  # noqa: BLE001 those who wait raise it
-            call.outcome.set((None, error))
+            call.error = error
         finally:
             del self._calls[key]
+            for watch in call.waiting:
+                watch.wake()
 
-    def _call(self, argument: A, call: "_Call") -> T:
+    def _call(self, argument: A, call: "_Call[T]") -> T:
         ends = monotonic() + self._timeout
         if not self._turns.acquire(timeout=self._timeout):
             raise self._late()
@@ -83,11 +86,12 @@ class Calls(Generic[K, A, T]):
         return Unavailable(f"no answer within {self._timeout:g} s")
 
 
-class _Call:
-    """A call that has not ended, its outcome, and how many wait for it."""
+class _Call(Generic[T]):
+    """A call, its result or error once it has ended, and those who wait for it."""
 
-    __slots__ = ("outcome", "waiting")
+    __slots__ = ("error", "results", "waiting")
 
     def __init__(self) -> None:
-        self.outcome = AsyncResult()
-        self.waiting = 0
+        self.results: list[T] = []
+        self.error: Exception | None = None
+        self.waiting: set[ClientWatch] = set()

@@ -26,6 +26,12 @@ class ClientWatch:
         self._event = Event()
         self._woken = self._client_has_event = False
 
+    @classmethod
+    def of(cls, request: Request) -> "ClientWatch":
+        """Return the watch of a request's client; only the connection's own greenlet can observe the client."""
+        client = request.client_stream
+        return cls(client if client is not None and client.in_own_greenlet() else None)
+
     def wake(self) -> None:
         """End the present wait, or the next one at once."""
         self._woken = True

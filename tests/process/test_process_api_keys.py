@@ -220,6 +220,18 @@ def test_a_database_that_blocks_holds_up_no_other_request_and_is_asked_once_for_
         assert files_with(tmp_path, keys[0]) == []
 
 
+def test_a_stop_does_not_wait_for_the_lookup_of_a_client_that_has_left(tmp_path, backend):
+    (tmp_path / "mine.py").write_text(MINE.replace("0.05", "30"))
+    lookup = "lookup = mine:find\ntimeout = 30s"
+    with gateway(tmp_path, backend, 1, ("keys = keys.ini", lookup), ("[gateway]", "[gateway]\ntimeout = 30s")) as ours:
+        with ours.connect() as wire:
+            wire.send(f"GET /leaves HTTP/1.1\r\nHost: a\r\nX-API-Key: {new_key()}\r\n\r\n")
+            eventually((tmp_path / "asked").exists, "the lookup")
+        assert ours.line("/leaves")["status"] == "499"
+        ours.process.send_signal(signal.SIGTERM)
+        ours.process.wait(5)
+
+
 @pytest.mark.parametrize(
     ("lookup", "message"),
     [

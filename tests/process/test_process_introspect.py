@@ -285,6 +285,22 @@ def test_a_request_waits_no_longer_than_its_deadline(started):
     assert scene.gateway.line("/")["reason"] == "handler_timeout"
 
 
+def test_a_client_that_leaves_is_noticed_while_the_endpoint_thinks(started):
+    scene = started("timeout = 30s", change=[("timeout = 5s", "timeout = 30s")], issuer=SlowIssuer)
+    token = scene.issuer.opaque()
+    with ThreadPoolExecutor(1) as pool:
+        with scene.gateway.connect() as wire:
+            wire.send(f"GET /leaves HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n")
+            eventually(lambda: scene.calls, "the call")
+            patient = pool.submit(scene.get, token, "/stays")
+            eventually(lambda: scene.gateway.metric("gproxy_connections") > 1, "the other request")
+        assert scene.gateway.line("/leaves")["status"] == "499"
+        assert scene.issuer.running == 1, "the issuer has not answered yet"
+        scene.issuer.go.set()
+        assert patient.result().status == 200
+    assert scene.calls == 1
+
+
 def test_calls_are_counted(started):
     scene = started("timeout = 300ms")
     scene.get(scene.issuer.opaque())

@@ -136,9 +136,7 @@ class QueuedRequest:
     __slots__ = ("_watch", "is_called")
 
     def __init__(self, request: Request) -> None:
-        client = request.client_stream
-        #: A handler's own greenlet cannot watch the client: only the connection's greenlet can.
-        self._watch = ClientWatch(client if client is not None and client.in_own_greenlet() else None)
+        self._watch = ClientWatch.of(request)
         self.is_called = False
 
     def wait(self) -> None:

@@ -6,6 +6,7 @@ from gevent.event import Event
 
 from gproxy.identity.calls import Calls
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.testing import request
 
 
 class Far:
@@ -31,7 +32,7 @@ def far():
 
 
 def asking(calls, *keys, seconds=30):
-    greenlets = [gevent.spawn(calls.result, key, key.upper(), seconds) for key in keys]
+    greenlets = [gevent.spawn(calls.result, key, key.upper(), seconds, request()) for key in keys]
     gevent.sleep(0)
     gevent.sleep(0)
     return greenlets
@@ -45,7 +46,7 @@ def test_a_hundred_questions_about_one_thing_are_one_call(far):
     assert [one.value for one in greenlets] == ["A judged"] * 100
     assert far.arguments == ["A"]
     assert len(calls) == 0
-    assert calls.result("a", "A", 30) == "A judged"  # the next question is a new call
+    assert calls.result("a", "A", 30, request()) == "A judged"  # the next question is a new call
     assert far.arguments == ["A", "A"]
 
 
@@ -78,7 +79,7 @@ def test_a_call_ends_after_its_timeout_while_it_waits_for_its_turn_too(far):
     assert far.arguments == ["A"]
     assert len(calls) == 0
     far.go.set()
-    assert calls.result("c", "C", 30) == "C judged"  # the turn of the late call was given back
+    assert calls.result("c", "C", 30, request()) == "C judged"  # the turn of the late call was given back
 
 
 def test_a_request_waits_no_longer_than_its_deadline_and_ends_nothing_for_others(far):
@@ -100,7 +101,7 @@ def test_a_function_that_swallows_exceptions_is_bounded_all_the_same():
 
     calls = Calls(stubborn, most=1, timeout=0.01)
     with pytest.raises(Unavailable, match=r"no answer within 0\.01 s"):
-        calls.result("a", "A", 5)
+        calls.result("a", "A", 5, request())
 
 
 def test_a_timeout_of_the_function_itself_is_no_answer():
@@ -109,7 +110,7 @@ def test_a_timeout_of_the_function_itself_is_no_answer():
 
     calls = Calls(impatient, most=1, timeout=30)
     with pytest.raises(Unavailable):
-        calls.result("a", "A", 30)
+        calls.result("a", "A", 30, request())
     assert len(calls) == 0
 
 

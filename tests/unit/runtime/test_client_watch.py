@@ -13,10 +13,14 @@ from gproxy.runtime.expired import Expired
 class Client:
     """A client stream that has one observer, and leaves on request."""
 
-    def __init__(self, *, can_detect_close=True):
+    def __init__(self, *, can_detect_close=True, is_served_here=True):
+        self.is_served_here = is_served_here
         self._can_detect_close = can_detect_close
         self.observer = "before"
         self.has_gone = False
+
+    def in_own_greenlet(self):
+        return self.is_served_here
 
     def can_detect_close(self):
         return self._can_detect_close
@@ -61,6 +65,16 @@ def test_a_client_that_leaves_ends_the_wait():
     with pytest.raises(ClientGone):
         ClientWatch(client).wait()
     assert client.observer == "before"
+
+
+@pytest.mark.parametrize("is_served_here", [True, False])
+def test_the_client_of_a_request_is_observed_by_its_own_greenlet_only(is_served_here):
+    asked = request()
+    asked.client_stream = client = Client(is_served_here=is_served_here)
+    watch, seen = ClientWatch.of(asked), []
+    after_a_turn(lambda: (seen.append(client.observer), watch.wake()))
+    watch.wait()
+    assert seen == [watch if is_served_here else "before"]
 
 
 def test_a_client_that_sends_more_does_not_end_the_wait():
