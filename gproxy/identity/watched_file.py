@@ -83,7 +83,10 @@ class WatchedFile(Generic[T]):
     def _run(self, runtime: Runtime, owner: str) -> None:
         while True:
             gevent.sleep(LOOK * (1 - _JITTER * runtime.random.random()))
-            self.look(runtime, owner)
+            try:
+                self.look(runtime, owner)
+            except Exception:  # noqa: BLE001 the watch goes on: the next content may revoke a key
+                _log.exception("[%s] %s: %s cannot be taken", owner, self._option, self.path)
 
     def _load(self) -> T:
         try:

@@ -119,14 +119,12 @@ class FetchedKeySet(LiveKeySet):
 
     def _refresh(self) -> None:
         try:
-            fetched = self._fetch(self.keys.keys if self.keys else ())
+            self._succeed(self._fetch(self.keys.keys if self.keys else ()))
         except OutgoingError as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 whatever fails, the next fetch must come
             _log.exception("keys of %s cannot be fetched", self.name)
             self._fail(type(error).__name__)
-        else:
-            self._succeed(fetched)
 
     def _succeed(self, fetched: Fetched) -> None:
         failures, self._failures = self._failures, 0

@@ -1,5 +1,6 @@
 """The metadata of one issuer, fetched when it is first needed and again every hour (discovery)."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from gproxy.runtime import Runtime
 HOUR: Final = 3600.0
 _RETRY: Final = 60.0
 _SOON: Final = 1.0
+
+_log = logging.getLogger("gproxy")
 
 
 class IssuerMetadata:
@@ -66,13 +69,15 @@ class IssuerMetadata:
 
     def _fetch(self) -> None:
         try:
-            self._document = self._first_document()
-            self.last_error = ""
-            self._next = self._monotonic() + HOUR
+            self._document, self.last_error = self._first_document(), ""
         except OutgoingError as error:
             self.last_error = str(error)
-            self._next = self._monotonic() + (_SOON if self._document is None else _RETRY)
+        except Exception as error:  # noqa: BLE001 all who need the document would ask again at once
+            _log.exception("metadata of %s cannot be fetched", self.issuer)
+            self.last_error = type(error).__name__
         finally:
+            retry = _SOON if self._document is None else _RETRY
+            self._next = self._monotonic() + (retry if self.last_error else HOUR)
             self._fetching = None
 
     def _first_document(self) -> Mapping[str, Any]:

@@ -159,7 +159,10 @@ class TrustedKeys:
         gone = self._usable.keys - usable.keys
         self._usable = usable
         if gone and self._withdrawn is not None:
-            self._withdrawn(gone)
+            try:
+                self._withdrawn(gone)
+            except Exception:  # noqa: BLE001 the other handlers and the next fetch must learn of their keys all the same
+                _log.exception("keys of %s: verdicts of withdrawn keys cannot be dropped", self.name)
 
 
 def _change(before: Iterable[Key], after: Iterable[Key]) -> str:

@@ -100,6 +100,26 @@ def test_content_for_which_the_reader_fails_does_not_end_the_watch(watched, capl
     assert [watched.look() for _ in range(2)] == [1, 5]
 
 
+def test_a_failure_while_content_is_applied_does_not_end_the_watch(watched, monkeypatch, caplog):
+    class Closed(BaseException):
+        pass
+
+    def apply(content):
+        if content == 2:
+            raise RuntimeError("broken")
+        raise Closed
+
+    stamps = iter([FileStamp(at, 1, 1) for at in (1, 2, 2, 3, 3)])
+    texts = iter("2233")
+    monkeypatch.setattr("gproxy.identity.watched_file.gevent.sleep", lambda _: watched.write(next(texts)))
+    file = WatchedFile("keys", watched.path, number, apply, stamp=lambda _: next(stamps))
+    watched.runtime.spawn = lambda function, *args: function(*args)
+    with pytest.raises(Closed):
+        file.open(watched.runtime, "handler:api_key")
+    assert file.content == 3
+    assert f"[handler:api_key] keys: {watched.path} cannot be taken" in caplog.text
+
+
 def test_a_bad_file_at_the_start_is_an_error_with_each_line(tmp_path):
     path = tmp_path / "keys.ini"
     path.write_text("x\ny")

@@ -83,6 +83,22 @@ def test_an_unexpected_exception_is_a_failure(live, trusted, issuer):
     assert (live.state, live.last_error) == ("missing", "ZeroDivisionError")
 
 
+def test_a_set_that_cannot_be_kept_serves_and_ends_nothing(issuer, caplog):
+    def keep(_data):
+        raise RuntimeError("full")
+
+    live = FetchedKeySet("https://id.example.com", Runtime(), issuer, keep)
+    live.refresh_every(300)
+    trusted = live.trust(AUTO, 86_400)
+    live.start()
+    live.settled.wait()
+    assert ids(trusted.find("k1", "ES256")) == ["k1"]
+    issuer.kids = ("k1", "k2")
+    assert ids(trusted.find("k2", "ES256")) == ["k2"]
+    assert caplog.text.count("RuntimeError: full") == 2
+    live.stop()
+
+
 def test_each_good_set_is_kept(live, issuer):
     live.step()
     issuer.error = "status 500"

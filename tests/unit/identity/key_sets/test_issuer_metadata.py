@@ -92,6 +92,18 @@ def test_a_server_that_is_down_is_asked_once_a_second(metadata, outgoing, clock)
     assert metadata.read()
 
 
+def test_after_an_unexpected_exception_it_is_asked_once_a_second_too(metadata, outgoing, clock, caplog):
+    outgoing.documents[OPENID]["jwks_uri"] = object()  # `json.dumps` raises TypeError
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="TypeError"):
+            metadata.url("jwks_uri")
+    assert outgoing.asked == [OPENID]
+    assert caplog.text.count("Traceback") == 1
+    outgoing.documents[OPENID]["jwks_uri"] = "https://id.example.com/keys"
+    clock.advance(1)
+    assert metadata.url("jwks_uri").url == "https://id.example.com/keys"
+
+
 def test_it_is_read_again_after_an_hour_and_nobody_waits(metadata, outgoing, clock):
     metadata.read()
     outgoing.documents[OPENID] |= {"jwks_uri": "https://id.example.com/moved"}

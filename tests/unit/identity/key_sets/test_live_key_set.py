@@ -79,6 +79,20 @@ def test_withdrawn_keys_are_announced_at_once_and_others_stay(live):
     assert trusted.find("k2", "ES256") == (kept,)
 
 
+def test_a_handler_that_fails_keeps_withdrawn_keys_from_no_other(live, caplog):
+    gone = []
+
+    def fail(_keys):
+        raise RuntimeError("broken")
+
+    broken, sound = live.trust(AUTO, 100, fail), live.trust(AUTO, 100, lambda keys: gone.append(ids(keys)))
+    take(live, "k1", "k2")
+    take(live, "k2")
+    assert gone == [["k1"]]
+    assert [ids(trusted.keys) for trusted in (broken, sound)] == [["k2"], ["k2"]]
+    assert "verdicts of withdrawn keys cannot be dropped" in caplog.text
+
+
 def test_a_key_that_becomes_ambiguous_is_withdrawn(live):
     gone = []
     live.trust(AUTO, 100, lambda keys: gone.append(ids(keys)))
