@@ -25,6 +25,8 @@ _LONGEST_RETRY: Final = 60.0
 _JITTER: Final = 0.1
 #: Seconds after which a failure with the same reason is logged again.
 _REPEAT: Final = 600.0
+#: The number of reasons that are logged within this time: the texts of an issuer may never repeat.
+_REASONS: Final = 5
 
 _log = logging.getLogger("gproxy")
 
@@ -60,7 +62,8 @@ class FetchedKeySet(LiveKeySet):
         self._turn: Event | None = None
         self._turn_began = -TURN
         self._failures = 0
-        self._logged = ("", 0.0)
+        #: Reasons of failures that were logged lately, and when.
+        self._logged: dict[str, float] = {}
 
     def refresh_every(self, seconds: float) -> None:
         """Fetch the set at least this often; the shortest of all handlers' times counts."""
@@ -131,19 +134,26 @@ class FetchedKeySet(LiveKeySet):
         self.fetches["ok"] += 1
         self.is_fresh, self.last_error = True, ""
         self.take(fetched.keys, self.monotonic())
-        if failures and self._logged[0]:
+        if failures:
             _log.info("keys of %s: fetched again after %d failures", self.name, failures)
-        self._logged = ("", 0.0)
+        self._logged.clear()
         self._keep(fetched.data)
 
     def _fail(self, reason: str) -> None:
         self._failures += 1
         self.fetches["failed"] += 1
         self.is_fresh, self.last_error = False, reason
-        now = self.monotonic()
-        if reason == self._logged[0] and now < self._logged[1] + _REPEAT:
+        if not self._is_news(reason):
             _log.debug("keys of %s: %s", self.name, reason)
             return
-        self._logged = (reason, now)
         kept = "; the last keys stay in use" if self.keys else ""
         _log.warning("keys of %s cannot be fetched: %s%s", self.name, reason, kept)
+
+    def _is_news(self, reason: str) -> bool:
+        """Return whether a failure with this reason is to be logged now."""
+        now = self.monotonic()
+        self._logged = {text: when for text, when in self._logged.items() if now < when + _REPEAT}
+        if reason in self._logged or len(self._logged) >= _REASONS:
+            return False
+        self._logged[reason] = now
+        return True

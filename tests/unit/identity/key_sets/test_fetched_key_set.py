@@ -279,3 +279,21 @@ def test_another_reason_is_logged_and_the_same_one_every_ten_minutes(live, issue
     clock.advance(1)
     live.step()
     assert [line.rpartition(": ")[2] for line in messages(caplog)] == ["status 500", "status 503", "status 503"]
+
+
+def test_reasons_that_never_repeat_are_few_lines(live, issuer, clock, caplog):
+    for n in range(1200):
+        issuer.error = f"key {n} is malformed"
+        live.step()
+        clock.advance(1)
+    assert [line.split(" ")[7] for line in messages(caplog)] == [
+        str(n) for n in (0, 1, 2, 3, 4, 600, 601, 602, 603, 604)
+    ]
+    assert live.last_error == "key 1199 is malformed"
+
+
+def test_reasons_that_alternate_are_one_line_each(live, issuer, caplog):
+    for n in range(20):
+        issuer.error = ("status 502", "status 503")[n % 2]
+        live.step()
+    assert len(messages(caplog)) == 2
