@@ -99,9 +99,25 @@ def test_a_weak_exponent_is_rejected(exponent):
         parse(without(RSA, e=number(exponent)))
 
 
+@pytest.mark.parametrize("exponent", [2**32 + 1, 2**64 + 1, 2**256 + 1, 2**2047 + 1])
+def test_an_exponent_that_makes_verification_slow_is_rejected(exponent):
+    with pytest.raises(ValueError, match=r"has an exponent of \d+ bits; expected at most 32"):
+        parse(without(RSA, e=number(exponent), n=number(2**2048 - 1)))
+
+
+@pytest.mark.parametrize("modulus", [2**2048 - 2, 2**2047])
+def test_an_even_modulus_is_rejected(modulus):
+    with pytest.raises(ValueError, match="is malformed"):
+        parse(without(RSA, n=number(modulus)))
+
+
 def test_the_exponent_3_is_good():
     public = rsa.generate_private_key(3, 2048).public_key().public_numbers()
     assert algorithms_of({"kty": "RSA", "n": number(public.n), "e": number(3)}) == ["RS256"]
+
+
+def test_the_largest_exponent_is_good():
+    assert algorithms_of(without(RSA, e=number(2**32 - 1))) == ["RS256"]
 
 
 @pytest.mark.parametrize(
