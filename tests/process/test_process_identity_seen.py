@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 from shipped import UNLIMITED, running, signed
@@ -84,30 +85,40 @@ def test_each_outcome_is_counted(ours):
     }  # fmt: skip
 
 
-def keep_asking(ours, statuses, stop):
-    """Send requests with good tokens, new ones among them, until told to stop; note each status."""
-    while not stop.is_set():
-        try:
-            statuses.append(ours.get("/users", bearer(jti=str(len(statuses) % 7))).status)
-        except OSError as error:
-            statuses.append(error)
+@contextmanager
+def asking(gateway, token):
+    """Send requests, each with what `token` returns for its number, while the block runs; yield their statuses."""
+    statuses, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            try:
+                statuses.append(gateway.get("/users", f"Authorization: Bearer {token(len(statuses))}").status)
+            except OSError as error:
+                statuses.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def reload_often(gateway, statuses):
+    for _ in range(4):
+        before = len(statuses)
+        gateway.reload()
+        eventually(lambda asked=before: len(statuses) > asked + 20, "requests after the reload")
 
 
 def test_no_request_with_a_good_token_is_rejected_while_settings_are_reloaded(tmp_path):
     with running(tmp_path, UNLIMITED, ("secret = auto", f"secret = {SECRET}"), TWO) as ours:
-        statuses, stop = [], threading.Event()
-        threads = [threading.Thread(target=keep_asking, args=(ours, statuses, stop)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
-            for _ in range(4):
-                before = len(statuses)
-                ours.reload()
-                eventually(lambda asked=before: len(statuses) > asked + 20, "requests after the reload")
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
+        with asking(ours, lambda number: token(jti=str(number % 7))) as statuses:
+            reload_often(ours, statuses)
         assert set(statuses) == {200}
         assert len(statuses) > 80
 
@@ -152,6 +163,20 @@ jwks_stale = 1h
 path = /users
 respond = 200
 """
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["present", "lost"])
+def test_no_request_with_a_token_of_an_issuer_is_rejected_while_settings_are_reloaded(tmp_path, lost):
+    """New workers have the kept keys before they serve, whether they reach the issuer or not."""
+    settings = f"[server]\nworkers = 2\nstate_dir = {tmp_path}/state\n{KEYS}"
+    with Issuer() as issuer, RunningGateway(settings.format(url=issuer.url), tmp_path) as gateway:
+        gateway.wait_for_answers_of(2)
+        if lost:
+            issuer.stop()
+        with asking(gateway, lambda number: issuer.token(jti=str(number % 7))) as statuses:
+            reload_often(gateway, statuses)
+        assert set(statuses) == {200}
+        assert len(statuses) > 80
 
 
 def test_key_sets_are_counted_and_reported_and_a_lost_issuer_is_degraded_but_ready(tmp_path):
