@@ -49,10 +49,11 @@ def explain(request: Request, settings: Settings, gateway: Gateway, claims: Mapp
         request.route = route
         parts.append(f"route {route.name}\n" + table(_way(route, settings, gateway)))
         names = [*(name for name in settings.gateway.handlers if name in route.passes), *route.settings.handlers]
-        rows = list(identity(request, names, gateway, settings, claims))
+        rows, is_admitted = identity(request, names, gateway, settings, claims)
         parts += ["identity\n" + table(rows)] if rows else []
-        remove_credentials(request, names, route.settings.keep, gateway)
-        parts += _sent(request, route, settings, gateway)
+        if is_admitted:
+            remove_credentials(request, names, route.settings.keep, gateway)
+            parts += _sent(request, route, settings, gateway)
     return "\n\n".join(parts)
 
 

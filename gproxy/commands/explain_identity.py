@@ -1,6 +1,6 @@
 """The part of `gproxy explain` about identity: the credential of the request, judged without asking anyone."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -22,23 +22,37 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
-from gproxy.identity.examination import Check, Examination, lines
+from gproxy.identity.examination import Check, Examination, first_failure, lines
 from gproxy.identity.identifier import Identifier
 from gproxy.identity.rules.rule import Rule
 from gproxy.identity.sources import RemoveCredentials, Source, credentials, find_one
 
-#: Rows of the report; the result is whether the request continues.
-_Rows = Generator[Row, None, bool]
+#: Rows of the report; the result is whether the request continues, None if only a running gateway can tell.
+_Rows = Generator[Row, None, bool | None]
+_HINT: Final = "the request ends here; --as 'sub: alice' shows what follows for such an identity"
 _UNKNOWN: Final = "not judged: only a running gateway can judge such a credential"
 
 
 def identity(
     request: Request, names: Sequence[str], gateway: Gateway, settings: Settings, claims: Mapping[str, str] | None
-) -> Generator[Row, None, None]:
-    """Yield what the identity handlers, rules and tiers among these handlers do with the request, up to a rejection.
+) -> tuple[list[Row], bool]:
+    """Return what the identity handlers, rules and tiers among these handlers do with the request, up to a rejection.
 
-    With `claims`, the identity has these, whatever credential the request has.
+    The second item is False if one of them rejects it. With `claims`, the identity has these, whatever credential the
+    request has.
     """
+    result: bool | None = True
+
+    def rows() -> Iterator[Row]:
+        nonlocal result
+        result = yield from _identity(request, names, gateway, settings, claims)
+
+    return list(rows()), result is not False
+
+
+def _identity(
+    request: Request, names: Sequence[str], gateway: Gateway, settings: Settings, claims: Mapping[str, str] | None
+) -> _Rows:
     state_dir = settings.server.state_dir
     for name in names:
         handler = gateway.handlers.get(name)
@@ -54,7 +68,8 @@ def identity(
         else:
             continue
         if not is_good:
-            return
+            return is_good
+    return True
 
 
 def remove_credentials(request: Request, names: Sequence[str], keep: Sequence[str], gateway: Gateway) -> None:
@@ -71,19 +86,25 @@ def remove_credentials(request: Request, names: Sequence[str], keep: Sequence[st
 
 
 def _judged(request: Request, name: str, handler: Identifier | AnyOf, state_dir: Path) -> _Rows:
-    """Yield the checks of the credential. Return False if the handler rejects the request, or cannot tell."""
+    """Yield the checks of the credential. Return False if the handler rejects the request, None if it cannot tell."""
     try:
         judge = handler if isinstance(handler, Identifier) else _member(request, handler)
         found = find_one(judge.sources, request) if judge is not None else None
+        if judge is not None and found is not None:
+            judge.find_credential(request)  # raises for a cookie from another site
     except HTTPError as error:
-        yield name, f"{error.status}: {error.detail}"
+        yield name, _result(error)
         return False
     if judge is not None and found is None and (judge.judges_all or not judge.sources):
         yield name, _UNKNOWN
-        return False
+        return None
     if judge is None or found is None:
-        yield name, f"no credential: {'the request has no identity' if handler.optional else 'rejected'}"
-        return handler.optional
+        if handler.optional:
+            yield name, "no credential: the request has no identity"
+            return True
+        yield name, _result(handler.missing(request))
+        yield "", _HINT
+        return False
     source, credential = found
     by = "" if judge is handler else f", judged by {judge.name}"
     yield name, f"credential in {source}{by}"
@@ -120,18 +141,23 @@ def _looked_up(judge: CredentialIdentifier, credential: str, request: Request) -
 
 
 def _verdict(request: Request, judge: Identifier, examination: Examination) -> _Rows:
-    """Yield the result. Return False unless the credential is good, as far as that can be known."""
+    """Yield the result. Return False for a bad credential, None if nothing is known about it."""
     checks, _, identity = examination
-    if any(check.holds is False for check in checks):
-        yield "", "rejected"
+    if failed := first_failure(checks):
+        lacks = identity if failed.name in {"role", "scope"} else None
+        yield "", _result(judge.rejection(failed.reason) if lacks is None else judge.denial(lacks))
         return False
     if identity is None:
         yield "", _UNKNOWN
-        return False
+        return None
     undecided = [check.name for check in checks if check.holds is None]
     yield "", f"accepted{f', if the {undecided[0]} is good' if undecided else ''}: {_described(identity)}"
     _take(request, judge.name, identity)
     return True
+
+
+def _result(error: HTTPError) -> str:
+    return f"{error.status}: {error.detail}"
 
 
 def _given(request: Request, name: str, handler: Identifier | AnyOf, claims: Mapping[str, str]) -> _Rows:

@@ -81,7 +81,7 @@ class AnyOf:
                 if judged is not None:
                     return member.admit(request, judged, self._before(next) if self.removed else next)
         if not self.optional:
-            raise self._missing(request)
+            raise self.missing(request)
         request.context.setdefault("challenges", []).extend(self._challenges())
         return self._before(next)(request)
 
@@ -106,8 +106,8 @@ class AnyOf:
     def _challenges(self) -> Iterator[str]:
         return (member.challenge() for member in self.members if member.scheme)
 
-    def _missing(self, request: Request) -> HTTPError:
-        """Return the error for a request in which no member recognises a credential."""
+    def missing(self, request: Request) -> HTTPError:
+        """Return the error for a request in which no member recognises a credential; count and log it."""
         challenges = [("WWW-Authenticate", one) for one in self._challenges()]
         first = next((member for member in self.members if member.has_content(request)), None)
         reason = "auth_missing" if first is None else "auth_invalid"

@@ -298,7 +298,7 @@ class Identifier:
         """Run the rest of the chain for a request without a credential. Raises HTTPError unless `optional`."""
         if not self.optional:
             self.outcomes.missing += 1
-            raise self.missing()
+            raise self.missing(request)
         if self.scheme:
             request.context.setdefault("challenges", []).append(self.challenge())
         for _, key, _ in self._headers:
@@ -321,9 +321,9 @@ class Identifier:
         pairs = {"realm": self.realm} | errors
         return f"{self.scheme} " + ", ".join(f'{name}="{value}"' for name, value in pairs.items())
 
-    def missing(self, reason: str = "auth_missing") -> HTTPError:
+    def missing(self, request: Request) -> HTTPError:  # noqa: ARG002
         """Return the error for a request without a credential, whose challenge has no error code."""
-        return self._error(401 if self.scheme else 403, f"{self.wanted} is required", self.challenge(), reason)
+        return self._error(401 if self.scheme else 403, f"{self.wanted} is required", self.challenge(), "auth_missing")
 
     def rejection(self, reason: str) -> HTTPError:
         """Return the error for a bad credential; the text says why, and has nothing of the credential."""
@@ -348,13 +348,13 @@ class Identifier:
     def _denied(self, request: Request, identity: Identity) -> HTTPError:
         """Return the error for an identity without the required role or scopes; count and log it."""
         self.outcomes.denied += 1
-        error = self._denial(identity)
+        error = self.denial(identity)
         has_scopes = identity.scopes.issuperset(self.scope)
         required, found = ({self.role}, identity.roles) if has_scopes else (self.scope, identity.scopes)
         self.log_rejection(request, f"{error.detail}; {beside(sorted(map(str, required)), sorted(found), 'and')}")
         return error
 
-    def _denial(self, identity: Identity) -> HTTPError:
+    def denial(self, identity: Identity) -> HTTPError:
         """Return the error for an identity without the required role or scopes (RFC 6750 section 3.1)."""
         if identity.scopes.issuperset(self.scope):
             detail = f"{self.given} does not have the required role"

@@ -100,6 +100,8 @@ def test_the_whole_answer(explain):
         "Connection: X-Note",
         "--from",
         "10.0.0.1",
+        "--as",
+        "sub: alice",
     )
     assert text.startswith("GET /users/%31?x=1: route users\n\n")
     assert section(text, "client") == [
@@ -191,17 +193,20 @@ def test_why_not_the_others(explain):
 
 def test_which_upstream_a_cookie_leads_to(explain):
     found = {
-        explain("GET", "/users", "-H", f"Cookie: uid={n}").partition("\nupstream ")[2].partition("\n")[0]
+        explain("GET", "/users", "-H", f"Cookie: uid={n}", "--as", "sub: alice")
+        .partition("\nupstream ")[2]
+        .partition("\n")[0]
         for n in (1, 2)
     }
     assert found <= {"users (by cookie:uid)", "canary (by cookie:uid)"}
 
 
 def test_which_upstream_the_gateways_own_cookie_leads_to(explain, tmp_path):
-    lines = INI.replace("cookie:uid", "sticky:variant")
+    lines, of_alice = INI.replace("cookie:uid", "sticky:variant"), ("--as", "sub: alice")
     (tmp_path / "gproxy.ini").write_text(lines % (explain.port, explain.port))
-    assert "\nupstream users (the first in turn, kept by the cookie variant)\n" in explain("GET", "/users")
-    assert "\nupstream canary (by sticky:variant)\n" in explain("GET", "/users", "-H", f"Cookie: variant={'f' * 16}")
+    assert "\nupstream users (the first in turn, kept by the cookie variant)\n" in explain("GET", "/users", *of_alice)
+    cookie = f"Cookie: variant={'f' * 16}"
+    assert "\nupstream canary (by sticky:variant)\n" in explain("GET", "/users", *of_alice, "-H", cookie)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +220,8 @@ def test_which_upstream_the_gateways_own_cookie_leads_to(explain, tmp_path):
          "admin no: method: GET is not POST"),
         ("GET /public/..%2fadmin", "GET /public/..%2fadmin: 400 Bad Request: the path is ambiguous: its readings lead to different routes",
          "some backend may read it as /admin: route admin"),
-        ("GET /gone//x?y", "GET /gone//x?y: route gone", "Location: https://localhost/gone//x?y"),
-        ("GET https://localhost/gone", "GET /gone: route gone", "308 Permanent Redirect"),
+        ("GET /gone//x?y --as sub:alice", "GET /gone//x?y: route gone", "Location: https://localhost/gone//x?y"),
+        ("GET https://localhost/gone --as sub:alice", "GET /gone: route gone", "308 Permanent Redirect"),
         ("GET users", "GET users: 400 Bad Request: the request target is neither a path nor an http URL", ""),
         ("GET /%zz", "GET /%zz: 400 Bad Request: the path has a broken escape", ""),
         ("POST /public -H Content-Length:2000000", "POST /public: 413 Content Too Large: request body exceeds the limit of 1000000 bytes", ""),

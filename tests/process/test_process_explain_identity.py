@@ -91,19 +91,36 @@ def test_a_good_credential_is_accepted_and_the_rule_that_admits_is_named(gproxy)
 @pytest.mark.parametrize(
     ("method", "given", "end"),
     [
-        ("GET", bearer(aud="https://api.example/"), "rejected"),
-        ("GET", bearer(key="another secret of sixty-four bytes, or some more, as RFC 7518 asks"), "rejected"),
+        ("GET", bearer(aud="https://api.example/"), "401: the token is rejected: it is meant for another audience"),
+        ("GET", bearer(key="another secret of sixty-four bytes, or some more, as RFC 7518 asks"), "401: the token is rejected: its signature is wrong"),
         ("POST", bearer(role="clerk"), "allow 403: no rule admits the request"),
         ("POST", bearer(role="admin"), "allow admitted by the rule role:admin (gproxy.ini:14)"),
         ("POST", ("--as", "sub: bob, role: admin"), "allow admitted by the rule role:admin (gproxy.ini:14)"),
         ("POST", ("--as", "sub: bob, role: clerk"), "allow 403: no rule admits the request"),
-        ("GET", ("-H", "Authorization: Bearer x.y.z"), "rejected"),
-        ("GET", (), "who no credential: rejected"),
+        ("GET", ("-H", "Authorization: Bearer x.y.z"), "401: the token is rejected: it is malformed"),
+        ("GET", (), "the request ends here; --as 'sub: alice' shows what follows for such an identity"),
         ("GET", ("-H", f"X-Token: {token()}", "-H", "X-Token: b"), "who 400: several fields with the credential; expected one"),
     ],
 )  # fmt: skip
 def test_the_last_line_is_the_result(gproxy, method, given, end):
-    assert part(gproxy("explain", method, "/users", *given), "identity")[-1] == end
+    text = gproxy("explain", method, "/users", *given)
+    assert part(text, "identity")[-1] == end
+    is_admitted = "admitted" in end
+    assert ("\nupstream users" in text, "\nrequest to 127.0.0.1:5001" in text) == (is_admitted, is_admitted)
+
+
+def test_without_a_credential_the_status_and_the_way_to_go_on_are_named(gproxy):
+    assert part(gproxy("explain", "GET", "/users"), "identity")[0] == "who 401: a credential is required"
+
+
+def test_a_missing_role_and_a_cookie_from_another_site_are_403(gproxy, tmp_path):
+    (tmp_path / "gproxy.ini").write_text(INI.replace("use = jwt\n", "use = jwt\nrole = admin\n"))
+    cookie = "-H", f"Cookie: sid={token()}"
+    text = gproxy("explain", "GET", "/users", *cookie)
+    assert part(text, "identity")[-1] == "403: the token does not have the required role"
+    text = gproxy("explain", "POST", "/users", *cookie, "-H", "Sec-Fetch-Site: cross-site")
+    assert part(text, "identity")[-1].startswith("who 403: ")
+    assert "\nrequest to" not in text
 
 
 def test_the_failing_check_has_expected_beside_found(gproxy):
@@ -228,7 +245,7 @@ def test_keys_and_passwords_of_files_are_judged_and_the_tier_is_named(tmp_path):
         "accepted: user 'acme'",
         "rate_limit tier pro: 1000/minute",
     ]
-    assert explained(f"X-API-Key: {KEY}", "192.0.2.1")[-1] == "rejected"
+    assert explained(f"X-API-Key: {KEY}", "192.0.2.1")[-1] == "401: the key is rejected: it may not be used from here"
     assert explained("X-API-Key: a-key-of-yet-another-gateway-0123456789")[1] == "api_key no it is unknown"
     pair = base64.b64encode(b"bob:correct horse").decode()
     assert explained(f"Authorization: Basic {pair}")[1:] == [
