@@ -140,7 +140,7 @@ class APIKeys(CredentialIdentifier):
             try:
                 found = self.find(text)
                 key = None if found is None else APIKey.of(found)
-            except Exception as error:  # noqa: BLE001 the user's function may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001 the user's function may raise anything
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
                 raise Unavailable(f"{self.lookup} failed: {reason}") from None
             call.admits = key is not None
