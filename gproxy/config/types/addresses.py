@@ -14,6 +14,8 @@ Network = IPv4Network | IPv6Network
 #: Clients on the same machine.
 LOOPBACK: Final[tuple[Network, ...]] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
+#: The length of the prefix of IPv4 addresses in IPv6 (RFC 4291 section 2.5.5.2).
+_MAPPED: Final = 96
 _LONGEST_UNIX_PATH = 107  # sun_path of Linux is 108 bytes with the final NUL
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _URL = re.compile(r"([^:/?#@]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
@@ -33,11 +35,18 @@ _LISTENER_WORDS: dict[str, Any] = {"tls": "", "proxy": True, "redirect": 443}
 
 
 def parse_network(text: str) -> Network:
-    """Parse `10.0.0.0/8` or `::1`. A bare address is a network of one; bits beyond the prefix are ignored."""
+    """Parse `10.0.0.0/8` or `::1`. A bare address is a network of one; bits beyond the prefix are ignored.
+
+    `::ffff:10.0.0.0/104` is 10.0.0.0/8: clients with such an address count as clients of IPv4. Raises ValueError.
+    """
     try:
-        return ipaddress.ip_network(text, strict=False)
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(hints.network(text)) from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED:
+        return network
+    return ipaddress.IPv4Network((int(mapped), network.prefixlen - _MAPPED))
 
 
 @dataclass(frozen=True, slots=True)

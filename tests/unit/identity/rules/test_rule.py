@@ -29,6 +29,7 @@ def words(text):
         ("mtls.user", Word("user", handler="mtls")),
         ("my.mtls.claim:a.b=c", Word("claim", ("c",), "a.b", "my.mtls")),
         ("10.0.0.0/8", Word("address", ("10.0.0.0/8",), networks=(ip_network("10.0.0.0/8"),))),
+        ("::ffff:10.0.0.0/104", Word("address", ("10.0.0.0/8",), networks=(ip_network("10.0.0.0/8"),))),
         ("2001:db8::1", Word("address", ("2001:db8::1/128",), networks=(ip_network("2001:db8::1/128"),))),
     ],
 )
