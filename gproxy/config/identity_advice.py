@@ -1,4 +1,4 @@
-"""Warnings about options of identity handlers that weaken what they protect.
+"""Warnings about options of identity handlers that weaken what they protect, or that are written the wrong way round.
 
 The handlers are live objects, of which this module knows attributes only.
 """
@@ -24,6 +24,18 @@ def own_warnings(handlers: Iterable[HandlerSettings]) -> Iterator[Problem]:
     for found in handlers:
         for option, message in getattr(found.handler, "warnings", ()) if is_identity_handler(found) else ():
             yield found.section.problem(option, message)
+
+
+def turned_claims(handlers: Iterable[HandlerSettings]) -> Iterator[Problem]:
+    """Yield a warning for each item of `forward` that seems to be HEADER: CLAIM instead of CLAIM: HEADER."""
+    for found in handlers:
+        handler = found.handler
+        forward = getattr(handler, "forward", None)
+        for claim, header in forward.items() if isinstance(forward, Mapping) else ():
+            is_turned = claim.lower().startswith("x-") and "-" not in header
+            if is_turned and claim not in _texts(handler, "copy"):  # the claims of an authorizer are headers
+                message = f"reads the claim {claim} and sets the header {header}; did you mean {header}: {claim}?"
+                yield found.section.problem("forward", message)
 
 
 def _claims_of_rules(handlers: Iterable[HandlerSettings]) -> frozenset[str]:

@@ -218,6 +218,7 @@ class _Loading:
 
         self.problems += identity_chains.pointless_pass_on(handlers.values())
         self.warnings += identity_advice.weak_options(handlers)
+        self.warnings += identity_advice.turned_claims(handlers.values())
         self.warnings += identity_advice.own_warnings(handlers.values())
         self.problems += identity_checks.insecure_urls(handlers.values(), outgoing) if outgoing else ()
         if gateway is not None:

@@ -80,7 +80,9 @@ class APIKeys(CredentialIdentifier):
             raise ValueError("timeout: expected more than 0s")
         self._file: WatchedFile[Keys] | None = None
         if self.keys is not None:
-            self._file = WatchedFile("keys", self.keys, parse_keys, lambda _: self.forget(lambda _: True))
+            self._file = WatchedFile(
+                "keys", self.keys, parse_keys, lambda _: self.forget(lambda _: True), maker="gproxy key new USER"
+            )
         self._lookups: Calls[str, str, APIKey | None] = Calls(self._look_up, most=_LOOKUPS, timeout=self.timeout)
         #: What `gproxy check` warns of: option and text.
         self.warnings = [*self._expired_keys(time.time())]

@@ -74,8 +74,9 @@ class Basic(CredentialIdentifier):
         """Check the options, and read the file of users. Raises ValueError."""
         super().__post_init__()
         self._file: WatchedFile[Users] = WatchedFile(
-            "users", self.users, parse_users, lambda _: self.forget(lambda _: True)
-        )
+            "users", self.users, parse_users, lambda _: self.forget(lambda _: True),
+            maker=f"gproxy password USER --file {self.users}",
+        )  # fmt: skip
         #: So nothing that is kept shows a password, not even to those who try many.
         self._secret = secrets.token_bytes(32)
         self._hashes: Calls[tuple[bytes, str, str], _Guess, bool] = Calls(self._hash, most=_RUNNING, timeout=_PATIENCE)

@@ -24,7 +24,8 @@ class WatchedFile(Generic[T]):
     """The content of a file, as `parse` returned it; `open` starts a greenlet that replaces it after a change.
 
     `parse` gets the path and the bytes of the file. Its ValueError has a line for each problem, with the place as
-    `place` writes it. `apply` gets new content, after `content` has it. `option` names the option in messages.
+    `place` writes it. `apply` gets new content, after `content` has it. `option` names the option in messages. `maker`
+    is the command that makes such a file, for the message about a missing one.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class WatchedFile(Generic[T]):
         parse: Callable[[Path, bytes], T],
         apply: Callable[[T], None] | None = None,
         *,
+        maker: str = "",
         stamp: Callable[[Path], FileStamp | None] = FileStamp.of,
     ) -> None:
         """Read the file. Raises ValueError, with a line for each problem, each beginning with the option."""
@@ -48,7 +50,8 @@ class WatchedFile(Generic[T]):
         try:
             self.content = self._load()
         except ValueError as error:
-            raise ValueError("\n".join(f"{option}: {line}" for line in str(error).splitlines())) from None
+            hint = f"; `{maker}` makes the file" if maker and not path.exists() else ""
+            raise ValueError("\n".join(f"{option}: {line}" for line in f"{error}{hint}".splitlines())) from None
 
     def open(self, runtime: Runtime, owner: str) -> None:
         """Start to watch the file. `owner` names the section in log lines: `handler:keys`."""
