@@ -143,7 +143,7 @@ FOLDERS = {
     "gateway": "the path of one request; `build.py` makes live objects from settings",
     "arbiter": "the parent process: sockets, workers, signals, reload; neither gevent nor user code",
     "server": "the worker process: listeners, client connections, responses",
-    "commands": "`gproxy dev`, `routes`, `explain`, `token`",
+    "commands": "what the command line runs: the options and the work of each command",
     "introspection": "what a running gateway reports about itself",
     "tracing": "spans of exchanges",
     "apps": "applications behind routes",

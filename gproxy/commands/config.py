@@ -1,9 +1,11 @@
 """`gproxy config`: the settings in effect, as a settings file, each option with its place or `default`."""
 
+import argparse
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gproxy.commands.check import built
 from gproxy.config.ini.build import option_hints, options
 from gproxy.config.ini.convert import convert, is_secret, masked
 from gproxy.config.ini.parser import RawSection, Value
@@ -22,6 +24,17 @@ _SECRET_NAME: Final = re.compile(r"(?:.*_)?(?:secret|password|passwd|token|api_?
 _HEADER_NAMES: Final = "forward"
 #: The options of a section, each with its type and its default; None without one.
 _Options = Mapping[str, tuple[object, str | None]]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add no option: the command has none of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the settings in effect. Raises ConfigError."""
+    settings, _ = built(options.config)
+    print(describe(settings), end="")
+    return 0
 
 
 def describe(settings: Settings) -> str:

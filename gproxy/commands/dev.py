@@ -1,5 +1,6 @@
 """`gproxy dev`: the gateway with demo backends, which reloads when a file changes."""
 
+import argparse
 import json
 import os
 import signal
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from gproxy.arbiter.arbiter import Arbiter
-from gproxy.arbiter.spawn import GROUP_SIGNALS, path_flags, spawn
+from gproxy.arbiter.spawn import GROUP_SIGNALS, CannotStartError, path_flags, spawn
+from gproxy.commands import serve as serving
 from gproxy.config.load import Overrides
 
 #: The packaged demo settings; the changes keep their files out of the working directory.
@@ -19,6 +21,22 @@ _CHANGES: Final = {
     "access = log/access.log": "access = -             ",
     "[gateway]": "state_dir = {folder}/var\n\n[gateway]",
 }
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of serving; without `--config` the command has settings of its own."""
+    text = "path of the settings, an INI file; default: the demo settings"
+    parser.add_argument("--config", metavar="FILE", help=text)
+    serving.add_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal. Return the exit code."""
+    try:
+        return serve(options.config, serving.overrides(options))
+    except CannotStartError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def serve(path: str | None, overrides: Overrides) -> int:

@@ -1,7 +1,9 @@
 """`gproxy key`: makes, lists and disables API keys in the file of an api_key handler."""
 
+import argparse
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +20,33 @@ from gproxy.identity.secrets.api_keys import APIKey, check_form, hash_of, new_ke
 from gproxy.identity.secrets.key_file import MOST_HASHES, parse_keys, raise_problems, sections_of
 
 
-def run(action: str, config: str, handler: str | None, user: str) -> tuple[str, str]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    actions = "new: print a new key and write its hash; list: the users; disable: a user; hash: that of standard input"
+    parser.add_argument("action", choices=("new", "list", "disable", "hash"), help=actions)
+    parser.add_argument("user", nargs="?", metavar="USER", help="section of the key, for new and disable")
+    parser.add_argument("--handler", metavar="NAME", help="name of the api_key handler, if there are several")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one of the actions. Return the exit code. Raises ArgumentError and ConfigError."""
+    if options.action != "hash" and options.config is None:
+        raise argparse.ArgumentError(None, "missing: --config")
+    if (options.user is None) == (options.action in {"new", "disable"}):
+        raise argparse.ArgumentError(None, f"{'missing' if options.user is None else 'unexpected'}: USER")
+    try:
+        result, note = act(options.action, options.config or "", options.handler, options.user or "")
+    except (ValueError, OSError) as error:
+        print(f"gproxy key: {error}", file=sys.stderr)
+        return 2
+    if result:
+        print(result)
+    if note:
+        print(note, file=sys.stderr)
+    return 0
+
+
+def act(action: str, config: str, handler: str | None, user: str) -> tuple[str, str]:
     """Run one of the actions. Return what it prints, and a note about it.
 
     Raises ConfigError, ValueError and OSError.

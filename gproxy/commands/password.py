@@ -1,6 +1,8 @@
 """`gproxy password`: writes the hash of a user's password into a file in the form of htpasswd."""
 
+import argparse
 import re
+import sys
 from pathlib import Path
 from typing import Final
 from unicodedata import normalize
@@ -11,6 +13,24 @@ from gproxy.identity.secrets.password_file import parse_users
 from gproxy.identity.secrets.passwords import Kind, hashed
 
 _is_line_end: Final = re.compile(rb"\r?\n$").search
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("user", metavar="USER", help="name of the user")
+    parser.add_argument("--file", required=True, metavar="FILE", help="file in the form of htpasswd, as in users =")
+    kinds = "kind of the hash (default: scrypt); the others need gproxy[passwords]"
+    parser.add_argument("--kind", choices=("scrypt", "bcrypt", "argon2"), default="scrypt", help=kinds)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask for a password and write it. Return the exit code."""
+    try:
+        write(Path(options.file), options.user, asked(options.user), options.kind)
+    except (ValueError, OSError) as error:
+        print(f"gproxy password: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def write(path: Path, user: str, password: str, kind: Kind = "scrypt") -> None:

@@ -1,7 +1,9 @@
 """`gproxy routes`: a description of every route. `gproxy explain` uses the same rows."""
 
+import argparse
 from collections.abc import Iterable, Iterator
 
+from gproxy.commands.check import built
 from gproxy.config.advice import handler_names
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings, is_identity_handler
@@ -14,6 +16,16 @@ from gproxy.handlers.allow import Allow
 
 #: Label and text; an empty label continues the row above.
 Row = tuple[str, str]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add no option: the command has none of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print every route. Raises ConfigError."""
+    print(describe(*built(options.config)))
+    return 0
 
 
 def describe(settings: Settings, gateway: Gateway) -> str:

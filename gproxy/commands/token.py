@@ -1,9 +1,12 @@
 """`gproxy token`: signs a token that the configured jwt handler accepts."""
 
+import argparse
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gproxy.commands.token_read import read
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.types import Seconds
 from gproxy.gateway.build import load
@@ -11,6 +14,42 @@ from gproxy.handlers.jwt import JWT
 from gproxy.http.identity import Claims
 from gproxy.identity.tokens.strict_json import read_json
 from gproxy.runtime import Runtime
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("--read", action="store_true", help="read a token from standard input and explain it instead")
+    parser.add_argument("--sub", metavar="NAME", help="subject of the token (the sub claim)")
+    parser.add_argument("--role", metavar="NAME", help="value of the role claim")
+    parser.add_argument("--scope", metavar="'NAME ...'", help="value of the scope claim")
+    parser.add_argument("--aud", metavar="NAME", help="value of the aud claim (default: the handler's first audience)")
+    parser.add_argument(
+        "--claim", action="append", default=[], metavar="NAME=VALUE", help="a further claim, a text or JSON; repeatable"
+    )
+    parser.add_argument("--ttl", default="1h", metavar="TIME", help="lifetime: 1h, 30m, 1d (default: 1h)")
+    parser.add_argument("--handler", metavar="NAME", help="name of the jwt handler that signs, if there are several")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a new token, or what a token holds. Return the exit code. Raises ArgumentError and ConfigError."""
+    if not options.read and options.sub is None:
+        raise argparse.ArgumentError(None, "missing: --sub")
+    try:
+        report, is_accepted = _explained(options) if options.read else (_signed(options), True)
+    except (ValueError, OSError) as error:
+        print(f"gproxy token: {error}", file=sys.stderr)
+        return 2
+    print(report)
+    return 0 if is_accepted else 1
+
+
+def _explained(options: argparse.Namespace) -> tuple[str, bool]:
+    return read(options.config, sys.stdin.read(), options.handler)
+
+
+def _signed(options: argparse.Namespace) -> str:
+    claims = claims_of(options.sub, options.role, options.scope, options.aud, options.claim)
+    return sign(options.config, claims, options.ttl, options.handler)
 
 
 def claims_of(

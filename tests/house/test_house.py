@@ -131,6 +131,7 @@ SMALL = {
     "__main__": "python -m gproxy",
     "arbiter.backoff": "pauses between starts, apart from what starts",
     "commands.secret_line": "what two commands ask for without echo",
+    "commands.version": "a command",
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
     "handlers": "the table of built-in handlers",
@@ -213,7 +214,7 @@ def test_the_arbiter_needs_no_event_loop_and_none_of_what_serves():
 
 def test_the_first_worker_starts_before_the_slow_imports():
     slow = {"dataclasses", "inspect", "json", "logging"}
-    program = f"import gproxy.cli, gproxy.arbiter.spawn, sys; print(*{slow} & set(sys.modules))"
+    program = f"import gproxy.cli, gproxy.commands.serve, sys; print(*{slow} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
 
 
