@@ -12,6 +12,7 @@ from gproxy.http.exchange import Exchange, without_query
 from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.identity import Identity
+from gproxy.http.phase import HANDLER
 from gproxy.http.rewrite import checked
 from gproxy.http.tls import TLS
 
@@ -100,6 +101,7 @@ class Request:
         "is_subrequest",
         "method",
         "path",
+        "phase",
         "query",
         "received",
         "route",
@@ -147,6 +149,8 @@ class Request:
             received.time, received.peer, received.method, without_query(received.target), received.protocol
         )
         self.deadline = deadline or Deadline()
+        #: What the request waits for: a number of `http/phase.py`.
+        self.phase = HANDLER
         self._context: dict[str, Any] | None = None
 
     def __copy__(self) -> "Request":

@@ -12,6 +12,8 @@ from gproxy.http.body import Body
 from gproxy.http.client_stream import InterimResponse, Readable
 from gproxy.http.deadline import GRACE, Deadline
 from gproxy.http.errors import ClientGone
+from gproxy.http.phase import HANDLER, UPLOAD
+from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.buffers import Buffers
@@ -73,7 +75,8 @@ class ClientChannel(BufferedChannel):
     reset_error: ClassVar[type[BaseException]] = ClientGone
 
     __slots__ = (
-        "_id_key", "_received", "alarm", "body_timeout", "deadline", "min_rate", "upload_peer", "write_timeout",
+        "_id_key", "_received", "alarm", "body_timeout", "deadline", "min_rate", "request", "upload_peer",
+        "write_timeout",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, alarm: Alarm, settings: ChannelSettings) -> None:
@@ -88,6 +91,8 @@ class ClientChannel(BufferedChannel):
         self._received = 0
         #: Deadline of the request in progress; None between requests and for a tunnel.
         self.deadline: Deadline | None = None
+        #: The request in progress, for its phase.
+        self.request: Request | None = None
         #: Channel of a backend that may answer during the upload, which makes waiting for the client pointless.
         self.upload_peer: Channel | None = None
 
@@ -126,6 +131,10 @@ class ClientChannel(BufferedChannel):
         patience = self._patience(deadline, deadline.upload_patience, self._received, most)
         self._received = 0
         alarm.set(started + min(patience, most), _RATE if patience < most else _BODY)
+        request = self.request
+        phase = HANDLER if request is None else request.phase
+        if request is not None:
+            request.phase = UPLOAD
         try:
             if self.upload_peer is None:
                 self.wait()
@@ -138,6 +147,8 @@ class ClientChannel(BufferedChannel):
             waited = monotonic() - started
             deadline.upload_patience = patience - waited
             self._resume(deadline, expires, limit, waited)
+            if request is not None:
+                request.phase = phase
 
     def _patience(self, deadline: Deadline, seconds: float, moved: int, timeout: float) -> float:
         """Return how long `min_rate` waits for a client that had so many seconds and has moved so many bytes since."""

@@ -18,6 +18,7 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
+from gproxy.http.phase import BODY
 from gproxy.http.request import Received, Request
 from gproxy.http.request_fields import NO_FIELDS, RequestFields
 from gproxy.http.time_limit import TimeLimit
@@ -304,6 +305,7 @@ class ClientConnection:
         channel = self._channel
         self.request = request
         channel.deadline = request.deadline
+        channel.request = request
         received = request.received
         body = request.body
         out = self._out
@@ -319,6 +321,7 @@ class ClientConnection:
                 body.on_first_read = None  # no 100 may follow the head of the response (RFC 9110 section 15.2)
             try:
                 status = response.status
+                request.phase = BODY
                 out.send(response, received.method, received.minor)
             finally:
                 response.close()
@@ -334,6 +337,7 @@ class ClientConnection:
         finally:
             self.alarm.expires = math.inf
             channel.deadline = None
+            channel.request = None
             self.request = None
             request.end()
             self._gateway.finish(request.conclude(status, monotonic() - started, out.sent))

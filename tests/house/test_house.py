@@ -138,6 +138,7 @@ SMALL = {
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",
     "http.handler": "the protocol that everything else is built on",
+    "http.phase": "the words for one number, which all folders of the hot path store",
     "http.one_chunk": "a protocol's helper that compiled files share",
     "http.rate_limit_fields": "an RFC of its own",
     "http.request_id": "a format of its own",

@@ -14,6 +14,7 @@ import gevent
 from gproxy.config.sections.admission import QueueOptions
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
+from gproxy.http.phase import HANDLER, QUEUE
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
@@ -80,6 +81,7 @@ class ConcurrencyLimit:
 
     def _wait(self, request: Request) -> None:
         place = QueuedRequest(request)
+        request.phase = QUEUE
         self._queue.append(place)
         try:
             with gevent.Timeout(self._queue_timeout, False):
@@ -90,6 +92,8 @@ class ConcurrencyLimit:
             if isinstance(error, Expired) and error.limit in (TimeLimit.DEADLINE, TimeLimit.TOTAL):
                 raise _rejection("queue_timeout", "the request timed out in the queue") from None
             raise
+        finally:
+            request.phase = HANDLER
         self._give_up(place)
         raise _rejection("queue_timeout", "the request timed out in the queue")
 

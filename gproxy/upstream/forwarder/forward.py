@@ -23,6 +23,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import max_forwards
 from gproxy.http.header_names import is_likely_secret
+from gproxy.http.phase import CONNECT, HANDLER, PAUSE
 from gproxy.http.request import Request
 from gproxy.http.response import Response, is_event_stream
 from gproxy.http.time_limit import TimeLimit
@@ -241,18 +242,25 @@ class Forward:
         return True
 
     def _wait(self, request: Request, seconds: float) -> None:
-        with self._upstream.budget.pausing():
-            ClientWatch(request.client_stream).wait(seconds)
+        request.phase = PAUSE
+        try:
+            with self._upstream.budget.pausing():
+                ClientWatch(request.client_stream).wait(seconds)
+        finally:
+            request.phase = HANDLER
 
     def _try(self, request: Request, backend: Backend) -> Outcome:
         """Make a complete attempt without a hedge. PERF: `_send` and `_receive` in one call."""
         connection = None
+        request.phase = CONNECT
         try:
             connection = backend.connection(request.deadline)  # (3)
             head = connection.send_request(self._write_head(request, backend), request)  # (4) (5) (6)
+            request.phase = HANDLER
             self._upstream.passive.answered(request, backend, head.status)  # (7)
             return self._response(request, backend, connection, head)
         except BaseException as error:  # noqa: BLE001 `_failed` raises again what is no failure
+            request.phase = HANDLER
             if connection is not None:
                 backend.drop(connection)
             return _failed(backend, error)

@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 
 from gproxy.http.body import NO_BODY
+from gproxy.http.phase import HANDLER, WAIT
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime.client_watch import ClientWatch, detached
@@ -105,12 +106,14 @@ class Hedge:
         if request.body is not NO_BODY or request.upgrade or not self._covers(request):
             return self._unhedged(request, backend)
         attempts: list[HedgedAttempt] = []
+        request.phase = WAIT  # the attempts have phases of their own, in copies of the request
         with RetryPermit(self._upstream.budget) as permit:
             try:
                 return self._race(request, backend, attempts, permit)
             except Expired as error:
                 return self._timed_out(attempts, error)
             finally:
+                request.phase = HANDLER
                 for attempt in attempts:
                     attempt.close()
 

@@ -6,6 +6,7 @@ from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import passable
 from gproxy.http.framing import Reader
 from gproxy.http.header_names import FORBIDDEN_TRAILERS
+from gproxy.http.phase import BODY
 from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.upstream.backend import Backend
@@ -60,7 +61,8 @@ class BackendBody:
         return data
 
     def _next_piece(self) -> bytes:
-        deadline = self._request.deadline
+        deadline, phase = self._request.deadline, self._request.phase
+        self._request.phase = BODY  # in a handler that reads the body, too
         deadline.wait(self._limit)
         try:
             data = self._rest.next_piece()
@@ -75,6 +77,7 @@ class BackendBody:
             raise BrokenBodyError(str(error) or type(error).__name__) from None
         finally:
             deadline.resume()
+            self._request.phase = phase
 
     def _record(self, error: BaseException) -> None:
         """Report a failure of the backend to passive health, unless the client is still sending the request."""

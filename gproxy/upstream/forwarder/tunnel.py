@@ -14,6 +14,7 @@ import gevent
 from gproxy.http.body import Body
 from gproxy.http.errors import ClientGone
 from gproxy.http.framing import PIECE
+from gproxy.http.phase import TUNNEL
 from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
@@ -39,6 +40,7 @@ class Tunnel:
         self._is_half = False
         self._deadline = request.deadline
         self._exchange = request.exchange
+        self._request = request
         self._uploaded = request.body = Body()
         self._upload: gevent.Greenlet | None = None
 
@@ -46,6 +48,7 @@ class Tunnel:
         self._channel.client = None
         self._client.start_tunnel()
         self._exchange.is_tunnel = True
+        self._request.phase = TUNNEL
         self._upload = gevent.spawn(self._carry_up)
         try:
             while data := self._next_piece():

@@ -1,7 +1,6 @@
 """An HTTP/1 connection to a backend: one request at a time, with the gateway's own parser.
 
-The gateway does not use the response parser of `http.client`: it costs more than all other steps together, adds header
-fields, and accepts what the gateway's grammar rejects.
+The parser of `http.client` costs more than all other steps together, and accepts what the gateway's grammar rejects.
 """
 
 import math
@@ -17,6 +16,7 @@ from gproxy.http.client_stream import ClientStream
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
 from gproxy.http.framing import PIECE, ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
+from gproxy.http.phase import SEND, WAIT
 from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Channel, Interrupted
@@ -179,6 +179,7 @@ class HTTP1Connection:
             raise self._misuse("send_request", "NEW or IDLE")
         self._may_be_stale = state is _IDLE
         self.state = _ACTIVE
+        request.phase = SEND
         self.requests += 1
         channel = self.channel
         channel.client = client = _as_channel(request.client_stream)
@@ -209,7 +210,9 @@ class HTTP1Connection:
         body, progress = request.body, request.deadline.progress
         while True:
             if self.upload is _PENDING:
+                request.phase = SEND
                 self._upload(channel, request)
+            request.phase = WAIT
             if (body.length or body.received) > LONG_UPLOAD:
                 channel.await_end_of_upload()
             response_head = self._read_response_head(channel, request.method, progress)
@@ -392,9 +395,6 @@ class HTTP1Connection:
         return rest is None or (rest.done and not isinstance(rest, CloseReader))
 
 
-def _as_channel(client: object) -> Channel | None:
-    """Return the client as what one greenlet can wait for beside a backend. PERF: a channel, not a protocol.
-
-    The parameter is an object, because mypyc takes no channel for a ClientStream.
-    """
+def _as_channel(client: object) -> Channel | None:  # an object, because mypyc takes no channel for a ClientStream
+    """Return the client as what one greenlet can wait for beside a backend. PERF: a channel, not a protocol."""
     return client if isinstance(client, Channel) else None
