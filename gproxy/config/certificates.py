@@ -71,7 +71,7 @@ def _leaf(path: Path) -> "x509.Certificate":
     pem = content("certificate", path)
     try:
         return x509.load_pem_x509_certificates(pem)[0]
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ValueError(f"certificate: {path} holds no readable certificate in PEM form") from None
 
 
@@ -114,7 +114,7 @@ def _names(leaf: "x509.Certificate") -> list[str]:
 
     try:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return []
     return extension.value.get_values_for_type(x509.DNSName)
 

@@ -36,6 +36,7 @@ NO_LISTS: Final = RevocationLists()
 def read_lists(path: Path, authorities: Path, now: float) -> RevocationLists:
     """Read the file. Raise ValueError for a file that holds something else, or a list that is not signed."""
     from cryptography import x509  # a large module, and most gateways have no such file
+    from cryptography.exceptions import UnsupportedAlgorithm
 
     pem = content("client_crl", path)
     if b"CERTIFICATE-----" in pem:  # OpenSSL would trust it as an authority
@@ -44,7 +45,7 @@ def read_lists(path: Path, authorities: Path, now: float) -> RevocationLists:
         lists = [x509.load_pem_x509_crl(one) for one in _lists(pem)]
         trusted = x509.load_pem_x509_certificates(content("client_ca", authorities))
         signed = {_name(one): _is_signed(one, trusted) for one in lists}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
         lists = []
     if not lists:
         raise ValueError(f"client_crl: {path} holds no readable revocation list in PEM form")
@@ -55,8 +56,11 @@ def read_lists(path: Path, authorities: Path, now: float) -> RevocationLists:
 
 
 def use_lists(context: ssl.SSLContext, path: Path) -> None:
-    """Let the context reject revoked certificates, those of intermediate authorities too."""
-    context.load_verify_locations(path)
+    """Let the context reject revoked certificates, those of intermediate authorities too. Raise ValueError."""
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"client_crl: {path} has a broken part, perhaps a list that is cut off") from None
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 

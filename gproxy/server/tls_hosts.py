@@ -144,6 +144,8 @@ def _read(settings: TLSSettings, now: float) -> Certificate | str:
         return read_certificate(settings, now)
     except ValueError as error:
         return str(error).replace("\n", "; ")
+    except Exception as error:  # noqa: BLE001 a bug must not end the reloading: revocations would never come
+        return f"the files cannot be read: {type(error).__name__}: {error}"
 
 
 def _stamps(paths: Iterable[Path]) -> tuple[FileStamp | None, ...]:

@@ -278,3 +278,14 @@ def test_check_warns_of_certificates_that_never_come(tmp_path, authority):
     assert done.returncode == 0
     assert "no [tls:NAME] has client_auth, so no client has a certificate" in said
     assert "xfcc is read from trusted proxies only, and [gateway] trusted_proxies lists none" in said
+
+
+def test_a_list_that_is_cut_off_does_not_end_the_reading_of_later_ones(tmp_path, authority):
+    good = authority.revoke().read_bytes()
+    with running(tmp_path, "client_crl = authority.crl") as gateway:
+        (tmp_path / "authority.crl").write_bytes(good + good[:200])
+        gateway.wait_for_line("has a broken part, perhaps a list that is cut off; keeping the previous certificate")
+        authority.revoke(tmp_path / "alice.crt")
+        eventually(lambda: ask(gateway, "alice") is None, "the rejection of alice")
+        assert ask(gateway, "bob").status == 200
+        assert "Traceback" not in gateway.errors

@@ -76,6 +76,24 @@ def test_what_cannot_be_used(tmp_path, authority, make, message):
     assert str(raised.value).startswith("client_crl: ")
 
 
+def test_a_list_of_an_unknown_version(authority):
+    path = authority.revoke()
+    der = bytearray(ssl.PEM_cert_to_DER_cert(path.read_text().replace("X509 CRL", "CERTIFICATE")))
+    der[der.index(b"\2\1\1") + 2] = 7
+    path.write_text(ssl.DER_cert_to_PEM_cert(der).replace("CERTIFICATE", "X509 CRL"))
+    with pytest.raises(ValueError, match="holds no readable revocation list"):
+        read_lists(path, authority.path, 0.0)
+
+
+def test_a_part_that_openssl_cannot_read_is_an_error_of_the_option(authority):
+    crt, key = authority.issue("a.test")
+    path = authority.revoke()
+    path.write_bytes(path.read_bytes() + path.read_bytes()[:100])
+    settings = TLSSettings("a", crt, key, client_ca=authority.path, client_auth="required", client_crl=path)
+    with pytest.raises(ValueError, match="client_crl: .* has a broken part, perhaps a list that is cut off"):
+        read_certificate(settings, time.time())
+
+
 def test_a_missing_file(tmp_path, authority):
     with pytest.raises(ValueError, match="cannot be read: no such file or directory"):
         read_lists(tmp_path / "absent", authority.path, 0.0)

@@ -46,3 +46,18 @@ def test_an_outdated_list_is_reported_once(pair, caplog):
     assert [line.partition(" UTC")[0] for line in lines] == [
         "[tls:a] client_crl: a list is outdated since 1970-01-01 00:01"
     ] * 2
+
+
+def test_a_bug_in_reading_does_not_end_the_reloading(pair, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("no idea")
+
+    runtime = SimpleNamespace(offload=lambda function, *arguments: function(*arguments), clock=lambda: 0.0)
+    monkeypatch.setattr(sites, "read_certificate", fail)
+    renewal = CertificateReloader(SimpleNamespace(), {"a": pair}, runtime)
+    pair.certificate.write_text("newer")
+    renewal.look("a", pair)
+    renewal.look("a", pair)
+    assert [record.getMessage() for record in caplog.records] == [
+        "[tls:a] the files cannot be read: RuntimeError: no idea; keeping the previous certificate"
+    ]
