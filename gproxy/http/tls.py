@@ -122,7 +122,10 @@ class ClientCertificate:
     def _parsed(self) -> "x509.Certificate":
         from cryptography import x509  # large, and most gateways never see a client certificate
 
-        return x509.load_der_x509_certificate(self.der)
+        try:
+            return x509.load_der_x509_certificate(self.der)
+        except x509.InvalidVersion as error:
+            raise ValueError(str(error)) from None
 
     def _alternatives(
         self, kind: "type[x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier]"
@@ -132,7 +135,7 @@ class ClientCertificate:
 
         try:
             names = self._parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
             return ()
         return tuple(names.get_values_for_type(kind))
 

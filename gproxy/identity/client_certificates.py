@@ -23,7 +23,7 @@ _LISTS: Final = ("cn", "dns", "email", "uri")
 #: A pair of an element, its value with or without quotes, and what separates it from the next pair or element.
 _pair: Final = re.compile(r' *([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;]*))(;|,|\Z)')
 _escape: Final = re.compile(r'\\(["\\])')
-_pem: Final = re.compile(r"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*").fullmatch
+_pem: Final = re.compile(r"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*").fullmatch
 
 
 @dataclass(frozen=True, slots=True)

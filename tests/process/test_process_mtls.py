@@ -232,6 +232,22 @@ def test_a_trusted_proxy_passes_the_certificate_on(tmp_path, authority):
             (tmp_path / "log/access.log").unlink()
 
 
+def test_no_certificate_in_a_header_is_an_internal_error_or_takes_long(tmp_path, authority):
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -outform der -subj /CN=odd"
+    names = ["-addext", "subjectAltName=DER:30:07:A5:05:A1:03:0C:01:61"]
+    der = subprocess.run([*command.split(), *names], cwd=tmp_path, capture_output=True, check=True).stdout
+    version = der.index(b"\xa0\3\2\1\2") + 4
+    odd = [base64.b64encode(one).decode() for one in (der, der[:version] + b"\x09" + der[version + 1 :])]
+    rules = RULES.replace("user = cn", "user = cn\nsources = client_cert, xfcc")
+    with identifying(tmp_path, "mtls", trusted="127.0.0.1", rules=rules) as gateway:
+        assert [gateway.get("/", f"Client-Cert: :{one}:").status for one in odd] == [200, 403]
+        started = time.monotonic()
+        long = f'Cert="-----BEGIN CERTIFICATE-----{" " * 15_000}"'
+        assert gateway.get("/", f"X-Forwarded-Client-Cert: {long}").status == 403
+        assert time.monotonic() - started < 1
+        assert "Traceback" not in gateway.errors
+
+
 def test_the_element_of_the_nearest_proxy_counts(tmp_path, authority):
     rules = RULES.replace("user = cn", "user = uri\nsources = xfcc")
     with identifying(tmp_path, "mtls", trusted="127.0.0.1", rules=rules) as gateway:

@@ -1,5 +1,8 @@
 """The facts of certificates, as trusted proxies write them: RFC 9440 and Envoy's documentation."""
 
+import base64
+import subprocess
+import time
 from urllib.parse import quote
 
 import pytest
@@ -32,6 +35,14 @@ def certificate(tmp_path_factory):
     subject = [(NameOID.COMMON_NAME, "alice"), (NameOID.ORGANIZATION_NAME, "Example")]
     crt, _ = Authority(folder).issue("alice@a.test", "spiffe://a/alice", "b.test", file="alice", subject=subject)
     return crt.read_text()
+
+
+def made_by_openssl(folder, *options):
+    """The bytes of a certificate, and OpenSSL's options for it."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout"]
+    command += ["key", "-out", "crt", "-outform", "der", "-subj", "/CN=odd", *options]
+    subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    return (folder / "crt").read_bytes()
 
 
 def der(pem):
@@ -143,3 +154,23 @@ def test_a_certificate_without_that_name():
         read_facts(RFC_9440).name("dns")
     with pytest.raises(Untrusted, match="it has no serial"):
         read_facts(f"Hash={HASH}").name("serial")
+
+
+def test_a_kind_of_name_that_cannot_be_read_leaves_the_rest(tmp_path):
+    names = "subjectAltName=DER:30:0B:A5:05:A1:03:0C:01:61:82:02:61:62"  # an ediPartyName before a DNS name
+    claims = read_facts(ClientCertificate(made_by_openssl(tmp_path, "-addext", names)).certificate).claims
+    assert (claims["cn"], claims["dns"]) == (["odd"], [])
+
+
+def test_a_certificate_of_an_unknown_version_is_rejected(tmp_path):
+    made = bytearray(made_by_openssl(tmp_path))
+    made[made.index(b"\xa0\3\2\1\2") + 4] = 9
+    with pytest.raises(Untrusted, match="malformed"):
+        read_facts(f":{base64.b64encode(made).decode()}:")
+
+
+def test_the_time_for_a_long_element_grows_with_its_length():
+    started = time.monotonic()
+    with pytest.raises(Untrusted, match="malformed"):
+        read_facts(f'Cert="-----BEGIN CERTIFICATE-----{" " * 30_000}"')
+    assert time.monotonic() - started < 1  # 9 s while each blank could end the first line
