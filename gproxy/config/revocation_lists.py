@@ -44,15 +44,17 @@ def read_lists(path: Path, authorities: Path, now: float) -> RevocationLists:
     try:
         lists = [x509.load_pem_x509_crl(one) for one in _lists(pem)]
         trusted = x509.load_pem_x509_certificates(content("client_ca", authorities))
-        signed = {_name(one): _is_signed(one, trusted) for one in lists}
+        unsigned = [one for one in lists if not _is_signed(one, trusted)]
+        deltas = [one for one in lists if _is_delta(one)]
     except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
         lists = []
     if not lists:
         raise ValueError(f"client_crl: {path} holds no readable revocation list in PEM form")
-    if unsigned := [name for name, is_signed in signed.items() if not is_signed]:
-        raise ValueError(f"client_crl: the list of {unsigned[0]} is not signed by an authority in client_ca")
-    expires = min(_expires(one) for one in lists)
-    return RevocationLists(tuple(_warnings(lists, trusted, now)), expires)
+    if unsigned:
+        raise ValueError(f"client_crl: the list of {_name(unsigned[0])} is not signed by an authority in client_ca")
+    if deltas:  # OpenSSL would ignore it, and accept the certificates that it revokes
+        raise ValueError(f"client_crl: holds a delta list of {_name(deltas[0])}; expected only complete lists")
+    return RevocationLists(tuple(_warnings(lists, trusted, now)), _expires(lists))
 
 
 def use_lists(context: ssl.SSLContext, path: Path) -> None:
@@ -75,21 +77,39 @@ def _is_signed(one: "x509.CertificateRevocationList", trusted: "Sequence[x509.Ce
     return any(one.is_signature_valid(key) for key in keys)  # type: ignore[arg-type]  # of other keys: TypeError
 
 
+def _is_delta(one: "x509.CertificateRevocationList") -> bool:
+    """Return whether the list only has the changes to another one (RFC 5280 section 5.2.4)."""
+    from cryptography import x509
+
+    return any(isinstance(extension.value, x509.DeltaCRLIndicator) for extension in one.extensions)
+
+
 def _warnings(
     lists: "Sequence[x509.CertificateRevocationList]", trusted: "Sequence[x509.Certificate]", now: float
 ) -> Iterator[str]:
-    if (expires := min(_expires(one) for one in lists)) <= now:
+    if (expires := _expires(lists)) <= now:
         yield outdated(expires)
-    listed = {one.issuer for one in lists}
+    starts: dict[x509.Name, datetime] = {}
+    for one in lists:
+        starts[one.issuer] = min(starts.get(one.issuer, one.last_update_utc), one.last_update_utc)
     for authority in trusted:
-        if authority.subject not in listed:
+        start = starts.get(authority.subject)
+        if start is None:
             name = authority.subject.rfc4514_string()
             yield f"client_crl: has no list of {name}, so handshakes with its certificates fail"
+        elif start.timestamp() > now:
+            name = authority.subject.rfc4514_string()
+            date = f"{start:%Y-%m-%d %H:%M} UTC"
+            yield f"client_crl: the list of {name} is not valid before {date}; handshakes with its certificates fail"
 
 
-def _expires(one: "x509.CertificateRevocationList") -> float:
-    until = one.next_update_utc
-    return math.inf if until is None else until.timestamp()
+def _expires(lists: "Sequence[x509.CertificateRevocationList]") -> float:
+    """Return when the first authority has no current list; of several lists of one, the last counts."""
+    ends: dict[x509.Name, float] = {}
+    for one in lists:
+        until = one.next_update_utc
+        ends[one.issuer] = max(ends.get(one.issuer, 0.0), math.inf if until is None else until.timestamp())
+    return min(ends.values())
 
 
 def _name(one: "x509.CertificateRevocationList") -> str:

@@ -233,7 +233,7 @@ def test_a_trusted_proxy_passes_the_certificate_on(tmp_path, authority):
 
 
 def test_no_certificate_in_a_header_is_an_internal_error_or_takes_long(tmp_path, authority):
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -outform der -subj /CN=odd"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k -outform der -subj /CN=o"
     names = ["-addext", "subjectAltName=DER:30:07:A5:05:A1:03:0C:01:61"]
     der = subprocess.run([*command.split(), *names], cwd=tmp_path, capture_output=True, check=True).stdout
     version = der.index(b"\xa0\3\2\1\2") + 4
@@ -305,3 +305,39 @@ def test_a_list_that_is_cut_off_does_not_end_the_reading_of_later_ones(tmp_path,
         eventually(lambda: ask(gateway, "alice") is None, "the rejection of alice")
         assert ask(gateway, "bob").status == 200
         assert "Traceback" not in gateway.errors
+
+
+OPENSSL_CA = """
+[ca]
+default_ca = own
+[own]
+database = index
+crlnumber = number
+default_md = sha256
+default_crl_days = 1
+[delta]
+deltaCRL = critical,DER:02:01:01
+"""
+
+
+def test_a_delta_list_is_reported_and_not_silently_ignored(tmp_path):
+    """OpenSSL ignores delta lists: it would accept the certificates that they revoke."""
+    Authority(tmp_path).issue("a.test")
+    (tmp_path / "ca").write_text(OPENSSL_CA)
+    (tmp_path / "index").touch()
+    (tmp_path / "number").write_text("01\n")
+    ec = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    for command in (
+        f"req -x509 {ec} -keyout ca.key -out ca.pem -subj /CN=own",
+        "ca -config ca -gencrl -keyfile ca.key -cert ca.pem -out complete",
+        "ca -config ca -gencrl -keyfile ca.key -cert ca.pem -crlexts delta -out changes",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=tmp_path, capture_output=True, check=True)
+    ini = INI.replace("authority.pem", "ca.pem").replace("{url}", "http://localhost:1") + "client_crl = lists\n"
+    (tmp_path / "gproxy.ini").write_text(ini + "[server]\nbind = 127.0.0.1:1 tls\n")
+    command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
+    for files, status in ((("complete",), 0), (("complete", "changes"), 2)):
+        (tmp_path / "lists").write_text("".join((tmp_path / file).read_text() for file in files))
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done
+    assert "client_crl: holds a delta list of CN=own; expected only complete lists" in done.stdout + done.stderr

@@ -76,6 +76,29 @@ def test_what_cannot_be_used(tmp_path, authority, make, message):
     assert str(raised.value).startswith("client_crl: ")
 
 
+def test_a_list_that_is_not_valid_yet_is_a_warning(authority):
+    path = authority.revoke(days=(1, 2))
+    (warning,) = read_lists(path, authority.path, time.time()).warnings
+    assert warning.startswith("client_crl: the list of CN=authority is not valid before 2")
+    assert read_lists(path, authority.path, time.time() + 100_000).warnings == ()
+
+
+def test_of_several_lists_of_an_authority_the_current_one_counts(authority):
+    old = authority.revoke(days=(-3, -1)).read_bytes()
+    path = authority.revoke()
+    path.write_bytes(old + path.read_bytes())
+    lists = read_lists(path, authority.path, time.time())
+    assert (lists.warnings, lists.expires > time.time()) == ((), True)
+
+
+def test_a_forged_list_is_found_beside_a_signed_one_of_the_same_name(tmp_path, authority):
+    (tmp_path / "forged").mkdir()
+    path = authority.revoke()
+    path.write_bytes(Authority(tmp_path / "forged", "authority").revoke().read_bytes() + path.read_bytes())
+    with pytest.raises(ValueError, match="the list of CN=authority is not signed by an authority"):
+        read_lists(path, authority.path, time.time())
+
+
 def test_a_list_of_an_unknown_version(authority):
     path = authority.revoke()
     der = bytearray(ssl.PEM_cert_to_DER_cert(path.read_text().replace("X509 CRL", "CERTIFICATE")))
@@ -90,7 +113,7 @@ def test_a_part_that_openssl_cannot_read_is_an_error_of_the_option(authority):
     path = authority.revoke()
     path.write_bytes(path.read_bytes() + path.read_bytes()[:100])
     settings = TLSSettings("a", crt, key, client_ca=authority.path, client_auth="required", client_crl=path)
-    with pytest.raises(ValueError, match="client_crl: .* has a broken part, perhaps a list that is cut off"):
+    with pytest.raises(ValueError, match=r"client_crl: .* has a broken part, perhaps a list that is cut off"):
         read_certificate(settings, time.time())
 
 
