@@ -28,6 +28,7 @@ _NO_PAGES: Final[Mapping[str, Iterable[ErrorPage]]] = {}
 #: Details of responses for time limits that have a status; others get that of the deadline.
 _DETAILS: Final = {
     TimeLimit.DRAINING: "the gateway is stopping",
+    TimeLimit.CUT: "an operator has ended the request",
     TimeLimit.BODY: "the request body did not arrive in time",
     TimeLimit.RATE: "the request body arrived too slowly",
     TimeLimit.HEAD: "the request head did not arrive in time",

@@ -182,7 +182,7 @@ class ForwardAuth(Identifier):
             with subrequest(request, method, self.path, fields, body, timeout=self.timeout, option=option) as asked:
                 return self._shared(digest, request, asked) if digest else self._ask(asked)
         except Expired as expired:
-            if expired.limit == TimeLimit.DRAINING or request.deadline.remaining() < _SLACK:
+            if expired.limit in (TimeLimit.DRAINING, TimeLimit.CUT) or request.deadline.remaining() < _SLACK:
                 raise  # it is not the authorizer that had no time
             raise Unavailable(f"no answer within {self.timeout:g} s") from expired
 

@@ -20,6 +20,7 @@ class TimeLimit:
     TUNNEL: ClassVar["TimeLimit"]
     IDENTITY: ClassVar["TimeLimit"]
     DRAINING: ClassVar["TimeLimit"]
+    CUT: ClassVar["TimeLimit"]
     DEADLINE: ClassVar["TimeLimit"]
     TOTAL: ClassVar["TimeLimit"]
     ATTEMPT: ClassVar["TimeLimit"]
@@ -38,7 +39,7 @@ class TimeLimit:
         reason_after_head: str = "",
         *,
         counts: bool = False,
-        after: str = "without data",
+        after: str = "",
         option: str = "",
     ) -> None:
         self.label = label
@@ -46,7 +47,7 @@ class TimeLimit:
         self.reason = reason
         self.reason_after_head = reason_after_head
         self.counts_against_backend = counts
-        #: The words for what has lasted so long when a body is broken off.
+        #: The words for what has lasted so long when a body is broken off; empty: `without data`.
         self._after = after
         #: The option and its section; empty if no option sets the limit, or if the caller does not know which.
         self.option = option
@@ -85,9 +86,9 @@ class TimeLimit:
     def cut(self) -> str:
         """The end of a log line about a broken body: ` after 3 s without data (read_timeout of [upstream:app])`."""
         if not self.option:
-            return f": {self}"
+            return f" {self._after}" if self._after else f": {self}"
         after = "" if self.seconds == math.inf else f"after {self.seconds:g} s "
-        return f" {after}{self._after} ({self.option})"
+        return f" {after}{self._after or 'without data'} ({self.option})"
 
 
 TimeLimit.IDLE = TimeLimit("idle")
@@ -106,6 +107,8 @@ TimeLimit.IDENTITY = TimeLimit(
     "identity", 0, "", "auth_expired", after="because the identity has expired", option="end_streams"
 )
 TimeLimit.DRAINING = TimeLimit("draining", 503, "draining", "draining")
+#: Of a request that an operator ends.
+TimeLimit.CUT = TimeLimit("cut", 503, "cut", "cut", after="because an operator has cut it")
 #: If no backend was tried, a handler was too slow: `handler_timeout`, and nothing counts.
 TimeLimit.DEADLINE = TimeLimit("deadline", 504, "backend_timeout", "deadline_mid_body", counts=True)
 TimeLimit.TOTAL = TimeLimit("total", 504, "backend_timeout", "deadline_mid_body", counts=True, after="in all")

@@ -88,6 +88,15 @@ class Alarm:
         if expires < self._armed:
             self._arm(expires)
 
+    def strike(self, limit: TimeLimit, is_valid: Callable[[], bool]) -> None:
+        """Throw this limit when the loop turns, if it is still valid then; what `set` does meanwhile does not count."""
+        gevent.get_hub().loop.run_callback(self._strike, limit, is_valid)
+
+    def _strike(self, limit: TimeLimit, is_valid: Callable[[], bool]) -> None:
+        if is_valid():
+            self.expires = math.inf
+            self.greenlet.throw(Expired(limit))
+
     def clear(self) -> None:
         """Remove the limit."""
         self.expires = math.inf

@@ -17,3 +17,8 @@ class Expired(gevent.Timeout):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return str(self.limit)
+
+
+def is_cut(error: BaseException) -> bool:
+    """Return whether an operator has ended the request, so that nothing follows about its backend."""
+    return isinstance(error, Expired) and error.limit == TimeLimit.CUT

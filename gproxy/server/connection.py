@@ -36,8 +36,7 @@ from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
 from gproxy.server.context import ServerContext
-from gproxy.server.response_writer import ResponseWriter, log_broken_response
-from gproxy.upstream.errors import BrokenBodyError
+from gproxy.server.response_writer import HANDLER_ERROR, ResponseWriter, log_broken_response, reason_after_head
 
 #: Seconds in which a kept-alive client may still send a request after a stop has begun.
 LAST_REQUEST_SECONDS: Final = 1.0
@@ -112,9 +111,18 @@ class ClientConnection:
         if self.is_idle:
             self.alarm.set(monotonic() + seconds, _IDLE)
 
-    def cut(self) -> None:
-        """End the connection now: answer an unanswered request with 503, break off a response in progress."""
-        self.alarm.set(monotonic(), TimeLimit.DRAINING)
+    @property
+    def sent(self) -> int:
+        """The bytes sent of the present response's body."""
+        return self._out.sent
+
+    def cut(self, limit: TimeLimit) -> None:
+        """Answer the request in progress with the limit's status, or break off its response; without one, close."""
+        request = self.request
+        if request is None:
+            self.alarm.set(monotonic(), limit)
+        else:
+            self.alarm.strike(limit, lambda: self.request is request)
 
     def handle(self) -> None:
         connections = self._context.connections
@@ -355,14 +363,8 @@ class ClientConnection:
 
     def _break_off(self, request: Request, out: ResponseWriter, error: BaseException) -> None:
         """End a response whose body fails after the head, so that the client cannot take it for complete."""
-        if isinstance(error, Expired):
-            request.reason = error.limit.reason_after_head or TimeLimit.DEADLINE.reason_after_head
-        elif isinstance(error, BrokenBodyError):
-            request.reason = "backend_reset"
-        elif isinstance(error, HTTPError):  # of an upload that is read beside the response
-            request.reason = error.reason
-        else:
-            request.reason = "handler_error"
+        request.reason = reason_after_head(error)
+        if request.reason == HANDLER_ERROR:
             _log.error("%s %s %s: response body failed", request.id, request.method, request.path, exc_info=error)
         out.keep = False
         out.give_up()

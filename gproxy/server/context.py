@@ -9,9 +9,10 @@ from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.request import Request
 from gproxy.http.request_fields import RequestFieldsCache
+from gproxy.http.time_limit import TimeLimit
 from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime
-from gproxy.runtime.alarm import TimerWheel
+from gproxy.runtime.alarm import Alarm, TimerWheel
 from gproxy.server.client_channel import ChannelSettings
 
 #: Number of rejected connections that close slowly, so that their clients can read why; others close at once.
@@ -23,11 +24,14 @@ class OpenConnection(Protocol):
 
     peer: str
     request: Request | None
+    alarm: Alarm
 
     @property
     def is_tunnel(self) -> bool: ...
+    @property
+    def sent(self) -> int: ...
     def close_if_idle(self, seconds: float, /) -> None: ...
-    def cut(self) -> None: ...
+    def cut(self, limit: TimeLimit, /) -> None: ...
 
 
 class Connections:

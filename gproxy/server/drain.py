@@ -9,6 +9,7 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
+from gproxy.http.time_limit import TimeLimit
 from gproxy.server.connection import LAST_REQUEST_SECONDS
 from gproxy.server.context import OpenConnection
 from gproxy.server.listener import Listener
@@ -85,4 +86,4 @@ class Drain:
             if request is not None:
                 self._cut += 1
                 _log.warning("%s %s %s: cut, not finished within grace", request.id, request.method, request.path)
-            connection.cut()
+            connection.cut(TimeLimit.DRAINING)

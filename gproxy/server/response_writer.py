@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gproxy.config.types.units import plural
-from gproxy.http.errors import BadMessage
+from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.request import Request
@@ -16,10 +16,13 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime import Runtime
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel, DisconnectWatch
+from gproxy.upstream.errors import BrokenBodyError
 
 _HOP_BY_HOP_EXCEPT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
 #: Bytes of a body that is copied behind its head; from here on, a call with two buffers costs less.
 _LONG: Final = 16 * 1024
+#: The reason for a body whose iteration raises something unforeseen.
+HANDLER_ERROR: Final = "handler_error"
 
 
 class BrokenResponseError(Exception):
@@ -205,13 +208,23 @@ def _date(second: int) -> str:
     return f"Date: {formatdate(second, usegmt=True)}\r\n"
 
 
+def reason_after_head(error: BaseException) -> str:
+    """Return why a response is broken off, in one word for the access log."""
+    if isinstance(error, Expired):
+        return error.limit.reason_after_head or TimeLimit.DEADLINE.reason_after_head
+    if isinstance(error, BrokenBodyError):
+        return "backend_reset"
+    # an HTTPError is of an upload that is read beside the response
+    return error.reason if isinstance(error, HTTPError) else HANDLER_ERROR
+
+
 def log_broken_response(request: Request, error: BaseException, runtime: Runtime) -> None:
-    """Log the first broken response of each backend and reason, count the others; log every one that a drain cuts."""
+    """Log the first broken response of each backend and reason, count the others; log every one that is cut."""
     by = f"backend {request.backend}: " if request.backend else ""
     why = error.limit.cut if isinstance(error, Expired) else f": {str(error) or request.reason}"
     message = f"%s %s %s: {by}response broken off%s"
     arguments = request.id, request.method, request.path, why
-    if request.reason == "draining":
+    if request.reason in ("draining", "cut"):
         runtime.log.warning(message, *arguments)
     else:
         runtime.throttle.warn(f"{by}response broken off: {request.reason}", message, *arguments)

@@ -20,6 +20,7 @@ from gproxy.http.phase import SEND, WAIT
 from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Channel, Interrupted
+from gproxy.runtime.expired import is_cut
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import LONG_UPLOAD, BackendChannel
 from gproxy.upstream.http1.response_head import LONGEST_REMEMBERED, MAX_HEAD, ResponseHead, parse_response_head
@@ -158,19 +159,20 @@ class HTTP1Connection:
     def send_request(self, head: bytes, request: Request) -> ResponseHead:
         """Send the request, forward interim responses, and return the head of the final one.
 
-        Report the duration to the observer. Raise OSError, Incomplete, BadMessage, UnansweredError,
-        UnfinishedUploadError or StaleConnectionError for the connection to the backend, and HTTPError or ClientGone for
-        the client.
+        Report the duration to the observer, unless the request is cut. Raise OSError, Incomplete, BadMessage or one of
+        `upstream.errors` for the connection to the backend, and HTTPError or ClientGone for the client.
         """
         if self._observe is None:
             return self._send_request(head, request)
         deadline = request.deadline
-        began, paused, answered = monotonic(), deadline.paused, False
+        began, paused = monotonic(), deadline.paused
         try:
             response_head = self._send_request(head, request)
-            answered = True
-        finally:
-            self._observe(monotonic() - began - (deadline.paused - paused), answered)
+        except BaseException as error:
+            if not is_cut(error):
+                self._observe(monotonic() - began - (deadline.paused - paused), False)
+            raise
+        self._observe(monotonic() - began - (deadline.paused - paused), True)
         return response_head
 
     def _send_request(self, head: bytes, request: Request) -> ResponseHead:
@@ -227,10 +229,8 @@ class HTTP1Connection:
         """Send the head, with the buffered part of the body, in one call."""
         expects_continue = body.on_first_read is not None
         first = b"" if expects_continue else body.at_hand and body.next_piece()
-        if first and body.length is None:
-            first = chunk(first)
         self._unsent = b""
-        self._send(channel, head + first)
+        self._send(channel, head + (chunk(first) if first and body.length is None else first))
         if expects_continue:
             self._await_continue(channel, body)
 

@@ -27,6 +27,7 @@ def asked(tries=1, **headers):
         (HTTPError(404), 404, "no_route"),
         (HTTPError(403, reason="own"), 403, "own"),
         (Expired(TimeLimit.DRAINING), 503, "draining"),
+        (Expired(TimeLimit.CUT), 503, "cut"),
         (Expired(TimeLimit.BODY), 408, "client_timeout"),
         (Expired(TimeLimit.HEAD), 408, "client_timeout"),
         (Expired(TimeLimit.DEADLINE), 504, "backend_timeout"),

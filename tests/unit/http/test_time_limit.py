@@ -32,6 +32,7 @@ def test_a_limit_of_an_option_is_equal_to_its_kind():
             " because the client does not read (write_timeout of [server])",
         ),
         (TimeLimit.DRAINING, "draining timeout", ": draining timeout"),
+        (TimeLimit.CUT, "cut timeout", " because an operator has cut it"),
     ],
 )
 def test_the_texts_of_a_limit(limit, text, cut):

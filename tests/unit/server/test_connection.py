@@ -3,6 +3,7 @@
 import re
 import socket
 
+import gevent
 import pytest
 
 from gproxy.config.types import Bytes, Seconds
@@ -235,13 +236,31 @@ def test_a_cut_reaches_the_request_under_way(scene):
     some, seen = scene(), []
 
     def answer(request):
-        some.connection.cut()
-        seen.append(some.connection.alarm.limit)
+        some.connection.cut(TimeLimit.CUT)
+        request.deadline.set(float("inf"))  # as the progress of a transfer does
+        with pytest.raises(Expired) as raised:
+            gevent.sleep(5)
+        seen.append(raised.value.limit)
         return Response(204)
 
     some.gateway.answer = answer
     some.serve(GET)
-    assert seen == [TimeLimit.DRAINING]
+    assert seen == [TimeLimit.CUT]
+
+
+def test_a_cut_that_comes_after_its_request_does_not_reach_the_next_one(scene):
+    some = scene()
+
+    def answer(request):
+        if request.path == "/x":
+            some.connection.cut(TimeLimit.CUT)
+        else:
+            gevent.sleep(0.001)
+        return Response(204)
+
+    some.gateway.answer = answer
+    assert statuses(some.serve(GET, GET.replace(b"/x", b"/next"))) == [204, 204]
+    assert [exchange.reason for exchange in some.gateway.recorded] == ["", ""]
 
 
 @pytest.mark.parametrize(("is_idle", "limit"), [(True, 1.0), (False, None)])

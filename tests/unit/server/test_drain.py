@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gproxy.http.time_limit import TimeLimit
 from gproxy.server import drain as module
 from gproxy.server.drain import Drain
 from gproxy.testing import Clock, request
@@ -19,8 +20,8 @@ class Connection:
         self.request = request("GET", "/x") if has_request else None
         self.was_cut = False
 
-    def cut(self):
-        self.was_cut = True
+    def cut(self, limit):
+        self.was_cut = limit == TimeLimit.DRAINING
 
 
 class Listener:

@@ -8,6 +8,8 @@ import pytest
 from gproxy.http.errors import BadMessage, ClientGone, Incomplete
 from gproxy.http.framing import CHUNKED, UNTIL_CLOSE
 from gproxy.http.request import request
+from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.expired import Expired
 from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError
 from gproxy.upstream.http1.connection import ConnectionState, HTTP1Connection
@@ -390,3 +392,16 @@ def test_a_failed_exchange_is_observed_as_unanswered(backend):
     with pytest.raises(UnansweredError):
         connection.send_request(HEAD, request())
     assert seen == [False]
+
+
+def test_a_request_that_is_cut_is_not_observed(backend):
+    def cut(_):
+        raise Expired(TimeLimit.CUT)
+
+    seen = []
+    connection, _ = backend(OK, observe=lambda _, answered: seen.append(answered))
+    asked = request()
+    asked.deadline.progress = cut
+    with pytest.raises(Expired):
+        connection.send_request(HEAD, asked)
+    assert seen == []
