@@ -24,9 +24,10 @@ from typing import Final
 from gproxy import __version__
 from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
-from gproxy.arbiter.file_watch import FileWatch, listed
 from gproxy.arbiter.generation import Generation, Sockets
 from gproxy.arbiter.messages import Command, Message
+from gproxy.arbiter.monitoring import Monitoring, NoMonitor, Reply
+from gproxy.arbiter.reload_on_change import ReloadOnChange
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
@@ -48,7 +49,6 @@ _AT_ONCE: Final = 1.0
 _LOG_DELAY: Final = 1.0
 #: Seconds within which a second signal repeats the first: `timeout` signals its child, and then the whole group.
 _ONE_SIGNAL: Final = 0.05
-_LOOK_AT_FILES: Final = 0.5
 
 
 class Arbiter:
@@ -72,7 +72,8 @@ class Arbiter:
         self._next: Generation | None = None
         #: Cause of the reload that follows the current one; empty: none.
         self._reload_again = ""
-        self._watch: FileWatch | None = None
+        self._reload_on_change = ReloadOnChange(path, self._loop, self._reload)
+        self._monitor: Monitoring = NoMonitor()
         #: Monotonic time when the stop began; 0: not stopping.
         self._stopping = 0.0
         #: True once `stop_delay` is over: ended workers are not replaced.
@@ -92,6 +93,7 @@ class Arbiter:
         self._workers.reap()  # a worker that ended before the handler existed left no SIGCHLD
         self._loop.run()
         self._loop.block_signals()
+        self._monitor.close()
         self._workers.discard(self._workers)
         return self._code
 
@@ -140,6 +142,7 @@ class Arbiter:
         """Open the sockets and spawn the other workers of a generation whose settings are valid (2)."""
         try:
             generation.open(self._current_sockets)
+            self._prepare_monitor(generation)
         except CannotListenError as error:
             self._give_up(1, [str(error)])
             return
@@ -151,6 +154,14 @@ class Arbiter:
             self._workers.fill(generation)
         except CannotStartError as error:
             self._give_up(1, [str(error)])
+
+    def _prepare_monitor(self, generation: Generation) -> None:
+        """Open the sockets of `[admin]`, if there is or was a monitor. Raises CannotListenError."""
+        if isinstance(self._monitor, NoMonitor) and generation.admin.bind:
+            from gproxy.arbiter.monitor.monitor_process import MonitorProcess  # late: most gateways have no monitor
+
+            self._monitor = MonitorProcess(self._loop, self._workers, self._order)
+        self._monitor.prepare(generation.admin)
 
     @property
     def _current_sockets(self) -> Sockets:
@@ -173,6 +184,7 @@ class Arbiter:
 
     def _drop_next(self) -> None:
         generation, self._next = self._next, None
+        self._monitor.give_up()
         if generation:
             self._workers.discard(generation.workers)
             generation.close(self._current_sockets)
@@ -195,27 +207,15 @@ class Arbiter:
                 self._retire(worker, removed)
             self._log_later(f"reloaded: generation {new.number} serves on {new}")
         self._notifier.ready(f"serves on {new}")
-        self._watch_files_of(new)
+        self._monitor.serve(new)
+        self._reload_on_change.follow(new)
         self._settle()
-
-    def _watch_files_of(self, generation: Generation) -> None:
-        if generation.server.reload and self._watch is None:
-            self._watch = FileWatch(self._path)
-            self._loop.every(_LOOK_AT_FILES, self._look_at_files)
-        if self._watch:
-            self._watch.adopt(generation.stamps)
 
     def _settle(self) -> None:
         """Finish a start or reload, successful or not: start a queued reload."""
         why, self._reload_again = self._reload_again, ""
         if why:
             self._reload(why)
-
-    def _look_at_files(self) -> None:
-        if self._watch and self._current:
-            changed = self._watch.changed(self._current.files, self._current.patterns)
-            if changed and self._current.server.reload:
-                self._reload(f"{listed(changed)} changed")
 
     def _scale(self, by: int) -> None:
         generation = self._current
@@ -274,6 +274,7 @@ class Arbiter:
 
     def _on_ready(self, worker: WorkerProcess) -> None:
         generation = self._workers.generation_of(worker)
+        self._monitor.attach(worker)
         if generation is self._current:
             generation.accept(worker)
             if self._stopping:
@@ -289,6 +290,7 @@ class Arbiter:
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
         """React to the end of a worker, which is unexpected if its generation still has the worker."""
         was_needed = generation.release(worker)
+        self._monitor.detach(worker)
         if generation is self._next:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
         elif was_needed and generation is self._current and not self._is_closing:
@@ -322,6 +324,10 @@ class Arbiter:
             pause = generation.pause(number)
             _log.error("%s; retrying in %g s", error, pause)
             self._loop.after(pause, partial(self._start, generation, number))
+
+    def _order(self, name: str, arguments: dict[str, object], reply: Reply) -> None:
+        """Carry an order of the monitor out, and reply with its outcome."""
+        reply(False, {"detail": f"unknown order {name!r} with {', '.join(arguments) or 'no arguments'}"})
 
     # The end.
 

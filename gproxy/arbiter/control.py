@@ -52,9 +52,9 @@ class Control:
             self._waiting = self.receive()
         return self._waiting.pop(0) if self._waiting else None
 
-    def take_fds(self) -> list[int]:
-        """Return the descriptors that came with the last message, and forget them."""
-        fds, self.fds = self.fds, []
+    def take_fds(self, count: int | None = None) -> list[int]:
+        """Return the next `count` descriptors, which came with the oldest messages, and forget them; None: all."""
+        fds, self.fds = self.fds[:count], self.fds[len(self.fds) if count is None else count :]
         return fds
 
     def close(self) -> None:

@@ -3,7 +3,8 @@
 import logging
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
 from gproxy.config.file_stamp import FileStamp
 from gproxy.config.ini.files import absolute, include_patterns, pack, read_files
 from gproxy.config.load import Overrides, load_process
+from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import LogSettings
 from gproxy.config.types import Address
@@ -37,19 +39,20 @@ class Generation:
 
     def __init__(self, number: int, path: str, overrides: Overrides, inherited: Sequence[int]) -> None:
         self.number = number
-        self._path = path
+        self.path = path
         self._overrides = overrides
         self._files = read_files(path, os.environ)
         #: The files of the settings as they were read, for `reload = on`.
         self.stamps = {name: FileStamp.of(name) for name in (absolute(file.path) for file in self._files)}
         #: The absolute paths and patterns of the included files.
         self.patterns = [absolute(one) for one in include_patterns(self._files[0], os.environ)]
-        server, log = load_process(self._files, overrides)
+        server, log, admin = load_process(self._files, overrides)
         if server and inherited:
             self._overrides = {**overrides, ("server", "bind"): bind_to(inherited, server.bind)}
-            server, _ = load_process(self._files, self._overrides)
+            server, log, admin = load_process(self._files, self._overrides)
         self.server = server or ServerSettings()
         self.log = log or LogSettings()
+        self.admin = admin or AdminSettings()
         #: True once the first worker has built the settings and the sockets are open.
         self.is_built = False
         self.worker_count = 1
@@ -62,13 +65,22 @@ class Generation:
     def add(self, worker: WorkerProcess) -> None:
         """Add a worker, and send it the settings to build."""
         self.workers.append(worker)
-        overrides = [[*place, text] for place, text in self._overrides.items()]
-        build = messages.Build(self._path, overrides, _INSTANCE)
+        with self.packed() as fd:
+            worker.send(messages.Build(self.path, self.overrides, _INSTANCE), [fd])
+
+    @property
+    def overrides(self) -> list[list[str]]:
+        """The options of the command line: section, option and text of each."""
+        return [[*place, text] for place, text in self._overrides.items()]
+
+    @contextmanager
+    def packed(self) -> Iterator[int]:
+        """Return a descriptor with the files of the settings, for another process; it is closed at the end."""
         fd = os.memfd_create("gproxy-settings")
         try:
             with open(fd, "wb", closefd=False) as file:
                 file.write(pack(self._files))
-            worker.send(build, [fd])
+            yield fd
         finally:
             os.close(fd)
 

@@ -64,6 +64,10 @@ class Reloads(Command):
     success_time: float = 0.0  # Unix time of the last successful one
 
 
+class WorkerLine(Command):
+    """Answer the questions of the monitor on the socket that comes as a descriptor, in place of an earlier one."""
+
+
 class Unready(Command):
     """Answer 503 to `/ready`: a stop has begun."""
 

@@ -26,7 +26,7 @@ class CannotStartError(Exception):
     """A failure to create a process or its control socket."""
 
     def __init__(self, error: OSError) -> None:
-        super().__init__(f"cannot start a worker: {error.strerror}")
+        super().__init__(f"cannot start a process: {error.strerror}")
 
 
 class Spawned(NamedTuple):
@@ -40,6 +40,16 @@ class Spawned(NamedTuple):
 
 def spawn(generation: int, number: int) -> Spawned:
     """Start a worker process, which imports and then waits for `build`. Raises CannotStartError."""
+    return Spawned(
+        generation, number, *spawn_module(f"gproxy.server.worker --generation {generation} --worker {number}")
+    )
+
+
+def spawn_module(module: str) -> tuple[int, socket.socket]:
+    """Start a process that runs the module, with these arguments; return its id and our end of its control socket.
+
+    Raises CannotStartError.
+    """
     try:
         ours, theirs = socket.socketpair()
     except OSError as error:
@@ -47,7 +57,7 @@ def spawn(generation: int, number: int) -> Spawned:
     ours.setblocking(False)
     with theirs:
         theirs.set_inheritable(True)
-        flags = f"-m gproxy.server.worker --generation {generation} --worker {number} --control {theirs.fileno()}"
+        flags = f"-m {module} --control {theirs.fileno()}"
         environ = {name: value for name, value in os.environ.items() if name not in _FOR_THE_ARBITER}
         command = [sys.executable, *path_flags(), *flags.split()]
         try:
@@ -55,7 +65,7 @@ def spawn(generation: int, number: int) -> Spawned:
         except OSError as error:
             ours.close()
             raise CannotStartError(error) from None
-    return Spawned(generation, number, pid, ours)
+    return pid, ours
 
 
 def path_flags() -> list[str]:

@@ -50,6 +50,7 @@ class Workers:
             raise CannotStartError(error) from None
         self._workers: dict[int, WorkerProcess] = {}  # by process id
         self._generations: dict[int, Generation] = {}  # by number, those that have workers
+        self._others: dict[int, Callable[[ExitStatus], None]] = {}
         self._reloads = messages.Reloads()
         loop.every(_CHECK_EVERY, self._check)
 
@@ -147,6 +148,21 @@ class Workers:
                 return
             if pid in self._workers:
                 self._remove(self._workers[pid], status)
+            elif ended := self._others.pop(pid, None):
+                ended(ExitStatus.of(status))
+
+    def watch(self, pid: int, ended: Callable[[ExitStatus], None]) -> None:
+        """Call `ended` when the child process, which is no worker, has ended."""
+        self._others[pid] = ended
+
+    def forget(self, pid: int) -> None:
+        """Watch the child process no longer."""
+        self._others.pop(pid, None)
+
+    @property
+    def memory(self) -> int:
+        """The descriptor of the memory that processes share."""
+        return self._state.fd
 
     def _remove(self, worker: WorkerProcess, status: int) -> None:
         worker.is_reaped = True

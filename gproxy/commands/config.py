@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gproxy.commands.check import built
+from gproxy.config.checks import SINGLE
 from gproxy.config.ini.build import option_hints, options
 from gproxy.config.ini.convert import convert, is_secret, masked
 from gproxy.config.ini.parser import RawSection, Value
@@ -43,7 +44,7 @@ def describe(settings: Settings) -> str:
 
 
 def _sections(settings: Settings) -> Iterator[tuple[RawSection, _Options]]:
-    for kind in ("server", "gateway", "log", "state", "errors", "outgoing"):
+    for kind in SINGLE:
         yield settings.section(kind), _options(SECTIONS[f"[{kind}]"])
     for kind in ("route", "upstream", "tls"):
         for section in settings.sections:

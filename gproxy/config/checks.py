@@ -13,11 +13,11 @@ from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import GatewaySettings, HandlerSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.types import ModuleRef
+from gproxy.config.types import Address, ModuleRef
 from gproxy.config.types.template import PLACEHOLDERS
 from gproxy.config.types.units import write_bytes
 
-SINGLE = ("server", "gateway", "log", "state", "errors", "outgoing")
+SINGLE = ("server", "gateway", "log", "state", "errors", "outgoing", "admin")
 NAMED = ("route", "upstream", "handler", "tls")
 
 #: Built-in handlers that have others as members, and the option that names these.
@@ -269,9 +269,9 @@ def listeners(
             yield section.problem("bind", message)
 
 
-def unused_tls(server: ServerSettings, sections: Sequence[RawSection]) -> Iterator[Problem]:
-    """Yield a warning for each certificate if no listener uses TLS."""
-    if all(address.tls is None for address in server.bind):
+def unused_tls(addresses: Iterable[Address], sections: Sequence[RawSection]) -> Iterator[Problem]:
+    """Yield a warning for each certificate if none of the addresses, which are all that there are, uses TLS."""
+    if all(address.tls is None for address in addresses):
         for section in sections:
             yield section.problem("", "no address in [server] bind has tls, so this section has no effect")
 

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gproxy.config import checks
 from gproxy.config.ini.build import build
 from gproxy.config.ini.files import SourceFile, parse_files, read_files
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import ConfigError, Problem
+from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.errors import ErrorsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.policy import Policies, PolicySettings
@@ -67,18 +68,27 @@ def load(
     return loading.settings(policies, build_handler, build_policy)
 
 
+class ProcessSettings(NamedTuple):
+    """The sections that the arbiter needs; None for a section with problems."""
+
+    server: ServerSettings | None
+    log: LogSettings | None
+    admin: AdminSettings | None
+
+
 def load_process(
     files: Sequence[SourceFile], overrides: Overrides, environ: Mapping[str, str] = os.environ
-) -> tuple[ServerSettings | None, LogSettings | None]:
-    """Return `[server]` and `[log]`, for a process that serves no requests; None for a section with problems.
-
-    `load` reports these problems with all others.
-    """
+) -> ProcessSettings:
+    """Return the settings of processes, for a process that serves no requests. `load` reports all problems."""
     sections = parse_files(files, environ, [])
     if sections is None:
-        return None, None
+        return ProcessSettings(None, None, None)
     loading = _Loading(Path(files[0].path), _override(sections, overrides), (), [])
-    return loading.single(ServerSettings, "server"), loading.single(LogSettings, "log")
+    return ProcessSettings(
+        loading.single(ServerSettings, "server"),
+        loading.single(LogSettings, "log"),
+        loading.single(AdminSettings, "admin"),
+    )
 
 
 def _override(sections: list[RawSection], overrides: Overrides) -> list[RawSection]:
@@ -115,17 +125,16 @@ class _Loading:
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
         log, state = self.single(LogSettings, "log"), self.single(StateSettings, "state")
-        outgoing = self.single(OutgoingSettings, "outgoing")
+        outgoing, admin = self.single(OutgoingSettings, "outgoing"), self.single(AdminSettings, "admin")
         errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
-        routes = self._named(RouteSettings, "route")
+        routes, tls = self._named(RouteSettings, "route"), self._named(TLSSettings, "tls")
         upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
         handlers = self._declared() | self._listed()
-        tls = self._named(TLSSettings, "tls")
         self._check(routes, handlers)
         self.problems += checks.limits(self._with_sections(routes), server or ServerSettings())
         self.problems += checks.places(self._with_sections(routes), server) if server else ()
         self.warnings += checks.in_clear(self._with_sections(routes), server or ServerSettings())
-        self._check_listeners(server, gateway, tls)
+        self._check_listeners(server, gateway, admin, tls)
         written = [(upstream, self._section("upstream", upstream.name)) for upstream in upstreams]
         self.warnings += upstream_checks.unverified(written)
         self.warnings += upstream_checks.idle(written)
@@ -149,7 +158,7 @@ class _Loading:
         if gateway:
             section = self._section("gateway")
             self.problems += checks.id_header(gateway.id_header, section, upstreams, tls, handlers.values())
-        if self.problems or not (server and gateway and log and state and errors and outgoing):
+        if self.problems or not (server and gateway and log and state and errors and outgoing and admin):
             raise ConfigError(self.problems)
         return Settings(
             path=self.path,
@@ -162,6 +171,7 @@ class _Loading:
             state=state,
             errors=errors,
             outgoing=outgoing,
+            admin=admin,
             warnings=tuple(sorted(self.warnings, key=lambda problem: (problem.file, problem.line))),
             sections=tuple(self.sections),
             tls={section.name: section for section in tls},
@@ -252,13 +262,23 @@ class _Loading:
         return [(route, self._section("route", route.name)) for route in routes]
 
     def _check_listeners(
-        self, server: ServerSettings | None, gateway: GatewaySettings | None, tls: list[TLSSettings]
+        self,
+        server: ServerSettings | None,
+        gateway: GatewaySettings | None,
+        admin: AdminSettings | None,
+        tls: list[TLSSettings],
     ) -> None:
+        from gproxy.config import admin_checks
+
         sections = self._of("tls")
         if server and gateway:
             names = [section.name for section in sections]
             self.problems += checks.listeners(server, gateway, names, self._section("server"))
-            self.warnings += checks.unused_tls(server, sections)
+            addresses = server.bind + (admin.bind if admin else ())
+            self.warnings += checks.unused_tls(addresses, sections)
+        if server and admin:
+            self.problems += admin_checks.listeners(admin, server, sections, self._section("admin"))
+            self.warnings += admin_checks.in_clear(admin, self._section("admin"))
         if tls:
             built = [(settings, self._section("tls", settings.name)) for settings in tls]
             checks.certificates(built, self.warnings, self.problems)

@@ -24,6 +24,7 @@ from gproxy.http.response import Response
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
 from gproxy.runtime.buffers import Buffers
+from gproxy.runtime.feed import Feed
 from gproxy.state.concurrency import ConcurrentRequests
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
@@ -45,6 +46,7 @@ class Runtime:
     state_dir: directory for state that survives restarts. state: settings of the store that several machines share.
     outgoing: settings of requests of the gateway itself.
     buffers: bound of the bytes that are kept for slow clients.
+    generation: number of the reading of the settings, from 1.
     worker: number of this worker within its generation, from 1.
     instance: id of the gateway in Via, the same for all its workers; empty: a new one.
     id_header: name of the header of requests' ids; empty: in no header.
@@ -60,25 +62,27 @@ class Runtime:
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         buffers: int = 64 * 1024 * 1024,
+        generation: int = 1,
         worker: int = 1,
         instance: str = "",
         id_header: str = "X-Request-ID",
     ) -> None:
         self.state_dir = state_dir
         self.outgoing = outgoing or OutgoingSettings()
-        self.clock = clock
-        self.monotonic = monotonic
+        self.clock, self.monotonic = clock, monotonic
         self.buffers = Buffers(buffers)
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         #: Warnings that repeat while something fails.
         self.throttle = Throttle(self.log, monotonic)
         self.started = monotonic()
-        self.worker = worker
+        self.generation, self.worker = generation, worker
         self.instance = instance or os.urandom(4).hex()
         self.id_header = id_header
         #: True if attempts at backends are timed, for the field `apptime` of access lines.
         self.times_attempts = False
+        #: The records for the monitor; None without one.
+        self.feed: Feed | None = None
         #: True once a stop has begun: /ready returns 503.
         self.stopping = False
         #: True once this process drains, for a stop or a reload: connections close after their response.
@@ -103,16 +107,14 @@ class Runtime:
         #: The parts that exist once in this process, by their class; `single` makes them.
         self.singles: dict[Callable[[Runtime], Any], Any] = {}
         self._sharing: list[Shares] = []
-        self._resident = 0
-        self._descriptors = 0
-        self._next_count = 0.0
+        self._resident, self._descriptors, self._next_count = 0, 0, 0.0
         #: The store that several machines share, if there is one.
         self.store = create_store(state, monotonic) if state else None
         if self.store is not None:
             self._measure(self.store)
 
     @classmethod
-    def of(cls, settings: Settings, worker: int = 1, instance: str = "") -> Self:
+    def of(cls, settings: Settings, generation: int = 1, worker: int = 1, instance: str = "") -> Self:
         """Return the runtime of a process with these settings."""
         server = settings.server
         made = cls(
@@ -120,11 +122,13 @@ class Runtime:
             state=settings.state,
             outgoing=settings.outgoing,
             buffers=server.buffers,
+            generation=generation,
             worker=worker,
             instance=instance,
             id_header=settings.gateway.id_header,
         )
         made.times_attempts = "apptime" in settings.log.field_names
+        made.feed = Feed() if settings.has_monitor else None
         return made
 
     def _measure(self, store: Store) -> None:

@@ -16,11 +16,11 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -42,6 +42,9 @@ from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
 from gproxy.server.listeners import Listeners, register_metrics
 from gproxy.state.shared.memory import SharedState
+
+if TYPE_CHECKING:
+    from gproxy.introspection.worker_line import WorkerLine
 
 _log = logging.getLogger("gproxy")
 
@@ -86,6 +89,20 @@ class Worker:
         self._leave = Event()
         #: Indexes of listeners whose sockets no other process accepts from.
         self._removed: list[int] = []
+        self._actions: dict[type[Message], Callable[[Any], None]] = {
+            messages.Accept: lambda _: self._accept(),
+            messages.Share: lambda _: self._share(),
+            messages.Unshare: lambda _: self._unshare(),
+            messages.Reopen: lambda _: self._access_logs.reopen(),
+            messages.Reloads: self._note_reloads,
+            messages.WorkerLine: lambda _: self._answer_monitor(),
+            messages.Unready: lambda _: self._unready(),
+            messages.Retire: lambda command: self._retire(command.removed),
+            messages.Stop: lambda _: self._stop(),
+            messages.Quit: lambda _: self._quit(),
+        }
+        #: The line to the monitor; None without a monitor.
+        self._line: WorkerLine | None = None
 
     def run(self, *, alone: bool) -> None:
         """Open all parts and serve until drained. Raises CannotOpenError."""
@@ -156,27 +173,10 @@ class Worker:
         self._stop()
 
     def _obey(self, command: Message) -> None:
-        match command:
-            case messages.Accept():
-                self._accept()
-            case messages.Share():
-                self._share()
-            case messages.Unshare():
-                self._unshare()
-            case messages.Reopen():
-                self._access_logs.reopen()
-            case messages.Reloads() as reloads:
-                self._reloads = reloads
-            case messages.Unready():
-                self._unready()
-            case messages.Retire(removed):
-                self._retire(removed)
-            case messages.Stop():
-                self._stop()
-            case messages.Quit():
-                self._quit()
-            case _:
-                raise UnexpectedCommandError(f"unexpected {command}")
+        action = self._actions.get(type(command))
+        if action is None:
+            raise UnexpectedCommandError(f"unexpected {command}")
+        action(command)
 
     def _beat(self) -> None:
         """Send heartbeats; check the access log's file and summarize warnings even while no request arrives."""
@@ -203,6 +203,23 @@ class Worker:
     def _share_listeners(self, *, alone: bool) -> None:
         for listener in self._listeners:
             listener.share(alone=alone)
+
+    def _note_reloads(self, reloads: messages.Reloads) -> None:
+        self._reloads = reloads
+
+    def _answer_monitor(self) -> None:
+        """Answer the monitor on a new line: it has just started, or this worker has."""
+        from gproxy.introspection.handler_code import HandlerCode
+        from gproxy.introspection.worker_line import WorkerLine  # late: most gateways have no monitor
+        from gproxy.introspection.worker_view import WorkerView
+
+        (fd,) = self._control.take_fds(1)
+        if self._line is not None:
+            self._line.close()
+        connections = [listener.connections for listener in self._listeners]
+        code = HandlerCode(self._gateway.handlers)
+        view = WorkerView(self._settings, self._runtime, self._gateway, connections, code)
+        self._line = WorkerLine(socket.socket(fileno=fd), view)
 
     def _unready(self) -> None:
         self._runtime.stopping = True
@@ -238,7 +255,7 @@ def main() -> int:
         gevent.signal_handler(number, nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
-        return _serve(options["--worker"], Control(socket.socket(fileno=control), COMMANDS))
+        return _serve(options["--generation"], options["--worker"], Control(socket.socket(fileno=control), COMMANDS))
     except ArbiterGoneError:
         return 0
 
@@ -256,16 +273,16 @@ def _write_hub_stack(control: int) -> None:
         os.write(control, "".join(["The main greenlet waits here (most recent call first):\n", *lines]).encode())
 
 
-def _serve(number: int, control: Control) -> int:
+def _serve(generation: int, number: int, control: Control) -> int:
     build_command = _wait_for(messages.Build, control)
-    fds = control.take_fds()
+    (fd,) = control.take_fds()
     given = {(section, option): text for section, option, text in build_command.overrides}
     try:
-        settings = load(build_command.path, given, unpack(_content(fds[0])))
+        settings = load(build_command.path, given, unpack(_content(fd)))
     except ConfigError as error:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
-    runtime = Runtime.of(settings, worker=number, instance=build_command.instance)
+    runtime = Runtime.of(settings, generation, number, build_command.instance)
     access_logs = AccessLogs.of(settings.log)
     gateway = build(settings, runtime, access_logs.observers)
     log.setup(settings.log.level, worker=True)

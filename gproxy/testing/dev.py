@@ -47,7 +47,7 @@ def main(pipe: int, config: str, overrides: Overrides) -> None:
 
 def _greet(config: str, overrides: Overrides, ports: list[int]) -> None:
     """Print what to try, once the gateway listens. Problems in the settings are reported by the gateway."""
-    server, _ = load_process(read_files(config, os.environ), overrides)
+    server = load_process(read_files(config, os.environ), overrides).server
     address = next((address for address in server.bind if address.kind == "tcp"), None) if server else None
     if address is None:
         return

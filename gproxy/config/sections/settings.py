@@ -14,6 +14,7 @@ from gproxy.config.ini.build import doc, option_names
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import Problem
 from gproxy.config.sections import rules
+from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.errors import ErrorsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.route import RouteSettings
@@ -168,6 +169,12 @@ class Settings:
     state: StateSettings = field(default_factory=StateSettings)
     errors: ErrorsSettings = field(default_factory=ErrorsSettings)
     outgoing: OutgoingSettings = field(default_factory=OutgoingSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
+
+    @property
+    def has_monitor(self) -> bool:
+        """True if the gateway has a monitor process, which needs something to serve."""
+        return bool(self.admin.bind)
 
     @property
     def identity_handlers(self) -> tuple[str, ...]:
@@ -191,12 +198,14 @@ SECTIONS: Final[dict[str, type[Any]]] = {
     "[state]": StateSettings,
     "[errors]": ErrorsSettings,
     "[outgoing]": OutgoingSettings,
+    "[admin]": AdminSettings,
 }
 
 
 def unknown_option(name: str, known: Collection[str]) -> str:
     """Return the message about an option that its section, with these `known` options, does not have."""
     owners = [section for section, cls in SECTIONS.items() if name in option_names(cls)]
+    owners = [section for section in owners if section != "[admin]"] or owners  # bind, handlers and the like are usual
     if name == "host" and "bind" in known:  # other programs have host and port of their listener in [server]
         return f"unknown option{hints.option('address', known)}"
     if owners:

@@ -99,7 +99,7 @@ class Address:
             return self.path == backend.path
         if self.kind != "tcp" or backend.path or not self.port or self.port != backend.port:
             return False
-        return self.host == backend.host or (_is_here(backend.host) and (not self.host or _is_here(self.host)))
+        return self.host == backend.host or (is_here(backend.host) and (not self.host or is_here(self.host)))
 
     @property
     def words(self) -> str:
@@ -202,7 +202,7 @@ class BackendURL:
         return self.place if self.path else f"{self.scheme}://{self.place}"
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Return whether the host is this machine: localhost, a loopback address, or the unspecified one."""
     try:
         address = ipaddress.ip_address(host)

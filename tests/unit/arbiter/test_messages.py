@@ -24,6 +24,7 @@ from gproxy.arbiter.messages import (
     Stopped,
     Unready,
     Unshare,
+    WorkerLine,
     decode,
     encode,
 )
@@ -36,6 +37,7 @@ LINES = [
     (Unshare(), b'["unshare"]\n'),
     (Reopen(), b'["reopen"]\n'),
     (Reloads(3, 2, 1, True, 17.5), b'["reloads", 3, 2, 1, true, 17.5]\n'),
+    (WorkerLine(), b'["workerline"]\n'),
     (Unready(), b'["unready"]\n'),
     (Retire([0, 2]), b'["retire", [0, 2]]\n'),
     (Stop(), b'["stop"]\n'),

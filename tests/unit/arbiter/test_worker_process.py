@@ -29,6 +29,7 @@ share       -         -        =        =        =         =         =        =
 unshare     -         -        =        =        =         =         =        =
 reopen      -         -        =        =        =         =         =        =
 reloads     -         -        =        =        =         =         =        =
+workerline  -         -        -        =        =         =         =        =
 unready     -         -        =        =        =         =         =        =
 retire      -         -        -        -        DRAINING  -         =        =
 stop        -         -        -        -        DRAINING  =         =        =

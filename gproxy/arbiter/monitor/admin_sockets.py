@@ -1,0 +1,57 @@
+"""The listening sockets of `[admin]`, which the arbiter opens and keeps, with the permissions of unix sockets."""
+
+import grp
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
+from gproxy.config.sections.admin import AdminSettings
+from gproxy.config.types import Address
+
+AdminSockets = Mapping[Address, socket.socket]
+
+
+def open_sockets(admin: AdminSettings, present: AdminSockets) -> dict[Address, socket.socket]:
+    """Return a socket for each address, one of `present` if it has the address. Raises CannotListenError."""
+    opened: dict[Address, socket.socket] = {}
+    try:
+        for address in admin.bind:
+            kept = present.get(address)
+            opened[address] = kept if kept is not None and is_reachable(kept) else _listen(address, admin)
+            if address.kind == "unix":
+                _permit(Path(address.path), admin)
+    except CannotListenError:
+        close_sockets(opened, present)
+        raise
+    return opened
+
+
+def close_sockets(sockets: AdminSockets, but: AdminSockets) -> None:
+    """Close the sockets that are not in `but`."""
+    for address, sock in sockets.items():
+        if but.get(address) is not sock:
+            silence(address, sock)
+            sock.close()
+
+
+def _listen(address: Address, admin: AdminSettings) -> socket.socket:
+    """Open a socket. A unix socket has its permissions from the beginning: they are its authentication."""
+    before = os.umask(0o777 & ~admin.permissions)
+    try:
+        return listen(address)
+    finally:
+        os.umask(before)
+
+
+def _permit(path: Path, admin: AdminSettings) -> None:
+    """Set group and permissions of the socket's file. Raises CannotListenError."""
+    try:
+        if admin.group is not None:
+            os.chown(path, -1, grp.getgrnam(admin.group).gr_gid)
+        path.chmod(admin.permissions)
+    except KeyError:
+        raise CannotListenError(f"cannot listen on unix:{path}: there is no group {admin.group!r}") from None
+    except OSError as error:
+        raise CannotListenError(f"cannot set the permissions of unix:{path}: {error.strerror}") from None

@@ -1,0 +1,79 @@
+"""The messages between the arbiter and the monitor, in the form of those between the arbiter and a worker."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gproxy.arbiter.messages import Kinds, Message
+
+
+class MonitorCommand(Message):
+    """A message to the monitor."""
+
+
+@dataclass
+class Configure(MonitorCommand):
+    """Serve these settings. The descriptors are the packed files, the shared memory and the admin sockets."""
+
+    path: str
+    overrides: list[list[str]]  # section, option, text
+    generation: int
+
+
+@dataclass
+class Attach(MonitorCommand):
+    """A worker serves; the descriptor is the line to it."""
+
+    generation: int
+    worker: int
+    pid: int
+
+
+@dataclass
+class Detach(MonitorCommand):
+    """The worker has ended."""
+
+    pid: int
+
+
+@dataclass
+class Report(MonitorCommand):
+    """The state of the arbiter: generation, reloads, and the states of the workers."""
+
+    state: dict[str, Any]
+
+
+@dataclass
+class Outcome(MonitorCommand):
+    """The order of this number was carried out, or failed."""
+
+    number: int
+    succeeded: bool
+    result: dict[str, Any]
+
+
+@dataclass
+class Logged(MonitorCommand):
+    """A record of the arbiter's error log."""
+
+    fields: dict[str, Any]
+
+
+class MonitorNotice(Message):
+    """A message to the arbiter."""
+
+
+class Serving(MonitorNotice):
+    """The monitor accepts connections."""
+
+
+@dataclass
+class Order(MonitorNotice):
+    """Do this, and answer with its outcome: reload, roll back, scale, keep an override and the like."""
+
+    number: int
+    name: str
+    arguments: dict[str, Any]
+
+
+MONITOR_COMMANDS: Final[Kinds] = {kind.__name__.lower(): kind for kind in MonitorCommand.__subclasses__()}
+MONITOR_NOTICES: Final[Kinds] = {kind.__name__.lower(): kind for kind in MonitorNotice.__subclasses__()}

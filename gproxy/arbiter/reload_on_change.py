@@ -1,0 +1,39 @@
+"""`reload = on`: a reload when a file of the settings or of user code has changed."""
+
+from collections.abc import Callable
+from typing import Final
+
+from gproxy.arbiter.event_loop import EventLoop
+from gproxy.arbiter.file_watch import FileWatch, listed
+from gproxy.arbiter.generation import Generation
+
+_LOOK_EVERY: Final = 0.5
+
+
+class ReloadOnChange:
+    """The watch of the files of the generation that serves; calls `reload` with the cause.
+
+    It begins with the first generation that has `reload = on`.
+    """
+
+    def __init__(self, path: str, loop: EventLoop, reload: Callable[[str], None]) -> None:
+        self._path = path
+        self._loop = loop
+        self._reload = reload
+        self._watch: FileWatch | None = None
+        self._generation: Generation | None = None
+
+    def follow(self, generation: Generation) -> None:
+        """Watch the files of this generation, which serves from now on."""
+        self._generation = generation
+        if generation.server.reload and self._watch is None:
+            self._watch = FileWatch(self._path)
+            self._loop.every(_LOOK_EVERY, self._look)
+        if self._watch:
+            self._watch.adopt(generation.stamps)
+
+    def _look(self) -> None:
+        if self._watch and self._generation:
+            changed = self._watch.changed(self._generation.files, self._generation.patterns)
+            if changed and self._generation.server.reload:
+                self._reload(f"{listed(changed)} changed")

@@ -1,0 +1,112 @@
+"""A client of the admin API, for the commands: by the settings file, or by a URL."""
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from gproxy.config.ini.files import read_files
+from gproxy.config.load import load_process
+from gproxy.config.types import Address
+
+#: Seconds that an answer may take; a reload may take a minute.
+_PATIENCE: Final = 100.0
+
+
+class AdminError(Exception):
+    """A monitor that does not answer, or an operation that failed; the message is one line."""
+
+
+class AdminClient:
+    """A client of one monitor. A place is `unix:PATH` or `http[s]://HOST:PORT`; `token` is for TCP."""
+
+    def __init__(self, place: str, token: str = "") -> None:
+        self.place = place
+        self._token = token
+
+    @classmethod
+    def of(cls, config: str | None, url: str | None, token: str = "") -> "AdminClient":
+        """Return the client of the monitor at `url`, or of the gateway with this settings file. Raises AdminError."""
+        if url:
+            return cls(url, token or os.environ.get("GPROXY_ADMIN_TOKEN", ""))
+        if not config:
+            raise AdminError("missing: --config FILE or --admin URL")
+        server, _, admin = load_process(read_files(config, os.environ), {})
+        if server is None or admin is None:
+            raise AdminError(f"{config}: [server] or [admin] has a problem; gproxy check --config {config} reports it")
+        if not admin.bind:
+            raise AdminError(
+                f"{config}: there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"
+            )
+        kept = server.state_dir / "admin.token"
+        given = admin.token.reveal() if admin.token is not None else kept.read_text().strip() if kept.exists() else ""
+        return cls(_place(admin.bind), token or given)
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 JSON
+        """Return the answer of a GET. Raises AdminError."""
+        return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, None)
+
+    def send(self, method: str, path: str, content: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 JSON
+        """Return the answer of an operation that changes something. Raises AdminError."""
+        return self._ask(method, path, dict(content or {}))
+
+    def _ask(self, method: str, target: str, content: object) -> Any:  # noqa: ANN401 JSON
+        connection = self.connection()
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        body = None
+        if content is not None:
+            headers["Content-Type"], body = "application/json", json.dumps(content)
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            data = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise AdminError(f"the monitor at {self.place} does not answer: {error}") from None
+        finally:
+            connection.close()
+        return _content(response, data)
+
+    def connection(self) -> http.client.HTTPConnection:
+        """Return a new connection to the monitor."""
+        if self.place.startswith("unix:"):
+            return _UnixConnection(Path(self.place.removeprefix("unix:")))
+        parts = urlsplit(self.place)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(parts.hostname or "", parts.port, timeout=_PATIENCE)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """A connection to a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(str(self._path))
+
+
+def _place(addresses: tuple[Address, ...]) -> str:
+    """Return the best address to ask: a unix socket, which needs no token, else the first one."""
+    address = next((one for one in addresses if one.kind == "unix"), addresses[0])
+    if address.kind == "unix":
+        return f"unix:{address.path}"
+    host = address.host if address.host not in {"", "0.0.0.0", "::"} else "localhost"  # noqa: S104
+    return f"{'https' if address.tls is not None else 'http'}://{f'[{host}]' if ':' in host else host}:{address.port}"
+
+
+def _content(response: http.client.HTTPResponse, data: bytes) -> Any:  # noqa: ANN401 JSON
+    try:
+        content = json.loads(data) if data else None
+    except ValueError:
+        content = data.decode(errors="replace")
+    if response.status >= 400:
+        detail = content.get("detail") if isinstance(content, dict) else None
+        raise AdminError(f"{response.status} {response.reason}{f': {detail}' if detail else ''}")
+    return content

@@ -1,0 +1,34 @@
+"""The questions that the monitor asks a worker, with the functions that answer them.
+
+A function gets a WorkerView and the arguments of the question, and yields the parts of its answer. The loop turns after
+each part, so a part is small: at most 100 requests. Its module is imported at the first question.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, Final
+
+from gproxy.introspection.worker_view import WorkerView
+
+Answer = Callable[..., Iterator[Mapping[str, Any]]]
+
+ANSWERS: Final = {
+    "requests": "gproxy.introspection.in_flight:requests",
+    "request": "gproxy.introspection.in_flight:request",
+    "cut": "gproxy.introspection.in_flight:cut",
+    "status": "gproxy.introspection.process_status:status",
+}
+
+
+class UnknownQuestionError(LookupError):
+    """A question that this version of the gateway has no answer to."""
+
+
+def answer(view: WorkerView, question: str, arguments: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Return the parts of the answer. Raises UnknownQuestionError, and what the question's function raises."""
+    try:
+        module, _, name = ANSWERS[question].partition(":")
+    except KeyError:
+        raise UnknownQuestionError(f"unknown question {question!r}") from None
+    function: Answer = getattr(import_module(module), name)
+    return function(view, **arguments)

@@ -1,0 +1,24 @@
+"""The answer to the monitor's question about the worker's process: its memory, descriptors, CPU time and requests."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+
+from gproxy.introspection.worker_view import WorkerView
+
+
+def status(view: WorkerView) -> Iterator[Mapping[str, object]]:
+    """Yield the figures of the process: times in seconds, memory in bytes."""
+    runtime = view.runtime
+    connections = [connection for listener in view.connections for connection in listener]
+    yield {
+        "pid": os.getpid(),
+        "uptime": runtime.monotonic() - runtime.started,
+        "cpu": time.process_time(),
+        "memory": runtime.memory(),
+        "descriptors": runtime.count_descriptors(),
+        "connections": len(connections),
+        "requests": sum(connection.request is not None for connection in connections),
+        "draining": runtime.draining or runtime.stopping,
+        "feed_dropped": runtime.feed.dropped if runtime.feed is not None else 0,
+    }

@@ -1,0 +1,141 @@
+"""The monitor process: it collects and shows what the gateway does, and serves the admin listener.
+
+It builds no route, handler or upstream, and never imports user code. If the arbiter ends, the monitor exits.
+
+    python -m gproxy.monitor.monitor --control FD
+"""
+
+import gproxy.server.patch  # noqa: F401 isort: skip  before anything that imports ssl or threading
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import gevent
+
+from gproxy.arbiter.control import Control
+from gproxy.arbiter.event_loop import nothing
+from gproxy.arbiter.messages import Message
+from gproxy.arbiter.monitor import messages
+from gproxy.arbiter.monitor.messages import MONITOR_COMMANDS
+from gproxy.arbiter.spawn import GROUP_SIGNALS, name_process
+from gproxy.config.ini.files import unpack
+from gproxy.config.load import load
+from gproxy.config.problems import ConfigError
+from gproxy.config.sections.settings import Settings
+from gproxy.handlers import BUILT_IN
+from gproxy.monitor.access import AccessCheck
+from gproxy.monitor.admin_gateway import admin_gateway
+from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.watched_gateway import WatchedGateway
+from gproxy.monitor.worker_lines import WorkerRef
+from gproxy.observe import log
+from gproxy.runtime import Runtime
+from gproxy.server.listeners import Listeners
+from gproxy.upstream.balance import POLICIES
+
+_log = logging.getLogger("gproxy")
+
+#: Connections to the admin listener, of one address and of all.
+_MOST_CONNECTIONS: Final = 200
+
+
+class Monitor:
+    """The monitor process: it obeys the arbiter, and serves the admin listener. Raises ConfigError."""
+
+    def __init__(self, control: Control, command: messages.Configure) -> None:
+        self._control = control
+        settings_fd, self._memory = control.take_fds(2)
+        self.watched = WatchedGateway(_load(command, settings_fd), command.generation, control)
+        admin = self.watched.settings.admin
+        self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
+
+    def serve(self) -> None:
+        """Serve until the arbiter ends, or this monitor is replaced. Raises ValueError if the token cannot be kept."""
+        settings = self.watched.settings
+        access = AccessCheck(settings.admin, settings.server.state_dir)
+        runtime = Runtime(state_dir=settings.server.state_dir, worker=0)
+        gateway = admin_gateway(self.watched, runtime, access, OPERATIONS)
+        factory = Listeners(_listening(settings), gateway, runtime)
+        for address, sock in zip(settings.admin.bind, self._sockets, strict=True):
+            factory.listener(address, sock).start()
+        self._control.send(messages.Serving())
+        while command := self._control.wait():
+            self._obey(command)
+
+    def _obey(self, command: Message) -> None:
+        match command:
+            case messages.Configure():
+                self._reconfigure(command)
+            case messages.Attach(generation, worker, pid):
+                (fd,) = self._control.take_fds(1)
+                self.watched.lines.attach(WorkerRef(generation, worker, pid), socket.socket(fileno=fd))
+            case messages.Detach(pid):
+                self.watched.lines.detach(pid)
+            case messages.Report(state):
+                self.watched.arbiter_state = state
+            case messages.Outcome():
+                self.watched.orders.take(command)
+            case _:
+                _log.error("monitor: unexpected %s", command)
+
+    def _reconfigure(self, command: messages.Configure) -> None:
+        """Take the settings of a new generation over; the sockets stay those that this process has."""
+        settings_fd, *others = self._control.take_fds(2 + len(self._sockets))
+        for fd in others:
+            os.close(fd)
+        self.watched.settings = _load(command, settings_fd)
+        self.watched.generation = command.generation
+        log.setup(self.watched.settings.log.level, worker=True)
+
+
+def _load(command: messages.Configure, fd: int) -> Settings:
+    """Return the settings without live handlers, from the packed files. Raises ConfigError."""
+    given = {(section, option): text for section, option, text in command.overrides}
+    with open(fd, "rb") as file:
+        file.seek(0)
+        files = unpack(file.read())
+    return load(Path(command.path), builtins=BUILT_IN, policies=POLICIES, overrides=given, files=files)
+
+
+def _listening(settings: Settings) -> Settings:
+    """Return the settings of the admin listeners: their addresses, and limits that an operator does not notice."""
+    server = replace(settings.server, bind=settings.admin.bind, max_connections=_MOST_CONNECTIONS)
+    return replace(settings, server=server)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the monitor and return the exit code."""
+    options = dict(zip(arguments[::2], map(int, arguments[1::2]), strict=True))
+    name_process("gproxy: monitor")
+    for number in GROUP_SIGNALS:  # these are for the arbiter
+        gevent.signal_handler(number, nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+    control = Control(socket.socket(fileno=options["--control"]), MONITOR_COMMANDS)
+    command = control.wait()
+    if not isinstance(command, messages.Configure):
+        return 0  # the arbiter has ended
+    log.setup("info", worker=True)
+    try:
+        monitor = Monitor(control, command)
+        log.setup(monitor.watched.settings.log.level, worker=True)
+        monitor.serve()
+    except (ConfigError, ValueError) as error:
+        _log.error("monitor: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    logging.shutdown()
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)

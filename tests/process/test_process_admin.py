@@ -1,0 +1,114 @@
+"""The admin listener of a real gateway: it is there when asked for, tells the state, and admits only who may."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+
+import pytest
+
+from gproxy.commands.live.admin_client import AdminClient, AdminError
+from gproxy.testing.gateway import RunningGateway, eventually, free_port
+
+ROUTE = "[route:all]\npath = /\nrespond = 200\nbody = hi\n"
+
+
+def ini(bind="unix:{tmp}/admin.sock", more=""):
+    return f"[server]\nworkers = 2\n[log]\naccess = off\n[admin]\nbind = {bind}\n{more}{ROUTE}"
+
+
+def monitors(gateway):
+    """The process ids of the monitors."""
+    done = subprocess.run(
+        ["pgrep", "-P", str(gateway.process.pid), "-f", "gproxy.monitor.monitor"], capture_output=True, text=True
+    )
+    return [int(pid) for pid in done.stdout.split()]
+
+
+def status_of(client):
+    """The answer of GET /v1/status, once the monitor serves."""
+    found = []
+
+    def answers():
+        try:
+            found[:] = [client.get("/v1/status")]
+        except AdminError:
+            return False
+        return len(found[0]["workers"]) == 2
+
+    eventually(answers, "an answer of the monitor with two workers")
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def admin(tmp_path_factory):
+    with RunningGateway(ini(), tmp_path_factory.mktemp("admin")) as gateway:
+        status_of(client_of(gateway))
+        yield gateway
+
+
+def client_of(gateway):
+    return AdminClient.of(str(gateway.config), None)
+
+
+def test_an_operator_sees_both_workers(admin):
+    status = client_of(admin).get("/v1/status")
+    assert [worker["worker"] for worker in status["workers"]] == [1, 2]
+    assert [worker["pid"] for worker in status["workers"]] == admin.workers
+    assert all(worker["answers"] and worker["memory"] > 1_000_000 for worker in status["workers"])
+
+
+def test_the_socket_is_for_its_owner_only(admin):
+    assert stat.S_IMODE(os.stat(admin.folder / "admin.sock").st_mode) == 0o600
+
+
+def test_curl_gets_an_answer_and_a_problem_for_an_unknown_operation(admin):
+    def curl(path):
+        command = ["curl", "-s", "--unix-socket", f"{admin.folder}/admin.sock", f"http://localhost{path}"]
+        return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert curl("/v1/status")["generation"] >= 1
+    assert curl("/v1/statu")["status"] == 404
+    assert "unknown parameter 'x'" in curl("/v1/status?x=1")["detail"]
+
+
+def test_a_killed_monitor_is_replaced_and_no_request_notices(admin):
+    (before,) = monitors(admin)
+    os.kill(before, signal.SIGKILL)
+    assert admin.get("/").status == 200
+    eventually(lambda: monitors(admin) not in ([], [before]), "another monitor")
+    assert len(status_of(client_of(admin))["workers"]) == 2
+    assert "was killed by SIGKILL; starting another one" in admin.wait_for_line("monitor (pid")
+
+
+def test_tcp_needs_the_token_that_the_gateway_has_made(tmp_path):
+    port = free_port()
+    with RunningGateway(ini(f"127.0.0.1:{port}"), tmp_path) as gateway:
+        gateway.wait_for_line("monitor: serves on")
+        token = (tmp_path / "var" / "admin.token").read_text().strip()
+        assert AdminClient(f"http://127.0.0.1:{port}", token).get("/v1/status")["generation"] == 1
+        for wrong in ("", "x" * 86):
+            with pytest.raises(AdminError, match="401"):
+                AdminClient(f"http://127.0.0.1:{port}", wrong).get("/v1/status")
+
+
+def test_without_the_section_there_is_no_monitor(tmp_path):
+    with RunningGateway(f"[log]\naccess = off\n{ROUTE}", tmp_path) as gateway:
+        assert gateway.get("/").status == 200
+        assert monitors(gateway) == []
+
+
+def test_a_reload_turns_the_listener_on_and_off(tmp_path):
+    with RunningGateway(f"[server]\nworkers = 2\n[log]\naccess = off\n{ROUTE}", tmp_path) as gateway:
+        text = gateway.config.read_text()
+        gateway.config.write_text(ini().replace("{tmp}", str(tmp_path)))
+        gateway.reload()
+        client = AdminClient(f"unix:{tmp_path}/admin.sock")
+        assert status_of(client)["generation"] == 2
+        gateway.reload()
+        eventually(lambda: status_of(client)["generation"] == 3, "the next generation")
+        gateway.config.write_text(text)
+        gateway.reload()
+        eventually(lambda: monitors(gateway) == [], "the end of the monitor")
+        assert not (tmp_path / "admin.sock").exists()
