@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,10 +24,14 @@ _lists: Final = re.compile(b"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----",
 
 @dataclass(frozen=True, slots=True)
 class RevocationLists:
-    """The lists of one file. `expires` is when the first of them is outdated, in seconds since the epoch."""
+    """The lists of one file: `expires` is when the first of them is outdated, in seconds since the epoch.
+
+    digest: SHA-256 of the file; empty without one.
+    """
 
     warnings: tuple[str, ...] = ()
     expires: float = math.inf
+    digest: bytes = b""
 
 
 #: Of a section without `client_crl`.
@@ -54,7 +59,7 @@ def read_lists(path: Path, authorities: Path, now: float) -> RevocationLists:
         raise ValueError(f"client_crl: the list of {_name(unsigned[0])} is not signed by an authority in client_ca")
     if deltas:  # OpenSSL would ignore it, and accept the certificates that it revokes
         raise ValueError(f"client_crl: holds a delta list of {_name(deltas[0])}; expected only complete lists")
-    return RevocationLists(tuple(_warnings(lists, trusted, now)), _expires(lists))
+    return RevocationLists(tuple(_warnings(lists, trusted, now)), _expires(lists), sha256(pem).digest())
 
 
 def use_lists(context: ssl.SSLContext, path: Path) -> None:

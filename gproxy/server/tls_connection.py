@@ -1,6 +1,7 @@
 """A client connection that begins with a TLS handshake; a PROXY header may come before it."""
 
 import logging
+import math
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,10 @@ class TLSClientConnection(ProxyProtocolConnection):
         #: Header fields from the client's certificate, for the backend: (name, name in lower case, value).
         self._identity: list[tuple[str, str, str]] = []
         self._identified_fields: RequestFields | None = None
+        #: The end of the client's certificate, in seconds since the epoch: a resumed session may have an expired one.
+        self._client_expires = math.inf
+        #: The digest of the revocation lists that the certificate was judged by; None without a certificate.
+        self._lists: bytes | None = None
 
     def _serve_one(self) -> bool:
         if self.tls is None:
@@ -116,16 +121,29 @@ class TLSClientConnection(ProxyProtocolConnection):
         cipher = tls.cipher()
         self.tls = TLS(tls.version() or "", cipher[0] if cipher else "", server_name, client)
         if client is not None:
-            self._identity = _fields(client, tls_host.settings.forward)
+            self._identify(client, tls_host)
         if tls_host.hsts:
             self._out = _StrictResponseWriter(self._channel, tls_host.hsts)
+
+    def _identify(self, client: ClientCertificate, tls_host: TLSHost) -> None:
+        """Keep what requests need of the certificate. Raises PrefaceError if it cannot be read."""
+        try:
+            self._identity = _fields(client, tls_host.settings.forward)
+            self._client_expires = client.expires
+        except ValueError as error:
+            raise PrefaceError(f"TLS handshake failed: unreadable client certificate: {error}") from None
+        self._lists = tls_host.certificate.lists.digest
 
     def _forget_head(self) -> None:
         super()._forget_head()
         self._identified_fields = None
 
     def _parse_head(self, head: bytes) -> tuple[RequestLine, RequestFields]:
+        if self._client_expires <= self._runtime.clock():
+            raise BadMessage("the client certificate of this connection has expired", 421)
         line, fields = super()._parse_head(head)
+        if self._lists is not None and self._lists != self._tls_host.certificate.lists.digest:
+            self._fields = fields = _last(fields)
         if self._identity and fields is not self._identified_fields:
             self._identified_fields = self._fields = fields = self._with_identity(fields)
         return line, fields
@@ -142,12 +160,16 @@ class TLSClientConnection(ProxyProtocolConnection):
 
 
 def _fields(client: ClientCertificate, forward: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Return the header fields of the facts that the certificate has. Raise PrefaceError if it cannot be read."""
-    try:
-        facts = [(header, client.field(fact)) for fact, header in forward.items()]
-    except ValueError as error:
-        raise PrefaceError(f"TLS handshake failed: unreadable client certificate: {error}") from None
+    """Return the header fields of the facts that the certificate has. Raise ValueError if it cannot be read."""
+    facts = [(header, client.field(fact)) for fact, header in forward.items()]
     return [(header, header.lower(), value) for header, value in facts if value]
+
+
+def _last(fields: RequestFields) -> RequestFields:
+    """Return the fields as those of the last request: the next one needs a handshake with the new lists."""
+    last = fields.with_headers(fields.headers)
+    last.keep = False
+    return last
 
 
 class _StrictResponseWriter(ResponseWriter):

@@ -158,6 +158,52 @@ def test_a_session_of_a_revoked_certificate_is_not_resumed(tmp_path, authority):
             connected(session)
 
 
+def test_an_open_connection_ends_after_the_first_response_with_new_lists(tmp_path, authority):
+    authority.revoke()
+    with running(tmp_path, "client_crl = authority.crl") as gateway, connect(gateway, "alice") as wire:
+
+        def asked():
+            wire.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            return wire.read_response()["connection"]
+
+        assert [asked(), asked()] == [None, None]
+        authority.issue("a.test")  # a new certificate of the gateway ends nothing
+        gateway.wait_for_line("[tls:a] certificate reloaded")
+        assert asked() is None
+        authority.revoke(tmp_path / "alice.crt")
+        eventually(lambda: ask(gateway, "alice") is None, "the rejection of alice")
+        assert asked() == "close"
+        assert wire.read_all() == b""
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_neither_connection_nor_session_outlives_the_certificate(tmp_path, authority, version):
+    with running(tmp_path, "forward = cn: X-Client") as gateway:
+        end = time.time() + 4
+        authority.issue(file="short", subject=[(NameOID.COMMON_NAME, "short")], days=(-1, 4 / 86_400))
+        context = ssl.create_default_context(cafile=tmp_path / "authority.pem")
+        context.load_cert_chain(tmp_path / "short.crt", tmp_path / "short.key")
+        context.minimum_version = context.maximum_version = version
+
+        def connected(session=None):
+            sock = socket.create_connection(("127.0.0.1", gateway.tls_port), PATIENCE)
+            return context.wrap_socket(sock, server_hostname="a.test", session=session)
+
+        def asked(sock):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            return sock.recv(4096)[9:12]
+
+        with connected() as first:
+            assert asked(first) == b"200"
+            session = first.session
+            time.sleep(max(0, end - time.time()))  # X.509 has whole seconds, and no clock that a test could move
+            assert asked(first) == b"421"
+        with connected(session) as again:
+            assert again.session_reused
+            assert asked(again) == b"421"
+        assert len(gateway.backend.requests) == 1
+
+
 def test_an_outdated_list_rejects_all_and_the_log_has_the_reason(tmp_path, authority):
     authority.revoke(days=(-3, -1))
     with running(tmp_path, "client_crl = authority.crl") as gateway:

@@ -6,6 +6,7 @@ import ssl
 import gevent
 import pytest
 
+from gproxy.config.revocation_lists import NO_LISTS
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.types import Seconds
 from gproxy.server.tls_connection import TLSClientConnection
@@ -19,6 +20,7 @@ class Certificate:
     """A certificate with its context."""
 
     warnings = ()
+    lists = NO_LISTS
 
     def __init__(self, names, files, client_ca=None):
         self.names = names
