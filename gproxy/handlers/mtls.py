@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
 from gproxy.http.handler import Next
-from gproxy.http.identity import Identity
+from gproxy.http.identity import Claims, Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.identity.client_certificates import read_facts
@@ -12,6 +12,8 @@ from gproxy.identity.credential_identifier import CredentialIdentifier
 from gproxy.identity.errors import Untrusted
 from gproxy.identity.sources import TLS, Source
 
+#: The facts that are distinguished names (RFC 4514).
+_DISTINGUISHED: Final = ("subject", "issuer")
 _SOURCES: Final = ("tls", "client_cert", "xfcc")
 
 
@@ -61,6 +63,13 @@ class MTLS(CredentialIdentifier):
             raise Untrusted("it has expired", expired=True)
         issuer = facts.claims.get("issuer", "")
         return Identity(facts.name(self.user), facts.claims, issuer=issuer, expires=facts.expires)
+
+    def field_of(self, claims: Claims, name: str) -> str | None:
+        """Return a fact as a header value. A distinguished name has commas, and escapes those in its values."""
+        value = claims.get(name)
+        if name in _DISTINGUISHED and isinstance(value, str) and value.isascii() and value.isprintable():
+            return value.strip()
+        return super().field_of(claims, name)
 
     def user_of(self, identity: Identity) -> str:
         """Return the fact that names the user."""

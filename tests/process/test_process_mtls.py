@@ -262,6 +262,14 @@ def test_facts_of_the_certificate_reach_headers_rules_and_the_log(tmp_path, auth
             assert wire.read_response().status == 403
 
 
+def test_a_subject_of_several_parts_reaches_the_backend(tmp_path, authority):
+    rules = RULES.replace("cn: X-Client", "subject: X-Client, issuer: X-Issuer")
+    with identifying(tmp_path, "mtls", rules=rules) as gateway:
+        assert ask(gateway, "alice").status == 200
+        (seen,) = gateway.backend.requests
+        assert (seen["x-client"], seen["x-issuer"]) == ("O=Example,CN=alice", "CN=authority")
+
+
 def test_a_trusted_proxy_passes_the_certificate_on(tmp_path, authority):
     der = subprocess.run(
         ["openssl", "x509", "-in", tmp_path / "alice.crt", "-outform", "der"], capture_output=True, check=True
