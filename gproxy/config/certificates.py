@@ -51,11 +51,14 @@ def read_certificate(settings: TLSSettings, now: float) -> Certificate:
     content("key", key)
     context = _context(settings, key)
     lists = NO_LISTS
-    if settings.client_ca is not None and settings.client_crl is not None:
-        lists = read_lists(settings.client_crl, settings.client_ca, now)
-        use_lists(context, settings.client_crl)
+    authorities: tuple[str, ...] = ()
+    if settings.client_ca is not None:
+        authorities = tuple(_authority_warnings(settings.client_ca, now))
+        if settings.client_crl is not None:
+            lists = read_lists(settings.client_crl, settings.client_ca, now)
+            use_lists(context, settings.client_crl)
     names = tuple(host.lower().rstrip(".") for host in settings.hosts or _names(leaf))
-    warnings = (*_warnings(leaf, key, names, now), *lists.warnings)
+    warnings = (*_warnings(leaf, key, names, now), *authorities, *lists.warnings)
     return Certificate(context, names, warnings, leaf.not_valid_after_utc.timestamp(), lists)
 
 
@@ -107,6 +110,24 @@ def _trust(context: ssl.SSLContext, path: Path) -> None:
         context.load_verify_locations(path)
     except ssl.SSLError:
         raise ValueError(f"client_ca: {path} holds no readable certificate in PEM form") from None
+
+
+def _authority_warnings(path: Path, now: float) -> Iterator[str]:
+    """Yield what makes handshakes fail: OpenSSL wants each chain to end with an authority that has signed itself."""
+    from cryptography import x509
+
+    try:
+        authorities = x509.load_pem_x509_certificates(content("client_ca", path))
+    except (ValueError, x509.InvalidVersion):  # of a file that OpenSSL can read
+        return
+    subjects = {one.subject for one in authorities}
+    roots = {one.subject for one in authorities if one.subject == one.issuer}
+    for one in authorities:
+        name, until = one.subject.rfc4514_string(), one.not_valid_after_utc
+        if one.issuer not in subjects and one.subject not in roots:
+            yield f"client_ca: lacks {one.issuer.rfc4514_string()}, so handshakes with certificates of {name} fail"
+        if until.timestamp() <= now:
+            yield f"client_ca: {name} expired on {until:%Y-%m-%d}, so handshakes with its certificates fail"
 
 
 def _names(leaf: "x509.Certificate") -> list[str]:

@@ -395,3 +395,25 @@ def test_a_delta_list_is_reported_and_not_silently_ignored(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == status, done
     assert "client_crl: holds a delta list of CN=own; expected only complete lists" in done.stdout + done.stderr
+
+
+def test_check_warns_of_authorities_with_which_every_handshake_fails(tmp_path):
+    Authority(tmp_path).issue("a.test")
+    ec = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    for command in (
+        f"req -x509 {ec} -keyout root.key -out root.pem -subj /CN=root",
+        f"req -new {ec} -keyout middle.key -out middle.csr -subj /CN=middle",
+        "x509 -req -in middle.csr -CA root.pem -CAkey root.key -days -1 -out middle.pem",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=tmp_path, capture_output=True, check=True)
+    ini = INI.replace("authority.pem", "authorities").replace("{url}", "http://localhost:1")
+    (tmp_path / "gproxy.ini").write_text(ini + "[server]\nbind = 127.0.0.1:1 tls\n")
+    command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
+    said = []
+    for files in (("root",), ("middle",), ("root", "middle")):
+        (tmp_path / "authorities").write_text("".join((tmp_path / f"{file}.pem").read_text() for file in files))
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        said.append([line for line in (done.stdout + done.stderr).splitlines() if "client_ca: " in line])
+    assert (len(said[0]), len(said[1]), len(said[2])) == (0, 2, 1)
+    assert "client_ca: lacks CN=root, so handshakes with certificates of CN=middle fail" in said[1][0]
+    assert "client_ca: CN=middle expired on 2" in said[2][0]
