@@ -26,6 +26,20 @@ _log = logging.getLogger("gproxy")
 _TIMEOUT: Final = 90.0
 _LONGEST_BODY: Final = 64 * 1024
 
+_READING: Final = frozenset({"GET", "HEAD"})
+#: The fields of every response.
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+}
+#: An operation, and the values in the path.
+_Found = tuple[Operation, dict[str, str]]
+
 
 def admin_gateway(
     watched: WatchedGateway, runtime: Runtime, access: AccessCheck, operations: Sequence[Operation]
@@ -46,26 +60,32 @@ class AdminRequests:
         self._operations = operations
 
     def __call__(self, request: Request) -> Response:
-        """Return the response. Raises HTTPError."""
-        caller = self._access.caller(request)
-        operation, values = self._find(request)
-        if operation.acts and not caller.may_act:
-            raise HTTPError(403, f"{caller.name} may only read")
+        """Return the response. Raises HTTPError: who may not ask learns nothing of what there is."""
+        found = [(one, values) for one in self._operations if (values := one.match(request.path)) is not None]
+        operation, values = _of_method(found, request)
+        if operation is None:
+            self._access.caller(request, acts=request.method not in _READING)
+            raise _no_operation([one.method for one, _ in found], request)
+        kind = {"acts": operation.acts, "is_public": operation.is_public, "is_form": operation.is_form}
+        caller = self._access.caller(request, **kind)
         values |= _query(operation, request)
         values |= _body(operation, request) if operation.acts else {}
-        return _response(operation.answer(Call(self._watched, request, caller, values)))
+        return _response(operation.answer(Call(self._watched, self._access, request, caller, values)))
 
-    def _find(self, request: Request) -> tuple[Operation, dict[str, Any]]:
-        """Return the operation and the values in its path. Raises HTTPError 404 or 405."""
-        found = [(one, values) for one in self._operations if (values := one.match(request.path)) is not None]
-        method = "GET" if request.method == "HEAD" else request.method
-        for one, values in found:
-            if one.method == method:
-                return one, {name: unquote(text) for name, text in values.items()}
-        if not found:
-            raise HTTPError(404, "there is no such operation; GET /openapi.json lists all")
-        allowed = ", ".join(sorted({one.method for one, _ in found}))
-        raise HTTPError(405, f"{request.method} is not allowed here", {"Allow": allowed})
+
+def _of_method(found: Sequence[_Found], request: Request) -> tuple[Operation | None, dict[str, Any]]:
+    """Return the operation with the method of the request, and the values in its path; None without one."""
+    method = "GET" if request.method == "HEAD" else request.method
+    for one, values in found:
+        if one.method == method:
+            return one, {name: unquote(text) for name, text in values.items()}
+    return None, {}
+
+
+def _no_operation(methods: Sequence[str], request: Request) -> HTTPError:
+    if not methods:
+        return HTTPError(404, "there is no such operation; GET /openapi.json lists all")
+    return HTTPError(405, f"{request.method} is not allowed here", {"Allow": ", ".join(sorted(set(methods)))})
 
 
 def _query(operation: Operation, request: Request) -> dict[str, Any]:
@@ -74,18 +94,20 @@ def _query(operation: Operation, request: Request) -> dict[str, Any]:
 
 
 def _body(operation: Operation, request: Request) -> dict[str, Any]:
-    """Return the fields of the JSON body. Raises HTTPError 400 or 415."""
-    media_type = (request.headers.lookup("content-type") or "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise HTTPError(415, "an operation that changes something needs Content-Type: application/json")
+    """Return the fields of the body, which is JSON or that of a form. Raises HTTPError 400 or 413."""
     data = request.body.buffer(_LONGEST_BODY)
+    content = dict(parse_qsl(data.decode("latin-1"))) if operation.is_form else _json(data)
+    return {name: named(operation.body, name, "field").read(value) for name, value in content.items()}
+
+
+def _json(data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data or b"{}")
     except ValueError as error:
         raise HTTPError(400, f"the body is no JSON: {error}") from None
     if not isinstance(content, dict):
         raise HTTPError(400, "the body must be a JSON object")
-    return {name: named(operation.body, name, "field").read(value) for name, value in content.items()}
+    return content
 
 
 def _response(answer: Any) -> Response:  # noqa: ANN401 whatever becomes JSON
@@ -94,6 +116,6 @@ def _response(answer: Any) -> Response:  # noqa: ANN401 whatever becomes JSON
     else:
         body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
         response = Response(200, body, {"Content-Type": "application/json"})
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
     return response

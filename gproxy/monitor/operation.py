@@ -8,7 +8,7 @@ from gproxy.config.problems import suggest
 from gproxy.config.types.units import parse_seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
-from gproxy.monitor.access import Caller
+from gproxy.monitor.access import AccessCheck, Caller
 from gproxy.monitor.watched_gateway import WatchedGateway
 
 Schema = Mapping[str, Any]
@@ -82,6 +82,7 @@ class Call:
     """A call of an operation: the watched gateway, the request, who calls, and the values of path, query and body."""
 
     gateway: WatchedGateway
+    access: AccessCheck
     request: Request
     caller: Caller
     values: Mapping[str, Any]
@@ -105,6 +106,10 @@ class Operation:
     result: Schema = field(default_factory=lambda: {"type": "object"})
     #: The media type of the answer.
     media_type: str = "application/json"
+    #: True for what a client without a credential may see: the login form and its style.
+    is_public: bool = False
+    #: True for the login form, whose fields come as a form of a page.
+    is_form: bool = False
 
     @property
     def acts(self) -> bool:

@@ -7,6 +7,7 @@ so an idle connection shows without cost that its peer has sent something or has
 
 import select
 import socket
+import struct
 from array import array
 from fcntl import ioctl
 from termios import TIOCOUTQ
@@ -19,6 +20,8 @@ from greenlet import getcurrent, greenlet
 
 from gproxy.runtime.expired import Expired
 
+#: A struct ucred: process, user, group.
+_CREDENTIALS: Final = struct.Struct("iII")
 _READ: Final = 1
 _WRITE: Final = 2
 #: Only Linux has POLLRDHUP; elsewhere `has_left` sees only a reset.
@@ -87,6 +90,12 @@ class Channel:
         self.is_closed = False
         self._is_watching = True
         self._watcher.start(self._on_readable)
+
+    def peer_process(self) -> tuple[int, int]:
+        """Return the process id and the user id of the peer, on a unix socket."""
+        data = self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, uid, _ = _CREDENTIALS.unpack(data)
+        return pid, uid
 
     def _on_readable(self) -> None:
         if self._reader is not None:
