@@ -19,7 +19,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gproxy.config.sections.admin import AdminSettings
-from gproxy.config.types import Address, Rate, Seconds
+from gproxy.config.types import Rate, Seconds
 from gproxy.config.types.addresses import split_host
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
@@ -55,7 +55,8 @@ class AccessCheck:
             token = kept_secret(state_dir / "admin.token")
         #: The secrets that are expected, with whether each permits acting.
         self._tokens = {text: acts for text, acts in ((token, True), (_revealed(admin), False)) if text}
-        self._hosts = frozenset(admin.hosts or (*_LOCAL_NAMES, *map(_host_of, admin.bind)))
+        own = (address.host.lower() for address in admin.bind if address.host)
+        self._hosts = frozenset(map(str.lower, admin.hosts)) or frozenset((*_LOCAL_NAMES, *own))
         self._failures = Failures(_FAILURES)
         self.login = Login()
 
@@ -143,10 +144,6 @@ def _same(given: str, expected: str) -> bool:
 
 def _revealed(admin: AdminSettings) -> str:
     return admin.read_token.reveal() if admin.read_token is not None else ""
-
-
-def _host_of(address: Address) -> str:
-    return address.host.lower()
 
 
 def _name_in(host: str) -> str:

@@ -153,6 +153,7 @@ SMALL = {
     "introspection.answers": "the table of questions",
     "introspection.process_status": "the answer to one question",
     "monitor.answers.status": "the answer to one question",
+    "monitor.audit": "the one form of audit lines",
     "monitor.operations": "the table of operations",
     "monitor.times": "the one form of times",
     "monitor.watched_gateway": "what all operations look at",
