@@ -8,6 +8,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+import gevent
+
 from gproxy.config.types import ModuleRef, Rate, Seconds
 from gproxy.http.request import Request
 from gproxy.identity.calls import Calls
@@ -142,7 +144,9 @@ class APIKeys(CredentialIdentifier):
             try:
                 found = self.find(text)
                 key = None if found is None else APIKey.of(found)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 the user's function may raise anything
+            except gevent.Timeout:  # the limit of the call
+                raise
+            except BaseException as error:  # noqa: BLE001 gevent ends the process for some of them
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
                 raise Unavailable(f"{self.lookup} failed: {reason}") from None
             call.admits = key is not None

@@ -232,12 +232,13 @@ def test_a_stop_does_not_wait_for_the_lookup_of_a_client_that_has_left(tmp_path,
         ours.process.wait(5)
 
 
-def test_a_lookup_that_wants_to_exit_ends_no_worker(tmp_path, backend):
-    (tmp_path / "mine.py").write_text("import sys\n\ndef find(digest): sys.exit('no database')\n")
+@pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt", "GeneratorExit"])
+def test_a_lookup_that_wants_to_exit_ends_no_worker(tmp_path, backend, error):
+    (tmp_path / "mine.py").write_text(f"def find(digest): raise {error}('no database')\n")
     with gateway(tmp_path, backend, 1, ("keys = keys.ini", "lookup = mine:find")) as ours:
         workers = ours.workers
         assert status(ours, new_key()) == 503
-        ours.wait_for_line("mine:find failed: SystemExit: no database")
+        ours.wait_for_line(f"mine:find failed: {error}: no database")
         assert status(ours, None, "/open") == 200
         assert ours.workers == workers
 
