@@ -215,6 +215,28 @@ def test_an_endpoint_that_rejects_the_gateway(started):
     assert "s3cret" not in scene.gateway.errors
 
 
+FAULTY = """
+import http.client
+
+class Faulty:
+    def open(self, runtime):
+        http.client.HTTPResponse.begin = lambda response: [][0]
+
+    def __call__(self, request, next):
+        return next(request)
+"""
+
+
+def test_a_fault_of_a_library_is_a_503_too(started, tmp_path):
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    patched = ("[handler:health]", "[handler:faulty]\nuse = faulty:Faulty\n[handler:health]")
+    scene = started(change=[("health, metrics", "faulty, health, metrics"), patched])
+    for _ in range(3):
+        unavailable(scene, scene.issuer.opaque())
+    scene.gateway.wait_for_line("/introspect: IndexError: list index out of range")
+    assert "Traceback" not in scene.gateway.errors
+
+
 def test_an_answer_counts_for_the_cache_time_and_never_past_exp(started):
     scene = started("cache = 1s")
     token, short = scene.issuer.opaque(), scene.issuer.opaque(exp=time.time() + 0.5)

@@ -4,6 +4,7 @@ One client serves a worker. A request runs in a greenlet of its own, so a client
 Its whole exchange is bounded: urllib3's limits count single reads, which a peer can repeat without end.
 """
 
+import logging
 import ssl
 from collections.abc import Mapping
 from http.client import HTTPException, RemoteDisconnected
@@ -17,6 +18,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 
 from gproxy.config.sections.outgoing import OutgoingSettings, ProxyURL
+from gproxy.http.exchange import without_query
 from gproxy.identity.outgoing.connection import POOLS, PUBLIC_POOLS
 from gproxy.identity.outgoing.urls import check_url, is_internal, is_loopback
 from gproxy.runtime import Runtime
@@ -29,6 +31,8 @@ _PIECE: Final = 16 * 1024
 #: Results of OpenSSL's verification that mean an unknown authority: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
 #: a self-signed certificate, and a chain that ends in one.
 _UNKNOWN_AUTHORITY: Final = (18, 19, 20)
+
+_log = logging.getLogger("gproxy")
 
 
 class OutgoingError(Exception):
@@ -105,6 +109,9 @@ class Outgoing:
             return error
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             return OutgoingError(_reason(error))
+        except Exception as error:  # noqa: BLE001 a fault of a library is no answer either: 503 and not 500
+            _log.debug("request to %s failed", without_query(request.url), exc_info=True)
+            return OutgoingError(f"{type(error).__name__}: {_reason(error)}")
         finally:
             timer.close()
 
