@@ -27,8 +27,10 @@ def setup(level: str, *, worker: bool = False) -> None:
     _attach(handler, "py.warnings", "WARNING")
     _attach_to_root(handler, level.upper())
     logging.captureWarnings(capture=True)
-    # The pool closes surplus connections in normal operation; urllib3 would log a line for each.
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # The pool closes surplus connections in normal operation, and peers send what urllib3 calls malformed: it would log
+    # a line or a traceback for each, with bytes of the peer.
+    for part in ("connection", "connectionpool", "response"):
+        logging.getLogger(f"urllib3.{part}").setLevel(logging.ERROR)
 
 
 def _attach(handler: logging.Handler, name: str, level: str) -> None:

@@ -215,6 +215,14 @@ def test_an_endpoint_that_rejects_the_gateway(started):
     assert "s3cret" not in scene.gateway.errors
 
 
+def test_an_endpoint_with_malformed_fields_does_not_fill_the_log(started):
+    raw = 'HTTP/1.1 200 OK\r\nX-A: b\r\nno field\r\nConnection: close\r\n\r\n{"active": false}'
+    with Backend(answering(raw)) as endpoint:
+        scene = started(change=[("ISSUER/introspect", endpoint.url)])
+        assert [scene.get(scene.issuer.opaque()).status for _ in range(5)] == [401] * 5
+        assert scene.gateway.errors.count("no field") == 0
+
+
 FAULTY = """
 import http.client
 

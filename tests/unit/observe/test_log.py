@@ -97,9 +97,10 @@ def test_warnings_go_to_the_log(capsys):
     assert err.count("\n") == 1
 
 
-def test_full_pools_of_urllib3_are_not_logged():
+@pytest.mark.parametrize("part", ["connection", "connectionpool", "response"])
+def test_full_pools_and_what_urllib3_thinks_of_responses_are_not_logged(part):
     log.setup("debug")
-    assert not logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.WARNING)
+    assert not logging.getLogger(f"urllib3.{part}").isEnabledFor(logging.WARNING)
 
 
 @pytest.fixture(params=["pipe", "socket"])
