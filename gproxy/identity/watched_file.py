@@ -24,8 +24,9 @@ class WatchedFile(Generic[T]):
     """The content of a file, as `parse` returned it; `open` starts a greenlet that replaces it after a change.
 
     `parse` gets the path and the bytes of the file. Its ValueError has a line for each problem, with the place as
-    `place` writes it. `apply` gets new content, after `content` has it. `option` names the option in messages. `maker`
-    is the command that makes such a file, for the message about a missing one.
+    `place` writes it. `apply` gets new content, after `content` has it. `failed` gets the reason, in one line, why a
+    change cannot be taken. `option` names the option in messages. `maker` is the command that makes such a file, for
+    the message about a missing one.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class WatchedFile(Generic[T]):
         parse: Callable[[Path, bytes], T],
         apply: Callable[[T], None] | None = None,
         *,
+        failed: Callable[[str], None] | None = None,
         maker: str = "",
         stamp: Callable[[Path], FileStamp | None] = FileStamp.of,
     ) -> None:
@@ -43,6 +45,7 @@ class WatchedFile(Generic[T]):
         self._option = option
         self._parse = parse
         self._apply = apply
+        self._failed = failed
         self._stamp = stamp
         self._watch: gevent.Greenlet | None = None
         # The stamp comes before the content: a change between the two is noticed as a later change.
@@ -77,6 +80,8 @@ class WatchedFile(Generic[T]):
         if isinstance(content, ValueError):
             reason = "; ".join(str(content).splitlines())
             _log.error("[%s] %s: %s; keeping the previous content", owner, self._option, reason)
+            if self._failed is not None:
+                self._failed(reason)
             return
         self.content = content
         if self._apply is not None:

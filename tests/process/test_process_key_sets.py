@@ -1,5 +1,6 @@
 """Key sets of real issuers over TLS, from outside: found, rotated, withdrawn, lost, hostile."""
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -337,8 +338,6 @@ def test_a_file_of_keys_is_replaced_within_two_seconds(start, issuer, tmp_path):
     path = tmp_path / "ci.jwks"
 
     def write():
-        import json
-
         path.write_text(json.dumps({"keys": issuer.published}))
 
     write()
@@ -352,6 +351,28 @@ def test_a_file_of_keys_is_replaced_within_two_seconds(start, issuer, tmp_path):
         eventually(lambda: status(gateway, issuer.token()) == 200, "the new file")
         assert status(gateway, old) == 401
         assert issuer.requests == {}
+
+
+def test_a_mistake_in_a_file_of_keys_is_in_health_and_no_token_is_called_bad_for_it(start, issuer, tmp_path):
+    path = tmp_path / "ci.jwks"
+    good = json.dumps({"keys": issuer.published})
+    path.write_text(good)
+    with start(f"{issuer.url} jwks=file:{path}") as gateway:
+        known = issuer.token()
+        assert status(gateway, known) == 200
+        path.write_text(good[:-9])
+        gateway.wait_for_line("keeping the previous content")
+        report = gateway.health()
+        row = report["keys"][str(path)]
+        assert (report["status"], row["state"], row["count"]) == ("degraded", "stale", 1)
+        assert "the key set is not strict JSON" in row["last_error"]
+        issuer.rotate()
+        assert (status(gateway, known), status(gateway, issuer.token())) == (200, 503)
+        path.write_text(json.dumps({"keys": issuer.published}))
+        eventually(lambda: status(gateway, issuer.token()) == 200, "the mended file")
+        report = gateway.health()
+        row = report["keys"][str(path)]
+        assert (report["status"], row["state"], row["last_error"]) == ("up", "fresh", "")
 
 
 def test_metrics_count_keys_and_fetches(start, issuer):

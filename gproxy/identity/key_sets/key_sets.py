@@ -105,15 +105,18 @@ class KeySets:
 
     def _from_file(self, source: KeySource) -> LiveKeySet:
         live = LiveKeySet(source.name, self._runtime.monotonic)
-        live.is_fresh = True
 
         def parse(path: Path, data: bytes) -> KeySet:
             return parse_file(path, data, live.keys)
 
         def apply(keys: KeySet) -> None:
+            live.is_fresh, live.last_error = True, ""
             live.take(keys, math.inf)
 
-        file = WatchedFile("jwks", source.path, parse, apply)
+        def failed(reason: str) -> None:
+            live.is_fresh, live.last_error = False, reason
+
+        file = WatchedFile("jwks", source.path, parse, apply, failed=failed)
         apply(file.content)
         file.open(self._runtime, "keys")
         self._files.append(file)
