@@ -85,7 +85,9 @@ class APIKeys(CredentialIdentifier):
             self._file = WatchedFile(
                 "keys", self.keys, parse_keys, lambda _: self.forget(lambda _: True), maker="gproxy key new USER"
             )
-        self._lookups: Calls[str, str, APIKey | None] = Calls(self._look_up, most=_LOOKUPS, timeout=self.timeout)
+        self._lookups: Calls[str, str, APIKey | None] = Calls(
+            self._look_up, most=_LOOKUPS, timeout=self.timeout, check=self.failures.check
+        )
         #: What `gproxy check` warns of: option and text.
         self.warnings = [*self._expired_keys(time.time())]
         self.start_cache(_ENTRIES, self.negative_cache)

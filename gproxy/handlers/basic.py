@@ -9,8 +9,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
-import gevent
-
 from gproxy.config.types import Rate, Seconds
 from gproxy.http.identity import Identity
 from gproxy.http.request import Request
@@ -41,11 +39,10 @@ _WRONG: Final = "user or password is wrong"
 
 
 class _Guess(NamedTuple):
-    """A password to compare with a hash, and the request that has it."""
+    """A password to compare with a hash."""
 
     password: str
     text: str
-    request: Request
 
 
 @dataclass(kw_only=True)
@@ -79,7 +76,9 @@ class Basic(CredentialIdentifier):
         )  # fmt: skip
         #: So nothing that is kept shows a password, not even to those who try many.
         self._secret = secrets.token_bytes(32)
-        self._hashes: Calls[tuple[bytes, str, str], _Guess, bool] = Calls(self._hash, most=_RUNNING, timeout=_PATIENCE)
+        self._hashes: Calls[tuple[bytes, str, str], _Guess, bool] = Calls(
+            self._hash, most=_RUNNING, timeout=_PATIENCE, check=self.failures.check
+        )
         self._threads: LowThreads | None = None
         self._run: Callable[..., bool] = _here
         self.start_cache(_ENTRIES, _BAD_FOR)
@@ -115,7 +114,7 @@ class Basic(CredentialIdentifier):
             raise Untrusted(_WRONG)
         if is_too_long(password, compared):
             raise Untrusted(f"the password exceeds the limit of {BCRYPT_BYTES} bytes")
-        is_good = self._is_right(credential, _Guess(password, compared, request))
+        is_good = self._is_right(credential, _Guess(password, compared), request)
         if self._file.content.find(user) != text:  # changed while it was hashed
             return self.verify(credential, request)
         if text is None or not is_good:
@@ -134,18 +133,14 @@ class Basic(CredentialIdentifier):
         password = Check("password", None, "not checked: only a running gateway hashes it")
         return Examination([Check("form", True), Check("user", True), password, *checks], (), identity)
 
-    def _is_right(self, credential: str, guess: _Guess) -> bool:
+    def _is_right(self, credential: str, guess: _Guess, request: Request) -> bool:
         """Compare in a thread; several requests of an address with one pair wait for one result."""
         if len(self._hashes) >= _RUNNING + _WAITING:
             raise Unavailable("too many passwords wait to be hashed")
-        request = guess.request
         key = (self.digest(credential), guess.text, network_of(request.client))
         return self._hashes.result(key, guess, min(_PATIENCE, request.deadline.remaining()), request)
 
     def _hash(self, guess: _Guess, _: float) -> bool:
-        """Hash when it is the guess's turn, unless its sender has exceeded the limit meanwhile. Raises HTTPError."""
-        gevent.sleep(0)  # so that those with the last result have counted it
-        self.failures.check(guess.request)
         return self._run(is_right, guess.password, guess.text)
 
 

@@ -125,7 +125,9 @@ class Introspect(CredentialIdentifier):
 
     def _start_caches(self) -> None:
         self.start_cache(rejected_for=self.negative_cache)
-        self._calls: Calls[bytes, str, Claims] = Calls(self.ask, most=self.max_asking, timeout=self.timeout)
+        self._calls: Calls[bytes, str, Claims] = Calls(
+            self.ask, most=self.max_asking, timeout=self.timeout, check=self.failures.check
+        )
         self._last_good = LastGood()
 
     def ask(self, token: str, seconds: float) -> Claims:

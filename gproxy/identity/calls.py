@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.identity.errors import Unavailable
 from gproxy.runtime.client_watch import ClientWatch
@@ -21,11 +22,15 @@ class Calls(Generic[K, A, T]):
 
     Each call runs in a greenlet of its own, so a client that leaves cancels nothing for the others that wait for the
     same result. `timeout` bounds a call with the wait for its turn, in seconds. The function gets its argument and the
-    remaining seconds; it returns a result, and raises nothing but Exceptions.
+    remaining seconds; it returns a result, and raises nothing but Exceptions. `check` raises HTTPError for a request
+    whose client may send no more: when its turn comes, no call is made that only such requests wait for.
     """
 
-    def __init__(self, function: Callable[[A, float], T], *, most: int, timeout: float) -> None:
+    def __init__(
+        self, function: Callable[[A, float], T], *, most: int, timeout: float, check: Callable[[Request], object]
+    ) -> None:
         self._function = function
+        self._check = check
         self._timeout = timeout
         self._turns = BoundedSemaphore(most)
         #: The calls that have not ended, by key.
@@ -45,11 +50,11 @@ class Calls(Generic[K, A, T]):
             call = self._calls[key] = _Call()
             gevent.spawn(self._run, key, argument, call)
         watch = ClientWatch.of(request)
-        call.waiting.add(watch)
+        call.waiting[watch] = request
         try:
             watch.wait(seconds)
         finally:
-            call.waiting.remove(watch)
+            del call.waiting[watch]
         if call.error is not None:
             raise call.error.with_traceback(None)  # the same one for all that wait
         if not call.results:
@@ -72,8 +77,8 @@ class Calls(Generic[K, A, T]):
         if not self._turns.acquire(timeout=self._timeout):
             raise self._late()
         try:
-            if not call.waiting:  # none needs the result any more, and others wait for their turn
-                raise self._late()
+            gevent.sleep(0)  # so that those with the last result have counted it
+            self._check_all(call)
             # A gevent.Timeout is no Exception, so the function's `except Exception` does not swallow it.
             with gevent.Timeout(max(ends - monotonic(), 0.0)):
                 return self._function(argument, max(ends - monotonic(), 0.001))
@@ -81,6 +86,20 @@ class Calls(Generic[K, A, T]):
             raise self._late() from None
         finally:
             self._turns.release()
+
+    def _check_all(self, call: "_Call[T]") -> None:
+        """Raise HTTPError unless a client that waits may send more: all may have come before the first was counted."""
+        rejection: HTTPError | None = None
+        for request in list(call.waiting.values()):
+            try:
+                self._check(request)
+            except HTTPError as error:
+                rejection = error
+            else:
+                return
+        if rejection is None:  # none needs the result any more, and others wait for their turn
+            raise self._late()
+        raise rejection
 
     def _late(self) -> Unavailable:
         return Unavailable(f"no answer within {self._timeout:g} s")
@@ -94,4 +113,4 @@ class _Call(Generic[T]):
     def __init__(self) -> None:
         self.results: list[T] = []
         self.error: Exception | None = None
-        self.waiting: set[ClientWatch] = set()
+        self.waiting: dict[ClientWatch, Request] = {}

@@ -308,6 +308,19 @@ def test_a_client_that_guesses_is_stopped_and_its_good_token_is_not(started):
     assert scene.calls == 31
 
 
+def test_a_client_that_guesses_at_many_tokens_at_once_is_stopped_too(started):
+    limited = ("max_failures = 100000/minute", "max_failures = 3/minute\nmax_asking = 2\ntimeout = 5s")
+    scene = started(change=[limited], issuer=SlowIssuer)
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(scene.get, f"guess{number}") for number in range(20)]
+        eventually(lambda: scene.issuer.running == 2, "two calls")
+        eventually(lambda: scene.gateway.metric("gproxy_connections") > 19, "the other requests")
+        scene.issuer.go.set()
+    statuses = sorted(answer.result().status for answer in answers)
+    assert 3 <= scene.calls <= 4  # two calls are under way when the third bad token is counted
+    assert statuses == [401] * scene.calls + [429] * (20 - scene.calls)
+
+
 def test_a_request_waits_no_longer_than_its_deadline(started):
     scene = started("timeout = 10s", change=[("timeout = 5s", "timeout = 300ms")])
     scene.issuer.fail("hang", "introspection")
