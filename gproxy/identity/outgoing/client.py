@@ -176,12 +176,12 @@ def _body(response: BaseHTTPResponse, limit: int) -> bytes:
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > limit:
         raise OutgoingError(f"the body exceeds {limit} bytes")
-    body = b""
+    body = bytearray()  # grows without copies: each piece may be one byte
     for piece in response.stream(_PIECE, decode_content=False):
         body += piece
         if len(body) > limit:
             raise OutgoingError(f"the body exceeds {limit} bytes")
-    return body
+    return bytes(body)
 
 
 def _context(settings: OutgoingSettings) -> ssl.SSLContext:

@@ -16,6 +16,10 @@ from gproxy.identity.outgoing.urls import is_internal
 
 #: Bound of an answer as it comes, in bytes: with heads, interim responses and trailers, which nothing else bounds.
 _LONGEST: Final = 2 * 1024 * 1024
+#: After so many reads of an answer, each further one waits for a turn of the event loop, for so many seconds at most:
+#: gevent runs 50 greenlets that only yield before it looks at sockets and timers; a read of tiny chunks takes 10 ms.
+_PLAIN_READS: Final = 2
+_TURN: Final = 0.001
 #: gevent's resolver uses the shared thread pool, and a dead DNS server blocks a thread for half a minute.
 _at_a_time = BoundedSemaphore(4)
 #: The look-ups under way by host: requests share them, and they survive the time limits of requests.
@@ -55,6 +59,7 @@ class _Metered(io.RawIOBase):
         super().__init__()
         self._stream = stream
         self._left = _LONGEST
+        self._reads = 0
 
     def readable(self) -> bool:
         """Return True."""
@@ -62,7 +67,8 @@ class _Metered(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int | None:  # noqa: ANN401 any writable buffer
         """Read into the buffer, and return the number of bytes. Raises OSError for too many bytes."""
-        gevent.sleep(0)
+        self._reads += 1
+        gevent.sleep(0 if self._reads <= _PLAIN_READS else _TURN)
         count = self._stream.readinto(buffer)
         self._left -= count or 0
         if self._left < 0:
