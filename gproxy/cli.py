@@ -152,6 +152,9 @@ _COMMANDS: Final = {
     "key": Command("make, list and disable API keys in the file of an api_key handler", "key", config=False),
     "password": Command("write the password of a user into a file, in the form of htpasswd", "password", config=None),
     "token": Command("sign a token that the configured jwt handler accepts, or explain one", "token", is_patched=True),
+    "backend": Command(
+        "change a backend of the running gateway: drain, up, down, weight=N, reset", "live.backend", config=False
+    ),
     "version": Command("print the version", "version", config=None),
 }
 _SIGNALS: Final = """signals:

@@ -16,6 +16,8 @@ ANSWERS: Final = {
     "requests": "gproxy.introspection.in_flight:requests",
     "request": "gproxy.introspection.in_flight:request",
     "cut": "gproxy.introspection.in_flight:cut",
+    "upstreams": "gproxy.introspection.live_upstreams:upstreams",
+    "override": "gproxy.introspection.live_upstreams:override",
     "status": "gproxy.introspection.process_status:status",
 }
 

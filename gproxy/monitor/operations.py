@@ -3,8 +3,33 @@
 from typing import Final
 
 from gproxy.monitor.answers.status import status
-from gproxy.monitor.operation import Operation
+from gproxy.monitor.answers.upstreams import change, reset, upstreams
+from gproxy.monitor.operation import Operation, Parameter
+
+STATES: Final = ("drain", "up", "down")
+_FORCE: Final = Parameter("force", "boolean", "drain the last available backend too")
 
 OPERATIONS: Final = (
+    Operation("GET", "/v1/upstreams", "upstreams", "upstreams with the state of each backend", upstreams),
+    Operation(
+        "PATCH",
+        "/v1/upstreams/{upstream}/backends/{backend}",
+        "change_backend",
+        "change state or weight of a backend, in place of what the file says",
+        change,
+        body=(
+            Parameter("state", "text", "drain: no new clients; down: no requests; up: as usual", STATES),
+            Parameter("weight", "number", "share of requests; 0: none"),
+            Parameter("for", "seconds", "time after which the change ends; default: it lasts until a restart"),
+            _FORCE,
+        ),
+    ),
+    Operation(
+        "DELETE",
+        "/v1/upstreams/{upstream}/backends/{backend}",
+        "reset_backend",
+        "return to what the file says of the backend",
+        reset,
+    ),
     Operation("GET", "/v1/status", "status", "version, generation, reloads and workers of the gateway", status),
 )

@@ -17,6 +17,7 @@ from gproxy.upstream.http1.connection import HTTP1Connection, Observer
 from gproxy.upstream.http1.dial_queue import DialQueue
 from gproxy.upstream.http1.idle import Idle
 from gproxy.upstream.http1.pool import PlainPool, TLSPool
+from gproxy.upstream.override import BackendOverride
 
 #: urllib3's defaults: the system's certificate authorities, and the URL's host name.
 _DEFAULT_TLS: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -47,6 +48,8 @@ class Backend:
         self.label = self.name if url.path else f"{url.scheme}://{self.name}"
         #: The Host field of `host = backend`.
         self.authority = url.authority
+        #: The change by an operator; None without one.
+        self.overridden: BackendOverride | None = None
         self.weight = url.weight
         self.max_connections = url.max_connections or max_connections
         self.is_backup = bool(url.backup)
@@ -119,6 +122,14 @@ class Backend:
     def is_full(self) -> bool:
         """True if the backend has reached its limit of active attempts."""
         return 0 < self.max_connections <= self.active
+
+    def override(self, override: BackendOverride | None) -> None:
+        """Change state and weight as an operator wants; None: as the file says. The rotation must refresh after it."""
+        state, weight = (override.state, override.weight) if override is not None else (None, None)
+        self.is_down = bool(self.url.down) if state is None else state == "down"
+        self.is_draining = bool(self.url.drain) if state is None else state == "drain"
+        self.weight = self.url.weight if weight is None else weight
+        self.overridden = override
 
     def note_health(self, now: float) -> None:
         """Note when the backend becomes healthy again; not at the start, and not while half-open."""
@@ -208,6 +219,8 @@ class Backend:
         }
         if self.url.is_name:
             facts["name"] = self.url.host
+        if self.overridden is not None:
+            facts["override"] = self.overridden.describe()
         if facts["state"] in ("unhealthy", "trial"):
             facts["why"] = health.why
             if health.next_try:

@@ -1,6 +1,6 @@
 """An upstream: a named group of backends, and its life cycle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import gevent
@@ -21,6 +21,7 @@ from gproxy.upstream.dns import Lookup, look_up
 from gproxy.upstream.health.active import ActiveHealthCheck
 from gproxy.upstream.health.passive import PassiveHealth, may_eject
 from gproxy.upstream.health.shared import Change, SharedHealth
+from gproxy.upstream.override import BackendOverride
 from gproxy.upstream.retry import Budget
 from gproxy.upstream.rotation import MakeRotation, Rotation
 
@@ -49,6 +50,8 @@ class Upstream:
         self._discovery = Discovery(settings, self.replace, runtime, lookup)
         #: Always the same list object, because other objects refer to it.
         self.backends = self._discovery.all()
+        #: The changes by operators, by the backend's name.
+        self._overrides: dict[str, BackendOverride] = {}
         #: Backends that were removed with active attempts.
         self._leaving: list[Backend] = []
         self.budget = Budget(settings.retry.budget, self.backends)
@@ -90,15 +93,69 @@ class Upstream:
         """Register the metrics of the backends, and make their health checks if `health_path` is set."""
         for backend in backends:
             register_metrics(self.name, backend, self.runtime.metrics)
-            if self.settings.health.path and not backend.is_down:
+            self._check(backend)
+
+    def _check(self, backend: Backend) -> None:
+        """Make the health check of a backend that can serve; end that of a backend that is down."""
+        if self.settings.health.path and not backend.is_down:
+            if backend not in self._health_checks:
                 check = ActiveHealthCheck(self.settings, backend, self.mark_probe, self.runtime)
-                self._health_checks.setdefault(backend, check)
+                self._health_checks[backend] = check
+        elif backend in self._health_checks:
+            self._health_checks.pop(backend).stop()
+
+    def override(self, name: str, override: BackendOverride | None) -> bool:
+        """Change the backend of this name as an operator wants; None: as the file says. Return whether it is here.
+
+        A change of a name that DNS resolves to this backend later counts too.
+        """
+        found = self._named_so(name)
+        if not found:
+            return False
+        for backend in found:
+            self._overrides.pop(backend.name, None)
+            if override is not None:
+                self._overrides[backend.name] = override
+            self._apply_override(backend)
+        self.rotation.refresh()
+        return True
+
+    def change(self, name: str, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Override the backend with these fields, or end its override; return its state before; None if it is not here.
+
+        Raises ValueError for fields that are no override.
+        """
+        override = None if fields is None else BackendOverride.of(fields)
+        before = {one.name: one.snapshot(self.runtime.monotonic()) for one in self._named_so(name)}
+        self.override(name, override)
+        return next(iter(before.values()), None)
+
+    def _named_so(self, name: str) -> list[Backend]:
+        """Return the backends of this name: HOST:PORT, with or without scheme, as the file or DNS has it."""
+        return [backend for backend in self.backends if name in (backend.name, backend.label, backend.url.place)]
+
+    def _apply_override(self, backend: Backend) -> None:
+        backend.override(self._overrides.get(backend.name))
+        if self._is_open:
+            self._check(backend)
+            if self._is_prober:
+                self.start_probing()
+
+    def _end_overrides(self) -> None:
+        """End the changes whose time is over."""
+        now = self.runtime.clock()
+        ended = [backend.name for backend in self.backends if backend.overridden and backend.overridden.until <= now]
+        for name in ended:
+            self.runtime.log.info("upstream %s: the change of backend %s is over", self.name, name)
+            self.override(name, None)
 
     def replace(self, backends: list[Backend]) -> None:
         """Replace the backends; the removed ones finish their active attempts."""
         removed = [backend for backend in self.backends if backend not in backends]
         added = [backend for backend in backends if backend not in self.backends]
         self.backends[:] = backends
+        for backend in added:
+            self._apply_override(backend)
         for backend in removed:
             backend.retire()
             self.passive.forget(backend)
@@ -250,5 +307,6 @@ class Upstream:
         while True:
             gevent.sleep(1.0)
             self.budget.sample()
+            self._end_overrides()
             for backend in self.backends:
                 backend.trim(self.settings.idle_timeout)

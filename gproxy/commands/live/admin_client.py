@@ -1,10 +1,12 @@
 """A client of the admin API, for the commands: by the settings file, or by a URL."""
 
+import argparse
 import http.client
 import json
 import os
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -77,6 +79,22 @@ class AdminClient:
         parts = urlsplit(self.place)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         return kind(parts.hostname or "", parts.port, timeout=_PATIENCE)
+
+
+def add_admin_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of each command that asks a monitor, besides --config."""
+    text = "place of the monitor, instead of --config: unix:PATH or http://HOST:PORT; GPROXY_ADMIN_TOKEN has the token"
+    parser.add_argument("--admin", metavar="URL", help=text)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def ask_monitor(options: argparse.Namespace, command: Callable[[AdminClient, argparse.Namespace], int | None]) -> int:
+    """Run the command with the client of its monitor, and return its exit code; 1 with the reason if it fails."""
+    try:
+        return command(AdminClient.of(options.config, options.admin), options) or 0
+    except AdminError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 class _UnixConnection(http.client.HTTPConnection):

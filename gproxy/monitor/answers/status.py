@@ -16,6 +16,7 @@ def status(call: Call) -> dict[str, Any]:
         "version": __version__,
         "compiled": is_compiled,
         "generation": gateway.generation,
+        "grace": gateway.settings.server.grace,
         **gateway.arbiter_state,
         "workers": [_worker(one) for one in gateway.lines.ask("status")],
     }
