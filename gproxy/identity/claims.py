@@ -15,6 +15,8 @@ _is_word = re.compile(r"[!-+\--~]+").fullmatch
 _is_plain = re.compile(r"[ -~\xa0-\xff]*").fullmatch
 #: The latest accepted date in epoch seconds; a later one is a mistake or an infinity.
 _LATEST: Final = 1e12
+#: The types of numbers in JSON: a truth value is none.
+_NUMBERS: Final = (int, float)
 
 
 def subject(claims: Claims, name: str = "sub") -> str:
@@ -29,8 +31,12 @@ def subject(claims: Claims, name: str = "sub") -> str:
 
 def words(claims: Claims, names: Iterable[str]) -> frozenset[str]:
     """Return the words of these claims: a text is split at its blanks, a list is taken as it is."""
-    values = [value for name in names if (value := claim(claims, name)) is not None]
-    return frozenset(word for value in values for word in (value.split() if isinstance(value, str) else texts(value)))
+    found: list[str] = []
+    for name in names:
+        value = claim(claims, name)
+        if value is not None:
+            found += value.split() if isinstance(value, str) else texts(value)
+    return frozenset(found)
 
 
 def as_field(claims: Claims, name: str) -> str | None:
@@ -81,7 +87,7 @@ def texts(value: object) -> list[str]:
 
 def date(claims: Claims, name: str) -> float:
     """Return the date of a claim in seconds since the epoch (RFC 7519 section 2). Raises Untrusted for no date."""
-    value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST < value < _LATEST:
+    value: float = claims[name]
+    if type(value) not in _NUMBERS or not -_LATEST < value < _LATEST:
         raise Untrusted(f"its {name} is no date")
     return value

@@ -67,7 +67,7 @@ class TokenJudge:
         self.signatures = signatures
         self.issuers = issuers
         self.keys: Mapping[str, PublicKeys] = {}
-        self.revocations = Revocations()
+        self.revocations: Revocations | None = None
         self.rules = rules
         self.demands = demands
         self.checks_binding = checks_binding
@@ -85,7 +85,8 @@ class TokenJudge:
         kid = key.kid if key is not None else unverified.header.kid
         check_claims(self.demands, claims)
         thumbprint = required_thumbprint(claims) if self.checks_binding else ""
-        self.revocations.check(claims, kid)
+        if self.revocations is not None:
+            self.revocations.check(claims, kid)
         return JudgedToken(claims, _issuer(claims), kid, key, self.rules.until(claims), thumbprint)
 
     def is_from_issuer(self, token: bytes) -> bool:
