@@ -45,9 +45,16 @@ class HandlerCode:
 
 
 def _owner(owners: list[_Owner], frame: FrameType) -> _Owner:
-    """Return the owner that is a value of the frame, as `self` is; the first owner if none is."""
-    values = list(map(id, frame.f_locals.values()))
-    return next((owner for owner in owners if id(owner.handler) in values), owners[0])
+    """Return the owner that is a value of the frame, as `self` is, or whose closure the frame has; else the first."""
+    values = set(map(id, frame.f_locals.values()))
+    own = (owner for owner in owners if id(owner.handler) in values or values.issuperset(_closure_of(owner.handler)))
+    return next(own, owners[0])
+
+
+def _closure_of(handler: object) -> set[int]:
+    """Return the ids of the values that a decorator has put into a function; for others an id that no value has."""
+    cells = getattr(handler, "__closure__", None) or ()
+    return {id(cell.cell_contents) for cell in cells} or {0}
 
 
 def _code_of(handler: object) -> Iterator[CodeType]:

@@ -21,6 +21,8 @@ from gproxy.runtime.alarm import Alarm
 
 #: The loop turns after so many requests of an answer.
 SLICE: Final = 100
+#: The values of `stack`: without stacks, with folded ones, with all frames.
+STACKS: Final = ("no", "yes", "all")
 #: The limits of waits for the client, during which the others are paused.
 _OF_CLIENT: Final = frozenset({TimeLimit.BODY, TimeLimit.WRITE, TimeLimit.RATE})
 
@@ -75,9 +77,14 @@ def requests(view: View, **parameters: str) -> Iterator[dict[str, Any]]:
         yield {"requests": [_entry(view, *one, stack=chosen.stack) for one in part if one[0].request is one[1]]}
 
 
+def check_parameters(parameters: dict[str, str]) -> None:
+    """Check the parameters of `requests`. Raises ValueError for an unknown one or a wrong value."""
+    _Selection(parameters, 0.0)
+
+
 def request(view: View, id: str, stack: str = "yes") -> Iterator[dict[str, Any]]:  # noqa: A002 as in the API
     """Yield the request of this id with its stack and the stacks of the greenlets that it has spawned, or nothing."""
-    depth = _word("stack", stack, ("yes", "all"))
+    depth = _word("stack", stack, STACKS[1:])
     for active, found in _active(view):
         if found.id == id:
             entry = _entry(view, active, found, stack=depth)
@@ -116,7 +123,7 @@ class _Selection:
             if name == "limit":
                 self.limit = _count(value)
             elif name == "stack":
-                self.stack = _word("stack", value, ("no", "yes", "all"))
+                self.stack = _word("stack", value, STACKS)
             elif name in _FILTERS:
                 self.filters.append(_FILTERS[name](value, now))
             else:

@@ -64,10 +64,15 @@ def spawned_by(parent: greenlet) -> list[greenlet]:
 
     A handler may wait for them, and its own stack does not show for what. To find them takes milliseconds.
     """
-    living = [one for one in gc.get_objects() if isinstance(one, gevent.Greenlet) and one.gr_frame is not None]
+    children: dict[int, list[greenlet]] = {}
+    for one in gc.get_objects():
+        if isinstance(one, gevent.Greenlet) and one.gr_frame is not None:
+            children.setdefault(id(one.spawning_greenlet()), []).append(one)
     found = [parent]
     for one in found:
-        found += [child for child in living if child.spawning_greenlet() is one and child not in found]
+        if len(found) > _MOST_GREENLETS:
+            break
+        found += children.get(id(one), ())
     return found[1 : _MOST_GREENLETS + 1]
 
 

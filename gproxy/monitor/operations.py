@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from gproxy.monitor.answers.requests import DEPTH, FILTERS, cut, request, requests
 from gproxy.monitor.answers.status import status
 from gproxy.monitor.answers.upstreams import change, reset, upstreams
 from gproxy.monitor.operation import Operation, Parameter
@@ -32,4 +33,7 @@ OPERATIONS: Final = (
         reset,
     ),
     Operation("GET", "/v1/status", "status", "version, generation, reloads and workers of the gateway", status),
+    Operation("GET", "/v1/requests", "requests", "requests in flight, oldest first", requests, FILTERS),
+    Operation("GET", "/v1/requests/{id}", "request", "one request in flight, with its stack", request, DEPTH),
+    Operation("DELETE", "/v1/requests/{id}", "cut", "end a request: 503, or its response is broken off", cut),
 )

@@ -99,6 +99,22 @@ def test_two_instances_of_one_class_are_told_apart_by_their_frames():
     assert code.name(fast(None, None)) == "fast"
 
 
+def test_two_functions_of_one_decorator_are_told_apart_by_what_it_wraps():
+    def noted(function):
+        def noting(request, next):
+            seen()
+            return function(request, next)
+
+        return noting
+
+    first, second = noted(plain), noted(calls_a_helper)
+    code = HandlerCode({"first": first, "second": second})
+    SEEN.clear()
+    first(None, None)
+    second(None, None)
+    assert [code.name(frame) for frame in SEEN] == ["first", "", "second", ""]
+
+
 def test_the_innermost_frame_of_a_handler():
     code = HandlerCode({"calls": calls_a_helper})
     frame = calls_a_helper(None, None)
