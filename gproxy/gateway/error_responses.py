@@ -24,6 +24,7 @@ _log = logging.getLogger("gproxy")
 #: The headers of a replaced response that say what a client may do next.
 _KEPT: Final = ("Retry-After", "WWW-Authenticate", "Allow")
 _NO_PAGES: Final[Mapping[str, Iterable[ErrorPage]]] = {}
+_NO_FIELDS: Final[Mapping[str, str]] = {}
 
 #: Details of responses for time limits that have a status; others get that of the deadline.
 _DETAILS: Final = {
@@ -49,14 +50,18 @@ def time_limit_error(expired: Expired) -> HTTPError:
 class ErrorResponses:
     """The error responses of a gateway, with the pages of `[errors]` by the name of their option: `404` or `5xx`.
 
-    `replaced` are the statuses of backends whose responses are replaced.
+    `replaced` are the statuses of backends whose responses are replaced. `fields` are in every error response.
     """
 
     def __init__(
-        self, pages: Mapping[str, Iterable[ErrorPage]] = _NO_PAGES, replaced: frozenset[int] = frozenset()
+        self,
+        pages: Mapping[str, Iterable[ErrorPage]] = _NO_PAGES,
+        replaced: frozenset[int] = frozenset(),
+        fields: Mapping[str, str] = _NO_FIELDS,
     ) -> None:
         self._pages = ErrorPages(pages)
         self._replaced = replaced
+        self._fields = fields
 
     def around(self, forward: Next) -> Next:
         """Return the forward action with its replaced responses; the action itself if none are to be replaced."""
@@ -93,6 +98,8 @@ class ErrorResponses:
         headers.put("Content-Type", "content-type", media_type)
         headers.put("Cache-Control", "cache-control", "no-store")
         headers.put("Vary", "vary", "Accept")
+        if self._fields:
+            headers.update(self._fields)
         if error.headers:
             headers.update(error.headers)
             if varies := error.headers.get("vary"):

@@ -15,6 +15,7 @@ import logging
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
+from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from gproxy.http.request import Request
 from gproxy.http.trust import UNIX_PEER, is_in
 from gproxy.identity.failures import Failures
 from gproxy.monitor.login import Login
+from gproxy.observe.throttle import Throttle
 from gproxy.server.client_channel import ClientChannel
 from gproxy.state.secret_file import kept_secret
 
@@ -35,6 +37,7 @@ _log = logging.getLogger("gproxy")
 _FAILURES: Final = Rate(10, Seconds(60.0))
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _JSON: Final = "application/json"
+_REJECTED: Final = "admin: rejected %s %s by %s: %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class AccessCheck:
         self._hosts = frozenset(map(str.lower, admin.hosts)) or frozenset((*_LOCAL_NAMES, *own))
         self._failures = Failures(_FAILURES)
         self.login = Login()
+        #: Of rejected requests whose caller is unknown: a stranger must not fill the log. Summarized once a second.
+        self.throttle = Throttle(_log, monotonic)
 
     def caller(self, request: Request, *, acts: bool, is_public: bool = False, is_form: bool = False) -> Caller:
         """Return who calls an operation, which `acts` or only reads. Raises HTTPError, and logs it.
@@ -66,23 +71,37 @@ class AccessCheck:
         The login form is the one change that comes as a form (`is_form`). It is public: a client needs no credential.
         """
         try:
-            return self._checked(request, acts=acts, is_public=is_public, is_form=is_form)
+            caller = self._identified(request, is_public=is_public)
         except HTTPError as error:
-            what = f"{request.method} {request.path} from {_peer_of(request)}"
-            _log.log(logging.WARNING if acts else logging.INFO, "admin: rejected %s: %s", what, error)
+            kind = f"admin: requests rejected with {error.status}"
+            self.throttle.warn(kind, _REJECTED, request.method, request.path, _peer_of(request), error)
+            raise
+        if acts:
+            self._check_change(request, caller, is_public=is_public, is_form=is_form)
+        return caller
+
+    def _identified(self, request: Request, *, is_public: bool) -> Caller:
+        """Return the caller, after steps 1 to 4. Raises HTTPError."""
+        if request.received.peer == UNIX_PEER:
+            return self._unix_caller(request)
+        self._check_peer(request)
+        return self._tcp_caller(request, is_public=is_public)
+
+    def _check_change(self, request: Request, caller: Caller, *, is_public: bool, is_form: bool) -> None:
+        """Check steps 5 to 7. Raises HTTPError, and logs it."""
+        try:
+            _check_source(request, is_form=is_form)
+            if not is_public:
+                self._check_right(caller)
+        except HTTPError as error:
+            _log.warning(_REJECTED, request.method, request.path, caller.name, error)
             raise
 
-    def _checked(self, request: Request, *, acts: bool, is_public: bool, is_form: bool) -> Caller:
-        is_local = request.received.peer == UNIX_PEER
-        if not is_local:
-            self._check_peer(request)
-        caller = self._unix_caller(request) if is_local else self._tcp_caller(request, is_public=is_public)
-        if acts:
-            _check_change(request, is_form=is_form)
-        if acts and not is_public and not caller.may_act:
+    def _check_right(self, caller: Caller) -> None:
+        """Check that the caller may change something. Raises HTTPError 403."""
+        if not caller.may_act:
             why = "act = no" if not self._admin.act else "read_token permits reading only"
             raise HTTPError(403, f"this would change something: {why}")
-        return caller
 
     def _check_peer(self, request: Request) -> None:
         """Check the address of the peer and the Host, before any secret. Raises HTTPError 403, 421 or 429."""
@@ -128,7 +147,7 @@ def bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _check_change(request: Request, *, is_form: bool) -> None:
+def _check_source(request: Request, *, is_form: bool) -> None:
     """Check what a foreign page could not send. Raises HTTPError 415 or 403."""
     media_type = (request.headers.lookup("content-type") or "").partition(";")[0].strip().lower()
     if not is_form and media_type != _JSON:

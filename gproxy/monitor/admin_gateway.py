@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from gproxy.config.sections.route import RouteSettings
+from gproxy.gateway.error_responses import ErrorResponses
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
@@ -26,8 +27,9 @@ _log = logging.getLogger("gproxy")
 _TIMEOUT: Final = 90.0
 _LONGEST_BODY: Final = 64 * 1024
 
-_READING: Final = frozenset({"GET", "HEAD"})
-#: The fields of every response.
+#: Methods that change nothing, whatever the path is.
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+#: The fields of every response, errors included.
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -46,9 +48,16 @@ def admin_gateway(
 ) -> Gateway:
     """Return the gateway of the admin listener. It has no observers: its requests are in no log and in no metric."""
     action = AdminRequests(watched, access, operations)
-    route = Route(RouteSettings("admin", respond=200), timeout=_TIMEOUT, action=action)
-    limits = ExchangeLimits.of_gateway(_TIMEOUT)
-    return Gateway(runtime=runtime, router=Router([route]), trust=Trust((), id_header=""), limits=limits, observers=[])
+    errors = ErrorResponses(fields=_HEADERS)
+    route = Route(RouteSettings("admin", respond=200), timeout=_TIMEOUT, action=action, errors=errors)
+    return Gateway(
+        runtime=runtime,
+        router=Router([route]),
+        trust=Trust((), id_header=""),
+        limits=ExchangeLimits.of_gateway(_TIMEOUT),
+        observers=[],
+        errors=errors,
+    )
 
 
 class AdminRequests:
@@ -85,7 +94,8 @@ def _of_method(found: Sequence[_Found], request: Request) -> tuple[Operation | N
 def _no_operation(methods: Sequence[str], request: Request) -> HTTPError:
     if not methods:
         return HTTPError(404, "there is no such operation; GET /openapi.json lists all")
-    return HTTPError(405, f"{request.method} is not allowed here", {"Allow": ", ".join(sorted(set(methods)))})
+    allowed = sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
+    return HTTPError(405, f"{request.method} is not allowed here", {"Allow": ", ".join(allowed)})
 
 
 def _query(operation: Operation, request: Request) -> dict[str, Any]:
@@ -102,12 +112,17 @@ def _body(operation: Operation, request: Request) -> dict[str, Any]:
 
 def _json(data: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(data or b"{}")
-    except ValueError as error:
+        content = json.loads(data or b"{}", parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as error:
         raise HTTPError(400, f"the body is no JSON: {error}") from None
     if not isinstance(content, dict):
         raise HTTPError(400, "the body must be a JSON object")
     return content
+
+
+def _reject_constant(text: str) -> float:
+    """Raise ValueError: Python reads NaN and Infinity, which are no JSON (RFC 8259 section 6)."""
+    raise ValueError(f"{text} is no number")
 
 
 def _response(answer: Any) -> Response:  # noqa: ANN401 whatever becomes JSON

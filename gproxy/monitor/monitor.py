@@ -67,6 +67,7 @@ class Monitor:
         for address, sock in zip(settings.admin.bind, self._sockets, strict=True):
             factory.listener(address, sock).start()
         self._control.send(messages.Serving())
+        gevent.spawn(_summarize, access)
         while command := self._control.wait():
             self._obey(command)
 
@@ -109,6 +110,13 @@ def _listening(settings: Settings) -> Settings:
     """Return the settings of the admin listeners: their addresses, and limits that an operator does not notice."""
     server = replace(settings.server, bind=settings.admin.bind, max_connections=_MOST_CONNECTIONS)
     return replace(settings, server=server)
+
+
+def _summarize(access: AccessCheck) -> None:
+    """Log the numbers of rejected requests that were not logged, once a second."""
+    while True:
+        gevent.sleep(1)
+        access.throttle.summarize()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, Literal
 
 from gproxy.config.problems import suggest
@@ -66,6 +67,8 @@ class Parameter:
         is_other = isinstance(value, bool) and self.kind != "boolean"
         if is_other or not isinstance(value, _JSON_TYPES[self.kind]):
             raise ValueError(f"expected a {self.kind}")
+        if self.kind == "seconds" and isinstance(value, int | float) and not 0 <= value < inf:
+            raise ValueError("expected a time of 0 seconds or more")
         return float(value) if self.kind == "seconds" and isinstance(value, int | float) else value
 
     def read_text(self, text: str) -> Any:  # noqa: ANN401 the type depends on the kind

@@ -146,5 +146,5 @@ def test_the_login_form_is_public_and_its_token_counts(check):
 
 def test_a_rejected_change_is_logged_with_its_author(check, caplog):
     status_of(check, asked(JSON, token=READ, method="DELETE", path="/v1/requests/1"), acts=True)
-    assert "rejected DELETE /v1/requests/1 from 127.0.0.1: 403" in caplog.text
+    assert "rejected DELETE /v1/requests/1 by read_token from 127.0.0.1: 403" in caplog.text
     assert READ not in caplog.text
