@@ -114,6 +114,7 @@ ALERTS = """
 | no worker may pick a backend | `sum by (upstream, backend) (gproxy_backend_healthy) == 0` |
 | workers end again and again | `increase(gproxy_workers_started_total[10m]) > 3 * gproxy_workers` |
 | access lines are lost | `increase(gproxy_log_lost_lines_total[5m]) > 0` |
+| a handler blocks a worker's event loop | `sum by (handler) (increase(gproxy_hub_blocked_total[10m])) > 10` |
 | a worker needs more than a core gives | `rate(gproxy_worker_cpu_seconds_total[5m]) > 0.9` |
 | a kind of credential cannot be judged | `sum by (handler) (rate(gproxy_auth_total{outcome="unavailable"}[5m])) > 0` |
 | a key set is not fetched any more | `gproxy_keys_age_seconds > 3600` |

@@ -255,6 +255,8 @@ class Arbiter:
                 self._on_closed()
             case messages.Stopped(cut):
                 self._cut += cut
+            case messages.Blocked(text, stack, origin):
+                log.log_with_stack(logging.WARNING, text, stack, log.Origin(*origin))
             case messages.Beat():
                 pass  # Workers has noted its time
 

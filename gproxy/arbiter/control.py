@@ -1,7 +1,9 @@
 """The socket between the arbiter and a worker, for messages and the file descriptors beside them."""
 
+import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from gproxy.arbiter.messages import Kinds, Message, decode, encode
@@ -31,6 +33,11 @@ class Control:
             socket.send_fds(self.socket, [line], fds) if fds else self.socket.send(line)
         except OSError:
             pass
+
+    def send_from_thread(self, message: Message) -> None:
+        """Send a message without gevent's socket, which belongs to the main thread; drop it if that would block."""
+        with suppress(OSError):
+            os.write(self.socket.fileno(), encode(message))
 
     def receive(self) -> list[Message]:
         """Return the messages received so far, perhaps none; set `ended` if the other end is closed."""

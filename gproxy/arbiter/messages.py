@@ -122,6 +122,15 @@ class Beat(Notice):
     """The worker is alive."""
 
 
+@dataclass
+class Blocked(Notice):
+    """A handler blocks the event loop of the worker; the worker's watchdog sends it, since the loop does not turn."""
+
+    message: str
+    stack: list[str]
+    origin: list[str]  # the fields of observe.log.Origin
+
+
 class Closed(Notice):
     """The listeners are closed."""
 

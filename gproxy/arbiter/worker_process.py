@@ -71,7 +71,7 @@ _STARTING, _BUILT, _OPENING, _READY, _SERVING, _DRAINING, _CLOSED, _KILLED = Wor
 
 #: The messages that a worker may receive in all states from OPENING on, and those that it may send from READY on.
 _ALLOWED_FROM_OPENING: Final = (messages.Share, messages.Unshare, messages.Reopen, messages.Unready, messages.Reloads)
-_ALLOWED_FROM_READY: Final = (messages.Shared, messages.Beat, messages.WorkerLine)
+_ALLOWED_FROM_READY: Final = (messages.Shared, messages.Beat, messages.Blocked, messages.WorkerLine)
 
 #: The state that follows a message, sent or received. What is missing here is an error. `retire` is sent once, so never
 #: to a draining worker; it may reach one that has closed itself in the meantime.

@@ -131,7 +131,8 @@ class Workers:
         if self._workers.get(worker.pid) is not worker:
             return  # the worker ended between select and this call
         for message in worker.control.receive():
-            worker.last_message = monotonic()
+            if not isinstance(message, messages.Blocked):  # which says that the worker hangs
+                worker.last_message = monotonic()
             if worker.apply(message):
                 self._received(worker, message)
         if worker.control.ended:

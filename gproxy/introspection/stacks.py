@@ -39,9 +39,9 @@ class Place(NamedTuple):
 def place_of(waiting: greenlet, code: HandlerCode) -> Place:
     """Return the innermost handler, and the innermost line of a handler or of the user's modules."""
     handler = line = ""
-    for frame in _outwards(waiting.gr_frame):
+    for frame in outwards(waiting.gr_frame):
         is_handler = frame in code
-        if not line and (is_handler or _is_users(frame.f_code.co_filename)):
+        if not line and (is_handler or is_users(frame.f_code.co_filename)):
             line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         if is_handler:
             handler = code.name(frame)
@@ -51,7 +51,7 @@ def place_of(waiting: greenlet, code: HandlerCode) -> Place:
 
 def stack_of(waiting: greenlet, code: HandlerCode, *, is_whole: bool = False) -> list[str]:
     """Return the innermost frames as `FILE:LINE FUNCTION`, outermost first; `is_whole` adds the gateway's own."""
-    frames = (one for one in _outwards(waiting.gr_frame) if is_whole or one in code or not _is_own(one))
+    frames = (one for one in outwards(waiting.gr_frame) if is_whole or one in code or not is_own(one))
     found = [
         f"{one.f_code.co_filename}:{one.f_lineno} {one.f_code.co_qualname}"
         for one, _ in zip(frames, range(_MOST_FRAMES), strict=False)
@@ -76,16 +76,19 @@ def spawned_by(parent: greenlet) -> list[greenlet]:
     return found[1 : _MOST_GREENLETS + 1]
 
 
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+def outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the frame and those around it."""
     while frame is not None:
         yield frame
         frame = frame.f_back
 
 
-def _is_own(frame: FrameType) -> bool:
+def is_own(frame: FrameType) -> bool:
+    """Return whether the frame is the gateway's own."""
     return frame.f_code.co_filename.startswith(_OWN)
 
 
 @functools.lru_cache(1024)
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
+    """Return whether the file is one of the user's modules, neither the gateway's nor a library's."""
     return not file.startswith(_LIBRARIES)

@@ -3,7 +3,9 @@
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from types import TracebackType
+from typing import Final, NamedTuple
 
 from gproxy.observe.nonblocking import NonBlockingHandler
 
@@ -12,6 +14,20 @@ _LAYOUT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _WORKER_LAYOUT = "%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s"
 
 _Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class Origin(NamedTuple):
+    """The request and the handler that a record comes from; an empty text means that there is none."""
+
+    request_id: str = ""
+    method: str = ""
+    path: str = ""
+    route: str = ""
+    handler: str = ""
+
+
+#: The origin of code that runs for no request.
+NOWHERE: Final = Origin()
 
 
 def setup(level: str, *, worker: bool = False) -> None:
@@ -49,6 +65,13 @@ def _attach_to_root(handler: logging.Handler, level: str) -> None:
     if all(isinstance(old, NonBlockingHandler) for old in root.handlers):
         root.setLevel(level)
         root.handlers[:] = [handler]
+
+
+def log_with_stack(level: int, message: str, stack: Sequence[str], origin: Origin = NOWHERE) -> None:
+    """Log a message with a stack that is not that of the caller, one text for each frame."""
+    log = logging.getLogger("gproxy")
+    sinfo, extra = "\n".join(stack), {"origin": origin}
+    log.handle(log.makeRecord(log.name, level, "", 0, "%s", (message,), None, extra=extra, sinfo=sinfo))
 
 
 class _Formatter(logging.Formatter):

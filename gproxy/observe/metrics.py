@@ -95,6 +95,13 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_worker_uptime_seconds": Family("gauge", ("worker",), "seconds since the worker began to serve"),
     "gproxy_worker_memory_bytes": Family("gauge", ("worker",), "resident memory of the worker"),
     "gproxy_worker_lag_seconds": Family("gauge", ("worker",), "delay of the worker's event loop in seconds"),
+    "gproxy_hub_lag_seconds": Family("histogram", (), "seconds by which the event loops of workers were late"),
+    "gproxy_hub_blocked_total": Family(
+        "counter", ("handler", "route"), "times that the handler has blocked an event loop for longer than block_log"
+    ),
+    "gproxy_hub_blocked_seconds_total": Family(
+        "counter", ("handler", "route"), "seconds in which the handler has blocked an event loop"
+    ),
     "gproxy_worker_cpu_seconds_total": Family("counter", ("worker",), "CPU time of the worker in seconds", "max"),
     "gproxy_open_fds": Family("gauge", ("worker",), "open file descriptors of the worker"),
     "gproxy_generation": Family("gauge", (), "number of the generation that serves", "max"),

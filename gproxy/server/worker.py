@@ -36,6 +36,10 @@ from gproxy.config.problems import ConfigError
 from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build, load
 from gproxy.gateway.gateway import CannotOpenError, Gateway, open_part
+from gproxy.introspection.block_report import BlockReport
+from gproxy.introspection.current_request import CurrentRequest
+from gproxy.introspection.handler_code import HandlerCode
+from gproxy.introspection.watchdog import HubWatchdog
 from gproxy.observe import log
 from gproxy.observe.access_logs import AccessLogs
 from gproxy.runtime import Runtime
@@ -84,6 +88,13 @@ class Worker:
         self._state = state
         self._factory = Listeners(settings, gateway, runtime)
         self._listeners = [self._factory.listener(*pair) for pair in zip(settings.server.bind, sockets, strict=True)]
+        self._handler_code = code = HandlerCode(gateway.handlers)
+        self._current = CurrentRequest(code, [listener.connections for listener in self._listeners])
+        self._watchdog = (
+            HubWatchdog(settings.server.block_log, runtime, self._current, code, self._announce_block)
+            if settings.server.block_log
+            else None
+        )
         self._drain = Drain(self._listeners, settings.server.grace)
         self._reloads = messages.Reloads()
         self._leave = Event()
@@ -113,6 +124,9 @@ class Worker:
         self._register_metrics()
         self._share_listeners(alone=alone)
         self._tune()
+        self._current.note_spawned()
+        if self._watchdog is not None:
+            self._watchdog.start()
         self._control.send(messages.Ready())
         listening = gevent.spawn(self._run_commands), gevent.spawn(self._beat)
         self._leave.wait()
@@ -122,11 +136,18 @@ class Worker:
         self._control.send(messages.Stopped(cut))
 
     def _close(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self._factory.close()
         self._gateway.close()
         self._access_logs.close()
         if self._runtime.store is not None:
             self._runtime.store.close()
+
+    def _announce_block(self, report: BlockReport) -> None:
+        """Let the arbiter log a block that lasts. Called in the watchdog's thread."""
+        message = report.message(self._runtime.worker)
+        self._control.send_from_thread(messages.Blocked(message, report.lines, list(report.origin)))
 
     def _register_metrics(self) -> None:
         register_metrics(self._listeners, self._runtime.metrics)
@@ -209,7 +230,6 @@ class Worker:
 
     def _answer_monitor(self) -> None:
         """Answer the monitor on a new line: it has just started, or this worker has."""
-        from gproxy.introspection.handler_code import HandlerCode
         from gproxy.introspection.worker_line import WorkerLine  # late: most gateways have no monitor
         from gproxy.introspection.worker_view import WorkerView
 
@@ -217,8 +237,7 @@ class Worker:
         if self._line is not None:
             self._line.close()
         connections = [listener.connections for listener in self._listeners]
-        code = HandlerCode(self._gateway.handlers)
-        view = WorkerView(self._settings, self._runtime, self._gateway, connections, code)
+        view = WorkerView(self._settings, self._runtime, self._gateway, connections, self._handler_code)
         self._line = WorkerLine(socket.socket(fileno=fd), view)
 
     def _unready(self) -> None:

@@ -62,6 +62,10 @@ class ServerSettings:
             "nothing is read ahead"
         ),
     )
+    block_log: Seconds = field(
+        default=Seconds(0.1),
+        metadata=doc("log a handler that blocks the event loop of a worker for longer, with its line; 0s: off"),
+    )
     state_dir: Path = field(default=Path("var"), metadata=doc("directory for state that survives restarts"))
 
     def __post_init__(self) -> None:
@@ -72,4 +76,5 @@ class ServerSettings:
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
             rules.at_least(0, self, "min_rate", "max_connections", "max_connections_per_address"),
             rules.require(not 0 < self.worker_timeout < 1, "worker_timeout", "expected at least 1s, or 0s for never"),
+            rules.require(not 0 < self.block_log < 0.01, "block_log", "expected at least 10ms, or 0s for off"),
         )

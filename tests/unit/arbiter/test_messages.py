@@ -7,6 +7,7 @@ from gproxy.arbiter.messages import (
     NOTICES,
     Accept,
     Beat,
+    Blocked,
     Build,
     Built,
     Closed,
@@ -47,6 +48,7 @@ LINES = [
     (Ready(), b'["ready"]\n'),
     (Shared(), b'["shared"]\n'),
     (Beat(), b'["beat"]\n'),
+    (Blocked("7f: blocked", ["h.py:1 in f"], ["7f"]), b'["blocked", "7f: blocked", ["h.py:1 in f"], ["7f"]]\n'),
     (Closed(), b'["closed"]\n'),
     (Stopped(3), b'["stopped", 3]\n'),
 ]

@@ -39,6 +39,7 @@ failed      =         -        =        -        -         -         -        =
 ready       -         -        READY    -        -         -         -        =
 shared      -         -        -        =        =         =         =        =
 beat        -         -        -        =        =         =         =        =
+blocked     -         -        -        =        =         =         =        =
 closed      -         -        -        CLOSED   CLOSED    CLOSED    -        =
 stopped     -         -        -        -        -         -         =        =
 malformed   -         -        -        -        -         -         -        =
@@ -55,6 +56,7 @@ def make(kind):
         "retire": ([],),
         "built": ([], []),
         "failed": (1, []),
+        "blocked": ("7f: blocked", [], []),
         "stopped": (0,),
         "malformed": ('["beet"]', "unknown name"),
     }
