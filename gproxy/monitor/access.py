@@ -36,6 +36,7 @@ _log = logging.getLogger("gproxy")
 #: Failures of one address within a minute, after which it gets 429.
 _FAILURES: Final = Rate(10, Seconds(60.0))
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="gproxy admin"'}
 _JSON: Final = "application/json"
 _REJECTED: Final = "admin: rejected %s %s by %s: %s"
 
@@ -125,14 +126,16 @@ class AccessCheck:
             return Caller(request.client, may_act=False)
         if bearer(request):
             self._failures.count(request)
-        raise HTTPError(401, "a token is required", {"WWW-Authenticate": 'Bearer realm="gproxy admin"'})
+        raise HTTPError(401, "a token is required", _CHALLENGE)
 
     def enter(self, request: Request, token: str) -> bool:
         """Return whether the token of the login form permits acting. Raises HTTPError 401 for a wrong one."""
         acts = self._acts(token)
         if acts is None:
             self._failures.count(request)
-            raise HTTPError(401, "this token is wrong")
+            error = HTTPError(401, "this token is wrong", _CHALLENGE)
+            self.throttle.warn("admin: wrong tokens in the form", _REJECTED, "POST", "/login", request.client, error)
+            raise error
         return acts
 
     def _acts(self, token: str) -> bool | None:

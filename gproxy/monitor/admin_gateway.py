@@ -12,6 +12,7 @@ from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
 from gproxy.http.errors import HTTPError
+from gproxy.http.negotiate import error_kind
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import ExchangeLimits
@@ -70,6 +71,14 @@ class AdminRequests:
 
     def __call__(self, request: Request) -> Response:
         """Return the response. Raises HTTPError: who may not ask learns nothing of what there is."""
+        try:
+            return _response(self._answer(request))
+        except HTTPError as error:
+            if error.status == 401 and _is_page_of_browser(request):
+                return _response(Response(303, headers={"Location": "/login"}))
+            raise
+
+    def _answer(self, request: Request) -> Any:  # noqa: ANN401 whatever becomes JSON
         found = [(one, values) for one in self._operations if (values := one.match(request.path)) is not None]
         operation, values = _of_method(found, request)
         if operation is None:
@@ -79,7 +88,12 @@ class AdminRequests:
         caller = self._access.caller(request, **kind)
         values |= _query(operation, request)
         values |= _body(operation, request) if operation.acts else {}
-        return _response(operation.answer(Call(self._watched, self._access, request, caller, values)))
+        return operation.answer(Call(self._watched, self._access, self._operations, request, caller, values))
+
+
+def _is_page_of_browser(request: Request) -> bool:
+    """Return whether a browser asks for the page, so that the form helps more than an error."""
+    return request.path == "/" and request.method in _READING and error_kind(request.headers.get("accept")) == "html"
 
 
 def _of_method(found: Sequence[_Found], request: Request) -> tuple[Operation | None, dict[str, Any]]:

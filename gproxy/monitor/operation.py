@@ -1,7 +1,7 @@
 """An operation of the admin API: its place, its parameters, its answer and the right that it needs."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, Literal
 
@@ -10,9 +10,8 @@ from gproxy.config.types.units import parse_seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.monitor.access import AccessCheck, Caller
+from gproxy.monitor.schema import Schema
 from gproxy.monitor.watched_gateway import WatchedGateway
-
-Schema = Mapping[str, Any]
 
 
 def _boolean(text: str) -> bool:
@@ -82,10 +81,14 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of an operation: the watched gateway, the request, who calls, and the values of path, query and body."""
+    """A call of an operation: the watched gateway, the request, who calls, and the values of path, query and body.
+
+    `operations` are all that the listener has.
+    """
 
     gateway: WatchedGateway
     access: AccessCheck
+    operations: "Sequence[Operation]"
     request: Request
     caller: Caller
     values: Mapping[str, Any]
@@ -106,9 +109,11 @@ class Operation:
     answer: Callable[[Call], Any]
     query: tuple[Parameter, ...] = ()
     body: tuple[Parameter, ...] = ()
-    result: Schema = field(default_factory=lambda: {"type": "object"})
-    #: The media type of the answer.
-    media_type: str = "application/json"
+    result: Schema | None = None
+    #: The media types that the answer may have.
+    media_types: tuple[str, ...] = ("application/json",)
+    #: The status of success.
+    status: int = 200
     #: True for what a client without a credential may see: the login form and its style.
     is_public: bool = False
     #: True for the login form, whose fields come as a form of a page.

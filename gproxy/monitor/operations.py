@@ -2,16 +2,51 @@
 
 from typing import Final
 
+from gproxy.monitor.answers import schemas
+from gproxy.monitor.answers.login import FIELDS, form, log_in, log_out
 from gproxy.monitor.answers.requests import DEPTH, FILTERS, cut, request, requests
 from gproxy.monitor.answers.status import status
 from gproxy.monitor.answers.upstreams import change, reset, upstreams
+from gproxy.monitor.openapi import openapi
 from gproxy.monitor.operation import Operation, Parameter
 
 STATES: Final = ("drain", "up", "down")
 _FORCE: Final = Parameter("force", "boolean", "drain the last available backend too")
 
 OPERATIONS: Final = (
-    Operation("GET", "/v1/upstreams", "upstreams", "upstreams with the state of each backend", upstreams),
+    Operation("GET", "/openapi.json", "openapi", "this API as OpenAPI 3.1", openapi, result=schemas.OPENAPI),
+    Operation("GET", "/login", "login_form", "form for browsers", form, media_types=("text/html",), is_public=True),
+    Operation(
+        "POST",
+        "/login",
+        "log_in",
+        "session of the page, for a token",
+        log_in,
+        body=FIELDS,
+        status=303,
+        media_types=(),
+        is_public=True,
+        is_form=True,
+    ),
+    Operation(
+        "POST",
+        "/logout",
+        "log_out",
+        "end of the session",
+        log_out,
+        status=303,
+        media_types=(),
+        is_public=True,
+        is_form=True,
+    ),
+    Operation(
+        "GET",
+        "/v1/upstreams",
+        "upstreams",
+        "upstreams with the state of each backend",
+        upstreams,
+        result=schemas.UPSTREAMS,
+    ),
     Operation(
         "PATCH",
         "/v1/upstreams/{upstream}/backends/{backend}",
@@ -24,6 +59,7 @@ OPERATIONS: Final = (
             Parameter("for", "seconds", "time after which the change ends; default: it lasts until a restart"),
             _FORCE,
         ),
+        result=schemas.CHANGED_BACKEND,
     ),
     Operation(
         "DELETE",
@@ -31,9 +67,40 @@ OPERATIONS: Final = (
         "reset_backend",
         "return to what the file says of the backend",
         reset,
+        result=schemas.CHANGED_BACKEND,
     ),
-    Operation("GET", "/v1/status", "status", "version, generation, reloads and workers of the gateway", status),
-    Operation("GET", "/v1/requests", "requests", "requests in flight, oldest first", requests, FILTERS),
-    Operation("GET", "/v1/requests/{id}", "request", "one request in flight, with its stack", request, DEPTH),
-    Operation("DELETE", "/v1/requests/{id}", "cut", "end a request: 503, or its response is broken off", cut),
+    Operation(
+        "GET",
+        "/v1/status",
+        "status",
+        "version, generation, reloads and workers of the gateway",
+        status,
+        result=schemas.STATUS,
+    ),
+    Operation(
+        "GET",
+        "/v1/requests",
+        "requests",
+        "requests in flight, oldest first",
+        requests,
+        FILTERS,
+        result=schemas.REQUESTS,
+    ),
+    Operation(
+        "GET",
+        "/v1/requests/{id}",
+        "request",
+        "one request in flight, with its stack",
+        request,
+        DEPTH,
+        result=schemas.REQUEST,
+    ),
+    Operation(
+        "DELETE",
+        "/v1/requests/{id}",
+        "cut",
+        "end a request: 503, or its response is broken off",
+        cut,
+        result=schemas.CUT,
+    ),
 )

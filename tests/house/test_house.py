@@ -154,7 +154,6 @@ SMALL = {
     "introspection.process_status": "the answer to one question",
     "monitor.answers.status": "the answer to one question",
     "monitor.audit": "the one form of audit lines",
-    "monitor.operations": "the table of operations",
     "monitor.times": "the one form of times",
     "monitor.watched_gateway": "what all operations look at",
     "observe.throttle": "used by logs of several folders",

@@ -4,16 +4,14 @@ Each test has a loopback address of its own, because failures are counted by add
 """
 
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
+from admin_listener import READ_TOKEN, TOKEN, Admin
 
-from gproxy.testing.gateway import RunningGateway, Wire, eventually, free_port
+from gproxy.testing.gateway import eventually
 
-TOKEN, READ_TOKEN = "act-" + "t" * 28, "read-" + "r" * 27
-ROUTE = "[route:all]\npath = /\nrespond = 200\n"
 JSON = "Content-Type: application/json"
 #: An operation that nothing carries out: a caller who may act gets 404.
 CHANGE = "/v1/nothing"
@@ -25,44 +23,6 @@ try: socket.socket(socket.AF_UNIX).connect(sys.argv[1])
 except PermissionError: print("rejected")
 else: print("connected")
 """
-
-
-class Admin:
-    """A gateway with an admin listener on TCP and on a unix socket, and its clients."""
-
-    def __init__(self, folder, more=""):
-        self.port = free_port()
-        self.socket = f"{folder}/admin.sock"
-        tokens = f"token = {TOKEN}\nread_token = {READ_TOKEN}\nallow = 127.0.0.0/25\n"
-        ini = f"[log]\naccess = off\n[admin]\nbind = unix:{self.socket}, 127.0.0.1:{self.port}\n{tokens}{more}{ROUTE}"
-        self.gateway = RunningGateway(ini, folder)
-
-    def __enter__(self):
-        self.gateway.__enter__()
-        self.gateway.wait_for_line("monitor: serves on")
-        return self
-
-    def __exit__(self, *error):
-        self.gateway.__exit__(*error)
-
-    def tcp(self, source="127.0.0.1"):
-        return Wire(socket.create_connection(("127.0.0.1", self.port), 15, (source, 0)))
-
-    def ask(self, line="GET /v1/status", *fields, token=TOKEN, source="127.0.0.1", host="localhost"):
-        credential = [f"Authorization: Bearer {token}"] if token else []
-        with self.tcp(source) as wire:
-            return answer_of(wire, line, f"Host: {host}", *credential, *fields)
-
-    def ask_unix(self, line="GET /v1/status", *fields):
-        with Wire(socket.socket(socket.AF_UNIX)) as wire:
-            wire.sock.settimeout(15)
-            wire.sock.connect(self.socket)
-            return answer_of(wire, line, "Host: any", *fields)
-
-
-def answer_of(wire, line, *fields):
-    wire.send("\r\n".join([f"{line} HTTP/1.1", *fields, "", ""]))
-    return wire.read_response(head_only=line.startswith("HEAD"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,116 @@
+"""The schemas of the answers, for the OpenAPI document; tests/process/test_process_admin_api.py compares."""
+
+from typing import Final
+
+from gproxy.http.phase import PHASES
+from gproxy.monitor.schema import (
+    ANYTHING,
+    COUNT,
+    NUMBER,
+    SECONDS,
+    TEXT,
+    TIME,
+    YES_NO,
+    by_name,
+    listed,
+    maybe,
+    one_of,
+    record,
+)
+
+_WORKER: Final = {"worker": COUNT, "generation": COUNT, "pid": COUNT}
+#: A worker that has not answered.
+_MISSING: Final = record(**_WORKER, error=TEXT)
+
+STATUS: Final = record(
+    title=TEXT,
+    version=TEXT,
+    compiled=YES_NO,
+    generation=COUNT,
+    grace=SECONDS,
+    workers=listed(
+        record(
+            {
+                "error": TEXT,
+                "silent_since": maybe(TIME),
+                "uptime": SECONDS,
+                "cpu": SECONDS,
+                "memory": COUNT,
+                "descriptors": COUNT,
+                "connections": COUNT,
+                "requests": COUNT,
+                "draining": YES_NO,
+                "feed_dropped": COUNT,
+            },
+            **_WORKER,
+            answers=YES_NO,
+        )
+    ),
+)
+
+_REQUEST: Final = {
+    "id": TEXT,
+    "trace_id": maybe(TEXT),
+    "worker": COUNT,
+    "generation": COUNT,
+    "route": maybe(TEXT),
+    "upstream": maybe(TEXT),
+    "client": TEXT,
+    "user": maybe(TEXT),
+    "method": TEXT,
+    "path": TEXT,
+    "age": SECONDS,
+    "phase": one_of(*PHASES),
+    "handler": maybe(TEXT),
+    "line": maybe(TEXT),
+    "backend": maybe(TEXT),
+    "tries": COUNT,
+    "received": COUNT,
+    "sent": COUNT,
+    "remaining": maybe({"type": ["number", "string"]}),
+    "stack": maybe(listed(TEXT)),
+}
+REQUESTS: Final = record(requests=listed(record(**_REQUEST)), missing=listed(_MISSING))
+REQUEST: Final = record(**_REQUEST, greenlets=listed(listed(TEXT)), paused=SECONDS)
+CUT: Final = record(cut=YES_NO, before=record(**_REQUEST))
+
+_OVERRIDE: Final = record(state=maybe(TEXT), weight=maybe(NUMBER), until=maybe(TIME), author=TEXT, since=TIME)
+_BACKEND: Final = record(
+    {"name": TEXT, "override": _OVERRIDE, "why": TEXT, "next_try_in": SECONDS},
+    backend=TEXT,
+    state=one_of("healthy", "unhealthy", "trial", "draining", "down", "leaving"),
+    active=COUNT,
+    attempts=COUNT,
+    failures=COUNT,
+)
+UPSTREAMS: Final = record(
+    upstreams=listed(
+        record(
+            {
+                "breaker": one_of("open", "closed", "half_open"),
+                "next_try_in": SECONDS,
+                "active": COUNT,
+                "limit": maybe(COUNT),
+                "queued": COUNT,
+            },
+            name=TEXT,
+            backends=listed(_BACKEND),
+        )
+    )
+)
+CHANGED_BACKEND: Final = record(
+    upstream=TEXT,
+    backend=TEXT,
+    override=maybe(_OVERRIDE),
+    applied=COUNT,
+    failed=listed(record(worker=COUNT, pid=COUNT, error=TEXT)),
+)
+#: The OpenAPI document, which has a schema of its own.
+OPENAPI: Final = record(
+    openapi=TEXT,
+    info=ANYTHING,
+    servers=listed(ANYTHING),
+    paths=by_name(ANYTHING),
+    components=ANYTHING,
+    security=listed(ANYTHING),
+)

@@ -1,0 +1,52 @@
+"""A gateway with an admin listener on TCP and on a unix socket, and its clients."""
+
+import socket
+
+from gproxy.testing.gateway import RunningGateway, Wire, free_port
+
+TOKEN, READ_TOKEN = "act-" + "t" * 28, "read-" + "r" * 27
+ROUTE = "[route:all]\npath = /\nrespond = 200\n"
+
+
+class Admin:
+    """A gateway with an admin listener on TCP and on a unix socket, and its clients."""
+
+    def __init__(self, folder, more=""):
+        self.port = free_port()
+        self.socket = f"{folder}/admin.sock"
+        tokens = f"token = {TOKEN}\nread_token = {READ_TOKEN}\nallow = 127.0.0.0/25\n"
+        ini = f"[log]\naccess = off\n[admin]\nbind = unix:{self.socket}, 127.0.0.1:{self.port}\n{tokens}{more}{ROUTE}"
+        self.gateway = RunningGateway(ini, folder)
+
+    def __enter__(self):
+        self.gateway.__enter__()
+        self.gateway.wait_for_line("monitor: serves on")
+        return self
+
+    def __exit__(self, *error):
+        self.gateway.__exit__(*error)
+
+    def tcp(self, source="127.0.0.1"):
+        return Wire(socket.create_connection(("127.0.0.1", self.port), 15, (source, 0)))
+
+    def ask(self, line="GET /v1/status", *fields, token=TOKEN, source="127.0.0.1", host="localhost", body=""):
+        credential = [f"Authorization: Bearer {token}"] if token else []
+        length = [f"Content-Length: {len(body)}"] if body else []
+        with self.tcp(source) as wire:
+            return answer_of(wire, line, f"Host: {host}", *credential, *fields, *length, body=body)
+
+    def unix(self):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(15)
+        sock.connect(self.socket)
+        return Wire(sock)
+
+    def ask_unix(self, line="GET /v1/status", *fields, body=""):
+        length = [f"Content-Length: {len(body)}"] if body else []
+        with self.unix() as wire:
+            return answer_of(wire, line, "Host: any", *fields, *length, body=body)
+
+
+def answer_of(wire, line, *fields, body=""):
+    wire.send("\r\n".join([f"{line} HTTP/1.1", *fields, "", body]))
+    return wire.read_response(head_only=line.startswith("HEAD"))
