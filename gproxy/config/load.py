@@ -27,6 +27,7 @@ from gproxy.config.sections.settings import (
 )
 from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.sections.trace import TraceSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 
 T = TypeVar("T")
@@ -120,12 +121,13 @@ class _Loading:
     ) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
         # Late: the arbiter builds two sections and has no use for these.
-        from gproxy.config import advice, identity_checks, upstream_checks
+        from gproxy.config import identity_checks, upstream_checks
 
         self.problems += checks.kinds(self.sections)
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
         log, state = self.single(LogSettings, "log"), self.single(StateSettings, "state")
         outgoing, admin = self.single(OutgoingSettings, "outgoing"), self.single(AdminSettings, "admin")
+        trace = self.single(TraceSettings, "trace")
         errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
         routes, tls = self._named(RouteSettings, "route"), self._named(TLSSettings, "tls")
         upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
@@ -140,11 +142,7 @@ class _Loading:
         self.warnings += upstream_checks.idle(written)
         self.warnings += upstream_checks.loops(written, server or ServerSettings())
         if gateway and log:
-            self.warnings += advice.ended_earlier(gateway, self._with_sections(routes), written)
-            self.warnings += advice.replaced(gateway, routes, written)
-            self.warnings += advice.timeouts(gateway, self._section("gateway"), self._with_sections(routes))
-            self.warnings += advice.log_targets(log, self._section("log"))
-            self.warnings += advice.include_folders(gateway.include, self.path, self._section("gateway"))
+            self._advise(gateway, log, routes, written)
         if build_handler is not None:
             handlers = self._built(handlers, build_handler)
             routes = _with_credentials(routes, handlers.values())
@@ -158,7 +156,7 @@ class _Loading:
         if gateway:
             section = self._section("gateway")
             self.problems += checks.id_header(gateway.id_header, section, upstreams, tls, handlers.values())
-        if self.problems or not (server and gateway and log and state and errors and outgoing and admin):
+        if self.problems or not (server and gateway and log and state and errors and outgoing and admin and trace):
             raise ConfigError(self.problems)
         return Settings(
             path=self.path,
@@ -172,10 +170,27 @@ class _Loading:
             errors=errors,
             outgoing=outgoing,
             admin=admin,
+            trace=trace,
             warnings=tuple(sorted(self.warnings, key=lambda problem: (problem.file, problem.line))),
             sections=tuple(self.sections),
             tls={section.name: section for section in tls},
         )
+
+    def _advise(
+        self,
+        gateway: GatewaySettings,
+        log: LogSettings,
+        routes: list[RouteSettings],
+        upstreams: list[tuple[UpstreamSettings, RawSection]],
+    ) -> None:
+        """Warn of options that are valid, and do not do what they seem to."""
+        from gproxy.config import advice
+
+        self.warnings += advice.ended_earlier(gateway, self._with_sections(routes), upstreams)
+        self.warnings += advice.replaced(gateway, routes, upstreams)
+        self.warnings += advice.timeouts(gateway, self._section("gateway"), self._with_sections(routes))
+        self.warnings += advice.log_targets(log, self._section("log"))
+        self.warnings += advice.include_folders(gateway.include, self.path, self._section("gateway"))
 
     def _check(self, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]) -> None:
         from gproxy.config import upstream_checks

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,18 +21,24 @@ from gproxy.config.types import ModuleRef
 from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
 from gproxy.gateway.error_responses import ErrorResponses
-from gproxy.gateway.gateway import Gateway
+from gproxy.gateway.gateway import Gateway, GatewayParts
 from gproxy.gateway.route import Route
-from gproxy.gateway.route_action import destination
+from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, destination
 from gproxy.gateway.router import Router
 from gproxy.gateway.upstream_call import upstream_call
+from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
+from gproxy.gateway.watch.watch_rules import TIMING_HEADER, Periodic, TimingHeader
+from gproxy.gateway.watch.watched_chain import WatchedChains, watched_chain
+from gproxy.gateway.watch.watched_forward import WATCHED
+from gproxy.gateway.watch.watching_gateway import WatchingGateway
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.allow import Allow
 from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.api_key import APIKeys
 from gproxy.handlers.body_limit import BodyLimit
+from gproxy.handlers.metrics import Metrics
 from gproxy.http.exchange import Observer
-from gproxy.http.handler import Handler
+from gproxy.http.handler import Handler, Next
 from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
 from gproxy.identity.identifier import Identifier
@@ -79,25 +85,52 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
     keep = () if settings.identity_handlers else ("Authorization",)
     timeout = settings.gateway.timeout
     runtime.upstreams |= {name: upstream_call(one, timeout, errors, keep) for name, one in upstreams.items()}
-    routes = [_route(route, settings, handlers, upstreams, runtime, errors) for route in settings.routes]
-    return Gateway(
+    parts = GatewayParts(
         runtime=runtime,
-        router=Router(routes),
         handlers=handlers,
         handler_names=settings.gateway.handlers,
         upstreams=list(upstreams.values()),
-        trust=Trust(
-            settings.gateway.trusted_proxies,
-            identity=identity_headers(settings.tls.values(), handlers.values()),
-            never=_names(upstream.retry.header for upstream in settings.upstreams.values()),
-            from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
-            id_header=settings.gateway.id_header,
-            credentials=frozenset(one.key for handler in handlers.values() for one in credentials(handler) if one.key),
-        ),
+        trust=_trust(settings, handlers),
         limits=ExchangeLimits.of_gateway(settings.gateway.timeout, settings.gateway.total_timeout),
         observers=list(observers),
         errors=errors,
         notes=NotedFields.of(settings.log.field_names),
+    )
+    routes = _Routes(settings, handlers, upstreams, runtime, errors)
+    return _watching(routes, settings, parts) if _is_watching(settings) else Gateway(Router(routes.plain()), parts)
+
+
+def _trust(settings: Settings, handlers: Mapping[str, Handler]) -> Trust:
+    never = _names(upstream.retry.header for upstream in settings.upstreams.values())
+    return Trust(
+        settings.gateway.trusted_proxies,
+        identity=identity_headers(settings.tls.values(), handlers.values()),
+        never=never | _names([TIMING_HEADER] if settings.trace.timing_token is not None else []),
+        from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
+        id_header=settings.gateway.id_header,
+        credentials=frozenset(one.key for handler in handlers.values() for one in credentials(handler) if one.key),
+    )
+
+
+def _is_watching(settings: Settings) -> bool:
+    """Return whether some requests are watched: for the monitor, for the metrics of handlers, or for Server-Timing."""
+    has_metrics = any(isinstance(found.handler, Metrics) for found in settings.handlers.values())
+    return settings.has_monitor or has_metrics or settings.trace.timing_token is not None
+
+
+def _watching(routes: "_Routes", settings: Settings, parts: GatewayParts) -> Gateway:
+    """Return a gateway that watches some of its requests."""
+    runtime, token = parts.runtime, settings.trace.timing_token
+    if runtime.feed is not None:
+        streams = [route.name for route in settings.routes if route.stream]
+        parts.observers.append(ExchangeFeed(runtime.feed, settings.admin.slow, streams))
+    parts.observers.append(HandlerDurations(runtime.metrics))
+    return WatchingGateway(
+        Router(routes.plain()),
+        parts,
+        watched=WatchedChains(Router(routes.watched()), parts),
+        timing=TimingHeader(token) if token is not None else None,
+        rules=[Periodic()],
     )
 
 
@@ -113,27 +146,51 @@ def _names(headers: Iterable[str | None]) -> frozenset[str]:
     return frozenset(name.lower() for name in headers if name)
 
 
-def _route(
-    route: RouteSettings,
-    settings: Settings,
-    handlers: Mapping[str, Handler],
-    upstreams: Mapping[str, Upstream],
-    runtime: Runtime,
-    errors: ErrorResponses,
-) -> Route:
-    timeout = route.timeout or settings.gateway.timeout
-    total_timeout = route.total_timeout or settings.gateway.total_timeout
-    limit = [BodyLimit(route.max_body)] if route.max_body else []
-    remove = RemoveCredentials.of(_unread_credentials(route, settings, handlers), route.keep)
-    return Route(
-        route,
-        timeout=timeout,
-        total_timeout=total_timeout,
-        action=destination(route, upstreams, timeout, runtime.throttle, errors),
-        handlers=[*limit, *(handlers[name] for name in route.handlers), *([remove] if remove else [])],
-        gateway_handlers=settings.gateway.handlers,
-        errors=errors,
-    )
+@dataclass
+class _Routes:
+    """The parts that all routes have in common; it makes the routes, plain or watched."""
+
+    settings: Settings
+    handlers: Mapping[str, Handler]
+    upstreams: Mapping[str, Upstream]
+    runtime: Runtime
+    errors: ErrorResponses
+
+    def plain(self) -> list[Route]:
+        """Return the routes whose chains are not watched."""
+        return [
+            self._route(one, [step for _, step in self._steps(one)], self._action(one)) for one in self.settings.routes
+        ]
+
+    def watched(self) -> list[Route]:
+        """Return the routes whose chains are watched."""
+        return [
+            self._route(one, [], watched_chain(self._steps(one), self._action(one, WATCHED), self.errors))
+            for one in self.settings.routes
+        ]
+
+    def _route(self, route: RouteSettings, handlers: Sequence[Handler], action: Next) -> Route:
+        gateway = self.settings.gateway
+        return Route(
+            route,
+            timeout=route.timeout or gateway.timeout,
+            total_timeout=route.total_timeout or gateway.total_timeout,
+            action=action,
+            handlers=handlers,
+            gateway_handlers=gateway.handlers,
+            errors=self.errors,
+        )
+
+    def _steps(self, route: RouteSettings) -> list[tuple[str, Handler]]:
+        """Return the steps of the route's own chain with the names of the handlers; other steps have no name."""
+        limit = [("", BodyLimit(route.max_body))] if route.max_body else []
+        remove = RemoveCredentials.of(_unread_credentials(route, self.settings, self.handlers), route.keep)
+        named = [(name, self.handlers[name]) for name in route.handlers]
+        return [*limit, *named, *([("", remove)] if remove else [])]
+
+    def _action(self, route: RouteSettings, kind: ForwardKind = PLAIN_FORWARD) -> Next:
+        timeout = route.timeout or self.settings.gateway.timeout
+        return destination(route, self.upstreams, timeout, self.runtime.throttle, self.errors, kind)
 
 
 def _unread_credentials(

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any
 
 from greenlet import GreenletExit
 
@@ -27,18 +28,36 @@ from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")
 
-_NO_HANDLERS: Final[Mapping[str, Handler]] = {}
-
 
 class CannotOpenError(Exception):
     """A failure to open a part of the gateway; the message is one line with the part and the cause."""
 
 
+@dataclass
+class GatewayParts:
+    """The parts of a gateway, besides its router: several gateways of a process can have them in common.
+
+    `handlers` are all live handlers by name, `handler_names` those of `[gateway]`, outermost first.
+    """
+
+    runtime: Runtime
+    trust: Trust
+    #: Of requests without a route.
+    limits: ExchangeLimits
+    #: What records each exchange. Always the same list object: `Gateway.open` adds an observer.
+    observers: list[Observer]
+    handlers: Mapping[str, Handler] = field(default_factory=dict)
+    handler_names: Sequence[str] = ()
+    upstreams: Sequence[Upstream] = ()
+    errors: ErrorResponses = PLAIN
+    #: What the access line needs of requests and responses themselves; None for nothing.
+    notes: NotedFields | None = None
+
+
 class Gateway:
     """The live gateway: from request to response. Built by build.py, opened in the worker, closed after draining.
 
-    `handlers` are all live handlers by name, `handler_names` those of `[gateway]`, outermost first. `observers` record
-    each exchange. The chains, with their attributes:
+    The chains, with their attributes:
 
         gateway handlers ( entrance ( route handlers ( action )))    _chains: for a route that matches
         gateway handlers ( _route_again )                            _unrouted, _wrong_method: ends as 404 or 405
@@ -49,36 +68,20 @@ class Gateway:
         further gateway handlers ( route handlers ( action ))        _rewritten_chains
     """
 
-    def __init__(
-        self,
-        *,
-        runtime: Runtime,
-        router: Router,
-        handlers: Mapping[str, Handler] = _NO_HANDLERS,
-        handler_names: Sequence[str] = (),
-        upstreams: Sequence[Upstream] = (),
-        trust: Trust,
-        limits: ExchangeLimits,
-        observers: list[Observer],
-        errors: ErrorResponses = PLAIN,
-        notes: NotedFields | None = None,
-    ) -> None:
-        self.runtime = runtime
+    def __init__(self, router: Router, parts: GatewayParts) -> None:
         self.router = router
-        self.handlers = handlers
-        self.upstreams = upstreams
-        self.trust = trust
-        self.errors = errors
-        #: What the access line needs of requests and responses themselves; None for nothing.
-        self._notes = notes
-        #: The same list object in all gateways of `with_router`: `open` adds an observer.
-        self.observers = observers
-        self._handler_names = handler_names
-        #: Of requests without a route.
-        self._limits = limits
+        self.parts = parts
+        self.runtime = parts.runtime
+        self.handlers = parts.handlers
+        self.upstreams = parts.upstreams
+        self.trust = trust = parts.trust
+        self.errors = parts.errors
+        self.observers = parts.observers
+        self._notes = parts.notes
+        self._limits = parts.limits
         self._ids = RequestIDs()
         self._id_header, self._id_key = trust.id_header, trust.id_key
-        self._unrouted = self._around(handler_names, self._route_again)
+        self._unrouted = self._around(parts.handler_names, self._route_again)
         self._chains = {route: self._chain(route, self._entrance(route)) for route in router.routes}
         self._wrong_method = {route: self._chain(route, self._route_again) for route in router.routes}
         #: By the names of the route before and the route after the rewrite; "" before if no route has matched.
@@ -86,18 +89,7 @@ class Gateway:
 
     def with_router(self, router: Router) -> "Gateway":
         """Return a gateway with another router and the same parts, which only this one opens and closes."""
-        return Gateway(
-            runtime=self.runtime,
-            router=router,
-            handlers=self.handlers,
-            handler_names=self._handler_names,
-            upstreams=self.upstreams,
-            trust=self.trust,
-            limits=self._limits,
-            observers=self.observers,
-            errors=self.errors,
-            notes=self._notes,
-        )
+        return Gateway(router, self.parts)
 
     def _around(self, names: Sequence[str], action: Next) -> Next:
         return compose([self.handlers[name] for name in names], action, self.errors)
@@ -143,7 +135,7 @@ class Gateway:
         if self._notes is not None:
             self._notes.note_request(request)
         try:
-            response = self._route(request)
+            response = self.route(request)
         except GreenletExit:
             raise
         except ClientGone as error:
@@ -154,7 +146,7 @@ class Gateway:
         except BaseException as error:  # noqa: BLE001 a handler's sys.exit() or gevent.Timeout must not end the process
             response = self.errors.respond(error, request)
         if not isinstance(response.raw_body, bytes):
-            is_endless = response.status == 101 or is_event_stream(response.headers)
+            is_endless = exchange.is_endless = response.status == 101 or is_event_stream(response.headers)
             request.deadline.begin_body(is_event_stream=is_endless)
         if self._id_header:
             response.headers.put(self._id_header, self._id_key, exchange.id)
@@ -162,7 +154,8 @@ class Gateway:
             self._notes.note_response(exchange, response)
         return response
 
-    def _route(self, request: Request) -> Response:
+    def route(self, request: Request) -> Response:
+        """Return the response of the route that takes the request. Raises what no step of a chain catches."""
         try:
             route = self.router.match(request)
         except HTTPError as error:

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Final
 from urllib.parse import quote
 
 from gproxy.config.sections.route import RouteSettings
@@ -30,23 +32,40 @@ from gproxy.upstream.split import Split, StickySplit
 from gproxy.upstream.upstream import Upstream
 
 
+def _unchanged(step: Next) -> Next:
+    return step
+
+
+@dataclass(frozen=True)
+class ForwardKind:
+    """A kind of forward action: its class, and what surrounds the queue of the upstream, and the rest behind it."""
+
+    make: type[Forward] = Forward
+    around_queue: Callable[[Next], Next] = _unchanged
+    inside_queue: Callable[[Next], Next] = _unchanged
+
+
+PLAIN_FORWARD: Final = ForwardKind()
+
+
 def destination(
     route: RouteSettings,
     upstreams: Mapping[str, Upstream],
     timeout: float,
     throttle: Throttle,
     errors: ErrorResponses = PLAIN,
+    kind: ForwardKind = PLAIN_FORWARD,
 ) -> Next:
-    """Return the action: the last step of the route's chain."""
+    """Return the action: the last step of the route's chain. Forwards are of this kind."""
     if route.respond is not None:
         return _fixed(route.respond, route)
     if route.redirect is not None:
         return Redirect(route.redirect, route.status, path_change(route), _patterns(route))
-    shares = [(_forward(route, upstreams[share.name], timeout, errors), share.weight) for share in route.upstream]
+    shares = [(_forward(route, upstreams[share.name], timeout, errors, kind), share.weight) for share in route.upstream]
     forward: Next = shares[0][0] if len(shares) == 1 else _split(route, shares, upstreams)
     if not route.mirror:
         return forward
-    copies = _forward(route, upstreams[route.mirror], timeout, PLAIN)
+    copies = _forward(route, upstreams[route.mirror], timeout, PLAIN, PLAIN_FORWARD)
     return Mirror(forward, copies, share=route.mirror_share, timeout=timeout, route=route.name, throttle=throttle)
 
 
@@ -104,11 +123,13 @@ def _filled(rewrite: CapturedPath, patterns: Sequence[re.Pattern[str]], path: st
     return confined(tidied(rewrite.fill(match, escaped)), rewrite.beginning)
 
 
-def _forward(route: RouteSettings, upstream: Upstream, timeout: float, errors: ErrorResponses) -> Next:
+def _forward(
+    route: RouteSettings, upstream: Upstream, timeout: float, errors: ErrorResponses, kind: ForwardKind
+) -> Next:
     head = composer(route, upstream.settings, upstream.runtime.instance, upstream.runtime.id_header)
     tunnel = TimeLimit.TUNNEL.of(route.tunnel_timeout, f"tunnel_timeout of [route:{route.name}]")
     read = TimeLimit.READ.of(upstream.settings.read_timeout or timeout, f"read_timeout of [upstream:{upstream.name}]")
-    forward = Forward(
+    forward = kind.make(
         upstream,
         head=head,
         piece_limit=tunnel if route.stream else read,
@@ -118,7 +139,8 @@ def _forward(route: RouteSettings, upstream: Upstream, timeout: float, errors: E
         hedge=route.hedge,
         read_ahead=upstream.settings.buffer_response if route.buffer_response is None else route.buffer_response,
     )
-    guarded = _collecting(upstream.guard(errors.around(_restoring(forward, upstream, route))), route, upstream)
+    inside = kind.inside_queue(errors.around(_restoring(forward, upstream, route)))
+    guarded = _collecting(kind.around_queue(upstream.guard(inside)), route, upstream)
     return compose(upstream.handlers, guarded, errors) if upstream.handlers else guarded
 
 

@@ -14,9 +14,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "apptime", "auth", "backend", "bytes_received", "bytes_sent", "client", "duration", "host", "id", "is_tunnel",
-        "method", "noted", "protocol", "reason", "referer", "route", "started", "status", "target", "tries",
-        "upstream", "user", "user_agent",
+        "account", "apptime", "auth", "backend", "bytes_received", "bytes_sent", "client", "duration", "handlers",
+        "host", "id", "is_endless", "is_tunnel", "method", "noted", "paused", "protocol", "reason", "referer", "route",
+        "started", "status", "target", "tries", "upstream", "user", "user_agent",
     )  # fmt: skip
 
     def __init__(self, started: float, client: str, method: str, target: str, protocol: str) -> None:
@@ -52,10 +52,18 @@ class Exchange:
         self.status = 0
         #: Seconds from the first byte received, which is before `started`, to the last byte sent.
         self.duration = 0.0
+        #: Seconds in which the gateway waited for the client.
+        self.paused = 0.0
+        #: The time account of a watched request; else None.
+        self.account: object = None
+        #: The handlers of a watched request, with the time that each took itself: `jwt=0.1ms,limit=0.0ms`.
+        self.handlers = ""
         #: Bytes of the request body received.
         self.bytes_received = 0
         #: Bytes of the response body sent.
         self.bytes_sent = 0
+        #: True if the response has no natural end: a tunnel or an event stream.
+        self.is_endless = False
         #: True once the connection carries bytes both ways after a 101.
         self.is_tunnel = False
         #: What `[log] fields` adds of the request and the response, in the order of the fields; else empty.

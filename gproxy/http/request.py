@@ -274,6 +274,7 @@ class Request:
         exchange, headers, route = self.exchange, self.headers, self.route
         exchange.status, exchange.duration, exchange.bytes_sent = status, duration, sent
         exchange.bytes_received = self.body.received
+        exchange.paused = self.deadline.paused
         exchange.host = self.host
         exchange.route = route.name if route is not None else ""
         exchange.referer = without_query(headers.lookup("referer") or "")

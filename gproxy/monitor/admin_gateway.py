@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.gateway.error_responses import ErrorResponses
-from gproxy.gateway.gateway import Gateway
+from gproxy.gateway.gateway import Gateway, GatewayParts
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
 from gproxy.http.errors import HTTPError
@@ -51,14 +51,9 @@ def admin_gateway(
     action = AdminRequests(watched, access, operations)
     errors = ErrorResponses(fields=_HEADERS)
     route = Route(RouteSettings("admin", respond=200), timeout=_TIMEOUT, action=action, errors=errors)
-    return Gateway(
-        runtime=runtime,
-        router=Router([route]),
-        trust=Trust((), id_header=""),
-        limits=ExchangeLimits.of_gateway(_TIMEOUT),
-        observers=[],
-        errors=errors,
-    )
+    limits = ExchangeLimits.of_gateway(_TIMEOUT)
+    parts = GatewayParts(runtime, Trust((), id_header=""), limits, observers=[], errors=errors)
+    return Gateway(Router([route]), parts)
 
 
 class AdminRequests:

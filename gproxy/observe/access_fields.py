@@ -39,6 +39,7 @@ _TEXTS: Final[dict[str, Callable[[Exchange], object]]] = {
     "ua": lambda exchange: exchange.user_agent,
     "user": lambda exchange: exchange.user,
     "auth": lambda exchange: exchange.auth,
+    "handlers": lambda exchange: exchange.handlers,
 }
 #: Fields that are numbers: as text, and as a value of JSON.
 _WRITTEN: Final[dict[str, Callable[[Exchange], object]]] = {

@@ -62,6 +62,9 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "gproxy_backend_active": Family("gauge", _BACKEND, "requests in progress at the backend"),
     "gproxy_backend_healthy": Family("gauge", (*_BACKEND, "worker"), "1 if the worker may pick the backend, else 0"),
+    "gproxy_handler_duration_seconds": Family(
+        "histogram", ("handler",), "seconds in the handler itself, without the rest of its chain; of some requests"
+    ),
     "gproxy_rate_limited_total": Family("counter", ("handler",), "requests rejected by the rate limit"),
     "gproxy_rate_limit_delayed_total": Family("counter", ("handler",), "requests that waited for their turn"),
     "gproxy_rate_limit_evictions_total": Family(

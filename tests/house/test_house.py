@@ -134,8 +134,10 @@ SMALL = {
     "commands.version": "a command",
     "arbiter.reload_on_change": "an option of its own, apart from the arbiter",
     "config.admin_checks": "checks of one section against others",
+    "config.sections.trace": "a section",
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
+    "gateway.watch.server_timing": "a field of its own",
     "handlers": "the table of built-in handlers",
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",
@@ -288,6 +290,9 @@ def test_no_name_that_says_nothing():
 
 #: Source files without a unit test file of their name, each with its reason.
 TESTED_ELSEWHERE = {
+    "gateway/watch/watched_chain.py": "is measured with a whole gateway; tests/flow/test_time_account.py tests it",
+    "gateway/watch/watched_forward.py": "is measured with a whole gateway; tests/flow/test_time_account.py tests it",
+    "gateway/watch/watching_gateway.py": "is measured with a whole gateway; tests/flow/test_time_account.py tests it",
     "server/acceptor.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/listener.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/listeners.py": "opens all listeners of a process; tests/flow and tests/process test it",

@@ -21,6 +21,7 @@ from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
+from gproxy.config.sections.trace import TraceSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Bytes, Network, Rotate, Seconds
 from gproxy.config.types.access_log import DEFAULT_FIELDS, LogField, LogTarget, SkippedLines, expanded
@@ -86,8 +87,8 @@ class LogSettings:
     fields: tuple[LogField, ...] = field(
         default=(LogField("default"),),
         metadata=doc(
-            "fields of the access lines, in their order; default: the usual ones; further ones are apptime, query, "
-            "scheme, tls, and request.NAME and response.NAME for headers"
+            "fields of the access lines, in their order; default: the usual ones; further ones are apptime, handlers, "
+            "query, scheme, tls, and request.NAME and response.NAME for headers"
         ),
     )
     skip: tuple[SkippedLines, ...] = field(
@@ -170,6 +171,7 @@ class Settings:
     errors: ErrorsSettings = field(default_factory=ErrorsSettings)
     outgoing: OutgoingSettings = field(default_factory=OutgoingSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
+    trace: TraceSettings = field(default_factory=TraceSettings)
 
     @property
     def has_monitor(self) -> bool:
@@ -199,6 +201,7 @@ SECTIONS: Final[dict[str, type[Any]]] = {
     "[errors]": ErrorsSettings,
     "[outgoing]": OutgoingSettings,
     "[admin]": AdminSettings,
+    "[trace]": TraceSettings,
 }
 
 

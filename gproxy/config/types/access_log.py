@@ -15,7 +15,7 @@ DEFAULT_FIELDS: Final = (
     "backend", "tries", "reason", "vhost", "referer", "ua", "user", "auth",
 )  # fmt: skip
 #: Further fields, besides headers.
-FURTHER_FIELDS: Final = ("apptime", "query", "scheme", "tls")
+FURTHER_FIELDS: Final = ("apptime", "handlers", "query", "scheme", "tls")
 _DEFAULT: Final = "default"
 _HEADER: Final = re.compile(r"(request|response)([.:/ _-])(.+)", re.IGNORECASE)
 #: The characters of a label (ltsv.org).

@@ -252,9 +252,8 @@ class Forward:
     def _try(self, request: Request, backend: Backend) -> Outcome:
         """Make a complete attempt without a hedge. PERF: `_send` and `_receive` in one call."""
         connection = None
-        request.phase = CONNECT
         try:
-            connection = backend.connection(request.deadline)  # (3)
+            connection = self._lease(request, backend)  # (3)
             head = connection.send_request(self._write_head(request, backend), request)  # (4) (5) (6)
             request.phase = HANDLER
             self._upstream.passive.answered(request, backend, head.status)  # (7)
@@ -265,9 +264,14 @@ class Forward:
                 backend.drop(connection)
             return _failed(backend, error)
 
+    def _lease(self, request: Request, backend: Backend) -> HTTP1Connection:
+        """Lease a connection, an idle or a new one."""
+        request.phase = CONNECT
+        return backend.connection(request.deadline)
+
     def _send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
         """Send a hedged attempt's request, and return the leased connection with the response head."""
-        connection = backend.connection(request.deadline)  # (3)
+        connection = self._lease(request, backend)  # (3)
         try:
             return connection, connection.send_request(self._write_head(request, backend), request)  # (4) (5) (6)
         except BaseException:

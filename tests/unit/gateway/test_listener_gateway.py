@@ -5,7 +5,7 @@ import pytest
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types import Address
 from gproxy.config.types.route_action import RedirectTarget
-from gproxy.gateway.gateway import Gateway
+from gproxy.gateway.gateway import Gateway, GatewayParts
 from gproxy.gateway.listener_gateway import RedirectRouter, listener_gateway
 from gproxy.gateway.redirect import Redirect
 from gproxy.gateway.route import Route
@@ -46,12 +46,13 @@ def test_each_listener_has_its_routes():
     main, inner, tls = Address.parse(":80"), Address.parse("127.0.0.1:81"), Address.parse(":443 tls")
     everywhere, inside = route("everywhere"), route("inside", listener=(inner, Address.parse(":443")))
     limits = ExchangeLimits.of_gateway(1.0)
-    gateway = Gateway(runtime=None, router=Router([everywhere, inside]), trust=Trust(()), limits=limits, observers=[])
+    parts = GatewayParts(runtime=None, trust=Trust(()), limits=limits, observers=[])
+    gateway = Gateway(Router([everywhere, inside]), parts)
     taken = {}
     for address in (main, inner, tls):
         taken[str(address)] = listener_gateway(gateway, address, bool).router.match(request()).name
     assert taken == {":80": "everywhere", "127.0.0.1:81": "inside", ":443": "inside"}
-    plain = Gateway(runtime=None, router=Router([everywhere]), trust=Trust(()), limits=limits, observers=[])
+    plain = Gateway(Router([everywhere]), parts)
     assert listener_gateway(plain, main, bool) is plain, "without such routes nothing is copied"
     redirecting = listener_gateway(gateway, Address.parse(":82 redirect=8443"), bool)
     asked = request(target="/x")

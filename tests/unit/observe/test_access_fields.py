@@ -35,11 +35,12 @@ def test_unknown_format():
 
 
 def test_ltsv_with_all_fields_continues_the_default_line():
-    one = exchange(apptime=0.0123456, noted=NOTED)
+    one = exchange(apptime=0.0123456, handlers="jwt=0.1ms", noted=NOTED)
     assert line_format("ltsv", ALL)(one) == "\t".join(
         [
             ltsv(one),
             "apptime:0.012346",
+            "handlers:jwt=0.1ms",
             "query:a=1&b",
             "scheme:https",
             "tls:TLSv1.3",
@@ -50,9 +51,10 @@ def test_ltsv_with_all_fields_continues_the_default_line():
 
 
 def test_json_with_all_fields_continues_the_default_line():
-    one = exchange(apptime=0.0123456, noted=NOTED)
+    one = exchange(apptime=0.0123456, handlers="jwt=0.1ms", noted=NOTED)
     further = {
         "apptime": 0.012346,
+        "handlers": "jwt=0.1ms",
         "query": "a=1&b",
         "scheme": "https",
         "tls": "TLSv1.3",

@@ -1,0 +1,74 @@
+"""A gateway that watches some of its requests: it decides once for each which of two chains runs."""
+
+from collections.abc import Sequence
+
+from gproxy.gateway.gateway import Gateway, GatewayParts, close_part
+from gproxy.gateway.router import Router
+from gproxy.gateway.watch.server_timing import add_server_timing
+from gproxy.gateway.watch.time_account import TimeAccount
+from gproxy.gateway.watch.watch_rules import TimingHeader, WatchRule
+from gproxy.gateway.watch.watched_chain import WatchedChains
+from gproxy.http.exchange import Exchange
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+
+
+class WatchingGateway(Gateway):
+    """A gateway with a second, watched chain for each route, in `watched`, which has the same routes by name.
+
+    `timing` is the rule of clients that may see the time account, and is asked first.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        parts: GatewayParts,
+        *,
+        watched: WatchedChains,
+        timing: TimingHeader | None,
+        rules: Sequence[WatchRule],
+    ) -> None:
+        super().__init__(router, parts)
+        self._watched = watched
+        self._timing = timing
+        self._rules = list(rules)
+
+    def with_router(self, router: Router) -> Gateway:
+        """Return a gateway with another router. A router of its own kind, such as that of redirects, is not watched."""
+        if type(router) is not Router:
+            return super().with_router(router)
+        twins = {route.name: route for route in self._watched.router.routes}
+        watched = WatchedChains(Router([twins[route.name] for route in router.routes]), self.parts)
+        return WatchingGateway(router, self.parts, watched=watched, timing=self._timing, rules=self._rules)
+
+    def route(self, request: Request) -> Response:
+        """Return the response of the route, by the plain or by the watched chain."""
+        timing = self._timing
+        wants_timing = timing is not None and timing.wants(request)
+        if not wants_timing:
+            for rule in self._rules:
+                if rule.wants(request):
+                    break
+            else:
+                return super().route(request)
+        account = request.exchange.account = TimeAccount(request.deadline, wants_timing=wants_timing)
+        response = self._watched.route(request)
+        if wants_timing:
+            add_server_timing(response, request, account)
+        account.begin_body()
+        return response
+
+    def close(self) -> None:
+        """Close all parts after draining, those of the watched chains too."""
+        for route in self._watched.router.routes:
+            close_part(f"[route:{route.name}]", route.action)
+        super().close()
+
+    def finish(self, exchange: Exchange) -> None:
+        """Close the time account of a watched request, and let the observers record the exchange."""
+        account = exchange.account
+        if isinstance(account, TimeAccount):
+            account.close(exchange.duration)
+            took = account.handlers().items()
+            exchange.handlers = ",".join(f"{name}={seconds * 1000:.1f}ms" for name, seconds in took)
+        super().finish(exchange)
