@@ -16,6 +16,8 @@ DEFAULT_FIELDS: Final = (
 )  # fmt: skip
 #: Further fields, besides headers.
 FURTHER_FIELDS: Final = ("apptime", "handlers", "query", "scheme", "tls")
+#: Fields that are numbers.
+NUMBER_FIELDS: Final = frozenset({"status", "duration", "size", "reqsize", "tries", "apptime"})
 _DEFAULT: Final = "default"
 _HEADER: Final = re.compile(r"(request|response)([.:/ _-])(.+)", re.IGNORECASE)
 #: The characters of a label (ltsv.org).
