@@ -38,12 +38,18 @@ class _Tail:
         self.rest = b""
         #: When the file got another name, by the clock of the follower.
         self.rotated = 0.0
-        self.first = first_line(self._read(_PIECE, 0))
+        #: The first line; empty if it has no end yet.
+        self.first = b""
+        self.peek()
         start = max(0, position - _SHOWN)
         self.shown = self._read(position - start, start)
 
     def _read(self, size: int, start: int) -> bytes:
         return os.pread(self.file.fileno(), size, start)
+
+    def peek(self) -> None:
+        """Note the first line, which may not be read yet."""
+        self.first = self.first or first_line(self._read(_PIECE, 0))
 
     @property
     def is_truncated(self) -> bool:
@@ -122,6 +128,14 @@ class Follower:
             self._rotated.append(tail)
         return tail
 
+    def close(self) -> None:
+        """Close all files."""
+        for tail in self._tails():
+            tail.file.close()
+
+    def _tails(self) -> list[_Tail]:
+        return [*self._rotated, *([self._current] if self._current else ())]
+
     def poll(self) -> Iterator[bytes]:
         """Yield blocks of the lines that were added since the last call."""
         now = self._clock()
@@ -132,13 +146,14 @@ class Follower:
             if is_finished:
                 self._rotated.remove(tail)
                 tail.file.close()
+        if self._current is not None and self._current.is_truncated:
+            yield from self._copied(self._current)
+            self._know(self._current.first)
+            self._current.restart()
+            self._search_until = now + _LINGER
         if now < self._search_until:
             yield from self._adopted()
         if self._current is not None:
-            if self._current.is_truncated:
-                yield from self._copied(self._current)
-                self._know(self._current.first)
-                self._current.restart()
             yield from self._current.lines()
 
     def _notice_rotation(self, now: float) -> None:
@@ -156,9 +171,10 @@ class Follower:
 
     def _adopted(self) -> Iterator[bytes]:
         """Yield the lines of further files that were rotated since the last look, and follow them."""
-        tails = [*self._rotated, *([self._current] if self._current else ())]
+        tails = self._tails()
         followed = {tail.identity for tail in tails}
         for tail in tails:
+            tail.peek()
             self._know(tail.first)
         for file in self._others():
             first = first_line(file.head)

@@ -18,7 +18,7 @@ from gproxy.commands.logs.layout import Layout, Row, layout_of
 from gproxy.commands.logs.moments import moment
 
 #: Bytes that are read at a time, and bytes of which the time is read.
-_BLOCK: Final = 1 << 20
+_BLOCK: Final = 1 << 19
 _PROBE: Final = 1 << 16
 #: Longer lines are broken, and are given in pieces.
 _LONGEST: Final = 16 << 20
@@ -79,7 +79,7 @@ class LogFile:
                 yield from _lines(cast("BinaryIO", unpacked), inf)
             return
         start = _beginning(self, since) if since > -inf else 0
-        stop = _lower_bound(self, until + LONGEST_REQUEST) if until < inf else self.stop
+        stop = _end_of(self, until + LONGEST_REQUEST) if until < inf else self.stop
         self.file.seek(start)
         yield from _lines(self.file, stop - start)
 
@@ -199,8 +199,11 @@ def _latest(file: LogFile, start: int, size: int) -> tuple[float | None, int]:
     return max(ends(lines), default=None), start + first + len(lines)
 
 
-def _lower_bound(file: LogFile, when: float) -> int:
-    """Return the beginning of a line. Lines before it ended before `when`, if the file has the order of ends."""
+def _bounds(file: LogFile, when: float) -> tuple[int, int]:
+    """Return two places of a file that has the order of ends, at most two probes apart.
+
+    Lines before the first one ended before `when`, lines after the second one did not.
+    """
     low, high = 0, file.stop
     while high - low > _PROBE:
         middle = (low + high) // 2
@@ -209,7 +212,14 @@ def _lower_bound(file: LogFile, when: float) -> int:
             low = max(middle + 1, stop)
         else:
             high = middle
-    return _line_at(file, low)
+    return low, min(file.stop, max(low, high) + _PROBE)
+
+
+def _end_of(file: LogFile, when: float) -> int:
+    """Return the end of a line. Lines after it did not end before `when`."""
+    _, place = _bounds(file, when)
+    more = os.pread(file.file.fileno(), _BLOCK, place).find(b"\n") + 1
+    return place + more if more else file.stop
 
 
 def _beginning(file: LogFile, since: float) -> int:
@@ -217,7 +227,7 @@ def _beginning(file: LogFile, since: float) -> int:
 
     Go back until enough lines have ended before: the lines of one moment may be in disorder.
     """
-    found = place = _lower_bound(file, since - _HELD)
+    found = place = _bounds(file, since - _HELD)[0]
     while place > 0 and found - place < _CLEAN:
         start = max(0, place - _BLOCK)
         latest, _ = _latest(file, start, place - start)

@@ -109,7 +109,9 @@ def _searched(
             for file in within(files, period.since, period.until):
                 code |= _search_file(file, search, period)
         if options.follow:
-            _follow(Follower(path, files, {first_line(file.head) for file in files}), search)
+            follower = Follower(path, files, {first_line(file.head) for file in files})
+            stack.callback(follower.close)
+            _follow(follower, search)
     is_given = options.since is not None
     output.finish(min(period.until, now.timestamp()) - period.since if is_given else None)
     if search.broken:
@@ -203,8 +205,10 @@ def _settings(config: str) -> LogSettings:
     """Return `[log]` of the settings. Problems elsewhere do not matter. Raises ArgumentError and ConfigError."""
     files = read_files(config, os.environ)
     problems: list[Problem] = []
-    if parse_files(files, os.environ, problems) is None:
-        raise ConfigError(problems)
+    sections = parse_files(files, os.environ, problems)
+    relevant = [problem for problem in problems if sections is None or problem.section in ("", "log")]
+    if relevant:
+        raise ConfigError(relevant)
     _, log = load_process(files, {})
     if log is None:
         raise argparse.ArgumentError(None, "[log] has problems; gproxy check reports them")

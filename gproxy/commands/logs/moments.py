@@ -3,7 +3,7 @@
 import re
 from calendar import timegm
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from math import ceil
 from typing import Final
 
@@ -58,17 +58,24 @@ def parse_moment(text: str, now: datetime, *, after: datetime | None = None) -> 
 
     With `after`, a clock time that the last day had before that is the one of the next day. Raises ValueError.
     """
-    if _is_clock(text):
-        clock = datetime.strptime(text if text.count(":") == 2 else f"{text}:00", "%H:%M:%S").time()  # noqa: DTZ007
-        found = datetime.combine(now.date(), clock).astimezone()
-        if found > now:
-            found = datetime.combine(now.date() - timedelta(days=1), clock).astimezone()
-        if after is not None and found <= after:
-            found = datetime.combine(found.date() + timedelta(days=1), clock).astimezone()
-        return found
-    if _is_date(text):
-        return datetime.fromisoformat(text).astimezone()
+    try:
+        if _is_clock(text):
+            return _last(time.fromisoformat(text.zfill(5 if text.count(":") == 1 else 8)), now, after)
+        if _is_date(text):
+            return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise ValueError from None  # the text of the error names no option
     return now - timedelta(seconds=parse_seconds(text))
+
+
+def _last(clock: time, now: datetime, after: datetime | None) -> datetime:
+    """Return the last moment with this clock time; if that is not after the other moment, the next one."""
+    found = datetime.combine(now.date(), clock).astimezone()
+    if found > now:
+        found = datetime.combine(now.date() - timedelta(days=1), clock).astimezone()
+    if after is not None and found <= after:
+        found = datetime.combine(found.date() + timedelta(days=1), clock).astimezone()
+    return found
 
 
 class Period:

@@ -30,7 +30,9 @@ class LineWriter:
         """Print lines of one layout."""
         if self._fields or self._is_json:
             lines = (self._formed(layout, line) for line in lines)
-        sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
+        rest = memoryview(b"".join(line + b"\n" for line in lines))
+        while rest:  # without a buffer (python -u) a write may be partial
+            rest = rest[sys.stdout.buffer.write(rest) :]
 
     def _formed(self, layout: Layout, line: bytes) -> bytes:
         values = values_of(layout, line)

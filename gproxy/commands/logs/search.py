@@ -38,10 +38,10 @@ class MissingFieldError(Exception):
     """The error for lines that lack a field which an option names."""
 
     def __init__(self, option: str, field: str, layout: Layout) -> None:
-        hint = f"[log] fields has to name {field}"
+        text = f"lines have no field {field!r}; name it in [log] fields"
         if layout.format == "combined":
-            hint = "format = combined has a few fields only; [log] format = ltsv or json has those of [log] fields"
-        super().__init__(f"--{option}: lines have no field {field!r}; {hint}")
+            text = f"lines of format = combined have no field {field!r}; write [log] format = ltsv or json"
+        super().__init__(f"--{option}: {text}")
 
 
 class _Bound(NamedTuple):

@@ -114,7 +114,9 @@ def test_each_filter_selects_the_lines_that_a_script_selects(log, log_format):
 def torn(data, every):
     """Break every so many lines off, as a full disk does."""
     lines = data.splitlines(keepends=True)
-    return b"".join(line[: len(line) // 2] + b"\n" if number % every == 7 else line for number, line in enumerate(lines))
+    return b"".join(
+        line[: len(line) // 2] + b"\n" if number % every == 7 else line for number, line in enumerate(lines)
+    )
 
 
 def test_rotated_packed_torn_and_mixed_files_are_one_log_in_order_of_time(log):
@@ -143,9 +145,7 @@ def test_a_reload_that_changes_the_format_or_the_fields_changes_no_answer(log):
     exchanges = random_exchanges(900)
     for one in exchanges[600:]:
         one.noted = ["a=1", "text/*"]
-    log.write(
-        written(exchanges[:300]) + written(exchanges[300:600], "json") + written(exchanges[600:], "ltsv", fields)
-    )
+    log.write(written(exchanges[:300]) + written(exchanges[300:600], "json") + written(exchanges[600:], "ltsv", fields))
     assert log.ids("--status", "500") == [one.id for one in exchanges if one.status == 500]
     assert log.ids("--path", "/users/*") == [one.id for one in exchanges if one.target.startswith("/users/")]
     assert sum(group["count"] for group in log.groups("route")["groups"]) == 900
@@ -173,7 +173,9 @@ def test_groups_have_the_figures_that_a_script_has(log, log_format, by):
         members = groups[group["name"]]
         assert group["count"] == len(members)
         assert group["bytes"] == sum(entry["size"] for entry in members)
-        assert group["errors"] == pytest.approx(sum(entry["status"] >= 500 for entry in members) / len(members), abs=1e-6)
+        assert group["errors"] == pytest.approx(
+            sum(entry["status"] >= 500 for entry in members) / len(members), abs=1e-6
+        )
         assert group["rate"] == pytest.approx(len(members) / (60 if by == "minute" else seconds), abs=1e-3)
         durations = sorted(entry.get("duration", 0) for entry in members)
         expected = [durations[max(0, math.ceil(share * len(members)) - 1)] for share in (0.5, 0.95, 0.99)]
