@@ -62,7 +62,7 @@ def test_every_field_of_the_access_line_is_documented():
     for name, value in (numbers | {name: f"a-{name}" for name in texts}).items():
         setattr(exchange, name, value)
     fields = json.loads(json_line(exchange))
-    page = (ROOT / "docs/operations.md").read_text().partition("## The access line\n")[2]
+    page = (ROOT / "docs/logs.md").read_text().partition("## The access line\n")[2]
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes )?\|$", page, re.M)
     assert [name for name, _ in rows] == [*fields] == [part.partition(":")[0] for part in ltsv(exchange).split("\t")]
     line = combined(exchange)

@@ -43,7 +43,20 @@ def config(tmp_path):
     return str(path)
 
 
-COMMANDS = ("check", "config", "dev", "explain", "key", "password", "routes", "token", "version")
+COMMANDS = (
+    "backend",
+    "check",
+    "config",
+    "dev",
+    "explain",
+    "key",
+    "logs",
+    "password",
+    "ps",
+    "routes",
+    "token",
+    "version",
+)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from gproxy.testing.gateway import PATIENCE, eventually, free_port
 
 RSYSLOG = shutil.which("rsyslogd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 
-#: As in docs/operations.md, with other places.
+#: As in docs/logs.md, with other places.
 SETTINGS = """
 global(workDirectory="{folder}")
 module(load="imuxsock" SysSock.Use="off")

@@ -53,7 +53,7 @@ class _Tail:
 
     @property
     def is_truncated(self) -> bool:
-        """Whether the file has lost what was read, even if it is longer again."""
+        """Loss of what was read: the file is shorter, or has other bytes there."""
         size = len(self.shown)
         return self._read(size, self.position - size) != self.shown
 

@@ -209,7 +209,7 @@ def _settings(config: str) -> LogSettings:
     relevant = [problem for problem in problems if sections is None or problem.section in ("", "log")]
     if relevant:
         raise ConfigError(relevant)
-    _, log = load_process(files, {})
+    log = load_process(files, {}).log
     if log is None:
         raise argparse.ArgumentError(None, "[log] has problems; gproxy check reports them")
     return log

@@ -45,7 +45,7 @@ class MissingFieldError(Exception):
 
 
 class _Bound(NamedTuple):
-    """What a search does with lines of one layout."""
+    """The work of a search on lines of one layout."""
 
     columns: Columns
     quick: re.Pattern[bytes]
