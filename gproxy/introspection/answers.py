@@ -19,6 +19,7 @@ ANSWERS: Final = {
     "upstreams": "gproxy.introspection.live_upstreams:upstreams",
     "override": "gproxy.introspection.live_upstreams:override",
     "status": "gproxy.introspection.process_status:status",
+    "config": "gproxy.introspection.live_config:config",
 }
 
 

@@ -3,7 +3,10 @@
 from typing import Final
 
 from gproxy.monitor.answers import schemas
+from gproxy.monitor.answers.config import config
 from gproxy.monitor.answers.login import FIELDS, form, log_in, log_out
+from gproxy.monitor.answers.recent import FILTERS as FILTERS_OF_RECENT
+from gproxy.monitor.answers.recent import recent
 from gproxy.monitor.answers.requests import DEPTH, FILTERS, cut, request, requests
 from gproxy.monitor.answers.status import status
 from gproxy.monitor.answers.upstreams import change, reset, upstreams
@@ -103,4 +106,8 @@ OPERATIONS: Final = (
         cut,
         result=schemas.CUT,
     ),
+    Operation(
+        "GET", "/v1/recent", "recent", "failed and slow requests", recent, FILTERS_OF_RECENT, result=schemas.RECENT
+    ),
+    Operation("GET", "/v1/config", "config", "settings in effect, with their places", config, result=schemas.CONFIG),
 )

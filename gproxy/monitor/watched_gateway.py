@@ -1,12 +1,16 @@
 """The gateway as its monitor sees it: settings, the arbiter's report, the lines to workers, and what was gathered."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gproxy.arbiter.control import Control
 from gproxy.config.sections.settings import Settings
 from gproxy.monitor.arbiter_orders import ArbiterOrders
+from gproxy.monitor.recent import RecentRequests
 from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
+
+#: Takes a record that a worker feeds, with its Unix time.
+Consume = Callable[[WorkerRef, float, Mapping[str, Any]], None]
 
 
 class WatchedGateway:
@@ -20,6 +24,16 @@ class WatchedGateway:
         self.arbiter_state: Mapping[str, Any] = {}
         self.lines = WorkerLines(self.receive)
         self.orders = ArbiterOrders(control)
+        #: The failed and slow requests of the last time.
+        self.recent = RecentRequests()
+        #: Who takes the records of a kind.
+        self._consumers: dict[str, list[Consume]] = {"exchange": [self.recent.take]}
+
+    def consume(self, kind: str, consume: Consume) -> None:
+        """Let the function take the records of a kind, too."""
+        self._consumers.setdefault(kind, []).append(consume)
 
     def receive(self, worker: WorkerRef, kind: str, when: float, fields: Mapping[str, Any]) -> None:
         """Take a record that a worker feeds: its kind, its Unix time and its fields."""
+        for consume in self._consumers.get(kind, ()):
+            consume(worker, when, fields)

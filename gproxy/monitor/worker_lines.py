@@ -20,6 +20,8 @@ _log = logging.getLogger("gproxy")
 
 #: Seconds that a worker has to answer a question.
 PATIENCE: Final = 1.0
+#: The most workers that are tried if one is enough.
+_TRIED: Final = 3
 
 #: Receives what a worker feeds: the worker, the kind of the record, its Unix time and its fields.
 Receive = Callable[["WorkerRef", str, float, Mapping[str, Any]], None]
@@ -162,6 +164,14 @@ class WorkerLines:
         asking = [gevent.spawn(line.ask, question, arguments or {}, until) for line in lines]
         gevent.joinall(asking)
         return [greenlet.get() for greenlet in asking]
+
+    def ask_one(self, question: str, arguments: Mapping[str, Any] | None = None) -> WorkerAnswer | None:
+        """Ask the newest workers in turn until one answers; None if none does within PATIENCE for each of three."""
+        for worker in [*self][: -_TRIED - 1 : -1]:
+            line = self._lines.get(worker.pid)
+            if line is not None and not (answer := line.ask(question, arguments or {}, monotonic() + PATIENCE)).error:
+                return answer
+        return None
 
     def parts(self, question: str, arguments: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Ask all workers, and return the parts of those that answer."""

@@ -105,6 +105,37 @@ CHANGED_BACKEND: Final = record(
     applied=COUNT,
     failed=listed(record(worker=COUNT, pid=COUNT, error=TEXT)),
 )
+_ATTEMPT: Final = record(backend=TEXT, outcome=TEXT, seconds=SECONDS)
+_ENDED: Final = {
+    "kind": one_of("failed", "slow"),
+    "id": TEXT,
+    "time": TIME,
+    "started": TIME,
+    "worker": COUNT,
+    "generation": COUNT,
+    "client": TEXT,
+    "user": TEXT,
+    "method": TEXT,
+    "path": TEXT,
+    "host": TEXT,
+    "route": TEXT,
+    "upstream": TEXT,
+    "backend": maybe(TEXT),
+    "tries": COUNT,
+    "status": COUNT,
+    "reason": TEXT,
+    "duration": SECONDS,
+    "paused": SECONDS,
+    "received": COUNT,
+    "sent": COUNT,
+    "account": maybe(by_name(SECONDS)),
+    "attempts": maybe(listed(_ATTEMPT)),
+}
+RECENT: Final = record(slow=SECONDS, requests=listed(record(**_ENDED)))
+CONFIG: Final = record(
+    generation=COUNT,
+    sections=listed(record(title=TEXT, place=TEXT, options=listed(record(name=TEXT, value=TEXT, place=TEXT)))),
+)
 #: The OpenAPI document, which has a schema of its own.
 OPENAPI: Final = record(
     openapi=TEXT,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gproxy.commands.config import describe
+from gproxy.config.effective import describe
 from gproxy.config.ini.build import option_values
 from gproxy.gateway.build import load
 
