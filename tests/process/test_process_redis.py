@@ -244,6 +244,13 @@ def test_nonsense_is_a_failure_as_any_other(tmp_path):
         thread.join()
 
 
+def test_a_burst_that_refills_within_a_microsecond_is_no_failure_of_redis(tmp_path, server):
+    unlimited = INI.replace("limit = 100/hour", "limit = 100000000/second\nburst = 5").replace("{deadline}", "10s")
+    with RunningGateway(unlimited.replace("{timeout}", "5s"), tmp_path, environ={"REDIS": server.url}) as machine:
+        assert [ask(machine).status for _ in range(4)] == [200] * 4
+        assert (store(machine), machine.health()["store"]["failures"]) == ("up", 0)
+
+
 def test_the_url_may_be_in_a_file_and_lead_to_a_unix_socket_with_a_password(tmp_path):
     with RunningRedis(tmp_path, "--requirepass", "right") as server:
         secret = tmp_path / "url"

@@ -144,7 +144,7 @@ class RedisLimiter:
 
         A lease of more than one permit is valid for a sixtieth of the window.
         """
-        window = round(rate.window * _SECOND)
+        window = _microseconds(rate)
         lease = window // STEPS if wanted > 1 else 0
         bound = window if within >= rate.window else round(within * _SECOND)
         words = (window, rate.limit, wanted, lease, bound)
@@ -158,7 +158,7 @@ class RedisLimiter:
 
     def look(self, key: str, rate: Rate, /) -> float:
         """Return the seconds until one more request of `key` is admitted; 0 for now. Count nothing."""
-        window = round(rate.window * _SECOND)
+        window = _microseconds(rate)
         words = (window, rate.limit, 0, 0, window)
         try:
             _, remaining, wait, _ = self._store.evaluate(self._script, self._place(key, rate), *words)
@@ -168,6 +168,11 @@ class RedisLimiter:
 
     def _place(self, key: str, rate: Rate) -> bytes:
         return f"{self._name}:{self._span or rate.window:g}:{key}".encode("utf-8", "surrogatepass")
+
+
+def _microseconds(rate: Rate) -> int:
+    """Return the window in microseconds, at least 1: Redis rejects a life of 0, as of a burst at 10000000/second."""
+    return max(1, round(rate.window * _SECOND))
 
 
 class _RejectingLimiter:
