@@ -96,7 +96,8 @@ def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = 
         errors=errors,
         notes=NotedFields.of(settings.log.field_names),
     )
-    routes = _Routes(settings, handlers, upstreams, runtime, errors)
+    ruled = frozenset(name for one in handlers.values() if isinstance(one, Allow) for name in one.rule_routes)
+    routes = _Routes(settings, handlers, upstreams, runtime, errors, ruled)
     return _watching(routes, settings, parts) if _is_watching(settings) else Gateway(Router(routes.plain()), parts)
 
 
@@ -148,13 +149,17 @@ def _names(headers: Iterable[str | None]) -> frozenset[str]:
 
 @dataclass
 class _Routes:
-    """The parts that all routes have in common; it makes the routes, plain or watched."""
+    """The parts that all routes have in common; it makes the routes, plain or watched.
+
+    ruled: the names of the routes that access rules name.
+    """
 
     settings: Settings
     handlers: Mapping[str, Handler]
     upstreams: Mapping[str, Upstream]
     runtime: Runtime
     errors: ErrorResponses
+    ruled: frozenset[str]
 
     def plain(self) -> list[Route]:
         """Return the routes whose chains are not watched."""
@@ -178,6 +183,7 @@ class _Routes:
             action=action,
             handlers=handlers,
             gateway_handlers=gateway.handlers,
+            is_in_rules=route.name in self.ruled,
             errors=self.errors,
         )
 

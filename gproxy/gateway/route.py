@@ -144,7 +144,7 @@ class Route:
 
     `timeout` and `total_timeout` are the gateway's unless the route has its own. `action` is the last step: forward,
     split, mirror, redirect or fixed response. `gateway_handlers` are the names of the handlers of `[gateway]`,
-    outermost first.
+    outermost first. `is_in_rules`: access rules name the route, so they may judge requests on other routes differently.
     """
 
     def __init__(
@@ -156,9 +156,11 @@ class Route:
         action: Next,
         handlers: Sequence[Handler] = (),
         gateway_handlers: Sequence[str] = (),
+        is_in_rules: bool = False,
         errors: ErrorResponses = PLAIN,
     ) -> None:
         self.name = settings.name
+        self.is_in_rules = is_in_rules
         self.settings = settings
         #: The paths: whole ones with `exact`, else prefixes, the longest first; and the patterns.
         self.exact = tuple(path.read for path in settings.path) if settings.exact else ()

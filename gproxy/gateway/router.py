@@ -75,12 +75,17 @@ class Router:
         return found
 
     def _reject_ambiguous(self, paths: Sequence[str], found: Route, request: Request) -> None:
-        """Reject an ambiguous path if another reading of it leads to a route with further handlers or other methods."""
+        """Reject an ambiguous path if another reading of it leads to a route that may be stricter.
+
+        Such a route has further handlers, other methods, or access rules that name one of the two routes.
+        """
         for path in paths:
             other = self.find(path, request)
-            if other is not None and not (
-                other.handler_names <= found.handler_names and other.accepts_method(request.method)
-            ):
+            if other is None:
+                continue
+            as_open = other.handler_names <= found.handler_names and other.accepts_method(request.method)
+            is_ruled = other is not found and (other.is_in_rules or found.is_in_rules)
+            if is_ruled or not as_open:
                 raise HTTPError(400, "the path is ambiguous: its readings lead to different routes")
 
     def find(self, path: str, request: Request) -> Route | None:

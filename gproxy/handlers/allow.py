@@ -75,6 +75,11 @@ class Allow:
         """Return the names of the claims that rules test."""
         return frozenset(word.name for _, _, word in self.rule_words if word.kind == "claim")
 
+    @property
+    def rule_routes(self) -> frozenset[str]:
+        """Return the names of the routes that rules test."""
+        return frozenset(name for _, _, word in self.rule_words if word.kind == "route" for name in word.values)
+
     def __call__(self, request: Request, next: Next) -> Response:
         if not (self._is_admitted(request.client) if self._by_address else self.rules.admits(request)):
             raise self._rejection(request)
