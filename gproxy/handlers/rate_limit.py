@@ -25,6 +25,8 @@ _is_plain = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 _SHORTEST: Final = 0.001
 #: The windows of rates in claims, in seconds: a second to a day.
 _CLAIMED_WINDOWS: Final = (1.0, 86_400.0)
+#: The windows in which a client is counted; rates from claims may have more.
+_MOST_WINDOWS: Final = 8
 
 
 @dataclass(slots=True)
@@ -110,6 +112,9 @@ class RateLimit:
         if self.tiers and not self.tier:
             raise ValueError("tiers: needs tier, the claim that names the tier of a client")
         self._algorithm = TOKEN_BUCKET if self.burst else SLIDING_WINDOW
+        #: By window, the highest rate of the tiers: an admitted request counts in all windows, if there are several.
+        self._rates: dict[float, Rate] = {}
+        self._all_windows: tuple[Rate, ...] = ()
         self._quota = self._quota_of(self.limit)
         #: PERF: None without a tier, which decides at the start what a request costs.
         self._tiers = self._tiers_of(self.tier) if self.tier else None
@@ -122,13 +127,23 @@ class RateLimit:
         rate = Rate(self.burst, Seconds(self.burst * window / count)) if self.burst else limit
         ietf, legacy = self.headers in {"ietf", "both"}, self.headers in {"legacy", "both"}
         fields = QuotaFields(self.policy, rate.limit, ceil(rate.window), ietf=ietf, legacy=legacy)
+        if not self.burst:
+            self._note_window(rate)
         return Quota(limit, rate, self.delay * window / count if self.delay else 0.0, fields)
+
+    def _note_window(self, rate: Rate) -> None:
+        """Count clients in the window of this rate from now on."""
+        known = self._rates.get(rate.window)
+        if known.limit < rate.limit if known else len(self._rates) < _MOST_WINDOWS:
+            self._rates[rate.window] = rate
+            self._all_windows = tuple(self._rates.values()) if len(self._rates) > 1 else ()
 
     def _tiers_of(self, claim: str) -> Tiers[Quota]:
         quotas = {name: self._quota_of(rate) for name, rate in self.tiers.items()}
-        windows = [quota.rate.window for quota in (self._quota, *quotas.values())]
-        span = max(windows) if quotas else max(*windows, _CLAIMED_WINDOWS[1] * (self.burst or 1))
-        self._algorithm = self._algorithm._replace(span=span)
+        if self.burst:
+            windows = [quota.rate.window for quota in (self._quota, *quotas.values())]
+            span = max(windows) if quotas else max(*windows, _CLAIMED_WINDOWS[1] * self.burst)
+            self._algorithm = self._algorithm._replace(span=span)
         return Tiers(claim, self._quota, quotas, self._claimed, self._warn_of_rates)
 
     def _claimed(self, text: str) -> Quota:
@@ -181,11 +196,19 @@ class RateLimit:
         verdict = self._take_turn(key, quota, request) if quota.at_once else self.limiter.take(key, quota.rate)
         if not verdict.admitted:
             self._reject(verdict, quota)
+        if self._all_windows:
+            self._count_in_other_windows(key, quota.rate.window)
         response = next(request)
         # A 429 from an inner limit already has the fields of the limit that the client has exceeded.
         if response.status != 429 or "retry-after" not in response.headers:
             quota.fields.put(response.headers, verdict.remaining, verdict.wait or verdict.reset)
         return response
+
+    def _count_in_other_windows(self, key: str, window: float) -> None:
+        """Count an admitted request for the other tiers: the client may be in one of them with its next request."""
+        for rate in self._all_windows:
+            if rate.window != window:
+                self.limiter.take(key, rate)
 
     def _take_turn(self, key: str, quota: Quota, request: Request) -> Verdict:
         """Wait for the turn of an admitted request, at most half of the time that it has left.

@@ -4,6 +4,7 @@ import hashlib
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import jwt
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from gproxy.commands.explain_request import answer as explained
 from gproxy.gateway.build import build, load
 from gproxy.runtime import Runtime
-from gproxy.testing.gateway import RunningGateway
+from gproxy.testing.gateway import RunningGateway, eventually
 from gproxy.testing.redis import RunningRedis
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -229,3 +230,36 @@ def test_the_users_of_a_tenant_share_the_limit_that_their_claim_has(limited):
     assert {answer["x-ratelimit-limit"] for answer in first[2]} == {"30"}
     assert statuses(limited, 15, of("bob"))[:2] == (10, 5)
     assert statuses(limited, 5, bearer({"sub": "carol", "plan": "pro", "tenant": "other"}))[:2] == (5, 0)
+
+
+WINDOWS = f"""
+[server]
+workers = 2
+[gateway]
+handlers = jwt, rate_limit
+[handler:jwt]
+secret = {SECRET}
+[handler:rate_limit]
+key = claim:tenant
+tier = plan
+tiers = hourly: 20/hour, often: 5/100ms
+[route:all]
+path = /
+respond = 200
+"""
+
+
+@pytest.mark.parametrize("lease", [0, 1], ids=["workers", "redis"])
+def test_a_tenant_with_a_fast_user_keeps_the_count_of_its_slow_ones(tmp_path, lease):
+    slow, fast = (bearer({"sub": plan, "tenant": "acme", "plan": plan}) for plan in ("hourly", "often"))
+    with ExitStack() as stack:
+        state = ""
+        if lease:
+            server = stack.enter_context(RunningRedis(tmp_path))
+            state = f"[state]\nredis = {server.url}\ntimeout = 5s\nlease = {lease}\n"
+        gateway = stack.enter_context(RunningGateway(WINDOWS + state, tmp_path))
+        assert statuses(gateway, 15, slow)[0] == 15
+        eventually(lambda: gateway.get("/", fast).status == 200, "the pause of a short window")
+        assert statuses(gateway, 10, slow)[0] <= 4
+        eventually(lambda: gateway.get("/", fast).status == 200, "the pause of a short window")
+        assert statuses(gateway, 10, slow)[0] == 0
