@@ -66,7 +66,8 @@ def spawned_by(parent: greenlet) -> list[greenlet]:
     """
     children: dict[int, list[greenlet]] = {}
     for one in gc.get_objects():
-        if isinstance(one, gevent.Greenlet) and one.gr_frame is not None:
+        # not isinstance: it asks proxies of libraries for the class of what they stand for
+        if issubclass(type(one), gevent.Greenlet) and one.gr_frame is not None:
             children.setdefault(id(one.spawning_greenlet()), []).append(one)
     found = [parent]
     for one in found:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -34,6 +35,21 @@ use = handlers:sorts
 use = handlers:passes
 [handler:reads]
 use = handlers:reads
+[handler:asks]
+use = forward_auth
+upstream = held
+timeout = 50s
+on_failure = open
+[route:asks]
+path = /asks
+handlers = asks
+respond = 200
+[route:hedged]
+path = /hedged
+upstream = hedged
+[route:stream]
+path = /stream
+upstream = moving
 [route:fetches]
 path = /fetches
 handlers = fetches
@@ -70,6 +86,11 @@ backends = {held}
 max_requests = 1
 queue = 10
 queue_timeout = 100s
+[upstream:hedged]
+backends = {held}, {other}
+hedge = 1ms
+[upstream:moving]
+backends = {moving}
 [upstream:begun]
 backends = {begun}
 [upstream:switched]
@@ -126,13 +147,17 @@ def reads(request, next):
 """
 #: By the first part of the path: how many there are, and the phases that are right.
 PLACES = {
-    "fetches": (4, {"handler"}), "waits": (4, {"handler"}), "sorts": (4, {"handler"}), "passes": (4, {"wait"}),
-    "place": (4, {"wait", "queue"}), "upload": (3, {"upload"}), "body": (4, {"body"}), "tunnel": (3, {"tunnel"}),
+    "fetches": (3, {"handler"}), "waits": (3, {"handler"}), "sorts": (3, {"handler"}), "asks": (2, {"handler"}),
+    "passes": (3, {"wait"}), "hedged": (2, {"wait"}), "place": (4, {"wait", "queue"}), "upload": (3, {"upload"}),
+    "body": (3, {"body"}), "stream": (1, {"body"}), "tunnel": (3, {"tunnel"}),
 }  # fmt: skip
 #: The handler that each is in; the head of the others has gone out, so that they are in none.
 HANDLER = {
     "fetches": "fetches", "waits": "waits", "sorts": "sorts", "passes": "passes", "place": "health", "upload": "reads",
+    "asks": "asks", "hedged": "health",
 }  # fmt: skip
+#: Those that are in a handler of the user, whose line counts.
+USERS = {"fetches", "waits", "sorts", "passes", "upload"}
 FIELDS = {
     "POST": "Content-Length: 10\r\n",
     "GET": "",
@@ -149,6 +174,14 @@ def begin(peer, _):
     peer.read_all()
 
 
+def move(peer, _):
+    """Send without an end: each piece sets the alarm anew."""
+    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        peer.send("1\r\nx\r\n")
+        time.sleep(0.001)
+
+
 def switch(peer, _):
     peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
     peer.read_all()
@@ -159,7 +192,7 @@ class Scene:
 
     def __init__(self, stack, folder):
         (folder / "handlers.py").write_text(HANDLERS)
-        backends = {"held": hold, "begun": begin, "switched": switch}
+        backends = {"held": hold, "other": hold, "begun": begin, "moving": move, "switched": switch}
         self.backends = {name: stack.enter_context(Actor(act)) for name, act in backends.items()}
         text = INI
         for name, backend in self.backends.items():
@@ -232,14 +265,15 @@ def test_thirty_requests_over_three_workers_each_at_its_line(scene):
         place = path.split("/")[1]
         assert scene.is_at_its_place(entry), entry
         assert entry["route"] == place
-        assert (entry["generation"], entry["client"], entry["tries"]) == (1, "127.0.0.1", entry["backend"] is not None)
+        assert (entry["generation"], entry["client"]) == (1, "127.0.0.1")
+        assert entry["tries"] == (2 if place == "hedged" else entry["backend"] is not None)
         assert 0 < entry["age"] < 100
-        if HANDLER.get(place, "health") != "health":
+        if place in USERS:
             file, _, number = entry["line"].rpartition(":")
             assert (Path(file).name, source[int(number) - 1].endswith(f"# {place}")) == ("handlers.py", True)
         if place == "upload":
             assert entry["remaining"] == "waiting for the client"
-        elif place in {"body", "tunnel"}:
+        elif place in {"body", "stream", "tunnel"}:
             assert entry["remaining"] is None
         else:
             assert 0 < entry["remaining"] < 100
@@ -252,8 +286,8 @@ def test_thirty_requests_over_three_workers_each_at_its_line(scene):
 
 def test_filters_choose_and_the_oldest_is_the_first(scene):
     assert {entry["phase"] for entry in scene.requests(phase="tunnel").values()} == {"tunnel"}
-    assert len(scene.requests(upstream="held")) == 4
-    assert len(scene.requests(route="waits", client="127.0.0.0/8", older="1ms")) == 4
+    assert len(scene.requests(upstream="held")) == 3
+    assert len(scene.requests(route="waits", client="127.0.0.0/8", older="1ms")) == 3
     assert scene.requests(older="1h") == {}
     ages = [entry["age"] for entry in scene.requests(limit="7").values()]
     assert len(ages) == 7
@@ -286,8 +320,8 @@ def test_ps_shows_workers_then_requests(scene):
     lines = ps("--route", "waits").splitlines()
     assert lines[0].split()[:4] == ["WORKER", "GEN", "PID", "STATE"]
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
-    assert lines[5] == "4 requests in flight"
-    assert sorted(line.split()[-1] for line in lines[7::2]) == [f"/waits/{number}" for number in range(4)]
+    assert lines[5] == "3 requests in flight"
+    assert sorted(line.split()[-1] for line in lines[7::2]) == [f"/waits/{number}" for number in range(3)]
     assert {line.split("  ")[2] for line in lines[8::2]} == {"waits"}
     assert all(line.rpartition("  ")[2].startswith("handlers.py:") for line in lines[8::2])
     assert max(map(len, lines)) <= 80
@@ -309,6 +343,8 @@ def test_a_cut_ends_one_request_and_no_other(scene, place):
         response = wire.read_response()
         if place == "body":
             assert (response.status, response.body, response.complete) == (200, b"begin", False)
+        elif place == "stream":
+            assert (response.status, response.complete) == (200, False)
         elif place == "tunnel":
             assert response.status == 101
             assert wire.is_closed()
@@ -318,7 +354,7 @@ def test_a_cut_ends_one_request_and_no_other(scene, place):
     method = "POST" if place == "upload" else "GET"
     line = scene.gateway.wait_for_line(f" request {before[path]['id']} {method} {path} by ")
     assert line.endswith(f": {before[path]['phase']} -> cut\n")
-    if HANDLER.get(place, "health") != "health":
+    if place in USERS:
         eventually(lambda: path in (scene.gateway.folder / "ended").read_text().split(), "the handler's finally")
     with pytest.raises(AdminError, match="404"):
         scene.admin.send("DELETE", f"/v1/requests/{before[path]['id']}")
