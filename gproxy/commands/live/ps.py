@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gproxy.commands.live.admin_client import AdminClient, add_admin_options, ask_monitor
-from gproxy.config.types.units import plural
+from gproxy.config.types.units import parse_seconds, plural
 
 _WORKER_HEAD: Final = ("WORKER", "GEN", "PID", "STATE", "UP", "CPU", "MEMORY", "FILES", "CONNS", "REQUESTS")
 _REQUEST_HEAD: Final = f"{'AGE':>7} {'PHASE':8}{'LEFT':>7}  {'ROUTE':15} REQUEST"
@@ -26,9 +26,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the filters, and how to show what is found."""
     add_admin_options(parser)
     parser.add_argument("--route", metavar="NAME", help="only requests of this route")
-    parser.add_argument("--older", metavar="TIME", help="only requests in flight for longer, such as 2s")
+    parser.add_argument("--older", type=_time, metavar="TIME", help="only requests in flight for longer, such as 2s")
     parser.add_argument("--id", metavar="ID", help="one request, with its stack")
     parser.add_argument("--stack", action="store_true", help="with the frames of each request")
+
+
+def _time(text: str) -> str:
+    """Return the text of a time. Raises ArgumentTypeError for any other."""
+    try:
+        parse_seconds(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; expected one such as 2s") from None
+    return text
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gproxy.cli import main
 from gproxy.commands.live.ps import _short, describe
 
 WORKER = {
@@ -67,3 +68,15 @@ def test_lines_fit_the_terminal_and_frames_keep_their_end():
 )  # fmt: skip
 def test_durations(seconds, text):
     assert _short(seconds) == text
+
+
+def test_a_wrong_time_is_a_wrong_argument(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["ps", "--admin", "unix:none", "--older", "soon"])
+    assert ended.value.code == 2
+    assert "'soon' is no time; expected one such as 2s" in capsys.readouterr().err
+
+
+def test_a_monitor_that_is_not_there(capsys, tmp_path):
+    assert main(["ps", "--admin", f"unix:{tmp_path}/none"]) == 1
+    assert capsys.readouterr().err.startswith(f"the monitor at unix:{tmp_path}/none does not answer: ")

@@ -11,6 +11,7 @@ from gproxy.http.phase import DEBUG, PHASES, WAIT
 from gproxy.http.time_limit import ExchangeLimits, TimeLimit
 from gproxy.introspection.handler_code import HandlerCode
 from gproxy.introspection.in_flight import cut, request, requests
+from gproxy.monitor.answers.schemas import CUT, REQUEST, REQUESTS
 from gproxy.testing import Clock
 from gproxy.testing import request as asked
 
@@ -181,3 +182,13 @@ def test_a_cut_reaches_its_request_only_and_says_what_it_was(view):
 
 def test_each_phase_has_a_word():
     assert len(set(PHASES)) == DEBUG + 1
+
+
+def test_the_schema_of_the_api_has_the_fields_of_an_entry(view):
+    view.add("one")
+    [part] = requests(view)
+    fields = list(part["requests"][0])
+    assert REQUESTS["properties"]["requests"]["items"]["required"] == fields
+    assert CUT["properties"]["before"]["required"] == fields
+    [part] = request(view, "one")
+    assert sorted(REQUEST["required"]) == sorted(part["request"])
