@@ -1,14 +1,11 @@
 """The page of metrics for Prometheus, answered without a backend."""
 
-import platform
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Protocol
 
-from gproxy import __version__, is_compiled
 from gproxy.config.types import Network
 from gproxy.config.types.addresses import LOOPBACK
 from gproxy.http.errors import HTTPError
@@ -43,13 +40,7 @@ class Metrics:
 
     def open(self, runtime: Runtime) -> None:
         self._metrics = runtime.metrics
-        self._metrics.start()
-        self._metrics.watch("gproxy_worker_memory_bytes", (), runtime.memory)
-        self._metrics.watch("gproxy_open_fds", (), runtime.count_descriptors)
-        self._metrics.watch("gproxy_worker_cpu_seconds_total", (), time.process_time)
-        build = __version__, platform.python_version(), "yes" if is_compiled else "no"
-        self._metrics.watch("gproxy_build_info", build, lambda: 1)
-        runtime.join(self._metrics)
+        runtime.start_metrics()
 
     def close(self) -> None:
         self._metrics.stop()

@@ -37,8 +37,11 @@ from gproxy.monitor.operations import OPERATIONS
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerRef
 from gproxy.observe import log
+from gproxy.observe.metrics import Row, rows_of
 from gproxy.runtime import Runtime
 from gproxy.server.listeners import Listeners
+from gproxy.state.shared.counters import SharedCounters
+from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.balance import POLICIES
 
 _log = logging.getLogger("gproxy")
@@ -52,8 +55,9 @@ class Monitor:
 
     def __init__(self, control: Control, command: messages.Configure) -> None:
         self._control = control
-        settings_fd, self._memory = control.take_fds(2)
-        self.watched = WatchedGateway(_load(command, settings_fd), command.generation, control)
+        settings_fd, memory = control.take_fds(2)
+        rows = _Rows(SharedState(memory))
+        self.watched = WatchedGateway(_load(command, settings_fd), command.generation, control, rows)
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
 
@@ -68,6 +72,7 @@ class Monitor:
             factory.listener(address, sock).start()
         self._control.send(messages.Serving())
         gevent.spawn(_summarize, access)
+        gevent.spawn(self.watched.keep_sampling)
         while command := self._control.wait():
             self._obey(command)
 
@@ -94,7 +99,18 @@ class Monitor:
             os.close(fd)
         self.watched.settings = _load(command, settings_fd)
         self.watched.generation = command.generation
+        self.watched.changes.add("reload", f"generation {command.generation} serves")
         log.setup(self.watched.settings.log.level, worker=True)
+
+
+class _Rows:
+    """The metrics of all workers, read where they are."""
+
+    def __init__(self, memory: SharedState) -> None:
+        self._counters = SharedCounters.view(memory)
+
+    def __call__(self) -> list[Row]:
+        return rows_of(self._counters) if self._counters is not None else []
 
 
 def _load(command: messages.Configure, fd: int) -> Settings:

@@ -12,6 +12,7 @@ from gproxy.monitor.answers.status import status
 from gproxy.monitor.answers.upstreams import change, reset, upstreams
 from gproxy.monitor.openapi import openapi
 from gproxy.monitor.operation import Operation, Parameter
+from gproxy.monitor.page.operations import PAGE
 
 STATES: Final = ("drain", "up", "down")
 _FORCE: Final = Parameter("force", "boolean", "drain the last available backend too")
@@ -110,4 +111,5 @@ OPERATIONS: Final = (
         "GET", "/v1/recent", "recent", "failed and slow requests", recent, FILTERS_OF_RECENT, result=schemas.RECENT
     ),
     Operation("GET", "/v1/config", "config", "settings in effect, with their places", config, result=schemas.CONFIG),
+    *PAGE,
 )

@@ -1,12 +1,23 @@
 """The gateway as its monitor sees it: settings, the arbiter's report, the lines to workers, and what was gathered."""
 
 from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import gevent
 
 from gproxy.arbiter.control import Control
 from gproxy.config.sections.settings import Settings
+from gproxy.handlers.metrics import Row
 from gproxy.monitor.arbiter_orders import ArbiterOrders
 from gproxy.monitor.recent import RecentRequests
+from gproxy.monitor.changes import Changes
+from gproxy.monitor.events import EventStreams
+from gproxy.monitor.figures import Figures
+from gproxy.monitor.history import History
+from gproxy.monitor.times import rfc3339
+from gproxy.monitor.views.model import difference
 from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
 
 #: Takes a record that a worker feeds, with its Unix time.
@@ -14,9 +25,14 @@ Consume = Callable[[WorkerRef, float, Mapping[str, Any]], None]
 
 
 class WatchedGateway:
-    """The gateway that a monitor watches. Operations read it, ask its workers, and give orders to its arbiter."""
+    """The gateway that a monitor watches. Operations read it, ask its workers, and give orders to its arbiter.
 
-    def __init__(self, settings: Settings, generation: int, control: Control) -> None:
+    `rows` returns the metrics of all workers.
+    """
+
+    def __init__(
+        self, settings: Settings, generation: int, control: Control, rows: Callable[[], Iterable[Row]] = list
+    ) -> None:
         #: The settings of the generation that serves, without live handlers.
         self.settings = settings
         self.generation = generation
@@ -32,6 +48,17 @@ class WatchedGateway:
     def consume(self, kind: str, consume: Consume) -> None:
         """Let the function take the records of a kind, too."""
         self._consumers.setdefault(kind, []).append(consume)
+        self.clock = time.time
+        self.changes = Changes()
+        self.figures = Figures(rows, History(settings.admin.history), self.changes)
+        self.events = EventStreams(self.changes, difference)
+
+    def keep_sampling(self) -> None:
+        """Take a sample once a second, and send it to the open pages."""
+        while True:
+            gevent.sleep(1.0 - self.clock() % 1.0)
+            self.figures.sample(time.monotonic(), self.clock())
+            self.events.send_values({"time": rfc3339(self.clock()), **self.figures.latest})
 
     def receive(self, worker: WorkerRef, kind: str, when: float, fields: Mapping[str, Any]) -> None:
         """Take a record that a worker feeds: its kind, its Unix time and its fields."""

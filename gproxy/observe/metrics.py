@@ -238,10 +238,8 @@ class Metrics:
         """Return the rows of all processes, sorted; counters include ended processes."""
         self.sample()
         if self._counters is not None:
-            reading = _sum_up(self._counters)
-        else:
-            reading = {key: list(series.cells) for key, series in self._series.items()}
-        return [Row(name, FAMILIES[name], labels, cells) for (name, labels), cells in sorted(reading.items())]
+            return rows_of(self._counters)
+        return _rows({key: list(series.cells) for key, series in self._series.items()})
 
     def share(self, state: SharedState) -> None:
         """Move the series into the shared memory; without room there, each process shows only its own."""
@@ -282,6 +280,15 @@ class Metrics:
         self._size = sum(len(series.cells) for series in self._series.values())
 
 
+def rows_of(counters: SharedCounters) -> list[Row]:
+    """Return the rows of all processes that count here, sorted; counters include ended processes."""
+    return _rows(_sum_up(counters))
+
+
+def _rows(reading: Reading) -> list[Row]:
+    return [Row(name, FAMILIES[name], labels, cells) for (name, labels), cells in sorted(reading.items())]
+
+
 def _sum_up(counters: SharedCounters) -> Reading:
     all_rows, living = counters.rows(), counters.rows(living=True)
     workers = {str(number + 1) for number in living}
@@ -293,6 +300,8 @@ def _sum_up(counters: SharedCounters) -> Reading:
         if family.labels[-1:] == ("worker",) and key[1][-1] not in workers:
             continue
         rows = living if family.is_sampled else all_rows
+        if not rows:
+            continue  # no worker lives
         parts = (row[place.start : place.start + place.size].tolist() for row in rows.values())
         merge = max if family.merge == "max" else sum
         reading[key] = [merge(cells) for cells in zip(*parts, strict=True)]

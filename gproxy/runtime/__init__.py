@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import platform
 import random
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import gevent
 import psutil
 from greenlet import greenlet
 
+from gproxy import __version__, is_compiled
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
@@ -51,6 +53,9 @@ class Runtime:
     instance: id of the gateway in Via, the same for all its workers; empty: a new one.
     id_header: name of the header of requests' ids; empty: in no header.
     """
+
+    #: The memory where a monitor reads the metrics, be it of a single worker; None without a monitor.
+    counts_in: SharedState | None = None
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class Runtime:
         self.keys: Callable[[], list[dict[str, Any]]] = list
         #: The calls to each upstream by its name, for `ask`; tests may enter their own.
         self.upstreams: dict[str, Next] = {}
-        #: The metrics of this process, counted if a handler exposes them.
+        #: The metrics of this process, counted if a handler exposes them, or a monitor shows them.
         self.metrics = Metrics()
         #: The memory shared with other workers; None while this process serves alone.
         self.shared: SharedState | None = None
@@ -136,6 +141,22 @@ class Runtime:
         self.metrics.watch("gproxy_store_failures_total", (), lambda: store.failures)
         self.metrics.watch("gproxy_store_seconds_total", (), lambda: store.seconds)
         self.metrics.watch("gproxy_store_up", (), lambda: store.is_up)
+
+    def start_metrics(self) -> None:
+        """Begin to count, for a handler that exposes the metrics, or for the monitor."""
+        metrics = self.metrics
+        if metrics.wanted:
+            return
+        metrics.start()
+        metrics.watch("gproxy_worker_memory_bytes", (), self.memory)
+        metrics.watch("gproxy_open_fds", (), self.count_descriptors)
+        metrics.watch("gproxy_worker_cpu_seconds_total", (), time.process_time)
+        build = __version__, platform.python_version(), "yes" if is_compiled else "no"
+        metrics.watch("gproxy_build_info", build, lambda: 1)
+        if self.counts_in is None:
+            self.join(metrics)
+        else:
+            metrics.share(self.counts_in)
 
     def join(self, part: "Shares") -> None:
         """Register a part, whose `share` and `unshare` run when other processes begin to serve and have ended."""

@@ -119,6 +119,8 @@ class Worker:
         """Open all parts and serve until drained. Raises CannotOpenError."""
         if not alone:
             self._runtime.share(self._state)
+        if self._settings.has_monitor:
+            self._runtime.counts_in = self._state
         open_part("[log] access", self._access_logs.open)
         self._gateway.open()
         self._register_metrics()
@@ -140,6 +142,7 @@ class Worker:
             self._watchdog.stop()
         self._factory.close()
         self._gateway.close()
+        self._runtime.metrics.stop()
         self._access_logs.close()
         if self._runtime.store is not None:
             self._runtime.store.close()

@@ -9,6 +9,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.monitor import audit
 from gproxy.monitor.operation import Call
 from gproxy.monitor.times import rfc3339
+from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerAnswer
 
 #: The states of a backend by how bad they are; of several workers the worst one counts.
@@ -22,6 +23,11 @@ _PATIENCE: Final = 5.0
 def upstreams(call: Call) -> dict[str, Any]:
     """Return the upstreams with their backends, over all workers of the generation that serves."""
     return {"upstreams": list(_upstreams(call.gateway.lines.ask("upstreams")).values())}
+
+
+def merged(gateway: WatchedGateway) -> dict[str, dict[str, Any]]:
+    """Return the upstreams by name, over all workers that answer."""
+    return _upstreams(gateway.lines.ask("upstreams"))
 
 
 def _upstreams(answers: Iterable[WorkerAnswer]) -> dict[str, dict[str, Any]]:

@@ -37,14 +37,14 @@ class Place(NamedTuple):
 class SharedCounters:
     """The row of this process, and a view of all other rows."""
 
-    def __init__(self, state: SharedState, names: Region, row: Region, number: int) -> None:
+    def __init__(self, state: SharedState, names: Region, row: Region | None, number: int) -> None:
         self._state = state
         self._names = names
         self._mutex = state.mutexes("figures")(0)
         self._row = row
-        #: The number of the row, from 0. No other process has this row while this process lives.
+        #: The number of the row, from 0. No other process has this row while this process lives. -1: no row.
         self.number = number
-        self._rows = {number: row}
+        self._rows = {number: row} if row is not None else {}
         self._places: dict[str, Place] = {}
         self._read = 0
 
@@ -63,13 +63,21 @@ class SharedCounters:
             names.words[1] = max(names.words[1], number + 1)
         return cls(state, names, row, number)
 
+    @classmethod
+    def view(cls, state: SharedState) -> "SharedCounters | None":
+        """Open the rows of all other processes, without one of this process; None if there is no room for the names."""
+        names = state.area("figures", _NAMES)
+        return None if names is None else cls(state, names, None, -1)
+
     def cells(self, name: str, size: int) -> "memoryview[float] | None":
         """Return this process's cells for the name; None if there is no room for another name."""
         place = self._find(name) or self._add(name, size)
         return self.own(place) if place else None
 
     def own(self, place: Place) -> "memoryview[float]":
-        """Return this process's cells of the place."""
+        """Return this process's cells of the place. Raises LookupError if it has no row."""
+        if self._row is None:
+            raise LookupError("this process has no row")
         return self._row.floats[place.start : place.start + place.size]
 
     def _find(self, name: str) -> Place | None:

@@ -4,7 +4,8 @@ import pytest
 
 from gproxy.handlers.metrics import exposition
 from gproxy.observe import metrics
-from gproxy.observe.metrics import BOUNDS, Metrics
+from gproxy.observe.metrics import BOUNDS, Metrics, rows_of
+from gproxy.state.shared.counters import SharedCounters
 from gproxy.state.shared.memory import SharedState
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -47,6 +48,16 @@ def count(counted, times=1):
 
 def requests(counted):
     return reading(counted)["gproxy_requests_total", ("users", "200", "")]
+
+
+def test_a_process_without_a_row_reads_the_counts_of_all(state):
+    view = SharedCounters.view(SharedState(state.fd))
+    assert rows_of(view) == []
+    in_another_process(state, count)
+    in_another_process(state, lambda counted: count(counted, 2))
+    counts = {row.labels: row.cells for row in rows_of(view) if row.name == "gproxy_requests_total"}
+    assert counts == {("users", "200", ""): [3.0]}
+    assert len(view.rows()) == 1, "it took a row"
 
 
 def test_a_page():

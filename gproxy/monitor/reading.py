@@ -1,0 +1,92 @@
+"""The counters of all workers at one moment, their growth between two moments, and percentiles of durations."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Final
+
+from gproxy.handlers.metrics import Row
+
+Labels = tuple[str, ...]
+#: The growth of counts below which a percentile has no meaning.
+_LEAST: Final = 1e-9
+
+
+class Reading:
+    """The cells of all series, by family and label values. `when` is a monotonic time in seconds."""
+
+    def __init__(self, when: float, cells: Mapping[str, Mapping[Labels, Sequence[float]]]) -> None:
+        self.when = when
+        self._cells = cells
+
+    @classmethod
+    def of(cls, when: float, rows: Iterable[Row]) -> "Reading":
+        """Return the reading of these rows."""
+        cells: dict[str, dict[Labels, Sequence[float]]] = {}
+        for row in rows:
+            cells.setdefault(row.name, {})[row.labels] = row.cells
+        return cls(when, cells)
+
+    def since(self, before: "Reading") -> "Reading":
+        """Return the growth from an earlier reading to this one; `when` of the result is the seconds between both."""
+        grown = {
+            name: {labels: _growth(cells, before.series(name).get(labels)) for labels, cells in series.items()}
+            for name, series in self._cells.items()
+        }
+        return Reading(self.when - before.when, grown)
+
+    def series(self, name: str) -> Mapping[Labels, Sequence[float]]:
+        """Return the cells of a family by the values of its labels; empty if it has no series."""
+        return self._cells.get(name, {})
+
+    def total(self, name: str) -> float:
+        """Return the sum of a family's series."""
+        return sum(cells[0] for cells in self.series(name).values())
+
+    def highest(self, name: str) -> float:
+        """Return the highest value of a family's series; 0 without one."""
+        return max((cells[0] for cells in self.series(name).values()), default=0.0)
+
+    def by(self, name: str, label: int) -> dict[str, float]:
+        """Return the sums of a family's series for each value of the label at this index."""
+        sums: dict[str, float] = {}
+        for labels, cells in self.series(name).items():
+            sums[labels[label]] = sums.get(labels[label], 0.0) + cells[0]
+        return sums
+
+    def errors_by_route(self) -> dict[str, float]:
+        """Return the responses with a status from 500, for each route."""
+        errors: dict[str, float] = {}
+        for (route, status, _), cells in self.series("gproxy_requests_total").items():
+            if status >= "500":
+                errors[route] = errors.get(route, 0.0) + cells[0]
+        return errors
+
+
+def _growth(now: Sequence[float], before: Sequence[float] | None) -> Sequence[float]:
+    """Return how much the cells have grown; a counter that began anew has grown by its value."""
+    if before is None or len(before) != len(now):
+        return now
+    return [max(0.0, new - old) for new, old in zip(now, before, strict=True)]
+
+
+def added(parts: Iterable[Sequence[float]]) -> Sequence[float]:
+    """Return the cells of several histograms as those of one."""
+    return [sum(cells) for cells in zip(*parts, strict=True)]
+
+
+def percentile(cells: Sequence[float], bounds: Sequence[float], share: float) -> float | None:
+    """Return the duration that this share of the observations does not exceed; None without any.
+
+    `cells` are a histogram's sum and buckets; within a bucket the observations count as spread evenly.
+    """
+    buckets = cells[1:]
+    wanted = share * sum(buckets)
+    if wanted < _LEAST:
+        return None
+    sums = enumerate(accumulate(buckets))
+    index, reached = next((index, reached) for index, reached in sums if reached >= wanted - _LEAST)
+    if index >= len(bounds):
+        return bounds[-1]
+    low = bounds[index - 1] if index else 0.0
+    part = (wanted - (reached - buckets[index])) / buckets[index] if buckets[index] else 1.0
+    return low + (bounds[index] - low) * part

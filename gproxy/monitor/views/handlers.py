@@ -1,0 +1,54 @@
+"""The view of the handlers: where each is used, and what it counted in the last minute."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gproxy.monitor.answers.figures import describe_handler
+from gproxy.monitor.views import cells
+from gproxy.monitor.views.model import Cell, Table, View
+from gproxy.monitor.watched_gateway import WatchedGateway
+
+_COLUMNS: Final = (
+    ("Handler", "text"), ("Is", "text"), ("Own time p50", "number"), ("p99", "number"), ("Errors", "number"),
+    ("Blocks", "number"), ("Counted in the last minute", "text"), ("Routes", "wide"), ("Last use", "number"),
+)  # fmt: skip
+#: What has a column of its own.
+_SHOWN: Final = frozenset({"handler_duration_seconds", "handler_errors", "hub_blocked", "hub_blocked_seconds"})
+
+
+def view(gateway: WatchedGateway) -> View:
+    """Return all handlers."""
+    settings, figures = gateway.settings, gateway.figures
+    found = [describe_handler(name, settings, figures) for name in settings.handlers]
+    rows = [(one["name"], _cells(gateway, one)) for one in found]
+    return View(tables=[Table("handlers", "Handlers, with the last minute", _COLUMNS, rows, "There is no handler.")])
+
+
+def _cells(gateway: WatchedGateway, one: Mapping[str, Any]) -> tuple[Cell, ...]:
+    counts = one["last_minute"]
+    times = counts.get("handler_duration_seconds", {})
+    used = gateway.figures.last_use(one["routes"])
+    return (
+        one["name"],
+        cells.code(one["use"]),
+        cells.duration(times.get("p50")),
+        cells.duration(times.get("p99")),
+        _bad(counts.get("handler_errors")),
+        _bad(counts.get("hub_blocked")),
+        cells.text(", ".join(_words(name, value) for name, value in counts.items() if value and name not in _SHOWN)),
+        cells.text(", ".join(one["routes"])),
+        cells.age(gateway.clock() - used if used is not None else None),
+    )
+
+
+def _bad(count: float | None) -> Cell:
+    cell = cells.number(count)
+    return {**cell, "state": "bad"} if count and not isinstance(cell, str) else cell
+
+
+def _words(name: str, value: object) -> str:
+    """Return a count with its name, without the names of units: `rate limited 12`."""
+    if isinstance(value, dict):
+        median = value.get("p50")
+        return f"{name.removesuffix('_seconds').replace('_', ' ')} p50 {cells.duration_text(median or 0.0)}"
+    return f"{name.replace('_', ' ')} {value:g}"

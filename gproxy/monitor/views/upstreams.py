@@ -1,0 +1,113 @@
+"""The view of the upstreams: the backends with their states, and what an operator can do with each."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from gproxy.monitor.answers import upstreams as answers
+from gproxy.monitor.figures import Minute
+from gproxy.monitor.views import cells
+from gproxy.monitor.views.model import Cell, Table, View, action, unique
+from gproxy.monitor.watched_gateway import WatchedGateway
+
+_QUEUES = (
+    ("Upstream", "text"), ("Attempts/s", "number"), ("Failures", "number"), ("p50", "number"), ("p95", "number"),
+    ("p99", "number"), ("Active", "number"), ("Limit", "number"), ("Queued", "number"), ("Breaker", "text"),
+)  # fmt: skip
+_BACKENDS = (
+    ("Backend", "text"), ("State", "text"), ("Change", "text"), ("Active", "number"), ("Attempts", "number"),
+    ("Failures", "number"), ("Upstream", "text"), ("Do", "text"),
+)  # fmt: skip
+
+
+def view(gateway: WatchedGateway) -> View:
+    """Return upstreams and backends."""
+    found = answers.merged(gateway)
+    minutes = gateway.figures.last_minute("upstream")
+    return View(
+        tables=[
+            Table(
+                "backends", "Backends", _BACKENDS,
+                unique((f"{one['upstream']} {one['backend']}", _backend(one)) for one in _flat(found)),
+                "There is no upstream.", ("gproxy backend UPSTREAM BACKEND drain --wait",),
+            ),
+            Table(
+                "upstreams", "Upstreams, with the last minute", _QUEUES,
+                [(name, _upstream(one, minutes.get(name, Minute()))) for name, one in found.items()],
+                "There is no upstream.",
+            ),
+        ]
+    )  # fmt: skip
+
+
+def backends(gateway: WatchedGateway) -> list[dict[str, Any]]:
+    """Return all backends, each with the name of its upstream."""
+    return _flat(answers.merged(gateway))
+
+
+def _flat(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**backend, "upstream": name} for name, upstream in found.items() for backend in upstream["backends"]]
+
+
+def override_words(override: Mapping[str, Any]) -> str:
+    """Return what an operator has changed, by whom and until when."""
+    words = [str(override["state"])] if override.get("state") else []
+    words += [f"weight {override['weight']}"] if override.get("weight") is not None else []
+    until = f" until {override['until'][11:19]} UTC" if override.get("until") else ""
+    return f"{', '.join(words)} by {override.get('author') or 'an operator'}{until}"
+
+
+def _upstream(one: Mapping[str, Any], minute: Minute) -> tuple[Cell, ...]:
+    return (
+        one["name"],
+        cells.rate(minute.rate),
+        cells.errors(minute.errors, minute.requests),
+        cells.duration(minute.p50),
+        cells.duration(minute.p95),
+        cells.duration(minute.p99),
+        cells.number(sum(backend["active"] for backend in one["backends"])),
+        cells.number(one.get("limit")),
+        cells.number(one.get("queued")),
+        cells.state(one["breaker"]) if "breaker" in one else cells.NONE,
+    )
+
+
+def _backend(one: Mapping[str, Any]) -> tuple[Cell, ...]:
+    why = one.get("why") or ""
+    if "next_try_in" in one:
+        why = f"{why}; next try in {one['next_try_in']:.0f} s".removeprefix("; ")
+    return (
+        cells.code(one["backend"]),
+        cells.state(one["state"], why),
+        cells.text(override_words(one["override"])) if "override" in one else cells.NONE,
+        cells.number(one["active"]),
+        cells.number(one["attempts"]),
+        cells.number(one["failures"]),
+        one["upstream"],
+        cells.doing(list(_actions(one))),
+    )
+
+
+def _actions(one: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the changes that make sense now; each is confirmed, and has its command."""
+    upstream, backend = one["upstream"], one["backend"].rpartition("://")[2]
+    path = f"/v1/upstreams/{quote(upstream, '')}/backends/{quote(backend, '')}"
+    command = f"gproxy backend {upstream} {backend}"
+
+    def change(label: str, word: str, ask: str) -> dict[str, Any]:
+        return action(label, "PATCH", path, {"state": word}, ask=ask, command=f"{command} {word}")
+
+    stopped = one["state"] in {"draining", "down"}
+    found = [change("Up", "up", f"Send requests to {backend} again?")] if stopped else []
+    if one["state"] != "draining":
+        found.append(change("Drain", "drain", f"Send no new clients to {backend}?"))
+    if one["state"] != "down":
+        found.append(change("Down", "down", f"Send no request to {backend}?"))
+    weight = action(
+        "Weight", "PATCH", path, {"weight": 1}, ask=f"New weight of {backend}:", command=f"{command} weight=N"
+    )
+    found.append({**weight, "input": "weight"})
+    if "override" in one:
+        ask = f"Return to what the file says of {backend}?"
+        found.append(action("Reset", "DELETE", path, ask=ask, command=f"{command} reset"))
+    return found
