@@ -1,6 +1,5 @@
 """The gateway as its monitor sees it: settings, the arbiter's report, the lines to workers, and what was gathered."""
 
-from collections.abc import Callable, Mapping
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,11 +10,11 @@ from gproxy.arbiter.control import Control
 from gproxy.config.sections.settings import Settings
 from gproxy.handlers.metrics import Row
 from gproxy.monitor.arbiter_orders import ArbiterOrders
-from gproxy.monitor.recent import RecentRequests
 from gproxy.monitor.changes import Changes
 from gproxy.monitor.events import EventStreams
 from gproxy.monitor.figures import Figures
 from gproxy.monitor.history import History
+from gproxy.monitor.recent import RecentRequests
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.model import difference
 from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
@@ -40,6 +39,10 @@ class WatchedGateway:
         self.arbiter_state: Mapping[str, Any] = {}
         self.lines = WorkerLines(self.receive)
         self.orders = ArbiterOrders(control)
+        self.clock = time.time
+        self.changes = Changes()
+        self.figures = Figures(rows, History(settings.admin.history), self.changes)
+        self.events = EventStreams(self.changes, difference)
         #: The failed and slow requests of the last time.
         self.recent = RecentRequests()
         #: Who takes the records of a kind.
@@ -48,10 +51,6 @@ class WatchedGateway:
     def consume(self, kind: str, consume: Consume) -> None:
         """Let the function take the records of a kind, too."""
         self._consumers.setdefault(kind, []).append(consume)
-        self.clock = time.time
-        self.changes = Changes()
-        self.figures = Figures(rows, History(settings.admin.history), self.changes)
-        self.events = EventStreams(self.changes, difference)
 
     def keep_sampling(self) -> None:
         """Take a sample once a second, and send it to the open pages."""
