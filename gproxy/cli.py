@@ -144,8 +144,9 @@ _COMMANDS: Final = {
         is_patched=True,
     ),
     "explain": Command(
-        "print which route a request matches and why, its client, chain, limits and headers",
-        "explain_request",
+        "print which route a request matches and why, its client, chain, limits and headers; or what happened to one",
+        "explain_command",
+        config=False,
         is_patched=True,
     ),
     "logs": Command("search the access log: filters, figures by route or client, the slowest, follow", "logs.logs"),

@@ -1,13 +1,10 @@
 """The request of `gproxy explain`: from command line arguments to the request that a connection would receive."""
 
-import argparse
 import re
-import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import cast
 
-from gproxy.commands.check import built
 from gproxy.commands.explain import explain, rejected
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.sections.server import ServerSettings
@@ -27,38 +24,6 @@ from gproxy.http.wire import parse_request_line
 #: The Host of a request that has none.
 HOST = "localhost"
 _is_url = re.compile(r"(?i:(https?))://([^/?]*)").match
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
-    parser.add_argument("method", metavar="METHOD", help="method of the request: GET, POST, ...")
-    parser.add_argument(
-        "target", metavar="TARGET", nargs="?", help="target of the request: /path?query or http://host/path"
-    )
-    parser.add_argument(
-        "-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", help="header; repeatable"
-    )
-    parser.add_argument("--from", dest="peer", default="127.0.0.1", metavar="IP", help="address of the peer, or unix")
-    parser.add_argument("--listener", metavar="ADDRESS", help="address of [server] bind that gets the request")
-    parser.add_argument(
-        "--as", dest="claims", metavar="'CLAIM: VALUE, ...'", help="identity of the client, instead of a credential"
-    )
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print the report of a request. Return the exit code. Raises ArgumentError and ConfigError."""
-    if options.target is None:
-        is_method = options.method.isalpha()
-        text = "TARGET, such as /path" if is_method else f"METHOD; write GET {options.method}"
-        raise argparse.ArgumentError(None, f"missing: {text}")
-    settings, gateway = built(options.config)
-    given = (options.method, options.target, options.headers, options.peer)
-    try:
-        print(answer(*given, settings, gateway, listener=options.listener, claims=options.claims))
-    except ValueError as error:
-        print(f"gproxy explain: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def answer(

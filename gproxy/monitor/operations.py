@@ -97,7 +97,7 @@ OPERATIONS: Final = (
         "one request in flight, with its stack",
         request,
         DEPTH,
-        result=schemas.REQUEST,
+        result=schemas.ONE_REQUEST,
     ),
     Operation(
         "DELETE",

@@ -6,18 +6,18 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
 from math import inf
 from pathlib import Path
 from typing import Final, Protocol
 
-from gproxy.commands.logs.filters import FILTERS, Filter, Slower, Times
+from gproxy.commands.logs.filters import FILTERS, Filter, Slower, Times, Words
 from gproxy.commands.logs.follow import Follower, first_line
 from gproxy.commands.logs.grouping import GROUPINGS
 from gproxy.commands.logs.log_files import DAMAGES, LogFile, opened_files, within
 from gproxy.commands.logs.moments import Period, parse_moment
-from gproxy.commands.logs.output import Count, Lines, LineWriter, Slowest, Table
+from gproxy.commands.logs.output import Collection, Count, Lines, LineWriter, Slowest, Table
 from gproxy.commands.logs.search import MissingFieldError, Search, Sink
 from gproxy.config.ini.files import parse_files, read_files
 from gproxy.config.load import load_process
@@ -90,6 +90,21 @@ def run(options: argparse.Namespace) -> int:
         if isinstance(error, BrokenPipeError):
             raise
         return _failed(f"{path}: {error.strerror}")
+
+
+def lines_of_id(config: str, identity: str) -> list[dict[str, str | float | None]]:
+    """Return the fields of each access line of the request with this id, oldest first. Raises ConfigError."""
+    found = Collection()
+    settings = _settings(config)
+    target = next((one for one in settings.access if one.is_file), None)
+    if target is None:
+        return []
+    search = Search([Words("id", [identity])], found, settings.field_names)
+    for file in opened_files(Path(target.text).absolute()):
+        with closing(file):
+            for block in file.blocks(-inf, inf):
+                search.feed(block)
+    return found.lines
 
 
 def _searched(

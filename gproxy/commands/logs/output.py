@@ -71,6 +71,19 @@ class Lines:
         """Print nothing further."""
 
 
+class Collection:
+    """A sink that keeps the fields of each line."""
+
+    wanted = frozenset({LINE})
+
+    def __init__(self) -> None:
+        self.required: dict[str, str] = {}
+        self.lines: list[dict[str, str | float | None]] = []
+
+    def take(self, columns: Columns, rows: list[Row]) -> None:
+        self.lines += (values_of(columns.layout, row[0]) for row in rows)
+
+
 class Slowest:
     """A sink that prints the slowest requests, the slowest first."""
 

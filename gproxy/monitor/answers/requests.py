@@ -40,7 +40,10 @@ def requests(call: Call) -> dict[str, Any]:
 
 
 def request(call: Call) -> Entry:
-    """Return one request with its stack. Raises HTTPError 404."""
+    """Return one request: in flight, with its stack, or one that has failed or was slow. Raises HTTPError 404."""
+    ended = call.gateway.recent.of_id(call.values["id"])
+    if ended is not None:
+        return dict(ended)
     found: Entry = _only(call, call.gateway.lines.ask("request", call.values))["request"]
     return found
 
@@ -63,7 +66,8 @@ def _only(call: Call, answers: list[WorkerAnswer]) -> dict[str, Any]:
     for part in (part for answer in answers for part in answer.parts if part):
         return part
     silent = [f"worker {one['worker']} {one['error']}" for one in _missing(answers)]
-    raise HTTPError(404, "; ".join([f"no request in flight has the id {call.values['id']}", *silent]))
+    unknown = f"no request in flight has the id {call.values['id']}, and none that failed or was slow"
+    raise HTTPError(404, "; ".join([unknown, *silent]))
 
 
 def _missing(answers: list[WorkerAnswer]) -> list[dict[str, Any]]:

@@ -131,6 +131,7 @@ _ENDED: Final = {
     "account": maybe(by_name(SECONDS)),
     "attempts": maybe(listed(_ATTEMPT)),
 }
+ONE_REQUEST: Final = {"anyOf": [REQUEST, record(**_ENDED)]}
 RECENT: Final = record(slow=SECONDS, requests=listed(record(**_ENDED)))
 CONFIG: Final = record(
     generation=COUNT,

@@ -1,0 +1,103 @@
+"""`gproxy explain ID`: what happened to a request, in flight or in the past, and what its route and chain are.
+
+The monitor knows requests in flight, and those that failed or were slow lately. The access log has the others.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from gproxy.commands.check import built
+from gproxy.commands.explain_request import answer
+from gproxy.commands.live.admin_client import AdminClient, AdminError
+from gproxy.commands.logs.logs import lines_of_id
+from gproxy.commands.routes import Row, table
+from gproxy.http.errors import BadMessage
+
+Entry = dict[str, Any]
+
+#: The columns of a bar that is the whole duration.
+_BAR: Final = 40
+_HEADLINE: Final = ("method", "path", "status", "reason", "duration", "id")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what is known of the request. Return the exit code: 1 if nothing is. Raises ConfigError."""
+    identity: str = options.method
+    entry, source = _found(options, identity)
+    if entry is None:
+        print(f"gproxy explain: no request {identity}: {source}", file=sys.stderr)
+        return 1
+    way = _way(options, entry)
+    if options.json:
+        print(json.dumps({"source": source, "request": entry, "explanation": way}, indent=2))
+    else:
+        print("\n\n".join([*report(entry, source), *([way] if way else [])]))
+    return 0
+
+
+def _found(options: argparse.Namespace, identity: str) -> tuple[Entry | None, str]:
+    """Return the request with its source; None with the reason if it is unknown."""
+    why = []
+    try:
+        return AdminClient.of(options.config, options.admin).get(f"/v1/requests/{identity}"), "the monitor"
+    except AdminError as error:
+        why.append(str(error))
+    lines = lines_of_id(options.config, identity) if options.config else []
+    if lines:
+        return lines[-1], "the access log"
+    return None, "; ".join([*why, "the access log has no line with this id"] if options.config else why)
+
+
+def report(entry: Mapping[str, Any], source: str) -> Iterator[str]:
+    """Yield the paragraphs about what happened."""
+    yield f"{_headline(entry)}\nfrom {source}"
+    facts = ((name, value) for name, value in entry.items() if name not in _HEADLINE and _is_short(value))
+    yield "request\n" + table((name, f"{value}") for name, value in facts)
+    if account := entry.get("account"):
+        yield "time\n" + table(bars(account))
+    if attempts := entry.get("attempts"):
+        yield "attempts\n" + table(map(_attempt, attempts))
+    if stack := entry.get("stack"):
+        yield "stack\n" + "\n".join(f"  {line}" for line in stack)
+
+
+def _headline(entry: Mapping[str, Any]) -> str:
+    what = f"{entry['id']} {entry['method']} {entry['path']}"
+    if "phase" in entry:
+        return f"{what}: in flight for {entry['age']:.3f} s: {entry['phase']}"
+    reason = f" {entry['reason']}" if entry.get("reason") else ""
+    return f"{what}: {entry['status']}{reason} after {entry['duration']:.3f} s"
+
+
+def _is_short(value: object) -> bool:
+    return value is not None and value != "" and not isinstance(value, dict | list)
+
+
+def bars(account: Mapping[str, float]) -> Sequence[Row]:
+    """Return a row for each part of a time account, with a bar; the longest part first."""
+    total = sum(account.values()) or 1.0
+    parts = sorted(account.items(), key=lambda part: -part[1])
+    return [(name, f"{took * 1000:10.1f} ms  {'█' * round(took / total * _BAR)}") for name, took in parts]
+
+
+def _attempt(attempt: Mapping[str, Any]) -> Row:
+    return attempt["backend"], f"{attempt['outcome']} after {attempt['seconds'] * 1000:.1f} ms"
+
+
+def _way(options: argparse.Namespace, entry: Mapping[str, Any]) -> str:
+    """Return what `gproxy explain METHOD TARGET` says; empty without the settings, or for what is no request.
+
+    The headers of the request are not known any more, but for its host.
+    """
+    if not options.config:
+        return ""
+    host = entry.get("host") or entry.get("vhost") or ""
+    target = f"http://{host}{entry['path']}" if host else entry["path"]
+    settings, gateway = built(options.config)
+    try:
+        return answer(entry["method"], target, [], entry["client"], settings, gateway)
+    except (ValueError, BadMessage) as error:
+        return f"route: {error}"
