@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -53,8 +54,10 @@ def _print_one(client: AdminClient, options: argparse.Namespace) -> None:
 def _print_all(client: AdminClient, options: argparse.Namespace) -> None:
     query = {name: value for name in _FILTERS if (value := getattr(options, name))}
     stack = {"stack": "yes"} if options.stack else {}
-    workers = client.get("/v1/status")["workers"]
-    requests = client.get("/v1/requests", query | stack)["requests"]
+    with ThreadPoolExecutor(2) as side_by_side:  # a worker that hangs costs each answer a second
+        asked = side_by_side.submit(client.get, "/v1/requests", query | stack)
+        workers = client.get("/v1/status")["workers"]
+    requests = asked.result()["requests"]
     if options.json:
         print(json.dumps({"workers": workers, "requests": requests}, indent=2))
     else:
@@ -68,7 +71,11 @@ def _width() -> int:
 
 def describe(workers: Sequence[Entry], requests: Sequence[Entry], width: int = 0) -> str:
     """Return the workers and the requests, at most `width` columns wide; 0 for any width."""
-    lines = [*_table([_WORKER_HEAD, *map(_worker, workers)]), "", f"{plural(len(requests), 'request')} in flight"]
+    head, *rows = _table([_WORKER_HEAD, *map(_worker, workers)])
+    lines = [head]
+    for row, entry in zip(rows, workers, strict=True):
+        lines += [row, *(f"{_FRAME}{frame}" for frame in entry.get("stack") or ())]  # of a worker that hangs
+    lines += ["", f"{plural(len(requests), 'request')} in flight"]
     if requests:
         lines.append(_REQUEST_HEAD)
     for entry in requests:

@@ -36,6 +36,8 @@ def test_a_worker_that_does_not_answer_is_named():
     lines = describe([WORKER, SILENT], []).splitlines()
     assert lines[2] == "     2   3 4712 does not answer since 2026-11-29T09:15:00.250Z"
     assert lines[4:] == ["0 requests in flight"]
+    lines = describe([{**SILENT, "stack": ["/srv/app/handlers.py:41 loop"]}, WORKER], []).splitlines()
+    assert lines[2] == "    at /srv/app/handlers.py:41 loop"
 
 
 def test_what_a_request_lacks():
