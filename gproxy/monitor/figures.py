@@ -174,6 +174,16 @@ class Figures:
         }
         return Minute(count, errors, count / self._minute.when if self._minute.when else 0.0, **found)
 
+    def backends(self) -> dict[tuple[str, str], Minute]:
+        """Return what each backend did in the last minute, by the names of its upstream and its own."""
+        seconds = self._minute.when or 1.0
+        failures = self._minute.series("gproxy_backend_failures_total")
+        found = {}
+        for labels, (count, *_) in self._minute.series("gproxy_backend_attempts_total").items():
+            errors = failures[labels][0] if labels in failures else 0.0
+            found[labels[0], labels[1]] = Minute(count, errors, count / seconds)
+        return found
+
     def last_use(self, routes: Iterable[str]) -> float | None:
         """Return the Unix time of the last request of these routes; None if this monitor has not seen one."""
         return max((self.used[key] for route in routes if (key := ("route", route)) in self.used), default=None)

@@ -18,6 +18,7 @@ def figures(call: Call) -> dict[str, Any]:
     series = found.history.read(call.values.get("about"), since)
     return {
         **found.history.describe(),
+        "span": call.gateway.settings.admin.history,
         "times": [rfc3339(when) for when in found.history.times(since)],
         "figures": [
             {"name": figure.name, "about": figure.about, "of": figure.of or None, "values": values}

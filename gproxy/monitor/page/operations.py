@@ -4,6 +4,7 @@ from typing import Final
 
 from gproxy.monitor.answers.events import events
 from gproxy.monitor.answers.figures import figures, handlers, routes
+from gproxy.monitor.answers.page import VIEW, first_page, script, style
 from gproxy.monitor.operation import Operation, Parameter
 from gproxy.monitor.schema import ANYTHING, COUNT, NUMBER, SECONDS, TEXT, TIME, by_name, listed, maybe, record
 from gproxy.monitor.views.look import VIEWS
@@ -26,6 +27,7 @@ _HANDLERS: Final = record(
 )
 _FIGURES: Final = record(
     interval=SECONDS,
+    span=SECONDS,
     series=COUNT,
     omitted=COUNT,
     times=listed(TIME),
@@ -34,6 +36,9 @@ _FIGURES: Final = record(
 )
 
 PAGE: Final = (
+    Operation("GET", "/", "page", "page for browsers", first_page, query=VIEW, media_types=("text/html",)),
+    Operation("GET", "/page.css", "style", "style of the page", style, media_types=("text/css",), is_public=True),
+    Operation("GET", "/page.js", "script", "script of the page", script, media_types=("text/javascript",)),
     Operation(
         "GET",
         "/v1/routes",

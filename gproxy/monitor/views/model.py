@@ -13,6 +13,8 @@ Cell = str | Mapping[str, Any]
 #: ok: as it should be; warn: look at it; bad: act; off: not in use, by intention; none: neutral.
 State = Literal["ok", "warn", "bad", "off", "none"]
 
+#: The changes that are marks of graphs, with the state that a mark has.
+MARKS: Final[Mapping[str, State]] = {"reload": "none", "reload_failed": "bad", "ejected": "bad", "block": "warn"}
 #: The most rows of a table that are sent; a note says how many there are.
 MOST_ROWS: Final = 2000
 
@@ -39,11 +41,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view: notes on what is wrong, facts, actions for the whole, graphs by name, and tables."""
+    """A view: notes on what is wrong, facts, actions for the whole, graphs, and tables."""
 
     notes: Sequence[tuple[State, str]] = ()
     facts: Sequence[tuple[str, Cell]] = ()
-    graphs: Sequence[str] = ()
+    graphs: Sequence[Mapping[str, Any]] = ()
     actions: Sequence[Mapping[str, Any]] = ()
     tables: Sequence[Table] = field(default_factory=tuple)
 
@@ -53,6 +55,11 @@ class View:
             "notes": self.notes, "facts": self.facts, "graphs": self.graphs, "actions": self.actions,
             "tables": [table.describe() for table in self.tables],
         }  # fmt: skip
+
+
+def graph(identity: str, title: str, kind: Literal["rate", "duration", "number"], **lines: str) -> dict[str, Any]:
+    """Return a graph of figures about the gateway: `lines` are their names, each with its label."""
+    return {"id": identity, "title": title, "kind": kind, "lines": list(lines.items())}
 
 
 def difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -86,10 +93,26 @@ def _new(cells: Sequence[Cell], before: Sequence[Cell] | None) -> Sequence[Cell]
 
 
 def action(
-    label: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, ask: str = "", command: str = ""
+    label: str,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    ask: str = "",
+    command: str = "",
+    inputs: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return an action: a request of the API, the question that confirms it, and the command that does the same."""
-    return {"label": label, "method": method, "path": path, "body": body or {}, "ask": ask, "command": command}
+    """Return an action: a request of the API, the question that confirms it, and the command that does the same.
+
+    `inputs` are fields that the reader fills in; `{name}` in the command stands for one.
+    """
+    made = {"label": label, "method": method, "path": path, "body": body or {}, "ask": ask, "command": command}
+    return {**made, "inputs": inputs}
+
+
+def field_of(name: str, label: str, *, value: str = "", kind: str = "text", optional: bool = False) -> dict[str, Any]:
+    """Return a field of an action."""
+    return {"name": name, "label": label, "value": value, "kind": kind, "optional": optional}
 
 
 def unique(rows: Iterable[tuple[str, Sequence[Cell]]]) -> list[tuple[str, Sequence[Cell]]]:

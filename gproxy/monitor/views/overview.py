@@ -5,11 +5,17 @@ from typing import Any
 
 from gproxy.monitor.changes import Change
 from gproxy.monitor.views import cells, routes, upstreams
-from gproxy.monitor.views.model import Cell, State, Table, View
+from gproxy.monitor.views.model import Cell, State, Table, View, graph
 from gproxy.monitor.watched_gateway import WatchedGateway
 
 _BUSIEST = 8
 _CHANGES = 12
+_GRAPHS = (
+    graph("requests", "Requests per second", "rate", requests="all", errors="errors"),
+    graph("latency", "Duration of requests", "duration", p50="p50", p99="p99"),
+    graph("in_flight", "Requests in flight", "number", in_flight="in flight"),
+    graph("lag", "Delay of the event loop", "duration", lag="worst worker"),
+)
 _KINDS: dict[str, tuple[str, State]] = {
     "reload": ("reload", "ok"),
     "reload_failed": ("reload failed", "bad"),
@@ -28,7 +34,7 @@ def view(gateway: WatchedGateway) -> View:
     return View(
         notes=[*notes(gateway, found)],
         facts=facts(gateway),
-        graphs=("requests", "latency", "in_flight", "lag"),
+        graphs=_GRAPHS,
         tables=[
             _reasons(latest.get("reasons", {})),
             routes.table(gateway, "Busiest routes in the last minute", busiest=_BUSIEST),

@@ -1,34 +1,36 @@
 """The view of the upstreams: the backends with their states, and what an operator can do with each."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from gproxy.monitor.answers import upstreams as answers
 from gproxy.monitor.figures import Minute
 from gproxy.monitor.views import cells
-from gproxy.monitor.views.model import Cell, Table, View, action, unique
+from gproxy.monitor.views.model import Cell, Table, View, action, field_of, unique
 from gproxy.monitor.watched_gateway import WatchedGateway
 
 _QUEUES = (
     ("Upstream", "text"), ("Attempts/s", "number"), ("Failures", "number"), ("p50", "number"), ("p95", "number"),
     ("p99", "number"), ("Active", "number"), ("Limit", "number"), ("Queued", "number"), ("Breaker", "text"),
 )  # fmt: skip
+_FOR: Final = field_of("for", "End the change after (empty: a restart ends it)", optional=True)
+_WEIGHT: Final = field_of("weight", "Weight", value="1", kind="number")
 _BACKENDS = (
-    ("Backend", "text"), ("State", "text"), ("Change", "text"), ("Active", "number"), ("Attempts", "number"),
-    ("Failures", "number"), ("Upstream", "text"), ("Do", "text"),
+    ("Backend", "text"), ("Upstream", "text"), ("State", "text"), ("Change", "text"), ("Active", "number"),
+    ("Attempts/s", "number"), ("Failures", "number"), ("Do", "text"),
 )  # fmt: skip
 
 
 def view(gateway: WatchedGateway) -> View:
     """Return upstreams and backends."""
     found = answers.merged(gateway)
-    minutes = gateway.figures.last_minute("upstream")
+    minutes, attempts = gateway.figures.last_minute("upstream"), gateway.figures.backends()
     return View(
         tables=[
             Table(
                 "backends", "Backends", _BACKENDS,
-                unique((f"{one['upstream']} {one['backend']}", _backend(one)) for one in _flat(found)),
+                unique((f"{one['upstream']} {one['backend']}", _backend(one, attempts)) for one in _flat(found)),
                 "There is no upstream.", ("gproxy backend UPSTREAM BACKEND drain --wait",),
             ),
             Table(
@@ -72,18 +74,19 @@ def _upstream(one: Mapping[str, Any], minute: Minute) -> tuple[Cell, ...]:
     )
 
 
-def _backend(one: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _backend(one: Mapping[str, Any], attempts: Mapping[tuple[str, str], Minute]) -> tuple[Cell, ...]:
+    minute = attempts.get((one["upstream"], one["backend"].rpartition("://")[2]), Minute())
     why = one.get("why") or ""
     if "next_try_in" in one:
         why = f"{why}; next try in {one['next_try_in']:.0f} s".removeprefix("; ")
     return (
         cells.code(one["backend"]),
+        one["upstream"],
         cells.state(one["state"], why),
         cells.text(override_words(one["override"])) if "override" in one else cells.NONE,
         cells.number(one["active"]),
-        cells.number(one["attempts"]),
-        cells.number(one["failures"]),
-        one["upstream"],
+        cells.rate(minute.rate),
+        cells.errors(minute.errors, minute.requests),
         cells.doing(list(_actions(one))),
     )
 
@@ -95,7 +98,8 @@ def _actions(one: Mapping[str, Any]) -> list[dict[str, Any]]:
     command = f"gproxy backend {upstream} {backend}"
 
     def change(label: str, word: str, ask: str) -> dict[str, Any]:
-        return action(label, "PATCH", path, {"state": word}, ask=ask, command=f"{command} {word}")
+        own = f"{command} {word} --for {{for}}"
+        return action(label, "PATCH", path, {"state": word}, ask=ask, command=own, inputs=(_FOR,))
 
     stopped = one["state"] in {"draining", "down"}
     found = [change("Up", "up", f"Send requests to {backend} again?")] if stopped else []
@@ -103,10 +107,8 @@ def _actions(one: Mapping[str, Any]) -> list[dict[str, Any]]:
         found.append(change("Drain", "drain", f"Send no new clients to {backend}?"))
     if one["state"] != "down":
         found.append(change("Down", "down", f"Send no request to {backend}?"))
-    weight = action(
-        "Weight", "PATCH", path, {"weight": 1}, ask=f"New weight of {backend}:", command=f"{command} weight=N"
-    )
-    found.append({**weight, "input": "weight"})
+    own, ask = f"{command} weight={{weight}} --for {{for}}", f"Change the weight of {backend}?"
+    found.append(action("Weight", "PATCH", path, ask=ask, command=own, inputs=(_WEIGHT, _FOR)))
     if "override" in one:
         ask = f"Return to what the file says of {backend}?"
         found.append(action("Reset", "DELETE", path, ask=ask, command=f"{command} reset"))

@@ -1,0 +1,80 @@
+"""`GET /`: the page, with its style sheet and its script, compressed if the client accepts it."""
+
+import zlib
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Final
+
+from isal import isal_zlib
+
+from gproxy import __version__
+from gproxy.http.cookies import cookie
+from gproxy.http.negotiate import preferred_coding
+from gproxy.http.response import Response
+from gproxy.monitor.operation import Call, Parameter
+from gproxy.monitor.page.first_page import page
+from gproxy.monitor.times import rfc3339
+from gproxy.monitor.views.look import VIEWS, look_at
+from gproxy.monitor.watched_gateway import WatchedGateway
+
+VIEW: Final = (Parameter("view", "text", "the view that the page shows first", tuple(VIEWS)),)
+#: The cookie in which the page keeps the choice of its reader: light or dark.
+_THEME: Final = "gproxy_theme"
+#: The shortest time that a graph shows, in seconds: the monitor may have just begun.
+_SHORTEST: Final = 60.0
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+def first_page(call: Call) -> Response:
+    """Return the page with the values of this moment."""
+    gateway = call.gateway
+    values = {
+        "title": gateway.settings.admin.name,
+        "version": __version__,
+        "time": rfc3339(gateway.clock())[:19].replace("T", " ") + " UTC",
+        "acts": "yes" if call.caller.may_act else "no",
+        "theme": cookie(call.request.headers, _THEME) or "",
+    }
+    content = look_at(gateway, call.values.get("view", "overview"))
+    titles = {name: title for name, (title, _) in VIEWS.items()}
+    text = page(content, values, titles, _figures(gateway) if content["graphs"] else {})
+    return _sent(call, text.encode("utf-8", "surrogatepass"), "text/html; charset=utf-8")
+
+
+def style(call: Call) -> Response:
+    """Return the style sheet."""
+    return _sent(call, _file("page.css"), "text/css; charset=utf-8")
+
+
+def script(call: Call) -> Response:
+    """Return the script."""
+    return _sent(call, _file("page.js"), "text/javascript; charset=utf-8")
+
+
+def _figures(gateway: WatchedGateway) -> Mapping[str, Any]:
+    """Return the history about the gateway, as the graphs take it."""
+    now = gateway.clock()
+    span = gateway.settings.admin.history
+    times = gateway.figures.history.times(now - span)
+    since = now - min(span, max(_SHORTEST, now - times[0] if times else 0.0))
+    marks = [{"when": one.when, "kind": one.kind, "text": one.text} for one in gateway.changes.since(since)]
+    series = {figure.name: values for figure, values in gateway.figures.history.read("gateway", now - span)}
+    return {"since": since, "until": now, "times": times, "series": series, "marks": marks}
+
+
+@lru_cache(4)
+def _file(name: str) -> bytes:
+    return files("gproxy.monitor.page").joinpath(name).read_bytes()
+
+
+def _sent(call: Call, body: bytes, media_type: str) -> Response:
+    headers = {"Content-Type": media_type, "Vary": "Accept-Encoding"}
+    if preferred_coding(call.request.headers.get("accept-encoding"), ("gzip",)) is None:
+        return Response(200, body, headers)
+    return Response(200, _compressed(body), {**headers, "Content-Encoding": "gzip"})
+
+
+def _compressed(data: bytes) -> bytes:
+    compressor = isal_zlib.compressobj(wbits=_GZIP)
+    return bytes(compressor.compress(data) + compressor.flush())

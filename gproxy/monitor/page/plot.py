@@ -1,0 +1,73 @@
+"""A graph of the history as SVG: lines over the time, with marks for what happened."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from gproxy.monitor.views.model import MARKS
+
+#: The size of a plot in its own units; the style sheet stretches it.
+WIDTH: Final = 900
+HEIGHT: Final = 100
+
+
+def plot(graph: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """Return the figure of a graph. `figures` has the Unix times `since` and `until`, `times`, `series` and `marks`."""
+    lines = [(label, figures["series"].get(name, [])) for name, label in graph["lines"]]
+    top = highest(values for _, values in lines)
+    keys, paths = "", ""
+    for index, (label, values) in enumerate(lines):
+        points = path(figures, values, top)
+        area = f'<path class="area" d="{_closed(points)}"/>' if not index and points else ""
+        paths += f'{area}<path class="k{index}" d="{points}"/>'
+        keys += f'<span class="key k{index}">{escape(label)}</span>'
+    marks = "".join(_mark(mark, figures) for mark in figures["marks"] if mark["kind"] in MARKS)
+    title = escape(graph["title"])
+    return (
+        f'<figure class="graph" id="g-{escape(graph["id"])}"><figcaption><strong>{title}</strong>{keys}</figcaption>'
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{title}">'
+        f'<path class="grid" d="M0 0H{WIDTH}M0 {HEIGHT / 2:g}H{WIDTH}M0 {HEIGHT}H{WIDTH}"/>{marks}{paths}</svg>'
+        f'<p class="axis"><span>{_begin(figures)}</span><span>now</span></p></figure>'
+    )
+
+
+def highest(lines: Any) -> float:  # noqa: ANN401 an iterable of values
+    """Return the upper end of the axis: the highest value, or 1 without any."""
+    return max((value for values in lines for value in values if value is not None), default=0.0) or 1.0
+
+
+def path(figures: Mapping[str, Any], values: Sequence[float | None], top: float) -> str:
+    """Return the line through the values; a gap breaks it."""
+    found, is_broken = "", True
+    for when, value in zip(figures["times"], values, strict=False):
+        if value is None:
+            is_broken = True
+        else:
+            found += f"{'M' if is_broken else 'L'}{_x(when, figures):.1f} {HEIGHT * (1 - value / top):.1f}"
+            is_broken = False
+    return found
+
+
+def _closed(points: str) -> str:
+    """Return the area below each unbroken part of a line."""
+    closed = ""
+    for part in points.split("M")[1:]:
+        first, last = part.split("L")[0], part.split("L")[-1]
+        closed += f"M{part}L{last.split()[0]} {HEIGHT}L{first.split()[0]} {HEIGHT}Z"
+    return closed
+
+
+def _x(when: float, figures: Mapping[str, Any]) -> float:
+    since: float = figures["since"]
+    until: float = figures["until"]
+    return WIDTH * (when - since) / (until - since)
+
+
+def _mark(mark: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    x, kind = _x(mark["when"], figures), MARKS[mark["kind"]]
+    return f'<path class="mark {kind}" d="M{x:.1f} 0V{HEIGHT}"><title>{escape(mark["text"])}</title></path>'
+
+
+def _begin(figures: Mapping[str, Any]) -> str:
+    seconds = figures["until"] - figures["since"]
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"
