@@ -23,7 +23,7 @@ INTERPRETED: Final = {
     ),
     "mypyc cannot compile cached properties": ("http/tls",),
     "mypyc takes its tuple of floats for unset": ("observe/metrics",),
-    "the arbiter imports it, and would load the library": ("http/header_names", "observe/log"),
+    "the arbiter imports it, and would load the library": ("http/header_names", "observe/json_log", "observe/log"),
     "users make subclasses of HTTPError": ("http/errors",),
     "its constructor would stay interpreted, and runs once for each credential": ("http/identity",),
     "protocols or an enumeration have no code to compile": ("http/client_stream", "http/handler", "http/time_limit"),

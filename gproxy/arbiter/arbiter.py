@@ -122,6 +122,8 @@ class Arbiter:
         """Let the first worker of the next generation build the settings (1)."""
         self._number += 1
         self._next = Generation(self._number, self._path, self._overrides, self._inherited)
+        if self._current is None:
+            log.setup("info", self._next.log.errors)
         self._workers.admit(first, self._next)
 
     def _reload(self, why: str) -> None:
@@ -147,7 +149,7 @@ class Arbiter:
             self._give_up(1, [str(error)])
             return
         if self._current is None:  # else in step 5
-            log.setup(generation.log.level)
+            log.setup(generation.log.level, generation.log.errors)
         for warning in warnings:
             _log.warning("%s", warning)
         try:
@@ -201,7 +203,7 @@ class Arbiter:
                 self._loop.every(interval, self._notifier.alive)
             _log.info("gproxy %s serves on %s", __version__, new)
         else:
-            log.setup(new.log.level)
+            log.setup(new.log.level, new.log.errors)
             removed = old.close(new.sockets)
             for worker in list(old.workers):
                 self._retire(worker, removed)
@@ -256,7 +258,7 @@ class Arbiter:
             case messages.Stopped(cut):
                 self._cut += cut
             case messages.Blocked(text, stack, origin):
-                log.log_with_stack(logging.WARNING, text, stack, log.Origin(*origin))
+                log.log_with_stack(logging.WARNING, text, stack, log.Origin(*origin), worker.names)
             case messages.Beat():
                 pass  # Workers has noted its time
 

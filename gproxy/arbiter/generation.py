@@ -66,7 +66,7 @@ class Generation:
         """Add a worker, and send it the settings to build."""
         self.workers.append(worker)
         with self.packed() as fd:
-            worker.send(messages.Build(self.path, self.overrides, _INSTANCE), [fd])
+            worker.send(messages.Build(self.path, self.overrides, _INSTANCE, self.log.errors), [fd])
 
     @property
     def overrides(self) -> list[list[str]]:

@@ -28,6 +28,7 @@ class Build(Command):
     path: str
     overrides: list[list[str]]  # section, option, text
     instance: str  # the gateway's id in Via, the same for all its workers
+    errors: str  # the format of the error log, which user code may use when it is imported
 
 
 @dataclass

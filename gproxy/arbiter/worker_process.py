@@ -129,6 +129,11 @@ class WorkerProcess:
         #: True once its end is known: its process id may be another process's by now.
         self.is_reaped = False
 
+    @property
+    def names(self) -> dict[str, object]:
+        """The fields of a line in the error log about this worker."""
+        return {"worker": self.number, "generation": self.generation_number}
+
     def __str__(self) -> str:
         return f"worker {self.number} (generation {self.generation_number}, pid {self.pid})"
 

@@ -13,6 +13,7 @@ from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.messages import Message
 from gproxy.arbiter.spawn import STACK_SIGNAL, CannotStartError, Spawned, spawn
 from gproxy.arbiter.worker_process import ExitStatus, Kill, Sharing, WorkerProcess, WorkerState
+from gproxy.observe.log import log_with_stack
 from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
@@ -210,6 +211,5 @@ def _log_slow_start(worker: WorkerProcess, waited: float, limit: float) -> None:
 
 
 def _log_stack(worker: WorkerProcess) -> None:
-    stack = "\n".join(worker.control.stray) or "no stack received"
-    record = _log.makeRecord(_log.name, logging.ERROR, "", 0, "%s hung here:", (worker,), None, sinfo=stack)
-    _log.handle(record)
+    stack = worker.control.stray or ["no stack received"]
+    log_with_stack(logging.ERROR, f"{worker} hung here:", stack, names=worker.names)

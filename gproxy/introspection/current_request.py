@@ -54,6 +54,10 @@ class CurrentRequest:
         if origin := self._of_frames(frame) or getattr(getcurrent(), _NOTE, None):
             setattr(spawned, _NOTE, _Pooled(*origin) if _starts_pool_thread(frame) else origin)
 
+    def origin(self) -> Origin:
+        """Return the origin of the code that calls this, and of what is around it."""
+        return self.here(sys._getframe(1))  # noqa: SLF001 the only way to the frames of the caller
+
     def here(self, frame: FrameType | None) -> Origin:
         """Return the origin of the running greenlet, whose innermost frame is `frame`."""
         return self._of_frames(frame) or self._of_greenlet(getcurrent())

@@ -100,7 +100,7 @@ class Monitor:
         self.watched.settings = _load(command, settings_fd)
         self.watched.generation = command.generation
         self.watched.changes.add("reload", f"generation {command.generation} serves")
-        log.setup(self.watched.settings.log.level, worker=True)
+        log.setup(self.watched.settings.log.level, self.watched.settings.log.errors, worker=True)
 
 
 class _Rows:
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str]) -> int:
     log.setup("info", worker=True)
     try:
         monitor = Monitor(control, command)
-        log.setup(monitor.watched.settings.log.level, worker=True)
+        log.setup(monitor.watched.settings.log.level, monitor.watched.settings.log.errors, worker=True)
         monitor.serve()
     except (ConfigError, ValueError) as error:
         _log.error("monitor: %s", error)

@@ -1,12 +1,14 @@
-"""The error log on standard error: one line per event, for every logger of `logging`."""
+"""The error log on standard error: one line per event, for every logger of `logging`, as text or as JSON."""
 
 import logging
 import re
 import sys
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import Final, Literal, NamedTuple
 
+from gproxy.observe.json_log import JSONFormatter
 from gproxy.observe.nonblocking import NonBlockingHandler
 
 _LAYOUT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -30,15 +32,33 @@ class Origin(NamedTuple):
 NOWHERE: Final = Origin()
 
 
-def setup(level: str, *, worker: bool = False) -> None:
+_NONE: Final[Mapping[str, object]] = MappingProxyType({})
+#: The names in lines of a process that is no worker.
+_NO_WORKER: Final = MappingProxyType({"worker": None, "generation": None})
+
+
+def setup(
+    level: str,
+    errors: Literal["text", "json"] = "text",
+    *,
+    worker: bool = False,
+    names: Mapping[str, object] = _NO_WORKER,
+    locate: Callable[[], Origin] | None = None,
+    secrets: Collection[str] = (),
+) -> None:
     """Send the log records of the gateway, user code and libraries, and Python's warnings, to standard error.
 
     Records below `level` are dropped, except Python's warnings. A root logger that already has another handler stays
-    unchanged. Lines of a `worker` have its process id behind the logger's name.
-    A second call replaces the level and the stream. Raises ValueError for an unknown level.
+    unchanged. Lines of text of a `worker` have its process id behind the logger's name; `names` are further fields of
+    lines in JSON. `locate` returns the origin of the code that logs; `secrets` are masked.
+    A second call replaces all of this. Raises ValueError for an unknown level.
     """
+    hide = partial(_hide, sorted(secrets, key=len, reverse=True)) if secrets else _unchanged
     handler = NonBlockingHandler(sys.stderr)
-    handler.setFormatter(_Formatter(_WORKER_LAYOUT if worker else _LAYOUT))
+    layout = _WORKER_LAYOUT if worker else _LAYOUT
+    handler.setFormatter(JSONFormatter(names, hide) if errors == "json" else _Formatter(layout, hide))
+    if locate is not None:
+        handler.addFilter(partial(_note_origin, locate))
     _attach(handler, "gproxy", level.upper())
     _attach(handler, "py.warnings", "WARNING")
     _attach_to_root(handler, level.upper())
@@ -47,6 +67,28 @@ def setup(level: str, *, worker: bool = False) -> None:
     # a line or a traceback for each, with bytes of the peer.
     for part in ("connection", "connectionpool", "response"):
         logging.getLogger(f"urllib3.{part}").setLevel(logging.ERROR)
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+def _hide(secrets: Sequence[str], text: str) -> str:
+    """Return the text with each secret as `***`; longer ones first, since one may be a part of another."""
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _note_origin(locate: Callable[[], Origin], record: logging.LogRecord) -> bool:
+    """Give the record its origin, unless it has one; admit the record."""
+    if not hasattr(record, "origin"):
+        try:
+            record.origin = locate()
+        except Exception:  # noqa: BLE001 the frames of user code may hold anything, and a record must not be lost
+            record.origin = NOWHERE
+    return True
 
 
 def _attach(handler: logging.Handler, name: str, level: str) -> None:
@@ -67,24 +109,39 @@ def _attach_to_root(handler: logging.Handler, level: str) -> None:
         root.handlers[:] = [handler]
 
 
-def log_with_stack(level: int, message: str, stack: Sequence[str], origin: Origin = NOWHERE) -> None:
-    """Log a message with a stack that is not that of the caller, one text for each frame."""
+def log_with_stack(
+    level: int, message: str, stack: Sequence[str], origin: Origin = NOWHERE, names: Mapping[str, object] = _NONE
+) -> None:
+    """Log a message with a stack that is not that of the caller, one text for each frame.
+
+    `names` replace those of `setup`, if the message is about another process.
+    """
     log = logging.getLogger("gproxy")
-    sinfo, extra = "\n".join(stack), {"origin": origin}
+    sinfo, extra = "\n".join(stack), {"origin": origin, **names}
     log.handle(log.makeRecord(log.name, level, "", 0, "%s", (message,), None, extra=extra, sinfo=sinfo))
 
 
 class _Formatter(logging.Formatter):
-    """A formatter that writes a message as one line and indents the lines of a traceback, against forged log lines."""
+    """A formatter that writes a message as one line and indents the lines of a traceback, against forged log lines.
+
+    The message begins with the id of its request. `hide` masks secrets in a text.
+    """
+
+    def __init__(self, layout: str, hide: Callable[[str], str]) -> None:
+        super().__init__(layout)
+        self._hide = hide
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        request_id = getattr(record, "origin", NOWHERE).request_id
+        message = record.message if record.message.startswith(request_id) else f"{request_id} {record.message}"
+        record.message = self._hide(message)
         return escape(super().formatMessage(record).rstrip("\n"))
 
     def formatException(self, ei: _Failure) -> str:  # noqa: N802
-        return _indented(super().formatException(ei))
+        return _indented(self._hide(super().formatException(ei)))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        return _indented(stack_info)
+        return _indented(self._hide(stack_info))
 
 
 def _indented(text: str) -> str:

@@ -33,6 +33,7 @@ from gproxy.arbiter.sockets import ignore_handshakes
 from gproxy.arbiter.spawn import GROUP_SIGNALS, STACK_SIGNAL, name_process
 from gproxy.config.ini.files import unpack
 from gproxy.config.problems import ConfigError
+from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build, load
 from gproxy.gateway.gateway import CannotOpenError, Gateway, open_part
@@ -127,6 +128,7 @@ class Worker:
         self._share_listeners(alone=alone)
         self._tune()
         self._current.note_spawned()
+        setup_log(self._settings, self._runtime, self._current.origin)
         if self._watchdog is not None:
             self._watchdog.start()
         self._control.send(messages.Ready())
@@ -298,6 +300,8 @@ def _write_hub_stack(control: int) -> None:
 def _serve(generation: int, number: int, control: Control) -> int:
     build_command = _wait_for(messages.Build, control)
     (fd,) = control.take_fds()
+    if build_command.errors == "json":
+        log.setup("info", "json", worker=True, names={"worker": number, "generation": generation})
     given = {(section, option): text for section, option, text in build_command.overrides}
     try:
         settings = load(build_command.path, given, unpack(_content(fd)))
@@ -307,7 +311,7 @@ def _serve(generation: int, number: int, control: Control) -> int:
     runtime = Runtime.of(settings, generation, number, build_command.instance)
     access_logs = AccessLogs.of(settings.log)
     gateway = build(settings, runtime, access_logs.observers)
-    log.setup(settings.log.level, worker=True)
+    setup_log(settings, runtime)
     control.send(messages.Built(list(map(str, settings.warnings)), [*_user_files(), *settings.errors.files]))
     command = _wait_for(messages.Open, control)
     state, *fds = control.take_fds()
@@ -320,6 +324,12 @@ def _serve(generation: int, number: int, control: Control) -> int:
         control.send(messages.Failed(1, []))
         return 1
     return 0
+
+
+def setup_log(settings: Settings, runtime: Runtime, locate: Callable[[], log.Origin] | None = None) -> None:
+    """Set up the error log of a worker; `locate` returns the origin of the code that logs."""
+    names, secrets = {"worker": runtime.worker, "generation": runtime.generation}, secret_values(settings)
+    log.setup(settings.log.level, settings.log.errors, worker=True, names=names, locate=locate, secrets=secrets)
 
 
 def _wait_for(kind: type[_Expected], control: Control) -> _Expected:

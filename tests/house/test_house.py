@@ -224,7 +224,7 @@ def test_the_arbiter_needs_no_event_loop_and_none_of_what_serves():
     allowed = ("gproxy.arbiter", "gproxy.compiled", "gproxy.hot__mypyc", "gproxy.config", "gproxy.http")
     few = {name for name in names if name != "gproxy" and not any(is_in(name, folder) for folder in allowed)}
     assert few == {
-        "gproxy.observe", "gproxy.observe.log", "gproxy.observe.nonblocking",
+        "gproxy.observe", "gproxy.observe.json_log", "gproxy.observe.log", "gproxy.observe.nonblocking",
         "gproxy.state", "gproxy.state.shared", "gproxy.state.shared.memory",
     }  # fmt: skip
     assert "ssl" not in names

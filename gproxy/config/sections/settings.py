@@ -74,7 +74,7 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """`[log]`: the access log, its rotation, and the level of the error log."""
+    """`[log]`: the access log, its rotation, and the level and the format of the error log."""
 
     access: tuple[LogTarget, ...] = field(
         default=(LogTarget("log/access.log"),),
@@ -106,6 +106,9 @@ class LogSettings:
     compress: bool = field(default=False, metadata=doc("whether rotated files are compressed to .gz"))
     level: Literal["debug", "info", "warning", "error"] = field(
         default="info", metadata=doc("lowest level in the error log")
+    )
+    errors: Literal["text", "json"] = field(
+        default="text", metadata=doc("format of the error log; json: one object a line")
     )
 
     def __post_init__(self) -> None:

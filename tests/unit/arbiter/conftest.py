@@ -72,7 +72,7 @@ class Scene:
         for module in (arbiter_module, workers):
             monkeypatch.setattr(module, "spawn", self.spawn)
         monkeypatch.setattr(arbiter_module, "name_process", lambda name: None)
-        monkeypatch.setattr(log, "setup", self.levels.append)
+        monkeypatch.setattr(log, "setup", lambda level, errors="text": self.levels.append(level))
         monkeypatch.setattr(generation, "listen", self.listen)
         monkeypatch.setattr(generation, "silence", lambda address, sock: None)
         monkeypatch.setattr(os, "waitpid", lambda pid, options: self.ended.popleft() if self.ended else (0, 0))

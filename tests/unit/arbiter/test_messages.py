@@ -31,7 +31,10 @@ from gproxy.arbiter.messages import (
 )
 
 LINES = [
-    (Build("g.ini", [["server", "workers", "2"]], "1f"), b'["build", "g.ini", [["server", "workers", "2"]], "1f"]\n'),
+    (
+        Build("g.ini", [["server", "workers", "2"]], "1f", "text"),
+        b'["build", "g.ini", [["server", "workers", "2"]], "1f", "text"]\n',
+    ),
     (Open(True), b'["open", true]\n'),
     (Accept(), b'["accept"]\n'),
     (Share(), b'["share"]\n'),

@@ -51,7 +51,7 @@ HEAD, *ROWS = [line.split() for line in GRID.strip().splitlines()]
 def make(kind):
     """A message of the kind; its fields have no part in the transitions."""
     fields = {
-        "build": ("g.ini", [], "1f"),
+        "build": ("g.ini", [], "1f", "text"),
         "open": (False,),
         "retire": ([],),
         "built": ([], []),

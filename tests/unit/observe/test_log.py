@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import re
@@ -165,3 +166,55 @@ def test_a_slow_reader_gets_every_line(ends, waits):
     assert early.count("\n") > 500
     lines = (early + "\n".join(read(ends))).splitlines()
     assert [line.split()[4] for line in lines] == [*map(str, range(1000)), "the"]
+
+
+ORIGIN = log.Origin("7f3a", "GET", "/users", "users", "tenant")
+
+
+def test_a_message_begins_with_the_id_of_its_request_once(capsys):
+    log.setup("info", worker=True, locate=lambda: ORIGIN)
+    logging.getLogger("gproxy").warning("slow")
+    logging.getLogger("gproxy").warning("7f3a GET /users: slow")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("] 7f3a slow")
+    assert second.endswith("] 7f3a GET /users: slow")
+
+
+def test_pythons_warnings_have_the_id_too(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        log.setup("info", locate=lambda: ORIGIN)
+        warnings.warn("old ways", UserWarning, stacklevel=1)
+    assert "py.warnings 7f3a " in capsys.readouterr().err
+
+
+def test_a_record_is_logged_if_nobody_can_say_whose_it_is(capsys):
+    log.setup("info", locate=lambda: {}["nothing"])
+    logging.getLogger("gproxy").warning("slow")
+    assert capsys.readouterr().err.endswith(" slow\n")
+
+
+def test_secrets_are_masked_in_messages_and_tracebacks(capsys):
+    log.setup("info", secrets={"hunter22", "hunter22-and-more"})
+    try:
+        raise ValueError("it is hunter22-and-more")
+    except ValueError:
+        logging.getLogger("gproxy").exception("failed with %s", "hunter22")
+    text = capsys.readouterr().err
+    assert "failed with ***\n" in text
+    assert "ValueError: it is ***\n" in text
+    assert "hunter" not in text.replace('raise ValueError("it is', "")
+
+
+def test_json_has_one_object_a_line_for_every_logger(capsys):
+    logging.getLogger().handlers.clear()  # pytest's
+    log.setup("info", "json", names={"worker": 1, "generation": 4}, locate=lambda: ORIGIN)
+    logging.getLogger("gproxy").warning("first\nline")
+    logging.getLogger("a.library").error("second")
+    logging.getLogger("py.warnings").warning("third")
+    log.log_with_stack(logging.ERROR, "hung", ["File a", "File b"], names={"worker": 2})
+    made = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [one["logger"] for one in made] == ["gproxy", "a.library", "py.warnings", "gproxy"]
+    assert [one.get("request_id") for one in made] == ["7f3a", "7f3a", "7f3a", None]
+    assert [one["worker"] for one in made] == [1, 1, 1, 2]
+    assert made[3]["stack"] == ["File a", "File b"]

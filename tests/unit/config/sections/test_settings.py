@@ -245,6 +245,7 @@ def test_defaults_of_the_product():
         "keep": "14",
         "compress": "no",
         "level": "info",
+        "errors": "text",
     }
 
 
