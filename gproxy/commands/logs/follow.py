@@ -171,14 +171,12 @@ class Follower:
 
     def _adopted(self) -> Iterator[bytes]:
         """Yield the lines of further files that were rotated since the last look, and follow them."""
-        tails = self._tails()
-        followed = {tail.identity for tail in tails}
-        for tail in tails:
+        for tail in self._tails():
             tail.peek()
             self._know(tail.first)
         for file in self._others():
             first = first_line(file.head)
-            if not first or file.identity in followed or first in self._known:
+            if not first or first in self._known:
                 self._know(first)
                 file.close()
                 continue

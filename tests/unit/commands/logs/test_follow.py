@@ -81,6 +81,8 @@ def test_a_renamed_file_is_read_to_its_end_before_the_new_one(log):
     log.add(2)
     log.add(2, old)
     log.check()
+    log.add(2, old)  # where files have no locks
+    log.check()
 
 
 def test_a_worker_may_write_to_a_rotated_file_as_long_as_it_has_its_lock(log):
