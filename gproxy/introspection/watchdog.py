@@ -168,9 +168,11 @@ class HubWatchdog:
             now, spent = monotonic(), clock.read()
             if self._beat != beat:
                 beat, excused = self._beat, 0.0
-            excused += self._excuse(now - looked - self._every, spent.since(last))
-            self._look(now, beat, excused, spent.since(last))
-            looked, last = monotonic(), clock.read()  # a look that reads files takes a while
+            before = last
+            excused += self._excuse(now - looked - self._every, spent.since(before))
+            looked, last = now, spent
+            if self._look(now, beat, excused, spent.computing - before.computing):
+                looked, last = monotonic(), clock.read()  # an examination reads files, which takes a while
         clock.close()
 
     def _excuse(self, late: float, spent: Spent) -> float:
@@ -182,17 +184,22 @@ class HubWatchdog:
         was_stopped = late - spent.own_queued >= self._every and spent.computing < late / 2
         return max(spent.queued, late if was_stopped else 0.0)
 
-    def _look(self, now: float, beat: float, excused: float, spent: Spent) -> None:
-        """Look at the beat; of the time since then so many seconds are `excused`."""
+    def _look(self, now: float, beat: float, excused: float, computing: float) -> bool:
+        """Look at the beat; return whether a block was examined.
+
+        So many seconds since the beat are `excused`. The main thread was `computing` for so many since the last look.
+        """
         blocked = now - beat - self._every
         if beat == self._judged:
             self._look_again(blocked)
         elif blocked - excused >= self._limit:
             frame = sys._current_frames().get(self._main)  # noqa: SLF001 the only way to the frames of a thread
             is_in_loop = frame is None or frame.f_code is _HUB
-            if not (is_in_loop and spent.computing < self._every / 2):  # else the loop waits for events
+            if not (is_in_loop and computing < self._every / 2):  # else the loop waits for events
                 self._judged = beat
                 self._report = self._examine(now, beat, blocked, frame)
+                return True
+        return False
 
     def _look_again(self, blocked: float) -> None:
         """Announce the block, if it lasts."""
