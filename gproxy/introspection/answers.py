@@ -20,6 +20,7 @@ ANSWERS: Final = {
     "override": "gproxy.introspection.live_upstreams:override",
     "status": "gproxy.introspection.process_status:status",
     "config": "gproxy.introspection.live_config:config",
+    "tap": "gproxy.introspection.line_tap:tap",
 }
 
 

@@ -33,6 +33,7 @@ from gproxy.config.sections.settings import Settings
 from gproxy.handlers import BUILT_IN
 from gproxy.monitor.access import AccessCheck
 from gproxy.monitor.admin_gateway import admin_gateway
+from gproxy.monitor.log_tail import OwnRecords
 from gproxy.monitor.operations import OPERATIONS
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerRef
@@ -58,6 +59,7 @@ class Monitor:
         settings_fd, memory = control.take_fds(2)
         rows = _Rows(SharedState(memory))
         self.watched = WatchedGateway(_load(command, settings_fd), command.generation, control, rows)
+        self._own_records = OwnRecords(self.watched.logs.errors)
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
 
@@ -100,7 +102,13 @@ class Monitor:
         self.watched.settings = _load(command, settings_fd)
         self.watched.generation = command.generation
         self.watched.changes.add("reload", f"generation {command.generation} serves")
-        log.setup(self.watched.settings.log.level, self.watched.settings.log.errors, worker=True)
+        self.set_up_log()
+
+    def set_up_log(self) -> None:
+        """Log with the level of the settings, and keep the records for those who ask."""
+        settings = self.watched.settings.log
+        log.setup(settings.level, settings.errors, worker=True)
+        logging.getLogger("gproxy").addHandler(self._own_records)
 
 
 class _Rows:
@@ -149,7 +157,7 @@ def main(arguments: Sequence[str]) -> int:
     log.setup("info", worker=True)
     try:
         monitor = Monitor(control, command)
-        log.setup(monitor.watched.settings.log.level, monitor.watched.settings.log.errors, worker=True)
+        monitor.set_up_log()
         monitor.serve()
     except (ConfigError, ValueError) as error:
         _log.error("monitor: %s", error)

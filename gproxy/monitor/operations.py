@@ -5,6 +5,9 @@ from typing import Final
 from gproxy.monitor.answers import schemas
 from gproxy.monitor.answers.config import config
 from gproxy.monitor.answers.login import FIELDS, form, log_in, log_out
+from gproxy.monitor.answers.logs import PARAMETERS as PARAMETERS_OF_LOGS
+from gproxy.monitor.answers.logs import logs
+from gproxy.monitor.answers.metrics import metrics
 from gproxy.monitor.answers.recent import FILTERS as FILTERS_OF_RECENT
 from gproxy.monitor.answers.recent import recent
 from gproxy.monitor.answers.requests import DEPTH, FILTERS, cut, request, requests
@@ -111,5 +114,23 @@ OPERATIONS: Final = (
         "GET", "/v1/recent", "recent", "failed and slow requests", recent, FILTERS_OF_RECENT, result=schemas.RECENT
     ),
     Operation("GET", "/v1/config", "config", "settings in effect, with their places", config, result=schemas.CONFIG),
+    Operation(
+        "GET",
+        "/v1/logs",
+        "logs",
+        "end of a log",
+        logs,
+        PARAMETERS_OF_LOGS,
+        result=schemas.LOGS,
+        media_types=("application/json", "text/event-stream"),
+    ),
+    Operation(
+        "GET",
+        "/metrics",
+        "metrics",
+        "metrics for Prometheus",
+        metrics,
+        media_types=("text/plain", "application/openmetrics-text"),
+    ),
     *PAGE,
 )

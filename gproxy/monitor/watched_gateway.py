@@ -14,6 +14,7 @@ from gproxy.monitor.changes import Changes
 from gproxy.monitor.events import EventStreams
 from gproxy.monitor.figures import Figures
 from gproxy.monitor.history import History
+from gproxy.monitor.log_tail import LogTails
 from gproxy.monitor.recent import RecentRequests
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.model import difference
@@ -43,10 +44,17 @@ class WatchedGateway:
         self.changes = Changes()
         self.figures = Figures(rows, History(settings.admin.history), self.changes)
         self.events = EventStreams(self.changes, difference)
+        self.rows = rows
         #: The failed and slow requests of the last time.
         self.recent = RecentRequests()
+        #: The ends of the logs.
+        self.logs = LogTails(self.lines)
         #: Who takes the records of a kind.
-        self._consumers: dict[str, list[Consume]] = {"exchange": [self.recent.take]}
+        self._consumers: dict[str, list[Consume]] = {
+            "exchange": [self.recent.take],
+            "log": [self.logs.errors.take],
+            "line": [self.logs.tap.take],
+        }
 
     def consume(self, kind: str, consume: Consume) -> None:
         """Let the function take the records of a kind, too."""

@@ -1,21 +1,25 @@
 """A gateway with an admin listener on TCP and on a unix socket, and its clients."""
 
+import json
+import re
 import socket
+from urllib.parse import quote, urlencode
 
 from gproxy.testing.gateway import RunningGateway, Wire, free_port
 
 TOKEN, READ_TOKEN = "act-" + "t" * 28, "read-" + "r" * 27
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 ROUTE = "[route:all]\npath = /\nrespond = 200\n"
 
 
 class Admin:
     """A gateway with an admin listener on TCP and on a unix socket, and its clients."""
 
-    def __init__(self, folder, more=""):
+    def __init__(self, folder, more="", token=TOKEN, log="access = off"):
         self.port = free_port()
         self.socket = f"{folder}/admin.sock"
-        tokens = f"token = {TOKEN}\nread_token = {READ_TOKEN}\nallow = 127.0.0.0/25\n"
-        ini = f"[log]\naccess = off\n[admin]\nbind = unix:{self.socket}, 127.0.0.1:{self.port}\n{tokens}{more}{ROUTE}"
+        tokens = f"token = {token}\nread_token = {READ_TOKEN}\nallow = 127.0.0.0/25\n"
+        ini = f"[log]\n{log}\n[admin]\nbind = unix:{self.socket}, 127.0.0.1:{self.port}\n{tokens}{more}{ROUTE}"
         self.gateway = RunningGateway(ini, folder)
 
     def __enter__(self):
@@ -45,6 +49,19 @@ class Admin:
         length = [f"Content-Length: {len(body)}"] if body else []
         with self.unix() as wire:
             return answer_of(wire, line, "Host: any", *fields, *length, body=body)
+
+    def call(self, operation, values):
+        """Call an operation over the unix socket."""
+        values = {name: self.filled(value) for name, value in values.items()}
+        path = re.sub(r"\{(\w+)\}", lambda found: quote(values.pop(found[1]), safe=""), operation.path)
+        if not operation.acts:
+            return self.ask_unix(f"GET {path}{'?' + urlencode(values) if values else ''}")
+        kind, body = (FORM, urlencode(values)) if operation.is_form else (JSON, json.dumps(values))
+        return self.ask_unix(f"{operation.method} {path}", f"Content-Type: {kind}", body=body)
+
+    def filled(self, value):
+        """The value for a placeholder in the values of a call."""
+        return value
 
 
 def answer_of(wire, line, *fields, body=""):

@@ -2,18 +2,16 @@
 
 import json
 import re
-from urllib.parse import quote, urlencode
 
 import jsonschema
 import pytest
-from admin_listener import TOKEN, Admin
+from admin_listener import JSON, TOKEN, Admin
 
 from gproxy.monitor.openapi import PROBLEM
 from gproxy.monitor.operations import OPERATIONS
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import eventually
 
-JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 #: Values for parts of paths, parameters and fields, by operation, for each that has some which are not optional.
 VALUES = {
@@ -43,16 +41,7 @@ class API(Admin):
 
     def __init__(self, folder, held, other):
         self.held_at = held.port
-        super().__init__(folder, USERS.format(held=held.port, other=other.port))
-
-    def call(self, operation, values):
-        """Call an operation over the unix socket."""
-        values = {name: self.filled(value) for name, value in values.items()}
-        path = re.sub(r"\{(\w+)\}", lambda found: quote(values.pop(found[1]), safe=""), operation.path)
-        if not operation.acts:
-            return self.ask_unix(f"GET {path}{'?' + urlencode(values) if values else ''}")
-        kind, body = (FORM, urlencode(values)) if operation.is_form else (JSON, json.dumps(values))
-        return self.ask_unix(f"{operation.method} {path}", f"Content-Type: {kind}", body=body)
+        super().__init__(folder, USERS.format(held=held.port, other=other.port), log="")
 
     def filled(self, value):
         if value == "{backend}":

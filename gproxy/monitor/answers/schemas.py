@@ -133,6 +133,19 @@ _ENDED: Final = {
 }
 ONE_REQUEST: Final = {"anyOf": [REQUEST, record(**_ENDED)]}
 RECENT: Final = record(slow=SECONDS, requests=listed(record(**_ENDED)))
+#: An entry of an access log is a line; one of the error log has the fields of a record.
+LOGS: Final = record(
+    source=one_of("access", "error"),
+    file=maybe(TEXT),
+    entries=listed(
+        {
+            "anyOf": [
+                record(line=TEXT),
+                {**record(time=TIME, level=TEXT, logger=TEXT, message=TEXT), "additionalProperties": True},
+            ]
+        }
+    ),
+)
 CONFIG: Final = record(
     generation=COUNT,
     sections=listed(record(title=TEXT, place=TEXT, options=listed(record(name=TEXT, value=TEXT, place=TEXT)))),

@@ -1,0 +1,11 @@
+"""`GET /metrics`: what the metrics handler shows, without a handler in any chain."""
+
+from gproxy.handlers.metrics import exposition
+from gproxy.http.response import Response
+from gproxy.monitor.operation import Call
+
+
+def metrics(call: Call) -> Response:
+    """Return the metrics of all workers, in the format that the Accept header asks for."""
+    page, media_type = exposition(call.gateway.rows(), call.request.headers.lookup("accept") or "")
+    return Response(200, page, {"Content-Type": media_type})
