@@ -10,12 +10,13 @@ from pathlib import Path
 from gproxy.config.ini.build import Option, options
 from gproxy.config.ini.value_types import type_text
 from gproxy.config.sections.errors import PAGES_DOC, ErrorsSettings
+from gproxy.config.sections.metrics import BUCKETS
 from gproxy.config.sections.policy import policy_options
 from gproxy.config.sections.settings import SECTIONS
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.error_page import ErrorPage
 from gproxy.handlers import BUILT_IN
-from gproxy.observe.metrics import BOUNDS, FAMILIES
+from gproxy.observe.metric_families import FAMILIES
 from gproxy.upstream.balance import POLICIES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,7 +127,7 @@ def metrics_page():
     for name, family in FAMILIES.items():
         labels = ", ".join(f"`{label}`" for label in family.labels)
         rows.append(f"| `{name}` | {family.kind} | {labels} | {family.help} |")
-    bounds = ", ".join(f"{bound:g}" for bound in BOUNDS)
+    bounds = ", ".join(f"{bound:g}" for bound in BUCKETS)
     return METRICS + "\n".join(rows) + f"\n\nThe buckets of histograms end at {bounds} seconds.\n" + ALERTS
 
 

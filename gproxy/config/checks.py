@@ -17,7 +17,7 @@ from gproxy.config.types import Address, ModuleRef
 from gproxy.config.types.template import PLACEHOLDERS
 from gproxy.config.types.units import write_bytes
 
-SINGLE = ("server", "gateway", "log", "state", "errors", "outgoing", "admin", "trace")
+SINGLE = ("server", "gateway", "log", "state", "errors", "outgoing", "admin", "trace", "metrics")
 NAMED = ("route", "upstream", "handler", "tls")
 
 #: Built-in handlers that have others as members, and the option that names these.

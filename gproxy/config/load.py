@@ -13,6 +13,7 @@ from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.errors import ErrorsSettings
+from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.policy import Policies, PolicySettings
 from gproxy.config.sections.route import RouteSettings
@@ -127,7 +128,7 @@ class _Loading:
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
         log, state = self.single(LogSettings, "log"), self.single(StateSettings, "state")
         outgoing, admin = self.single(OutgoingSettings, "outgoing"), self.single(AdminSettings, "admin")
-        trace = self.single(TraceSettings, "trace")
+        trace, metrics = self.single(TraceSettings, "trace"), self.single(MetricsSettings, "metrics")
         errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
         routes, tls = self._named(RouteSettings, "route"), self._named(TLSSettings, "tls")
         upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
@@ -171,6 +172,7 @@ class _Loading:
             outgoing=outgoing,
             admin=admin,
             trace=trace,
+            metrics=metrics or MetricsSettings(),
             warnings=tuple(sorted(self.warnings, key=lambda problem: (problem.file, problem.line))),
             sections=tuple(self.sections),
             tls={section.name: section for section in tls},

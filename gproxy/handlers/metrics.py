@@ -1,6 +1,6 @@
 """The page of metrics for Prometheus, answered without a backend."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, groupby
@@ -68,8 +68,14 @@ class Family(Protocol):
     def labels(self) -> tuple[str, ...]: ...
     @property
     def help(self) -> str: ...
-    @property
-    def bounds(self) -> tuple[float, ...]: ...
+
+
+class Percentiles(Protocol):
+    """The inner buckets of a histogram."""
+
+    def percentile(self, counts: Sequence[float], share: float, /) -> float | None:
+        """Return the duration that this share of the observations does not exceed; None without any."""
+        ...
 
 
 class Row(Protocol):
@@ -83,6 +89,14 @@ class Row(Protocol):
     def labels(self) -> tuple[str, ...]: ...
     @property
     def cells(self) -> list[float]: ...
+    @property
+    def buckets(self) -> Percentiles: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def bounds(self) -> tuple[float, ...]: ...
+    @property
+    def counts(self) -> list[float]: ...
 
 
 def exposition(rows: Iterable[Row], accept: str) -> tuple[bytes, str]:
@@ -120,12 +134,11 @@ def _family(name: str, rows: "list[Row]") -> "Metric":
     if family.kind == "histogram":
         histogram = HistogramMetricFamily(name, family.help, labels=family.labels)
         for row in rows:
-            total, *buckets = row.cells
-            bounds = zip((*map(str, family.bounds), "+Inf"), accumulate(buckets), strict=True)
-            histogram.add_metric(row.labels, list(bounds), total)
+            buckets = zip((*map(str, row.bounds), "+Inf"), accumulate(row.counts), strict=True)
+            histogram.add_metric(row.labels, list(buckets), row.value)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     metric = kind(name, family.help, labels=family.labels)
     for row in rows:
-        metric.add_metric(row.labels, row.cells[0])
+        metric.add_metric(row.labels, row.value)
     return metric

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gproxy.handlers.metrics import Family, Row
+from gproxy.handlers.metrics import Family, Percentiles, Row
 from gproxy.monitor.changes import Changes
 from gproxy.monitor.history import Figure, History
-from gproxy.monitor.reading import Reading, added, percentile
+from gproxy.monitor.reading import Reading, added
 
 #: Seconds between two readings that are kept for the last minute, and their number.
 _KEEP_EVERY: Final = 10.0
@@ -76,6 +76,7 @@ class Figures:
     #: The Unix time of the last request of each route and upstream, as far as this monitor has seen one.
     used: dict[tuple[str, str], float] = field(default_factory=dict)
     _families: dict[str, Family] = field(default_factory=dict)
+    _buckets: dict[str, Percentiles] = field(default_factory=dict)
     _before: Reading | None = None
     _kept: deque[Reading] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _durations: dict[tuple[str, str], _Durations] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class Figures:
         """Take the sample of a second that ends now: a monotonic time, and the Unix time."""
         rows = list(self.read())
         self._families |= {row.name: row.family for row in rows}
+        self._buckets |= {row.name: row.buckets for row in rows}
         reading = Reading.of(monotonic, rows)
         before, self._before = self._before, reading
         if not self._kept or monotonic - self._kept[-1].when >= _KEEP_EVERY:
@@ -138,11 +140,11 @@ class Figures:
     def _percentiles(self, figure: Figure, family: str, cells: Sequence[float]) -> dict[Figure, float | None]:
         durations = self._durations.setdefault((figure.about, figure.of), _Durations())
         durations.add(cells)
-        bounds = self._families[family].bounds
+        buckets = self._buckets[family]
         if sum(durations.cells[1:]) < 0.5:  # the last request is long ago
             return {}
         return {
-            figure._replace(name=name): percentile(durations.cells, bounds, share)
+            figure._replace(name=name): buckets.percentile(durations.cells[1:], share)
             for name, share in _PERCENTILES.items()
         }
 
@@ -169,7 +171,7 @@ class Figures:
 
     def _as_minute(self, count: float, errors: float, family: str, cells: Sequence[float]) -> Minute:
         found = {
-            name: percentile(cells, self._families[family].bounds, share) if cells else None
+            name: self._buckets[family].percentile(cells[1:], share) if cells else None
             for name, share in _PERCENTILES.items()
         }
         return Minute(count, errors, count / self._minute.when if self._minute.when else 0.0, **found)

@@ -38,10 +38,10 @@ from gproxy.monitor.operations import OPERATIONS
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerRef
 from gproxy.observe import log
-from gproxy.observe.metrics import Row, rows_of
+from gproxy.observe.buckets import Buckets
+from gproxy.observe.metrics_reader import MetricsReader
 from gproxy.runtime import Runtime
 from gproxy.server.listeners import Listeners
-from gproxy.state.shared.counters import SharedCounters
 from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.balance import POLICIES
 
@@ -57,8 +57,9 @@ class Monitor:
     def __init__(self, control: Control, command: messages.Configure) -> None:
         self._control = control
         settings_fd, memory = control.take_fds(2)
-        rows = _Rows(SharedState(memory))
-        self.watched = WatchedGateway(_load(command, settings_fd), command.generation, control, rows)
+        settings = _load(command, settings_fd)
+        self._metrics = MetricsReader(SharedState(memory), settings.metrics.buckets)
+        self.watched = WatchedGateway(settings, command.generation, control, self._metrics.read)
         self._own_records = OwnRecords(self.watched.logs.errors)
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
@@ -95,11 +96,10 @@ class Monitor:
                 _log.error("monitor: unexpected %s", command)
 
     def _reconfigure(self, command: messages.Configure) -> None:
-        """Take the settings of a new generation over; the sockets stay those that this process has."""
-        settings_fd, *others = self._control.take_fds(2 + len(self._sockets))
-        for fd in others:
-            os.close(fd)
+        """Take the settings of a new generation over; memory and sockets stay those that this process has."""
+        (settings_fd,) = self._control.take_fds(1)
         self.watched.settings = _load(command, settings_fd)
+        self._metrics.buckets = Buckets(self.watched.settings.metrics.buckets)
         self.watched.generation = command.generation
         self.watched.changes.add("reload", f"generation {command.generation} serves")
         self.set_up_log()
@@ -109,16 +109,6 @@ class Monitor:
         settings = self.watched.settings.log
         log.setup(settings.level, settings.errors, worker=True)
         logging.getLogger("gproxy").addHandler(self._own_records)
-
-
-class _Rows:
-    """The metrics of all workers, read where they are."""
-
-    def __init__(self, memory: SharedState) -> None:
-        self._counters = SharedCounters.view(memory)
-
-    def __call__(self) -> list[Row]:
-        return rows_of(self._counters) if self._counters is not None else []
 
 
 def _load(command: messages.Configure, fd: int) -> Settings:

@@ -1,14 +1,10 @@
-"""The counters of all workers at one moment, their growth between two moments, and percentiles of durations."""
+"""The counters of all workers at one moment, their growth between two moments."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
-from typing import Final
 
 from gproxy.handlers.metrics import Row
 
 Labels = tuple[str, ...]
-#: The growth of counts below which a percentile has no meaning.
-_LEAST: Final = 1e-9
 
 
 class Reading:
@@ -72,21 +68,3 @@ def _growth(now: Sequence[float], before: Sequence[float] | None) -> Sequence[fl
 def added(parts: Iterable[Sequence[float]]) -> Sequence[float]:
     """Return the cells of several histograms as those of one."""
     return [sum(cells) for cells in zip(*parts, strict=True)]
-
-
-def percentile(cells: Sequence[float], bounds: Sequence[float], share: float) -> float | None:
-    """Return the duration that this share of the observations does not exceed; None without any.
-
-    `cells` are a histogram's sum and buckets; within a bucket the observations count as spread evenly.
-    """
-    buckets = cells[1:]
-    wanted = share * sum(buckets)
-    if wanted < _LEAST:
-        return None
-    sums = enumerate(accumulate(buckets))
-    index, reached = next((index, reached) for index, reached in sums if reached >= wanted - _LEAST)
-    if index >= len(bounds):
-        return bounds[-1]
-    low = bounds[index - 1] if index else 0.0
-    part = (wanted - (reached - buckets[index])) / buckets[index] if buckets[index] else 1.0
-    return low + (bounds[index] - low) * part

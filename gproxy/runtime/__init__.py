@@ -17,6 +17,7 @@ import psutil
 from greenlet import greenlet
 
 from gproxy import __version__, is_compiled
+from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
@@ -47,6 +48,7 @@ class Runtime:
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
     state_dir: directory for state that survives restarts. state: settings of the store that several machines share.
     outgoing: settings of requests of the gateway itself.
+    metrics: settings of the metrics.
     buffers: bound of the bytes that are kept for slow clients.
     generation: number of the reading of the settings, from 1.
     worker: number of this worker within its generation, from 1.
@@ -63,6 +65,7 @@ class Runtime:
         state_dir: Path = Path("var"),
         state: StateSettings | None = None,
         outgoing: OutgoingSettings | None = None,
+        metrics: MetricsSettings | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -105,10 +108,9 @@ class Runtime:
         #: The calls to each upstream by its name, for `ask`; tests may enter their own.
         self.upstreams: dict[str, Next] = {}
         #: The metrics of this process, counted if a handler exposes them, or a monitor shows them.
-        self.metrics = Metrics()
+        self.metrics = Metrics(metrics)
         #: The memory shared with other workers; None while this process serves alone.
         self.shared: SharedState | None = None
-        self.metrics.watch("gproxy_buffer_bytes", (), lambda: self.buffers.used)
         #: The parts that exist once in this process, by their class; `single` makes them.
         self.singles: dict[Callable[[Runtime], Any], Any] = {}
         self._sharing: list[Shares] = []
@@ -126,6 +128,7 @@ class Runtime:
             state_dir=server.state_dir,
             state=settings.state,
             outgoing=settings.outgoing,
+            metrics=settings.metrics,
             buffers=server.buffers,
             generation=generation,
             worker=worker,
@@ -148,6 +151,7 @@ class Runtime:
         if metrics.wanted:
             return
         metrics.start()
+        metrics.watch("gproxy_buffer_bytes", (), lambda: self.buffers.used)
         metrics.watch("gproxy_worker_memory_bytes", (), self.memory)
         metrics.watch("gproxy_open_fds", (), self.count_descriptors)
         metrics.watch("gproxy_worker_cpu_seconds_total", (), time.process_time)
@@ -156,7 +160,7 @@ class Runtime:
         if self.counts_in is None:
             self.join(metrics)
         else:
-            metrics.share(self.counts_in)
+            metrics.share_with_monitor(self.counts_in)
 
     def join(self, part: "Shares") -> None:
         """Register a part, whose `share` and `unshare` run when other processes begin to serve and have ended."""

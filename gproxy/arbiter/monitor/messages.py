@@ -12,7 +12,11 @@ class MonitorCommand(Message):
 
 @dataclass
 class Configure(MonitorCommand):
-    """Serve these settings. The descriptors are the packed files, the shared memory and the admin sockets."""
+    """Serve these settings. The descriptor is the packed files.
+
+    In the first message the shared memory and the admin sockets follow. A second descriptor of the memory would release
+    all locks of the process when it is closed.
+    """
 
     path: str
     overrides: list[list[str]]  # section, option, text

@@ -6,6 +6,7 @@ The monitor belongs to no generation. A reload passes the settings of the new on
 
 import logging
 import socket
+from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -122,15 +123,16 @@ class MonitorProcess:
         self._control = Control(ours, MONITOR_NOTICES)
         self._workers.watch(self._pid, self._ended)
         self._loop.register(ours, partial(self._receive, self._control))
-        self._configure(self._control, generation)
+        lasting = self._workers.memory, *(sock.fileno() for sock in self._sockets.values())
+        self._configure(self._control, generation, lasting)
         for worker in self._workers:
             if WorkerState.READY <= worker.state < WorkerState.KILLED:
                 self.attach(worker)
 
-    def _configure(self, control: Control, generation: Generation) -> None:
+    def _configure(self, control: Control, generation: Generation, lasting: Sequence[int] = ()) -> None:
+        """Send the settings of the generation, to a new process with the descriptors that it keeps."""
         with generation.packed() as settings:
-            fds = settings, self._workers.memory, *(sock.fileno() for sock in self._sockets.values())
-            control.send(Configure(generation.path, generation.overrides, generation.number), fds)
+            control.send(Configure(generation.path, generation.overrides, generation.number), (settings, *lasting))
         control.send(Report(self._state))
 
     def _receive(self, control: Control) -> None:

@@ -16,6 +16,7 @@ from gproxy.config.problems import Problem
 from gproxy.config.sections import rules
 from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.errors import ErrorsSettings
+from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
@@ -175,6 +176,7 @@ class Settings:
     outgoing: OutgoingSettings = field(default_factory=OutgoingSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
     trace: TraceSettings = field(default_factory=TraceSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
     @property
     def has_monitor(self) -> bool:
@@ -205,6 +207,7 @@ SECTIONS: Final[dict[str, type[Any]]] = {
     "[outgoing]": OutgoingSettings,
     "[admin]": AdminSettings,
     "[trace]": TraceSettings,
+    "[metrics]": MetricsSettings,
 }
 
 

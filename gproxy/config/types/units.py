@@ -36,7 +36,7 @@ def write_seconds(value: float) -> str:
     if not exact:
         return "0s"
     units = _SECONDS if exact < 1 else {unit: size for unit, size in _SECONDS.items() if size >= 1}
-    unit = next((unit for unit, size in units.items() if exact % size == 0), "s")
+    unit = next((unit for unit, size in units.items() if exact % size == 0), "ms" if exact < 1 else "s")
     return f"{(exact / _SECONDS[unit]).normalize():f}{unit}"
 
 

@@ -34,19 +34,60 @@ class Place(NamedTuple):
     size: int
 
 
-class SharedCounters:
-    """The row of this process, and a view of all other rows."""
+class CountersView:
+    """A view of the rows of all processes, for a process with or without a row of its own."""
 
-    def __init__(self, state: SharedState, names: Region, row: Region | None, number: int) -> None:
+    def __init__(self, state: SharedState, names: Region) -> None:
         self._state = state
         self._names = names
-        self._mutex = state.mutexes("figures")(0)
-        self._row = row
-        #: The number of the row, from 0. No other process has this row while this process lives. -1: no row.
-        self.number = number
-        self._rows = {number: row} if row is not None else {}
+        self._rows: dict[int, Region] = {}
         self._places: dict[str, Place] = {}
         self._read = 0
+
+    @classmethod
+    def of(cls, state: SharedState) -> "CountersView | None":
+        """Return a view; None if there is no room for the names."""
+        names = state.area("figures", _NAMES)
+        return cls(state, names) if names is not None else None
+
+    def _used(self) -> tuple[int, int]:
+        state = self._names.words[0]
+        return state & _HALF, state >> 32
+
+    def places(self) -> Iterator[Place]:
+        """Yield all names with their cells, in order of creation."""
+        used, _ = self._used()
+        if used < self._read:  # the last process of an earlier time has wiped the names
+            self._places, self._read = {}, 0
+        while self._read < used:
+            at = _HEAD + self._read
+            start, size, length = _ENTRY.unpack_from(self._names.data, at)
+            name = bytes(self._names.data[at + _ENTRY.size : at + _ENTRY.size + length]).decode()
+            self._places[name] = Place(name, start, size)
+            self._read += _ENTRY.size + length
+        yield from self._places.values()
+
+    def rows(self, *, living: bool = False) -> "dict[int, memoryview[float]]":
+        """Return all rows ever used, or only those of living processes, by number."""
+        for number in range(self._names.words[1]):
+            if number not in self._rows and (row := self._state.area(_row(number), CELLS * 8)):
+                self._rows[number] = row
+        return {number: row.floats for number, row in self._rows.items() if not living or self._lives(number)}
+
+    def _lives(self, number: int) -> bool:
+        return self._state.is_led(_row(number))
+
+
+class SharedCounters(CountersView):
+    """The row of this process, and a view of all other rows."""
+
+    def __init__(self, state: SharedState, names: Region, row: Region, number: int) -> None:
+        super().__init__(state, names)
+        self._mutex = state.mutexes("figures")(0)
+        self._row = row
+        #: The number of the row, from 0. No other process has this row while this process lives.
+        self.number = number
+        self._rows[number] = row
 
     @classmethod
     def open(cls, state: SharedState) -> "SharedCounters | None":
@@ -63,11 +104,8 @@ class SharedCounters:
             names.words[1] = max(names.words[1], number + 1)
         return cls(state, names, row, number)
 
-    @classmethod
-    def view(cls, state: SharedState) -> "SharedCounters | None":
-        """Open the rows of all other processes, without one of this process; None if there is no room for the names."""
-        names = state.area("figures", _NAMES)
-        return None if names is None else cls(state, names, None, -1)
+    def _lives(self, number: int) -> bool:
+        return number == self.number or super()._lives(number)
 
     def cells(self, name: str, size: int) -> "memoryview[float] | None":
         """Return this process's cells for the name; None if there is no room for another name."""
@@ -75,9 +113,7 @@ class SharedCounters:
         return self.own(place) if place else None
 
     def own(self, place: Place) -> "memoryview[float]":
-        """Return this process's cells of the place. Raises LookupError if it has no row."""
-        if self._row is None:
-            raise LookupError("this process has no row")
+        """Return this process's cells of the place."""
         return self._row.floats[place.start : place.start + place.size]
 
     def _find(self, name: str) -> Place | None:
@@ -99,32 +135,6 @@ class SharedCounters:
             self._names.data[_HEAD + used + _ENTRY.size : _HEAD + end] = data
             self._names.words[0] = (given + size) << 32 | end
         return Place(name, given, size)
-
-    def _used(self) -> tuple[int, int]:
-        state = self._names.words[0]
-        return state & _HALF, state >> 32
-
-    def places(self) -> Iterator[Place]:
-        """Yield all names with their cells, in order of creation."""
-        used, _ = self._used()
-        while self._read < used:
-            at = _HEAD + self._read
-            start, size, length = _ENTRY.unpack_from(self._names.data, at)
-            name = bytes(self._names.data[at + _ENTRY.size : at + _ENTRY.size + length]).decode()
-            self._places[name] = Place(name, start, size)
-            self._read += _ENTRY.size + length
-        yield from self._places.values()
-
-    def rows(self, *, living: bool = False) -> "dict[int, memoryview[float]]":
-        """Return all rows ever used, or only those of living processes, by number."""
-        for number in range(self._names.words[1]):
-            if number not in self._rows and (row := self._state.area(_row(number), CELLS * 8)):
-                self._rows[number] = row
-        return {
-            number: row.floats
-            for number, row in self._rows.items()
-            if not living or number == self.number or self._state.is_led(_row(number))
-        }
 
     def close(self, *, wipe: bool = False) -> None:
         """Release the row. With `wipe`, which only the last process may use, reset all rows."""

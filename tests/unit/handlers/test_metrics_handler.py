@@ -16,7 +16,7 @@ def handler(runtime):
     made = Metrics()
     made.open(runtime)
     yield made
-    made.close()
+    runtime.metrics.stop()
 
 
 def ask(handler, method="GET", path="/metrics", client="127.0.0.1", **headers):

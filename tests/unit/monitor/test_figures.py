@@ -5,7 +5,7 @@ import pytest
 from gproxy.monitor.changes import Changes
 from gproxy.monitor.figures import Figures
 from gproxy.monitor.history import Figure, History
-from gproxy.monitor.reading import Reading, percentile
+from gproxy.monitor.reading import Reading
 from gproxy.observe.metrics import Metrics
 
 
@@ -110,17 +110,3 @@ def test_an_ejection_is_a_change(watching):
 def test_a_counter_that_began_anew_has_no_negative_rate():
     before, after = (Reading(when, {"a": {(): [value]}}) for when, value in ((0.0, 100.0), (1.0, 3.0)))
     assert after.since(before).total("a") == 0.0
-
-
-@pytest.mark.parametrize(
-    ("cells", "share", "expected"),
-    [
-        ([0.0, 0, 0, 0], 0.5, None),
-        ([0.0, 10, 0, 0], 0.5, 0.05),
-        ([0.0, 0, 10, 0], 0.5, 0.55),
-        ([0.0, 5, 5, 0], 0.99, 0.982),
-        ([0.0, 0, 0, 10], 0.5, 1.0),
-    ],
-)
-def test_a_percentile_lies_within_its_bucket(cells, share, expected):
-    assert percentile(cells, (0.1, 1.0), share) == (None if expected is None else pytest.approx(expected))

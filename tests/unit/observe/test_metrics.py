@@ -2,10 +2,12 @@ import os
 
 import pytest
 
+from gproxy.config.sections.metrics import BUCKETS, MetricsSettings
 from gproxy.handlers.metrics import exposition
 from gproxy.observe import metrics
-from gproxy.observe.metrics import BOUNDS, Metrics, rows_of
-from gproxy.state.shared.counters import SharedCounters
+from gproxy.observe.metrics import Metrics
+from gproxy.observe.metrics_reader import MetricsReader
+from gproxy.state.shared.counters import CountersView
 from gproxy.state.shared.memory import SharedState
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -51,13 +53,13 @@ def requests(counted):
 
 
 def test_a_process_without_a_row_reads_the_counts_of_all(state):
-    view = SharedCounters.view(SharedState(state.fd))
-    assert rows_of(view) == []
+    reader = MetricsReader(SharedState(state.fd), BUCKETS)
+    assert reader.read() == []
     in_another_process(state, count)
     in_another_process(state, lambda counted: count(counted, 2))
-    counts = {row.labels: row.cells for row in rows_of(view) if row.name == "gproxy_requests_total"}
+    counts = {row.labels: row.cells for row in reader.read() if row.name == "gproxy_requests_total"}
     assert counts == {("users", "200", ""): [3.0]}
-    assert len(view.rows()) == 1, "it took a row"
+    assert len(CountersView.of(state).rows()) == 1, "it took a row"
 
 
 def test_a_page():
@@ -100,9 +102,9 @@ def test_counts_of_other_and_ended_processes_are_added(state):
     for _ in range(3):
         in_another_process(state, lambda theirs: count(theirs, 10))
     assert requests(counted) == [35.0]
-    durations = reading(counted)["gproxy_request_duration_seconds", ("users",)]
-    assert durations[0] == pytest.approx(0.7)
-    assert durations[1:] == [35.0 if bound == 0.025 else 0.0 for bound in (*BOUNDS, None)]
+    (durations,) = (row for row in counted.read() if row.name == "gproxy_request_duration_seconds")
+    assert durations.value == pytest.approx(0.7)
+    assert durations.counts == [35.0 if bound == 0.025 else 0.0 for bound in (*BUCKETS, None)]
 
 
 def test_counts_of_another_process_are_read_without_own_counts(state):
@@ -200,12 +202,37 @@ def test_what_all_workers_report_is_not_added_up(state):
     assert requests(counted) == [2.0]  # both came to their end
 
 
-def test_too_many_series_are_not_shown(monkeypatch):
+def test_series_beyond_the_limit_are_counted_as_other():
+    counted = Metrics(MetricsSettings(max_series=4))
+    for number in range(10):
+        counted.series("gproxy_retries_total", str(number)).cells[0] += 1
+    for _ in range(3):
+        counted.series("gproxy_requests_total", "users", "200", "").cells[0] += 1
+    found = reading(counted)
+    assert len(found) == 6
+    assert found["gproxy_retries_total", ("other",)] == [6.0]
+    assert found["gproxy_requests_total", ("other", "other", "other")] == [3.0]
+    assert counted.dropped == 7
+
+
+def test_gauges_beyond_the_limit_are_added_up():
+    counted = Metrics(MetricsSettings(max_series=1))
+    for name in "abc":
+        counted.watch("gproxy_backend_active", ("users", name), lambda: 2)
+    for _ in range(3):
+        assert reading(counted) == {
+            ("gproxy_backend_active", ("users", "a")): [2.0],
+            ("gproxy_backend_active", ("other", "other")): [4.0],
+        }
+    assert counted.dropped == 2
+
+
+def test_cells_have_a_limit_too(monkeypatch):
     monkeypatch.setattr(metrics, "CELLS", 5)
     counted = Metrics()
     for number in range(10):
         counted.series("gproxy_retries_total", str(number)).cells[0] += 1
-    assert len(reading(counted)) == 4
+    assert reading(counted)["gproxy_retries_total", ("other",)] == [5.0]
 
 
 def test_metrics_of_a_newer_version_are_ignored(state):
@@ -215,3 +242,29 @@ def test_metrics_of_a_newer_version_are_ignored(state):
     in_another_process(state, lambda theirs: theirs._counters.cells('["gproxy_retries_total", "a", "b"]', 1))
     assert reading(counted) == {}
     page(counted)
+
+
+def test_a_monitor_reads_a_single_worker_for_good(state):
+    counted = Metrics()
+    counted.watch("gproxy_connections", (), lambda: 2)
+    counted.share_with_monitor(state)
+    count(counted, 5)
+    counted.unshare(state)
+    pid = os.fork()
+    if pid == 0:  # the reader is another process: locks are those of processes
+        found = {(row.name, row.labels): row.cells for row in MetricsReader(SharedState(state.fd), BUCKETS).read()}
+        is_right = found["gproxy_connections", ()] == [2.0]
+        is_right = is_right and found["gproxy_requests_total", ("users", "200", "")] == [5.0]
+        os._exit(0 if is_right else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_other_buckets_begin_with_zero(state):
+    reader = MetricsReader(state, (0.1, 1.0))
+    in_another_process(state, count)
+    assert [row.name for row in reader.read()] == ["gproxy_requests_total"]
+    counted = Metrics(MetricsSettings(buckets=(0.1, 1.0)))
+    counted.share(state)
+    count(counted)
+    (durations,) = (row for row in reader.read() if row.name == "gproxy_request_duration_seconds")
+    assert (durations.bounds, durations.counts) == ((0.1, 1.0), [1.0, 0.0, 0.0])

@@ -1,0 +1,95 @@
+"""The reading of metrics: what all processes have counted in the shared memory, added up."""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gproxy.observe.buckets import Buckets
+from gproxy.observe.metric_families import FAMILIES, Family
+from gproxy.state.shared.counters import CountersView
+from gproxy.state.shared.memory import SharedState
+
+#: A family's name and the values of its labels.
+Key = tuple[str, tuple[str, ...]]
+
+
+class Row(NamedTuple):
+    """The reading of a series. `cells[0]` is its value, or a histogram's sum, followed by its inner buckets."""
+
+    name: str
+    family: Family
+    labels: tuple[str, ...]
+    cells: list[float]
+    buckets: Buckets
+
+    @property
+    def value(self) -> float:
+        """The value; a histogram's sum of all observations."""
+        return self.cells[0]
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The upper bounds of a histogram's buckets on the page."""
+        return self.buckets.public
+
+    @property
+    def counts(self) -> list[float]:
+        """The observations in each bucket on the page, those above the last bound at the end."""
+        return self.buckets.fold(self.cells[1:])
+
+    def percentile(self, share: float) -> float | None:
+        """Return the duration that this share of a histogram's observations does not exceed; None without any."""
+        return self.buckets.percentile(self.cells[1:], share)
+
+
+class MetricsReader:
+    """The metrics of all processes, for one that counts nothing itself, such as the monitor."""
+
+    def __init__(self, state: SharedState, bounds: Sequence[float]) -> None:
+        self._state = state
+        #: The buckets of the settings in use; a reload may replace them.
+        self.buckets = Buckets(bounds)
+        self._view: CountersView | None = None
+
+    def read(self) -> list[Row]:
+        """Return the rows of all processes, sorted; counters include ended processes."""
+        self._view = self._view or CountersView.of(self._state)
+        return rows(sum_up(self._view, self.buckets), self.buckets) if self._view is not None else []
+
+
+def rows(reading: dict[Key, list[float]], buckets: Buckets) -> list[Row]:
+    """Return the rows of a reading, sorted."""
+    return [Row(name, FAMILIES[name], labels, cells, buckets) for (name, labels), cells in sorted(reading.items())]
+
+
+def sum_up(view: CountersView, buckets: Buckets) -> dict[Key, list[float]]:
+    """Return the values of all series, each made of those of all processes."""
+    all_rows, living = view.rows(), view.rows(living=True)
+    workers = {str(number + 1) for number in living}
+    reading: dict[Key, list[float]] = {}
+    for place in view.places():
+        if not (key := parse_key(place.name, buckets)):
+            continue
+        family = FAMILIES[key[0]]
+        if family.labels[-1:] == ("worker",) and key[1][-1] not in workers:
+            continue
+        chosen = living if family.is_sampled else all_rows
+        parts = [row[place.start : place.start + place.size].tolist() for row in chosen.values()]
+        merge = max if family.merge == "max" else sum
+        reading[key] = [merge(cells) for cells in zip(*parts, strict=True)] if parts else [0.0] * place.size
+    return reading
+
+
+def shared_name(key: Key, buckets: Buckets) -> str:
+    """Return the name of the series among the shared counters. Histograms with other buckets have other names."""
+    name, labels = key
+    return json.dumps((f"{name}/{buckets.key}" if FAMILIES[name].kind == "histogram" else name, *labels))
+
+
+def parse_key(name: str, buckets: Buckets) -> Key | None:
+    """Return the series of a shared counter; None if another version or other settings use the name."""
+    written, *labels = json.loads(name)
+    family, _, bounds = written.partition("/")
+    known = family in FAMILIES and len(FAMILIES[family].labels) == len(labels)
+    is_ours = known and bounds == (buckets.key if FAMILIES[family].kind == "histogram" else "")
+    return (family, tuple(labels)) if is_ours else None
