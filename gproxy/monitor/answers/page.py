@@ -60,7 +60,8 @@ def _figures(gateway: WatchedGateway) -> Mapping[str, Any]:
     since = now - min(span, max(_SHORTEST, now - times[0] if times else 0.0))
     marks = [{"when": one.when, "kind": one.kind, "text": one.text} for one in gateway.changes.since(since)]
     series = {figure.name: values for figure, values in gateway.figures.history.read("gateway", now - span)}
-    return {"since": since, "until": now, "times": times, "series": series, "marks": marks}
+    interval = gateway.figures.history.interval
+    return {"interval": interval, "since": since, "until": now, "times": times, "series": series, "marks": marks}
 
 
 @lru_cache(4)

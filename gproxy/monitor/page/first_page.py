@@ -79,6 +79,7 @@ def _row(cells: Sequence[Cell], columns: Sequence[tuple[str, str]]) -> str:
 
 
 def _data(cell: Cell, label: str, kind: str) -> str:
+    kind = kind if isinstance(cell, str) or "actions" not in cell else "nothing"
     return f'<td role="cell" class="{kind}" data-label="{escape(label)}">{_cell(cell)}</td>'
 
 

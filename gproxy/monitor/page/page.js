@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const acts = document.body.dataset.acts === "yes";
-const COLOURS = 6, WIDTH = 900, HEIGHT = 100;
+const COLOURS = 6, WIDTH = 900, HEIGHT = 100, GAP = 5;
 const MARKS = { reload: "none", reload_failed: "bad", ejected: "bad", block: "warn" };
 let view = document.body.dataset.view;
 let content = null;     // of the open view
@@ -113,9 +113,8 @@ function row(data, [key, cells]) {
   made.known = cells;
   cells.forEach((cell, index) => {
     const [label, kind] = data.columns[index];
-    const isNothing = cell.actions && !acts;
-    const name = isNothing ? `${kind} nothing` : kind;
-    made.append(make("td", { role: "cell", class: name, "data-label": label === "Do" ? "Actions" : label }, ...shown(cell)));
+    const name = !cell.actions ? kind : acts ? "do" : "nothing";
+    made.append(make("td", { role: "cell", class: name, "data-label": label }, ...shown(cell)));
   });
   return made;
 }
@@ -373,7 +372,7 @@ function figure(spec) {
 async function loadHistory() {
   try {
     const found = await ask("GET", "/v1/figures?about=gateway");
-    history_ = { times: found.times.map(Date.parse), series: {}, marks: found.marks, span: found.span * 1000 };
+    history_ = { times: found.times.map(Date.parse), series: {}, marks: found.marks, span: found.span * 1000, gap: GAP * found.interval * 1000 };
     for (const one of found.figures) history_.series[one.name] = one.values;
     plotAll();
   } catch { /* the next connection tries again */ }
@@ -408,6 +407,8 @@ function plot(made, spec) {
   const x = (time) => ((WIDTH * (time - since)) / span).toFixed(1);
   const lines = spec.lines.map(([name]) => series[name] ?? []);
   const top = Math.max(0, ...lines.flat().filter((value) => value !== null)) || 1;
+  const least = Math.min(top / 10, ...lines.flat().filter((value) => value));
+  const height = (value) => (spec.kind !== "log" ? value / top : value > least ? Math.log(value / least) / Math.log(top / least) : 0);
   const parts = [draw("path", { class: "grid", d: `M0 0H${WIDTH}M0 ${HEIGHT / 2}H${WIDTH}M0 ${HEIGHT}H${WIDTH}` })];
   for (const mark of marks) {
     const time = Date.parse(mark.time), kind = MARKS[mark.kind];
@@ -422,7 +423,8 @@ function plot(made, spec) {
     const close = () => { if (start !== null) area += `L${last} ${HEIGHT}L${start} ${HEIGHT}Z`; start = null; };
     values.forEach((value, place) => {
       if (value === null) return close();
-      const to = `${x(times[place])} ${(HEIGHT * (1 - value / top)).toFixed(1)}`;
+      if (place && times[place] - times[place - 1] > history_.gap) close();
+      const to = `${x(times[place])} ${(HEIGHT * (1 - height(value))).toFixed(1)}`;
       const piece = `${start === null ? "M" : "L"}${to}`;
       line += piece;
       area += piece;
@@ -444,7 +446,7 @@ function plot(made, spec) {
   });
   const [begin, middle] = made.querySelectorAll(".axis span");
   setText(begin, span < 120000 ? `${Math.round(span / 1000)} s ago` : `${Math.round(span / 60000)} min ago`);
-  setText(middle, made.dataset.at === undefined ? `highest ${written(top, spec.kind)}` : new Date(times[at]).toLocaleTimeString());
+  setText(middle, made.dataset.at === undefined ? `highest ${written(top, spec.kind)}${spec.kind === "log" ? ", logarithmic" : ""}` : new Date(times[at]).toLocaleTimeString());
   made.querySelector(".plot").setAttribute("aria-label", `${spec.title}: ${label.join(", ")}; highest ${written(top, spec.kind)}`);
 }
 
@@ -458,7 +460,7 @@ const nearest = (times, wanted) => times.reduce((best, time, place) => (Math.abs
 
 function written(value, kind) {
   if (value === null || value === undefined) return "\u2013";
-  if (kind === "duration") return value < 1 ? `${(value * 1000).toPrecision(3).replace(/\.?0+$/, "") || 0} ms` : `${value.toFixed(2)} s`;
+  if (kind !== "rate" && kind !== "number") return value < 1 ? `${(value * 1000).toPrecision(3).replace(/\.?0+$/, "") || 0} ms` : `${value.toFixed(2)} s`;
   return value >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString("en").replaceAll(",", "\u202f") : value.toPrecision(2);
 }
 
@@ -543,7 +545,9 @@ function chooseTheme() {
 }
 
 function nameTheme() {
-  $("theme").textContent = `Theme: ${document.documentElement.dataset.theme ?? "system"}`;
+  const name = document.documentElement.dataset.theme ?? "system";
+  $("theme").replaceChildren("\u25D0", make("span", {}, ` ${name}`));
+  $("theme").setAttribute("aria-label", `Theme: ${name}`);
 }
 
 document.documentElement.classList.add("js");

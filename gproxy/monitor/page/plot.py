@@ -1,23 +1,47 @@
 """A graph of the history as SVG: lines over the time, with marks for what happened."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from gproxy.monitor.views.model import MARKS
 
 #: The size of a plot in its own units; the style sheet stretches it.
 WIDTH: Final = 900
 HEIGHT: Final = 100
+#: So many intervals without a sample break a line.
+_GAP: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The vertical axis: linear from 0 to `top`, or logarithmic from `least` to `top`."""
+
+    top: float
+    least: float = 0.0
+
+    @classmethod
+    def of(cls, values: Sequence[float], *, is_log: bool) -> Self:
+        """Return the scale for these values, none of which is 0."""
+        top = max(values, default=1.0)
+        return cls(top, min(top / 10, *values) if is_log and values else 0.0)
+
+    def height(self, value: float) -> float:
+        """Return the height of a value, from 0 to 1."""
+        if not self.least:
+            return value / self.top
+        return math.log(value / self.least) / math.log(self.top / self.least) if value > self.least else 0.0
 
 
 def plot(graph: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """Return the figure of a graph. `figures` has the Unix times `since` and `until`, `times`, `series` and `marks`."""
     lines = [(label, figures["series"].get(name, [])) for name, label in graph["lines"]]
-    top = highest(values for _, values in lines)
+    scale = Scale.of([value for _, values in lines for value in values if value], is_log=graph["kind"] == "log")
     keys, paths = "", ""
     for index, (label, values) in enumerate(lines):
-        points = path(figures, values, top)
+        points = path(figures, values, scale)
         area = f'<path class="area" d="{_closed(points)}"/>' if not index and points else ""
         paths += f'{area}<path class="k{index}" d="{points}"/>'
         keys += f'<span class="key k{index}">{escape(label)}</span>'
@@ -31,20 +55,15 @@ def plot(graph: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     )
 
 
-def highest(lines: Any) -> float:  # noqa: ANN401 an iterable of values
-    """Return the upper end of the axis: the highest value, or 1 without any."""
-    return max((value for values in lines for value in values if value is not None), default=0.0) or 1.0
-
-
-def path(figures: Mapping[str, Any], values: Sequence[float | None], top: float) -> str:
-    """Return the line through the values; a gap breaks it."""
-    found, is_broken = "", True
+def path(figures: Mapping[str, Any], values: Sequence[float | None], scale: Scale) -> str:
+    """Return the line through the values; a gap breaks it, be it of values or of samples."""
+    found, last = "", -math.inf
     for when, value in zip(figures["times"], values, strict=False):
         if value is None:
-            is_broken = True
+            last = -math.inf
         else:
-            found += f"{'M' if is_broken else 'L'}{_x(when, figures):.1f} {HEIGHT * (1 - value / top):.1f}"
-            is_broken = False
+            found += f"{'M' if when - last > _GAP * figures['interval'] else 'L'}{_x(when, figures):.1f} {HEIGHT * (1 - scale.height(value)):.1f}"
+            last = when
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gproxy.http.errors import HTTPError
-from gproxy.monitor.views import handlers, limits, overview, processes, requests, routes, settings, upstreams
+from gproxy.monitor.views import handlers, limits, overview, processes, recent, requests, routes, settings, upstreams
 from gproxy.monitor.views.model import View
 from gproxy.monitor.watched_gateway import WatchedGateway
 
@@ -14,6 +14,7 @@ VIEWS: Final[Mapping[str, tuple[str, Callable[[WatchedGateway], View]]]] = {
     "routes": ("Routes", routes.view),
     "upstreams": ("Upstreams", upstreams.view),
     "requests": ("In flight", requests.view),
+    "recent": ("Slow and failed", recent.view),
     "handlers": ("Handlers", handlers.view),
     "limits": ("Limits", limits.view),
     "processes": ("Processes", processes.view),

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 Cell = str | Mapping[str, Any]
 #: ok: as it should be; warn: look at it; bad: act; off: not in use, by intention; none: neutral.
 State = Literal["ok", "warn", "bad", "off", "none"]
+#: What a graph shows; `log`: durations on a logarithmic scale.
+Scale = Literal["rate", "duration", "log", "number"]
 
 #: The changes that are marks of graphs, with the state that a mark has.
 MARKS: Final[Mapping[str, State]] = {"reload": "none", "reload_failed": "bad", "ejected": "bad", "block": "warn"}
@@ -57,7 +59,7 @@ class View:
         }  # fmt: skip
 
 
-def graph(identity: str, title: str, kind: Literal["rate", "duration", "number"], **lines: str) -> dict[str, Any]:
+def graph(identity: str, title: str, kind: Scale, **lines: str) -> dict[str, Any]:
     """Return a graph of figures about the gateway: `lines` are their names, each with its label."""
     return {"id": identity, "title": title, "kind": kind, "lines": list(lines.items())}
 

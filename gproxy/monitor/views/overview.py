@@ -12,7 +12,7 @@ _BUSIEST = 8
 _CHANGES = 12
 _GRAPHS = (
     graph("requests", "Requests per second", "rate", requests="all", errors="errors"),
-    graph("latency", "Duration of requests", "duration", p50="p50", p99="p99"),
+    graph("latency", "Duration of requests", "log", p50="p50", p99="p99"),
     graph("in_flight", "Requests in flight", "number", in_flight="in flight"),
     graph("lag", "Delay of the event loop", "duration", lag="worst worker"),
 )

@@ -1,41 +1,59 @@
-"""The view of the processes: arbiter, workers, reloads."""
+"""The view of the processes: workers, reloads, and what an operator can do with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gproxy.monitor.views import cells
-from gproxy.monitor.views.model import Cell, State, Table, View
+from gproxy.monitor.views.model import Cell, State, Table, View, action, field_of
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerAnswer
 
-_COLUMNS: Final = (
+_WORKERS: Final = (
     ("Worker", "text"), ("State", "text"), ("Generation", "number"), ("PID", "number"), ("Up", "number"),
     ("Requests", "number"), ("Connections", "number"), ("Memory", "number"), ("CPU time", "number"),
     ("Descriptors", "number"),
 )  # fmt: skip
+_RELOADS: Final = (("When", "text"), ("Outcome", "text"), ("Generation", "number"), ("By", "text"), ("Reasons", "wide"))
+_LEVELS: Final = "debug, info, warning or error"
 
 
 def view(gateway: WatchedGateway) -> View:
-    """Return the workers."""
+    """Return the workers and the last reloads."""
     found = gateway.lines.ask("status")
-    notes: list[tuple[State, str]] = [
-        ("bad", f"worker {one.worker.number} (pid {one.worker.pid}) {one.error}{_since(one)}")
-        for one in found
-        if one.error
+    workers = [(str(one.worker.pid), _worker(one)) for one in found]
+    reloads = [(str(one["time"]), _reload(one)) for one in reversed(gateway.arbiter_state.get("reloads", ()))]
+    return View(
+        notes=list(silent(found)),
+        facts=_facts(gateway, len(found)),
+        actions=_actions(gateway),
+        tables=[
+            Table("workers", "Workers", _WORKERS, workers, "No worker answers.", ("gproxy ps", "/v1/status")),
+            Table("reloads", "Reloads", _RELOADS, reloads, "None since the start."),
+        ],
+    )
+
+
+def silent(answers: list[WorkerAnswer]) -> Iterator[tuple[State, str]]:
+    """Yield a note on each worker that does not answer."""
+    for one in answers:
+        if one.error:
+            since = f" since {cells.clock_text(one.silent_since)}" if one.silent_since else ""
+            yield "bad", f"Worker {one.worker.number} (pid {one.worker.pid}) {one.error}{since}"
+
+
+def _facts(gateway: WatchedGateway, count: int) -> list[tuple[str, Cell]]:
+    state = gateway.arbiter_state
+    started, level = state.get("started"), state.get("log_level")
+    return [
+        ("Generation", cells.number(state.get("generation") or gateway.generation)),
+        ("Up", cells.age(gateway.clock() - started if started else None)),
+        ("Workers", cells.number(count)),
+        ("Open pages", cells.number(gateway.events.count)),
+        ("Log level", level["level"] if level else gateway.settings.log.level),
     ]
-    rows = [(str(one.worker.pid), _cells(one)) for one in found]
-    return View(notes, _facts(gateway), tables=[Table("workers", "Workers", _COLUMNS, rows, "No worker answers.")])
 
 
-def _facts(gateway: WatchedGateway) -> list[tuple[str, Cell]]:
-    return [("Generation", cells.number(gateway.generation)), ("Open pages", cells.number(gateway.events.count))]
-
-
-def _since(answer: WorkerAnswer) -> str:
-    return f" since {cells.clock_text(answer.silent_since)}" if answer.silent_since else ""
-
-
-def _cells(answer: WorkerAnswer) -> tuple[Cell, ...]:
+def _worker(answer: WorkerAnswer) -> tuple[Cell, ...]:
     worker = answer.worker
     facts: Mapping[str, Any] = answer.parts[0] if answer.parts else {}
     word = "silent" if answer.error else "drains" if facts.get("draining") else "serves"
@@ -51,3 +69,26 @@ def _cells(answer: WorkerAnswer) -> tuple[Cell, ...]:
         cells.duration(facts.get("cpu")),
         cells.number(facts.get("descriptors")),
     )
+
+
+def _reload(one: Mapping[str, Any]) -> tuple[Cell, ...]:
+    outcome = cells.state("succeeded" if one["succeeded"] else "failed")
+    return (
+        cells.clock(one["time"]), outcome, cells.number(one["generation"]), cells.text(one["cause"]),
+        cells.text("; ".join(one["reasons"])),
+    )  # fmt: skip
+
+
+def _actions(gateway: WatchedGateway) -> list[dict[str, Any]]:
+    level = (
+        field_of("level", f"Level: {_LEVELS}", value="debug"),
+        field_of("for", "For", value="10m"),
+    )
+    count = field_of("count", "Workers", value=str(gateway.settings.server.workers), kind="number")
+    return [
+        action("Reload", "POST", "/v1/reload", ask="Read the settings again, as HUP does?"),
+        action("Roll back", "POST", "/v1/rollback", ask="Return to the settings of the generation before this one?"),
+        action("Workers", "POST", "/v1/workers", ask="Run another number of workers until a reload?", inputs=(count,)),
+        action("Log level", "PUT", "/v1/log-level", ask="Change the level of the error log for a time?", inputs=level),
+        action("Reopen logs", "POST", "/v1/reopen", ask="Open the access logs anew, as USR1 does?"),
+    ]

@@ -5,7 +5,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gproxy.monitor.views import cells
-from gproxy.monitor.views.model import Cell, State, Table, View, action, unique
+from gproxy.monitor.views.model import Cell, Table, View, action, unique
+from gproxy.monitor.views.processes import silent
+from gproxy.monitor.views.recent import request_cell
 from gproxy.monitor.watched_gateway import WatchedGateway
 
 #: The most requests of each worker.
@@ -21,12 +23,10 @@ def view(gateway: WatchedGateway) -> View:
     answers = gateway.lines.ask("requests", {"limit": _MOST})
     found = [one for answer in answers for part in answer.parts for one in part["requests"]]
     found.sort(key=lambda one: -float(one["age"]))
-    notes: list[tuple[State, str]] = [
-        ("bad", f"worker {one.worker.number} (pid {one.worker.pid}) {one.error}") for one in answers if one.error
-    ]
     rows = unique((one["id"], _cells(one)) for one in found)
-    caption = "Requests in flight, oldest first"
-    return View(notes=notes, tables=[Table("requests", caption, _COLUMNS, rows, "None.", ("gproxy ps --stack",))])
+    commands = ("gproxy ps --stack", "/v1/requests")
+    table = Table("requests", "Requests in flight, oldest first", _COLUMNS, rows, "None.", commands)
+    return View(notes=list(silent(answers)), tables=[table])
 
 
 def _cells(one: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -34,7 +34,7 @@ def _cells(one: Mapping[str, Any]) -> tuple[Cell, ...]:
     tries = f" (try {one['tries']})" if one["tries"] > 1 else ""
     return (
         cells.duration(one["age"]),
-        {**_request(one), "more": f"/v1/requests/{quote(one['id'], '')}"},
+        {**request_cell(one), "more": f"/v1/requests/{quote(one['id'], '')}"},
         cells.text(one["phase"]),
         cells.code(f"{one['handler'] or ''} {one['line'] or ''}".strip() or cells.NONE),
         cells.text(one["route"]),
@@ -43,10 +43,6 @@ def _cells(one: Mapping[str, Any]) -> tuple[Cell, ...]:
         cells.text(left) if isinstance(left, str) else cells.duration(left),
         cells.doing([_cut(one)]),
     )
-
-
-def _request(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {"t": str(cells.text(f"{one['method']} {one['path']}")), "code": True}
 
 
 def _cut(one: Mapping[str, Any]) -> dict[str, Any]:
