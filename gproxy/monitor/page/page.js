@@ -128,8 +128,9 @@ function fill(data) {
     else body.append(row(data, [key, cells]));
     old.delete(key);
   }
+  const present = new Set(data.rows.map(([key]) => key));
   for (const [key, one] of old) {
-    if (!key?.startsWith("+")) one.remove();
+    if (!key.startsWith("+") || !present.has(key.slice(1))) one.remove();  // "+" marks the details of a row
   }
   arrange(data);
   describe(data, section);

@@ -61,9 +61,10 @@ def path(figures: Mapping[str, Any], values: Sequence[float | None], scale: Scal
     for when, value in zip(figures["times"], values, strict=False):
         if value is None:
             last = -math.inf
-        else:
-            found += f"{'M' if when - last > _GAP * figures['interval'] else 'L'}{_x(when, figures):.1f} {HEIGHT * (1 - scale.height(value)):.1f}"
-            last = when
+            continue
+        begin = "M" if when - last > _GAP * figures["interval"] else "L"
+        found += f"{begin}{_x(when, figures):.1f} {HEIGHT * (1 - scale.height(value)):.1f}"
+        last = when
     return found
 
 
