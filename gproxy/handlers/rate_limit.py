@@ -57,7 +57,7 @@ class RateLimit:
     wait, and start one after the other at that rate.
 
     With `tier` a claim of the identity selects the rate: it is the name of one of `tiers`, or a rate itself. A client
-    keeps its counts when its rate changes.
+    keeps its counts when its rate changes; with `burst` it has a bucket for each rate.
 
     The response has RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers), or the older X-RateLimit-*
     with the seconds until the reset. Raises HTTPError 429 with Retry-After.
@@ -118,7 +118,7 @@ class RateLimit:
         self._quota = self._quota_of(self.limit)
         #: PERF: None without a tier, which decides at the start what a request costs.
         self._tiers = self._tiers_of(self.tier) if self.tier else None
-        self.limiter = MemoryLimiter(self.max_clients, kind=self._algorithm.bucket, span=self._algorithm.span)
+        self.limiter = MemoryLimiter(self.max_clients, kind=self._algorithm.bucket)
         self._rejected = self._delayed = 0
 
     def _quota_of(self, limit: Rate) -> Quota:
@@ -140,10 +140,6 @@ class RateLimit:
 
     def _tiers_of(self, claim: str) -> Tiers[Quota]:
         quotas = {name: self._quota_of(rate) for name, rate in self.tiers.items()}
-        if self.burst:
-            windows = [quota.rate.window for quota in (self._quota, *quotas.values())]
-            span = max(windows) if quotas else max(*windows, _CLAIMED_WINDOWS[1] * self.burst)
-            self._algorithm = self._algorithm._replace(span=span)
         return Tiers(claim, self._quota, quotas, self._claimed, self._warn_of_rates)
 
     def _claimed(self, text: str) -> Quota:

@@ -263,3 +263,19 @@ def test_a_tenant_with_a_fast_user_keeps_the_count_of_its_slow_ones(tmp_path, le
         assert statuses(gateway, 10, slow)[0] <= 4
         eventually(lambda: gateway.get("/", fast).status == 200, "the pause of a short window")
         assert statuses(gateway, 10, slow)[0] == 0
+
+
+@pytest.mark.parametrize("lease", [0, 1, 10], ids=["workers", "redis", "leases"])
+def test_a_burst_of_each_tier_is_a_bucket_of_its_own(tmp_path, lease):
+    settings = WINDOWS.replace("hourly: 20/hour, often: 5/100ms", "hourly: 2/hour, often: 60/minute\nburst = 20")
+    slow, fast = (bearer({"sub": plan, "tenant": "acme", "plan": plan}) for plan in ("hourly", "often"))
+    with ExitStack() as stack:
+        state = ""
+        if lease:
+            server = stack.enter_context(RunningRedis(tmp_path))
+            state = f"[state]\nredis = {server.url}\ntimeout = 5s\nlease = {lease}\n"
+        gateway = stack.enter_context(RunningGateway(settings + state, tmp_path))
+        least = 20 - 2 * lease if lease > 1 else 20  # unspent permits of two workers
+        assert least <= statuses(gateway, 30, slow)[0] <= 20
+        assert statuses(gateway, 40, fast)[0] >= least
+        assert statuses(gateway, 10, slow)[0] == 0

@@ -43,7 +43,7 @@ class HandoverLimiter:
         self._clock = clock
         self._algorithm = algorithm
         self._evicted = 0
-        self._use(MemoryLimiter(max_keys, clock, kind=algorithm.bucket, span=algorithm.span))
+        self._use(MemoryLimiter(max_keys, clock, kind=algorithm.bucket))
 
     def _use(self, limiter: MemoryLimiter | SharedLimiter) -> None:
         self._limiter = limiter
@@ -65,18 +65,16 @@ class HandoverLimiter:
         self._replace_by(shared)
 
     def _move(self, memory: MemoryLimiter, shared: SharedLimiter) -> None:
-        span = self._algorithm.span
-
         def move(window: float, key: str) -> None:
             if entries := memory.remove(window, key):
                 shared.put(key, entries, window)
 
         def take(key: str, rate: Rate, within: float = inf, /) -> Verdict:
-            move(span or rate.window, key)
+            move(rate.window, key)
             return shared.take(key, rate, within)
 
         def look(key: str, rate: Rate, /) -> float:
-            move(span or rate.window, key)
+            move(rate.window, key)
             return shared.look(key, rate)
 
         self.take = take
@@ -89,9 +87,8 @@ class HandoverLimiter:
     def unshare(self, _: SharedState) -> None:
         """Count in this process again. Clients move on their next request: shared memory has only digests of keys."""
         if isinstance(self._limiter, SharedLimiter):
-            algorithm = self._algorithm
-            memory = MemoryLimiter(self._max_keys, self._clock, self._limiter.origin, algorithm.bucket, algorithm.span)
-            self._replace_by(memory)
+            origin, kind = self._limiter.origin, self._algorithm.bucket
+            self._replace_by(MemoryLimiter(self._max_keys, self._clock, origin, kind))
 
     def _replace_by(self, limiter: MemoryLimiter | SharedLimiter) -> None:
         self._evicted += self._limiter.evicted

@@ -38,9 +38,9 @@ class MemoryLimiter:
     """The limiter of a single process.
 
     It has at most `max_keys` clients for each window; beyond that it evicts the client that was idle longest. Rates
-    with the same window share their counts: a changed limit continues with the requests admitted before. With a `span`,
-    in seconds, all rates share them, and no window is longer. `clock` returns seconds that never jump. `origin`
-    returns, for a window or the span, a source of earlier entries of unknown clients. `kind` is the algorithm.
+    with the same window share their counts: a changed limit continues with the requests admitted before. `clock`
+    returns seconds that never jump. `origin` returns, for a window, a source of earlier entries of unknown clients.
+    `kind` is the algorithm.
     """
 
     def __init__(
@@ -49,13 +49,11 @@ class MemoryLimiter:
         clock: Callable[[], float] = time.monotonic,
         origin: Callable[[float], Origin | None] = lambda _: None,
         kind: type[Bucket] = SlidingWindow,
-        span: float = 0.0,
     ) -> None:
         self._max_keys = max_keys
         self._clock = clock
         self._origin = origin
         self._kind = kind
-        self._span = span
         self._windows: dict[float, ClientBuckets] = {}
         self._last_rate: Rate | None = None
         self._last_buckets: ClientBuckets
@@ -95,7 +93,7 @@ class MemoryLimiter:
         return bucket
 
     def _of(self, rate: Rate) -> ClientBuckets:
-        window = self._span or rate.window
+        window = rate.window
         if window not in self._windows:
             origin = self._origin(window)
             self._windows[window] = ClientBuckets(self._max_keys, window, self._clock, self._kind, origin)

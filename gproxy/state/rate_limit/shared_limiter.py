@@ -16,16 +16,11 @@ from gproxy.state.shared.memory import SharedState
 
 
 class Algorithm(NamedTuple):
-    """A way to count: its bucket in one process; its table in shared memory, by name, window and number of clients.
-
-    With a `span`, in seconds, a client has one bucket for all its rates, whose windows are at most so long: it keeps
-    its counts when its rate changes. 0.0: it has one for each window.
-    """
+    """A way to count: its bucket in one process; its table in shared memory, by name, window and number of clients."""
 
     name: str
     bucket: type[Bucket]
     open: Callable[[SharedState, str, float, int], SharedTable | None]
-    span: float = 0.0
 
 
 SLIDING_WINDOW: Final = Algorithm("limit", SlidingWindow, WindowTable.open)
@@ -48,13 +43,12 @@ class SharedLimiter:
         self._max_keys = max_keys
         self._clock = clock
         self._open = algorithm.open
-        self._span = algorithm.span
         self._tag = lru_cache(4096)(partial(tag_of, state.secret))
         self._windows: dict[float, SharedTable | None] = {}
         self._last_rate: Rate | None = None
         self._last_table: SharedTable | None = None
         #: The limiter for windows without room in shared memory.
-        self._alone = MemoryLimiter(max_keys, clock, kind=algorithm.bucket, span=algorithm.span)
+        self._alone = MemoryLimiter(max_keys, clock, kind=algorithm.bucket)
 
     @property
     def evicted(self) -> int:
@@ -64,7 +58,7 @@ class SharedLimiter:
     def take(self, key: str, rate: Rate, within: float = inf, /) -> Verdict:
         """Admit one more request of `key` if the rate allows it, and count it then."""
         if rate is not self._last_rate:  # PERF: hashing a window costs more than this
-            self._last_rate, self._last_table = rate, self._of(self._span or rate.window)
+            self._last_rate, self._last_table = rate, self._of(rate.window)
         table = self._last_table
         if table is None:
             return self._alone.take(key, rate, within)
@@ -72,7 +66,7 @@ class SharedLimiter:
 
     def look(self, key: str, rate: Rate, /) -> float:
         """Return the seconds until one more request of `key` is admitted; 0 for now. Count nothing."""
-        table = self._of(self._span or rate.window)
+        table = self._of(rate.window)
         return self._alone.look(key, rate) if table is None else table.look(self._tag(key), rate, self._clock)
 
     def _of(self, window: float) -> SharedTable | None:

@@ -68,7 +68,7 @@ class RedisStore:
         if self.settings.on_failure == "closed":
             fallback = _RejectingLimiter()
         script = _SCRIPTS[algorithm.name]
-        limiter = RedisLimiter(self, f"{algorithm.name}:{name}", fallback, script, algorithm.span)
+        limiter = RedisLimiter(self, f"{algorithm.name}:{name}", fallback, script)
         lease = self.settings.lease
         return LeasingLimiter(limiter, lease, max_keys, self._clock) if lease > 1 else limiter
 
@@ -125,11 +125,8 @@ class RedisStore:
 class RedisLimiter:
     """A limiter of several machines: each machine admits requests as if it had seen those of all."""
 
-    def __init__(
-        self, store: RedisStore, name: str, fallback: Limiter, script: Script = LIMIT, span: float = 0.0
-    ) -> None:
+    def __init__(self, store: RedisStore, name: str, fallback: Limiter, script: Script = LIMIT) -> None:
         self._store = store
-        self._span = span
         self._name = name
         self._script = script
         #: The limiter while Redis does not answer.
@@ -167,7 +164,7 @@ class RedisLimiter:
         return 0.0 if remaining else wait / _SECOND
 
     def _place(self, key: str, rate: Rate) -> bytes:
-        return f"{self._name}:{self._span or rate.window:g}:{key}".encode("utf-8", "surrogatepass")
+        return f"{self._name}:{rate.window:g}:{key}".encode("utf-8", "surrogatepass")
 
 
 def _microseconds(rate: Rate) -> int:
