@@ -238,7 +238,7 @@ class ForwardAuth(Identifier):
         return Answered(Response.forwarded(status, answer.phrase, answer.headers.copy(), answer.body))
 
     def _admission(self, answer: AuthorizerAnswer, *, passes: bool = False) -> Admission:
-        """Return what an answer that admits means; `passes`: without the authorizer. Raises Untrusted."""
+        """Return what an answer that admits means; `passes`: without the authorizer. Raises Untrusted, Unavailable."""
         claims = {} if passes else self._claims(answer)
         name = claims.get(self.user) if self.user is not None else None
         judged = self.complete(Identity(claims=claims) if name else Identity())
@@ -251,8 +251,15 @@ class ForwardAuth(Identifier):
         )  # fmt: skip
 
     def _claims(self, answer: AuthorizerAnswer) -> Claims:
-        """Return the copied headers by their names in the options; those with roles and scopes are lists."""
-        found = {name: answer.headers.get(name) for name in (*self.copy, *filter(None, (self.user,)))}
+        """Return the copied headers by their names in the options; those with roles and scopes are lists.
+
+        Raises Unavailable if the answer has one of them several times: some backends take the first, others the last.
+        """
+        names = (*self.copy, *filter(None, (self.user,)))
+        for name in names:
+            if len(answer.headers.all(name)) > 1:
+                raise Unavailable(f"the answer of upstream {self.upstream} has {name} several times")
+        found = {name: answer.headers.get(name) for name in names}
         return {
             name: [item.strip() for item in value.split(",") if item.strip()] if name in self._lists else value
             for name, value in found.items()

@@ -49,6 +49,8 @@ class Authorizer(BaseHTTPRequestHandler):
             time.sleep(5)
         if user == "broken":
             self.answer(500)
+        elif user == "twice":
+            self.answer(200, Remote_User=["alice", "root"])
         elif user not in ACCOUNTS:
             self.answer(401, b"who?", WWW_Authenticate='Basic realm="all"')
         elif (uri.startswith("/admin") and user != "root") or (method == "DELETE" and "force" not in uri):

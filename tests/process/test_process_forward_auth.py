@@ -230,6 +230,17 @@ def test_an_authorizer_that_is_gone_is_a_503_until_it_is_back(tmp_path):
         assert "Traceback" not in ours.gateway.errors
 
 
+def test_an_answer_with_two_users_is_a_503_with_a_line(tmp_path):
+    with running(tmp_path, PLAIN) as ours:
+        for _ in range(2):
+            answer = ours.get("/", "Cookie: sid=twice")
+            assert (answer.status, answer["retry-after"]) == (503, "1")
+        assert not ours.app.requests
+        line = ours.gateway.wait_for_line("[handler:auth] no credential can be judged")
+        assert "the answer of upstream authorizer has Remote-User several times" in line
+        assert "root" not in line
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_kept_answers_end_with_their_time(tmp_path, workers):
     options = f"{PLAIN}\ncache = 2s\nsend = Cookie"
