@@ -175,12 +175,18 @@ class ForwardAuth(Identifier):
         if self.cache:
             digest = request_digest(request, method, self.path, fields, body)
             if (kept := self._kept.find(digest, self._clock())) is not None:
+                if kept.is_challenge:
+                    self.failures.count(request)
                 return kept
-        self.failures.check(request)
         option = f"timeout of [handler:{self.name}]"
         try:
-            with subrequest(request, method, self.path, fields, body, timeout=self.timeout, option=option) as asked:
-                return self._shared(digest, request, asked) if digest else self._ask(asked)
+            with (
+                self.failures.turn(request, min(self.timeout, request.deadline.remaining())) as turn,
+                subrequest(request, method, self.path, fields, body, timeout=self.timeout, option=option) as asked,
+            ):
+                answer = self._shared(digest, request, asked) if digest else self._ask(asked)
+                turn.is_bad = answer.is_challenge
+                return answer
         except Expired as expired:
             if expired.limit in (TimeLimit.DRAINING, TimeLimit.CUT) or request.deadline.remaining() < _SLACK:
                 raise  # it is not the authorizer that had no time
@@ -232,8 +238,6 @@ class ForwardAuth(Identifier):
         status = answer.status
         request.reason = "auth_missing" if status < 400 else _REASONS.get(status, "auth_invalid")
         self.outcomes.count(request.reason)
-        if status == 401:
-            self.failures.count(request)
         self.log_rejection(request, f"the authorizer answers {status}")
         return Answered(Response.forwarded(status, answer.phrase, answer.headers.copy(), answer.body))
 

@@ -38,6 +38,11 @@ class AuthorizerAnswer:
         return 200 <= self.status < 300
 
     @property
+    def is_challenge(self) -> bool:
+        """Return whether the client sent a bad credential, or none."""
+        return self.status == 401
+
+    @property
     def size(self) -> int:
         """The bytes that it takes in a cache, about."""
         return _OVERHEAD + len(self.body) + sum(len(name) + len(value) for name, value in self.headers.items())

@@ -34,6 +34,10 @@ cache = 1m
 send = Cookie, Authorization
 copy = Remote-User
 user = Remote-User
+[handler:guarded]
+use = forward_auth
+upstream = auth
+max_failures = 3/minute
 [handler:body]
 use = forward_auth
 upstream = auth
@@ -75,6 +79,11 @@ path = /kept
 upstream = app
 skip = auth
 handlers = kept
+[route:guarded]
+path = /guarded
+upstream = app
+skip = auth
+handlers = guarded
 [route:body]
 path = /body
 upstream = app
@@ -370,6 +379,24 @@ def test_an_answer_that_may_not_be_kept_is_not_shared(play):
     for thread in threads:
         thread.join(10)
     assert ([answer.status for answer in answers], len(play.auth.requests)) == ([200] * 5, 5)
+
+
+def test_bad_credentials_sent_at_once_do_not_pass_the_limit_and_good_ones_do(play):
+    threads, answers = ask_at_once(play, "/guarded", 12)
+    for thread in threads:
+        thread.join(10)
+    assert ([answer.status for answer in answers], len(play.auth.requests)) == ([200] * 12, 12)
+    held = Held(reply(b"", status="401 Unauthorized"))
+    play.auth.act = held
+    threads, answers = ask_at_once(play, "/guarded", 12)
+    for _ in range(3):
+        assert held.asked.acquire(timeout=10)
+    time.sleep(0.2)
+    held.go.set()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(answer.status for answer in answers) == [401] * 3 + [429] * 9
+    assert len(play.auth.requests) == 15
 
 
 def test_a_client_that_leaves_does_not_end_the_calls_of_others(play):

@@ -1,7 +1,9 @@
 """The limit of bad credentials of a client address: what counts, what is limited, and what never is."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+import gevent
 import pytest
 
 from gproxy.config.types import Rate
@@ -10,6 +12,7 @@ from gproxy.http.identity import Identity
 from gproxy.identity import Identifier
 from gproxy.identity.credential_identifier import CredentialIdentifier, Verified
 from gproxy.identity.errors import Unavailable, Untrusted
+from gproxy.identity.failures import Failures
 from gproxy.identity.sources import Source
 from gproxy.runtime import Runtime
 from gproxy.testing import Clock, answer, request
@@ -135,3 +138,42 @@ def test_rejections_by_the_users_code_count_and_other_errors_do_not():
 def test_without_the_option_there_is_no_limit():
     handler = opened(Words(max_failures=None))
     assert {outcome(handler, f"bad {number}") for number in range(200)} == {401}
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_turns_at_once_are_no_more_than_bad_credentials_remain(before):
+    failures, judged = Failures(RATE), []
+    for _ in range(before):
+        failures.count(request())
+
+    def send(number):
+        with suppress(HTTPError), failures.turn(request(), 5) as turn:
+            for _ in range(number % 4):
+                gevent.sleep(0)
+            turn.is_bad = True
+            judged.append(number)
+
+    gevent.joinall([gevent.spawn(send, number) for number in range(20)], raise_error=True)
+    assert len(judged) == 3 - before
+
+
+def test_good_credentials_give_their_turns_back():
+    failures, judged = Failures(RATE), []
+
+    def send(number):
+        with failures.turn(request(), 5) as turn:
+            gevent.sleep(0)
+            turn.is_bad = number == 7
+            judged.append(number)
+
+    gevent.joinall([gevent.spawn(send, number) for number in range(20)], raise_error=True)
+    assert len(judged) == 20
+
+
+def test_a_turn_that_does_not_come_is_429():
+    failures = Failures(Rate.parse("1/minute"))
+    with failures.turn(request(), 5), pytest.raises(HTTPError) as caught, failures.turn(request(), 0.001):
+        pass
+    assert (caught.value.status, caught.value.reason) == (429, "auth_throttled")
+    with failures.turn(request(), 0.001):
+        pass
