@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isnan
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -231,7 +231,10 @@ class Identifier:
             self.failures.check(request)
         try:
             identity = self.identify(request)
-            return None if identity is None else self.complete(identity)
+            if identity is None:
+                return None
+            _check_expiry(identity, self._clock())
+            return self.complete(identity)
         except Untrusted as reason:
             self.failures.count(request)
             raise self.rejection(str(reason)) from reason
@@ -369,6 +372,14 @@ class Identifier:
 
     def _error(self, status: int, detail: str, challenge: str, reason: str) -> HTTPError:
         return HTTPError(status, detail, {"WWW-Authenticate": challenge} if self.scheme else (), reason=reason)
+
+
+def _check_expiry(identity: Identity, now: float) -> None:
+    """Raise Untrusted if the identity has expired, and ValueError if `expires` is NaN: it would never expire."""
+    if isnan(identity.expires):
+        raise ValueError("expires of the identity is not a number; expected seconds since the epoch")
+    if identity.expires <= now:
+        raise Untrusted("it has expired", expired=True)
 
 
 def _encoded(claims: Claims) -> str:

@@ -232,3 +232,26 @@ def test_a_warning_has_its_line_and_never_fails_the_start(tmp_path):
         assert done.returncode == 0
         places = [line.split(": ")[1] for line in done.stderr.splitlines()]
         assert places == [f"gproxy.ini:{line}" for line in (5, 6, 12, 14)]
+
+
+ENDING = """
+from dataclasses import dataclass
+from gproxy.identity import Identifier, Identity
+
+@dataclass
+class Ending(Identifier):
+    scheme = "Session"
+
+    def identify(self, request):
+        return Identity(user="alice", expires=float(request.headers["Ends"]))
+"""
+
+
+def test_an_identity_of_a_users_handler_ends_when_it_says(tmp_path):
+    (tmp_path / "ending.py").write_text(ENDING)
+    text = "[gateway]\nhandlers = ending\n[handler:ending]\nuse = ending:Ending\n[route:all]\nrespond = 200\n"
+    with RunningGateway(text, tmp_path) as gateway:
+        ends = ["inf", "1e11", "1700000000", "0", "-inf", "nan"]
+        statuses = [gateway.get("/", f"Ends: {one}").status for one in ends]
+        assert statuses == [200, 200, 401, 401, 401, 500]
+        gateway.wait_for_line("expires of the identity is not a number")

@@ -298,3 +298,24 @@ def test_wrong_options(options, problem):
 def test_a_credential_needs_a_source():
     with pytest.raises(ValueError, match=r"^sources: expected at least one"):
         Words(sources=())
+
+
+def test_the_end_of_an_identity_of_a_users_handler():
+    @dataclass
+    class Ending(Identifier):
+        scheme = "Session"
+
+        def identify(self, request):
+            return Identity(user="alice", expires=ends)
+
+    clock = Clock(NOW)
+    handler = opened(Ending(), clock)
+    ends = NOW + 10
+    assert handler(request(), answer()).status == 200
+    clock.advance(10)
+    with pytest.raises(HTTPError) as caught:
+        handler(request(), answer())
+    assert (caught.value.status, caught.value.reason, handler.outcomes.expired) == (401, "auth_invalid", 1)
+    ends = float("nan")
+    with pytest.raises(ValueError, match=r"^expires of the identity is not a number"):
+        handler(request(), answer())
