@@ -1,5 +1,6 @@
 """Limit of the requests that each client has under way; requests above it get 429."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gproxy.config.types.units import plural
@@ -48,11 +49,19 @@ class Concurrency:
         if low := next((name for name, limit in self.tiers.items() if limit < 1), ""):
             raise ValueError(f"tiers: {low}: expected at least 1; found {self.tiers[low]}")
         #: PERF: None without a tier, which decides at the start what a request costs.
-        self._tiers = Tiers(self.tier, self.limit, self.tiers, _claimed) if self.tier else None
+        self._tiers = self._tiers_of(self.tier) if self.tier else None
         self._key = ClientKey(self.key)
         if self.max_clients < 1:
             raise ValueError("max_clients: expected at least 1")
+        self._warn: Callable[..., None] | None = None
         self._rejected = 0
+
+    def _tiers_of(self, claim: str) -> Tiers[int]:
+        return Tiers(claim, self.limit, self.tiers, _claimed, report=self._warn_of_claim)
+
+    def _warn_of_claim(self, problem: str) -> None:
+        if self._warn is not None:
+            self._warn(f"[handler:{self.name}] claims", "[handler:%s] tier: %s", self.name, problem)
 
     @property
     def needs_identity(self) -> bool:
@@ -64,6 +73,7 @@ class Concurrency:
         return self._tiers.of(request.identity) if self._tiers else Tier("", self.limit)
 
     def open(self, runtime: Runtime) -> None:
+        self._warn = runtime.throttle.warn
         self._requests = requests = runtime.concurrency(self.name, self.max_clients)
         #: Marks a request that counts: an outer handler may call the chain again.
         self._mark = f"concurrency:{self.name}"

@@ -140,7 +140,7 @@ class RateLimit:
 
     def _tiers_of(self, claim: str) -> Tiers[Quota]:
         quotas = {name: self._quota_of(rate) for name, rate in self.tiers.items()}
-        return Tiers(claim, self._quota, quotas, self._claimed, self._warn_of_rates)
+        return Tiers(claim, self._quota, quotas, self._claimed, self._warn_of_rates, self._warn_of_claim)
 
     def _claimed(self, text: str) -> Quota:
         """Return what follows of a claim that is a rate. Raises ValueError for one that is none."""
@@ -154,6 +154,10 @@ class RateLimit:
         if self._warn is not None:
             message = "[handler:%s] tier: claims have more than %d different rates; further clients get limit"
             self._warn(f"[handler:{self.name}] tier", message, self.name, MOST)
+
+    def _warn_of_claim(self, problem: str) -> None:
+        if self._warn is not None:
+            self._warn(f"[handler:{self.name}] claims", "[handler:%s] tier: %s", self.name, problem)
 
     def _check_burst(self) -> None:
         if self.burst is not None and self.burst < 1:

@@ -217,6 +217,8 @@ def test_each_plan_has_exactly_its_limit_over_two_workers(limited):
     assert b"rate limit of 100/hour exceeded" in last.body
     assert statuses(limited, 25, bearer({"sub": "alice", "plan": "free"}))[:2] == (20, 5)
     assert statuses(limited, 15, bearer({"sub": "bob", "plan": "other"}))[:2] == (10, 5)
+    line = limited.wait_for_line("tier: the claim plan is")
+    assert '[handler:each_user] tier: the claim plan is "other", which is none of tiers' in line
     # An upgrade keeps the counts: 80 of 100 remain.
     assert statuses(limited, 85, bearer({"sub": "alice", "plan": "pro"}))[:2] == (80, 5)
 

@@ -56,3 +56,23 @@ def test_texts_that_are_no_limit_take_no_room_from_those_that_are_and_are_bounde
         assert tiers.of(having(limit=f"x{number}")).name == ""
     assert len(tiers._unknown) <= MOST
     assert tiers.of(having(limit="9")).limit == 9
+
+
+@pytest.mark.parametrize(
+    ("tiers", "claim", "report"),
+    [
+        ({"pro": 5}, "gold", 'the claim plan is "gold", which is none of tiers; such clients get limit'),
+        ({}, "many", 'the claim plan is "many", which is no limit; such clients get limit'),
+        ({}, "x" * 33, "the claim plan is a text of 33 characters, which is no limit; such clients get limit"),
+        ({}, "a\nb", "the claim plan is a text of 3 characters, which is no limit; such clients get limit"),
+        ({"pro": 5}, ["pro"], "the claim plan is a list or an object, which is none of tiers; such clients get limit"),
+    ],
+)
+def test_a_claim_that_is_no_tier_is_reported(tiers, claim, report):
+    reports = []
+    read = Tiers("plan", 1, tiers, whole, report=reports.append)
+    for identity in (None, having(), having(plan=None), having(plan=claim)):
+        assert read.of(identity).limit == 1
+    assert reports == [report]
+    read.of(having(plan=claim))
+    assert isinstance(claim, list) or reports == [report]
