@@ -46,7 +46,7 @@ class ClientKey:
         return "=" + value
 
     def _of_identity(self, request: Request) -> str:
-        """Return the claim, or who the client is; "" if that is unknown.
+        """Return the claim with its issuer, or who the client is; "" if that is unknown.
 
         A handler of a user may name the user without an identity.
         """
@@ -54,5 +54,6 @@ class ClientKey:
         if identity is None:
             return "" if self._claim is not None else request.user
         if self._claim is not None:
-            return identity.claim_text(self._claim) or ""
+            value = identity.claim_text(self._claim)
+            return f"{identity.issuer.replace(' ', '%20')} {value}" if value else ""
         return identity.id if identity.user else ""

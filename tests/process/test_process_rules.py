@@ -281,3 +281,14 @@ def test_a_burst_of_each_tier_is_a_bucket_of_its_own(tmp_path, lease):
         assert least <= statuses(gateway, 30, slow)[0] <= 20
         assert statuses(gateway, 40, fast)[0] >= least
         assert statuses(gateway, 10, slow)[0] == 0
+
+
+def test_equal_tenants_of_two_issuers_have_a_limit_each(tmp_path):
+    settings = WINDOWS.replace("workers = 2", "workers = 1").replace("tier = plan\n", "limit = 3/hour\n")
+    settings = settings.replace("tiers = hourly: 20/hour, often: 5/100ms\n", "")
+    settings = settings.replace(f"secret = {SECRET}", f"secret = {SECRET}\nissuer = one, two")
+    with RunningGateway(settings, tmp_path) as gateway:
+        for issuer in ("one", "two"):
+            first, second = (bearer({"iss": issuer, "sub": user, "tenant": "acme"}) for user in ("alice", "bob"))
+            assert statuses(gateway, 2, first)[:2] == (2, 0)
+            assert statuses(gateway, 3, second)[:2] == (1, 2)

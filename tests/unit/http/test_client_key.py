@@ -34,8 +34,8 @@ def test_an_identity_without_a_user_counts_by_address():
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("claim:tenant", "=acme"),
-        ("claim:org.id", "=7"),
+        ("claim:tenant", "=https://a.example acme"),
+        ("claim:org.id", "=https://a.example 7"),
         ("claim:org", ADDRESS),
         ("claim:other", ADDRESS),
         ("ip", ADDRESS),
@@ -49,6 +49,14 @@ def test_each_key(option, expected):
 
 def test_a_claim_without_an_identity_counts_by_address_whatever_the_user():
     assert key("claim:tenant", user="alice") == ADDRESS
+
+
+def test_equal_claims_of_two_issuers_are_two_keys():
+    def of(issuer, tenant):
+        return key("claim:tenant", Identity(issuer=issuer, claims={"tenant": tenant}))
+
+    assert len({of("https://a", "acme"), of("https://b", "acme"), of("", "acme")}) == 3
+    assert of("a b", "c") != of("a", "b c")
 
 
 def test_long_values_are_digests():
