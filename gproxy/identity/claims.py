@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from math import isnan
 from typing import Final
 
 from gproxy.http.identity import Claims, claim
@@ -83,6 +84,14 @@ def _unsendable(name: str) -> Untrusted:
 def texts(value: object) -> list[str]:
     """Return the texts of a claim that may be one text or several."""
     return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+
+
+def check_end(expires: float, now: float) -> None:
+    """Raise Untrusted if an identity has expired, and ValueError if its end is NaN: it would never expire."""
+    if isnan(expires):
+        raise ValueError("expires of the identity is not a number; expected seconds since the epoch")
+    if expires <= now:
+        raise Untrusted("it has expired", expired=True)
 
 
 def date(claims: Claims, name: str) -> float:

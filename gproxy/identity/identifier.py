@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import inf, isnan
+from math import inf
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -23,7 +23,7 @@ from gproxy.http.identity import Claims, Identity
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
-from gproxy.identity.claims import as_field, is_quotable, subject, words
+from gproxy.identity.claims import as_field, check_end, is_quotable, subject, words
 from gproxy.identity.credential_cache import Judged
 from gproxy.identity.cross_site import reject_cross_site
 from gproxy.identity.errors import Answered, Unavailable, Untrusted
@@ -233,7 +233,7 @@ class Identifier:
             identity = self.identify(request)
             if identity is None:
                 return None
-            _check_expiry(identity, self._clock())
+            check_end(identity.expires, self._clock())
             return self.complete(identity)
         except Untrusted as reason:
             self.failures.count(request)
@@ -372,14 +372,6 @@ class Identifier:
 
     def _error(self, status: int, detail: str, challenge: str, reason: str) -> HTTPError:
         return HTTPError(status, detail, {"WWW-Authenticate": challenge} if self.scheme else (), reason=reason)
-
-
-def _check_expiry(identity: Identity, now: float) -> None:
-    """Raise Untrusted if the identity has expired, and ValueError if `expires` is NaN: it would never expire."""
-    if isnan(identity.expires):
-        raise ValueError("expires of the identity is not a number; expected seconds since the epoch")
-    if identity.expires <= now:
-        raise Untrusted("it has expired", expired=True)
 
 
 def _encoded(claims: Claims) -> str:
