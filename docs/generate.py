@@ -1,6 +1,7 @@
-"""The generated pages: docs/config.md, docs/metrics.md and the folder table of docs/changing.md.
+"""The generated pages: docs/config.md, docs/metrics.md, and tables of docs/changing.md and docs/admin.md.
 
-Run this after a change of an option, of a metric, or of `MAY_IMPORT` in tests/house/test_house.py.
+Run this after a change of an option, of a metric, of an operation of the admin API, or of `MAY_IMPORT` in
+tests/house/test_house.py.
 """
 
 import importlib.util
@@ -16,6 +17,7 @@ from gproxy.config.sections.settings import SECTIONS
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.error_page import ErrorPage
 from gproxy.handlers import BUILT_IN
+from gproxy.monitor.operations import OPERATIONS
 from gproxy.observe.metric_families import FAMILIES
 from gproxy.upstream.balance import POLICIES
 
@@ -189,7 +191,25 @@ def changing_page():
     return re.sub(f"(?s)(?<={BEGIN}\n).*(?=\n{END})", lambda _: folder_table(), text)
 
 
+OPERATIONS_BEGIN, OPERATIONS_END = "<!-- generated: operations -->\n", "<!-- end: operations -->\n"
+
+
+def operation_table():
+    rows = ["| operation | answer or effect | parameters |", "|---|---|---|"]
+    for one in sorted(OPERATIONS, key=lambda one: one.path.startswith("/v1/")):
+        names = ", ".join(f"`{parameter.name}`" for parameter in (*one.query, *one.body))
+        rows.append(f"| `{one.method} {one.path}` | {one.summary} | {names} |")
+    return "\n".join(rows) + "\n"
+
+
+def admin_page():
+    """Return docs/admin.md with its table of operations made anew; the rest of the page is written by hand."""
+    text = (ROOT / "docs/admin.md").read_text()
+    return re.sub(f"(?s)(?<={OPERATIONS_BEGIN}\n).*(?=\n{OPERATIONS_END})", lambda _: operation_table(), text)
+
+
 if __name__ == "__main__":
+    Path(__file__).with_name("admin.md").write_text(admin_page())
     Path(__file__).with_name("changing.md").write_text(changing_page())
     Path(__file__).with_name("config.md").write_text(page())
     Path(__file__).with_name("metrics.md").write_text(metrics_page())

@@ -154,6 +154,11 @@ _COMMANDS: Final = {
     "key": Command("make, list and disable API keys in the file of an api_key handler", "key", config=False),
     "password": Command("write the password of a user into a file, in the form of htpasswd", "password", config=None),
     "ps": Command("list the workers and the requests in flight of a running gateway", "live.ps", config=False),
+    "dashboard": Command(
+        "serve the page of a running gateway on a loopback port; prints a URL that works once",
+        "live.dashboard",
+        config=False,
+    ),
     "token": Command("sign a token that the configured jwt handler accepts, or explain one", "token", is_patched=True),
     "backend": Command(
         "change a backend of the running gateway: drain, up, down, weight=N, reset", "live.backend", config=False

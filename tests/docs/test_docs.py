@@ -47,6 +47,10 @@ def test_every_metric_is_documented_as_it_is():
     )
 
 
+def test_every_operation_of_the_admin_api_is_documented_as_it_is():
+    assert (ROOT / "docs/admin.md").read_text() == load(ROOT / "docs/generate.py").admin_page(), "run docs/generate.py"
+
+
 def test_the_folder_table_is_that_of_the_house_tests():
     page = (ROOT / "docs/changing.md").read_text()
     generate = load(ROOT / "docs/generate.py")
