@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from gproxy.observe.json_log import JSONFormatter
 from gproxy.observe.nonblocking import NonBlockingHandler
@@ -45,23 +45,26 @@ def setup(
     names: Mapping[str, object] = _NO_WORKER,
     locate: Callable[[], Origin] | None = None,
     secrets: Collection[str] = (),
+    copy: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Send the log records of the gateway, user code and libraries, and Python's warnings, to standard error.
 
     Records below `level` are dropped, except Python's warnings. A root logger that already has another handler stays
     unchanged. Lines of text of a `worker` have its process id behind the logger's name; `names` are further fields of
-    lines in JSON. `locate` returns the origin of the code that logs; `secrets` are masked.
+    lines in JSON. `locate` returns the origin of the code that logs; `secrets` are masked. `copy` gets the fields of
+    each record, as JSON has them.
     A second call replaces all of this. Raises ValueError for an unknown level.
     """
     hide = partial(_hide, sorted(secrets, key=len, reverse=True)) if secrets else _unchanged
-    handler = NonBlockingHandler(sys.stderr)
+    handler: logging.Handler = NonBlockingHandler(sys.stderr)
     layout = _WORKER_LAYOUT if worker else _LAYOUT
     handler.setFormatter(JSONFormatter(names, hide) if errors == "json" else _Formatter(layout, hide))
+    handlers = [handler] if copy is None else [handler, _Copier(JSONFormatter(names, hide), copy)]
     if locate is not None:
         handler.addFilter(partial(_note_origin, locate))
-    _attach(handler, "gproxy", level.upper())
-    _attach(handler, "py.warnings", "WARNING")
-    _attach_to_root(handler, level.upper())
+    _attach(handlers, "gproxy", level.upper())
+    _attach(handlers, "py.warnings", "WARNING")
+    _attach_to_root(handlers, level.upper())
     logging.captureWarnings(capture=True)
     # The pool closes surplus connections in normal operation, and peers send what urllib3 calls malformed: it would log
     # a line or a traceback for each, with bytes of the peer.
@@ -91,22 +94,37 @@ def _note_origin(locate: Callable[[], Origin], record: logging.LogRecord) -> boo
     return True
 
 
-def _attach(handler: logging.Handler, name: str, level: str) -> None:
+class _Copier(logging.Handler):
+    """A handler that gives the fields of each record to a function."""
+
+    def __init__(self, formatter: JSONFormatter, take: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._fields = formatter.fields
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._take(self._fields(record))
+        except Exception:  # noqa: BLE001 as in logging.StreamHandler
+            self.handleError(record)
+
+
+def _attach(handlers: Sequence[logging.Handler], name: str, level: str) -> None:
     logger = logging.getLogger(name)
     logger.setLevel(level)
     for old in logger.handlers:
         if isinstance(old, NonBlockingHandler):
             old.close()
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = handlers
     logger.propagate = False
 
 
-def _attach_to_root(handler: logging.Handler, level: str) -> None:
-    """Attach the handler to the root logger, so that records of user code have a level, a time and this format."""
+def _attach_to_root(handlers: Sequence[logging.Handler], level: str) -> None:
+    """Attach the handlers to the root logger, so that records of user code have a level, a time and this format."""
     root = logging.getLogger()
-    if all(isinstance(old, NonBlockingHandler) for old in root.handlers):
+    if all(isinstance(old, NonBlockingHandler | _Copier) for old in root.handlers):
         root.setLevel(level)
-        root.handlers[:] = [handler]
+        root.handlers[:] = handlers
 
 
 def log_with_stack(

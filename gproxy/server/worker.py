@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -329,7 +330,9 @@ def _serve(generation: int, number: int, control: Control) -> int:
 def setup_log(settings: Settings, runtime: Runtime, locate: Callable[[], log.Origin] | None = None) -> None:
     """Set up the error log of a worker; `locate` returns the origin of the code that logs."""
     names, secrets = {"worker": runtime.worker, "generation": runtime.generation}, secret_values(settings)
-    log.setup(settings.log.level, settings.log.errors, worker=True, names=names, locate=locate, secrets=secrets)
+    copy = partial(runtime.feed.put, "log") if runtime.feed is not None else None
+    level, errors = settings.log.level, settings.log.errors
+    log.setup(level, errors, worker=True, names=names, locate=locate, secrets=secrets, copy=copy)
 
 
 def _wait_for(kind: type[_Expected], control: Control) -> _Expected:

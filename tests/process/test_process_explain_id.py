@@ -37,6 +37,9 @@ HANDLERS = """
 import threading
 gate = threading.Event()
 def wait(request, next):
+    if request.path == "/warn":
+        import logging
+        logging.getLogger("shop").warning("careful")
     if request.path == "/open":
         gate.set()
     if request.path == "/held":
@@ -113,10 +116,26 @@ def test_a_request_in_flight_shows_its_stack(gateway):
     gateway.get("/open")
     held.join()
     assert "in flight for" in report
-    assert "mine.py:8" in report, report
+    assert "mine.py:11" in report, report
 
 
 def test_an_unknown_id_is_told_as_such(gateway):
     found = explain(gateway, "0123456789abcdef0123456789abcdef")
     assert found.returncode == 1
     assert "no request 0123456789abcdef0123456789abcdef" in found.stderr
+
+
+def test_the_warning_of_a_handler_is_among_the_monitors_records_with_its_request(gateway):
+    identity = gateway.get("/warn")["x-request-id"]
+    client = AdminClient(f"unix:{gateway.folder}/admin.sock")
+    found = []
+
+    def is_there():
+        entries = client.get("/v1/logs", {"source": "error"})["entries"]
+        found[:] = [entry for entry in entries if entry["message"] == "careful"]
+        return found
+
+    eventually(is_there, "the record")
+    assert (found[0]["request_id"], found[0]["logger"], found[0]["worker"]) == (identity, "shop", 1)
+    assert identity in explain(gateway, identity, "--json").stdout
+    assert "careful" in explain(gateway, identity).stdout

@@ -31,10 +31,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"gproxy explain: no request {identity}: {source}", file=sys.stderr)
         return 1
     way = _way(options, entry)
+    log = _log_lines(options, identity)
     if options.json:
-        print(json.dumps({"source": source, "request": entry, "explanation": way}, indent=2))
+        print(json.dumps({"source": source, "request": entry, "log": log, "explanation": way}, indent=2))
     else:
-        print("\n\n".join([*report(entry, source), *([way] if way else [])]))
+        print("\n\n".join([*report(entry, source, log), *([way] if way else [])]))
     return 0
 
 
@@ -51,7 +52,16 @@ def _found(options: argparse.Namespace, identity: str) -> tuple[Entry | None, st
     return None, "; ".join([*why, "the access log has no line with this id"] if options.config else why)
 
 
-def report(entry: Mapping[str, Any], source: str) -> Iterator[str]:
+def _log_lines(options: argparse.Namespace, identity: str) -> list[Entry]:
+    """Return the last records of the error log with this id; none if no monitor keeps them."""
+    try:
+        entries = AdminClient.of(options.config, options.admin).get("/v1/logs", {"source": "error"})["entries"]
+    except AdminError:
+        return []
+    return [entry for entry in entries if entry.get("request_id") == identity]
+
+
+def report(entry: Mapping[str, Any], source: str, log: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the paragraphs about what happened."""
     yield f"{_headline(entry)}\nfrom {source}"
     facts = ((name, value) for name, value in entry.items() if name not in _HEADLINE and _is_short(value))
@@ -62,6 +72,8 @@ def report(entry: Mapping[str, Any], source: str) -> Iterator[str]:
         yield "attempts\n" + table(map(_attempt, attempts))
     if stack := entry.get("stack"):
         yield "stack\n" + "\n".join(f"  {line}" for line in stack)
+    if log:
+        yield "log\n" + table((f"{one['time']}", f"{one['level']} {one['logger']} {one['message']}") for one in log)
 
 
 def _headline(entry: Mapping[str, Any]) -> str:
