@@ -1,7 +1,8 @@
 """The questions that the monitor asks a worker, with the functions that answer them.
 
 A function gets a WorkerView and the arguments of the question, and yields the parts of its answer. The loop turns after
-each part, so a part is small: at most 100 requests. Its module is imported at the first question.
+each part, so a part is small: at most 100 requests. The modules are imported before the worker serves: an import would
+block the loop.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,12 @@ ANSWERS: Final = {
 
 class UnknownQuestionError(LookupError):
     """A question that this version of the gateway has no answer to."""
+
+
+def import_answers() -> None:
+    """Import the modules of all answers, so that no question has to."""
+    for place in ANSWERS.values():
+        import_module(place.partition(":")[0])
 
 
 def answer(view: WorkerView, question: str, arguments: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -122,7 +122,10 @@ class Worker:
         if not alone:
             self._runtime.share(self._state)
         if self._settings.has_monitor:
+            from gproxy.introspection.answers import import_answers  # late: most gateways have no monitor
+
             self._runtime.counts_in = self._state
+            import_answers()
         open_part("[log] access", self._access_logs.open)
         self._gateway.open()
         self._register_metrics()

@@ -153,7 +153,6 @@ SMALL = {
     "identity.cross_site": "a check that two base classes share",
     "identity.key_sets.pem": "files with keys, apart from signatures",
     "identity.secrets.low_threads": "threads of another kind than those of the runtime",
-    "introspection.answers": "the table of questions",
     "introspection.live_config": "the answer to one question",
     "introspection.process_status": "the answer to one question",
     "monitor.answers.config": "the answer to one question",
