@@ -50,13 +50,13 @@ class CurrentRequest:
         gevent.Greenlet.remove_spawn_callback(self._note)
 
     def _note(self, spawned: gevent.Greenlet) -> None:
-        frame = sys._getframe(1)  # noqa: SLF001 the only way to the frames of the spawner
+        frame = sys._getframe().f_back  # noqa: SLF001 the only way to the frames of the spawner; compiled code has none
         if origin := self._of_frames(frame) or getattr(getcurrent(), _NOTE, None):
             setattr(spawned, _NOTE, _Pooled(*origin) if _starts_pool_thread(frame) else origin)
 
     def origin(self) -> Origin:
         """Return the origin of the code that calls this, and of what is around it."""
-        return self.here(sys._getframe(1))  # noqa: SLF001 the only way to the frames of the caller
+        return self.here(sys._getframe().f_back)  # noqa: SLF001 the only way to the frames of the caller
 
     def here(self, frame: FrameType | None) -> Origin:
         """Return the origin of the running greenlet, whose innermost frame is `frame`."""

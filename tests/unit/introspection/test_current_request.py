@@ -4,6 +4,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import gevent
 import pytest
@@ -69,6 +70,12 @@ def test_the_frame_of_a_handler_shows_its_request(current):
     origin = inside(current, lambda: current.here(sys._getframe()))
     assert (origin.request_id, origin.method, origin.path, origin.handler) == ("one", "GET", "/one", "spawns")
     assert current.here(sys._getframe()) == NOWHERE
+
+
+@pytest.mark.usefixtures("current")
+def test_compiled_code_which_has_no_frames_may_spawn():
+    spawned = greenlet(partial(gevent.spawn, int)).switch()
+    assert spawned.get() == 0
 
 
 def in_greenlet(work):
