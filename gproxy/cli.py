@@ -163,6 +163,7 @@ _COMMANDS: Final = {
     "backend": Command(
         "change a backend of the running gateway: drain, up, down, weight=N, reset", "live.backend", config=False
     ),
+    "top": Command("watch the running gateway in a terminal, cut requests, drain backends", "live.top", config=False),
     "version": Command("print the version", "version", config=None),
 }
 _SIGNALS: Final = """signals:

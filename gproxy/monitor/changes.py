@@ -2,15 +2,17 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from gproxy.monitor.times import rfc3339
+from gproxy.monitor.worker_lines import WorkerRef
 
 Kind = Literal["reload", "reload_failed", "ejected", "restored", "block", "action", "worker"]
-#: The most changes that are kept.
+#: The most changes, and the most blocks, that are kept.
 _MOST: Final = 500
+_MOST_BLOCKS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +58,24 @@ class Changes:
     def after(self, number: int) -> list[Change]:
         """Return the changes after that number; none for a number that this monitor has not given yet."""
         return [change for change in self._changes if change.number > number] if number <= self._number else []
+
+
+class Blocks:
+    """The last blocks of event loops, as the watchdogs of the workers report them. Each is a change, too."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._blocks: deque[Mapping[str, Any]] = deque(maxlen=_MOST_BLOCKS)
+
+    def take(self, worker: WorkerRef, when: float, fields: Mapping[str, Any]) -> None:
+        """Note a block that a worker reports."""
+        self._blocks.append({**fields, "when": when, "worker": worker.number})
+        what = f"handler {fields['handler']}" if fields.get("handler") else "code outside of handlers"
+        where = f" at {fields['place']}" if fields.get("place") else ""
+        self._changes.add(
+            "block", f"{what} blocked worker {worker.number} for {fields['seconds'] * 1000:.0f} ms{where}"
+        )
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        """Return the blocks, newest first."""
+        yield from reversed(self._blocks)

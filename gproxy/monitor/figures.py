@@ -106,6 +106,7 @@ class Figures:
         values: dict[Figure, float | None] = {Figure(name): merge(reading, family) for name, family, merge in _GAUGES}
         values[Figure("requests")] = growth.total("gproxy_requests_total") / seconds
         values[Figure("errors")] = sum(growth.errors_by_route().values()) / seconds
+        values[Figure("blocks")] = self._minute.total("gproxy_hub_blocked_total")  # of the last minute
         values[Figure("cpu")] = growth.total("gproxy_worker_cpu_seconds_total") / seconds
         durations = growth.series("gproxy_request_duration_seconds").values()
         if durations:

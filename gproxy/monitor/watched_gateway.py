@@ -10,7 +10,7 @@ from gproxy.arbiter.control import Control
 from gproxy.config.sections.settings import Settings
 from gproxy.handlers.metrics import Row
 from gproxy.monitor.arbiter_orders import ArbiterOrders
-from gproxy.monitor.changes import Changes
+from gproxy.monitor.changes import Blocks, Changes
 from gproxy.monitor.events import EventStreams
 from gproxy.monitor.figures import Figures
 from gproxy.monitor.history import History
@@ -42,6 +42,7 @@ class WatchedGateway:
         self.orders = ArbiterOrders(control)
         self.clock = time.time
         self.changes = Changes()
+        self.blocks = Blocks(self.changes)
         self.figures = Figures(rows, History(settings.admin.history), self.changes)
         self.events = EventStreams(self.changes, difference)
         self.rows = rows
@@ -53,6 +54,7 @@ class WatchedGateway:
         self._consumers: dict[str, list[Consume]] = {
             "exchange": [self.recent.take],
             "log": [self.logs.errors.take],
+            "block": [self.blocks.take],
             "line": [self.logs.tap.take],
         }
 

@@ -162,7 +162,7 @@ SMALL = {
     "monitor.audit": "the one form of audit lines",
     "monitor.times": "the one form of times",
     "monitor.answers.events": "the answer to one question",
-    "monitor.views.look": "the table of the views",
+    "monitor.views.logs": "a view",
     "monitor.views.settings": "a view",
     "observe.throttle": "used by logs of several folders",
     "runtime.feed": "what a worker gathers, apart from who sends it",

@@ -5,14 +5,11 @@ from typing import Any, Final
 
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.model import Cell, State
+from gproxy.observe import readable
 
-#: What stands for a value that is not there.
-NONE: Final = "\u2013"
+NONE: Final = readable.NONE
 #: The longest text of a cell; a path may have 8 KB.
 _LONGEST: Final = 300
-_SIZES: Final = ("B", "kB", "MB", "GB", "TB")
-#: The least age for each unit, in seconds.
-_AGES: Final = ((172_800.0, 86_400, "d"), (7_200.0, 3_600, "h"), (120.0, 60, "min"), (0.0, 1, "s"))
 
 #: The state that a word stands for, and so the shape and the colour beside it.
 STATES: Final[Mapping[str, State]] = {
@@ -32,43 +29,28 @@ def text(value: object) -> Cell:
 
 
 def number(value: float | None, digits: int = 0) -> Cell:
-    """Return a number with so many decimals, its thousands apart."""
-    return NONE if value is None else {"t": f"{value:,.{digits}f}".replace(",", "\u202f"), "s": round(value, 3)}
+    """Return a number with so many decimals."""
+    return _sorted_by(value, readable.number(value, digits))
 
 
 def rate(value: float | None) -> Cell:
-    """Return a rate: fewer decimals, the larger it is."""
-    if value is None:
-        return NONE
-    return number(value, 0 if value >= 100 or value == 0 else 1 if value >= 10 else 2)
+    """Return a rate."""
+    return _sorted_by(value, readable.rate(value))
 
 
 def duration(seconds: float | None) -> Cell:
-    """Return a duration from microseconds to minutes, in three digits."""
-    if seconds is None:
-        return NONE
-    return {"t": duration_text(seconds), "s": round(seconds, 6)}
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as text: `850 µs`, `12.3 ms`, `1.25 s`, `3 min`."""
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        ms = seconds * 1000
-        return f"{ms:.2f} ms" if ms < 10 else f"{ms:.1f} ms" if ms < 100 else f"{ms:.0f} ms"
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s" if seconds < 120 else age_text(seconds)
+    """Return a duration."""
+    return _sorted_by(seconds, readable.duration(seconds))
 
 
 def age(seconds: float | None) -> Cell:
     """Return how long ago something was, or how old it is."""
-    return NONE if seconds is None else {"t": age_text(seconds), "s": round(seconds)}
+    return _sorted_by(seconds, readable.age(seconds))
 
 
-def age_text(seconds: float) -> str:
-    """Return an age in its largest unit: `12 s`, `4 min`, `3 h`, `9 d`."""
-    size, unit = next((size, unit) for least, size, unit in _AGES if seconds >= least or not least)
-    return f"{max(seconds, 0) / size:.0f} {unit}"
+def _sorted_by(value: float | None, shown: str) -> Cell:
+    """Return the text of a number, with the number itself, by which a column is sorted."""
+    return shown if value is None else {"t": shown, "s": round(value, 6)}
 
 
 def clock(when: float) -> Cell:
@@ -82,20 +64,8 @@ def clock_text(when: float) -> str:
 
 
 def share(value: float | None) -> Cell:
-    """Return a share from 0 to 1 in percent; a small one is not rounded to 0."""
-    if value is None:
-        return NONE
-    percent = value * 100
-    shown = (
-        "0 %"
-        if not percent
-        else "< 0.1 %"
-        if percent < 0.1
-        else f"{percent:.1f} %"
-        if percent < 10
-        else f"{percent:.0f} %"
-    )
-    return {"t": shown, "s": round(value, 5)}
+    """Return a share from 0 to 1 in percent."""
+    return _sorted_by(value, readable.share(value))
 
 
 def errors(value: float, count: float) -> Cell:
@@ -108,13 +78,7 @@ def errors(value: float, count: float) -> Cell:
 
 def size(count: float | None) -> Cell:
     """Return a number of bytes."""
-    if count is None:
-        return NONE
-    value, unit = float(count), 0
-    while value >= 1000 and unit < len(_SIZES) - 1:
-        value, unit = value / 1000, unit + 1
-    digits = 0 if value >= 10 or not unit else 1
-    return {"t": f"{value:.{digits}f} {_SIZES[unit]}", "s": count}
+    return _sorted_by(count, readable.size(count))
 
 
 def state(word: str, why: str = "", kind: State | None = None) -> Cell:
@@ -130,8 +94,8 @@ def code(value: object) -> Cell:
 
 def bar(parts: Sequence[tuple[str, float]], total: float) -> Cell:
     """Return a duration with the parts that it consists of."""
-    shown = [(name, seconds, duration_text(seconds)) for name, seconds in parts if seconds > 0]
-    return {"t": duration_text(total), "s": round(total, 6), "bar": shown}
+    shown = [(name, seconds, readable.duration(seconds)) for name, seconds in parts if seconds > 0]
+    return {"t": readable.duration(total), "s": round(total, 6), "bar": shown}
 
 
 def doing(actions: Sequence[Mapping[str, Any]]) -> Cell:

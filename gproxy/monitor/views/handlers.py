@@ -5,12 +5,17 @@ from typing import Any, Final
 
 from gproxy.monitor.answers.figures import describe_handler
 from gproxy.monitor.views import cells
-from gproxy.monitor.views.model import Cell, Table, View
+from gproxy.monitor.views.model import Cell, Table, View, unique
 from gproxy.monitor.watched_gateway import WatchedGateway
+from gproxy.observe import readable
 
 _COLUMNS: Final = (
     ("Handler", "text"), ("Is", "text"), ("Own time p50", "number"), ("p99", "number"), ("Errors", "number"),
     ("Blocks", "number"), ("Counted in the last minute", "text"), ("Routes", "wide"), ("Last use", "number"),
+)  # fmt: skip
+_BLOCKS: Final = (
+    ("When", "text"), ("Handler", "text"), ("For", "number"), ("Line", "text"), ("Request", "wide"),
+    ("Worker", "number"),
 )  # fmt: skip
 #: What has a column of its own.
 _SHOWN: Final = frozenset({"handler_duration_seconds", "handler_errors", "hub_blocked", "hub_blocked_seconds"})
@@ -21,7 +26,23 @@ def view(gateway: WatchedGateway) -> View:
     settings, figures = gateway.settings, gateway.figures
     found = [describe_handler(name, settings, figures) for name in settings.handlers]
     rows = [(one["name"], _cells(gateway, one)) for one in found]
-    return View(tables=[Table("handlers", "Handlers, with the last minute", _COLUMNS, rows, "There is no handler.")])
+    blocks = unique((f"{one['when']}", _block(one)) for one in gateway.blocks)
+    return View(
+        tables=[
+            Table(
+                "handlers", "Handlers, with the last minute", _COLUMNS, rows, "There is no handler.", ("/v1/handlers",)
+            ),
+            Table("blocks", "Blocks of the event loop", _BLOCKS, blocks, "None since the monitor began."),
+        ]
+    )
+
+
+def _block(one: Mapping[str, Any]) -> tuple[Cell, ...]:
+    request = f"{one.get('method', '')} {one.get('path', '')}".strip()
+    return (
+        cells.clock(one["when"]), cells.text(one.get("handler")), cells.duration(one["seconds"]),
+        cells.code(one.get("place")), cells.code(request), cells.number(one["worker"]),
+    )  # fmt: skip
 
 
 def _cells(gateway: WatchedGateway, one: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -50,5 +71,5 @@ def _words(name: str, value: object) -> str:
     """Return a count with its name, without the names of units: `rate limited 12`."""
     if isinstance(value, dict):
         median = value.get("p50")
-        return f"{name.removesuffix('_seconds').replace('_', ' ')} p50 {cells.duration_text(median or 0.0)}"
+        return f"{name.removesuffix('_seconds').replace('_', ' ')} p50 {readable.duration(median or 0.0)}"
     return f"{name.replace('_', ' ')} {value:g}"

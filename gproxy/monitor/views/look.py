@@ -4,7 +4,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gproxy.http.errors import HTTPError
-from gproxy.monitor.views import handlers, limits, overview, processes, recent, requests, routes, settings, upstreams
+from gproxy.monitor.views import (
+    handlers,
+    limits,
+    logs,
+    overview,
+    processes,
+    recent,
+    requests,
+    routes,
+    settings,
+    upstreams,
+)
 from gproxy.monitor.views.model import View
 from gproxy.monitor.watched_gateway import WatchedGateway
 
@@ -17,6 +28,7 @@ VIEWS: Final[Mapping[str, tuple[str, Callable[[WatchedGateway], View]]]] = {
     "recent": ("Slow and failed", recent.view),
     "handlers": ("Handlers", handlers.view),
     "limits": ("Limits", limits.view),
+    "logs": ("Logs", logs.view),
     "processes": ("Processes", processes.view),
     "settings": ("Settings", settings.view),
 }

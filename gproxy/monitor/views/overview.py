@@ -54,6 +54,7 @@ def facts(gateway: WatchedGateway) -> list[tuple[str, Cell]]:
         ("p99", cells.duration(latest.get("p99"))),
         ("In flight", cells.number(latest.get("in_flight"))),
         ("Loop lag", cells.duration(latest.get("lag"))),
+        ("Blocks/min", cells.number(latest.get("blocks"))),
         ("Memory", cells.size(latest.get("memory"))),
         ("CPU", cells.share(latest.get("cpu"))),
     ]

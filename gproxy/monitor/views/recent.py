@@ -8,6 +8,7 @@ from urllib.parse import quote
 from gproxy.monitor.views import cells
 from gproxy.monitor.views.model import Cell, State, Table, View, unique
 from gproxy.monitor.watched_gateway import WatchedGateway
+from gproxy.observe import readable
 
 #: The most requests that are shown.
 _MOST: Final = 200
@@ -20,7 +21,7 @@ _COLUMNS: Final = (
 def view(gateway: WatchedGateway) -> View:
     """Return the failed and slow requests, newest first."""
     rows = unique((f"{one['id']} {one['time']}", _cells(one)) for one in gateway.recent.find((), most=_MOST))
-    caption = f"Failed requests, and those slower than {cells.duration_text(gateway.settings.admin.slow)}"
+    caption = f"Failed requests, and those slower than {readable.duration(gateway.settings.admin.slow)}"
     return View(tables=[Table("recent", caption, _COLUMNS, rows, "None yet.", ("/v1/recent?slowest=yes",))])
 
 
