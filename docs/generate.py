@@ -81,11 +81,13 @@ clients on the same machine may read it, unless `allow` lists others.
 Any worker answers for all workers. Counters include workers that have ended or were killed, and continue over
 reloads. Gauges are sums over all living workers, draining ones included; of reloads, certificates and the build all
 workers report the same; of key sets, which each worker has for itself, the highest value. Metrics of requests are exact
-at once; the other metrics of other workers may be a moment old. Without the handler the gateway counts nothing.
+at once; the other metrics of other workers may be a moment old. Without the handler and
+without `[admin] bind` the gateway counts nothing.
 
 `route` is the name of a route, empty if no route matched. `reason` is the reason of the access line, empty if the
 exchange succeeded. `worker` counts from 1; a new worker takes the number of one that has ended. Paths and clients are
-not labels, because their number has no limit.
+not labels, because their number has no limit. Beyond `[metrics] max_series` combinations of labels, further ones count
+under the label value `other`. The series of a backend that DNS removed leave the page after ten minutes.
 
 `handler` is the name of a handler's section; members of an `any_of` count for themselves. `issuer` is the issuer or the
 place of its key set, as in the settings. The `outcome` of a request at an identity handler is one of these:

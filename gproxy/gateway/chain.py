@@ -33,11 +33,11 @@ def _step(handler: Handler, call: Callable[[Request, Next], Any], next_step: Nex
         try:
             response = call(request, next_step)
         except Exception as error:  # noqa: BLE001 a handler may raise anything
-            return errors.respond(error, request)
+            return errors.failed(handler, error, request)
         if isinstance(response, Response):
             return response
         wrong = TypeError(f"{described(handler)} returned {response!r}; expected a Response")
-        return errors.respond(wrong, request)
+        return errors.failed(handler, wrong, request)
 
     step.is_guarded = True  # type: ignore[attr-defined]
     return step

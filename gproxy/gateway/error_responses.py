@@ -26,6 +26,9 @@ _KEPT: Final = ("Retry-After", "WWW-Authenticate", "Allow")
 _NO_PAGES: Final[Mapping[str, Iterable[ErrorPage]]] = {}
 _NO_FIELDS: Final[Mapping[str, str]] = {}
 
+#: The reason of an exception that is a mistake in a handler.
+_HANDLER_ERROR: Final = "handler_error"
+
 #: Details of responses for time limits that have a status; others get that of the deadline.
 _DETAILS: Final = {
     TimeLimit.DRAINING: "the gateway is stopping",
@@ -62,6 +65,8 @@ class ErrorResponses:
         self._pages = ErrorPages(pages)
         self._replaced = replaced
         self._fields = fields
+        #: How often each handler has failed, by its identity: a handler may have no hash.
+        self._failures: dict[int, int] = {}
 
     def around(self, forward: Next) -> Next:
         """Return the forward action with its replaced responses; the action itself if none are to be replaced."""
@@ -86,6 +91,17 @@ class ErrorResponses:
         found = _as_http_error(error, request)
         request.reason = found.reason
         return self.problem(found, request.id, request.headers.get("accept"))
+
+    def failed(self, handler: object, error: BaseException, request: Request) -> Response:
+        """Return the response for an exception of this handler, and count it unless it is meant for the client."""
+        response = self.respond(error, request)
+        if request.reason == _HANDLER_ERROR and not isinstance(error, HTTPError):
+            self._failures[id(handler)] = self._failures.get(id(handler), 0) + 1
+        return response
+
+    def failures(self, handler: object) -> int:
+        """Return how often the handler has failed."""
+        return self._failures.get(id(handler), 0)
 
     def problem(self, error: HTTPError, request_id: str, accept: str | None = None) -> Response:
         """Return an error as the client prefers it: as RFC 9457 problem details, as a page, or as plain text."""
@@ -134,7 +150,7 @@ def _as_http_error(error: BaseException, request: Request) -> HTTPError:
         wait = {"Retry-After": str(error.retry_after)}
         return HTTPError(503, "rate limits are temporarily unavailable", wait, reason="store_unavailable")
     _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
-    return HTTPError(500, "internal error while handling the request", reason="handler_error")
+    return HTTPError(500, "internal error while handling the request", reason=_HANDLER_ERROR)
 
 
 #: The error responses without pages of the user.

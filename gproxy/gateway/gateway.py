@@ -9,7 +9,7 @@ from greenlet import GreenletExit
 
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import PLAIN, ErrorResponses
-from gproxy.gateway.request_metrics import RequestMetrics
+from gproxy.gateway.request_metrics import RequestMetrics, watch_handlers
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.gateway.user_code import place
@@ -23,7 +23,6 @@ from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
 from gproxy.observe.access_fields import NotedFields
 from gproxy.runtime import Runtime
-from gproxy.upstream.backend import time_exchanges
 from gproxy.upstream.upstream import Upstream
 
 _log = logging.getLogger("gproxy")
@@ -215,9 +214,9 @@ class Gateway:
             runtime.start_metrics()
         if runtime.metrics.wanted:
             self.observers.insert(0, RequestMetrics(runtime.metrics, [route.settings for route in self.router.routes]))
+            watch_handlers(self.errors, self.handlers, runtime.metrics)
             for upstream in self.upstreams:
-                for backend in upstream.backends:
-                    time_exchanges(upstream.name, backend, runtime.metrics)
+                upstream.measure()
 
     def close(self) -> None:
         """Close all parts after draining."""

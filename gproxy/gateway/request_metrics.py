@@ -1,11 +1,14 @@
 """Metrics of exchanges, by route, status and reason."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import islice
 from typing import Final
 
 from gproxy.config.sections.route import RouteSettings
+from gproxy.gateway.error_responses import ErrorResponses
 from gproxy.http.exchange import Exchange
+from gproxy.http.handler import Handler
 from gproxy.observe.metrics import Metrics, Series
 
 #: The most routes with series from the start: more of them would take the room of series that are in use.
@@ -55,6 +58,12 @@ class RequestMetrics:
         if requests is None:
             requests = series.requests[key] = self._requests(exchange.route, *key)
         requests.cells[0] += 1
+
+
+def watch_handlers(errors: ErrorResponses, handlers: Mapping[str, Handler], metrics: Metrics) -> None:
+    """Let the metrics follow how often each handler has failed."""
+    for name, handler in handlers.items():
+        metrics.watch("gproxy_handler_errors_total", (name,), partial(errors.failures, handler))
 
 
 class _RouteSeries:

@@ -44,7 +44,25 @@ FAMILIES: Final[dict[str, Family]] = {
         "histogram", ("upstream",), "seconds from sending a request to the head of its response, or to its failure"
     ),
     "gproxy_backend_active": Family("gauge", _BACKEND, "requests in progress at the backend"),
+    "gproxy_backend_waiting": Family("gauge", _BACKEND, "requests sent to the backend, without a first byte so far"),
     "gproxy_backend_healthy": Family("gauge", (*_BACKEND, "worker"), "1 if the worker may pick the backend, else 0"),
+    "gproxy_connect_duration_seconds": Family(
+        "histogram", ("upstream",), "seconds of connecting to a backend, the TLS handshake included"
+    ),
+    "gproxy_pool_connections": Family(
+        "gauge", ("upstream", "state"), "connections to backends: active ones have a request, idle ones wait for one"
+    ),
+    "gproxy_queue_depth": Family("gauge", ("upstream",), "requests that wait for a place at the upstream"),
+    "gproxy_queue_wait_seconds": Family(
+        "histogram", ("upstream",), "seconds in the queue of the upstream, of requests that had to wait"
+    ),
+    "gproxy_breaker_state": Family(
+        "gauge", ("upstream",), "circuit breaker: 0 closed, 1 half-open, 2 open; the highest of all workers", "max"
+    ),
+    "gproxy_tunnels": Family("gauge", (), "open tunnels, such as WebSockets"),
+    "gproxy_handler_errors_total": Family(
+        "counter", ("handler",), "exceptions of the handler that are no HTTPError, and wrong return values"
+    ),
     "gproxy_handler_duration_seconds": Family(
         "histogram", ("handler",), "seconds in the handler itself, without the rest of its chain; of some requests"
     ),
@@ -76,6 +94,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_store_seconds_total": Family("counter", (), "seconds spent in round trips to Redis"),
     "gproxy_store_up": Family("gauge", ("worker",), "1 if Redis is available to the worker, else 0"),
     "gproxy_log_lost_lines_total": Family("counter", (), "access lines lost, of each target"),
+    "gproxy_feed_dropped_total": Family("counter", (), "records for the monitor that were lost"),
     "gproxy_series_dropped_total": Family(
         "counter", (), "combinations of labels beyond max_series, counted under the label value other"
     ),
@@ -92,6 +111,7 @@ FAMILIES: Final[dict[str, Family]] = {
         "counter", ("handler", "route"), "seconds in which the handler has blocked an event loop"
     ),
     "gproxy_worker_cpu_seconds_total": Family("counter", ("worker",), "CPU time of the worker in seconds", "max"),
+    "gproxy_greenlets": Family("gauge", ("worker",), "live greenlets of the worker, counted about every ten seconds"),
     "gproxy_open_fds": Family("gauge", ("worker",), "open file descriptors of the worker"),
     "gproxy_generation": Family("gauge", (), "number of the generation that serves", "max"),
     "gproxy_reloads_total": Family("counter", ("result",), "reloads since the start, by success or failure", "max"),

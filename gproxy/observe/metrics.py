@@ -6,21 +6,23 @@ are the process's own cells in the shared memory, and a reader adds up the cells
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 import gevent
 
 from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.observe.buckets import Buckets
 from gproxy.observe.metric_families import FAMILIES
-from gproxy.observe.metrics_reader import Key, Row, parse_key, rows, shared_name, sum_up
+from gproxy.observe.metrics_reader import REMOVED, Key, Row, parse_key, rows, shared_name, sum_up
 from gproxy.state.shared.counters import CELLS, SharedCounters
 from gproxy.state.shared.memory import SharedState
 
 #: Seconds between two samples of the watched values while other processes may read them.
 _EVERY: Final = 0.25
+#: Seconds after which the series of what is gone leave, such as those of a backend that DNS removed.
+EXPIRES_AFTER: Final = 600.0
 #: The most combinations of labels that are remembered as dropped; further ones count at each use.
 _MOST_REMEMBERED: Final = 10_000
 
@@ -44,6 +46,14 @@ class Series:
         cells[bisect_left(self._bounds, seconds) + 1] += 1
 
 
+class Watch(NamedTuple):
+    """A series that follows a number. `look` reads it."""
+
+    name: str
+    labels: tuple[str, ...]
+    look: Callable[[], None]
+
+
 class Metrics:
     """All series of a process, and the watched functions that fill some of them."""
 
@@ -59,7 +69,10 @@ class Metrics:
         self._size = 0
         #: The combinations of labels beyond `max_series` so far, each of which counts once.
         self._dropped: set[Key] = set()
-        self._watched: list[Callable[[], None]] = []
+        self._watched: list[Watch] = []
+        #: Watches of what is gone, with the times at which they end.
+        self._expiring: list[tuple[float, list[Watch]]] = []
+        self.clock: Callable[[], float] = monotonic
         self._counters: SharedCounters | None = None
         self._is_monitored = False
         self._sampler: gevent.Greenlet | None = None
@@ -93,11 +106,17 @@ class Metrics:
             if len(self._dropped) < _MOST_REMEMBERED:
                 self._dropped.add(key)
 
-    def watch(self, name: str, labels: tuple[str, ...], read: Callable[[], float]) -> None:
+    def watch(self, name: str, labels: tuple[str, ...], read: Callable[[], float]) -> Watch:
         """Let the series follow `read`, which returns a gauge's value, or a counter's total in this process."""
-        if FAMILIES[name].is_sampled:
-            self._watched.append(lambda: self._set(name, labels, read()))
-            return
+        follows = self._follow_gauge if FAMILIES[name].is_sampled else self._follow_counter
+        watch = Watch(name, labels, follows(name, labels, read))
+        self._watched.append(watch)
+        return watch
+
+    def _follow_gauge(self, name: str, labels: tuple[str, ...], read: Callable[[], float]) -> Callable[[], None]:
+        return lambda: self._set(name, labels, read())
+
+    def _follow_counter(self, name: str, labels: tuple[str, ...], read: Callable[[], float]) -> Callable[[], None]:
         before = 0.0
 
         def follow() -> None:
@@ -106,10 +125,47 @@ class Metrics:
             self.series(name, *labels).cells[0] += now - before
             before = now
 
-        self._watched.append(follow)
+        return follow
+
+    def watch_group(self, name: str, read: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """Let all series of a gauge follow `read`, which returns their values by labels; those without one are 0."""
+        shown: set[tuple[str, ...]] = set()
+
+        def follow() -> None:
+            found = read()
+            for labels in shown - found.keys():
+                self._set(name, labels, 0.0)
+            for labels, value in found.items():
+                self._set(name, labels, value)
+            shown.clear()
+            shown.update(found)
+
+        self._watched.append(Watch(name, (), follow))
+
+    def expire(self, watches: Iterable[Watch]) -> None:
+        """Let these series leave after ten minutes: what they belong to is gone."""
+        self._expiring.append((self.clock() + EXPIRES_AFTER, list(watches)))
+
+    def _end_expired(self) -> None:
+        while self._expiring and self._expiring[0][0] <= self.clock():
+            for watch in self._expiring.pop(0)[1]:
+                self._watched.remove(watch)
+                if not any((one.name, one.labels) == (watch.name, watch.labels) for one in self._watched):
+                    self._remove((watch.name, self._named(watch.name, watch.labels)))
+
+    def _remove(self, key: Key) -> None:
+        """Remove a series. In the shared memory it is marked, so that no process shows it."""
+        series = self._series.pop(key, None)
+        if series is not None:
+            self._size -= len(series.cells)
+            if self._counters is not None:
+                series.cells[0] = REMOVED
+
+    def _named(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+        return (*labels, self.worker) if "worker" in FAMILIES[name].labels else labels
 
     def _set(self, name: str, labels: tuple[str, ...], value: float) -> None:
-        named = (*labels, self.worker) if "worker" in FAMILIES[name].labels else labels
+        named = self._named(name, labels)
         series = self.series(name, *named)
         if series.labels == named:
             series.cells[0] = value
@@ -152,8 +208,10 @@ class Metrics:
             for (name, labels), series in self._series.items():
                 if FAMILIES[name].is_sampled and labels == FAMILIES[name].other(labels):
                     series.cells[0] = 0.0
-        for look in self._watched:
-            look()
+        if self._expiring:
+            self._end_expired()
+        for watch in self._watched:
+            watch.look()
 
     def read(self) -> list[Row]:
         """Return the rows of all processes, sorted; counters include ended processes."""
@@ -185,7 +243,10 @@ class Metrics:
             return
         name = shared_name((series.name, series.labels), self._buckets)
         cells = self._counters.cells(name, len(series.cells))
-        if cells is not None:
+        if cells is None:
+            self.dropped += 1
+        else:
+            self._counters.revive(name)
             before, series.cells = series.cells, cells
             for place, value in enumerate(before):
                 cells[place] += value

@@ -1,14 +1,17 @@
 """The reading of metrics: what all processes have counted in the shared memory, added up."""
 
 import json
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gproxy.observe.buckets import Buckets
 from gproxy.observe.metric_families import FAMILIES, Family
 from gproxy.state.shared.counters import CountersView
 from gproxy.state.shared.memory import SharedState
 
+#: The value of a series that its process has removed.
+REMOVED: Final = math.nan
 #: A family's name and the values of its labels.
 Key = tuple[str, tuple[str, ...]]
 
@@ -76,7 +79,9 @@ def sum_up(view: CountersView, buckets: Buckets) -> dict[Key, list[float]]:
         chosen = living if family.is_sampled else all_rows
         parts = [row[place.start : place.start + place.size].tolist() for row in chosen.values()]
         merge = max if family.merge == "max" else sum
-        reading[key] = [merge(cells) for cells in zip(*parts, strict=True)] if parts else [0.0] * place.size
+        cells = [merge(values) for values in zip(*parts, strict=True)] if parts else [0.0] * place.size
+        if not math.isnan(cells[0]):
+            reading[key] = cells
     return reading
 
 

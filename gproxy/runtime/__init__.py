@@ -28,6 +28,7 @@ from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
 from gproxy.runtime.buffers import Buffers
 from gproxy.runtime.feed import Feed
+from gproxy.runtime.seldom import Seldom
 from gproxy.state.concurrency import ConcurrentRequests
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
@@ -154,6 +155,9 @@ class Runtime:
         metrics.watch("gproxy_buffer_bytes", (), lambda: self.buffers.used)
         metrics.watch("gproxy_worker_memory_bytes", (), self.memory)
         metrics.watch("gproxy_open_fds", (), self.count_descriptors)
+        metrics.watch("gproxy_greenlets", (), Seldom(self.count_greenlets, self.monotonic))
+        if (feed := self.feed) is not None:
+            metrics.watch("gproxy_feed_dropped_total", (), lambda: feed.dropped)
         metrics.watch("gproxy_worker_cpu_seconds_total", (), time.process_time)
         build = __version__, platform.python_version(), "yes" if is_compiled else "no"
         metrics.watch("gproxy_build_info", build, lambda: 1)

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,6 +12,7 @@ from gproxy.config.sections.settings import Settings
 from gproxy.config.types import Address
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.gateway.listener_gateway import listener_gateway
+from gproxy.http.phase import TUNNEL, WAIT
 from gproxy.observe.metrics import Metrics
 from gproxy.runtime import Runtime
 from gproxy.server.acceptor import ConnectionClass
@@ -85,9 +87,26 @@ class Listeners:
 
 def register_metrics(listeners: Sequence[Listener], metrics: Metrics) -> None:
     """Register the gauges of open connections and requests in progress."""
-
-    def in_flight() -> int:
-        return sum(connection.request is not None for listener in listeners for connection in listener.connections)
-
+    gauges = _RequestGauges(listeners)
     metrics.watch("gproxy_connections", (), lambda: sum(len(listener.connections) for listener in listeners))
-    metrics.watch("gproxy_requests_in_flight", (), in_flight)
+    metrics.watch("gproxy_requests_in_flight", (), gauges.count)  # first: the other two are of the same look
+    metrics.watch("gproxy_tunnels", (), lambda: gauges.tunnels)
+    metrics.watch_group("gproxy_backend_waiting", lambda: gauges.waiting)
+
+
+class _RequestGauges:
+    """The numbers of requests in progress by what they do. `count` looks at all of them once."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+        self.tunnels = 0
+        #: The requests that wait for a first byte, by upstream and backend.
+        self.waiting: Counter[tuple[str, ...]] = Counter()
+
+    def count(self) -> int:
+        """Count the requests in progress, and return their number."""
+        requests = [connection.request for listener in self._listeners for connection in listener.connections]
+        present = [request for request in requests if request is not None]
+        self.tunnels = sum(request.phase == TUNNEL for request in present)
+        self.waiting = Counter((one.upstream, one.backend) for one in present if one.phase == WAIT and one.backend)
+        return len(present)

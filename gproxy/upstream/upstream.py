@@ -13,7 +13,7 @@ from gproxy.runtime import Runtime
 from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.admission.circuit_breaker import CircuitBreaker
 from gproxy.upstream.admission.concurrency_limit import ConcurrencyLimit
-from gproxy.upstream.backend import Backend, register_metrics, time_exchanges
+from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import BalancingPolicy
 from gproxy.upstream.balance.slow_start import SlowStart
 from gproxy.upstream.discovery import Discovery
@@ -24,6 +24,7 @@ from gproxy.upstream.health.shared import Change, SharedHealth
 from gproxy.upstream.override import BackendOverride
 from gproxy.upstream.retry import Budget
 from gproxy.upstream.rotation import MakeRotation, Rotation
+from gproxy.upstream.upstream_metrics import UpstreamMetrics
 
 #: How often a worker publishes its health records and reads those of the others, in seconds.
 _SYNC_EVERY: Final = 0.1
@@ -64,6 +65,7 @@ class Upstream:
         self.passive = PassiveHealth(
             settings, self.backends, self.rotation.refresh, self._discovery.refresh_soon, runtime
         )
+        self._metrics = UpstreamMetrics(self.name, runtime.metrics)
         self._greenlets: list[gevent.Greenlet] = []
         self._health_checks: dict[Backend, ActiveHealthCheck] = {}
         #: True if this worker probes; of several workers that share state, one does.
@@ -83,6 +85,7 @@ class Upstream:
         self._greenlets += self._discovery.open()
         self.rotation.refresh()
         self._greenlets.append(self.runtime.spawn(self._maintain))
+        self._metrics.watch(self.backends, self.breaker, self.limit)
         self._register(self.backends)
         self._is_open = True
         self.runtime.join(self)
@@ -92,8 +95,12 @@ class Upstream:
     def _register(self, backends: Sequence[Backend]) -> None:
         """Register the metrics of the backends, and make their health checks if `health_path` is set."""
         for backend in backends:
-            register_metrics(self.name, backend, self.runtime.metrics)
+            self._metrics.add(backend)
             self._check(backend)
+
+    def measure(self) -> None:
+        """Time exchanges, connects and waits, because the metrics are in use."""
+        self._metrics.measure(self.backends, self.limit)
 
     def _check(self, backend: Backend) -> None:
         """Make the health check of a backend that can serve; end that of a backend that is down."""
@@ -159,6 +166,7 @@ class Upstream:
         for backend in removed:
             backend.retire()
             self.passive.forget(backend)
+            self._metrics.remove(backend)
             if check := self._health_checks.pop(backend, None):
                 check.stop()
         self._leaving = [backend for backend in (*self._leaving, *removed) if backend.active]
@@ -170,8 +178,8 @@ class Upstream:
         """Start metrics and checks of backends that were added to the open upstream."""
         for backend in added:
             backend.start_slowly()
-            if self.runtime.metrics.wanted:
-                time_exchanges(self.name, backend, self.runtime.metrics)
+        if self.runtime.metrics.wanted:
+            self._metrics.measure(added, self.limit)
         self._register(added)
         if self._is_prober:
             self.start_probing()

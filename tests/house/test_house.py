@@ -166,6 +166,7 @@ SMALL = {
     "monitor.views.settings": "a view",
     "observe.throttle": "used by logs of several folders",
     "runtime.feed": "what a worker gathers, apart from who sends it",
+    "runtime.seldom": "the pace of a count, apart from what is counted",
     "runtime.expired": "what an alarm throws; imported by nearly all",
     "server.patch": "must be imported before any other module",
     "state.secret_file": "a secret in a file, apart from stores",

@@ -5,6 +5,7 @@ the counts of a killed worker are never lost, and no process has to sum them up 
 """
 
 import logging
+import math
 import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -115,6 +116,13 @@ class SharedCounters(CountersView):
     def own(self, place: Place) -> "memoryview[float]":
         """Return this process's cells of the place."""
         return self._row.floats[place.start : place.start + place.size]
+
+    def revive(self, name: str) -> None:
+        """Set the first cell of a name to 0 in each row where a process has removed it: where it is no number."""
+        if (place := self._find(name)) is not None:
+            for row in self.rows().values():
+                if math.isnan(row[place.start]):
+                    row[place.start] = 0.0
 
     def _find(self, name: str) -> Place | None:
         for _ in self.places():

@@ -7,6 +7,8 @@ place, or the slot that it has just got.
 
 import math
 from collections import deque
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -35,6 +37,8 @@ class ConcurrencyLimit:
         self._queue_timeout = options.timeout
         self._queue: deque[QueuedRequest] = deque()
         self.active = 0
+        #: A function that takes the seconds of each wait in the queue; None unless they are measured.
+        self.observe_wait: Callable[[float], None] | None = None
 
     @property
     def queued(self) -> int:
@@ -81,6 +85,7 @@ class ConcurrencyLimit:
 
     def _wait(self, request: Request) -> None:
         place = QueuedRequest(request)
+        began = 0.0 if self.observe_wait is None else monotonic()
         request.phase = QUEUE
         self._queue.append(place)
         try:
@@ -94,6 +99,8 @@ class ConcurrencyLimit:
             raise
         finally:
             request.phase = HANDLER
+            if self.observe_wait is not None:
+                self.observe_wait(monotonic() - began)
         self._give_up(place)
         raise _rejection("queue_timeout", "the request timed out in the queue")
 

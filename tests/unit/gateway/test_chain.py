@@ -3,6 +3,7 @@
 import pytest
 
 from gproxy.gateway.chain import compose
+from gproxy.gateway.error_responses import ErrorResponses
 from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.testing import answer, request
 
@@ -74,3 +75,22 @@ def test_a_guarded_step_is_not_guarded_again():
     last = compose([], answer())
     assert last.is_guarded
     assert compose([], last) is last
+
+
+def test_the_errors_of_each_handler_are_counted():
+    def broken(request, following):
+        following(request)
+        raise ValueError("broken")
+
+    def forgetful(request, following):
+        following(request)
+
+    def strict(request, following):
+        following(request)
+        raise HTTPError(403)
+
+    outer, errors = Mark("a"), ErrorResponses()
+    chain = compose([outer, broken, forgetful, strict], answer(), errors)
+    chain(request())
+    chain(request())
+    assert [errors.failures(handler) for handler in (outer, broken, forgetful, strict)] == [0, 2, 2, 0]

@@ -5,7 +5,7 @@ import pytest
 from gproxy.config.sections.metrics import BUCKETS, MetricsSettings
 from gproxy.handlers.metrics import exposition
 from gproxy.observe import metrics
-from gproxy.observe.metrics import Metrics
+from gproxy.observe.metrics import EXPIRES_AFTER, Metrics
 from gproxy.observe.metrics_reader import MetricsReader
 from gproxy.state.shared.counters import CountersView
 from gproxy.state.shared.memory import SharedState
@@ -268,3 +268,53 @@ def test_other_buckets_begin_with_zero(state):
     count(counted)
     (durations,) = (row for row in reader.read() if row.name == "gproxy_request_duration_seconds")
     assert (durations.bounds, durations.counts) == ((0.1, 1.0), [1.0, 0.0, 0.0])
+
+
+def follow_backend(counted, name="a"):
+    return [
+        counted.watch("gproxy_backend_attempts_total", ("users", name), lambda: 3),
+        counted.watch("gproxy_backend_active", ("users", name), lambda: 1),
+        counted.watch("gproxy_backend_healthy", ("users", name), lambda: 1),
+    ]
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_series_of_what_is_gone_leave_after_ten_minutes(state, shares):
+    counted, now = Metrics(), [100.0]
+    counted.clock = lambda: now[0]
+    if shares:
+        counted.share(state)
+        in_another_process(state, lambda theirs: (follow_backend(theirs), theirs.sample()))
+    gone = follow_backend(counted)
+    follow_backend(counted, "b")
+    counted.expire(gone)
+    now[0] += EXPIRES_AFTER - 1
+    assert len([labels for _, labels in reading(counted) if "a" in labels]) == 3
+    now[0] += 2
+    assert [labels for _, labels in reading(counted) if "a" in labels] == []
+    assert len([labels for _, labels in reading(counted) if "b" in labels]) == 3
+    follow_backend(counted)  # it is back
+    found = reading(counted)
+    assert found["gproxy_backend_active", ("users", "a")] == [1.0]
+    assert found["gproxy_backend_attempts_total", ("users", "a")] == [6.0 if shares else 3.0]
+
+
+def test_a_backend_that_is_back_within_ten_minutes_stays(state):
+    counted, now = Metrics(), [100.0]
+    counted.clock = lambda: now[0]
+    counted.expire(follow_backend(counted))
+    follow_backend(counted)
+    now[0] += EXPIRES_AFTER + 1
+    assert reading(counted)["gproxy_backend_active", ("users", "a")] == [1.0]
+
+
+def test_a_group_of_gauges_follows_its_labels():
+    counted = Metrics()
+    waiting: dict[tuple[str, ...], float] = {("users", "a"): 2}
+    counted.watch_group("gproxy_backend_waiting", lambda: waiting)
+    assert reading(counted) == {("gproxy_backend_waiting", ("users", "a")): [2]}
+    waiting = {("users", "b"): 1}
+    assert reading(counted) == {
+        ("gproxy_backend_waiting", ("users", "a")): [0],
+        ("gproxy_backend_waiting", ("users", "b")): [1],
+    }

@@ -6,9 +6,8 @@ from urllib3.exceptions import NewConnectionError
 from gproxy.config.types import BackendURL
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import request
-from gproxy.observe.metrics import Metrics
 from gproxy.testing import Clock
-from gproxy.upstream.backend import Backend, register_metrics, time_exchanges
+from gproxy.upstream.backend import Backend
 from gproxy.upstream.http1.connection import ConnectionState
 
 
@@ -209,30 +208,3 @@ def test_a_half_open_backend_is_on_trial():
     made.health.eject(105.0, "reset")
     made.health.try_with(request(), 130.0)
     assert (made.snapshot(100.0)["state"], made.snapshot(100.0)["why"]) == ("trial", "reset")
-
-
-def values(metrics):
-    return {row.name: row.cells[0] for row in metrics.read() if row.labels[:2] == ("u", "a.test:81")}
-
-
-def test_the_metrics_follow_the_counts():
-    made, metrics = backend(), Metrics()
-    register_metrics("u", made, metrics)
-    made.attempts, made.failures, made.times_ejected, made.active = 4, 3, 2, 1
-    assert values(metrics) == {
-        "gproxy_backend_attempts_total": 4,
-        "gproxy_backend_failures_total": 3,
-        "gproxy_backend_ejections_total": 2,
-        "gproxy_backend_active": 1,
-        "gproxy_backend_healthy": 1,
-    }
-    made.health.eject(105.0, "reset")
-    assert values(metrics)["gproxy_backend_healthy"] == 0
-
-
-def test_exchanges_are_timed_once_metrics_are_read():
-    made, metrics = backend(), Metrics()
-    time_exchanges("u", made, metrics)
-    made.observer(0.25, True)
-    (row,) = [row for row in metrics.read() if row.name == "gproxy_backend_duration_seconds"]
-    assert (row.labels, row.cells[0]) == (("u",), 0.25)
