@@ -1,8 +1,8 @@
 """The ends of the logs: of the access log by its file or by the workers, and of the error log by the feed."""
 
 import json
-import logging
 import os
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -46,6 +46,10 @@ class ErrorRecords:
         self._records.append(record)
         self._followers.put(record)
 
+    def take_own(self, fields: Mapping[str, Any]) -> None:
+        """Add a record of the monitor itself, such as a change by an operator."""
+        self.take(_NO_WORKER, time.time(), {name: value for name, value in fields.items() if value not in ("", None)})
+
     def last(self, count: int) -> list[Record]:
         """Return the last records, oldest first."""
         return list(self._records)[-count:]
@@ -53,19 +57,6 @@ class ErrorRecords:
     def follow(self, count: int) -> Iterator[Record | None]:
         """Return the last records, then each new one; None is a sign of life."""
         return self._followers.follow(partial(self.last, count))
-
-
-class OwnRecords(logging.Handler):
-    """A handler of `logging` that keeps the records of the monitor itself, such as changes by operators."""
-
-    def __init__(self, records: ErrorRecords) -> None:
-        super().__init__()
-        self._records = records
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
-        fields = {"level": record.levelname.lower(), "logger": record.name, "pid": record.process}
-        self._records.take(_NO_WORKER, record.created, {**fields, "message": record.getMessage()})
 
 
 class LineTap:

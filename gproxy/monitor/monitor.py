@@ -33,7 +33,6 @@ from gproxy.config.sections.settings import Settings
 from gproxy.handlers import BUILT_IN
 from gproxy.monitor.access import AccessCheck
 from gproxy.monitor.admin_gateway import admin_gateway
-from gproxy.monitor.log_tail import OwnRecords
 from gproxy.monitor.operations import OPERATIONS
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerRef
@@ -60,7 +59,6 @@ class Monitor:
         settings = _load(command, settings_fd)
         self._metrics = MetricsReader(SharedState(memory), settings.metrics.buckets)
         self.watched = WatchedGateway(settings, command.generation, control, self._metrics.read)
-        self._own_records = OwnRecords(self.watched.logs.errors)
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
 
@@ -107,8 +105,7 @@ class Monitor:
     def set_up_log(self) -> None:
         """Log with the level of the settings, and keep the records for those who ask."""
         settings = self.watched.settings.log
-        log.setup(settings.level, settings.errors, worker=True)
-        logging.getLogger("gproxy").addHandler(self._own_records)
+        log.setup(settings.level, settings.errors, worker=True, copy=self.watched.logs.errors.take_own)
 
 
 def _load(command: messages.Configure, fd: int) -> Settings:

@@ -18,7 +18,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -333,7 +332,11 @@ def _serve(generation: int, number: int, control: Control) -> int:
 def setup_log(settings: Settings, runtime: Runtime, locate: Callable[[], log.Origin] | None = None) -> None:
     """Set up the error log of a worker; `locate` returns the origin of the code that logs."""
     names, secrets = {"worker": runtime.worker, "generation": runtime.generation}, secret_values(settings)
-    copy = partial(runtime.feed.put, "log") if runtime.feed is not None else None
+    copy = None
+    if runtime.feed is not None:
+        from gproxy.introspection.record_feed import RecordFeed  # late: most gateways have no monitor
+
+        copy = RecordFeed(runtime.feed, runtime.monotonic)
     level, errors = settings.log.level, settings.log.errors
     log.setup(level, errors, worker=True, names=names, locate=locate, secrets=secrets, copy=copy)
 

@@ -5,7 +5,7 @@ import re
 import socket
 from urllib.parse import quote, urlencode
 
-from gproxy.testing.gateway import RunningGateway, Wire, free_port
+from gproxy.testing.gateway import Answer, RunningGateway, Wire, free_port
 
 TOKEN, READ_TOKEN = "act-" + "t" * 28, "read-" + "r" * 27
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
@@ -50,12 +50,21 @@ class Admin:
         with self.unix() as wire:
             return answer_of(wire, line, "Host: any", *fields, *length, body=body)
 
+    def begin_of(self, line):
+        """The first events of a stream of the page, with the content of the view."""
+        with self.unix() as wire:
+            wire.send(f"{line} HTTP/1.1\r\nHost: any\r\n\r\n")
+            head = wire.read_until(b"\r\n\r\n").removesuffix(b"\r\n\r\n")
+            begin = wire.read_until(b"event: view" if "view=" in line else b"event: values")
+            return Answer(head, begin + wire.read_until(b"\n\n"), complete=False)
+
     def call(self, operation, values):
         """Call an operation over the unix socket."""
         values = {name: self.filled(value) for name, value in values.items()}
         path = re.sub(r"\{(\w+)\}", lambda found: quote(values.pop(found[1]), safe=""), operation.path)
         if not operation.acts:
-            return self.ask_unix(f"GET {path}{'?' + urlencode(values) if values else ''}")
+            line = f"GET {path}{'?' + urlencode(values) if values else ''}"
+            return self.begin_of(line) if operation.media_types == ("text/event-stream",) else self.ask_unix(line)
         kind, body = (FORM, urlencode(values)) if operation.is_form else (JSON, json.dumps(values))
         return self.ask_unix(f"{operation.method} {path}", f"Content-Type: {kind}", body=body)
 

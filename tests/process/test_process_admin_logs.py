@@ -15,11 +15,15 @@ from gproxy.testing.gateway import eventually
 MARKUP = "/<script>alert(1)</script>&amp;'%22"
 SERVER = "[server]\nworkers = 2\n"
 METRICS = "[gateway]\nhandlers = metrics\n"
+FAILING = "[route:fails]\npath = /fails\nhandlers = fails\nrespond = 200\n[handler:fails]\nuse = own:fails\n"
+OWN = "def fails(request, next):\n    raise RuntimeError('on purpose')\n"
 
 
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory):
-    with Admin(tmp_path_factory.mktemp("logs"), SERVER + METRICS, log="fields = default, query") as admin:
+    folder = tmp_path_factory.mktemp("logs")
+    (folder / "own.py").write_text(OWN)
+    with Admin(folder, SERVER + METRICS + FAILING, log="fields = default, query") as admin:
         yield admin
 
 
@@ -106,13 +110,23 @@ def test_without_a_file_the_workers_send_their_lines_while_a_client_follows(sile
         assert entry["worker"] in {1, 2}
 
 
-def test_the_error_log_has_changes_by_operators_and_records_of_workers(admin):
+def test_the_error_log_has_changes_by_operators(admin):
     admin.ask("DELETE /v1/nothing", token="wrong", source="127.0.0.9")
     found = entries(admin, "source=error")
     assert any("rejected DELETE /v1/nothing by 127.0.0.9" in entry["message"] for entry in found)
-    entry = found[-1]
-    assert {"time", "level", "logger", "message"} <= set(entry)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", entry["time"])
+    assert {"time", "level", "logger", "message", "pid"} <= set(found[-1])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", found[-1]["time"])
+
+
+def test_the_error_log_has_the_failures_of_handlers_with_their_requests(admin):
+    with Following(admin, "source=error&follow&lines=0") as following:
+        answer = admin.gateway.get("/fails?key=hidden-query")
+        entry = following.next_of("a handler failed")
+    assert (answer.status, entry["level"], entry["worker"] in {1, 2}, entry["generation"]) == (500, "error", True, 1)
+    assert entry["request_id"] == json.loads(answer.body)["request_id"]
+    assert entry["exception"]["type"] == "RuntimeError"
+    assert any("own.py" in frame for frame in entry["exception"]["stack"])
+    assert "hidden-query" not in json.dumps(entry)
 
 
 def test_text_of_clients_is_shown_as_text(admin):

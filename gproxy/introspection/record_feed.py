@@ -1,0 +1,41 @@
+"""The records of a worker's error log that it feeds the monitor: at most so many a second, and short ones."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gproxy.runtime.feed import Feed
+
+#: The most records a second. Further ones count as dropped by the feed: failed requests need its room, too.
+MOST: Final = 100
+#: The most characters of a text, and the most lines of a stack, the innermost ones.
+_LONGEST: Final = 4096
+_DEEPEST: Final = 30
+
+
+class RecordFeed:
+    """The feed of the error log, for `log.setup`."""
+
+    def __init__(self, feed: Feed, clock: Callable[[], float]) -> None:
+        self._feed = feed
+        self._clock = clock
+        self._second = 0
+        self._count = 0
+
+    def __call__(self, fields: Mapping[str, Any]) -> None:
+        """Feed the fields of a record, without empty ones."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        if self._count > MOST:
+            self._feed.dropped += 1
+        else:
+            self._feed.put("log", {name: _short(value) for name, value in fields.items() if value not in ("", None)})
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401 texts, numbers, lists and dicts of them
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
+    if isinstance(value, list):
+        return [_short(one) for one in value[-_DEEPEST:]]
+    return {name: _short(one) for name, one in value.items()} if isinstance(value, dict) else value
