@@ -74,8 +74,7 @@ class AccessCheck:
         try:
             caller = self._identified(request, is_public=is_public)
         except HTTPError as error:
-            kind = f"admin: requests rejected with {error.status}"
-            self.throttle.warn(kind, _REJECTED, request.method, request.path, _peer_of(request), error)
+            self._log_stranger(request, error)
             raise
         if acts:
             self._check_change(request, caller, is_public=is_public, is_form=is_form)
@@ -95,8 +94,15 @@ class AccessCheck:
             if not is_public:
                 self._check_right(caller)
         except HTTPError as error:
-            _log.warning(_REJECTED, request.method, request.path, caller.name, error)
+            if is_public:
+                self._log_stranger(request, error)
+            else:
+                _log.warning(_REJECTED, request.method, request.path, caller.name, error)
             raise
+
+    def _log_stranger(self, request: Request, error: HTTPError) -> None:
+        kind = f"admin: requests rejected with {error.status}"
+        self.throttle.warn(kind, _REJECTED, request.method, request.path, _peer_of(request), error)
 
     def _check_right(self, caller: Caller) -> None:
         """Check that the caller may change something. Raises HTTPError 403."""
@@ -156,8 +162,16 @@ def _check_source(request: Request, *, is_form: bool) -> None:
     if not is_form and media_type != _JSON:
         raise HTTPError(415, f"an operation that changes something needs Content-Type: {_JSON}")
     origin = request.headers.lookup("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+    if origin is not None and _host_of(origin) != request.host.lower():
         raise HTTPError(403, "the request comes from a page of another origin")
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host and the port of an Origin field, empty for `null`; None for what is no origin."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _same(given: str, expected: str) -> bool:

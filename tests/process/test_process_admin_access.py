@@ -110,6 +110,19 @@ def test_strangers_cannot_fill_the_log(admin):
     )
 
 
+def test_strangers_cannot_fill_the_log_by_forms_of_foreign_pages(admin):
+    for _ in range(40):
+        answer = admin.ask("POST /login", "Origin: http://evil.example", token="", source="127.0.0.7", body="token=x")
+        assert answer.status == 403
+    assert admin.gateway.errors.count("by 127.0.0.7: 403") < 5
+
+
+@pytest.mark.parametrize("origin", ["http://[::1", "null", "http://", "http://localhost@evil.example", "localhost", ""])
+def test_an_origin_that_is_none_changes_nothing(admin, origin):
+    assert admin.ask(f"DELETE {CHANGE}", JSON, f"Origin: {origin}").status == 403
+    assert "a handler failed" not in admin.gateway.errors
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 def test_another_user_cannot_open_the_unix_socket(admin, tmp_path):
     folder = os.path.dirname(admin.socket)
