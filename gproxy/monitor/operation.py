@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Final, Literal
 
 from gproxy.config.problems import suggest
@@ -12,6 +11,9 @@ from gproxy.http.request import Request
 from gproxy.monitor.access import AccessCheck, Caller
 from gproxy.monitor.schema import Schema
 from gproxy.monitor.watched_gateway import WatchedGateway
+
+#: The longest time in seconds, some thirty years: its end has a date.
+_LONGEST: Final = 1e9
 
 
 def _boolean(text: str) -> bool:
@@ -62,12 +64,12 @@ class Parameter:
 
     def _read(self, value: object) -> Any:  # noqa: ANN401 the type depends on the kind
         if isinstance(value, str) and (self.kind in {"text", "seconds"}):
-            return _TYPES[self.kind](value)
+            value = _TYPES[self.kind](value)
         is_other = isinstance(value, bool) and self.kind != "boolean"
         if is_other or not isinstance(value, _JSON_TYPES[self.kind]):
             raise ValueError(f"expected a {self.kind}")
-        if self.kind == "seconds" and isinstance(value, int | float) and not 0 <= value < inf:
-            raise ValueError("expected a time of 0 seconds or more")
+        if self.kind == "seconds" and isinstance(value, int | float) and not 0 <= value <= _LONGEST:
+            raise ValueError(f"expected a time from 0 to {_LONGEST:.0f} seconds")
         return float(value) if self.kind == "seconds" and isinstance(value, int | float) else value
 
     def read_text(self, text: str) -> Any:  # noqa: ANN401 the type depends on the kind

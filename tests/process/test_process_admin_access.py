@@ -123,6 +123,13 @@ def test_an_origin_that_is_none_changes_nothing(admin, origin):
     assert "a handler failed" not in admin.gateway.errors
 
 
+@pytest.mark.parametrize("period", ["9" * 400, "1e308", '"999999d"'])
+def test_a_time_that_no_date_follows_is_an_error_of_the_client(admin, period):
+    answer = admin.ask("PATCH /v1/upstreams/u/backends/b", JSON, body=f'{{"state": "up", "for": {period}}}')
+    assert answer.status == 400
+    assert b"for: expected a time" in answer.body
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 def test_another_user_cannot_open_the_unix_socket(admin, tmp_path):
     folder = os.path.dirname(admin.socket)
