@@ -13,6 +13,19 @@ from gproxy.testing.gateway import RunningGateway, eventually, free_port
 
 ROUTE = "[route:all]\npath = /\nrespond = 200\nbody = hi\n"
 
+#: A handler that cannot open while there is a file `no`: a reload then fails late.
+LATE = """
+from pathlib import Path
+
+class Late:
+    def open(self, runtime):
+        if Path("no").exists():
+            raise ValueError("not now")
+
+    def __call__(self, request, next):
+        return next(request)
+"""
+
 
 def ini(bind="unix:{tmp}/admin.sock", more=""):
     return f"[server]\nworkers = 2\n[log]\naccess = off\n[admin]\nbind = {bind}\n{more}{ROUTE}"
@@ -112,3 +125,17 @@ def test_a_reload_turns_the_listener_on_and_off(tmp_path):
         gateway.reload()
         eventually(lambda: monitors(gateway) == [], "the end of the monitor")
         assert not (tmp_path / "admin.sock").exists()
+
+
+def test_a_reload_changes_the_permissions_of_the_socket_only_if_it_succeeds(tmp_path):
+    (tmp_path / "late.py").write_text(LATE)
+    with RunningGateway(ini(more="[handler:late]\nuse = late:Late\n[gateway]\nhandlers = late\n"), tmp_path) as gateway:
+        status_of(client_of(gateway))
+        (tmp_path / "no").touch()
+        gateway.config.write_text(gateway.config.read_text().replace("[admin]", "[admin]\nmode = 0666"))
+        gateway.signal(signal.SIGHUP)
+        gateway.wait_for_line("reload failed")
+        assert stat.S_IMODE(os.stat(tmp_path / "admin.sock").st_mode) == 0o600
+        (tmp_path / "no").unlink()
+        gateway.reload()
+        assert stat.S_IMODE(os.stat(tmp_path / "admin.sock").st_mode) == 0o666

@@ -3,7 +3,7 @@
 import grp
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
@@ -14,18 +14,31 @@ AdminSockets = Mapping[Address, socket.socket]
 
 
 def open_sockets(admin: AdminSettings, present: AdminSockets) -> dict[Address, socket.socket]:
-    """Return a socket for each address, one of `present` if it has the address. Raises CannotListenError."""
+    """Return a socket for each address, one of `present` if it has the address. Raises CannotListenError.
+
+    A present one keeps its permissions until `permit`: the reload may fail yet.
+    """
     opened: dict[Address, socket.socket] = {}
     try:
         for address in admin.bind:
             kept = present.get(address)
-            opened[address] = kept if kept is not None and is_reachable(kept) else _listen(address, admin)
-            if address.kind == "unix":
-                _permit(Path(address.path), admin)
+            if kept is not None and is_reachable(kept):
+                opened[address] = kept
+                _group(admin)
+            else:
+                opened[address] = _listen(address, admin)
+                permit([address], admin)
     except CannotListenError:
         close_sockets(opened, present)
         raise
     return opened
+
+
+def permit(addresses: Iterable[Address], admin: AdminSettings) -> None:
+    """Set group and permissions of the files of the unix sockets. Raises CannotListenError."""
+    for address in addresses:
+        if address.kind == "unix":
+            _permit(Path(address.path), admin)
 
 
 def close_sockets(sockets: AdminSockets, but: AdminSockets) -> None:
@@ -47,11 +60,17 @@ def _listen(address: Address, admin: AdminSettings) -> socket.socket:
 
 def _permit(path: Path, admin: AdminSettings) -> None:
     """Set group and permissions of the socket's file. Raises CannotListenError."""
+    group = _group(admin)
     try:
-        if admin.group is not None:
-            os.chown(path, -1, grp.getgrnam(admin.group).gr_gid)
+        os.chown(path, -1, group)
         path.chmod(admin.permissions)
-    except KeyError:
-        raise CannotListenError(f"cannot listen on unix:{path}: there is no group {admin.group!r}") from None
     except OSError as error:
         raise CannotListenError(f"cannot set the permissions of unix:{path}: {error.strerror}") from None
+
+
+def _group(admin: AdminSettings) -> int:
+    """Return the id of the group of the unix sockets; -1 to leave the group as it is. Raises CannotListenError."""
+    try:
+        return -1 if admin.group is None else grp.getgrnam(admin.group).gr_gid
+    except KeyError:
+        raise CannotListenError(f"[admin] group: there is no group {admin.group!r}") from None

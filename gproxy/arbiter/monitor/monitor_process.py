@@ -16,9 +16,10 @@ from gproxy.arbiter.control import Control
 from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.messages import Message
-from gproxy.arbiter.monitor.admin_sockets import AdminSockets, close_sockets, open_sockets
+from gproxy.arbiter.monitor.admin_sockets import AdminSockets, close_sockets, open_sockets, permit
 from gproxy.arbiter.monitor.messages import MONITOR_NOTICES, Attach, Configure, Detach, Order, Outcome, Report, Serving
 from gproxy.arbiter.monitoring import Orders
+from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spawn import CannotStartError, spawn_module
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.arbiter.workers import Workers
@@ -64,12 +65,21 @@ class MonitorProcess:
         close_sockets(self._sockets, self._prepared)
         self._sockets, self._prepared = self._prepared, {}
         self._generation = generation
+        if before is not None and before != generation.admin:
+            self._permit(generation.admin)
         if self._control is not None and before != generation.admin:
             self.stop()
         if generation.admin.bind and self._control is None:
             self._start()
         elif self._control is not None:
             self._configure(self._control, generation)
+
+    def _permit(self, admin: AdminSettings) -> None:
+        """Give the sockets the permissions of the new settings."""
+        try:
+            permit(self._sockets, admin)
+        except CannotListenError as error:
+            _log.error("monitor: %s", error)
 
     def attach(self, worker: WorkerProcess) -> None:
         """Connect the monitor with a worker that is ready."""
