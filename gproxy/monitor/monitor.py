@@ -46,8 +46,10 @@ from gproxy.upstream.balance import POLICIES
 
 _log = logging.getLogger("gproxy")
 
-#: Connections to the admin listener, of one address and of all.
+#: The most connections to a socket of the admin listener: of all clients, and of one address, so that none keeps the
+#: others out.
 _MOST_CONNECTIONS: Final = 200
+_MOST_PER_ADDRESS: Final = 150
 
 
 class Monitor:
@@ -119,7 +121,12 @@ def _load(command: messages.Configure, fd: int) -> Settings:
 
 def _listening(settings: Settings) -> Settings:
     """Return the settings of the admin listeners: their addresses, and limits that an operator does not notice."""
-    server = replace(settings.server, bind=settings.admin.bind, max_connections=_MOST_CONNECTIONS)
+    server = replace(
+        settings.server,
+        bind=settings.admin.bind,
+        max_connections=_MOST_CONNECTIONS,
+        max_connections_per_address=_MOST_PER_ADDRESS,
+    )
     return replace(settings, server=server)
 
 

@@ -1,8 +1,10 @@
 """The admin listener of a real gateway: it is there when asked for, tells the state, and admits only who may."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 
@@ -139,3 +141,14 @@ def test_a_reload_changes_the_permissions_of_the_socket_only_if_it_succeeds(tmp_
         (tmp_path / "no").unlink()
         gateway.reload()
         assert stat.S_IMODE(os.stat(tmp_path / "admin.sock").st_mode) == 0o666
+
+
+def test_an_address_that_may_not_connect_cannot_keep_operators_out(tmp_path):
+    port = free_port()
+    with RunningGateway(ini(f"127.0.0.1:{port}", "allow = 127.0.0.1\n"), tmp_path) as gateway:
+        gateway.wait_for_line("monitor: serves on")
+        client = AdminClient(f"http://127.0.0.1:{port}", (tmp_path / "var" / "admin.token").read_text().strip())
+        with contextlib.ExitStack() as held:
+            for _ in range(210):
+                held.enter_context(socket.create_connection(("127.0.0.1", port), 15, ("127.0.0.9", 0)))
+            assert client.get("/v1/status")["generation"] == 1
