@@ -179,3 +179,21 @@ def test_answers_and_errors_are_never_kept_framed_or_run(admin, line, fields, st
 def test_requests_to_the_admin_listener_are_in_no_access_log(admin):
     admin.ask()
     assert not (admin.gateway.folder / "log").exists()
+
+
+def ps(admin, *arguments, **environ):
+    """The result of `gproxy ps` over TCP."""
+    command = [sys.executable, "-m", "gproxy", "ps", "--admin", *(arguments or (f"http://127.0.0.1:{admin.port}",))]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ}, timeout=60)
+
+
+def test_a_command_takes_a_token_with_a_line_end_and_never_prints_one(admin):
+    assert ps(admin, GPROXY_ADMIN_TOKEN=f"{TOKEN}\n").returncode == 0
+    done = ps(admin, GPROXY_ADMIN_TOKEN=f"{TOKEN}\nX: y")
+    assert (done.returncode, done.stderr) == (1, "the token has characters that no header can carry\n")
+
+
+@pytest.mark.parametrize("place", ["http://[::1", "http://localhost:99999", "http://localhost:x", "localhost:80"])
+def test_a_command_names_a_place_that_is_none(admin, place):
+    done = ps(admin, place)
+    assert (done.returncode, done.stderr) == (1, f"{place}: expected unix:PATH or http://HOST:PORT\n")

@@ -17,6 +17,9 @@ from gproxy.config.types import Address
 
 #: Seconds that an answer may take; a reload may take a minute.
 _PATIENCE: Final = 100.0
+_KINDS: Final[Mapping[str, type[http.client.HTTPConnection]]] = {
+    "http": http.client.HTTPConnection, "https": http.client.HTTPSConnection,
+}  # fmt: skip
 
 
 class AdminError(Exception):
@@ -28,7 +31,7 @@ class AdminClient:
 
     def __init__(self, place: str, token: str = "") -> None:
         self.place = place
-        self._token = token
+        self._token = token.strip()
 
     @classmethod
     def of(cls, config: str | None, url: str | None, token: str = "") -> "AdminClient":
@@ -44,9 +47,10 @@ class AdminClient:
             raise AdminError(
                 f"{config}: there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"
             )
-        kept = server.state_dir / "admin.token"
-        given = admin.token.reveal() if admin.token is not None else kept.read_text().strip() if kept.exists() else ""
-        return cls(_place(admin.bind), token or given)
+        place = _place(admin.bind)
+        if place.startswith("unix:"):
+            return cls(place)
+        return cls(place, token or (admin.token.reveal() if admin.token is not None else _kept_token(server.state_dir)))
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 JSON
         """Return the answer of a GET. Raises AdminError."""
@@ -68,17 +72,21 @@ class AdminClient:
             data = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise AdminError(f"the monitor at {self.place} does not answer: {error}") from None
+        except ValueError:  # whose text has the token
+            raise AdminError("the token has characters that no header can carry") from None
         finally:
             connection.close()
         return _content(response, data)
 
     def connection(self) -> http.client.HTTPConnection:
-        """Return a new connection to the monitor."""
+        """Return a new connection to the monitor. Raises AdminError for a place that is none."""
         if self.place.startswith("unix:"):
             return _UnixConnection(Path(self.place.removeprefix("unix:")))
-        parts = urlsplit(self.place)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return kind(parts.hostname or "", parts.port, timeout=_PATIENCE)
+        try:
+            parts = urlsplit(self.place)
+            return _KINDS[parts.scheme](parts.hostname or "", parts.port, timeout=_PATIENCE)
+        except (ValueError, LookupError):
+            raise AdminError(f"{self.place}: expected unix:PATH or http://HOST:PORT") from None
 
 
 def add_admin_options(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +118,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def _kept_token(state_dir: Path) -> str:
+    """Return the token that the gateway has generated. Raises AdminError if the user may not read it."""
+    try:
+        return (state_dir / "admin.token").read_text()
+    except (OSError, ValueError) as error:
+        raise AdminError(f"the token in {state_dir}/admin.token cannot be read: {error}") from None
+
+
 def _place(addresses: tuple[Address, ...]) -> str:
     """Return the best address to ask: a unix socket, which needs no token, else the first one."""
     address = next((one for one in addresses if one.kind == "unix"), addresses[0])
@@ -122,7 +138,7 @@ def _place(addresses: tuple[Address, ...]) -> str:
 def _content(response: http.client.HTTPResponse, data: bytes) -> Any:  # noqa: ANN401 JSON
     try:
         content = json.loads(data) if data else None
-    except ValueError:
+    except (ValueError, RecursionError):
         content = data.decode(errors="replace")
     if response.status >= 400:
         detail = content.get("detail") if isinstance(content, dict) else None
