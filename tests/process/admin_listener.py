@@ -54,9 +54,12 @@ class Admin:
         """The first events of a stream of the page, with the content of the view."""
         with self.unix() as wire:
             wire.send(f"{line} HTTP/1.1\r\nHost: any\r\n\r\n")
-            head = wire.read_until(b"\r\n\r\n").removesuffix(b"\r\n\r\n")
+            head = wire.read_until(b"\r\n\r\n")
+            if b" 200 " not in head:
+                wire.buffer = head + wire.buffer
+                return wire.read_response()
             begin = wire.read_until(b"event: view" if "view=" in line else b"event: values")
-            return Answer(head, begin + wire.read_until(b"\n\n"), complete=False)
+            return Answer(head.removesuffix(b"\r\n\r\n"), begin + wire.read_until(b"\n\n"), complete=False)
 
     def call(self, operation, values):
         """Call an operation over the unix socket."""

@@ -20,6 +20,8 @@ VALUES = {
     "change_backend": {"upstream": "users", "backend": "{backend}", "weight": 3, "for": "10m"},
     "reset_backend": {"upstream": "users", "backend": "{backend}"},
     "log_in": {"token": TOKEN},
+    "scale": {"count": 2},
+    "set_log_level": {"level": "debug", "for": "10m"},
 }
 #: Called last: it ends what others look at.
 LAST = ("cut",)
