@@ -37,7 +37,6 @@ from gproxy.monitor.operations import OPERATIONS
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerRef
 from gproxy.observe import log
-from gproxy.observe.buckets import Buckets
 from gproxy.observe.metrics_reader import MetricsReader
 from gproxy.runtime import Runtime
 from gproxy.server.listeners import Listeners
@@ -99,7 +98,7 @@ class Monitor:
         """Take the settings of a new generation over; memory and sockets stay those that this process has."""
         (settings_fd,) = self._control.take_fds(1)
         self.watched.settings = _load(command, settings_fd)
-        self._metrics.buckets = Buckets(self.watched.settings.metrics.buckets)
+        self._metrics.use(self.watched.settings.metrics.buckets)
         self.watched.generation = command.generation
         self.watched.changes.add("reload", f"generation {command.generation} serves")
         self.set_up_log()

@@ -6,16 +6,16 @@ are the process's own cells in the shared memory, and a reader adds up the cells
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
 import gevent
 
 from gproxy.config.sections.metrics import MetricsSettings
-from gproxy.observe.buckets import Buckets
-from gproxy.observe.metric_families import FAMILIES
-from gproxy.observe.metrics_reader import REMOVED, Key, Row, parse_key, rows, shared_name, sum_up
+from gproxy.observe.metric_catalogue import Catalogue, Key
+from gproxy.observe.metric_families import Family
+from gproxy.observe.metrics_reader import REMOVED, Row, rows, sum_up
 from gproxy.state.shared.counters import CELLS, SharedCounters
 from gproxy.state.shared.memory import SharedState
 
@@ -32,12 +32,11 @@ class Series:
 
     __slots__ = ("_bounds", "cells", "labels", "name")
 
-    def __init__(self, name: str, labels: tuple[str, ...], buckets: Buckets) -> None:
+    def __init__(self, name: str, labels: tuple[str, ...], catalogue: Catalogue) -> None:
         self.name = name
         self.labels = labels
-        self._bounds = buckets.inner
-        size = buckets.size + 1 if FAMILIES[name].kind == "histogram" else 1
-        self.cells: array[float] | memoryview[float] = array("d", bytes(8 * size))
+        self._bounds = catalogue.buckets_of(name).inner
+        self.cells: array[float] | memoryview[float] = array("d", bytes(8 * catalogue.cells_of(name)))
 
     def observe(self, seconds: float) -> None:
         """Add a duration to a histogram."""
@@ -64,7 +63,10 @@ class Metrics:
         #: The number of combinations of labels beyond `max_series`.
         self.dropped = 0
         self._most = settings.max_series
-        self._buckets = Buckets(settings.buckets)
+        self._catalogue = catalogue = Catalogue(settings.buckets)
+        self._families = catalogue.families
+        #: The declarations of handlers, as names of the shared counters.
+        self._declared: list[str] = []
         self._series: dict[Key, Series] = {}
         self._size = 0
         #: The combinations of labels beyond `max_series` so far, each of which counts once.
@@ -91,10 +93,10 @@ class Metrics:
         name, labels = key
         if len(self._series) >= self._most or self._size >= CELLS:
             self._drop(key)
-            key = name, FAMILIES[name].other(labels)
+            key = name, self._families[name].other(labels)
             if key in self._series:
                 return self._series[key]
-        series = self._series[key] = Series(*key, self._buckets)
+        series = self._series[key] = Series(*key, self._catalogue)
         self._size += len(series.cells)
         self._place(series)
         return series
@@ -106,9 +108,25 @@ class Metrics:
             if len(self._dropped) < _MOST_REMEMBERED:
                 self._dropped.add(key)
 
+    def declare(self, name: str, family: Family, bounds: Sequence[float] = ()) -> None:
+        """Add a family of a handler. Raises ValueError if another one has its name."""
+        declaration = self._catalogue.declare(name, family, bounds)
+        if declaration not in self._declared:
+            self._declared.append(declaration)
+            if self._counters is not None:
+                self._counters.cells(declaration, 0)
+
+    def has_room(self, name: str, labels: tuple[str, ...], most: int) -> bool:
+        """Return whether some process has this series, or the family has fewer than `most` in all of them together."""
+        keys = {key for key in self._series if key[0] == name}
+        if self._counters is not None:
+            found = (self._catalogue.parse(place.name) for place in self._counters.places())
+            keys |= {key for key in found if key and key[0] == name}
+        return (name, labels) in keys or len(keys) < most
+
     def watch(self, name: str, labels: tuple[str, ...], read: Callable[[], float]) -> Watch:
         """Let the series follow `read`, which returns a gauge's value, or a counter's total in this process."""
-        follows = self._follow_gauge if FAMILIES[name].is_sampled else self._follow_counter
+        follows = self._follow_gauge if self._families[name].is_sampled else self._follow_counter
         watch = Watch(name, labels, follows(name, labels, read))
         self._watched.append(watch)
         return watch
@@ -162,14 +180,14 @@ class Metrics:
                 series.cells[0] = REMOVED
 
     def _named(self, name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-        return (*labels, self.worker) if "worker" in FAMILIES[name].labels else labels
+        return (*labels, self.worker) if "worker" in self._families[name].labels else labels
 
     def _set(self, name: str, labels: tuple[str, ...], value: float) -> None:
         named = self._named(name, labels)
         series = self.series(name, *named)
         if series.labels == named:
             series.cells[0] = value
-        elif FAMILIES[name].merge == "max":
+        elif self._families[name].merge == "max":
             series.cells[0] = max(series.cells[0], value)
         else:
             series.cells[0] += value
@@ -206,7 +224,7 @@ class Metrics:
         """Read all watched values into their series."""
         if self._dropped:
             for (name, labels), series in self._series.items():
-                if FAMILIES[name].is_sampled and labels == FAMILIES[name].other(labels):
+                if self._families[name].is_sampled and labels == self._families[name].other(labels):
                     series.cells[0] = 0.0
         if self._expiring:
             self._end_expired()
@@ -217,18 +235,20 @@ class Metrics:
         """Return the rows of all processes, sorted; counters include ended processes."""
         self.sample()
         if self._counters is not None:
-            return rows(sum_up(self._counters, self._buckets), self._buckets)
-        return rows({key: list(series.cells) for key, series in self._series.items()}, self._buckets)
+            return rows(sum_up(self._counters, self._catalogue), self._catalogue)
+        return rows({key: list(series.cells) for key, series in self._series.items()}, self._catalogue)
 
     def share(self, state: SharedState) -> None:
         """Move the series into the shared memory; without room there, each process shows only its own."""
         if self._counters is not None or (counters := SharedCounters.open(state)) is None:
             return
         for place in counters.places():  # the samples of the row's previous owner are out of date
-            if (key := parse_key(place.name, self._buckets)) and FAMILIES[key[0]].is_sampled:
+            if (key := self._catalogue.parse(place.name)) and self._families[key[0]].is_sampled:
                 counters.own(place)[0] = 0.0
         self._forget_sampled()
         self._counters = counters
+        for declaration in self._declared:
+            counters.cells(declaration, 0)
         for series in self._series.values():
             self._place(series)
         self.sample()
@@ -241,7 +261,7 @@ class Metrics:
     def _place(self, series: Series) -> None:
         if self._counters is None:
             return
-        name = shared_name((series.name, series.labels), self._buckets)
+        name = self._catalogue.shared_name((series.name, series.labels))
         cells = self._counters.cells(name, len(series.cells))
         if cells is None:
             self.dropped += 1
@@ -257,12 +277,12 @@ class Metrics:
             return
         counters, self._counters = self._counters, None
         self._forget_sampled()
-        for (name, labels), cells in sum_up(counters, self._buckets).items():
-            if not FAMILIES[name].is_sampled:
+        for (name, labels), cells in sum_up(counters, self._catalogue).items():
+            if not self._families[name].is_sampled:
                 self.series(name, *labels).cells = array("d", cells)
         counters.close(wipe=True)
 
     def _forget_sampled(self) -> None:
         """Drop what the next sample sets, some of it with another `worker` label."""
-        self._series = {key: series for key, series in self._series.items() if not FAMILIES[key[0]].is_sampled}
+        self._series = {key: series for key, series in self._series.items() if not self._families[key[0]].is_sampled}
         self._size = sum(len(series.cells) for series in self._series.values())

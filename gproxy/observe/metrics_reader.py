@@ -1,19 +1,17 @@
 """The reading of metrics: what all processes have counted in the shared memory, added up."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gproxy.observe.buckets import Buckets
-from gproxy.observe.metric_families import FAMILIES, Family
+from gproxy.observe.metric_catalogue import Catalogue, Key
+from gproxy.observe.metric_families import Family
 from gproxy.state.shared.counters import CountersView
 from gproxy.state.shared.memory import SharedState
 
 #: The value of a series that its process has removed.
 REMOVED: Final = math.nan
-#: A family's name and the values of its labels.
-Key = tuple[str, tuple[str, ...]]
 
 
 class Row(NamedTuple):
@@ -50,30 +48,37 @@ class MetricsReader:
 
     def __init__(self, state: SharedState, bounds: Sequence[float]) -> None:
         self._state = state
-        #: The buckets of the settings in use; a reload may replace them.
-        self.buckets = Buckets(bounds)
+        self._catalogue = Catalogue(bounds)
         self._view: CountersView | None = None
+
+    def use(self, bounds: Sequence[float]) -> None:
+        """Read the histograms with these buckets, those of a new generation, and its own metrics of handlers."""
+        self._catalogue = Catalogue(bounds)
 
     def read(self) -> list[Row]:
         """Return the rows of all processes, sorted; counters include ended processes."""
         self._view = self._view or CountersView.of(self._state)
-        return rows(sum_up(self._view, self.buckets), self.buckets) if self._view is not None else []
+        return rows(sum_up(self._view, self._catalogue), self._catalogue) if self._view is not None else []
 
 
-def rows(reading: dict[Key, list[float]], buckets: Buckets) -> list[Row]:
+def rows(reading: dict[Key, list[float]], catalogue: Catalogue) -> list[Row]:
     """Return the rows of a reading, sorted."""
-    return [Row(name, FAMILIES[name], labels, cells, buckets) for (name, labels), cells in sorted(reading.items())]
+    families, buckets = catalogue.families, catalogue.buckets_of
+    return [
+        Row(name, families[name], labels, cells, buckets(name)) for (name, labels), cells in sorted(reading.items())
+    ]
 
 
-def sum_up(view: CountersView, buckets: Buckets) -> dict[Key, list[float]]:
+def sum_up(view: CountersView, catalogue: Catalogue) -> dict[Key, list[float]]:
     """Return the values of all series, each made of those of all processes."""
     all_rows, living = view.rows(), view.rows(living=True)
     workers = {str(number + 1) for number in living}
     reading: dict[Key, list[float]] = {}
+    catalogue.learn(place.name for place in view.places())
     for place in view.places():
-        if not (key := parse_key(place.name, buckets)):
+        if not (key := catalogue.parse(place.name)) or place.size != catalogue.cells_of(key[0]):
             continue
-        family = FAMILIES[key[0]]
+        family = catalogue.families[key[0]]
         if family.labels[-1:] == ("worker",) and key[1][-1] not in workers:
             continue
         chosen = living if family.is_sampled else all_rows
@@ -83,18 +88,3 @@ def sum_up(view: CountersView, buckets: Buckets) -> dict[Key, list[float]]:
         if not math.isnan(cells[0]):
             reading[key] = cells
     return reading
-
-
-def shared_name(key: Key, buckets: Buckets) -> str:
-    """Return the name of the series among the shared counters. Histograms with other buckets have other names."""
-    name, labels = key
-    return json.dumps((f"{name}/{buckets.key}" if FAMILIES[name].kind == "histogram" else name, *labels))
-
-
-def parse_key(name: str, buckets: Buckets) -> Key | None:
-    """Return the series of a shared counter; None if another version or other settings use the name."""
-    written, *labels = json.loads(name)
-    family, _, bounds = written.partition("/")
-    known = family in FAMILIES and len(FAMILIES[family].labels) == len(labels)
-    is_ours = known and bounds == (buckets.key if FAMILIES[family].kind == "histogram" else "")
-    return (family, tuple(labels)) if is_ours else None

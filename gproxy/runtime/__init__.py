@@ -6,7 +6,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
+from gproxy.observe.user_metrics import LabelSets, UserCounter, UserGauge, UserHistogram, declare
 from gproxy.runtime.buffers import Buffers
 from gproxy.runtime.feed import Feed
 from gproxy.runtime.seldom import Seldom
@@ -165,6 +166,24 @@ class Runtime:
             self.join(metrics)
         else:
             metrics.share_with_monitor(self.counts_in)
+
+    def counter(self, name: str, labels: Sequence[str], doc: str) -> UserCounter:
+        """Declare a counter of a handler, in `open`: `add(amount, *label_values)`. Raises ValueError for a bad name."""
+        declare(self.metrics, "counter", name, labels, doc)
+        return UserCounter(LabelSets(self.metrics, name, labels))
+
+    def gauge(self, name: str, labels: Sequence[str], doc: str) -> UserGauge:
+        """Declare a gauge of a handler, in `open`: `set(value, *label_values)`. Raises ValueError for a bad name."""
+        declare(self.metrics, "gauge", name, labels, doc)
+        return UserGauge(self.metrics, name, labels)
+
+    def histogram(self, name: str, labels: Sequence[str], doc: str, buckets: Sequence[float] = ()) -> UserHistogram:
+        """Declare a histogram of a handler, in `open`: `observe(value, *label_values)`.
+
+        Without `buckets` the values are seconds, in those of `[metrics]`. Raises ValueError for a bad name.
+        """
+        declare(self.metrics, "histogram", name, labels, doc, buckets)
+        return UserHistogram(LabelSets(self.metrics, name, labels))
 
     def join(self, part: "Shares") -> None:
         """Register a part, whose `share` and `unshare` run when other processes begin to serve and have ended."""
