@@ -109,20 +109,19 @@ each.
 """
 
 ALERTS = """
-## Alerts
+## Alerts and a dashboard
+
+`etc/prometheus/alerts.yml` has rules for Prometheus; [alerts.md](alerts.md) says what to do for each alert.
+`etc/grafana/gproxy.json` is a dashboard for Grafana: routes, upstreams, handlers and processes. Both expect that the
+scrape job is called `gproxy`. Further expressions that are worth an alert:
 
 | what | expression |
 |---|---|
-| the settings on disk are not the ones in use | `gproxy_last_reload_successful == 0` |
-| a certificate expires within two weeks | `gproxy_certificate_expires_seconds - time() < 14 * 86400` |
-| a route fails | `sum by (route) (rate(gproxy_requests_total{status=~"5.."}[5m])) > 0.1` |
-| no worker may pick a backend | `sum by (upstream, backend) (gproxy_backend_healthy) == 0` |
 | workers end again and again | `increase(gproxy_workers_started_total[10m]) > 3 * gproxy_workers` |
-| access lines are lost | `increase(gproxy_log_lost_lines_total[5m]) > 0` |
-| a handler blocks a worker's event loop | `sum by (handler) (increase(gproxy_hub_blocked_total[10m])) > 10` |
 | a worker needs more than a core gives | `rate(gproxy_worker_cpu_seconds_total[5m]) > 0.9` |
 | a kind of credential cannot be judged | `sum by (handler) (rate(gproxy_auth_total{outcome="unavailable"}[5m])) > 0` |
 | a key set is not fetched any more | `gproxy_keys_age_seconds > 3600` |
+| label values count as `other` | `increase(gproxy_series_dropped_total[10m]) > 0` |
 """
 
 

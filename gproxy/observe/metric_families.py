@@ -113,6 +113,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_worker_cpu_seconds_total": Family("counter", ("worker",), "CPU time of the worker in seconds", "max"),
     "gproxy_greenlets": Family("gauge", ("worker",), "live greenlets of the worker, counted about every ten seconds"),
     "gproxy_open_fds": Family("gauge", ("worker",), "open file descriptors of the worker"),
+    "gproxy_max_fds": Family("gauge", ("worker",), "most open file descriptors that the worker may have"),
     "gproxy_generation": Family("gauge", (), "number of the generation that serves", "max"),
     "gproxy_reloads_total": Family("counter", ("result",), "reloads since the start, by success or failure", "max"),
     "gproxy_last_reload_successful": Family("gauge", (), "1 if the last reload or the start succeeded, else 0", "max"),

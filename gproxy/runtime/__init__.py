@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import random
+import resource
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -156,6 +157,7 @@ class Runtime:
         metrics.watch("gproxy_buffer_bytes", (), lambda: self.buffers.used)
         metrics.watch("gproxy_worker_memory_bytes", (), self.memory)
         metrics.watch("gproxy_open_fds", (), self.count_descriptors)
+        metrics.watch("gproxy_max_fds", (), lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         metrics.watch("gproxy_greenlets", (), Seldom(self.count_greenlets, self.monotonic))
         if (feed := self.feed) is not None:
             metrics.watch("gproxy_feed_dropped_total", (), lambda: feed.dropped)
