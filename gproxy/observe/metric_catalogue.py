@@ -28,6 +28,9 @@ class Catalogue:
         self._own_buckets: dict[str, Buckets] = {}
         #: The declarations of this process, by name.
         self._declared: dict[str, str] = {}
+        self._learnt: set[str] = set()
+        #: PERF: the results of `parse`; the memory of names bounds their number.
+        self._parsed: dict[str, Key | None] = {}
 
     def declare(self, name: str, family: Family, bounds: Sequence[float] = ()) -> str:
         """Add a family of this process, and return its declaration, a name for the shared counters.
@@ -42,13 +45,15 @@ class Catalogue:
         return declaration
 
     def _add(self, name: str, family: Family, bounds: Sequence[float]) -> None:
+        self._parsed.clear()
         self.families[name] = family
         self._own_buckets[name] = Buckets(bounds) if bounds else self.buckets
 
     def learn(self, shared_names: Iterable[str]) -> None:
         """Take over the declarations of other processes; the latest counts, unless this process has its own."""
         for text in shared_names:
-            if text.startswith(_BEGINNING):
+            if text.startswith(_BEGINNING) and text not in self._learnt:
+                self._learnt.add(text)
                 _, name, kind, labels, doc, bounds = json.loads(text)
                 if name not in FAMILIES and name not in self._declared:
                     self._add(name, Family(kind, tuple(labels), doc), bounds)
@@ -69,6 +74,11 @@ class Catalogue:
 
     def parse(self, shared_name: str) -> Key | None:
         """Return the series of a shared counter; None for a declaration, and for one of other versions or settings."""
+        if shared_name not in self._parsed:
+            self._parsed[shared_name] = self._parse(shared_name)
+        return self._parsed[shared_name]
+
+    def _parse(self, shared_name: str) -> Key | None:
         written, *labels = json.loads(shared_name)
         name, _, bounds = written.partition("/")
         family = self.families.get(name)

@@ -82,9 +82,16 @@ def sum_up(view: CountersView, catalogue: Catalogue) -> dict[Key, list[float]]:
         if family.labels[-1:] == ("worker",) and key[1][-1] not in workers:
             continue
         chosen = living if family.is_sampled else all_rows
-        parts = [row[place.start : place.start + place.size].tolist() for row in chosen.values()]
-        merge = max if family.merge == "max" else sum
-        cells = [merge(values) for values in zip(*parts, strict=True)] if parts else [0.0] * place.size
+        parts = [list(row[place.start : place.start + place.size]) for row in chosen.values()]
+        cells = _merged(parts, family) if parts else [0.0] * place.size
         if not math.isnan(cells[0]):
             reading[key] = cells
     return reading
+
+
+def _merged(parts: Sequence[list[float]], family: Family) -> list[float]:
+    """Return one value for each cell, from the cells of one or more processes."""
+    if len(parts) == 1:
+        return parts[0]
+    merge = max if family.merge == "max" else sum
+    return [merge(values) for values in zip(*parts, strict=True)]
