@@ -25,30 +25,22 @@ from gproxy import __version__
 from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.generation import Generation, Sockets
-from gproxy.arbiter.messages import Command, Message
+from gproxy.arbiter.messages import Message
 from gproxy.arbiter.monitoring import Monitoring, NoMonitor, Reply
 from gproxy.arbiter.reload_on_change import ReloadOnChange
+from gproxy.arbiter.shutdown import PendingLine, Shutdown
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.arbiter.workers import Workers
 from gproxy.config.load import Overrides
-from gproxy.config.types.units import plural
 from gproxy.observe import log
 
 _log = logging.getLogger("gproxy")
 
 #: A worker that ends within this many seconds of serving counts as a quick end.
 _QUICK_END: Final = 5.0
-#: Seconds after `grace` in which workers may close their logs before they are killed.
-_LAST_MOMENTS: Final = 5.0
-#: Seconds that workers have to exit after SIGQUIT.
-_AT_ONCE: Final = 1.0
-#: Seconds that a pending line of the log waits for draining workers to close their listeners.
-_LOG_DELAY: Final = 1.0
-#: Seconds within which a second signal repeats the first: `timeout` signals its child, and then the whole group.
-_ONE_SIGNAL: Final = 0.05
 
 
 class Arbiter:
@@ -74,16 +66,15 @@ class Arbiter:
         self._reload_again = ""
         self._reload_on_change = ReloadOnChange(path, self._loop, self._reload)
         self._monitor: Monitoring = NoMonitor()
-        #: Monotonic time when the stop began; 0: not stopping.
-        self._stopping = 0.0
-        #: True once `stop_delay` is over: ended workers are not replaced.
-        self._is_closing = False
-        #: Number of workers that ended before their drain was complete.
-        self._lost = 0
-        #: Line to log once the draining workers have closed their listeners.
-        self._pending_line = ""
-        self._is_quitting = False
-        self._cut = 0
+        self._line = PendingLine(self._loop, self._workers)
+        self._shutdown = Shutdown(
+            self._loop,
+            self._workers,
+            self._notifier,
+            self._line,
+            serving=lambda: self._current,
+            drop_next=self._drop_next,
+        )
         self._code = 0
 
     def run(self) -> int:
@@ -105,9 +96,9 @@ class Arbiter:
         self._loop.handle_signals(
             {
                 signal.SIGCHLD: self._workers.reap,
-                signal.SIGTERM: partial(self._stop, "SIGTERM"),
-                signal.SIGINT: partial(self._stop, "SIGINT"),
-                signal.SIGQUIT: self._quit,
+                signal.SIGTERM: partial(self._shutdown.stop, "SIGTERM"),
+                signal.SIGINT: partial(self._shutdown.stop, "SIGINT"),
+                signal.SIGQUIT: self._shutdown.quit,
                 signal.SIGHUP: partial(self._reload, "SIGHUP"),
                 signal.SIGUSR1: partial(self._workers.send, messages.Reopen()),
                 signal.SIGUSR2: partial(_log.warning, "SIGUSR2: ignored"),
@@ -127,7 +118,7 @@ class Arbiter:
         self._workers.admit(first, self._next)
 
     def _reload(self, why: str) -> None:
-        if self._stopping:
+        if self._shutdown.began:
             return
         if self._next is not None:
             _log.info("%s: another reload follows the current one", why)
@@ -207,7 +198,7 @@ class Arbiter:
             removed = old.close(new.sockets)
             for worker in list(old.workers):
                 self._retire(worker, removed)
-            self._log_later(f"reloaded: generation {new.number} serves on {new}")
+            self._line.put(f"reloaded: generation {new.number} serves on {new}")
         self._notifier.ready(f"serves on {new}")
         self._monitor.serve(new)
         self._reload_on_change.follow(new)
@@ -221,7 +212,7 @@ class Arbiter:
 
     def _scale(self, by: int) -> None:
         generation = self._current
-        if generation is None or self._stopping:
+        if generation is None or self._shutdown.began:
             return
         count = max(1, generation.worker_count + by)
         if count == generation.worker_count:
@@ -254,9 +245,9 @@ class Arbiter:
             case messages.Shared():
                 self._workers.open_waiting()  # (4)
             case messages.Closed():
-                self._on_closed()
+                self._line.closed()
             case messages.Stopped(cut):
-                self._cut += cut
+                self._shutdown.cut += cut
             case messages.Blocked(text, stack, origin):
                 log.log_with_stack(logging.WARNING, text, stack, log.Origin(*origin), worker.names)
             case messages.Beat():
@@ -281,15 +272,11 @@ class Arbiter:
         self._monitor.attach(worker)
         if generation is self._current:
             generation.accept(worker)
-            if self._stopping:
+            if self._shutdown.began:
                 worker.send(messages.Unready())
         elif generation is self._next and generation.is_ready():
             self._promote(generation)
         self._workers.open_waiting()
-
-    def _on_closed(self) -> None:
-        if all(worker.state is not WorkerState.DRAINING for worker in self._workers):
-            self._log_pending()
 
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
         """React to the end of a worker, which is unexpected if its generation still has the worker."""
@@ -297,15 +284,15 @@ class Arbiter:
         self._monitor.detach(worker)
         if generation is self._next:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
-        elif was_needed and generation is self._current and not self._is_closing:
+        elif was_needed and generation is self._current and not self._shutdown.is_closing:
             self._replace(generation, worker, ending)
         else:
             is_killed = worker.state is WorkerState.KILLED
-            self._lost += worker.served_since > 0 and (is_killed or not ending.is_clean)
+            self._shutdown.lost += worker.served_since > 0 and (is_killed or not ending.is_clean)
             if not (is_killed or ending.is_clean):
                 _log.error("%s %s while it was draining", worker, ending)
         self._workers.open_waiting()
-        self._finish()
+        self._shutdown.finish()
 
     def _replace(self, generation: Generation, worker: WorkerProcess, ending: ExitStatus) -> None:
         """Start another worker: at once, or after a pause if workers of this number end soon after their start."""
@@ -319,7 +306,7 @@ class Arbiter:
 
     def _start(self, generation: Generation, number: int) -> None:
         """Start a worker of the current generation, unless it runs already; try again later if there is no process."""
-        if generation is not self._current or self._is_closing or number not in generation.missing():
+        if generation is not self._current or self._shutdown.is_closing or number not in generation.missing():
             return
         generation.warn_of_newer_code(number)
         try:
@@ -332,69 +319,3 @@ class Arbiter:
     def _order(self, name: str, arguments: dict[str, object], reply: Reply) -> None:
         """Carry an order of the monitor out, and reply with its outcome."""
         reply(False, {"detail": f"unknown order {name!r} with {', '.join(arguments) or 'no arguments'}"})
-
-    # The end.
-
-    def _stop(self, name: str) -> None:
-        """Turn readiness to 503 at once; close the listeners after `stop_delay`. A second signal stops at once."""
-        if self._stopping:
-            if monotonic() - self._stopping > _ONE_SIGNAL:
-                self._quit()
-            return
-        self._stopping = monotonic()
-        grace, delay = 0.0, 0.0
-        if self._current:
-            grace, delay = self._current.server.grace, self._current.server.stop_delay
-        stopping = f"{name}: stopping; requests in flight have {grace:g} s"
-        if delay:
-            _log.info("%s: no longer ready; stopping in %g s", name, delay)
-        self._notifier.stopping()
-        self._drop_next()
-        self._workers.send(messages.Unready())
-        self._loop.after(delay, partial(self._close, messages.Stop(), grace + _LAST_MOMENTS, stopping))
-
-    def _quit(self) -> None:
-        """Stop at once: requests in flight are cut."""
-        self._stopping = self._stopping or monotonic()
-        self._is_quitting = True
-        self._drop_next()
-        self._close(messages.Quit(), _AT_ONCE, "")
-
-    def _close(self, command: Command, limit: float, line: str) -> None:
-        """Close the listeners, let workers finish, and kill the remaining ones after `limit` seconds; log the line."""
-        self._is_closing = True
-        self._workers.discard(worker for worker in self._workers if worker.state < WorkerState.SERVING)
-        if self._current:
-            self._current.close({})
-        self._workers.send(command)
-        self._log_later(line)
-        self._loop.after(limit, self._kill_remaining)
-        self._finish()
-
-    def _log_later(self, line: str) -> None:
-        """Log the line once the draining workers have closed their listeners, or after a second if one hangs."""
-        self._log_pending()
-        self._pending_line = line
-        self._loop.after(_LOG_DELAY, self._log_pending)
-
-    def _log_pending(self) -> None:
-        if self._pending_line:
-            _log.info("%s", self._pending_line)
-            self._pending_line = ""
-
-    def _kill_remaining(self) -> None:
-        for worker in self._workers:
-            _log.error("%s did not exit in time; killing it", worker)
-            self._workers.kill_with_stack(worker)
-
-    def _finish(self) -> None:
-        """Set the exit code once all workers have ended."""
-        if not self._is_closing or len(self._workers) or self._loop.is_stopped:
-            return
-        self._log_pending()
-        if not self._is_quitting:
-            result = f"{plural(self._cut, 'request')} cut" if self._cut else "nothing was cut"
-            if self._lost:
-                result = f"{plural(self._lost, 'worker')} killed, with all open requests"
-            _log.info("stopped after %.1f s; %s", monotonic() - self._stopping, result)
-        self._exit(0)

@@ -94,7 +94,7 @@ def test_built_and_ready_of_a_discarded_worker_come_too_late(scene, caplog):
     old = play.serve()
     play.arbiter._reload("SIGHUP")
     new = play.workers[-1]
-    play.arbiter._stop("SIGTERM")
+    play.arbiter._shutdown.stop("SIGTERM")
     assert new.signals == [signal.SIGKILL]
     new.say(Built([], []), Ready(), Beat(), Failed(1, ["too late"]))
     assert new.commands() == ["build"]
@@ -214,7 +214,7 @@ def test_a_worker_that_is_not_needed_any_more_before_it_serves_loses_no_request(
     assert second.signals == [signal.SIGKILL]
     second.say(Built([], []))
     second.end()
-    play.arbiter._stop("SIGTERM")
+    play.arbiter._shutdown.stop("SIGTERM")
     play.advance(0)
     assert first.commands() == ["unready", "stop"]
     first.say(Closed(), Stopped(0))
@@ -350,7 +350,7 @@ def test_a_worker_whose_end_is_known_gets_no_signal(scene, caplog):
 def test_what_a_killed_worker_says_after_grace_does_not_count(scene, caplog):
     play = scene("grace = 1s")
     (worker,) = play.serve()
-    play.arbiter._stop("SIGTERM")
+    play.arbiter._shutdown.stop("SIGTERM")
     play.advance(0)
     worker.say(Closed())
     play.advance(6)
@@ -372,11 +372,11 @@ def test_a_worker_that_is_killed_while_it_drains_is_lost(scene, caplog):
     old.end(9)
     assert caplog.messages[-1].endswith("exited with status 9 while it was draining")
     assert len(play.workers) == 2
-    play.arbiter._quit()
+    play.arbiter._shutdown.quit()
     new = play.workers[-1]
     assert new.commands()[-1] == "quit"
     new.end()
-    assert play.arbiter._lost == 1
+    assert play.arbiter._shutdown.lost == 1
     assert play.arbiter._loop.is_stopped
 
 
@@ -386,7 +386,7 @@ def test_a_command_that_comes_while_a_worker_opens_waits_for_it(scene):
     first.end(3)
     second = play.workers[-1]
     second.say(Built([], []))
-    play.arbiter._stop("SIGTERM")
+    play.arbiter._shutdown.stop("SIGTERM")
     assert second.commands() == ["build", "open", "unready"]
     second.say(Ready())
     assert second.commands() == ["accept", "unready"]
