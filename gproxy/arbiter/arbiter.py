@@ -18,15 +18,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
-from time import monotonic
-from typing import Final
+from time import monotonic, time
+from typing import Any, Final
 
 from gproxy import __version__
 from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.generation import Generation, Sockets
+from gproxy.arbiter.history import GenerationHistory, Reading
 from gproxy.arbiter.messages import Message
-from gproxy.arbiter.monitoring import Monitoring, NoMonitor, Reply
+from gproxy.arbiter.monitoring import Monitoring, NoMonitor
+from gproxy.arbiter.reload import Reload, ReloadQueue
 from gproxy.arbiter.reload_on_change import ReloadOnChange
 from gproxy.arbiter.shutdown import PendingLine, Shutdown
 from gproxy.arbiter.sockets import CannotListenError
@@ -41,6 +43,7 @@ _log = logging.getLogger("gproxy")
 
 #: A worker that ends within this many seconds of serving counts as a quick end.
 _QUICK_END: Final = 5.0
+_STOPPING: Final = "the gateway is stopping"
 
 
 class Arbiter:
@@ -59,11 +62,13 @@ class Arbiter:
         self._notifier = Notifier()
         self._loop = EventLoop()
         self._workers = Workers(self._loop, self._received, self._ended)
+        #: Unix time of the start.
+        self._started = time()
         self._number = 0
         self._current: Generation | None = None
         self._next: Generation | None = None
-        #: Cause of the reload that follows the current one; empty: none.
-        self._reload_again = ""
+        self._reloads = ReloadQueue()
+        self._history = GenerationHistory()
         self._reload_on_change = ReloadOnChange(path, self._loop, self._reload)
         self._monitor: Monitoring = NoMonitor()
         self._line = PendingLine(self._loop, self._workers)
@@ -73,7 +78,7 @@ class Arbiter:
             self._notifier,
             self._line,
             serving=lambda: self._current,
-            drop_next=self._drop_next,
+            drop_next=self._abandon,
         )
         self._code = 0
 
@@ -109,25 +114,42 @@ class Arbiter:
 
     # Generations.
 
-    def _begin(self, first: Spawned) -> None:
-        """Let the first worker of the next generation build the settings (1)."""
+    def _begin(self, first: Spawned, reading: Reading | None = None) -> None:
+        """Let the first worker of the next generation build the settings, those of `reading` or of the file (1)."""
         self._number += 1
-        self._next = Generation(self._number, self._path, self._overrides, self._inherited)
+        files = reading.files if reading else None
+        self._next = Generation(self._number, self._path, self._overrides, self._inherited, files)
         if self._current is None:
             log.setup("info", self._next.log.errors)
         self._workers.admit(first, self._next)
 
     def _reload(self, why: str) -> None:
+        self.reload(Reload(why))
+
+    def reload(self, reload: Reload) -> None:
+        """Begin the reload, or let it follow the current one; its replies get the outcome."""
         if self._shutdown.began:
-            return
-        if self._next is not None:
-            _log.info("%s: another reload follows the current one", why)
-            self._reload_again = why
-            return
-        _log.info("%s: reloading", why)
+            reload.settle(succeeded=False, reasons=[_STOPPING])
+        elif self._next is not None:
+            _log.info("%s: another reload follows the current one", reload.cause)
+            self._reloads.wait(reload)
+        elif reload.is_rollback and self._history.previous is None:
+            _log.warning("%s: there is no earlier generation to return to", reload.cause)
+            reload.settle(succeeded=False, reasons=["there is no earlier generation to return to"])
+            self._settle()
+        else:
+            self._start_reload(reload)
+
+    def _start_reload(self, reload: Reload) -> None:
+        self._reloads.current = reload
+        if reload.is_rollback and (reading := self._history.previous):
+            reload.reading = reading
+            _log.info("%s: returning to the settings of generation %d", reload.cause, reading.generation)
+        else:
+            _log.info("%s: reloading", reload.cause)
         self._notifier.reloading()
         try:
-            self._begin(spawn(self._number + 1, 1))
+            self._begin(spawn(self._number + 1, 1), reload.reading)
         except CannotStartError as error:
             self._give_up(1, [str(error)])
 
@@ -135,12 +157,12 @@ class Arbiter:
         """Open the sockets and spawn the other workers of a generation whose settings are valid (2)."""
         try:
             generation.open(self._current_sockets)
+            if self._current is None:  # else in step 5
+                log.setup(generation.log.level, generation.log.errors)
             self._prepare_monitor(generation)
         except CannotListenError as error:
             self._give_up(1, [str(error)])
             return
-        if self._current is None:  # else in step 5
-            log.setup(generation.log.level, generation.log.errors)
         for warning in warnings:
             _log.warning("%s", warning)
         try:
@@ -153,26 +175,27 @@ class Arbiter:
         if isinstance(self._monitor, NoMonitor) and generation.admin.bind:
             from gproxy.arbiter.monitor.monitor_process import MonitorProcess  # late: most gateways have no monitor
 
-            self._monitor = MonitorProcess(self._loop, self._workers, self._order)
+            self._monitor = MonitorProcess(self._loop, self._workers, self)
         self._monitor.prepare(generation.admin)
 
     @property
     def _current_sockets(self) -> Sockets:
         return self._current.sockets if self._current else {}
 
-    def _give_up(self, code: int, reasons: Sequence[str]) -> None:
+    def _give_up(self, code: int, reasons: Sequence[str], *, is_logged: bool = False) -> None:
         """Discard the next generation: the current one keeps serving; without one the arbiter exits with `code`."""
         self._drop_next()
         if self._current is None:
-            for reason in reasons:
+            for reason in reasons if not is_logged else ():
                 sys.stderr.write(f"{reason}\n") if code == 2 else _log.error("%s", reason)
             self._exit(code)
             return
-        for reason in reasons:
+        for reason in reasons if not is_logged else ():
             _log.error("reload: %s", reason)
         _log.error("reload failed; generation %d keeps serving", self._current.number)
         self._workers.count_reload(self._current.number, succeeded=False)
         self._notifier.ready("the last reload failed; see the log")
+        self._reloads.settle(self._current.number, reasons, succeeded=False)
         self._settle()
 
     def _drop_next(self) -> None:
@@ -181,6 +204,11 @@ class Arbiter:
         if generation:
             self._workers.discard(generation.workers)
             generation.close(self._current_sockets)
+
+    def _abandon(self) -> None:
+        """Discard the next generation and all reloads, because the gateway stops."""
+        self._drop_next()
+        self._reloads.abandon(_STOPPING)
 
     def _promote(self, new: Generation) -> None:
         """Let a generation whose workers are all ready accept, and retire the old one (5)."""
@@ -200,26 +228,34 @@ class Arbiter:
                 self._retire(worker, removed)
             self._line.put(f"reloaded: generation {new.number} serves on {new}")
         self._notifier.ready(f"serves on {new}")
+        reload = self._reloads.current
+        self._history.serve(Reading(new.number, new.settings_files), reload.reading if reload else None)
         self._monitor.serve(new)
         self._reload_on_change.follow(new)
+        self._reloads.settle(new.number, succeeded=True)
         self._settle()
 
     def _settle(self) -> None:
         """Finish a start or reload, successful or not: start a queued reload."""
-        why, self._reload_again = self._reload_again, ""
-        if why:
-            self._reload(why)
+        if reload := self._reloads.next():
+            self.reload(reload)
 
     def _scale(self, by: int) -> None:
+        cause, generation = "SIGTTIN" if by > 0 else "SIGTTOU", self._current
+        if generation is None:
+            return
+        if generation.worker_count + by < 1:
+            _log.warning("%s: ignored, only one worker is left", cause)
+        else:
+            self.scale(generation.worker_count + by, cause)
+
+    def scale(self, count: int, cause: str) -> None:
+        """Run so many workers until the next reload; the gateway may not be stopping."""
         generation = self._current
         if generation is None or self._shutdown.began:
             return
-        count = max(1, generation.worker_count + by)
-        if count == generation.worker_count:
-            _log.warning("SIGTTOU: ignored, only one worker is left")
-            return
         generation.worker_count = count
-        _log.info("%s: workers: %d", "SIGTTIN" if by > 0 else "SIGTTOU", count)
+        _log.info("%s: workers: %d", cause, count)
         for worker in [worker for worker in generation.workers if worker.number > count]:
             self._retire(worker, [])
         for number in generation.missing():
@@ -238,8 +274,8 @@ class Arbiter:
         match message:
             case messages.Built(warnings, files):
                 self._on_built(worker, warnings, files)
-            case messages.Failed(code, reasons):
-                self._on_failed(worker, code, reasons)
+            case messages.Failed():
+                self._on_failed(worker, message)
             case messages.Ready():
                 self._on_ready(worker)
             case messages.Shared():
@@ -250,6 +286,8 @@ class Arbiter:
                 self._shutdown.cut += cut
             case messages.Blocked(text, stack, origin):
                 log.log_with_stack(logging.WARNING, text, stack, log.Origin(*origin), worker.names)
+            case messages.Lacks(upstream, backend):
+                self._monitor.lacks(worker, upstream, backend)
             case messages.Beat():
                 pass  # Workers has noted its time
 
@@ -260,11 +298,11 @@ class Arbiter:
             self._prepare(generation, warnings)
         self._workers.open_waiting()  # (3) (4)
 
-    def _on_failed(self, worker: WorkerProcess, code: int, reasons: list[str]) -> None:
+    def _on_failed(self, worker: WorkerProcess, failed: messages.Failed) -> None:
         if self._workers.generation_of(worker) is self._next:
-            self._give_up(code, reasons)
+            self._give_up(failed.code, failed.reasons, is_logged=failed.is_logged)
             return
-        for reason in reasons:
+        for reason in failed.reasons if not failed.is_logged else ():
             _log.error("%s: %s", worker, reason)
 
     def _on_ready(self, worker: WorkerProcess) -> None:
@@ -316,6 +354,15 @@ class Arbiter:
             _log.error("%s; retrying in %g s", error, pause)
             self._loop.after(pause, partial(self._start, generation, number))
 
-    def _order(self, name: str, arguments: dict[str, object], reply: Reply) -> None:
-        """Carry an order of the monitor out, and reply with its outcome."""
-        reply(False, {"detail": f"unknown order {name!r} with {', '.join(arguments) or 'no arguments'}"})
+    def report(self) -> dict[str, Any]:
+        """Return the state of the arbiter, for the monitor: times are Unix times."""
+        current = self._current
+        return {
+            "generation": current.number if current else 0,
+            "worker_count": current.worker_count if current else 0,
+            "started": self._started,
+            "reloading": self._reloads.current.cause if self._reloads.current else None,
+            "reloads": self._reloads.records(),
+            "rollbacks": self._history.depth,
+            "workers": [worker.report() for worker in self._workers],
+        }

@@ -26,13 +26,14 @@ class Control:
         #: Received messages that `wait` has not returned yet.
         self._waiting: list[Message] = []
 
-    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send a message; ignore an error, since then the other process has ended."""
+    def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
+        """Send a message; return False if the other process has ended, or reads so slowly that the socket is full."""
         line = encode(message)
         try:
-            socket.send_fds(self.socket, [line], fds) if fds else self.socket.send(line)
+            sent = socket.send_fds(self.socket, [line], fds) if fds else self.socket.send(line)
         except OSError:
-            pass
+            return False
+        return sent == len(line)
 
     def send_from_thread(self, message: Message) -> None:
         """Send a message without gevent's socket, which belongs to the main thread; drop it if that would block."""

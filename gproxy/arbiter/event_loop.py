@@ -20,6 +20,7 @@ class EventLoop:
         self._signal_sockets: tuple[socket.socket, ...] = ()
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
+        self._after_each: list[Callable[[], object]] = []
 
     def register(self, sock: socket.socket, function: Callable[[], object]) -> None:
         """Call the function whenever the socket is readable."""
@@ -61,12 +62,18 @@ class EventLoop:
 
         self.after(seconds, again)
 
+    def after_each(self, function: Callable[[], object]) -> None:
+        """Call the function after each round of events."""
+        self._after_each.append(function)
+
     def run(self) -> None:
         """Wait for events and call their functions, until `stop`."""
         while not self.is_stopped:
             for key, _ in self._selector.select(self._wait()):
                 key.data()
             self._call_due()
+            for function in self._after_each:
+                function()
 
     def stop(self) -> None:
         """End `run` after the events that are due."""

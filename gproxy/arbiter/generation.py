@@ -15,7 +15,7 @@ from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, sile
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
 from gproxy.config.file_stamp import FileStamp
-from gproxy.config.ini.files import absolute, include_patterns, pack, read_files
+from gproxy.config.ini.files import SourceFile, absolute, include_patterns, pack, read_files
 from gproxy.config.load import Overrides, load_process
 from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.server import ServerSettings
@@ -34,22 +34,30 @@ _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 class Generation:
     """A reading of the settings with its workers and sockets.
 
-    Every worker gets the same bytes, even if a file changes meanwhile.
+    Every worker gets the same bytes, even if a file changes meanwhile. `files` are those of an earlier reading; None:
+    read them.
     """
 
-    def __init__(self, number: int, path: str, overrides: Overrides, inherited: Sequence[int]) -> None:
+    def __init__(
+        self,
+        number: int,
+        path: str,
+        overrides: Overrides,
+        inherited: Sequence[int],
+        files: Sequence[SourceFile] | None = None,
+    ) -> None:
         self.number = number
         self.path = path
         self._overrides = overrides
-        self._files = read_files(path, os.environ)
-        #: The files of the settings as they were read, for `reload = on`.
-        self.stamps = {name: FileStamp.of(name) for name in (absolute(file.path) for file in self._files)}
+        self.settings_files = files or read_files(path, os.environ)
+        #: The files of the settings as they are now, for `reload = on`: what a rollback has left is no change.
+        self.stamps = {name: FileStamp.of(name) for name in (absolute(file.path) for file in self.settings_files)}
         #: The absolute paths and patterns of the included files.
-        self.patterns = [absolute(one) for one in include_patterns(self._files[0], os.environ)]
-        server, log, admin = load_process(self._files, overrides)
+        self.patterns = [absolute(one) for one in include_patterns(self.settings_files[0], os.environ)]
+        server, log, admin = load_process(self.settings_files, overrides)
         if server and inherited:
             self._overrides = {**overrides, ("server", "bind"): bind_to(inherited, server.bind)}
-            server, log, admin = load_process(self._files, self._overrides)
+            server, log, admin = load_process(self.settings_files, self._overrides)
         self.server = server or ServerSettings()
         self.log = log or LogSettings()
         self.admin = admin or AdminSettings()
@@ -79,7 +87,7 @@ class Generation:
         fd = os.memfd_create("gproxy-settings")
         try:
             with open(fd, "wb", closefd=False) as file:
-                file.write(pack(self._files))
+                file.write(pack(self.settings_files))
             yield fd
         finally:
             os.close(fd)

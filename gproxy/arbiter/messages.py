@@ -69,6 +69,23 @@ class WorkerLine(Command):
     """Answer the questions of the monitor on the socket that comes as a descriptor, in place of an earlier one."""
 
 
+@dataclass
+class Override(Command):
+    """Change a backend as an operator wants."""
+
+    upstream: str
+    backend: str
+    fields: dict[str, Any]  # of upstream.override.BackendOverride
+
+
+@dataclass
+class LogLevel(Command):
+    """Give a logger this level for a time; an empty level ends it."""
+
+    level: str
+    logger: str
+
+
 class Unready(Command):
     """Answer 503 to `/ready`: a stop has begun."""
 
@@ -109,6 +126,7 @@ class Failed(Notice):
 
     code: int
     reasons: list[str]
+    is_logged: bool = False  # by the worker
 
 
 class Ready(Notice):
@@ -134,6 +152,14 @@ class Blocked(Notice):
 
 class Closed(Notice):
     """The listeners are closed."""
+
+
+@dataclass
+class Lacks(Notice):
+    """The settings do not have the backend that `override` has named."""
+
+    upstream: str
+    backend: str
 
 
 @dataclass

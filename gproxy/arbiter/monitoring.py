@@ -1,16 +1,24 @@
-"""What the arbiter asks of a monitor; and the monitor of a gateway without `[admin]`, which does nothing."""
+"""What the arbiter asks of a monitor, and a monitor of the arbiter; a gateway without `[admin]` has NoMonitor."""
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from gproxy.arbiter.generation import Generation
+from gproxy.arbiter.reload import Reload
 from gproxy.arbiter.worker_process import WorkerProcess
 from gproxy.config.sections.admin import AdminSettings
 
-#: Answers an order: whether it succeeded, and its result.
-Reply = Callable[[bool, dict[str, Any]], None]
-#: Carries an order out: its name, its arguments, and the reply, which may come later.
-Orders = Callable[[str, dict[str, Any], Reply], None]
+
+class Supervisor(Protocol):
+    """The arbiter, as the orders of the monitor use it."""
+
+    def reload(self, reload: Reload, /) -> None:
+        """Begin the reload, or let it follow the current one; its replies get the outcome."""
+
+    def scale(self, count: int, cause: str, /) -> None:
+        """Run so many workers until the next reload."""
+
+    def report(self) -> dict[str, Any]:
+        """Return the state of the arbiter."""
 
 
 class Monitoring(Protocol):
@@ -26,13 +34,13 @@ class Monitoring(Protocol):
         """Serve the settings of the generation: start, continue or end the process."""
 
     def attach(self, worker: WorkerProcess, /) -> None:
-        """Connect the monitor with a worker that is ready."""
+        """Give a worker that is ready what operators have changed, and connect the monitor with it."""
 
     def detach(self, worker: WorkerProcess, /) -> None:
         """Announce the end of a worker."""
 
-    def report(self, state: dict[str, Any], /) -> None:
-        """Pass the state of the arbiter on."""
+    def lacks(self, worker: WorkerProcess, upstream: str, backend: str, /) -> None:
+        """Note that the settings of the worker do not have a backend that an operator has changed."""
 
     def close(self) -> None:
         """End the process and close the sockets, when the gateway stops."""
@@ -56,7 +64,7 @@ class NoMonitor:
     def detach(self, worker: WorkerProcess, /) -> None:
         pass
 
-    def report(self, state: dict[str, Any], /) -> None:
+    def lacks(self, worker: WorkerProcess, upstream: str, backend: str, /) -> None:
         pass
 
     def close(self) -> None:

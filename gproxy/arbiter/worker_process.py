@@ -5,8 +5,8 @@ import os
 import signal
 from collections.abc import Sequence
 from enum import Enum, IntEnum, auto
-from time import monotonic
-from typing import Final, NamedTuple
+from time import monotonic, time
+from typing import Any, Final, NamedTuple
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.control import Control
@@ -70,8 +70,22 @@ class Kill(Message):
 _STARTING, _BUILT, _OPENING, _READY, _SERVING, _DRAINING, _CLOSED, _KILLED = WorkerState
 
 #: The messages that a worker may receive in all states from OPENING on, and those that it may send from READY on.
-_ALLOWED_FROM_OPENING: Final = (messages.Share, messages.Unshare, messages.Reopen, messages.Unready, messages.Reloads)
-_ALLOWED_FROM_READY: Final = (messages.Shared, messages.Beat, messages.Blocked, messages.WorkerLine)
+_ALLOWED_FROM_OPENING: Final = (
+    messages.Share,
+    messages.Unshare,
+    messages.Reopen,
+    messages.Unready,
+    messages.Reloads,
+    messages.LogLevel,
+)
+_ALLOWED_FROM_READY: Final = (
+    messages.Shared,
+    messages.Beat,
+    messages.Blocked,
+    messages.WorkerLine,
+    messages.Override,
+    messages.Lacks,
+)
 
 #: The state that follows a message, sent or received. What is missing here is an error. `retire` is sent once, so never
 #: to a draining worker; it may reach one that has closed itself in the meantime.
@@ -118,6 +132,8 @@ class WorkerProcess:
         self.generation_number, self.number, self.pid, control = spawned
         self.control = Control(control, NOTICES)
         self.state = WorkerState.STARTING
+        #: Unix time since when the worker has this state.
+        self.state_since = time()
         self.sharing = Sharing.ALONE
         #: Monotonic time of its last message.
         self.last_message = monotonic()
@@ -137,6 +153,16 @@ class WorkerProcess:
     def __str__(self) -> str:
         return f"worker {self.number} (generation {self.generation_number}, pid {self.pid})"
 
+    def report(self) -> dict[str, Any]:
+        """Return the worker's place and its state, for the monitor."""
+        return {
+            "worker": self.number,
+            "generation": self.generation_number,
+            "pid": self.pid,
+            "state": self.state.name.lower(),
+            "state_since": self.state_since,
+        }
+
     def apply(self, message: Message) -> bool:
         """Change the state as the tables say; return False if the worker is killed, so that nothing else is to be done.
 
@@ -149,6 +175,8 @@ class WorkerProcess:
             _log.error("%s: unexpected %s (state %s); killing it", self, message, where)
             self.kill()
             return False
+        if state is not self.state:
+            self.state_since = time()
         self.state, self.sharing = state, sharing
         return state is not _KILLED
 

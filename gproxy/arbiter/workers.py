@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from time import monotonic, time
 from typing import Final
@@ -52,6 +52,8 @@ class Workers:
         self._workers: dict[int, WorkerProcess] = {}  # by process id
         self._generations: dict[int, Generation] = {}  # by number, those that have workers
         self._others: dict[int, Callable[[ExitStatus], None]] = {}
+        #: Those who wait for the stack of a worker, by its process id.
+        self._stacks: dict[int, list[Callable[[Sequence[str]], None]]] = {}
         self._reloads = messages.Reloads()
         loop.every(_CHECK_EVERY, self._check)
 
@@ -192,10 +194,25 @@ class Workers:
                 _log.error("%s has sent no heartbeat for %g s; killing it", worker, limit)
                 self.kill_with_stack(worker)
 
+    def ask_stack(self, worker: WorkerProcess, answer: Callable[[Sequence[str]], None]) -> None:
+        """Let the worker, which serves on, write its stacks; `answer` gets their lines, none if it writes none."""
+        waiting = self._stacks.setdefault(worker.pid, [])
+        waiting.append(answer)
+        if len(waiting) == 1:
+            worker.control.stray.clear()
+            worker.signal(STACK_SIGNAL)
+            self._loop.after(_STACK_SECONDS, partial(self._answer_stack, worker))
+
+    def _answer_stack(self, worker: WorkerProcess) -> None:
+        lines, worker.control.stray = worker.control.stray, []
+        for answer in self._stacks.pop(worker.pid):
+            answer(lines)
+
     def kill_with_stack(self, worker: WorkerProcess) -> None:
         """Kill a hung worker after it has written its stacks, for the log."""
         worker.apply(Kill())
         worker.is_hung = True
+        worker.control.stray.clear()
         worker.signal(STACK_SIGNAL)
         self._loop.after(_STACK_SECONDS, worker.kill)
 

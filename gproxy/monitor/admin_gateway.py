@@ -18,7 +18,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
 from gproxy.monitor.access import AccessCheck
-from gproxy.monitor.operation import Call, Operation, named
+from gproxy.monitor.operation import Call, Operation, complete, named
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.runtime import Runtime
 
@@ -116,7 +116,8 @@ def _body(operation: Operation, request: Request) -> dict[str, Any]:
     """Return the fields of the body, which is JSON or that of a form. Raises HTTPError 400 or 413."""
     data = request.body.buffer(_LONGEST_BODY)
     content = dict(parse_qsl(data.decode("latin-1"))) if operation.is_form else _json(data)
-    return {name: named(operation.body, name, "field").read(value) for name, value in content.items()}
+    values = {name: named(operation.body, name, "field").read(value) for name, value in content.items()}
+    return complete(operation.body, values)
 
 
 def _json(data: bytes) -> dict[str, Any]:

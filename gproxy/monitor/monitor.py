@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import gevent
 
@@ -39,6 +39,8 @@ from gproxy.monitor.worker_lines import WorkerRef
 from gproxy.observe import log
 from gproxy.observe.metrics_reader import MetricsReader
 from gproxy.runtime import Runtime
+from gproxy.server.drain import Drain
+from gproxy.server.listener import Listener
 from gproxy.server.listeners import Listeners
 from gproxy.state.shared.memory import SharedState
 from gproxy.upstream.balance import POLICIES
@@ -49,6 +51,10 @@ _log = logging.getLogger("gproxy")
 #: others out.
 _MOST_CONNECTIONS: Final = 200
 _MOST_PER_ADDRESS: Final = 150
+#: Seconds between two heartbeats to the arbiter, at most; less with a short `worker_timeout`.
+_BEAT: Final = 1.0
+#: The arbiter, as a source of records beside the workers.
+_ARBITER: Final = WorkerRef(0, 0, os.getppid())
 
 
 class Monitor:
@@ -70,13 +76,23 @@ class Monitor:
         runtime = Runtime(state_dir=settings.server.state_dir, worker=0)
         gateway = admin_gateway(self.watched, runtime, access, OPERATIONS)
         factory = Listeners(_listening(settings), gateway, runtime)
-        for address, sock in zip(settings.admin.bind, self._sockets, strict=True):
-            factory.listener(address, sock).start()
+        listeners = [factory.listener(*pair) for pair in zip(settings.admin.bind, self._sockets, strict=True)]
+        for listener in listeners:
+            listener.start()
         self._control.send(messages.Serving())
         gevent.spawn(_summarize, access)
         gevent.spawn(self.watched.keep_sampling)
+        gevent.spawn(self._beat)
         while command := self._control.wait():
             self._obey(command)
+        runtime.draining = True
+        _finish(listeners)
+
+    def _beat(self) -> None:
+        """Send heartbeats: the arbiter replaces a monitor that hangs."""
+        while True:
+            self._control.send(messages.Beat())
+            gevent.sleep(min(_BEAT, self.watched.settings.server.worker_timeout / 4 or _BEAT))
 
     def _obey(self, command: Message) -> None:
         match command:
@@ -88,11 +104,22 @@ class Monitor:
             case messages.Detach(pid):
                 self.watched.lines.detach(pid)
             case messages.Report(state):
-                self.watched.arbiter_state = state
+                self._take_report(state)
+            case messages.Logged(fields):
+                self.watched.receive(_ARBITER, "log", fields["time"], fields)
             case messages.Outcome():
                 self.watched.orders.take(command)
             case _:
                 _log.error("monitor: unexpected %s", command)
+
+    def _take_report(self, state: dict[str, Any]) -> None:
+        known = {one["time"] for one in self.watched.arbiter_state.get("reloads", ())}
+        for one in state["reloads"] if self.watched.arbiter_state else ():
+            if one["time"] not in known and not one["succeeded"]:
+                self.watched.changes.add("reload_failed", f"{one['cause']}: {next(iter(one['reasons']), 'failed')}")
+        self.watched.arbiter_state = state
+        held = state["log_level"] or {"logger": "", "level": ""}
+        log.hold_level(held["logger"], held["level"])
 
     def _reconfigure(self, command: messages.Configure) -> None:
         """Take the settings of a new generation over; memory and sockets stay those that this process has."""
@@ -134,6 +161,14 @@ def _summarize(access: AccessCheck) -> None:
     while True:
         gevent.sleep(1)
         access.throttle.summarize()
+
+
+def _finish(listeners: Sequence[Listener]) -> None:
+    """End the answers under way, such as that of the reload that replaces this monitor."""
+    drain = Drain(listeners, 0.0)
+    drain.close_listeners(())
+    drain.stop()
+    drain.run()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -97,7 +97,9 @@ def _of_query(parameter: Parameter) -> dict[str, Any]:
 
 def _body(operation: Operation) -> Schema:
     fields = {one.name: {"description": one.doc, **_with_choices(_IN_BODY[one.kind], one)} for one in operation.body}
-    return {"type": "object", "properties": fields, "additionalProperties": False}
+    required = [one.name for one in operation.body if one.is_required]
+    schema = {"type": "object", "properties": fields, "additionalProperties": False}
+    return {**schema, "required": required} if required else schema
 
 
 def _with_choices(schema: Schema, parameter: Parameter) -> Schema:

@@ -49,6 +49,7 @@ class Parameter:
     kind: Literal["text", "number", "seconds", "boolean"]
     doc: str
     choices: tuple[str, ...] = ()
+    is_required: bool = False
 
     def read(self, value: object) -> Any:  # noqa: ANN401 the type depends on the kind
         """Return the value of a text in the URL, or of a JSON value. Raises HTTPError 400."""
@@ -138,6 +139,14 @@ class Operation:
             elif part != text:
                 return None
         return values
+
+
+def complete(parameters: tuple[Parameter, ...], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values. Raises HTTPError 400 if a required one is missing."""
+    for one in parameters:
+        if one.is_required and one.name not in values:
+            raise HTTPError(400, f"{one.name}: missing; expected {one.doc}")
+    return values
 
 
 def named(parameters: tuple[Parameter, ...], name: str, where: str) -> Parameter:

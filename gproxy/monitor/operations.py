@@ -4,6 +4,7 @@ from typing import Final
 
 from gproxy.monitor.answers import schemas
 from gproxy.monitor.answers.config import config
+from gproxy.monitor.answers.control import reload, reopen, rollback, scale, set_log_level
 from gproxy.monitor.answers.login import FIELDS, form, log_in, log_out
 from gproxy.monitor.answers.logs import PARAMETERS as PARAMETERS_OF_LOGS
 from gproxy.monitor.answers.logs import logs
@@ -17,6 +18,7 @@ from gproxy.monitor.openapi import openapi
 from gproxy.monitor.operation import Operation, Parameter
 from gproxy.monitor.page.operations import PAGE
 
+LEVELS: Final = ("debug", "info", "warning", "error")
 STATES: Final = ("drain", "up", "down")
 _FORCE: Final = Parameter("force", "boolean", "drain the last available backend too")
 
@@ -131,6 +133,47 @@ OPERATIONS: Final = (
         "metrics for Prometheus",
         metrics,
         media_types=("text/plain", "application/openmetrics-text"),
+    ),
+    Operation(
+        "POST",
+        "/v1/reload",
+        "reload",
+        "read the settings again, as HUP does, and wait for the outcome",
+        reload,
+        result=schemas.GENERATION,
+    ),
+    Operation(
+        "POST",
+        "/v1/rollback",
+        "rollback",
+        "return to the settings of the generation before this one",
+        rollback,
+        result=schemas.GENERATION,
+    ),
+    Operation(
+        "POST", "/v1/reopen", "reopen", "open the access logs anew, as USR1 does", reopen, result=schemas.NOTHING
+    ),
+    Operation(
+        "POST",
+        "/v1/workers",
+        "scale",
+        "run another number of workers until the next reload, as TTIN and TTOU do",
+        scale,
+        body=(Parameter("count", "number", "number of workers", is_required=True),),
+        result=schemas.WORKERS,
+    ),
+    Operation(
+        "PUT",
+        "/v1/log-level",
+        "set_log_level",
+        "give a logger another level for a time; then that of the file returns",
+        set_log_level,
+        body=(
+            Parameter("level", "text", "lowest level in the error log", LEVELS, is_required=True),
+            Parameter("logger", "text", "name of the logger, such as urllib3 or root; default: gproxy"),
+            Parameter("for", "seconds", "time after which the level of the file returns; 0s: now; default: 10m"),
+        ),
+        result=schemas.LOG_LEVEL,
     ),
     *PAGE,
 )

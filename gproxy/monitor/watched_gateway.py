@@ -16,6 +16,7 @@ from gproxy.monitor.figures import Figures
 from gproxy.monitor.history import History
 from gproxy.monitor.log_tail import LogTails
 from gproxy.monitor.recent import RecentRequests
+from gproxy.monitor.silent_workers import SilentWorkers
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.model import difference
 from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
@@ -40,6 +41,7 @@ class WatchedGateway:
         self.arbiter_state: Mapping[str, Any] = {}
         self.lines = WorkerLines(self.receive)
         self.orders = ArbiterOrders(control)
+        self.silent = SilentWorkers(self.orders)
         self.clock = time.time
         self.changes = Changes()
         self.blocks = Blocks(self.changes)

@@ -62,6 +62,7 @@ def setup(
     handlers = [handler] if copy is None else [handler, _Copier(JSONFormatter(names, hide), copy)]
     if locate is not None:
         handler.addFilter(partial(_note_origin, locate))
+    _held.suspend()
     _attach(handlers, "gproxy", level.upper())
     _attach(handlers, "py.warnings", "WARNING")
     _attach_to_root(handlers, level.upper())
@@ -70,6 +71,38 @@ def setup(
     # a line or a traceback for each, with bytes of the peer.
     for part in ("connection", "connectionpool", "response"):
         logging.getLogger(f"urllib3.{part}").setLevel(logging.ERROR)
+    _held.resume()
+
+
+class _HeldLevel:
+    """The level that a logger has for a time, in place of that of the settings, over `setup` too."""
+
+    def __init__(self) -> None:
+        self._logger: logging.Logger | None = None
+        self._level = ""
+        self._before = logging.NOTSET
+
+    def hold(self, name: str, level: str) -> None:
+        """Give the logger this level, and the one that had one before its own; an empty level only does the latter."""
+        self.suspend()
+        self._logger, self._level = (logging.getLogger(name), level.upper()) if level else (None, "")
+        self.resume()
+
+    def suspend(self) -> None:
+        if self._logger is not None:
+            self._logger.setLevel(self._before)
+
+    def resume(self) -> None:
+        if self._logger is not None:
+            self._before = self._logger.level
+            self._logger.setLevel(self._level)
+
+
+_held = _HeldLevel()
+
+#: Gives a logger a level for a time; an empty level ends it: the level of the settings returns. Another logger that has
+#: such a level loses it.
+hold_level: Final = _held.hold
 
 
 def _unchanged(text: str) -> str:

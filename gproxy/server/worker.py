@@ -108,6 +108,8 @@ class Worker:
             messages.Reopen: lambda _: self._access_logs.reopen(),
             messages.Reloads: self._note_reloads,
             messages.WorkerLine: lambda _: self._answer_monitor(),
+            messages.Override: self._override,
+            messages.LogLevel: lambda command: log.hold_level(command.logger, command.level),
             messages.Unready: lambda _: self._unready(),
             messages.Retire: lambda command: self._retire(command.removed),
             messages.Stop: lambda _: self._stop(),
@@ -248,6 +250,12 @@ class Worker:
         view = WorkerView(self._settings, self._runtime, self._gateway, connections, self._handler_code)
         self._line = WorkerLine(socket.socket(fileno=fd), view)
 
+    def _override(self, command: messages.Override) -> None:
+        """Change a backend as an operator has done in an earlier worker; announce a backend that is not here."""
+        found = [upstream for upstream in self._gateway.upstreams if upstream.name == command.upstream]
+        if not found or found[0].change(command.backend, command.fields) is None:
+            self._control.send(messages.Lacks(command.upstream, command.backend))
+
     def _unready(self) -> None:
         self._runtime.stopping = True
 
@@ -324,7 +332,7 @@ def _serve(generation: int, number: int, control: Control) -> int:
         worker.run(alone=not command.shared)
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
-        control.send(messages.Failed(1, []))
+        control.send(messages.Failed(1, [str(error)], is_logged=True))
         return 1
     return 0
 

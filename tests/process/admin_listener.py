@@ -3,13 +3,48 @@
 import json
 import re
 import socket
+import subprocess
 from urllib.parse import quote, urlencode
 
-from gproxy.testing.gateway import Answer, RunningGateway, Wire, free_port
+from gproxy.commands.live.admin_client import AdminClient, AdminError
+from gproxy.testing.gateway import Answer, RunningGateway, Wire, eventually, free_port
 
 TOKEN, READ_TOKEN = "act-" + "t" * 28, "read-" + "r" * 27
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 ROUTE = "[route:all]\npath = /\nrespond = 200\n"
+GREETING = f"{ROUTE}body = hi\n"
+
+
+def two_workers(bind="unix:{tmp}/admin.sock", more=""):
+    """The settings of two workers and a monitor."""
+    return f"[server]\nworkers = 2\n[log]\naccess = off\n[admin]\nbind = {bind}\n{more}{GREETING}"
+
+
+def monitors(gateway):
+    """The process ids of the monitors."""
+    done = subprocess.run(
+        ["pgrep", "-P", str(gateway.process.pid), "-f", "gproxy.monitor.monitor"], capture_output=True, text=True
+    )
+    return [int(pid) for pid in done.stdout.split()]
+
+
+def status_of(client):
+    """The answer of GET /v1/status, once the monitor serves."""
+    found = []
+
+    def answers():
+        try:
+            found[:] = [client.get("/v1/status")]
+        except AdminError:
+            return False
+        return [worker["answers"] for worker in found[0]["workers"]] == [True, True]
+
+    eventually(answers, "an answer of the monitor with two workers")
+    return found[0]
+
+
+def client_of(gateway):
+    return AdminClient.of(str(gateway.config), None)
 
 
 class Admin:

@@ -9,11 +9,10 @@ import stat
 import subprocess
 
 import pytest
+from admin_listener import GREETING, client_of, monitors, status_of, two_workers
 
 from gproxy.commands.live.admin_client import AdminClient, AdminError
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
-
-ROUTE = "[route:all]\npath = /\nrespond = 200\nbody = hi\n"
 
 #: A handler that cannot open while there is a file `no`: a reload then fails late.
 LATE = """
@@ -29,42 +28,11 @@ class Late:
 """
 
 
-def ini(bind="unix:{tmp}/admin.sock", more=""):
-    return f"[server]\nworkers = 2\n[log]\naccess = off\n[admin]\nbind = {bind}\n{more}{ROUTE}"
-
-
-def monitors(gateway):
-    """The process ids of the monitors."""
-    done = subprocess.run(
-        ["pgrep", "-P", str(gateway.process.pid), "-f", "gproxy.monitor.monitor"], capture_output=True, text=True
-    )
-    return [int(pid) for pid in done.stdout.split()]
-
-
-def status_of(client):
-    """The answer of GET /v1/status, once the monitor serves."""
-    found = []
-
-    def answers():
-        try:
-            found[:] = [client.get("/v1/status")]
-        except AdminError:
-            return False
-        return len(found[0]["workers"]) == 2
-
-    eventually(answers, "an answer of the monitor with two workers")
-    return found[0]
-
-
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory):
-    with RunningGateway(ini(), tmp_path_factory.mktemp("admin")) as gateway:
+    with RunningGateway(two_workers(), tmp_path_factory.mktemp("admin")) as gateway:
         status_of(client_of(gateway))
         yield gateway
-
-
-def client_of(gateway):
-    return AdminClient.of(str(gateway.config), None)
 
 
 def test_an_operator_sees_both_workers(admin):
@@ -99,7 +67,7 @@ def test_a_killed_monitor_is_replaced_and_no_request_notices(admin):
 
 def test_tcp_needs_the_token_that_the_gateway_has_made(tmp_path):
     port = free_port()
-    with RunningGateway(ini(f"127.0.0.1:{port}"), tmp_path) as gateway:
+    with RunningGateway(two_workers(f"127.0.0.1:{port}"), tmp_path) as gateway:
         gateway.wait_for_line("monitor: serves on")
         token = (tmp_path / "var" / "admin.token").read_text().strip()
         assert AdminClient(f"http://127.0.0.1:{port}", token).get("/v1/status")["generation"] == 1
@@ -109,15 +77,15 @@ def test_tcp_needs_the_token_that_the_gateway_has_made(tmp_path):
 
 
 def test_without_the_section_there_is_no_monitor(tmp_path):
-    with RunningGateway(f"[log]\naccess = off\n{ROUTE}", tmp_path) as gateway:
+    with RunningGateway(f"[log]\naccess = off\n{GREETING}", tmp_path) as gateway:
         assert gateway.get("/").status == 200
         assert monitors(gateway) == []
 
 
 def test_a_reload_turns_the_listener_on_and_off(tmp_path):
-    with RunningGateway(f"[server]\nworkers = 2\n[log]\naccess = off\n{ROUTE}", tmp_path) as gateway:
+    with RunningGateway(f"[server]\nworkers = 2\n[log]\naccess = off\n{GREETING}", tmp_path) as gateway:
         text = gateway.config.read_text()
-        gateway.config.write_text(ini().replace("{tmp}", str(tmp_path)))
+        gateway.config.write_text(two_workers().replace("{tmp}", str(tmp_path)))
         gateway.reload()
         client = AdminClient(f"unix:{tmp_path}/admin.sock")
         assert status_of(client)["generation"] == 2
@@ -131,7 +99,9 @@ def test_a_reload_turns_the_listener_on_and_off(tmp_path):
 
 def test_a_reload_changes_the_permissions_of_the_socket_only_if_it_succeeds(tmp_path):
     (tmp_path / "late.py").write_text(LATE)
-    with RunningGateway(ini(more="[handler:late]\nuse = late:Late\n[gateway]\nhandlers = late\n"), tmp_path) as gateway:
+    with RunningGateway(
+        two_workers(more="[handler:late]\nuse = late:Late\n[gateway]\nhandlers = late\n"), tmp_path
+    ) as gateway:
         status_of(client_of(gateway))
         (tmp_path / "no").touch()
         gateway.config.write_text(gateway.config.read_text().replace("[admin]", "[admin]\nmode = 0666"))
@@ -145,7 +115,7 @@ def test_a_reload_changes_the_permissions_of_the_socket_only_if_it_succeeds(tmp_
 
 def test_an_address_that_may_not_connect_cannot_keep_operators_out(tmp_path):
     port = free_port()
-    with RunningGateway(ini(f"127.0.0.1:{port}", "allow = 127.0.0.1\n"), tmp_path) as gateway:
+    with RunningGateway(two_workers(f"127.0.0.1:{port}", "allow = 127.0.0.1\n"), tmp_path) as gateway:
         gateway.wait_for_line("monitor: serves on")
         client = AdminClient(f"http://127.0.0.1:{port}", (tmp_path / "var" / "admin.token").read_text().strip())
         with contextlib.ExitStack() as held:

@@ -66,6 +66,10 @@ class MonitorNotice(Message):
     """A message to the arbiter."""
 
 
+class Beat(MonitorNotice):
+    """The monitor is alive."""
+
+
 class Serving(MonitorNotice):
     """The monitor accepts connections."""
 

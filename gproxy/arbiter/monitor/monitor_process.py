@@ -1,57 +1,97 @@
 """The monitor process as the arbiter sees it: its sockets, its start and end, and its lines to the workers.
 
 The monitor belongs to no generation. A reload passes the settings of the new one on; the monitor starts anew only if
-`[admin]` has changed, because its sockets and rights have.
+`[admin]` has changed, because its sockets and rights have, or if the package on disk is another one.
 """
 
 import logging
+import os
+import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
+import gproxy
 from gproxy.arbiter import messages
 from gproxy.arbiter.control import Control
 from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.messages import Message
 from gproxy.arbiter.monitor.admin_sockets import AdminSockets, close_sockets, open_sockets, permit
-from gproxy.arbiter.monitor.messages import MONITOR_NOTICES, Attach, Configure, Detach, Order, Outcome, Report, Serving
-from gproxy.arbiter.monitoring import Orders
+from gproxy.arbiter.monitor.messages import (
+    MONITOR_NOTICES,
+    Attach,
+    Beat,
+    Configure,
+    Detach,
+    Logged,
+    MonitorCommand,
+    Order,
+    Outcome,
+    Report,
+    Serving,
+)
+from gproxy.arbiter.monitor.orders import Orders
+from gproxy.arbiter.monitor.overrides import BackendOverrides, TemporaryLogLevel
+from gproxy.arbiter.monitor.records import RecordHandler
+from gproxy.arbiter.monitoring import Supervisor
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spawn import CannotStartError, spawn_module
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.arbiter.workers import Workers
+from gproxy.config.file_stamp import FileStamp
 from gproxy.config.sections.admin import AdminSettings
 
 _log = logging.getLogger("gproxy")
 
+#: The file whose change means that another version of the package is on the disk.
+_PACKAGE: Final = Path(gproxy.__file__)
 #: Seconds before a monitor that has ended is replaced; longer each time while monitors end early.
 _PAUSES: Final = (0.1, 1.0, 5.0, 30.0)
 #: Seconds after which a monitor counts as stable.
 _STABLE: Final = 60.0
+#: Seconds between two looks at the monitor, and at the times of what operators have changed.
+_CHECK_EVERY: Final = 1.0
+#: Seconds that a monitor may take to start; `worker_timeout` if longer.
+_STARTING: Final = 60.0
+#: Seconds that a monitor has to end its answers before it is killed.
+_LEAVING: Final = 5.0
 
 
 class MonitorProcess:
     """The monitor of a gateway, from the first generation with `[admin] bind` on."""
 
-    def __init__(self, loop: EventLoop, workers: Workers, orders: Orders) -> None:
+    def __init__(self, loop: EventLoop, workers: Workers, supervisor: Supervisor) -> None:
         self._loop = loop
         self._workers = workers
-        self._orders = orders
+        self._supervisor = supervisor
+        self._overrides = BackendOverrides()
+        self._level = TemporaryLogLevel(workers)
+        self._orders = Orders(supervisor, workers, self._overrides, self._level)
+        self._records = RecordHandler(lambda fields: self._send(Logged(fields)))
         self._sockets: AdminSockets = {}
         #: The sockets of the next generation until it serves, or is given up.
         self._prepared: AdminSockets = {}
         self._generation: Generation | None = None
         self._control: Control | None = None
         self._pid = 0
+        self._package: FileStamp | None = None
         self._began = 0.0
+        self._is_serving = False
+        #: Monotonic time of its last message.
+        self._last_message = 0.0
         self._early_ends = 0
-        self._state: dict[str, object] = {}
+        self._reported: dict[str, Any] = {}
+        loop.every(_CHECK_EVERY, self._check)
+        loop.after_each(self._report)
 
     def prepare(self, admin: AdminSettings) -> None:
         """Open the missing sockets of the next generation. Raises CannotListenError."""
+        self._records.attach(_log)
         self._prepared = open_sockets(admin, self._sockets)
 
     def give_up(self) -> None:
@@ -62,12 +102,15 @@ class MonitorProcess:
     def serve(self, generation: Generation) -> None:
         """Serve the settings of the generation: start, continue or end the process."""
         before = self._generation.admin if self._generation is not None else None
+        self._records.attach(_log)
+        self._overrides.serve(generation.number)
+        has_same_sockets = self._prepared == self._sockets
         close_sockets(self._sockets, self._prepared)
         self._sockets, self._prepared = self._prepared, {}
         self._generation = generation
         if before is not None and before != generation.admin:
             self._permit(generation.admin)
-        if self._control is not None and before != generation.admin:
+        if not has_same_sockets or before != generation.admin or FileStamp.of(_PACKAGE) != self._package:
             self.stop()
         if generation.admin.bind and self._control is None:
             self._start()
@@ -82,38 +125,38 @@ class MonitorProcess:
             _log.error("monitor: %s", error)
 
     def attach(self, worker: WorkerProcess) -> None:
-        """Connect the monitor with a worker that is ready."""
-        if self._control is None:
-            return
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            worker.send(messages.WorkerLine(), [theirs.fileno()])
-            line = Attach(worker.generation_number, worker.number, worker.pid)
-            self._control.send(line, [ours.fileno()])
+        """Give a worker that is ready what operators have changed, and connect the monitor with it."""
+        self._overrides.give(worker)
+        self._level.give(worker)
+        self._connect(worker)
 
     def detach(self, worker: WorkerProcess) -> None:
         """Announce the end of a worker."""
-        if self._control is not None:
-            self._control.send(Detach(worker.pid))
+        self._send(Detach(worker.pid))
 
-    def report(self, state: dict[str, object]) -> None:
-        """Pass the state of the arbiter on, now and to a monitor that starts later."""
-        self._state = state
-        if self._control is not None:
-            self._control.send(Report(state))
+    def lacks(self, worker: WorkerProcess, upstream: str, backend: str) -> None:
+        """Drop the override of a backend that the generation of the worker does not have, once it serves."""
+        self._overrides.lacks(worker.generation_number, upstream, backend)
 
     def stop(self) -> None:
-        """End the process. It sees the end of its control socket, and exits."""
-        if self._control is not None:
-            self._workers.forget(self._pid)
-            self._loop.unregister(self._control.socket)
-            self._control.close()
-            self._control = None
+        """End the process: it sees the end of its control socket, finishes its answers, and exits."""
+        if self._control is None:
+            return
+        control, self._control = self._control, None
+        self._loop.unregister(control.socket)
+        self._loop.after(0, control.close)  # it still gets the outcome of the reload that replaces it
+        leaving = {self._pid}
+        self._workers.watch(self._pid, lambda _: leaving.clear())
+        self._loop.after(_LEAVING, partial(_kill_all, leaving))
 
     def close(self) -> None:
         """End the process and close the sockets, when the gateway stops."""
         self._generation = None
-        self.stop()
+        if self._control is not None:
+            self._control.close()
+            if monotonic() - self._last_message > 2 * _CHECK_EVERY:  # it hangs, and would outlive the gateway
+                _kill(self._pid)
+            self._control = None
         close_sockets(self._sockets, {})
         self._sockets = {}
 
@@ -129,38 +172,91 @@ class MonitorProcess:
             _log.error("monitor: %s; retrying in %g s", error, pause)
             self._loop.after(pause, self._start)
             return
-        self._began = monotonic()
+        self._began = self._last_message = monotonic()
+        self._is_serving = False
+        self._package = FileStamp.of(_PACKAGE)
         self._control = Control(ours, MONITOR_NOTICES)
         self._workers.watch(self._pid, self._ended)
         self._loop.register(ours, partial(self._receive, self._control))
         lasting = self._workers.memory, *(sock.fileno() for sock in self._sockets.values())
         self._configure(self._control, generation, lasting)
+        for fields in list(self._records.kept):
+            self._send(Logged(fields))
         for worker in self._workers:
             if WorkerState.READY <= worker.state < WorkerState.KILLED:
-                self.attach(worker)
+                self._connect(worker)
 
     def _configure(self, control: Control, generation: Generation, lasting: Sequence[int] = ()) -> None:
         """Send the settings of the generation, to a new process with the descriptors that it keeps."""
         with generation.packed() as settings:
             control.send(Configure(generation.path, generation.overrides, generation.number), (settings, *lasting))
-        control.send(Report(self._state))
+        self._reported = {}
+        self._report()
+
+    def _connect(self, worker: WorkerProcess) -> None:
+        if self._control is None:
+            return
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            worker.send(messages.WorkerLine(), [theirs.fileno()])
+            self._send(Attach(worker.generation_number, worker.number, worker.pid), [ours.fileno()])
+
+    def _send(self, command: MonitorCommand, fds: Sequence[int] = ()) -> None:
+        """Send the command to the monitor, if there is one; kill a monitor that does not read."""
+        if self._control is not None and not self._control.send(command, fds):
+            _kill(self._pid)
+
+    def _report(self) -> None:
+        """Report the state of the arbiter if it has changed."""
+        if self._control is None:
+            return
+        state = {
+            "pid": os.getpid(),
+            **self._supervisor.report(),
+            "overrides": self._overrides.report(),
+            "log_level": self._level.report(),
+        }
+        if state != self._reported:
+            self._reported = state
+            self._send(Report(state))
+
+    def _check(self) -> None:
+        """End what operators have changed for a time; kill a monitor that hangs."""
+        self._overrides.lapse()
+        self._level.lapse()
+        if self._control is None or self._generation is None:
+            return
+        limit: float = self._generation.server.worker_timeout
+        if not self._is_serving:
+            limit = limit and max(limit, _STARTING)
+        if 0 < limit < monotonic() - self._last_message:
+            _log.error("monitor (pid %d) has sent no heartbeat for %g s; killing it", self._pid, limit)
+            self._last_message = monotonic()
+            _kill(self._pid)
 
     def _receive(self, control: Control) -> None:
         for message in control.receive():
+            self._last_message = monotonic()
             self._received(control, message)
         if control.ended:
             self._loop.unregister(control.socket)
 
     def _received(self, control: Control, message: Message) -> None:
         match message:
+            case Beat():
+                pass
             case Serving():
+                self._is_serving = True
                 _log.info("monitor: serves on %s", ", ".join(map(str, self._sockets)))
             case Order(number, name, arguments):
-                self._orders(
-                    name, arguments, lambda succeeded, result: control.send(Outcome(number, succeeded, result))
-                )
+                self._orders.obey(name, arguments, partial(self._answer, control, number))
             case _:
                 _log.error("monitor: unexpected %s", message)
+
+    def _answer(self, control: Control, number: int, succeeded: bool, result: dict[str, Any]) -> None:
+        """Announce the outcome of an order, behind the state that it has left."""
+        self._report()
+        control.send(Outcome(number, succeeded, result))
 
     def _ended(self, ending: ExitStatus) -> None:
         """Replace a monitor that has ended by itself: no request depends on it."""
@@ -175,3 +271,13 @@ class MonitorProcess:
     def _next_pause(self) -> float:
         self._early_ends = 0 if monotonic() - self._began > _STABLE else self._early_ends + 1
         return _PAUSES[min(self._early_ends, len(_PAUSES)) - 1] if self._early_ends else _PAUSES[0]
+
+
+def _kill_all(pids: Iterable[int]) -> None:
+    for pid in pids:
+        _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -22,17 +22,41 @@ _WORKER: Final = {"worker": COUNT, "generation": COUNT, "pid": COUNT}
 #: A worker that has not answered.
 _MISSING: Final = record(**_WORKER, error=TEXT)
 
+_OVERRIDE: Final = record(state=maybe(TEXT), weight=maybe(NUMBER), until=maybe(TIME), author=TEXT, since=TIME)
+_LEVEL: Final = record(level=TEXT, logger=TEXT, until=TIME, author=TEXT, since=TIME)
+_RELOAD: Final = record(time=TIME, cause=TEXT, succeeded=YES_NO, generation=COUNT, reasons=listed(TEXT))
 STATUS: Final = record(
     title=TEXT,
     version=TEXT,
     compiled=YES_NO,
+    pid=COUNT,
+    uptime=SECONDS,
     generation=COUNT,
     grace=SECONDS,
+    worker_count=COUNT,
+    reloading=maybe(TEXT),
+    reloads=listed(_RELOAD),
+    rollbacks=COUNT,
+    overrides=listed(
+        record(
+            upstream=TEXT,
+            backend=TEXT,
+            state=maybe(TEXT),
+            weight=maybe(NUMBER),
+            until=maybe(TIME),
+            author=TEXT,
+            since=TIME,
+        )
+    ),
+    log_level=maybe(_LEVEL),
     workers=listed(
         record(
             {
+                "state": one_of("starting", "built", "opening", "ready", "serving", "draining", "closed", "killed"),
+                "state_since": TIME,
                 "error": TEXT,
                 "silent_since": maybe(TIME),
+                "stack": listed(TEXT),
                 "uptime": SECONDS,
                 "cpu": SECONDS,
                 "memory": COUNT,
@@ -74,7 +98,6 @@ REQUESTS: Final = record(requests=listed(record(**_REQUEST)), missing=listed(_MI
 REQUEST: Final = record(**_REQUEST, greenlets=listed(listed(TEXT)), paused=SECONDS)
 CUT: Final = record(cut=YES_NO, before=record(**_REQUEST))
 
-_OVERRIDE: Final = record(state=maybe(TEXT), weight=maybe(NUMBER), until=maybe(TIME), author=TEXT, since=TIME)
 _BACKEND: Final = record(
     {"name": TEXT, "override": _OVERRIDE, "why": TEXT, "next_try_in": SECONDS},
     backend=TEXT,
@@ -150,6 +173,10 @@ CONFIG: Final = record(
     generation=COUNT,
     sections=listed(record(title=TEXT, place=TEXT, options=listed(record(name=TEXT, value=TEXT, place=TEXT)))),
 )
+GENERATION: Final = record(generation=COUNT)
+NOTHING: Final = record()
+WORKERS: Final = record(workers=COUNT)
+LOG_LEVEL: Final = record(log_level=maybe(_LEVEL))
 #: The OpenAPI document, which has a schema of its own.
 OPENAPI: Final = record(
     openapi=TEXT,

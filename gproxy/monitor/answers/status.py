@@ -1,31 +1,69 @@
-"""`GET /v1/status`: version, generation, reloads and workers."""
+"""`GET /v1/status`: version, generation, reloads and workers, as the arbiter and the workers themselves see them."""
 
-from typing import Any
+import time
+from collections.abc import Mapping
+from typing import Any, Final
 
 from gproxy import __version__, is_compiled
+from gproxy.monitor.answers.control import shown_level
 from gproxy.monitor.operation import Call
 from gproxy.monitor.times import rfc3339
+from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerAnswer
+
+#: What the arbiter reports, until it has reported.
+_NOTHING: Final[Mapping[str, Any]] = {
+    "pid": 0, "generation": 0, "worker_count": 0, "started": 0.0, "reloading": None, "reloads": [], "rollbacks": 0,
+    "workers": [], "overrides": [], "log_level": None,
+}  # fmt: skip
 
 
 def status(call: Call) -> dict[str, Any]:
     """Return the state of the gateway and of each worker, with whether it answers."""
     gateway = call.gateway
+    known = {**_NOTHING, **gateway.arbiter_state}
     return {
         "title": gateway.settings.admin.name,
         "version": __version__,
         "compiled": is_compiled,
-        "generation": gateway.generation,
+        "pid": known["pid"],
+        "uptime": max(time.time() - known["started"], 0.0),
+        "generation": known["generation"] or gateway.generation,
         "grace": gateway.settings.server.grace,
-        **gateway.arbiter_state,
-        "workers": [_worker(one) for one in gateway.lines.ask("status")],
+        "worker_count": known["worker_count"],
+        "reloading": known["reloading"],
+        "reloads": [{**one, "time": rfc3339(one["time"])} for one in known["reloads"]],
+        "rollbacks": known["rollbacks"],
+        "overrides": [_override(one) for one in known["overrides"]],
+        "log_level": shown_level(known["log_level"]),
+        "workers": _workers(gateway, known["workers"]),
     }
 
 
-def _worker(answer: WorkerAnswer) -> dict[str, Any]:
-    worker = answer.worker
-    known = {"worker": worker.number, "generation": worker.generation, "pid": worker.pid, "answers": not answer.error}
-    if answer.error:
-        since = rfc3339(answer.silent_since) if answer.silent_since else None
-        return known | {"error": answer.error, "silent_since": since}
-    return known | answer.parts[0]
+def _override(kept: Mapping[str, Any]) -> dict[str, Any]:
+    until = None if kept["until"] is None else rfc3339(kept["until"])
+    return {**kept, "until": until, "since": rfc3339(kept["since"])}
+
+
+def _workers(gateway: WatchedGateway, reported: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return all workers: those that the arbiter reports, with their answers, and those that answer without that."""
+    answers = {one.worker.pid: one for one in gateway.lines.ask("status")}
+    states = {one["pid"]: one for one in reported}
+    found = [_worker(gateway, pid, states.get(pid), answers.get(pid)) for pid in {**states, **answers}]
+    return sorted(found, key=lambda worker: (worker["generation"], worker["worker"]))
+
+
+def _worker(
+    gateway: WatchedGateway, pid: int, state: Mapping[str, Any] | None, answer: WorkerAnswer | None
+) -> dict[str, Any]:
+    known: dict[str, Any] = {"pid": pid}
+    if state is not None:
+        known |= {**state, "state_since": rfc3339(state["state_since"])}
+    if answer is None:  # it has not opened yet, or has just ended
+        return {**known, "answers": False, "error": "has no line to the monitor", "silent_since": None}
+    known |= {"worker": answer.worker.number, "generation": answer.worker.generation, "answers": not answer.error}
+    if not answer.error:
+        return {**known, **answer.parts[0]}
+    since = rfc3339(answer.silent_since) if answer.silent_since else None
+    stack = gateway.silent.stack(pid) if answer.silent_since else []
+    return {**known, "error": answer.error, "silent_since": since, "stack": stack}

@@ -30,6 +30,8 @@ unshare     -         -        =        =        =         =         =        =
 reopen      -         -        =        =        =         =         =        =
 reloads     -         -        =        =        =         =         =        =
 workerline  -         -        -        =        =         =         =        =
+override    -         -        -        =        =         =         =        =
+loglevel    -         -        =        =        =         =         =        =
 unready     -         -        =        =        =         =         =        =
 retire      -         -        -        -        DRAINING  -         =        =
 stop        -         -        -        -        DRAINING  =         =        =
@@ -41,6 +43,7 @@ shared      -         -        -        =        =         =         =        =
 beat        -         -        -        =        =         =         =        =
 blocked     -         -        -        =        =         =         =        =
 closed      -         -        -        CLOSED   CLOSED    CLOSED    -        =
+lacks       -         -        -        =        =         =         =        =
 stopped     -         -        -        -        -         -         =        =
 malformed   -         -        -        -        -         -         -        =
 kill        KILLED    KILLED   KILLED   KILLED   KILLED    KILLED    KILLED   =
@@ -58,6 +61,9 @@ def make(kind):
         "failed": (1, []),
         "blocked": ("7f: blocked", [], []),
         "stopped": (0,),
+        "override": ("users", "10.0.0.1:80", {}),
+        "loglevel": ("debug", "gproxy"),
+        "lacks": ("users", "10.0.0.1:80"),
         "malformed": ('["beet"]', "unknown name"),
     }
     return KINDS[kind](*fields.get(kind, ()))

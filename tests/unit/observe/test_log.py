@@ -218,3 +218,17 @@ def test_json_has_one_object_a_line_for_every_logger(capsys):
     assert [one.get("request_id") for one in made] == ["7f3a", "7f3a", "7f3a", None]
     assert [one["worker"] for one in made] == [1, 1, 1, 2]
     assert made[3]["stack"] == ["File a", "File b"]
+
+
+def test_a_level_for_a_time_holds_over_a_setup_whose_level_returns_in_the_end():
+    gproxy, mine = logging.getLogger("gproxy"), logging.getLogger("mine")
+    log.setup("info")
+    log.hold_level("gproxy", "debug")
+    assert gproxy.level == logging.DEBUG
+    log.setup("debug")
+    log.setup("error")
+    assert gproxy.level == logging.DEBUG
+    log.hold_level("mine", "debug")
+    assert (gproxy.level, mine.level) == (logging.ERROR, logging.DEBUG)
+    log.hold_level("", "")
+    assert mine.level == logging.NOTSET
