@@ -194,8 +194,8 @@ def test_a_worker_that_hangs_is_shown_with_its_stack(tmp_path):
                 (hung,) = silent(client)
             assert hung["state"] == "serving"
             assert hung["silent_since"]
-            assert any('hang.py", line 3 in endless' in line for line in hung["stack"]), hung
-            assert "endless" not in gateway.errors
+            assert any('hang.py"' in line and "in endless" in line for line in hung["stack"]), hung
+            assert "hung here" not in gateway.errors
         finally:
             gateway.signal(signal.SIGQUIT)  # the loop would outlive a gateway that is killed
 
