@@ -137,7 +137,9 @@ def _commands() -> str:
 _COMMANDS: Final = {
     "": Command("Serve in the foreground until a signal.", "serve"),
     "check": Command("check the settings and report all problems; opens no socket", "check", is_patched=True),
-    "routes": Command("print every route: match, chain in order, upstream, backends", "routes", is_patched=True),
+    "routes": Command(
+        "print every route: match, chain in order, upstream, backends", "routes", config=False, is_patched=True
+    ),
     "config": Command(
         "print the settings in effect, each with its file and line, as a settings file without secrets",
         "config",

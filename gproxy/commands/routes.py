@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterable, Iterator
 
 from gproxy.commands.check import built
+from gproxy.commands.live import live_routes
+from gproxy.commands.live.admin_client import add_admin_options, ask_monitor
 from gproxy.config.advice import handler_names
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings, is_identity_handler
@@ -19,11 +21,18 @@ Row = tuple[str, str]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add no option: the command has none of its own."""
+    """Add the choice between the settings and the running gateway."""
+    parser.add_argument("--live", action="store_true", help="the routes of the running gateway, with their values")
+    add_admin_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print every route. Raises ConfigError."""
+    """Print every route. Raises ArgumentError and ConfigError."""
+    if options.live:
+        return ask_monitor(options, live_routes.show)
+    if options.config is None or options.admin or options.json:
+        needed = "--config" if options.config is None else "--live, which --admin and --json need"
+        raise argparse.ArgumentError(None, f"missing: {needed}")
     print(describe(*built(options.config)))
     return 0
 

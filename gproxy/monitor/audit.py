@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from gproxy.monitor.operation import Call
 
 _log = logging.getLogger("gproxy.audit")
+_log.setLevel(logging.WARNING)  # a change is logged, whatever the level of the error log
 
 
 def record(call: "Call", what: str, before: object = None, after: object = None) -> None:

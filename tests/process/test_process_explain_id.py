@@ -1,4 +1,4 @@
-"""`gproxy explain ID`: what happened to a request, from the monitor or from the access log."""
+"""`gproxy explain ID` and `gproxy routes --live`: what happened to a request, and what the routes do now."""
 
 import json
 import subprocess
@@ -139,3 +139,15 @@ def test_the_warning_of_a_handler_is_among_the_monitors_records_with_its_request
     assert (found[0]["request_id"], found[0]["logger"], found[0]["worker"]) == (identity, "shop", 1)
     assert identity in explain(gateway, identity, "--json").stdout
     assert "careful" in explain(gateway, identity).stdout
+
+
+def test_the_routes_of_the_running_gateway_have_their_last_minute_and_backends(gateway):
+    gateway.get("/dead")
+    command = [sys.executable, "-m", "gproxy", "routes", "--live", "--config", str(gateway.config)]
+    found = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
+    dead = next(one for one in found.stdout.split("\n\n") if one.startswith("dead"))
+    assert "chain     wait" in dead
+    assert "http://127.0.0.1:1" in dead
+    data = json.loads(subprocess.run([*command, "--json"], cwd=gateway.folder, capture_output=True, text=True).stdout)
+    assert {route["name"] for route in data["routes"]} == {"dead", "all"}
