@@ -29,7 +29,7 @@ def table(gateway: WatchedGateway, caption: str, *, busiest: int = 0) -> Table:
 
 
 _COLUMNS = (
-    ("Route", "text"), ("Matches", "text"), ("Chain", "text"), ("Requests/s", "number"), ("Errors", "number"),
+    ("Route", "text"), ("Matches", "text"), ("Chain", "wide"), ("Requests/s", "number"), ("Errors", "number"),
     ("p50", "number"), ("p95", "number"), ("p99", "number"), ("Last use", "number"),
 )  # fmt: skip
 
@@ -56,5 +56,5 @@ def _matches(route: RouteSettings) -> str:
 
 def _chain(gateway: WatchedGateway, route: RouteSettings) -> str:
     ends = [f"upstream {share.name}" for share in route.upstream]
-    ends = ends or ["redirect" if route.redirect else str(route.status)]
+    ends = ends or ["redirect" if route.redirect else str(route.respond or route.status)]
     return " > ".join([*chain_of(route, gateway.settings), " or ".join(ends)])
