@@ -24,11 +24,7 @@ class Reading:
 
     def since(self, before: "Reading") -> "Reading":
         """Return the growth from an earlier reading to this one; `when` of the result is the seconds between both."""
-        grown = {
-            name: {labels: _growth(cells, before.series(name).get(labels)) for labels, cells in series.items()}
-            for name, series in self._cells.items()
-        }
-        return Reading(self.when - before.when, grown)
+        return Growth(self, before)
 
     def series(self, name: str) -> Mapping[Labels, Sequence[float]]:
         """Return the cells of a family by the values of its labels; empty if it has no series."""
@@ -58,10 +54,30 @@ class Reading:
         return errors
 
 
+class Growth(Reading):
+    """The growth from one reading to a later one. PERF: a family is compared when it is asked for; most never are."""
+
+    def __init__(self, later: Reading, before: Reading) -> None:
+        self._compared: dict[str, Mapping[Labels, Sequence[float]]] = {}
+        super().__init__(later.when - before.when, self._compared)
+        self._later = later
+        self._before = before
+
+    def series(self, name: str) -> Mapping[Labels, Sequence[float]]:
+        """Return the growth of the cells of a family."""
+        if name not in self._compared:
+            before = self._before.series(name)
+            series = self._later.series(name).items()
+            self._compared[name] = {labels: _growth(cells, before.get(labels)) for labels, cells in series}
+        return self._compared[name]
+
+
 def _growth(now: Sequence[float], before: Sequence[float] | None) -> Sequence[float]:
     """Return how much the cells have grown; a counter that began anew has grown by its value."""
     if before is None or len(before) != len(now):
         return now
+    if now == before:
+        return [0.0] * len(now)
     return [max(0.0, new - old) for new, old in zip(now, before, strict=True)]
 
 
