@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from gproxy.http.request import request
+from gproxy.observe.metrics import EXPIRES_AFTER
 from gproxy.upstream.balance import POLICIES
 
 KEYS = {"header_hash": {"hash_key": "X-Tenant"}, "cookie_hash": {"hash_key": "sid"}, "query_hash": {"hash_key": "user"}}
@@ -111,3 +112,17 @@ def test_without_candidates_no_backend_is_picked(group, balance):
     some = group("a drain,b down", balance=balance, **KEYS.get(balance, {}))
     assert some.pick() is None
     assert some.pick(tried="a") is None
+
+
+def test_the_series_of_a_removed_backend_leave_after_ten_minutes(group):
+    def shown():
+        return {row.labels[1] for row in metrics.read() if row.name == "gproxy_backend_active"}
+
+    some, now = group("a,b"), [0.0]
+    metrics = some.upstream.runtime.metrics
+    metrics.clock = lambda: now[0]
+    some.upstream.open()
+    some.upstream.replace([some["b"]])
+    assert shown() == {"a:80", "b:80"}
+    now[0] = EXPIRES_AFTER + 1
+    assert shown() == {"b:80"}
