@@ -4,6 +4,7 @@ import json
 import logging
 import marshal
 import socket
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ _log = logging.getLogger("gproxy")
 _FEED_EVERY: Final = 0.1
 #: The most records of a batch: marshalling them takes half a millisecond.
 _BATCH: Final = 500
+#: Seconds between two parts of answers. Not 0: gevent then runs up to 50 of them before it looks at sockets.
+_REST: Final = 0.001
 #: The most questions that are answered side by side; the next waits in the socket.
 _QUESTIONS: Final = 20
 
@@ -34,6 +37,8 @@ class WorkerLine:
         #: Held while a frame is written: greenlets take turns.
         self._writing = BoundedSemaphore()
         self._questions = BoundedSemaphore(_QUESTIONS)
+        #: Held while a part is made: several questions together delay requests no longer than one.
+        self._making = BoundedSemaphore()
         self._greenlets = [gevent.spawn(self._listen)]
         if view.runtime.feed is not None:
             self._greenlets.append(gevent.spawn(self._send, view.runtime.feed))
@@ -56,9 +61,9 @@ class WorkerLine:
         """Answer one question, a frame for each part; the loop turns between two parts."""
         number, problem = asked["number"], ""
         try:
-            for part in answer(self._view, asked["question"], asked["arguments"]):
-                self._write(PART, {"number": number, "part": part})
-                gevent.sleep(0)
+            parts = answer(self._view, asked["question"], asked["arguments"])
+            while data := self._next(parts, number):
+                self._write(PART, data)
         except OSError:
             return  # the monitor has ended
         except (ValueError, LookupError) as error:
@@ -69,10 +74,17 @@ class WorkerLine:
         finally:
             self._questions.release()
         with suppress(OSError):
-            self._write(END, {"number": number, "error": problem})
+            self._write(END, _encoded({"number": number, "error": problem}))
 
-    def _write(self, kind: bytes, content: object) -> None:
-        data = json.dumps(content, separators=(",", ":")).encode()
+    def _next(self, parts: Iterator[Mapping[str, Any]], number: int) -> bytes:
+        """Return the next part of an answer for its frame, after the events that wait; empty at the end."""
+        with self._making:
+            gevent.sleep(_REST)
+            for part in parts:
+                return _encoded({"number": number, "part": part})
+        return b""
+
+    def _write(self, kind: bytes, data: bytes) -> None:
         with self._writing:
             write_frame(self._socket, kind, data)
 
@@ -84,3 +96,7 @@ class WorkerLine:
                     with self._writing:
                         write_frame(self._socket, FEED, marshal.dumps(records))
                 gevent.sleep(_FEED_EVERY)
+
+
+def _encoded(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()
