@@ -12,7 +12,7 @@ import pytest
 from admin_listener import GREETING, client_of, monitors, status_of, two_workers
 
 from gproxy.commands.live.admin_client import AdminClient, AdminError
-from gproxy.testing.gateway import RunningGateway, eventually, free_port
+from gproxy.testing.gateway import RunningGateway, Wire, eventually, free_port
 
 #: A handler that cannot open while there is a file `no`: a reload then fails late.
 LATE = """
@@ -122,3 +122,15 @@ def test_an_address_that_may_not_connect_cannot_keep_operators_out(tmp_path):
             for _ in range(210):
                 held.enter_context(socket.create_connection(("127.0.0.1", port), 15, ("127.0.0.9", 0)))
             assert client.get("/v1/status")["generation"] == 1
+
+
+def test_a_host_of_a_stranger_costs_the_monitor_little(tmp_path):
+    down = "[route:down]\npath = /down\nupstream = down\n[upstream:down]\nbackends = http://127.0.0.1:1\n"
+    with RunningGateway(two_workers(more=down), tmp_path) as gateway:
+        client = client_of(gateway)
+        status_of(client)
+        with Wire(socket.create_connection(("127.0.0.1", gateway.port))) as wire:
+            wire.send(f"GET /down HTTP/1.1\r\nHost: {'h' * 7000}\r\n\r\n")
+            assert wire.read_response().status == 502
+        eventually(lambda: client.get("/v1/recent")["requests"], "the failed request")
+        assert client.get("/v1/recent")["requests"][0]["host"] == "h" * 255

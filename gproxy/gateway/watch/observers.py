@@ -8,8 +8,9 @@ from gproxy.http.exchange import Exchange
 from gproxy.observe.metrics import Metrics, Series
 from gproxy.runtime.feed import Feed
 
-#: The longest path and user in a record, in characters.
+#: The longest path and user in a record, and the longest host, in characters: records wait while the monitor is slow.
 _LONGEST: Final = 2048
+_LONGEST_HOST: Final = 255
 
 
 class ExchangeFeed:
@@ -64,7 +65,7 @@ def _fields(exchange: Exchange, *, failed: bool) -> dict[str, Any]:
         "user": exchange.user[:_LONGEST],
         "method": exchange.method,
         "path": exchange.target[:_LONGEST],
-        "host": exchange.host,
+        "host": exchange.host[:_LONGEST_HOST],
         "route": exchange.route,
         "upstream": exchange.upstream,
         "backend": exchange.backend,
