@@ -11,9 +11,10 @@ _log.setLevel(logging.WARNING)  # a change is logged, whatever the level of the 
 
 
 def record(call: "Call", what: str, before: object = None, after: object = None) -> None:
-    """Log a change: its author, what was changed, and the values before and after, if there are any."""
+    """Log a change: its author, what was changed, and the values before and after, if any. The page shows it, too."""
     change = "" if before is None and after is None else f": {_word(before)} -> {_word(after)}"
     _log.warning("%s by %s%s", what, call.caller.name, change)
+    call.gateway.changes.add("action", f"{what} by {call.caller.name}{change}")
 
 
 def _word(value: object) -> str:

@@ -147,7 +147,7 @@ function describe(data, section) {
 function change(data, element, cells) {
   cells.forEach((cell, index) => {
     const place = element.children[index];
-    if (isSame(element.known?.[index], cell) || place.contains(document.activeElement) && cell.actions) return;
+    if (isSame(element.known?.[index], cell)) return;
     const text = place.firstElementChild;
     const isPlain = place.children.length === 1 && text?.tagName === "SPAN" && !cell.bar && !cell.more && !cell.actions;
     if (isPlain) {
@@ -156,7 +156,11 @@ function change(data, element, cells) {
       setText(text, fresh.textContent);
     } else if (cell.more && text?.classList.contains("unfold")) {
       setText(text, cell.t);
-    } else place.replaceChildren(...shown(cell));
+    } else {
+      const chosen = place.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+      place.replaceChildren(...shown(cell));
+      if (chosen !== null) (place.querySelector(`[data-action="${chosen}"]`) ?? place.querySelector("button"))?.focus();
+    }
   });
   element.known = cells;
 }

@@ -28,6 +28,7 @@ def view(gateway: WatchedGateway) -> View:
         actions=_actions(gateway),
         tables=[
             Table("workers", "Workers", _WORKERS, workers, "No worker answers.", ("gproxy ps", "/v1/status")),
+            *_stacks(gateway, found),
             Table("reloads", "Reloads", _RELOADS, reloads, "None since the start."),
         ],
     )
@@ -39,6 +40,18 @@ def silent(answers: list[WorkerAnswer]) -> Iterator[tuple[State, str]]:
         if one.error:
             since = f" since {cells.clock_text(one.silent_since)}" if one.silent_since else ""
             yield "bad", f"Worker {one.worker.number} (pid {one.worker.pid}) {one.error}{since}"
+
+
+def _stacks(gateway: WatchedGateway, answers: list[WorkerAnswer]) -> Iterator[Table]:
+    """Yield the table of the stacks of workers that do not answer, if there are any."""
+    rows = [(f"{one.worker.pid}", _stack(gateway, one)) for one in answers if one.silent_since]
+    if rows:
+        yield Table("stacks", "Where workers that do not answer are", (("Worker", "text"), ("Stack", "wide")), rows)
+
+
+def _stack(gateway: WatchedGateway, answer: WorkerAnswer) -> tuple[Cell, ...]:
+    lines = gateway.silent.stack(answer.worker.pid)
+    return f"worker {answer.worker.number}", {"t": "\n".join(lines) or cells.NONE, "code": True}
 
 
 def _facts(gateway: WatchedGateway, count: int) -> list[tuple[str, Cell]]:

@@ -7,6 +7,7 @@ import pytest
 from gproxy.http.errors import HTTPError
 from gproxy.monitor.access import Caller
 from gproxy.monitor.answers.requests import cut, request, requests
+from gproxy.monitor.changes import Changes
 from gproxy.monitor.recent import RecentRequests
 from gproxy.monitor.worker_lines import WorkerAnswer, WorkerRef
 
@@ -27,7 +28,8 @@ class Lines:
 
 def call(lines, **values):
     caller = Caller("unix socket", may_act=True)
-    return SimpleNamespace(gateway=SimpleNamespace(lines=lines, recent=RecentRequests()), caller=caller, values=values)
+    gateway = SimpleNamespace(lines=lines, recent=RecentRequests(), changes=Changes())
+    return SimpleNamespace(gateway=gateway, caller=caller, values=values)
 
 
 def entries(*ages):
