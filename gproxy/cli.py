@@ -130,7 +130,7 @@ def _parser(name: str) -> _Parser:
 
 
 def _commands() -> str:
-    lines = [f"  gproxy {name:9}{command.help}" for name, command in _COMMANDS.items() if name]
+    lines = [f"  gproxy {name:10}{command.help}" for name, command in _COMMANDS.items() if name]
     return "\n".join(["commands:", *lines, "", _SIGNALS])
 
 

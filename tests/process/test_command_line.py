@@ -93,6 +93,8 @@ COMMANDS = (
             "gproxy password: 'a:b' cannot be a user; expected a name without colons and control characters",
         ),
         ("version x", "gproxy version: unrecognized arguments: x; see gproxy version --help"),
+        ("ps", "gproxy ps: missing: --config FILE or --admin URL; see gproxy ps --help"),
+        ("ps --config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
         ("--config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
         ("check --config nowhere.ini", "nowhere.ini: cannot be read: no such file or directory"),
         ("routes --config .", ".: cannot be read: is a directory"),

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from gproxy.config.ini.files import read_files
+from gproxy.config.ini.files import parse_files, read_files
 from gproxy.config.load import load_process
+from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.types import Address
 
 #: Seconds that an answer may take; a reload may take a minute.
@@ -35,12 +36,20 @@ class AdminClient:
 
     @classmethod
     def of(cls, config: str | None, url: str | None, token: str = "") -> "AdminClient":
-        """Return the client of the monitor at `url`, or of the gateway with this settings file. Raises AdminError."""
+        """Return the client of the monitor at `url`, or of the gateway with this settings file.
+
+        Raises ArgumentError without both, ConfigError for a file that cannot be read, and AdminError if the file has no
+        monitor.
+        """
         if url:
             return cls(url, token or os.environ.get("GPROXY_ADMIN_TOKEN", ""))
         if not config:
-            raise AdminError("missing: --config FILE or --admin URL")
-        server, _, admin = load_process(read_files(config, os.environ), {})
+            raise argparse.ArgumentError(None, "missing: --config FILE or --admin URL")
+        files = read_files(config, os.environ)
+        problems: list[Problem] = []
+        if parse_files(files, os.environ, problems) is None:
+            raise ConfigError(problems)
+        server, _, admin = load_process(files, {})
         if server is None or admin is None:
             raise AdminError(f"{config}: [server] or [admin] has a problem; gproxy check --config {config} reports it")
         if not admin.bind:
@@ -71,7 +80,8 @@ class AdminClient:
             response = connection.getresponse()
             data = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise AdminError(f"the monitor at {self.place} does not answer: {error}") from None
+            text = f"{getattr(error, 'strerror', None) or error}; is the gateway running?"
+            raise AdminError(f"the monitor at {self.place} does not answer: {text}") from None
         except ValueError:  # whose text has the token
             raise AdminError("the token has characters that no header can carry") from None
         finally:

@@ -81,4 +81,7 @@ def test_a_wrong_time_is_a_wrong_argument(capsys):
 
 def test_a_monitor_that_is_not_there(capsys, tmp_path):
     assert main(["ps", "--admin", f"unix:{tmp_path}/none"]) == 1
-    assert capsys.readouterr().err.startswith(f"the monitor at unix:{tmp_path}/none does not answer: ")
+    expected = (
+        f"the monitor at unix:{tmp_path}/none does not answer: No such file or directory; is the gateway running?\n"
+    )
+    assert capsys.readouterr().err == expected
