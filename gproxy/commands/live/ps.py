@@ -18,7 +18,7 @@ _REQUEST_HEAD: Final = f"{'AGE':>7} {'PHASE':8}{'LEFT':>7}  {'ROUTE':15} REQUEST
 #: A frame begins with this; it is shortened at its beginning, which is a folder.
 _FRAME: Final = "    at "
 #: The parameters of GET /v1/requests that are options.
-_FILTERS: Final = ("route", "older")
+_FILTERS: Final = ("route", "phase", "older")
 
 Entry = Mapping[str, Any]
 
@@ -27,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the filters, and how to show what is found."""
     add_admin_options(parser)
     parser.add_argument("--route", metavar="NAME", help="only requests of this route")
+    parser.add_argument("--phase", metavar="PHASE", help="only requests in this phase, such as handler or wait")
     parser.add_argument("--older", type=_time, metavar="TIME", help="only requests in flight for longer, such as 2s")
     parser.add_argument("--id", metavar="ID", help="one request, with its stack")
     parser.add_argument("--stack", action="store_true", help="with the frames of each request")
