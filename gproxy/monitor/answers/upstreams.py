@@ -94,7 +94,7 @@ def _check_others(call: Call, fields: Mapping[str, Any]) -> None:
     name = call.values["backend"]
     others = [one for one in upstream["backends"] if not _is_named(one, name)]
     if upstream["backends"] and not any(one["state"] in {"healthy", "trial"} for one in others):
-        raise HTTPError(409, f"{name} is the last available backend of {upstream['name']}; force = true does it anyway")
+        raise HTTPError(409, f"{name} is the last available backend of {upstream['name']}; force does it anyway")
 
 
 def _is_named(facts: Mapping[str, Any], name: str) -> bool:
