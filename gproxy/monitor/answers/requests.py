@@ -41,10 +41,11 @@ def requests(call: Call) -> dict[str, Any]:
 
 def request(call: Call) -> Entry:
     """Return one request: in flight, with its stack, or one that has failed or was slow. Raises HTTPError 404."""
+    answers = call.gateway.lines.ask("request", call.values)
     ended = call.gateway.recent.of_id(call.values["id"])
-    if ended is not None:
+    if ended is not None and not any(part for answer in answers for part in answer.parts):
         return dict(ended)
-    found: Entry = _only(call, call.gateway.lines.ask("request", call.values))["request"]
+    found: Entry = _only(call, answers)["request"]
     return found
 
 
