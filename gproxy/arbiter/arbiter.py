@@ -172,7 +172,7 @@ class Arbiter:
 
     def _prepare_monitor(self, generation: Generation) -> None:
         """Open the sockets of `[admin]`, if there is or was a monitor. Raises CannotListenError."""
-        if isinstance(self._monitor, NoMonitor) and generation.admin.bind:
+        if isinstance(self._monitor, NoMonitor) and generation.has_monitor:
             from gproxy.arbiter.monitor.monitor_process import MonitorProcess  # late: most gateways have no monitor
 
             self._monitor = MonitorProcess(self._loop, self._workers, self)

@@ -20,6 +20,7 @@ from gproxy.config.load import Overrides, load_process
 from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import LogSettings
+from gproxy.config.sections.trace import TraceSettings
 from gproxy.config.types import Address
 
 Sockets = Mapping[Address, socket.socket]
@@ -54,13 +55,14 @@ class Generation:
         self.stamps = {name: FileStamp.of(name) for name in (absolute(file.path) for file in self.settings_files)}
         #: The absolute paths and patterns of the included files.
         self.patterns = [absolute(one) for one in include_patterns(self.settings_files[0], os.environ)]
-        server, log, admin = load_process(self.settings_files, overrides)
+        server, log, admin, trace = load_process(self.settings_files, overrides)
         if server and inherited:
             self._overrides = {**overrides, ("server", "bind"): bind_to(inherited, server.bind)}
-            server, log, admin = load_process(self.settings_files, self._overrides)
+            server, log, admin, trace = load_process(self.settings_files, self._overrides)
         self.server = server or ServerSettings()
         self.log = log or LogSettings()
         self.admin = admin or AdminSettings()
+        self.trace = trace or TraceSettings()
         #: True once the first worker has built the settings and the sockets are open.
         self.is_built = False
         self.worker_count = 1
@@ -80,6 +82,11 @@ class Generation:
     def overrides(self) -> list[list[str]]:
         """The options of the command line: section, option and text of each."""
         return [[*place, text] for place, text in self._overrides.items()]
+
+    @property
+    def has_monitor(self) -> bool:
+        """True if the gateway has a monitor process, which serves the admin listener and sends the traces."""
+        return bool(self.admin.bind or self.trace.endpoint)
 
     @contextmanager
     def packed(self) -> Iterator[int]:

@@ -66,7 +66,7 @@ def load(
     if sections is None:
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
-    loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant)
+    loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant, environ)
     return loading.settings(policies, build_handler, build_policy)
 
 
@@ -76,6 +76,7 @@ class ProcessSettings(NamedTuple):
     server: ServerSettings | None
     log: LogSettings | None
     admin: AdminSettings | None
+    trace: TraceSettings | None
 
 
 def load_process(
@@ -84,12 +85,13 @@ def load_process(
     """Return the settings of processes, for a process that serves no requests. `load` reports all problems."""
     sections = parse_files(files, environ, [])
     if sections is None:
-        return ProcessSettings(None, None, None)
-    loading = _Loading(Path(files[0].path), _override(sections, overrides), (), [])
+        return ProcessSettings(None, None, None, None)
+    loading = _Loading(Path(files[0].path), _override(sections, overrides), (), [], environ)
     return ProcessSettings(
         loading.single(ServerSettings, "server"),
         loading.single(LogSettings, "log"),
         loading.single(AdminSettings, "admin"),
+        loading.trace(),
     )
 
 
@@ -111,6 +113,7 @@ class _Loading:
     sections: list[RawSection]
     builtins: Collection[str]
     problems: list[Problem]
+    environ: Mapping[str, str]
     warnings: list[Problem] = field(default_factory=list)
     _by_name: dict[tuple[str, str], RawSection] = field(init=False)
 
@@ -128,7 +131,7 @@ class _Loading:
         server, gateway = self.single(ServerSettings, "server"), self.single(GatewaySettings, "gateway")
         log, state = self.single(LogSettings, "log"), self.single(StateSettings, "state")
         outgoing, admin = self.single(OutgoingSettings, "outgoing"), self.single(AdminSettings, "admin")
-        trace, metrics = self.single(TraceSettings, "trace"), self.single(MetricsSettings, "metrics")
+        trace, metrics = self.trace(), self.single(MetricsSettings, "metrics")
         errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
         routes, tls = self._named(RouteSettings, "route"), self._named(TLSSettings, "tls")
         upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
@@ -336,6 +339,17 @@ class _Loading:
 
     def single(self, cls: type[T], kind: str) -> T | None:
         return self._build(cls, self._section(kind))
+
+    def trace(self) -> TraceSettings | None:
+        """Return `[trace]`, and if the file has that section, OpenTelemetry's variables where it is silent."""
+        trace, section = self.single(TraceSettings, "trace"), self._section("trace")
+        if trace is None or ("trace", "") not in self._by_name:
+            return trace
+        try:
+            return trace.with_environment(self.environ, frozenset(section.options))
+        except ValueError as error:
+            self.problems.append(section.problem("endpoint", str(error)))
+            return None
 
     def _named(self, cls: type[T], kind: str) -> list[T]:
         built = (self._build(cls, section, name=section.name) for section in self._of(kind))

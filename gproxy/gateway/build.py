@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, destination
 from gproxy.gateway.router import Router
 from gproxy.gateway.upstream_call import upstream_call
 from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
-from gproxy.gateway.watch.watch_rules import TIMING_HEADER, Periodic, TimingHeader
+from gproxy.gateway.watch.watch_rules import TIMING_HEADER, Periodic, TimingHeader, WatchRule
 from gproxy.gateway.watch.watched_chain import WatchedChains, watched_chain
 from gproxy.gateway.watch.watched_forward import WATCHED
 from gproxy.gateway.watch.watching_gateway import WatchingGateway
@@ -37,8 +38,10 @@ from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.api_key import APIKeys
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.handlers.metrics import Metrics
+from gproxy.http.errors import HTTPError
 from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler, Next
+from gproxy.http.request import Request
 from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
 from gproxy.identity.identifier import Identifier
@@ -122,17 +125,50 @@ def _is_watching(settings: Settings) -> bool:
 def _watching(routes: "_Routes", settings: Settings, parts: GatewayParts) -> Gateway:
     """Return a gateway that watches some of its requests."""
     runtime, token = parts.runtime, settings.trace.timing_token
-    if runtime.feed is not None:
+    if runtime.feed is not None and settings.admin.bind:
         streams = [route.name for route in settings.routes if route.stream]
         parts.observers.append(ExchangeFeed(runtime.feed, settings.admin.slow, streams))
     parts.observers.append(HandlerDurations(runtime.metrics))
+    router = Router(routes.plain())
     return WatchingGateway(
-        Router(routes.plain()),
+        router,
         parts,
         watched=WatchedChains(Router(routes.watched()), parts),
         timing=TimingHeader(token) if token is not None else None,
-        rules=[Periodic()],
+        rules=[*_traced(settings, parts, router), Periodic()],
     )
+
+
+def _traced(settings: Settings, parts: GatewayParts, router: Router) -> list[WatchRule]:
+    """Return the rule that samples requests, and add the observer that ends their traces; nothing without traces."""
+    trace, feed = settings.trace, parts.runtime.feed
+    if not trace.endpoint or feed is None:
+        return []
+    from gproxy.tracing import otel_bridge  # late: most gateways have no traces
+    from gproxy.tracing.error_spans import ServerSpans
+    from gproxy.tracing.request_trace import TraceOutput
+    from gproxy.tracing.sampler import RouteShares, TraceSampler
+    from gproxy.tracing.span_record import KIND
+
+    output = TraceOutput(partial(feed.put, KIND), full=trace.errors == "full", bridge=otel_bridge.bridge())
+    streams = [route.name for route in settings.routes if route.stream]
+    paths = {route.name: route.path for route in settings.routes}
+    errors = trace.errors != "no"
+    parts.observers.append(ServerSpans(output, paths, errors=errors, slow=settings.admin.slow, streams=streams))
+    own = {route.name: route.sample for route in settings.routes if route.sample is not None}
+    return [TraceSampler(trace, parts.trust, RouteShares(trace.sample, own, _name_of(router)), output)]
+
+
+def _name_of(router: Router) -> Callable[[Request], str]:
+    """Return the function that returns the name of a request's route; empty without one."""
+
+    def name(request: Request) -> str:
+        try:
+            return router.match(request).name
+        except HTTPError:
+            return ""
+
+    return name
 
 
 def _name_challengers(handlers: Mapping[str, Handler]) -> None:

@@ -90,6 +90,7 @@ class ErrorResponses:
         """Return the response for an exception: 500 for an unforeseen one, with its traceback in the error log only."""
         found = _as_http_error(error, request)
         request.reason = found.reason
+        request.trace.record(error)
         return self.problem(found, request.id, request.headers.get("accept"))
 
     def failed(self, handler: object, error: BaseException, request: Request) -> Response:

@@ -3,6 +3,8 @@
 import time
 from typing import Final, Protocol
 
+from gproxy.http.trace import NO_IDS, NO_TRACE
+
 #: The `noted` of an exchange without notes.
 NOTHING_NOTED: Final[list[str]] = []
 
@@ -16,7 +18,7 @@ class Exchange:
     __slots__ = (
         "account", "apptime", "auth", "backend", "bytes_received", "bytes_sent", "client", "duration", "handlers",
         "host", "id", "is_endless", "is_tunnel", "method", "noted", "paused", "protocol", "reason", "referer", "route",
-        "started", "status", "target", "tries", "upstream", "user", "user_agent",
+        "started", "status", "target", "trace", "trace_ids", "tries", "upstream", "user", "user_agent",
     )  # fmt: skip
 
     def __init__(self, started: float, client: str, method: str, target: str, protocol: str) -> None:
@@ -58,6 +60,9 @@ class Exchange:
         self.account: object = None
         #: The handlers of a watched request, with the time that each took itself: `jwt=0.1ms,limit=0.0ms`.
         self.handlers = ""
+        #: The trace of the request, and its ids, which an unsampled request has too if traces are on.
+        self.trace = NO_TRACE
+        self.trace_ids = NO_IDS
         #: Bytes of the request body received.
         self.bytes_received = 0
         #: Bytes of the response body sent.

@@ -15,6 +15,7 @@ from gproxy.http.identity import Identity
 from gproxy.http.phase import HANDLER
 from gproxy.http.rewrite import checked
 from gproxy.http.tls import TLS
+from gproxy.http.trace import Trace
 
 
 class Received:
@@ -72,7 +73,7 @@ class Routed(Protocol):
 #: Attributes that a copy takes over, besides the arguments of the constructor.
 _COPIED: Final = (
     "_as_received", "backend", "client", "client_stream", "context", "id", "identity", "is_subrequest", "method",
-    "reason", "route", "scheme", "tries", "upgrade", "user",
+    "reason", "route", "scheme", "trace", "tries", "upgrade", "user",
 )  # fmt: skip
 
 
@@ -237,6 +238,15 @@ class Request:
     @user.setter
     def user(self, user: str) -> None:
         self.exchange.user = user
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of the request; one that does nothing unless the request is sampled."""
+        return self.exchange.trace
+
+    @trace.setter
+    def trace(self, trace: Trace) -> None:
+        self.exchange.trace = trace
 
     @property
     def target(self) -> str:

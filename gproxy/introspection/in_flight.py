@@ -202,7 +202,7 @@ def _entry(view: View, active: ActiveRequest, request: Request, *, stack: str) -
     handler, line = place_of(waiting, code)
     return {
         "id": request.id,
-        "trace_id": None,
+        "trace_id": exchange.trace_ids[0] or None,
         "worker": view.number,
         "generation": view.generation,
         "route": _route(request),

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 
@@ -37,13 +37,18 @@ from gproxy.monitor.operations import OPERATIONS
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerRef
 from gproxy.observe import log
+from gproxy.observe.metrics import Metrics
 from gproxy.observe.metrics_reader import MetricsReader
 from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
 from gproxy.server.listener import Listener
 from gproxy.server.listeners import Listeners
 from gproxy.state.shared.memory import SharedState
+from gproxy.tracing.span_record import KIND as SPAN
 from gproxy.upstream.balance import POLICIES
+
+if TYPE_CHECKING:
+    from gproxy.monitor.span_exporter import SpanExporter
 
 _log = logging.getLogger("gproxy")
 
@@ -55,6 +60,8 @@ _MOST_PER_ADDRESS: Final = 150
 _BEAT: Final = 1.0
 #: The arbiter, as a source of records beside the workers.
 _ARBITER: Final = WorkerRef(0, 0, os.getppid())
+#: Seconds in which a monitor that ends sends the last spans; no one waits for it.
+_FLUSH: Final = 1.0
 
 
 class Monitor:
@@ -64,29 +71,42 @@ class Monitor:
         self._control = control
         settings_fd, memory = control.take_fds(2)
         settings = _load(command, settings_fd)
-        self._metrics = MetricsReader(SharedState(memory), settings.metrics.buckets)
+        state = SharedState(memory)
+        self._metrics = MetricsReader(state, settings.metrics.buckets)
         self.watched = WatchedGateway(settings, command.generation, control, self._metrics.read)
+        self._exporter = _exporter(settings, state)
+        if self._exporter is not None:
+            self.watched.consume(SPAN, self._exporter.take)
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
 
     def serve(self) -> None:
         """Serve until the arbiter ends, or this monitor is replaced. Raises ValueError if the token cannot be kept."""
         settings = self.watched.settings
-        access = AccessCheck(settings.admin, settings.server.state_dir)
         runtime = Runtime(state_dir=settings.server.state_dir, worker=0)
+        listeners = self._listen(settings, runtime) if settings.admin.bind else []
+        self._control.send(messages.Serving())
+        gevent.spawn(self._beat)
+        if self._exporter is not None:
+            gevent.spawn(self._exporter.keep_sending)
+        while command := self._control.wait():
+            self._obey(command)
+        runtime.draining = True
+        _finish(listeners)
+        if self._exporter is not None:
+            self._exporter.flush(_FLUSH)
+
+    def _listen(self, settings: Settings, runtime: Runtime) -> list[Listener]:
+        """Serve the admin listener, and keep the history that it shows."""
+        access = AccessCheck(settings.admin, settings.server.state_dir)
         gateway = admin_gateway(self.watched, runtime, access, OPERATIONS)
         factory = Listeners(_listening(settings), gateway, runtime)
         listeners = [factory.listener(*pair) for pair in zip(settings.admin.bind, self._sockets, strict=True)]
         for listener in listeners:
             listener.start()
-        self._control.send(messages.Serving())
         gevent.spawn(_summarize, access)
         gevent.spawn(self.watched.keep_sampling)
-        gevent.spawn(self._beat)
-        while command := self._control.wait():
-            self._obey(command)
-        runtime.draining = True
-        _finish(listeners)
+        return listeners
 
     def _beat(self) -> None:
         """Send heartbeats: the arbiter replaces a monitor that hangs."""
@@ -134,6 +154,21 @@ class Monitor:
         """Log with the level of the settings, and keep the records for those who ask."""
         settings = self.watched.settings.log
         log.setup(settings.level, settings.errors, worker=True, copy=self.watched.logs.errors.take_own)
+
+
+def _exporter(settings: Settings, state: SharedState) -> "SpanExporter | None":
+    """Return what sends the spans, and counts them in a row of its own; None without traces."""
+    if not settings.trace.endpoint:
+        return None
+    from gproxy.monitor.span_exporter import SpanExporter  # late: an extra
+
+    metrics = Metrics(settings.metrics)
+    metrics.share(state)
+
+    def count(result: str, spans: int) -> None:
+        metrics.series("gproxy_trace_spans_total", result).cells[0] += spans
+
+    return SpanExporter(settings.trace, count)
 
 
 def _load(command: messages.Configure, fd: int) -> Settings:

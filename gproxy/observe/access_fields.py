@@ -40,6 +40,7 @@ _TEXTS: Final[dict[str, Callable[[Exchange], object]]] = {
     "user": lambda exchange: exchange.user,
     "auth": lambda exchange: exchange.auth,
     "handlers": lambda exchange: exchange.handlers,
+    "trace": lambda exchange: exchange.trace_ids[0],
 }
 #: Fields that are numbers: as text, and as a value of JSON.
 _WRITTEN: Final[dict[str, Callable[[Exchange], object]]] = {

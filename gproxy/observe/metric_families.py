@@ -123,5 +123,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_certificate_expires_seconds": Family(
         "gauge", ("tls",), "Unix time at which the certificate of the [tls:NAME] expires", "max"
     ),
+    "gproxy_trace_spans_total": Family(
+        "counter", ("result",), "spans for the collector: sent, dropped from a full queue, or failed to be sent"
+    ),
     "gproxy_build_info": Family("gauge", ("version", "python", "compiled"), "1; the labels name what runs", "max"),
 }

@@ -129,6 +129,7 @@ class Worker:
             import_answers()
         open_part("[log] access", self._access_logs.open)
         self._gateway.open()
+        self._provide_spans()
         self._register_metrics()
         self._share_listeners(alone=alone)
         self._tune()
@@ -158,6 +159,12 @@ class Worker:
         """Let the arbiter log a block that lasts. Called in the watchdog's thread."""
         message = report.message(self._runtime.worker)
         self._control.send_from_thread(messages.Blocked(message, report.lines, list(report.origin)))
+
+    def _provide_spans(self) -> None:
+        if self._settings.trace.endpoint and self._runtime.feed is not None:
+            from gproxy.tracing import otel_bridge  # late: most gateways have no traces
+
+            otel_bridge.connect(self._runtime.feed)
 
     def _register_metrics(self) -> None:
         register_metrics(self._listeners, self._runtime.metrics)

@@ -49,7 +49,7 @@ print(*constraints(*map(Path, sys.argv[1:])), sep="\\n")
 def test_every_dependency_has_a_lower_bound():
     pins = lower_bounds().stdout.split("\n")
     assert len([pin for pin in pins if pin]) == len(PROJECT["dependencies"]) + len(
-        ["redis", "brotli", "zstd", "bcrypt", "argon2", "rich"]
+        ["redis", "brotli", "zstd", "bcrypt", "argon2", "rich", "opentelemetry-sdk", "opentelemetry-exporter"]
     )
 
 

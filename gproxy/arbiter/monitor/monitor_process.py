@@ -1,7 +1,8 @@
 """The monitor process as the arbiter sees it: its sockets, its start and end, and its lines to the workers.
 
 The monitor belongs to no generation. A reload passes the settings of the new one on; the monitor starts anew only if
-`[admin]` has changed, because its sockets and rights have, or if the package on disk is another one.
+`[admin]` or `[trace]` has changed, because its sockets, its rights or its collector have, or if the package on disk is
+another one.
 """
 
 import logging
@@ -63,7 +64,7 @@ _LEAVING: Final = 5.0
 
 
 class MonitorProcess:
-    """The monitor of a gateway, from the first generation with `[admin] bind` on."""
+    """The monitor of a gateway, from the first generation with `[admin] bind` or `[trace] endpoint` on."""
 
     def __init__(self, loop: EventLoop, workers: Workers, supervisor: Supervisor) -> None:
         self._loop = loop
@@ -101,18 +102,19 @@ class MonitorProcess:
 
     def serve(self, generation: Generation) -> None:
         """Serve the settings of the generation: start, continue or end the process."""
-        before = self._generation.admin if self._generation is not None else None
+        before = self._generation
         self._records.attach(_log)
         self._overrides.serve(generation.number)
         has_same_sockets = self._prepared == self._sockets
         close_sockets(self._sockets, self._prepared)
         self._sockets, self._prepared = self._prepared, {}
         self._generation = generation
-        if before is not None and before != generation.admin:
+        if before is not None and before.admin != generation.admin:
             self._permit(generation.admin)
-        if not has_same_sockets or before != generation.admin or FileStamp.of(_PACKAGE) != self._package:
+        is_same = before is not None and has_same_sockets and not _differ(before, generation)
+        if not is_same or FileStamp.of(_PACKAGE) != self._package:
             self.stop()
-        if generation.admin.bind and self._control is None:
+        if generation.has_monitor and self._control is None:
             self._start()
         elif self._control is not None:
             self._configure(self._control, generation)
@@ -163,7 +165,7 @@ class MonitorProcess:
     def _start(self) -> None:
         """Start the process, unless the gateway has stopped or no longer wants one; try again if that fails."""
         generation = self._generation
-        if generation is None or not generation.admin.bind or self._control is not None:
+        if generation is None or not generation.has_monitor or self._control is not None:
             return
         try:
             self._pid, ours = spawn_module("gproxy.monitor.monitor")
@@ -247,7 +249,8 @@ class MonitorProcess:
                 pass
             case Serving():
                 self._is_serving = True
-                _log.info("monitor: serves on %s", ", ".join(map(str, self._sockets)))
+                where = ", ".join(map(str, self._sockets))
+                _log.info("monitor: serves on %s", where) if where else _log.info("monitor: sends traces")
             case Order(number, name, arguments):
                 self._orders.obey(name, arguments, partial(self._answer, control, number))
             case _:
@@ -281,3 +284,8 @@ def _kill_all(pids: Iterable[int]) -> None:
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def _differ(before: Generation, after: Generation) -> bool:
+    """Return whether the monitor of one generation cannot serve the other."""
+    return before.admin != after.admin or before.trace != after.trace

@@ -49,7 +49,7 @@ class AdminClient:
         problems: list[Problem] = []
         if parse_files(files, os.environ, problems) is None:
             raise ConfigError(problems)
-        server, _, admin = load_process(files, {})
+        server, _, admin, _ = load_process(files, {})
         if server is None or admin is None:
             raise AdminError(f"{config}: [server] or [admin] has a problem; gproxy check --config {config} reports it")
         if not admin.bind:

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.sections import retry, rules
 from gproxy.config.sections.retry import RetryOn
-from gproxy.config.types import Address, Bytes, Network, Seconds
+from gproxy.config.types import Address, Bytes, Network, Percent, Seconds
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import CapturedPath, Pattern, Rewrite, plain_name
 from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
@@ -69,6 +69,9 @@ class RouteSettings:
         metadata=doc(
             "bytes of a response that are read ahead while its client reads slowly; 0: none; none: as in the upstream"
         ),
+    )
+    sample: Percent | None = field(
+        default=None, metadata=doc("share of the requests to record as traces; none: as in [trace]")
     )
     methods: tuple[str, ...] = field(default=(), metadata=doc("methods to match; none: all"))
     host: tuple[str, ...] = field(default=(), metadata=doc("host names to match, or *.example.com; none: all"))

@@ -89,7 +89,7 @@ class LogSettings:
         default=(LogField("default"),),
         metadata=doc(
             "fields of the access lines, in their order; default: the usual ones; further ones are apptime, handlers, "
-            "query, scheme, tls, and request.NAME and response.NAME for headers"
+            "query, scheme, tls, trace, and request.NAME and response.NAME for headers"
         ),
     )
     skip: tuple[SkippedLines, ...] = field(
@@ -180,8 +180,8 @@ class Settings:
 
     @property
     def has_monitor(self) -> bool:
-        """True if the gateway has a monitor process, which needs something to serve."""
-        return bool(self.admin.bind)
+        """True if the gateway has a monitor process, which serves the admin listener and sends the traces."""
+        return bool(self.admin.bind or self.trace.endpoint)
 
     @property
     def identity_handlers(self) -> tuple[str, ...]:
@@ -214,7 +214,9 @@ SECTIONS: Final[dict[str, type[Any]]] = {
 def unknown_option(name: str, known: Collection[str]) -> str:
     """Return the message about an option that its section, with these `known` options, does not have."""
     owners = [section for section, cls in SECTIONS.items() if name in option_names(cls)]
-    owners = [section for section in owners if section != "[admin]"] or owners  # bind, handlers and the like are usual
+    owners = [
+        one for one in owners if one not in {"[admin]", "[trace]"}
+    ] or owners  # bind and timeout are usual elsewhere
     if name == "host" and "bind" in known:  # other programs have host and port of their listener in [server]
         return f"unknown option{hints.option('address', known)}"
     if owners:

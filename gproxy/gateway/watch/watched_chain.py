@@ -26,8 +26,22 @@ def watched_chain(handlers: Sequence[tuple[str, Handler]], action: Next, errors:
     step = compose([], action, errors)
     for name, handler in reversed(handlers):
         step = compose([handler], step, errors)
-        step = timed(part_of(name), step) if name else step
+        step = timed(part_of(name), traced(name, step)) if name else step
     return step
+
+
+def traced(name: str, step: Next) -> Next:
+    """Return the step of the handler of this name, as a span of a sampled request."""
+
+    def run(request: Request) -> Response:
+        trace = request.trace
+        if not trace.sampled:
+            return step(request)
+        with trace.span(name):
+            return step(request)
+
+    run.is_guarded = getattr(step, "is_guarded", False)  # type: ignore[attr-defined]
+    return run
 
 
 def timed(part: str, step: Next) -> Next:

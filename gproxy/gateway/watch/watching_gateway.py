@@ -44,15 +44,18 @@ class WatchingGateway(Gateway):
     def route(self, request: Request) -> Response:
         """Return the response of the route, by the plain or by the watched chain."""
         timing = self._timing
-        wants_timing = timing is not None and timing.wants(request)
-        if not wants_timing:
-            for rule in self._rules:
-                if rule.wants(request):
-                    break
-            else:
-                return super().route(request)
+        wants_timing = is_watched = timing is not None and timing.wants(request)
+        for rule in self._rules:  # all of them: a rule counts requests, or gives them a trace
+            is_watched = rule.wants(request) or is_watched
+        if not is_watched:
+            return super().route(request)
         account = request.exchange.account = TimeAccount(request.deadline, wants_timing=wants_timing)
-        response = self._watched.route(request)
+        trace = request.trace
+        trace.enter()
+        try:
+            response = self._watched.route(request)
+        finally:
+            trace.leave()
         if wants_timing:
             add_server_timing(response, request, account)
         account.begin_body()

@@ -158,11 +158,11 @@ def test_environment(write):
 def test_an_arbiter_reads_its_own_sections_and_leaves_mistakes_to_others(write):
     path = write("[server]\nworkers = 2\n[log]\nlevel = debug\n[gatway]\n[upstream:a]\nbackends = nonsense\n")
     files = read_files(path, {})
-    server, log, _ = load_process(files, {("server", "grace"): "1s"}, {})
+    server, log, *_ = load_process(files, {("server", "grace"): "1s"}, {})
     assert (server.workers, server.grace, log.level) == (2, 1.0, "debug")
     assert load_process(files, {("server", "workers"): "none"}, {})[0] is None
-    assert load_process([SourceFile(path, b"\xff")], {}, {}) == (None, None, None)
-    assert load_process([SourceFile(path, problem="is gone")], {}, {}) == (None, None, None)
+    assert load_process([SourceFile(path, b"\xff")], {}, {}) == (None, None, None, None)
+    assert load_process([SourceFile(path, problem="is gone")], {}, {}) == (None, None, None, None)
 
 
 def test_unused_upstream_is_a_warning(write):

@@ -35,7 +35,7 @@ def test_unknown_format():
 
 
 def test_ltsv_with_all_fields_continues_the_default_line():
-    one = exchange(apptime=0.0123456, handlers="jwt=0.1ms", noted=NOTED)
+    one = exchange(apptime=0.0123456, handlers="jwt=0.1ms", trace_ids=("a" * 32, "", ""), noted=NOTED)
     assert line_format("ltsv", ALL)(one) == "\t".join(
         [
             ltsv(one),
@@ -44,6 +44,7 @@ def test_ltsv_with_all_fields_continues_the_default_line():
             "query:a=1&b",
             "scheme:https",
             "tls:TLSv1.3",
+            f"trace:{'a' * 32}",
             "request.Accept:text/*",
             "response.Content-Type:text/html",
         ]
@@ -51,13 +52,14 @@ def test_ltsv_with_all_fields_continues_the_default_line():
 
 
 def test_json_with_all_fields_continues_the_default_line():
-    one = exchange(apptime=0.0123456, handlers="jwt=0.1ms", noted=NOTED)
+    one = exchange(apptime=0.0123456, handlers="jwt=0.1ms", trace_ids=("a" * 32, "", ""), noted=NOTED)
     further = {
         "apptime": 0.012346,
         "handlers": "jwt=0.1ms",
         "query": "a=1&b",
         "scheme": "https",
         "tls": "TLSv1.3",
+        "trace": "a" * 32,
         "request.Accept": "text/*",
         "response.Content-Type": "text/html",
     }

@@ -367,6 +367,7 @@ def test_defaults_of_gateway_and_route():
         "retries": "none",
         "retry_on": "none",
         "hedge": "none",
+        "sample": "none",
         "buffer_request": "none",
         "buffer_response": "none",
         "methods": "",

@@ -1,0 +1,34 @@
+"""The field traceparent (W3C Trace Context, section 3.2): read strictly, and written in version 00."""
+
+import re
+from typing import Final, NamedTuple
+
+#: Version, trace id, span id, flags; a version after 00 may append further parts.
+_FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_NO_TRACE_ID: Final = "0" * 32
+_NO_SPAN_ID: Final = "0" * 16
+_SAMPLED: Final = 1
+
+
+class TraceParent(NamedTuple):
+    """The place of a request in the trace of its client: the ids, and whether the client records its own span."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+def parse(text: str) -> TraceParent | None:
+    """Return the content of the field; None for a malformed one, also if it came on several lines."""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, more = match.groups()
+    if version == "ff" or (version == "00" and more) or trace_id == _NO_TRACE_ID or span_id == _NO_SPAN_ID:
+        return None
+    return TraceParent(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
+
+
+def written(trace_id: str, span_id: str, *, sampled: bool) -> str:
+    """Return the field for what the span calls."""
+    return f"00-{trace_id}-{span_id}-{'01' if sampled else '00'}"
