@@ -40,6 +40,8 @@ def wait(request, next):
     if request.path == "/warn":
         import logging
         logging.getLogger("shop").warning("careful")
+    if request.path == "/broken":
+        raise KeyError("tenant")
     if request.path == "/open":
         gate.set()
     if request.path == "/held":
@@ -116,7 +118,7 @@ def test_a_request_in_flight_shows_its_stack(gateway):
     gateway.get("/open")
     held.join()
     assert "in flight for" in report
-    assert "mine.py:11" in report, report
+    assert "mine.py:13" in report, report
 
 
 def test_an_unknown_id_is_told_as_such(gateway):
@@ -139,6 +141,13 @@ def test_the_warning_of_a_handler_is_among_the_monitors_records_with_its_request
     assert (found[0]["request_id"], found[0]["logger"], found[0]["worker"]) == (identity, "shop", 1)
     assert identity in explain(gateway, identity, "--json").stdout
     assert "careful" in explain(gateway, identity).stdout
+
+
+def test_a_failed_handler_shows_its_exception_with_the_line(gateway):
+    identity = gateway.get("/broken")["x-request-id"]
+    known(gateway, identity)
+    eventually(lambda: "KeyError: 'tenant'" in explain(gateway, identity).stdout, "the exception")
+    assert 'mine.py:9 in wait: raise KeyError("tenant")' in explain(gateway, identity).stdout
 
 
 def test_the_routes_of_the_running_gateway_have_their_last_minute_and_backends(gateway):

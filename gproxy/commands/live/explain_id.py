@@ -73,7 +73,15 @@ def report(entry: Mapping[str, Any], source: str, log: Sequence[Mapping[str, Any
     if stack := entry.get("stack"):
         yield "stack\n" + "\n".join(f"  {line}" for line in stack)
     if log:
-        yield "log\n" + table((f"{one['time']}", f"{one['level']} {one['logger']} {one['message']}") for one in log)
+        yield "log\n" + table(row for one in log for row in _record(one))
+
+
+def _record(record: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield the row of a record of the error log, then its exception with the line that has raised it."""
+    yield f"{record['time']}", f"{record['level']} {record['logger']} {record['message']}"
+    if exception := record.get("exception"):
+        yield "", f"{exception['type']}: {exception['message']}"
+        yield from (("", f"at {line}") for line in exception.get("stack", ())[-1:])
 
 
 def _headline(entry: Mapping[str, Any]) -> str:
