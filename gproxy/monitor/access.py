@@ -132,6 +132,7 @@ class AccessCheck:
             return Caller(request.client, may_act=False)
         if bearer(request):
             self._failures.count(request)
+            raise HTTPError(401, "the token is wrong", _CHALLENGE)
         raise HTTPError(401, "a token is required", _CHALLENGE)
 
     def enter(self, request: Request, token: str) -> bool:

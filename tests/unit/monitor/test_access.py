@@ -70,6 +70,12 @@ def test_the_names_of_this_machine_are_known(check, host):
     assert status_of(check, asked(host=host)) == 0
 
 
+@pytest.mark.parametrize(("token", "why"), [("", "a token is required"), ("x" * 20, "the token is wrong")])
+def test_a_wrong_token_and_none_are_told_apart(check, token, why):
+    with pytest.raises(HTTPError, match=f"401 .*{why}"):
+        check.caller(asked(token=token), acts=False)
+
+
 def test_ten_failures_in_a_minute_close_the_door_for_this_address_only(check):
     wrong = asked(token="x" * 20)
     assert [status_of(check, wrong) for _ in range(11)] == [401] * 10 + [429]
