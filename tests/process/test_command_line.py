@@ -47,6 +47,7 @@ COMMANDS = (
     "backend",
     "check",
     "config",
+    "dashboard",
     "dev",
     "explain",
     "key",
@@ -55,6 +56,7 @@ COMMANDS = (
     "ps",
     "routes",
     "token",
+    "top",
     "version",
 )
 
