@@ -31,7 +31,7 @@ INTERPRETED: Final = {
     "runs once at start, or seldom": (
         "gateway/build", "gateway/user_code", "server/drain", "server/listeners", "server/patch", "server/tls_hosts",
         "server/worker", "observe/log_file", "observe/rotation", "upstream/discovery", "upstream/dns",
-        "upstream/health/active", "upstream/health/shared", "upstream/override",
+        "upstream/health/active", "upstream/health/shared", "upstream/override", "upstream/upstream_metrics",
     ),
     "runs only for a failed, hedged, mirrored or limited attempt, and its tests pass stand-ins": (
         "upstream/mirror", "upstream/retry", "upstream/forwarder/hedge", "upstream/forwarder/time_limits",

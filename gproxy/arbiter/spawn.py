@@ -25,8 +25,8 @@ _FOR_THE_ARBITER: Final = frozenset(
 class CannotStartError(Exception):
     """A failure to create a process or its control socket."""
 
-    def __init__(self, error: OSError) -> None:
-        super().__init__(f"cannot start a process: {error.strerror}")
+    def __init__(self, error: OSError, what: str = "worker") -> None:
+        super().__init__(f"cannot start a {what}: {error.strerror}")
 
 
 class Spawned(NamedTuple):
@@ -45,7 +45,7 @@ def spawn(generation: int, number: int) -> Spawned:
     )
 
 
-def spawn_module(module: str) -> tuple[int, socket.socket]:
+def spawn_module(module: str, what: str = "worker") -> tuple[int, socket.socket]:
     """Start a process that runs the module, with these arguments; return its id and our end of its control socket.
 
     Raises CannotStartError.
@@ -53,7 +53,7 @@ def spawn_module(module: str) -> tuple[int, socket.socket]:
     try:
         ours, theirs = socket.socketpair()
     except OSError as error:
-        raise CannotStartError(error) from None
+        raise CannotStartError(error, what) from None
     ours.setblocking(False)
     with theirs:
         theirs.set_inheritable(True)
@@ -64,7 +64,7 @@ def spawn_module(module: str) -> tuple[int, socket.socket]:
             pid = os.posix_spawn(sys.executable, command, environ, setsigmask=GROUP_SIGNALS)
         except OSError as error:
             ours.close()
-            raise CannotStartError(error) from None
+            raise CannotStartError(error, what) from None
     return pid, ours
 
 

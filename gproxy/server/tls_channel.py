@@ -114,7 +114,8 @@ class TLSClientChannel(ClientChannel):
     def _send_pair(self, head: bytes, body: bytes) -> memoryview:
         """Encrypt both as one; encrypting copies anyway."""
         data = head + body
-        return memoryview(data)[self._send_now(data) :]
+        sent = self._send_now(data)
+        return memoryview(data)[sent:]
 
     def _send_replies(self) -> None:
         """Send OpenSSL's replies to records read (alert, key update), now or with the next send."""

@@ -55,6 +55,7 @@ secret = {mark}-jwt-secret-0123456789-0123456789
 path = /users
 handlers = signs, sets
 upstream = users
+timeout = 60s
 [route:keys]
 path = /keys
 handlers = jwt
@@ -121,6 +122,7 @@ def shown(admin, path):
 
 def test_no_answer_of_any_operation_has_a_secret(admin):
     eventually(lambda: len(shown(admin, "/v1/recent")["requests"]) >= 3, "failed and slow requests")
+    eventually(lambda: shown(admin, "/v1/requests")["requests"], "the request that the backend holds")
     (held,) = shown(admin, "/v1/requests")["requests"]
     values = {"id": held["id"], "upstream": "users", "backend": "127.0.0.1:1", "weight": 1, "stack": "all"}
     for operation in [one for one in OPERATIONS if one.name not in NOT_CALLED]:
@@ -139,7 +141,9 @@ def test_what_is_shown_names_paths_without_queries(admin):
 
 
 def test_failed_requests_are_found_by_status_and_reason(admin):
-    found = shown(admin, "/v1/recent?status=5xx&route=down")["requests"]
+    path = "/v1/recent?status=5xx&route=down"
+    eventually(lambda: shown(admin, path)["requests"], "the failed request")
+    found = shown(admin, path)["requests"]
     assert {(entry["status"], entry["reason"], entry["kind"]) for entry in found} == {
         (502, "connect_refused", "failed")
     }

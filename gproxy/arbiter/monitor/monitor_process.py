@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 import gproxy
@@ -61,6 +61,9 @@ _CHECK_EVERY: Final = 1.0
 _STARTING: Final = 60.0
 #: Seconds that a monitor has to end its answers before it is killed.
 _LEAVING: Final = 5.0
+#: Seconds that it has when the gateway stops, and between two looks whether it has ended.
+_MOMENT: Final = 0.5
+_POLL: Final = 0.01
 
 
 class MonitorProcess:
@@ -156,8 +159,7 @@ class MonitorProcess:
         self._generation = None
         if self._control is not None:
             self._control.close()
-            if monotonic() - self._last_message > 2 * _CHECK_EVERY:  # it hangs, and would outlive the gateway
-                _kill(self._pid)
+            _end(self._pid)
             self._control = None
         close_sockets(self._sockets, {})
         self._sockets = {}
@@ -168,7 +170,7 @@ class MonitorProcess:
         if generation is None or not generation.has_monitor or self._control is not None:
             return
         try:
-            self._pid, ours = spawn_module("gproxy.monitor.monitor")
+            self._pid, ours = spawn_module("gproxy.monitor.monitor", "monitor")
         except CannotStartError as error:
             pause = self._next_pause()
             _log.error("monitor: %s; retrying in %g s", error, pause)
@@ -279,6 +281,19 @@ class MonitorProcess:
 def _kill_all(pids: Iterable[int]) -> None:
     for pid in pids:
         _kill(pid)
+
+
+def _end(pid: int) -> None:
+    """Wait a moment until the process exits by itself, else kill it: one that hangs would outlive the gateway."""
+    deadline = monotonic() + _MOMENT
+    while monotonic() < deadline:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+        except ChildProcessError:  # it has ended before
+            return
+        sleep(_POLL)
+    _kill(pid)
 
 
 def _kill(pid: int) -> None:

@@ -116,7 +116,8 @@ def _write(file: IO[bytes], position: int, data: bytes) -> OSError | None:
     try:
         file.seek(position)
         while rest:  # a full disk takes a part, and fails then
-            rest = rest[file.write(rest) :]
+            written = file.write(rest)
+            rest = rest[written:]
     except OSError as error:
         return error
     return None
