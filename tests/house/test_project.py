@@ -53,6 +53,21 @@ def test_every_dependency_has_a_lower_bound():
     )
 
 
+def test_the_tests_have_every_package_of_the_other_extras():
+    extras = PROJECT["optional-dependencies"]
+    wanted = {one for name, extra in extras.items() if name not in {"test", "bench", "docs"} for one in extra}
+    assert wanted - set(extras["test"]) == set()
+
+
+def test_no_test_skips_because_something_is_not_installed():
+    """It would be missing in CI without a sign: such a test must fail, and say what installs the rest."""
+    skips = re.compile(r"importorskip|(skipif|skip)\(.*(which|find_spec|installed)")
+    found = [
+        path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__) and skips.search(path.read_text())
+    ]
+    assert found == []
+
+
 def test_lower_bounds_of_all_forms(tmp_path):
     file = tmp_path / "pyproject.toml"
     file.write_text(

@@ -10,8 +10,6 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Actor
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
@@ -67,11 +65,10 @@ scrape_configs:
       - targets: ["127.0.0.1:PORT"]
 """
 
-pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
-
 
 @contextmanager
 def prometheus(folder, gateway_port):
+    assert shutil.which("prometheus"), "prometheus is not installed; scripts/install test installs it"
     (folder / "prometheus.yml").write_text(PROMETHEUS.replace("PORT", str(gateway_port)))
     port = free_port()
     command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]

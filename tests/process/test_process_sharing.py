@@ -12,8 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from gproxy.testing.backends import Actor, reply
 from gproxy.testing.gateway import RunningGateway, eventually
 
-pytest.importorskip("gproxy.arbiter.arbiter", reason="needs several workers")
-
 INI = """
 [server]
 workers = WORKERS

@@ -4,9 +4,6 @@ import re
 import time
 
 import pytest
-
-pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
-
 from otlp_receiver import Receiver
 
 from gproxy.commands.live.admin_client import AdminClient

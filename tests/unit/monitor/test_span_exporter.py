@@ -3,9 +3,6 @@
 import logging
 
 import pytest
-
-pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
-
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from gproxy.config.sections.trace import TraceSettings
