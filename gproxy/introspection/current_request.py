@@ -112,7 +112,8 @@ class _Pooled(Origin):
 
 def _origin(request: Request, handler: str) -> Origin:
     route = request.route
-    return Origin(request.id, request.method, request.path, "" if route is None else route.name, handler)
+    name = "" if route is None else route.name
+    return Origin(request.id, request.method, request.path, name, handler, request.exchange.trace_ids[0])
 
 
 def _starts_pool_thread(frame: FrameType | None) -> bool:

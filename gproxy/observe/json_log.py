@@ -42,6 +42,7 @@ class JSONFormatter(logging.Formatter):
             **names,
             "message": self._hide(record.getMessage()).rstrip("\n"),
             "request_id": getattr(origin, "request_id", ""),
+            "trace_id": getattr(origin, "trace_id", ""),
             "route": getattr(origin, "route", ""),
             "handler": getattr(origin, "handler", ""),
             "exception": self._exception(record.exc_info[1]) if record.exc_info else None,

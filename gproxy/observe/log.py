@@ -26,6 +26,7 @@ class Origin(NamedTuple):
     path: str = ""
     route: str = ""
     handler: str = ""
+    trace_id: str = ""
 
 
 #: The origin of code that runs for no request.

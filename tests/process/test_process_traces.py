@@ -1,5 +1,6 @@
 """Traces as a collector gets them: ids, parents, what is sampled, and what becomes of a collector that fails."""
 
+import json
 import re
 import time
 
@@ -230,6 +231,14 @@ def test_a_stranger_does_not_decide_what_is_sampled(tmp_path, receiver):
     assert receiver.of(trace) == []
     (span,) = [span for span in receiver.spans if span["links"]]
     assert span["name"] == "GET /half" and span["parent_id"] == ""
+
+
+def test_lines_of_the_error_log_have_the_id_of_the_trace(tmp_path, receiver):
+    ini = INI.replace("[log]\n", "[log]\nerrors = json\n")
+    with running(tmp_path, receiver, "sample = 0%", ini=ini) as gateway:
+        trace = "b" * 32
+        gateway.get("/broken", f"traceparent: 00-{trace}-{PARENT}-00")
+        assert json.loads(gateway.wait_for_line("a handler failed"))["trace_id"] == trace
 
 
 def test_the_environment_counts_where_the_section_is_silent(tmp_path, receiver):

@@ -29,12 +29,12 @@ def caught(raising):
 
 
 def test_the_fields_of_a_record():
-    made = formatted(record("slow %s", "backend", origin=Origin("7f", "GET", "/", "users", "tenant")))
+    made = formatted(record("slow %s", "backend", origin=Origin("7f", "GET", "/", "users", "tenant", "0af7")))
     assert made.pop("time").startswith("20")
     assert made.pop("pid") > 0
     assert made == {
         "level": "warning", "logger": "gproxy.test", "worker": 2, "generation": 7, "message": "slow backend",
-        "request_id": "7f", "route": "users", "handler": "tenant",
+        "request_id": "7f", "trace_id": "0af7", "route": "users", "handler": "tenant",
     }  # fmt: skip
 
 
