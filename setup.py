@@ -30,7 +30,8 @@ INTERPRETED: Final = {
     "protocols or an enumeration have no code to compile": ("http/client_stream", "http/handler", "http/time_limit"),
     "runs once at start, or seldom": (
         "gateway/build", "gateway/user_code", "server/drain", "server/listeners", "server/patch", "server/tls_hosts",
-        "server/worker", "observe/log_file", "observe/rotation", "upstream/discovery", "upstream/dns",
+        "server/worker", "observe/access_files/follow", "observe/access_files/layout", "observe/access_files/log_files",
+        "observe/access_files/moments", "observe/log_file", "observe/rotation", "upstream/discovery", "upstream/dns",
         "upstream/health/active", "upstream/health/shared", "upstream/override", "upstream/upstream_metrics",
     ),
     "runs only for a failed, hedged, mirrored or limited attempt, and its tests pass stand-ins": (

@@ -11,12 +11,12 @@ from typing import Any, BinaryIO, Final
 
 import gevent
 
-from gproxy.commands.logs.follow import Follower, first_line
-from gproxy.commands.logs.log_files import opened_files
 from gproxy.monitor.hidden_fields import hidden
 from gproxy.monitor.subscriptions import Record, Subscriptions
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
+from gproxy.observe.access_files.follow import Follower, first_line
+from gproxy.observe.access_files.log_files import opened_files
 
 #: The most records of the error log that are kept, and the most lines that a client gets of a file's end.
 MOST: Final = 1000

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "commands": CORE | {"arbiter", "server", "introspection"} | EXTENDING,
     "introspection": {"http", "config", "state", "observe", "runtime"},
     "tracing": {"http", "config", "observe", "runtime"},
-    "monitor": CORE | {"arbiter", "server", "introspection", "tracing.span_record", "commands.logs"},
+    "monitor": CORE | {"arbiter", "server", "introspection", "tracing.span_record"},
     "apps": {"http", "config", "state", "runtime", "upstream.forwarder"},
     "static": {"http", "config", "state", "runtime"},
     "jobs": {"http", "config", "state", "runtime"},

@@ -1,5 +1,7 @@
 """What unit tests of several folders share."""
 
+import time
+
 import pytest
 from hypothesis import settings
 
@@ -24,6 +26,15 @@ def scripted():
     yield make
     for channel in made:
         channel.close()
+
+
+@pytest.fixture
+def utc(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 #: Files, or single tests, with stand-ins that compiled code does not take: it asks for the very class.

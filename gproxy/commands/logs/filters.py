@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
-from gproxy.commands.logs.layout import Layout, Row
-from gproxy.commands.logs.moments import Period
 from gproxy.config.types.units import parse_seconds
+from gproxy.observe.access_files.layout import Layout, Row
+from gproxy.observe.access_files.moments import Period
 
 Select = Callable[[list[Row]], list[Row]]
 #: The number of addresses whose results are kept.

@@ -8,9 +8,9 @@ from itertools import repeat
 from math import ceil, exp, log
 from typing import Final, TypeVar
 
-from gproxy.commands.logs.layout import Layout, Row
-from gproxy.commands.logs.moments import iso, minute, moment
 from gproxy.commands.logs.search import Columns
+from gproxy.observe.access_files.layout import Layout, Row
+from gproxy.observe.access_files.moments import iso, minute, moment
 
 _T = TypeVar("_T", bytes, float)
 #: What requests are grouped by, and the field that says so.

@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gproxy.commands.logs.filters import FILTERS, Filter, Slower, Times, Words
-from gproxy.commands.logs.follow import Follower, first_line
 from gproxy.commands.logs.grouping import GROUPINGS
-from gproxy.commands.logs.log_files import DAMAGES, LogFile, opened_files, within
-from gproxy.commands.logs.moments import Period, parse_moment
 from gproxy.commands.logs.output import Collection, Count, Lines, LineWriter, Slowest, Table
 from gproxy.commands.logs.search import MissingFieldError, Search, Sink
 from gproxy.config.ini.files import parse_files, read_files
@@ -24,6 +21,9 @@ from gproxy.config.load import load_process
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.settings import LogSettings
 from gproxy.config.types.units import plural
+from gproxy.observe.access_files.follow import Follower, first_line
+from gproxy.observe.access_files.log_files import DAMAGES, LogFile, opened_files, within
+from gproxy.observe.access_files.moments import Period, parse_moment
 
 _METAVARS: Final = {
     "status": "5xx,404",

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Final
 
 from gproxy.commands.logs.grouping import SHARES, Group, Groups
-from gproxy.commands.logs.layout import LINE, Layout, Row
-from gproxy.commands.logs.moments import iso
 from gproxy.commands.logs.search import Columns
+from gproxy.observe.access_files.layout import LINE, Layout, Row
+from gproxy.observe.access_files.moments import iso
 from gproxy.observe.log import escape
 
 _MINUTE: Final = 60.0

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from gproxy.commands.logs.filters import Filter, Select
-from gproxy.commands.logs.layout import Layout, Row, layout_of
+from gproxy.observe.access_files.layout import Layout, Row, layout_of
 
 #: Lines are searched as bytes while fewer than one in so many bytes may match.
 _SPARSE: Final = 2000

@@ -10,10 +10,11 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from gproxy.commands.logs import log_files
 from gproxy.config.types.access_log import DEFAULT_FIELDS
+from gproxy.observe.access_files import log_files
+from unit.observe.access_files.exchanges import NOON, random_exchanges, written
 
-from .conftest import NOON, at, random_exchanges, written
+from .conftest import at
 
 FORMATS = ("ltsv", "json", "combined")
 COMBINED = re.compile(

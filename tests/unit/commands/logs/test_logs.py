@@ -6,8 +6,7 @@ import re
 import pytest
 
 from gproxy.commands.logs import grouping
-
-from .conftest import NOON, exchange, random_exchanges, written
+from unit.observe.access_files.exchanges import NOON, exchange, random_exchanges, written
 
 
 @pytest.mark.parametrize(

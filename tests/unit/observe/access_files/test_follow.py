@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from gproxy.commands.logs.follow import Follower, first_line
-from gproxy.commands.logs.log_files import opened_files
+from gproxy.observe.access_files.follow import Follower, first_line
+from gproxy.observe.access_files.log_files import opened_files
 
 
 class Followed:

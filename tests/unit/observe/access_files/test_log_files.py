@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from gproxy.commands.logs import log_files
-from gproxy.commands.logs.log_files import found_files, opened_files, within
+from gproxy.observe.access_files import log_files
+from gproxy.observe.access_files.log_files import found_files, opened_files, within
 
-from .conftest import NOON, random_exchanges, written
+from .exchanges import NOON, random_exchanges, written
 
 HOUR = 3600.0
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from gproxy.commands.logs.log_files import DAMAGES, LogFile, found_files, opened, ordered
+from gproxy.observe.access_files.log_files import DAMAGES, LogFile, found_files, opened, ordered
 
 _PIECE: Final = 1 << 20
 #: Longer lines are broken.

@@ -14,8 +14,8 @@ from typing import BinaryIO, Final, cast
 
 from isal import igzip, igzip_threaded, isal_zlib
 
-from gproxy.commands.logs.layout import Layout, Row, layout_of
-from gproxy.commands.logs.moments import moment
+from gproxy.observe.access_files.layout import Layout, Row, layout_of
+from gproxy.observe.access_files.moments import moment
 
 #: Bytes that are read at a time, and bytes of which the time is read.
 _BLOCK: Final = 1 << 19

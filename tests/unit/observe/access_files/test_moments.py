@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gproxy.commands.logs.moments import Period, iso, minute, moment, parse_moment
+from gproxy.observe.access_files.moments import Period, iso, minute, moment, parse_moment
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 LTSV, COMBINED = b"2026-11-28T12:00:05.250+01:00", b"28/Nov/2026:12:00:05 +0100"

@@ -7,8 +7,8 @@ from datetime import datetime, time, timedelta
 from math import ceil
 from typing import Final
 
-from gproxy.commands.logs.layout import Row
 from gproxy.config.types.units import parse_seconds
+from gproxy.observe.access_files.layout import Row
 
 _MONTHS: Final = {
     name: number
