@@ -38,10 +38,8 @@ from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.api_key import APIKeys
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.handlers.metrics import Metrics
-from gproxy.http.errors import HTTPError
 from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler, Next
-from gproxy.http.request import Request
 from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
 from gproxy.identity.identifier import Identifier
@@ -129,17 +127,16 @@ def _watching(routes: "_Routes", settings: Settings, parts: GatewayParts) -> Gat
         streams = [route.name for route in settings.routes if route.stream]
         parts.observers.append(ExchangeFeed(runtime.feed, settings.admin.slow, streams))
     parts.observers.append(HandlerDurations(runtime.metrics))
-    router = Router(routes.plain())
     return WatchingGateway(
-        router,
+        Router(routes.plain()),
         parts,
         watched=WatchedChains(Router(routes.watched()), parts),
         timing=TimingHeader(token) if token is not None else None,
-        rules=[*_traced(settings, parts, router), Periodic()],
+        rules=[*_traced(settings, parts), Periodic()],
     )
 
 
-def _traced(settings: Settings, parts: GatewayParts, router: Router) -> list[WatchRule]:
+def _traced(settings: Settings, parts: GatewayParts) -> list[WatchRule]:
     """Return the rule that samples requests, and add the observer that ends their traces; nothing without traces."""
     trace, feed = settings.trace, parts.runtime.feed
     if not trace.endpoint or feed is None:
@@ -156,19 +153,7 @@ def _traced(settings: Settings, parts: GatewayParts, router: Router) -> list[Wat
     errors = trace.errors != "no"
     parts.observers.append(ServerSpans(output, paths, errors=errors, slow=settings.admin.slow, streams=streams))
     own = {route.name: route.sample for route in settings.routes if route.sample is not None}
-    return [TraceSampler(trace, parts.trust, RouteShares(trace.sample, own, _name_of(router)), output)]
-
-
-def _name_of(router: Router) -> Callable[[Request], str]:
-    """Return the function that returns the name of a request's route; empty without one."""
-
-    def name(request: Request) -> str:
-        try:
-            return router.match(request).name
-        except HTTPError:
-            return ""
-
-    return name
+    return [TraceSampler(trace, parts.trust, RouteShares(trace.sample, own), output)]
 
 
 def _name_challengers(handlers: Mapping[str, Handler]) -> None:

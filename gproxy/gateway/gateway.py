@@ -159,6 +159,10 @@ class Gateway:
             route = self.router.match(request)
         except HTTPError as error:
             return self._without_route(error, request)
+        return self._on_route(route, request)
+
+    def _on_route(self, route: Route, request: Request) -> Response:
+        """Run the chain of the route that has matched."""
         request.route = route
         request.deadline.begin(route.limits)
         return self._chains[route](request)

@@ -39,19 +39,16 @@ class RateCap:
 
 
 class RouteShares:
-    """The sampled shares of the routes: `own` by name, else `usual`. `route_of` returns the name of a request's route.
+    """The sampled shares of the routes: `own` by name, else `usual`, also for requests without a route."""
 
-    Routes are matched only if one of them has a share of its own.
-    """
-
-    def __init__(self, usual: float, own: Mapping[str, float], route_of: Callable[[Request], str]) -> None:
+    def __init__(self, usual: float, own: Mapping[str, float]) -> None:
         self._usual = _bound(usual)
         self._own = {name: _bound(share) for name, share in own.items()}
-        self._route_of = route_of
 
     def bound(self, request: Request) -> int:
         """Return the bound of the low half of a sampled trace id."""
-        return self._own.get(self._route_of(request), self._usual) if self._own else self._usual
+        route = request.route
+        return self._usual if route is None else self._own.get(route.name, self._usual)
 
 
 def _bound(share: float) -> int:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from gproxy.gateway.gateway import Gateway, GatewayParts, close_part
+from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
 from gproxy.gateway.watch.server_timing import add_server_timing
 from gproxy.gateway.watch.time_account import TimeAccount
 from gproxy.gateway.watch.watch_rules import TimingHeader, WatchRule
 from gproxy.gateway.watch.watched_chain import WatchedChains
+from gproxy.http.errors import HTTPError
 from gproxy.http.exchange import Exchange
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -41,14 +43,26 @@ class WatchingGateway(Gateway):
         watched = WatchedChains(Router([twins[route.name] for route in router.routes]), self.parts)
         return WatchingGateway(router, self.parts, watched=watched, timing=self._timing, rules=self._rules)
 
-    def route(self, request: Request) -> Response:
-        """Return the response of the route, by the plain or by the watched chain."""
-        timing = self._timing
-        wants_timing = is_watched = timing is not None and timing.wants(request)
+    def _on_route(self, route: Route, request: Request) -> Response:
+        request.route = route
+        return self._watch(request) if self._is_watched(request) else super()._on_route(route, request)
+
+    def _without_route(self, error: HTTPError, request: Request) -> Response:
+        return self._watch(request) if self._is_watched(request) else super()._without_route(error, request)
+
+    def _is_watched(self, request: Request) -> bool:
+        """Decide by which chain the request goes; its route is known, if it has one."""
+        is_watched = self._wants_timing(request)
         for rule in self._rules:  # all of them: a rule counts requests, or gives them a trace
             is_watched = rule.wants(request) or is_watched
-        if not is_watched:
-            return super().route(request)
+        return is_watched
+
+    def _wants_timing(self, request: Request) -> bool:
+        return self._timing is not None and self._timing.wants(request)
+
+    def _watch(self, request: Request) -> Response:
+        """Return the response by the watched chain, whose routes are others."""
+        wants_timing = self._wants_timing(request)
         account = request.exchange.account = TimeAccount(request.deadline, wants_timing=wants_timing)
         trace = request.trace
         trace.enter()

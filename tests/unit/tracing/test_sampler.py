@@ -2,6 +2,7 @@
 
 import math
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,9 +19,9 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 FREE = Rate(10**9, Seconds(1))
 
 
-def sampler(share=0.0, *, cap=None, own=(), route="all", **options):
+def sampler(share=0.0, *, cap=None, own=(), **options):
     settings = TraceSettings(sample=Percent(share), **options)
-    shares = RouteShares(share, dict(own), lambda _: route)
+    shares = RouteShares(share, dict(own))
     output = TraceOutput(lambda record: None)
     return TraceSampler(settings, Trust([]), shares, output, cap=cap or RateCap(FREE), random=Random(1))
 
@@ -43,16 +44,12 @@ def test_none_and_all_are_exact(share, hits):
 
 
 def test_a_route_has_its_own_share():
-    assert sampler(0.0, own={"all": 1.0}).wants(request())
-    assert not sampler(1.0, own={"all": 0.0}).wants(request())
-    assert sampler(1.0, own={"other": 0.0}).wants(request())
-
-
-def test_routes_are_not_matched_without_a_share_of_their_own():
-    def fail(_):
-        raise AssertionError
-
-    assert RouteShares(1.0, {}, fail).bound(request()) == 1 << 64
+    matched = request()
+    matched.route = SimpleNamespace(name="all")
+    assert sampler(0.0, own={"all": 1.0}).wants(matched)
+    assert not sampler(1.0, own={"all": 0.0}).wants(matched)
+    assert sampler(1.0, own={"other": 0.0}).wants(matched)
+    assert sampler(1.0, own={"all": 0.0}).wants(request())
 
 
 @pytest.mark.parametrize(
