@@ -9,6 +9,14 @@ from gproxy.http.trace import NO_IDS, NO_TRACE
 NOTHING_NOTED: Final[list[str]] = []
 
 
+class Account(Protocol):
+    """The time account of a watched request."""
+
+    @property
+    def handler_times(self) -> str:
+        """The handlers with the time that each took itself: `jwt=0.1ms,limit=0.0ms`."""
+
+
 class Exchange:
     """The record of one request and its response; an empty text means that there is none.
 
@@ -16,9 +24,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "account", "apptime", "auth", "backend", "bytes_received", "bytes_sent", "client", "duration", "handlers",
-        "host", "id", "is_endless", "is_tunnel", "method", "noted", "paused", "protocol", "reason", "referer", "route",
-        "started", "status", "target", "trace", "trace_ids", "tries", "upstream", "user", "user_agent",
+        "account", "apptime", "auth", "backend", "bytes_received", "bytes_sent", "client", "duration", "host", "id",
+        "is_endless", "is_tunnel", "method", "noted", "paused", "protocol", "reason", "referer", "route", "started",
+        "status", "target", "trace", "trace_ids", "tries", "upstream", "user", "user_agent",
     )  # fmt: skip
 
     def __init__(self, started: float, client: str, method: str, target: str, protocol: str) -> None:
@@ -57,9 +65,7 @@ class Exchange:
         #: Seconds in which the gateway waited for the client.
         self.paused = 0.0
         #: The time account of a watched request; else None.
-        self.account: object = None
-        #: The handlers of a watched request, with the time that each took itself: `jwt=0.1ms,limit=0.0ms`.
-        self.handlers = ""
+        self.account: Account | None = None
         #: The trace of the request, and its ids, which an unsampled request has too if traces are on.
         self.trace = NO_TRACE
         self.trace_ids = NO_IDS

@@ -39,7 +39,7 @@ _TEXTS: Final[dict[str, Callable[[Exchange], object]]] = {
     "ua": lambda exchange: exchange.user_agent,
     "user": lambda exchange: exchange.user,
     "auth": lambda exchange: exchange.auth,
-    "handlers": lambda exchange: exchange.handlers,
+    "handlers": lambda exchange: exchange.account.handler_times if exchange.account is not None else "",
     "trace": lambda exchange: exchange.trace_ids[0],
 }
 #: Fields that are numbers: as text, and as a value of JSON.

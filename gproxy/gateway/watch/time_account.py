@@ -88,6 +88,11 @@ class TimeAccount:
         """Return the seconds of each handler, by its name, outermost first."""
         return {name.removeprefix(_HANDLER): took for name, took in self.parts.items() if name.startswith(_HANDLER)}
 
+    @property
+    def handler_times(self) -> str:
+        """The handlers with the time that each took itself, for the access log: `jwt=0.1ms,limit=0.0ms`."""
+        return ",".join(f"{name}={seconds * 1000:.1f}ms" for name, seconds in self.handlers().items())
+
     def _settle(self) -> None:
         """Add the time since the last change to the present part, and that of waits for the client to theirs."""
         parts = self.parts

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from .conftest import LABELS, TEXTS, exchange
 HEADERS = ("request.Accept", "response.Content-Type")
 ALL = (*DEFAULT_FIELDS, *FURTHER_FIELDS, *HEADERS)
 NOTED = ["a=1&b", "https", "TLSv1.3", "text/*", "text/html"]
+ACCOUNT = SimpleNamespace(handler_times="jwt=0.1ms")
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
 
 
@@ -35,7 +37,7 @@ def test_unknown_format():
 
 
 def test_ltsv_with_all_fields_continues_the_default_line():
-    one = exchange(apptime=0.0123456, handlers="jwt=0.1ms", trace_ids=("a" * 32, "", ""), noted=NOTED)
+    one = exchange(apptime=0.0123456, account=ACCOUNT, trace_ids=("a" * 32, "", ""), noted=NOTED)
     assert line_format("ltsv", ALL)(one) == "\t".join(
         [
             ltsv(one),
@@ -52,7 +54,7 @@ def test_ltsv_with_all_fields_continues_the_default_line():
 
 
 def test_json_with_all_fields_continues_the_default_line():
-    one = exchange(apptime=0.0123456, handlers="jwt=0.1ms", trace_ids=("a" * 32, "", ""), noted=NOTED)
+    one = exchange(apptime=0.0123456, account=ACCOUNT, trace_ids=("a" * 32, "", ""), noted=NOTED)
     further = {
         "apptime": 0.012346,
         "handlers": "jwt=0.1ms",
