@@ -141,6 +141,7 @@ class Arbiter:
             self._start_reload(reload)
 
     def _start_reload(self, reload: Reload) -> None:
+        self._line.log()  # the outcome of the reload before comes first
         self._reloads.current = reload
         if reload.is_rollback and (reading := self._history.previous):
             reload.reading = reading
@@ -208,6 +209,7 @@ class Arbiter:
     def _abandon(self) -> None:
         """Discard the next generation and all reloads, because the gateway stops."""
         self._drop_next()
+        self._line.log()
         self._reloads.abandon(_STOPPING)
 
     def _promote(self, new: Generation) -> None:
@@ -226,13 +228,13 @@ class Arbiter:
             removed = old.close(new.sockets)
             for worker in list(old.workers):
                 self._retire(worker, removed)
-            self._line.put(f"reloaded: generation {new.number} serves on {new}")
+            settle = partial(self._reloads.settle, new.number, succeeded=True)
+            self._line.put(f"reloaded: generation {new.number} serves on {new}", settle)
         self._notifier.ready(f"serves on {new}")
         reload = self._reloads.current
         self._history.serve(Reading(new.number, new.settings_files), reload.reading if reload else None)
         self._monitor.serve(new)
         self._reload_on_change.follow(new)
-        self._reloads.settle(new.number, succeeded=True)
         self._settle()
 
     def _settle(self) -> None:

@@ -70,7 +70,8 @@ class EventLoop:
         """Wait for events and call their functions, until `stop`."""
         while not self.is_stopped:
             for key, _ in self._selector.select(self._wait()):
-                key.data()
+                if self._selector.get_map().get(key.fd) is key:  # else an earlier event of this round has ended it
+                    key.data()
             self._call_due()
             for function in self._after_each:
                 function()

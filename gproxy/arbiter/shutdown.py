@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final
 
 from gproxy.arbiter import messages
-from gproxy.arbiter.event_loop import EventLoop
+from gproxy.arbiter.event_loop import EventLoop, nothing
 from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.messages import Command
 from gproxy.arbiter.systemd import Notifier
@@ -34,11 +34,15 @@ class PendingLine:
         self._loop = loop
         self._workers = workers
         self._line = ""
+        self._also: Callable[[], object] = nothing
 
-    def put(self, line: str) -> None:
-        """Log the line once the draining workers have closed their listeners, or after a second if one hangs."""
+    def put(self, line: str, also: Callable[[], object] = nothing) -> None:
+        """Log the line once the draining workers have closed their listeners, or after a second if one hangs.
+
+        Then call `also`.
+        """
         self.log()
-        self._line = line
+        self._line, self._also = line, also
         self._loop.after(_LOG_DELAY, self.log)
 
     def closed(self) -> None:
@@ -48,9 +52,11 @@ class PendingLine:
 
     def log(self) -> None:
         """Log the line now, if there is one."""
-        if self._line:
-            _log.info("%s", self._line)
-            self._line = ""
+        line, also = self._line, self._also
+        self._line, self._also = "", nothing
+        if line:
+            _log.info("%s", line)
+        also()
 
 
 class Shutdown:

@@ -131,8 +131,6 @@ class Workers:
         worker.send(self._reloads)
 
     def _receive(self, worker: WorkerProcess) -> None:
-        if self._workers.get(worker.pid) is not worker:
-            return  # the worker ended between select and this call
         for message in worker.control.receive():
             if not isinstance(message, messages.Blocked):  # which says that the worker hangs
                 worker.last_message = monotonic()

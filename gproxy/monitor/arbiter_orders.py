@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import gevent
 from gevent.event import AsyncResult
 
 from gproxy.arbiter.control import Control
@@ -27,14 +28,16 @@ class ArbiterOrders:
         self._waiting: dict[int, AsyncResult] = {}
 
     def order(self, name: str, seconds: float, **arguments: object) -> OrderResult:
-        """Order something and return its outcome. Raises gevent.Timeout if none comes within so many seconds."""
+        """Order something and return its outcome. Raises TimeoutError if none comes within so many seconds."""
         number = next(self._numbers)
         waiting = self._waiting[number] = AsyncResult()
         try:
             self._control.send(Order(number, name, arguments))
-            outcome: OrderResult = waiting.get(timeout=seconds)
+            outcome: OrderResult | None = waiting.wait(seconds)
         finally:
             del self._waiting[number]
+        if outcome is None:
+            raise TimeoutError(f"the arbiter has not carried the order {name} out within {seconds:g} s")
         return outcome
 
     def take(self, outcome: Outcome) -> None:
@@ -42,3 +45,14 @@ class ArbiterOrders:
         waiting = self._waiting.get(outcome.number)
         if waiting is not None:
             waiting.set(OrderResult(outcome.succeeded, outcome.result))
+
+    def abandon(self, reason: str) -> None:
+        """Let all orders under way fail."""
+        for waiting in self._waiting.values():
+            waiting.set(OrderResult(succeeded=False, result={"detail": reason, "reasons": [reason]}))
+
+    def finish(self) -> None:
+        """Wait until no order is under way; each has its time limit."""
+        while self._waiting:
+            gevent.wait(list(self._waiting.values()))
+            gevent.sleep(0)  # those that waited answer now

@@ -33,6 +33,7 @@ from gproxy.config.sections.settings import Settings
 from gproxy.handlers import BUILT_IN
 from gproxy.monitor.access import AccessCheck
 from gproxy.monitor.admin_gateway import admin_gateway
+from gproxy.monitor.arbiter_orders import ArbiterOrders
 from gproxy.monitor.operations import OPERATIONS
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.monitor.worker_lines import WorkerRef
@@ -40,6 +41,7 @@ from gproxy.observe import log
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.metrics_reader import MetricsReader
 from gproxy.runtime import Runtime
+from gproxy.server.connection import LAST_REQUEST_SECONDS
 from gproxy.server.drain import Drain
 from gproxy.server.listener import Listener
 from gproxy.server.listeners import Listeners
@@ -81,7 +83,7 @@ class Monitor:
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
 
     def serve(self) -> None:
-        """Serve until the arbiter ends, or this monitor is replaced. Raises ValueError if the token cannot be kept."""
+        """Serve until the arbiter ends or another monitor takes over. Raises ValueError if the token cannot be kept."""
         settings = self.watched.settings
         runtime = Runtime(state_dir=settings.server.state_dir, worker=0)
         listeners = self._listen(settings, runtime) if settings.admin.bind else []
@@ -89,10 +91,11 @@ class Monitor:
         gevent.spawn(self._beat)
         if self._exporter is not None:
             gevent.spawn(self._exporter.keep_sending)
-        while command := self._control.wait():
+        while (command := self._control.wait()) and not isinstance(command, messages.Leave):
             self._obey(command)
         runtime.draining = True
-        _finish(listeners)
+        gevent.spawn(self._obey_to_the_end)
+        _finish(listeners, self.watched.orders)
         if self._exporter is not None:
             self._exporter.flush(_FLUSH)
 
@@ -113,6 +116,12 @@ class Monitor:
         while True:
             self._control.send(messages.Beat())
             gevent.sleep(min(_BEAT, self.watched.settings.server.worker_timeout / 4 or _BEAT))
+
+    def _obey_to_the_end(self) -> None:
+        """Take the outcomes of the last orders."""
+        while command := self._control.wait():
+            self._obey(command)
+        self.watched.orders.abandon("the gateway has ended")
 
     def _obey(self, command: Message) -> None:
         match command:
@@ -198,10 +207,14 @@ def _summarize(access: AccessCheck) -> None:
         access.throttle.summarize()
 
 
-def _finish(listeners: Sequence[Listener]) -> None:
-    """End the answers under way, such as that of the reload that replaces this monitor."""
+def _finish(listeners: Sequence[Listener], orders: ArbiterOrders) -> None:
+    """End the answers under way: those of orders when these are carried out, all others soon."""
     drain = Drain(listeners, 0.0)
     drain.close_listeners(())
+    for listener in listeners:
+        listener.drain()
+    gevent.sleep(LAST_REQUEST_SECONDS)  # an open connection may bring one more order
+    orders.finish()
     drain.stop()
     drain.run()
 

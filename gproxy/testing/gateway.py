@@ -118,10 +118,14 @@ class RunningGateway:
 
     def reload(self) -> None:
         """Send HUP, and wait until the next generation serves."""
-        text = "reloaded: generation"
-        before = self.errors.count(text)
+        before = len(self.errors)
+
+        def has_reloaded() -> bool:
+            _, begin, outcome = self.errors[before:].rpartition("SIGHUP: reloading")
+            return bool(begin) and "reloaded: generation" in outcome
+
         self.signal(signal.SIGHUP)
-        eventually(lambda: self.errors.count(text) > before, "a reload")
+        eventually(has_reloaded, "a reload")
 
     def wait(self) -> int:
         """Wait until the process has exited, and return its exit code."""

@@ -1,9 +1,13 @@
 """What operators order at run time: reload, rollback, workers, log level, overrides; and workers that do not answer."""
 
+import http.client
+import json
 import os
 import re
 import signal
+import socket
 import time
+from contextlib import closing
 
 import pytest
 from admin_listener import client_of, monitors, status_of, two_workers
@@ -33,6 +37,23 @@ def gateway(tmp_path_factory):
 def original(gateway):
     """The settings at first."""
     return (gateway.folder / "as_at_first").read_text()
+
+
+def connect(gateway):
+    """A connection to the monitor that serves now."""
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(f"{gateway.folder}/admin.sock")
+    return connection
+
+
+def ask(connection, method, path):
+    """Send a request on the connection, which stays open; return the response."""
+    connection.request(method, path, b"{}" if method == "POST" else None, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    if method == "GET":
+        response.read()
+    return response
 
 
 @pytest.fixture
@@ -66,6 +87,15 @@ def test_a_reload_that_changes_the_admin_listener_returns_its_outcome_too(gatewa
     assert client.send("POST", "/v1/reload")["generation"] > 1
     eventually(lambda: monitors(gateway) not in ([], [before]) and len(monitors(gateway)) == 1, "another monitor")
     assert status_of(client)["title"] == "other"
+
+
+def test_the_monitor_that_is_replaced_has_its_last_order_carried_out(gateway, client):
+    with closing(connect(gateway)) as kept:
+        assert ask(kept, "GET", "/v1/status").status == 200
+        gateway.config.write_text(original(gateway).replace("[admin]\n", "[admin]\ntitle = another\n"))
+        generation = client.send("POST", "/v1/reload")["generation"]
+        answer = ask(kept, "POST", "/v1/reload")
+        assert (answer.status, json.loads(answer.read())) == (200, {"generation": generation + 1})
 
 
 def test_a_rollback_returns_to_the_settings_before(gateway, client):

@@ -55,6 +55,10 @@ class Outcome(MonitorCommand):
     result: dict[str, Any]
 
 
+class Leave(MonitorCommand):
+    """Accept no more connections, finish the answers under way, and exit: another monitor takes over."""
+
+
 @dataclass
 class Logged(MonitorCommand):
     """A record of the arbiter's error log."""

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from gproxy.arbiter.monitor.messages import (
     Beat,
     Configure,
     Detach,
+    Leave,
     Logged,
     MonitorCommand,
     Order,
@@ -59,8 +60,8 @@ _STABLE: Final = 60.0
 _CHECK_EVERY: Final = 1.0
 #: Seconds that a monitor may take to start; `worker_timeout` if longer.
 _STARTING: Final = 60.0
-#: Seconds that a monitor has to end its answers before it is killed.
-_LEAVING: Final = 5.0
+#: Seconds that a monitor has to end its answers, some of which wait for reloads, before it is killed.
+_LEAVING: Final = 90.0
 #: Seconds that it has when the gateway stops, and between two looks whether it has ended.
 _MOMENT: Final = 0.5
 _POLL: Final = 0.01
@@ -83,6 +84,8 @@ class MonitorProcess:
         self._generation: Generation | None = None
         self._control: Control | None = None
         self._pid = 0
+        #: Those that leave: the control socket by process id.
+        self._leaving: dict[int, Control] = {}
         self._package: FileStamp | None = None
         self._began = 0.0
         self._is_serving = False
@@ -144,23 +147,34 @@ class MonitorProcess:
         self._overrides.lacks(worker.generation_number, upstream, backend)
 
     def stop(self) -> None:
-        """End the process: it sees the end of its control socket, finishes its answers, and exits."""
+        """Let the process finish its answers and exit; until then its orders are carried out and answered."""
         if self._control is None:
             return
-        control, self._control = self._control, None
+        self._send(Leave())
+        pid = self._pid
+        self._leaving[pid], self._control = self._control, None
+        self._workers.watch(pid, lambda _: self._left(pid))
+        self._loop.after(_LEAVING, partial(self._kill_leaving, pid))
+
+    def _left(self, pid: int) -> None:
+        control = self._leaving.pop(pid)
         self._loop.unregister(control.socket)
-        self._loop.after(0, control.close)  # it still gets the outcome of the reload that replaces it
-        leaving = {self._pid}
-        self._workers.watch(self._pid, lambda _: leaving.clear())
-        self._loop.after(_LEAVING, partial(_kill_all, leaving))
+        control.close()
+
+    def _kill_leaving(self, pid: int) -> None:
+        if pid in self._leaving:
+            _kill(pid)
 
     def close(self) -> None:
-        """End the process and close the sockets, when the gateway stops."""
+        """End the processes and close the sockets, when the gateway stops."""
         self._generation = None
+        ending = dict(self._leaving)
         if self._control is not None:
-            self._control.close()
-            _end(self._pid)
-            self._control = None
+            ending[self._pid], self._control = self._control, None
+        for control in ending.values():
+            control.close()
+        for pid in ending:
+            _end(pid)
         close_sockets(self._sockets, {})
         self._sockets = {}
 
@@ -240,7 +254,8 @@ class MonitorProcess:
 
     def _receive(self, control: Control) -> None:
         for message in control.receive():
-            self._last_message = monotonic()
+            if control is self._control:
+                self._last_message = monotonic()
             self._received(control, message)
         if control.ended:
             self._loop.unregister(control.socket)
@@ -249,6 +264,8 @@ class MonitorProcess:
         match message:
             case Beat():
                 pass
+            case Serving() if control is not self._control:
+                pass  # it leaves already
             case Serving():
                 self._is_serving = True
                 where = ", ".join(map(str, self._sockets))
@@ -276,11 +293,6 @@ class MonitorProcess:
     def _next_pause(self) -> float:
         self._early_ends = 0 if monotonic() - self._began > _STABLE else self._early_ends + 1
         return _PAUSES[min(self._early_ends, len(_PAUSES)) - 1] if self._early_ends else _PAUSES[0]
-
-
-def _kill_all(pids: Iterable[int]) -> None:
-    for pid in pids:
-        _kill(pid)
 
 
 def _end(pid: int) -> None:

@@ -4,8 +4,6 @@ import json
 import time
 from typing import Any, Final
 
-import gevent
-
 from gproxy.config.types.units import write_seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
@@ -82,8 +80,8 @@ def _carried_out(call: Call, order: str, seconds: float, **arguments: object) ->
     """Give the arbiter an order and return its outcome. Raises HTTPError 504."""
     try:
         return call.gateway.orders.order(order, seconds, **arguments)
-    except gevent.Timeout:
-        raise HTTPError(504, f"the arbiter has not carried the order {order} out within {seconds:g} s") from None
+    except TimeoutError as error:
+        raise HTTPError(504, str(error)) from None
 
 
 def _succeeded(outcome: OrderResult) -> dict[str, Any]:

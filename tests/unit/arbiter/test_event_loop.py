@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from functools import partial
 
 import pytest
 
@@ -82,6 +83,27 @@ def test_sockets_are_read_until_they_are_unregistered(real_loop):
         far.send(b"first")
         loop.run()
     assert read == [b"first"]
+
+
+def test_a_socket_that_an_earlier_event_has_closed_is_not_read(real_loop):
+    pairs = [socket.socketpair() for _ in range(2)]
+    read = []
+
+    def close_the_other(at):
+        read.append(at)
+        for sock, _ in pairs[:at] + pairs[at + 1 :]:
+            real_loop.unregister(sock)
+            sock.close()
+        real_loop.stop()
+
+    for at, (ours, theirs) in enumerate(pairs):
+        real_loop.register(ours, partial(close_the_other, at))
+        theirs.send(b"x")
+    real_loop.run()
+    assert len(read) == 1
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
 
 
 def test_signals_are_events_of_the_loop(real_loop):

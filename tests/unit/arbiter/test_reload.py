@@ -1,7 +1,7 @@
 """Reloads that somebody waits for, and rollbacks: each answer is the outcome of the reload that was asked for."""
 
 from gproxy.arbiter.history import GenerationHistory, Reading
-from gproxy.arbiter.messages import Built, Failed, Ready, Shared
+from gproxy.arbiter.messages import Built, Closed, Failed, Ready, Shared
 from gproxy.arbiter.reload import Reload, ReloadQueue
 
 
@@ -17,8 +17,10 @@ def finish(play, old):
     """Let the next generation serve, and return its worker."""
     new = play.workers[-1]
     new.say(Built([], []))
-    old.say(Shared())
+    if "share" in old.commands():
+        old.say(Shared())
     new.say(Ready())
+    old.say(Closed())
     return new
 
 
@@ -46,6 +48,18 @@ def test_the_outcome_of_a_reload_is_its_generation(scene):
     assert asked.outcomes == []
     finish(play, old)
     assert asked.outcomes == [(True, {"generation": 2, "reasons": []})]
+
+
+def test_a_reload_has_no_outcome_while_a_worker_before_may_accept(scene):
+    play = scene()
+    (old,) = play.serve()
+    asked = ask(play, Asked())
+    new = play.workers[-1]
+    for worker, message in (new, Built([], [])), (old, Shared()), (new, Ready()):
+        worker.say(message)
+    assert asked.outcomes == []
+    old.say(Closed())
+    assert len(asked.outcomes) == 1
 
 
 def test_the_outcome_of_a_failed_reload_is_its_reasons(scene):
