@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from gproxy.config.checks import MEMBERS, is_reference, names
 from gproxy.config.identity_checks import identity_headers
@@ -24,7 +25,7 @@ from gproxy.gateway import user_code
 from gproxy.gateway.error_responses import ErrorResponses
 from gproxy.gateway.gateway import Gateway, GatewayParts
 from gproxy.gateway.route import Route
-from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, destination
+from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, destination, path_change
 from gproxy.gateway.router import Router
 from gproxy.gateway.upstream_call import upstream_call
 from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
@@ -46,10 +47,14 @@ from gproxy.identity.identifier import Identifier
 from gproxy.identity.sources import RemoveCredentials, Source, credentials
 from gproxy.observe.access_fields import NotedFields
 from gproxy.runtime import Runtime
+from gproxy.runtime.route_parts import MakeAction, RouteParts
 from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
+#: What makes the action of a route, MODULE:NAME, by the option that names the action. A part that no route uses is not
+#: imported.
+ACTIONS: Final[Mapping[str, str]] = {}
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 
 
@@ -217,7 +222,16 @@ class _Routes:
 
     def _action(self, route: RouteSettings, kind: ForwardKind = PLAIN_FORWARD) -> Next:
         timeout = route.timeout or self.settings.gateway.timeout
-        return destination(route, self.upstreams, timeout, self.runtime.throttle, self.errors, kind)
+        make = partial(destination, route, self.upstreams, timeout, self.runtime.throttle, self.errors, kind)
+        if route.action not in ACTIONS:
+            return make()
+        parts = RouteParts(self.runtime, timeout, path_change(route), make if route.upstream else None)
+        return _action_maker(route.action)(route, parts)
+
+
+def _action_maker(option: str) -> MakeAction:
+    module, _, name = ACTIONS[option].partition(":")
+    return cast(MakeAction, getattr(import_module(module), name))
 
 
 def _unread_credentials(

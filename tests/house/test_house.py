@@ -139,6 +139,7 @@ SMALL = {
     "config": "the public names",
     "gateway.watch.server_timing": "a field of its own",
     "tracing.trace_context": "a format of its own",
+    "runtime.route_parts": "what optional parts and the gateway share",
     "handlers": "the table of built-in handlers",
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",

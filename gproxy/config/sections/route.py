@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
-from gproxy.config.ini.build import NOT_AN_OPTION, doc
+from gproxy.config.ini.build import NOT_AN_OPTION, doc, option_group
 from gproxy.config.sections import retry, rules
+from gproxy.config.sections.app import AppOptions
 from gproxy.config.sections.retry import RetryOn
+from gproxy.config.sections.static import StaticOptions
 from gproxy.config.types import Address, Bytes, Network, Percent, Seconds
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import CapturedPath, Pattern, Rewrite, plain_name
@@ -128,10 +130,23 @@ class RouteSettings:
     respond: int | None = field(default=None, metadata=doc("status of a fixed response, in place of an upstream"))
     body: str = field(default="", metadata=doc("text of the fixed response"))
     content_type: str = field(default="text/plain; charset=utf-8", metadata=doc("media type of the fixed response"))
+    app: AppOptions = option_group(AppOptions)
+    static: StaticOptions = option_group(StaticOptions)
 
     def __post_init__(self) -> None:
         rules.raise_problems(
-            rules.one_destination(self, "upstream", "redirect", "respond"),
+            rules.one_destination(
+                {
+                    "upstream": () if self.app.fallthrough else self.upstream,
+                    "app": self.app.app,
+                    "root": self.static.root,
+                    "redirect": self.redirect,
+                    "respond": self.respond,
+                }
+            ),
+            rules.require(
+                self.app.fallthrough is None or self.upstream, "fallthrough", "has no meaning without upstream ="
+            ),
             rules.one_of_them(self, "path"),
             rules.route_paths("path", self.path),
             rules.for_prefixes(self.path, exact=self.exact, strip_prefix=self.strip_prefix),
@@ -171,6 +186,15 @@ class RouteSettings:
             rules.not_with(self, "rewrite", "strip_prefix", "add_prefix"),
             rules.not_with(self, "respond", "rewrite", "strip_prefix", "add_prefix"),
         )
+
+    @property
+    def action(self) -> str:
+        """The option that names the action: app, root, upstream, redirect or respond."""
+        if self.respond is not None:
+            return "respond"
+        if self.redirect is not None:
+            return "redirect"
+        return "app" if self.app.app else "root" if self.static.root else "upstream"
 
     @property
     def keeps_authorization(self) -> bool:

@@ -78,9 +78,10 @@ def one_of_them(settings: object, *names: str) -> Iterator[OptionProblem]:
             yield (name,), "expected at least one"
 
 
-def one_destination(settings: object, *names: str) -> Iterator[OptionProblem]:
-    """Yield problems unless exactly one of the options is set."""
-    given = [name for name, value in _values(settings, names) if value not in ((), None)]
+def one_destination(values: Mapping[str, object]) -> Iterator[OptionProblem]:
+    """Yield problems unless exactly one of the options has a value."""
+    names = tuple(values)
+    given = [name for name, value in values.items() if value not in ((), None)]
     choice = f"{', '.join(f'{name} =' for name in names[:-1])} or {names[-1]} ="
     if not given:
         yield names, f"is missing; expected {choice}"

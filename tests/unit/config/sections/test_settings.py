@@ -97,9 +97,9 @@ def log(**given):
         (route, {"keep": ("a:",)}, "keep: 'a:' is not a header's name"),
         (route, {"skip": ("a", "a")}, "skip: 'a' is listed twice"),
         (route, {"cookies": {"a b": Pattern("")}}, "cookies: 'a b' is not a cookie's name"),
-        (route, {"upstream": ()}, "upstream, redirect, respond: is missing; expected upstream =, redirect = or respond ="),
-        (route, {"upstream": (UpstreamShare("u"),), "respond": 200}, "respond: a route has one of upstream =, redirect = or respond =; found upstream too"),
-        (route, {"redirect": MOVED, "respond": 200}, "respond: a route has one of upstream =, redirect = or respond =; found redirect too"),
+        (route, {"upstream": ()}, "upstream, app, root, redirect, respond: is missing; expected upstream =, app =, root =, redirect = or respond ="),
+        (route, {"upstream": (UpstreamShare("u"),), "respond": 200}, "respond: a route has one of upstream =, app =, root =, redirect = or respond =; found upstream too"),
+        (route, {"redirect": MOVED, "respond": 200}, "respond: a route has one of upstream =, app =, root =, redirect = or respond =; found redirect too"),
         (route, {"upstream": (UpstreamShare("u", 0), UpstreamShare("v", 0))}, "upstream: every weight is 0"),
         (route, {"upstream": (UpstreamShare("u"), UpstreamShare("u", 3))}, "upstream: 'u' is listed twice"),
         (route, {"redirect": MOVED, "mirror": "u"}, "mirror, upstream: has no meaning without upstream ="),
@@ -392,6 +392,11 @@ def test_defaults_of_gateway_and_route():
         "respond": "none",
         "body": "",
         "content_type": "text/plain; charset=utf-8",
+        "app": "none",
+        "fallthrough": "none",
+        "offload": "no",
+        "root": "none",
+        "index": "index.html",
     }
 
 
