@@ -49,6 +49,7 @@ from gproxy.observe.access_fields import NotedFields
 from gproxy.runtime import Runtime
 from gproxy.runtime.route_parts import MakeAction, RouteParts
 from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
+from gproxy.upstream.discovery import SOCKETS, Network
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
@@ -79,14 +80,16 @@ def load(
     )
 
 
-def build(settings: Settings, runtime: Runtime, observers: Sequence[Observer] = ()) -> Gateway:
+def build(
+    settings: Settings, runtime: Runtime, observers: Sequence[Observer] = (), network: Network = SOCKETS
+) -> Gateway:
     """Build the gateway, without opening anything. The settings must come from `load`, and are built once.
 
-    `observers` record each exchange; the caller opens and closes them.
+    `observers` record each exchange; the caller opens and closes them. `network` is the way to the backends.
     """
     handlers = {name: cast(Handler, found.handler) for name, found in settings.handlers.items()}
     _name_challengers(handlers)
-    upstreams = {name: _upstream(found, runtime) for name, found in settings.upstreams.items()}
+    upstreams = {name: _upstream(found, runtime, network) for name, found in settings.upstreams.items()}
     errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace))
     keep = () if settings.identity_handlers else ("Authorization",)
     timeout = settings.gateway.timeout
@@ -243,9 +246,9 @@ def _unread_credentials(
     return {source: None for handler in unread for source in credentials(handler)}
 
 
-def _upstream(settings: UpstreamSettings, runtime: Runtime) -> Upstream:
+def _upstream(settings: UpstreamSettings, runtime: Runtime, network: Network) -> Upstream:
     kind = StickyUpstream if settings.balance == "sticky" else Upstream
-    return kind(settings, cast(BalancingPolicy, settings.policy), runtime)
+    return kind(settings, cast(BalancingPolicy, settings.policy), runtime, network=network)
 
 
 def _reporter(section: RawSection, option: str, problems: list[Problem]) -> user_code.Report:

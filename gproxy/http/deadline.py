@@ -22,6 +22,7 @@ A wait for the client moves the ends of all the other limits by its duration, ex
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from gproxy.http.time_limit import ExchangeLimits, TimeLimit
@@ -36,6 +37,12 @@ class Timer(Protocol):
     """A timer that raises in the greenlet of the request when it expires."""
 
     def set(self, expires: float, limit: TimeLimit) -> None: ...
+    def close(self) -> None: ...
+    def twin(self) -> "Timer":
+        """Return another timer, for the greenlet that calls; it must be closed."""
+
+    def bound(self, seconds: float) -> AbstractContextManager[object]:
+        """Return a block that ends silently after so many seconds."""
 
 
 class Deadline:
@@ -152,6 +159,11 @@ class Deadline:
         """Move the deadline; infinity removes it."""
         self.expires = expires
         self._arm()
+
+    @property
+    def timer(self) -> Timer | None:
+        """The timer that raises at the end of the deadline; None without one."""
+        return self._timer
 
     def set_for(self, expires: float, limit: TimeLimit) -> None:
         """Expire earlier during one wait, with another name; `set` ends it."""

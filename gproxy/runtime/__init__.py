@@ -8,10 +8,10 @@ import random
 import resource
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 import gevent
 import psutil
@@ -45,10 +45,21 @@ _DESCRIPTORS: Final = "/proc/self/fd"
 COUNT_EVERY: Final = 10.0
 
 
+#: A function that returns a block which ends silently after so many seconds.
+Bounded: TypeAlias = Callable[[float], AbstractContextManager[object]]
+
+
+def silent_timeout(seconds: float) -> AbstractContextManager[object]:
+    """Return a block that ends silently after so many seconds."""
+    timeout: AbstractContextManager[object] = gevent.Timeout(seconds, False)
+    return timeout
+
+
 class Runtime:
     """The clocks, random, log, threads and state of a process. It exists before all other parts and opens nothing.
 
     clock: seconds since the epoch. monotonic: seconds that never jump. log: the error log.
+    sleep: waits so many seconds. bounded: returns a block that ends silently after so many seconds.
     state_dir: directory for state that survives restarts. state: settings of the store that several machines share.
     outgoing: settings of requests of the gateway itself.
     metrics: settings of the metrics.
@@ -71,6 +82,8 @@ class Runtime:
         metrics: MetricsSettings | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = gevent.sleep,
+        bounded: Bounded = silent_timeout,
         rng: random.Random | None = None,
         buffers: int = 64 * 1024 * 1024,
         generation: int = 1,
@@ -80,16 +93,14 @@ class Runtime:
     ) -> None:
         self.state_dir = state_dir
         self.outgoing = outgoing or OutgoingSettings()
-        self.clock, self.monotonic = clock, monotonic
+        self.clock, self.monotonic, self.sleep, self.bounded = clock, monotonic, sleep, bounded
         self.buffers = Buffers(buffers)
         self.random = rng or random.Random()  # noqa: S311 balancing and jitter, no secret
         self.log = logging.getLogger("gproxy")
         #: Warnings that repeat while something fails.
         self.throttle = Throttle(self.log, monotonic)
-        self.started = monotonic()
-        self.generation, self.worker = generation, worker
-        self.instance = instance or os.urandom(4).hex()
-        self.id_header = id_header
+        self.generation, self.worker, self.started = generation, worker, monotonic()
+        self.instance, self.id_header = instance or os.urandom(4).hex(), id_header
         #: True if attempts at backends are timed, for the field `apptime` of access lines.
         self.times_attempts = False
         #: The records for the monitor; None without one.

@@ -101,6 +101,14 @@ class Alarm:
         """Remove the limit."""
         self.expires = math.inf
 
+    def twin(self) -> "Alarm":
+        """Return an alarm of the same wheel for the greenlet that calls; it must be closed."""
+        return Alarm(self._wheel)
+
+    def bound(self, seconds: float) -> Any:  # noqa: ANN401 gevent has no types
+        """Return a block that ends silently after so many seconds."""
+        return gevent.Timeout(seconds, False)
+
     def close(self) -> None:
         """Remove the alarm from the wheel, when its greenlet ends."""
         self._disarm()

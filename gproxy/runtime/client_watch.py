@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from time import monotonic
-from typing import Final
+from typing import Any, Final
 
+import gevent
 from gevent.event import Event
 
 from gproxy.http.client_stream import ClientStream
+from gproxy.http.deadline import Deadline, Timer
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import Request
 from gproxy.runtime.alarm import Alarm, TimerWheel
@@ -18,11 +19,17 @@ from gproxy.runtime.alarm import Alarm, TimerWheel
 _wheel: Final = TimerWheel()
 
 
+def bounded(timer: Timer | None, seconds: float) -> Any:  # noqa: ANN401 gevent has no types
+    """Return a block that ends silently after so many seconds, by the timer of a request's deadline if it has one."""
+    return gevent.Timeout(seconds, False) if timer is None else timer.bound(seconds)
+
+
 class ClientWatch:
     """A wait until `wake` is called or a time has passed, in which the client is observed."""
 
-    def __init__(self, client: ClientStream | None) -> None:
+    def __init__(self, client: ClientStream | None, deadline: Deadline | None = None) -> None:
         self._client = client
+        self._timer = deadline.timer if deadline is not None else None
         self._event = Event()
         self._woken = self._client_has_event = False
 
@@ -30,7 +37,7 @@ class ClientWatch:
     def of(cls, request: Request) -> "ClientWatch":
         """Return the watch of a request's client; only the connection's own greenlet can observe the client."""
         client = request.client_stream
-        return cls(client if client is not None and client.in_own_greenlet() else None)
+        return cls(client if client is not None and client.in_own_greenlet() else None, request.deadline)
 
     def wake(self) -> None:
         """End the present wait, or the next one at once."""
@@ -44,25 +51,37 @@ class ClientWatch:
 
     def wait(self, seconds: float = math.inf) -> None:
         """Wait until `wake`, or so many seconds. Raise ClientGone if the client leaves; an alarm may throw Expired."""
-        ends = monotonic() + seconds
-        while not self._woken and (left := ends - monotonic()) > 0:
-            self._wait_once(None if left == math.inf else left)
+        if seconds == math.inf:
+            self._wait_until_woken()
+        elif seconds > 0:
+            with bounded(self._timer, seconds):
+                self._wait_until_woken()
         self._woken = False
 
-    def _wait_once(self, seconds: float | None) -> None:
+    def _wait_until_woken(self) -> None:
+        while not self._woken:
+            self._wait_once()
+
+    def _wait_once(self) -> None:
         client = self._client
         if client is None or not client.can_detect_close():  # unread bytes of a pipelined request hide the end
-            self._event.wait(seconds)
+            self._event.wait()
         else:
             before = client.watch(self)
             try:
-                self._event.wait(seconds)
+                self._event.wait()
             finally:
                 client.watch(before)
         self._event.clear()
         has_event, self._client_has_event = self._client_has_event, False
         if has_event and client is not None and client.is_gone():
             raise ClientGone
+
+
+def alarm_like(deadline: Deadline, wheel: TimerWheel) -> Timer:
+    """Return an alarm for the greenlet that calls, of the kind that the deadline has; without one, of the wheel."""
+    timer = deadline.timer
+    return Alarm(wheel) if timer is None else timer.twin()
 
 
 @contextmanager
@@ -72,7 +91,7 @@ def detached(request: Request) -> Iterator[Request]:
     The copy has the request's deadline and an alarm of its own. That alarm is not set: the greenlet that waits for this
     one usually has the deadline's.
     """
-    alarm = Alarm(_wheel)
+    alarm = alarm_like(request.deadline, _wheel)
     detached_request = copy(request)
     detached_request.client_stream = detached_request.upgrade = None
     detached_request.deadline = request.deadline.detached(alarm)

@@ -8,7 +8,8 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.request import Received, Request
 from gproxy.http.time_limit import TimeLimit
-from gproxy.runtime.alarm import Alarm, TimerWheel
+from gproxy.runtime.alarm import TimerWheel
+from gproxy.runtime.client_watch import alarm_like
 
 #: The timers of all subrequests.
 _wheel: Final = TimerWheel()
@@ -32,7 +33,7 @@ def subrequest(
     not move. After it Expired is raised; `option` names the timeout in error texts. If the client leaves, ClientGone is
     raised.
     """
-    alarm = Alarm(_wheel)
+    alarm = alarm_like(request.deadline, _wheel)
     deadline = request.deadline.within(alarm, TimeLimit.DEADLINE.of(timeout, option))
     path, _, query = target.partition("?")
     fields = headers if isinstance(headers, Headers) else Headers(headers)

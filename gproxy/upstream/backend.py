@@ -1,45 +1,39 @@
-"""A backend: one address of an upstream, with its connection pool, load, health and metrics."""
+"""A backend: one address of an upstream, with its connections, load, health and metrics."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from gproxy.config.types import BackendURL
 from gproxy.config.types.addresses import bracket
 from gproxy.http.deadline import Deadline
 from gproxy.http.framing import Reader
 from gproxy.upstream.health.state import BackendHealth
-from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.http1.connection import HTTP1Connection, Observer
 from gproxy.upstream.http1.dial_queue import DialQueue
 from gproxy.upstream.http1.idle import Idle
-from gproxy.upstream.http1.pool import PlainPool, TLSPool
+from gproxy.upstream.http1.pool import Connections
 from gproxy.upstream.override import BackendOverride
-
-#: urllib3's defaults: the system's certificate authorities, and the URL's host name.
-_DEFAULT_TLS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Backend:
     """A backend and its state. `name` is host:port, for logs and /health, never for clients.
 
-    `addresses` are the resolved addresses of a URL whose host is a name: one, perhaps with a reserve.
-    Before the first look-up they are empty, and an attempt fails at once. The URL's `max_connections` takes precedence.
+    `connections` are used by this backend only. `addresses` are the resolved addresses of a URL whose host is a name:
+    one, perhaps with a reserve. Before the first look-up they are empty, and an attempt fails at once. The URL's
+    `max_connections` takes precedence.
     """
 
     def __init__(
         self,
         url: BackendURL,
+        connections: Connections,
         *,
-        keepalive: int,
         connect_timeout: float,
-        max_age: float = 0.0,
         max_connections: int = 0,
         health: BackendHealth | None = None,
         addresses: Sequence[str] = (),
-        tls: Mapping[str, Any] = _DEFAULT_TLS,
     ) -> None:
         self.url = url
         self.name = f"{bracket(addresses[0])}:{url.port}" if addresses else url.place
@@ -55,10 +49,9 @@ class Backend:
         self.is_down = bool(url.down)
         #: True if the backend gets no new clients.
         self.is_draining = bool(url.drain)
-        self.endpoint = Endpoint(addresses or url.addresses, url.port, path=url.path)
-        self.pool = self._pool(tls if url.scheme == "https" else {}, keepalive, connect_timeout)
-        self._idle: Idle = self.pool.pool  # type: ignore[assignment]
-        self._idle.max_age = max_age or math.inf
+        self.connections = connections
+        self.endpoint = connections.endpoint
+        self._idle: Idle = connections.idle  # PERF: of this class, whatever the connections are
         self._dials = DialQueue(self._idle)
         self._connect_timeout = connect_timeout
         #: A function that is called with the duration of each exchange.
@@ -101,18 +94,6 @@ class Backend:
         """Add an observer of the duration of each exchange."""
         first = self.observer
         self.observer = observer if first is None else _both(first, observer)
-
-    def _pool(self, tls: Mapping[str, Any], keepalive: int, connect_timeout: float) -> PlainPool | TLSPool:
-        pool = TLSPool if self.url.scheme == "https" else PlainPool
-        return pool(
-            self.url.host,
-            self.url.port,
-            maxsize=keepalive,
-            timeout=connect_timeout,
-            retries=False,
-            endpoint=self.endpoint,
-            **tls,
-        )
 
     @property
     def is_healthy(self) -> bool:
@@ -171,23 +152,12 @@ class Backend:
     def dial(self, timeout: float) -> HTTP1Connection:
         """Open a connection without a lease. Raise urllib3's exceptions if connecting fails."""
         if self.observe_connect is None:
-            return self._dial(timeout)
+            return self.connections.dial(timeout, self.name, self.observer)
         began = monotonic()
         try:
-            return self._dial(timeout)
+            return self.connections.dial(timeout, self.name, self.observer)
         finally:
             self.observe_connect(monotonic() - began)
-
-    def _dial(self, timeout: float) -> HTTP1Connection:
-        connection: Any = self.pool._new_conn()  # noqa: SLF001 urllib3's public way would read the response too
-        try:
-            connection.timeout = timeout
-            connection.connect()
-            http1: HTTP1Connection = connection.http1(self.name, self.observer)
-        except BaseException:
-            connection.close()
-            raise
-        return http1
 
     def release(self, connection: HTTP1Connection, rest: Reader | None = None, *, keep: bool) -> None:
         """End a lease after the response; return the connection to the pool if `keep` and it is reusable."""
@@ -213,7 +183,7 @@ class Backend:
         self._idle.retire()
 
     def close(self) -> None:
-        self.pool.close()
+        self.connections.close()
 
     @property
     def _state(self) -> str:

@@ -1,6 +1,7 @@
 """Discovery of the backends of an upstream, from its settings and from DNS names."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import gevent
@@ -10,12 +11,25 @@ from gproxy.config.sections.upstream_tls import prepare
 from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.dns import Addresses, Lookup, ResolvedName
+from gproxy.upstream.dns import Addresses, Lookup, ResolvedName, look_up
 from gproxy.upstream.health.state import BackendHealth
+from gproxy.upstream.http1.pool import IdleConnections, MakeConnections
 from gproxy.upstream.http1.tls_session import new_context
 
 #: How long the start waits for names to resolve, in seconds; then it continues without them.
 _START_TIMEOUT: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """The way to backends: what makes the connections to each, and what resolves their names."""
+
+    connections: MakeConnections = IdleConnections
+    lookup: Lookup = look_up
+
+
+#: Sockets, and the resolver of the system.
+SOCKETS: Final = Network()
 
 
 class Discovery:
@@ -26,11 +40,12 @@ class Discovery:
         settings: UpstreamSettings,
         changed: Callable[[list[Backend]], None],
         runtime: Runtime,
-        lookup: Lookup,
+        network: Network,
     ) -> None:
         self._settings = settings
         self._changed = changed
         self._runtime = runtime
+        self._connections = network.connections
         self._tls: dict[str, Any] = {}
         if settings.uses_tls:
             context = new_context()
@@ -38,7 +53,7 @@ class Discovery:
             self._tls = {"ssl_context": context, "server_hostname": settings.tls.name}
         #: The live backends of each URL in the settings: one, or one for each address of its name.
         self._backends = {url: [self._backend(url)] for url in settings.backends}
-        self._names = {url: self._name(url, lookup) for url in settings.backends if url.is_name}
+        self._names = {url: self._name(url, network.lookup) for url in settings.backends if url.is_name}
 
     def all(self) -> list[Backend]:
         """Return all backends in the order of the file."""
@@ -60,15 +75,21 @@ class Discovery:
 
     def _backend(self, url: BackendURL, addresses: Addresses = ()) -> Backend:
         settings = self._settings
-        return Backend(
+        connections = self._connections(
             url,
             keepalive=settings.keepalive,
             connect_timeout=settings.connect_timeout,
             max_age=settings.max_age,
+            addresses=addresses,
+            tls=self._tls,
+        )
+        return Backend(
+            url,
+            connections,
+            connect_timeout=settings.connect_timeout,
             max_connections=settings.max_connections,
             health=BackendHealth(settings.health.initial if settings.health.path else "up"),
             addresses=addresses,
-            tls=self._tls,
         )
 
     def _name(self, url: BackendURL, lookup: Lookup) -> ResolvedName:

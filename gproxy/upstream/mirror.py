@@ -7,10 +7,8 @@ forwarded by then. The number of concurrent copies is limited; the log counts th
 import logging
 from collections.abc import Callable
 from copy import copy
-from time import monotonic
 from typing import Final
 
-import gevent
 from gevent.pool import Pool
 
 from gproxy.config.types.route_action import Share
@@ -20,8 +18,9 @@ from gproxy.http.framing import Reader
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.http.time_limit import TimeLimit
 from gproxy.observe.throttle import Throttle
+from gproxy.runtime.alarm import TimerWheel
+from gproxy.runtime.client_watch import alarm_like
 from gproxy.runtime.expired import Expired
 
 _log = logging.getLogger("gproxy")
@@ -30,6 +29,8 @@ _log = logging.getLogger("gproxy")
 MAX_BODY: Final = 64 * 1024
 #: The limit of concurrent copies of one route.
 MOST: Final = 100
+#: The timers of copies whose requests have none.
+_wheel: Final = TimerWheel()
 
 
 class Mirror:
@@ -87,16 +88,17 @@ class Mirror:
 
     def _exchange(self, twin: Request) -> None:
         """Send the copy, and read its response, within a timeout of its own; the forwarder logs failures."""
-        twin.deadline = Deadline()
-        twin.deadline.set(monotonic() + self._timeout)
+        alarm = alarm_like(twin.deadline, _wheel)
+        twin.deadline = Deadline(alarm, twin.deadline.clock)
+        twin.deadline.set(twin.deadline.clock() + self._timeout)
         try:
-            with gevent.Timeout(self._timeout, Expired(TimeLimit.DEADLINE)):
-                response = self._second(twin)
-                for _ in () if isinstance(response.body, bytes) else response.body:
-                    pass
+            response = self._second(twin)
+            for _ in () if isinstance(response.body, bytes) else response.body:
+                pass
         except (Exception, Expired) as error:  # noqa: BLE001 a copy has no effect on its request
             _log.debug("%s: mirrored copy failed: %s", twin.id, error)
         finally:
+            alarm.close()
             twin.end()
 
 

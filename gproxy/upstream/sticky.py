@@ -19,6 +19,7 @@ from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import BalancingPolicy
 from gproxy.upstream.balance import hash_keys as keys
 from gproxy.upstream.balance.slow_start import SlowStart
+from gproxy.upstream.discovery import SOCKETS, Network
 from gproxy.upstream.rotation import Resize, Rotation
 from gproxy.upstream.upstream import Upstream
 
@@ -94,9 +95,16 @@ class StickyRotation(Rotation):
 class StickyUpstream(Upstream):
     """An upstream with session affinity: a sticky rotation, and a handler that sets its cookie on responses."""
 
-    def __init__(self, settings: UpstreamSettings, fallback: BalancingPolicy, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        fallback: BalancingPolicy,
+        runtime: Runtime,
+        *,
+        network: Network = SOCKETS,
+    ) -> None:
         cookie = StickyCookie(settings.name, settings.sticky)
-        super().__init__(settings, fallback, runtime, rotation=partial(StickyRotation, cookie))
+        super().__init__(settings, fallback, runtime, rotation=partial(StickyRotation, cookie), network=network)
         self._cookie = cookie
         self.handlers = (self._hold,)
 

@@ -16,8 +16,7 @@ from gproxy.upstream.admission.concurrency_limit import ConcurrencyLimit
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance import BalancingPolicy
 from gproxy.upstream.balance.slow_start import SlowStart
-from gproxy.upstream.discovery import Discovery
-from gproxy.upstream.dns import Lookup, look_up
+from gproxy.upstream.discovery import SOCKETS, Discovery, Network
 from gproxy.upstream.health.active import ActiveHealthCheck
 from gproxy.upstream.health.passive import PassiveHealth, may_eject
 from gproxy.upstream.health.shared import Change, SharedHealth
@@ -43,12 +42,12 @@ class Upstream:
         runtime: Runtime,
         *,
         rotation: MakeRotation = Rotation,
-        lookup: Lookup = look_up,
+        network: Network = SOCKETS,
     ) -> None:
         self.name = settings.name
         self.settings = settings
         self.runtime = runtime
-        self._discovery = Discovery(settings, self.replace, runtime, lookup)
+        self._discovery = Discovery(settings, self.replace, runtime, network)
         #: Always the same list object, because other objects refer to it.
         self.backends = self._discovery.all()
         #: The changes by operators, by the backend's name.
@@ -313,7 +312,7 @@ class Upstream:
 
     def _maintain(self) -> None:
         while True:
-            gevent.sleep(1.0)
+            self.runtime.sleep(1.0)
             self.budget.sample()
             self._end_overrides()
             for backend in self.backends:

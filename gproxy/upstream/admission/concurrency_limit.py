@@ -11,8 +11,6 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-import gevent
-
 from gproxy.config.sections.admission import QueueOptions
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
@@ -20,7 +18,7 @@ from gproxy.http.phase import HANDLER, QUEUE
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
-from gproxy.runtime.client_watch import ClientWatch
+from gproxy.runtime.client_watch import ClientWatch, bounded
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.forwarder.response_body import BackendBody
 
@@ -89,7 +87,7 @@ class ConcurrencyLimit:
         request.phase = QUEUE
         self._queue.append(place)
         try:
-            with gevent.Timeout(self._queue_timeout, False):
+            with bounded(request.deadline.timer, self._queue_timeout):
                 place.wait()
                 return
         except BaseException as error:

@@ -15,7 +15,6 @@ Comments mark these steps with their numbers:
 
 import math
 from collections.abc import Collection
-from time import monotonic
 from typing import Final
 
 from gproxy.config.sections.retry import RetryOn
@@ -106,7 +105,7 @@ class Forward:
             return self._forward_detached(request)
         request.upstream = self._upstream.name
         request.reason = ""  # an earlier call of this request may have set it
-        if request.deadline.expires <= monotonic():  # a handler has caught Expired and called again
+        if request.deadline.expires <= request.deadline.clock():  # a handler has caught Expired and called again
             raise as_response_error(SLOW)
         if request.body is not NO_BODY:
             self._prepare_body(request, request.body)  # (1)
@@ -245,7 +244,7 @@ class Forward:
         request.phase = PAUSE
         try:
             with self._upstream.budget.pausing():
-                ClientWatch(request.client_stream).wait(seconds)
+                ClientWatch(request.client_stream, request.deadline).wait(seconds)
         finally:
             request.phase = HANDLER
 

@@ -118,7 +118,7 @@ class Hedge:
                     attempt.close()
 
     def _race(self, request: Request, backend: Backend, attempts: list[HedgedAttempt], permit: RetryPermit) -> Outcome:
-        watch = ClientWatch(request.client_stream)
+        watch = ClientWatch(request.client_stream, request.deadline)
         attempts.append(HedgedAttempt(request, backend, self._send, watch))
         watch.wait(self._after)
         if attempts[0].is_running and (spare := self._spare(request, backend)) and permit.take():

@@ -12,7 +12,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
-from gproxy.runtime import Runtime
+from gproxy.runtime import Bounded, Runtime, silent_timeout
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.failure import failure_of, is_shortage
 from gproxy.upstream.http1.connection import HTTP1Connection
@@ -28,8 +28,9 @@ Mark = Callable[[Backend, bool, str], None]
 class Probe:
     """A request to a backend's health path, and the check of its response."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(self, settings: UpstreamSettings, bounded: Bounded = silent_timeout) -> None:
         self._settings = settings
+        self._bounded = bounded
         self._statuses = as_set(settings.health.status)
         self._body = settings.health.body.compile() if settings.health.body else None
 
@@ -38,7 +39,7 @@ class Probe:
 
         A probe takes `health_timeout` at most.
         """
-        with gevent.Timeout(self._settings.health.timeout, False):
+        with self._bounded(self._settings.health.timeout):
             try:
                 return self._ask(backend)
             except Exception as error:  # noqa: BLE001 whatever fails, the probe has failed
@@ -85,7 +86,7 @@ class ActiveHealthCheck:
         self._backend = backend
         self._mark = mark
         self._runtime = runtime
-        self._probe = Probe(settings)
+        self._probe = Probe(settings, runtime.bounded)
         self._greenlet: gevent.Greenlet | None = None
         #: How many probes in a row have contradicted the present state.
         self._streak = 0
@@ -106,7 +107,7 @@ class ActiveHealthCheck:
             self._backend.health.next_probe = self._runtime.monotonic() + pause
             if why_not is not None:
                 self.judge(why_not)
-            gevent.sleep(pause)
+            self._runtime.sleep(pause)
 
     def judge(self, why_not: str) -> None:
         """Count the result of a probe: `rise` good ones in a row pass a backend, `fall` bad ones fail it.

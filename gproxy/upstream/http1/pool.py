@@ -1,19 +1,26 @@
-"""The connection pools of a backend: urllib3's pools and certificate checks, over the gateway's sockets."""
+"""The connections to a backend: urllib3's pools and certificate checks, over the gateway's sockets."""
 
+import math
 import socket
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import gevent
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from gproxy.config.types import BackendURL
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.http1.connection import HTTP1Connection, Observer
 from gproxy.upstream.http1.idle import Idle
 from gproxy.upstream.http1.tls import TLSBackendChannel, TLSConnection
 from gproxy.upstream.http1.tls_session import as_tls_error
+
+#: urllib3's defaults: the system's certificate authorities, and the URL's host name.
+_DEFAULT_TLS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class _EndpointConnection:
@@ -77,3 +84,80 @@ class TLSPool(HTTPSConnectionPool):
 
     ConnectionCls = UrllibTLSConnection
     QueueCls = Idle  # type: ignore[assignment]
+
+
+class Connections(Protocol):
+    """The connections to one backend, as the backend uses them."""
+
+    #: The addresses of the backend.
+    endpoint: Endpoint
+    #: The connections without a request.
+    idle: Idle
+
+    def dial(self, timeout: float, name: str, observe: Observer | None) -> HTTP1Connection:
+        """Open a connection to the backend of this name. Raises urllib3's exceptions, and TLSError."""
+
+    def close(self) -> None:
+        """Close the idle connections."""
+
+
+class MakeConnections(Protocol):
+    """A function that makes the connections to the backend of a URL; see `IdleConnections`."""
+
+    def __call__(
+        self,
+        url: BackendURL,
+        *,
+        keepalive: int,
+        connect_timeout: float,
+        max_age: float = 0.0,
+        addresses: Sequence[str] = (),
+        tls: Mapping[str, Any] = _DEFAULT_TLS,
+    ) -> Connections: ...
+
+
+class IdleConnections:
+    """The connections over sockets to one backend: at most `keepalive` idle ones stay, for at most `max_age` seconds.
+
+    `addresses` are the resolved addresses of a URL whose host is a name. `tls` has arguments of urllib3.
+    """
+
+    def __init__(
+        self,
+        url: BackendURL,
+        *,
+        keepalive: int,
+        connect_timeout: float,
+        max_age: float = 0.0,
+        addresses: Sequence[str] = (),
+        tls: Mapping[str, Any] = _DEFAULT_TLS,
+    ) -> None:
+        self.endpoint = Endpoint(addresses or url.addresses, url.port, path=url.path)
+        is_tls = url.scheme == "https"
+        self.pool: PlainPool | TLSPool = (TLSPool if is_tls else PlainPool)(
+            url.host,
+            url.port,
+            maxsize=keepalive,
+            timeout=connect_timeout,
+            retries=False,
+            endpoint=self.endpoint,
+            **(tls if is_tls else {}),
+        )
+        self.idle: Idle = self.pool.pool  # type: ignore[assignment]
+        self.idle.max_age = max_age or math.inf
+
+    def dial(self, timeout: float, name: str, observe: Observer | None) -> HTTP1Connection:
+        """Open a connection to the backend of this name. Raises urllib3's exceptions, and TLSError."""
+        connection: Any = self.pool._new_conn()  # noqa: SLF001 urllib3's public way would read the response too
+        try:
+            connection.timeout = timeout
+            connection.connect()
+            http1: HTTP1Connection = connection.http1(name, observe)
+        except BaseException:
+            connection.close()
+            raise
+        return http1
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self.pool.close()

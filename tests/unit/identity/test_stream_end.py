@@ -15,7 +15,7 @@ class Noted:
 
     made: ClassVar[list["Noted"]] = []
 
-    def __init__(self, wheel):
+    def __init__(self):
         self.set_to = None
         self.is_closed = False
         Noted.made.append(self)
@@ -30,9 +30,15 @@ class Noted:
 @pytest.fixture
 def alarms(monkeypatch):
     Noted.made = []
-    monkeypatch.setattr(stream_end, "Alarm", Noted)
-    monkeypatch.setattr(stream_end, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(stream_end, "alarm_like", lambda deadline, wheel: Noted())
     return Noted.made
+
+
+def stopped():
+    """A request whose clock stands at 100."""
+    asked = request()
+    asked.deadline.clock = lambda: 100.0
+    return asked
 
 
 def limit(name):
@@ -40,7 +46,7 @@ def limit(name):
 
 
 def test_the_alarm_begins_with_the_body_and_is_closed_with_the_request(alarms):
-    asked = request()
+    asked = stopped()
     StreamEnd(asked, 1_000_007.0, limit("jwt"), lambda: 1_000_000.0)
     assert alarms == []
     asked.deadline.begin_body(is_event_stream=True)
@@ -50,7 +56,7 @@ def test_the_alarm_begins_with_the_body_and_is_closed_with_the_request(alarms):
 
 
 def test_a_response_that_ends_by_itself_needs_no_alarm(alarms):
-    asked = request()
+    asked = stopped()
     StreamEnd(asked, 1_000_007.0, limit("jwt"), lambda: 1_000_000.0)
     asked.deadline.begin_body(is_event_stream=False)
     asked.end()
@@ -58,7 +64,7 @@ def test_a_response_that_ends_by_itself_needs_no_alarm(alarms):
 
 
 def test_each_identity_of_a_request_has_its_end(alarms):
-    asked = request()
+    asked = stopped()
     for seconds in (7.0, 3.0):
         StreamEnd(asked, 1_000_000.0 + seconds, limit("jwt"), lambda: 1_000_000.0)
     asked.deadline.begin_body(is_event_stream=True)

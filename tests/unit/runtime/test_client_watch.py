@@ -3,9 +3,11 @@
 import gevent
 import pytest
 
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.alarm import Alarm, TimerWheel
 from gproxy.runtime.client_watch import ClientWatch, detached
 from gproxy.runtime.expired import Expired
 
@@ -129,3 +131,44 @@ def test_a_detached_copy_ends_after_an_error_too():
     with pytest.raises(ValueError, match="broken"):
         fail()
     assert ended == ["twin"]
+
+
+class OtherTimer:
+    """A timer of another kind."""
+
+    def __init__(self):
+        self.is_closed = False
+        self.bounds = []
+
+    def set(self, expires, limit):
+        pass
+
+    def close(self):
+        self.is_closed = True
+
+    def twin(self):
+        return OtherTimer()
+
+    def bound(self, seconds):
+        self.bounds.append(seconds)
+        return gevent.Timeout(0.001, False)
+
+
+def test_copies_and_waits_have_timers_of_the_kind_of_their_request():
+    asked, timer = request(), OtherTimer()
+    asked.deadline = Deadline(timer)
+    with detached(asked) as copy:
+        copied = copy.deadline.timer
+        assert isinstance(copied, OtherTimer)
+        assert copied is not timer
+    assert copied.is_closed
+    ClientWatch(None, asked.deadline).wait(99.0)
+    assert timer.bounds == [99.0]
+
+
+def test_the_twin_of_an_alarm_is_of_the_greenlet_that_makes_it():
+    alarm = Alarm(TimerWheel())
+    twin = gevent.spawn(alarm.twin).get()
+    assert twin.greenlet is not alarm.greenlet
+    with alarm.bound(0.001):
+        gevent.sleep(5)

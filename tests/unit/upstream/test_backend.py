@@ -7,12 +7,12 @@ from gproxy.config.types import BackendURL
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import request
 from gproxy.testing import Clock
-from gproxy.upstream.backend import Backend
 from gproxy.upstream.http1.connection import ConnectionState
+from unit.upstream.backends import backend_of
 
 
 def backend(text="http://a.test:81", **options):
-    return Backend(BackendURL.parse(text), **{"keepalive": 2, "connect_timeout": 3.0, **options})
+    return backend_of(BackendURL.parse(text), **{"keepalive": 2, "connect_timeout": 3.0, **options})
 
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -24,7 +24,7 @@ def dialled(scripted_endpoint):
 
     def make(*outcomes):
         made, endpoint = backend(), scripted_endpoint(*outcomes)
-        made.pool.conn_kw["endpoint"] = endpoint
+        made.connections.pool.conn_kw["endpoint"] = endpoint
         return made, endpoint
 
     return make

@@ -6,7 +6,8 @@ from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.runtime import Runtime
-from gproxy.upstream.discovery import Discovery
+from gproxy.upstream.discovery import Discovery, Network
+from unit.upstream.backends import pool_of
 
 
 class Settled(Runtime):
@@ -24,7 +25,7 @@ class Scene:
         self.urls = tuple(map(BackendURL.parse, texts))
         self.reported = []
         settings = construct(UpstreamSettings, name="u", backends=self.urls, **options)
-        self.discovery = Discovery(settings, self.reported.append, Settled(), lookup=lambda *_: None)
+        self.discovery = Discovery(settings, self.reported.append, Settled(), Network(lookup=lambda *_: None))
 
     @property
     def names(self):
@@ -101,6 +102,6 @@ def test_an_unreachable_backend_has_its_name_resolved_again():
 
 def test_tls_backends_share_one_context():
     scene = Scene("https://192.0.2.1", "https://192.0.2.2", tls_name="a.test")
-    one, other = (backend.pool.conn_kw for backend in scene.discovery.all())
+    one, other = (pool_of(backend).conn_kw for backend in scene.discovery.all())
     assert one["server_hostname"] == "a.test"
     assert one["ssl_context"] is other["ssl_context"]

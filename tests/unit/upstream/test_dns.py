@@ -9,6 +9,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL, Seconds
 from gproxy.runtime import Runtime
 from gproxy.upstream.balance.round_robin import RoundRobin
+from gproxy.upstream.discovery import Network
 from gproxy.upstream.dns import ResolvedName, arrange
 from gproxy.upstream.upstream import Upstream
 
@@ -94,7 +95,7 @@ def test_a_failure_is_logged_once_and_changes_nothing(caplog):
 
 def upstream(directory, *backends, **options):
     settings = UpstreamSettings("u", tuple(map(BackendURL.parse, backends)), max_age=Seconds(9), **options)
-    return Upstream(settings, RoundRobin(), Runtime(), lookup=directory)
+    return Upstream(settings, RoundRobin(), Runtime(), network=Network(lookup=directory))
 
 
 def look(one):

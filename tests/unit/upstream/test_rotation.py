@@ -8,18 +8,18 @@ from gproxy.config.types import BackendURL
 from gproxy.http.body import Body
 from gproxy.http.framing import reader
 from gproxy.testing import Clock, request
-from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.policy import First
 from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.balance.slow_start import SlowStart
 from gproxy.upstream.balance.user import UserPolicy
 from gproxy.upstream.rotation import Rotation
+from unit.upstream.backends import backend_of
 
 FAR = 3600.0
 
 
 def backend(word):
-    return Backend(BackendURL.parse(f"http://{word}"), keepalive=2, connect_timeout=1.0)
+    return backend_of(BackendURL.parse(f"http://{word}"), keepalive=2, connect_timeout=1.0)
 
 
 class CountingClock(Clock):

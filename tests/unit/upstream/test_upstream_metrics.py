@@ -6,13 +6,13 @@ import pytest
 
 from gproxy.config.types import BackendURL
 from gproxy.observe.metrics import EXPIRES_AFTER, Metrics
-from gproxy.upstream.backend import Backend
 from gproxy.upstream.upstream_metrics import UpstreamMetrics
+from unit.upstream.backends import backend_of
 
 
 @pytest.fixture
 def backend():
-    return Backend(BackendURL.parse("http://a.test:81"), keepalive=1, connect_timeout=1)
+    return backend_of(BackendURL.parse("http://a.test:81"), keepalive=1, connect_timeout=1)
 
 
 @pytest.fixture

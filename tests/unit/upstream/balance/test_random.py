@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from gproxy.config.types import BackendURL
-from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.random import Lottery
+from unit.upstream.backends import backend_of
 
 
 def test_random_draws_each_backend_from_a_part_as_long_as_its_weight(group):
@@ -19,7 +19,7 @@ def test_random_draws_each_backend_from_a_part_as_long_as_its_weight(group):
 
 def test_two_drawn_are_never_the_same_and_fair():
     urls = (BackendURL("http", name, 80, weight=weight) for name, weight in (("a", 1), ("b", 2), ("c", 3)))
-    backends = [Backend(url, keepalive=1, connect_timeout=1.0) for url in urls]
+    backends = [backend_of(url, keepalive=1, connect_timeout=1.0) for url in urls]
     lottery, rng = Lottery(backends), random.Random(1)
     pairs = Counter(tuple(b.name[0] for b in lottery.two(rng.random)) for _ in range(60_000))
     assert all(one != other for one, other in pairs)

@@ -6,13 +6,13 @@ import pytest
 
 from gproxy.config.types import BackendURL
 from gproxy.http.request import request
-from gproxy.upstream.backend import Backend
 from gproxy.upstream.balance.round_robin import RoundRobin, interleaved
+from unit.upstream.backends import backend_of
 
 
 def weighted(*weights):
     urls = (BackendURL("http", f"b{number}", 80, weight=weight) for number, weight in enumerate(weights))
-    return [Backend(url, keepalive=1, connect_timeout=1.0) for url in urls]
+    return [backend_of(url, keepalive=1, connect_timeout=1.0) for url in urls]
 
 
 def test_in_exact_turn(group):

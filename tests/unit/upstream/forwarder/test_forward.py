@@ -23,6 +23,7 @@ from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.response_body import BackendBody
 from gproxy.upstream.forwarder.tunnel import Tunnel
 from gproxy.upstream.upstream import Upstream
+from unit.upstream.backends import pool_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
@@ -45,7 +46,7 @@ class Scene:
         self.upstream = Upstream(settings, RoundRobin(), Runtime(rng=NoJitter()))
         self.endpoints = endpoints
         for backend, endpoint in zip(self.upstream.backends, endpoints, strict=True):
-            backend.pool.conn_kw["endpoint"] = endpoint
+            pool_of(backend).conn_kw["endpoint"] = endpoint
         self.forward = Forward(
             self.upstream, head=RequestHeadWriter(host="client"), piece_limit=TimeLimit.READ.of(3.0, "r"),
             tunnel_limit=TimeLimit.TUNNEL.of(30.0, "t"), retries=retries, retry_on=retry_on, hedge=None,
@@ -342,7 +343,7 @@ def test_a_connection_in_the_wrong_state_is_an_error_and_no_failure_of_the_backe
     (backend,) = some.upstream.backends
     connection = backend.connection(some.request.deadline)
     backend.drop(connection)
-    backend.pool.pool.put(connection)
+    pool_of(backend).pool.put(connection)
     with pytest.raises(RuntimeError, match=r"send_request .* <HTTP1Connection 192.0.2.1:80 CLOSED, 1 request>"):
         some.ask()
     assert (some.active, some.failures) == ([0], [0])

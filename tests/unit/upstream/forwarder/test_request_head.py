@@ -6,10 +6,10 @@ from gproxy.config.types import BackendURL
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import request
 from gproxy.testing import Clock
-from gproxy.upstream.backend import Backend
 from gproxy.upstream.forwarder.request_head import AnnotatingRequestHeadWriter, RequestHeadWriter
+from unit.upstream.backends import backend_of
 
-BACKEND = Backend(BackendURL("http", "a", 1), keepalive=1, connect_timeout=1)
+BACKEND = backend_of(BackendURL("http", "a", 1), keepalive=1, connect_timeout=1)
 
 
 def fields(asked, **given):

@@ -15,10 +15,10 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm, TimerWheel
 from gproxy.runtime.expired import Expired
 from gproxy.testing.scripted_channel import END, RESET, After
-from gproxy.upstream.backend import Backend
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.forwarder.response_body import BackendBody
 from gproxy.upstream.http1.connection import HTTP1Connection
+from unit.upstream.backends import backend_of
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -41,7 +41,7 @@ class Exchange:
     def __init__(self, peer, head, asked=None, read_timeout=60.0, keep=True):
         self.peer = peer
         self.request = asked or request()
-        self.backend = Backend(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
+        self.backend = backend_of(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
         self.backend.active += 1
         self.connection = HTTP1Connection(Socket(), peer.backend, self.backend.name)
         self.blamed = []

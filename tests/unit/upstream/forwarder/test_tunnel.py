@@ -10,9 +10,9 @@ from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.testing.scripted_channel import END, RESET, After
-from gproxy.upstream.backend import Backend
 from gproxy.upstream.forwarder.tunnel import Tunnel
 from gproxy.upstream.http1.connection import HTTP1Connection
+from unit.upstream.backends import backend_of
 
 pytestmark = pytest.mark.timeout(10)  # a script that says too little is a wait without an end
 
@@ -37,7 +37,7 @@ class Scene:
         self.request.deadline = client.client.deadline = Deadline(self.timer)
         self.request.client_stream = client.client
         backend.backend.client = client.client
-        self.leased = Backend(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
+        self.leased = backend_of(BackendURL.parse("http://127.0.0.1:1"), keepalive=4, connect_timeout=1.0)
         self.leased.active += 1
         self.connection = HTTP1Connection(backend.socket, backend.backend, self.leased.name)
         self.tunnel = Tunnel(

@@ -6,7 +6,7 @@ import pytest
 from gproxy.config.types import BackendURL
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import request
-from gproxy.upstream.backend import Backend
+from unit.upstream.backends import backend_of
 
 from .conftest import turn_until
 
@@ -17,8 +17,8 @@ class Burst:
     """Greenlets that lease connections of one backend, and the turns of the loop in which it was dialled."""
 
     def __init__(self, endpoint):
-        self.backend = Backend(BackendURL.parse("http://a.test:81"), keepalive=100, connect_timeout=3.0)
-        self.backend.pool.conn_kw["endpoint"] = self
+        self.backend = backend_of(BackendURL.parse("http://a.test:81"), keepalive=100, connect_timeout=3.0)
+        self.backend.connections.pool.conn_kw["endpoint"] = self
         self.connections, self.served, self.turns = [], [], {}
         self._endpoint = endpoint
 

@@ -1,0 +1,15 @@
+"""Backends of unit tests, with the connections that they have in a worker."""
+
+from gproxy.upstream.backend import Backend
+from gproxy.upstream.http1.pool import IdleConnections
+
+
+def backend_of(url, *, keepalive=1, connect_timeout=1.0, addresses=(), **options):
+    """A backend whose connections nothing else has."""
+    connections = IdleConnections(url, keepalive=keepalive, connect_timeout=connect_timeout, addresses=addresses)
+    return Backend(url, connections, connect_timeout=connect_timeout, addresses=addresses, **options)
+
+
+def pool_of(backend):
+    """The pool of urllib3 that a backend's connections are of."""
+    return backend.connections.pool
