@@ -1,38 +1,27 @@
-"""Tools for tests of handlers, without sockets, servers or mocks.
+"""Tools for tests of handlers and of whole gateways, without sockets, servers or mocks.
 
-`with raises(HTTPError): Maintenance(flag=there)(request("GET", "/"), answer(200))` is a whole test.
+`with raises(HTTPError): Maintenance(flag=there)(request("GET", "/"), answer(200))` is a whole test. The fixture
+`gproxy` of the pytest plugin sends requests through a whole gateway.
 """
 
-from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from gproxy.config.types.units import plural
-from gproxy.http.headers import Headers, HeadersLike
-from gproxy.http.request import Request, request
-from gproxy.http.response import Response
+if TYPE_CHECKING:
+    from gproxy.http.request import request
+    from gproxy.testing.answers import Answer, answer, refused, reset, slow
 
-__all__ = ["Answer", "Clock", "answer", "request"]
+__all__ = ["Answer", "Clock", "answer", "refused", "request", "reset", "slow"]
 
-
-class Answer:
-    """A `next` that returns a new response each time, and records the `requests` that it gets."""
-
-    def __init__(self, status: int, body: bytes | Iterable[bytes], headers: HeadersLike) -> None:
-        self._status = status
-        self._body = body
-        self._headers = Headers(headers)
-        self.requests: list[Request] = []
-
-    def __call__(self, request: Request) -> Response:
-        self.requests.append(request)
-        return Response(self._status, self._body, self._headers.copy())
-
-    def __repr__(self) -> str:
-        return f"<Answer {self._status}, {plural(len(self.requests), 'request')}>"
+_HOMES = {"request": "gproxy.http.request"}
 
 
-def answer(status: int = 200, body: bytes | Iterable[bytes] = b"", headers: HeadersLike = ()) -> Answer:
-    """Return a `next` for the handler under test."""
-    return Answer(status, body, headers)
+def __getattr__(name: str) -> object:
+    """Return a public name, imported at its first use: every test run loads the pytest plugin of this package."""
+    if name not in __all__:
+        raise AttributeError(f"module 'gproxy.testing' has no attribute {name!r}")
+    public: object = getattr(import_module(_HOMES.get(name, "gproxy.testing.answers")), name)
+    return public
 
 
 class Clock:

@@ -106,6 +106,18 @@ def test_the_tests_in_handlers_md_run_as_printed(tmp_path):
     assert "4 passed" in done.stdout
 
 
+def test_the_project_in_testing_md_runs_as_printed(tmp_path):
+    """Each block begins with the name of its file."""
+    files = [block for language in ("ini", "python") for block in blocks(ROOT / "docs/testing.md", language)]
+    for block in files:
+        (tmp_path / re.match(r"# ([a-z_]+\.(?:py|ini))\n", block)[1]).write_text(block)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "gproxy.testing.plugin"]
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environ)
+    assert done.returncode == 0, done.stdout
+    assert "7 passed" in done.stdout
+
+
 PAGES = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "headers", "balancing", "health", "retries")),
