@@ -176,7 +176,7 @@ class Backend:
 
     def trim(self, idle_timeout: float) -> None:
         """Close the ended, surplus and outdated idle connections; to be called once a second."""
-        self._idle.trim(monotonic(), idle_timeout)
+        self._idle.trim(self._idle.clock(), idle_timeout)
 
     def retire(self) -> None:
         """Retire a removed backend: active exchanges finish, and all its connections are closed."""

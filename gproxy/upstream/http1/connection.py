@@ -165,14 +165,14 @@ class HTTP1Connection:
         if self._observe is None:
             return self._send_request(head, request)
         deadline = request.deadline
-        began, paused = monotonic(), deadline.paused
+        began, paused = deadline.clock(), deadline.paused
         try:
             response_head = self._send_request(head, request)
         except BaseException as error:
             if not is_cut(error):
-                self._observe(monotonic() - began - (deadline.paused - paused), False)
+                self._observe(deadline.clock() - began - (deadline.paused - paused), False)
             raise
-        self._observe(monotonic() - began - (deadline.paused - paused), True)
+        self._observe(deadline.clock() - began - (deadline.paused - paused), True)
         return response_head
 
     def _send_request(self, head: bytes, request: Request) -> ResponseHead:

@@ -396,3 +396,46 @@ def test_a_mirrored_request_is_no_leak(gproxy):
     gproxy.clock.advance(10)
     assert gproxy.upstreams["copies"][0]["active"] == 0  # the copy's own timeout has ended it
     gproxy.expect_warning("10.0.0.3:81: the backend did not respond in time")
+
+
+@pytest.mark.gproxy(ONE.replace("{more}", "timeout = 60s").replace("\n[route", "\nidle_timeout = 30s\n[route"))
+def test_kept_connections_age_in_virtual_time(gproxy):
+    gproxy.get("/users")
+    (backend,) = gproxy._whole.upstreams[0].backends
+    gproxy.clock.advance(25)
+    assert backend.idle == 1
+    gproxy.clock.advance(10)
+    assert backend.idle == 0
+
+
+@pytest.mark.gproxy(
+    ONE.replace("{more}", "timeout = 60s").replace("\n[route", "\nretry_on = 503\nretry_after = yes\n[route")
+)
+def test_a_pause_before_a_retry_takes_no_time(gproxy):
+    gproxy.expect_warning("status 503")
+    gproxy.backend("users", answer(503, b"", {"Retry-After": "9"}), answer(200))
+    began = time.monotonic()
+    assert gproxy.get("/users").status == 200
+    assert (gproxy.line["tries"], gproxy.line["duration"]) == (2, 9.0)
+    assert time.monotonic() - began < 5.0
+
+
+@pytest.mark.gproxy(TWO.replace("{more}", "timeout = 60s").replace("\n[route", "\nbalance = latency\n[route"))
+def test_a_backend_that_is_slower_in_virtual_time_gets_fewer_requests(gproxy):
+    slower = gproxy.backend("users", slow(2), at="10.0.0.1:81")
+    quicker = gproxy.backend("users", slow(0.1), at="10.0.0.2:81")
+    for _ in range(40):
+        gproxy.get("/users")
+    assert len(quicker.requests) > 5 * len(slower.requests)
+
+
+@pytest.mark.gproxy(ONE.replace("{more}", "timeout = 60s"))
+def test_a_test_advances_while_a_request_waits(gproxy):
+    before = gproxy.clock.now
+    gproxy.backend("users", slow(5))
+    waiting = gevent.spawn(gproxy.get, "/users")
+    gproxy.clock.advance(2)
+    assert (waiting.ready(), gproxy.clock.now - before) == (False, 2.0)
+    gproxy.clock.advance(2)
+    assert waiting.get().status == 200
+    assert gproxy.clock.now - before == gproxy.line["duration"] == 5.0
