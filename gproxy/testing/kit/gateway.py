@@ -18,6 +18,7 @@ from gproxy.config.problems import nearest
 from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build, load
 from gproxy.gateway.listener_gateway import listener_gateway
+from gproxy.handlers.jwt import JWT
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange
 from gproxy.http.headers import Headers, HeadersLike
@@ -146,6 +147,17 @@ class KitGateway:
         if answers:
             backend.answer_with(*answers)
         return backend
+
+    def token(self, sub: str, *, ttl: float = 3600.0, handler: str = "", **claims: object) -> str:
+        """Return a token of this user, which a `jwt` handler with a secret accepts for `ttl` seconds of the clock.
+
+        `handler` names one of several. Raises LookupError if there is none.
+        """
+        signers = {name: one for name, one in self._whole.handlers.items() if isinstance(one, JWT) and one.secret}
+        if handler not in signers and (handler or len(signers) != 1):
+            raise LookupError(f"expected a jwt handler with a secret; found {', '.join(signers) or 'none'}")
+        signer = signers[handler] if handler else next(iter(signers.values()))
+        return signer.sign({"sub": sub, **claims}, ttl, self.clock.wall())
 
     def expect_warning(self, pattern: str) -> None:
         """Expect a line of the error log that this expression finds; without such a line the test fails."""

@@ -439,3 +439,21 @@ def test_a_test_advances_while_a_request_waits(gproxy):
     gproxy.clock.advance(2)
     assert waiting.get().status == 200
     assert gproxy.clock.now - before == gproxy.line["duration"] == 5.0
+
+
+JWT = "handlers = jwt\n[handler:jwt]\nsecret = auto\nforward = sub: X-User-ID, role: X-User-Role\n"
+
+
+@pytest.mark.gproxy(ONE.replace("{more}", JWT))
+def test_users_have_tokens_that_expire(gproxy):
+    users = gproxy.backend("users")
+    token = gproxy.token("alice", role="admin", ttl=60)
+    bearer = {"Authorization": f"Bearer {token}", "X-User-ID": "mallory"}
+    assert gproxy.get("/users", bearer).status == 200
+    assert users.requests[0].headers["X-User-ID"] == gproxy.line["user"] == "alice"
+    assert users.requests[0].headers["X-User-Role"] == "admin"
+    gproxy.clock.advance(180)
+    assert gproxy.get("/users", bearer).status == 401
+    assert gproxy.get("/users").status == 401
+    with pytest.raises(LookupError, match="expected a jwt handler with a secret; found jwt"):
+        gproxy.token("alice", handler="other")
