@@ -29,11 +29,11 @@ INTERPRETED: Final = {
     "its constructor would stay interpreted, and runs once for each credential": ("http/identity",),
     "protocols or an enumeration have no code to compile": ("http/client_stream", "http/handler", "http/time_limit"),
     "runs once at start, or seldom": (
-        "gateway/build", "gateway/user_code", "server/drain", "server/listeners", "server/patch", "server/tls_hosts",
-        "server/worker", "observe/access_files/follow", "observe/access_files/layout", "observe/access_files/log_files",
-        "observe/access_files/moments", "observe/log_file", "observe/rotation", "runtime/route_parts",
-        "upstream/discovery", "upstream/dns", "upstream/health/active", "upstream/health/shared", "upstream/override",
-        "upstream/upstream_metrics",
+        "gateway/build", "gateway/build_handler", "gateway/user_code", "server/drain", "server/listeners",
+        "server/patch", "server/tls_hosts", "server/worker", "observe/access_files/follow",
+        "observe/access_files/layout", "observe/access_files/log_files", "observe/access_files/moments",
+        "observe/log_file", "observe/rotation", "runtime/route_parts", "upstream/discovery", "upstream/dns",
+        "upstream/health/active", "upstream/health/shared", "upstream/override", "upstream/upstream_metrics",
     ),
     "runs only for a failed, hedged, mirrored or limited attempt, and its tests pass stand-ins": (
         "upstream/mirror", "upstream/retry", "upstream/forwarder/hedge", "upstream/forwarder/time_limits",

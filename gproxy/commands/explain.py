@@ -7,6 +7,7 @@ from gproxy.commands.explain_headers import difference
 from gproxy.commands.explain_identity import identity, remove_credentials
 from gproxy.commands.explain_routes import missing, precedence
 from gproxy.commands.routes import Row, chain, destinations, match, table
+from gproxy.config.advice import handler_names
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.upstream import UpstreamSettings
@@ -28,6 +29,8 @@ _NEW_ID: Final = "(a new one for each request)"
 _INSTANCE: Final = "(a new id for each start)"
 #: The options of a handler that are limits, and the words before their values.
 _LIMITS: Final = {"limit": "", "burst": "burst ", "delay": "delay "}
+#: What follows from errors of a handler, by `on_error`.
+_ON_ERROR: Final = {"open": "requests go on after its errors", "skip": "requests go on after its errors, and skip it"}
 #: The options of an upstream that bound a request's time.
 _TIMES: Final = ("connect_timeout", "first_byte_timeout", "read_timeout")
 
@@ -48,7 +51,8 @@ def explain(request: Request, settings: Settings, gateway: Gateway, claims: Mapp
     if route is not None:
         request.route = route
         parts.append(f"route {route.name}\n" + table(_way(route, settings, gateway)))
-        names = [*(name for name in settings.gateway.handlers if name in route.passes), *route.settings.handlers]
+        passed = handler_names(settings.gateway, route.settings)
+        names = [name for name in passed if settings.handlers[name].mode_on(route.settings) != "off"]
         rows, is_admitted = identity(request, names, gateway, settings, claims)
         parts += ["identity\n" + table(rows)] if rows else []
         if is_admitted:
@@ -151,13 +155,29 @@ def _way(route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
         body, place = route.settings.max_body, ("route", route.name)
     yield "max_body", f"{write_bytes(body) if body else 'no limit'} {_origin(settings, *place, 'max_body')}"
     for name in [*settings.gateway.handlers, *route.settings.handlers]:
-        for option, noun in _LIMITS.items() if name in route.handler_names else ():
-            limit = getattr(gateway.handlers[name], option, None)
-            if limit is not None:
-                yield name, f"{noun}{limit} {_origin(settings, 'handler', name, option)}"
+        yield from _of_handler(name, route, settings, gateway) if name in route.handler_names else ()
     if store := gateway.runtime.store:
         yield "limits", f"count in {store.describe()}; while it is unavailable, {settings.state.meanwhile}"
     yield from destinations(route.settings, settings)
+
+
+def _of_handler(name: str, route: Route, settings: Settings, gateway: Gateway) -> Iterator[Row]:
+    """Yield the limits of a handler, and what the chain does around it."""
+    for option, noun in _LIMITS.items():
+        limit = getattr(gateway.handlers[name], option, None)
+        if limit is not None:
+            yield name, f"{noun}{limit} {_origin(settings, 'handler', name, option)}"
+    found = settings.handlers[name]
+    if found.mode_on(route.settings) == "report":
+        place = ("route", route.name, "report") if name in route.settings.report else ("handler", name, "mode")
+        yield name, f"only reports what it would reject {_origin(settings, *place)}"
+    elif found.chain.mode == "off":
+        yield name, f"is off {_origin(settings, 'handler', name, 'mode')}"
+    if found.chain.time_limit is not None:
+        limit = write_seconds(found.chain.time_limit)
+        yield name, f"at most {limit} of its own {_origin(settings, 'handler', name, 'time_limit')}"
+    if found.chain.goes_on:
+        yield name, f"{_ON_ERROR[found.chain.on_error]} {_origin(settings, 'handler', name, 'on_error')}"
 
 
 def _origin(settings: Settings, kind: str, name: str, option: str) -> str:

@@ -30,6 +30,8 @@ from gproxy.identity.sources import RemoveCredentials, Source, credentials, find
 #: Rows of the report; the result is whether the request continues, None if only a running gateway can tell.
 _Rows = Generator[Row, None, bool | None]
 _HINT: Final = "the request ends here; --as 'sub: alice' shows what follows for such an identity"
+_REPORTS: Final = "the handler only reports: the request goes on as it was"
+_MAY_REPORT: Final = "the handler only reports, so the request goes on"
 _UNKNOWN: Final = "not judged: only a running gateway can judge such a credential"
 
 
@@ -53,22 +55,36 @@ def identity(
 def _identity(
     request: Request, names: Sequence[str], gateway: Gateway, settings: Settings, claims: Mapping[str, str] | None
 ) -> _Rows:
-    state_dir = settings.server.state_dir
     for name in names:
-        handler = gateway.handlers.get(name)
-        if isinstance(handler, Identifier | AnyOf):
-            is_good = yield from (
-                _judged(request, name, handler, state_dir) if claims is None else _given(request, name, handler, claims)
-            )
-        elif isinstance(handler, Allow):
-            is_good = yield from _admitted(request, name, handler, settings)
-        elif isinstance(handler, RateLimit | Concurrency) and handler.tier:
-            yield name, _limit(request, handler)
+        is_good = yield from _decided(request, name, gateway, settings, claims)
+        if is_good is True:
             continue
-        else:
-            continue
-        if not is_good:
+        if not _only_reports(request, name, settings):
             return is_good
+        yield "", _REPORTS if is_good is False else _MAY_REPORT
+    return True
+
+
+def _only_reports(request: Request, name: str, settings: Settings) -> bool:
+    """Return whether the handler only reports on the route of the request."""
+    on = request.route.name if request.route is not None else ""
+    route = next((one for one in settings.routes if one.name == on), None)
+    return route is not None and settings.handlers[name].mode_on(route) == "report"
+
+
+def _decided(
+    request: Request, name: str, gateway: Gateway, settings: Settings, claims: Mapping[str, str] | None
+) -> _Rows:
+    """Yield what the handler does. Return True if the request passes, or if the handler does not decide about it."""
+    handler, state_dir = gateway.handlers.get(name), settings.server.state_dir
+    if isinstance(handler, Identifier | AnyOf):
+        if claims is not None:
+            return (yield from _given(request, name, handler, claims))
+        return (yield from _judged(request, name, handler, state_dir))
+    if isinstance(handler, Allow):
+        return (yield from _admitted(request, name, handler, settings))
+    if isinstance(handler, RateLimit | Concurrency) and handler.tier:
+        yield name, _limit(request, handler)
     return True
 
 

@@ -106,8 +106,14 @@ def _path(path: RoutePath, *, exact: bool) -> str:
 
 def chain(route: Route, settings: Settings) -> str:
     """Return the route's handlers in order, and its action."""
-    gateway_handlers = [name for name in settings.gateway.handlers if name not in route.settings.skip]
-    return " > ".join([*gateway_handlers, *route.settings.handlers, _end(route.settings)])
+    passed = handler_names(settings.gateway, route.settings)
+    return " > ".join([*(_with_mode(name, route.settings, settings) for name in passed), _end(route.settings)])
+
+
+def _with_mode(name: str, route: RouteSettings, settings: Settings) -> str:
+    """Return the name of a handler, with its mode on the route unless it decides."""
+    mode = settings.handlers[name].mode_on(route)
+    return name if mode == "enforce" else f"{name} ({'reports' if mode == 'report' else mode})"
 
 
 def identities(route: Route, settings: Settings) -> Iterator[Row]:

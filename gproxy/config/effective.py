@@ -13,6 +13,7 @@ from gproxy.config.ini.build import option_hints, options
 from gproxy.config.ini.convert import convert, is_secret, masked
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.ini.value_types import DICTS, container
+from gproxy.config.sections.chain import ChainOptions
 from gproxy.config.sections.policy import option_prefix
 from gproxy.config.sections.settings import SECTIONS, HandlerSettings, Settings
 from gproxy.http.header_names import is_likely_secret
@@ -85,7 +86,9 @@ def _policy_options(section: RawSection, settings: Settings) -> _Options:
 
 
 def _handler_options(handler: HandlerSettings) -> _Options:
-    return {"use": (str, handler.use), **_options(type(handler.handler))}
+    own = _options(type(handler.handler))
+    chain = {name: one for name, one in _options(ChainOptions).items() if name != "offload"}  # reserved
+    return {"use": (str, handler.use), **chain, **own}
 
 
 def _options_of(section: RawSection, known: _Options) -> Iterator[EffectiveOption]:

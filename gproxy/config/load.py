@@ -35,7 +35,7 @@ T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
 #: Builds a handler, so that `load` reports its problems with all others: (settings, all handlers with those
 #: built before it, problems, warnings).
-BuildHandler = Callable[[HandlerSettings, Mapping[str, HandlerSettings], list[Problem], list[Problem]], object]
+BuildHandler = Callable[[HandlerSettings, Mapping[str, HandlerSettings], list[Problem], list[Problem]], HandlerSettings]
 #: Builds the balancing policy of a user, likewise.
 BuildPolicy = Callable[[PolicySettings, list[Problem], list[Problem]], object]
 
@@ -152,6 +152,7 @@ class _Loading:
             routes = _with_credentials(routes, handlers.values())
             self._check_handlers(gateway, routes, handlers)
             self._check_identity(gateway, routes, handlers, tls, outgoing)
+            self._check_chain_options(gateway, routes, handlers)
             if gateway and server:
                 self.warnings += identity_checks.certificates(handlers.values(), tls, gateway, server)
         if log:
@@ -216,7 +217,7 @@ class _Loading:
         """Return the handlers with their live objects; those that have others as members are built last."""
         built = dict(handlers)
         for found in sorted(handlers.values(), key=lambda one: one.use in checks.MEMBERS):
-            built[found.name] = replace(found, handler=build_handler(found, built, self.problems, self.warnings))
+            built[found.name] = build_handler(found, built, self.problems, self.warnings)
         return built
 
     def _check_handlers(
@@ -234,6 +235,22 @@ class _Loading:
         if len(routes) == len(self._of("route")):  # a route with a problem may have the groups
             self.problems += groups.unknown_names(handlers.values(), gateway, routes)
             self.warnings += groups.hidden_groups(handlers.values(), gateway, routes)
+
+    def _check_chain_options(
+        self, gateway: GatewaySettings | None, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]
+    ) -> None:
+        """Check what the chain does around the live handlers."""
+        from gproxy.config import chain_checks
+
+        with_sections = self._with_sections(routes)
+        self.problems += chain_checks.unsafe(handlers.values())
+        self.problems += chain_checks.without_mode(handlers.values())
+        self.warnings += chain_checks.weak(handlers.values())
+        self.warnings += chain_checks.reporting_guards(with_sections, handlers)
+        if gateway is not None:
+            self.problems += chain_checks.reported(gateway, with_sections, handlers)
+            if len(routes) == len(self._of("route")):  # a route with a problem may list the handler
+                self.problems += chain_checks.of_members(gateway, routes, handlers)
 
     def _check_identity(
         self,

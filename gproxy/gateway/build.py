@@ -1,29 +1,28 @@
 """Construction of live objects from settings; the only file that knows all parts."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from gproxy.config.checks import MEMBERS, is_reference, names
 from gproxy.config.identity_checks import identity_headers
-from gproxy.config.ini.build import build as build_from_options
 from gproxy.config.ini.files import SourceFile
-from gproxy.config.ini.parser import RawSection
 from gproxy.config.load import load as load_settings
 from gproxy.config.problems import Problem
 from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.sections.settings import HandlerSettings, Settings, unknown_option
+from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.upstream import UpstreamSettings
-from gproxy.config.types import ModuleRef
 from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
+from gproxy.gateway.build_handler import build_handler, reporter
 from gproxy.gateway.error_responses import ErrorResponses
 from gproxy.gateway.gateway import Gateway, GatewayParts
+from gproxy.gateway.policy.report import REPORT_HEADER
+from gproxy.gateway.policy.steps import PolicySteps
 from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, destination, path_change
 from gproxy.gateway.router import Router
@@ -35,8 +34,6 @@ from gproxy.gateway.watch.watched_forward import WATCHED
 from gproxy.gateway.watch.watching_gateway import WatchingGateway
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.allow import Allow
-from gproxy.handlers.any_of import AnyOf
-from gproxy.handlers.api_key import APIKeys
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.handlers.metrics import Metrics
 from gproxy.http.exchange import Observer
@@ -74,7 +71,7 @@ def load(
         builtins=BUILT_IN,
         policies=POLICIES,
         overrides=overrides,
-        build_handler=_handler,
+        build_handler=build_handler,
         build_policy=_user_policy,
         files=files,
     )
@@ -94,9 +91,12 @@ def build(
     keep = () if settings.identity_handlers else ("Authorization",)
     timeout = settings.gateway.timeout
     runtime.upstreams |= {name: upstream_call(one, timeout, errors, keep) for name, one in upstreams.items()}
+    options = {name: found.chain for name, found in settings.handlers.items()}
+    steps = PolicySteps(handlers, errors, runtime, options, settings.gateway.report_header)
     parts = GatewayParts(
         runtime=runtime,
         handlers=handlers,
+        steps=steps,
         handler_names=settings.gateway.handlers,
         upstreams=list(upstreams.values()),
         trust=_trust(settings, handlers),
@@ -106,16 +106,18 @@ def build(
         notes=NotedFields.of(settings.log.field_names),
     )
     ruled = frozenset(name for one in handlers.values() if isinstance(one, Allow) for name in one.rule_routes)
-    routes = _Routes(settings, handlers, upstreams, runtime, errors, ruled)
+    routes = _Routes(settings, handlers, steps, upstreams, runtime, errors, ruled)
     return _watching(routes, settings, parts) if _is_watching(settings) else Gateway(Router(routes.plain()), parts)
 
 
 def _trust(settings: Settings, handlers: Mapping[str, Handler]) -> Trust:
     never = _names(upstream.retry.header for upstream in settings.upstreams.values())
+    own = [TIMING_HEADER] if settings.trace.timing_token is not None else []
+    own += [REPORT_HEADER] if settings.gateway.report_header is not None else []
     return Trust(
         settings.gateway.trusted_proxies,
         identity=identity_headers(settings.tls.values(), handlers.values()),
-        never=never | _names([TIMING_HEADER] if settings.trace.timing_token is not None else []),
+        never=never | _names(own),
         from_proxies=_names(upstream.deadline_header for upstream in settings.upstreams.values()),
         id_header=settings.gateway.id_header,
         credentials=frozenset(one.key for handler in handlers.values() for one in credentials(handler) if one.key),
@@ -185,6 +187,7 @@ class _Routes:
 
     settings: Settings
     handlers: Mapping[str, Handler]
+    steps: PolicySteps
     upstreams: Mapping[str, Upstream]
     runtime: Runtime
     errors: ErrorResponses
@@ -220,8 +223,7 @@ class _Routes:
         """Return the steps of the route's own chain with the names of the handlers; other steps have no name."""
         limit = [("", BodyLimit(route.max_body))] if route.max_body else []
         remove = RemoveCredentials.of(_unread_credentials(route, self.settings, self.handlers), route.keep)
-        named = [(name, self.handlers[name]) for name in route.handlers]
-        return [*limit, *named, *([("", remove)] if remove else [])]
+        return [*limit, *self.steps.chain(route.handlers, route.report), *([("", remove)] if remove else [])]
 
     def _action(self, route: RouteSettings, kind: ForwardKind = PLAIN_FORWARD) -> Next:
         timeout = route.timeout or self.settings.gateway.timeout
@@ -240,8 +242,12 @@ def _action_maker(option: str) -> MakeAction:
 def _unread_credentials(
     route: RouteSettings, settings: Settings, handlers: Mapping[str, Handler]
 ) -> dict[Source, None]:
-    """Return the sources of the identity handlers that do not run on the route: no backend gets what is in them."""
-    running = {*settings.gateway.handlers}.difference(route.skip).union(route.handlers)
+    """Return the sources of the identity handlers that do not run on the route: no backend gets what is in them.
+
+    A handler that only reports removes no credential that it would reject, so it counts as one that does not run.
+    """
+    passed = {*settings.gateway.handlers}.difference(route.skip).union(route.handlers)
+    running = {name for name in passed if settings.handlers[name].mode_on(route) == "enforce"}
     unread = (handler for name, handler in handlers.items() if name not in running)
     return {source: None for handler in unread for source in credentials(handler)}
 
@@ -251,114 +257,13 @@ def _upstream(settings: UpstreamSettings, runtime: Runtime, network: Network) ->
     return kind(settings, cast(BalancingPolicy, settings.policy), runtime, network=network)
 
 
-def _reporter(section: RawSection, option: str, problems: list[Problem]) -> user_code.Report:
-    return lambda message: problems.append(section.problem(option, message))
-
-
-def _handler(
-    settings: HandlerSettings, built: Mapping[str, HandlerSettings], problems: list[Problem], warnings: list[Problem]
-) -> Handler | None:
-    """Return the handler of this section. Report a problem and return None if there is none.
-
-    `built` are all handlers, of which those that this one may have as members are complete.
-    """
-    reference = BUILT_IN.get(settings.use, settings.use)
-    if not is_reference(reference):
-        return None  # config.checks has reported this
-    module_name, _, attribute = reference.partition(":")
-    report = _reporter(settings.section, "use", problems)
-    found = user_code.find(module_name, attribute, report)
-    if found is None:
-        return None
-    members = _members(settings, built, problems) if found is AnyOf else {}
-    handler = None if members is None else _instantiate(found, settings, members, problems, warnings, report)
-    if handler is None:
-        return None
-    if not callable(handler):
-        report(f"{settings.use} is not callable; expected a function, or a class with __call__(self, request, next)")
-        return None
-    if signature_problem := user_code.signature_problem(handler, "request", "next"):
-        report(f"{settings.use} {signature_problem}")
-    if isinstance(handler, APIKeys) and handler.lookup is not None:
-        _import_lookup(handler, handler.lookup, _reporter(settings.section, "lookup", problems))
-    return cast(Handler, handler)
-
-
-def _import_lookup(handler: APIKeys, reference: ModuleRef, report: user_code.Report) -> None:
-    """Import the user's function that finds keys, and give it to the handler."""
-    found = user_code.find(reference.module, reference.attribute, report)
-    if found is None:
-        return
-    if not callable(found):
-        report(f"{reference} is not callable; expected a function that gets the hash of a key")
-    elif signature_problem := user_code.signature_problem(found, "digest"):
-        report(f"{reference} {signature_problem}")
-    else:
-        handler.find = found
-
-
-def _members(
-    settings: HandlerSettings, built: Mapping[str, HandlerSettings], problems: list[Problem]
-) -> dict[str, tuple[Identifier, ...]] | None:
-    """Return the argument for the members of this handler; None if one of them has a problem."""
-    listed = names(settings.section, "of")
-    found = [built[name] for name in listed if name in built]
-    problems += [
-        settings.section.problem("of", f"{one.name} is no identity handler for one kind of credential")
-        for one in found
-        if one.use in MEMBERS or not isinstance(one.handler, Identifier | None)
-    ]
-    problems += [
-        settings.section.problem(
-            "of", f"{one.name} judges every request, so the members behind it get none; write it last"
-        )
-        for one in found[:-1]
-        if getattr(one.handler, "judges_all", False)
-    ]
-    members = tuple(one.handler for one in found if isinstance(one.handler, Identifier))
-    return {"members": members} if len(members) == len(listed) else None
-
-
-def _instantiate(
-    found: object,
-    settings: HandlerSettings,
-    fixed: Mapping[str, Any],
-    problems: list[Problem],
-    warnings: list[Problem],
-    report: user_code.Report,
-) -> object:
-    """Return the object, or an instance if it is a class. Report a problem and return None on failure."""
-    if isinstance(found, type) and is_dataclass(found):
-        return user_code.made(found, lambda: _construct(found, settings, fixed, problems, warnings), report)
-    no_options = f"{settings.use} is not a dataclass, so it has no options"
-    problems += [settings.section.problem(option, no_options) for option in settings.options]
-    return user_code.instance(found, report) if isinstance(found, type) else found
-
-
-def _construct(
-    cls: Callable[..., Any],
-    settings: HandlerSettings,
-    fixed: Mapping[str, Any],
-    problems: list[Problem],
-    warnings: list[Problem],
-) -> Handler | None:
-    handler = build_from_options(
-        cast(type[Any], cls), settings.options, settings.section, problems, warnings, unknown=unknown_option, **fixed
-    )
-    if isinstance(handler, Identifier) and not hasattr(handler, "identity_headers"):
-        raise TypeError("its __post_init__ must call super().__post_init__()")
-    if handler is not None and any(field.name == "name" and not field.init for field in fields(handler)):
-        handler.name = settings.name
-    return handler
-
-
 def _user_policy(settings: PolicySettings, problems: list[Problem], warnings: list[Problem]) -> BalancingPolicy | None:
     """Return the policy that a user wrote: a function of (backends, request), or a class with such instances.
 
     Report a problem and return None if there is none.
     """
     reference = settings.reference
-    report = _reporter(settings.section, "balance", problems)
+    report = reporter(settings.section, "balance", problems)
     found = user_code.find(reference.module, reference.attribute, report) if reference else None
     if found is None:
         return None

@@ -26,8 +26,9 @@ _KEPT: Final = ("Retry-After", "WWW-Authenticate", "Allow")
 _NO_PAGES: Final[Mapping[str, Iterable[ErrorPage]]] = {}
 _NO_FIELDS: Final[Mapping[str, str]] = {}
 
-#: The reason of an exception that is a mistake in a handler.
+#: The reasons of a mistake in a handler, and of one that was too slow.
 _HANDLER_ERROR: Final = "handler_error"
+_HANDLER_TIMEOUT: Final = "handler_timeout"
 
 #: Details of responses for time limits that have a status; others get that of the deadline.
 _DETAILS: Final = {
@@ -96,9 +97,13 @@ class ErrorResponses:
     def failed(self, handler: object, error: BaseException, request: Request) -> Response:
         """Return the response for an exception of this handler, and count it unless it is meant for the client."""
         response = self.respond(error, request)
-        if request.reason == _HANDLER_ERROR and not isinstance(error, HTTPError):
-            self._failures[id(handler)] = self._failures.get(id(handler), 0) + 1
+        if request.reason in (_HANDLER_ERROR, _HANDLER_TIMEOUT) and not isinstance(error, HTTPError):
+            self.count(handler)
         return response
+
+    def count(self, handler: object) -> None:
+        """Count an error of the handler."""
+        self._failures[id(handler)] = self._failures.get(id(handler), 0) + 1
 
     def failures(self, handler: object) -> int:
         """Return how often the handler has failed."""
@@ -137,12 +142,12 @@ def _as_http_error(error: BaseException, request: Request) -> HTTPError:
         return error
     if isinstance(error, Expired):
         late = time_limit_error(error)
-        if late.status != 504 or request.tries:
+        if late.status != 504 or (request.tries and error.limit != TimeLimit.HANDLER):
             return late
-        # no backend was tried, so a handler took the time
+        # no backend was tried, or it was not the backend's time: a handler took it
         what = (request.id, request.method, request.path, named(error), place(error))
         _log.warning("%s %s %s: a handler did not finish in time%s%s", *what)
-        return HTTPError(504, f"the request was not handled in time{named(error)}", reason="handler_timeout")
+        return HTTPError(504, f"the request was not handled in time{named(error)}", reason=_HANDLER_TIMEOUT)
     if isinstance(error, BrokenBodyError):  # a handler was reading the body: nothing has been sent yet
         where = (request.id, request.method, request.path, request.backend)
         _log.warning("%s %s %s: backend %s broke off its response: %s", *where, error)

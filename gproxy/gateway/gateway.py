@@ -9,6 +9,7 @@ from greenlet import GreenletExit
 
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import PLAIN, ErrorResponses
+from gproxy.gateway.policy.steps import PolicySteps
 from gproxy.gateway.request_metrics import RequestMetrics, watch_handlers
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
@@ -46,6 +47,8 @@ class GatewayParts:
     #: What records each exchange. Always the same list object: `Gateway.open` adds an observer.
     observers: list[Observer]
     handlers: Mapping[str, Handler] = field(default_factory=dict)
+    #: The handlers as chains call them; None: as they are.
+    steps: PolicySteps | None = None
     handler_names: Sequence[str] = ()
     upstreams: Sequence[Upstream] = ()
     errors: ErrorResponses = PLAIN
@@ -75,6 +78,7 @@ class Gateway:
         self.upstreams = parts.upstreams
         self.trust = trust = parts.trust
         self.errors = parts.errors
+        self._steps = parts.steps or PolicySteps(parts.handlers, parts.errors)
         self.observers = parts.observers
         self._notes = parts.notes
         self._limits = parts.limits
@@ -90,11 +94,12 @@ class Gateway:
         """Return a gateway with another router and the same parts, which only this one opens and closes."""
         return Gateway(router, self.parts)
 
-    def _around(self, names: Sequence[str], action: Next) -> Next:
-        return compose([self.handlers[name] for name in names], action, self.errors)
+    def _around(self, names: Sequence[str], action: Next, report: Sequence[str] = ()) -> Next:
+        """Return the action behind these handlers, of which those in `report` only report."""
+        return compose([step for _, step in self._steps.chain(names, report)], action, self.errors)
 
     def _chain(self, route: Route, action: Next) -> Next:
-        return self._around(route.passes, action)
+        return self._around(route.passes, action, route.settings.report)
 
     def _entrance(self, route: Route) -> Next:
         """Return the step into the matched route; it matches again if a gateway handler has rewritten the request."""
@@ -123,7 +128,7 @@ class Gateway:
         if key not in self._rewritten_chains:
             # Without a route the request has passed all gateway handlers.
             missed = [name for name in route.passes if isinstance(before, Route) and name not in before.passes]
-            self._rewritten_chains[key] = self._around(missed, route.route_chain)
+            self._rewritten_chains[key] = self._around(missed, route.route_chain, route.settings.report)
         return self._rewritten_chains[key](request)
 
     def __call__(self, request: Request) -> Response:
@@ -206,6 +211,7 @@ class Gateway:
         runtime = self.runtime
         runtime.backends = self.snapshot
         runtime.admission = self.admission
+        runtime.handlers = self._steps.snapshot
         for upstream in self.upstreams:
             open_part(f"[upstream:{upstream.name}]", upstream.open)
         for name, handler in self.handlers.items():
@@ -219,6 +225,7 @@ class Gateway:
         if runtime.metrics.wanted:
             self.observers.insert(0, RequestMetrics(runtime.metrics, [route.settings for route in self.router.routes]))
             watch_handlers(self.errors, self.handlers, runtime.metrics)
+            self._steps.watch(runtime.metrics)
             for upstream in self.upstreams:
                 upstream.measure()
 

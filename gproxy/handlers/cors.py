@@ -1,6 +1,7 @@
 """Cross-origin resource sharing: the access that browsers grant to pages of other origins (Fetch, section 3.2)."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from gproxy.config.types import Seconds
 from gproxy.config.types.origin import Origin
@@ -18,6 +19,9 @@ class Cors:
     The handler replaces the Access-Control-* headers of backends. A page of another origin gets none, so its browser
     withholds the response. The request itself is forwarded: CORS does not protect the backend.
     """
+
+    #: True for a handler that answers requests by design, so that it has no `mode`.
+    answers_requests: ClassVar[bool] = True
 
     origins: tuple[Origin, ...] = field(
         metadata={

@@ -26,6 +26,8 @@ from gproxy.runtime.subrequest import subrequest
 
 #: An alarm expires by less than so many seconds too early.
 _SLACK: Final = 0.002
+#: Limits that end a call without a fault of the authorizer.
+_NOT_ITS_OWN: Final = (TimeLimit.DRAINING, TimeLimit.CUT, TimeLimit.HANDLER)
 #: Headers that clients send themselves, so that no answer can set them in requests.
 _CLIENTS: Final = NOT_IDENTITY | {"cookie", "set-cookie"}
 #: The reasons of the authorizer's rejections in the access line; of others `auth_invalid`.
@@ -188,7 +190,7 @@ class ForwardAuth(Identifier):
                 turn.is_bad = answer.is_challenge
                 return answer
         except Expired as expired:
-            if expired.limit in (TimeLimit.DRAINING, TimeLimit.CUT) or request.deadline.remaining() < _SLACK:
+            if expired.limit in _NOT_ITS_OWN or request.deadline.remaining() < _SLACK:
                 raise  # it is not the authorizer that had no time
             raise Unavailable(f"no answer within {self.timeout:g} s") from expired
 

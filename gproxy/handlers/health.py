@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from cachetools import TTLCache
 
@@ -22,7 +22,8 @@ class Health:
     """Health pages: `path` is 200 with a report while the process lives; `ready_path` is 503 while it is stopping.
 
     The status is `up`, `degraded` or `draining`. It is `degraded` if an upstream has no healthy backend or an open
-    circuit breaker, if Redis is unavailable, or if a key set is stale or missing. Uptime is in seconds, memory is the
+    circuit breaker, if Redis is unavailable, if a key set is stale or missing, or if a handler fails whose requests
+    go on: with `on_error` `open` or `skip`, or with `mode = report`. Uptime is in seconds, memory is the
     resident set in bytes; the two and the greenlet count are at most `cache` old. These three, the attempts at each
     backend and the states of Redis and key sets are those of the worker that answers. The health of backends is shared
     by all workers.
@@ -30,6 +31,9 @@ class Health:
     Clients outside of the networks in `details` see these three, the status and, per upstream, how many backends are
     healthy.
     """
+
+    #: True for a handler that answers requests by design, so that it has no `mode`.
+    answers_requests: ClassVar[bool] = True
 
     path: str = field(default="/health", metadata={"doc": "path of the health report"})
     ready_path: str = field(
@@ -68,14 +72,15 @@ class Health:
 
     def _health(self, client: str) -> Response:
         upstreams, admission, store = self._runtime.backends(), self._runtime.admission(), self._runtime.store
-        keys = dict(map(_named, self._runtime.keys()))
-        status, figures = self._status(upstreams, admission, keys), self._measured()
+        keys, handlers = dict(map(_named, self._runtime.keys())), self._runtime.handlers()
+        status, figures = self._status(upstreams, admission, keys, handlers), self._measured()
         if not is_trusted(client, self.details):
             public = {name: figures[name] for name in ("uptime", "memory", "greenlets")}
             return _json(200, {"status": status, **public, "upstreams": _counted(upstreams)})
         report = {"status": status, **figures, "upstreams": upstreams}
         report |= {"admission": admission} if admission else {}
         report |= {"keys": keys} if keys else {}
+        report |= {"handlers": handlers} if handlers else {}
         return _json(200, report | ({"store": store.snapshot()} if store else {}))
 
     def _ready(self) -> Response:
@@ -90,12 +95,13 @@ class Health:
         upstreams: dict[str, list[dict[str, Any]]],
         admission: dict[str, dict[str, Any]],
         keys: dict[str, dict[str, Any]],
+        failing: dict[str, dict[str, Any]],
     ) -> str:
         if self._runtime.stopping:
             return "draining"
         store = self._runtime.store
         works = all(any(map(_is_healthy, backends)) for backends in upstreams.values()) and (not store or store.is_up)
-        works = works and all(key_set["state"] == "fresh" for key_set in keys.values())
+        works = works and not failing and all(key_set["state"] == "fresh" for key_set in keys.values())
         return "up" if works and not any(map(_is_broken, admission.values())) else "degraded"
 
     def _measured(self) -> dict[str, Any]:

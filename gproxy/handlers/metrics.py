@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from gproxy.config.types import Network
 from gproxy.config.types.addresses import LOOPBACK
@@ -25,6 +25,9 @@ class Metrics:
 
     Only clients in `allow` may read it; docs/metrics.md describes the metrics. Raises HTTPError 403.
     """
+
+    #: True for a handler that answers requests by design, so that it has no `mode`.
+    answers_requests: ClassVar[bool] = True
 
     path: str = field(default="/metrics", metadata={"doc": "path of the page"})
     allow: tuple[Network, ...] = field(

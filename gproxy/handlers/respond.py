@@ -1,6 +1,7 @@
 """A fixed response without a backend."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from gproxy.http.handler import Next
 from gproxy.http.headers import Headers
@@ -11,6 +12,9 @@ from gproxy.http.response import Response
 @dataclass
 class Respond:
     """Fixed response: answers every request with the same status, body and headers, without calling the next step."""
+
+    #: True for a handler that answers requests by design, so that it has no `mode`.
+    answers_requests: ClassVar[bool] = True
 
     status: int = field(default=200, metadata={"doc": "status, 200 to 599"})
     body: str = field(default="", metadata={"doc": "text of the body"})

@@ -9,6 +9,7 @@ At any moment the alarm of a client's connection is set to one limit. During an 
 | a piece of a backend's body | `read_timeout` after the wait began | READ |
 | a piece of a handler's own body | `timeout` after the wait began | DEADLINE |
 | a piece of an event stream, or of any body with `stream = yes` | `tunnel_timeout` after the wait began | TUNNEL |
+| a handler with `time_limit`, before and after `next` | when its own time is over, if earlier | HANDLER |
 | bytes of a tunnel, either way | `tunnel_timeout` after the last ones | TUNNEL |
 | each of these | `total_timeout` after the request's head, if earlier | TOTAL |
 | a piece of the client's upload | `body_timeout` after the wait began | BODY |
@@ -54,8 +55,9 @@ class Deadline:
     """
 
     __slots__ = (
-        "_ends", "_limit", "_limits", "_piece", "_seconds", "_timer", "_total", "_wait", "clock", "expires",
-        "is_paced", "on_endless", "on_slow_reader", "paused", "progress", "read_patience", "upload_patience",
+        "_ends", "_limit", "_limits", "_own", "_own_ends", "_piece", "_seconds", "_timer", "_total", "_wait", "clock",
+        "expires", "is_paced", "on_endless", "on_slow_reader", "paused", "progress", "read_patience",
+        "upload_patience",
     )  # fmt: skip
 
     def __init__(self, timer: Timer | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -82,6 +84,9 @@ class Deadline:
         self._seconds = math.inf
         #: The end of the whole exchange.
         self._ends = math.inf
+        #: The limit of the handler that runs, and when its own time is over; infinite: it has no limit.
+        self._own = _DEADLINE
+        self._own_ends = math.inf
         #: The limit of the present wait for a backend's piece, and of each wait for a handler's piece.
         self._wait: TimeLimit | None = None
         self._piece: TimeLimit | None = None
@@ -138,6 +143,19 @@ class Deadline:
         self.paused += seconds
         self.expires += seconds
         self._ends += seconds
+        self._own_ends += seconds
+
+    def begin_own(self, limit: TimeLimit, seconds: float) -> None:
+        """Begin the own time of a handler: it has so many seconds. No other handler's may be under way."""
+        self._own, self._own_ends = limit, self.clock() + seconds
+        self._arm()
+
+    def end_own(self) -> float:
+        """End the own time of the handler, be it for a while, and return the seconds that are left."""
+        left = self._own_ends - self.clock()
+        self._own_ends = math.inf
+        self._arm()
+        return left
 
     def _arm(self) -> None:
         timer = self._timer
@@ -147,8 +165,11 @@ class Deadline:
         if wait is not None:
             expires = self.clock() + wait.seconds
             if expires < self.expires:
-                timer.set(expires, wait)
+                self.set_for(expires, wait)
                 return
+        if self._own_ends < self.expires:
+            timer.set(self._own_ends, self._own)
+            return
         timer.set(self.expires, self._limit if self.expires < self._ends else self._total)
 
     def remaining(self) -> float:
@@ -167,7 +188,11 @@ class Deadline:
 
     def set_for(self, expires: float, limit: TimeLimit) -> None:
         """Expire earlier during one wait, with another name; `set` ends it."""
-        if self._timer is not None:
+        if self._timer is None:
+            return
+        if self._own_ends < expires:
+            self._timer.set(self._own_ends, self._own)
+        else:
             self._timer.set(expires, limit)
 
     def within(self, timer: Timer, limit: TimeLimit) -> "Deadline":

@@ -25,8 +25,8 @@ class Exchange:
 
     __slots__ = (
         "account", "apptime", "auth", "backend", "bytes_received", "bytes_sent", "client", "duration", "host", "id",
-        "is_endless", "is_tunnel", "method", "noted", "paused", "protocol", "reason", "referer", "route", "started",
-        "status", "target", "trace", "trace_ids", "tries", "upstream", "user", "user_agent",
+        "is_endless", "is_tunnel", "method", "noted", "paused", "protocol", "reason", "referer", "report", "route",
+        "started", "status", "target", "trace", "trace_ids", "tries", "upstream", "user", "user_agent",
     )  # fmt: skip
 
     def __init__(self, started: float, client: str, method: str, target: str, protocol: str) -> None:
@@ -52,6 +52,8 @@ class Exchange:
         self.apptime = -1.0
         #: The cause of a failure in one word.
         self.reason = ""
+        #: What handlers that only report would have done, by comma: `rate_limit=429,jwt=401`.
+        self.report = ""
         #: The authenticated user.
         self.user = ""
         #: The name of the handler that identified the user.

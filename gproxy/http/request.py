@@ -172,6 +172,11 @@ class Request:
         self._context = context
 
     @property
+    def has_context(self) -> bool:
+        """True if handlers have shared values."""
+        return self._context is not None
+
+    @property
     def id(self) -> str:
         return self.exchange.id
 

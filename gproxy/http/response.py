@@ -155,6 +155,17 @@ class Response:
                 self.close()
                 raise
 
+    def restore(self, status: int, phrase: str, headers: Headers, body: bytes | Iterable[bytes]) -> None:
+        """Take back what a handler has changed; callbacks stay."""
+        self._status = status
+        self._phrase = phrase
+        self.headers = headers
+        self._body = body
+
+    def observe_body(self, body: bytes | Iterable[bytes]) -> None:
+        """Put this body in place of one with the same bytes: the fields about the body stay."""
+        self._body = body
+
     def read(self) -> bytes:
         """Return the whole body and close; for tests and for handlers that need all of it."""
         if not isinstance(self._body, bytes):

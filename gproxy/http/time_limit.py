@@ -21,6 +21,7 @@ class TimeLimit:
     IDENTITY: ClassVar["TimeLimit"]
     DRAINING: ClassVar["TimeLimit"]
     CUT: ClassVar["TimeLimit"]
+    HANDLER: ClassVar["TimeLimit"]
     DEADLINE: ClassVar["TimeLimit"]
     TOTAL: ClassVar["TimeLimit"]
     ATTEMPT: ClassVar["TimeLimit"]
@@ -109,6 +110,8 @@ TimeLimit.IDENTITY = TimeLimit(
 TimeLimit.DRAINING = TimeLimit("draining", 503, "draining", "draining")
 #: Of a request that an operator ends.
 TimeLimit.CUT = TimeLimit("cut", 503, "cut", "cut", after="because an operator has cut it")
+#: Of the own time of one handler.
+TimeLimit.HANDLER = TimeLimit("handler", 504, "handler_timeout")
 #: If no backend was tried, a handler was too slow: `handler_timeout`, and nothing counts.
 TimeLimit.DEADLINE = TimeLimit("deadline", 504, "backend_timeout", "deadline_mid_body", counts=True)
 TimeLimit.TOTAL = TimeLimit("total", 504, "backend_timeout", "deadline_mid_body", counts=True, after="in all")

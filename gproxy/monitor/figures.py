@@ -191,6 +191,13 @@ class Figures:
         """Return the Unix time of the last request of these routes; None if this monitor has not seen one."""
         return max((self.used[key] for route in routes if (key := ("route", route)) in self.used), default=None)
 
+    def state_of_handler(self, handler: str) -> str:
+        """Return `skipped` if a worker skips the handler, `failing` after errors in the last minute, else `ok`."""
+        latest = self._before
+        if latest is not None and latest.by("gproxy_handler_skipped", 0).get(handler):
+            return "skipped"
+        return "failing" if self._minute.by("gproxy_handler_errors_total", 0).get(handler) else "ok"
+
     def of_handler(self, handler: str) -> dict[str, Any]:
         """Return what a handler counted in the last minute, by metric: a number, or the percentiles of durations."""
         found: dict[str, Any] = {}

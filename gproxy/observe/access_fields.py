@@ -39,6 +39,7 @@ _TEXTS: Final[dict[str, Callable[[Exchange], object]]] = {
     "ua": lambda exchange: exchange.user_agent,
     "user": lambda exchange: exchange.user,
     "auth": lambda exchange: exchange.auth,
+    "report": lambda exchange: exchange.report,
     "handlers": lambda exchange: exchange.account.handler_times if exchange.account is not None else "",
     "trace": lambda exchange: exchange.trace_ids[0],
 }
@@ -108,7 +109,12 @@ def line_format(name: str, fields: Sequence[str]) -> Callable[[Exchange], str]:
     noted = noted_names(fields)
     own = _TEXTS | (_NUMBERS if name == "json" else _WRITTEN)
     getters = [own[field] if field in own else _noted(noted.index(field)) for field in fields]
-    return _json_format(fields, getters) if name == "json" else _ltsv_format(fields, getters)
+    make = _json_format if name == "json" else _ltsv_format
+    plain = make(fields, getters)
+    if "report" in fields or not {*DEFAULT_FIELDS} <= {*fields}:
+        return plain
+    reporting = make([*fields, "report"], [*getters, own["report"]])  # as in the usual lines
+    return lambda exchange: reporting(exchange) if exchange.report else plain(exchange)
 
 
 def _ltsv_format(labels: Sequence[str], getters: Sequence[Callable[[Exchange], object]]) -> Callable[[Exchange], str]:

@@ -14,7 +14,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def ltsv(exchange: Exchange) -> str:
-    """Return a line of labelled tab-separated values (ltsv.org); an empty text is `-`."""
+    """Return a line of labelled tab-separated values (ltsv.org); an empty text is `-`. `report` is there if any."""
     texts: tuple[str, ...] = (
         exchange.id, exchange.client, exchange.method, exchange.target, exchange.protocol, exchange.route,
         exchange.upstream, exchange.backend, exchange.reason, exchange.host, exchange.referer, exchange.user_agent,
@@ -24,6 +24,7 @@ def ltsv(exchange: Exchange) -> str:
     if not "".join(texts).isprintable():
         texts = tuple(map(escape, texts))
     ident, client, method, path, protocol, route, upstream, backend, reason, vhost, referer, ua, user, auth = texts
+    report = f"\treport:{escape(exchange.report)}" if exchange.report else ""
     # PERF: no format specifications: with them mypyc formats each piece separately.
     return (
         f"time:{timestamp(exchange.started)}\tid:{ident or '-'}\tclient:{client or '-'}\tmethod:{method or '-'}"
@@ -32,36 +33,40 @@ def ltsv(exchange: Exchange) -> str:
         f"\troute:{route or '-'}\tupstream:{upstream or '-'}\tbackend:{backend or '-'}"
         f"\ttries:{exchange.tries}\treason:{reason or '-'}"
         f"\tvhost:{vhost or '-'}\treferer:{referer or '-'}\tua:{ua or '-'}\tuser:{user or '-'}"
-        f"\tauth:{auth or '-'}"
+        f"\tauth:{auth or '-'}{report}"
     )
 
 
 def json_line(exchange: Exchange) -> str:
-    """Return a JSON object in ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is `""`."""
-    return _json(
-        {
-            "time": timestamp(exchange.started),
-            "id": exchange.id,
-            "client": exchange.client,
-            "method": exchange.method,
-            "path": exchange.target,
-            "protocol": exchange.protocol,
-            "status": exchange.status,
-            "duration": round(exchange.duration, 6),
-            "size": exchange.bytes_sent,
-            "reqsize": exchange.bytes_received,
-            "route": exchange.route,
-            "upstream": exchange.upstream,
-            "backend": exchange.backend,
-            "tries": exchange.tries,
-            "reason": exchange.reason,
-            "vhost": exchange.host,
-            "referer": exchange.referer,
-            "ua": exchange.user_agent,
-            "user": exchange.user,
-            "auth": exchange.auth,
-        }
-    )
+    """Return a JSON object in ASCII; numbers are numbers, the time is ISO 8601 as in LTSV, empty is `""`.
+
+    `report` is there if there is one.
+    """
+    fields: dict[str, object] = {
+        "time": timestamp(exchange.started),
+        "id": exchange.id,
+        "client": exchange.client,
+        "method": exchange.method,
+        "path": exchange.target,
+        "protocol": exchange.protocol,
+        "status": exchange.status,
+        "duration": round(exchange.duration, 6),
+        "size": exchange.bytes_sent,
+        "reqsize": exchange.bytes_received,
+        "route": exchange.route,
+        "upstream": exchange.upstream,
+        "backend": exchange.backend,
+        "tries": exchange.tries,
+        "reason": exchange.reason,
+        "vhost": exchange.host,
+        "referer": exchange.referer,
+        "ua": exchange.user_agent,
+        "user": exchange.user,
+        "auth": exchange.auth,
+    }
+    if exchange.report:
+        fields["report"] = exchange.report
+    return _json(fields)
 
 
 def combined(exchange: Exchange) -> str:

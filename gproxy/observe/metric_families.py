@@ -61,7 +61,17 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "gproxy_tunnels": Family("gauge", (), "open tunnels, such as WebSockets"),
     "gproxy_handler_errors_total": Family(
-        "counter", ("handler",), "exceptions of the handler that are no HTTPError, and wrong return values"
+        "counter",
+        ("handler",),
+        "exceptions of the handler that are no HTTPError, wrong return values, and ends of its time_limit",
+    ),
+    "gproxy_handler_skipped": Family(
+        "gauge", ("handler",), "1 if workers skip the handler after errors, for on_error = skip; else 0", "max"
+    ),
+    "gproxy_policy_reports_total": Family(
+        "counter",
+        ("handler", "status", "route"),
+        "requests that the handler with mode = report would have rejected, or could not judge",
     ),
     "gproxy_handler_duration_seconds": Family(
         "histogram", ("handler",), "seconds in the handler itself, without the rest of its chain; of some requests"

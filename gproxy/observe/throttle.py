@@ -18,11 +18,14 @@ class Throttle:
         #: For each kind the beginning of its period, and the number of further warnings since.
         self._kinds: dict[str, tuple[float, int]] = {}
 
-    def warn(self, kind: str, message: str, *arguments: object) -> None:
-        """Log the warning, or count it as a further one. The line with their number begins with `kind`."""
+    def warn(self, kind: str, message: str, *arguments: object, error: BaseException | None = None) -> None:
+        """Log the warning, or count it as a further one. The line with their number begins with `kind`.
+
+        The record has the traceback of `error`.
+        """
         since, more = self._kinds.get(kind, (self._clock(), -1))
         self._kinds[kind] = since, more + 1
-        self._log.log(logging.WARNING if more < 0 else logging.DEBUG, message, *arguments)
+        self._log.log(logging.WARNING if more < 0 else logging.DEBUG, message, *arguments, exc_info=error)
 
     def summarize(self) -> None:
         """Log the number of further warnings of each kind whose period is over; to be called once a second."""

@@ -72,6 +72,8 @@ class Runtime:
 
     #: The memory where a monitor reads the metrics, be it of a single worker; None without a monitor.
     counts_in: SharedState | None = None
+    #: Returns the state of each handler that fails or is skipped, by name; for /health.
+    handlers: Callable[[], dict[str, dict[str, Any]]] = dict
 
     def __init__(
         self,

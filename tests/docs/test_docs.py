@@ -120,14 +120,17 @@ def test_the_project_in_testing_md_runs_as_printed(tmp_path):
 
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("handlers", "routing", "headers", "balancing", "health", "retries")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("handlers", "chain-options", "routing", "headers", "balancing", "health", "retries")
+    ),
 ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_settings_in_the_docs_load(page, tmp_path):
     own = (ROOT / "etc/handlers.py").read_text()
-    if page.name == "handlers.md":
+    if page.name in ("handlers.md", "chain-options.md"):
         own = "\n".join(block for block in blocks(page, "python") if not block.startswith("# test_"))
     (tmp_path / "handlers.py").write_text(own)
     for block in blocks(page, "python"):

@@ -164,7 +164,6 @@ SMALL = {
     "monitor.answers.events": "the answer to one question",
     "monitor.views.logs": "a view",
     "monitor.views.settings": "a view",
-    "observe.throttle": "used by logs of several folders",
     "runtime.feed": "what a worker gathers, apart from who sends it",
     "runtime.seldom": "the pace of a count, apart from what is counted",
     "runtime.expired": "what an alarm throws; imported by nearly all",

@@ -34,6 +34,9 @@ class RouteSettings:
         default=(), metadata=doc("handlers of this route; they run inside the gateway's handlers")
     )
     skip: tuple[str, ...] = field(default=(), metadata=doc("handlers of the gateway that do not run for this route"))
+    report: tuple[str, ...] = field(
+        default=(), metadata=doc("handlers of the route that only report here, as with mode = report")
+    )
     public: bool = field(
         default=False,
         metadata=doc("whether anyone may use the route: declares that no identity handler is to run; removes none"),
@@ -159,7 +162,7 @@ class RouteSettings:
             rules.cookie_names("cookies", map(plain_name, self.cookies)),
             rules.addresses_only("listener", self.listener),
             rules.header_names("keep", self.keep),
-            rules.distinct(self, "path", "upstream", "handlers", "skip", "methods", "client", "listener"),
+            rules.distinct(self, "path", "upstream", "handlers", "skip", "report", "methods", "client", "listener"),
             rules.distinct(self, "host", "headers", "keep", fold=True),
             rules.captures("rewrite", self.rewrite.groups if isinstance(self.rewrite, CapturedPath) else (), self.path),
             rules.redirect_placeholders("redirect", self.redirect.names if self.redirect else (), self.path),

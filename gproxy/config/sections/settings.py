@@ -15,6 +15,7 @@ from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import Problem
 from gproxy.config.sections import rules
 from gproxy.config.sections.admin import AdminSettings
+from gproxy.config.sections.chain import ChainOptions, Mode
 from gproxy.config.sections.errors import ErrorsSettings
 from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
@@ -55,6 +56,12 @@ class GatewaySettings:
             "header of the request's id: from trusted proxies, to backends, and back to the client; off: in no header"
         ),
     )
+    report_header: Literal["backend", "client", "both"] | None = field(
+        default=None,
+        metadata=doc(
+            "receivers of the header Gproxy-Report, with what handlers with mode = report would do; none: no header"
+        ),
+    )
     include: tuple[str, ...] = field(
         default=(),
         metadata=doc("further settings files or patterns such as conf.d/*.ini, relative to the folder of this file"),
@@ -89,7 +96,7 @@ class LogSettings:
         default=(LogField("default"),),
         metadata=doc(
             "fields of the access lines, in their order; default: the usual ones; further ones are apptime, handlers, "
-            "query, scheme, tls, trace, and request.NAME and response.NAME for headers"
+            "query, report, scheme, tls, trace, and request.NAME and response.NAME for headers"
         ),
     )
     skip: tuple[SkippedLines, ...] = field(
@@ -139,7 +146,10 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class HandlerSettings:
-    """`[handler:NAME]`: `use` is a built-in handler's name or MODULE:NAME; `options` are for its fields."""
+    """`[handler:NAME]`: `use` is a built-in handler's name or MODULE:NAME; `options` are for its fields.
+
+    `chain` are the options that the chain gives it.
+    """
 
     name: str
     use: str
@@ -147,6 +157,17 @@ class HandlerSettings:
     section: RawSection
     #: The live handler, built while the settings are loaded.
     handler: object = field(default=None, compare=False, repr=False)
+    chain: ChainOptions = field(default_factory=ChainOptions)
+
+    @property
+    def written_mode(self) -> str:
+        """The mode as the file has it, for processes that build no handlers: an option of the class may look so."""
+        mode = self.options.get("mode")
+        return mode.text if mode is not None and mode.text in ("report", "off") else "enforce"
+
+    def mode_on(self, route: RouteSettings) -> Mode:
+        """Return the mode of the handler on this route."""
+        return "report" if self.name in route.report else self.chain.mode
 
 
 def is_identity_handler(found: HandlerSettings) -> bool:

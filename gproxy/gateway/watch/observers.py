@@ -72,6 +72,7 @@ def _fields(exchange: Exchange, *, failed: bool) -> dict[str, Any]:
         "tries": exchange.tries,
         "status": exchange.status,
         "reason": exchange.reason,
+        "report": exchange.report,
         "duration": exchange.duration,
         "paused": exchange.paused,
         "received": exchange.bytes_received,

@@ -14,8 +14,8 @@ from gproxy.http.response import Response
 class WatchedChains(Gateway):
     """A gateway whose chains are watched. A WatchingGateway passes watched requests to it, and opens its parts."""
 
-    def _around(self, names: Sequence[str], action: Next) -> Next:
-        return watched_chain([(name, self.handlers[name]) for name in names], action, self.errors)
+    def _around(self, names: Sequence[str], action: Next, report: Sequence[str] = ()) -> Next:
+        return watched_chain(self._steps.chain(names, report), action, self.errors)
 
 
 def watched_chain(handlers: Sequence[tuple[str, Handler]], action: Next, errors: ErrorResponses) -> Next:

@@ -73,7 +73,10 @@ def describe_handler(name: str, settings: Settings, found: Figures) -> dict[str,
     return {
         "name": name,
         "use": settings.handlers[name].use,
+        "mode": settings.handlers[name].written_mode,
+        "state": found.state_of_handler(name),
         "routes": used_by,
+        "reports_on": [route.name for route in settings.routes if name in route.report],
         "last_minute": found.of_handler(name),
         "last_used": rfc3339(used) if used is not None else None,
     }

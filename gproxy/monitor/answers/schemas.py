@@ -147,6 +147,7 @@ _ENDED: Final = {
     "tries": COUNT,
     "status": COUNT,
     "reason": TEXT,
+    "report": TEXT,
     "duration": SECONDS,
     "paused": SECONDS,
     "received": COUNT,

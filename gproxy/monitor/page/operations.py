@@ -6,7 +6,7 @@ from gproxy.monitor.answers.events import events
 from gproxy.monitor.answers.figures import figures, handlers, routes
 from gproxy.monitor.answers.page import VIEW, first_page, script, style
 from gproxy.monitor.operation import Operation, Parameter
-from gproxy.monitor.schema import ANYTHING, COUNT, NUMBER, SECONDS, TEXT, TIME, by_name, listed, maybe, record
+from gproxy.monitor.schema import ANYTHING, COUNT, NUMBER, SECONDS, TEXT, TIME, by_name, listed, maybe, one_of, record
 from gproxy.monitor.views.look import VIEWS
 
 _MINUTE: Final = record(
@@ -22,7 +22,16 @@ _ROUTES: Final = record(
 )  # fmt: skip
 _HANDLERS: Final = record(
     handlers=listed(
-        record(name=TEXT, use=TEXT, routes=listed(TEXT), last_minute=by_name(ANYTHING), last_used=maybe(TIME))
+        record(
+            name=TEXT,
+            use=TEXT,
+            mode=one_of("enforce", "report", "off"),
+            state=one_of("ok", "failing", "skipped"),
+            routes=listed(TEXT),
+            reports_on=listed(TEXT),
+            last_minute=by_name(ANYTHING),
+            last_used=maybe(TIME),
+        )
     )
 )
 _FIGURES: Final = record(

@@ -1,17 +1,18 @@
 """The view of the handlers: where each is used, and what it counted in the last minute."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gproxy.monitor.answers.figures import describe_handler
 from gproxy.monitor.views import cells
-from gproxy.monitor.views.model import Cell, Table, View, unique
+from gproxy.monitor.views.model import Cell, State, Table, View, unique
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.observe import readable
 
 _COLUMNS: Final = (
-    ("Handler", "text"), ("Is", "text"), ("Own time p50", "number"), ("p99", "number"), ("Errors", "number"),
-    ("Blocks", "number"), ("Counted in the last minute", "text"), ("Routes", "wide"), ("Last use", "number"),
+    ("Handler", "text"), ("Is", "text"), ("State", "text"), ("Own time p50", "number"), ("p99", "number"),
+    ("Errors", "number"), ("Blocks", "number"), ("Counted in the last minute", "text"), ("Routes", "wide"),
+    ("Last use", "number"),
 )  # fmt: skip
 _BLOCKS: Final = (
     ("When", "text"), ("Handler", "text"), ("For", "number"), ("Line", "text"), ("Request", "wide"),
@@ -52,6 +53,7 @@ def _cells(gateway: WatchedGateway, one: Mapping[str, Any]) -> tuple[Cell, ...]:
     return (
         one["name"],
         cells.code(one["use"]),
+        _state(one),
         cells.duration(times.get("p50")),
         cells.duration(times.get("p99")),
         _bad(counts.get("handler_errors")),
@@ -60,6 +62,33 @@ def _cells(gateway: WatchedGateway, one: Mapping[str, Any]) -> tuple[Cell, ...]:
         cells.text(", ".join(one["routes"])),
         cells.age(gateway.clock() - used if used is not None else None),
     )
+
+
+def _state(one: Mapping[str, Any]) -> Cell:
+    """Return whether the handler fails, and else whether it decides."""
+    if one["state"] != "ok":
+        return cells.state(one["state"], kind="bad" if one["state"] == "skipped" else "warn")
+    if one["mode"] != "enforce":
+        return cells.state("only reports" if one["mode"] == "report" else "off", kind="warn")
+    if one["reports_on"]:
+        return cells.state("only reports", f"on {', '.join(one['reports_on'])}", kind="warn")
+    return cells.state("ok", kind="ok")
+
+
+def notes(gateway: WatchedGateway) -> Iterator[tuple[State, str]]:
+    """Yield which handlers fail, and which do not decide."""
+    settings, figures = gateway.settings, gateway.figures
+    found = [describe_handler(name, settings, figures) for name in settings.handlers]
+    for one in found:
+        if one["state"] == "skipped":
+            yield "bad", f"handler {one['name']} is skipped after errors"
+        elif one["state"] == "failing":
+            yield "warn", f"handler {one['name']} has failed in the last minute"
+    for one in found:
+        if one["mode"] != "enforce":
+            yield "warn", f"handler {one['name']} {'only reports' if one['mode'] == 'report' else 'is off'}"
+        elif one["reports_on"]:
+            yield "warn", f"handler {one['name']} only reports on {', '.join(one['reports_on'])}"
 
 
 def _bad(count: float | None) -> Cell:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gproxy.monitor.changes import Change
-from gproxy.monitor.views import cells, routes, upstreams
+from gproxy.monitor.views import cells, handlers, routes, upstreams
 from gproxy.monitor.views.model import Cell, State, Table, View, graph
 from gproxy.monitor.watched_gateway import WatchedGateway
 
@@ -76,6 +76,7 @@ def notes(gateway: WatchedGateway, found: list[dict[str, Any]]) -> Iterator[tupl
     for one in found:
         if "override" in one:
             yield "warn", f"{one['upstream']} {one['backend']}: {upstreams.override_words(one['override'])}"
+    yield from handlers.notes(gateway)
 
 
 def _sentence(one: dict[str, Any]) -> str:

@@ -6,8 +6,10 @@ from gproxy.config.types import Rate, Seconds
 from gproxy.handlers.forward_auth import ForwardAuth
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.identity.sources import Source
 from gproxy.runtime import Runtime
+from gproxy.runtime.expired import Expired
 from gproxy.testing import Clock, answer, request
 
 
@@ -155,3 +157,14 @@ def test_credentials_that_it_reads_reach_no_backend():
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
         ForwardAuth(upstream="auth", **options)
+
+
+@pytest.mark.parametrize("limit", [TimeLimit.DRAINING, TimeLimit.CUT, TimeLimit.HANDLER])
+def test_a_limit_that_is_not_the_authorizers_passes(limit):
+    def ended(asked):
+        raise Expired(limit)
+
+    handler = opened(OK, on_failure="open")
+    handler._runtime.upstreams["auth"] = ended
+    with pytest.raises(Expired):
+        handler(request(), answer())

@@ -44,6 +44,7 @@ def test_ltsv_with_all_fields_continues_the_default_line():
             "apptime:0.012346",
             "handlers:jwt=0.1ms",
             "query:a=1&b",
+            "report:-",
             "scheme:https",
             "tls:TLSv1.3",
             f"trace:{'a' * 32}",
@@ -59,6 +60,7 @@ def test_json_with_all_fields_continues_the_default_line():
         "apptime": 0.012346,
         "handlers": "jwt=0.1ms",
         "query": "a=1&b",
+        "report": "",
         "scheme": "https",
         "tls": "TLSv1.3",
         "trace": "a" * 32,
@@ -67,6 +69,17 @@ def test_json_with_all_fields_continues_the_default_line():
     }
     line = line_format("json", ALL)(one)
     assert line == json_line(one)[:-1] + "," + json.dumps(further, separators=(",", ":"))[1:]
+
+
+def test_a_report_ends_the_lines_that_have_all_default_fields():
+    silent, one = exchange(), exchange(report="limit=429,jwt=401")
+    for fields in (DEFAULT_FIELDS, (*DEFAULT_FIELDS, "apptime")):
+        ltsv_line, json_of = line_format("ltsv", fields), line_format("json", fields)
+        assert ltsv_line(one) == f"{ltsv_line(silent)}\treport:limit=429,jwt=401"
+        assert json_of(one) == f'{json_of(silent)[:-1]},"report":"limit=429,jwt=401"}}'
+    assert line_format("ltsv", ("status",))(one) == "status:200"
+    assert line_format("ltsv", ("report", "status"))(one) == "report:limit=429,jwt=401\tstatus:200"
+    assert line_format("combined", DEFAULT_FIELDS)(one) == line_format("combined", DEFAULT_FIELDS)(silent)
 
 
 @pytest.mark.parametrize("field", DEFAULT_FIELDS)
