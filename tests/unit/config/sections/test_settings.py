@@ -359,6 +359,7 @@ def test_defaults_of_gateway_and_route():
         "exact": "no",
         "handlers": "",
         "skip": "",
+        "report": "",
         "public": "no",
         "timeout": "none",
         "total_timeout": "none",
