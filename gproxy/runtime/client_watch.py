@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from time import monotonic
 from typing import Any, Final
 
 import gevent
@@ -30,6 +31,7 @@ class ClientWatch:
     def __init__(self, client: ClientStream | None, deadline: Deadline | None = None) -> None:
         self._client = client
         self._timer = deadline.timer if deadline is not None else None
+        self._clock = deadline.clock if deadline is not None else monotonic
         self._event = Event()
         self._woken = self._client_has_event = False
 
@@ -51,16 +53,14 @@ class ClientWatch:
 
     def wait(self, seconds: float = math.inf) -> None:
         """Wait until `wake`, or so many seconds. Raise ClientGone if the client leaves; an alarm may throw Expired."""
-        if seconds == math.inf:
-            self._wait_until_woken()
-        elif seconds > 0:
-            with bounded(self._timer, seconds):
-                self._wait_until_woken()
+        ends = self._clock() + seconds
+        while not self._woken and (left := ends - self._clock()) > 0:  # the loop may be late, and its timers early
+            if left == math.inf:
+                self._wait_once()
+            else:
+                with bounded(self._timer, left):
+                    self._wait_once()
         self._woken = False
-
-    def _wait_until_woken(self) -> None:
-        while not self._woken:
-            self._wait_once()
 
     def _wait_once(self) -> None:
         client = self._client

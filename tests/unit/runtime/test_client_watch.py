@@ -139,6 +139,7 @@ class OtherTimer:
     def __init__(self):
         self.is_closed = False
         self.bounds = []
+        self.now = 1000.0
 
     def set(self, expires, limit):
         pass
@@ -151,19 +152,25 @@ class OtherTimer:
 
     def bound(self, seconds):
         self.bounds.append(seconds)
+        self.now += seconds / 2  # it is early
         return gevent.Timeout(0.001, False)
+
+    def clock(self):
+        return self.now
 
 
 def test_copies_and_waits_have_timers_of_the_kind_of_their_request():
     asked, timer = request(), OtherTimer()
-    asked.deadline = Deadline(timer)
+    asked.deadline = Deadline(timer, timer.clock)
     with detached(asked) as copy:
         copied = copy.deadline.timer
         assert isinstance(copied, OtherTimer)
         assert copied is not timer
     assert copied.is_closed
-    ClientWatch(None, asked.deadline).wait(99.0)
-    assert timer.bounds == [99.0]
+    timer.now = 0.0
+    ClientWatch(None, asked.deadline).wait(64.0)
+    assert timer.bounds[:3] == [64.0, 32.0, 16.0]
+    assert timer.now == 64.0
 
 
 def test_the_twin_of_an_alarm_is_of_the_greenlet_that_makes_it():
