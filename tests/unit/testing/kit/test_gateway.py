@@ -457,3 +457,10 @@ def test_users_have_tokens_that_expire(gproxy):
     assert gproxy.get("/users").status == 401
     with pytest.raises(LookupError, match="expected a jwt handler with a secret; found jwt"):
         gproxy.token("alice", handler="other")
+
+
+@pytest.mark.gproxy(with_handler("Sleepy", "time_limit = 1s\non_error = open\n"))
+def test_the_time_limit_of_a_handler_is_virtual(gproxy):
+    gproxy.expect_warning("time_limit")
+    assert gproxy.get("/users", {"X-Sleep": "2"}).status == 200
+    assert gproxy.line["duration"] == 1.0
