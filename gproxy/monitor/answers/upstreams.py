@@ -110,8 +110,9 @@ def _apply(call: Call, fields: Mapping[str, Any] | None) -> dict[str, Any]:
     arguments = {"upstream": upstream, "backend": backend, "fields": fields}
     answers = call.gateway.lines.ask("override", arguments)
     before = next((part["before"] for one in answers for part in one.parts), None)
+    was = before and f"{before['state']}, weight {before['weight']}"
     after = "as in the file" if fields is None else _words(fields)
-    audit.record(call, f"backend {backend} of upstream {upstream}", before and before["state"], after)
+    audit.record(call, f"backend {backend} of upstream {upstream}", was, after)
     failed = [{"worker": one.worker.number, "pid": one.worker.pid, "error": one.error} for one in answers if one.error]
     return {
         "upstream": upstream,
