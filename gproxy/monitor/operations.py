@@ -99,7 +99,7 @@ OPERATIONS: Final = (
         "GET",
         "/v1/requests/{id}",
         "request",
-        "one request in flight, with its stack",
+        "one request: in flight, with its stack; or failed or slow lately, with its time account",
         request,
         DEPTH,
         result=schemas.ONE_REQUEST,
