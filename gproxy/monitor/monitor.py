@@ -75,7 +75,7 @@ class Monitor:
         settings = _load(command, settings_fd)
         state = SharedState(memory)
         self._metrics = MetricsReader(state, settings.metrics.buckets)
-        self.watched = WatchedGateway(settings, command.generation, control, self._metrics.read)
+        self.watched = WatchedGateway(settings, command.generation, control, self._metrics.read, command.path)
         self._exporter = _exporter(settings, state)
         if self._exporter is not None:
             self.watched.consume(SPAN, self._exporter.take)

@@ -28,15 +28,21 @@ Consume = Callable[[WorkerRef, float, Mapping[str, Any]], None]
 class WatchedGateway:
     """The gateway that a monitor watches. Operations read it, ask its workers, and give orders to its arbiter.
 
-    `rows` returns the metrics of all workers.
+    `rows` returns the metrics of all workers. `config` is the path of the settings file.
     """
 
     def __init__(
-        self, settings: Settings, generation: int, control: Control, rows: Callable[[], Iterable[Row]] = list
+        self,
+        settings: Settings,
+        generation: int,
+        control: Control,
+        rows: Callable[[], Iterable[Row]] = list,
+        config: str = "",
     ) -> None:
         #: The settings of the generation that serves, without live handlers.
         self.settings = settings
         self.generation = generation
+        self.config = config
         #: What the arbiter reports: reloads, their outcomes, the states of the workers.
         self.arbiter_state: Mapping[str, Any] = {}
         self.lines = WorkerLines(self.receive)

@@ -44,6 +44,7 @@ def config(tmp_path):
 
 
 COMMANDS = (
+    "admin",
     "backend",
     "check",
     "config",

@@ -179,7 +179,15 @@ def test_a_command_says_what_is_unknown(scene, arguments, code, text):
     assert found[2].count("\n") == 1, found[2]
 
 
-COMMANDS = ("ps", "top --json", "backend users 127.0.0.1:1 drain", "routes --live", "explain 0000", "dashboard")
+COMMANDS = (
+    "ps",
+    "admin reload",
+    "top --json",
+    "backend users 127.0.0.1:1 drain",
+    "routes --live",
+    "explain 0000",
+    "dashboard",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

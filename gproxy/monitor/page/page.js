@@ -295,14 +295,19 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 function curl(method, path, body) {
   const parts = ["curl"];
   if (method !== "GET") parts.push(`-X ${method} -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(body ?? {}))}`);
+  const { socket } = document.body.dataset;
+  if (socket) return [...parts, "--unix-socket", socket, quoted(`http://localhost${path}`)].join(" ");
   return [...parts, `-H "Authorization: Bearer $TOKEN"`, quoted(location.origin + path)].join(" ");
 }
 
+const own = (text) => `${text} --config ${document.body.dataset.config}`;
+
 function commandsOf(action, body) {
-  let own = action.command ?? "";
-  for (const [name, value] of Object.entries(body)) own = own.replace(`{${name}}`, value);
-  own = own.replace(/ \S*\{\w+\}/g, "");
-  return [own, curl(action.method, action.path, body)].filter(Boolean);
+  const word = (value) => (/^[\w.-]+$/.test(value) ? value : quoted(String(value)));
+  let text = action.command ?? "";
+  for (const [name, value] of Object.entries(body)) text = text.replace(`{${name}}`, () => word(value));
+  text = text.replace(/( --\w+)? \S*\{\w+\}/g, "");
+  return [...(text ? [own(text)] : []), curl(action.method, action.path, body)];
 }
 
 function command(text) {
@@ -315,7 +320,7 @@ function command(text) {
 
 function copying(commands) {
   if (!commands?.length) return [];
-  const lines = commands.map((one) => command(one.startsWith("/") ? curl("GET", one) : one));
+  const lines = commands.map((one) => command(one.startsWith("/") ? curl("GET", one) : own(one)));
   return [make("details", { class: "copy" }, make("summary", {}, "As a command"), make("div", {}, ...lines))];
 }
 

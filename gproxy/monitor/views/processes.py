@@ -98,10 +98,16 @@ def _actions(gateway: WatchedGateway) -> list[dict[str, Any]]:
         field_of("for", "For", value="10m"),
     )
     count = field_of("count", "Workers", value=str(gateway.settings.server.workers), kind="number")
+    found = (
+        ("Reload", "POST", "/v1/reload", "Read the settings again, as HUP does?", "reload", ()),
+        ("Roll back", "POST", "/v1/rollback", "Return to the settings of the generation before this one?",
+         "rollback", ()),
+        ("Workers", "POST", "/v1/workers", "Run another number of workers until a reload?", "scale {count}", (count,)),
+        ("Log level", "PUT", "/v1/log-level", "Change the level of the error log for a time?",
+         "set-log-level {level} for={for}", level),
+        ("Reopen logs", "POST", "/v1/reopen", "Open the access logs anew, as USR1 does?", "reopen", ()),
+    )  # fmt: skip
     return [
-        action("Reload", "POST", "/v1/reload", ask="Read the settings again, as HUP does?"),
-        action("Roll back", "POST", "/v1/rollback", ask="Return to the settings of the generation before this one?"),
-        action("Workers", "POST", "/v1/workers", ask="Run another number of workers until a reload?", inputs=(count,)),
-        action("Log level", "PUT", "/v1/log-level", ask="Change the level of the error log for a time?", inputs=level),
-        action("Reopen logs", "POST", "/v1/reopen", ask="Open the access logs anew, as USR1 does?"),
+        action(label, method, path, ask=ask, command=f"gproxy admin {own}", inputs=inputs)
+        for label, method, path, ask, own, inputs in found
     ]

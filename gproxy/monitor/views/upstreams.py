@@ -1,6 +1,7 @@
 """The view of the upstreams: the backends with their states, and what an operator can do with each."""
 
 from collections.abc import Mapping
+from shlex import quote as shell_word
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -95,7 +96,7 @@ def _actions(one: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the changes that make sense now; each is confirmed, and has its command."""
     upstream, backend = one["upstream"], one["backend"].rpartition("://")[2]
     path = f"/v1/upstreams/{quote(upstream, '')}/backends/{quote(backend, '')}"
-    command = f"gproxy backend {upstream} {backend}"
+    command = f"gproxy backend {shell_word(upstream)} {shell_word(backend)}"
 
     def change(label: str, word: str, ask: str) -> dict[str, Any]:
         own = f"{command} {word} --for {{for}}"

@@ -53,7 +53,8 @@ def test_errors_have_a_state_by_their_share():
 
 def shown(view, figures=None):
     content = {"view": "routes", "title": EVIL, **view.describe()}
-    values = {"title": EVIL, "version": "1", "time": "now", "acts": "yes", "theme": EVIL}
+    texts = dict.fromkeys(("title", "theme", "config", "socket"), EVIL)
+    values = {**texts, "version": "1", "time": "now", "acts": "yes"}
     return page(content, values, {"routes": "Routes", "x": EVIL}, figures or {})
 
 
