@@ -206,3 +206,10 @@ def test_a_command_says_why_there_is_no_answer(scene, command, tmp_path):
         assert found[:2] == (code, ""), found
         assert text in found[2]
         assert found[2].count("\n") == 1, found[2]
+
+
+def test_ps_says_that_there_is_no_such_route(scene):
+    code, text, errors = scene.run("ps", "--route", "user")
+    assert (code, errors) == (1, "there is no route 'user'; did you mean 'users'?\n")
+    assert text.endswith("0 requests in flight\n")
+    assert scene.run("ps", "--route", "users")[::2] == (0, "")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from gproxy.commands.live.admin_client import AdminClient, add_admin_options, ask_monitor
+from gproxy.commands.live.admin_client import AdminClient, AdminError, add_admin_options, ask_monitor
+from gproxy.config.problems import suggest
 from gproxy.config.types.units import parse_seconds, plural
 
 _WORKER_HEAD: Final = ("WORKER", "GEN", "PID", "STATE", "UP", "CPU", "MEMORY", "FILES", "CONNS", "REQUESTS")
@@ -63,6 +64,10 @@ def _print_all(client: AdminClient, options: argparse.Namespace) -> None:
         print(json.dumps({"workers": workers, "requests": requests}, indent=2))
     else:
         print(describe(workers, requests, _width()))
+    if options.route and not requests:
+        known = [one["name"] for one in client.get("/v1/routes")["routes"]]
+        if options.route not in known:
+            raise AdminError(f"there is no route {options.route!r}{suggest(options.route, known)}")
 
 
 def _width() -> int:
