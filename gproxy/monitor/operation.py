@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from gproxy.config.problems import suggest
+from gproxy.config.problems import nearest, suggest
 from gproxy.config.types.units import parse_seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
@@ -58,9 +58,9 @@ class Parameter:
         except ValueError as error:
             raise HTTPError(400, f"{self.name}: {error or f'expected a {self.kind}'}") from None
         if self.choices and found not in self.choices:
-            raise HTTPError(
-                400, f"{self.name}: expected one of {', '.join(self.choices)}{suggest(str(found), self.choices)}"
-            )
+            meant = nearest(str(found), self.choices)
+            hint = f"; did you mean {meant!r}?" if meant else ""
+            raise HTTPError(400, f"{self.name}: expected one of {', '.join(self.choices)}{hint}")
         return found
 
     def _read(self, value: object) -> Any:  # noqa: ANN401 the type depends on the kind
