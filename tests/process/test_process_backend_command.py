@@ -190,22 +190,33 @@ COMMANDS = (
 )
 
 
+NO_ANSWER = {
+    "no admin": (1, "there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"),
+    "no gateway": (1, "admin.sock does not answer: No such file or directory; is the gateway running?"),
+    "no file": (2, "no.ini: cannot be read: no such file or directory"),
+    "no token": (1, "401 Unauthorized: "),
+    "nothing": (2, "missing: --config"),
+}
+
+
+@pytest.mark.parametrize("why", NO_ANSWER)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_says_why_there_is_no_answer(scene, command, tmp_path):
+def test_a_command_says_why_there_is_no_answer(scene, command, why, tmp_path):
     none, gone = tmp_path / "none.ini", tmp_path / "gone.ini"
     none.write_text("[route:a]\npath = /\nrespond = 200\n")
     gone.write_text(f"[admin]\nbind = unix:{tmp_path}/admin.sock\n{none.read_text()}")
-    for place, code, text in (
-        (("--config", str(none)), 1, "there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"),
-        (("--config", str(gone)), 1, "admin.sock does not answer: No such file or directory; is the gateway running?"),
-        (("--config", str(tmp_path / "no.ini")), 2, "no.ini: cannot be read: no such file or directory"),
-        (("--admin", f"http://127.0.0.1:{scene.port}"), 1, "401 Unauthorized: "),
-        ((), 2, "missing: --config"),
-    ):
-        found = scene.run(*command.split(), place=place)
-        assert found[:2] == (code, ""), found
-        assert text in found[2]
-        assert found[2].count("\n") == 1, found[2]
+    place = {
+        "no admin": ("--config", str(none)),
+        "no gateway": ("--config", str(gone)),
+        "no file": ("--config", str(tmp_path / "no.ini")),
+        "no token": ("--admin", f"http://127.0.0.1:{scene.port}"),
+        "nothing": (),
+    }[why]
+    code, text = NO_ANSWER[why]
+    found = scene.run(*command.split(), place=place)
+    assert found[:2] == (code, ""), found
+    assert text in found[2]
+    assert found[2].count("\n") == 1, found[2]
 
 
 def test_ps_says_that_there_is_no_such_route(scene):

@@ -27,6 +27,7 @@ upstream = dead
 [route:all]
 path = /
 upstream = app
+timeout = 1m
 [upstream:app]
 backends = http://127.0.0.1:PORT
 [upstream:dead]
