@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const acts = document.body.dataset.acts === "yes";
-const COLOURS = 6, WIDTH = 900, HEIGHT = 100, GAP = 5;
+const COLOURS = 6, WIDTH = 900, HEIGHT = 100, GAP = 5, SHORT = 16;
 const MARKS = { reload: "none", reload_failed: "bad", ejected: "bad", block: "warn" };
 let view = document.body.dataset.view;
 let content = null;     // of the open view
@@ -39,14 +39,16 @@ const textOf = (cell) => (typeof cell === "string" ? cell : cell.t);
 const isSame = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
 const orderOf = (cell) => (typeof cell === "string" ? cell : cell.s ?? cell.t);
 
+// A short text stays on its line, where there is room.
+const spanned = (kind, text) => make("span", { class: [kind, text.length <= SHORT ? "short" : ""].join(" ").trim() || null }, text);
+
 function shown(cell) {
-  if (typeof cell === "string") return [make("span", {}, cell)];
+  if (typeof cell === "string") return [spanned("", cell)];
   if (cell.actions) return acts ? cell.actions.map(button) : [];
   if (cell.more) return [unfolding(cell)];
   const text = cell.time ? new Date(cell.time * 1000).toLocaleTimeString() : cell.t;
   if (cell.bar) return [make("span", {}, text), ...bar(cell.bar)];
-  const kind = cell.state ? `state ${cell.state}` : cell.code ? "code" : null;
-  return [make("span", { class: kind }, text)];
+  return [spanned(cell.state ? `state ${cell.state}` : cell.code ? "code" : "", text)];
 }
 
 function bar(parts) {

@@ -90,7 +90,7 @@ def _reasons(errors: dict[str, float]) -> Table:
         caption="Rejected and failed requests by reason",
         columns=(("Reason", "text"), ("Per second", "number")),
         rows=[(reason, (cells.code(reason), cells.rate(rate))) for reason, rate in rows],
-        empty="None in this second.",
+        empty="None in this second. Errors that backends answer with have no reason.",
     )
 
 
