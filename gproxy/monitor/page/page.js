@@ -4,6 +4,7 @@ const $ = (id) => document.getElementById(id);
 const acts = document.body.dataset.acts === "yes";
 const COLOURS = 6, WIDTH = 900, HEIGHT = 100, GAP = 5, SHORT = 16;
 const MARKS = { reload: "none", reload_failed: "bad", ejected: "bad", block: "warn" };
+const SECONDS = new Set(["age", "duration", "paused", "remaining"]);
 let view = document.body.dataset.view;
 let content = null;     // of the open view
 let history_ = null;    // the figures about the gateway, for graphs
@@ -227,7 +228,8 @@ function details(found) {
   const list = make("dl");
   for (const [name, value] of Object.entries(found)) {
     if (value === null || value === "" || (Array.isArray(value) && !value.length)) continue;
-    list.append(make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, ...detail(value)));
+    const text = SECONDS.has(name) && typeof value === "number" ? `${value} s` : value;
+    list.append(make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, ...detail(text)));
   }
   return list;
 }
