@@ -320,7 +320,6 @@ TESTED_ELSEWHERE = {
     "server/acceptor.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/listener.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/listeners.py": "opens all listeners of a process; tests/flow and tests/process test it",
-    "server/patch.py": "has only the monkey patch, which counts in a process of its own",
     "server/worker.py": "is a process under commands of the arbiter; tests/process tests it",
     "upstream/errors.py": "has only names of exceptions",
 }
