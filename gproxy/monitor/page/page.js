@@ -40,8 +40,12 @@ const textOf = (cell) => (typeof cell === "string" ? cell : cell.t);
 const isSame = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
 const orderOf = (cell) => (typeof cell === "string" ? cell : cell.s ?? cell.t);
 
-// A short text stays on its line, where there is room.
-const spanned = (kind, text) => make("span", { class: [kind, text.length <= SHORT ? "short" : ""].join(" ").trim() || null }, text);
+// Where there is room, a short text stays on its line, and short words stay whole.
+function spanned(kind, text) {
+  const isShort = (word) => word.length <= SHORT;
+  const breaks = isShort(text) ? "short" : text.split(/[\s-]/).every(isShort) ? "words" : "";
+  return make("span", { class: `${kind} ${breaks}`.trim() || null }, text);
+}
 
 function shown(cell) {
   if (typeof cell === "string") return [spanned("", cell)];
