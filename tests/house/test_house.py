@@ -6,6 +6,7 @@ import runpy
 import statistics
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,13 @@ def name_of(path):
 MODULES = {name_of(path): path for path in FILES}
 
 
+@cache
 def imported(path):
     """The modules of gproxy that a file imports, wherever in it and for whatever."""
+    return tuple(imports(path))
+
+
+def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)

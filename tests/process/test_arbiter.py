@@ -161,7 +161,7 @@ def test_of_workers_that_are_killed_all_together_one_starts_at_once(tmp_path, ba
                 os.kill(pid, signal.SIGKILL)
             return ours.errors.count("SIGKILL; starting another one\n") > before
 
-        for _ in range(8):  # the pauses of the others grow
+        for _ in range(5):  # the pauses of the others grow
             eventually(lambda: _answers(ours.port), "an answer")
             before = ours.errors.count("SIGKILL; starting another one\n")
             eventually(kill_until_one_starts_at_once, "a start at once")
