@@ -56,7 +56,7 @@ class AdminClient:
             raise AdminError(
                 f"{config}: there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"
             )
-        place = _place(admin.bind)
+        place = place_of(admin.bind)
         if place.startswith("unix:"):
             return cls(place)
         return cls(place, token or (admin.token.reveal() if admin.token is not None else _kept_token(server.state_dir)))
@@ -161,7 +161,7 @@ def _kept_token(state_dir: Path) -> str:
         raise AdminError(f"the token in {state_dir}/admin.token cannot be read: {error}") from None
 
 
-def _place(addresses: tuple[Address, ...]) -> str:
+def place_of(addresses: tuple[Address, ...]) -> str:
     """Return the best address to ask: a unix socket, which needs no token, else the first one."""
     address = next((one for one in addresses if one.kind == "unix"), addresses[0])
     if address.kind == "unix":
