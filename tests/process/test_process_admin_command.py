@@ -14,7 +14,7 @@ from gproxy.monitor.operations import OPERATIONS
 from gproxy.testing.backends import Backend
 from gproxy.testing.gateway import RunningGateway, eventually
 
-HELD = "[route:held]\npath = /held\nupstream = held\n[upstream:held]\nbackends = {held}\n"
+HELD = "[route:held]\npath = /held\ntimeout = 1m\nupstream = held\n[upstream:held]\nbackends = {held}\n"
 COMMAND = (sys.executable, "-m", "gproxy", "admin")
 
 
