@@ -1,6 +1,7 @@
 """`gproxy explain ID` and `gproxy routes --live`: what happened to a request, and what the routes do now."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -99,6 +100,16 @@ def test_a_failed_request_names_its_reason_and_its_attempts(gateway):
     assert found["request"]["reason"] == "connect_refused"
     assert found["request"]["attempts"][0]["outcome"] == "connect_refused"
     assert "route dead" in found["explanation"]
+
+
+def test_ps_shows_a_request_that_has_failed(gateway):
+    identity = gateway.get("/dead/ps")["x-request-id"]
+    known(gateway, identity)
+    command = [sys.executable, "-m", "gproxy", "ps", "--id", identity, "--config", str(gateway.config)]
+    done = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reason      connect_refused\n" in done.stdout
+    assert re.search(r"^duration    \d\S+s$", done.stdout, re.MULTILINE)
 
 
 def test_an_ordinary_request_comes_from_the_access_log(gateway):

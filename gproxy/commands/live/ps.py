@@ -21,6 +21,9 @@ _FRAME: Final = "    at "
 #: The parameters of GET /v1/requests that are options.
 _FILTERS: Final = ("route", "phase", "older")
 
+#: The fields of a request that are seconds.
+_SECONDS: Final = frozenset({"age", "remaining", "paused", "duration"})
+
 Entry = Mapping[str, Any]
 
 
@@ -150,11 +153,16 @@ def _place(entry: Entry) -> Iterator[str]:
 
 
 def _details(entry: Entry) -> Iterator[str]:
-    """Yield the fields of one request as rows, then its stack and those of the greenlets that it has spawned."""
-    stacks = {"stack": entry["stack"] or (), **{f"greenlet {n}": one for n, one in enumerate(entry["greenlets"], 1)}}
+    """Yield the fields of one request as rows, then its stack and those of the greenlets that it has spawned.
+
+    One that has ended has neither; `gproxy explain` shows its attempts and its time.
+    """
+    greenlets = enumerate(entry.get("greenlets") or (), 1)
+    stacks = {"stack": entry.get("stack") or (), **{f"greenlet {number}": one for number, one in greenlets}}
     for name, value in entry.items():
-        if name not in {"stack", "greenlets"} and value is not None:
-            yield f"{name.replace('_', ' '):11} {value}"
+        if value is not None and not isinstance(value, list | dict):
+            text = _short(value) if name in _SECONDS and isinstance(value, float) else value
+            yield f"{name.replace('_', ' '):11} {text}"
     for name, frames in stacks.items():
         for number, frame in enumerate(frames):
             yield f"{'' if number else name:11} {frame}"
