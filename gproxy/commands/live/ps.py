@@ -13,6 +13,7 @@ from urllib.parse import quote
 from gproxy.commands.live.admin_client import AdminClient, AdminError, add_admin_options, ask_monitor
 from gproxy.config.problems import suggest
 from gproxy.config.types.units import parse_seconds, plural
+from gproxy.observe import readable
 
 _WORKER_HEAD: Final = ("WORKER", "GEN", "PID", "STATE", "UP", "CPU", "MEMORY", "FILES", "CONNS", "REQUESTS")
 _REQUEST_HEAD: Final = f"{'AGE':>7} {'PHASE':8}{'LEFT':>7}  {'ROUTE':15} REQUEST"
@@ -160,8 +161,8 @@ def _details(entry: Entry) -> Iterator[str]:
     greenlets = enumerate(entry.get("greenlets") or (), 1)
     stacks = {"stack": entry.get("stack") or (), **{f"greenlet {number}": one for number, one in greenlets}}
     for name, value in entry.items():
-        if value is not None and not isinstance(value, list | dict):
-            text = _short(value) if name in _SECONDS and isinstance(value, float) else value
+        if value is not None and value != "" and not isinstance(value, list | dict):
+            text = readable.duration(value) if name in _SECONDS and isinstance(value, float) else value
             yield f"{name.replace('_', ' '):11} {text}"
     for name, frames in stacks.items():
         for number, frame in enumerate(frames):
