@@ -29,6 +29,7 @@ from gproxy.arbiter.spawn import GROUP_SIGNALS, name_process
 from gproxy.config.ini.files import unpack
 from gproxy.config.load import load
 from gproxy.config.problems import ConfigError
+from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
 from gproxy.handlers import BUILT_IN
 from gproxy.monitor.access import AccessCheck
@@ -161,8 +162,8 @@ class Monitor:
 
     def set_up_log(self) -> None:
         """Log with the level of the settings, and keep the records for those who ask."""
-        settings = self.watched.settings.log
-        log.setup(settings.level, settings.errors, worker=True, copy=self.watched.logs.errors.take_own)
+        settings, hide = self.watched.settings.log, log.masking(secret_values(self.watched.settings))
+        log.setup(settings.level, settings.errors, worker=True, hide=hide, copy=self.watched.logs.errors.take_own)
 
 
 def _exporter(settings: Settings, state: SharedState) -> "SpanExporter | None":

@@ -18,7 +18,29 @@ from gproxy.testing.gateway import RunningGateway, eventually, free_port
 
 USERS = "[upstream:users]\nbackends = {url}\n    http://127.0.0.1:9\n[route:users]\npath = /users\nupstream = users\n"
 LOOP = "def endless(request, next):\n    while True:\n        pass\n"
-NOISE = "import logging\n\ndef noise(request, next):\n    logging.getLogger('mine').debug('a debug line')\n    return next(request)\n"
+NOISE = """
+import logging
+from dataclasses import dataclass
+
+from gproxy.config.types import Secret
+
+
+def noise(request, next):
+    logging.getLogger('mine').debug('a debug line')
+    return next(request)
+
+
+@dataclass
+class Closed:
+    password: Secret
+
+    def open(self, runtime):
+        raise ValueError(f"no access with {self.password.reveal()}")
+
+    def __call__(self, request, next):
+        return next(request)
+"""
+PASSWORD = "correct-horse-battery"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +101,16 @@ def test_a_reload_returns_its_outcome(gateway, client):
     status = client.get("/v1/status")
     assert status["generation"] == before + 1
     assert re.search(r"gproxy\.ini:3: ", status["reloads"][-1]["reasons"][0])
+
+
+def test_the_reasons_of_a_failed_reload_have_no_secret(gateway, client):
+    closed = f"[handler:closed]\nuse = noise:Closed\npassword = {PASSWORD}\n"
+    changed = original(gateway).replace("handlers = noise\n", "handlers = noise, closed\n")
+    gateway.config.write_text(changed + closed)
+    with pytest.raises(AdminError, match=r"409 .*no access with \*\*\*"):
+        client.send("POST", "/v1/reload")
+    assert "no access with ***" in client.get("/v1/status")["reloads"][-1]["reasons"][0]
+    assert PASSWORD not in gateway.errors
 
 
 def test_a_reload_that_changes_the_admin_listener_returns_its_outcome_too(gateway, client):
