@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from gproxy.monitor.answers.upstreams import merged
 from gproxy.monitor.changes import Change
-from gproxy.monitor.views import cells, routes, upstreams
+from gproxy.monitor.views import cells, processes, routes, upstreams
 from gproxy.monitor.views.model import Cell, State, Table, View, graph
 from gproxy.monitor.watched_gateway import WatchedGateway
 
@@ -29,13 +30,14 @@ _KINDS: dict[str, tuple[str, State]] = {
 
 def view(gateway: WatchedGateway) -> View:
     """Return the overview."""
-    found = upstreams.backends(gateway)
+    answers = gateway.lines.ask("upstreams")
     latest = gateway.figures.latest
     return View(
-        notes=[*notes(gateway, found)],
+        notes=[*processes.silent(answers), *notes(gateway, upstreams.backends(merged(answers)))],
         facts=facts(gateway),
         graphs=_GRAPHS,
         tables=[
+            *processes.stacks(gateway, answers),
             _reasons(latest.get("reasons", {})),
             routes.table(gateway, "Busiest routes in the last minute", busiest=_BUSIEST),
             _changes(gateway),

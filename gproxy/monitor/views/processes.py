@@ -28,7 +28,7 @@ def view(gateway: WatchedGateway) -> View:
         actions=_actions(gateway),
         tables=[
             Table("workers", "Workers", _WORKERS, workers, "No worker answers.", ("gproxy ps", "/v1/status")),
-            *_stacks(gateway, found),
+            *stacks(gateway, found),
             Table("reloads", "Reloads", _RELOADS, reloads, "None since the start."),
         ],
     )
@@ -42,7 +42,7 @@ def silent(answers: list[WorkerAnswer]) -> Iterator[tuple[State, str]]:
             yield "bad", f"Worker {one.worker.number} (pid {one.worker.pid}) {one.error}{since}"
 
 
-def _stacks(gateway: WatchedGateway, answers: list[WorkerAnswer]) -> Iterator[Table]:
+def stacks(gateway: WatchedGateway, answers: list[WorkerAnswer]) -> Iterator[Table]:
     """Yield the table of the stacks of workers that do not answer, if there are any."""
     rows = [(f"{one.worker.pid}", _stack(gateway, one)) for one in answers if one.silent_since]
     if rows:

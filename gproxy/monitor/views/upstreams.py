@@ -25,13 +25,13 @@ _BACKENDS = (
 
 def view(gateway: WatchedGateway) -> View:
     """Return upstreams and backends."""
-    found = answers.merged(gateway)
+    found = answers.merged(gateway.lines.ask("upstreams"))
     minutes, attempts = gateway.figures.last_minute("upstream"), gateway.figures.backends()
     return View(
         tables=[
             Table(
                 "backends", "Backends", _BACKENDS,
-                unique((f"{one['upstream']} {one['backend']}", _backend(one, attempts)) for one in _flat(found)),
+                unique((f"{one['upstream']} {one['backend']}", _backend(one, attempts)) for one in backends(found)),
                 "There is no upstream.", ("gproxy backend UPSTREAM BACKEND drain --wait",),
             ),
             Table(
@@ -43,12 +43,8 @@ def view(gateway: WatchedGateway) -> View:
     )  # fmt: skip
 
 
-def backends(gateway: WatchedGateway) -> list[dict[str, Any]]:
-    """Return all backends, each with the name of its upstream."""
-    return _flat(answers.merged(gateway))
-
-
-def _flat(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def backends(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the backends of the upstreams, each with the name of its upstream."""
     return [{**backend, "upstream": name} for name, upstream in found.items() for backend in upstream["backends"]]
 
 
