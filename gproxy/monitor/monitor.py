@@ -12,9 +12,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,8 @@ from gproxy.config.load import load
 from gproxy.config.problems import ConfigError
 from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.tls import TLSSettings
+from gproxy.gateway.gateway import CannotOpenError
 from gproxy.handlers import BUILT_IN
 from gproxy.monitor.access import AccessCheck
 from gproxy.monitor.admin_gateway import admin_gateway
@@ -82,6 +85,10 @@ class Monitor:
             self.watched.consume(SPAN, self._exporter.take)
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
+        #: The sections with the certificates that the listeners use.
+        self._tls: Mapping[str, TLSSettings] = settings.tls
+        #: Gives the listeners the certificates of other sections; None without listeners.
+        self._use_tls: Callable[[Mapping[str, TLSSettings]], None] | None = None
 
     def serve(self) -> None:
         """Serve until the arbiter ends or another monitor takes over. Raises ValueError if the token cannot be kept."""
@@ -106,6 +113,7 @@ class Monitor:
         gateway = admin_gateway(self.watched, runtime, access, OPERATIONS)
         factory = Listeners(_listening(settings), gateway, runtime)
         listeners = [factory.listener(*pair) for pair in zip(settings.admin.bind, self._sockets, strict=True)]
+        self._use_tls = partial(factory.use_tls, listeners=listeners)
         for listener in listeners:
             listener.start()
         gevent.spawn(_summarize, access)
@@ -155,10 +163,20 @@ class Monitor:
         """Take the settings of a new generation over; memory and sockets stay those that this process has."""
         (settings_fd,) = self._control.take_fds(1)
         self.watched.settings = _load(command, settings_fd)
+        self._renew_certificates(self.watched.settings.tls)
         self._metrics.use(self.watched.settings.metrics.buckets)
         self.watched.generation = command.generation
         self.watched.changes.add("reload", f"generation {command.generation} serves")
         self.set_up_log()
+
+    def _renew_certificates(self, sections: Mapping[str, TLSSettings]) -> None:
+        """Serve new connections with the certificates of changed sections; if one is unusable, with those before."""
+        try:
+            if self._use_tls is not None and sections != self._tls:
+                self._use_tls(sections)
+                self._tls = sections
+        except CannotOpenError as error:
+            _log.error("monitor: %s; keeping the previous certificates", error)
 
     def set_up_log(self) -> None:
         """Log with the level of the settings, and keep the records for those who ask."""
@@ -236,7 +254,7 @@ def main(arguments: Sequence[str]) -> int:
         monitor = Monitor(control, command)
         monitor.set_up_log()
         monitor.serve()
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, CannotOpenError, ValueError) as error:
         _log.error("monitor: %s", error)
         return 1
     return 0
