@@ -174,7 +174,6 @@ SMALL = {
     "runtime.seldom": "the pace of a count, apart from what is counted",
     "runtime.expired": "what an alarm throws; imported by nearly all",
     "server.patch": "must be imported before any other module",
-    "state.secret_file": "a secret in a file, apart from stores",
     "upstream.balance": "the table of policies",
     "upstream.errors": "what passes between connections and forwarder",
 }

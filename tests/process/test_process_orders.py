@@ -340,5 +340,10 @@ def test_a_monitor_that_cannot_start_is_tried_again_with_pauses(tmp_path):
         assert "starting another one in 0.1 s" in gateway.wait_for_line("monitor (pid")
         gateway.wait_for_line("starting another one in 1 s")
         assert gateway.get("/").status == 200
+        (tmp_path / "kept").write_text("t" * 86)
+        (tmp_path / "kept").chmod(0o644)
         (tmp_path / "var" / "admin.token").rmdir()
+        (tmp_path / "kept").rename(tmp_path / "var" / "admin.token")
         gateway.wait_for_line("monitor: serves on")
+        assert (tmp_path / "var" / "admin.token").stat().st_mode & 0o777 == 0o600
+        assert "others could access" in gateway.errors
