@@ -299,7 +299,7 @@ def main() -> int:
     faulthandler.register(STACK_SIGNAL, file=control, all_threads=True, chain=True)
     for number in GROUP_SIGNALS:  # a Python signal handler that runs while the hub waits has crashed Python 3.11
         gevent.signal_handler(number, nothing)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*GROUP_SIGNALS, STACK_SIGNAL})
     try:
         return _serve(options["--generation"], options["--worker"], Control(socket.socket(fileno=control), COMMANDS))
     except ArbiterGoneError:

@@ -15,8 +15,9 @@ import pytest
 from hammer import load
 from shipped import PUBLIC, UNLIMITED, line_with, response, running
 
+from gproxy.arbiter.spawn import STACK_SIGNAL, spawn
 from gproxy.testing.backends import Backend, answering
-from gproxy.testing.gateway import RunningGateway, eventually, free_port
+from gproxy.testing.gateway import PATIENCE, RunningGateway, eventually, free_port
 
 INI = """
 [server]
@@ -310,6 +311,18 @@ def test_a_worker_that_hangs_is_replaced_and_its_stack_is_logged(tmp_path, backe
         eventually(lambda: len(ours.workers) == 2, "another worker")
         assert len(before & set(ours.workers)) == 1
         assert pids(ours, 2) == set(ours.workers)
+
+
+def test_a_worker_that_still_starts_writes_its_stacks_once_it_can():
+    started = spawn(1, 1)
+    os.kill(started.pid, STACK_SIGNAL)
+    with started.control as sock:
+        sock.settimeout(PATIENCE)
+        stacks = b""
+        while b"worker.py" not in stacks:
+            stacks += sock.recv(10_000) or b"it has ended, worker.py"
+    assert b"most recent call first" in stacks
+    assert os.waitstatus_to_exitcode(os.waitpid(started.pid, 0)[1]) == 0  # the arbiter is gone
 
 
 def test_a_handler_whose_close_waits_for_ever_is_named(tmp_path, backend):
