@@ -136,7 +136,11 @@ class AccessCheck:
         raise HTTPError(401, "a token is required", _CHALLENGE)
 
     def enter(self, request: Request, token: str) -> bool:
-        """Return whether the token of the login form permits acting. Raises HTTPError 401 for a wrong one."""
+        """Return whether the token of the login form permits acting. Raises HTTPError 401 for a wrong one, or 429.
+
+        The failures are checked again: a client could send the heads of many forms first, and their tokens then.
+        """
+        self._failures.check(request)
         acts = self._acts(token)
         if acts is None:
             self._failures.count(request)

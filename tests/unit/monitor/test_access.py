@@ -154,3 +154,18 @@ def test_a_rejected_change_is_logged_with_its_author(check, caplog):
     status_of(check, asked(JSON, token=READ, method="DELETE", path="/v1/requests/1"), acts=True)
     assert "rejected DELETE /v1/requests/1 by read_token from 127.0.0.1: 403" in caplog.text
     assert READ not in caplog.text
+
+
+def test_tokens_of_forms_that_were_all_begun_in_time_are_throttled_too(check):
+    """The head of each form comes before any token, so each of them passes the check of the caller."""
+    form = asked(token="", method="POST", path="/login")
+    statuses = []
+    for _ in range(12):
+        check.caller(form, acts=True, is_public=True, is_form=True)
+    for _ in range(12):
+        with pytest.raises(HTTPError) as caught:
+            check.enter(form, "x" * 20)
+        statuses.append(caught.value.status)
+    assert statuses == [401] * 10 + [429] * 2
+    with pytest.raises(HTTPError, match="429"):
+        check.enter(form, TOKEN)
