@@ -20,6 +20,8 @@ _log = logging.getLogger("gproxy")
 
 #: Seconds that a worker has to answer a question.
 PATIENCE: Final = 1.0
+#: Seconds of rest after a batch of records: a worker that always has more must not keep the monitor from its clients.
+_REST: Final = 0.001
 #: The most workers that are tried if one is enough.
 _TRIED: Final = 3
 
@@ -101,7 +103,10 @@ class _Line:
     def _read(self) -> None:
         try:
             while True:
-                self._take(*read_frame(self._socket))
+                kind, content = read_frame(self._socket)
+                self._take(kind, content)
+                if kind == FEED:
+                    gevent.sleep(_REST)
         except BrokenLineError:
             for question in self._questions.values():
                 question.answer.error = "has ended"

@@ -4,7 +4,7 @@ import marshal
 
 import pytest
 
-from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
+from gproxy.gateway.watch.observers import MOST, ExchangeFeed, HandlerDurations
 from gproxy.gateway.watch.time_account import Attempt, TimeAccount
 from gproxy.http.deadline import Deadline
 from gproxy.http.exchange import Exchange
@@ -51,6 +51,17 @@ def test_a_record_has_the_account_of_a_watched_request_and_can_be_marshalled():
     assert record[2]["attempts"] == [{"backend": "a:80", "outcome": "connect_refused", "seconds": 0.1}]
     assert len(record[2]["path"]) == 2048
     assert marshal.loads(marshal.dumps([record])) == [record]
+
+
+def test_a_flood_of_failures_is_cut_and_counted():
+    feed, now = Feed(), [5.0]
+    observer = ExchangeFeed(feed, slow=1.0, streams=(), clock=lambda: now[0])
+    for _ in range(MOST + 7):
+        observer.record(exchange(status=503))
+    assert (len(feed.take(10_000)), feed.dropped) == (MOST, 7)
+    now[0] = 6.0
+    observer.record(exchange(status=503))
+    assert (len(feed.take(10_000)), feed.dropped) == (1, 7)
 
 
 def test_only_watched_requests_count_for_the_metrics_of_handlers():
