@@ -50,13 +50,13 @@ def close_sockets(sockets: AdminSockets, but: AdminSockets) -> None:
 
 
 def _listen(address: Address, admin: AdminSettings) -> socket.socket:
-    """Open a socket. A unix socket has its permissions from the beginning: they are its authentication.
+    """Open a socket. Only its owner may connect to a unix socket before `permit`: its permissions authenticate.
 
     Its folder is made if it is missing, as that of the access log is. Raises CannotListenError.
     """
     if address.kind == "unix":
         _make_folder(Path(address.path).parent, admin)
-    before = os.umask(0o777 & ~admin.permissions)
+    before = os.umask(0o177)
     try:
         return listen(address)
     finally:
