@@ -3,7 +3,6 @@
 from time import monotonic
 from typing import Final
 
-import gevent
 from gevent.lock import BoundedSemaphore
 
 from gproxy.monitor.arbiter_orders import ArbiterOrders
@@ -33,8 +32,9 @@ class SilentWorkers:
             return self._stacks[pid][1]
 
     def _ask(self, pid: int) -> list[str]:
+        """Return the lines that the arbiter gets; none if it does not answer in time."""
         try:
             outcome = self._orders.order("stack", _PATIENCE, pid=pid)
-        except gevent.Timeout:
+        except TimeoutError:
             return []
         return list(outcome.result.get("stack", ()))

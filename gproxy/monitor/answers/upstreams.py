@@ -7,6 +7,7 @@ from typing import Any, Final
 from gproxy.config.problems import suggest
 from gproxy.http.errors import HTTPError
 from gproxy.monitor import audit
+from gproxy.monitor.answers.control import carried_out
 from gproxy.monitor.operation import Call
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.worker_lines import WorkerAnswer
@@ -98,7 +99,7 @@ def _is_named(facts: Mapping[str, Any], name: str) -> bool:
 def _apply(call: Call, fields: Mapping[str, Any] | None) -> dict[str, Any]:
     upstream, backend = call.values["upstream"], call.values["backend"]
     _check_names(call, upstream, backend)
-    kept = call.gateway.orders.order("override", _PATIENCE, upstream=upstream, backend=backend, fields=fields)
+    kept = carried_out(call, "override", _PATIENCE, upstream=upstream, backend=backend, fields=fields)
     if not kept.succeeded:
         raise HTTPError(502, f"the arbiter did not keep the change: {kept.result.get('detail', '')}")
     arguments = {"upstream": upstream, "backend": backend, "fields": fields}
