@@ -5,6 +5,7 @@ dropped: its browser connects anew, and gets the state of that moment.
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ import gevent
 from gevent.queue import Empty, Full, Queue
 
 from gproxy.monitor.changes import Change, Changes
+
+_log = logging.getLogger("gproxy")
 
 #: The most clients, and the most events that wait for one of them.
 MOST_CLIENTS: Final = 100
@@ -66,6 +69,7 @@ class _ViewStream:
         self._look = look
         self._difference = difference
         self._content: Mapping[str, Any] | None = None
+        self._fails = False
         self._greenlet = gevent.spawn(self._run)
 
     def add(self, client: Client) -> None:
@@ -80,14 +84,24 @@ class _ViewStream:
 
     def _run(self) -> None:
         while True:
-            content = self._look()
-            before, self._content = self._content, content
-            new = self._difference(content, before) if before is not None else None
-            if before is None:
-                self._send(event("view", content))
-            elif new is not None:
-                self._send(event("rows", new))
+            try:
+                self._tell(self._look())
+            except Exception:  # noqa: BLE001 the next look may succeed
+                if not self._fails:  # only the first failure of a series
+                    _log.exception("monitor: a view failed")
+                self._fails = True
+            else:
+                self._fails = False
             gevent.sleep(_EVERY)
+
+    def _tell(self, content: Mapping[str, Any]) -> None:
+        """Send what is new in the view."""
+        before, self._content = self._content, content
+        new = self._difference(content, before) if before is not None else None
+        if before is None:
+            self._send(event("view", content))
+        elif new is not None:
+            self._send(event("rows", new))
 
     def _send(self, data: bytes) -> None:
         for client in self.clients:

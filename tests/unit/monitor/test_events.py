@@ -103,3 +103,20 @@ def test_the_difference_has_only_changed_cells_new_rows_and_the_order():
     (table,) = difference(after, before)["tables"]
     assert table == {"id": "a", "rows": [("a", {1: "3"}), ("c", ["9"])], "count": 3, "keys": ["b", "a", "c"]}
     assert difference(before, content(("a", ["1", "2"]), ("b", ["1"]))) is None
+
+
+def test_a_view_that_fails_goes_on_with_the_next_look(streams, monkeypatch, caplog):
+    monkeypatch.setattr(events, "_EVERY", 0.001)
+    looks = iter([KeyError("x"), KeyError("x"), content(("k", ["1"])), KeyError("x"), content(("k", ["2"]))])
+
+    def look():
+        found = next(looks, content(("k", ["2"])))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    stream = streams.stream("a", look, None)
+    assert '"rows":[["k",["1"]]]' in take(stream, 2)[1]
+    assert '"rows":[["k",{"0":"2"}]]' in take(stream, 1)[0]
+    stream.close()
+    assert caplog.text.count("monitor: a view failed") == 2
