@@ -71,7 +71,7 @@ def _log_lines(options: argparse.Namespace, identity: str) -> list[Entry]:
 def report(entry: Mapping[str, Any], source: str, log: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the paragraphs about what happened."""
     yield f"{_headline(entry)}\nfrom {source}"
-    yield "request\n" + table(_facts(entry))
+    yield "request\n" + table((name, readable.printable(text)) for name, text in _facts(entry))
     if account := entry.get("account"):
         yield "where the time went\n" + table(bars(account))
     if attempts := entry.get("attempts"):

@@ -162,8 +162,8 @@ def _details(entry: Entry) -> Iterator[str]:
     stacks = {"stack": entry.get("stack") or (), **{f"greenlet {number}": one for number, one in greenlets}}
     for name, value in entry.items():
         if value is not None and value != "" and not isinstance(value, list | dict):
-            text = readable.duration(value) if name in _SECONDS and isinstance(value, float) else value
-            yield f"{name.replace('_', ' '):11} {text}"
+            text = readable.duration(value) if name in _SECONDS and isinstance(value, float) else str(value)
+            yield f"{name.replace('_', ' '):11} {readable.printable(text)}"
     for name, frames in stacks.items():
         for number, frame in enumerate(frames):
             yield f"{'' if number else name:11} {frame}"

@@ -124,15 +124,10 @@ def _line(pane: str, texts: Sequence[str], width: int, mark: str = " ") -> str:
     left = max(8, width - 2 - sum(size + 1 for _, size, _ in columns if size))
     sizes = [size or left for _, size, _ in columns]
     shown = (
-        _clean(text)[:size].rjust(size) if is_number else _clean(text)[:size].ljust(size)
+        readable.printable(text)[:size].rjust(size) if is_number else readable.printable(text)[:size].ljust(size)
         for text, size, (_, _, is_number) in zip(texts, sizes, columns, strict=True)
     )
     return f"{mark} {' '.join(shown)}".rstrip()
-
-
-def _clean(text: str) -> str:
-    """Return the text without control characters, which would change the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _rate(figures: Mapping[str, float], name: str) -> str:
