@@ -52,7 +52,7 @@ class ErrorRecords:
 
     def last(self, count: int) -> list[Record]:
         """Return the last records, oldest first."""
-        return list(self._records)[-count:]
+        return list(self._records)[max(0, len(self._records) - count) :]
 
     def follow(self, count: int) -> Iterator[Record | None]:
         """Return the last records, then each new one; None is a sign of life."""
@@ -149,8 +149,8 @@ def _end(file: BinaryIO, stop: int, count: int) -> list[Record]:
     """Return the last whole lines before `stop`."""
     start = max(0, stop - _END)
     data = os.pread(file.fileno(), stop - start, start)
-    lines = data[: data.rfind(b"\n") + 1].splitlines()
-    return [_shown(line) for line in lines[1 if start else 0 :][-count:]]
+    lines = data[: data.rfind(b"\n") + 1].splitlines()[1 if start else 0 :]
+    return [_shown(line) for line in lines[max(0, len(lines) - count) :]]
 
 
 def _polled(follower: Follower) -> Iterator[Record | None]:
