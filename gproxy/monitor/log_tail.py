@@ -147,7 +147,7 @@ def follow_file(path: Path, count: int) -> Iterator[Record | None]:
 
 def _end(file: BinaryIO, stop: int, count: int) -> list[Record]:
     """Return the last whole lines before `stop`."""
-    start = max(0, stop - _END)
+    start = max(0, stop - _END) if count else stop
     data = os.pread(file.fileno(), stop - start, start)
     lines = data[: data.rfind(b"\n") + 1].splitlines()[1 if start else 0 :]
     return [_shown(line) for line in lines[max(0, len(lines) - count) :]]
