@@ -18,7 +18,7 @@ from gproxy.config.sections.settings import SECTIONS
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.error_page import ErrorPage
 from gproxy.handlers import BUILT_IN
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.api.operations import OPERATIONS
 from gproxy.observe.metric_families import FAMILIES
 from gproxy.upstream.balance import POLICIES
 

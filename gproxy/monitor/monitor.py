@@ -35,12 +35,12 @@ from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.gateway.gateway import CannotOpenError
 from gproxy.handlers import BUILT_IN
-from gproxy.monitor.access import AccessCheck
-from gproxy.monitor.admin_gateway import admin_gateway
-from gproxy.monitor.arbiter_orders import ArbiterOrders
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.access.access_check import AccessCheck
+from gproxy.monitor.api.admin_gateway import admin_gateway
+from gproxy.monitor.api.operations import OPERATIONS
+from gproxy.monitor.processes.arbiter_orders import ArbiterOrders
+from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.monitor.watched_gateway import WatchedGateway
-from gproxy.monitor.worker_lines import WorkerRef
 from gproxy.observe import log
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.metrics_reader import MetricsReader

@@ -19,7 +19,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from gproxy import __version__
 from gproxy.config.sections.trace import TraceSettings, pairs
-from gproxy.monitor.worker_lines import WorkerRef
+from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.tracing.span_record import SCOPE, SpanRecord
 
 _log = logging.getLogger("gproxy")

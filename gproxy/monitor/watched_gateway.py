@@ -9,17 +9,17 @@ import gevent
 from gproxy.arbiter.control import Control
 from gproxy.config.sections.settings import Settings
 from gproxy.handlers.metrics import Row
-from gproxy.monitor.arbiter_orders import ArbiterOrders
-from gproxy.monitor.changes import Blocks, Changes
-from gproxy.monitor.events import EventStreams
-from gproxy.monitor.figures import Figures
-from gproxy.monitor.history import History
-from gproxy.monitor.log_tail import LogTails
-from gproxy.monitor.recent import RecentRequests
-from gproxy.monitor.silent_workers import SilentWorkers
+from gproxy.monitor.gathered.changes import Blocks, Changes
+from gproxy.monitor.gathered.figures import Figures
+from gproxy.monitor.gathered.history import History
+from gproxy.monitor.gathered.recent import RecentRequests
+from gproxy.monitor.processes.arbiter_orders import ArbiterOrders
+from gproxy.monitor.processes.silent_workers import SilentWorkers
+from gproxy.monitor.processes.worker_lines import WorkerLines, WorkerRef
+from gproxy.monitor.streams.events import EventStreams
+from gproxy.monitor.streams.log_tail import LogTails
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.model import difference
-from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
 
 #: Takes a record that a worker feeds, with its Unix time.
 Consume = Callable[[WorkerRef, float, Mapping[str, Any]], None]

@@ -164,7 +164,7 @@ SMALL = {
     "monitor.answers.config": "the answer to one question",
     "monitor.answers.metrics": "the answer to one question",
     "monitor.answers.recent": "the answer to one question",
-    "monitor.audit": "the one form of audit lines",
+    "monitor.access.audit": "the one form of audit lines",
     "monitor.times": "the one form of times",
     "monitor.answers.events": "the answer to one question",
     "monitor.views.logs": "a view",

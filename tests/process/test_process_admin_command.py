@@ -10,7 +10,7 @@ import threading
 import pytest
 from admin_listener import client_of, status_of, two_workers
 
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.api.operations import OPERATIONS
 from gproxy.testing.backends import Backend
 from gproxy.testing.gateway import RunningGateway, eventually
 

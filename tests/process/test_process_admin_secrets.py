@@ -8,7 +8,7 @@ import json
 import pytest
 from admin_listener import Admin
 
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.api.operations import OPERATIONS
 from gproxy.testing.backends import Backend
 from gproxy.testing.gateway import eventually
 

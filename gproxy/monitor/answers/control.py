@@ -7,9 +7,9 @@ from typing import Any, Final
 from gproxy.config.types.units import write_seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
-from gproxy.monitor import audit
-from gproxy.monitor.arbiter_orders import OrderResult
-from gproxy.monitor.operation import Call
+from gproxy.monitor.access import audit
+from gproxy.monitor.api.operation import Call
+from gproxy.monitor.processes.arbiter_orders import OrderResult
 from gproxy.monitor.times import rfc3339
 
 #: Seconds that a reload may take: user code is imported and opened.

@@ -5,8 +5,8 @@ from typing import Final
 
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
-from gproxy.monitor import audit
-from gproxy.monitor.operation import Call, Parameter
+from gproxy.monitor.access import audit
+from gproxy.monitor.api.operation import Call, Parameter
 
 #: The field of the form.
 FIELDS: Final = (Parameter("token", "text", "token or read_token of [admin]"),)

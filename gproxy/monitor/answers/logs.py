@@ -8,9 +8,9 @@ from typing import Any, Final
 from gproxy.config.sections.settings import LogSettings
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
-from gproxy.monitor.log_tail import MOST, file_end, follow_file
-from gproxy.monitor.operation import Call, Parameter
-from gproxy.monitor.subscriptions import Record
+from gproxy.monitor.api.operation import Call, Parameter
+from gproxy.monitor.streams.log_tail import MOST, file_end, follow_file
+from gproxy.monitor.streams.subscriptions import Record
 
 PARAMETERS: Final = (
     Parameter(

@@ -2,7 +2,7 @@
 
 from gproxy.handlers.metrics import exposition
 from gproxy.http.response import Response
-from gproxy.monitor.operation import Call
+from gproxy.monitor.api.operation import Call
 
 
 def metrics(call: Call) -> Response:

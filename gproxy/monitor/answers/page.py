@@ -15,7 +15,7 @@ from gproxy.http.cookies import cookie
 from gproxy.http.negotiate import preferred_coding
 from gproxy.http.response import Response
 from gproxy.http.trust import UNIX_PEER
-from gproxy.monitor.operation import Call, Parameter
+from gproxy.monitor.api.operation import Call, Parameter
 from gproxy.monitor.page.first_page import page
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.look import VIEWS, look_at

@@ -3,7 +3,7 @@
 from typing import Final
 
 from gproxy.http.phase import PHASES
-from gproxy.monitor.schema import (
+from gproxy.monitor.api.schema import (
     ANYTHING,
     COUNT,
     NUMBER,

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from gproxy.config.problems import suggest
 from gproxy.http.errors import HTTPError
-from gproxy.monitor import audit
+from gproxy.monitor.access import audit
 from gproxy.monitor.answers.control import carried_out
-from gproxy.monitor.operation import Call
+from gproxy.monitor.api.operation import Call
+from gproxy.monitor.processes.worker_lines import WorkerAnswer
 from gproxy.monitor.times import rfc3339
-from gproxy.monitor.worker_lines import WorkerAnswer
 
 #: The states of a backend by how bad they are; of several workers the worst one counts.
 _BY_WORST: Final = ("leaving", "down", "unhealthy", "trial", "draining", "healthy")

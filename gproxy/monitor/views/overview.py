@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gproxy.monitor.answers.upstreams import merged
-from gproxy.monitor.changes import Change
+from gproxy.monitor.gathered.changes import Change
 from gproxy.monitor.views import cells, processes, routes, upstreams
 from gproxy.monitor.views.model import Cell, State, Table, View, graph
 from gproxy.monitor.watched_gateway import WatchedGateway

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gproxy.monitor.processes.worker_lines import WorkerAnswer
 from gproxy.monitor.views import cells
 from gproxy.monitor.views.model import Cell, State, Table, View, action, field_of
 from gproxy.monitor.watched_gateway import WatchedGateway
-from gproxy.monitor.worker_lines import WorkerAnswer
 
 _WORKERS: Final = (
     ("Worker", "text"), ("State", "text"), ("Generation", "number"), ("PID", "number"), ("Up", "number"),

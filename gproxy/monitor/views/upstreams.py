@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gproxy.monitor.answers import upstreams as answers
-from gproxy.monitor.figures import Minute
+from gproxy.monitor.gathered.figures import Minute
 from gproxy.monitor.views import cells
 from gproxy.monitor.views.model import Cell, Table, View, action, field_of, unique
 from gproxy.monitor.watched_gateway import WatchedGateway

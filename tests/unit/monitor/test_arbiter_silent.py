@@ -6,8 +6,8 @@ import pytest
 
 from gproxy.http.errors import HTTPError
 from gproxy.monitor.answers.upstreams import reset
-from gproxy.monitor.silent_workers import SilentWorkers
-from gproxy.monitor.worker_lines import WorkerAnswer, WorkerRef
+from gproxy.monitor.processes.silent_workers import SilentWorkers
+from gproxy.monitor.processes.worker_lines import WorkerAnswer, WorkerRef
 
 
 class Orders:

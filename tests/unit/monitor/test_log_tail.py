@@ -2,8 +2,8 @@
 
 import pytest
 
-from gproxy.monitor import log_tail
-from gproxy.monitor.log_tail import ErrorRecords, file_end, follow_file
+from gproxy.monitor.streams import log_tail
+from gproxy.monitor.streams.log_tail import ErrorRecords, file_end, follow_file
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4])

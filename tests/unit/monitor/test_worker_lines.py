@@ -7,7 +7,7 @@ import gevent
 import gevent.socket
 
 from gproxy.introspection.frames import FEED, write_frame
-from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
+from gproxy.monitor.processes.worker_lines import WorkerLines, WorkerRef
 
 
 def test_a_worker_that_always_has_more_does_not_keep_the_monitor_from_its_clients():

@@ -14,8 +14,8 @@ from gproxy.monitor.answers.recent import recent
 from gproxy.monitor.answers.requests import DEPTH, FILTERS, cut, request, requests
 from gproxy.monitor.answers.status import status
 from gproxy.monitor.answers.upstreams import change, reset, upstreams
-from gproxy.monitor.openapi import openapi
-from gproxy.monitor.operation import Operation, Parameter
+from gproxy.monitor.api.openapi import openapi
+from gproxy.monitor.api.operation import Operation, Parameter
 from gproxy.monitor.page.operations import PAGE
 
 LEVELS: Final = ("debug", "info", "warning", "error")

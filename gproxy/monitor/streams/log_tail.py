@@ -11,10 +11,10 @@ from typing import Any, BinaryIO, Final
 
 import gevent
 
-from gproxy.monitor.hidden_fields import hidden
-from gproxy.monitor.subscriptions import Record, Subscriptions
+from gproxy.monitor.processes.worker_lines import WorkerLines, WorkerRef
+from gproxy.monitor.streams.hidden_fields import hidden
+from gproxy.monitor.streams.subscriptions import Record, Subscriptions
 from gproxy.monitor.times import rfc3339
-from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
 from gproxy.observe.access_files.follow import Follower, first_line
 from gproxy.observe.access_files.log_files import opened_files
 

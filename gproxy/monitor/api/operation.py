@@ -8,8 +8,8 @@ from gproxy.config.problems import nearest, suggest
 from gproxy.config.types.units import parse_seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
-from gproxy.monitor.access import AccessCheck, Caller
-from gproxy.monitor.schema import Schema
+from gproxy.monitor.access.access_check import AccessCheck, Caller
+from gproxy.monitor.api.schema import Schema
 from gproxy.monitor.watched_gateway import WatchedGateway
 
 #: The longest time in seconds, some thirty years: its end has a date.

@@ -26,7 +26,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.http.trust import UNIX_PEER, is_in
 from gproxy.identity.failures import Failures
-from gproxy.monitor.login import Login
+from gproxy.monitor.access.login import Login
 from gproxy.observe.throttle import Throttle
 from gproxy.server.client_channel import ClientChannel
 from gproxy.state.secret_file import kept_secret

@@ -8,7 +8,7 @@ from gproxy.config.types.addresses import parse_network
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request
 from gproxy.http.response import Response
-from gproxy.monitor.access import AccessCheck
+from gproxy.monitor.access.access_check import AccessCheck
 
 TOKEN, READ = "t" * 20, "r" * 20
 JSON = ("Content-Type", "application/json")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from gproxy.monitor.changes import Changes
-from gproxy.monitor.figures import Figures
-from gproxy.monitor.history import Figure, History
-from gproxy.monitor.reading import Reading
+from gproxy.monitor.gathered.changes import Changes
+from gproxy.monitor.gathered.figures import Figures
+from gproxy.monitor.gathered.history import Figure, History
+from gproxy.monitor.gathered.reading import Reading
 from gproxy.observe.metrics import Metrics
 
 

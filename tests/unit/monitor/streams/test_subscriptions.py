@@ -2,8 +2,8 @@
 
 from itertools import islice
 
-from gproxy.monitor import subscriptions
-from gproxy.monitor.subscriptions import Subscriptions
+from gproxy.monitor.streams import subscriptions
+from gproxy.monitor.streams.subscriptions import Subscriptions
 
 
 def following(subscriptions_, *before):

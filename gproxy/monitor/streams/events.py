@@ -12,7 +12,7 @@ from typing import Any, Final
 import gevent
 from gevent.queue import Empty, Full, Queue
 
-from gproxy.monitor.changes import Change, Changes
+from gproxy.monitor.gathered.changes import Change, Changes
 
 _log = logging.getLogger("gproxy")
 

@@ -6,8 +6,8 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, Final
 
+from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.monitor.times import rfc3339
-from gproxy.monitor.worker_lines import WorkerRef
 
 #: The most requests that are kept.
 MOST: Final = 1000

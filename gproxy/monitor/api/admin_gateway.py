@@ -17,8 +17,8 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import ExchangeLimits
 from gproxy.http.trust import Trust
-from gproxy.monitor.access import AccessCheck
-from gproxy.monitor.operation import Call, Operation, complete, named
+from gproxy.monitor.access.access_check import AccessCheck
+from gproxy.monitor.api.operation import Call, Operation, complete, named
 from gproxy.monitor.watched_gateway import WatchedGateway
 from gproxy.runtime import Runtime
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gproxy.handlers.metrics import Family, Percentiles, Row
-from gproxy.monitor.changes import Changes
-from gproxy.monitor.history import Figure, History
-from gproxy.monitor.reading import Reading, added
+from gproxy.monitor.gathered.changes import Changes
+from gproxy.monitor.gathered.history import Figure, History
+from gproxy.monitor.gathered.reading import Reading, added
 
 #: Seconds between two readings that are kept for the last minute, and their number.
 _KEEP_EVERY: Final = 10.0

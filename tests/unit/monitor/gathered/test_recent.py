@@ -2,8 +2,8 @@
 
 import pytest
 
-from gproxy.monitor.recent import MOST, RecentRequests, of_field, of_status
-from gproxy.monitor.worker_lines import WorkerRef
+from gproxy.monitor.gathered.recent import MOST, RecentRequests, of_field, of_status
+from gproxy.monitor.processes.worker_lines import WorkerRef
 
 WORKER = WorkerRef(3, 2, 4711)
 

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from gproxy.http.errors import HTTPError
-from gproxy.monitor.access import Caller
+from gproxy.monitor.access.access_check import Caller
 from gproxy.monitor.answers.requests import cut, request, requests
-from gproxy.monitor.changes import Changes
-from gproxy.monitor.recent import RecentRequests
-from gproxy.monitor.worker_lines import WorkerAnswer, WorkerRef
+from gproxy.monitor.gathered.changes import Changes
+from gproxy.monitor.gathered.recent import RecentRequests
+from gproxy.monitor.processes.worker_lines import WorkerAnswer, WorkerRef
 
 
 class Lines:

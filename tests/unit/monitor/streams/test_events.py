@@ -5,9 +5,9 @@ import itertools
 import gevent
 import pytest
 
-from gproxy.monitor import events
-from gproxy.monitor.changes import Changes
-from gproxy.monitor.events import EventStreams
+from gproxy.monitor.gathered.changes import Changes
+from gproxy.monitor.streams import events
+from gproxy.monitor.streams.events import EventStreams
 from gproxy.monitor.views.model import difference
 
 

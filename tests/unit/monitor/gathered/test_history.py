@@ -2,7 +2,7 @@
 
 import sys
 
-from gproxy.monitor.history import MOST_SAMPLES, MOST_SERIES, Figure, History
+from gproxy.monitor.gathered.history import MOST_SAMPLES, MOST_SERIES, Figure, History
 
 RATE = Figure("requests")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gproxy.http.errors import HTTPError
-from gproxy.monitor.operation import Operation, Parameter, named
+from gproxy.monitor.api.operation import Operation, Parameter, named
 
 STATE = Parameter("state", "text", "new state", choices=("up", "drain"))
 PERIOD = Parameter("for", "seconds", "for how long")

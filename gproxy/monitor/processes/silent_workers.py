@@ -5,7 +5,7 @@ from typing import Final
 
 from gevent.lock import BoundedSemaphore
 
-from gproxy.monitor.arbiter_orders import ArbiterOrders
+from gproxy.monitor.processes.arbiter_orders import ArbiterOrders
 
 #: Seconds that the arbiter has to get a stack.
 _PATIENCE: Final = 2.0

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.monitor.times import rfc3339
-from gproxy.monitor.worker_lines import WorkerRef
 
 Kind = Literal["reload", "reload_failed", "ejected", "restored", "block", "action", "worker"]
 #: The most changes, and the most blocks, that are kept.

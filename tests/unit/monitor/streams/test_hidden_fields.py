@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gproxy.monitor.hidden_fields import hidden
+from gproxy.monitor.streams.hidden_fields import hidden
 
 
 @pytest.mark.parametrize(

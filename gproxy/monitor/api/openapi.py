@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from gproxy import __version__
 from gproxy.http.response import PHRASES
-from gproxy.monitor.operation import Call, Operation, Parameter
-from gproxy.monitor.schema import COUNT, TEXT, Schema, record
+from gproxy.monitor.api.operation import Call, Operation, Parameter
+from gproxy.monitor.api.schema import COUNT, TEXT, Schema, record
 
 #: The schema of errors.
 PROBLEM: Final = record({"detail": TEXT, "request_id": TEXT}, status=COUNT, title=TEXT)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from gproxy.monitor.changes import Blocks, Changes
+from gproxy.monitor.gathered.changes import Blocks, Changes
 from gproxy.monitor.page.first_page import page
 from gproxy.monitor.page.plot import plot
+from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.monitor.views import cells
 from gproxy.monitor.views.model import Table, View, graph, unique
-from gproxy.monitor.worker_lines import WorkerRef
 
 EVIL = "<script>alert('1')</script>\"&"
 

@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gproxy.monitor.operation import Call
+    from gproxy.monitor.api.operation import Call
 
 _log = logging.getLogger("gproxy.audit")
 _log.setLevel(logging.WARNING)  # a change is logged, whatever the level of the error log
