@@ -15,6 +15,8 @@ _KEEP_EVERY: Final = 10.0
 _KEPT: Final = 7
 #: The share of a second's durations that still counts a second later: percentiles are of about the last ten seconds.
 _DECAY: Final = 0.9
+#: The decayed number of requests below which the last one is so long ago that there are no percentiles.
+_FORGOTTEN: Final = 0.5
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 #: The gauges of the gateway: the name of the figure, its family, and how the series of the workers make one value.
@@ -57,8 +59,13 @@ class _Durations:
     cells: Sequence[float] = ()
 
     def add(self, cells: Sequence[float]) -> None:
-        before = self.cells if len(self.cells) == len(cells) else [0.0] * len(cells)
-        self.cells = [old * _DECAY + new for old, new in zip(before, cells, strict=True)]
+        """Add the durations of a second; forget all once they are long ago."""
+        if len(self.cells) != len(cells):
+            self.cells = cells if any(cells) else ()
+            return
+        self.cells = [old * _DECAY + new for old, new in zip(self.cells, cells, strict=True)]
+        if sum(self.cells[1:]) < _FORGOTTEN:
+            self.cells = ()
 
 
 @dataclass(slots=True)
@@ -81,17 +88,19 @@ class Figures:
     _kept: deque[Reading] = field(default_factory=lambda: deque(maxlen=_KEPT))
     _durations: dict[tuple[str, str], _Durations] = field(default_factory=dict)
     _minute: Reading = field(default_factory=lambda: Reading(0.0, {}))
+    #: PERF: what `last_minute` has returned since the last sample, for all views.
+    _minutes: dict[str, dict[str, Minute]] = field(default_factory=dict)
 
     def sample(self, monotonic: float, now: float) -> None:
         """Take the sample of a second that ends now: a monotonic time, and the Unix time."""
         rows = list(self.read())
-        self._families |= {row.name: row.family for row in rows}
-        self._buckets |= {row.name: row.buckets for row in rows}
-        reading = Reading.of(monotonic, rows)
-        before, self._before = self._before, reading
+        for name, row in {row.name: row for row in rows}.items():
+            self._families[name], self._buckets[name] = row.family, row.buckets
+        before = self._before
+        self._before = reading = Reading.of(monotonic, rows, before)
         if not self._kept or monotonic - self._kept[-1].when >= _KEEP_EVERY:
             self._kept.append(reading)
-        self._minute = reading.since(self._kept[0])
+        self._minute, self._minutes = reading.since(self._kept[0]), {}
         if before is None:
             return
         growth = reading.since(before)
@@ -142,7 +151,7 @@ class Figures:
         durations = self._durations.setdefault((figure.about, figure.of), _Durations())
         durations.add(cells)
         buckets = self._buckets[family]
-        if sum(durations.cells[1:]) < 0.5:  # the last request is long ago
+        if not durations.cells:
             return {}
         return {
             figure._replace(name=name): buckets.percentile(durations.cells[1:], share)
@@ -159,8 +168,13 @@ class Figures:
         """The growth of all counters in the last minute, or since the monitor began."""
         return self._minute
 
-    def last_minute(self, about: str) -> dict[str, Minute]:
+    def last_minute(self, about: str) -> Mapping[str, Minute]:
         """Return what each route or upstream did in the last minute, by name."""
+        if about not in self._minutes:
+            self._minutes[about] = self._last_minute(about)
+        return self._minutes[about]
+
+    def _last_minute(self, about: str) -> dict[str, Minute]:
         minute = self._minute
         errors = minute.errors_by_route() if about == "route" else minute.by("gproxy_backend_failures_total", 0)
         counter = "gproxy_requests_total" if about == "route" else "gproxy_backend_attempts_total"

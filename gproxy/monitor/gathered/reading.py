@@ -1,6 +1,9 @@
 """The counters of all workers at one moment, their growth between two moments."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 
 from gproxy.handlers.metrics import Row
 
@@ -15,11 +18,14 @@ class Reading:
         self._cells = cells
 
     @classmethod
-    def of(cls, when: float, rows: Iterable[Row]) -> "Reading":
-        """Return the reading of these rows."""
+    def of(cls, when: float, rows: Iterable[Row], before: "Reading | None" = None) -> "Reading":
+        """Return the reading of these rows. It shares the cells that have not changed with the reading before."""
         cells: dict[str, dict[Labels, Sequence[float]]] = {}
-        for row in rows:
-            cells.setdefault(row.name, {})[row.labels] = row.cells
+        for name, group in groupby(rows, key=attrgetter("name")):
+            known = before.series(name) if before is not None else {}
+            cells[name] = {
+                row.labels: last if (last := known.get(row.labels)) == row.cells else row.cells for row in group
+            }
         return cls(when, cells)
 
     def since(self, before: "Reading") -> "Reading":
@@ -72,12 +78,17 @@ class Growth(Reading):
         return self._compared[name]
 
 
+@lru_cache(8)
+def _zeros(count: int) -> Sequence[float]:
+    return (0.0,) * count
+
+
 def _growth(now: Sequence[float], before: Sequence[float] | None) -> Sequence[float]:
     """Return how much the cells have grown; a counter that began anew has grown by its value."""
     if before is None or len(before) != len(now):
         return now
-    if now == before:
-        return [0.0] * len(now)
+    if now is before or now == before:
+        return _zeros(len(now))
     return [max(0.0, new - old) for new, old in zip(now, before, strict=True)]
 
 

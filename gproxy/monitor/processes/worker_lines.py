@@ -3,6 +3,7 @@
 import json
 import logging
 import marshal
+import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ PATIENCE: Final = 1.0
 _REST: Final = 0.001
 #: The most workers that are tried if one is enough.
 _TRIED: Final = 3
+#: Seconds for which answers are shared: a view that asks each second always gets new ones, unless another has asked.
+_FRESH: Final = 0.9
+#: Questions that change what other answers are.
+_CHANGES: Final = frozenset({"override", "cut"})
 
 #: Receives what a worker feeds: the worker, the kind of the record, its Unix time and its fields.
 Receive = Callable[["WorkerRef", str, float, Mapping[str, Any]], None]
@@ -135,12 +140,23 @@ class _Line:
             _log.exception("monitor: a record of the kind %r failed", kind)
 
 
+class _SharedAnswers:
+    """The last answers to one question, and when it was asked."""
+
+    def __init__(self) -> None:
+        self.asking = BoundedSemaphore()
+        self.asked = -math.inf
+        self.answers: list[WorkerAnswer] = []
+
+
 class WorkerLines:
     """The lines to all workers. `receive` gets what they feed."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._lines: dict[int, _Line] = {}  # by process id
+        #: By question. Views ask few different ones.
+        self._shared: dict[str, _SharedAnswers] = {}
 
     def __iter__(self) -> Iterator[WorkerRef]:
         """Return the workers that have a line, in the order of their generations and numbers."""
@@ -164,11 +180,22 @@ class WorkerLines:
 
     def ask(self, question: str, arguments: Mapping[str, Any] | None = None) -> list[WorkerAnswer]:
         """Ask all workers side by side, and return an answer of each within PATIENCE, in their order."""
+        if question in _CHANGES:
+            self._shared.clear()
         until = monotonic() + PATIENCE
         lines = [self._lines[worker.pid] for worker in self]
         asking = [gevent.spawn(line.ask, question, arguments or {}, until) for line in lines]
         gevent.joinall(asking)
         return [greenlet.get() for greenlet in asking]
+
+    def ask_shared(self, question: str) -> list[WorkerAnswer]:
+        """Return answers of all workers that are younger than a second: the views of all pages ask the same."""
+        shared = self._shared.setdefault(question, _SharedAnswers())
+        with shared.asking:
+            if monotonic() - shared.asked >= _FRESH:
+                shared.answers = self.ask(question)
+                shared.asked = monotonic()
+            return shared.answers
 
     def ask_one(self, question: str, arguments: Mapping[str, Any] | None = None) -> WorkerAnswer | None:
         """Ask the newest workers in turn until one answers; None if none does within PATIENCE for each of three."""

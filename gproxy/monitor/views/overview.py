@@ -30,7 +30,7 @@ _KINDS: dict[str, tuple[str, State]] = {
 
 def view(gateway: WatchedGateway) -> View:
     """Return the overview."""
-    answers = gateway.lines.ask("upstreams")
+    answers = gateway.lines.ask_shared("upstreams")
     latest = gateway.figures.latest
     return View(
         notes=[*processes.silent(answers), *notes(gateway, upstreams.backends(merged(answers)))],

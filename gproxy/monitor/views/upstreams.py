@@ -1,6 +1,7 @@
 """The view of the upstreams: the backends with their states, and what an operator can do with each."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from shlex import quote as shell_word
 from typing import Any, Final
 from urllib.parse import quote
@@ -25,7 +26,7 @@ _BACKENDS = (
 
 def view(gateway: WatchedGateway) -> View:
     """Return upstreams and backends."""
-    found = answers.merged(gateway.lines.ask("upstreams"))
+    found = answers.merged(gateway.lines.ask_shared("upstreams"))
     minutes, attempts = gateway.figures.last_minute("upstream"), gateway.figures.backends()
     return View(
         tables=[
@@ -84,13 +85,13 @@ def _backend(one: Mapping[str, Any], attempts: Mapping[tuple[str, str], Minute])
         cells.number(one["active"]),
         cells.rate(minute.rate),
         cells.errors(minute.errors, minute.requests),
-        cells.doing(list(_actions(one))),
+        _actions(one["upstream"], one["backend"].rpartition("://")[2], one["state"], is_changed="override" in one),
     )
 
 
-def _actions(one: Mapping[str, Any]) -> list[dict[str, Any]]:
+@lru_cache(4096)  # PERF: each second for each backend, and seldom another state
+def _actions(upstream: str, backend: str, state: str, *, is_changed: bool) -> Cell:
     """Return the changes that make sense now; each is confirmed, and has its command."""
-    upstream, backend = one["upstream"], one["backend"].rpartition("://")[2]
     path = f"/v1/upstreams/{quote(upstream, '')}/backends/{quote(backend, '')}"
     command = f"gproxy backend {shell_word(upstream)} {shell_word(backend)}"
 
@@ -98,15 +99,15 @@ def _actions(one: Mapping[str, Any]) -> list[dict[str, Any]]:
         own = f"{command} {word} --for {{for}}"
         return action(label, "PATCH", path, {"state": word}, ask=ask, command=own, inputs=(_FOR,))
 
-    stopped = one["state"] in {"draining", "down"}
+    stopped = state in {"draining", "down"}
     found = [change("Up", "up", f"Send requests to {backend} again?")] if stopped else []
-    if one["state"] != "draining":
+    if state != "draining":
         found.append(change("Drain", "drain", f"Send no new clients to {backend}?"))
-    if one["state"] != "down":
+    if state != "down":
         found.append(change("Down", "down", f"Send no request to {backend}?"))
     own, ask = f"{command} weight={{weight}} --for {{for}}", f"Change the weight of {backend}?"
     found.append(action("Weight", "PATCH", path, ask=ask, command=own, inputs=(_WEIGHT, _FOR)))
-    if "override" in one:
+    if is_changed:
         ask = f"Return to what the file says of {backend}?"
         found.append(action("Reset", "DELETE", path, ask=ask, command=f"{command} reset"))
-    return found
+    return cells.doing(found)

@@ -1,5 +1,7 @@
 """The figures from the counters: rates, errors, percentiles, the last minute, the last use, ejections."""
 
+import random
+
 import pytest
 
 from gproxy.monitor.gathered.changes import Changes
@@ -66,6 +68,18 @@ def test_percentiles_follow_the_last_seconds_and_end_without_requests(watching):
     assert "p50" not in watching.figures.latest
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_percentiles_are_within_15_percent_of_the_truth(watching, seed):
+    chance = random.Random(seed)
+    durations = sorted(chance.lognormvariate(-3.5 + seed / 2, 0.8) for _ in range(5000))
+    for seconds in durations:
+        watching.serve(1, route="known", seconds=seconds)
+    watching.second()
+    minute = watching.figures.last_minute("route")["known"]
+    for share, found in ((0.5, minute.p50), (0.95, minute.p95), (0.99, minute.p99)):
+        assert found == pytest.approx(durations[round(share * 5000) - 1], rel=0.15)
+
+
 def test_the_last_minute_forgets_what_is_older(watching):
     watching.serve(60)
     watching.serve(6, status=500, reason="handler_error")
@@ -78,6 +92,13 @@ def test_the_last_minute_forgets_what_is_older(watching):
     for _ in range(45):
         watching.second()
     assert watching.figures.last_minute("route")["users"].requests == 0.0
+
+
+def test_the_last_minute_changes_with_each_sample(watching):
+    for count in (1, 2, 3):
+        watching.serve(1)
+        watching.second()
+        assert watching.figures.last_minute("route")["users"].requests == count
 
 
 def test_the_last_use_of_a_route_is_known(watching):
@@ -110,3 +131,16 @@ def test_an_ejection_is_a_change(watching):
 def test_a_counter_that_began_anew_has_no_negative_rate():
     before, after = (Reading(when, {"a": {(): [value]}}) for when, value in ((0.0, 100.0), (1.0, 3.0)))
     assert after.since(before).total("a") == 0.0
+
+
+def test_a_reading_shares_what_has_not_changed_with_the_one_before(metrics):
+    metrics.series("gproxy_request_duration_seconds", "idle").observe(0.1)
+    metrics.series("gproxy_request_duration_seconds", "busy").observe(0.1)
+    before = Reading.of(1.0, metrics.read())
+    metrics.series("gproxy_request_duration_seconds", "busy").observe(0.1)
+    after = Reading.of(2.0, metrics.read(), before)
+    found = [reading.series("gproxy_request_duration_seconds") for reading in (before, after)]
+    assert found[0]["idle",] is found[1]["idle",]
+    assert found[0]["busy",] != found[1]["busy",]
+    growth = after.since(before).series("gproxy_request_duration_seconds")
+    assert (sum(growth["idle",]), sum(growth["busy",][1:])) == (0.0, 1.0)
