@@ -9,8 +9,8 @@ from gproxy.config.sections.trace import TraceSettings
 from gproxy.config.types import Rate
 from gproxy.http.request import Request
 from gproxy.http.trust import Trust
-from gproxy.tracing.request_trace import RequestTrace, TraceOutput, new_span_id
-from gproxy.tracing.trace_context import TraceParent, parse, written
+from gproxy.tracing.request_trace import RequestTrace, TraceOutput
+from gproxy.tracing.trace_context import TraceParent, new_span_id, parse, trace_id_of, written
 
 _PARENT: Final = "traceparent"
 _STATE: Final = "tracestate"
@@ -88,7 +88,7 @@ class TraceSampler:
         request.headers.discard(_STATE)
         number = self._bits(128)
         wanted = (number & _LOW_HALF) < self._shares.bound(request)
-        return self._begin(request, f"{number:032x}", "", wanted=wanted, link=came)
+        return self._begin(request, trace_id_of(number), "", wanted=wanted, link=came)
 
     def _is_believed(self, request: Request) -> bool:
         if self._parent == "trusted":
