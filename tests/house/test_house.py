@@ -144,7 +144,6 @@ SMALL = {
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
     "gateway.watch.server_timing": "a field of its own",
-    "tracing.trace_context": "a format of its own",
     "handlers": "the table of built-in handlers",
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",
