@@ -78,6 +78,7 @@ def _fields(exchange: Exchange, *, failed: bool) -> dict[str, Any]:
     return {
         "kind": "failed" if failed else "slow",
         "id": exchange.id,
+        "trace_id": exchange.trace_ids[0] or None,
         "started": exchange.started,
         "client": exchange.client,
         "user": exchange.user[:_LONGEST],

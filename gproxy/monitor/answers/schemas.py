@@ -132,6 +132,7 @@ _ATTEMPT: Final = record(backend=TEXT, outcome=TEXT, seconds=SECONDS)
 _ENDED: Final = {
     "kind": one_of("failed", "slow"),
     "id": TEXT,
+    "trace_id": maybe(TEXT),
     "time": TIME,
     "started": TIME,
     "worker": COUNT,

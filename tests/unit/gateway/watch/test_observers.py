@@ -40,6 +40,13 @@ def test_failed_and_slow_requests_are_passed_on(fields, kind):
     assert [record[2]["kind"] for record in feed.take(10)] == ([kind] if kind else [])
 
 
+@pytest.mark.parametrize(("ids", "shown"), [(("", "", ""), None), (("a" * 32, "b" * 16, ""), "a" * 32)])
+def test_a_record_has_the_id_of_the_trace(ids, shown):
+    feed = Feed()
+    ExchangeFeed(feed, slow=1.0, streams=()).record(exchange(status=502, trace_ids=ids))
+    assert feed.take(1)[0][2]["trace_id"] == shown
+
+
 def test_a_record_has_the_account_of_a_watched_request_and_can_be_marshalled():
     account = TimeAccount(Deadline())
     account.parts["backend"] = 0.5
