@@ -38,6 +38,7 @@ from gproxy.handlers import BUILT_IN
 from gproxy.monitor.access.access_check import AccessCheck
 from gproxy.monitor.api.admin_gateway import admin_gateway
 from gproxy.monitor.api.operations import OPERATIONS
+from gproxy.monitor.exemplars import Exemplars
 from gproxy.monitor.processes.arbiter_orders import ArbiterOrders
 from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.monitor.watched_gateway import WatchedGateway
@@ -80,9 +81,11 @@ class Monitor:
         state = SharedState(memory)
         self._metrics = MetricsReader(state, settings.metrics.buckets)
         self.watched = WatchedGateway(settings, command.generation, control, self._metrics.read, command.path)
-        self._exporter = _exporter(settings, state)
+        self._exemplars = Exemplars(settings.metrics.buckets)
+        self._exporter = _exporter(settings, state, self._exemplars)
         if self._exporter is not None:
             self.watched.consume(SPAN, self._exporter.take)
+            self.watched.find_exemplars = self._exemplars.of
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
         #: The sections with the certificates that the listeners use.
@@ -165,6 +168,7 @@ class Monitor:
         self.watched.settings = _load(command, settings_fd)
         self._renew_certificates(self.watched.settings.tls)
         self._metrics.use(self.watched.settings.metrics.buckets)
+        self._exemplars.use(self.watched.settings.metrics.buckets)
         self.watched.generation = command.generation
         self.watched.changes.add("reload", f"generation {command.generation} serves")
         self.set_up_log()
@@ -184,7 +188,7 @@ class Monitor:
         log.setup(settings.level, settings.errors, worker=True, hide=hide, copy=self.watched.logs.errors.take_own)
 
 
-def _exporter(settings: Settings, state: SharedState) -> "SpanExporter | None":
+def _exporter(settings: Settings, state: SharedState, exemplars: Exemplars) -> "SpanExporter | None":
     """Return what sends the spans, and counts them in a row of its own; None without traces."""
     if not settings.trace.endpoint:
         return None
@@ -196,7 +200,7 @@ def _exporter(settings: Settings, state: SharedState) -> "SpanExporter | None":
     def count(result: str, spans: int) -> None:
         metrics.series("gproxy_trace_spans_total", result).cells[0] += spans
 
-    return SpanExporter(settings.trace, count)
+    return SpanExporter(settings.trace, count, exemplars.note)
 
 
 def _load(command: messages.Configure, fd: int) -> Settings:

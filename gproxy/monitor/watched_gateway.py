@@ -8,7 +8,7 @@ import gevent
 
 from gproxy.arbiter.control import Control
 from gproxy.config.sections.settings import Settings
-from gproxy.handlers.metrics import Row
+from gproxy.handlers.metrics import FindExemplars, Row, no_exemplars
 from gproxy.monitor.gathered.changes import Blocks, Changes
 from gproxy.monitor.gathered.figures import Figures
 from gproxy.monitor.gathered.history import History
@@ -54,6 +54,8 @@ class WatchedGateway:
         self.figures = Figures(rows, History(settings.admin.history), self.changes)
         self.events = EventStreams(self.changes, difference)
         self.rows = rows
+        #: What finds the exemplars of histograms, with traces.
+        self.find_exemplars: FindExemplars = no_exemplars
         #: The failed and slow requests of the last time.
         self.recent = RecentRequests()
         #: The ends of the logs.
