@@ -11,7 +11,7 @@ from gproxy.http.request import Request
 from gproxy.http.trace import TraceIDs
 from gproxy.http.trust import Trust
 from gproxy.tracing.request_trace import RequestTrace, TraceOutput
-from gproxy.tracing.trace_context import RandomIDs, TraceParent, parse, written
+from gproxy.tracing.trace_context import RandomIDs, TraceParent, line_of, parse
 
 _PARENT: Final = "traceparent"
 _STATE: Final = "tracestate"
@@ -105,5 +105,5 @@ class TraceSampler:
         if sampled:
             linked = None if link is None else (link.trace_id, link.span_id)
             exchange.trace = RequestTrace(ids, self._output, linked)
-        request.headers.put(_PARENT, _PARENT, written(ids[0], ids[1], sampled=sampled))
+        request.headers.put_line(_PARENT, line_of(ids[0], ids[1], sampled=sampled))
         return sampled

@@ -52,3 +52,8 @@ class RandomIDs:
 def written(trace_id: str, span_id: str, *, sampled: bool) -> str:
     """Return the field for what the span calls."""
     return f"00-{trace_id}-{span_id}-{'01' if sampled else '00'}"
+
+
+def line_of(trace_id: str, span_id: str, *, sampled: bool) -> str:
+    """Return the same with the name of the field, as the line of a head."""
+    return f"traceparent: 00-{trace_id}-{span_id}-01" if sampled else f"traceparent: 00-{trace_id}-{span_id}-00"
