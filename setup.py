@@ -57,9 +57,13 @@ OPTIONS: Final = [
 ]  # fmt: skip
 
 
+#: Commands by which pip asks for metadata twice before it builds: mypyc would take its time for each.
+METADATA: Final = {"egg_info", "dist_info"}
+
+
 def extensions() -> list[Any]:
-    """Return the library and a small module for each source; an empty list if they cannot be compiled."""
-    if os.environ.get("GPROXY_PURE"):
+    """Return the library and a small module for each source; an empty list if they cannot or need not be compiled."""
+    if os.environ.get("GPROXY_PURE") or METADATA & set(sys.argv):
         return []
     try:
         from mypyc.build import mypycify

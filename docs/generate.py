@@ -8,6 +8,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+from gproxy.commands.live.admin import PRINTED
 from gproxy.config.ini.build import Option, options
 from gproxy.config.ini.value_types import type_text
 from gproxy.config.sections.chain import ChainOptions
@@ -18,7 +19,7 @@ from gproxy.config.sections.settings import SECTIONS
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.error_page import ErrorPage
 from gproxy.handlers import BUILT_IN
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.api.operations import OPERATIONS
 from gproxy.observe.metric_families import FAMILIES
 from gproxy.upstream.balance import POLICIES
 
@@ -206,10 +207,12 @@ OPERATIONS_BEGIN, OPERATIONS_END = "<!-- generated: operations -->\n", "<!-- end
 
 
 def operation_table():
-    rows = ["| operation | answer or effect | parameters |", "|---|---|---|"]
+    rows = ["| operation | `gproxy admin` | answer or effect | parameters |", "|---|---|---|---|"]
     for one in sorted(OPERATIONS, key=lambda one: one.path.startswith("/v1/")):
         names = ", ".join(f"`{parameter.name}`" for parameter in (*one.query, *one.body))
-        rows.append(f"| `{one.method} {one.path}` | {one.summary} | {names} |")
+        is_named = set(one.media_types) & PRINTED  # gproxy admin leaves out what is for browsers
+        name = f"`{one.name.replace('_', '-')}`" if is_named else ""
+        rows.append(f"| `{one.method} {one.path}` | {name} | {one.summary} | {names} |")
     return "\n".join(rows) + "\n"
 
 

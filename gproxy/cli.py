@@ -165,6 +165,11 @@ _COMMANDS: Final = {
     "backend": Command(
         "change a backend of the running gateway: drain, up, down, weight=N, reset", "live.backend", config=False
     ),
+    "admin": Command(
+        "call an operation of the admin API of a running gateway: reload, rollback, cut, set-log-level, ...",
+        "live.admin",
+        config=False,
+    ),
     "top": Command("watch the running gateway in a terminal, cut requests, drain backends", "live.top", config=False),
     "version": Command("print the version", "version", config=None),
 }

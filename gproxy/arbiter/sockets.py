@@ -52,7 +52,9 @@ def listen(address: Address) -> socket.socket:
 
 
 def _hint(address: Address, error: OSError) -> str:
-    """Return how a process without privileges may listen on a low port; empty for another failure."""
+    """Return what a path lacks, or how a process without privileges may listen on a low port; else an empty text."""
+    if address.kind == "unix" and error.errno == errno.ENOENT:
+        return f"; there is no folder {Path(address.path).parent}"
     free = _first_free_port()
     if address.kind != "tcp" or error.errno != errno.EACCES or address.port >= free:
         return ""

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 GROUP_SIGNALS: Final = frozenset(
     {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU}
 )
-#: Makes a worker write its stacks to the control socket.
+#: Makes a worker write its stacks to the control socket. It would kill a worker that has no handler for it yet, so it
+#: is blocked until then.
 STACK_SIGNAL: Final = signal.SIGUSR2
 
 _FOR_THE_ARBITER: Final = frozenset(
@@ -61,7 +62,7 @@ def spawn_module(module: str, what: str = "worker") -> tuple[int, socket.socket]
         environ = {name: value for name, value in os.environ.items() if name not in _FOR_THE_ARBITER}
         command = [sys.executable, *path_flags(), *flags.split()]
         try:
-            pid = os.posix_spawn(sys.executable, command, environ, setsigmask=GROUP_SIGNALS)
+            pid = os.posix_spawn(sys.executable, command, environ, setsigmask={*GROUP_SIGNALS, STACK_SIGNAL})
         except OSError as error:
             ours.close()
             raise CannotStartError(error, what) from None

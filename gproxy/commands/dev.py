@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -12,15 +13,19 @@ from typing import Final
 from gproxy.arbiter.arbiter import Arbiter
 from gproxy.arbiter.spawn import GROUP_SIGNALS, CannotStartError, path_flags, spawn
 from gproxy.commands import serve as serving
-from gproxy.config.load import Overrides
+from gproxy.config.ini.files import read_files
+from gproxy.config.load import Overrides, load_process
+from gproxy.config.problems import ConfigError
 
 #: The packaged demo settings; the changes keep their files out of the working directory.
 _TEMPLATE: Final = Path(__file__).parents[1] / "testing" / "demo.ini"
 _CHANGES: Final = {
     "0.0.0.0:8080": "127.0.0.1:8080",
     "access = log/access.log": "access = -             ",
-    "[gateway]": "state_dir = {folder}/var\n\n[gateway]",
+    "[gateway]": "state_dir = {folder}/var\n\n[admin]\nbind = {admin}\n\n[gateway]",
 }
+#: The port of the page of operators, if no other program has it.
+_ADMIN_PORT: Final = 8081
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,19 +51,40 @@ def serve(path: str | None, overrides: Overrides) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="gproxy-dev-") as folder:
         config = path or _settings(Path(folder))
+        given = {**_admin(config, overrides), **overrides}
         # A breakpoint stops a worker for any time, so a worker is never replaced.
-        chosen = {("server", "worker_timeout"): "0s", **overrides, ("server", "reload"): "on"}
-        demo_end = _start_demo(config, overrides)
+        chosen = {("server", "worker_timeout"): "0s", **given, ("server", "reload"): "on"}
+        demo_end = _start_demo(config, given)
         try:
             return Arbiter(config, chosen, spawn(generation=1, number=1)).run()
         finally:
             os.close(demo_end)
 
 
+def _admin(config: str, overrides: Overrides) -> dict[tuple[str, str], str]:
+    """Return the admin listener for settings that have none; nothing if they have a problem, which serving reports."""
+    try:
+        server, _, admin, _ = load_process(read_files(config, os.environ), overrides)
+    except ConfigError:
+        return {}
+    if server is None or admin is None or admin.bind:
+        return {}
+    return {("admin", "bind"): _addresses(server.state_dir)}
+
+
+def _addresses(state_dir: Path) -> str:
+    """Return the addresses of the admin listener."""
+    with socket.socket() as probe:
+        is_taken = probe.connect_ex(("127.0.0.1", _ADMIN_PORT)) == 0
+    path = f"unix:{state_dir.absolute()}/admin.sock"
+    return path if is_taken else f"{path}, 127.0.0.1:{_ADMIN_PORT}"
+
+
 def _settings(folder: Path) -> str:
     text = _TEMPLATE.read_text()
+    admin = _addresses(folder / "var")
     for before, after in _CHANGES.items():
-        text = text.replace(before, after.replace("{folder}", str(folder)), 1)
+        text = text.replace(before, after.replace("{folder}", str(folder)).replace("{admin}", admin), 1)
     path = folder / "gproxy.ini"
     path.write_text(text)
     return str(path)

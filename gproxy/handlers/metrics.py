@@ -1,10 +1,10 @@
 """The page of metrics for Prometheus, answered without a backend."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from gproxy.config.types import Network
 from gproxy.config.types.addresses import LOOPBACK
@@ -17,6 +17,7 @@ from gproxy.runtime import Runtime
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+    from prometheus_client.samples import Exemplar
 
 
 @dataclass
@@ -102,14 +103,31 @@ class Row(Protocol):
     def counts(self) -> list[float]: ...
 
 
-def exposition(rows: Iterable[Row], accept: str) -> tuple[bytes, str]:
-    """Return the page and its media type, in the format that the Accept header asks for."""
+class Example(NamedTuple):
+    """An exemplar: a trace, and the observation that it stands for, at a Unix time; both in seconds."""
+
+    trace_id: str
+    value: float
+    when: float
+
+
+#: Returns the exemplars of a histogram's series, for the buckets with these upper bounds and the one above them.
+FindExemplars = Callable[[str, tuple[str, ...], Sequence[float]], Sequence[Example | None]]
+
+
+def no_exemplars(_: str, __: tuple[str, ...], bounds: Sequence[float]) -> Sequence[Example | None]:
+    """Return no exemplar for any bucket."""
+    return [None] * (len(bounds) + 1)
+
+
+def exposition(rows: Iterable[Row], accept: str, find_exemplars: FindExemplars = no_exemplars) -> tuple[bytes, str]:
+    """Return the page and its media type, in the format that the Accept header asks for; OpenMetrics has exemplars."""
     # Imported at the first request: it is large, and only a gateway that is scraped needs it.
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import choose_encoder
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(rows))
+    registry.register(_Collector(rows, find_exemplars))
     encode, media_type = choose_encoder(accept)
     return encode(registry), media_type
 
@@ -117,8 +135,9 @@ def exposition(rows: Iterable[Row], accept: str) -> tuple[bytes, str]:
 class _Collector:
     """A collector that passes the rows to prometheus_client."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Row], find_exemplars: FindExemplars) -> None:
         self._rows = rows
+        self._find_exemplars = find_exemplars
 
     def describe(self) -> "list[Metric]":
         """Return nothing: registration must not collect."""
@@ -127,21 +146,33 @@ class _Collector:
     def collect(self) -> "Iterator[Metric]":
         """Yield one family with all its series for each name."""
         for name, rows in groupby(self._rows, key=lambda row: row.name):
-            yield _family(name, list(rows))
+            yield _family(name, list(rows), self._find_exemplars)
 
 
-def _family(name: str, rows: "list[Row]") -> "Metric":
+def _family(name: str, rows: "list[Row]", find_exemplars: FindExemplars) -> "Metric":
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
     family = rows[0].family
     if family.kind == "histogram":
         histogram = HistogramMetricFamily(name, family.help, labels=family.labels)
         for row in rows:
-            buckets = zip((*map(str, row.bounds), "+Inf"), accumulate(row.counts), strict=True)
-            histogram.add_metric(row.labels, list(buckets), row.value)
+            histogram.add_metric(row.labels, _buckets(row, find_exemplars), row.value)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     metric = kind(name, family.help, labels=family.labels)
     for row in rows:
         metric.add_metric(row.labels, row.value)
     return metric
+
+
+def _buckets(row: Row, find_exemplars: FindExemplars) -> "list[tuple[str, float] | tuple[str, float, Exemplar]]":
+    """Return the buckets of a histogram's series: the upper bound, the observations up to it, perhaps an exemplar."""
+    found = find_exemplars(row.name, row.labels, row.bounds)
+    buckets = zip((*map(str, row.bounds), "+Inf"), accumulate(row.counts), found, strict=True)
+    return [(bound, count, _exemplar(one)) if one else (bound, count) for bound, count, one in buckets]
+
+
+def _exemplar(example: Example) -> "Exemplar":
+    from prometheus_client.samples import Exemplar
+
+    return Exemplar({"trace_id": example.trace_id}, example.value, example.when)

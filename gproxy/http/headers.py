@@ -139,6 +139,12 @@ class Headers:
         if self._more:
             self._more.pop(key, None)
 
+    def put_line(self, key: str, line: Line) -> None:
+        """Replace without a check by this line; `key` is its name in lower case. PERF: spares building the line."""
+        self._first[key] = line
+        if self._more:
+            self._more.pop(key, None)
+
     def discard(self, name: str) -> None:
         """Remove every line of this name, if any."""
         key = name.lower()

@@ -84,11 +84,19 @@ class Failures:
         turns.running += 1
         try:
             self.check(request)
-            yield turn
-            if turn.is_bad:
-                self.count(request)
+            with self.counted(request, turn):
+                yield turn
         finally:
             turns.end(is_bad=turn.is_bad)
+
+    @contextmanager
+    def counted(self, request: Request, turn: Turn) -> Iterator[Turn]:
+        """Count the client's credential if the block, which may raise, notes in `turn` that it is bad."""
+        try:
+            yield turn
+        finally:
+            if turn.is_bad:
+                self.count(request)
 
     def check(self, request: Request) -> None:
         """Raise HTTPError 429 if the client has sent too many bad credentials. Count nothing."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from gproxy.config.types import Rate
 from gproxy.config.types.origin import Origin
@@ -28,7 +28,7 @@ from gproxy.identity.credential_cache import Judged
 from gproxy.identity.cross_site import reject_cross_site
 from gproxy.identity.errors import Answered, Unavailable, Untrusted
 from gproxy.identity.examination import Check, Examination, beside, log_rejection
-from gproxy.identity.failures import Failures
+from gproxy.identity.failures import Failures, Turn
 from gproxy.identity.outcomes import Outcomes
 from gproxy.identity.sources import Source, find_one
 from gproxy.identity.stream_end import StreamEnd
@@ -36,6 +36,8 @@ from gproxy.runtime import Runtime
 
 #: Name, key and value of a header; None: it is removed.
 _Field = tuple[str, str, str | None]
+#: Seconds that a credential waits for its turn while others of its client are judged.
+_PATIENCE: Final = 10.0
 
 
 @dataclass(kw_only=True)
@@ -227,23 +229,25 @@ class Identifier:
 
     def judge(self, request: Request) -> Judged | None:
         """Return the judged credential, None without one. Raises HTTPError for a bad one."""
-        if not self.sources or self.find_credential(request) is not None:
-            self.failures.check(request)
-        try:
-            identity = self.identify(request)
-            if identity is None:
-                return None
-            check_end(identity.expires, self._clock())
-            return self.complete(identity)
-        except Untrusted as reason:
-            self.failures.count(request)
-            raise self.rejection(str(reason)) from reason
-        except Unavailable as reason:
-            raise self.unavailable(str(reason)) from reason
-        except HTTPError as error:
-            if error.status == 401:
-                self.failures.count(request)
-            raise self.with_challenge(error) from None
+        if self.sources and self.find_credential(request) is None:
+            turns = self.failures.counted(request, Turn())
+        else:
+            turns = self.failures.turn(request, min(_PATIENCE, request.deadline.remaining()))
+        with turns as turn:
+            try:
+                identity = self.identify(request)
+                if identity is None:
+                    return None
+                check_end(identity.expires, self._clock())
+                return self.complete(identity)
+            except Untrusted as reason:
+                turn.is_bad = True
+                raise self.rejection(str(reason)) from reason
+            except Unavailable as reason:
+                raise self.unavailable(str(reason)) from reason
+            except HTTPError as error:
+                turn.is_bad = error.status == 401
+                raise self.with_challenge(error) from None
 
     def complete(self, identity: Identity, size: int = 0) -> Judged:
         """Add what the options say to an identity, and prepare it for requests. `size` is that of the credential.

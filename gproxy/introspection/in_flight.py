@@ -26,6 +26,9 @@ STACKS: Final = ("no", "yes", "all")
 #: The limits of waits for the client, during which the others are paused.
 _OF_CLIENT: Final = frozenset({TimeLimit.BODY, TimeLimit.WRITE, TimeLimit.RATE})
 
+#: The longest path and user of an entry, in characters, as in the records of failed requests.
+_LONGEST: Final = 2048
+
 Entry = dict[str, Any]
 Filter = Callable[[Request], bool]
 
@@ -208,9 +211,9 @@ def _entry(view: View, active: ActiveRequest, request: Request, *, stack: str) -
         "route": _route(request),
         "upstream": request.upstream or None,
         "client": request.client,
-        "user": request.user or None,
+        "user": request.user[:_LONGEST] or None,
         "method": exchange.method,
-        "path": exchange.target,
+        "path": exchange.target[:_LONGEST],
         "age": round(max(0.0, view.runtime.clock() - exchange.started), 3),
         "phase": PHASES[request.phase],
         "handler": handler or None,

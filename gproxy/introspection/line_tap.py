@@ -13,6 +13,8 @@ from gproxy.runtime.feed import Feed
 
 #: The most lines a second.
 MOST: Final = 200
+#: The longest line, in characters; a longer one counts as omitted. A field of the client may be as long as a head.
+LONGEST: Final = 16 * 1024
 
 
 class LineTap:
@@ -33,11 +35,12 @@ class LineTap:
         second = int(self._clock())
         if second != self._second:
             self._second, self._count = second, 0
-        if self._count >= MOST:
+        line = self._line(exchange) if self._count < MOST else ""
+        if not 0 < len(line) <= LONGEST:
             self._omitted += 1
             return
         self._count += 1
-        self._put(self._line(exchange))
+        self._put(line)
 
     def _put(self, line: str) -> None:
         self._feed.put("line", {"line": line, "omitted": self._omitted})

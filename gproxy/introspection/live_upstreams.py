@@ -14,7 +14,7 @@ class LiveUpstream(Protocol):
     def snapshot(self) -> list[dict[str, Any]]: ...
     def admission(self) -> dict[str, Any]: ...
     def change(self, backend: str, fields: Mapping[str, Any] | None, /) -> dict[str, Any] | None:
-        """Change the backend, or end its change (None); return its state before; None for an unknown backend."""
+        """Change the backend, or end its change (None); return its state and weight before; None for an unknown one."""
 
 
 class LiveUpstreams(Protocol):

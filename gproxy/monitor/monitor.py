@@ -12,9 +12,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,14 +30,18 @@ from gproxy.arbiter.spawn import GROUP_SIGNALS, name_process
 from gproxy.config.ini.files import unpack
 from gproxy.config.load import load
 from gproxy.config.problems import ConfigError
+from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.tls import TLSSettings
+from gproxy.gateway.gateway import CannotOpenError
 from gproxy.handlers import BUILT_IN
-from gproxy.monitor.access import AccessCheck
-from gproxy.monitor.admin_gateway import admin_gateway
-from gproxy.monitor.arbiter_orders import ArbiterOrders
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.access.access_check import AccessCheck
+from gproxy.monitor.api.admin_gateway import admin_gateway
+from gproxy.monitor.api.operations import OPERATIONS
+from gproxy.monitor.exemplars import Exemplars
+from gproxy.monitor.processes.arbiter_orders import ArbiterOrders
+from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.monitor.watched_gateway import WatchedGateway
-from gproxy.monitor.worker_lines import WorkerRef
 from gproxy.observe import log
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.metrics_reader import MetricsReader
@@ -75,12 +80,18 @@ class Monitor:
         settings = _load(command, settings_fd)
         state = SharedState(memory)
         self._metrics = MetricsReader(state, settings.metrics.buckets)
-        self.watched = WatchedGateway(settings, command.generation, control, self._metrics.read)
-        self._exporter = _exporter(settings, state)
+        self.watched = WatchedGateway(settings, command.generation, control, self._metrics.read, command.path)
+        self._exemplars = Exemplars(settings.metrics.buckets)
+        self._exporter = _exporter(settings, state, self._exemplars)
         if self._exporter is not None:
             self.watched.consume(SPAN, self._exporter.take)
+            self.watched.find_exemplars = self._exemplars.of
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
+        #: The sections with the certificates that the listeners use.
+        self._tls: Mapping[str, TLSSettings] = settings.tls
+        #: Gives the listeners the certificates of other sections; None without listeners.
+        self._use_tls: Callable[[Mapping[str, TLSSettings]], None] | None = None
 
     def serve(self) -> None:
         """Serve until the arbiter ends or another monitor takes over. Raises ValueError if the token cannot be kept."""
@@ -105,6 +116,7 @@ class Monitor:
         gateway = admin_gateway(self.watched, runtime, access, OPERATIONS)
         factory = Listeners(_listening(settings), gateway, runtime)
         listeners = [factory.listener(*pair) for pair in zip(settings.admin.bind, self._sockets, strict=True)]
+        self._use_tls = partial(factory.use_tls, listeners=listeners)
         for listener in listeners:
             listener.start()
         gevent.spawn(_summarize, access)
@@ -154,18 +166,29 @@ class Monitor:
         """Take the settings of a new generation over; memory and sockets stay those that this process has."""
         (settings_fd,) = self._control.take_fds(1)
         self.watched.settings = _load(command, settings_fd)
+        self._renew_certificates(self.watched.settings.tls)
         self._metrics.use(self.watched.settings.metrics.buckets)
+        self._exemplars.use(self.watched.settings.metrics.buckets)
         self.watched.generation = command.generation
         self.watched.changes.add("reload", f"generation {command.generation} serves")
         self.set_up_log()
 
+    def _renew_certificates(self, sections: Mapping[str, TLSSettings]) -> None:
+        """Serve new connections with the certificates of changed sections; if one is unusable, with those before."""
+        try:
+            if self._use_tls is not None and sections != self._tls:
+                self._use_tls(sections)
+                self._tls = sections
+        except CannotOpenError as error:
+            _log.error("monitor: %s; keeping the previous certificates", error)
+
     def set_up_log(self) -> None:
         """Log with the level of the settings, and keep the records for those who ask."""
-        settings = self.watched.settings.log
-        log.setup(settings.level, settings.errors, worker=True, copy=self.watched.logs.errors.take_own)
+        settings, hide = self.watched.settings.log, log.masking(secret_values(self.watched.settings))
+        log.setup(settings.level, settings.errors, worker=True, hide=hide, copy=self.watched.logs.errors.take_own)
 
 
-def _exporter(settings: Settings, state: SharedState) -> "SpanExporter | None":
+def _exporter(settings: Settings, state: SharedState, exemplars: Exemplars) -> "SpanExporter | None":
     """Return what sends the spans, and counts them in a row of its own; None without traces."""
     if not settings.trace.endpoint:
         return None
@@ -177,7 +200,7 @@ def _exporter(settings: Settings, state: SharedState) -> "SpanExporter | None":
     def count(result: str, spans: int) -> None:
         metrics.series("gproxy_trace_spans_total", result).cells[0] += spans
 
-    return SpanExporter(settings.trace, count)
+    return SpanExporter(settings.trace, count, exemplars.note)
 
 
 def _load(command: messages.Configure, fd: int) -> Settings:
@@ -235,7 +258,7 @@ def main(arguments: Sequence[str]) -> int:
         monitor = Monitor(control, command)
         monitor.set_up_log()
         monitor.serve()
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, CannotOpenError, ValueError) as error:
         _log.error("monitor: %s", error)
         return 1
     return 0

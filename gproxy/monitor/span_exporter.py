@@ -19,7 +19,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from gproxy import __version__
 from gproxy.config.sections.trace import TraceSettings, pairs
-from gproxy.monitor.worker_lines import WorkerRef
+from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.tracing.span_record import SCOPE, SpanRecord
 
 _log = logging.getLogger("gproxy")
@@ -35,6 +35,8 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 #: Counts spans by their result: `sent`, `dropped` or `failed`.
 Count = Callable[[str, int], None]
+#: Takes the record of a span that the collector has taken.
+Note = Callable[[SpanRecord], None]
 
 
 class SpanExporter:
@@ -44,6 +46,7 @@ class SpanExporter:
         self,
         settings: TraceSettings,
         count: Count,
+        note: Note,
         *,
         exporter: SDKExporter | None = None,
         clock: Callable[[], float] = monotonic,
@@ -51,6 +54,7 @@ class SpanExporter:
         self._endpoint = settings.endpoint
         self._resource = Resource({**settings.attributes, "service.name": settings.service})
         self._count = count
+        self._note = note
         self._clock = clock
         self._exporter = exporter or _otlp(settings)
         self._queue: deque[SpanRecord] = deque()
@@ -86,7 +90,8 @@ class SpanExporter:
     def send(self) -> None:
         """Send one batch. A failure costs its spans, and one log line a minute."""
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
-        spans, reason = self._readable(batch), ""
+        good, spans = self._readable(batch)
+        reason = ""
         try:
             sent = not spans or self._exporter.export(spans) is SpanExportResult.SUCCESS
         except Exception as error:  # noqa: BLE001 a collector may answer anything, and the exporter choke on it
@@ -94,18 +99,21 @@ class SpanExporter:
         self._count("sent" if sent else "failed", len(spans))
         if len(spans) < len(batch):
             self._count("failed", len(batch) - len(spans))
+        for record in good if sent else ():
+            self._note(record)
         if not sent:
             self._complain(reason or self._reason.take())
 
-    def _readable(self, batch: Sequence[SpanRecord]) -> list[ReadableSpan]:
-        """Return the spans of the records, without malformed ones: libraries may have made them."""
-        made = []
+    def _readable(self, batch: Sequence[SpanRecord]) -> tuple[list[SpanRecord], list[ReadableSpan]]:
+        """Return the records and their spans, without malformed ones: libraries may have made them."""
+        good, made = [], []
         for record in batch:
             try:
                 made.append(readable(record, self._resource))
+                good.append(record)
             except (KeyError, TypeError, ValueError) as error:
                 self._complain(f"malformed span: {type(error).__name__}")
-        return made
+        return good, made
 
     def _complain(self, reason: str) -> None:
         if self._clock() >= self._next_line:

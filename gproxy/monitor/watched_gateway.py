@@ -8,18 +8,18 @@ import gevent
 
 from gproxy.arbiter.control import Control
 from gproxy.config.sections.settings import Settings
-from gproxy.handlers.metrics import Row
-from gproxy.monitor.arbiter_orders import ArbiterOrders
-from gproxy.monitor.changes import Blocks, Changes
-from gproxy.monitor.events import EventStreams
-from gproxy.monitor.figures import Figures
-from gproxy.monitor.history import History
-from gproxy.monitor.log_tail import LogTails
-from gproxy.monitor.recent import RecentRequests
-from gproxy.monitor.silent_workers import SilentWorkers
+from gproxy.handlers.metrics import FindExemplars, Row, no_exemplars
+from gproxy.monitor.gathered.changes import Blocks, Changes
+from gproxy.monitor.gathered.figures import Figures
+from gproxy.monitor.gathered.history import History
+from gproxy.monitor.gathered.recent import RecentRequests
+from gproxy.monitor.processes.arbiter_orders import ArbiterOrders
+from gproxy.monitor.processes.silent_workers import SilentWorkers
+from gproxy.monitor.processes.worker_lines import WorkerLines, WorkerRef
+from gproxy.monitor.streams.events import EventStreams
+from gproxy.monitor.streams.log_tail import LogTails
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.model import difference
-from gproxy.monitor.worker_lines import WorkerLines, WorkerRef
 
 #: Takes a record that a worker feeds, with its Unix time.
 Consume = Callable[[WorkerRef, float, Mapping[str, Any]], None]
@@ -28,15 +28,21 @@ Consume = Callable[[WorkerRef, float, Mapping[str, Any]], None]
 class WatchedGateway:
     """The gateway that a monitor watches. Operations read it, ask its workers, and give orders to its arbiter.
 
-    `rows` returns the metrics of all workers.
+    `rows` returns the metrics of all workers. `config` is the path of the settings file.
     """
 
     def __init__(
-        self, settings: Settings, generation: int, control: Control, rows: Callable[[], Iterable[Row]] = list
+        self,
+        settings: Settings,
+        generation: int,
+        control: Control,
+        rows: Callable[[], Iterable[Row]] = list,
+        config: str = "",
     ) -> None:
         #: The settings of the generation that serves, without live handlers.
         self.settings = settings
         self.generation = generation
+        self.config = config
         #: What the arbiter reports: reloads, their outcomes, the states of the workers.
         self.arbiter_state: Mapping[str, Any] = {}
         self.lines = WorkerLines(self.receive)
@@ -48,6 +54,8 @@ class WatchedGateway:
         self.figures = Figures(rows, History(settings.admin.history), self.changes)
         self.events = EventStreams(self.changes, difference)
         self.rows = rows
+        #: What finds the exemplars of histograms, with traces.
+        self.find_exemplars: FindExemplars = no_exemplars
         #: The failed and slow requests of the last time.
         self.recent = RecentRequests()
         #: The ends of the logs.

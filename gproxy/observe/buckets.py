@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 from zlib import crc32
 
@@ -51,12 +51,10 @@ class Buckets:
 
         `counts` are those of the inner buckets, perhaps decayed. Beyond the last bound the result is that bound.
         """
-        rank, seen = share * sum(counts) * (1 - _ROUNDING), 0.0
-        for place, count in enumerate(counts):
-            seen += count
-            if count > 0 and seen >= rank:
-                return self._middle(place)
-        return None
+        seen = list(accumulate(counts))
+        if not seen or seen[-1] <= 0:
+            return None
+        return self._middle(bisect_left(seen, share * seen[-1] * (1 - _ROUNDING)))
 
     def _middle(self, place: int) -> float:
         if place >= len(self.inner):

@@ -38,6 +38,23 @@ _NONE: Final[Mapping[str, object]] = MappingProxyType({})
 _NO_WORKER: Final = MappingProxyType({"worker": None, "generation": None})
 
 
+def _unchanged(text: str) -> str:
+    return text
+
+
+def masking(secrets: Collection[str]) -> Callable[[str], str]:
+    """Return a function that returns a text with each secret as `***`."""
+    return partial(_hide, sorted(secrets, key=len, reverse=True)) if secrets else _unchanged
+
+
+def _hide(secrets: Sequence[str], text: str) -> str:
+    """Return the text with each secret as `***`; longer ones first, since one may be a part of another."""
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, "***")
+    return text
+
+
 def setup(
     level: str,
     errors: Literal["text", "json"] = "text",
@@ -45,18 +62,17 @@ def setup(
     worker: bool = False,
     names: Mapping[str, object] = _NO_WORKER,
     locate: Callable[[], Origin] | None = None,
-    secrets: Collection[str] = (),
+    hide: Callable[[str], str] = _unchanged,
     copy: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Send the log records of the gateway, user code and libraries, and Python's warnings, to standard error.
 
     Records below `level` are dropped, except Python's warnings. A root logger that already has another handler stays
     unchanged. Lines of text of a `worker` have its process id behind the logger's name; `names` are further fields of
-    lines in JSON. `locate` returns the origin of the code that logs; `secrets` are masked. `copy` gets the fields of
-    each record, as JSON has them.
+    lines in JSON. `locate` returns the origin of the code that logs; `hide` masks secrets, see `masking`. `copy` gets
+    the fields of each record, as JSON has them.
     A second call replaces all of this. Raises ValueError for an unknown level.
     """
-    hide = partial(_hide, sorted(secrets, key=len, reverse=True)) if secrets else _unchanged
     handler: logging.Handler = NonBlockingHandler(sys.stderr)
     layout = _WORKER_LAYOUT if worker else _LAYOUT
     handler.setFormatter(JSONFormatter(names, hide) if errors == "json" else _Formatter(layout, hide))
@@ -104,18 +120,6 @@ _held = _HeldLevel()
 #: Gives a logger a level for a time; an empty level ends it: the level of the settings returns. Another logger that has
 #: such a level loses it.
 hold_level: Final = _held.hold
-
-
-def _unchanged(text: str) -> str:
-    return text
-
-
-def _hide(secrets: Sequence[str], text: str) -> str:
-    """Return the text with each secret as `***`; longer ones first, since one may be a part of another."""
-    for secret in secrets:
-        if secret in text:
-            text = text.replace(secret, "***")
-    return text
 
 
 def _note_origin(locate: Callable[[], Origin], record: logging.LogRecord) -> bool:

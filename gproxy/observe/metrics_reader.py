@@ -1,7 +1,8 @@
 """The reading of metrics: what all processes have counted in the shared memory, added up."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from math import isnan, nan
+from operator import add
 from typing import Final, NamedTuple
 
 from gproxy.observe.buckets import Buckets
@@ -11,7 +12,7 @@ from gproxy.state.shared.counters import CountersView
 from gproxy.state.shared.memory import SharedState
 
 #: The value of a series that its process has removed.
-REMOVED: Final = math.nan
+REMOVED: Final = nan
 
 
 class Row(NamedTuple):
@@ -50,6 +51,8 @@ class MetricsReader:
         self._state = state
         self._catalogue = Catalogue(bounds)
         self._view: CountersView | None = None
+        #: PERF: the keys of the last reading, sorted: mostly the next one has the same.
+        self._order: list[Key] = []
 
     def use(self, bounds: Sequence[float]) -> None:
         """Read the histograms with these buckets, those of a new generation, and its own metrics of handlers."""
@@ -58,40 +61,71 @@ class MetricsReader:
     def read(self) -> list[Row]:
         """Return the rows of all processes, sorted; counters include ended processes."""
         self._view = self._view or CountersView.of(self._state)
-        return rows(sum_up(self._view, self._catalogue), self._catalogue) if self._view is not None else []
+        if self._view is None:
+            return []
+        reading = sum_up(self._view, self._catalogue)
+        if len(self._order) != len(reading) or not all(map(reading.__contains__, self._order)):
+            self._order = sorted(reading)
+        return rows(reading, self._catalogue, self._order)
 
 
-def rows(reading: dict[Key, list[float]], catalogue: Catalogue) -> list[Row]:
-    """Return the rows of a reading, sorted."""
-    families, buckets = catalogue.families, catalogue.buckets_of
-    return [
-        Row(name, families[name], labels, cells, buckets(name)) for (name, labels), cells in sorted(reading.items())
-    ]
+def rows(reading: dict[Key, list[float]], catalogue: Catalogue, order: Iterable[Key] | None = None) -> list[Row]:
+    """Return the rows of a reading in the `order` of its keys, or sorted."""
+    kinds = {name: (family, catalogue.buckets_of(name)) for name, family in catalogue.families.items()}
+    found = []
+    for key in sorted(reading) if order is None else order:
+        family, buckets = kinds[key[0]]
+        found.append(Row(key[0], family, key[1], reading[key], buckets))
+    return found
 
 
 def sum_up(view: CountersView, catalogue: Catalogue) -> dict[Key, list[float]]:
     """Return the values of all series, each made of those of all processes."""
-    all_rows, living = view.rows(), view.rows(living=True)
+    places = list(view.places())
+    catalogue.learn(place.name for place in places)
+    living = view.rows(living=True)
     workers = {str(number + 1) for number in living}
+    kinds = _kinds(view, living.values(), catalogue)
     reading: dict[Key, list[float]] = {}
-    catalogue.learn(place.name for place in view.places())
-    for place in view.places():
-        if not (key := catalogue.parse(place.name)) or place.size != catalogue.cells_of(key[0]):
+    for name, start, size in places:
+        if (key := catalogue.parse(name)) is None:
             continue
-        family = catalogue.families[key[0]]
-        if family.labels[-1:] == ("worker",) and key[1][-1] not in workers:
+        expected, is_of_worker, sums = kinds[key[0]]
+        if size != expected or (is_of_worker and key[1][-1] not in workers):
             continue
-        chosen = living if family.is_sampled else all_rows
-        parts = [list(row[place.start : place.start + place.size]) for row in chosen.values()]
-        cells = _merged(parts, family) if parts else [0.0] * place.size
-        if not math.isnan(cells[0]):
+        if sums is None:
+            cells = [max((row[start] for row in living.values()), default=0.0)]
+        else:
+            cells = sums[start : start + size]
+        if not isnan(cells[0]):
             reading[key] = cells
     return reading
 
 
-def _merged(parts: Sequence[list[float]], family: Family) -> list[float]:
-    """Return one value for each cell, from the cells of one or more processes."""
-    if len(parts) == 1:
-        return parts[0]
-    merge = max if family.merge == "max" else sum
-    return [merge(values) for values in zip(*parts, strict=True)]
+def _kinds(
+    view: CountersView, living: "Collection[memoryview[float]]", catalogue: Catalogue
+) -> dict[str, tuple[int, bool, list[float] | None]]:
+    """Return for each family the cells of a series, whether a series is of one worker, and the sums of all cells.
+
+    The sums are those of all processes, or of living ones; None: of several values the highest one counts.
+    PERF: rows are added up as a whole: a gateway with 200 routes and 1,000 backends has 6,000 series in 30,000 cells.
+    """
+    rows = view.rows().values()
+    totals = _added(rows, view.cells_used)
+    present = totals if len(living) == len(rows) else _added(living, view.cells_used)
+    return {
+        name: (
+            catalogue.cells_of(name),
+            family.labels[-1:] == ("worker",),
+            None if family.merge == "max" else present if family.is_sampled else totals,
+        )
+        for name, family in catalogue.families.items()
+    }
+
+
+def _added(parts: "Iterable[memoryview[float]]", size: int) -> list[float]:
+    """Return the first cells of several rows, added up."""
+    sums = [0.0] * size
+    for part in parts:
+        sums = list(map(add, sums, part[:size].tolist()))
+    return sums

@@ -4,14 +4,21 @@ from typing import Final
 
 #: The text of a value that is not there.
 NONE: Final = "\u2013"
+#: Between thousands: a narrow blank.
+_THOUSANDS: Final = "\u202f"
 _SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 #: The least age for each unit, in seconds.
 _AGES: Final = ((172_800.0, 86_400, "d"), (7_200.0, 3_600, "h"), (120.0, 60, "min"), (0.0, 1, "s"))
 
 
+def printable(text: str) -> str:
+    """Return a text from a stranger without control characters, which would change the terminal."""
+    return "".join(letter if letter.isprintable() or letter == _THOUSANDS else "?" for letter in text)
+
+
 def number(value: float | None, digits: int = 0) -> str:
     """Return a number with so many decimals, and its thousands apart."""
-    return NONE if value is None else f"{value:,.{digits}f}".replace(",", "\u202f")
+    return NONE if value is None else f"{value:,.{digits}f}".replace(",", _THOUSANDS)
 
 
 def rate(value: float | None) -> str:

@@ -49,6 +49,10 @@ class Listener(WSGIServer):  # type: ignore[misc]
         self._timer = self.loop.timer(_PAUSE)
         self._timer.start(self._start_accepting_if_started)
 
+    def use(self, connection_class: ConnectionClass) -> None:
+        """Serve new connections with another class."""
+        self._acceptor.connection_class = connection_class
+
     def accept_queued(self) -> None:
         """Accept everything in the queue of a silenced listener: closing it would reset these connections."""
         if self.started:

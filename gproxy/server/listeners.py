@@ -3,12 +3,13 @@
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import gevent
 
 from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.types import Address
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.gateway.listener_gateway import listener_gateway
@@ -37,22 +38,33 @@ class Listeners:
         self._tls_hosts: TLSHosts | None = None
         self._reloader: gevent.Greenlet | None = None
         if any(address.tls is not None for address in settings.server.bind):
-            self._open_tls_hosts()
+            self._tls_hosts = tls_hosts = self._open_tls_hosts(settings.tls)
+            for name in settings.tls:
+                watch = partial(tls_hosts.expires, name)
+                self._runtime.metrics.watch("gproxy_certificate_expires_seconds", (name,), watch)
 
-    def _open_tls_hosts(self) -> None:
+    def _open_tls_hosts(self, sections: Mapping[str, TLSSettings]) -> TLSHosts:
         from gproxy.config.certificates import read_certificate
 
-        sections = self._settings.tls
         try:
             tls_hosts = [TLSHost(section, read_certificate(section, time.time())) for section in sections.values()]
         except ValueError as error:
             raise CannotOpenError(f"[tls] {error}") from None
-        self._tls_hosts = TLSHosts(tls_hosts)
-        for name in sections:
-            self._runtime.metrics.watch(
-                "gproxy_certificate_expires_seconds", (name,), partial(self._tls_hosts.expires, name)
-            )
-        self._reloader = self._runtime.spawn(CertificateReloader(self._tls_hosts, sections, self._runtime).run)
+        self.close()
+        found = TLSHosts(tls_hosts)
+        self._reloader = self._runtime.spawn(CertificateReloader(found, sections, self._runtime).run)
+        return found
+
+    def use_tls(self, sections: Mapping[str, TLSSettings], listeners: Sequence[Listener]) -> None:
+        """Let the listeners, one for each address, serve new connections with these `[tls:NAME]` sections.
+
+        The metrics keep the certificates of the constructor. Raises CannotOpenError if a certificate is unusable: all
+        remains as it was.
+        """
+        if self._tls_hosts is not None:
+            self._tls_hosts = self._open_tls_hosts(sections)
+            for address, listener in zip(self._settings.server.bind, listeners, strict=True):
+                listener.use(self._connection_class(address))
 
     def listener(self, address: Address, sock: socket.socket) -> Listener:
         """Return a listener for the socket; its owner starts it."""
@@ -80,7 +92,7 @@ class Listeners:
         )
 
     def close(self) -> None:
-        """Stop reloading certificates, after draining."""
+        """Stop reloading certificates."""
         if self._reloader is not None:
             self._reloader.kill()
 

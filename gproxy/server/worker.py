@@ -43,6 +43,7 @@ from gproxy.introspection.handler_code import HandlerCode
 from gproxy.introspection.watchdog import HubWatchdog
 from gproxy.observe import log
 from gproxy.observe.access_logs import AccessLogs
+from gproxy.observe.json_log import Hide
 from gproxy.runtime import Runtime
 from gproxy.server.drain import Drain
 from gproxy.server.listeners import Listeners, register_metrics
@@ -79,6 +80,7 @@ class Worker:
         access_logs: AccessLogs,
         state: SharedState,
         sockets: Sequence[socket.socket],
+        hide: Hide,
     ) -> None:
         self._control = control
         self._settings = settings
@@ -87,6 +89,8 @@ class Worker:
         self._access_logs = access_logs
         #: The memory that the workers share, once there are several.
         self._state = state
+        #: Masks the secrets of the settings in a text.
+        self._hide = hide
         self._factory = Listeners(settings, gateway, runtime)
         self._listeners = [self._factory.listener(*pair) for pair in zip(settings.server.bind, sockets, strict=True)]
         self._handler_code = code = HandlerCode(gateway.handlers)
@@ -134,7 +138,7 @@ class Worker:
         self._share_listeners(alone=alone)
         self._tune()
         self._current.note_spawned()
-        setup_log(self._settings, self._runtime, self._current.origin)
+        setup_log(self._settings, self._runtime, self._hide, self._current.origin)
         if self._watchdog is not None:
             self._watchdog.start()
         self._control.send(messages.Ready())
@@ -157,8 +161,8 @@ class Worker:
 
     def _announce_block(self, report: BlockReport) -> None:
         """Let the arbiter log a block that lasts. Called in the watchdog's thread."""
-        message = report.message(self._runtime.worker)
-        self._control.send_from_thread(messages.Blocked(message, report.lines, list(report.origin)))
+        message, lines = self._hide(report.message(self._runtime.worker)), [*map(self._hide, report.lines)]
+        self._control.send_from_thread(messages.Blocked(message, lines, list(report.origin)))
 
     def _provide_spans(self) -> None:
         if self._settings.trace.endpoint and self._runtime.feed is not None:
@@ -295,7 +299,7 @@ def main() -> int:
     faulthandler.register(STACK_SIGNAL, file=control, all_threads=True, chain=True)
     for number in GROUP_SIGNALS:  # a Python signal handler that runs while the hub waits has crashed Python 3.11
         gevent.signal_handler(number, nothing)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*GROUP_SIGNALS, STACK_SIGNAL})
     try:
         return _serve(options["--generation"], options["--worker"], Control(socket.socket(fileno=control), COMMANDS))
     except ArbiterGoneError:
@@ -329,31 +333,31 @@ def _serve(generation: int, number: int, control: Control) -> int:
     runtime = Runtime.of(settings, generation, number, build_command.instance)
     access_logs = AccessLogs.of(settings.log)
     gateway = build(settings, runtime, access_logs.observers)
-    setup_log(settings, runtime)
+    hide = log.masking(secret_values(settings))
+    setup_log(settings, runtime, hide)
     control.send(messages.Built(list(map(str, settings.warnings)), [*_user_files(), *settings.errors.files]))
     command = _wait_for(messages.Open, control)
     state, *fds = control.take_fds()
     sockets = [socket.socket(fileno=fd) for fd in fds]
     try:
-        worker = Worker(control, settings, runtime, gateway, access_logs, SharedState(state), sockets)
+        worker = Worker(control, settings, runtime, gateway, access_logs, SharedState(state), sockets, hide)
         worker.run(alone=not command.shared)
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
-        control.send(messages.Failed(1, [str(error)], is_logged=True))
+        control.send(messages.Failed(1, [hide(str(error))], is_logged=True))
         return 1
     return 0
 
 
-def setup_log(settings: Settings, runtime: Runtime, locate: Callable[[], log.Origin] | None = None) -> None:
-    """Set up the error log of a worker; `locate` returns the origin of the code that logs."""
-    names, secrets = {"worker": runtime.worker, "generation": runtime.generation}, secret_values(settings)
+def setup_log(settings: Settings, runtime: Runtime, hide: Hide, locate: Callable[[], log.Origin] | None = None) -> None:
+    """Set up the error log of a worker; `hide` masks secrets, `locate` returns the origin of the code that logs."""
+    names = {"worker": runtime.worker, "generation": runtime.generation}
     copy = None
     if runtime.feed is not None:
         from gproxy.introspection.record_feed import RecordFeed  # late: most gateways have no monitor
 
         copy = RecordFeed(runtime.feed, runtime.monotonic)
-    level, errors = settings.log.level, settings.log.errors
-    log.setup(level, errors, worker=True, names=names, locate=locate, secrets=secrets, copy=copy)
+    log.setup(settings.log.level, settings.log.errors, worker=True, names=names, locate=locate, hide=hide, copy=copy)
 
 
 def _wait_for(kind: type[_Expected], control: Control) -> _Expected:

@@ -17,6 +17,7 @@ import sys  # noqa: E402
 import gevent  # noqa: E402
 from gevent.os import tp_read  # noqa: E402
 
+from gproxy.commands.live.admin_client import place_of  # noqa: E402
 from gproxy.commands.token import sign  # noqa: E402
 from gproxy.config.ini.files import read_files  # noqa: E402
 from gproxy.config.load import Overrides, load_process  # noqa: E402
@@ -33,9 +34,11 @@ The gateway serves on {url}, with demo backends on {ports} behind it; it reloads
   curl -i {header}{url}/orders
   curl -i {header}{url}/users/slow      # takes 5 s, so 504 after 3 s
   curl -s {url}/health
-
+{admin}
 ctrl-C stops it.
 """
+
+_PAGE = "gproxy dashboard --admin {place}     # the page of operators, in a browser"
 
 
 def main(pipe: int, config: str, overrides: Overrides) -> None:
@@ -47,7 +50,7 @@ def main(pipe: int, config: str, overrides: Overrides) -> None:
 
 def _greet(config: str, overrides: Overrides, ports: list[int]) -> None:
     """Print what to try, once the gateway listens. Problems in the settings are reported by the gateway."""
-    server = load_process(read_files(config, os.environ), overrides).server
+    server, _, admin, _ = load_process(read_files(config, os.environ), overrides)
     address = next((address for address in server.bind if address.kind == "tcp"), None) if server else None
     if address is None:
         return
@@ -58,6 +61,7 @@ def _greet(config: str, overrides: Overrides, ports: list[int]) -> None:
         ports=", ".join(f":{port}" for port in ports),
         config=config,
         token=f"\n  TOKEN={token}\n" if token else "",
+        admin=f"  {_PAGE.format(place=place_of(admin.bind))}\n" if admin is not None and admin.bind else "",
         header='-H "Authorization: Bearer $TOKEN" ' if token else "",
     )
     sys.stdout.write(text)

@@ -48,9 +48,9 @@ class ServerSpans:
             trace.end(trace.server)
 
     def _is_slow(self, exchange: Exchange) -> bool:
-        if exchange.is_tunnel or exchange.is_endless or exchange.route in self._streams:
+        if exchange.duration <= self._slow or exchange.is_tunnel or exchange.is_endless:
             return False
-        return exchange.duration > self._slow
+        return exchange.route not in self._streams
 
     def _complete(self, span: OpenSpan, exchange: Exchange) -> None:
         """Give the span its name, its start and what the exchange says."""

@@ -3,7 +3,6 @@
 import traceback
 from collections.abc import Callable
 from contextvars import ContextVar, Token, copy_context
-from random import Random
 from time import time_ns
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -13,13 +12,13 @@ import gevent
 from gproxy.http.errors import HTTPError
 from gproxy.http.trace import AttributeValue, Span, TraceIDs
 from gproxy.tracing.span_record import LONGEST, MOST, SCOPE, Attributes, Event, Kind, SpanRecord, value_of
-from gproxy.tracing.trace_context import written
+from gproxy.tracing.trace_context import RandomIDs, written
 
 #: The most spans of one request; a handler may open spans in a loop.
 _MOST_SPANS: Final = 256
 #: The innermost open span of a greenlet, and of the greenlets that it spawns.
 _current: ContextVar["OpenSpan | None"] = ContextVar("gproxy_span", default=None)
-_bits: Final = Random().getrandbits  # noqa: S311 ids are no secrets
+_ids: Final = RandomIDs()
 
 
 class Bridge(Protocol):
@@ -36,11 +35,6 @@ class TraceOutput:
         self.send = send
         self.full = full
         self.bridge = bridge
-
-
-def new_span_id() -> str:
-    """Return the id of a new span."""
-    return f"{_bits(64):016x}"
 
 
 def inherit_spans() -> None:
@@ -188,11 +182,11 @@ class RequestTrace:
 
     def span(self, name: str) -> Span:
         """Return a span within the present one; it lasts as long as its `with` block."""
-        return OpenSpan(self, str(name), "internal", self._present().span_id, new_span_id())
+        return OpenSpan(self, str(name), "internal", self._present().span_id, _ids.take(16))
 
     def attempt(self, backend: str, resend: int) -> Span:
         """Return the span of an attempt at a backend."""
-        made = OpenSpan(self, "attempt", "client", self._present().span_id, new_span_id())
+        made = OpenSpan(self, "attempt", "client", self._present().span_id, _ids.take(16))
         host, _, port = backend.rpartition(":")
         made.attributes["server.address"] = host or backend
         if host and port.isdecimal():

@@ -8,14 +8,13 @@ from typing import Final
 from gproxy.config.sections.trace import TraceSettings
 from gproxy.config.types import Rate
 from gproxy.http.request import Request
+from gproxy.http.trace import TraceIDs
 from gproxy.http.trust import Trust
-from gproxy.tracing.request_trace import RequestTrace, TraceOutput, new_span_id
-from gproxy.tracing.trace_context import TraceParent, parse, written
+from gproxy.tracing.request_trace import RequestTrace, TraceOutput
+from gproxy.tracing.trace_context import RandomIDs, TraceParent, line_of, parse
 
 _PARENT: Final = "traceparent"
 _STATE: Final = "tracestate"
-#: A share of traces is decided by the low half of the trace id, as samplers of OpenTelemetry do.
-_LOW_HALF: Final = (1 << 64) - 1
 
 
 class RateCap:
@@ -39,20 +38,23 @@ class RateCap:
 
 
 class RouteShares:
-    """The sampled shares of the routes: `own` by name, else `usual`, also for requests without a route."""
+    """The sampled shares of the routes: `own` by name, else `usual`, also for requests without a route.
+
+    A share is decided by the low half of the trace id, as samplers of OpenTelemetry do.
+    """
 
     def __init__(self, usual: float, own: Mapping[str, float]) -> None:
         self._usual = _bound(usual)
         self._own = {name: _bound(share) for name, share in own.items()}
 
-    def bound(self, request: Request) -> int:
-        """Return the bound of the low half of a sampled trace id."""
+    def bound(self, request: Request) -> str:
+        """Return the text that the low half of a sampled trace id is below, digit by digit."""
         route = request.route
-        return self._usual if route is None else self._own.get(route.name, self._usual)
+        return self._own.get(route.name, self._usual) if self._own and route is not None else self._usual
 
 
-def _bound(share: float) -> int:
-    return round(share * (_LOW_HALF + 1))
+def _bound(share: float) -> str:
+    return f"{int(share * (1 << 64)):016x}" if share < 1 else "g"  # beyond all digits
 
 
 class TraceSampler:
@@ -77,33 +79,31 @@ class TraceSampler:
         self._shares = shares
         self._output = output
         self._cap = cap or RateCap(settings.max_rate)
-        self._bits = (random or Random()).getrandbits  # noqa: S311 ids are no secrets
+        self._ids = RandomIDs(random)
 
     def wants(self, request: Request) -> bool:
         """Decide, give the request its trace, and return whether it is sampled."""
         text = request.headers.lookup(_PARENT)
         came = None if text is None else parse(text)
         if came is not None and self._is_believed(request):
-            return self._begin(request, came.trace_id, came.span_id, wanted=came.sampled)
-        request.headers.discard(_STATE)
-        number = self._bits(128)
-        wanted = (number & _LOW_HALF) < self._shares.bound(request)
-        return self._begin(request, f"{number:032x}", "", wanted=wanted, link=came)
+            return self._begin(request, (came.trace_id, self._ids.take(16), came.span_id), wanted=came.sampled)
+        if request.headers.lookup(_STATE) is not None:
+            request.headers.discard(_STATE)
+        digits = self._ids.take(48)  # PERF: both ids at once
+        wanted = digits[16:32] < self._shares.bound(request)
+        return self._begin(request, (digits[:32], digits[32:], ""), wanted=wanted, link=came)
 
     def _is_believed(self, request: Request) -> bool:
         if self._parent == "trusted":
             return self._trust.is_trusted(request.received.peer)
         return self._parent == "always"
 
-    def _begin(
-        self, request: Request, trace_id: str, parent_id: str, *, wanted: bool, link: TraceParent | None = None
-    ) -> bool:
+    def _begin(self, request: Request, ids: TraceIDs, *, wanted: bool, link: TraceParent | None = None) -> bool:
         sampled = wanted and self._cap.take()
-        span_id = new_span_id()
         exchange = request.exchange
-        exchange.trace_ids = (trace_id, span_id, parent_id)
+        exchange.trace_ids = ids
         if sampled:
             linked = None if link is None else (link.trace_id, link.span_id)
-            exchange.trace = RequestTrace(exchange.trace_ids, self._output, linked)
-        request.headers.put(_PARENT, _PARENT, written(trace_id, span_id, sampled=sampled))
+            exchange.trace = RequestTrace(ids, self._output, linked)
+        request.headers.put_line(_PARENT, line_of(ids[0], ids[1], sampled=sampled))
         return sampled

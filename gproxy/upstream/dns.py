@@ -9,11 +9,10 @@ from random import Random
 from typing import Final
 
 import gevent
-from gevent import socket
 from gevent.event import Event
-from gevent.lock import BoundedSemaphore
 
 from gproxy.config.types import BackendURL
+from gproxy.runtime.names import Names
 
 _log = logging.getLogger("gproxy")
 
@@ -24,15 +23,13 @@ Addresses = tuple[str, ...]
 
 #: The shortest time between two look-ups of one name, and the time until a retry of a failed one, in seconds.
 _SOONEST: Final = 1.0
-#: gevent's resolver uses the shared thread pool, and a dead DNS server blocks a thread for half a minute.
-_at_a_time = BoundedSemaphore(4)
+#: The names of backends; at most so many wait for a dead name server at once.
+_names: Final = Names(16)
 
 
 def look_up(host: str) -> list[str]:
     """Return the addresses from the system's resolver (DNS, /etc/hosts or a cache), without blocking the hub."""
-    with _at_a_time:
-        found = socket.getaddrinfo(host, None, socket.AF_UNSPEC, socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+    return _names.addresses(host)
 
 
 def arrange(found: Iterable[str]) -> list[Addresses]:
@@ -92,7 +89,7 @@ class ResolvedName:
         """Look up the name once. A failure changes nothing, and only the first of a series is logged."""
         try:
             found = arrange(self._lookup(self.url.host))
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             if not self._fails:
                 self._log_failure(error)
             self._fails = True

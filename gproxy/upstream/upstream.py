@@ -127,14 +127,15 @@ class Upstream:
         return True
 
     def change(self, name: str, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Override the backend with these fields, or end its override; return its state before; None if it is not here.
+        """Override the backend with these fields, or end its override; return its state and weight before.
 
-        Raises ValueError for fields that are no override.
+        Returns None if it is not here. Raises ValueError for fields that are no override.
         """
         override = None if fields is None else BackendOverride.of(fields)
-        before = {one.name: one.snapshot(self.runtime.monotonic()) for one in self._named_so(name)}
+        found = next(iter(self._named_so(name)), None)
+        before = None if found is None else {**found.snapshot(self.runtime.monotonic()), "weight": found.weight}
         self.override(name, override)
-        return next(iter(before.values()), None)
+        return before
 
     def _named_so(self, name: str) -> list[Backend]:
         """Return the backends of this name: HOST:PORT, with or without scheme, as the file or DNS has it."""

@@ -1,21 +1,27 @@
 """The time account of a watched request: Server-Timing for a client with the token, and the log field `handlers`."""
 
 import re
-import threading
 import time
 
 import pytest
 
 from gproxy.testing.backends import Backend, answering
-from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.gateway import RunningGateway
 
 TOKEN = "timing-token-of-16-bytes"
+#: The milliseconds that rounded figures may differ by.
+ROUNDED = 1
 HANDLERS = """
 import time
 def slow(request, next):
+    began = time.monotonic()
     time.sleep(0.05)
+    called = time.monotonic()
     response = next(request)
+    returned = time.monotonic()
     time.sleep(0.05)
+    response.headers["X-Next"] = f"{1000 * (returned - called)}"
+    response.headers["X-Own"] = f"{1000 * (time.monotonic() - returned + called - began)}"
     return response
 def quick(request, next):
     return next(request)
@@ -43,13 +49,6 @@ upstream = app
 backends = http://127.0.0.1:PORT
 retries = 2
 retry_on = connect, reset
-[upstream:narrow]
-backends = http://127.0.0.1:PORT
-max_requests = 1
-queue = 10
-[route:narrow]
-path = /narrow
-upstream = narrow
 """
 
 
@@ -86,12 +85,17 @@ def running(tmp_path_factory, backend):
 
 
 def test_with_the_token_the_parts_add_up_to_the_total(running):
-    parts = parts_of(running.get("/slow", f"X-Gproxy-Timing: {TOKEN}"))
+    began = time.monotonic()
+    answer = running.get("/slow", f"X-Gproxy-Timing: {TOKEN}")
+    waited = (time.monotonic() - began) * 1000
+    parts = parts_of(answer)
+    own, called = float(answer["x-own"]), float(answer["x-next"])  # as the handler has measured
     total = parts.pop("total")
     assert sum(parts.values()) == pytest.approx(total, rel=0.05)
-    assert parts["slow"] == pytest.approx(100, abs=40)
-    assert parts["backend"] == pytest.approx(100, abs=40)
-    assert parts["quick"] < 20
+    assert own + called - ROUNDED <= total <= waited + ROUNDED
+    assert own - ROUNDED <= parts["slow"] <= total - called + ROUNDED
+    assert 100 - ROUNDED <= parts["backend"] <= called + ROUNDED
+    assert parts["quick"] <= total - own - called + ROUNDED
     assert list(parts)[:2] == ["quick", "slow"], "the outermost handler first"
 
 
@@ -116,26 +120,6 @@ def test_the_token_never_reaches_the_backend(running, backend):
     heads = [request.head.lower() for request in backend.requests]
     assert heads
     assert not [head for head in heads if b"gproxy-timing" in head or b"gproxy_timing" in head]
-
-
-def test_a_wait_in_the_queue_is_the_queue_s(running, backend):
-    first = threading.Thread(target=running.get, args=("/narrow/1",))
-    first.start()
-    eventually(lambda: backend.requests[-1].line.split(" ")[1] == "/narrow/1", "the first request")
-    parts = parts_of(running.get("/narrow/2", f"X-Gproxy-Timing: {TOKEN}"))
-    first.join()
-    assert parts["queue"] > 30
-    assert parts["backend"] == pytest.approx(100, abs=50)
-
-
-def test_the_upload_of_a_slow_client_is_the_client_s(running):
-    with running.connect() as wire:
-        wire.send(f"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nX-Gproxy-Timing: {TOKEN}\r\n\r\n")
-        time.sleep(0.3)  # the client is slow: this is what is measured
-        wire.send("body")
-        parts = parts_of(wire.read_response())
-    assert parts["upload"] == pytest.approx(300, abs=80)
-    assert parts["backend"] < 250
 
 
 def test_the_access_line_of_a_watched_request_has_its_handlers(running):

@@ -5,8 +5,8 @@ import re
 import jsonschema
 import pytest
 
-from gproxy.monitor.openapi import document
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.api.openapi import document
+from gproxy.monitor.api.operations import OPERATIONS
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 

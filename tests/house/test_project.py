@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -118,3 +119,9 @@ def test_an_unusable_python_fails_with_one_line_of_reason(tmp_path, script, prob
         "pythons: no usable Python 3.99",
         "pythons: FAILED: Python 3.99",
     ]
+
+
+def test_the_order_of_the_tests_names_files_that_exist():
+    long = runpy.run_path(str(ROOT / "tests/conftest.py"))["LONG"]
+    assert [name for name in long if not (ROOT / "tests" / name).is_file()] == []
+    assert list(long.values()) == sorted(long.values(), reverse=True)

@@ -75,10 +75,7 @@ class Admin:
             return answer_of(wire, line, f"Host: {host}", *credential, *fields, *length, body=body)
 
     def unix(self):
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(15)
-        sock.connect(self.socket)
-        return Wire(sock)
+        return unix_wire(self.socket)
 
     def ask_unix(self, line="GET /v1/status", *fields, body=""):
         length = [f"Content-Length: {len(body)}"] if body else []
@@ -109,6 +106,13 @@ class Admin:
     def filled(self, value):
         """The value for a placeholder in the values of a call."""
         return value
+
+
+def unix_wire(path):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(15)
+    sock.connect(path)
+    return Wire(sock)
 
 
 def answer_of(wire, line, *fields, body=""):

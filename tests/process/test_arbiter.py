@@ -15,8 +15,9 @@ import pytest
 from hammer import load
 from shipped import PUBLIC, UNLIMITED, line_with, response, running
 
+from gproxy.arbiter.spawn import STACK_SIGNAL, spawn
 from gproxy.testing.backends import Backend, answering
-from gproxy.testing.gateway import RunningGateway, eventually, free_port
+from gproxy.testing.gateway import PATIENCE, RunningGateway, eventually, free_port
 
 INI = """
 [server]
@@ -161,7 +162,7 @@ def test_of_workers_that_are_killed_all_together_one_starts_at_once(tmp_path, ba
                 os.kill(pid, signal.SIGKILL)
             return ours.errors.count("SIGKILL; starting another one\n") > before
 
-        for _ in range(8):  # the pauses of the others grow
+        for _ in range(5):  # the pauses of the others grow
             eventually(lambda: _answers(ours.port), "an answer")
             before = ours.errors.count("SIGKILL; starting another one\n")
             eventually(kill_until_one_starts_at_once, "a start at once")
@@ -310,6 +311,18 @@ def test_a_worker_that_hangs_is_replaced_and_its_stack_is_logged(tmp_path, backe
         eventually(lambda: len(ours.workers) == 2, "another worker")
         assert len(before & set(ours.workers)) == 1
         assert pids(ours, 2) == set(ours.workers)
+
+
+def test_a_worker_that_still_starts_writes_its_stacks_once_it_can():
+    started = spawn(1, 1)
+    os.kill(started.pid, STACK_SIGNAL)
+    with started.control as sock:
+        sock.settimeout(PATIENCE)
+        stacks = b""
+        while b"worker.py" not in stacks:
+            stacks += sock.recv(10_000) or b"it has ended, worker.py"
+    assert b"most recent call first" in stacks
+    assert os.waitstatus_to_exitcode(os.waitpid(started.pid, 0)[1]) == 0  # the arbiter is gone
 
 
 def test_a_handler_whose_close_waits_for_ever_is_named(tmp_path, backend):

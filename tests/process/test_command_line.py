@@ -44,6 +44,7 @@ def config(tmp_path):
 
 
 COMMANDS = (
+    "admin",
     "backend",
     "check",
     "config",
@@ -354,7 +355,7 @@ def test_a_port_in_use(config, tmp_path):
     [
         ("192.0.2.1:80", "Cannot assign requested address"),
         ("nobody.invalid:8080", "Name or service not known"),
-        ("unix:nowhere/socket", "No such file or directory"),
+        ("unix:nowhere/socket", "No such file or directory; there is no folder nowhere"),
         ("fd:77", "Bad file descriptor"),
     ],
 )

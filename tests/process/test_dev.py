@@ -12,6 +12,7 @@ import pytest
 from shipped import PORTS, ROOT, curl, shipped
 from test_scripts import demo_ports  # noqa: F401 a fixture
 
+from gproxy.commands.live.admin_client import AdminClient
 from gproxy.testing.gateway import eventually, free_port
 
 
@@ -49,6 +50,12 @@ def test_it_has_settings_of_its_own_and_leaves_nothing_behind(tmp_path, demo_por
         assert json.loads(curl("-H", bearer, urls[0]))["headers"]["X-User-Id"] == "alice"
         assert json.loads(curl("-H", bearer, urls[1]))["backend"] == 5002
         assert json.loads(curl(urls[3]))["status"] == "up"
+        place = re.search(r"gproxy dashboard --admin (\S+)", text)[1]
+        assert AdminClient(place).get("/v1/status")["workers"]
+        listed = subprocess.run(
+            [sys.executable, "-m", "gproxy", "ps", "--admin", place], capture_output=True, text=True, timeout=30
+        )
+        assert "0 requests in flight" in listed.stdout
         eventually(lambda: "path:/orders\tprotocol" in said(tmp_path), "access lines on standard output")
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
 
@@ -68,6 +75,7 @@ def test_a_file_that_is_saved_takes_effect(tmp_path, demo_ports):  # noqa: F811
         mine.write_text(code.replace("NAME", "second"))
         eventually(lambda: header() == "second", "the new code")
         assert "mine.py changed: reloading" in said(tmp_path)
+        assert AdminClient(f"unix:{tmp_path}/var/admin.sock").get("/v1/status")["generation"] == 2
 
 
 def test_wrong_settings_are_said_once(tmp_path, demo_ports):  # noqa: F811

@@ -46,6 +46,21 @@ def test_the_socket_is_for_its_owner_only(admin):
     assert stat.S_IMODE(os.stat(admin.folder / "admin.sock").st_mode) == 0o600
 
 
+@pytest.mark.parametrize(("mode", "folder"), [("0600", 0o700), ("0660", 0o755)])
+def test_the_folder_of_the_socket_is_made(tmp_path, mode, folder):
+    with RunningGateway(two_workers("unix:{tmp}/run/gproxy/admin.sock", f"mode = {mode}\n"), tmp_path) as gateway:
+        status_of(client_of(gateway))
+        assert stat.S_IMODE((tmp_path / "run/gproxy").stat().st_mode) == folder
+        assert stat.S_IMODE((tmp_path / "run/gproxy/admin.sock").stat().st_mode) == int(mode, 8)
+
+
+def test_a_folder_of_the_socket_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "run").write_text("no folder")
+    gateway = RunningGateway(two_workers("unix:{tmp}/run/admin.sock"), tmp_path)
+    with pytest.raises(AssertionError, match=r"\[admin\] bind: cannot make the folder .*/run: "), gateway:
+        pass
+
+
 def test_curl_gets_an_answer_and_a_problem_for_an_unknown_operation(admin):
     def curl(path):
         command = ["curl", "-s", "--unix-socket", f"{admin.folder}/admin.sock", f"http://localhost{path}"]

@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 from admin_listener import JSON, TOKEN, Admin
 
-from gproxy.monitor.openapi import PROBLEM
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.api.openapi import PROBLEM
+from gproxy.monitor.api.operations import OPERATIONS
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import eventually
 

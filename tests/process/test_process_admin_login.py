@@ -1,6 +1,7 @@
 """A browser on TCP: the form, the session that it gives, and the end of the session."""
 
 import re
+from contextlib import ExitStack
 from urllib.parse import urlencode
 
 import pytest
@@ -67,6 +68,22 @@ def test_guessing_by_the_form_ends_after_ten_tries(admin):
     assert [log_in(admin, f"guess {n}", source="127.0.0.7").status for n in range(11)] == [401] * 10 + [429]
     assert log_in(admin, TOKEN, source="127.0.0.7").status == 429
     assert "guess" not in admin.gateway.errors
+
+
+def test_forms_that_are_all_begun_before_the_first_token_give_no_more_tries(admin):
+    head = f"POST /login HTTP/1.1\r\nHost: localhost\r\n{FORM}\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n"
+    with ExitStack() as stack:
+        wires = [stack.enter_context(admin.tcp("127.0.0.8")) for _ in range(12)]
+        for wire in wires:
+            wire.send(head)
+            wire.read_until(b"100 Continue\r\n\r\n")
+        statuses = []
+        for wire in wires:
+            wire.send("token=x")
+            answer = wire.read_response()
+            statuses.append(answer.status)
+    assert statuses == [401] * 10 + [429] * 2
+    assert b"Too many tokens were wrong." in answer.body
 
 
 def test_another_site_cannot_log_a_browser_in_or_out(admin):

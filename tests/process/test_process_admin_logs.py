@@ -83,6 +83,44 @@ def test_the_end_of_the_access_log_is_that_of_its_file(admin):
     assert entries(admin, "source=access&lines=0") == []
 
 
+def test_without_lines_a_client_gets_no_earlier_entry(admin):
+    admin.gateway.get("/earlier")
+    admin.ask("DELETE /v1/nothing", token="wrong", source="127.0.0.8")
+    eventually(lambda: entries(admin, "source=error"), "a record of the error log")
+    assert entries(admin, "source=error&lines=0") == []
+    log = admin.gateway.folder / "log" / "access.log"
+    eventually(lambda: "/earlier" in log.read_text(), "the line")
+    with Following(admin, "source=access&follow&lines=0") as following:
+        admin.gateway.get("/later")
+        assert "/later" in following.next()["line"]
+
+
+def test_a_pipe_as_access_log_is_not_read_but_the_workers_send_their_lines(tmp_path):
+    pipe = tmp_path / "access.pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)
+    try:
+        with Admin(tmp_path, SERVER, log=f"access = {pipe}") as admin:
+            answer = admin.ask_unix("GET /v1/logs?source=access")
+            assert answer.status == 409
+            assert "no file that keeps its lines; add follow" in json.loads(answer.body)["detail"]
+            with Following(admin, "source=access&follow") as following:
+                admin.gateway.get("/piped")
+                assert "/piped" in following.next_of("/piped")["line"]
+    finally:
+        os.close(reader)
+
+
+def test_a_file_that_cannot_be_read_is_a_clear_error_also_for_who_follows(tmp_path):
+    loop = tmp_path / "loop.log"
+    with Admin(tmp_path, SERVER, log=f"access = {loop}") as admin:
+        loop.unlink(missing_ok=True)
+        loop.symlink_to(loop)
+        for query in ("source=access", "source=access&follow"):
+            answer = admin.ask_unix(f"GET /v1/logs?{query}")
+            assert (answer.status, "loop.log cannot be read" in json.loads(answer.body)["detail"]) == (500, True)
+
+
 def test_a_client_follows_the_access_log_over_its_rotation(admin):
     log = admin.gateway.folder / "log" / "access.log"
     admin.gateway.get("/before")

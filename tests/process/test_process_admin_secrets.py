@@ -8,7 +8,7 @@ import json
 import pytest
 from admin_listener import Admin
 
-from gproxy.monitor.operations import OPERATIONS
+from gproxy.monitor.api.operations import OPERATIONS
 from gproxy.testing.backends import Backend
 from gproxy.testing.gateway import eventually
 
@@ -166,4 +166,6 @@ def line_of(admin, text):
 
 def test_the_error_log_has_no_secret(admin):
     admin.gateway.wait_for_line("the handler failed")
+    assert admin.ask(f"GET /v1/{MARK}-token-0123456789", token="x" * 32).status == 401
+    admin.gateway.wait_for_line("admin: rejected GET /v1/*** by 127.0.0.1: 401")
     assert MARK not in admin.gateway.errors

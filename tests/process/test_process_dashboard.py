@@ -82,3 +82,11 @@ def test_without_a_monitor_the_command_ends_with_the_reason(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (1, "")
     assert "does not answer" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "x"])
+def test_a_wrong_port_is_a_wrong_argument(tmp_path, port):
+    command = [sys.executable, "-m", "gproxy", "dashboard", "--admin", f"unix:{tmp_path}/no.sock", f"--port={port}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"argument --port: expected a port from 0 to 65535; found '{port}'" in done.stderr

@@ -1,6 +1,7 @@
 """`gproxy explain ID` and `gproxy routes --live`: what happened to a request, and what the routes do now."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ upstream = dead
 [route:all]
 path = /
 upstream = app
+timeout = 1m
 [upstream:app]
 backends = http://127.0.0.1:PORT
 [upstream:dead]
@@ -85,8 +87,9 @@ def test_a_slow_request_shows_where_its_time_went(gateway):
     known(gateway, identity)
     report = explain(gateway, identity).stdout
     assert f"{identity} GET /slow: 200 after 0.2" in report
-    assert report.split("time\n")[1].lstrip().startswith("handler.wait")
-    assert "all        taken: / and below" in report.replace("  all ", "all ", 1) or "taken:" in report
+    assert report.split("where the time went\n")[1].lstrip().startswith("handler.wait")
+    assert "  all       taken: /\n" in report
+    assert "paused" not in report, "no limit was paused"
 
 
 def test_a_failed_request_names_its_reason_and_its_attempts(gateway):
@@ -97,6 +100,16 @@ def test_a_failed_request_names_its_reason_and_its_attempts(gateway):
     assert found["request"]["reason"] == "connect_refused"
     assert found["request"]["attempts"][0]["outcome"] == "connect_refused"
     assert "route dead" in found["explanation"]
+
+
+def test_ps_shows_a_request_that_has_failed(gateway):
+    identity = gateway.get("/dead/ps")["x-request-id"]
+    known(gateway, identity)
+    command = [sys.executable, "-m", "gproxy", "ps", "--id", identity, "--config", str(gateway.config)]
+    done = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reason      connect_refused\n" in done.stdout
+    assert re.search(r"^duration    [\d.]+ (µs|ms|s)$", done.stdout, re.MULTILINE)
 
 
 def test_an_ordinary_request_comes_from_the_access_log(gateway):

@@ -6,11 +6,13 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import closing
 
 import pytest
-from admin_listener import client_of, monitors, status_of, two_workers
+from admin_listener import answer_of, client_of, monitors, status_of, two_workers, unix_wire
 
 from gproxy.commands.live.admin_client import AdminClient, AdminError
 from gproxy.testing.backends import Backend, answering
@@ -18,7 +20,29 @@ from gproxy.testing.gateway import RunningGateway, eventually, free_port
 
 USERS = "[upstream:users]\nbackends = {url}\n    http://127.0.0.1:9\n[route:users]\npath = /users\nupstream = users\n"
 LOOP = "def endless(request, next):\n    while True:\n        pass\n"
-NOISE = "import logging\n\ndef noise(request, next):\n    logging.getLogger('mine').debug('a debug line')\n    return next(request)\n"
+NOISE = """
+import logging
+from dataclasses import dataclass
+
+from gproxy.config.types import Secret
+
+
+def noise(request, next):
+    logging.getLogger('mine').debug('a debug line')
+    return next(request)
+
+
+@dataclass
+class Closed:
+    password: Secret
+
+    def open(self, runtime):
+        raise ValueError(f"no access with {self.password.reveal()}")
+
+    def __call__(self, request, next):
+        return next(request)
+"""
+PASSWORD = "correct-horse-battery"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +103,16 @@ def test_a_reload_returns_its_outcome(gateway, client):
     status = client.get("/v1/status")
     assert status["generation"] == before + 1
     assert re.search(r"gproxy\.ini:3: ", status["reloads"][-1]["reasons"][0])
+
+
+def test_the_reasons_of_a_failed_reload_have_no_secret(gateway, client):
+    closed = f"[handler:closed]\nuse = noise:Closed\npassword = {PASSWORD}\n"
+    changed = original(gateway).replace("handlers = noise\n", "handlers = noise, closed\n")
+    gateway.config.write_text(changed + closed)
+    with pytest.raises(AdminError, match=r"409 .*no access with \*\*\*"):
+        client.send("POST", "/v1/reload")
+    assert "no access with ***" in client.get("/v1/status")["reloads"][-1]["reasons"][0]
+    assert PASSWORD not in gateway.errors
 
 
 def test_a_reload_that_changes_the_admin_listener_returns_its_outcome_too(gateway, client):
@@ -188,6 +222,8 @@ def test_an_override_outlives_a_reload_and_a_killed_worker_until_its_backend_lea
         client.send("PATCH", f"/v1/upstreams/users/backends/{backend.url.rpartition('/')[2]}", {"state": "drain"})
         client.send("POST", "/v1/reload")
         assert drained(client)
+        gateway.reload()
+        assert drained(client)
         for pid in gateway.workers:
             os.kill(pid, signal.SIGKILL)
         status_of(client)
@@ -209,25 +245,74 @@ def silent(client):
     return [one for one in client.get("/v1/status")["workers"] if not one["answers"]]
 
 
-def test_a_worker_that_hangs_is_shown_with_its_stack(tmp_path):
+def command(gateway, name, *arguments):
+    """What a `gproxy` command prints, and the seconds that it takes."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "gproxy", name, *arguments, "--config", str(gateway.config)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout, time.monotonic() - began
+
+
+def page(gateway):
+    """The text of the page, and the seconds that it takes."""
+    began = time.monotonic()
+    with unix_wire(f"{gateway.folder}/admin.sock") as wire:
+        return answer_of(wire, "GET /", "Host: any").body.decode(), time.monotonic() - began
+
+
+def holding(peer, backend):
+    """Answer nothing until the gateway leaves."""
+    peer.read_request()
+    peer.is_closed()
+
+
+HANG = """[handler:hang]
+use = hang:endless
+[route:hang]
+path = /hang
+handlers = hang
+respond = 200
+[route:held]
+path = /held
+upstream = held
+timeout = 60s
+[upstream:held]
+backends = {url}
+"""
+
+
+def test_ps_and_the_page_name_a_worker_that_hangs_and_its_line_within_two_seconds(tmp_path):
     (tmp_path / "hang.py").write_text(LOOP)
-    text = two_workers(
-        more="[handler:hang]\nuse = hang:endless\n[route:hang]\npath = /hang\nhandlers = hang\nrespond = 200\n"
-    )
-    with RunningGateway(text.replace("[server]\n", "[server]\nworker_timeout = 60s\n"), tmp_path) as gateway:
-        client = client_of(gateway)
-        status_of(client)
-        try:
-            with gateway.connect() as wire:
-                wire.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
-                eventually(lambda: silent(client), "a hung worker")
-                (hung,) = silent(client)
-            assert hung["state"] == "serving"
-            assert hung["silent_since"]
-            assert any('hang.py"' in line and "in endless" in line for line in hung["stack"]), hung
-            assert "hung here" not in gateway.errors
-        finally:
-            gateway.signal(signal.SIGQUIT)  # the loop would outlive a gateway that is killed
+    with Backend(holding) as backend:
+        text = two_workers(more=HANG.replace("{url}", backend.url)).replace(
+            "[server]\n", "[server]\nworker_timeout = 60s\n"
+        )
+        with RunningGateway(text, tmp_path) as gateway:
+            pids = {worker["worker"]: worker["pid"] for worker in status_of(client_of(gateway))["workers"]}
+            (_, usual), (_, usual_of_page) = command(gateway, "ps"), page(gateway)
+            try:
+                with gateway.connect() as hanging, gateway.connect() as held:
+                    hanging.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+                    eventually(lambda: silent(client_of(gateway)), "a hung worker")
+                    (hung,) = silent(client_of(gateway))
+                    held.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+                    eventually(lambda: "/held" in command(gateway, "ps")[0], "the request of the other worker")
+                    time.sleep(5.1)  # a stack is kept for five seconds
+                    shown, seconds = page(gateway)
+                    assert seconds < 2 + 2 * usual_of_page
+                    assert re.search(rf"Worker {hung['worker']} \(pid {hung['pid']}\) does not answer since", shown)
+                    assert re.search(r"hang\.py&quot;, line [23] in endless", shown), shown
+                    lines, seconds = command(gateway, "ps")
+                    assert seconds < 2 + 2 * usual
+                    assert re.search(rf"{hung['pid']} does not answer since .*\n(    at .*\n)+", lines)
+                    assert re.search(r'    at .*hang\.py", line [23] in endless', lines), lines
+                assert pids[hung["worker"]] == hung["pid"]
+                assert hung["state"] == "serving"
+                assert "hung here" not in gateway.errors
+            finally:
+                gateway.signal(signal.SIGQUIT)  # the loop would outlive a gateway that is killed
 
 
 def test_a_monitor_that_hangs_is_replaced_and_does_not_delay_the_stop(tmp_path):
@@ -255,5 +340,10 @@ def test_a_monitor_that_cannot_start_is_tried_again_with_pauses(tmp_path):
         assert "starting another one in 0.1 s" in gateway.wait_for_line("monitor (pid")
         gateway.wait_for_line("starting another one in 1 s")
         assert gateway.get("/").status == 200
+        (tmp_path / "kept").write_text("t" * 86)
+        (tmp_path / "kept").chmod(0o644)
         (tmp_path / "var" / "admin.token").rmdir()
+        (tmp_path / "kept").rename(tmp_path / "var" / "admin.token")
         gateway.wait_for_line("monitor: serves on")
+        assert (tmp_path / "var" / "admin.token").stat().st_mode & 0o777 == 0o600
+        assert "others could access" in gateway.errors

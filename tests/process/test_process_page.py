@@ -1,8 +1,10 @@
 """The page of operators in a browser: Chromium, on a desktop and on a phone, in the light and in the dark."""
 
+import os
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import ExitStack
 
 import pytest
@@ -194,8 +196,9 @@ def test_a_backend_is_drained_with_its_command_beside_the_button(opened, problem
     row = page.get_by_role("row", name="http://127.0.0.1:1", exact=False).filter(has_text="users").last
     row.get_by_role("button", name="Down").click()
     dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("gproxy backend users 127.0.0.1:1 down --config /")
     dialog.get_by_label("End the change after").fill("10m")
-    expect(dialog).to_contain_text("gproxy backend users 127.0.0.1:1 down --for 10m")
+    expect(dialog).to_contain_text("gproxy backend users 127.0.0.1:1 down --for 10m --config /")
     expect(dialog).to_contain_text('{"state":"down","for":"10m"}')
     dialog.get_by_role("button", name="Down", exact=True).click()
     expect(row).to_contain_text("down by page")
@@ -203,6 +206,27 @@ def test_a_backend_is_drained_with_its_command_beside_the_button(opened, problem
     dialog.get_by_role("button", name="Reset", exact=True).click()
     expect(row).not_to_contain_text("down by page")
     assert problems == []
+
+
+def test_the_commands_that_the_page_shows_work_as_they_are(opened, shop):
+    """They are run in another folder; `gproxy` is that of this interpreter."""
+    page = opened("requests")
+    page.get_by_text("As a command").click()
+    commands = page.locator("details.copy code").all_inner_texts()
+    page = opened("processes")
+    page.get_by_role("button", name="Reopen logs").click()
+    commands += page.locator("dialog .command code").all_inner_texts()
+    assert [one.split(" ")[0] for one in commands] == ["gproxy", "curl", "gproxy", "curl"]
+    for one in commands:
+        shell = (
+            f'gproxy() {{ "{sys.executable}" -m gproxy "$@"; }}\n{one.replace("curl ", "curl --fail-with-body -sS ")}'
+        )
+        done = subprocess.run(
+            ["sh", "-c", shell], cwd="/", env={**os.environ, "TOKEN": TOKEN}, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, ""), (one, done)
+    text = shop.ask_unix("GET /").body.decode()
+    assert f'data-socket="{shop.socket}"' in text, "where no token is needed, curl asks the socket"
 
 
 def test_a_table_is_sorted_and_filtered(opened):

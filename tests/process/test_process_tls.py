@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from admin_listener import monitors
 from hammer import load
 
 from gproxy.testing.authority import Authority
@@ -199,3 +200,38 @@ def test_a_certificate_that_cannot_be_used_is_no_start(tmp_path, authority):
     ):
         gateway.__enter__()
     assert gateway.process.returncode == 2
+
+
+ADMIN = """
+[server]
+workers = 2
+[admin]
+bind = 127.0.0.1:{port} tls=own
+token = {token}
+[tls:own]
+certificate = first.crt
+key = first.key
+[route:r]
+path = /
+respond = 200
+"""
+
+
+def test_a_reload_changes_the_certificate_of_the_admin_listener(tmp_path, authority):
+    for name in ("first", "second"):
+        authority.issue("a.test", file=name)
+    port = free_port()
+    with RunningGateway(ADMIN.format(port=port, token="t" * 32), tmp_path) as gateway:
+        gateway.wait_for_line("monitor: serves on")
+        first, pids = shown(tmp_path, port), monitors(gateway)
+        text = gateway.config.read_text()
+        gateway.config.write_text(text.replace("first.", "second."))
+        gateway.reload()
+        eventually(lambda: shown(tmp_path, port) != first, "the second certificate")
+        assert monitors(gateway) == pids
+        second = shown(tmp_path, port)
+        gateway.config.write_text(text.replace("first.crt", "second.crt"))  # with the key of the first
+        gateway.signal(signal.SIGHUP)
+        assert "[tls:own] key: does not match the certificate" in gateway.wait_for_line("gproxy.ini:9: ")
+        gateway.wait_for_line("reload failed")
+        assert shown(tmp_path, port) == second

@@ -2,10 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 from otlp_receiver import Receiver
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from gproxy.commands.live.admin_client import AdminClient
 from gproxy.testing.backends import Backend, answering
@@ -26,6 +29,14 @@ def inner(request, next):
     return next(request)
 def broken(request, next):
     raise KeyError("a secret text")
+def many(request, next):
+    for _ in range(250):
+        with request.trace.span("one of many"):
+            pass
+    return next(request)
+def pause(request, next):
+    gevent.sleep(0.2)
+    return next(request)
 def library(request, next):
     from opentelemetry import trace
     tracer = trace.get_tracer("mylibrary")
@@ -68,6 +79,18 @@ respond = 200
 [route:library]
 path = /library
 handlers = library
+respond = 200
+[handler:many]
+use = mine:many
+[handler:pause]
+use = mine:pause
+[route:many]
+path = /many
+handlers = many
+respond = 200
+[route:pause]
+path = /pause
+handlers = pause
 respond = 200
 [route:half]
 path = /half
@@ -320,20 +343,82 @@ def test_without_an_endpoint_the_fields_pass_unchanged(tmp_path, backend):
     assert (backend.requests[-1]["traceparent"], backend.requests[-1]["tracestate"]) == (SAMPLED.split()[1], "a=1")
 
 
-def test_traces_and_the_admin_listener_share_the_monitor(tmp_path, receiver):
-    trace = "f" * 32
-    ini = INI.replace("[trace]", "[admin]\nbind = unix:{tmp}/admin.sock\n[trace]")
-    with running(tmp_path, receiver, "", ini=ini) as gateway:
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory, receiver):
+    """A gateway with two workers and the admin listener."""
+    ini = INI.replace("[trace]", "[server]\nworkers = 2\n[admin]\nbind = unix:{tmp}/admin.sock\n[trace]")
+    with running(tmp_path_factory.mktemp("shown"), receiver, "sample = 0%", ini=ini) as gateway:
         gateway.wait_for_line("monitor: serves on")
-        gateway.get("/users", f"traceparent: 00-{trace}-{PARENT}-01")
-        assert receiver.of(trace, 2)
-        eventually(lambda: b'gproxy_trace_spans_total{result="sent"}' in metrics_of(gateway), "the count")
+        yield gateway
 
 
-def metrics_of(gateway):
+def test_traces_and_the_admin_listener_share_the_monitor(shown, receiver):
+    trace = "f" * 32
+    shown.get("/users", f"traceparent: 00-{trace}-{PARENT}-01")
+    assert receiver.of(trace, 2)
+    eventually(lambda: b'gproxy_trace_spans_total{result="sent"}' in metrics_of(shown), "the count")
+
+
+def test_explain_shows_the_trace_of_a_request_that_failed(shown):
+    trace = "ab" * 16
+    identity = shown.get("/broken", f"traceparent: 00-{trace}-{PARENT}-00")["x-request-id"]
+    command = [sys.executable, "-m", "gproxy", "explain", identity, "--admin", f"unix:{shown.folder}/admin.sock"]
+
+    def explained():
+        return subprocess.run(command, cwd=shown.folder, capture_output=True, text=True, timeout=60).stdout
+
+    eventually(explained, "the monitor to know the request")
+    assert re.search(rf"trace_id +{trace}\n", explained())
+
+
+def test_spans_beyond_4096_are_dropped_and_counted_while_the_collector_hangs(tmp_path):
+    with Receiver() as receiver:
+        receiver.mode = "hangs"
+        ini = INI.replace("handlers = outer", "handlers = outer, metrics")
+        more = "sample = 100%\ntimeout = 60s\nmax_rate = 100000/s"
+        with running(tmp_path, receiver, more, ini=ini) as gateway:
+            gateway.wait_for_line("monitor: sends traces")
+            for _ in range(17):  # of 252 spans each: fewer than fit into the queue and into what is being sent
+                assert gateway.get("/many").status == 200
+            eventually(lambda: receiver.requests, "what the collector got")
+            dropped = 'gproxy_trace_spans_total{result="dropped"}'
+            assert gateway.metric(dropped) == 0
+            for _ in range(8):
+                assert gateway.get("/many").status == 200
+            eventually(lambda: gateway.metric(dropped) > 1000, "the count")
+
+
+def test_a_bucket_names_a_trace_that_the_collector_has(shown, receiver):
+    for number in range(4):  # each over a connection of its own, perhaps to the other worker
+        trace = f"{number + 1:032x}"
+        shown.get("/pause", f"traceparent: 00-{trace}-{PARENT}-01")
+        shown.get("/pause")  # is not sampled
+        eventually(lambda trace=trace: trace in [one for one, _, _ in exemplars_of(shown, "pause")], "the exemplar")
+        assert receiver.of(trace)
+    shown.get("/half")
+    eventually(lambda: exemplars_of(shown, "half"), "the exemplar of another route")
+    found = exemplars_of(shown, "pause") + exemplars_of(shown, "half")
+    assert all(receiver.of(trace) for trace, _, _ in found)
+    assert all(bound / 10 < value <= bound for _, value, bound in found if bound < float("inf"))
+    assert all(value > 0.2 for _, value, _ in exemplars_of(shown, "pause"))
+    assert b"trace_id" not in metrics_of(shown)
+
+
+def exemplars_of(gateway, route):
+    """The trace and the value of each exemplar of a route, with the bucket's upper bound."""
+    page = metrics_of(gateway, "application/openmetrics-text; version=1.0.0")
+    return [
+        (sample.exemplar.labels["trace_id"], sample.exemplar.value, float(sample.labels["le"]))
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+        if sample.exemplar is not None and sample.labels["route"] == route
+    ]
+
+
+def metrics_of(gateway, accept="*/*"):
     connection = AdminClient.of(str(gateway.config), None).connection()
     try:
-        connection.request("GET", "/metrics")
+        connection.request("GET", "/metrics", headers={"Accept": accept})
         return connection.getresponse().read()
     finally:
         connection.close()

@@ -173,10 +173,11 @@ def test_blocks_are_counted_by_handler_and_route_and_reported_once_in_ten_second
 
 
 def test_the_arbiter_logs_a_block_that_lasts_and_the_worker_its_total(tmp_path):
-    with gateway_with(tmp_path) as gateway:
-        thread = threading.Thread(target=gateway.get, args=("/long?sleep=1900",))
+    secret = "correct-horse-battery"
+    with gateway_with(tmp_path, more=f"[trace]\ntiming_token = {secret}\n") as gateway:
+        thread = threading.Thread(target=gateway.get, args=(f"/{secret}?sleep=1900",))
         thread.start()
-        line = gateway.wait_for_line("GET /long: handler blocks has blocked worker 1 for 1")
+        line = gateway.wait_for_line("GET /***: handler blocks has blocked worker 1 for 1")
         assert "WARNING gproxy " in line  # without the process id of a worker
         assert thread.is_alive()
         thread.join()

@@ -50,12 +50,26 @@ def close_sockets(sockets: AdminSockets, but: AdminSockets) -> None:
 
 
 def _listen(address: Address, admin: AdminSettings) -> socket.socket:
-    """Open a socket. A unix socket has its permissions from the beginning: they are its authentication."""
-    before = os.umask(0o777 & ~admin.permissions)
+    """Open a socket. Only its owner may connect to a unix socket before `permit`: its permissions authenticate.
+
+    Its folder is made if it is missing, as that of the access log is. Raises CannotListenError.
+    """
+    if address.kind == "unix":
+        _make_folder(Path(address.path).parent, admin)
+    before = os.umask(0o177)
     try:
         return listen(address)
     finally:
         os.umask(before)
+
+
+def _make_folder(folder: Path, admin: AdminSettings) -> None:
+    """Make the folder of a unix socket, for its owner only if the socket is. Raises CannotListenError."""
+    is_private = not admin.permissions & 0o077
+    try:
+        folder.mkdir(0o700 if is_private else 0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotListenError(f"[admin] bind: cannot make the folder {folder}: {error.strerror}") from None
 
 
 def _permit(path: Path, admin: AdminSettings) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -56,7 +56,7 @@ class AdminClient:
             raise AdminError(
                 f"{config}: there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"
             )
-        place = _place(admin.bind)
+        place = place_of(admin.bind)
         if place.startswith("unix:"):
             return cls(place)
         return cls(place, token or (admin.token.reveal() if admin.token is not None else _kept_token(server.state_dir)))
@@ -69,24 +69,49 @@ class AdminClient:
         """Return the answer of an operation that changes something. Raises AdminError."""
         return self._ask(method, path, dict(content or {}))
 
+    def pieces(self, target: str) -> Iterator[bytes]:
+        """Yield the answer of a GET as it comes, which may go on, as server-sent events do. Raises AdminError."""
+        connection = self.connection()
+        try:
+            response = self._response(connection, "GET", target, None)
+            if response.status >= 400:
+                _content(response, response.read())
+            if connection.sock is not None:
+                connection.sock.settimeout(None)
+            while piece := response.read1(65536):
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silence(error) from None
+        finally:
+            connection.close()
+
     def _ask(self, method: str, target: str, content: object) -> Any:  # noqa: ANN401 JSON
         connection = self.connection()
+        try:
+            response = self._response(connection, method, target, content)
+            return _content(response, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silence(error) from None
+        finally:
+            connection.close()
+
+    def _response(
+        self, connection: http.client.HTTPConnection, method: str, target: str, content: object
+    ) -> http.client.HTTPResponse:
+        """Send a request and return the head of its response. Raises OSError, HTTPException and AdminError."""
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         body = None
         if content is not None:
             headers["Content-Type"], body = "application/json", json.dumps(content)
         try:
             connection.request(method, target, body, headers)
-            response = connection.getresponse()
-            data = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            text = f"{getattr(error, 'strerror', None) or error}; is the gateway running?"
-            raise AdminError(f"the monitor at {self.place} does not answer: {text}") from None
         except ValueError:  # whose text has the token
             raise AdminError("the token has characters that no header can carry") from None
-        finally:
-            connection.close()
-        return _content(response, data)
+        return connection.getresponse()
+
+    def _silence(self, error: Exception) -> AdminError:
+        text = f"{getattr(error, 'strerror', None) or error}; is the gateway running?"
+        return AdminError(f"the monitor at {self.place} does not answer: {text}")
 
     def connection(self) -> http.client.HTTPConnection:
         """Return a new connection to the monitor. Raises AdminError for a place that is none."""
@@ -136,7 +161,7 @@ def _kept_token(state_dir: Path) -> str:
         raise AdminError(f"the token in {state_dir}/admin.token cannot be read: {error}") from None
 
 
-def _place(addresses: tuple[Address, ...]) -> str:
+def place_of(addresses: tuple[Address, ...]) -> str:
     """Return the best address to ask: a unix socket, which needs no token, else the first one."""
     address = next((one for one in addresses if one.kind == "unix"), addresses[0])
     if address.kind == "unix":

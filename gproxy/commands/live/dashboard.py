@@ -29,7 +29,14 @@ _OWN: Final = frozenset({"connection", "cookie", "keep-alive", "proxy-connection
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the port."""
     add_admin_options(parser)
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="the loopback port; default: a free one")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="the loopback port; default: a free one")
+
+
+def _port(text: str) -> int:
+    """Return the number of a port. Raises ArgumentTypeError for what is none."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535; found {text!r}")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

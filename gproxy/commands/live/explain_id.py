@@ -12,15 +12,19 @@ from typing import Any, Final
 from gproxy.commands.check import built
 from gproxy.commands.explain_request import answer
 from gproxy.commands.live.admin_client import AdminClient, AdminError
-from gproxy.commands.logs.logs import lines_of_id
+from gproxy.commands.logs.logs import NoLogError, lines_of_id
+from gproxy.commands.logs.search import MissingFieldError
 from gproxy.commands.routes import Row, table
 from gproxy.http.errors import BadMessage
+from gproxy.observe import readable
 
 Entry = dict[str, Any]
 
 #: The columns of a bar that is the whole duration.
 _BAR: Final = 40
 _HEADLINE: Final = ("method", "path", "status", "reason", "duration", "id")
+#: The labels of fields in seconds.
+_SECONDS: Final = {"age": "age", "paused": "limits paused for", "remaining": "limit expires in"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,10 +50,13 @@ def _found(options: argparse.Namespace, identity: str) -> tuple[Entry | None, st
         return AdminClient.of(options.config, options.admin).get(f"/v1/requests/{identity}"), "the monitor"
     except AdminError as error:
         why.append(str(error))
-    lines = lines_of_id(options.config, identity) if options.config else []
-    if lines:
-        return lines[-1], "the access log"
-    return None, "; ".join([*why, "the access log has no line with this id"] if options.config else why)
+    try:
+        lines = lines_of_id(options.config, identity) if options.config else []
+        why += ["the access log has no line with this id"] if options.config else []
+    except (NoLogError, MissingFieldError) as error:
+        lines = []
+        why.append(str(error))
+    return (lines[-1], "the access log") if lines else (None, "; ".join(why))
 
 
 def _log_lines(options: argparse.Namespace, identity: str) -> list[Entry]:
@@ -64,16 +71,28 @@ def _log_lines(options: argparse.Namespace, identity: str) -> list[Entry]:
 def report(entry: Mapping[str, Any], source: str, log: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the paragraphs about what happened."""
     yield f"{_headline(entry)}\nfrom {source}"
-    facts = ((name, value) for name, value in entry.items() if name not in _HEADLINE and _is_short(value))
-    yield "request\n" + table((name, f"{value}") for name, value in facts)
+    yield "request\n" + table((name, readable.printable(text)) for name, text in _facts(entry))
     if account := entry.get("account"):
-        yield "time\n" + table(bars(account))
+        yield "where the time went\n" + table(bars(account))
     if attempts := entry.get("attempts"):
         yield "attempts\n" + table(map(_attempt, attempts))
     if stack := entry.get("stack"):
         yield "stack\n" + "\n".join(f"  {line}" for line in stack)
     if log:
         yield "log\n" + table(row for one in log for row in _record(one))
+
+
+def _facts(entry: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield the short fields, those of the monitor with labels and units; the access log's are as in the log."""
+    is_ended = "started" in entry
+    for name, value in entry.items():
+        if name == "time" and is_ended:
+            yield "ended", f"{value}"
+        elif name in _SECONDS and isinstance(value, float):
+            if value:
+                yield _SECONDS[name], readable.duration(value)
+        elif name not in _HEADLINE and _is_short(value):
+            yield name, f"{value}"
 
 
 def _record(record: Mapping[str, Any]) -> Iterator[Row]:

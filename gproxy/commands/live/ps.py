@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from gproxy.commands.live.admin_client import AdminClient, add_admin_options, ask_monitor
+from gproxy.commands.live.admin_client import AdminClient, AdminError, add_admin_options, ask_monitor
+from gproxy.config.problems import suggest
 from gproxy.config.types.units import parse_seconds, plural
+from gproxy.observe import readable
 
 _WORKER_HEAD: Final = ("WORKER", "GEN", "PID", "STATE", "UP", "CPU", "MEMORY", "FILES", "CONNS", "REQUESTS")
 _REQUEST_HEAD: Final = f"{'AGE':>7} {'PHASE':8}{'LEFT':>7}  {'ROUTE':15} REQUEST"
@@ -19,6 +21,9 @@ _REQUEST_HEAD: Final = f"{'AGE':>7} {'PHASE':8}{'LEFT':>7}  {'ROUTE':15} REQUEST
 _FRAME: Final = "    at "
 #: The parameters of GET /v1/requests that are options.
 _FILTERS: Final = ("route", "phase", "older")
+
+#: The fields of a request that are seconds.
+_SECONDS: Final = frozenset({"age", "remaining", "paused", "duration"})
 
 Entry = Mapping[str, Any]
 
@@ -63,6 +68,10 @@ def _print_all(client: AdminClient, options: argparse.Namespace) -> None:
         print(json.dumps({"workers": workers, "requests": requests}, indent=2))
     else:
         print(describe(workers, requests, _width()))
+    if options.route and not requests:
+        known = [one["name"] for one in client.get("/v1/routes")["routes"]]
+        if options.route not in known:
+            raise AdminError(f"there is no route {options.route!r}{suggest(options.route, known)}")
 
 
 def _width() -> int:
@@ -145,11 +154,16 @@ def _place(entry: Entry) -> Iterator[str]:
 
 
 def _details(entry: Entry) -> Iterator[str]:
-    """Yield the fields of one request as rows, then its stack and those of the greenlets that it has spawned."""
-    stacks = {"stack": entry["stack"] or (), **{f"greenlet {n}": one for n, one in enumerate(entry["greenlets"], 1)}}
+    """Yield the fields of one request as rows, then its stack and those of the greenlets that it has spawned.
+
+    One that has ended has neither; `gproxy explain` shows its attempts and its time.
+    """
+    greenlets = enumerate(entry.get("greenlets") or (), 1)
+    stacks = {"stack": entry.get("stack") or (), **{f"greenlet {number}": one for number, one in greenlets}}
     for name, value in entry.items():
-        if name not in {"stack", "greenlets"} and value is not None:
-            yield f"{name.replace('_', ' '):11} {value}"
+        if value is not None and value != "" and not isinstance(value, list | dict):
+            text = readable.duration(value) if name in _SECONDS and isinstance(value, float) else str(value)
+            yield f"{name.replace('_', ' '):11} {readable.printable(text)}"
     for name, frames in stacks.items():
         for number, frame in enumerate(frames):
             yield f"{'' if number else name:11} {frame}"

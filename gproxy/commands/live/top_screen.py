@@ -81,14 +81,15 @@ class Screen:
         shown, figures = self.snapshot, self.snapshot.figures
         state = "the monitor does not answer" if self.is_lost else f"{shown.silent} silent" if shown.silent else "live"
         head = Text(f"{shown.title}  generation {shown.generation}  workers {shown.workers}  ", _HEAD)
+        head.append(f"lag {_time(figures, 'lag')}  blocks {figures.get('blocks', 0):.0f}  ")
         yield head.append(state, _BAD if state != "live" else _DIM)
         yield Text(
             f"req/s {_rate(figures, 'requests')}  errors/s {_rate(figures, 'errors')}  p50 {_time(figures, 'p50')}  "
-            f"p99 {_time(figures, 'p99')}  flight {figures.get('in_flight', 0):.0f}  lag {_time(figures, 'lag')}  "
-            f"blocks {figures.get('blocks', 0):.0f}"
+            f"p99 {_time(figures, 'p99')}  in flight {figures.get('in_flight', 0):.0f}"
         )
         reasons = "  ".join(f"{reason} {readable.rate(rate)}/s" for reason, rate in shown.reasons.items())
-        yield Text(reasons or "no errors", _BAD if reasons else _DIM)
+        none = "errors that backends answered with" if figures.get("errors") else "no errors"
+        yield Text(reasons or none, _BAD if reasons else _DIM)
 
     def _foot(self) -> Text:
         return Text(self.message or _KEYS, _HEAD if self.message else _DIM)
@@ -123,15 +124,10 @@ def _line(pane: str, texts: Sequence[str], width: int, mark: str = " ") -> str:
     left = max(8, width - 2 - sum(size + 1 for _, size, _ in columns if size))
     sizes = [size or left for _, size, _ in columns]
     shown = (
-        _clean(text)[:size].rjust(size) if is_number else _clean(text)[:size].ljust(size)
+        readable.printable(text)[:size].rjust(size) if is_number else readable.printable(text)[:size].ljust(size)
         for text, size, (_, _, is_number) in zip(texts, sizes, columns, strict=True)
     )
     return f"{mark} {' '.join(shown)}".rstrip()
-
-
-def _clean(text: str) -> str:
-    """Return the text without control characters, which would change the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _rate(figures: Mapping[str, float], name: str) -> str:

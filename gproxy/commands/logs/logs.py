@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import datetime
 from math import inf
 from pathlib import Path
@@ -38,6 +38,10 @@ _WHOLE: Final = frozenset({"path", "user"})
 _SLOWEST: Final = 10
 _MOST_SLOWEST: Final = 10_000
 _POLL: Final = 0.1  # seconds
+
+
+class NoLogError(Exception):
+    """An access log that cannot be searched; the message says why."""
 
 
 class _Output(Sink, Protocol):
@@ -78,32 +82,30 @@ def run(options: argparse.Namespace) -> int:
         filters.append(Times(period))
     output = _output(options)
     settings = _settings(options.config)
-    path = _path(settings)
-    if path is None:
-        return 1
     search = Search(filters, output, settings.field_names)
     try:
-        return _searched(path, search, period or Period(-inf, inf), output, options, now)
+        return _searched(_path(settings), search, period or Period(-inf, inf), output, options, now)
     except MissingFieldError as error:
         raise argparse.ArgumentError(None, str(error)) from None
+    except NoLogError as error:
+        return _failed(str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        return _failed(f"{path}: {error.strerror}")
+        return _failed(f"{error.filename or settings.access[0]}: {error.strerror}")
 
 
 def lines_of_id(config: str, identity: str) -> list[dict[str, str | float | None]]:
-    """Return the fields of each access line of the request with this id, oldest first. Raises ConfigError."""
+    """Return the fields of each access line of the request with this id, oldest first.
+
+    Raises ConfigError, NoLogError, and MissingFieldError for lines without ids.
+    """
     found = Collection()
     settings = _settings(config)
-    target = next((one for one in settings.access if one.is_file), None)
-    if target is None:
-        return []
     search = Search([Words("id", [identity])], found, settings.field_names)
-    for file in opened_files(Path(target.text).absolute()):
-        with closing(file):
-            for block in file.blocks(-inf, inf):
-                search.feed(block)
+    with ExitStack() as stack:
+        for file in _opened(_path(settings), stack):
+            _search_file(file, search, Period(-inf, inf))
     return found.lines
 
 
@@ -111,11 +113,7 @@ def _searched(
     path: Path, search: Search, period: Period, output: _Output, options: argparse.Namespace, now: datetime
 ) -> int:
     with ExitStack() as stack:
-        files = opened_files(path)
-        for file in files:
-            stack.callback(file.close)
-        if not files:
-            return _failed(f"{path}: no such file; a relative path counts from the working directory")
+        files = _opened(path, stack)
         code = 0
         if options.follow:
             for file in files:
@@ -132,6 +130,19 @@ def _searched(
     if search.broken:
         print(f"gproxy logs: {plural(search.broken, 'broken line')} skipped", file=sys.stderr)
     return code
+
+
+def _opened(path: Path, stack: ExitStack) -> list[LogFile]:
+    """Return the files of the log, in order of time; the stack closes them. Raises NoLogError."""
+    try:
+        files = opened_files(path)
+    except OSError as error:
+        raise NoLogError(f"{path}: {error.strerror}") from None
+    for file in files:
+        stack.callback(file.close)
+    if not files:
+        raise NoLogError(f"{path}: no such file; a relative path counts from the working directory")
+    return files
 
 
 def _search_file(file: LogFile, search: Search, period: Period) -> int:
@@ -230,13 +241,12 @@ def _settings(config: str) -> LogSettings:
     return log
 
 
-def _path(settings: LogSettings) -> Path | None:
-    """Return the file of the log. Print a message and return None if lines go elsewhere."""
+def _path(settings: LogSettings) -> Path:
+    """Return the file of the log. Raises NoLogError if lines go elsewhere."""
     targets = settings.access
     if found := next((target for target in targets if target.is_file), None):
         return Path(found.text).absolute()
-    _failed(f"[log] access = {', '.join(map(str, targets))}: {_elsewhere(targets[0].text)}")
-    return None
+    raise NoLogError(f"[log] access = {', '.join(map(str, targets))}: {_elsewhere(targets[0].text)}")
 
 
 def _elsewhere(target: str) -> str:

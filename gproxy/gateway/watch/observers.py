@@ -1,6 +1,7 @@
 """The observers of a watching gateway: what the monitor gets of an exchange, and the metrics of handlers."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from time import monotonic
 from typing import Any, Final
 
 from gproxy.gateway.watch.time_account import TimeAccount
@@ -11,6 +12,8 @@ from gproxy.runtime.feed import Feed
 #: The longest path and user in a record, and the longest host, in characters: records wait while the monitor is slow.
 _LONGEST: Final = 2048
 _LONGEST_HOST: Final = 255
+#: The most records a second of a worker. The monitor keeps as many of all workers; further ones count as dropped.
+MOST: Final = 1000
 
 
 class ExchangeFeed:
@@ -20,15 +23,30 @@ class ExchangeFeed:
     slow.
     """
 
-    def __init__(self, feed: Feed, slow: float, streams: Collection[str]) -> None:
+    def __init__(
+        self, feed: Feed, slow: float, streams: Collection[str], clock: Callable[[], float] = monotonic
+    ) -> None:
         self._feed = feed
         self._slow = slow
         self._streams = frozenset(streams)
+        self._clock = clock
+        self._second = 0
+        self._count = 0
 
     def record(self, exchange: Exchange) -> None:
         """Pass the exchange on if it has failed or was slow."""
         failed = exchange.status >= 500 or (exchange.status < 400 and exchange.reason != "")
         if failed or (exchange.duration > self._slow and self._may_be_slow(exchange)):
+            self._put(exchange, failed=failed)
+
+    def _put(self, exchange: Exchange, *, failed: bool) -> None:
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        if self._count > MOST:
+            self._feed.dropped += 1
+        else:
             self._feed.put("exchange", _fields(exchange, failed=failed))
 
     def _may_be_slow(self, exchange: Exchange) -> bool:
@@ -60,6 +78,7 @@ def _fields(exchange: Exchange, *, failed: bool) -> dict[str, Any]:
     return {
         "kind": "failed" if failed else "slow",
         "id": exchange.id,
+        "trace_id": exchange.trace_ids[0] or None,
         "started": exchange.started,
         "client": exchange.client,
         "user": exchange.user[:_LONGEST],

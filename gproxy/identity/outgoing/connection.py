@@ -6,13 +6,12 @@ from http.client import HTTPResponse
 from typing import Any, ClassVar, Final
 
 import gevent
-from gevent.lock import BoundedSemaphore
-from gevent.socket import getaddrinfo
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from gproxy.identity.outgoing.urls import is_internal
+from gproxy.runtime.names import Names
 
 #: Bound of an answer as it comes, in bytes: with heads, interim responses and trailers, which nothing else bounds.
 _LONGEST: Final = 2 * 1024 * 1024
@@ -20,33 +19,8 @@ _LONGEST: Final = 2 * 1024 * 1024
 #: gevent runs 50 greenlets that only yield before it looks at sockets and timers; a read of tiny chunks takes 10 ms.
 _PLAIN_READS: Final = 2
 _TURN: Final = 0.001
-#: gevent's resolver uses the shared thread pool, and a dead DNS server blocks a thread for half a minute.
-_at_a_time = BoundedSemaphore(4)
-#: The look-ups under way by host: requests share them, and they survive the time limits of requests.
-_running: Final[dict[str, gevent.Greenlet]] = {}
-
-
-def look_up(host: str) -> list[str]:
-    """Return the addresses of a name, the preferred one first. Raises OSError if it does not resolve."""
-    greenlet = _running.get(host)
-    if greenlet is None:
-        greenlet = _running[host] = gevent.spawn(_resolve, host)
-    found: list[str] | OSError = greenlet.get()
-    if isinstance(found, OSError):
-        raise found
-    return found
-
-
-def _resolve(host: str) -> list[str] | OSError:
-    """Return the addresses or the error; an exception of a greenlet would be printed."""
-    try:
-        with _at_a_time:
-            found = getaddrinfo(host, None, socket.AF_UNSPEC, socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(address[0]) for *_, address in found))
-    except (OSError, UnicodeError) as error:
-        return error if isinstance(error, OSError) else socket.gaierror(socket.EAI_NONAME, "the name is invalid")
-    finally:
-        del _running[host]
+#: The names of issuers; at most so many wait for a dead name server at once.
+_names: Final = Names(16)
 
 
 class _Metered(io.RawIOBase):
@@ -101,7 +75,7 @@ class _Resolving:
         connection: Any = self
         host: str = connection.host
         try:
-            addresses = look_up(host)
+            addresses = _names.addresses(host)
         except OSError as error:
             raise NameResolutionError(host, connection, error) from error  # type: ignore[arg-type]
         if self.public and connection.proxy is None:

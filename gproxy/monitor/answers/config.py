@@ -3,7 +3,7 @@
 from typing import Any
 
 from gproxy.http.errors import HTTPError
-from gproxy.monitor.operation import Call
+from gproxy.monitor.api.operation import Call
 
 
 def config(call: Call) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import Any, Final
 from gproxy.config.types.units import write_seconds
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
-from gproxy.monitor import audit
-from gproxy.monitor.arbiter_orders import OrderResult
-from gproxy.monitor.operation import Call
+from gproxy.monitor.access import audit
+from gproxy.monitor.api.operation import Call
+from gproxy.monitor.processes.arbiter_orders import OrderResult
 from gproxy.monitor.times import rfc3339
 
 #: Seconds that a reload may take: user code is imported and opened.
@@ -33,13 +33,13 @@ def rollback(call: Call) -> Response | dict[str, Any]:
 def reopen(call: Call) -> dict[str, Any]:
     """Let all workers open the access logs anew."""
     audit.record(call, "access logs opened anew")
-    return _carried_out(call, "reopen", _AT_ONCE).result
+    return carried_out(call, "reopen", _AT_ONCE).result
 
 
 def scale(call: Call) -> dict[str, Any]:
     """Run another number of workers. Raises HTTPError 409."""
     before, count = call.gateway.arbiter_state.get("worker_count"), call.values["count"]
-    result = _succeeded(_carried_out(call, "workers", _AT_ONCE, count=count, author=call.caller.name))
+    result = _succeeded(carried_out(call, "workers", _AT_ONCE, count=count, author=call.caller.name))
     audit.record(call, "number of workers", before, count)
     return result
 
@@ -51,7 +51,7 @@ def set_log_level(call: Call) -> dict[str, Any]:
     arguments = {"level": level, "logger": logger, "until": time.time() + seconds, "author": call.caller.name}
     # Recorded first: afterwards the level may be too high for the audit.
     audit.record(call, f"log level of {logger}", None, f"{level} for {write_seconds(seconds)}")
-    result = _succeeded(_carried_out(call, "log_level", _AT_ONCE, **arguments))
+    result = _succeeded(carried_out(call, "log_level", _AT_ONCE, **arguments))
     return {"log_level": shown_level(result["log_level"])}
 
 
@@ -62,7 +62,7 @@ def shown_level(level: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _next_generation(call: Call, order: str) -> Response | dict[str, Any]:
     before = call.gateway.arbiter_state.get("generation")
-    outcome = _carried_out(call, order, _RELOAD, author=call.caller.name)
+    outcome = carried_out(call, order, _RELOAD, author=call.caller.name)
     after = outcome.result.get("generation") if outcome.succeeded else "failed"
     audit.record(call, f"{order} of generation", before, after)
     if outcome.succeeded:
@@ -76,7 +76,7 @@ def _conflict(reasons: list[str]) -> Response:
     return Response(409, body, {"Content-Type": "application/problem+json"})
 
 
-def _carried_out(call: Call, order: str, seconds: float, **arguments: object) -> OrderResult:
+def carried_out(call: Call, order: str, seconds: float, **arguments: object) -> OrderResult:
     """Give the arbiter an order and return its outcome. Raises HTTPError 504."""
     try:
         return call.gateway.orders.order(order, seconds, **arguments)

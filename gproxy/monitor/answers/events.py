@@ -4,7 +4,7 @@ from functools import partial
 
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
-from gproxy.monitor.operation import Call
+from gproxy.monitor.api.operation import Call
 from gproxy.monitor.views.look import look_at
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import Settings
-from gproxy.monitor.figures import Figures, Minute
-from gproxy.monitor.operation import Call
+from gproxy.monitor.api.operation import Call
+from gproxy.monitor.gathered.figures import Figures, Minute
 from gproxy.monitor.times import rfc3339
 
 

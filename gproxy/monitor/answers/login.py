@@ -5,8 +5,8 @@ from typing import Final
 
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
-from gproxy.monitor import audit
-from gproxy.monitor.operation import Call, Parameter
+from gproxy.monitor.access import audit
+from gproxy.monitor.api.operation import Call, Parameter
 
 #: The field of the form.
 FIELDS: Final = (Parameter("token", "text", "token or read_token of [admin]"),)
@@ -33,6 +33,8 @@ _FORM: Final = """\
 </html>
 """
 _PROBLEM: Final = '<p id="problem" role="alert">{problem}</p>\n'
+_WRONG: Final = "This token is wrong."
+_TOO_MANY: Final = "Too many tokens were wrong. Try again in a minute."
 _DESCRIBED: Final = ' aria-invalid="true" aria-describedby="problem"'
 
 
@@ -46,7 +48,7 @@ def log_in(call: Call) -> Response:
     try:
         acts = call.access.enter(call.request, call.values.get("token", ""))
     except HTTPError as error:
-        page = _page(call, error.status, "This token is wrong.")
+        page = _page(call, error.status, _WRONG if error.status == 401 else _TOO_MANY)
         page.headers.update(error.headers)
         return page
     response = _see("/")

@@ -4,6 +4,8 @@ import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from isal import isal_zlib
@@ -12,7 +14,8 @@ from gproxy import __version__
 from gproxy.http.cookies import cookie
 from gproxy.http.negotiate import preferred_coding
 from gproxy.http.response import Response
-from gproxy.monitor.operation import Call, Parameter
+from gproxy.http.trust import UNIX_PEER
+from gproxy.monitor.api.operation import Call, Parameter
 from gproxy.monitor.page.first_page import page
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.look import VIEWS, look_at
@@ -34,12 +37,22 @@ def first_page(call: Call) -> Response:
         "version": __version__,
         "time": rfc3339(gateway.clock())[:19].replace("T", " ") + " UTC",
         "acts": "yes" if call.caller.may_act else "no",
+        "config": quote(str(Path(gateway.config).absolute())),
+        "socket": _socket(call),
         "theme": cookie(call.request.headers, _THEME) or "",
     }
     content = look_at(gateway, call.values.get("view", "overview"))
     titles = {name: title for name, (title, _) in VIEWS.items()}
     text = page(content, values, titles, _figures(gateway) if content["graphs"] else {})
     return _sent(call, text.encode("utf-8", "surrogatepass"), "text/html; charset=utf-8")
+
+
+def _socket(call: Call) -> str:
+    """Return the unix socket that commands have to name, for a shell; empty for a client on TCP."""
+    if call.request.received.peer != UNIX_PEER:
+        return ""
+    paths = (one.path for one in call.gateway.settings.admin.bind if one.kind == "unix")
+    return next((quote(str(Path(path).absolute())) for path in paths), "")
 
 
 def style(call: Call) -> Response:

@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from gproxy.http.errors import HTTPError
-from gproxy.monitor.operation import Call, Parameter
-from gproxy.monitor.recent import MOST, Filter, of_field, of_status
+from gproxy.monitor.api.operation import Call, Parameter
+from gproxy.monitor.gathered.recent import MOST, Filter, of_field, of_status
 
 FILTERS: Final = (
     Parameter("status", "text", "requests with these statuses, such as 5xx or 404,502"),

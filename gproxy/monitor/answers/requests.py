@@ -5,9 +5,9 @@ from typing import Any, Final
 from gproxy.http.errors import HTTPError
 from gproxy.http.phase import PHASES
 from gproxy.introspection.in_flight import STACKS, check_parameters
-from gproxy.monitor import audit
-from gproxy.monitor.operation import Call, Parameter
-from gproxy.monitor.worker_lines import WorkerAnswer
+from gproxy.monitor.access import audit
+from gproxy.monitor.api.operation import Call, Parameter
+from gproxy.monitor.processes.worker_lines import WorkerAnswer
 
 Entry = dict[str, Any]
 

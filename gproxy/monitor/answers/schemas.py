@@ -3,7 +3,7 @@
 from typing import Final
 
 from gproxy.http.phase import PHASES
-from gproxy.monitor.schema import (
+from gproxy.monitor.api.schema import (
     ANYTHING,
     COUNT,
     NUMBER,
@@ -132,6 +132,7 @@ _ATTEMPT: Final = record(backend=TEXT, outcome=TEXT, seconds=SECONDS)
 _ENDED: Final = {
     "kind": one_of("failed", "slow"),
     "id": TEXT,
+    "trace_id": maybe(TEXT),
     "time": TIME,
     "started": TIME,
     "worker": COUNT,

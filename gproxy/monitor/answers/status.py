@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from gproxy import __version__, is_compiled
 from gproxy.monitor.answers.control import shown_level
-from gproxy.monitor.operation import Call
+from gproxy.monitor.api.operation import Call
+from gproxy.monitor.processes.worker_lines import WorkerAnswer
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.watched_gateway import WatchedGateway
-from gproxy.monitor.worker_lines import WorkerAnswer
 
 #: What the arbiter reports, until it has reported.
 _NOTHING: Final[Mapping[str, Any]] = {

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from gproxy.config.problems import suggest
 from gproxy.http.errors import HTTPError
-from gproxy.monitor import audit
-from gproxy.monitor.operation import Call
+from gproxy.monitor.access import audit
+from gproxy.monitor.answers.control import carried_out
+from gproxy.monitor.api.operation import Call
+from gproxy.monitor.processes.worker_lines import WorkerAnswer
 from gproxy.monitor.times import rfc3339
-from gproxy.monitor.watched_gateway import WatchedGateway
-from gproxy.monitor.worker_lines import WorkerAnswer
 
 #: The states of a backend by how bad they are; of several workers the worst one counts.
 _BY_WORST: Final = ("leaving", "down", "unhealthy", "trial", "draining", "healthy")
@@ -22,16 +22,11 @@ _PATIENCE: Final = 5.0
 
 def upstreams(call: Call) -> dict[str, Any]:
     """Return the upstreams with their backends, over all workers of the generation that serves."""
-    return {"upstreams": list(_upstreams(call.gateway.lines.ask("upstreams")).values())}
+    return {"upstreams": list(merged(call.gateway.lines.ask("upstreams")).values())}
 
 
-def merged(gateway: WatchedGateway) -> dict[str, dict[str, Any]]:
-    """Return the upstreams by name, over all workers that answer."""
-    return _upstreams(gateway.lines.ask("upstreams"))
-
-
-def _upstreams(answers: Iterable[WorkerAnswer]) -> dict[str, dict[str, Any]]:
-    """Return the upstreams by name: states as the worst worker sees them, numbers of all workers together."""
+def merged(answers: Iterable[WorkerAnswer]) -> dict[str, dict[str, Any]]:
+    """Return the upstreams by name: states as the worst worker sees them, numbers of all workers that answer."""
     found: dict[str, dict[str, Any]] = {}
     for part in (part for answer in answers for part in answer.parts):
         known = found.setdefault(part["name"], {"name": part["name"], "backends": []})
@@ -90,7 +85,7 @@ def _check_others(call: Call, fields: Mapping[str, Any]) -> None:
     stops = fields["state"] in {"drain", "down"} or fields["weight"] == 0
     if not stops or call.values.get("force"):
         return
-    upstream = _upstreams(call.gateway.lines.ask("upstreams")).get(call.values["upstream"], {"backends": []})
+    upstream = merged(call.gateway.lines.ask("upstreams")).get(call.values["upstream"], {"backends": []})
     name = call.values["backend"]
     others = [one for one in upstream["backends"] if not _is_named(one, name)]
     if upstream["backends"] and not any(one["state"] in {"healthy", "trial"} for one in others):
@@ -104,14 +99,15 @@ def _is_named(facts: Mapping[str, Any], name: str) -> bool:
 def _apply(call: Call, fields: Mapping[str, Any] | None) -> dict[str, Any]:
     upstream, backend = call.values["upstream"], call.values["backend"]
     _check_names(call, upstream, backend)
-    kept = call.gateway.orders.order("override", _PATIENCE, upstream=upstream, backend=backend, fields=fields)
+    kept = carried_out(call, "override", _PATIENCE, upstream=upstream, backend=backend, fields=fields)
     if not kept.succeeded:
         raise HTTPError(502, f"the arbiter did not keep the change: {kept.result.get('detail', '')}")
     arguments = {"upstream": upstream, "backend": backend, "fields": fields}
     answers = call.gateway.lines.ask("override", arguments)
     before = next((part["before"] for one in answers for part in one.parts), None)
+    was = before and f"{before['state']}, weight {before['weight']}"
     after = "as in the file" if fields is None else _words(fields)
-    audit.record(call, f"backend {backend} of upstream {upstream}", before and before["state"], after)
+    audit.record(call, f"backend {backend} of upstream {upstream}", was, after)
     failed = [{"worker": one.worker.number, "pid": one.worker.pid, "error": one.error} for one in answers if one.error]
     return {
         "upstream": upstream,
@@ -124,7 +120,7 @@ def _apply(call: Call, fields: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _check_names(call: Call, upstream: str, backend: str) -> None:
     """Raise HTTPError 404 with the nearest name unless a worker knows the backend."""
-    known = _upstreams(call.gateway.lines.ask("upstreams"))
+    known = merged(call.gateway.lines.ask("upstreams"))
     if upstream not in known:
         raise HTTPError(404, f"unknown upstream {upstream!r}{suggest(upstream, known)}")
     backends = [one["backend"].rpartition("://")[2] for one in known[upstream]["backends"]]

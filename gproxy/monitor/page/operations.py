@@ -5,8 +5,20 @@ from typing import Final
 from gproxy.monitor.answers.events import events
 from gproxy.monitor.answers.figures import figures, handlers, routes
 from gproxy.monitor.answers.page import VIEW, first_page, script, style
-from gproxy.monitor.operation import Operation, Parameter
-from gproxy.monitor.schema import ANYTHING, COUNT, NUMBER, SECONDS, TEXT, TIME, by_name, listed, maybe, one_of, record
+from gproxy.monitor.api.operation import Operation, Parameter
+from gproxy.monitor.api.schema import (
+    ANYTHING,
+    COUNT,
+    NUMBER,
+    SECONDS,
+    TEXT,
+    TIME,
+    by_name,
+    listed,
+    maybe,
+    one_of,
+    record,
+)
 from gproxy.monitor.views.look import VIEWS
 
 _MINUTE: Final = record(

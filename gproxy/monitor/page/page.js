@@ -2,8 +2,9 @@
 
 const $ = (id) => document.getElementById(id);
 const acts = document.body.dataset.acts === "yes";
-const COLOURS = 6, WIDTH = 900, HEIGHT = 100, GAP = 5;
+const COLOURS = 6, WIDTH = 900, HEIGHT = 100, GAP = 5, SHORT = 16;
 const MARKS = { reload: "none", reload_failed: "bad", ejected: "bad", block: "warn" };
+const SECONDS = new Set(["age", "duration", "paused", "remaining"]);
 let view = document.body.dataset.view;
 let content = null;     // of the open view
 let history_ = null;    // the figures about the gateway, for graphs
@@ -39,14 +40,20 @@ const textOf = (cell) => (typeof cell === "string" ? cell : cell.t);
 const isSame = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
 const orderOf = (cell) => (typeof cell === "string" ? cell : cell.s ?? cell.t);
 
+// Where there is room, a short text stays on its line, and short words stay whole.
+function spanned(kind, text) {
+  const isShort = (word) => word.length <= SHORT;
+  const breaks = isShort(text) ? "short" : text.split(/[\s-]/).every(isShort) ? "words" : "";
+  return make("span", { class: `${kind} ${breaks}`.trim() || null }, text);
+}
+
 function shown(cell) {
-  if (typeof cell === "string") return [make("span", {}, cell)];
+  if (typeof cell === "string") return [spanned("", cell)];
   if (cell.actions) return acts ? cell.actions.map(button) : [];
   if (cell.more) return [unfolding(cell)];
   const text = cell.time ? new Date(cell.time * 1000).toLocaleTimeString() : cell.t;
   if (cell.bar) return [make("span", {}, text), ...bar(cell.bar)];
-  const kind = cell.state ? `state ${cell.state}` : cell.code ? "code" : null;
-  return [make("span", { class: kind }, text)];
+  return [spanned(cell.state ? `state ${cell.state}` : cell.code ? "code" : "", text)];
 }
 
 function bar(parts) {
@@ -225,7 +232,8 @@ function details(found) {
   const list = make("dl");
   for (const [name, value] of Object.entries(found)) {
     if (value === null || value === "" || (Array.isArray(value) && !value.length)) continue;
-    list.append(make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, ...detail(value)));
+    const text = SECONDS.has(name) && typeof value === "number" ? `${value} s` : value;
+    list.append(make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, ...detail(text)));
   }
   return list;
 }
@@ -295,14 +303,19 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 function curl(method, path, body) {
   const parts = ["curl"];
   if (method !== "GET") parts.push(`-X ${method} -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(body ?? {}))}`);
+  const { socket } = document.body.dataset;
+  if (socket) return [...parts, "--unix-socket", socket, quoted(`http://localhost${path}`)].join(" ");
   return [...parts, `-H "Authorization: Bearer $TOKEN"`, quoted(location.origin + path)].join(" ");
 }
 
+const own = (text) => `${text} --config ${document.body.dataset.config}`;
+
 function commandsOf(action, body) {
-  let own = action.command ?? "";
-  for (const [name, value] of Object.entries(body)) own = own.replace(`{${name}}`, value);
-  own = own.replace(/ \S*\{\w+\}/g, "");
-  return [own, curl(action.method, action.path, body)].filter(Boolean);
+  const word = (value) => (/^[\w.-]+$/.test(value) ? value : quoted(String(value)));
+  let text = action.command ?? "";
+  for (const [name, value] of Object.entries(body)) text = text.replace(`{${name}}`, () => word(value));
+  text = text.replace(/( --\w+)? \S*\{\w+\}/g, "");
+  return [...(text ? [own(text)] : []), curl(action.method, action.path, body)];
 }
 
 function command(text) {
@@ -315,7 +328,7 @@ function command(text) {
 
 function copying(commands) {
   if (!commands?.length) return [];
-  const lines = commands.map((one) => command(one.startsWith("/") ? curl("GET", one) : one));
+  const lines = commands.map((one) => command(one.startsWith("/") ? curl("GET", one) : own(one)));
   return [make("details", { class: "copy" }, make("summary", {}, "As a command"), make("div", {}, ...lines))];
 }
 

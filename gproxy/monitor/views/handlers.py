@@ -20,6 +20,8 @@ _BLOCKS: Final = (
 )  # fmt: skip
 #: What has a column of its own.
 _SHOWN: Final = frozenset({"handler_duration_seconds", "handler_errors", "hub_blocked", "hub_blocked_seconds"})
+#: The most routes of a handler that are named.
+_ROUTES: Final = 6
 
 
 def view(gateway: WatchedGateway) -> View:
@@ -59,9 +61,15 @@ def _cells(gateway: WatchedGateway, one: Mapping[str, Any]) -> tuple[Cell, ...]:
         _bad(counts.get("handler_errors")),
         _bad(counts.get("hub_blocked")),
         cells.text(", ".join(_words(name, value) for name, value in counts.items() if value and name not in _SHOWN)),
-        cells.text(", ".join(one["routes"])),
+        cells.text(_routes(one["routes"])),
         cells.age(gateway.clock() - used if used is not None else None),
     )
+
+
+def _routes(names: list[str]) -> str:
+    """Return the names of the first routes, with the number of all if there are more."""
+    shown = ", ".join(names[:_ROUTES])
+    return shown if len(names) <= _ROUTES else f"{len(names)} routes: {shown}, …"
 
 
 def _state(one: Mapping[str, Any]) -> Cell:

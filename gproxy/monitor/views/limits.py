@@ -38,7 +38,7 @@ def _of_server(gateway: WatchedGateway) -> Iterator[_Row]:
 
 
 def _of_upstreams(gateway: WatchedGateway) -> Iterator[_Row]:
-    for name, one in answers.merged(gateway).items():
+    for name, one in answers.merged(gateway.lines.ask_shared("upstreams")).items():
         if "limit" in one:
             of = f"[upstream:{name}]"
             yield _row("limit", of, one["active"], one["limit"], 0)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from gproxy.monitor.changes import Change
-from gproxy.monitor.views import cells, handlers, routes, upstreams
+from gproxy.monitor.answers.upstreams import merged
+from gproxy.monitor.gathered.changes import Change
+from gproxy.monitor.views import cells, handlers, processes, routes, upstreams
 from gproxy.monitor.views.model import Cell, State, Table, View, graph
 from gproxy.monitor.watched_gateway import WatchedGateway
 
@@ -29,13 +30,14 @@ _KINDS: dict[str, tuple[str, State]] = {
 
 def view(gateway: WatchedGateway) -> View:
     """Return the overview."""
-    found = upstreams.backends(gateway)
+    answers = gateway.lines.ask_shared("upstreams")
     latest = gateway.figures.latest
     return View(
-        notes=[*notes(gateway, found)],
+        notes=[*processes.silent(answers), *notes(gateway, upstreams.backends(merged(answers)))],
         facts=facts(gateway),
         graphs=_GRAPHS,
         tables=[
+            *processes.stacks(gateway, answers),
             _reasons(latest.get("reasons", {})),
             routes.table(gateway, "Busiest routes in the last minute", busiest=_BUSIEST),
             _changes(gateway),
@@ -91,7 +93,7 @@ def _reasons(errors: dict[str, float]) -> Table:
         caption="Rejected and failed requests by reason",
         columns=(("Reason", "text"), ("Per second", "number")),
         rows=[(reason, (cells.code(reason), cells.rate(rate))) for reason, rate in rows],
-        empty="None in this second.",
+        empty="None in this second. Errors that backends answer with have no reason.",
     )
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gproxy.monitor.processes.worker_lines import WorkerAnswer
 from gproxy.monitor.views import cells
 from gproxy.monitor.views.model import Cell, State, Table, View, action, field_of
 from gproxy.monitor.watched_gateway import WatchedGateway
-from gproxy.monitor.worker_lines import WorkerAnswer
 
 _WORKERS: Final = (
     ("Worker", "text"), ("State", "text"), ("Generation", "number"), ("PID", "number"), ("Up", "number"),
@@ -28,7 +28,7 @@ def view(gateway: WatchedGateway) -> View:
         actions=_actions(gateway),
         tables=[
             Table("workers", "Workers", _WORKERS, workers, "No worker answers.", ("gproxy ps", "/v1/status")),
-            *_stacks(gateway, found),
+            *stacks(gateway, found),
             Table("reloads", "Reloads", _RELOADS, reloads, "None since the start."),
         ],
     )
@@ -42,7 +42,7 @@ def silent(answers: list[WorkerAnswer]) -> Iterator[tuple[State, str]]:
             yield "bad", f"Worker {one.worker.number} (pid {one.worker.pid}) {one.error}{since}"
 
 
-def _stacks(gateway: WatchedGateway, answers: list[WorkerAnswer]) -> Iterator[Table]:
+def stacks(gateway: WatchedGateway, answers: list[WorkerAnswer]) -> Iterator[Table]:
     """Yield the table of the stacks of workers that do not answer, if there are any."""
     rows = [(f"{one.worker.pid}", _stack(gateway, one)) for one in answers if one.silent_since]
     if rows:
@@ -98,10 +98,16 @@ def _actions(gateway: WatchedGateway) -> list[dict[str, Any]]:
         field_of("for", "For", value="10m"),
     )
     count = field_of("count", "Workers", value=str(gateway.settings.server.workers), kind="number")
+    found = (
+        ("Reload", "POST", "/v1/reload", "Read the settings again, as HUP does?", "reload", ()),
+        ("Roll back", "POST", "/v1/rollback", "Return to the settings of the generation before this one?",
+         "rollback", ()),
+        ("Workers", "POST", "/v1/workers", "Run another number of workers until a reload?", "scale {count}", (count,)),
+        ("Log level", "PUT", "/v1/log-level", "Change the level of the error log for a time?",
+         "set-log-level {level} for={for}", level),
+        ("Reopen logs", "POST", "/v1/reopen", "Open the access logs anew, as USR1 does?", "reopen", ()),
+    )  # fmt: skip
     return [
-        action("Reload", "POST", "/v1/reload", ask="Read the settings again, as HUP does?"),
-        action("Roll back", "POST", "/v1/rollback", ask="Return to the settings of the generation before this one?"),
-        action("Workers", "POST", "/v1/workers", ask="Run another number of workers until a reload?", inputs=(count,)),
-        action("Log level", "PUT", "/v1/log-level", ask="Change the level of the error log for a time?", inputs=level),
-        action("Reopen logs", "POST", "/v1/reopen", ask="Open the access logs anew, as USR1 does?"),
+        action(label, method, path, ask=ask, command=f"gproxy admin {own}", inputs=inputs)
+        for label, method, path, ask, own, inputs in found
     ]

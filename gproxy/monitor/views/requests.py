@@ -1,6 +1,7 @@
 """The view of the requests in flight: where each waits, its stack, and its end."""
 
 from collections.abc import Mapping
+from shlex import quote as shell_word
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -48,5 +49,4 @@ def _cells(one: Mapping[str, Any]) -> tuple[Cell, ...]:
 def _cut(one: Mapping[str, Any]) -> dict[str, Any]:
     path = f"/v1/requests/{quote(one['id'], '')}"
     ask = f"Cut {one['method']} {one['path'][:100]}? Its client gets 503, or a response that is broken off."
-    command = f"curl -X DELETE -H 'Content-Type: application/json' http://localhost{path}"
-    return action("Cut", "DELETE", path, ask=ask, command=command)
+    return action("Cut", "DELETE", path, ask=ask, command=f"gproxy admin cut {shell_word(one['id'])}")

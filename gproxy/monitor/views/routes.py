@@ -2,7 +2,7 @@
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.monitor.answers.figures import chain_of
-from gproxy.monitor.figures import Minute
+from gproxy.monitor.gathered.figures import Minute
 from gproxy.monitor.views import cells
 from gproxy.monitor.views.model import Cell, Table, View
 from gproxy.monitor.watched_gateway import WatchedGateway

@@ -1,11 +1,13 @@
 """The view of the upstreams: the backends with their states, and what an operator can do with each."""
 
 from collections.abc import Mapping
+from functools import lru_cache
+from shlex import quote as shell_word
 from typing import Any, Final
 from urllib.parse import quote
 
 from gproxy.monitor.answers import upstreams as answers
-from gproxy.monitor.figures import Minute
+from gproxy.monitor.gathered.figures import Minute
 from gproxy.monitor.views import cells
 from gproxy.monitor.views.model import Cell, Table, View, action, field_of, unique
 from gproxy.monitor.watched_gateway import WatchedGateway
@@ -24,13 +26,13 @@ _BACKENDS = (
 
 def view(gateway: WatchedGateway) -> View:
     """Return upstreams and backends."""
-    found = answers.merged(gateway)
+    found = answers.merged(gateway.lines.ask_shared("upstreams"))
     minutes, attempts = gateway.figures.last_minute("upstream"), gateway.figures.backends()
     return View(
         tables=[
             Table(
                 "backends", "Backends", _BACKENDS,
-                unique((f"{one['upstream']} {one['backend']}", _backend(one, attempts)) for one in _flat(found)),
+                unique((f"{one['upstream']} {one['backend']}", _backend(one, attempts)) for one in backends(found)),
                 "There is no upstream.", ("gproxy backend UPSTREAM BACKEND drain --wait",),
             ),
             Table(
@@ -42,12 +44,8 @@ def view(gateway: WatchedGateway) -> View:
     )  # fmt: skip
 
 
-def backends(gateway: WatchedGateway) -> list[dict[str, Any]]:
-    """Return all backends, each with the name of its upstream."""
-    return _flat(answers.merged(gateway))
-
-
-def _flat(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def backends(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the backends of the upstreams, each with the name of its upstream."""
     return [{**backend, "upstream": name} for name, upstream in found.items() for backend in upstream["backends"]]
 
 
@@ -87,29 +85,29 @@ def _backend(one: Mapping[str, Any], attempts: Mapping[tuple[str, str], Minute])
         cells.number(one["active"]),
         cells.rate(minute.rate),
         cells.errors(minute.errors, minute.requests),
-        cells.doing(list(_actions(one))),
+        _actions(one["upstream"], one["backend"].rpartition("://")[2], one["state"], is_changed="override" in one),
     )
 
 
-def _actions(one: Mapping[str, Any]) -> list[dict[str, Any]]:
+@lru_cache(4096)  # PERF: each second for each backend, and seldom another state
+def _actions(upstream: str, backend: str, state: str, *, is_changed: bool) -> Cell:
     """Return the changes that make sense now; each is confirmed, and has its command."""
-    upstream, backend = one["upstream"], one["backend"].rpartition("://")[2]
     path = f"/v1/upstreams/{quote(upstream, '')}/backends/{quote(backend, '')}"
-    command = f"gproxy backend {upstream} {backend}"
+    command = f"gproxy backend {shell_word(upstream)} {shell_word(backend)}"
 
     def change(label: str, word: str, ask: str) -> dict[str, Any]:
         own = f"{command} {word} --for {{for}}"
         return action(label, "PATCH", path, {"state": word}, ask=ask, command=own, inputs=(_FOR,))
 
-    stopped = one["state"] in {"draining", "down"}
+    stopped = state in {"draining", "down"}
     found = [change("Up", "up", f"Send requests to {backend} again?")] if stopped else []
-    if one["state"] != "draining":
+    if state != "draining":
         found.append(change("Drain", "drain", f"Send no new clients to {backend}?"))
-    if one["state"] != "down":
+    if state != "down":
         found.append(change("Down", "down", f"Send no request to {backend}?"))
     own, ask = f"{command} weight={{weight}} --for {{for}}", f"Change the weight of {backend}?"
     found.append(action("Weight", "PATCH", path, ask=ask, command=own, inputs=(_WEIGHT, _FOR)))
-    if "override" in one:
+    if is_changed:
         ask = f"Return to what the file says of {backend}?"
         found.append(action("Reset", "DELETE", path, ask=ask, command=f"{command} reset"))
-    return found
+    return cells.doing(found)

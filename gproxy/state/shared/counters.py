@@ -55,6 +55,11 @@ class CountersView:
         state = self._names.words[0]
         return state & _HALF, state >> 32
 
+    @property
+    def cells_used(self) -> int:
+        """The number of cells that names have."""
+        return self._used()[1]
+
     def places(self) -> Iterator[Place]:
         """Yield all names with their cells, in order of creation."""
         used, _ = self._used()

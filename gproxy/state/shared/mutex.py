@@ -2,7 +2,8 @@
 
 Locking a free mutex needs no system call. If the holder is killed, the kernel passes the mutex to the next process that
 locks it. A stopped holder (SIGSTOP, a debugger) may hold a mutex for minutes: a process waits at most a second, then
-continues without the mutex. The guarded data is valid after every single store, so at worst a count is off by one.
+continues without the mutex, and waits no more until it finds the mutex free. The guarded data is valid after every
+single store, so each time that a process continues so costs one count at most.
 """
 
 import ctypes
@@ -15,7 +16,8 @@ from typing import Final
 _SPACING: Final = 64
 #: The longest wait in seconds. A holder needs microseconds, but it may wait for a core.
 _MAX_WAIT: Final = 1.0
-#: After a wait in vain, skip waiting for that mutex for this many seconds.
+_PARTS: Final = 10
+#: After a wait in vain, skip waiting for that mutex for this many seconds, or until it is free.
 _SKIP_WAIT: Final = 10.0
 
 _PROCESS_SHARED: Final = 1
@@ -48,17 +50,29 @@ class Mutex:
     def __enter__(self) -> None:
         if code := _try_lock(self._address):
             self._wait(code)
+        elif self._skip_wait_until:  # the holder has gone on, and two processes without the mutex would lose counts
+            self._skip_wait_until = 0.0
 
     def __exit__(self, *_: object) -> None:
         _unlock(self._address)  # fails, as it should, if this process did not get the lock
 
     def _wait(self, code: int) -> None:
-        if code == errno.EBUSY and time.monotonic() >= self._skip_wait_until:
-            code = _timed_lock(self._address, _after(_MAX_WAIT))
-            if code == errno.ETIMEDOUT:
-                self._skip_wait_until = time.monotonic() + _SKIP_WAIT
+        if code == errno.EBUSY:
+            if time.monotonic() < self._skip_wait_until:
+                return
+            code = self._patiently()
         if code == errno.EOWNERDEAD:
             _make_consistent(self._address)
+        self._skip_wait_until = time.monotonic() + _SKIP_WAIT if code == errno.ETIMEDOUT else 0.0
+
+    def _patiently(self) -> int:
+        """Wait in several parts: if this process is stopped together with the holder, only one part ends in vain."""
+        code = errno.ETIMEDOUT
+        for _ in range(_PARTS):
+            code = _timed_lock(self._address, _after(_MAX_WAIT / _PARTS))
+            if code != errno.ETIMEDOUT:
+                break
+        return code
 
 
 def _after(seconds: float) -> _Timespec:

@@ -153,14 +153,17 @@ class PassiveHealth:
             self._changed()
 
     def eject(self, backend: Backend, seconds: float, why: str) -> None:
-        """Eject the backend for so many seconds."""
-        backend.health.eject(self._runtime.monotonic() + seconds, why)
+        """Eject the backend for so many seconds; log it, unless the end of a logged ejection is still to come."""
+        health, now = backend.health, self._runtime.monotonic()
+        health.eject(now + seconds, why)
         backend.times_ejected += 1
         self._ejection.forget(backend)
         self._changed()
-        self._runtime.log.warning(
-            "upstream %s: backend %s ejected for %.1f s: %s", self._name, backend.name, seconds, why
-        )
+        if health.announced_until <= now:
+            health.announced_until = now + seconds
+            self._runtime.log.warning(
+                "upstream %s: backend %s ejected for %.1f s: %s", self._name, backend.name, seconds, why
+            )
 
     def forget(self, backend: Backend) -> None:
         """Forget a backend that discovery has removed."""

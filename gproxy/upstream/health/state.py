@@ -17,6 +17,7 @@ class BackendHealth:
     """
 
     __slots__ = (
+        "announced_until",
         "doubtful",
         "ejected_until",
         "ejections",
@@ -37,6 +38,8 @@ class BackendHealth:
         self.next_probe = 0.0
         #: The end of the ejection, or of a trial's claim; 0 if the backend is not ejected.
         self.ejected_until = 0.0
+        #: The end of the ejection that was logged: a last resort that fails meanwhile ejects again. 0: none.
+        self.announced_until = 0.0
         #: How often the backend was ejected in close succession.
         self.ejections = 0
         #: True after an ejection, until a trial decides: one request at a time is the trial.
@@ -92,7 +95,7 @@ class BackendHealth:
 
     def half_open(self) -> None:
         """End the ejection, or a trial that has not ended in time: the next request is the trial."""
-        self.ejected_until = 0.0
+        self.ejected_until = self.announced_until = 0.0
         self.is_half_open = True
         self.trial = None
 
@@ -104,7 +107,7 @@ class BackendHealth:
 
     def restore(self) -> None:
         """Restore the backend to rotation; `ejections` stays, and decays with time."""
-        self.ejected_until = 0.0
+        self.ejected_until = self.announced_until = 0.0
         self.is_failing = self.is_half_open = self.doubtful = False
         self.trial = None
         if self.passes:

@@ -3,7 +3,8 @@
 import pytest
 
 from gproxy.cli import main
-from gproxy.commands.live.ps import _short, describe
+from gproxy.commands.live.ps import _details, _short, describe
+from gproxy.observe import readable
 
 WORKER = {
     "worker": 1, "generation": 3, "pid": 4711, "answers": True, "draining": False, "uptime": 90061.0, "cpu": 12.3,
@@ -85,3 +86,11 @@ def test_a_monitor_that_is_not_there(capsys, tmp_path):
         f"the monitor at unix:{tmp_path}/none does not answer: No such file or directory; is the gateway running?\n"
     )
     assert capsys.readouterr().err == expected
+
+
+def test_a_large_number_is_shown_as_it_is():
+    assert readable.printable(readable.number(1234567)) == readable.number(1234567) == "1\u202f234\u202f567"
+
+
+def test_a_name_of_a_stranger_does_not_change_the_terminal():
+    assert "user        al?[2Jice" in [*_details({**REQUEST, "user": "al\x1b[2Jice", "greenlets": []})]

@@ -135,6 +135,27 @@ def test_rejections_by_the_users_code_count_and_other_errors_do_not():
     assert [outcome(handler, "s", header="X-Sid") for _ in range(4)] == [401, 401, 401, 429]
 
 
+def test_of_a_burst_users_code_judges_no_more_than_bad_credentials_remain():
+    judged = []
+
+    class Slow(Session):
+        def identify(self, request):
+            judged.append(request)
+            gevent.sleep(0)
+            return super().identify(request)
+
+    handler = opened(Slow())
+
+    def burst(sid, count):
+        sent = [gevent.spawn(outcome, handler, sid, header="X-Sid") for _ in range(count)]
+        return sorted(one.get() for one in sent)
+
+    assert burst("good", 20) == [200] * 20
+    judged.clear()
+    assert burst("s", 20) == [401] * 3 + [429] * 17
+    assert len(judged) == 3
+
+
 def test_without_the_option_there_is_no_limit():
     handler = opened(Words(max_failures=None))
     assert {outcome(handler, f"bad {number}") for number in range(200)} == {401}

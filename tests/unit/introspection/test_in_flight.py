@@ -58,6 +58,13 @@ def view():
     gevent.killall(made.greenlets)
 
 
+def test_what_a_client_makes_long_is_shortened(view):
+    view.add("one", target="/" + 9000 * "x", user=9000 * "u")
+    [part] = requests(view)
+    [entry] = part["requests"]
+    assert (len(entry["path"]), len(entry["user"])) == (2048, 2048)
+
+
 def test_an_entry_has_all_fields_and_no_query(view):
     view.add("one", 2.5, limits=(10.0,), phase=WAIT, backend="10.0.0.1:80", tries=1, user="alice", upstream="app")
     view.clock.advance(2)

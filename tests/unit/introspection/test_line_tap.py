@@ -3,7 +3,7 @@
 import pytest
 
 from gproxy.http.exchange import Exchange
-from gproxy.introspection.line_tap import MOST, LineTap
+from gproxy.introspection.line_tap import LONGEST, MOST, LineTap
 from gproxy.runtime.feed import Feed
 
 EXCHANGE = Exchange(0.0, "127.0.0.1", "GET", "/", "HTTP/1.1")
@@ -28,6 +28,14 @@ def test_a_flood_is_cut_and_counted(feed):
     tap.record(EXCHANGE)
     tap.record(EXCHANGE)
     assert fields_of(feed) == [("line", 7), ("line", 0)]
+
+
+def test_a_line_that_a_client_makes_too_long_is_omitted(feed):
+    lines = iter(["x" * LONGEST, "x" * (LONGEST + 1), "line"])
+    tap = LineTap(feed, lambda _: next(lines), lambda: 5.0)
+    for _ in range(3):
+        tap.record(EXCHANGE)
+    assert fields_of(feed) == [("x" * LONGEST, 0), ("line", 1)]
 
 
 def test_what_was_omitted_is_reported_without_a_further_line(feed):

@@ -44,8 +44,10 @@ def record():
 
 class Scene:
     def __init__(self):
-        self.counts, self.now, self.collector = {}, 0.0, Collector()
-        self.exporter = SpanExporter(SETTINGS, self.count, exporter=self.collector, clock=lambda: self.now)
+        self.counts, self.now, self.collector, self.noted = {}, 0.0, Collector(), []
+        self.exporter = SpanExporter(
+            SETTINGS, self.count, self.noted.append, exporter=self.collector, clock=lambda: self.now
+        )
 
     def count(self, result, number):
         self.counts[result] = self.counts.get(result, 0) + number
@@ -95,3 +97,16 @@ def test_a_malformed_record_does_not_cost_the_others(caplog):
     scene.take(1, {**record(), "kind": "unheard of"})
     scene.exporter.send()
     assert scene.counts == {"sent": 1, "failed": 1}
+
+
+def test_only_spans_that_the_collector_has_taken_are_noted():
+    scene = Scene()
+    scene.collector.answer = SpanExportResult.FAILURE
+    scene.take(1)
+    scene.exporter.send()
+    assert scene.noted == []
+    scene.collector.answer = SpanExportResult.SUCCESS
+    scene.take(1, {**record(), "kind": "unheard of"})
+    scene.take(1, {**record(), "name": "good"})
+    scene.exporter.send()
+    assert [one["name"] for one in scene.noted] == ["good"]

@@ -195,7 +195,7 @@ def test_a_record_is_logged_if_nobody_can_say_whose_it_is(capsys):
 
 
 def test_secrets_are_masked_in_messages_and_tracebacks(capsys):
-    log.setup("info", secrets={"hunter22", "hunter22-and-more"})
+    log.setup("info", hide=log.masking({"hunter22", "hunter22-and-more"}))
     try:
         raise ValueError("it is hunter22-and-more")
     except ValueError:

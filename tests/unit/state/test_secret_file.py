@@ -51,12 +51,29 @@ def test_a_second_worker_waits_until_the_first_has_written(tmp_path):
         assert second.result() == secret
 
 
-def test_a_loose_mode_is_warned_of(tmp_path, caplog):
-    kept_secret(tmp_path / "s")
+def test_a_loose_mode_is_mended_and_warned_of(tmp_path, caplog):
+    path = tmp_path / "s"
+    secret = kept_secret(path)
     assert caplog.messages == []
-    (tmp_path / "s").chmod(0o644)
+    path.chmod(0o640)
+    assert kept_secret(path) == secret
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert caplog.messages == [
+        f"others could access {path}; it has mode 0600 now. Remove it and restart to get a new secret"
+    ]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_secret_that_cannot_be_closed_to_others_is_not_used(tmp_path, monkeypatch, fails):
+    def fchmod(descriptor, mode):
+        if fails:
+            raise PermissionError(1, "Operation not permitted")
+
     kept_secret(tmp_path / "s")
-    assert caplog.messages == [f"{tmp_path / 's'} can be read by others; chmod 600 it"]
+    (tmp_path / "s").chmod(0o644)
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    with pytest.raises(ValueError, match=r"others can access the one stored in .*/s, .*; chmod 600 it"):
+        kept_secret(tmp_path / "s")
 
 
 def test_a_file_that_was_cut_off(tmp_path):

@@ -33,10 +33,10 @@ def test_up_ends_what_the_file_says(group):
 
 def test_a_weight_changes_the_shares_from_the_next_pick_on(group):
     some = group("a,b")
-    change(some, "a", weight=3)
+    assert change(some, "a", weight=3)["weight"] == 1
     picks = some.picks(8)
     assert (picks.count("a"), picks.count("b")) == (6, 2)
-    change(some, "a", weight=0)
+    assert change(some, "a", weight=0)["weight"] == 3
     assert set(some.picks(4)) == {"b"}
 
 

@@ -4,7 +4,7 @@ import marshal
 
 import pytest
 
-from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
+from gproxy.gateway.watch.observers import MOST, ExchangeFeed, HandlerDurations
 from gproxy.gateway.watch.time_account import Attempt, TimeAccount
 from gproxy.http.deadline import Deadline
 from gproxy.http.exchange import Exchange
@@ -40,6 +40,13 @@ def test_failed_and_slow_requests_are_passed_on(fields, kind):
     assert [record[2]["kind"] for record in feed.take(10)] == ([kind] if kind else [])
 
 
+@pytest.mark.parametrize(("ids", "shown"), [(("", "", ""), None), (("a" * 32, "b" * 16, ""), "a" * 32)])
+def test_a_record_has_the_id_of_the_trace(ids, shown):
+    feed = Feed()
+    ExchangeFeed(feed, slow=1.0, streams=()).record(exchange(status=502, trace_ids=ids))
+    assert feed.take(1)[0][2]["trace_id"] == shown
+
+
 def test_a_record_has_the_account_of_a_watched_request_and_can_be_marshalled():
     account = TimeAccount(Deadline())
     account.parts["backend"] = 0.5
@@ -51,6 +58,17 @@ def test_a_record_has_the_account_of_a_watched_request_and_can_be_marshalled():
     assert record[2]["attempts"] == [{"backend": "a:80", "outcome": "connect_refused", "seconds": 0.1}]
     assert len(record[2]["path"]) == 2048
     assert marshal.loads(marshal.dumps([record])) == [record]
+
+
+def test_a_flood_of_failures_is_cut_and_counted():
+    feed, now = Feed(), [5.0]
+    observer = ExchangeFeed(feed, slow=1.0, streams=(), clock=lambda: now[0])
+    for _ in range(MOST + 7):
+        observer.record(exchange(status=503))
+    assert (len(feed.take(10_000)), feed.dropped) == (MOST, 7)
+    now[0] = 6.0
+    observer.record(exchange(status=503))
+    assert (len(feed.take(10_000)), feed.dropped) == (1, 7)
 
 
 def test_only_watched_requests_count_for_the_metrics_of_handlers():

@@ -127,14 +127,18 @@ def test_one_leads_and_when_it_is_killed_another(state):
 
 def test_killed_while_making_areas(state):
     """The directory stays whole whenever it happens."""
+    made = state.area("made", 50 * 8)
     for turn in range(50):
 
         def make(turn=turn):
             own = SharedState(state.fd)
-            for number in range(160):  # 50 children make fewer areas than the directory has places
+            for number in range(60):
                 own.area(f"{turn} {number}", 64).words[0] = number
+                made.words[turn] += 1
 
         child = Child(make)
+        while made.words[turn] < turn // 2:  # so it is in the middle, on a busy machine too
+            os.sched_yield()
         for _ in range(turn * 20):
             os.sched_yield()
         child.kill()

@@ -46,12 +46,7 @@ def until(words):
         time.sleep(0.001)
 
 
-@pytest.fixture
-def endless_patience(monkeypatch):
-    monkeypatch.setattr(mutex, "_MAX_WAIT", 60.0)
-
-
-def test_a_killed_holder_gives_it_up(memory, endless_patience):
+def test_a_killed_holder_gives_it_up(memory):
     words = memoryview(memory)[1024:].cast("Q")
     one, *_ = mutex.attach(memory, 4)
     for _ in range(3):
@@ -67,7 +62,7 @@ def test_a_killed_holder_gives_it_up(memory, endless_patience):
         pass
 
 
-def test_a_waiter_is_woken_by_its_holders_end(memory, endless_patience):
+def test_a_waiter_is_woken_by_its_holders_end(memory):
     words = memoryview(memory)[1024:].cast("Q")
     one, *_ = mutex.attach(memory, 4)
     child = Child(hold, memory, words)
@@ -97,3 +92,73 @@ def test_a_stopped_holder_costs_one_wait_and_no_more(memory, monkeypatch):
         child.kill()
     with one:
         assert Child(lambda: os._exit(mutex._try_lock(one._address))).wait() == errno.EBUSY
+
+
+def test_it_waits_again_once_a_stopped_holder_has_gone_on(memory, monkeypatch):
+    monkeypatch.setattr(mutex, "_MAX_WAIT", 0.05)
+    held, goes_on, free, seen_free, held_again, done = [
+        memoryview(memory)[at:].cast("Q") for at in range(1024, 1072, 8)
+    ]
+    one, *_ = mutex.attach(memory, 4)
+
+    def hold_twice():
+        with one:
+            held[0] = 1
+            until(goes_on)
+        free[0] = 1
+        until(seen_free)
+        with one:
+            held_again[0] = 1
+            time.sleep(0.05)
+            done[0] = 1
+
+    child = Child(hold_twice)
+    until(held)
+    with one:  # a wait in vain
+        goes_on[0] = 1
+    monkeypatch.setattr(mutex, "_MAX_WAIT", 60.0)
+    until(free)
+    with one:
+        pass
+    seen_free[0] = 1
+    until(held_again)
+    with one:
+        assert done[0]
+    assert child.wait() == 0
+
+
+def test_it_waits_again_once_a_stopped_holder_was_killed(memory, monkeypatch):
+    monkeypatch.setattr(mutex, "_MAX_WAIT", 0.05)
+    words = memoryview(memory)[1024:].cast("Q")
+    one, *_ = mutex.attach(memory, 4)
+    child = Child(hold, memory, words)
+    until(words)
+    with one:  # a wait in vain
+        pass
+    child.kill()
+    with one:
+        assert one._skip_wait_until == 0
+
+
+def test_a_stop_of_waiter_and_holder_together_is_no_wait_in_vain(memory, monkeypatch):
+    held, goes_on, done = (memoryview(memory)[at:].cast("Q") for at in range(1024, 1048, 8))
+    one, *_ = mutex.attach(memory, 4)
+    after = mutex._after
+
+    def hold_on():
+        with one:
+            held[0] = 1
+            until(goes_on)
+            done[0] = 1
+
+    def passed_during_the_stop(seconds):
+        monkeypatch.setattr(mutex, "_after", after)
+        goes_on[0] = 1
+        return after(-seconds)
+
+    child = Child(hold_on)
+    until(held)
+    monkeypatch.setattr(mutex, "_after", passed_during_the_stop)
+    with one:
+        assert done[0]
+    assert child.wait() == 0

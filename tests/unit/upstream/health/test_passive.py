@@ -404,6 +404,35 @@ def test_each_change_is_one_line(caplog):
     ]
 
 
+def test_an_ejection_is_logged_once_while_the_last_resort_fails(caplog):
+    """Both are dead. The second stays in rotation, so each request tries it, and then the first as the last resort."""
+    scene = Scene()
+
+    def lines():
+        return [line for line in caplog.messages if "host:1 ejected" in line]
+
+    def fail_at_both():
+        tried = []
+        for _ in scene.backends:
+            asked, backend = scene.ask(*tried)
+            scene.upstream.passive.failed(asked, backend, RESET, OSError("reset"))
+            tried.append(backend)
+        assert tried == scene.backends[::-1]
+
+    scene.fail(times=3)
+    for _ in range(10):
+        fail_at_both()
+    assert lines() == ["upstream u: backend host:1 ejected for 5.0 s: backend_reset"]
+    scene.clock.advance(5)
+    for _ in range(10):
+        fail_at_both()
+    assert lines()[1:] == ["upstream u: backend host:1 ejected for 60.0 s: backend_reset"]
+    asked, backend = scene.ask(scene.backends[1])
+    scene.upstream.passive.answered(asked, backend, 200)
+    scene.fail(times=3)
+    assert len(lines()) == 3  # it was back in the meantime
+
+
 def test_a_client_that_sticks_to_a_backend_on_trial_is_its_trial_and_the_next_is_not(group):
     held = group("a,b", kind=StickyUpstream, balance="sticky", fail_statuses=())
     own = f"sticky_u={held.upstream._cookie.token('a:80')}"
