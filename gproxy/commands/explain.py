@@ -236,8 +236,7 @@ def _bounds(upstream: UpstreamSettings, settings: Settings, route: Route) -> Ite
 
 
 def _set_by_handlers(route: RouteSettings, settings: Settings, gateway: Gateway) -> Iterator[str]:
-    passed = [name for name in settings.gateway.handlers if name not in route.skip]
-    for name in [*passed, *route.handlers]:
+    for name in handler_names(settings.gateway, route):
         headers = getattr(gateway.handlers[name], "identity_headers", ())
-        if headers:
+        if headers and settings.handlers[name].mode_on(route) != "off":
             yield f"  + {', '.join(sorted(headers))}: set by {name}"
