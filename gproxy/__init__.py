@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from gproxy.http.headers import Headers
     from gproxy.http.request import Request
     from gproxy.http.response import Response
+    from gproxy.runtime.gather import gather
 
-__all__ = ["HTTPError", "Handler", "Headers", "Next", "Request", "Response"]
+__all__ = ["HTTPError", "Handler", "Headers", "Next", "Request", "Response", "gather"]
 __version__ = "0.1.0"
 
 #: True if the compiled hot path runs; decided before any other module of the package is imported.
 is_compiled = compiled.choose()
 
 _HOMES = {
-    "HTTPError": "errors", "Handler": "handler", "Next": "handler", "Headers": "headers", "Request": "request",
-    "Response": "response",
+    "HTTPError": "http.errors", "Handler": "http.handler", "Next": "http.handler", "Headers": "http.headers",
+    "Request": "http.request", "Response": "http.response", "gather": "runtime.gather",
 }  # fmt: skip
 
 
@@ -39,5 +40,5 @@ def __getattr__(name: str) -> object:
     """Return a public name, imported at its first use: the arbiter uses none of them."""
     if name not in _HOMES:
         raise AttributeError(f"module 'gproxy' has no attribute {name!r}")
-    public: object = getattr(import_module(f"gproxy.http.{_HOMES[name]}"), name)
+    public: object = getattr(import_module(f"gproxy.{_HOMES[name]}"), name)
     return public

@@ -90,6 +90,7 @@ def build(
     errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace))
     keep = () if settings.identity_handlers else ("Authorization",)
     timeout = settings.gateway.timeout
+    runtime.call_timeout = timeout
     runtime.upstreams |= {name: upstream_call(one, timeout, errors, keep) for name, one in upstreams.items()}
     options = {name: found.chain for name, found in settings.handlers.items()}
     steps = PolicySteps(handlers, errors, runtime, options, settings.gateway.report_header)

@@ -7,6 +7,7 @@ from typing import Final
 
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import PLAIN, ErrorResponses
+from gproxy.gateway.watch.watched_forward import WatchedForward
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -30,7 +31,10 @@ def upstream_call(
     A client's own request is forwarded as on a route that keeps the headers in `keep`. `timeout` is that of the
     gateway, in seconds: for pieces of a response, if the upstream has none of its own.
     """
-    for_handlers = compose([], upstream.guard(_forward(upstream, timeout, keep=_ALL, read_ahead=0)), PLAIN)
+    for_handlers, watched = (
+        compose([], upstream.guard(_forward(upstream, timeout, keep=_ALL, read_ahead=0, make=make)), PLAIN)
+        for make in (Forward, WatchedForward)
+    )
     settings = upstream.settings
     forward = errors.around(_forward(upstream, timeout, keep=keep, read_ahead=settings.buffer_response))
     guarded = upstream.guard(forward)
@@ -40,15 +44,21 @@ def upstream_call(
     for_clients = compose(upstream.handlers, guarded, errors)
 
     def call(request: Request) -> Response:
-        return for_handlers(request) if request.is_subrequest else for_clients(request)
+        if not request.is_subrequest:
+            return for_clients(request)
+        exchange = request.exchange
+        is_watched = exchange.account is not None or exchange.trace.sampled
+        return watched(request) if is_watched else for_handlers(request)
 
     return call
 
 
-def _forward(upstream: Upstream, timeout: float, *, keep: tuple[str, ...], read_ahead: int) -> Forward:
+def _forward(
+    upstream: Upstream, timeout: float, *, keep: tuple[str, ...], read_ahead: int, make: type[Forward] = Forward
+) -> Forward:
     settings, runtime = upstream.settings, upstream.runtime
     section = f"[upstream:{upstream.name}]"
-    return Forward(
+    return make(
         upstream,
         head=composer(
             settings, instance=runtime.instance, keep=keep, change=None, stripped="", id_header=runtime.id_header

@@ -8,10 +8,12 @@ from typing import Any, Final, Protocol
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
 from gproxy.http.deadline import Deadline
+from gproxy.http.errors import HTTPError
 from gproxy.http.exchange import Exchange, without_query
 from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.identity import Identity
+from gproxy.http.json_body import LIMIT, of_request
 from gproxy.http.phase import HANDLER
 from gproxy.http.rewrite import checked
 from gproxy.http.tls import TLS
@@ -269,6 +271,16 @@ class Request:
         """Return whether a handler assigned method, host or path, on which routing depends."""
         path, _, host = self._as_received
         return not (self.path is path and self.host is host and self.method is self.received.method)
+
+    def json(self, limit: int = LIMIT) -> Any:  # noqa: ANN401 any JSON
+        """Return the value of a body in JSON, of up to `limit` bytes; later steps can still read the body.
+
+        Raises HTTPError: 400 for what is no JSON, 413 for a longer body.
+        """
+        data = self.body.buffer(limit)
+        if len(data) > limit:  # an earlier handler has kept it under a larger limit
+            raise HTTPError(413, f"request body exceeds the limit of {limit} bytes")
+        return of_request(data)
 
     def at_end(self, callback: Callable[[], None]) -> None:
         """Register a callback for the end of the request, whatever happens to its responses."""

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
+from gproxy.http.json_body import MEDIA_TYPE, dumped, parsed
 from gproxy.http.one_chunk import Whole
 
 _log = logging.getLogger("gproxy")
@@ -78,6 +80,11 @@ class Response:
         self._body = body
         self._callbacks = None
         return self
+
+    @classmethod
+    def from_json(cls, value: Any, status: int = 200) -> "Response":  # noqa: ANN401 any JSON
+        """Return a response with this value in JSON. Raises TypeError or ValueError for what JSON does not have."""
+        return cls(status, dumped(value), {"Content-Type": MEDIA_TYPE})
 
     @property
     def status(self) -> int:
@@ -174,6 +181,10 @@ class Response:
             finally:
                 self.close()
         return bytes(self._body)
+
+    def json(self) -> Any:  # noqa: ANN401 any JSON
+        """Read the whole body, and return its value. Raises ValueError for what is no JSON."""
+        return parsed(self.read())
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"

@@ -22,6 +22,7 @@ from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
+from gproxy.http.deadline import Deadline
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -31,6 +32,7 @@ from gproxy.observe.user_metrics import LabelSets, UserCounter, UserGauge, UserH
 from gproxy.runtime.buffers import Buffers
 from gproxy.runtime.feed import Feed
 from gproxy.runtime.seldom import Seldom
+from gproxy.runtime.upstreams import UpstreamCalls
 from gproxy.state.concurrency import ConcurrentRequests
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
@@ -74,6 +76,10 @@ class Runtime:
     counts_in: SharedState | None = None
     #: Returns the state of each handler that fails or is skipped, by name; for /health.
     handlers: Callable[[], dict[str, dict[str, Any]]] = dict
+    #: Seconds of a call to an upstream that serves no request: `[gateway] timeout`.
+    call_timeout: float = 3.0
+    #: Makes the deadline of such a call; the test kit has its own.
+    new_deadline: Callable[[], Deadline] = Deadline
 
     def __init__(
         self,
@@ -121,7 +127,7 @@ class Runtime:
         self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
         #: Returns the state of each key set, with its name; for /health.
         self.keys: Callable[[], list[dict[str, Any]]] = list
-        #: The calls to each upstream by its name, for `ask`; tests may enter their own.
+        #: The calls to each upstream by its name, for `ask` and `upstream`; tests may enter their own.
         self.upstreams: dict[str, Next] = {}
         #: The metrics of this process, counted if a handler exposes them, or a monitor shows them.
         self.metrics = Metrics(metrics)
@@ -277,6 +283,12 @@ class Runtime:
         its turn, and ClientGone if the client leaves.
         """
         return self.upstreams[upstream](request)
+
+    def upstream(self, name: str) -> UpstreamCalls:
+        """Return the upstream of this name, for requests of a handler or a job. Raises LookupError without one."""
+        if name not in self.upstreams:
+            raise LookupError(f"no upstream {name!r}; known are: {', '.join(sorted(self.upstreams)) or 'none'}")
+        return UpstreamCalls(name, self.upstreams, self.call_timeout, self.new_deadline)
 
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
         """Run the function in a new greenlet, and return the greenlet."""

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from greenlet import greenlet
+
 from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.request import Request
@@ -40,24 +42,29 @@ class Connections:
     def __init__(self, limit: int, limit_per_address: int) -> None:
         self._limit = limit
         self._limit_per_address = limit_per_address
-        self._open: set[OpenConnection] = set()
+        #: The open connections by the greenlets that serve them.
+        self._open: dict[greenlet, OpenConnection] = {}
         #: Admitted connections by address, IPv6 by /64: only these count against the limits.
         self._by_address: Counter[str] = Counter()
         self._rejected: set[OpenConnection] = set()
 
     def __iter__(self) -> Iterator[OpenConnection]:
-        return iter(list(self._open))
+        return iter(list(self._open.values()))
 
     def __len__(self) -> int:
         return len(self._open)
 
+    def served_by(self, one: greenlet) -> OpenConnection | None:
+        """Return the connection that the greenlet serves."""
+        return self._open.get(one)
+
     def add(self, connection: OpenConnection) -> None:
         """Add a connection whose client address is not known yet, so that a drain includes it."""
-        self._open.add(connection)
+        self._open[connection.alarm.greenlet] = connection
 
     def admit(self, connection: OpenConnection) -> str:
         """Count the connection and return "", or return why it exceeds a limit; rejected ones do not count."""
-        self._open.add(connection)
+        self._open[connection.alarm.greenlet] = connection
         if self._limit_per_address and self._by_address[network_of(connection.peer)] >= self._limit_per_address:
             why = "too many connections from your address"
         elif 0 < self._limit < len(self._open) - len(self._rejected):
@@ -76,11 +83,11 @@ class Connections:
 
     def discard(self, connection: OpenConnection) -> None:
         """Remove a connection that was never admitted."""
-        self._open.discard(connection)
+        self._open.pop(connection.alarm.greenlet, None)
 
     def forget(self, connection: OpenConnection) -> None:
         """Remove an ended connection from the counts."""
-        self._open.discard(connection)
+        self._open.pop(connection.alarm.greenlet, None)
         if connection in self._rejected:
             self._rejected.remove(connection)
         elif self._limit_per_address:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import gevent
+from greenlet import greenlet
 
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.tls import TLSSettings
@@ -14,11 +15,13 @@ from gproxy.config.types import Address
 from gproxy.gateway.gateway import CannotOpenError, Gateway
 from gproxy.gateway.listener_gateway import listener_gateway
 from gproxy.http.phase import TUNNEL, WAIT
+from gproxy.http.request import Request
 from gproxy.observe.metrics import Metrics
 from gproxy.runtime import Runtime
+from gproxy.runtime.served import add_finder
 from gproxy.server.acceptor import ConnectionClass
 from gproxy.server.connection import ClientConnection
-from gproxy.server.context import ServerContext
+from gproxy.server.context import Connections, ServerContext
 from gproxy.server.listener import Listener
 from gproxy.server.proxy_protocol_connection import ProxyProtocolConnection
 from gproxy.server.tls_connection import TLSClientConnection
@@ -37,11 +40,21 @@ class Listeners:
         self._runtime = runtime
         self._tls_hosts: TLSHosts | None = None
         self._reloader: gevent.Greenlet | None = None
+        self._connections: list[Connections] = []
+        add_finder(self._request_of)
         if any(address.tls is not None for address in settings.server.bind):
             self._tls_hosts = tls_hosts = self._open_tls_hosts(settings.tls)
             for name in settings.tls:
                 watch = partial(tls_hosts.expires, name)
                 self._runtime.metrics.watch("gproxy_certificate_expires_seconds", (name,), watch)
+
+    def _request_of(self, one: greenlet) -> Request | None:
+        """Return the request of the connection that the greenlet serves."""
+        for connections in self._connections:
+            connection = connections.served_by(one)
+            if connection is not None:
+                return connection.request
+        return None
 
     def _open_tls_hosts(self, sections: Mapping[str, TLSSettings]) -> TLSHosts:
         from gproxy.config.certificates import read_certificate
@@ -70,6 +83,7 @@ class Listeners:
         """Return a listener for the socket; its owner starts it."""
         gateway = listener_gateway(self._gateway, address, self._is_guarded)
         context = ServerContext.of(self._settings.server, gateway, self._runtime)
+        self._connections.append(context.connections)
         return Listener(sock, context, self._connection_class(address))
 
     def _is_guarded(self, host: str) -> bool:

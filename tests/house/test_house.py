@@ -148,6 +148,7 @@ SMALL = {
     "handlers": "the table of built-in handlers",
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",
+    "http.json_body": "a format of its own",
     "http.handler": "the protocol that everything else is built on",
     "http.phase": "the words for one number, which all folders of the hot path store",
     "http.one_chunk": "a protocol's helper that compiled files share",

@@ -19,6 +19,7 @@ from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build, load
 from gproxy.gateway.listener_gateway import listener_gateway
 from gproxy.handlers.jwt import JWT
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange
 from gproxy.http.headers import Headers, HeadersLike
@@ -27,6 +28,7 @@ from gproxy.http.response import Response
 from gproxy.observe.access_fields import line_format
 from gproxy.observe.access_logs import Unskipped
 from gproxy.runtime import Runtime
+from gproxy.runtime.served import serving
 from gproxy.server.response_writer import HANDLER_ERROR, log_broken_response, reason_after_head
 from gproxy.testing.answers import KitAnswer
 from gproxy.testing.kit.backend import KitBackend
@@ -219,8 +221,9 @@ class KitGateway:
         body: list[bytes] = []
         is_complete = False
         try:
-            response = self._gateway(request)
-            body.extend(pieces(response, request))
+            with serving(request):
+                response = self._gateway(request)
+                body.extend(pieces(response, request))
             is_complete = True
         except BaseException as error:  # noqa: BLE001 a body of a handler may raise anything
             self._break_off(request, error)
@@ -347,5 +350,6 @@ def _runtime(settings: Settings, clock: VirtualClock, seed: int) -> Runtime:
         instance="testkit",
         id_header=settings.gateway.id_header,
     )
+    runtime.new_deadline = lambda: Deadline(VirtualAlarm(clock), clock)
     runtime.times_attempts = "apptime" in settings.log.field_names
     return runtime

@@ -2,6 +2,7 @@
 
 import re
 import socket
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -193,7 +194,7 @@ def test_the_end_of_an_exchange_closes_the_response_and_ends_the_request(scene):
 
 def test_a_connection_over_the_limit_gets_a_503(scene):
     some = scene(max_connections=1)
-    some.context.connections.admit(type("Other", (), {"peer": "192.0.2.9"})())
+    some.context.connections.admit(SimpleNamespace(peer="192.0.2.9", alarm=SimpleNamespace(greenlet=object())))
     got = some.serve(GET)
     assert statuses(got) == [503]
     assert b"\r\nRetry-After: 1\r\n" in got

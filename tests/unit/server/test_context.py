@@ -18,6 +18,7 @@ class Connection:
 
     def __init__(self, peer="192.0.2.1"):
         self.peer = peer
+        self.alarm = SimpleNamespace(greenlet=object())
 
 
 def admitted(connections, *peers):

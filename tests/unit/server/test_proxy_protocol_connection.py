@@ -36,7 +36,7 @@ def test_a_header_of_the_balancer_itself_keeps_the_peer(scene):
 
 def test_the_limit_of_an_address_counts_the_announced_one(scene):
     some = announced(scene, max_connections_per_address=1)
-    some.context.connections.admit(type("Other", (), {"peer": "192.0.2.1"})())
+    some.context.connections.admit(SimpleNamespace(peer="192.0.2.1", alarm=SimpleNamespace(greenlet=object())))
     assert some.serve(HEADER, GET).startswith(b"HTTP/1.1 200 ")
 
 

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -165,7 +166,7 @@ def test_a_client_that_closes_within_its_hello_gets_nothing(secured):
 
 def test_over_the_connection_limit_it_closes_without_an_answer(secured):
     some = secured(max_connections=1)
-    some.context.connections.admit(type("Other", (), {"peer": "192.0.2.9"})())
+    some.context.connections.admit(SimpleNamespace(peer="192.0.2.9", alarm=SimpleNamespace(greenlet=object())))
     assert answer(some, b"") == b""
     assert some.gateway.rejected == []
 
