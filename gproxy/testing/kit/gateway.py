@@ -4,6 +4,7 @@ import json
 import logging
 import random
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from gproxy.observe.access_logs import Unskipped
 from gproxy.runtime import Runtime
 from gproxy.runtime.served import serving
 from gproxy.server.response_writer import HANDLER_ERROR, log_broken_response, reason_after_head
+from gproxy.state.cached import use_clock
 from gproxy.testing.answers import KitAnswer
 from gproxy.testing.kit.backend import KitBackend
 from gproxy.testing.kit.client import CLIENT, ClientRequest, KitResponse, RequestParser, Sendable, pieces
@@ -102,6 +104,7 @@ class KitGateway:
 
     def __enter__(self) -> Self:
         _log.addHandler(self._log)
+        use_clock(self.clock)
         try:
             gevent.spawn(self._open).get()
         except BaseException:
@@ -129,6 +132,7 @@ class KitGateway:
                 connections.close()
             gevent.idle()  # requests under way end
             self.clock.close()
+            use_clock(time.monotonic)
             _log.removeHandler(self._log)
 
     # What a test arranges.
