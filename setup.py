@@ -24,7 +24,10 @@ INTERPRETED: Final = {
     "mypyc cannot compile cached properties": ("http/tls",),
     "mypyc takes its tuple of floats for unset": ("observe/buckets", "observe/metrics", "observe/metrics_reader"),
     "a table has no code to compile": ("observe/metric_families",),
-    "the arbiter imports it, and would load the library": ("http/header_names", "observe/json_log", "observe/log"),
+    "the arbiter imports it, and would load the library": (
+        "http/header_names", "observe/json_log", "observe/local_time", "observe/log",
+    ),
+    "the thread that it starts takes longer than its code": ("runtime/offloaded_call",),
     "users make subclasses of HTTPError": ("http/errors",),
     "its constructor would stay interpreted, and runs once for each credential": ("http/identity",),
     "protocols or an enumeration have no code to compile": ("http/client_stream", "http/handler", "http/time_limit"),

@@ -15,7 +15,7 @@ from gproxy.config.types.units import write_bytes, write_seconds
 from gproxy.gateway.gateway import Gateway
 from gproxy.gateway.redirect import Redirect
 from gproxy.gateway.route import Route
-from gproxy.gateway.route_action import composer
+from gproxy.gateway.route_action import app_head, composer
 from gproxy.gateway.router import WrongMethodError
 from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.request import Request
@@ -194,6 +194,8 @@ def _sent(request: Request, route: Route, settings: Settings, gateway: Gateway) 
             yield f"answer\n  {own.status} {PHRASES[own.status]}\n  Location: {route.action.location(request)}"
         elif own.respond is not None:
             yield f"answer\n  {own.respond} {PHRASES.get(own.respond, '')}"
+        elif own.action == "app":
+            yield from _called(request, route, settings, gateway)
         else:
             yield from _forwarded(request, route, settings, gateway)
     except HTTPError as error:
@@ -208,6 +210,16 @@ def _forwarded(request: Request, route: Route, settings: Settings, gateway: Gate
     head = composer(route.settings, upstream, _INSTANCE, settings.gateway.id_header)(request, backend).decode("latin-1")
     setting = _set_by_handlers(route.settings, settings, gateway)
     yield "\n".join([f"request to {backend.name}, before handlers", *difference(request, head, gateway), *setting])
+
+
+def _called(request: Request, route: Route, settings: Settings, gateway: Gateway) -> Iterator[str]:
+    """Yield the request that the app of the route sees."""
+    writer = app_head(route.settings, _INSTANCE, settings.gateway.id_header)
+    lines = [f"{name}: {value}\r\n" for name, value in writer.fields(request, "")]
+    head = f"{request.method} {writer.target(request)} HTTP/1.1\r\n{''.join(lines)}\r\n"
+    setting = _set_by_handlers(route.settings, settings, gateway)
+    title = f"request to {route.settings.app.app}, before handlers"
+    yield "\n".join([title, *difference(request, head, gateway), *setting])
 
 
 def _upstream(request: Request, route: Route) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from gproxy.config.advice import handler_names
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings, is_identity_handler
 from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types import Seconds
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.units import plural, write_bytes, write_seconds
 from gproxy.gateway.gateway import Gateway
@@ -72,7 +73,10 @@ def times(route: Route, settings: Settings) -> Iterator[Row]:
     """Yield the limit until the response's head, that of pauses in a forwarded body, and that of the whole exchange."""
     yield "timeout", f"{route.timeout:g}s"
     own, most = route.settings, write_seconds(route.settings.tunnel_timeout)
-    if own.upstream:
+    if own.action == "app":
+        each = write_seconds(Seconds(route.timeout))
+        yield "pauses", most if own.stream else f"{each}; in event streams {most}"
+    elif own.upstream:
         reads = {share.name: settings.upstreams[share.name].read_timeout or route.timeout for share in own.upstream}
         texts = [write_seconds(seconds) for seconds in reads.values()]
         each = texts[0] if len(set(texts)) == 1 else ", ".join(map(" ".join, zip(reads, texts, strict=True)))
@@ -138,7 +142,7 @@ def _identifies(name: str, found: HandlerSettings) -> str:
 
 
 def _end(route: RouteSettings) -> str:
-    return "respond" if route.respond is not None else "redirect" if route.redirect else "forward"
+    return "forward" if route.action == "upstream" else route.action
 
 
 def limits(route: RouteSettings) -> list[Row]:
@@ -152,13 +156,20 @@ def destinations(route: RouteSettings, settings: Settings) -> list[Row]:
         return [("respond", f"{route.respond}, {plural(len(route.body.encode()), 'byte')}")]
     if route.redirect is not None:
         return [("redirect", f"{route.status} {route.redirect}"), *_changes(route)]
+    own: list[Row] = list(_app_rows(route)) if route.action == "app" else []
     rows = [row for share in route.upstream for row in upstream_rows("upstream", share.name, settings)]
     if len(route.upstream) > 1:
         shares = ", ".join(f"{share.name} {share.weight}" for share in route.upstream)
         rows.insert(0, ("split", f"{shares}; {f'by {route.split_by}' if route.split_by else 'in turn'}"))
     if route.mirror:
         rows += [("mirror", f"{route.mirror_share} to {route.mirror}"), *upstream_rows("", route.mirror, settings)[1:]]
-    return [*rows, ("headers", authorization(route, settings)), *_changes(route)]
+    return [*own, *rows, ("headers", authorization(route, settings)), *_changes(route)]
+
+
+def _app_rows(route: RouteSettings) -> Iterator[Row]:
+    yield "app", f"{route.app.app}{', in threads' if route.app.offload else ''}"
+    if route.app.fallthrough is not None:
+        yield "", f"a response with {route.app.fallthrough} is dropped, and the request forwarded"
 
 
 def authorization(route: RouteSettings, settings: Settings) -> str:

@@ -148,7 +148,7 @@ def dropped_credentials(
             key.lower() == _AUTHORIZATION for key in getattr(found.handler, "request", ())
         ):
             continue
-        dropping = [route for route in routes if route.upstream and not route.keeps_authorization]
+        dropping = [route for route in routes if (route.upstream or route.app.app) and not route.keeps_authorization]
         where = ", ".join(f"[route:{route.name}]" for route in dropping if name in handler_names(gateway, route))
         if where:
             below = text.count("\n", 0, text.index(_AUTHORIZATION))

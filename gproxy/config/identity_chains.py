@@ -197,7 +197,13 @@ def open_routes(
     for route, section, _ in guards if guarded else ():
         skips = any(name in handlers and is_identity_handler(handlers[name]) for name in route.skip)
         own = any(name in handlers and may_identify(handlers[name]) for name in handler_names(gateway, route))
-        if guarded and not own and not skips and route.upstream and not getattr(route, "public", False):
+        if (
+            guarded
+            and not own
+            and not skips
+            and (route.upstream or route.app.app)
+            and not getattr(route, "public", False)
+        ):
             message = f"no identity handler runs here, as {guarded[1]} does on [route:{guarded[0].name}]; "
             yield section.problem("", f"{message}write public = yes if the route needs none")
 

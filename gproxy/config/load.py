@@ -33,9 +33,10 @@ from gproxy.config.sections.upstream import UpstreamSettings
 
 T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
-#: Builds a handler, so that `load` reports its problems with all others: (settings, all handlers with those
-#: built before it, problems, warnings).
+#: Builds a handler, so that `load` reports its problems: (settings, all handlers, problems, warnings).
 BuildHandler = Callable[[HandlerSettings, Mapping[str, HandlerSettings], list[Problem], list[Problem]], HandlerSettings]
+#: Imports the app of a route, likewise.
+BuildApp = Callable[[RouteSettings, RawSection, list[Problem]], object]
 #: Builds the balancing policy of a user, likewise.
 BuildPolicy = Callable[[PolicySettings, list[Problem], list[Problem]], object]
 
@@ -52,21 +53,21 @@ def load(
     environ: Mapping[str, str] = os.environ,
     build_handler: BuildHandler | None = None,
     build_policy: BuildPolicy | None = None,
+    build_app: BuildApp | None = None,
     files: Sequence[SourceFile] | None = None,
 ) -> Settings:
     """Load the settings in the file. `overrides`, by (section, option), replace options of the file.
 
     `builtins` are the names of the built-in handlers, which need no `use`. `policies` are the built-in policies. A list
     in an override has the file's syntax. `files` are the file and those that it includes, if they are already read.
-    Raise ConfigError with all problems. The function opens only these files, those of `file:PATH` secrets, and
-    certificates.
+    Raise ConfigError with all problems. The function opens only these files, those of secrets, and certificates.
     """
     problems: list[Problem] = []
     sections = parse_files(read_files(path, environ) if files is None else files, environ, problems)
     if sections is None:
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
-    loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant, environ)
+    loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant, environ, build_app)
     return loading.settings(policies, build_handler, build_policy)
 
 
@@ -114,6 +115,7 @@ class _Loading:
     builtins: Collection[str]
     problems: list[Problem]
     environ: Mapping[str, str]
+    build_app: BuildApp | None = None
     warnings: list[Problem] = field(default_factory=list)
     _by_name: dict[tuple[str, str], RawSection] = field(init=False)
 
@@ -133,7 +135,7 @@ class _Loading:
         outgoing, admin = self.single(OutgoingSettings, "outgoing"), self.single(AdminSettings, "admin")
         trace, metrics = self.trace(), self.single(MetricsSettings, "metrics")
         errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
-        routes, tls = self._named(RouteSettings, "route"), self._named(TLSSettings, "tls")
+        routes, tls = self._with_apps(self._named(RouteSettings, "route")), self._named(TLSSettings, "tls")
         upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
         handlers = self._declared() | self._listed()
         self._check(routes, handlers)
@@ -219,6 +221,10 @@ class _Loading:
         for found in sorted(handlers.values(), key=lambda one: one.use in checks.MEMBERS):
             built[found.name] = build_handler(found, built, self.problems, self.warnings)
         return built
+
+    def _with_apps(self, routes: list[RouteSettings]) -> list[RouteSettings]:
+        pairs, build = self._with_sections(routes), self.build_app or (lambda *_: None)
+        return [one.with_app(build(one, section, self.problems)) if one.app.app else one for one, section in pairs]
 
     def _check_handlers(
         self, gateway: GatewaySettings | None, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]

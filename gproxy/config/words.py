@@ -27,7 +27,8 @@ WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("listen", "port", "address", "entrypoint", "entrypoints", "bind_address", "http_port"), _BIND),
     **dict.fromkeys(("maxconn", "worker_connections"), "max_connections = in [server]"),
     **dict.fromkeys(("worker_processes", "nbproc", "processes", "worker_count"), "workers = in [server]"),
-    **dict.fromkeys(("threads", "nbthread", "worker_class"), f"{_NOTHING}: a worker serves many requests at a time"),
+    "nbthread": "threads = in [server], for apps with offload = yes: a worker serves many requests at a time without",
+    "worker_class": f"{_NOTHING}: a worker serves many requests at a time",
     **dict.fromkeys(
         ("daemon", "daemonize", "pidfile", "pid", "user", "group"),
         f"{_NOTHING}: systemd or supervisord starts the gateway in the foreground, as the user that they name",

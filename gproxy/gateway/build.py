@@ -1,7 +1,7 @@
 """Construction of live objects from settings; the only file that knows all parts."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from gproxy.config.identity_checks import identity_headers
 from gproxy.config.ini.files import SourceFile
+from gproxy.config.ini.parser import RawSection
 from gproxy.config.load import load as load_settings
 from gproxy.config.problems import Problem
 from gproxy.config.sections.policy import PolicySettings
@@ -24,7 +25,7 @@ from gproxy.gateway.gateway import Gateway, GatewayParts
 from gproxy.gateway.policy.report import REPORT_HEADER
 from gproxy.gateway.policy.steps import PolicySteps
 from gproxy.gateway.route import Route
-from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, destination, path_change
+from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, app_head, destination, path_change, stripped
 from gproxy.gateway.router import Router
 from gproxy.gateway.upstream_call import upstream_call
 from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
@@ -52,7 +53,7 @@ from gproxy.upstream.upstream import Upstream
 
 #: What makes the action of a route, MODULE:NAME, by the option that names the action. A part that no route uses is not
 #: imported.
-ACTIONS: Final[Mapping[str, str]] = {}
+ACTIONS: Final[Mapping[str, str]] = {"app": "gproxy.apps.app:action"}
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 
 
@@ -73,6 +74,7 @@ def load(
         overrides=overrides,
         build_handler=build_handler,
         build_policy=_user_policy,
+        build_app=_app,
         files=files,
     )
 
@@ -231,8 +233,20 @@ class _Routes:
         make = partial(destination, route, self.upstreams, timeout, self.runtime.throttle, self.errors, kind)
         if route.action not in ACTIONS:
             return make()
-        parts = RouteParts(self.runtime, timeout, path_change(route), make if route.upstream else None)
-        return _action_maker(route.action)(route, parts)
+        return _action_maker(route.action)(route, self._parts(route, timeout, make if route.upstream else None))
+
+    def _parts(self, route: RouteSettings, timeout: float, forward: Callable[[], Next] | None) -> RouteParts:
+        retries = [self.settings.upstreams[share.name].retry for share in route.upstream]
+        return RouteParts(
+            self.runtime,
+            timeout,
+            path_change(route),
+            forward,
+            head=app_head(route, self.runtime.instance, self.runtime.id_header),
+            prefix=stripped(route),
+            replay=(min((one.replay for one in retries), default=0), min((one.spool for one in retries), default=0)),
+            is_multiprocess=self.settings.server.workers != 1,
+        )
 
 
 def _action_maker(option: str) -> MakeAction:
@@ -256,6 +270,28 @@ def _unread_credentials(
 def _upstream(settings: UpstreamSettings, runtime: Runtime, network: Network) -> Upstream:
     kind = StickyUpstream if settings.balance == "sticky" else Upstream
     return kind(settings, cast(BalancingPolicy, settings.policy), runtime, network=network)
+
+
+def _app(route: RouteSettings, section: RawSection, problems: list[Problem]) -> object:
+    """Return the WSGI app of the route. Report a problem and return None if there is none."""
+    from gproxy.apps.isolation import kept_loggers  # late: most gateways have no apps
+
+    reference = route.app.app
+    if reference is None:
+        return None
+    report, (module_name, attribute) = reporter(section, "app", problems), reference.parts
+    with kept_loggers():
+        found = user_code.find(module_name, attribute, report)
+        if found is not None and reference.is_factory and callable(found):
+            found = user_code.made(found, found, report)
+    if found is None:
+        return None
+    if not callable(found):
+        report(f"{reference} is not callable; expected a WSGI app, or a function that returns one if () follows")
+    elif signature_problem := user_code.signature_problem(found, "environ", "start_response"):
+        hint = "; write () after the name of a factory" if not reference.is_factory else ""
+        report(f"{reference} {signature_problem}{hint}")
+    return found
 
 
 def _user_policy(settings: PolicySettings, problems: list[Problem], warnings: list[Problem]) -> BalancingPolicy | None:

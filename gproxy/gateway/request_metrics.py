@@ -20,7 +20,7 @@ _USUAL: Final = ((200, ""), (502, "connect_refused"), (503, "none_available"), (
 def _expected(route: RouteSettings) -> Iterable[tuple[int, str]]:
     """Return the usual statuses of the route, with their reasons."""
     if route.respond is None:
-        return _USUAL if route.upstream else [(route.status, "")]
+        return _USUAL if route.upstream else [(200 if route.redirect is None else route.status, "")]
     is_error = route.respond >= 400 and not route.body
     return [(route.respond, "fixed" if is_error else "")]
 

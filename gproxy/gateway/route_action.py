@@ -87,7 +87,19 @@ def composer(route: RouteSettings, upstream: UpstreamSettings, instance: str, id
         instance=instance,
         keep=route.keep,
         change=path_change(route),
-        stripped=_stripped(route),
+        stripped=stripped(route),
+        id_header=id_header,
+    )
+
+
+def app_head(route: RouteSettings, instance: str, id_header: str) -> RequestHeadWriter:
+    """Return the writer of the fields that a backend of the client's own host would get; for an app in its place."""
+    return RequestHeadWriter(
+        host="client",
+        instance=instance,
+        keep=route.keep,
+        change=path_change(route),
+        stripped=stripped(route),
         id_header=id_header,
     )
 
@@ -146,13 +158,13 @@ def _forward(
 
 def _restoring(forward: Next, upstream: Upstream, route: RouteSettings) -> Next:
     """Return the action with the stripped prefix in its responses; the action itself if there is none to restore."""
-    strip = _stripped(route)
+    strip = stripped(route)
     if not strip or not route.restore_prefix:
         return forward
     return RestorePrefix(forward, upstream, strip=strip, add=route.add_prefix.rstrip("/"))
 
 
-def _stripped(route: RouteSettings) -> str:
+def stripped(route: RouteSettings) -> str:
     """Return the prefix that the route removes, as it stands in a URL; empty for none."""
     return quote(route.path[0].text.rstrip("/"), safe=UNESCAPED) if route.strip_prefix else ""
 

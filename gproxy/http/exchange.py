@@ -5,6 +5,8 @@ from typing import Final, Protocol
 
 from gproxy.http.trace import NO_IDS, NO_TRACE
 
+#: The `backend` of an exchange that a WSGI app answers.
+APP: Final = "app"
 #: The `noted` of an exchange without notes.
 NOTHING_NOTED: Final[list[str]] = []
 
@@ -44,7 +46,7 @@ class Exchange:
         self.route = ""
         #: The name of the selected upstream.
         self.upstream = ""
-        #: host:port of the last backend tried.
+        #: host:port of the last backend tried; APP for a WSGI app.
         self.backend = ""
         #: The number of attempts at backends.
         self.tries = 0

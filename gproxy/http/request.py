@@ -9,7 +9,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.client_stream import ClientStream
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import HTTPError
-from gproxy.http.exchange import Exchange, without_query
+from gproxy.http.exchange import APP, Exchange, without_query
 from gproxy.http.header_names import is_field_value
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.identity import Identity
@@ -212,8 +212,9 @@ class Request:
 
     @property
     def backend(self) -> str | None:
-        """host:port of the last backend tried; None before."""
-        return self.exchange.backend or None
+        """host:port of the last backend tried; None before, and for an app."""
+        backend = self.exchange.backend
+        return backend if backend and backend != APP else None
 
     @backend.setter
     def backend(self, name: str | None) -> None:

@@ -1,11 +1,11 @@
 """The access line: the three formats of an exchange."""
 
 import json
-import time
 from collections.abc import Callable
 from functools import lru_cache
 
 from gproxy.http.exchange import Exchange
+from gproxy.observe.local_time import local
 from gproxy.observe.log import escape, escape_word
 
 _json = json.JSONEncoder(separators=(",", ":")).encode
@@ -110,11 +110,11 @@ def seconds(duration: float) -> str:
 # PERF: the caches hold more than one second, since slow requests are logged among those that began later.
 @lru_cache(maxsize=128)
 def _iso(second: int) -> tuple[str, str]:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+    stamp = local(second).strftime("%Y-%m-%dT%H:%M:%S%z")
     return stamp[:-5], f"{stamp[-5:-2]}:{stamp[-2:]}"
 
 
 @lru_cache(maxsize=128)
 def _clf(second: int) -> str:
-    moment = time.localtime(second)
-    return time.strftime(f"%d/{_MONTHS[moment.tm_mon - 1]}/%Y:%H:%M:%S %z", moment)
+    moment = local(second)
+    return moment.strftime(f"%d/{_MONTHS[moment.month - 1]}/%Y:%H:%M:%S %z")

@@ -2,10 +2,11 @@
 
 import json
 import logging
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+from gproxy.observe.local_time import local
 
 #: The most frames of an exception, the innermost ones: a recursion without end has a thousand.
 _MOST_FRAMES: Final = 100
@@ -78,6 +79,6 @@ def _text_of(error: BaseException) -> str:
 
 def _timestamp(when: float) -> str:
     """Return the local time with its offset, in milliseconds, as the access log has it."""
-    local = time.localtime(when)
-    zone = time.strftime("%z", local)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{int(when % 1 * 1000):03d}{zone[:3]}:{zone[3:]}"
+    moment = local(int(when))
+    zone = moment.strftime("%z")
+    return f"{moment.strftime('%Y-%m-%dT%H:%M:%S')}.{int(when % 1 * 1000):03d}{zone[:3]}:{zone[3:]}"

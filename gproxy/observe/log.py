@@ -9,6 +9,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, NamedTuple
 
 from gproxy.observe.json_log import JSONFormatter
+from gproxy.observe.local_time import local_tuple
 from gproxy.observe.nonblocking import NonBlockingHandler
 
 _LAYOUT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -182,6 +183,8 @@ class _Formatter(logging.Formatter):
 
     The message begins with the id of its request. `hide` masks secrets in a text.
     """
+
+    converter = staticmethod(local_tuple)
 
     def __init__(self, layout: str, hide: Callable[[str], str]) -> None:
         super().__init__(layout)

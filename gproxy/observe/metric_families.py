@@ -34,6 +34,10 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_request_bytes_total": Family("counter", ("route",), "bytes of request bodies received"),
     "gproxy_response_bytes_total": Family("counter", ("route",), "bytes of response bodies sent"),
     "gproxy_retries_total": Family("counter", ("route",), "attempts after a request's first"),
+    "gproxy_fallthrough_total": Family("counter", ("route",), "requests that an app has left to the upstream"),
+    "gproxy_offload_dropped_total": Family(
+        "counter", ("handler",), "results of threads that came after the deadline, or after their client had left"
+    ),
     "gproxy_requests_in_flight": Family("gauge", (), "requests in progress"),
     "gproxy_buffer_bytes": Family("gauge", (), "bytes kept in memory for slow clients"),
     "gproxy_connections": Family("gauge", (), "open client connections"),

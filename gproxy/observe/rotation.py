@@ -5,16 +5,17 @@ so on. With compression, `access.log.2026-11-22.gz` is a rotated file too; witho
 """
 
 import re
-import time
 from bisect import bisect_left
 from collections.abc import Iterable
+
+from gproxy.observe.local_time import local
 
 _TWO_DAYS = 48 * 3600
 
 
 def day(when: float) -> str:
     """Return the local date of `when` (epoch seconds), as 2026-11-22."""
-    return time.strftime("%Y-%m-%d", time.localtime(when))
+    return local(when).strftime("%Y-%m-%d")
 
 
 def next_midnight(now: float) -> float:

@@ -41,7 +41,7 @@ from gproxy.introspection.block_report import BlockReport
 from gproxy.introspection.current_request import CurrentRequest
 from gproxy.introspection.handler_code import HandlerCode
 from gproxy.introspection.watchdog import HubWatchdog
-from gproxy.observe import log
+from gproxy.observe import local_time, log
 from gproxy.observe.access_logs import AccessLogs
 from gproxy.observe.json_log import Hide
 from gproxy.runtime import Runtime
@@ -293,6 +293,7 @@ def main() -> int:
     """Run the worker and return the exit code."""
     options = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))  # importing argparse is slow
     control = options["--control"]
+    local_time.keep_zone()
     name_process(f"gproxy: worker{options['--worker']}"[:15])
     gevent.get_hub().print_exception = _log_failure
     gevent.signal_handler(STACK_SIGNAL, _write_hub_stack, control)
@@ -330,6 +331,7 @@ def _serve(generation: int, number: int, control: Control) -> int:
     except ConfigError as error:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
+    gevent.get_hub().threadpool.maxsize = settings.server.threads
     runtime = Runtime.of(settings, generation, number, build_command.instance)
     access_logs = AccessLogs.of(settings.log)
     gateway = build(settings, runtime, access_logs.observers)

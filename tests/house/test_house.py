@@ -135,6 +135,7 @@ def test_handlers_do_not_know_each_other():
 #: Modules below 40 lines, each with its reason; every other idea that small belongs to a larger one.
 SMALL = {
     "__main__": "python -m gproxy",
+    "apps.errors": "a stream of an app",
     "arbiter.backoff": "pauses between starts, apart from what starts",
     "commands.secret_line": "what two commands ask for without echo",
     "commands.config": "a command",
@@ -144,7 +145,6 @@ SMALL = {
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
     "gateway.watch.server_timing": "a field of its own",
-    "runtime.route_parts": "what optional parts and the gateway share",
     "handlers": "the table of built-in handlers",
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",
@@ -247,8 +247,8 @@ def test_the_arbiter_needs_no_event_loop_and_none_of_what_serves():
     allowed = ("gproxy.arbiter", "gproxy.compiled", "gproxy.hot__mypyc", "gproxy.config", "gproxy.http")
     few = {name for name in names if name != "gproxy" and not any(is_in(name, folder) for folder in allowed)}
     assert few == {
-        "gproxy.observe", "gproxy.observe.json_log", "gproxy.observe.log", "gproxy.observe.nonblocking",
-        "gproxy.state", "gproxy.state.shared", "gproxy.state.shared.memory",
+        "gproxy.observe", "gproxy.observe.json_log", "gproxy.observe.local_time", "gproxy.observe.log",
+        "gproxy.observe.nonblocking", "gproxy.state", "gproxy.state.shared", "gproxy.state.shared.memory",
     }  # fmt: skip
     assert "ssl" not in names
 

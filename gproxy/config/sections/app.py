@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from gproxy.config.ini.build import doc
+from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.sections import rules
 from gproxy.config.types import ModuleRef
 
@@ -27,13 +27,18 @@ class AppRef:
             raise ValueError
         return cls(ModuleRef.parse(match[1]), match[2] is not None)
 
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The module and the name in it."""
+        return self.reference.module, self.reference.attribute
+
     def __str__(self) -> str:
         return f"{self.reference}{'()' if self.is_factory else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class AppOptions:
-    """The WSGI app of a route."""
+    """The WSGI app of a route. `live` is the app itself, once it is imported."""
 
     app: AppRef | None = field(
         default=None, metadata=doc("WSGI app that answers the requests, in place of an upstream")
@@ -45,6 +50,7 @@ class AppOptions:
     offload: bool = field(
         default=False, metadata=doc("whether the app runs in the threads of the worker, for drivers that wait in C")
     )
+    live: object = field(default=None, metadata=NOT_AN_OPTION, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         rules.raise_problems(

@@ -169,18 +169,9 @@ class RouteSettings:
             rules.sent_prefix("add_prefix", self.add_prefix),
             rules.split("upstream", self.upstream, self.split_by),
             rules.fixed_response(self.respond, self.body, self.content_type),
-            rules.only_with(
-                self,
-                "upstream",
-                "mirror",
-                "split_by",
-                "keep",
-                "retries",
-                "retry_on",
-                "hedge",
-                "buffer_request",
-                "buffer_response",
-            ),
+            rules.only_with(self, "upstream", "mirror", "split_by", "retries", "retry_on", "hedge"),
+            rules.only_with(self, "upstream", *(() if self.app.app else ("keep",))),
+            rules.only_with(self, "upstream", *(() if self.app.offload else ("buffer_request", "buffer_response"))),
             rules.not_with(self, "redirect", "stream"),  # respond may: a handler may stream its own response
             rules.only_with(self, "mirror", "mirror_share"),
             rules.only_with(self, "strip_prefix", "restore_prefix"),
@@ -199,13 +190,17 @@ class RouteSettings:
             return "redirect"
         return "app" if self.app.app else "root" if self.static.root else "upstream"
 
+    def with_app(self, live: object) -> Self:
+        """Return the route with its app, which was imported."""
+        return replace(self, app=replace(self.app, live=live))
+
     @property
     def keeps_authorization(self) -> bool:
         """True if the backend gets the Authorization of the request."""
         return any(name.lower() == "authorization" for name in self.keep)
 
     def with_authorization(self) -> Self:
-        """Return the route with Authorization among the kept headers, if it forwards to an upstream."""
-        if self.keeps_authorization or not self.upstream:
+        """Return the route with Authorization among the kept headers, if an upstream or an app gets its requests."""
+        if self.keeps_authorization or not (self.upstream or self.app.app):
             return self
         return replace(self, keep=(*self.keep, "Authorization"))

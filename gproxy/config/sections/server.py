@@ -20,6 +20,9 @@ class ServerSettings:
         ),
     )
     workers: Workers = field(default=1, metadata=doc("number of worker processes; auto: one per core"))
+    threads: int = field(
+        default=10, metadata=doc("most threads of each worker, for apps with offload = yes, and for files and names")
+    )
     worker_timeout: Seconds = field(
         default=Seconds(30), metadata=doc("time after which a hung worker is replaced; 0s: never")
     )
@@ -72,7 +75,7 @@ class ServerSettings:
         rules.raise_problems(
             rules.one_of_them(self, "bind"),
             rules.distinct(self, "bind"),
-            rules.at_least(1, self, "workers", "max_fields"),
+            rules.at_least(1, self, "workers", "threads", "max_fields"),
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
             rules.at_least(0, self, "min_rate", "max_connections", "max_connections_per_address"),
             rules.require(not 0 < self.worker_timeout < 1, "worker_timeout", "expected at least 1s, or 0s for never"),

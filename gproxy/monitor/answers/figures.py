@@ -37,6 +37,7 @@ def routes(call: Call) -> dict[str, Any]:
             "name": route.name,
             **_matches(route),
             "handlers": list(chain_of(route, settings)),
+            "app": str(route.app.app) if route.app.app else None,
             "upstreams": [share.name for share in route.upstream],
             "last_minute": minutes.get(route.name, Minute()).describe(),
             "last_used": _time(found, "route", route.name),

@@ -60,13 +60,29 @@ class RequestHeadWriter:
 
     def __call__(self, request: Request, backend: Backend) -> bytes:
         """Return the head for one attempt at the backend. Raise HTTPError for a request that has passed here before."""
+        return self._text(request, backend.authority).encode("latin-1")
+
+    def fields(self, request: Request, authority: str) -> list[tuple[str, str]]:
+        """Return the fields of the head as pairs, in order. Raise HTTPError for a request that has passed here before.
+
+        `authority` is the Host of a request without one.
+        """
+        _, *lines = self._text(request, authority).split(_CRLF)
+        parts = [line.partition(": ") for line in lines if line]
+        return [(name, value) for name, _, value in parts]
+
+    def target(self, request: Request) -> str:
+        """Return the target of the request line."""
+        return request.target if self._change is None else self._changed(request, self._change)
+
+    def _text(self, request: Request, authority: str) -> str:
         if request.is_rewritten:
             check_assigned(request.method, request.host)
         headers = request.headers
         lines = headers.lines_without(self._dropped)
         host = request.host if self._host == "client" else "" if self._host == "backend" else self._host
-        host = host or backend.authority  # HTTP/1.0 may come without a Host
-        target = request.target if self._change is None else self._changed(request, self._change)
+        host = host or authority  # HTTP/1.0 may come without a Host
+        target = self.target(request)
         received = request.received
         chain, client = _written(received.peer), _written(request.client)
         proto, forwarded_host = request.scheme, request.host
@@ -86,7 +102,7 @@ class RequestHeadWriter:
             f"{f'X-Forwarded-Host: {forwarded_host}{_CRLF}' if forwarded_host else ''}"
             f"{f'{self._id_header}: {request.id}{_CRLF}' if self._id_header else ''}"
             f"Via: {via}\r\n{framing}{own}\r\n"
-        ).encode("latin-1")
+        )
 
     def _checked_via(self, via: str | None) -> str | None:
         """Return the Via of the request. Raise HTTPError if it names this gateway: a backend leads back to it."""

@@ -220,6 +220,7 @@ def test_defaults_of_the_product():
     assert {option.name: option.default_text for cls in (ServerSettings, LogSettings) for option in options(cls)} == {
         "bind": "0.0.0.0:8080",
         "workers": "1",
+        "threads": "10",
         "worker_timeout": "30s",
         "grace": "30s",
         "stop_delay": "0s",

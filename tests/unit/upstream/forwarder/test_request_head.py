@@ -77,3 +77,15 @@ def test_the_client_is_in_x_real_ip_unless_a_handler_has_set_it(headers, client,
     one.client = client
     head = RequestHeadWriter(host="client")(one, BACKEND).decode()
     assert [found for found in head.split("\r\n") if found.lower().startswith("x-real-ip")] == [line]
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"A": "1", "Via": "1.1 other", "X-Forwarded-For": "192.0.2.9", "TE": "trailers"}]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_fields_are_those_of_the_head(headers, method):
+    writer = RequestHeadWriter(host="client", instance="abc", stripped="/shop", change=lambda path: f"/x{path}")
+    asked = request(method, "/a?b=c", headers=headers)
+    lines = [f"{name}: {value}" for name, value in writer.fields(asked, BACKEND.authority)]
+    assert [f"{method} /x/a?b=c HTTP/1.1", *lines, "", ""] == writer(asked, BACKEND).decode().split("\r\n")
+    assert writer.target(asked) == "/x/a?b=c"
