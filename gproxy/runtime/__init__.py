@@ -157,6 +157,7 @@ class Runtime:
             instance=instance,
             id_header=settings.gateway.id_header,
         )
+        gevent.get_hub().threadpool.maxsize = server.threads
         made.times_attempts = "apptime" in settings.log.field_names
         made.feed = Feed() if settings.has_monitor else None
         return made

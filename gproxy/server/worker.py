@@ -331,9 +331,7 @@ def _serve(generation: int, number: int, control: Control) -> int:
     except ConfigError as error:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
-    gevent.get_hub().threadpool.maxsize = settings.server.threads
-    runtime = Runtime.of(settings, generation, number, build_command.instance)
-    access_logs = AccessLogs.of(settings.log)
+    runtime, access_logs = Runtime.of(settings, generation, number, build_command.instance), AccessLogs.of(settings.log)
     gateway = build(settings, runtime, access_logs.observers)
     hide = log.masking(secret_values(settings))
     setup_log(settings, runtime, hide)
