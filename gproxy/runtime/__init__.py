@@ -7,7 +7,7 @@ import platform
 import random
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -294,6 +294,16 @@ class Runtime:
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
         """Run the function in a new greenlet, and return the greenlet."""
         return gevent.spawn(function, *args)
+
+    def aio(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of asyncio on the loop of this process, and return its result.
+
+        It is cancelled at the deadline of the request that the greenlet serves, and when the client leaves; that raises
+        Expired and ClientGone. The coroutine runs in another thread, where nothing of the runtime may be used.
+        """
+        from gproxy.runtime.aio import AsyncioLoop  # late: few handlers need asyncio
+
+        return self.single(AsyncioLoop).run(coroutine)
 
     def offload(self, function: Callable[..., T], *args: object) -> T:
         """Run a blocking function in a thread and return its result; other greenlets run meanwhile."""

@@ -103,7 +103,7 @@ def test_the_tests_in_handlers_md_run_as_printed(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_handlers.py", "test_gateway.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 def test_the_project_in_testing_md_runs_as_printed(tmp_path):
