@@ -196,6 +196,9 @@ def _sent(request: Request, route: Route, settings: Settings, gateway: Gateway) 
             yield f"answer\n  {own.respond} {PHRASES.get(own.respond, '')}"
         elif own.action == "app":
             yield from _called(request, route, settings, gateway)
+        elif own.action == "root":
+            files: Any = route.action
+            yield f"answer\n  {files.describe(request)}"
         else:
             yield from _forwarded(request, route, settings, gateway)
     except HTTPError as error:

@@ -9,6 +9,7 @@ from gproxy.commands.live.admin_client import add_admin_options, ask_monitor
 from gproxy.config.advice import handler_names
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import HandlerSettings, Settings, is_identity_handler
+from gproxy.config.sections.static import StaticOptions
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import Seconds
 from gproxy.config.types.path_pattern import RoutePath
@@ -156,6 +157,8 @@ def destinations(route: RouteSettings, settings: Settings) -> list[Row]:
         return [("respond", f"{route.respond}, {plural(len(route.body.encode()), 'byte')}")]
     if route.redirect is not None:
         return [("redirect", f"{route.status} {route.redirect}"), *_changes(route)]
+    if route.static.root is not None:
+        return [("root", _files(route.static)), *_changes(route)]
     own: list[Row] = list(_app_rows(route)) if route.action == "app" else []
     rows = [row for share in route.upstream for row in upstream_rows("upstream", share.name, settings)]
     if len(route.upstream) > 1:
@@ -170,6 +173,11 @@ def _app_rows(route: RouteSettings) -> Iterator[Row]:
     yield "app", f"{route.app.app}{', in threads' if route.app.offload else ''}"
     if route.app.fallthrough is not None:
         yield "", f"a response with {route.app.fallthrough} is dropped, and the request forwarded"
+
+
+def _files(options: StaticOptions) -> str:
+    fallback = f", fallback {options.fallback}" if options.fallback is not None else ""
+    return f"{options.root}, index {options.index}{fallback}"
 
 
 def authorization(route: RouteSettings, settings: Settings) -> str:

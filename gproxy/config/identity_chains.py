@@ -17,6 +17,8 @@ from gproxy.config.sections.tls import TLSSettings
 
 #: Sources in the Authorization field, which `keep` of a route lets pass.
 _AUTHORIZATION: Final = ("bearer", "basic")
+#: The actions of a route that give nothing away.
+_GIVING_NOTHING: Final = frozenset({"redirect", "respond"})
 
 Handlers = Mapping[str, HandlerSettings]
 
@@ -201,7 +203,7 @@ def open_routes(
             guarded
             and not own
             and not skips
-            and (route.upstream or route.app.app)
+            and route.action not in _GIVING_NOTHING
             and not getattr(route, "public", False)
         ):
             message = f"no identity handler runs here, as {guarded[1]} does on [route:{guarded[0].name}]; "

@@ -17,7 +17,7 @@ _COMPRESS: Final = "compress in [gateway] handlers, with its options in [handler
 _MATCH: Final = "path = and host = in [route:NAME]"
 _BIND: Final = "bind = HOST:PORT in [server]"
 _HANDLERS: Final = "handlers = in [gateway] or [route:NAME], and a [handler:NAME] section for the options"
-_NO_FILES: Final = "an [upstream:NAME] that serves them: the gateway serves no files"
+_FILES: Final = "root = FOLDER in [route:NAME]"
 _NOTHING: Final = "nothing in its place"
 _HTTP_ONLY: Final = "an HTTP backend: the gateway speaks no other protocol to backends"
 
@@ -53,7 +53,13 @@ WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("server_name", "server_names", "hostname", "domain", "vhost"), "host = in [route:NAME]"),
     **dict.fromkeys(("proxy_pass", "reverse_proxy", "use_backend", "default_backend"), _UPSTREAM),
     **dict.fromkeys(("fastcgi_pass", "uwsgi_pass", "grpc_pass", "scgi_pass"), _HTTP_ONLY),
-    **dict.fromkeys(("root", "alias", "try_files", "index", "file_server", "static"), _NO_FILES),
+    **dict.fromkeys(("root", "file_server", "static", "document_root", "staticfiles"), _FILES),
+    "alias": f"{_FILES}, with strip_prefix = yes",
+    "try_files": "fallback = FILE in [route:NAME] with root =",
+    "index": "index = FILE in [route:NAME] with root =",
+    **dict.fromkeys(("gzip_static", "brotli_static", "precompress"), "precompressed = in [route:NAME] with root ="),
+    "expires": "cache = TIME in [route:NAME] with root =",
+    **dict.fromkeys(("autoindex", "browse"), f"{_NOTHING}: a folder without index is a 404"),
     "return": "respond = STATUS or redirect = URL in [route:NAME]",
     "strip_path": "strip_prefix = yes in [route:NAME]",
     **dict.fromkeys(("preserve_host", "passhostheader"), "host = client or backend in [upstream:NAME]"),

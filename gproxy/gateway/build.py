@@ -53,7 +53,10 @@ from gproxy.upstream.upstream import Upstream
 
 #: What makes the action of a route, MODULE:NAME, by the option that names the action. A part that no route uses is not
 #: imported.
-ACTIONS: Final[Mapping[str, str]] = {"app": "gproxy.apps.app:action"}
+ACTIONS: Final[Mapping[str, str]] = {
+    "app": "gproxy.apps.app:action",
+    "root": "gproxy.static.files:action",
+}
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 
 

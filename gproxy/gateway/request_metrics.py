@@ -1,6 +1,6 @@
 """Metrics of exchanges, by route, status and reason."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -13,14 +13,19 @@ from gproxy.observe.metrics import Metrics, Series
 
 #: The most routes with series from the start: more of them would take the room of series that are in use.
 _MOST_ROUTES: Final = 1000
-#: Status and reason of what a forwarded request usually ends with: one series of each status that alerts count.
-_USUAL: Final = ((200, ""), (502, "connect_refused"), (503, "none_available"), (504, "backend_timeout"))
+#: Status and reason of what a request usually ends with, by the option that names the action; of a forwarded one, each
+#: status that alerts count.
+_USUAL: Final[Mapping[str, Sequence[tuple[int, str]]]] = {
+    "upstream": ((200, ""), (502, "connect_refused"), (503, "none_available"), (504, "backend_timeout")),
+    "app": ((200, ""),),
+    "root": ((200, ""), (304, ""), (404, "no_file")),
+}
 
 
 def _expected(route: RouteSettings) -> Iterable[tuple[int, str]]:
     """Return the usual statuses of the route, with their reasons."""
     if route.respond is None:
-        return _USUAL if route.upstream else [(200 if route.redirect is None else route.status, "")]
+        return _USUAL.get("upstream" if route.upstream else route.action) or [(route.status, "")]
     is_error = route.respond >= 400 and not route.body
     return [(route.respond, "fixed" if is_error else "")]
 

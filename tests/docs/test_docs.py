@@ -144,6 +144,14 @@ def test_the_settings_in_the_docs_load(page, tmp_path):
     sys.modules.pop("handlers", None)
 
 
+def test_the_settings_in_static_md_load(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "www").mkdir()
+    for block in blocks(ROOT / "docs/static.md", "ini"):
+        (tmp_path / "gproxy.ini").write_text(block)
+        built("gproxy.ini")
+
+
 def test_the_settings_for_tls_load(tmp_path, monkeypatch):
     from gproxy.testing.authority import Authority
 

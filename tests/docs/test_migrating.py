@@ -104,6 +104,8 @@ def folder(tmp_path, issuer):
     (tmp_path / "keys/issuer.pem").write_bytes(public)
     for name in ("404", "50x", "503"):
         (tmp_path / f"pages/{name}.html").write_text(f"<h1>page {name} {{status}} {{id}}</h1>")
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media/a.txt").write_text("an upload")
     (tmp_path / "handlers.py").write_text(HANDLERS)
     return tmp_path
 
@@ -244,6 +246,7 @@ def test_django(folder):
         request = site.received("/cart", 8000)
         assert (request["host"], request["x-forwarded-proto"]) == ("example.com", "https")
         assert (request["x-real-ip"], request["x-forwarded-for"]) == ("127.0.0.1", "127.0.0.1")
+        assert site.ask("example.com", "/media/a.txt").body == b"an upload"
         assert site.ask("example.com", "/", "Authorization: Basic abc").status == 200
         assert site.received("/", 8000)["authorization"] == "Basic abc"
 

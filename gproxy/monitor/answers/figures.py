@@ -39,6 +39,7 @@ def routes(call: Call) -> dict[str, Any]:
             "handlers": list(chain_of(route, settings)),
             "app": str(route.app.app) if route.app.app else None,
             "upstreams": [share.name for share in route.upstream],
+            "root": str(route.static.root) if route.static.root else None,
             "last_minute": minutes.get(route.name, Minute()).describe(),
             "last_used": _time(found, "route", route.name),
         }

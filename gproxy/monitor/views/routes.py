@@ -57,5 +57,6 @@ def _matches(route: RouteSettings) -> str:
 def _chain(gateway: WatchedGateway, route: RouteSettings) -> str:
     ends = [f"upstream {share.name}" for share in route.upstream]
     ends = [f"app {route.app.app}"] * (route.action == "app") + ends
+    ends += [f"files of {route.static.root}"] * (route.action == "root")
     ends = ends or ["redirect" if route.redirect else str(route.respond or route.status)]
     return " > ".join([*chain_of(route, gateway.settings), " or ".join(ends)])

@@ -26,8 +26,8 @@ def forwarding(name, *headers, **attributes):
     return handler(name, forward={f"c{at}": one for at, one in enumerate(headers)}, identity_headers=keys, **attributes)
 
 
-def route(name="users", handlers=(), skip=(), upstream=("api",), **more):
-    return SimpleNamespace(name=name, handlers=handlers, skip=skip, upstream=upstream, **more)
+def route(name="users", handlers=(), skip=(), upstream=("api",), action="upstream", **more):
+    return SimpleNamespace(name=name, handlers=handlers, skip=skip, upstream=upstream, action=action, **more)
 
 
 def found(routes, *handlers, gateway=(), tls=()):
@@ -89,6 +89,7 @@ def test_a_route_is_open_if_others_have_an_identity_handler_and_it_does_not_decl
     assert open_ones(guarded, route("open")) == ["route:open"]
     assert open_ones(route("open"), route("other")) == []
     assert open_ones(guarded, route("open", public=True)) == []
-    assert open_ones(guarded, route("redirect", upstream=())) == []
+    assert open_ones(guarded, route("redirect", upstream=(), action="redirect")) == []
+    assert open_ones(guarded, route("files", upstream=(), action="root")) == ["route:files"]
     assert open_ones(guarded, route("open", skip=("edit",))) == ["route:open"]
     assert open_ones(route("guarded"), route("open", skip=("jwt",)), gateway=("jwt",)) == []

@@ -399,6 +399,10 @@ def test_defaults_of_gateway_and_route():
         "offload": "no",
         "root": "none",
         "index": "index.html",
+        "fallback": "none",
+        "precompressed": "br, zstd, gzip",
+        "cache": "0s",
+        "hidden": "no",
     }
 
 
