@@ -29,8 +29,9 @@ from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, app_head, de
 from gproxy.gateway.router import Router
 from gproxy.gateway.upstream_call import upstream_call
 from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
+from gproxy.gateway.watch.time_account import part_of
 from gproxy.gateway.watch.watch_rules import TIMING_HEADER, Periodic, TimingHeader, WatchRule
-from gproxy.gateway.watch.watched_chain import WatchedChains, watched_chain
+from gproxy.gateway.watch.watched_chain import WatchedChains, timed, traced, watched_chain
 from gproxy.gateway.watch.watched_forward import WATCHED
 from gproxy.gateway.watch.watching_gateway import WatchingGateway
 from gproxy.handlers import BUILT_IN
@@ -208,9 +209,15 @@ class _Routes:
     def watched(self) -> list[Route]:
         """Return the routes whose chains are watched."""
         return [
-            self._route(one, [], watched_chain(self._steps(one), self._action(one, WATCHED), self.errors))
+            self._route(one, [], watched_chain(self._steps(one), self._watched_action(one), self.errors))
             for one in self.settings.routes
         ]
+
+    def _watched_action(self, route: RouteSettings) -> Next:
+        """Return the action of a watched chain. An app is a part of the time account, as handlers are."""
+        action = self._action(route, WATCHED)
+        name = f"app:{route.name}"
+        return timed(part_of(name), traced(name, action)) if route.action == "app" else action
 
     def _route(self, route: RouteSettings, handlers: Sequence[Handler], action: Next) -> Route:
         gateway = self.settings.gateway
