@@ -6,8 +6,10 @@ from gproxy.config.ini.build import construct
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import BackendURL
 from gproxy.gateway.upstream_call import upstream_call
+from gproxy.gateway.watch.time_account import TimeAccount
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
+from gproxy.runtime.served import serving
 from gproxy.runtime.subrequest import subrequest
 from gproxy.testing.backends import Backend, answering
 from gproxy.upstream.balance.round_robin import RoundRobin
@@ -56,3 +58,15 @@ def test_a_failure_is_a_response_with_its_reason():
         assert (call(asked).status, asked.reason) == (502, "connect_refused")
     came = request()
     assert (call(came).status, came.reason) == (502, "connect_refused")
+
+
+def test_the_attempts_of_a_call_are_in_the_time_account_of_its_request(backend):
+    one = upstream(backend)
+    runtime, came = one.runtime, request()
+    runtime.upstreams["u"] = upstream_call(one, 3.0)
+    came.exchange.account = account = TimeAccount(came.deadline)
+    with serving(came):
+        assert runtime.upstream("u").request().read() == b"ok"
+    ((name, outcome),) = [(attempt.backend, attempt.outcome) for attempt in account.attempts]
+    assert (name.partition(":")[0], outcome, account.parts["backend"] > 0) == ("127.0.0.1", "200", True)
+    assert came.tries == 0
