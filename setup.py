@@ -35,8 +35,9 @@ INTERPRETED: Final = {
         "gateway/build", "gateway/build_handler", "gateway/user_code", "server/drain", "server/listeners",
         "server/patch", "server/tls_hosts", "server/worker", "observe/access_files/follow",
         "observe/access_files/layout", "observe/access_files/log_files", "observe/access_files/moments",
-        "observe/log_file", "observe/rotation", "runtime/aio", "runtime/route_parts", "upstream/discovery", "upstream/dns",
-        "upstream/health/active", "upstream/health/shared", "upstream/override", "upstream/upstream_metrics",
+        "observe/log_file", "observe/rotation", "runtime/aio", "runtime/route_parts", "upstream/discovery",
+        "upstream/dns", "upstream/health/active", "upstream/health/shared", "upstream/override",
+        "upstream/upstream_metrics",
     ),
     "runs only for a failed, hedged, mirrored or limited attempt, and its tests pass stand-ins": (
         "upstream/mirror", "upstream/retry", "upstream/forwarder/hedge", "upstream/forwarder/time_limits",
