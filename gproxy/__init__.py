@@ -12,7 +12,7 @@ The journey of a request, in the order of the folders:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gproxy import compiled
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from gproxy.http.response import Response
     from gproxy.runtime.gather import gather
 
-__all__ = ["HTTPError", "Handler", "Headers", "Next", "Request", "Response", "gather"]
+__all__ = ["API", "HTTPError", "Handler", "Headers", "Next", "Request", "Response", "gather"]
 __version__ = "0.1.0"
+#: The version of what handlers use, as docs/handlers.md describes it; it grows whenever that changes.
+API: Final = 1
 
 #: True if the compiled hot path runs; decided before any other module of the package is imported.
 is_compiled = compiled.choose()

@@ -151,10 +151,17 @@ _COMMANDS: Final = {
         config=False,
         is_patched=True,
     ),
+    "handlers": Command(
+        "list the handlers that settings may use, those of installed packages too, or document one",
+        "handlers",
+        config=False,
+        is_patched=True,
+    ),
     "logs": Command("search the access log: filters, figures by route or client, the slowest, follow", "logs.logs"),
     "dev": Command("serve with demo backends, and reload when a file changes", "dev", config=None),
     "key": Command("make, list and disable API keys in the file of an api_key handler", "key", config=False),
     "password": Command("write the password of a user into a file, in the form of htpasswd", "password", config=None),
+    "new": Command("make a project: settings, a handler with its tests, files for services", "new", config=None),
     "ps": Command("list the workers and the requests in flight of a running gateway", "live.ps", config=False),
     "dashboard": Command(
         "serve the page of a running gateway on a loopback port; prints a URL that works once",
@@ -169,6 +176,14 @@ _COMMANDS: Final = {
         "call an operation of the admin API of a running gateway: reload, rollback, cut, set-log-level, ...",
         "live.admin",
         config=False,
+    ),
+    "reload": Command(
+        "let the running gateway read its settings and code again; exits 1 with the reasons if it cannot serve them",
+        "live.reload",
+        config=False,
+    ),
+    "rollback": Command(
+        "return the running gateway to the settings of the generation before", "live.rollback", config=False
     ),
     "top": Command("watch the running gateway in a terminal, cut requests, drain backends", "live.top", config=False),
     "version": Command("print the version", "version", config=None),

@@ -130,7 +130,7 @@ def early_limits(
 
 def may_identify(found: HandlerSettings) -> bool:
     """Return whether the handler may set a request's user: a handler of the user's own may."""
-    return is_identity_handler(found) or ":" in found.use
+    return is_identity_handler(found) or found.is_user_code
 
 
 def handler_names(gateway: GatewaySettings, route: RouteSettings) -> list[str]:

@@ -79,13 +79,20 @@ def _literal(name: str) -> str:
 
 def handlers(
     lists: Iterable[tuple[RawSection, str]],
-    known: Collection[str],
+    declared: Collection[str],
+    builtins: Collection[str],
 ) -> Iterator[Problem]:
-    """Yield a problem for each name in these options that is neither a section nor a built-in handler."""
+    """Yield a problem for each name in these options that is neither a section nor the name of a handler."""
     for section, option in lists:
         for name in names(section, option):
-            if name not in known:
-                yield section.problem(option, f"unknown handler {name!r}{hints.item(name) or suggest(name, known)}")
+            if name not in declared and not needs_no_section(name, builtins):
+                hint = hints.item(name) or suggest(name, {*declared, *builtins})
+                yield section.problem(option, f"unknown handler {name!r}{hint}")
+
+
+def needs_no_section(name: str, builtins: Collection[str]) -> bool:
+    """Return whether a handler may be listed without a section; PACKAGE:NAME is a value of `use` only."""
+    return ":" not in name and name in builtins
 
 
 def members_option(handler: RawSection) -> str:
@@ -95,9 +102,12 @@ def members_option(handler: RawSection) -> str:
 
 
 def uses(handlers: Iterable[HandlerSettings], builtins: Collection[str]) -> Iterator[Problem]:
-    """Yield a problem for each handler whose `use` (by default its name) is neither built in nor MODULE:NAME."""
+    """Yield a problem for each handler whose `use` (by default its name) is neither built in nor MODULE:NAME.
+
+    `builtins` are last: an unknown name may be that of an installed package, which takes a scan.
+    """
     for handler in handlers:
-        if handler.use in builtins or is_reference(handler.use) or "use" in handler.section.broken:
+        if is_reference(handler.use) or "use" in handler.section.broken or handler.use in builtins:
             continue
         yield handler.section.problem(
             "use", f"{_use(handler)} MODULE:NAME such as {ModuleRef.example}{_meant(handler.use, builtins)}"

@@ -146,4 +146,4 @@ def _forwards(found: HandlerSettings) -> bool:
 
 def _uses_identity(found: HandlerSettings) -> bool:
     """Return whether the handler may use an identity: one with a rule or a limit by identity, or the user's own."""
-    return bool(getattr(found.handler, "needs_identity", False)) or ":" in found.use or is_identity_handler(found)
+    return bool(getattr(found.handler, "needs_identity", False)) or found.is_user_code or is_identity_handler(found)

@@ -15,7 +15,7 @@ from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.errors import ErrorsSettings
 from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
-from gproxy.config.sections.policy import Policies, PolicySettings
+from gproxy.config.sections.policy import Balancing, BuildPolicy, InstalledPolicies, Policies, PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import (
@@ -37,8 +37,6 @@ Overrides = Mapping[tuple[str, str], str]
 BuildHandler = Callable[[HandlerSettings, Mapping[str, HandlerSettings], list[Problem], list[Problem]], HandlerSettings]
 #: Imports the app of a route, likewise.
 BuildApp = Callable[[RouteSettings, RawSection, list[Problem]], object]
-#: Builds the balancing policy of a user, likewise.
-BuildPolicy = Callable[[PolicySettings, list[Problem], list[Problem]], object]
 
 _NOTHING: Overrides = {}
 _NO_POLICIES: Policies = {}
@@ -49,6 +47,7 @@ def load(
     *,
     builtins: Collection[str],
     policies: Policies = _NO_POLICIES,
+    balancers: InstalledPolicies | None = None,
     overrides: Overrides = _NOTHING,
     environ: Mapping[str, str] = os.environ,
     build_handler: BuildHandler | None = None,
@@ -58,9 +57,10 @@ def load(
 ) -> Settings:
     """Load the settings in the file. `overrides`, by (section, option), replace options of the file.
 
-    `builtins` are the names of the built-in handlers, which need no `use`. `policies` are the built-in policies. A list
-    in an override has the file's syntax. `files` are the file and those that it includes, if they are already read.
-    Raise ConfigError with all problems. The function opens only these files, those of secrets, and certificates.
+    `builtins` are the names of handlers that need no `use`: built-in ones, and perhaps those of installed packages.
+    `policies` are the built-in policies, `balancers` those of packages. A list in an override has the file's syntax.
+    `files` are the file and those that it includes, if they are already read. Raise ConfigError with all problems. The
+    function opens only these files, those of secrets, and certificates.
     """
     problems: list[Problem] = []
     sections = parse_files(read_files(path, environ) if files is None else files, environ, problems)
@@ -68,7 +68,7 @@ def load(
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
     loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant, environ, build_app)
-    return loading.settings(policies, build_handler, build_policy)
+    return loading.settings(Balancing(policies, balancers, build_policy), build_handler)
 
 
 class ProcessSettings(NamedTuple):
@@ -122,9 +122,7 @@ class _Loading:
     def __post_init__(self) -> None:
         self._by_name = {(section.kind, section.name): section for section in self.sections}
 
-    def settings(
-        self, policies: Policies, build_handler: BuildHandler | None, build_policy: BuildPolicy | None
-    ) -> Settings:
+    def settings(self, balancing: Balancing, build_handler: BuildHandler | None) -> Settings:
         """Build and check all sections. Raise ConfigError with all problems."""
         # Late: the arbiter builds two sections and has no use for these.
         from gproxy.config import identity_checks, upstream_checks
@@ -136,7 +134,7 @@ class _Loading:
         trace, metrics = self.trace(), self.single(MetricsSettings, "metrics")
         errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
         routes, tls = self._with_apps(self._named(RouteSettings, "route")), self._named(TLSSettings, "tls")
-        upstreams = [*filter(None, (self._upstream(one, policies, build_policy) for one in self._of("upstream")))]
+        upstreams = [*filter(None, (self._upstream(one, balancing) for one in self._of("upstream")))]
         handlers = self._declared() | self._listed()
         self._check(routes, handlers)
         self.problems += checks.limits(self._with_sections(routes), server or ServerSettings())
@@ -326,15 +324,15 @@ class _Loading:
             built = [(settings, self._section("tls", settings.name)) for settings in tls]
             checks.certificates(built, self.warnings, self.problems)
 
-    def _upstream(
-        self, section: RawSection, policies: Policies, build_policy: BuildPolicy | None
-    ) -> UpstreamSettings | None:
+    def _upstream(self, section: RawSection, balancing: Balancing) -> UpstreamSettings | None:
         """Return the settings of an upstream with its policy; None if one of the two has a problem."""
-        policy = PolicySettings.of(section, policies)
-        if policy.reference is not None and build_policy is not None:
-            live = build_policy(policy, self.problems, self.warnings)
-        else:
-            live = policy.build(policy.built_in, self.problems, self.warnings)
+        try:
+            section = balancing.with_reference(section)
+        except ValueError as error:
+            self.problems.append(section.problem("balance", str(error)))
+            return None
+        policy = PolicySettings.of(section, balancing.policies)
+        live = balancing.live(policy, self.problems, self.warnings)
         given = {name: value for name, value in section.options.items() if name not in policy.options}
         return build(UpstreamSettings, given, section, self.problems, self.warnings, name=section.name, policy=live)
 
@@ -348,16 +346,16 @@ class _Loading:
         return found
 
     def _listed(self) -> dict[str, HandlerSettings]:
-        """Return the built-in handlers that are listed without a section; their options have the defaults."""
+        """Return the handlers that are listed without a section; their options have the defaults."""
         declared = {section.name for section in self._of("handler")}
         lists = [(s, "handlers") for s in (self._section("gateway"), *self._of("route"))]
         lists += [(s, option) for s in self._of("handler") if (option := checks.members_option(s))]
-        self.problems += checks.handlers(lists, declared | {*self.builtins})
+        self.problems += checks.handlers(lists, declared, self.builtins)
         return {
             name: HandlerSettings(name, name, {}, _implied(name, section, option))
             for section, option in reversed(lists)
             for name in checks.names(section, option)
-            if name in self.builtins and name not in declared
+            if name not in declared and checks.needs_no_section(name, self.builtins)
         }
 
     def single(self, cls: type[T], kind: str) -> T | None:
@@ -395,6 +393,6 @@ def _with_credentials(routes: list[RouteSettings], handlers: Iterable[HandlerSet
 
 
 def _implied(name: str, by: RawSection, option: str) -> RawSection:
-    """Return an empty section for a listed built-in handler; its problems point to the list."""
+    """Return an empty section for a listed handler; its problems point to the list."""
     value = by.options[option]
     return RawSection("handler", name, value.file, value.line)

@@ -19,9 +19,10 @@ from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
-from gproxy.gateway.build_handler import build_handler, reporter
+from gproxy.gateway.build_handler import build_handler, find_code, reporter
 from gproxy.gateway.error_responses import ErrorResponses
 from gproxy.gateway.gateway import Gateway, GatewayParts
+from gproxy.gateway.packages import InstalledNames, balancer_names, handler_names
 from gproxy.gateway.policy.report import REPORT_HEADER
 from gproxy.gateway.policy.steps import PolicySteps
 from gproxy.gateway.route import Route
@@ -34,7 +35,6 @@ from gproxy.gateway.watch.watch_rules import TIMING_HEADER, Periodic, TimingHead
 from gproxy.gateway.watch.watched_chain import WatchedChains, timed, traced, watched_chain
 from gproxy.gateway.watch.watched_forward import WATCHED
 from gproxy.gateway.watch.watching_gateway import WatchingGateway
-from gproxy.handlers import BUILT_IN
 from gproxy.handlers.allow import Allow
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.handlers.metrics import Metrics
@@ -71,13 +71,15 @@ def load(
     `files` are the file and those that it includes, if the caller has read them already.
     """
     user_code.make_importable(Path(path))
+    handlers, balancers = handler_names(Path(path)), balancer_names(Path(path))
     return load_settings(
         path,
-        builtins=BUILT_IN,
+        builtins=handlers,
         policies=POLICIES,
+        balancers=balancers,
         overrides=overrides,
-        build_handler=build_handler,
-        build_policy=_user_policy,
+        build_handler=partial(build_handler, installed=handlers),
+        build_policy=partial(_user_policy, installed=balancers),
         build_app=_app,
         files=files,
     )
@@ -304,14 +306,16 @@ def _app(route: RouteSettings, section: RawSection, problems: list[Problem]) -> 
     return found
 
 
-def _user_policy(settings: PolicySettings, problems: list[Problem], warnings: list[Problem]) -> BalancingPolicy | None:
+def _user_policy(
+    settings: PolicySettings, problems: list[Problem], warnings: list[Problem], *, installed: InstalledNames
+) -> BalancingPolicy | None:
     """Return the policy that a user wrote: a function of (backends, request), or a class with such instances.
 
     Report a problem and return None if there is none.
     """
     reference = settings.reference
     report = reporter(settings.section, "balance", problems)
-    found = user_code.find(reference.module, reference.attribute, report) if reference else None
+    found = find_code(str(reference), installed, report) if reference else None
     if found is None:
         return None
     policy = user_code.made(found, lambda: settings.build(found, problems, warnings), report)

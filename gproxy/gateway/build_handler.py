@@ -13,6 +13,7 @@ from gproxy.config.sections.chain import CHAIN_OPTIONS, ChainOptions
 from gproxy.config.sections.settings import HandlerSettings, unknown_option
 from gproxy.config.types import ModuleRef
 from gproxy.gateway import user_code
+from gproxy.gateway.packages import InstalledNames
 from gproxy.handlers import BUILT_IN
 from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.api_key import APIKeys
@@ -25,13 +26,20 @@ def reporter(section: RawSection, option: str, problems: list[Problem]) -> user_
 
 
 def build_handler(
-    settings: HandlerSettings, built: Mapping[str, HandlerSettings], problems: list[Problem], warnings: list[Problem]
+    settings: HandlerSettings,
+    built: Mapping[str, HandlerSettings],
+    problems: list[Problem],
+    warnings: list[Problem],
+    *,
+    installed: InstalledNames,
 ) -> HandlerSettings:
     """Return the section with its live handler and its chain options; without a handler if there is a problem.
 
-    `built` are all handlers, of which those that this one may have as members are complete.
+    `built` are all handlers, of which those that this one may have as members are complete. `installed` knows the
+    handlers of packages.
     """
-    found = _found(settings, problems)
+    use = BUILT_IN.get(settings.use, settings.use)
+    found = find_code(use, installed, reporter(settings.section, "use", problems))
     if found is None:
         return settings
     section, own = settings.section, _own_names(found)
@@ -50,13 +58,36 @@ def _own_names(found: object) -> frozenset[str]:
     return frozenset(option_names(found)) if isinstance(found, type) else frozenset()
 
 
-def _found(settings: HandlerSettings, problems: list[Problem]) -> object:
-    """Return what `use` names. Report a problem and return None if there is nothing."""
-    reference = BUILT_IN.get(settings.use, settings.use)
-    if not is_reference(reference):
-        return None  # config.checks has reported this
-    module_name, _, attribute = reference.partition(":")
-    return user_code.find(module_name, attribute, reporter(settings.section, "use", problems))
+def find_code(name: str, installed: InstalledNames, report: user_code.Report) -> object:
+    """Return the object at MODULE:NAME, or the one that an installed package offers under the name.
+
+    Report a problem and return None if there is none; a name that is neither is reported by the settings.
+    """
+    problems: list[str] = []
+    found = _imported(name, problems.append) if is_reference(name) else None
+    if found is None and (not is_reference(name) or installed.find(name)):  # MODULE:NAME may be PACKAGE:NAME
+        problems.clear()
+        found = _find_installed(name, installed, problems.append)
+    for problem in problems:
+        report(problem)
+    return found
+
+
+def _find_installed(name: str, installed: InstalledNames, report: user_code.Report) -> object:
+    try:
+        reference = installed.reference(name)
+    except ValueError as error:
+        report(str(error))
+        return None
+    if reference and not is_reference(reference):
+        report(f"the package offers {reference!r}; expected an entry point MODULE:NAME")
+        return None
+    return _imported(reference, report) if reference else None
+
+
+def _imported(reference: str, report: user_code.Report) -> object:
+    module, _, attribute = reference.partition(":")
+    return user_code.find(module, attribute, report)
 
 
 def _handler(

@@ -34,7 +34,7 @@ from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.gateway.gateway import CannotOpenError
-from gproxy.handlers import BUILT_IN
+from gproxy.gateway.packages import balancer_names, handler_names
 from gproxy.monitor.access.access_check import AccessCheck
 from gproxy.monitor.api.admin_gateway import admin_gateway
 from gproxy.monitor.api.operations import OPERATIONS
@@ -209,7 +209,15 @@ def _load(command: messages.Configure, fd: int) -> Settings:
     with open(fd, "rb") as file:
         file.seek(0)
         files = unpack(file.read())
-    return load(Path(command.path), builtins=BUILT_IN, policies=POLICIES, overrides=given, files=files)
+    path = Path(command.path)
+    return load(
+        path,
+        builtins=handler_names(path),
+        policies=POLICIES,
+        balancers=balancer_names(path),
+        overrides=given,
+        files=files,
+    )
 
 
 def _listening(settings: Settings) -> Settings:

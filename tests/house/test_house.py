@@ -54,7 +54,7 @@ ONLY_FROM = {
     "testing": {"testing"},
     "gateway.build": {"gateway", "server", "commands", "cli", "testing.kit"},
     "gateway.policy": {"gateway"},
-    "gateway.user_code": {"gateway"},
+    "gateway.user_code": {"gateway", "commands.handlers"},
     "server.worker": {"server"},
 }
 
@@ -140,6 +140,7 @@ SMALL = {
     "commands.secret_line": "what two commands ask for without echo",
     "commands.config": "a command",
     "commands.version": "a command",
+    "commands.live.rollback": "a command",
     "arbiter.reload_on_change": "an option of its own, apart from the arbiter",
     "config.admin_checks": "checks of one section against others",
     "config.file_stamp": "what the arbiter, the server and identity compare",

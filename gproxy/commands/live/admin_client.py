@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -24,7 +24,14 @@ _KINDS: Final[Mapping[str, type[http.client.HTTPConnection]]] = {
 
 
 class AdminError(Exception):
-    """A monitor that does not answer, or an operation that failed; the message is one line."""
+    """A monitor that does not answer, or an operation that failed; the message is one line.
+
+    reasons: of a failed reload, a line each; empty for other operations.
+    """
+
+    def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.reasons = reasons
 
 
 class AdminClient:
@@ -176,6 +183,7 @@ def _content(response: http.client.HTTPResponse, data: bytes) -> Any:  # noqa: A
     except (ValueError, RecursionError):
         content = data.decode(errors="replace")
     if response.status >= 400:
-        detail = content.get("detail") if isinstance(content, dict) else None
-        raise AdminError(f"{response.status} {response.reason}{f': {detail}' if detail else ''}")
+        problem = content if isinstance(content, dict) else {}
+        detail = f": {problem['detail']}" if problem.get("detail") else ""
+        raise AdminError(f"{response.status} {response.reason}{detail}", problem.get("reasons", ()))
     return content

@@ -1,12 +1,12 @@
 """The balancing policy of an upstream: a class whose fields are options of `[upstream:NAME]`."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Final, Self
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from gproxy.config.ini.build import Option, build, differs_from_default, option_names, options
 from gproxy.config.ini.parser import RawSection, Value
-from gproxy.config.problems import Problem
+from gproxy.config.problems import Problem, nearest
 from gproxy.config.sections.balance import either
 from gproxy.config.sections.settings import unknown_option
 from gproxy.config.sections.upstream import UpstreamSettings
@@ -14,6 +14,14 @@ from gproxy.config.types import ModuleRef
 
 #: The built-in policies by name.
 Policies = Mapping[str, type[Any]]
+
+
+class InstalledPolicies(Iterable[str], Protocol):
+    """The names of all policies, those of installed packages included."""
+
+    def reference(self, name: str) -> str:
+        """Return MODULE:NAME of a package's policy; "" if there is none. Raises ValueError if there are several."""
+
 
 #: The prefix of the options of a user's policy, unless the class has another one in `prefix`.
 _PREFIX: Final = "balance_"
@@ -42,10 +50,7 @@ class PolicySettings:
     @property
     def reference(self) -> ModuleRef | None:
         """The reference to the user's policy, if it is one."""
-        try:
-            return ModuleRef.parse(self.balance)
-        except ValueError:
-            return None
+        return ModuleRef.parse(self.balance) if _is_reference(self.balance) else None
 
     def build(self, kind: object, problems: list[Problem], warnings: list[Problem]) -> object:
         """Return the policy: an instance of `kind` with its options, or `kind` itself if that is no class.
@@ -91,6 +96,49 @@ class PolicySettings:
             return f"{self.balance} is not a dataclass, so it has no options"
         others = (other for cls in self.table.values() for other in option_names(cls))
         return unknown_option(name, {*_UPSTREAM, *others, *own})
+
+
+#: Builds the policy of a user, so that its problems are reported with all others.
+BuildPolicy = Callable[[PolicySettings, list[Problem], list[Problem]], object]
+
+
+def _is_reference(text: str) -> bool:
+    try:
+        ModuleRef.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Balancing(NamedTuple):
+    """The sources of the policy of an upstream.
+
+    `build` makes that of a user or a package; without it, as in a process that serves no requests, there is none.
+    """
+
+    policies: Policies
+    installed: InstalledPolicies | None
+    build: BuildPolicy | None
+
+    def with_reference(self, section: RawSection) -> RawSection:
+        """Return the section with MODULE:NAME as `balance` if it has the name of an installed package's policy.
+
+        Raises ValueError for a name that several packages have, and for one that is nearly a package's.
+        """
+        value, known = section.options.get("balance"), {"sticky", *self.policies}
+        if value is None or self.installed is None or value.text in known or _is_reference(value.text):
+            return section
+        if found := self.installed.reference(value.text):
+            return replace(section, options=section.options | {"balance": replace(value, text=found)})
+        if (meant := nearest(value.text, self.installed)) and meant not in known:
+            raise ValueError(f"unknown policy {value.text!r}; did you mean {meant!r}?")
+        return section
+
+    def live(self, settings: PolicySettings, problems: list[Problem], warnings: list[Problem]) -> object:
+        """Return the live policy; None if there is a problem."""
+        if settings.reference is None:
+            return settings.build(settings.built_in, problems, warnings)
+        return self.build(settings, problems, warnings) if self.build is not None else None
 
 
 def policy_options(table: Policies) -> list[Option]:

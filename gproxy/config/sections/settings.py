@@ -165,6 +165,12 @@ class HandlerSettings:
         mode = self.options.get("mode")
         return mode.text if mode is not None and mode.text in ("report", "off") else "enforce"
 
+    @property
+    def is_user_code(self) -> bool:
+        """True for a live handler that is not built in."""
+        module = self.handler.__module__ if self.handler is not None else ""
+        return ":" in self.use or (module != "" and not module.startswith("gproxy.handlers."))
+
     def mode_on(self, route: RouteSettings) -> Mode:
         """Return the mode of the handler on this route."""
         return "report" if self.name in route.report else self.chain.mode

@@ -23,7 +23,8 @@ class UpstreamSettings:
         )
     )
     balance: Balance | ModuleRef = field(
-        default="round_robin", metadata=doc("policy that picks a backend; MODULE:NAME: a policy of your own")
+        default="round_robin",
+        metadata=doc("policy that picks a backend; MODULE:NAME: your own; or the name of an installed one"),
     )
     #: The live policy of `balance`, built while the settings are loaded; it has the other options of the section.
     policy: object = field(default=None, compare=False, repr=False, metadata=NOT_AN_OPTION)

@@ -18,7 +18,9 @@ def written(value):
 def handler(name, use="jwt", identity_headers=frozenset(), **options):
     attributes = options if use == "headers" else {**options, "identity_headers": identity_headers}
     where = section("handler", name, use=use, **{option: written(value) for option, value in options.items()})
-    return SimpleNamespace(name=name, use=use, handler=SimpleNamespace(**attributes), section=where, options={})
+    return SimpleNamespace(
+        name=name, use=use, handler=SimpleNamespace(**attributes), section=where, options={}, is_user_code=False
+    )
 
 
 def forwarding(name, *headers, **attributes):

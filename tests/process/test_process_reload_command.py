@@ -1,0 +1,80 @@
+"""`gproxy reload` and `gproxy rollback`: they wait for the outcome, and exit 1 with the place of what is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gproxy.testing.gateway import RunningGateway, eventually
+
+SETTINGS = """
+[admin]
+bind = unix:{tmp}/admin.sock
+[log]
+access = off
+[handler:greet]
+use = greeting:greet
+[route:all]
+path = /
+handlers = greet
+respond = 204
+"""
+CODE = """
+from gproxy import Response
+
+def greet(request, next):
+    return Response(200, b"%s")
+"""
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    (tmp_path / "greeting.py").write_text(CODE % "one")
+    with RunningGateway(SETTINGS, tmp_path) as running:
+        eventually((tmp_path / "admin.sock").exists, "the admin listener")
+        yield running
+
+
+def command(gateway, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "gproxy", *arguments, "--config", str(gateway.config)], capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_reload_and_rollback_wait_for_the_generation_and_name_it(gateway, tmp_path):
+    (tmp_path / "greeting.py").write_text(CODE % "second")
+    assert command(gateway, "reload") == (0, "reloaded: generation 2 serves\n", "")
+    assert gateway.get("/").body == b"second"
+    assert command(gateway, "rollback", "--json") == (0, '{"generation": 3}\n', "")
+
+
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [("def greet(request, next:\n", "greeting.py"), ("import json\nimport nowhere\n", "greeting.py:2")],
+)
+def test_reload_of_broken_code_exits_1_with_its_place_while_the_old_code_answers(gateway, tmp_path, code, place):
+    (tmp_path / "greeting.py").write_text(code)
+    status, printed, reasons = command(gateway, "reload")
+    assert (status, printed) == (1, "")
+    assert reasons.startswith("reload failed; the current generation keeps serving:\n")
+    assert f"{gateway.config}:7: [handler:greet] use: cannot import greeting" in reasons
+    assert place in reasons
+    assert gateway.get("/").body == b"one"
+
+
+def test_rollback_of_the_first_generation_exits_1(gateway):
+    status, printed, reasons = command(gateway, "rollback")
+    assert (status, printed) == (1, "")
+    assert "rollback failed" in reasons
+
+
+def test_both_name_what_is_missing_without_an_admin_listener(tmp_path):
+    (tmp_path / "gproxy.ini").write_text("[route:all]\npath = /\nrespond = 204\n")
+    for name in ("reload", "rollback"):
+        done = subprocess.run(
+            [sys.executable, "-m", "gproxy", name, "--config", "gproxy.ini"],
+            capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "[admin] bind" in done.stderr
