@@ -5,8 +5,10 @@ import importlib.metadata
 import pytest
 
 from gproxy.config import ConfigError
+from gproxy.config.load import load as load_settings
 from gproxy.gateway.build import load
 from gproxy.gateway.packages import Offer, balancer_names, handler_names
+from gproxy.upstream.balance import POLICIES
 
 CODE = """
 from dataclasses import dataclass
@@ -160,3 +162,11 @@ def test_the_names_are_those_of_packages_and_the_built_in_ones(install):
     assert len(names) == len({*names})
     assert names.find("tenant") == [Offer("tenant", "acme-gproxy", "1.0", "packaged_code:Tenant")]
     assert "nearest" in balancer_names()
+
+
+def test_a_process_without_live_parts_takes_the_options_of_a_policy_as_they_are(install, tmp_path):
+    install("acme-gproxy", balancers="nearest = packaged_code:nearest")
+    for balance in ("nearest", "mine:Policy"):
+        (tmp_path / "g.ini").write_text(f"{BALANCED.format(balance)}balance_zone = a\n")
+        settings = load_settings("g.ini", builtins=handler_names(), policies=POLICIES, balancers=balancer_names())
+        assert settings.upstreams["one"].policy is None
