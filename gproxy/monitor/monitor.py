@@ -120,6 +120,7 @@ class Monitor:
         for listener in listeners:
             listener.start()
         gevent.spawn(_summarize, access)
+        self.watched.sample()  # before anybody knows of this monitor: the requests from now on count
         gevent.spawn(self.watched.keep_sampling)
         return listeners
 

@@ -72,11 +72,15 @@ class WatchedGateway:
         """Let the function take the records of a kind, too."""
         self._consumers.setdefault(kind, []).append(consume)
 
+    def sample(self) -> None:
+        """Take a sample; the first one is what later ones have grown from."""
+        self.figures.sample(time.monotonic(), self.clock())
+
     def keep_sampling(self) -> None:
         """Take a sample once a second, and send it to the open pages."""
         while True:
             gevent.sleep(1.0 - self.clock() % 1.0)
-            self.figures.sample(time.monotonic(), self.clock())
+            self.sample()
             self.events.send_values({"time": rfc3339(self.clock()), **self.figures.latest})
 
     def receive(self, worker: WorkerRef, kind: str, when: float, fields: Mapping[str, Any]) -> None:

@@ -39,7 +39,7 @@ def test_several_lines_are_one_list():
     assert cookie(Headers(), "sid") is None
 
 
-@given(st.text('ab=; \t",$'), st.text("ab=; $", max_size=3))
+@given(st.text('ab=; \t",$'), st.text("ab$", max_size=3))  # a name is a token: RFC 6265, section 4.1.1
 def test_all_fields_are_read_as_if_split(header, name):
     assert cookie_in(header, name) == by_splitting(header, name)
 
