@@ -2,11 +2,14 @@
 
 import os
 import time
-from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, tzinfo
 
 _SYSTEM_ZONE = Path("/etc/localtime")
-_kept: tzinfo | None = None
+_kept: "tzinfo | None" = None
 
 
 def keep_zone() -> None:
@@ -18,8 +21,9 @@ def keep_zone() -> None:
     _kept = _present_zone()
 
 
-def _present_zone() -> tzinfo | None:
-    from zoneinfo import ZoneInfo  # late: the arbiter has no use for it
+def _present_zone() -> "tzinfo | None":
+    from datetime import UTC
+    from zoneinfo import ZoneInfo
 
     name = os.environ.get("TZ", "").removeprefix(":")
     try:
@@ -33,11 +37,15 @@ def _present_zone() -> tzinfo | None:
         return None
 
 
-def local(seconds: float) -> datetime:
+def local(seconds: float) -> "datetime":
     """Return the local time with its offset, of seconds since the epoch."""
+    from datetime import datetime  # late: the arbiter, whose lines are text, would load it; once a second at most
+
     return datetime.fromtimestamp(seconds, _kept) if _kept is not None else datetime.fromtimestamp(seconds).astimezone()
 
 
 def local_tuple(seconds: float | None = None) -> time.struct_time:
     """Return the local time as `time.localtime` does, but for the zone."""
+    if _kept is None:
+        return time.localtime(seconds)
     return local(time.time() if seconds is None else seconds).timetuple()

@@ -75,8 +75,9 @@ def test_one_worker_beside_an_arbiter_that_is_small_and_bears_its_name(tmp_path,
     with gateway(tmp_path, backend) as ours:
         (worker,) = ours.workers
         arbiter = psutil.Process(ours.process.pid)
-        # 19.5 MB with Python 3.11, of which 0.2 MB depend on the pages of the kernel; Python 3.13 takes 1.2 MB more.
-        assert arbiter.memory_info().rss < (20_500_000 if sys.version_info < (3, 13) else 22_500_000)
+        # 20.1 MB with Python 3.11, of which 0.2 MB depend on the pages of the kernel; Python 3.13 takes 1.2 MB more. The
+        # options of apps, files and chains are 0.6 MB of it.
+        assert arbiter.memory_info().rss < (21_100_000 if sys.version_info < (3, 13) else 23_100_000)
         assert (arbiter.name(), psutil.Process(worker).name()) == ("gproxy: arbiter", "gproxy: worker1")
         assert psutil.Process(worker).cmdline()[-6:-2] == ["--generation", "1", "--worker", "1"]
         names = [os.readlink(f"/proc/{worker}/fd/{fd}") for fd in os.listdir(f"/proc/{worker}/fd")]
