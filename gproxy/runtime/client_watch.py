@@ -31,7 +31,7 @@ class ClientWatch:
     def __init__(self, client: ClientStream | None, deadline: Deadline | None = None) -> None:
         self._client = client
         self._timer = deadline.timer if deadline is not None else None
-        self._clock = deadline.clock if deadline is not None else monotonic
+        self._clock = deadline.clock if deadline is not None and self._timer is not None else monotonic
         self._event = Event()
         self._woken = self._client_has_event = False
 
