@@ -28,7 +28,7 @@ _ROUTES: Final = record(
     routes=listed(
         record(
             name=TEXT, paths=listed(TEXT), methods=listed(TEXT), hosts=listed(TEXT), handlers=listed(TEXT),
-            upstreams=listed(TEXT), root=maybe(TEXT), last_minute=_MINUTE, last_used=maybe(TIME),
+            upstreams=listed(TEXT), app=maybe(TEXT), root=maybe(TEXT), last_minute=_MINUTE, last_used=maybe(TIME),
         )
     )
 )  # fmt: skip

@@ -5,6 +5,7 @@ from wsgiref.validate import validator
 
 import pytest
 
+from gproxy.http.body import Body
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request as made_request
 
@@ -191,10 +192,9 @@ def test_close_runs_once_whatever_happens(mounted):
 
 
 class Failing:
-    """A body whose reading fails."""
+    """A reader of a body that fails."""
 
-    length, received, buffered, replayable, can_begin_again = 5, 0, 0, False, True
-    on_first_read = None
+    done, trailers = False, ()
 
     def next_piece(self):
         raise HTTPError(413)
@@ -212,7 +212,7 @@ def test_a_failed_read_decides_about_the_status(mounted, answers):
         return [b"catch-all"]
 
     request = made_request("POST")
-    request.body = Failing()
+    request.body = Body(reader=Failing(), length=5)
     with pytest.raises(HTTPError) as caught:
         mounted(app)(request)
     assert caught.value.status == 413
@@ -226,5 +226,5 @@ def test_another_answer_to_a_failed_read_stays(mounted):
         return [b"own words"]
 
     request = made_request("POST")
-    request.body = Failing()
+    request.body = Body(reader=Failing(), length=5)
     assert mounted(app)(request).status == 400
