@@ -7,13 +7,15 @@ from typing import Any, Final
 
 from gproxy.http.errors import BadMessage
 from gproxy.http.framing import content_length
-from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
+from gproxy.http.header_names import RESPONSE_HOP_BY_HOP, is_field_value
 from gproxy.http.headers import Headers
 from gproxy.http.response import Response
 
 _status: Final = re.compile(r"([2-5][0-9]{2})(?: (.*))?").fullmatch
 #: The statuses whose responses have no body (RFC 9110 section 6.4.1).
 _BODILESS: Final = frozenset({204, 304})
+#: The most bytes that `write` keeps.
+MOST_WRITTEN: Final = 1024 * 1024
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
@@ -26,6 +28,7 @@ class AppOutput:
         self._phrase = ""
         self._headers: Headers | None = None
         self._written: list[bytes] = []
+        self._written_size = 0
         self._has_begun = False
 
     def start_response(
@@ -43,19 +46,28 @@ class AppOutput:
         match = _status(status)
         if match is None:
             raise ValueError(f"the app's response has the status {status!r}; expected one from 200 to 599: 200 OK")
+        phrase = match[2] or ""
+        if not is_field_value(phrase):
+            raise ValueError(f"the app's response has the reason phrase {phrase!r}; expected characters of a field")
         found = Headers(headers)
         for key in found.names():
             if key in RESPONSE_HOP_BY_HOP:
                 raise ValueError(f"the app's response has the field {key}, which belongs to the connection (PEP 3333)")
         found.is_stripped = True
-        self._status, self._phrase, self._headers = int(match[1]), match[2] or "", found
+        self._status, self._phrase, self._headers = int(match[1]), phrase, found
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Keep a piece, which comes before those of the app's iterable. Raise RuntimeError once these have begun."""
+        """Keep a piece, which comes before those of the app's iterable.
+
+        Raise RuntimeError once these have begun, and for more than MOST_WRITTEN bytes in all.
+        """
         if self._has_begun:
             raise RuntimeError("the app calls write() while its iterable is read")
-        self._written.append(_checked(data))
+        self._written_size += len(_checked(data))
+        if self._written_size > MOST_WRITTEN:
+            raise RuntimeError(f"the app passes more than {MOST_WRITTEN} bytes to write(); expected an iterable")
+        self._written.append(data)
 
     def response(self, result: Iterable[bytes], method: str, warn: Callable[[str], None]) -> Response:
         """Return the response, once its first piece that is not empty is there.
@@ -64,15 +76,16 @@ class AppOutput:
         `start_response` by then, or gives fewer bytes than its Content-Length; the body raises that too.
         """
         pieces = iter(result)
-        written = b"".join(self._written)
-        first = written or _first(pieces)
+        first = b"" if self._written else _first(pieces)
+        written = b"".join(self._written)  # a generator may write before its first piece
+        first = written + first
         headers = self._headers
         if headers is None:
             raise RuntimeError("the app has not called start_response before the first piece of its response")
         self._has_begun = True
+        length = _length(headers)
         if method == "HEAD" or self._status in _BODILESS:
             return Response.forwarded(self._status, self._phrase, headers, b"")
-        length = _length(headers)
         body: bytes | Iterable[bytes] = first
         if (
             not first
