@@ -1,5 +1,6 @@
 """The stream `wsgi.input`: the body of the request, as it arrives."""
 
+import sys
 from collections.abc import Callable, Iterator
 
 from gproxy.http.errors import HTTPError
@@ -10,56 +11,65 @@ class AppInput:
 
     def __init__(self, receive: Callable[[], bytes]) -> None:
         self._receive = receive
-        self._kept = b""
+        #: The last piece, and how much of it has been read. PERF: a copy of the rest for each line would be quadratic.
+        self._kept, self._position = b"", 0
         #: Why reading has failed: a malformed, truncated or too long body; else None.
         self.failure: HTTPError | None = None
 
-    def _next_piece(self) -> bytes:
-        if self._kept:
-            piece, self._kept = self._kept, b""
-            return piece
+    def _has_more(self) -> bool:
+        """Keep a piece unless one is kept; return False at the end. Raise HTTPError."""
+        if self._position < len(self._kept):
+            return True
+        self._kept, self._position = b"", 0
         if self.failure is not None:
             raise self.failure
         try:
-            return self._receive()
+            self._kept = self._receive()
         except HTTPError as error:
             self.failure = error
             raise
+        return bool(self._kept)
+
+    def _take(self, end: int) -> bytes:
+        """Return the kept piece up to this position."""
+        kept, begin = self._kept, self._position
+        if end < len(kept):
+            self._position = end
+        else:
+            self._kept, self._position = b"", 0
+        return kept[begin:end]
+
+    def _next_piece(self) -> bytes:
+        return self._take(len(self._kept)) if self._has_more() else b""
 
     def read(self, size: int | None = -1) -> bytes:
         """Return so many bytes, fewer only at the end; without a size all that remain. Raise HTTPError."""
         if size is None or size < 0:
             return b"".join(iter(self._next_piece, b""))
         pieces, left = [], size
-        while left > 0 and (piece := self._next_piece()):
+        while left > 0 and self._has_more():
+            piece = self._take(self._position + left)
             pieces.append(piece)
             left -= len(piece)
-        data = b"".join(pieces)
-        if left < 0:
-            self._kept = data[size:]
-            data = data[:size]
-        return data
+        return b"".join(pieces)
 
     def read1(self, size: int | None = -1) -> bytes:
         """Return the bytes that come next, at most `size`. Raise HTTPError."""
-        piece = self._next_piece()
-        if size is not None and 0 <= size < len(piece):
-            piece, self._kept = piece[:size], piece[size:]
-        return piece
+        if size is None or size < 0:
+            return self._next_piece()
+        return self._take(self._position + size) if size and self._has_more() else b""
 
     def readline(self, size: int | None = -1) -> bytes:
         """Return the next line with its end, at most `size` bytes of it. Raise HTTPError."""
-        most = size if size is not None and size >= 0 else None
-        pieces, length = [], 0
-        while most is None or length < most:
-            piece = self._next_piece()
-            end = piece.find(b"\n") + 1 or len(piece)
-            if most is not None:
-                end = min(end, most - length)
-            pieces.append(piece[:end])
-            length += end
-            self._kept = piece[end:]
-            if not piece or self._kept or piece.endswith(b"\n"):
+        left = size if size is not None and size >= 0 else sys.maxsize
+        pieces: list[bytes] = []
+        while left > 0 and self._has_more():
+            begin, most = self._position, min(len(self._kept) - self._position, left)
+            found = self._kept.find(b"\n", begin, begin + most)
+            piece = self._take(begin + most if found < 0 else found + 1)
+            pieces.append(piece)
+            left -= len(piece)
+            if found >= 0:
                 break
         return b"".join(pieces)
 

@@ -57,3 +57,23 @@ def test_mixed_reads(stream):
 def test_read1_does_not_wait_for_more():
     stream = opened(4)
     assert [stream.read1(), stream.read1(2), stream.read1(99)] == [b"one\n", b"tw", b"o\n"]
+
+
+class Counted(bytes):
+    """Bytes that count what is copied of them."""
+
+    copied = 0
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        Counted.copied += len(part) if isinstance(key, slice) else 0
+        return part
+
+
+@pytest.mark.parametrize(("read", "size"), [("readline", None), ("readline", 2), ("read", 2), ("read1", 2)])
+def test_each_byte_of_a_large_piece_is_copied_once(read, size):
+    Counted.copied = 0
+    pieces = [Counted(b"x\n" * 5000), b""]
+    stream = AppInput(lambda: pieces.pop(0))
+    parts = list(iter(lambda: getattr(stream, read)(size), b""))
+    assert (len(parts), Counted.copied) == (5000, 10_000)
