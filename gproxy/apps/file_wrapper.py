@@ -1,11 +1,11 @@
-"""The file wrapper of PEP 3333: a file as a body; long ones are read in the thread pool, because disks block."""
+"""The file wrapper of PEP 3333: a file as a body; threads read and close long ones, because disks block."""
 
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 PIECE: Final = 256 * 1024
-#: Files from this size on are read in threads.
+#: Files from this size on are read and closed in threads.
 LONG: Final = 1024 * 1024
 
 
@@ -23,7 +23,12 @@ class FileWrapper:
         self._file = file
         self._is_long = _size_of(file) >= LONG
         if hasattr(file, "close"):
-            self.close = file.close
+            self.close = self._close_in_thread if self._is_long else file.close
+
+    def _close_in_thread(self) -> None:
+        error = self._offload(_close, self._file)
+        if error is not None:
+            raise error
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -43,6 +48,15 @@ def _read(file: Readable) -> bytes | Exception:
         return file.read(PIECE)
     except Exception as error:  # noqa: BLE001 the file may be any object of the app
         return error
+
+
+def _close(file: Any) -> Exception | None:  # noqa: ANN401 a file with `close`
+    """Close the file; return the error, as above."""
+    try:
+        file.close()
+    except Exception as error:  # noqa: BLE001 as above
+        return error
+    return None
 
 
 def _size_of(file: object) -> int:

@@ -40,3 +40,24 @@ def test_an_error_in_the_thread_is_raised():
 
     with pytest.raises(OSError, match="disk"):
         next(FileWrapper(Threads(), Broken()))
+
+
+def test_a_long_file_is_closed_in_a_thread(tmp_path):
+    path, threads = tmp_path / "file", Threads()
+    path.write_bytes(b"x" * LONG)
+    file = path.open("rb")
+    FileWrapper(threads, file).close()
+    assert (file.closed, threads.calls) == (True, 1)
+
+
+def test_an_error_of_the_close_in_the_thread_is_raised(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * LONG)
+
+    class Broken(io.FileIO):
+        def close(self):
+            super().close()
+            raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        FileWrapper(Threads(), Broken(path)).close()
