@@ -53,7 +53,7 @@ class EnvironBuilder:
                 environ[key] = value
         path, _, query = self._head.target(request).partition("?")
         scheme = client_scheme(request)
-        host = environ.get("HTTP_X_FORWARDED_HOST", request.host).partition(",")[0].strip()
+        host = request.host  # by which the route was chosen; what proxies pass on may be the client's own word
         name, port = _name_and_port(host, scheme)
         if host:
             environ["HTTP_HOST"] = host

@@ -34,14 +34,28 @@ def test_the_client_is_that_of_the_gateway(seen):
     assert environ["gproxy.request"] is request
 
 
-def test_trusted_proxies_name_scheme_and_host(seen):
-    headers = {"Host": "inner", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example, other"}
-    environ = seen(made_request("GET", "/", headers))
+def test_a_trusted_proxy_names_the_scheme(seen):
+    environ = seen(made_request("GET", "/", {"Host": "shop.example", "X-Forwarded-Proto": "https"}))
     assert (environ["wsgi.url_scheme"], environ["HTTP_HOST"], environ["SERVER_PORT"]) == (
         "https",
         "shop.example",
         "443",
     )
+
+
+@pytest.mark.parametrize("forged", ["evil.example", "evil.example, shop.example", 'evil"<x>'])
+def test_the_host_is_that_of_the_routing(seen, forged):
+    environ = seen(made_request("GET", "/", {"Host": "shop.example", "X-Forwarded-Host": forged}))
+    assert (environ["HTTP_HOST"], environ["SERVER_NAME"]) == ("shop.example", "shop.example")
+
+
+def test_a_host_that_a_handler_assigns_is_checked(seen):
+    request = made_request()
+    request.host = "moved.example"
+    assert seen(request)["HTTP_HOST"] == "moved.example"
+    request.host = "evil/../x y"
+    with pytest.raises(ValueError, match="host"):
+        seen(request)
 
 
 def test_a_host_in_brackets(seen):
