@@ -10,7 +10,7 @@ from gproxy.apps.environ import EnvironBuilder
 from gproxy.apps.fallthrough import Fallthrough, RecordedReads
 from gproxy.apps.file_wrapper import FileWrapper
 from gproxy.apps.input import AppInput
-from gproxy.apps.offloaded import OffloadedApp
+from gproxy.apps.offloaded import AppThreads, OffloadedApp
 from gproxy.apps.output import AppOutput, left
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.upstream import UpstreamSettings
@@ -62,7 +62,10 @@ class WSGIApp:
         """
         request.exchange.backend = APP
         wrapper = partial(FileWrapper, self._offload)
-        return self.answer(request, AppInput(partial(self._read, request)), AppOutput(), wrapper)
+        response = self.answer(request, AppInput(partial(self._read, request)), AppOutput(), wrapper)
+        if response.has_callbacks:
+            request.at_end(response.close)  # a handler may drop the response instead of closing it
+        return response
 
     def answer(self, request: Request, body: AppInput, output: AppOutput, file_wrapper: object) -> Response:
         """Return the app's response. Raise what the app raises; its `sys.exit` is a RuntimeError."""
@@ -81,7 +84,7 @@ class WSGIApp:
             _close(result)
             raise body.failure
         if hasattr(result, "close"):
-            response.on_close(result.close)
+            response.on_close(partial(_close, result))
         return response
 
 
@@ -94,11 +97,11 @@ def next_piece(request: Request) -> bytes:
 
 
 def _close(result: object) -> None:
-    """Close what an app has returned, if its response is not used. Log an exception."""
+    """Close what an app has returned. Log an exception, and that it wants to end the process."""
     try:
         if hasattr(result, "close"):
             result.close()
-    except Exception:  # noqa: BLE001 an app may raise anything
+    except (Exception, SystemExit):  # noqa: BLE001 an app may raise anything
         _log.exception("the app's close() failed")
 
 
@@ -116,7 +119,8 @@ def action(route: RouteSettings, parts: RouteParts) -> Next:
     if route.app.offload:
         dropped = counts.counter("gproxy_offload_dropped_total", f"app:{route.name}")
         size = _size("buffer_response", route.buffer_response)
-        last = OffloadedApp(app.answer, read, read_ahead=size, count_dropped=dropped)
+        threads = runtime.single(AppThreads)
+        last = OffloadedApp(app.answer, read, threads, read_ahead=size, count_dropped=dropped)
     if parts.forward is not None and route.app.fallthrough is not None:
         count = counts.counter("gproxy_fallthrough_total", route.name)
         last = Fallthrough(last, parts.forward(), status=route.app.fallthrough, count=count)

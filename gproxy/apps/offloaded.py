@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from gevent.threadpool import ThreadPool
+
 from gproxy.apps.file_wrapper import FileWrapper
 from gproxy.apps.input import AppInput
 from gproxy.apps.output import AppOutput
@@ -11,6 +13,7 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.exchange import APP
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.runtime import Runtime
 from gproxy.runtime.offloaded_call import Ended, OffloadedCall
 
 Answer = Callable[[Request, AppInput, AppOutput, object], Response]
@@ -25,6 +28,30 @@ class _Head(NamedTuple):
     is_whole: bool
 
 
+class AppThreads:
+    """The threads of all offloaded apps of a worker, which start with the first request.
+
+    They are none of `Runtime.offload`: while an app waits for a body, its greenlet may spool that body in a thread.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._size = runtime.app_threads
+        self._pool: ThreadPool | None = None
+
+    @property
+    def pool(self) -> ThreadPool:
+        """The threads."""
+        if self._pool is None:
+            self._pool = ThreadPool(self._size)
+        return self._pool
+
+    def close(self) -> None:
+        """End the threads. If an app still blocks one, they end with the process."""
+        pool, self._pool = self._pool, None
+        if pool is not None and not len(pool):
+            pool.kill()
+
+
 class OffloadedApp:
     """The action of a route that calls an app in a thread. The greenlet of the request reads and sends for it.
 
@@ -36,12 +63,14 @@ class OffloadedApp:
         self,
         answer: Answer,
         next_piece: Callable[[Request], bytes],
+        threads: AppThreads,
         *,
         read_ahead: int,
         count_dropped: Callable[[], None],
     ) -> None:
         self._answer = answer
         self._next_piece = next_piece
+        self._threads = threads
         self._read_ahead = read_ahead
         self._count_dropped = count_dropped
 
@@ -51,7 +80,7 @@ class OffloadedApp:
         Raise what the app raises, and HTTPError 503 if all threads are taken until the deadline.
         """
         request.exchange.backend = APP
-        call = OffloadedCall(partial(self._run, request), self._count_dropped)
+        call = OffloadedCall(partial(self._run, request), self._count_dropped, self._threads.pool)
         call.start()
         head = self._next(call, request)
         assert isinstance(head, _Head)  # noqa: S101 a thread ends with a response or an error
@@ -62,6 +91,7 @@ class OffloadedApp:
         if head.is_whole:
             return passed
         passed.on_close(call.abandon)
+        request.at_end(call.abandon)  # a handler may drop the response instead of closing it
         if self._read_ahead and request.client_stream is not None:
             request.client_stream.read_ahead(self._read_ahead)
         return passed

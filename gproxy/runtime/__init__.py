@@ -78,6 +78,8 @@ class Runtime:
     handlers: Callable[[], dict[str, dict[str, Any]]] = dict
     #: Seconds of a call to an upstream that serves no request: `[gateway] timeout`.
     call_timeout: float = 3.0
+    #: The most threads of apps with `offload = yes`: `[server] threads`. Those of `offload` are others.
+    app_threads: int = 10
     #: Makes the deadline of such a call; the test kit has its own.
     new_deadline: Callable[[], Deadline] = Deadline
 
@@ -157,7 +159,7 @@ class Runtime:
             instance=instance,
             id_header=settings.gateway.id_header,
         )
-        gevent.get_hub().threadpool.maxsize = server.threads
+        made.app_threads = server.threads
         made.times_attempts = "apptime" in settings.log.field_names
         made.feed = Feed() if settings.has_monitor else None
         return made

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import gevent
 from gevent.event import Event
 from gevent.monkey import get_original
+from gevent.threadpool import ThreadPool
 
 from gproxy.http.errors import HTTPError
 from gproxy.http.time_limit import TimeLimit
@@ -38,12 +39,16 @@ class Ended(NamedTuple):
 class OffloadedCall:
     """A call that asks its greenlet for what only the greenlet can do; the thread waits for each reply.
 
-    `function` gets this object. `count_dropped` is called if it ends after the greenlet has left.
+    `function` gets this object. `count_dropped` is called if it ends after the greenlet has left. The thread is one of
+    `threads`.
     """
 
-    def __init__(self, function: Callable[["OffloadedCall"], Any], count_dropped: Callable[[], None]) -> None:
+    def __init__(
+        self, function: Callable[["OffloadedCall"], Any], count_dropped: Callable[[], None], threads: ThreadPool
+    ) -> None:
         self._function = function
         self._count_dropped = count_dropped
+        self._threads = threads
         self._hub = gevent.get_hub()
         self._messages: deque[_Message] = deque()
         self._arrived = Event()
@@ -60,7 +65,7 @@ class OffloadedCall:
     def start(self) -> None:
         """Run the function in a thread. Raise HTTPError 503 if all threads are taken until the deadline."""
         try:
-            self._hub.threadpool.spawn(self._run)  # may wait for a thread
+            self._threads.spawn(self._run)  # may wait for a thread
         except Expired as error:
             raise _busy(error) from None
 

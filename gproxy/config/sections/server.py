@@ -20,9 +20,7 @@ class ServerSettings:
         ),
     )
     workers: Workers = field(default=1, metadata=doc("number of worker processes; auto: one per core"))
-    threads: int = field(
-        default=10, metadata=doc("most threads of each worker, for apps with offload = yes, and for files and names")
-    )
+    threads: int = field(default=10, metadata=doc("most threads of each worker for apps with offload = yes"))
     worker_timeout: Seconds = field(
         default=Seconds(30), metadata=doc("time after which a hung worker is replaced; 0s: never")
     )

@@ -5,6 +5,7 @@ from wsgiref.validate import validator
 
 import pytest
 
+from gproxy.apps.output import MOST_WRITTEN
 from gproxy.http.body import Body
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import request as made_request
@@ -228,3 +229,77 @@ def test_another_answer_to_a_failed_read_stays(mounted):
     request = made_request("POST")
     request.body = Body(reader=Failing(), length=5)
     assert mounted(app)(request).status == 400
+
+
+class Rude(Result):
+    def close(self):
+        super().close()
+        sys.exit("enough")
+
+
+@pytest.mark.parametrize("kind", [Result, Rude])
+def test_close_runs_for_a_response_that_a_handler_drops(mounted, kind, caplog):
+    result = kind([b"a", b"b"])
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return result
+
+    request = made_request()
+    mounted(app)(request)
+    request.end()
+    request.end()
+    assert result.closed == 1
+    assert ("the app's close() failed" in caplog.text) is (kind is Rude)
+
+
+def test_bytes_written_in_a_generator_come_before_its_first_piece(mounted):
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"one")
+        yield b""
+        write(b"two")
+        yield b"three"
+        with pytest.raises(RuntimeError, match="while its iterable is read"):
+            write(b"late")
+
+    assert b"".join(mounted(app)(made_request()).pieces) == b"onetwothree"
+
+
+def test_a_generator_may_only_write(mounted):
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "3")])(b"one")
+        yield b""
+
+    assert mounted(app)(made_request()).raw_body == b"one"
+
+
+def test_more_than_a_mebibyte_is_not_kept(mounted):
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"x" * MOST_WRITTEN)
+        write(b"y")
+        return []
+
+    with pytest.raises(RuntimeError, match="more than 1048576 bytes"):
+        mounted(app)(made_request())
+
+
+@pytest.mark.parametrize("phrase", ["a\rb", "a\nb", "a\0b", "\u20ac", "a\x7f"])
+def test_a_phrase_has_characters_of_a_field(mounted, phrase):
+    def app(environ, start_response):
+        start_response(f"200 {phrase}", [])
+        return [b""]
+
+    with pytest.raises(ValueError, match=r"status|phrase"):
+        mounted(app)(made_request())
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified")])
+def test_a_length_is_checked_without_a_body_too(mounted, method, status):
+    def app(environ, start_response):
+        start_response(status, [("Content-Length", "5, x")])
+        return []
+
+    with pytest.raises(ValueError, match="wrong Content-Length"):
+        mounted(app)(made_request(method))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import gevent
 import pytest
 from gevent.monkey import get_original
+from gevent.threadpool import ThreadPool
 
 from gproxy.http.errors import HTTPError
 from gproxy.http.time_limit import TimeLimit
@@ -13,6 +14,13 @@ from gproxy.runtime.expired import Expired
 from gproxy.runtime.offloaded_call import Abandoned, Ended, OffloadedCall
 
 SLEEP = get_original("time", "sleep")
+
+
+@pytest.fixture
+def threads():
+    pool = ThreadPool(4)
+    yield pool
+    pool.kill()
 
 
 class Dropped:
@@ -45,20 +53,20 @@ def ends(call):
     return call.receive()
 
 
-def test_the_result_and_the_thread():
-    ended = ends(OffloadedCall(lambda call: threading.get_native_id(), Dropped()))
+def test_the_result_and_the_thread(threads):
+    ended = ends(OffloadedCall(lambda call: threading.get_native_id(), Dropped(), threads))
     assert ended.error is None
     assert ended.result != threading.get_native_id()
 
 
-def test_an_exception_of_the_function():
+def test_an_exception_of_the_function(threads):
     def fail(call):
         raise SystemExit(3)
 
-    assert isinstance(ends(OffloadedCall(fail, Dropped())).error, SystemExit)
+    assert isinstance(ends(OffloadedCall(fail, Dropped(), threads)).error, SystemExit)
 
 
-def test_questions_and_answers():
+def test_questions_and_answers(threads):
     def ask(call):
         call.tell("begin")
         first = call.ask("one")
@@ -67,7 +75,7 @@ def test_questions_and_answers():
         except HTTPError as error:
             return first, error.status
 
-    call = OffloadedCall(ask, Dropped())
+    call = OffloadedCall(ask, Dropped(), threads)
     call.start()
     assert (call.receive(), call.receive()) == ("begin", "one")
     call.reply(1)
@@ -77,7 +85,7 @@ def test_questions_and_answers():
 
 
 @pytest.mark.parametrize("received", [False, True])
-def test_a_thread_that_asks_learns_that_its_greenlet_has_left(received):
+def test_a_thread_that_asks_learns_that_its_greenlet_has_left(threads, received):
     begun, seen, dropped = [], [], Dropped()
 
     def ask(call):
@@ -88,7 +96,7 @@ def test_a_thread_that_asks_learns_that_its_greenlet_has_left(received):
             seen.append("abandoned")
             raise
 
-    call = OffloadedCall(ask, dropped)
+    call = OffloadedCall(ask, dropped, threads)
     call.start()
     while not begun:
         SLEEP(0.001)
@@ -100,26 +108,22 @@ def test_a_thread_that_asks_learns_that_its_greenlet_has_left(received):
     assert (seen, dropped.count) == (["abandoned"], 1)
 
 
-def test_a_late_result_is_dropped_and_counted():
+def test_a_late_result_is_dropped_and_counted(threads):
     dropped = Dropped()
-    call = OffloadedCall(lambda call: SLEEP(0.3), dropped)
+    call = OffloadedCall(lambda call: SLEEP(0.3), dropped, threads)
     call.start()
     with pytest.raises(Expired), expiring(0.1):
         call.receive()
     wait_for(dropped)
 
 
-def test_an_end_without_a_thread_runs_nothing():
+def test_an_end_without_a_thread_runs_nothing(threads):
     """A pool of one thread, which is taken: 503, and the function never runs."""
-    pool, ran = gevent.get_hub().threadpool, []
-    before, pool.maxsize = pool.maxsize, 1
-    try:
-        taken = pool.spawn(SLEEP, 0.4)
-        with pytest.raises(HTTPError) as caught, expiring(0.1):
-            ends(OffloadedCall(ran.append, Dropped()))
-        assert (caught.value.status, caught.value.reason) == (503, "threads_busy")
-        taken.get()
-        pool.apply(int)
-        assert ran == []
-    finally:
-        pool.maxsize = before
+    threads.maxsize, ran = 1, []
+    taken = threads.spawn(SLEEP, 0.4)
+    with pytest.raises(HTTPError) as caught, expiring(0.1):
+        ends(OffloadedCall(ran.append, Dropped(), threads))
+    assert (caught.value.status, caught.value.reason) == (503, "threads_busy")
+    taken.get()
+    threads.apply(int)
+    assert ran == []
