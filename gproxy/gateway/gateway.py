@@ -9,6 +9,7 @@ from greenlet import GreenletExit
 
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import PLAIN, ErrorResponses
+from gproxy.gateway.policy.report import if_reported
 from gproxy.gateway.policy.steps import PolicySteps
 from gproxy.gateway.request_metrics import RequestMetrics, watch_handlers
 from gproxy.gateway.route import Route
@@ -115,8 +116,9 @@ class Gateway:
     def _route_again(self, request: Request) -> Response:
         """Match the request again, after handlers may have rewritten it, and run the chain of its route.
 
-        Run the gateway handlers that the first route skips and this one does not: a rewritten path must not bypass
-        them. Raises HTTPError 404 or 405 if no route takes the request.
+        Run the gateway handlers that the first route skips and this one does not, and those that have only reported a
+        rejection which this route enforces: a rewritten path must not bypass them. Raises HTTPError 404 or 405 if no
+        route takes the request.
         """
         before = request.route
         route = self.router.match(request)
@@ -126,10 +128,25 @@ class Gateway:
         request.deadline.begin(route.limits)
         key = ("" if before is None else before.name, route.name)
         if key not in self._rewritten_chains:
-            # Without a route the request has passed all gateway handlers.
-            missed = [name for name in route.passes if isinstance(before, Route) and name not in before.passes]
-            self._rewritten_chains[key] = self._around(missed, route.route_chain, route.settings.report)
+            self._rewritten_chains[key] = self._rewritten_chain(before if isinstance(before, Route) else None, route)
         return self._rewritten_chains[key](request)
+
+    def _rewritten_chain(self, before: Route | None, route: Route) -> Next:
+        """Return the chain of a route for requests that have passed the gateway handlers of another, or of none."""
+        passed: Sequence[str] = self.parts.handler_names
+        reported: Sequence[str] = ()
+        if before is not None:
+            passed, reported = before.passes, before.settings.report
+        step = route.route_chain
+        for name in reversed(route.passes):
+            mode = self._steps.mode(name, route.settings.report)
+            mode_before = self._steps.mode(name, reported) if name in passed else "off"
+            if mode_before in {"enforce", mode}:
+                continue
+            again = self._around([name], step, route.settings.report)
+            # A handler that had nothing to report has decided: it has counted the request, or removed the credential.
+            step = if_reported(name, again, step) if mode_before == "report" else again
+        return step
 
     def __call__(self, request: Request) -> Response:
         """Return the response. Raises only ClientGone, and GreenletExit if gevent kills the greenlet."""

@@ -160,6 +160,7 @@ class Request:
         twin = Request(self.received, self.headers, self.host, self.path, self.query, self.body, self.deadline)
         for name in _COPIED:
             setattr(twin, name, getattr(self, name))
+        twin.exchange.report = self.exchange.report
         return twin
 
     @property

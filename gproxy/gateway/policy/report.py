@@ -61,6 +61,17 @@ class Reports:
             response.headers.put(REPORT_HEADER, _KEY, _field(request.exchange.report))
 
 
+def if_reported(name: str, step: Next, following: Next) -> Next:
+    """Return the guarded step, for requests that the handler of this name would have ended; others skip it."""
+    item = f",{name}="
+
+    def run(request: Request) -> Response:
+        return step(request) if item in f",{request.exchange.report}" else following(request)
+
+    run.is_guarded = True  # type: ignore[attr-defined]
+    return run
+
+
 def _field(report: str) -> str:
     items = (item.rpartition("=") for item in report.split(","))
     return ", ".join([f"{name};status={status}" for name, _, status in items])

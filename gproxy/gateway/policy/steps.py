@@ -41,10 +41,11 @@ class PolicySteps:
 
     def chain(self, names: Iterable[str], report: Collection[str] = ()) -> list[tuple[str, Handler]]:
         """Return what a chain of these handlers calls, with their names. Those in `report` only report there."""
-        modes = [(name, self._mode(name, report)) for name in names]
+        modes = [(name, self.mode(name, report)) for name in names]
         return [(name, self._step(name, mode)) for name, mode in modes if mode != "off"]
 
-    def _mode(self, name: str, report: Collection[str]) -> str:
+    def mode(self, name: str, report: Collection[str] = ()) -> str:
+        """Return the mode of the handler in a chain in which those in `report` only report."""
         return "report" if name in report else self._options[name].mode if name in self._options else "enforce"
 
     def _step(self, name: str, mode: str) -> Handler:

@@ -1,7 +1,9 @@
 """The gateway, called without a connection."""
 
 import math
+import time
 
+import jwt
 import pytest
 
 from gproxy.gateway.build import build, load
@@ -161,3 +163,81 @@ def test_what_handlers_share_opens_and_closes_once_after_them(gateway, monkeypat
     gateway.open()
     gateway.close()
     assert gateway.runtime.single(Single).seen == ["handler opened", "opened", "handler closed", "closed"]
+
+
+# --- what has only been reported, before a handler leads the request to a route that enforces it
+
+SECRET = "0123456789abcdef0123456789abcdef"
+OTHER = """
+from copy import copy
+
+def leads(request, next):
+    made = copy(request) if "Copied" in request.headers else request
+    made.path, made.method = "/strict", "GET"
+    return next(made)
+"""
+REPORTED = f"""
+[gateway]
+handlers = token, network, limit, leads
+[trace]
+timing_token = watch-me-with-sixteen-bytes
+[handler:token]
+use = jwt
+algorithms = HS256
+secret = {SECRET}
+[handler:network]
+use = allow
+allow = 192.0.2.0/24
+[handler:limit]
+use = rate_limit
+limit = 2/hour
+[handler:leads]
+use = other_of_test_gateway:leads
+[route:easy]
+path = /easy
+methods = GET
+report = token, network, limit
+respond = 200
+[route:also]
+path = /also
+methods = GET
+report = token, network, limit
+respond = 200
+[route:strict]
+path = /strict
+respond = 204
+[log]
+access = off
+"""
+
+
+def signed(method, path, secret, client, headers):
+    token = jwt.encode({"sub": "alice", "exp": time.time() + 60}, secret, "HS256")
+    return request(method, path, {"Authorization": f"Bearer {token}", **headers}, client=client)
+
+
+@pytest.fixture(params=["plain", "watched"])
+def led(request, tmp_path):
+    """Ask the gateway whose handler leads each request to /strict, by the plain or the watched chain."""
+    timing = {"X-Gproxy-Timing": "watch-me-with-sixteen-bytes"} if request.param == "watched" else {}
+    (tmp_path / "other_of_test_gateway.py").write_text(OTHER)
+    (tmp_path / "gproxy.ini").write_text(REPORTED)
+    settings = load(tmp_path / "gproxy.ini")
+    gateway = build(settings, Runtime.of(settings))
+
+    def ask(method="GET", path="/easy", token=SECRET, client="192.0.2.1", **headers):
+        return gateway(signed(method, path, token, client, {**timing, **headers}))
+
+    return ask
+
+
+@pytest.mark.parametrize("headers", [{}, {"Copied": "yes"}])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/easy"), ("POST", "/easy"), ("GET", "/nowhere")])
+def test_what_has_been_reported_is_enforced_on_the_route_that_a_request_is_led_to(led, method, path, headers):
+    assert led(method, path, token=SECRET[::-1], **headers).status == 401
+    assert led(method, path, client="198.51.100.1", **headers).status == 403
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/easy"), ("POST", "/also")])
+def test_a_handler_that_had_nothing_to_report_does_not_run_twice(led, method, path):
+    assert [led(method, path).status for _ in range(3)] == [204, 204, 429]
