@@ -43,10 +43,12 @@ def admits(found: HandlerSettings) -> bool:
 
 
 def without_mode(handlers: Iterable[HandlerSettings]) -> Iterator[Problem]:
-    """Yield a problem for each handler with a mode that has none, since it answers requests by design."""
+    """Yield a problem for each handler with a mode that it cannot have."""
     for found in handlers:
         if found.chain.mode != "enforce" and _answers(found):
             yield found.section.problem(_MODE, _no_mode(found))
+        elif found.chain.mode == "report" and _rejects_later(found):
+            yield found.section.problem(_MODE, _no_report(found))
 
 
 def _answers(found: HandlerSettings) -> bool:
@@ -55,6 +57,14 @@ def _answers(found: HandlerSettings) -> bool:
 
 def _no_mode(found: HandlerSettings) -> str:
     return f"{found.name} has no mode: it answers requests by design"
+
+
+def _rejects_later(found: HandlerSettings) -> bool:
+    return getattr(found.handler, "rejects_later", False)
+
+
+def _no_report(found: HandlerSettings) -> str:
+    return f"{found.name} cannot only report: it rejects a body while that is read, behind its step"
 
 
 def reported(
@@ -69,6 +79,8 @@ def reported(
                 yield section.problem("report", f"{name!r} is no handler of this route{suggest(name, passed)}")
             elif _answers(found):
                 yield section.problem("report", _no_mode(found))
+            elif _rejects_later(found):
+                yield section.problem("report", _no_report(found))
             elif _MODE in getattr(found.handler, "__dataclass_fields__", ()):
                 yield section.problem("report", f"{name} has an option {_MODE} of its own, so that of the chain is not")
 

@@ -1,6 +1,7 @@
 """A limit of the request body."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from gproxy.config.types import Bytes
 from gproxy.http.body import NO_BODY
@@ -16,6 +17,9 @@ class BodyLimit:
 
     A stricter limit set before stays in force. Raises HTTPError 413.
     """
+
+    #: True for a handler that may reject a request after it has called `next`, so that it cannot only report.
+    rejects_later: ClassVar[bool] = True
 
     limit: Bytes = field(metadata={"doc": "maximum size of a request body: 10MB, 512KiB"})
 
