@@ -165,7 +165,10 @@ class Deadline:
         if wait is not None:
             expires = self.clock() + wait.seconds
             if expires < self.expires:
-                self.set_for(expires, wait)
+                if self._own_ends < expires:
+                    timer.set(self._own_ends, self._own)
+                else:  # PERF: no call of set_for, for each piece of a body
+                    timer.set(expires, wait)
                 return
         if self._own_ends < self.expires:
             timer.set(self._own_ends, self._own)

@@ -182,3 +182,15 @@ def test_a_call_within_a_deadline_ends_with_the_nearer_of_both():
     assert scene.deadline.within(inner_timer, long).remaining() == 3.0
     assert inner_timer.calls[-1] == (103.0, HEAD)
     assert scene.alarm == (3.0, HEAD)
+
+
+@pytest.mark.parametrize(("seconds", "alarm"), [(1.0, (101.0, "own")), (9.0, (105.0, "read"))])
+def test_a_wait_of_a_handler_ends_with_the_handlers_own_time_if_that_is_earlier(seconds, alarm):
+    timer = Noted()
+    deadline = Deadline(timer, Clock(100.0))
+    own = TimeLimit.HANDLER.of(seconds, "own")
+    deadline.begin_own(own, seconds)
+    deadline.wait(READ)
+    assert timer.calls[-1] == (alarm[0], own if alarm[1] == "own" else READ)
+    deadline.end_own()
+    assert timer.calls[-1] == (105.0, READ)
