@@ -45,37 +45,44 @@ class FailurePolicy:
         #: When the last errors came, as many as open it.
         self._times: deque[float] = deque(maxlen=options.error_limit.limit)
         self._open_until = 0.0
-        self._is_tried = False
+        #: The number of the trial under way, 0 without one, and that of all trials so far.
+        self._trial = 0
+        self._trials = 0
         self._clock: Callable[[], float] = runtime.monotonic
         #: Logs a warning once in ten seconds for each kind.
         self.warn = runtime.throttle.warn
         self._log = runtime.log
 
-    def may_try(self) -> bool:
-        """Return whether this request may try the skipped handler; `tried` or `give_up` must follow."""
-        if self._is_tried or self._clock() < self._open_until:
-            return False
-        self._is_tried = True
-        return True
+    def may_try(self) -> int:
+        """Return the number of a trial if this request may try the skipped handler, else 0.
 
-    def give_up(self) -> None:
+        `tried` or `give_up` must follow; with the number of an earlier trial they do nothing.
+        """
+        if self._trial or self._clock() < self._open_until:
+            return 0
+        self._trials += 1
+        self._trial = self._trials
+        return self._trial
+
+    def give_up(self, trial: int) -> None:
         """End a trial without a result: the client has left, or the request's time is over."""
-        self._is_tried = False
+        if trial == self._trial:
+            self._trial = 0
 
-    def tried(self) -> None:
+    def tried(self, trial: int) -> None:
         """End a trial: the handler runs again, unless it has failed meanwhile."""
-        if self._is_tried:
-            self._is_tried = False
+        if trial == self._trial:
+            self._trial = 0
             self.is_open = False
             self._times.clear()
             self._log.info("handler %s runs again", self.name)
 
-    def count(self) -> None:
-        """Count an error."""
+    def count(self, trial: int = 0) -> None:
+        """Count an error, which ends the trial if it is one's."""
         self.errors.count(self.handler)
         self._times.append(self._clock())
         if self.skips:
-            self._judge()
+            self._judge(trial)
 
     def log(self, error: BaseException, request: Request) -> None:
         """Log an error after which the request goes on."""
@@ -93,12 +100,12 @@ class FailurePolicy:
             error=None if is_late else error,
         )
 
-    def _judge(self) -> None:
-        """Begin a pause after a failed trial, and after too many errors."""
+    def _judge(self, trial: int) -> None:
+        """Begin a pause after a failed trial, and after too many errors; requests from before a pause end no trial."""
         now = self._clock()
         if self.is_open:
-            if self._is_tried:
-                self._is_tried = False
+            if trial and trial == self._trial:
+                self._trial = 0
                 self._open_until = now + self._pause
         elif len(self._times) == self._times.maxlen and now - self._times[0] <= self._window:
             self.is_open = True
@@ -159,22 +166,23 @@ class OpenStep:
     def _try(self, request: Request, next: Next) -> Response:
         """Skip the handler, or let this request try it."""
         policy = self._policy
-        if not policy.may_try():
+        trial = policy.may_try()
+        if not trial:
             return next(request)
         try:
-            response = self._run(request, next)
+            response = self._run(request, next, trial)
         except HTTPError:
-            policy.tried()
+            policy.tried(trial)
             raise
         except BaseException:
-            policy.give_up()
+            policy.give_up(trial)
             raise
-        policy.tried()
+        policy.tried(trial)
         return response
 
-    def _run(self, request: Request, next: Next) -> Response:
+    def _run(self, request: Request, next: Next, trial: int = 0) -> Response:
         before = RequestSnapshot(request)
-        following = Following(next)
+        following = Following(next, trial)
         try:
             response = self._call(request, following)
         except HTTPError as error:
@@ -213,7 +221,7 @@ class OpenStep:
     ) -> Response:
         if not is_error(error, self._limit):
             raise error
-        self._policy.count()
+        self._policy.count(following.trial)
         self._error_noted(error, request)
         if not self._may_go_on(before, request, following):
             return self._policy.errors.respond(error, request)

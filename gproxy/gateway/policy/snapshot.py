@@ -15,8 +15,8 @@ class RequestSnapshot:
     """The parts of a request that a handler may change; bytes of a body that it has read without `buffer` are lost."""
 
     __slots__ = (
-        "_auth", "_body", "_context", "_headers", "_host", "_identity", "_method", "_path", "_query", "_upgrade",
-        "_user",
+        "_auth", "_body", "_body_limit", "_client", "_context", "_headers", "_host", "_id", "_identity", "_method",
+        "_on_endless", "_path", "_query", "_reason", "_scheme", "_upgrade", "_user",
     )  # fmt: skip
 
     def __init__(self, request: Request) -> None:
@@ -25,11 +25,15 @@ class RequestSnapshot:
         self._host = request.host
         self._path = request.path
         self._query = request.query
+        self._scheme = request.scheme
         self._body = request.body
+        self._body_limit = request.body.limit
         self._upgrade = request.upgrade
         self._identity = request.identity
         exchange = request.exchange
         self._user, self._auth = exchange.user, exchange.auth
+        self._client, self._id, self._reason = exchange.client, exchange.id, exchange.reason
+        self._on_endless = request.deadline.on_endless
         self._context = request.context.copy() if request.has_context else None
 
     def restore(self, request: Request) -> bool:
@@ -38,12 +42,16 @@ class RequestSnapshot:
         if not body.can_begin_again:
             return False
         body.rewind()
+        body.limit = self._body_limit
         request.body = body
         request.headers = self._headers
         request.method, request.host = self._method, self._host
         request.path, request.query = self._path, self._query
-        request.upgrade, request.identity = self._upgrade, self._identity
-        request.exchange.user, request.exchange.auth = self._user, self._auth
+        request.scheme, request.upgrade, request.identity = self._scheme, self._upgrade, self._identity
+        exchange = request.exchange
+        exchange.user, exchange.auth = self._user, self._auth
+        exchange.client, exchange.id, exchange.reason = self._client, self._id, self._reason
+        request.deadline.on_endless = self._on_endless
         if request.has_context:
             request.context = {} if self._context is None else self._context
         return True
@@ -81,10 +89,12 @@ class _ReadBody:
 class Following:
     """The rest of the chain behind a handler, which keeps the last response as it was."""
 
-    __slots__ = ("_body", "_headers", "_next", "_phrase", "_read", "_status", "called", "response")
+    __slots__ = ("_body", "_headers", "_next", "_phrase", "_read", "_status", "called", "response", "trial")
 
-    def __init__(self, next: Next) -> None:
+    def __init__(self, next: Next, trial: int = 0) -> None:
         self._next = next
+        #: The number of the handler's trial, if it is skipped; 0: this is none.
+        self.trial = trial
         #: True once the handler has called it.
         self.called = False
         #: The last response; None before.

@@ -2,12 +2,15 @@
 
 import logging
 
+import gevent
 import pytest
+from gevent.event import Event
 
 from gproxy.config.types import Rate, Seconds
 from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
+from gproxy.testing import answer
 from gproxy.upstream.errors import BrokenBodyError
 
 from .conftest import Scene, late
@@ -120,6 +123,77 @@ def test_a_rejection_is_a_good_trial_and_the_end_of_a_request_is_none(breaker):
     assert breaker.steps.snapshot()["one"]["state"] == "skipped"
     breaker.fail(HTTPError(403))
     assert breaker.ask()[1].status == 403
+    assert breaker.steps.snapshot() == {}
+
+
+def waiting(scene, ending):
+    """Return a request that waits in the handler, and the event that lets it go on to this end."""
+    go = Event()
+
+    def act(request, following):
+        go.wait()
+        return ending(request, following)
+
+    scene.act = act
+    asking = gevent.spawn(scene.ask)
+    gevent.sleep(0)
+    return asking, go
+
+
+def passes(request, following):
+    return following(request)
+
+
+def breaks(request, following):
+    raise ValueError
+
+
+def test_a_failed_trial_that_returns_late_closes_nothing(breaker):
+    """The first trial fails, and its backend takes longer than the pause: it returns during the second trial."""
+    for _ in range(3):
+        breaker.ask()
+    breaker.clock.advance(31)
+    backend = Event()
+
+    def slow(request):
+        backend.wait()
+        return answer()(request)
+
+    breaker.last, at_once = slow, breaker.last
+    first = gevent.spawn(breaker.ask)
+    gevent.sleep(0)
+    breaker.last = at_once
+    breaker.clock.advance(31)
+    second, go = waiting(breaker, breaks)
+    backend.set()
+    first.get()
+    assert breaker.steps.snapshot()["one"]["state"] == "skipped"
+    calls = breaker.calls
+    breaker.ask()
+    assert breaker.calls == calls  # the second trial is still the only one
+    go.set()
+    second.get()
+    breaker.clock.advance(29)
+    breaker.ask()
+    assert breaker.calls == calls
+
+
+@pytest.mark.parametrize("ending", [breaks, passes])
+def test_a_request_from_before_the_pause_ends_no_trial(breaker, ending):
+    straggler, go = waiting(breaker, ending)
+    breaker.act = breaks
+    for _ in range(3):
+        breaker.ask()
+    breaker.clock.advance(31)
+    trial, finish = waiting(breaker, passes)
+    calls = breaker.calls
+    go.set()
+    straggler.get()
+    breaker.ask()
+    assert breaker.calls == calls
+    assert breaker.steps.snapshot()["one"]["state"] == "skipped"
+    finish.set()
+    trial.get()
     assert breaker.steps.snapshot() == {}
 
 

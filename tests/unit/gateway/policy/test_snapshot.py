@@ -21,6 +21,8 @@ def test_everything_that_a_rejecting_handler_changes_is_undone(report):
         request.method, request.host, request.path, request.query = "PUT", "other.test", "/other", "b=2"
         request.user, request.context = "mallory", {"key": "spoiled"}
         request.identity, request.upgrade = Identity(user="mallory"), None
+        request.client, request.id, request.reason, request.scheme = "198.51.100.9", "spoiled", "no", "gopher"
+        request.deadline.on_endless = list
         raise HTTPError(403)
 
     report.act = spoil
@@ -31,9 +33,23 @@ def test_everything_that_a_rejecting_handler_changes_is_undone(report):
     assert (asked.method, asked.host, asked.path, asked.query) == ("POST", "gateway.test", "/path", "a=1")
     assert (asked.headers["X-Own"], asked.user, asked.context) == ("mine", "", {"key": "mine"})
     assert (asked.identity, asked.upgrade) == (None, "websocket")
+    assert (asked.client, asked.id, asked.reason, asked.scheme) == ("192.0.2.1", "test", "", "http")
+    assert asked.deadline.on_endless is None
     assert asked.body.read() == b"whole"
     assert asked.target == asked.received.target
     assert not asked.is_rewritten
+
+
+def test_a_limit_of_the_body_that_a_failed_handler_has_set_is_undone(opened):
+    def limit(request, following):
+        request.body.limit = 1
+        raise LookupError
+
+    opened.act = limit
+    asked = request("POST", body=b"whole")
+    asked.body.limit = 100
+    assert opened.ask(asked)[1].status == 200
+    assert asked.body.limit == 100
 
 
 def test_a_handler_that_passes_may_change_all(report):
