@@ -13,8 +13,8 @@ FRESH: Final = 1.0
 #: The bytes that an entry takes besides its content, as an estimate: heads, keys, objects.
 _OVERHEAD: Final = 2048
 
-#: The name of a route and the path that it looks up.
-Key = tuple[str, str]
+#: The name of a route and the names below its root, in which the spellings of a path are one.
+Key = tuple[str, bytes]
 
 
 class _Entry:

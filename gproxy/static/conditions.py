@@ -22,8 +22,8 @@ _is_date = re.compile(
     r"|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9:]{8} GMT"
     r"|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}"
 ).fullmatch
-#: One range: `first-last`, `first-` or `-length`. The digits are those of the largest file.
-_range = re.compile(r" *([0-9]{0,18}) *- *([0-9]{0,18}) *").fullmatch
+#: A position or a length, or nothing; far more digits than those of the largest file.
+_is_number = re.compile(r"[0-9]{0,40}").fullmatch
 _UNIT: Final = "bytes="
 
 
@@ -43,11 +43,11 @@ class Outcome(NamedTuple):
     end: int
 
 
-def outcome(headers: Headers, file: Validators, *, is_head: bool) -> Outcome:
-    """Return what the request gets: 200, 206 with a part, 304, 412 or 416."""
+def outcome(headers: Headers, file: Validators, *, now: float, is_head: bool) -> Outcome:
+    """Return what the request gets at the time `now`: 200, 206 with a part, 304, 412 or 416."""
     failed = _precondition(headers, file)
     wanted = headers.lookup("range")
-    if failed or wanted is None or is_head or not _is_unchanged(headers.lookup("if-range"), file):
+    if failed or wanted is None or is_head or not _is_unchanged(headers.lookup("if-range"), file, now):
         return Outcome(failed or 200, 0, file.size)
     return _part(wanted, file.size)
 
@@ -71,13 +71,16 @@ def _has_tag(field: str, etag: str, *, weak: bool) -> bool:
     return field.strip() == "*" or any(tag == etag and (weak or not mark) for mark, tag in _tags(field))
 
 
-def _is_unchanged(condition: str | None, file: Validators) -> bool:
-    """Return whether If-Range names this version: by its strong tag, or by the exact time of the change."""
+def _is_unchanged(condition: str | None, file: Validators, now: float) -> bool:
+    """Return whether If-Range names this version: by its strong tag, or by the exact time of the change.
+
+    The time is a weak validator until its second is over: the file can change again in it (section 8.8.2.2).
+    """
     if condition is None:
         return True
     if condition.startswith(('"', "W/")):
         return condition == file.etag
-    return _seconds(condition) == file.modified
+    return _seconds(condition) == file.modified and now >= file.modified + 1
 
 
 @lru_cache(256)
@@ -96,11 +99,14 @@ def _part(wanted: str, size: int) -> Outcome:
     whole = Outcome(200, 0, size)
     if not wanted.lower().startswith(_UNIT) or len(wanted) == len(_UNIT) or "," in wanted:
         return whole
-    match = _range(wanted[len(_UNIT) :])
-    if match is None or not (match[1] or match[2]):
+    begin, dash, last = wanted[len(_UNIT) :].partition("-")
+    begin, last = begin.strip(" "), last.rstrip(" ")
+    if begin:
+        last = last.lstrip(" ")  # blanks are permitted where NGINX permits them: all but those of `- 5`
+    if not (dash and (begin or last) and _is_number(begin) and _is_number(last)):
         return Outcome(416, 0, size)
-    first = int(match[1]) if match[1] else max(0, size - int(match[2]))
-    end = min(size, int(match[2]) + 1) if match[1] and match[2] else size
+    first = int(begin) if begin else max(0, size - int(last))
+    end = min(size, int(last) + 1) if begin and last else size
     if first < end:
         return Outcome(206, first, end)
     return Outcome(416, 0, size) if first else whole  # the first byte of an empty file is no mistake of the client

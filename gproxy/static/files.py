@@ -3,8 +3,8 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import Final
+from functools import lru_cache, partial
+from typing import Final, TypeVar
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.http.errors import HTTPError
@@ -19,6 +19,7 @@ from gproxy.static.cache import FileCache, Key
 from gproxy.static.conditions import CONDITIONAL, Outcome, outcome
 from gproxy.static.lookup import Descriptor, Found, Lookup, Missing, StoredFile
 
+T = TypeVar("T")
 _METHODS: Final = frozenset({"GET", "HEAD"})
 #: Bytes that a thread reads of a large file at once.
 _PIECE: Final = 256 * 1024
@@ -46,8 +47,10 @@ class StaticFiles:
         """Return the response. Raises HTTPError 403, 404, 405, 412, 416 and 500."""
         if request.method not in _METHODS:
             raise HTTPError(405, f"{request.method} is not allowed here", {"Allow": "GET, HEAD"})
-        path = request.path if self._change is None else self._change(request.path)
-        found = self._cache.get((self._name, path)) or self._looked_up(path)
+        names = self._lookup.names(request.path if self._change is None else self._change(request.path))
+        if names is None:
+            raise _not_found()
+        found = self._cache.get((self._name, names)) or self._looked_up(names)
         if isinstance(found, Missing):
             return _with_slash(request.received.target)
         file = found.plain
@@ -75,14 +78,11 @@ class StaticFiles:
             return f"301 {PHRASES[301]}\n  Location: {_with_slash(request.received.target).headers['Location']}"
         raise _not_found()
 
-    def _looked_up(self, path: str) -> Found | Missing:
-        """Return what the path leads to, or the fallback. Raises HTTPError."""
-        names = self._lookup.names(path)
-        if names is None:
-            raise _not_found()
-        found = self._kept((self._name, path), self._lookup.find, names)
-        if found is Missing.NOTHING and self._fallback is not None and "." not in path:
-            key = (self._name, "")
+    def _looked_up(self, names: bytes) -> Found | Missing:
+        """Return what the names lead to, or the fallback. Raises HTTPError."""
+        found = self._kept((self._name, names), self._lookup.find, names)
+        if found is Missing.NOTHING and self._fallback is not None and b"." not in names:
+            key = (self._name, b"")
             found = self._cache.get(key) or self._kept(key, self._lookup.find_fallback)
         if found is Missing.NOTHING:
             raise _not_found()
@@ -91,10 +91,10 @@ class StaticFiles:
     def _kept(self, key: Key, find: Callable[..., Found | Missing], *arguments: object) -> Found | Missing:
         """Look the file up in a thread, and keep it in the cache."""
         try:
-            found = self._runtime.offload(find, *arguments)
-        except OSError as error:
+            found = self._in_thread(find, *arguments)
+        except HTTPError:
             self._cache.drop(key)
-            raise self._unreadable(error) from None
+            raise
         if isinstance(found, Found):
             self._cache.put(key, found)
         else:
@@ -103,7 +103,7 @@ class StaticFiles:
 
     def _small(self, file: StoredFile, content: bytes, request: Request) -> Response:
         is_head = request.method == "HEAD"
-        result = outcome(request.headers, file.validators, is_head=is_head)
+        result = outcome(request.headers, file.validators, now=self._runtime.clock(), is_head=is_head)
         if result.status in (200, 206) and not is_head:
             return Response(result.status, content[result.first : result.end], _fields(file, result))
         return _bodiless(file, result)
@@ -111,25 +111,29 @@ class StaticFiles:
     def _large(self, file: StoredFile, request: Request) -> Response:
         """Return a response that streams the file, which is opened for it and may be another one by now."""
         is_head = request.method == "HEAD"
-        result = outcome(request.headers, file.validators, is_head=is_head)
+        result = outcome(request.headers, file.validators, now=self._runtime.clock(), is_head=is_head)
         if is_head or result.status not in (200, 206):
             return _bodiless(file, result)
-        try:
-            opened = self._runtime.offload(self._lookup.reopen, file)
-        except OSError as error:
-            raise self._unreadable(error) from None
+        opened = self._in_thread(self._lookup.reopen, file)
         if opened is None:
             raise _not_found()
         descriptor, file = opened
-        result = outcome(request.headers, file.validators, is_head=False)
+        result = outcome(request.headers, file.validators, now=self._runtime.clock(), is_head=False)
         if result.status not in (200, 206):
             return _bodiless(file, result)
-        pieces = FilePieces(descriptor, result, self._runtime)
+        pieces = FilePieces(descriptor, result, partial(self._in_thread, _read))
         headers = _fields(file, result)
         headers.put("Content-Length", "content-length", str(result.end - result.first))
         response = Response(result.status, pieces, headers)
         response.on_close(pieces.close)
         return response
+
+    def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        """Return the result of a function that runs in a thread. Raises HTTPError for its OSError."""
+        result: T | OSError = self._runtime.offload(_attempt, function, *arguments)
+        if isinstance(result, OSError):
+            raise self._unreadable(result)
+        return result
 
     def _unreadable(self, error: OSError) -> HTTPError:
         """Return the error response for a file that exists and cannot be read, and log why."""
@@ -143,17 +147,17 @@ class StaticFiles:
 class FilePieces:
     """A part of a large file as the body of a response; each piece is read in a thread once the client takes it."""
 
-    def __init__(self, descriptor: Descriptor, part: Outcome, runtime: Runtime) -> None:
+    def __init__(self, descriptor: Descriptor, part: Outcome, read: Callable[[Descriptor, int, int], bytes]) -> None:
         self._descriptor: Descriptor | None = descriptor
         self._part = part
-        self._runtime = runtime
+        self._read = read
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the pieces. Raises HTTPError if the file has become shorter, and OSError."""
+        """Yield the pieces. Raises HTTPError if the file has become shorter or cannot be read."""
         position = self._part.first
         while position < self._part.end and self._descriptor is not None:
             size = min(_PIECE, self._part.end - position)
-            piece = self._runtime.offload(_read, self._descriptor, size, position)
+            piece = self._read(self._descriptor, size, position)
             if not piece:
                 raise HTTPError(500, "the file has become shorter while it was sent", reason="file_shrunk")
             position += len(piece)
@@ -162,6 +166,14 @@ class FilePieces:
     def close(self) -> None:
         """Close the file, or let the thread do that which reads it."""
         self._descriptor = None
+
+
+def _attempt(function: Callable[..., T], *arguments: object) -> T | OSError:
+    """Return the result, or the error: gevent prints what its threads raise."""
+    try:
+        return function(*arguments)
+    except OSError as error:
+        return error
 
 
 def _read(descriptor: Descriptor, size: int, position: int) -> bytes:

@@ -107,7 +107,7 @@ CONDITIONS = {
 RANGES = (
     "bytes=0-9", "bytes=10-", "bytes=-5", "bytes=0-0", "bytes=5-2", "bytes=0-99999999", "bytes=99999999-", "bytes=-0",
     "bytes=-99999999", "bytes=a-b", "bytes=", "bytes=-", "bytes=5", "items=0-5", "bytes= 1 - 2 ", "BYTES=0-1", "0-9",
-    "bytes=99999999999999999999-", "bytes=1-2-3",
+    "bytes=99999999999999999999-", "bytes=1-2-3", "bytes=0-9223372036854775807", "bytes=- 5", "bytes= -5", "bytes=1 2-3",
 )  # fmt: skip
 IF_RANGES = (None, "TAG", '"other"', "W/TAG", EXACT, "Wed, 15 Nov 2023 22:13:23 GMT", "nonsense")
 PATHS = ("/plain.txt", "/empty.txt", "/large.bin")

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from gproxy.http.headers import Headers
@@ -9,8 +11,8 @@ THEN, BEFORE, AFTER = (f"Tue, 14 Nov 2023 22:13:2{second} GMT" for second in (3,
 WHOLE = Outcome(200, 0, 100)
 
 
-def of(*fields, file=FILE, is_head=False):
-    return outcome(Headers(fields), file, is_head=is_head)
+def of(*fields, file=FILE, now=1_700_000_010.0, is_head=False):
+    return outcome(Headers(fields), file, now=now, is_head=is_head)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,16 @@ def test_preconditions_in_the_order_of_rfc_9110(fields, status):
         ("bytes=-", Outcome(416, 0, 100)),
         ("bytes=one", Outcome(416, 0, 100)),
         ("bytes=1-2-3", Outcome(416, 0, 100)),
+        ("bytes=0-9223372036854775807", WHOLE._replace(status=206)),
+        ("bytes=-9223372036854775807", WHOLE._replace(status=206)),
+        ("bytes=9223372036854775807-", Outcome(416, 0, 100)),
+        (f"bytes=0-{'9' * 41}", Outcome(416, 0, 100)),
+        ("bytes= 1 - 2 ", Outcome(206, 1, 3)),
+        ("bytes= -5", Outcome(206, 95, 100)),
+        ("bytes=5", Outcome(416, 0, 100)),
+        ("bytes=- 5", Outcome(416, 0, 100)),
+        ("bytes=1 2-3", Outcome(416, 0, 100)),
+        ("bytes=1\t-3", Outcome(416, 0, 100)),
         ("bytes=0-1,5-6", WHOLE),
         ("lines=0-1", WHOLE),
         ("bytes=", WHOLE),
@@ -82,3 +94,17 @@ def test_an_empty_file_has_no_part():
 )
 def test_a_range_of_another_version_is_the_whole_file(condition, status):
     assert of(("Range", "bytes=0-1"), ("If-Range", condition)).status == status
+
+
+def test_the_time_of_a_change_names_no_version_within_its_second():
+    fields = (("Range", "bytes=0-1"), ("If-Range", THEN))
+    assert [of(*fields, now=FILE.modified + age).status for age in (-5, 0.0, 0.999, 1.0)] == [200, 200, 200, 206]
+    assert of(("Range", "bytes=0-1"), ("If-Range", '"tag"'), now=FILE.modified).status == 206
+
+
+@pytest.mark.parametrize("blanks", [" ", "\t", "1", "-"])
+def test_a_long_range_is_judged_in_linear_time(blanks):
+    filler = blanks * 100_000
+    started = time.process_time()
+    assert of(("Range", f"bytes={filler}-{filler}x")).status == 416
+    assert time.process_time() - started < 0.5

@@ -181,3 +181,30 @@ def test_a_file_that_cannot_be_read(serve, clock, caplog, number, status, reason
     assert f"[route:site]: a file cannot be read: {os.strerror(number).lower()}: /srv/a.txt" in caplog.text
     with pytest.raises(HTTPError):  # it is not in the cache any more
         files(request(target="/a.txt"))
+
+
+def test_spellings_of_a_path_are_one_entry(serve, clock):
+    runtime = Direct(monotonic=clock)
+    files = serve(runtime=runtime)
+    for path in ("/a.txt", "//a.txt", "///a.txt", "/%61.txt"):
+        assert files(request(target=path)).body == b"content"
+    assert (len(runtime.single(FileCache)), runtime.calls) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["find", "reopen", "pread"])
+def test_no_thread_raises_what_gevent_would_print(serve, clock, monkeypatch, capfd, name):
+    files = serve(runtime=Runtime(monotonic=clock))
+    opened = files(request(target="/large.bin"))
+
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    clock.advance(1)
+    if name == "pread":
+        monkeypatch.setattr(os, "pread", fail)
+    else:
+        setattr(files._lookup, name, fail)
+    with pytest.raises(HTTPError) as caught:
+        list(opened.pieces if name == "pread" else files(request(target="/large.bin")).pieces)
+    assert (caught.value.status, caught.value.reason) == (500, "file_error")
+    assert "Traceback" not in capfd.readouterr().err
