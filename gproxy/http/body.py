@@ -40,7 +40,7 @@ class Body:
     """
 
     __slots__ = (
-        "_at_hand", "_behind", "_forbidden_trailers", "_kept", "_tape", "in_flight", "length", "limit",
+        "_at_hand", "_behind", "_forbidden_trailers", "_kept", "_tape", "failure", "in_flight", "length", "limit",
         "on_first_read", "reader", "received",
     )  # fmt: skip
 
@@ -67,6 +67,8 @@ class Body:
         self.received = 0 if reader is None else len(at_hand)
         #: The largest permitted size in bytes; 0 for no limit. A larger body raises HTTPError 413.
         self.limit = limit
+        #: Why reading from the client has failed, and fails again; None while it has not.
+        self.failure: HTTPError | None = None
         #: True while another greenlet reads the body, beside the response.
         self.in_flight = False
         self._forbidden_trailers = forbidden_trailers
@@ -75,8 +77,8 @@ class Body:
 
     @property
     def done(self) -> bool:
-        """Return whether the client has sent the whole body."""
-        return self.reader is None or self.reader.done
+        """Return whether the client has sent the whole body, and it is valid."""
+        return self.reader is None or (self.reader.done and self.failure is None)
 
     @property
     def at_hand(self) -> bytes:
@@ -129,6 +131,8 @@ class Body:
 
     def _receive(self) -> bytes:
         """Return the next bytes from the client; b"" at the end. Raises HTTPError."""
+        if self.failure is not None:  # nothing may take the rest of an invalid body for the end of a valid one
+            raise self.failure
         if self.reader is None or self.reader.done:
             return b""
         if self.on_first_read is not None:
@@ -137,10 +141,15 @@ class Body:
         try:
             data = self.reader.next_piece()
         except BadMessage as error:
-            raise HTTPError(400, error.detail, reason=_reason(error)) from None
+            self.failure = HTTPError(400, error.detail, reason=_reason(error))
+            raise self.failure from None
+        except HTTPError as error:
+            self.failure = error
+            raise
         self.received += len(data)
         if self.limit and self.received > self.limit:
-            raise HTTPError(413, f"request body exceeds the limit of {self.limit} bytes")
+            self.failure = HTTPError(413, f"request body exceeds the limit of {self.limit} bytes")
+            raise self.failure
         return data
 
     def read(self, size: int = -1) -> bytes:

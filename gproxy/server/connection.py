@@ -353,6 +353,8 @@ class ClientConnection:
 
     def _skip(self, body: Body) -> bool:
         """Read the rest of the body if that needs no waiting; return whether the body is complete."""
+        if body.failure is not None:
+            return body.reader is None or body.reader.done
         if body.on_first_read is not None or body.length is None or body.in_flight:
             return False
         if body.length - body.received > len(self._channel.buffer):

@@ -1,5 +1,6 @@
 """An app of plain WSGI for the tests of apps as routes: each path is one behaviour."""
 
+import contextlib
 import ctypes
 import hashlib
 import logging.config
@@ -130,6 +131,12 @@ def catch(environ, start_response):
     except Exception:  # noqa: BLE001 as a framework does
         return plain(start_response, "internal error", "500 Internal Server Error")
     return plain(start_response, "fine")
+
+
+def swallow(environ, start_response):
+    with contextlib.suppress(Exception):
+        environ["wsgi.input"].read()
+    return plain(start_response, "not here", "404 Not Found")
 
 
 ROUTES = {name: found for name, found in globals().items() if callable(found)} | {"": seen}

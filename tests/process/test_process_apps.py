@@ -316,6 +316,9 @@ def test_move_url_by_url(tmp_path):
                 assert (answer.status, answer.body) == (200, b"old " + body)
                 line = gateway.line(path)
                 assert (line["upstream"], line["backend"]) == ("old", f"127.0.0.1:{port}")
+            invalid = b"3\r\nabc\r\nnot a size\r\n3\r\ndef\r\n0\r\n\r\n"
+            head = b"POST /swallow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            assert gateway.ask(head + invalid).status == 400  # though the app ignores the error and answers 404
             long = b"x" * 2000
             answer = gateway.ask(b"POST /long-one HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n%b" % long)
             assert (answer.status, answer.body) == (404, b"not here")

@@ -1,8 +1,12 @@
 """The fall-through: the upstream gets what the app does not know, with its body."""
 
+from contextlib import suppress
+
 import pytest
 
+from gproxy.apps.fallthrough import Fallthrough, RecordedReads
 from gproxy.http.body import Body
+from gproxy.http.errors import HTTPError
 from gproxy.http.request import request as made_request
 from gproxy.http.response import Response
 
@@ -77,3 +81,17 @@ def test_the_response_of_the_app_is_closed(mounted):
 
     assert mounted(close_me, old, upstream="old", fallthrough="404")(made_request()).status == 200
     assert closed == [True]
+
+
+def test_the_upstream_gets_nothing_as_the_rest_of_an_invalid_body(runtime):
+    read = RecordedReads(lambda request: request.body.read(), runtime, 100, 0)
+
+    def swallow(request):
+        with suppress(HTTPError):
+            read(request)
+        return Response(404)
+
+    request = post("/else", b"abc", b"def")
+    request.body.limit = 5
+    with pytest.raises(HTTPError, match="413"):
+        Fallthrough(swallow, old, status=404, count=lambda: None)(request)

@@ -136,3 +136,26 @@ def test_more_trailers_can_be_forbidden():
 def test_bytes_that_came_with_the_head_count_as_received_and_bytes_in_memory_do_not():
     assert Body(b"ab", Fed(b"c")).received == 2
     assert Body(b"ab").received == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(BadMessage("bad chunk"), 400), (Incomplete("closed"), 400), (HTTPError(408, "slow"), 408)]
+)
+@pytest.mark.parametrize("read", [Body.next_piece, lambda body: body.collect_ahead(100, lambda _: True), Body.read])
+def test_a_read_that_failed_fails_again(failure, status, read):
+    body = Body(reader=Fed(b"abc", failure, b"rest"))
+    body.next_piece()
+    for _ in range(3):
+        with pytest.raises(HTTPError) as caught:
+            read(body)
+        assert caught.value.status == status
+        assert not body.done
+
+
+def test_a_body_over_its_limit_stays_so_at_its_end():
+    body = Body(reader=Fed(b"abc", b"def"), limit=5)
+    for _ in range(3):
+        with pytest.raises(HTTPError, match="413"):
+            body.collect_ahead(100, lambda _: True)
+        assert not body.done
+    assert body.reader.done
