@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 from gproxy.http.deadline import Deadline
@@ -22,7 +23,11 @@ from gproxy.runtime.subrequest import subrequest
 _TRACE: Final = ("traceparent", "tracestate")
 #: The remaining seconds at which a deadline counts as over.
 _SLACK: Final = 0.01
+#: The limits that end the request itself, and not only a call.
+_NOT_OF_THE_CALL: Final = (TimeLimit.DRAINING, TimeLimit.CUT, TimeLimit.HANDLER)
 _ids: Final = RequestIDs()
+#: The calls with `stream` whose responses are open, by the request that they serve, the oldest first.
+_open: Final[dict[Request, dict[ExitStack, None]]] = {}
 
 
 class UpstreamCalls:
@@ -74,13 +79,17 @@ class UpstreamCalls:
             asked = stack.enter_context(block)
             _join(asked, base)
             response = self._table[self.name](asked)
+            if served is not None and asked.reason and served.deadline.remaining() < _SLACK:
+                response.close()
+                raise Expired(TimeLimit.DEADLINE)  # the call had less time than its own limit
             if not streams or isinstance(response.raw_body, bytes):
                 return self._whole(response, asked, served)
             asked.deadline.set(math.inf)
             _note_reason(asked, served)
-            end = stack.pop_all().close
-            response.on_close(end)
-            base.at_end(end)
+            kept = stack.pop_all()
+            if served is not None:
+                _keep_open(served, kept, response)
+            response.on_close(kept.close)
             return response
 
     def _unserved(self) -> Request:
@@ -118,11 +127,27 @@ def _join(asked: Request, base: Request) -> None:
             asked.headers.setdefault(name, value)
 
 
+def _keep_open(served: Request, stack: ExitStack, response: Response) -> None:
+    """Close the stack at the end of the request, unless the response was closed before."""
+    calls = _open.get(served)
+    if calls is None:
+        calls = _open[served] = {}
+        served.at_end(partial(_close_all, served))
+    calls[stack] = None
+    response.on_close(partial(calls.pop, stack, None))
+
+
+def _close_all(served: Request) -> None:
+    calls = _open.pop(served)
+    while calls:
+        calls.popitem()[0].close()
+
+
 def _ends_the_request(expired: Expired, served: Request | None) -> bool:
     """Return whether the limit is one of the client's request, and not of the call."""
     if served is None:
         return False
-    return expired.limit in (TimeLimit.DRAINING, TimeLimit.CUT) or served.deadline.remaining() < _SLACK
+    return expired.limit in _NOT_OF_THE_CALL or served.deadline.remaining() < _SLACK
 
 
 def _note_reason(asked: Request, served: Request | None) -> None:

@@ -2,8 +2,13 @@
 
 import pytest
 
-from gproxy import Response, gather
-from gproxy.runtime import Runtime
+from gproxy import Headers, Request, Response, gather
+from gproxy.http.request import Received
+from gproxy.http.time_limit import TimeLimit
+from gproxy.http.trust import UNIX_PEER
+from gproxy.runtime import Runtime, upstreams
+from gproxy.runtime.expired import Expired
+from gproxy.runtime.served import serving
 from gproxy.testing import answer, refused, reset, slow
 
 SETTINGS = """
@@ -131,10 +136,57 @@ def test_an_unknown_name_is_said_at_once():
 
 
 def test_the_headers_of_the_caller_stay_as_they_are():
-    from gproxy import Headers
-
     runtime, fields = Runtime(), Headers({"X-A": "1"})
     runtime.upstreams["orders"] = upstream = answer(200, b"{}")
     assert runtime.upstream("orders").request("PUT", "/", fields, b"x").json() == {}
     upstream.requests[0].headers["X-B"] = "2"
     assert fields.items() == [("X-A", "1")]
+
+
+@kit
+def test_a_direct_call_raises_at_the_deadline_of_the_request(gproxy):
+    gproxy.backend("orders", slow(60))
+    ends = []
+
+    def direct(runtime, _):
+        try:
+            return orders(runtime)
+        except Expired as expired:
+            ends.append(expired.limit)
+            raise
+
+    assert through(gproxy, direct).status == 504
+    assert ends == [TimeLimit.DEADLINE]
+    gproxy.expect_warning("in time")
+
+
+def test_the_time_limit_of_the_handler_ends_a_body_too():
+    def body():
+        yield b"begun"
+        raise Expired(TimeLimit.HANDLER)
+
+    runtime = Runtime()
+    runtime.upstreams["orders"] = lambda _: Response(200, body())
+    with serving(plain_request()), pytest.raises(Expired, match="handler timeout"):
+        orders(runtime)
+
+
+def test_streams_that_were_closed_leave_nothing_in_the_request():
+    runtime, request, ended = Runtime(), plain_request(), []
+
+    def upstream(asked):
+        asked.at_end(lambda: ended.append(len(ended)))
+        return Response(200, iter([b"a"]))
+
+    runtime.upstreams["orders"] = upstream
+    with serving(request):
+        for _ in range(3):
+            orders(runtime, stream=True).close()
+        orders(runtime, stream=True)
+    assert (len(request._at_end), len(upstreams._open[request]), ended) == (1, 1, [0, 1, 2])
+    request.end()
+    assert (request in upstreams._open, ended) == (False, [0, 1, 2, 3])
+
+
+def plain_request():
+    return Request(Received("GET", "/", 1, Headers(), UNIX_PEER), Headers(), "a", "/", "")
