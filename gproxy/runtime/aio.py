@@ -3,14 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from gproxy.runtime.client_watch import ClientWatch
-from gproxy.runtime.served import served_request
+from gproxy.runtime.client_watch import ClientWatch, served_watch
 
 T = TypeVar("T")
 
@@ -24,8 +24,8 @@ class AsyncioLoop:
     def __init__(self, _: object = None) -> None:
         self._thread: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        #: Set once the loop runs; None before the first coroutine.
-        self._has_begun: Event | None = None
+        #: Set at the end of the start under way, which may have failed; None without one.
+        self._starting: Event | None = None
         #: The calls that have ended, until the greenlets that wait are woken.
         self._ended: deque[_Call] = deque()
         #: What the thread of the loop sends to this one; there is no other safe way.
@@ -39,33 +39,54 @@ class AsyncioLoop:
         """
         if not asyncio.iscoroutine(coroutine):
             raise TypeError(f"{coroutine!r} is no coroutine; call the async function")
-        request = served_request()
-        watch = ClientWatch(None) if request is None else ClientWatch.of(request)
+        watch = served_watch()
         call = _Call(coroutine, watch)
-        loop = self._start()
+        try:
+            loop = self._started()
+        except BaseException:
+            coroutine.close()  # else Python warns that nothing has run it
+            raise
         loop.call_soon_threadsafe(self._begin, call)
         try:
             while not call.is_done:
                 watch.wait()
         except BaseException:
-            loop.call_soon_threadsafe(call.cancel)
+            with suppress(RuntimeError):  # the loop is closed, and the coroutine cancelled
+                loop.call_soon_threadsafe(call.cancel)
             raise
         result: T = call.result()
         return result
 
-    def _start(self) -> asyncio.AbstractEventLoop:
-        """Start the thread unless it runs, and return the loop."""
-        if self._has_begun is None:
-            self._has_begun = Event()
-            self._signal = gevent.get_hub().loop.async_()
-            self._signal.start(self._wake)
-            self._thread = ThreadPool(1)
-            self._loop = self._thread.apply(asyncio.new_event_loop)
-            self._thread.spawn(_serve, self._loop)
-            self._has_begun.set()
-        self._has_begun.wait()
-        assert self._loop is not None  # noqa: S101 it has begun
+    def _started(self) -> asyncio.AbstractEventLoop:
+        """Start the thread unless it runs, and return the loop. A start that fails leaves nothing, for the next."""
+        while self._loop is None:
+            if self._starting is None:
+                self._starting = Event()
+                try:
+                    self._start()
+                finally:
+                    self._starting.set()
+                    self._starting = None
+            else:
+                self._starting.wait()
         return self._loop
+
+    def _start(self) -> None:
+        """Start the thread and its loop."""
+        thread = made = None
+        signal = gevent.get_hub().loop.async_()
+        try:
+            signal.start(self._wake)
+            thread = ThreadPool(1)
+            made = thread.spawn(asyncio.new_event_loop)
+            loop = made.get()
+            thread.spawn(_serve, loop)
+        except BaseException:
+            signal.close()
+            if thread is not None:
+                gevent.spawn(_undo, thread, made)
+            raise
+        self._signal, self._thread, self._loop = signal, thread, loop
 
     def _begin(self, call: "_Call") -> None:
         """Begin the call, in the thread of the loop."""
@@ -91,7 +112,17 @@ class AsyncioLoop:
         with gevent.Timeout(2 * _CLEAN_UP, False):
             self._thread.join()
         self._signal.close()
-        self._has_begun = None
+        self._wake()  # it may not have been passed on yet
+
+
+def _undo(thread: ThreadPool, made: Any) -> None:  # noqa: ANN401 gevent has no types
+    """Close the loop that was made, or is being made, in this thread, and end the thread."""
+    try:
+        if made is not None:
+            with suppress(Exception):  # it was not made
+                thread.apply(made.get().close)
+    finally:
+        thread.kill()
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -15,6 +15,7 @@ from gproxy.http.deadline import Deadline, Timer
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import Request
 from gproxy.runtime.alarm import Alarm, TimerWheel
+from gproxy.runtime.served import served_request
 
 #: The timers of detached requests.
 _wheel: Final = TimerWheel()
@@ -76,6 +77,12 @@ class ClientWatch:
         has_event, self._client_has_event = self._client_has_event, False
         if has_event and client is not None and client.is_gone():
             raise ClientGone
+
+
+def served_watch() -> ClientWatch:
+    """Return the watch of the request that the greenlet serves; without one, a wait that only `wake` ends."""
+    request = served_request()
+    return ClientWatch(None) if request is None else ClientWatch.of(request)
 
 
 def alarm_like(deadline: Deadline, wheel: TimerWheel) -> Timer:

@@ -7,7 +7,7 @@ import gevent
 from greenlet import GreenletExit
 
 from gproxy.http.request import Request
-from gproxy.runtime.client_watch import ClientWatch
+from gproxy.runtime.client_watch import ClientWatch, served_watch
 from gproxy.runtime.served import served_request, serving
 
 #: Seconds in which a call that is ended may still clean up.
@@ -21,7 +21,7 @@ def gather(*calls: Callable[[], Any], partial: bool = False) -> list[Any]:
     limit has ended is one too. All calls end with the request: at its deadline, and when its client leaves.
     """
     request = served_request()
-    watch = ClientWatch(None) if request is None else ClientWatch.of(request)
+    watch = served_watch()
     parts = [_Part(call, request, watch) for call in calls]
     greenlets = [gevent.spawn(part.run) for part in parts]
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import deque
 
 import gevent
 import pytest
@@ -105,3 +106,57 @@ def test_the_end_of_the_process_cancels_what_runs_and_a_first_call_begins_anew()
     with pytest.raises(RuntimeError, match="cancelled"):
         job.get(timeout=5)
     loop.close()
+
+
+def test_a_start_that_fails_is_tried_again_by_the_next_call(monkeypatch):
+    loop, real = AsyncioLoop(), asyncio.new_event_loop
+
+    def fails():
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "new_event_loop", fails)
+    with pytest.raises(OSError, match="Too many"):
+        loop.run(double(1))
+    monkeypatch.setattr(asyncio, "new_event_loop", real)
+    assert loop.run(double(1)) == 2
+    loop.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_start_that_is_ended_is_undone_while_others_wait_for_it(monkeypatch):
+    loop, real, made = AsyncioLoop(), asyncio.new_event_loop, []
+
+    def slow():
+        time.sleep(0.2)
+        made.append(real())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio, "new_event_loop", slow)
+    first, second = gevent.spawn(loop.run, double(1)), gevent.spawn(loop.run, double(2))
+    gevent.sleep(0.05)
+    first.kill()
+    assert second.get(timeout=5) == 4
+    assert len(made) == 2
+    assert wait_until(made[0].is_closed)
+    loop.close()
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + 5
+    while not is_so() and time.monotonic() < deadline:
+        gevent.sleep(0.005)
+    return is_so()
+
+
+def test_a_wait_that_ends_after_the_loop_is_closed_raises_its_own_end():
+    class Lost(deque):
+        def append(self, _):
+            pass
+
+    loop, waiting = AsyncioLoop(), Waiting()
+    loop._ended = Lost()
+    job = gevent.spawn(loop.run, waiting())
+    assert wait(waiting.begun)
+    loop.close()
+    job.kill()
+    assert job.successful()
