@@ -30,9 +30,11 @@ from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
 from gproxy.observe.user_metrics import LabelSets, UserCounter, UserGauge, UserHistogram, declare
 from gproxy.runtime.buffers import Buffers
+from gproxy.runtime.client_watch import served_watch
 from gproxy.runtime.feed import Feed
 from gproxy.runtime.seldom import Seldom
 from gproxy.runtime.upstreams import UpstreamCalls
+from gproxy.state.cached import use_watch
 from gproxy.state.concurrency import ConcurrentRequests
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
@@ -46,6 +48,7 @@ _DESCRIPTORS: Final = "/proc/self/fd"
 #: Seconds between two counts of descriptors: with 10,000 of them a count takes 15 ms.
 COUNT_EVERY: Final = 10.0
 
+use_watch(served_watch)
 
 #: A function that returns a block which ends silently after so many seconds.
 Bounded: TypeAlias = Callable[[float], AbstractContextManager[object]]

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import partial, update_wrapper
-from typing import Any, Final, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 from weakref import WeakSet
 
 import gevent
@@ -21,6 +21,32 @@ _clock: Callable[[], float] = time.monotonic
 _all: "Final[WeakSet[Cached[Any, Any]]]" = WeakSet()
 
 
+class Watch(Protocol):
+    """A wait of one greenlet for the end of a call."""
+
+    def wait(self) -> None:
+        """Wait for `wake`. Raises whatever ends the wait earlier."""
+
+    def wake(self) -> None: ...
+
+
+class _Plain:
+    """A wait that only `wake` ends."""
+
+    def __init__(self) -> None:
+        event = Event()
+        self.wait, self.wake = event.wait, event.set
+
+
+_new_watch: Callable[[], Watch] = _Plain
+
+
+def use_watch(new_watch: Callable[[], Watch]) -> None:
+    """Let a greenlet that waits for a call wait with such a watch; for the runtime, which knows the clients."""
+    global _new_watch  # noqa: PLW0603 functions are decorated before there is a gateway
+    _new_watch = new_watch
+
+
 def use_clock(clock: Callable[[], float]) -> None:
     """Forget all that is kept, and let this clock tell the ages from now on; for the test kit."""
     global _clock  # noqa: PLW0603 functions are decorated before there is a gateway
@@ -33,17 +59,20 @@ def cached(
     ttl: str | float = "30s",
     max: int = 10_000,  # noqa: A002 the public name
     stale: str | float = "10m",
+    timeout: str | float = "60s",
 ) -> "Callable[[Callable[P, T]], Cached[P, T]]":
     """Return a decorator that keeps the results of a function by its arguments.
 
     `ttl`: for how long a result is returned without another call. `stale`: for how long after that a result still
-    stands in for a call that fails. Both are seconds, or a text such as `30s`. `max`: the number of results kept; the
-    one that was not used for the longest time leaves. Raises ValueError for another text, and for `max` below 1.
+    stands in for a call that fails. `timeout` ends a call, which fails with TimeoutError. All three are seconds, or a
+    text such as `30s`. `max`: the number of results kept, of which the one that was not used for the longest time
+    leaves; and of calls that run at a time, beyond which a further one fails with RuntimeError. Raises ValueError for
+    another text, and for `max` below 1.
     """
     if max < 1:
         raise ValueError(f"max is {max}; expected at least 1")
-    seconds, more = _seconds(ttl), _seconds(stale)
-    return lambda function: Cached(function, seconds, max, more)
+    seconds, more, longest = _seconds(ttl), _seconds(stale), _seconds(timeout)
+    return lambda function: Cached(function, seconds, max, more, longest)
 
 
 def _seconds(value: str | float) -> float:
@@ -58,14 +87,16 @@ class Cached(Generic[P, T]):
     keeps the results of each object apart. `clear` forgets all results.
     """
 
-    def __init__(self, function: Callable[P, T], ttl: float, most: int, stale: float) -> None:
+    def __init__(self, function: Callable[P, T], ttl: float, most: int, stale: float, longest: float) -> None:
         self._function = function
-        self._ttl, self._most, self._stale = ttl, most, stale
+        self._ttl, self._most, self._stale, self._longest = ttl, most, stale, longest
         self._name = ""
         #: The results by arguments, the least recently used first.
         self._results: OrderedDict[Hashable, _Result[T]] = OrderedDict()
-        #: The calls that have not ended.
+        #: The calls that have not ended, but for those before `clear`.
         self._calls: dict[Hashable, _Call[T]] = {}
+        #: The number of all calls that have not ended.
+        self._running = 0
         #: True while the calls fail, which the log has once.
         self._is_failing = False
         update_wrapper(self, function)
@@ -81,12 +112,16 @@ class Cached(Generic[P, T]):
         function: Callable[..., T] = self._function
         method: Callable[..., T] = partial(function, instance)
         update_wrapper(method, self._function)
-        own = Cached(method, self._ttl, self._most, self._stale)
+        own = Cached(method, self._ttl, self._most, self._stale, self._longest)
         instance.__dict__[self._name] = own
         return own
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return the result for these arguments, which must be hashable. Raises what the function raises."""
+        """Return the result for these arguments, which must be hashable. Raises what the function raises.
+
+        Raises TimeoutError if a call lasts too long, and RuntimeError if too many run. The wait ends with the
+        request that the greenlet serves: Expired at its deadline, and ClientGone if its client leaves.
+        """
         key: Hashable = (args, tuple(sorted(kwargs.items()))) if kwargs else args
         kept = self._results.get(key)
         if kept is not None and _clock() - kept.since < self._ttl:
@@ -94,9 +129,8 @@ class Cached(Generic[P, T]):
             return kept.value
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = _Call()
-            gevent.spawn(self._run, key, call, partial(self._function, *args, **kwargs))
-        call.ended.wait()
+            call = self._begin(key, partial(self._function, *args, **kwargs))
+        call.wait()
         if call.result is not None:
             return call.result.value
         kept = self._results.get(key)
@@ -110,17 +144,38 @@ class Cached(Generic[P, T]):
         self._results.clear()
         self._calls.clear()
 
+    def _begin(self, key: Hashable, function: Callable[[], T]) -> "_Call[T]":
+        """Begin a call, and return it; one that has failed if too many run."""
+        call: _Call[T] = _Call()
+        if self._running < self._most:
+            self._running += 1
+            self._calls[key] = call
+            gevent.spawn(self._run, key, call, function)
+        else:
+            call.end(RuntimeError(f"{self._most} calls of {self._title} run already"))
+        return call
+
     def _run(self, key: Hashable, call: "_Call[T]", function: Callable[[], T]) -> None:
         """Make the call, and wake all that wait; a greenlet's own exception would be printed."""
+        limit = gevent.Timeout(self._longest)
+        error: BaseException | None = None
         try:
-            call.result = _Result(function(), _clock())
-        except BaseException as error:  # noqa: BLE001 those who wait raise it
-            call.error, call.traceback = error, error.__traceback__
+            with limit:
+                call.result = _Result(function(), _clock())
+        except BaseException as raised:  # noqa: BLE001 those who wait raise it
+            error = raised
+            if raised is limit:
+                error = TimeoutError(f"{self._title} has not ended within {self._longest:g} s")
         finally:
+            self._running -= 1
+            call.end(error)
             if self._calls.get(key) is call:  # else cleared meanwhile
                 del self._calls[key]
                 self._note(key, call)
-            call.ended.set()
+
+    @property
+    def _title(self) -> str:
+        return getattr(self, "__qualname__", "a look-up")
 
     def _note(self, key: Hashable, call: "_Call[T]") -> None:
         """Keep the result; log the first failure after a success."""
@@ -130,9 +185,8 @@ class Cached(Generic[P, T]):
             if len(self._results) > self._most:
                 self._results.popitem(last=False)
         elif not self._is_failing:
-            name = getattr(self, "__qualname__", "a look-up")
             _log.warning(
-                "%s fails, and stale results stand in where there are any: %s", name, type(call.error).__name__
+                "%s fails, and stale results stand in where there are any: %s", self._title, type(call.error).__name__
             )
         self._is_failing = call.result is None
 
@@ -150,10 +204,32 @@ class _Result(Generic[T]):
 class _Call(Generic[T]):
     """A call that runs, and what has come of it once it has ended."""
 
-    __slots__ = ("ended", "error", "result", "traceback")
+    __slots__ = ("_watches", "error", "is_done", "result", "traceback")
 
     def __init__(self) -> None:
-        self.ended = Event()
+        self.is_done = False
+        #: Those of the greenlets that wait.
+        self._watches: dict[Watch, None] = {}
         self.result: _Result[T] | None = None
         self.error: BaseException | None = None
         self.traceback: Any = None
+
+    def wait(self) -> None:
+        """Wait until the call has ended. Raises whatever ends the wait earlier."""
+        if self.is_done:
+            return
+        watch = _new_watch()
+        self._watches[watch] = None
+        try:
+            while not self.is_done:
+                watch.wait()
+        finally:
+            del self._watches[watch]
+
+    def end(self, error: BaseException | None) -> None:
+        """End the call, be it with this error, and wake all that wait."""
+        self.is_done = True
+        if error is not None:
+            self.error, self.traceback = error, error.__traceback__
+        for watch in self._watches:
+            watch.wake()

@@ -75,6 +75,16 @@ def test_the_client_that_came_first_may_leave(play):
     assert (bodies, len(play.plans.requests)) == ([b"silver"], 1)
 
 
+def test_a_client_that_leaves_while_it_waits_is_seen_at_once(play):
+    held = Held(reply(b"bronze"))
+    play.plans.act = held
+    with play.gateway.connect() as wire:
+        wire.send("GET /gone HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert held.asked.acquire(timeout=10)
+    eventually(lambda: [one for one in play.gateway.access() if one["status"] == "499"], "a 499 while the call runs")
+    held.go.set()
+
+
 def test_a_failing_service_gives_the_stale_value_then_its_error(play):
     play.plans.act = reply(b"gold")
     assert play.gateway.get("/stale").body == b"gold"

@@ -133,7 +133,32 @@ def test_forgotten_results_are_looked_up_again_also_those_under_way(source):
     assert (old.get(), look("b")) == (3, 4)
 
 
-@pytest.mark.parametrize("options", [{"ttl": "30"}, {"stale": "x"}, {"max": 0}])
+@pytest.mark.parametrize("options", [{"ttl": "30"}, {"stale": "x"}, {"timeout": "x"}, {"max": 0}])
 def test_a_bad_option_is_said_when_the_module_is_imported(options):
     with pytest.raises(ValueError):
         cached(**options)
+
+
+def test_no_more_calls_run_than_results_are_kept(source, clock):
+    look = cached(ttl="30s", max=2)(source)
+    assert look("old") == 1
+    clock.advance(31)
+    source.go.clear()
+    jobs = [gevent.spawn(look, key) for key in "ab"]
+    gevent.sleep(0)
+    assert look("old") == 1
+    look.clear()
+    with pytest.raises(RuntimeError, match=r"2 calls of .* run already"):
+        look("c")
+    source.go.set()
+    gevent.joinall(jobs, raise_error=True)
+    assert look("c") == 4
+
+
+def test_a_call_that_never_ends_is_ended_and_the_next_begins_anew(source):
+    look = cached(timeout=0.02)(source)
+    source.go.clear()
+    with pytest.raises(TimeoutError, match=r"has not ended within 0\.02 s"):
+        look("a")
+    source.go.set()
+    assert look("a") == 2
