@@ -4,17 +4,24 @@ The settings name them as the built-in ones. Only a name that is not known other
 A scan reads the metadata of packages and imports nothing.
 """
 
+import logging
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gproxy.handlers import BUILT_IN
 from gproxy.upstream.balance import POLICIES
 
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
+_log: Final = logging.getLogger("gproxy")
+#: MODULE:NAME, which an entry point has, and what may follow it.
+_REFERENCE: Final = re.compile(r"([\w.]+)\s*:\s*([\w.]+)\s*(\[.*\])?")
 #: The groups of entry points.
 HANDLERS: Final = "gproxy.handlers"
 BALANCERS: Final = "gproxy.balancers"
@@ -67,11 +74,14 @@ class InstalledNames(Collection[str]):
 
         found: dict[str, list[Offer]] = {}
         for package in distributions(path=[*self._folders, *sys.path]):
-            points = [point for point in package.entry_points if point.group == self._group]
-            if points:  # only then read the metadata; the first place of a package counts, as for its modules
-                name, version = package.metadata["Name"], package.version
-                offers = [Offer(one.name, name, version, f"{one.module}:{one.attr}") for one in points]
-                found.setdefault(_normal(name), offers)
+            try:
+                offers = _offers(package, self._group)
+            except Exception as error:  # noqa: BLE001 whatever is installed, malformed in any way
+                place = getattr(package, "_path", package)
+                _log.warning("%s: the entry points of this package cannot be read, and are ignored: %s", place, error)
+                continue
+            if offers:  # the first place of a package counts, as for its modules
+                found.setdefault(_normal(offers[0].package), offers)
         return sorted(offer for offers in found.values() for offer in offers)
 
     def find(self, name: str) -> list[Offer]:
@@ -107,6 +117,25 @@ def handler_names(settings: Path | None = None) -> InstalledNames:
 def balancer_names(settings: Path | None = None) -> InstalledNames:
     """Return the names of balancing policies, for this settings file."""
     return InstalledNames(BALANCERS, [*POLICIES, "sticky"], _folders(settings))
+
+
+def _offers(package: "Distribution", group: str) -> list[Offer]:
+    """Return what one package offers in the group, without malformed entry points, which the log has."""
+    points = [point for point in package.entry_points if point.group == group]
+    if not points:  # only now read the metadata
+        return []
+    name = package.metadata["Name"]
+    if not name:
+        raise ValueError(f"it offers {points[0].name} = {points[0].value}, and has no name")
+    offers = []
+    for point in points:
+        parts = _REFERENCE.fullmatch(point.value)
+        if parts is None:
+            message = "the entry point %s = %s of the package %s is no MODULE:NAME, and is ignored"
+            _log.warning(message, point.name, point.value, name)
+        else:
+            offers.append(Offer(point.name, name, package.version, f"{parts[1]}:{parts[2]}"))
+    return offers
 
 
 def _folders(settings: Path | None) -> list[Path]:

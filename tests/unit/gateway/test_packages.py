@@ -170,3 +170,19 @@ def test_a_process_without_live_parts_takes_the_options_of_a_policy_as_they_are(
         (tmp_path / "g.ini").write_text(f"{BALANCED.format(balance)}balance_zone = a\n")
         settings = load_settings("g.ini", builtins=handler_names(), policies=POLICIES, balancers=balancer_names())
         assert settings.upstreams["one"].policy is None
+
+
+@pytest.mark.parametrize("point", ["bad = acme-code:Tenant", "bad = packaged_code", "bad"])
+def test_a_malformed_entry_point_is_ignored_and_said(install, tmp_path, caplog, point):
+    install("acme-gproxy", handlers=TENANT)
+    install("bad-gproxy", handlers=point)
+    assert "tenant" in loaded(tmp_path, INI.format(name="tenant", options="")).handlers
+    assert any("bad" in one and "ignored" in one for one in caplog.messages)
+
+
+def test_a_package_without_a_name_is_ignored_and_said(install, tmp_path, caplog):
+    install("acme-gproxy", handlers=TENANT)
+    install("nameless", handlers=TENANT)
+    (tmp_path / "lib/nameless-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\n")
+    assert "tenant" in loaded(tmp_path, INI.format(name="tenant", options="")).handlers
+    assert any("nameless" in one and "ignored" in one for one in caplog.messages)
