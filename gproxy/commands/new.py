@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the project. Return 1 if one of its files exists or cannot be written. Raises ArgumentError for a name."""
     folder = Path(options.folder)
-    words = _words(folder.resolve().name, is_package=options.package)
+    words = _words(folder.resolve(), is_package=options.package)
     files = {_filled(path, words): template for path, template in {**_FILES, **_CODE[options.package]}.items()}
     if taken := [path for path in files if os.path.lexists(folder / path)]:
         print(f"{folder} has {', '.join(sorted(taken))} already; nothing was written", file=sys.stderr)
@@ -52,20 +53,38 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _words(name: str, *, is_package: bool) -> dict[str, str]:
+def _words(folder: Path, *, is_package: bool) -> dict[str, str]:
     """Return what the templates name. Raises ArgumentError for a name that no package or module can have."""
+    name = folder.name
     if not _NAME.fullmatch(name):
         raise argparse.ArgumentError(None, f"{name!r} cannot be a project's name; expected letters, digits, - . and _")
     module = re.sub("[-.]", "_", name).lower() if is_package else "handlers"
     if not module.isidentifier() or keyword.iskeyword(module) or module in _TAKEN:
         raise argparse.ArgumentError(None, f"{module!r} cannot be the name of the package's module; choose another DIR")
+    if is_package and _is_installed(module, folder):
+        raise argparse.ArgumentError(None, f"{module!r} is the name of an installed module; choose another DIR")
     return {
         "name": name,
         "module": module,
         "use_comment": "         ; needless where the package is installed" if is_package else "",
-        "installed": "." if is_package else "gproxy",
+        "installed": "/opt/gproxy ." if is_package else "/opt/gproxy",
         "code": f"are in `{module}/`" if is_package else "are in `handlers.py`",
     }
+
+
+def _is_installed(module: str, folder: Path) -> bool:
+    """Return whether Python finds the module elsewhere than in the folder, which would hide it."""
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):  # it is imported, and not by the usual ways
+        return True
+    if spec is None:
+        return False
+    if spec.has_location and spec.origin is not None:
+        return not Path(spec.origin).resolve().is_relative_to(folder)
+    places = [Path(place).resolve() for place in spec.submodule_search_locations or ()]
+    here = Path.cwd()  # whose folders are packages without files, if Python searches it at all
+    return any(not place.is_relative_to(folder) and place.parent != here for place in places)
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:

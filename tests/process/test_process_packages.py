@@ -161,3 +161,12 @@ def test_a_new_project_touches_no_existing_file(tmp_path):
     assert made.stderr == "shop has README.md already; nothing was written\n"
     assert [path.name for path in (tmp_path / "shop").iterdir()] == ["README.md"]
     assert (tmp_path / "shop/README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["gevent", "urllib3"])
+def test_a_new_package_hides_no_installed_module(tmp_path, name):
+    made = gproxy("new", name, "--package", folder=tmp_path, PYTHONPATH=str(ROOT))
+    assert (made.returncode, made.stdout) == (2, "")
+    assert f"{name!r} is the name of an installed module; choose another DIR" in made.stderr
+    assert not (tmp_path / name).exists()
+    assert gproxy("new", name, folder=tmp_path, PYTHONPATH=str(ROOT)).returncode == 0
