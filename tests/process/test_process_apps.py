@@ -415,3 +415,87 @@ def test_routes_and_explain_name_the_app(tmp_path):
     shown = run("explain", "GET", "/shop/cart")
     assert "request to shop_app:application, before handlers" in shown
     assert "GET /cart HTTP/1.1" in shown
+
+
+DROPPING = """
+import gevent
+from gproxy import Response
+
+ended = []
+
+
+def drops(request, next):
+    next(request)
+    return Response(200, b"another")
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/ended":
+        start_response("200 OK", [])
+        return [str(len(ended)).encode()]
+    if environ["REQUEST_METHOD"] == "POST":
+        size = len(environ["wsgi.input"].read())
+        start_response("200 OK", [])
+        return [str(size).encode()]
+    start_response("200 OK", [])
+    return endless()
+
+
+def endless():
+    try:
+        while True:
+            yield b"x" * 1000
+    finally:
+        ended.append(True)
+"""
+DROPPING_SETTINGS = """
+[server]
+threads = 2
+[handler:drops]
+use = dropping:drops
+[route:dropped]
+path = /dropped
+handlers = drops
+app = dropping:app
+offload = {offload}
+[route:direct]
+path = /
+app = dropping:app
+offload = {offload}
+buffer_request = 1MB
+"""
+
+
+@pytest.fixture(params=["no", "yes"])
+def dropping(request, tmp_path):
+    """A gateway whose handler drops the responses below /dropped, with the app in greenlets and in two threads."""
+    (tmp_path / "dropping.py").write_text(DROPPING)
+    settings = DROPPING_SETTINGS.format(offload=request.param)
+    if request.param == "no":
+        settings = settings.replace("buffer_request = 1MB\n", "")
+    with RunningGateway(settings, tmp_path) as running:
+        yield running
+
+
+def test_a_response_that_a_handler_drops_is_closed_and_its_thread_is_free(dropping):
+    for _ in range(5):
+        assert dropping.get("/dropped").body == b"another"
+    eventually(lambda: dropping.get("/ended").body == b"5", "the end of five generators")
+
+
+def test_uploads_beyond_the_memory_need_no_thread_of_the_app(dropping):
+    answers = []
+
+    def upload():
+        body = b"b" * 900_000
+        with socket.create_connection(("127.0.0.1", dropping.port), 30) as sock:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
+            sock.sendall(body)
+            answers.append(b"".join(iter(lambda: sock.recv(65536), b"")))
+
+    clients = [threading.Thread(target=upload) for _ in range(4)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [b"900000"] * 4
