@@ -37,6 +37,12 @@ def many(request, next):
 def pause(request, next):
     gevent.sleep(0.2)
     return next(request)
+class Asks:
+    def open(self, runtime):
+        self.runtime = runtime
+    def __call__(self, request, next):
+        self.runtime.upstream("app").request("GET", "/asked")
+        return next(request)
 def library(request, next):
     from opentelemetry import trace
     tracer = trace.get_tracer("mylibrary")
@@ -79,6 +85,12 @@ respond = 200
 [route:library]
 path = /library
 handlers = library
+respond = 200
+[handler:asks]
+use = mine:Asks
+[route:asks]
+path = /asks
+handlers = asks
 respond = 200
 [handler:many]
 use = mine:many
@@ -175,6 +187,20 @@ def test_a_failed_attempt_has_a_span_of_its_own(tmp_path, receiver, backend):
     assert first["failed"] and first["attributes"]["error.type"] == "connect_refused"
     assert second["attributes"]["http.request.resend_count"] == 1 and not second["failed"]
     assert backend.requests[-1]["traceparent"] == f"00-{trace}-{second['span_id']}-01"
+
+
+def test_a_call_of_a_handler_is_in_the_trace_of_its_request(gateway, receiver, backend):
+    trace = "c" * 32
+    assert gateway.get("/asks", f"traceparent: 00-{trace}-{PARENT}-01").status == 200
+
+    def answered():
+        return [one for one in receiver.of(trace) if "http.response.status_code" in one["attributes"]]
+
+    eventually(lambda: len(answered()) == 2, "the spans of the request and of the last attempt of the call")
+    (call,) = [one for one in answered() if one["kind"] == CLIENT]
+    asks = named(receiver.of(trace), "asks")
+    assert call["parent_id"] == asks["span_id"]
+    assert backend.requests[-1]["traceparent"] == f"00-{trace}-{call['span_id']}-01"
 
 
 def test_the_collector_gets_the_resource_and_the_headers(gateway, receiver):
