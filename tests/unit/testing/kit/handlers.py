@@ -72,3 +72,9 @@ def threaded(request, next):
 
     gevent.get_hub().threadpool.apply(time.sleep, (0.02,))
     return next(request)
+
+
+def app(environ, start_response):
+    """A WSGI app."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {environ['wsgi.input'].read().decode()}".encode()]

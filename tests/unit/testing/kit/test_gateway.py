@@ -2,6 +2,7 @@
 
 import math
 import time
+from pathlib import Path
 
 import gevent
 import pytest
@@ -464,3 +465,22 @@ def test_the_time_limit_of_a_handler_is_virtual(gproxy):
     gproxy.expect_warning("time_limit")
     assert gproxy.get("/users", {"X-Sleep": "2"}).status == 200
     assert gproxy.line["duration"] == 1.0
+
+
+@pytest.mark.parametrize("offload", ["no", "yes"])
+def test_apps_and_files_answer_as_upstreams_do(offload, tmp_path):
+    routes = f"""
+[route:app]
+path = /app
+app = unit.testing.kit.handlers:app
+offload = {offload}
+[route:files]
+path = /files
+root = {Path(__file__).parent}
+strip_prefix = yes
+"""
+    with KitGateway(routes, tmp_path / "gproxy.ini") as gateway:
+        assert gateway.post("/app/1", b"abc").body == b"POST /app/1 abc"
+        assert gateway.line["backend"] == "app"
+        assert gateway.get("/files/test_gateway.py").body == Path(__file__).read_bytes()
+        assert gateway.get("/files/none").status == 404
