@@ -14,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 
 PACKAGE: Final = Path(__file__).parent / "gproxy"
 #: The folders on the path of a request. mypyc compiles their files to one C library with direct calls between them.
-HOT: Final = ("gateway", "http", "observe", "runtime", "server", "state/rate_limit", "upstream")
+HOT: Final = ("gateway", "http", "observe", "runtime", "server", "state/rate_limit", "tracing", "upstream")
 #: The files of these folders that stay interpreted, by the reason. `__init__.py` is never compiled.
 INTERPRETED: Final = {
     "mypyc cannot compile a subclass of a class of another library, or of bytes": (
@@ -39,6 +39,7 @@ INTERPRETED: Final = {
         "upstream/dns", "upstream/health/active", "upstream/health/shared", "upstream/override",
         "upstream/upstream_metrics",
     ),
+    "runs only for sampled requests": ("tracing/otel_bridge", "tracing/request_trace", "tracing/span_record"),
     "runs only for a failed, hedged, mirrored or limited attempt, and its tests pass stand-ins": (
         "upstream/mirror", "upstream/retry", "upstream/forwarder/hedge", "upstream/forwarder/time_limits",
     ),
