@@ -167,6 +167,7 @@ FOLDERS = {
     "apps": "applications behind routes",
     "static": "files behind routes",
     "jobs": "background jobs",
+    "dev": "what `gproxy dev` adds to the workers",
 }
 BEGIN, END = "<!-- generated: folders -->\n", "<!-- end: folders -->\n"
 

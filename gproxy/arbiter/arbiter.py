@@ -194,7 +194,7 @@ class Arbiter:
         for reason in reasons if not is_logged else ():
             _log.error("reload: %s", reason)
         _log.error("reload failed; generation %d keeps serving", self._current.number)
-        self._workers.count_reload(self._current.number, succeeded=False)
+        self._workers.count_reload(self._current.number, succeeded=False, failure=next(iter(reasons), "unknown reason"))
         self._notifier.ready("the last reload failed; see the log")
         self._reloads.settle(self._current.number, reasons, succeeded=False)
         self._settle()

@@ -63,6 +63,7 @@ class Reloads(Command):
     failed: int = 0
     last_succeeded: bool = False
     success_time: float = 0.0  # Unix time of the last successful one
+    failure: str = ""  # the first reason, if the last one has failed
 
 
 class WorkerLine(Command):

@@ -23,6 +23,8 @@ _LAST_READS: Final = 4
 _CHECK_EVERY: Final = 1.0
 #: Seconds that a worker has to write its stacks before it is killed.
 _STACK_SECONDS: Final = 0.5
+#: Characters of the reason of a failed reload that workers get.
+_LONGEST_FAILURE: Final = 1000
 #: Seconds after which a slow start of a worker is logged.
 _SLOW: Final = 5.0
 #: Seconds that a worker may spend in imports, build and open, where user code runs; `worker_timeout` if longer.
@@ -89,8 +91,8 @@ class Workers:
             if worker.state >= WorkerState.OPENING:
                 worker.send(message)
 
-    def count_reload(self, generation: int, *, succeeded: bool) -> None:
-        """Announce a reload, or the start, to all workers, and to those that open later."""
+    def count_reload(self, generation: int, *, succeeded: bool, failure: str = "") -> None:
+        """Announce a reload, or the start, to all workers, and to those that open later; `failure` is its reason."""
         before = self._reloads
         self._reloads = messages.Reloads(
             generation,
@@ -98,6 +100,7 @@ class Workers:
             before.failed + (not succeeded),
             last_succeeded=succeeded,
             success_time=time() if succeeded else before.success_time,
+            failure=failure[:_LONGEST_FAILURE],
         )
         self.send(self._reloads)
 

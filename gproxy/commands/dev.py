@@ -16,6 +16,7 @@ from gproxy.commands import serve as serving
 from gproxy.config.ini.files import read_files
 from gproxy.config.load import Overrides, load_process
 from gproxy.config.problems import ConfigError
+from gproxy.config.sections.settings import PARTS
 
 #: The packaged demo settings; the changes keep their files out of the working directory.
 _TEMPLATE: Final = Path(__file__).parents[1] / "testing" / "demo.ini"
@@ -24,6 +25,9 @@ _CHANGES: Final = {
     "access = log/access.log": "access = -             ",
     "[gateway]": "state_dir = {folder}/var\n\n[admin]\nbind = {admin}\n\n[gateway]",
 }
+#: The parts that the command adds to each worker.
+_PARTS: Final = ("gproxy.dev.dev_part:DevPart",)
+_EXPOSED_PARTS: Final = ("gproxy.dev.dev_part:ExposedDevPart",)
 #: The port of the page of operators, if no other program has it.
 _ADMIN_PORT: Final = 8081
 
@@ -32,13 +36,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of serving; without `--config` the command has settings of its own."""
     text = "path of the settings, an INI file; default: the demo settings"
     parser.add_argument("--config", metavar="FILE", help=text)
+    expose = "serve clients of other machines too, without the pages and headers of dev; else they get 403"
+    parser.add_argument("--expose", action="store_true", help=expose)
     serving.add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal. Return the exit code."""
     try:
-        return serve(options.config, serving.overrides(options))
+        parts = _EXPOSED_PARTS if options.expose else _PARTS
+        return serve(options.config, serving.overrides(options) | {PARTS: "\n".join(parts)})
     except CannotStartError as error:
         print(error, file=sys.stderr)
         return 1

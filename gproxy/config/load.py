@@ -19,6 +19,7 @@ from gproxy.config.sections.policy import Balancing, BuildPolicy, InstalledPolic
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import (
+    PARTS,
     GatewaySettings,
     HandlerSettings,
     LogSettings,
@@ -98,10 +99,10 @@ def load_process(
 
 def _override(sections: list[RawSection], overrides: Overrides) -> list[RawSection]:
     changed = {section.title: section for section in sections}
-    for (title, option), text in overrides.items():
+    for title, option in [place for place in overrides if place != PARTS]:
         kind, _, name = title.partition(":")
         section = changed.get(title) or RawSection(kind, name, "command line", 0)
-        options = section.options | {option: Value(text, "command line", 0)}
+        options = section.options | {option: Value(overrides[title, option], "command line", 0)}
         changed[title] = replace(section, options=options, broken=section.broken - {option})
     return list(changed.values())
 

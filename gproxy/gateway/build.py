@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -15,11 +15,12 @@ from gproxy.config.load import load as load_settings
 from gproxy.config.problems import Problem
 from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
-from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.settings import PARTS, Settings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
 from gproxy.gateway.build_handler import build_handler, find_code, reporter
+from gproxy.gateway.enclosed_gateway import EnclosedGateway
 from gproxy.gateway.error_responses import ErrorResponses
 from gproxy.gateway.gateway import Gateway, GatewayParts
 from gproxy.gateway.packages import InstalledNames, balancer_names, handler_names
@@ -46,6 +47,7 @@ from gproxy.identity.identifier import Identifier
 from gproxy.identity.sources import RemoveCredentials, Source, credentials
 from gproxy.observe.access_fields import NotedFields
 from gproxy.runtime import Runtime
+from gproxy.runtime.command_part import CommandPart
 from gproxy.runtime.route_parts import MakeAction, RouteParts
 from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
 from gproxy.upstream.discovery import SOCKETS, Network
@@ -72,7 +74,7 @@ def load(
     """
     user_code.make_importable(Path(path))
     handlers, balancers = handler_names(Path(path)), balancer_names(Path(path))
-    return load_settings(
+    settings = load_settings(
         path,
         builtins=handlers,
         policies=POLICIES,
@@ -83,6 +85,7 @@ def load(
         build_app=_app,
         files=files,
     )
+    return replace(settings, parts=tuple(overrides[PARTS].split())) if PARTS in overrides else settings
 
 
 def build(
@@ -95,7 +98,8 @@ def build(
     handlers = {name: cast(Handler, found.handler) for name, found in settings.handlers.items()}
     _name_challengers(handlers)
     upstreams = {name: _upstream(found, runtime, network) for name, found in settings.upstreams.items()}
-    errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace))
+    added = [cast("type[CommandPart]", _named(one))(settings, runtime) for one in settings.parts]
+    errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace), views=[one.error for one in added])
     keep = () if settings.identity_handlers else ("Authorization",)
     timeout = settings.gateway.timeout
     runtime.call_timeout = timeout
@@ -116,7 +120,8 @@ def build(
     )
     ruled = frozenset(name for one in handlers.values() if isinstance(one, Allow) for name in one.rule_routes)
     routes = _Routes(settings, handlers, steps, upstreams, runtime, errors, ruled)
-    return _watching(routes, settings, parts) if _is_watching(settings) else Gateway(Router(routes.plain()), parts)
+    gateway = _watching(routes, settings, parts) if _is_watching(settings) else Gateway(Router(routes.plain()), parts)
+    return EnclosedGateway(gateway, added) if added else gateway
 
 
 def _trust(settings: Settings, handlers: Mapping[str, Handler]) -> Trust:
@@ -262,8 +267,13 @@ class _Routes:
 
 
 def _action_maker(option: str) -> MakeAction:
-    module, _, name = ACTIONS[option].partition(":")
-    return cast(MakeAction, getattr(import_module(module), name))
+    return cast(MakeAction, _named(ACTIONS[option]))
+
+
+def _named(reference: str) -> object:
+    """Return what MODULE:NAME names, of a part that only some gateways import."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _unread_credentials(

@@ -1,7 +1,7 @@
 """The response to an exception: its status, its reason, and the problem details as JSON, as a page or as text."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Final
 
@@ -25,6 +25,8 @@ _log = logging.getLogger("gproxy")
 _KEPT: Final = ("Retry-After", "WWW-Authenticate", "Allow")
 _NO_PAGES: Final[Mapping[str, Iterable[ErrorPage]]] = {}
 _NO_FIELDS: Final[Mapping[str, str]] = {}
+#: A function that may have another response to a mistake of a handler or an app: (exception, error, request).
+ErrorView = Callable[[BaseException, HTTPError, Request], Response | None]
 
 #: The reasons of a mistake in a handler, and of one that was too slow.
 _HANDLER_ERROR: Final = "handler_error"
@@ -54,7 +56,8 @@ def time_limit_error(expired: Expired) -> HTTPError:
 class ErrorResponses:
     """The error responses of a gateway, with the pages of `[errors]` by the name of their option: `404` or `5xx`.
 
-    `replaced` are the statuses of backends whose responses are replaced. `fields` are in every error response.
+    `replaced` are the statuses of backends whose responses are replaced. `fields` are in every error response. `views`
+    are asked in their order for the response to a mistake of a handler or an app.
     """
 
     def __init__(
@@ -62,10 +65,12 @@ class ErrorResponses:
         pages: Mapping[str, Iterable[ErrorPage]] = _NO_PAGES,
         replaced: frozenset[int] = frozenset(),
         fields: Mapping[str, str] = _NO_FIELDS,
+        views: Sequence[ErrorView] = (),
     ) -> None:
         self._pages = ErrorPages(pages)
         self._replaced = replaced
         self._fields = fields
+        self._views = views
         #: How often each handler has failed, by its identity: a handler may have no hash.
         self._failures: dict[int, int] = {}
 
@@ -92,6 +97,11 @@ class ErrorResponses:
         found = _as_http_error(error, request)
         request.reason = found.reason
         request.trace.record(error)
+        if found.reason in (_HANDLER_ERROR, _HANDLER_TIMEOUT) and found is not error:
+            for view in self._views:
+                response = view(error, found, request)
+                if response is not None:
+                    return response
         return self.problem(found, request.id, request.headers.get("accept"))
 
     def failed(self, handler: object, error: BaseException, request: Request) -> Response:

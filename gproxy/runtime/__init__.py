@@ -83,6 +83,8 @@ class Runtime:
     call_timeout: float = 3.0
     #: The most threads of apps with `offload = yes`: `[server] threads`. Those of `offload` are others.
     app_threads: int = 10
+    #: Why the last reload has failed; empty if it has not.
+    reload_failure: str = ""
     #: Makes the deadline of such a call; the test kit has its own.
     new_deadline: Callable[[], Deadline] = Deadline
 

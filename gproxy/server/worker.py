@@ -247,7 +247,7 @@ class Worker:
             listener.share(alone=alone)
 
     def _note_reloads(self, reloads: messages.Reloads) -> None:
-        self._reloads = reloads
+        self._reloads, self._runtime.reload_failure = reloads, reloads.failure
 
     def _answer_monitor(self) -> None:
         """Answer the monitor on a new line: it has just started, or this worker has."""

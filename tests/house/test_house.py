@@ -171,6 +171,7 @@ SMALL = {
     "monitor.answers.events": "the answer to one question",
     "monitor.views.logs": "a view",
     "monitor.views.settings": "a view",
+    "runtime.command_part": "what a command adds, apart from the gateway that has it",
     "runtime.feed": "what a worker gathers, apart from who sends it",
     "runtime.seldom": "the pace of a count, apart from what is counted",
     "runtime.expired": "what an alarm throws; imported by nearly all",

@@ -204,6 +204,8 @@ class Settings:
     admin: AdminSettings = field(default_factory=AdminSettings)
     trace: TraceSettings = field(default_factory=TraceSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    #: The parts that the command adds to each worker, MODULE:NAME of each; see `runtime/command_part.py`.
+    parts: tuple[str, ...] = ()
 
     @property
     def has_monitor(self) -> bool:
@@ -221,6 +223,8 @@ class Settings:
         return next(found, RawSection(kind, name, str(self.path), 0))
 
 
+#: The override by which a command adds parts to the workers, MODULE:NAME of each. No file can have such a section.
+PARTS: Final = ("command", "parts")
 #: The class of each kind of section, except handlers, which have classes of their own.
 SECTIONS: Final[dict[str, type[Any]]] = {
     "[server]": ServerSettings,

@@ -79,12 +79,12 @@ def test_reloads_are_reported_to_all_workers_and_to_later_ones(scene, monkeypatc
             new.say(Failed(1, ["cannot build"]))
             new.end(1)
             old.commands()
-            assert old.reloads[-1] == Reloads(1, 0, 1, False, 1000.0)
+            assert old.reloads[-1] == Reloads(1, 0, 1, False, 1000.0, "cannot build")
     new.say(Built([], []))
     old.say(Shared())
     new.say(Ready())
     new.commands()
-    assert new.reloads == [Reloads(1, 0, 1, False, 1000.0), Reloads(3, 1, 1, True, 1005.0)]
+    assert new.reloads == [Reloads(1, 0, 1, False, 1000.0, "cannot build"), Reloads(3, 1, 1, True, 1005.0)]
     old.commands()
     assert old.reloads[-1] == new.reloads[-1]
 

@@ -43,7 +43,7 @@ LINES = [
     (Share(), b'["share"]\n'),
     (Unshare(), b'["unshare"]\n'),
     (Reopen(), b'["reopen"]\n'),
-    (Reloads(3, 2, 1, True, 17.5), b'["reloads", 3, 2, 1, true, 17.5]\n'),
+    (Reloads(3, 2, 1, False, 17.5, "no"), b'["reloads", 3, 2, 1, false, 17.5, "no"]\n'),
     (WorkerLine(), b'["workerline"]\n'),
     (Override("users", "10.0.0.1:80", {"weight": 3}), b'["override", "users", "10.0.0.1:80", {"weight": 3}]\n'),
     (LogLevel("debug", "gproxy"), b'["loglevel", "debug", "gproxy"]\n'),

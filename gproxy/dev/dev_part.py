@@ -1,0 +1,67 @@
+"""What `gproxy dev` adds to each worker: it serves this machine only, and shows why the last reload failed."""
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from gproxy.http.errors import HTTPError
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.http.trust import UNIX_PEER
+from gproxy.runtime.command_part import CommandPart
+
+#: The header of all responses after a failed reload.
+HEADER: Final = "X-Gproxy-Dev"
+_LONGEST: Final = 200
+_unsafe = re.compile(r"[^\x20-\x7e]+")
+#: A reason that ends with the place in user code: a text, then ` (FILE:LINE)`.
+_with_place = re.compile(r"(.*) \((/[^()]*):(\d+)\)", re.DOTALL).fullmatch
+
+
+def is_local(peer: str) -> bool:
+    """Return whether the peer is a program on this machine, by its address or its unix socket."""
+    if peer == UNIX_PEER:
+        return True
+    try:
+        return ip_address(peer).is_loopback
+    except ValueError:
+        return False
+
+
+def failure_text(reason: str) -> str:
+    """Return the reason of a failed reload in one line of ASCII, bounded, with the place in user code in front."""
+    found = _with_place(reason)
+    text = f"{_short(found[2])}:{found[3]} {found[1]}" if found else reason
+    return f"reload failed: {_unsafe.sub(' ', text)}"[:_LONGEST].rstrip()
+
+
+def _short(file: str) -> str:
+    """Return the path from the working directory, if it lies below."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (OSError, ValueError):
+        return file
+
+
+class DevPart(CommandPart):
+    """The part of `gproxy dev`: it rejects clients of other machines."""
+
+    def admit(self, request: Request) -> None:
+        """Raise HTTPError 403 for a client that is not on this machine: the connection decides, no field does."""
+        if not is_local(request.received.peer):
+            detail = "gproxy dev serves only clients on its own machine; start it with --expose to serve others"
+            raise HTTPError(403, detail, reason="not_local")
+
+    def mark(self, response: Response, peer: str) -> None:
+        """Show a client on this machine why the last reload has failed."""
+        failure = self.runtime.reload_failure
+        if failure and is_local(peer):
+            response.headers[HEADER] = failure_text(failure)
+
+
+class ExposedDevPart(DevPart):
+    """The part of `gproxy dev --expose`: clients of other machines are served, and see nothing of dev."""
+
+    def admit(self, request: Request) -> None:
+        """Admit every request."""

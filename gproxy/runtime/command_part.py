@@ -1,0 +1,29 @@
+"""The base class of what a command adds to the gateway of each worker, such as `gproxy dev`.
+
+The command names the class as MODULE:NAME in the override `config.sections.settings.PARTS`, which no settings file can
+give. So a gateway that is started in another way does not import it.
+"""
+
+from gproxy.config.sections.settings import Settings
+from gproxy.http.errors import HTTPError
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.runtime import Runtime
+
+
+class CommandPart:
+    """A part that surrounds the gateway of a worker; a subclass overrides what it needs."""
+
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+        self.settings = settings
+        self.runtime = runtime
+
+    def admit(self, request: Request) -> None:
+        """Look at a request before its route is known. Raises HTTPError to reject it."""
+
+    def mark(self, response: Response, peer: str) -> None:
+        """Change the head of any response to this peer, rejections included."""
+
+    def error(self, error: BaseException, found: HTTPError, request: Request) -> Response | None:  # noqa: ARG002
+        """Return the response to a mistake of a handler or an app, which would be `found`; None to leave it so."""
+        return None
