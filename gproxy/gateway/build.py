@@ -33,7 +33,7 @@ from gproxy.gateway.upstream_call import upstream_call
 from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
 from gproxy.gateway.watch.time_account import part_of
 from gproxy.gateway.watch.watch_rules import TIMING_HEADER, Periodic, TimingHeader, WatchRule
-from gproxy.gateway.watch.watched_chain import WatchedChains, timed, traced, watched_chain
+from gproxy.gateway.watch.watched_chain import WatchedChains, ruled_action, timed, traced, watched_chain
 from gproxy.gateway.watch.watched_forward import WATCHED
 from gproxy.gateway.watch.watching_gateway import WatchingGateway
 from gproxy.handlers.allow import Allow
@@ -222,7 +222,7 @@ class _Routes:
 
     def _watched_action(self, route: RouteSettings) -> Next:
         """Return the action of a watched chain. An app is a part of the time account, as handlers are."""
-        action = self._action(route, WATCHED)
+        action = ruled_action(self._action(route, WATCHED))
         name = f"app:{route.name}"
         return timed(part_of(name), traced(name, action)) if route.action == "app" else action
 

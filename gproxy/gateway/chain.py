@@ -19,16 +19,18 @@ def compose(handlers: Sequence[Handler], action: Next, errors: ErrorResponses = 
     """
     step = action if getattr(action, "is_guarded", False) else _guarded(action, errors)
     for handler in reversed(handlers):
-        step = _step(handler, _direct(handler), step, errors)
+        step = step_of(handler, direct(handler), step, errors)
     return step
 
 
-def _direct(handler: Handler) -> Callable[[Request, Next], Any]:
+def direct(handler: Handler) -> Callable[[Request, Next], Any]:
     """Return what to call. PERF: an object's bound method, which calling the object would look up each time."""
     return handler.__call__ if isinstance(type(handler).__call__, FunctionType) else handler
 
 
-def _step(handler: Handler, call: Callable[[Request, Next], Any], next_step: Next, errors: ErrorResponses) -> Next:
+def step_of(handler: Handler, call: Callable[[Request, Next], Any], next_step: Next, errors: ErrorResponses) -> Next:
+    """Return the step of a handler, which `call` calls. Its exception becomes a response."""
+
     def step(request: Request) -> Response:
         try:
             response = call(request, next_step)

@@ -145,6 +145,11 @@ class Deadline:
         self._ends += seconds
         self._own_ends += seconds
 
+    def hold(self, seconds: float) -> None:
+        """Move all ends by the seconds for which a debugger has stopped the request, which is no wait for the client."""
+        self.pause(seconds)
+        self.paused -= seconds
+
     def begin_own(self, limit: TimeLimit, seconds: float) -> None:
         """Begin the own time of a handler: it has so many seconds. No other handler's may be under way."""
         self._own, self._own_ends = limit, self.clock() + seconds

@@ -2,7 +2,7 @@
 
 | kind | from | content |
 |---|---|---|
-| QUESTION | monitor | JSON: number, name of the question, arguments |
+| QUESTION | monitor | JSON: number, name of the question, arguments; whether a descriptor follows |
 | PART | worker | JSON: number, a part of the answer |
 | END | worker | JSON: number, and an error if the question failed |
 | FEED | worker | a marshalled list of records, as `runtime.feed` has them |
@@ -29,6 +29,22 @@ class BrokenLineError(Exception):
 def write_frame(sock: socket.socket, kind: bytes, content: bytes) -> None:
     """Send a frame, waiting for a slow reader. Raises OSError."""
     sock.sendall(_HEAD.pack(len(content), kind) + content)
+
+
+def write_descriptor(sock: socket.socket, fd: int) -> None:
+    """Send a descriptor behind a frame, with one byte. Raises OSError."""
+    socket.send_fds(sock, [b"\0"], [fd])
+
+
+def read_descriptor(sock: socket.socket) -> int:
+    """Return the descriptor behind a frame. Raises BrokenLineError at the end."""
+    try:
+        _, found, _, _ = socket.recv_fds(sock, 1, 1)
+    except OSError as error:
+        raise BrokenLineError(str(error)) from None
+    if not found:
+        raise BrokenLineError("the descriptor behind a frame is missing")
+    return found[0]
 
 
 def read_frame(sock: socket.socket) -> tuple[bytes, bytes]:

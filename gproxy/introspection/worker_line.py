@@ -12,7 +12,16 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from gproxy.introspection.answers import answer
-from gproxy.introspection.frames import END, FEED, PART, QUESTION, BrokenLineError, read_frame, write_frame
+from gproxy.introspection.frames import (
+    END,
+    FEED,
+    PART,
+    QUESTION,
+    BrokenLineError,
+    read_descriptor,
+    read_frame,
+    write_frame,
+)
 from gproxy.introspection.worker_view import WorkerView
 from gproxy.runtime.feed import Feed
 
@@ -53,8 +62,11 @@ class WorkerLine:
             while True:
                 kind, content = read_frame(self._socket)
                 if kind == QUESTION:
+                    asked = json.loads(content)
+                    if asked.get("has_stream"):  # the answer goes on as a stream of its own
+                        asked["arguments"]["stream"] = socket.socket(fileno=read_descriptor(self._socket))
                     self._questions.acquire()
-                    gevent.spawn(self._answer, json.loads(content))
+                    gevent.spawn(self._answer, asked)
         self._socket.close()
 
     def _answer(self, asked: dict[str, Any]) -> None:

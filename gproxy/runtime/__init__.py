@@ -32,6 +32,7 @@ from gproxy.observe.user_metrics import LabelSets, UserCounter, UserGauge, UserH
 from gproxy.runtime.buffers import Buffers
 from gproxy.runtime.client_watch import served_watch
 from gproxy.runtime.feed import Feed
+from gproxy.runtime.live_rules import LiveRule
 from gproxy.runtime.seldom import Seldom
 from gproxy.runtime.upstreams import UpstreamCalls
 from gproxy.state.cached import use_watch
@@ -255,6 +256,11 @@ class Runtime:
         requests = ConcurrentRequests(name, max_keys)
         self.join(requests)
         return requests
+
+    @cached_property
+    def live_rules(self) -> list[LiveRule]:
+        """The rules of operators by which requests are watched, which come and go."""
+        return []
 
     def count_greenlets(self) -> int:
         """Return the number of live greenlets. Visits all objects of the collector, which takes milliseconds."""

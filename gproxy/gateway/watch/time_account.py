@@ -17,6 +17,7 @@ from typing import Final
 
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import Request
+from gproxy.runtime.live_rules import StepRunner
 
 OTHER: Final = "other"
 QUEUE: Final = "queue"
@@ -46,7 +47,10 @@ class TimeAccount:
     A wait for the client belongs to `upload` or, once the head is due, to `write`, whatever part it interrupts.
     """
 
-    __slots__ = ("_deadline", "_part", "_paused", "_since", "_waiting", "attempts", "parts", "started", "wants_timing")
+    __slots__ = (
+        "_deadline", "_part", "_paused", "_since", "_waiting", "attempts", "parts", "runners", "started",
+        "wants_timing",
+    )  # fmt: skip
 
     def __init__(self, deadline: Deadline, *, wants_timing: bool = False) -> None:
         self._deadline = deadline
@@ -60,6 +64,8 @@ class TimeAccount:
         self.attempts: list[Attempt] = []
         #: True if the client may see the account in Server-Timing.
         self.wants_timing = wants_timing
+        #: What runs the steps of the chain, by the rules of operators; usually nothing.
+        self.runners: list[StepRunner] = []
 
     def switch(self, part: str) -> str:
         """Begin this part, and return the part before it."""

@@ -34,6 +34,8 @@ class WatchingGateway(Gateway):
         self._watched = watched
         self._timing = timing
         self._rules = list(rules)
+        #: The rules of operators, which come and go.
+        self._live = self.runtime.live_rules
 
     def with_router(self, router: Router) -> Gateway:
         """Return a gateway with another router. A router of its own kind, such as that of redirects, is not watched."""
@@ -55,6 +57,8 @@ class WatchingGateway(Gateway):
         is_watched = self._wants_timing(request)
         for rule in self._rules:  # all of them: a rule counts requests, or gives them a trace
             is_watched = rule.wants(request) or is_watched
+        for live in self._live:
+            is_watched = live.wants(request) or is_watched
         return is_watched
 
     def _wants_timing(self, request: Request) -> bool:
@@ -66,10 +70,13 @@ class WatchingGateway(Gateway):
         account = request.exchange.account = TimeAccount(request.deadline, wants_timing=wants_timing)
         trace = request.trace
         trace.enter()
+        runners = account.runners = [found for rule in self._live if (found := rule.begin(request)) is not None]
         try:
             response = self._watched.route(request)
         finally:
             trace.leave()
+            for runner in runners:
+                runner.end()
         if wants_timing:
             add_server_timing(response, request, account)
         account.begin_body()

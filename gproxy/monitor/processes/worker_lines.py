@@ -15,7 +15,16 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from gproxy.introspection.frames import END, FEED, PART, QUESTION, BrokenLineError, read_frame, write_frame
+from gproxy.introspection.frames import (
+    END,
+    FEED,
+    PART,
+    QUESTION,
+    BrokenLineError,
+    read_frame,
+    write_descriptor,
+    write_frame,
+)
 
 _log = logging.getLogger("gproxy")
 
@@ -78,16 +87,21 @@ class _Line:
         self._questions: dict[int, _Question] = {}
         self._reader = gevent.spawn(self._read)
 
-    def ask(self, question: str, arguments: Mapping[str, Any], until: float) -> WorkerAnswer:
-        """Return the answer; one with an error if none comes until that monotonic time."""
+    def ask(
+        self, question: str, arguments: Mapping[str, Any], until: float, stream: socket.socket | None = None
+    ) -> WorkerAnswer:
+        """Return the answer; one with an error if none comes until that monotonic time. The worker gets the stream."""
         number, asked = next(self._numbers), _Question(WorkerAnswer(self.worker))
         self._questions[number] = asked
-        data = json.dumps({"number": number, "question": question, "arguments": arguments}).encode()
+        content = {"number": number, "question": question, "arguments": arguments, "has_stream": stream is not None}
+        data = json.dumps(content).encode()
         is_answered = False
         with gevent.Timeout(max(until - monotonic(), 0), False):
             try:
                 with self._writing:
                     write_frame(self._socket, QUESTION, data)
+                    if stream is not None:
+                        write_descriptor(self._socket, stream.fileno())
                 is_answered = asked.is_answered.wait()
             except OSError as error:
                 asked.answer.error = f"the line is broken: {error.strerror}"
@@ -204,6 +218,15 @@ class WorkerLines:
             if line is not None and not (answer := line.ask(question, arguments or {}, monotonic() + PATIENCE)).error:
                 return answer
         return None
+
+    def ask_worker(
+        self, worker: WorkerRef, question: str, arguments: Mapping[str, Any], stream: socket.socket
+    ) -> WorkerAnswer:
+        """Ask one worker, which gets the socket too, and return its answer within PATIENCE."""
+        line = self._lines.get(worker.pid)
+        if line is None:
+            return WorkerAnswer(worker, error="has ended")
+        return line.ask(question, arguments, monotonic() + PATIENCE, stream)
 
     def parts(self, question: str, arguments: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Ask all workers, and return the parts of those that answer."""
