@@ -146,7 +146,7 @@ class Deadline:
         self._own_ends += seconds
 
     def hold(self, seconds: float) -> None:
-        """Move all ends by the seconds for which a debugger has stopped the request, which is no wait for the client."""
+        """Move all ends by the seconds for which a debugger has stopped the request; no client was waited for."""
         self.pause(seconds)
         self.paused -= seconds
 
