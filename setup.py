@@ -39,6 +39,7 @@ INTERPRETED: Final = {
         "upstream/discovery", "upstream/dns", "upstream/health/active", "upstream/health/shared", "upstream/override",
         "upstream/upstream_metrics",
     ),
+    "runs only while requests are captured": ("gateway/watch/capture_rules",),
     "runs only for sampled requests": ("tracing/otel_bridge", "tracing/request_trace", "tracing/span_record"),
     "runs only for a failed, hedged, mirrored or limited attempt, and its tests pass stand-ins": (
         "upstream/mirror", "upstream/retry", "upstream/forwarder/hedge", "upstream/forwarder/time_limits",

@@ -166,6 +166,7 @@ FOLDERS = {
     "tracing": "spans of exchanges",
     "apps": "applications behind routes",
     "static": "files behind routes",
+    "recording": "exchanges that `gproxy record` keeps, and what they are compared with",
     "jobs": "background jobs",
     "dev": "what `gproxy dev` adds to the workers",
 }

@@ -30,6 +30,7 @@ from gproxy.gateway.route import Route
 from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind, app_head, destination, path_change, stripped
 from gproxy.gateway.router import Router
 from gproxy.gateway.upstream_call import upstream_call
+from gproxy.gateway.watch.capture_rules import CaptureRules
 from gproxy.gateway.watch.observers import ExchangeFeed, HandlerDurations
 from gproxy.gateway.watch.time_account import part_of
 from gproxy.gateway.watch.watch_rules import TIMING_HEADER, Periodic, TimingHeader, WatchRule
@@ -151,6 +152,7 @@ def _watching(routes: "_Routes", settings: Settings, parts: GatewayParts) -> Gat
         streams = [route.name for route in settings.routes if route.stream]
         parts.observers.append(ExchangeFeed(runtime.feed, settings.admin.slow, streams))
     parts.observers.append(HandlerDurations(runtime.metrics))
+    parts.captures = CaptureRules(runtime.live_rules, parts.observers, [route.name for route in settings.routes])
     return WatchingGateway(
         Router(routes.plain()),
         parts,

@@ -15,6 +15,7 @@ from gproxy.gateway.request_metrics import RequestMetrics, watch_handlers
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router, WrongMethodError
 from gproxy.gateway.user_code import place
+from gproxy.gateway.watch.capture_rules import CaptureRules
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange, Observer
 from gproxy.http.handler import Handler, Next
@@ -55,6 +56,8 @@ class GatewayParts:
     errors: ErrorResponses = PLAIN
     #: What the access line needs of requests and responses themselves; None for nothing.
     notes: NotedFields | None = None
+    #: The rules by which exchanges are captured; None if no request is watched.
+    captures: CaptureRules | None = None
 
 
 class Gateway:

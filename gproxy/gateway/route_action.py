@@ -36,11 +36,16 @@ def _unchanged(step: Next) -> Next:
     return step
 
 
+def _unchanged_head(head: RequestHeadWriter) -> RequestHeadWriter:
+    return head
+
+
 @dataclass(frozen=True)
 class ForwardKind:
-    """A kind of forward action: its class, and what surrounds the queue of the upstream, and the rest behind it."""
+    """A kind of forward action: its class, and what surrounds the heads, the queue of the upstream, and the rest."""
 
     make: type[Forward] = Forward
+    around_head: Callable[[RequestHeadWriter], RequestHeadWriter] = _unchanged_head
     around_queue: Callable[[Next], Next] = _unchanged
     inside_queue: Callable[[Next], Next] = _unchanged
 
@@ -143,7 +148,7 @@ def _forward(
     read = TimeLimit.READ.of(upstream.settings.read_timeout or timeout, f"read_timeout of [upstream:{upstream.name}]")
     forward = kind.make(
         upstream,
-        head=head,
+        head=kind.around_head(head),
         piece_limit=tunnel if route.stream else read,
         tunnel_limit=tunnel,
         retries=route.retries,

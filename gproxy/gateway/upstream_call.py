@@ -7,7 +7,8 @@ from typing import Final
 
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import PLAIN, ErrorResponses
-from gproxy.gateway.watch.watched_forward import WatchedForward
+from gproxy.gateway.route_action import PLAIN_FORWARD, ForwardKind
+from gproxy.gateway.watch.watched_forward import WATCHED
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -32,8 +33,8 @@ def upstream_call(
     gateway, in seconds: for pieces of a response, if the upstream has none of its own.
     """
     for_handlers, watched = (
-        compose([], upstream.guard(_forward(upstream, timeout, keep=_ALL, read_ahead=0, make=make)), PLAIN)
-        for make in (Forward, WatchedForward)
+        compose([], upstream.guard(_forward(upstream, timeout, keep=_ALL, read_ahead=0, kind=kind)), PLAIN)
+        for kind in (PLAIN_FORWARD, WATCHED)
     )
     settings = upstream.settings
     forward = errors.around(_forward(upstream, timeout, keep=keep, read_ahead=settings.buffer_response))
@@ -54,15 +55,16 @@ def upstream_call(
 
 
 def _forward(
-    upstream: Upstream, timeout: float, *, keep: tuple[str, ...], read_ahead: int, make: type[Forward] = Forward
+    upstream: Upstream, timeout: float, *, keep: tuple[str, ...], read_ahead: int, kind: ForwardKind = PLAIN_FORWARD
 ) -> Forward:
     settings, runtime = upstream.settings, upstream.runtime
     section = f"[upstream:{upstream.name}]"
-    return make(
+    head = composer(
+        settings, instance=runtime.instance, keep=keep, change=None, stripped="", id_header=runtime.id_header
+    )
+    return kind.make(
         upstream,
-        head=composer(
-            settings, instance=runtime.instance, keep=keep, change=None, stripped="", id_header=runtime.id_header
-        ),
+        head=kind.around_head(head),
         piece_limit=TimeLimit.READ.of(settings.read_timeout or timeout, f"read_timeout of {section}"),
         tunnel_limit=TimeLimit.TUNNEL.of(_TUNNEL, "tunnel_timeout"),
         retries=None,

@@ -18,6 +18,9 @@ class Account(Protocol):
     def handler_times(self) -> str:
         """The handlers with the time that each took itself: `jwt=0.1ms,limit=0.0ms`."""
 
+    def detached(self) -> "Account":
+        """Return the account of a copy of the request in another greenlet."""
+
 
 class Exchange:
     """The record of one request and its response; an empty text means that there is none.

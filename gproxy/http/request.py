@@ -161,6 +161,8 @@ class Request:
         for name in _COPIED:
             setattr(twin, name, getattr(self, name))
         twin.exchange.report = self.exchange.report
+        account = self.exchange.account
+        twin.exchange.account = None if account is None else account.detached()
         return twin
 
     @property

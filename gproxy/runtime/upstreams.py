@@ -116,10 +116,11 @@ class UpstreamCalls:
 
 def _join(asked: Request, base: Request) -> None:
     """Make the call a part of its request: of its trace, and of its time account."""
+    account = base.exchange.account
     if not is_in_own_greenlet(base):
         asked.client_stream = None  # the greenlet that waits for this one observes the client
-    else:
-        asked.exchange.account = base.exchange.account
+        account = None if account is None else account.detached()
+    asked.exchange.account = account
     asked.trace = base.trace
     for name in _TRACE:
         value = base.headers.lookup(name)

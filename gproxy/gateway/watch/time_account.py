@@ -15,6 +15,7 @@
 
 from typing import Final
 
+from gproxy.gateway.watch.capture import Capture
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import Request
 from gproxy.runtime.live_rules import StepRunner
@@ -48,11 +49,11 @@ class TimeAccount:
     """
 
     __slots__ = (
-        "_deadline", "_part", "_paused", "_since", "_waiting", "attempts", "parts", "runners", "started",
+        "_deadline", "_part", "_paused", "_since", "_waiting", "attempts", "capture", "parts", "runners", "started",
         "wants_timing",
     )  # fmt: skip
 
-    def __init__(self, deadline: Deadline, *, wants_timing: bool = False) -> None:
+    def __init__(self, deadline: Deadline, capture: Capture | None = None) -> None:
         self._deadline = deadline
         #: On the monotonic clock.
         self.started = self._since = deadline.clock()
@@ -63,9 +64,11 @@ class TimeAccount:
         self.parts: dict[str, float] = {}
         self.attempts: list[Attempt] = []
         #: True if the client may see the account in Server-Timing.
-        self.wants_timing = wants_timing
+        self.wants_timing = False
         #: What runs the steps of the chain, by the rules of operators; usually nothing.
         self.runners: list[StepRunner] = []
+        #: The capture of the exchange; None without one.
+        self.capture = capture
 
     def switch(self, part: str) -> str:
         """Begin this part, and return the part before it."""
@@ -84,6 +87,10 @@ class TimeAccount:
         self._settle()
         rest = duration - sum(self.parts.values())
         self.parts[OTHER] = self.parts.get(OTHER, 0.0) + max(rest, 0.0)
+
+    def detached(self) -> "TimeAccount":
+        """Return an account that is thrown away, for a copy of the request in another greenlet, with its capture."""
+        return TimeAccount(self._deadline, self.capture)
 
     def until_now(self) -> dict[str, float]:
         """Return the seconds by part until now."""
@@ -119,3 +126,9 @@ def account_of(request: Request) -> TimeAccount:
     """Return the account of a watched request; one that is thrown away for a copy in another greenlet."""
     account = request.exchange.account
     return account if isinstance(account, TimeAccount) else TimeAccount(request.deadline)
+
+
+def capture_of(request: Request) -> Capture | None:
+    """Return the capture of the request, or of the request that it is a copy or a part of; None without one."""
+    account = request.exchange.account
+    return account.capture if isinstance(account, TimeAccount) else None

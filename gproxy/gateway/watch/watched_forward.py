@@ -1,21 +1,54 @@
-"""The forward action of a watched chain: it notes the parts of each attempt in the time account."""
+"""The forward action of a watched chain: it notes each attempt in the time account and in the capture, if any."""
 
 from functools import partial
 from typing import Final
 
 from gproxy.gateway.route_action import ForwardKind
-from gproxy.gateway.watch.time_account import BACKEND, CONNECT, OTHER, PAUSE, QUEUE, Attempt, TimeAccount, account_of
+from gproxy.gateway.watch.capture import CapturedBody, PassedBytes
+from gproxy.gateway.watch.time_account import (
+    BACKEND,
+    CONNECT,
+    OTHER,
+    PAUSE,
+    QUEUE,
+    Attempt,
+    TimeAccount,
+    account_of,
+    capture_of,
+)
 from gproxy.gateway.watch.watched_chain import timed
+from gproxy.http.framing import Reader
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
 from gproxy.http.trace import Span
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.failure import failure_of
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.hedge import Outcome
+from gproxy.upstream.forwarder.request_head import RequestHeadWriter
+from gproxy.upstream.forwarder.response_body import BackendBody
 from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.response_head import ResponseHead
 
 _PARENT: Final = "traceparent"
+#: Why an attempt of a hedge has no response that counts: the other one was quicker, or the request has ended.
+_CANCELLED: Final = "cancelled"
+
+
+class CapturedHead(RequestHeadWriter):
+    """A writer of request heads that notes in the capture of the request what another one has written."""
+
+    def __init__(self, inner: RequestHeadWriter) -> None:  # it has no fields of its own
+        self._inner = inner
+
+    def __call__(self, request: Request, backend: Backend) -> bytes:
+        """Return the head for one attempt at the backend."""
+        head = self._inner(request, backend)
+        capture = capture_of(request)
+        if capture is not None:
+            capture.sent(request, backend, head)
+        return head
 
 
 class WatchedForward(Forward):
@@ -27,11 +60,21 @@ class WatchedForward(Forward):
     def _try(self, request: Request, backend: Backend) -> Outcome:
         account, clock = account_of(request), request.deadline.clock
         before, began = account.switch(BACKEND), clock()
+        capture = account.capture
+        if capture is not None:
+            capture.begin(request, backend)
         try:
             outcome = self._traced(request, backend) if request.trace.sampled else super()._try(request, backend)
+        except BaseException:
+            if capture is not None:
+                capture.failed(request, backend, _CANCELLED)
+            raise
         finally:
             account.switch(before)
-        account.attempts.append(Attempt(backend.name, _words(outcome), clock() - began))
+        words = _words(outcome)
+        account.attempts.append(Attempt(backend.name, words, clock() - began))
+        if capture is not None and not isinstance(outcome, Response):
+            capture.failed(request, backend, words)
         return outcome
 
     def _traced(self, request: Request, backend: Backend) -> Outcome:
@@ -47,6 +90,18 @@ class WatchedForward(Forward):
 
     def _send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
         """Send a hedged attempt's request; the copy of the request, whose fields both attempts have, gets its own."""
+        capture = capture_of(request)
+        if capture is None:
+            return self._traced_send(request, backend)
+        capture.begin(request, backend)
+        try:
+            return self._traced_send(request, backend)
+        except BaseException as error:
+            failure = failure_of(error)
+            capture.failed(request, backend, _CANCELLED if failure is None else failure.reason)
+            raise
+
+    def _traced_send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
         if not request.trace.sampled:
             return super()._send(request, backend)
         with request.trace.attempt(backend.name, request.tries - 1) as span:
@@ -55,6 +110,29 @@ class WatchedForward(Forward):
             connection, head = super()._send(request, backend)
             _note_head(span, request, head.status)
             return connection, head
+
+    def _response(
+        self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead
+    ) -> Response:
+        response = super()._response(request, backend, connection, head)
+        capture = capture_of(request)
+        if capture is not None:
+            capture.answered(request, backend, response)
+        return response
+
+    def _body(
+        self,
+        at_hand: bytes,
+        rest: Reader,
+        request: Request,
+        lease: tuple[Backend, HTTP1Connection, bool],
+        limit: TimeLimit,
+    ) -> BackendBody:
+        capture = capture_of(request)
+        if capture is None or not capture.limit:
+            return super()._body(at_hand, rest, request, lease, limit)
+        passed = PassedBytes(capture.limit)
+        return CapturedBody(at_hand, rest, request, lease, limit, self._record_failure, passed)
 
     def _lease(self, request: Request, backend: Backend) -> HTTP1Connection:
         account = account_of(request)
@@ -76,7 +154,9 @@ class WatchedForward(Forward):
 
 
 #: The forward action of watched routes, with the time in the queue of the upstream.
-WATCHED: Final = ForwardKind(WatchedForward, around_queue=partial(timed, QUEUE), inside_queue=partial(timed, OTHER))
+WATCHED: Final = ForwardKind(
+    WatchedForward, CapturedHead, around_queue=partial(timed, QUEUE), inside_queue=partial(timed, OTHER)
+)
 
 
 def _note_head(span: Span, request: Request, status: int) -> None:

@@ -6,7 +6,7 @@ from gproxy.gateway.gateway import Gateway, GatewayParts, close_part
 from gproxy.gateway.route import Route
 from gproxy.gateway.router import Router
 from gproxy.gateway.watch.server_timing import add_server_timing
-from gproxy.gateway.watch.time_account import TimeAccount
+from gproxy.gateway.watch.time_account import TimeAccount, account_of
 from gproxy.gateway.watch.watch_rules import TimingHeader, WatchRule
 from gproxy.gateway.watch.watched_chain import WatchedChains
 from gproxy.http.errors import HTTPError
@@ -66,8 +66,8 @@ class WatchingGateway(Gateway):
 
     def _watch(self, request: Request) -> Response:
         """Return the response by the watched chain, whose routes are others."""
-        wants_timing = self._wants_timing(request)
-        account = request.exchange.account = TimeAccount(request.deadline, wants_timing=wants_timing)
+        account = request.exchange.account = account_of(request)  # a rule may have opened it
+        wants_timing = account.wants_timing = self._wants_timing(request)
         trace = request.trace
         trace.enter()
         runners = account.runners = [found for rule in self._live if (found := rule.begin(request)) is not None]
@@ -77,6 +77,8 @@ class WatchingGateway(Gateway):
             trace.leave()
             for runner in runners:
                 runner.end()
+        if account.capture is not None:
+            account.capture.finish_response(response)
         if wants_timing:
             add_server_timing(response, request, account)
         account.begin_body()

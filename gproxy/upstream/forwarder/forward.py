@@ -21,6 +21,7 @@ from gproxy.config.sections.retry import RetryOn
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.forwarding import max_forwards
+from gproxy.http.framing import Reader
 from gproxy.http.header_names import is_likely_secret
 from gproxy.http.phase import CONNECT, HANDLER, PAUSE
 from gproxy.http.request import Request
@@ -301,13 +302,24 @@ class Forward:
             connection.continue_upload(request)
         lease = (backend, connection, head.keep)
         limit = self._tunnel_limit if is_event_stream(headers) else self._piece_limit
-        body = BackendBody(data, rest, request, lease, limit, self._record_failure)
+        body = self._body(data, rest, request, lease, limit)
         response = Response.forwarded(head.status, head.phrase, headers, body)  # (9)
         response.on_close(body.close)
         if self._read_ahead and request.client_stream is not None:
             request.client_stream.read_ahead(self._read_ahead)
         request.at_end(body.close)  # a handler may drop the response instead of closing it
         return response
+
+    def _body(
+        self,
+        at_hand: bytes,
+        rest: Reader,
+        request: Request,
+        lease: tuple[Backend, HTTP1Connection, bool],
+        limit: TimeLimit,
+    ) -> BackendBody:
+        """Return the body of a response that does not arrive whole."""
+        return BackendBody(at_hand, rest, request, lease, limit, self._record_failure)
 
     def _tunnel(self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead) -> Response:
         if request.upgrade is None or head.upgrade != request.upgrade:  # RFC 9110 section 15.2.2

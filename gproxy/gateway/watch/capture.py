@@ -1,0 +1,244 @@
+"""The bounded capture of one exchange: the request as it came, each attempt at a backend, the response as it went out.
+
+Bodies are copied up to a bound while they pass. Nothing waits for a copy: streams, uploads, tunnels and retries go the
+same way as without a capture.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from gproxy.http.body import NO_BODY, Body
+from gproxy.http.framing import Reader
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
+from gproxy.upstream.backend import Backend
+from gproxy.upstream.failure import Failure
+from gproxy.upstream.forwarder.response_body import BackendBody
+from gproxy.upstream.http1.connection import HTTP1Connection
+
+#: The most attempts of an exchange that are kept; the calls of its handlers count, too.
+MOST_ATTEMPTS: Final = 20
+
+
+class PassedBytes:
+    """The beginning of the bytes that have passed, up to a limit; `size` counts all of them."""
+
+    __slots__ = ("_limit", "is_whole", "kept", "size")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.kept = bytearray()
+        self.size = 0
+        #: True once the end has passed.
+        self.is_whole = False
+
+    def add(self, data: bytes) -> None:
+        """Keep as much of the data as there is room for."""
+        self.size += len(data)
+        room = self._limit - len(self.kept)
+        if room > 0:
+            self.kept += data[:room]
+
+    def end_with(self, data: bytes) -> None:
+        """Add the last bytes."""
+        self.add(data)
+        self.is_whole = True
+
+
+class CapturedAttempt:
+    """An attempt at a backend, or a call of a handler. Times are those of the deadline's clock."""
+
+    __slots__ = (
+        "backend", "began", "body", "ended", "error", "head", "headers", "owner", "response_body", "status", "trailers",
+        "upstream",
+    )  # fmt: skip
+
+    def __init__(self, owner: Request, backend: str) -> None:
+        #: The request that was sent: the client's, a copy of it, or a handler's own.
+        self.owner = owner
+        self.upstream = owner.upstream
+        self.backend = backend
+        self.began = self.ended = owner.deadline.clock()
+        #: The request head as sent; empty if no connection could be opened.
+        self.head = b""
+        self.body: PassedBytes | None = None
+        #: The response as the backend has sent it; 0 if there was none.
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+        self.response_body: PassedBytes | None = None
+        #: What has the trailers of the response, once its body has passed.
+        self.trailers: BackendBody | None = None
+        #: Why there is no response, in one word.
+        self.error = ""
+
+
+class Capture:
+    """The capture of one exchange. `limit` is the most bytes that are kept of each body; 0: no bodies."""
+
+    def __init__(self, request: Request, limit: int, rules: "tuple[Any, ...]" = ()) -> None:
+        self.request = request
+        self.limit = limit
+        #: Who gets the capture, once the exchange has ended.
+        self.rules = rules
+        self.started = request.deadline.clock()
+        self.attempts: list[CapturedAttempt] = []
+        self.omitted_attempts = 0
+        #: The response, whose fields are complete once it is sent; None if there was none.
+        self.response: Response | None = None
+        self.response_body: PassedBytes | None = None
+        self._bodies: list[tuple[Body, PassedBytes]] = []
+        self._sources: list[tuple[object, PassedBytes]] = []
+        self.body = self._of_request(request.body)
+
+    def begin(self, request: Request, backend: Backend) -> None:
+        """Note that an attempt begins."""
+        if len(self.attempts) >= MOST_ATTEMPTS:
+            self.omitted_attempts += 1
+        else:
+            self.attempts.append(CapturedAttempt(request, backend.name))
+
+    def sent(self, request: Request, backend: Backend, head: bytes) -> None:
+        """Note the head that the backend gets now, and the body that follows it."""
+        attempt = self._attempt(request, backend)
+        if attempt is not None:
+            attempt.head = head
+            attempt.body = self._of_request(request.body)
+
+    def answered(self, request: Request, backend: Backend, response: Response) -> None:
+        """Note the response of the backend, before a handler changes it."""
+        attempt = self._attempt(request, backend)
+        if attempt is None:
+            return
+        attempt.ended = request.deadline.clock()
+        attempt.status, attempt.headers = response.status, response.headers.items()
+        body = response.raw_body
+        if isinstance(body, bytes):
+            attempt.response_body = self._whole(body)
+        elif isinstance(body, CapturedBody):
+            attempt.response_body, attempt.trailers = body.passed, body
+            self._sources.append((body, body.passed))
+
+    def failed(self, request: Request, backend: Backend, why: str) -> None:
+        """Note why an attempt has brought no response, in one word."""
+        attempt = self._attempt(request, backend)
+        if attempt is not None:
+            attempt.ended, attempt.error = request.deadline.clock(), why
+
+    def finish_response(self, response: Response) -> None:
+        """Note the response of the chain, and copy its body while it is sent."""
+        self.response = response
+        body = response.raw_body
+        if response.status == 101 or not self.limit:
+            return
+        if isinstance(body, bytes):
+            self.response_body = self._whole(body)
+            return
+        self.response_body = next((passed for source, passed in self._sources if source is body), None)
+        if self.response_body is None:
+            self.response_body = PassedBytes(self.limit)
+            response.observe_body(CopiedBody(body, self.response_body))
+
+    def _whole(self, data: bytes) -> PassedBytes | None:
+        if not self.limit:
+            return None
+        passed = PassedBytes(self.limit)
+        passed.end_with(data)
+        return passed
+
+    def _of_request(self, body: Body) -> PassedBytes | None:
+        """Copy the body from now on, once for all attempts that send it; None without one."""
+        if body is NO_BODY or not self.limit:
+            return None
+        for known, passed in self._bodies:
+            if known is body:
+                return passed
+        passed = PassedBytes(self.limit)
+        if body.reader is None:
+            passed.end_with(body.at_hand)
+        else:
+            passed.add(body.at_hand)
+            passed.is_whole = body.reader.done
+            body.reader = CopiedReader(body.reader, passed)
+        self._bodies.append((body, passed))
+        return passed
+
+    def _attempt(self, request: Request, backend: Backend) -> CapturedAttempt | None:
+        """Return the latest attempt of the request that has no end; of a hedge, the one at that backend."""
+        open_ones = [one for one in reversed(self.attempts) if not one.status and not one.error]
+        own = next((one for one in open_ones if one.owner is request and one.backend == backend.name), None)
+        return own or next((one for one in open_ones if one.backend == backend.name), None)
+
+
+class CopiedReader:
+    """A reader of a request's body that copies what it reads."""
+
+    def __init__(self, reader: Reader, passed: PassedBytes) -> None:
+        self._reader = reader
+        self._passed = passed
+        self.done = reader.done
+        self.trailers = reader.trailers
+
+    def next_piece(self) -> bytes:
+        """Return the next bytes; b"" at the end."""
+        data = self._reader.next_piece()
+        self.done, self.trailers = self._reader.done, self._reader.trailers
+        self._passed.add(data)
+        self._passed.is_whole = self.done
+        return data
+
+
+class CapturedBody(BackendBody):
+    """A backend's response body that is copied while it passes."""
+
+    def __init__(
+        self,
+        at_hand: bytes,
+        rest: Reader,
+        request: Request,
+        lease: tuple[Backend, HTTP1Connection, bool],
+        limit: TimeLimit,
+        record_failure: Callable[[Request, Backend, Failure], None],
+        passed: PassedBytes,
+    ) -> None:
+        super().__init__(at_hand, rest, request, lease, limit, record_failure)
+        self.passed = passed
+
+    def __next__(self) -> bytes:
+        try:
+            data = super().__next__()
+        except StopIteration:
+            self.passed.is_whole = True
+            raise
+        self.passed.add(data)
+        return data
+
+
+class CopiedBody:
+    """A body of a handler that is copied while it is sent."""
+
+    def __init__(self, body: Iterable[bytes], passed: PassedBytes) -> None:
+        self._body = body
+        self._pieces: Iterator[Any] | None = None
+        self._passed = passed
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """The trailers of the body, if it has some."""
+        found: list[tuple[str, str]] = getattr(self._body, "trailers", [])
+        return found
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:  # noqa: ANN401 a handler yields what it likes, and the writer rejects it
+        if self._pieces is None:
+            self._pieces = iter(self._body)
+        try:
+            piece = next(self._pieces)
+        except StopIteration:
+            self._passed.is_whole = True
+            raise
+        if isinstance(piece, bytes | bytearray | memoryview):
+            self._passed.add(bytes(piece))
+        return piece
