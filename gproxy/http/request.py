@@ -15,7 +15,7 @@ from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.identity import Identity
 from gproxy.http.json_body import LIMIT, of_request
 from gproxy.http.phase import HANDLER
-from gproxy.http.rewrite import checked
+from gproxy.http.rewrite import checked, prefixed
 from gproxy.http.tls import TLS
 from gproxy.http.trace import Trace
 
@@ -275,6 +275,14 @@ class Request:
         """Return whether a handler assigned method, host or path, on which routing depends."""
         path, _, host = self._as_received
         return not (self.path is path and self.host is host and self.method is self.received.method)
+
+    def add_prefix(self, prefix: str) -> None:
+        """Put a prefix, such as `/alpha`, before the path.
+
+        Raises HTTPError 400 if some backend would read the new path as one without the prefix, as it would /../beta.
+        Raises ValueError for a prefix with dot segments, escapes, or a slash at its end.
+        """
+        self.path = prefixed(self.path, prefix)
 
     def json(self, limit: int = LIMIT) -> Any:  # noqa: ANN401 any JSON
         """Return the value of a body in JSON, of up to `limit` bytes; later steps can still read the body.

@@ -19,6 +19,7 @@ _has_dots = re.compile(r"/(?:\.|%2[Ee]){1,2}(?=/|\Z)").search
 _LONGEST_DOTS: Final = len("%2e%2e")
 # RFC 9112 section 3.2: visible ASCII without a fragment; a path begins with a slash.
 _is_target = re.compile(r"/[!\"$-~]*|\*").fullmatch
+_is_prefix = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[\w.~-]+)+", re.ASCII).fullmatch
 #: Matches a text of visible ASCII.
 is_visible = re.compile(r"[!-~]+").fullmatch
 
@@ -80,6 +81,15 @@ def reprefixed(path: str, strip: str, add: str) -> str:
     if rest == "/" and not path.endswith("/"):
         return add
     return confined(add + rest, add + "/")
+
+
+def prefixed(path: str, prefix: str) -> str:
+    """Put a handler's prefix before the path. Raises ValueError for an odd prefix, and HTTPError, see `confined`."""
+    if not _is_prefix(prefix):
+        raise ValueError(
+            f"{prefix!r} is no prefix: expected '/' and names in letters, digits and -._~, without dot segments"
+        )
+    return reprefixed(path, "", prefix)
 
 
 def confined(path: str, beginning: str) -> str:

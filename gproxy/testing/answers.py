@@ -51,8 +51,8 @@ class Refused:
     """The refusal of the connection, before a request."""
 
 
-#: What a backend of the test kit does with a request; a function returns the response.
-KitAnswer: TypeAlias = Callable[[Request], Response] | Slow | Reset | Refused
+#: What a backend of the test kit does with a request; a function returns the response, or another answer.
+KitAnswer: TypeAlias = Callable[[Request], "Response | KitAnswer"] | Slow | Reset | Refused
 
 
 def slow(seconds: float, then: KitAnswer | None = None) -> Slow:

@@ -63,7 +63,7 @@ def test_it_takes_the_time_of_the_slower_service(overview, stopwatch):
         answer = gateway.get("/users/7")
     assert json.loads(answer.body) == {"name": "Ann", "orders": [1]}
     assert 0.5 <= stopwatch.seconds < 0.7
-    assert orders.requests[0].line == "GET /orders/users/7 HTTP/1.1"
+    assert orders.requests[0].line == "GET /orders/7 HTTP/1.1"
 
 
 def test_a_service_that_hangs_is_left_out_in_its_limit(overview, stopwatch):

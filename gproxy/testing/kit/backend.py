@@ -49,19 +49,25 @@ class KitBackend:
             yield Reset()
             return
         self.requests.append(request)
-        found = self._take()
-        while isinstance(found, Slow):
-            yield found.seconds
-            found = found.then
-        if isinstance(found, Reset | Refused):
-            yield Reset()
-            return
         try:
-            response = found(request)
-            yield from _written(response, request.method)
+            yield from _answered(self._take(), request)
         except Exception as error:  # noqa: BLE001 a test's function may raise anything
             self._report(error)
             yield Reset()
+
+
+def _answered(found: KitAnswer | Response, request: Request) -> Iterator[Step]:
+    """Yield what the answer does; a function returns the response, or another answer."""
+    while not isinstance(found, Response):
+        if isinstance(found, Slow):
+            yield found.seconds
+            found = found.then
+        elif isinstance(found, Reset | Refused):
+            yield Reset()
+            return
+        else:
+            found = found(request)
+    yield from _written(found, request.method)
 
 
 def _written(response: Response, method: str) -> Iterator[Step]:

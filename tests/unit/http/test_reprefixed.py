@@ -9,7 +9,7 @@ from gproxy.config.types.patterns import Rewrite
 from gproxy.config.types.route_action import UpstreamShare
 from gproxy.gateway.route_action import path_change
 from gproxy.http.errors import BadMessage, HTTPError
-from gproxy.http.rewrite import reprefixed, tidied
+from gproxy.http.rewrite import prefixed, reprefixed, tidied
 from gproxy.http.target import readings
 
 
@@ -92,3 +92,32 @@ def test_a_group_leads_nowhere_else(path):
 def test_tidied_leaves_escapes_alone():
     assert tidied("/a%2f//b/./%2e%2e/c%20") == "/a%2f/c%20"
     assert tidied("*") == "*"
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/reports", "/alpha/reports"),
+        ("/../beta/reports", "/alpha/beta/reports"),
+        ("/%2e%2e/beta", "/alpha/beta"),
+        ("//x/./y/", "/alpha/x/y/"),
+        ("/", "/alpha/"),
+        ("/caf%C3%A9", "/alpha/caf%C3%A9"),
+    ],
+)
+def test_a_handler_puts_a_prefix_before_the_path(path, sent):
+    assert prefixed(path, "/alpha") == sent
+
+
+@pytest.mark.parametrize("path", ["/x/..%2f..%2fbeta", "/..%5cbeta", "/%252e%252e/beta", "/..;/beta"])
+def test_a_path_that_leaves_the_prefix_of_a_handler_is_rejected(path):
+    with pytest.raises(HTTPError):
+        prefixed(path, "/alpha")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "/", "alpha", "/alpha/", "/..", "/a/../b", "/.", "/a//b", "/a%2fb", "/a b", "/a?b", "/\u00e9"]
+)
+def test_a_prefix_is_plain(prefix):
+    with pytest.raises(ValueError, match="is no prefix"):
+        prefixed("/reports", prefix)
