@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import plot, results
 from bench.load import Generator
-from bench.peers import PEERS, WITH_TOKENS, Place
+from bench.peers import APP_SERVERS, PEERS, WITH_TOKENS, Place
 from bench.scenarios import KINDS, SCENARIOS, backends
 from bench.server import NotStartedError, Server
 from gproxy.testing.gateway import free_port
@@ -28,9 +28,10 @@ def main(arguments):
     except (NotStartedError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    print(*results.summary(measured, peers, KINDS), sep="\n")
+    print(*results.summary(measured, KINDS), sep="\n")
     if options.svg:
-        compared = {name: results.ratios(one, results.CPU) for name, one in measured.items()}
+        proxied = {name: one for name, one in measured.items() if not SCENARIOS[name].app}
+        compared = {name: results.ratios(one, results.CPU) for name, one in proxied.items()}
         options.svg.write_text(plot.svg(compared, peers, KINDS))
     failed = sum(map(results.errors, measured.values()))
     if failed:
@@ -41,7 +42,7 @@ def main(arguments):
 def _options(arguments):
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"default: all: {', '.join(SCENARIOS)}")
-    others = [name for name in PEERS if name != "gproxy"]
+    others = [name for name in PEERS if name not in APP_SERVERS]
     parser.add_argument("--peer", action="append", choices=others, help="to compare with; the first is the yardstick")
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--seconds", type=_positive, default=2, help="for each peer in each round")
@@ -74,7 +75,9 @@ def _measure_all(names, peers, options):
 
 
 def asked(scenario, peers):
-    """The peers that do all that the scenario needs, and the yardstick in any case."""
+    """The peers that do all that the scenario needs, and the yardstick in any case; an app has a yardstick of its own."""
+    if scenario.app:
+        return list(APP_SERVERS)
     return [peer for peer in peers if peer in WITH_TOKENS or peer == peers[0] or not scenario.jwt]
 
 
@@ -93,7 +96,7 @@ def _measure(scenario, peers, ports, folder, options):
 
 
 def _server(peer, scenario, ports, folder):
-    place = Place(free_port(), ports, folder, scenario.jwt)
+    place = Place(free_port(), ports, folder, scenario.jwt, scenario.app)
     return Server(peer, PEERS[peer](place), place.port, folder)
 
 

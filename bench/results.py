@@ -88,13 +88,13 @@ def _line(cells):
     return f"  {cells[0]:<{len(first)}}{''.join(others)}".rstrip()
 
 
-def summary(measured, peers, kinds):
+def summary(measured, kinds):
     """Lines of Markdown: gproxy beside each other peer, a table for each kind of scenarios, as the README has them."""
-    others = [peer for peer in peers if peer != "gproxy"]
-    titles = [f"{what}, {peer} = 1" for what in ("CPU time", "requests/s") for peer in others]
     lines = []
     for kind, scenarios in kinds.items():
         if present := [name for name in scenarios if name in measured]:
+            others = list(dict.fromkeys(peer for name in present for peer in measured[name] if peer != "gproxy"))
+            titles = [f"{what}, {peer} = 1" for what in ("CPU time", "requests/s") for peer in others]
             lines += ["", f"| {' | '.join([kind, *titles])} |", f"|{'---|' * (1 + len(titles))}"]
             lines += [_row(scenarios[name].about, measured[name], others) for name in present]
     return lines

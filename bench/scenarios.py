@@ -28,6 +28,8 @@ class Scenario:
     requests: Callable[[], list[bytes]] | None = None
     #: True if every request brings a token, which has to be verified. Without a list all bring the same one.
     jwt: bool = False
+    #: True if a WSGI app answers, in the gateway or in a server of its own, and no backend.
+    app: bool = False
     #: If not 0: in each so many requests of the list there is one for what does not exist.
     not_found: int = 0
     #: If not 0: how long each round takes, whatever --seconds says.
@@ -77,9 +79,11 @@ REPEATED = {
     "c1000-new": Scenario("the first second of 1,000 connections", 1000, seconds=1),
 }
 
-SCENARIOS = {**VARIED, **REPEATED}
+APPS = {"flask": Scenario("Flask's hello world", 32, "/", app=True)}
+
+SCENARIOS = {**VARIED, **REPEATED, **APPS}
 #: What a reader has to know of a figure first.
-KINDS = {"no request like another": VARIED, "the same request again": REPEATED}
+KINDS = {"no request like another": VARIED, "the same request again": REPEATED, "an app as a route": APPS}
 
 
 def backends(folder, cores=OTHER_CORE):

@@ -1,9 +1,10 @@
-"""The proxies that are compared: for each name, the command that starts it.
+"""The proxies, and the servers of apps, that are compared: for each name, the command that starts it.
 
 Each does as many of the ten features as it offers by configuration: gproxy and the gateway in Go all of them, nginx,
 HAProxy and Caddy all but tokens, the two Python proxies none but forwarding.
 """
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,16 +19,25 @@ _BUILT = _HERE.parents[1] / ".bench"
 
 @dataclass(frozen=True)
 class Place:
-    """What a peer is told: where to serve, what stands behind it, where to write, whether to ask for tokens."""
+    """What a peer is told: where to serve, what stands behind it, where to write, whether to ask for tokens.
+
+    `app`: whether it serves the app, in place of backends.
+    """
 
     port: int
     backends: tuple[int, int]
     folder: Path
     jwt: bool = False
+    app: bool = False
 
     def fill(self, template, **values):
         backend, other = self.backends
         return fill(template, self.folder, port=self.port, backend=backend, other=other, **values)
+
+    def copy_app(self):
+        """Copy the app into the folder, and return its name there."""
+        shutil.copy(_HERE / "flask_app.py", self.folder)
+        return "flask_app:app"
 
 
 def _plain(place):
@@ -65,17 +75,29 @@ def _build_go():
     return built
 
 
+def _gunicorn(place):
+    """One worker of gevent. It writes an access log, as the gateway does."""
+    log = place.folder / "gunicorn-access.log"
+    served = ["--bind", f"127.0.0.1:{place.port}", "--access-logfile", log, place.copy_app()]
+    return [sys.executable, "-m", "gunicorn", "--worker-class", "gevent", "--workers", "1", *served]
+
+
 def gproxy(place, workers=1):
-    """The command; the settings are etc/gproxy.ini's, but for limits."""
+    """The command; the settings are etc/gproxy.ini's, but for limits, or those of the app."""
     handlers = ["compress", "health", "rate_limit", *["jwt"] * place.jwt]
-    config = place.fill("gproxy.ini", secret=SECRET, handlers=", ".join(handlers))
+    if place.app:
+        config = place.fill("app.ini", app=place.copy_app())
+    else:
+        config = place.fill("gproxy.ini", secret=SECRET, handlers=", ".join(handlers))
     options = "--bind", f"127.0.0.1:{place.port}", "--workers", workers, "--config", config
     return [sys.executable, "-m", "gproxy", *options]
 
 
 PEERS = {
     "plain": _plain, "nginx": _nginx, "haproxy": _haproxy, "caddy": _caddy, "aiohttp": _aiohttp, "go": _go,
-    "gproxy": gproxy,
+    "gunicorn": _gunicorn, "gproxy": gproxy,
 }  # fmt: skip
+#: Those that serve an app. The first is the yardstick, and no proxy.
+APP_SERVERS = "gunicorn", "gproxy"
 #: Those that check tokens. Where every request brings one, the others would do less for it, and are not measured.
 WITH_TOKENS = "go", "gproxy"

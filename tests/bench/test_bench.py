@@ -36,6 +36,12 @@ def test_it_measures_prints_and_plots(tmp_path):
     assert len(ET.parse(picture).findall(".//*[@class='bar']")) == 4
 
 
+def test_an_app_in_the_gateway_is_compared_with_a_server_of_apps():
+    done = bench("--rounds", "1", "--seconds", "1", "flask")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^\| Flask's hello world( \| [\d.]+){2} \|$", done.stdout, re.M), done.stdout
+
+
 def test_a_peer_that_checks_no_tokens_is_not_measured_where_all_requests_have_one():
     peers = ["go", "nginx", "gproxy"]
     assert compare.asked(SCENARIOS["new-jwt"], peers) == compare.asked(SCENARIOS["jwt"], peers) == ["go", "gproxy"]
