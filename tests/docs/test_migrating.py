@@ -1,5 +1,6 @@
-"""The five configurations of docs/migrating.md: each is a correct file and does what its table says."""
+"""The configurations of docs/migrating.md: each is a correct file and does what its table says."""
 
+import importlib
 import json
 import re
 import socket
@@ -28,7 +29,7 @@ PARTS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 FILES = {
     title: re.search(r"^```ini\n(.*?)^```", text, re.M | re.S)[1] for title, text in PARTS.items() if "```ini" in text
 }
-DJANGO, HOSTS, TRAEFIK, KONG, HAPROXY = FILES
+DJANGO, HOSTS, TRAEFIK, KONG, HAPROXY, FLASK = FILES
 HANDLERS = re.search(r"^```python\n(.*?)^```", PAGE, re.M | re.S)[1]
 ROW = re.compile(r"^\| (\d+) \| ((?:[^|]|\\\|)*) \| ((?:[^|]|\\\|)*) \|$", re.M)
 ENVIRON = {"OFFICE_PASSWORD": "open sesame", "REDIS_URL": "redis://127.0.0.1:1/0"}
@@ -107,7 +108,14 @@ def folder(tmp_path, issuer):
     (tmp_path / "media").mkdir()
     (tmp_path / "media/a.txt").write_text("an upload")
     (tmp_path / "handlers.py").write_text(HANDLERS)
+    write_modules(tmp_path)
     return tmp_path
+
+
+def write_modules(folder):
+    """Write the modules of the page that have their names in the first line."""
+    for name, code in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", PAGE, re.M | re.S):
+        (folder / name).write_text(code)
 
 
 @pytest.mark.parametrize("title", FILES)
@@ -500,3 +508,24 @@ def test_haproxy(folder):
         assert chats(site, www)
         assert 429 in site.statuses(101, www, "/api/a")
         assert site.ask("other.example.com").status == 429
+
+
+def test_a_middleware_of_flask_does_the_same_as_a_handler(tmp_path, monkeypatch):
+    write_modules(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = importlib.import_module("before").app.test_client()
+    fields = {"X-Forwarded-For": "192.0.2.7", "X-Tenant": "forged"}
+    with RunningGateway(FILES[FLASK], tmp_path) as gateway:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        for host, status in (("blue.shop.example.com", 200), ("blue.example.com", 404)):
+            old = before.get("/", headers={**fields, "Host": host})
+            with gateway.connect() as wire:
+                wire.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n")
+                new = wire.read_response()
+            assert (old.status_code, new.status) == (status, status)
+            if status == 200:
+                assert old.json == json.loads(new.body) == {"tenant": "blue", "client": "192.0.2.7"}
+                assert re.fullmatch(r"0\.\d{3}", new["x-time"])
+                assert re.fullmatch(r"0\.\d{3}", old.headers["X-Time"])
+        assert gateway.access(2)[-1]["reason"] == "unknown_host"
+    sys.modules.pop("before")
