@@ -32,6 +32,7 @@ from gproxy.arbiter.reload import Reload, ReloadQueue
 from gproxy.arbiter.reload_on_change import ReloadOnChange
 from gproxy.arbiter.shutdown import PendingLine, Shutdown
 from gproxy.arbiter.sockets import CannotListenError
+from gproxy.arbiter.spare_worker import SpareWorker
 from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
@@ -69,7 +70,10 @@ class Arbiter:
         self._next: Generation | None = None
         self._reloads = ReloadQueue()
         self._history = GenerationHistory()
-        self._reload_on_change = ReloadOnChange(path, self._loop, self._reload)
+        self._reload_on_change = ReloadOnChange(
+            path, self._loop, self._reload, is_reloading=lambda: self._next is not None
+        )
+        self._spare = SpareWorker(self._loop, self._workers, spawn)
         self._monitor: Monitoring = NoMonitor()
         self._line = PendingLine(self._loop, self._workers)
         self._shutdown = Shutdown(
@@ -89,6 +93,7 @@ class Arbiter:
         self._workers.reap()  # a worker that ended before the handler existed left no SIGCHLD
         self._loop.run()
         self._loop.block_signals()
+        self._spare.discard()
         self._monitor.close()
         self._workers.discard(self._workers)
         return self._code
@@ -150,7 +155,7 @@ class Arbiter:
             _log.info("%s: reloading", reload.cause)
         self._notifier.reloading()
         try:
-            self._begin(spawn(self._number + 1, 1), reload.reading)
+            self._begin(self._spare.take(self._number + 1), reload.reading)
         except CannotStartError as error:
             self._give_up(1, [str(error)])
 
@@ -241,6 +246,8 @@ class Arbiter:
         """Finish a start or reload, successful or not: start a queued reload."""
         if reload := self._reloads.next():
             self.reload(reload)
+        elif self._current and self._current.server.reload:
+            self._spare.prepare(self._number + 1)
 
     def _scale(self, by: int) -> None:
         cause, generation = "SIGTTIN" if by > 0 else "SIGTTOU", self._current

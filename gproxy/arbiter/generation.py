@@ -10,7 +10,7 @@ from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.backoff import Backoff
-from gproxy.arbiter.file_watch import listed
+from gproxy.arbiter.file_watch import listed, watched_files
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
@@ -51,15 +51,16 @@ class Generation:
         self.path = path
         self._overrides = overrides
         self.settings_files = files or read_files(path, os.environ)
-        #: The files of the settings as they are now, for `reload = on`: what a rollback has left is no change.
-        self.stamps = {name: FileStamp.of(name) for name in (absolute(file.path) for file in self.settings_files)}
-        #: The absolute paths and patterns of the included files.
-        self.patterns = [absolute(one) for one in include_patterns(self.settings_files[0], os.environ)]
         server, log, admin, trace = load_process(self.settings_files, overrides)
         if server and inherited:
             self._overrides = {**overrides, ("server", "bind"): bind_to(inherited, server.bind)}
             server, log, admin, trace = load_process(self.settings_files, self._overrides)
         self.server = server or ServerSettings()
+        #: The absolute paths and patterns of the files that `reload = on` watches: included ones, and those of `watch`.
+        self.patterns = [absolute(one) for one in include_patterns(self.settings_files[0], os.environ)]
+        self.patterns += [absolute(os.path.join(os.path.dirname(path), one)) for one in self.server.watch]  # noqa: PTH118, PTH120
+        #: These files and those of the settings as they are now: what a rollback has left is no change.
+        self.stamps = {name: FileStamp.of(name) for name in self._watched()}
         self.log = log or LogSettings()
         self.admin = admin or AdminSettings()
         self.trace = trace or TraceSettings()
@@ -71,6 +72,11 @@ class Generation:
         self.sockets: dict[Address, socket.socket] = {}
         #: Files of user code that the workers have imported, with their stamps at the first import.
         self.files: dict[str, FileStamp | None] = {}
+
+    def _watched(self) -> set[str]:
+        """Return the files to watch, besides those of user code."""
+        settings = {absolute(file.path) for file in self.settings_files}
+        return settings | set(watched_files(self.patterns)) if self.server.reload else settings
 
     def add(self, worker: WorkerProcess) -> None:
         """Add a worker, and send it the settings to build."""

@@ -1,25 +1,31 @@
 """`reload = on`: a reload when a file of the settings or of user code has changed."""
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 from gproxy.arbiter.event_loop import EventLoop
 from gproxy.arbiter.file_watch import FileWatch, listed
 from gproxy.arbiter.generation import Generation
 
-_LOOK_EVERY: Final = 0.5
+#: Seconds between two looks, and how many times as long as a look they are at least: a look may visit many files.
+_LOOK_EVERY: Final = 0.1
+_SHARE: Final = 50
 
 
 class ReloadOnChange:
-    """The watch of the files of the generation that serves; calls `reload` with the cause.
+    """The watch of the files of the generation that serves; calls `reload` with the cause, unless one is under way.
 
     It begins with the first generation that has `reload = on`.
     """
 
-    def __init__(self, path: str, loop: EventLoop, reload: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: str, loop: EventLoop, reload: Callable[[str], None], is_reloading: Callable[[], bool]
+    ) -> None:
         self._path = path
         self._loop = loop
         self._reload = reload
+        self._is_reloading = is_reloading
         self._watch: FileWatch | None = None
         self._generation: Generation | None = None
 
@@ -28,12 +34,14 @@ class ReloadOnChange:
         self._generation = generation
         if generation.server.reload and self._watch is None:
             self._watch = FileWatch(self._path)
-            self._loop.every(_LOOK_EVERY, self._look)
+            self._loop.after(_LOOK_EVERY, self._look)
         if self._watch:
-            self._watch.adopt(generation.stamps)
+            self._watch.adopt({**generation.files, **generation.stamps})
 
     def _look(self) -> None:
-        if self._watch and self._generation:
+        began = monotonic()
+        if self._watch and self._generation and not self._is_reloading():
             changed = self._watch.changed(self._generation.files, self._generation.patterns)
             if changed and self._generation.server.reload:
                 self._reload(f"{listed(changed)} changed")
+        self._loop.after(max(_LOOK_EVERY, (monotonic() - began) * _SHARE), self._look)

@@ -1,6 +1,7 @@
 """`gproxy dev`: the gateway with demo backends, which reloads when a file changes."""
 
 import argparse
+import glob
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from gproxy.arbiter.arbiter import Arbiter
 from gproxy.arbiter.spawn import GROUP_SIGNALS, CannotStartError, path_flags, spawn
@@ -25,6 +26,21 @@ _CHANGES: Final = {
     "access = log/access.log": "access = -             ",
     "[gateway]": "state_dir = {folder}/var\n\n[admin]\nbind = {admin}\n\n[gateway]",
 }
+#: The settings of `--app`, besides the app itself. The modules beside it are watched before it imports them.
+_APP_SETTINGS: Final = """\
+[server]
+bind = 127.0.0.1:8080
+state_dir = {folder}/var
+watch = {here}/*.py
+
+[route:app]
+path = /
+
+[log]
+access = -
+"""
+#: The option that names the app.
+APP: Final = ("route:app", "app")
 #: The parts that the command adds to each worker.
 _PARTS: Final = ("gproxy.dev.dev_part:DevPart",)
 _EXPOSED_PARTS: Final = ("gproxy.dev.dev_part:ExposedDevPart",)
@@ -36,36 +52,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of serving; without `--config` the command has settings of its own."""
     text = "path of the settings, an INI file; default: the demo settings"
     parser.add_argument("--config", metavar="FILE", help=text)
+    app = "serve this WSGI app as the only route, without a settings file; MODULE:NAME() for a factory"
+    parser.add_argument("--app", metavar="MODULE:NAME", help=app)
     expose = "serve clients of other machines too, without the pages and headers of dev; else they get 403"
     parser.add_argument("--expose", action="store_true", help=expose)
     serving.add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until a signal. Return the exit code."""
+    """Serve until a signal. Return the exit code. Raises ArgumentError."""
+    if options.app is not None and options.config is not None:
+        raise argparse.ArgumentError(None, "--app needs no settings file; write it as an option of a route in --config")
+    parts = _EXPOSED_PARTS if options.expose else _PARTS
+    given = serving.overrides(options) | {PARTS: "\n".join(parts)}
     try:
-        parts = _EXPOSED_PARTS if options.expose else _PARTS
-        return serve(options.config, serving.overrides(options) | {PARTS: "\n".join(parts)})
+        with tempfile.TemporaryDirectory(prefix="gproxy-dev-") as name:
+            folder = Path(name)
+            if options.app is not None:
+                return _serve(_app_settings(folder), given | {APP: options.app}, demo="no")
+            return _serve(options.config or _demo_settings(folder), given, demo="yes")
     except CannotStartError as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def serve(path: str | None, overrides: Overrides) -> int:
-    """Serve until a signal and return the exit code. Without a path, use a temporary copy of the demo settings.
-
-    Raises CannotStartError.
-    """
-    with tempfile.TemporaryDirectory(prefix="gproxy-dev-") as folder:
-        config = path or _settings(Path(folder))
-        given = {**_admin(config, overrides), **overrides}
-        # A breakpoint stops a worker for any time, so a worker is never replaced.
-        chosen = {("server", "worker_timeout"): "0s", **given, ("server", "reload"): "on"}
-        demo_end = _start_demo(config, given)
-        try:
-            return Arbiter(config, chosen, spawn(generation=1, number=1)).run()
-        finally:
-            os.close(demo_end)
+def _serve(config: str, given: Overrides, demo: Literal["yes", "no"]) -> int:
+    """Serve these settings until a signal and return the exit code. Raises CannotStartError."""
+    given = {**_admin(config, given), **given}
+    # The stamp of bytecode has whole seconds: a module saved twice in one would run as it was first.
+    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
+    # A breakpoint stops a worker for any time, so a worker is never replaced.
+    chosen = {("server", "worker_timeout"): "0s", **given, ("server", "reload"): "on"}
+    demo_end = _start_demo(config, given, demo)
+    try:
+        return Arbiter(config, chosen, spawn(generation=1, number=1)).run()
+    finally:
+        os.close(demo_end)
 
 
 def _admin(config: str, overrides: Overrides) -> dict[tuple[str, str], str]:
@@ -87,22 +109,30 @@ def _addresses(state_dir: Path) -> str:
     return path if is_taken else f"{path}, 127.0.0.1:{_ADMIN_PORT}"
 
 
-def _settings(folder: Path) -> str:
+def _demo_settings(folder: Path) -> str:
     text = _TEMPLATE.read_text()
     admin = _addresses(folder / "var")
     for before, after in _CHANGES.items():
         text = text.replace(before, after.replace("{folder}", str(folder)).replace("{admin}", admin), 1)
+    return _written(folder, text)
+
+
+def _app_settings(folder: Path) -> str:
+    return _written(folder, _APP_SETTINGS.format(folder=folder, here=glob.escape(str(Path.cwd()))))
+
+
+def _written(folder: Path, text: str) -> str:
     path = folder / "gproxy.ini"
     path.write_text(text)
     return str(path)
 
 
-def _start_demo(config: str, overrides: Overrides) -> int:
-    """Start the demo backends and hints. Return a descriptor; the demo ends when the descriptor is closed."""
+def _start_demo(config: str, overrides: Overrides, demo: Literal["yes", "no"]) -> int:
+    """Start the hints, and the demo backends if wanted. Return a descriptor; both end when it is closed."""
     read_end, write_end = os.pipe()
     os.set_inheritable(read_end, True)
     given = json.dumps([(*place, text) for place, text in overrides.items()])
-    command = [sys.executable, *path_flags(), "-m", "gproxy.testing.dev", str(read_end), config, given]
+    command = [sys.executable, *path_flags(), "-m", "gproxy.testing.dev", str(read_end), config, given, demo]
     os.posix_spawn(sys.executable, command, os.environ, setsigmask={*GROUP_SIGNALS, signal.SIGUSR2})
     os.close(read_end)
     return write_end

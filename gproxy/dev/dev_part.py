@@ -1,14 +1,15 @@
 """What `gproxy dev` adds to each worker: it serves this machine only, and shows why the last reload failed."""
 
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from gproxy.config.sections.settings import Settings
+from gproxy.dev.audience import Audience, is_local
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.http.response import Response
-from gproxy.http.trust import UNIX_PEER
+from gproxy.runtime import Runtime
 from gproxy.runtime.command_part import CommandPart
 
 #: The header of all responses after a failed reload.
@@ -17,16 +18,6 @@ _LONGEST: Final = 200
 _unsafe = re.compile(r"[^\x20-\x7e]+")
 #: A reason that ends with the place in user code: a text, then ` (FILE:LINE)`.
 _with_place = re.compile(r"(.*) \((/[^()]*):(\d+)\)", re.DOTALL).fullmatch
-
-
-def is_local(peer: str) -> bool:
-    """Return whether the peer is a program on this machine, by its address or its unix socket."""
-    if peer == UNIX_PEER:
-        return True
-    try:
-        return ip_address(peer).is_loopback
-    except ValueError:
-        return False
 
 
 def failure_text(reason: str) -> str:
@@ -47,16 +38,20 @@ def _short(file: str) -> str:
 class DevPart(CommandPart):
     """The part of `gproxy dev`: it rejects clients of other machines."""
 
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+        super().__init__(settings, runtime)
+        self._audience = Audience(settings.routes)
+
     def admit(self, request: Request) -> None:
         """Raise HTTPError 403 for a client that is not on this machine: the connection decides, no field does."""
         if not is_local(request.received.peer):
             detail = "gproxy dev serves only clients on its own machine; start it with --expose to serve others"
             raise HTTPError(403, detail, reason="not_local")
 
-    def mark(self, response: Response, peer: str) -> None:
+    def mark(self, response: Response, peer: str, request: Request | None) -> None:
         """Show a client on this machine why the last reload has failed."""
         failure = self.runtime.reload_failure
-        if failure and is_local(peer):
+        if failure and (is_local(peer) if request is None else self._audience.includes(request)):
             response.headers[HEADER] = failure_text(failure)
 
 

@@ -25,7 +25,7 @@ class EnclosedGateway(Gateway):
 
     def __call__(self, request: Request) -> Response:
         """Return the response, as each part has marked it."""
-        return self._marked(super().__call__(request), request.received.peer)
+        return self._marked(super().__call__(request), request.received.peer, request)
 
     def route(self, request: Request) -> Response:
         """Return the response of the route, if each part admits the request. Raises HTTPError if one does not."""
@@ -37,9 +37,9 @@ class EnclosedGateway(Gateway):
         """Return the response to what is rejected before a request exists, as each part has marked it."""
         return self._marked(self._inner.reject(error, exchange), exchange.client)
 
-    def _marked(self, response: Response, peer: str) -> Response:
+    def _marked(self, response: Response, peer: str, request: Request | None = None) -> Response:
         for part in self._added:
-            part.mark(response, peer)
+            part.mark(response, peer, request)
         return response
 
     def finish(self, exchange: Exchange) -> None:

@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gproxy.config.problems import nearest
+from gproxy.runtime.user_files import is_users
 
 T = TypeVar("T")
 #: A function that reports a problem.
@@ -55,7 +55,7 @@ def _places(module_name: str, error: BaseException) -> str:
 def _shadowed_by(found: object) -> str:
     """Return the file of a library module as ` (FILE)`: it may shadow the user's module of the same name."""
     file = getattr(found, "__file__", None) or ""
-    return f" ({file})" if inspect.ismodule(found) and file and _is_library(file) else ""
+    return f" ({file})" if inspect.ismodule(found) and file and not is_users(file) else ""
 
 
 def instance(cls: type[T], report: Report) -> T | None:
@@ -97,12 +97,15 @@ def _takes(function: Callable[..., Any], *arguments: str) -> bool:
 
 def _where(error: BaseException) -> str:
     """Return the exception as text, with its place in the user's module."""
-    return f"{type(error).__name__}: {error}{place(error)}"
+    text = error.msg if isinstance(error, SyntaxError) else error  # whose text has the line, and no folder
+    return f"{type(error).__name__}: {text}{place(error)}"
 
 
 def place(error: BaseException) -> str:
     """Return the line of the user's module that raised, as ` (FILE:LINE)`; empty if there is none."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    if isinstance(error, SyntaxError) and error.filename and is_users(error.filename):
+        return f" ({error.filename}:{error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
@@ -112,8 +115,3 @@ def described(handler: object) -> str:
     code = getattr(handler if inspect.isroutine(handler) else type(handler).__call__, "__code__", None)
     where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
     return f"{named.__module__}:{named.__qualname__}{where}"
-
-
-def _is_library(filename: str) -> bool:
-    ours = (str(Path(__file__).parents[1]), "gproxy/", "src/gevent/")  # the last two: compiled code has relative paths
-    return filename.startswith(("<", *ours, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))

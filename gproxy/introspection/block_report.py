@@ -9,8 +9,9 @@ from types import FrameType
 from typing import Any, Final
 
 from gproxy.introspection.handler_code import HandlerCode
-from gproxy.introspection.stacks import is_own, is_users, outwards
+from gproxy.introspection.stacks import outwards
 from gproxy.observe.log import Origin
+from gproxy.runtime.user_files import is_own, is_users
 
 #: Seconds between two reports on the same handler and line.
 _PERIOD: Final = 10.0
@@ -94,7 +95,7 @@ class ReportThrottle:
 
 def stack_of(frame: FrameType | None, code: HandlerCode) -> list[Place]:
     """Return the innermost frames, outermost first, without those of the gateway itself and of imports."""
-    shown = (one for one in outwards(frame) if one in code or not (is_own(one) or _imports(one)))
+    shown = (one for one in outwards(frame) if one in code or not (is_own(one.f_code.co_filename) or _imports(one)))
     return [*map(_place, islice(shown, _MOST_FRAMES))][::-1]
 
 

@@ -4,11 +4,8 @@ Compiled functions have no frames. So a stack shows what is interpreted: handler
 gateway's own frames are omitted unless all are asked for, so an interpreted gateway shows what a compiled one does.
 """
 
-import functools
 import gc
-import sysconfig
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
 
@@ -16,17 +13,12 @@ import gevent
 from greenlet import greenlet
 
 from gproxy.introspection.handler_code import HandlerCode
+from gproxy.runtime.user_files import is_own, is_users
 
 #: The most frames of a stack, the innermost ones.
 _MOST_FRAMES: Final = 100
 #: The most other greenlets whose stacks a request shows.
 _MOST_GREENLETS: Final = 20
-_OWN: Final = (f"{Path(__file__).parents[1]}/", "gproxy/")
-#: What the files of libraries begin with. Compiled code has relative paths.
-_LIBRARIES: Final = (
-    "<", *_OWN, "src/gevent/",
-    *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-)  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -51,7 +43,9 @@ def place_of(waiting: greenlet, code: HandlerCode) -> Place:
 
 def stack_of(waiting: greenlet, code: HandlerCode, *, is_whole: bool = False) -> list[str]:
     """Return the innermost frames as `FILE:LINE FUNCTION`, outermost first; `is_whole` adds the gateway's own."""
-    frames = (one for one in outwards(waiting.gr_frame) if is_whole or one in code or not is_own(one))
+    frames = (
+        one for one in outwards(waiting.gr_frame) if is_whole or one in code or not is_own(one.f_code.co_filename)
+    )
     found = [
         f"{one.f_code.co_filename}:{one.f_lineno} {one.f_code.co_qualname}"
         for one, _ in zip(frames, range(_MOST_FRAMES), strict=False)
@@ -82,14 +76,3 @@ def outwards(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
-
-
-def is_own(frame: FrameType) -> bool:
-    """Return whether the frame is the gateway's own."""
-    return frame.f_code.co_filename.startswith(_OWN)
-
-
-@functools.lru_cache(1024)
-def is_users(file: str) -> bool:
-    """Return whether the file is one of the user's modules, neither the gateway's nor a library's."""
-    return not file.startswith(_LIBRARIES)

@@ -21,8 +21,8 @@ class CommandPart:
     def admit(self, request: Request) -> None:
         """Look at a request before its route is known. Raises HTTPError to reject it."""
 
-    def mark(self, response: Response, peer: str) -> None:
-        """Change the head of any response to this peer, rejections included."""
+    def mark(self, response: Response, peer: str, request: Request | None) -> None:
+        """Change the head of any response to this peer. What is rejected before it is a request has none."""
 
     def error(self, error: BaseException, found: HTTPError, request: Request) -> Response | None:  # noqa: ARG002
         """Return the response to a mistake of a handler or an app, which would be `found`; None to leave it so."""

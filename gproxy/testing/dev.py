@@ -1,8 +1,8 @@
 """The child process of `gproxy dev`: it runs the demo backends and prints commands to try.
 
-    python -m gproxy.testing.dev PIPE CONFIG OVERRIDES
+    python -m gproxy.testing.dev PIPE CONFIG OVERRIDES DEMO
 
-The process exits when `gproxy dev` closes its end of the pipe; PIPE is the file descriptor.
+The process exits when `gproxy dev` closes its end of the pipe; PIPE is the file descriptor. DEMO is `yes` or `no`.
 """
 
 from gevent import monkey
@@ -13,10 +13,12 @@ import json  # noqa: E402
 import os  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.os import tp_read  # noqa: E402
 
+from gproxy.commands.dev import APP  # noqa: E402
 from gproxy.commands.live.admin_client import place_of  # noqa: E402
 from gproxy.commands.token import sign  # noqa: E402
 from gproxy.config.ini.files import read_files  # noqa: E402
@@ -38,12 +40,20 @@ The gateway serves on {url}, with demo backends on {ports} behind it; it reloads
 ctrl-C stops it.
 """
 
+_TRY_APP = """
+The app {app} is on {url}; it reloads when one of its modules is saved. Try:
+
+  curl -i {url}/
+{admin}
+ctrl-C stops it.
+"""
+
 _PAGE = "gproxy dashboard --admin {place}     # the page of operators, in a browser"
 
 
-def main(pipe: int, config: str, overrides: Overrides) -> None:
+def main(pipe: int, config: str, overrides: Overrides, ports: Sequence[int]) -> None:
     """Serve until the other end of the pipe is closed."""
-    greeter = gevent.spawn(_greet, config, overrides, demo.start(PORTS))
+    greeter = gevent.spawn(_greet, config, overrides, demo.start(ports))
     tp_read(pipe, 1)
     greeter.kill()
 
@@ -56,7 +66,9 @@ def _greet(config: str, overrides: Overrides, ports: list[int]) -> None:
         return
     _wait_for_listener(address)
     token = _token(config)
-    text = _TRY.format(
+    app = overrides.get(APP)
+    text = (_TRY if app is None else _TRY_APP).format(
+        app=app,
         url=f"http://{address}".replace("//0.0.0.0", "//localhost"),
         ports=", ".join(f":{port}" for port in ports),
         config=config,
@@ -87,5 +99,5 @@ def _token(config: str) -> str:
 
 if __name__ == "__main__":
     overrides = {(section, option): text for section, option, text in json.loads(sys.argv[3])}
-    main(int(sys.argv[1]), sys.argv[2], overrides)
+    main(int(sys.argv[1]), sys.argv[2], overrides, PORTS if sys.argv[4] == "yes" else ())
     os._exit(0)

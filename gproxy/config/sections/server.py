@@ -31,6 +31,13 @@ class ServerSettings:
     reload: bool = field(
         default=False, metadata=doc("whether changes of the settings or of user modules trigger a reload")
     )
+    watch: tuple[str, ...] = field(
+        default=(),
+        metadata=doc(
+            "with reload = on: further files, folders or patterns whose changes trigger a reload, such as templates, "
+            "data/*.json, .env; relative to the folder of the settings file"
+        ),
+    )
     head_timeout: Seconds = field(default=Seconds(10), metadata=doc("longest time until a request's head is complete"))
     body_timeout: Seconds = field(
         default=Seconds(30), metadata=doc("longest pause between two parts of a request body")
@@ -72,7 +79,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         rules.raise_problems(
             rules.one_of_them(self, "bind"),
-            rules.distinct(self, "bind"),
+            rules.distinct(self, "bind", "watch"),
             rules.at_least(1, self, "workers", "threads", "max_fields"),
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
             rules.at_least(0, self, "min_rate", "max_connections", "max_connections_per_address"),

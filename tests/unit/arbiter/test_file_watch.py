@@ -1,6 +1,7 @@
 """Changed files: which files a watch reports."""
 
-from gproxy.arbiter.file_watch import FileWatch
+from gproxy.arbiter import file_watch
+from gproxy.arbiter.file_watch import FileWatch, watched_files
 from gproxy.config.file_stamp import FileStamp
 
 
@@ -39,3 +40,30 @@ def test_a_watch_reports_new_matches_of_a_pattern_but_not_those_that_a_generatio
     new.unlink()
     assert watch.changed((), patterns) == [str(read), str(new)]
     assert watch.changed((), patterns) == []
+
+
+def test_the_files_below_a_folder_are_watched(tmp_path, monkeypatch):
+    pages = tmp_path / "pages"
+    for name in ("a.html", "deep/b.html", ".git/index", "__pycache__/m.pyc", "node_modules/x/y.js"):
+        (pages / name).parent.mkdir(parents=True, exist_ok=True)
+        (pages / name).write_text("")
+    missing = str(tmp_path / ".env")
+    found = list(watched_files([str(pages), missing, str(tmp_path / "*.none")]))
+    assert found == [str(pages / "a.html"), str(pages / "deep" / "b.html"), missing]
+    monkeypatch.setattr(file_watch, "_MOST", 1)
+    assert list(watched_files([str(pages)])) == [str(pages / "a.html")]
+
+
+def test_a_new_module_beside_user_code_is_a_change_but_not_those_that_were_there(tmp_path):
+    package = tmp_path / "shop"
+    package.mkdir()
+    for name in ("__init__.py", "views.py", "unused.py"):
+        (package / name).write_text("")
+    watch = FileWatch(str(tmp_path / "g.ini"))
+    files = [str(package / "__init__.py"), str(package / "views.py")]
+    assert watch.changed(files) == []
+    assert watch.changed(files) == []
+    (package / "new.py").write_text("")
+    (package / "unused.py").write_text("changed")
+    assert watch.changed(files) == [str(package / "new.py"), str(package / "unused.py")]
+    assert watch.changed(files) == []

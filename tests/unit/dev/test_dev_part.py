@@ -2,46 +2,48 @@
 
 import pytest
 
-from gproxy.dev.dev_part import DevPart, ExposedDevPart, failure_text, is_local
+from gproxy.dev.dev_part import DevPart, ExposedDevPart, failure_text
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
 from gproxy.testing import request
 
 
-@pytest.mark.parametrize(
-    ("peer", "expected"),
-    [
-        ("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("unix", True), ("192.0.2.1", False),
-        ("10.0.0.1", False), ("fe80::1", False), ("fe80::1%eth0", False), ("localhost", False), ("", False),
-        ("::ffff:127.0.0.1", False), ("0.0.0.0", False), ("::", False),
-    ],
-)  # fmt: skip
-def test_local_peers(peer, expected):
-    assert is_local(peer) is expected
+class Settings:
+    routes = ()
+
+
+def asked(client="127.0.0.1", **headers):
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return request("GET", "/", {"Host": "localhost", **fields}, client=client)
 
 
 def test_only_the_connection_decides():
-    part, exposed = DevPart(None, Runtime()), ExposedDevPart(None, Runtime())
-    one = request("GET", "/", {"X-Forwarded-For": "127.0.0.1", "Host": "localhost"}, client="192.0.2.1")
+    part, exposed = DevPart(Settings, Runtime()), ExposedDevPart(Settings, Runtime())
+    one = asked("192.0.2.1", X_Forwarded_For="127.0.0.1")
     with pytest.raises(HTTPError) as caught:
         part.admit(one)
     assert (caught.value.status, caught.value.reason) == (403, "not_local")
     exposed.admit(one)
-    part.admit(request("GET", "/", client="127.0.0.1"))
+    part.admit(asked())
 
 
 @pytest.mark.parametrize("kind", [DevPart, ExposedDevPart])
 def test_the_reason_of_a_failed_reload(kind):
     runtime = Runtime()
-    part = kind(None, runtime)
-    responses = [Response(200), Response(200), Response(200)]
-    part.mark(responses[0], "127.0.0.1")
+    part = kind(Settings, runtime)
+
+    def marked(peer, request):
+        response = Response(200)
+        part.mark(response, peer, request)
+        return response.headers.get("X-Gproxy-Dev")
+
+    assert marked("127.0.0.1", asked()) is None
     runtime.reload_failure = "gproxy.ini:3: bad"
-    part.mark(responses[1], "127.0.0.1")
-    part.mark(responses[2], "192.0.2.1")
-    found = [response.headers.get("X-Gproxy-Dev") for response in responses]
-    assert found == [None, "reload failed: gproxy.ini:3: bad", None]
+    expected = "reload failed: gproxy.ini:3: bad"
+    assert [marked("127.0.0.1", asked()), marked("127.0.0.1", None), marked("unix", None)] == [expected] * 3
+    assert [marked("192.0.2.1", asked("192.0.2.1")), marked("192.0.2.1", None)] == [None, None]
+    assert marked("127.0.0.1", asked(X_Forwarded_For="127.0.0.1")) is None
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Part(CommandPart):
         if request.received.peer == "192.0.2.1":
             raise HTTPError(403, "not you")
 
-    def mark(self, response, peer):
+    def mark(self, response, peer, request):
         response.headers["X-Peer"] = peer
 
     def error(self, error, found, request):

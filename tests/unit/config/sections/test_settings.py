@@ -225,6 +225,7 @@ def test_defaults_of_the_product():
         "grace": "30s",
         "stop_delay": "0s",
         "reload": "no",
+        "watch": "",
         "head_timeout": "10s",
         "body_timeout": "30s",
         "idle_timeout": "75s",

@@ -1,0 +1,58 @@
+"""Who sees what `gproxy dev` shows: programs on this machine, and no page of another site in its browser."""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Final
+
+from gproxy.config.sections.route import RouteSettings
+from gproxy.http.request import Request
+from gproxy.http.trust import UNIX_PEER
+
+#: A proxy on this machine sets one of these: its clients may be anywhere.
+_FORWARDING: Final = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded", "via")
+
+
+def is_local(peer: str) -> bool:
+    """Return whether the peer is a program on this machine, by its address or its unix socket."""
+    return peer == UNIX_PEER or _is_loopback(peer)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+class Audience:
+    """The requests whose clients see pages of dev.
+
+    A page of another site can send requests to this machine, and read the responses if the site's name leads here, or
+    if a `cors` handler permits it. So the name in Host must be one of this machine, or of the settings.
+    """
+
+    def __init__(self, routes: Iterable[RouteSettings]) -> None:
+        self._with_host = frozenset(route.name for route in routes if route.host)
+
+    def includes(self, request: Request) -> bool:
+        """Return whether the client of the request sees the pages."""
+        received = request.received
+        return (
+            is_local(received.peer)
+            and not any(map(received.field, _FORWARDING))
+            and received.field("sec-fetch-site") != "cross-site"
+            and self._is_named(request)
+        )
+
+    def _is_named(self, request: Request) -> bool:
+        """Return whether the host is a name of this machine, or one for which the route was written."""
+        host = _without_port(request.received.field("host"))
+        is_own = host == "localhost" or host.endswith(".localhost") or _is_loopback(host)
+        return is_own or (request.route is not None and request.route.name in self._with_host)
+
+
+def _without_port(authority: str) -> str:
+    """Return the host of a Host field in lower case, without brackets."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0].lower()

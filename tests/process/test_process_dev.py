@@ -1,0 +1,211 @@
+"""`gproxy dev --app` and reload on save, from outside: what is served, to whom, and how soon what is saved runs."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from shipped import curl
+from test_scripts import demo_ports  # noqa: F401 a fixture
+
+from gproxy.commands.live.admin_client import AdminClient
+from gproxy.testing.gateway import eventually, free_port
+
+APP = """\
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"TEXT"]
+
+
+def make():
+    return app
+"""
+
+
+class Dev:
+    """`gproxy dev` in a folder, with what it serves and prints."""
+
+    def __init__(self, folder, port, process):
+        self.folder, self.port, self.process = folder, port, process
+        self.url = f"http://127.0.0.1:{port}"
+
+    @property
+    def output(self):
+        return (self.folder / "output").read_text()
+
+    def get(self, path="/", *arguments):
+        """The response as its head and its body."""
+        head, _, body = curl("--include", *arguments, f"{self.url}{path}").partition(b"\r\n\r\n")
+        return head.decode(), body
+
+    def save(self, name, text):
+        (self.folder / name).write_text(text)
+
+    def wait_for(self, text):
+        eventually(lambda: text in self.output, f"{text!r} in {self.output}")
+
+
+@contextmanager
+def dev(folder, *arguments, bind="127.0.0.1"):
+    port = free_port()
+    environ = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-m", "gproxy", "dev", "--bind", f"{bind}:{port}", *arguments]
+    with (folder / "output").open("w") as out:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environ)
+    running = Dev(folder, port, process)
+    try:
+        eventually(lambda: "ctrl-C stops it" in running.output or process.poll() is not None, "the hints")
+        assert process.poll() is None, running.output
+        yield running
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+def own_address():
+    """An address of this machine that is not of the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("no network interface besides the loopback one")
+        return sock.getsockname()[0]
+
+
+def test_an_app_needs_no_settings_file(tmp_path):
+    (tmp_path / "shop.py").write_text(APP.replace("TEXT", "first"))
+    with dev(tmp_path, "--app", "shop:make()") as running:
+        assert running.get("/any/path?x=1")[1] == b"first"
+        assert "The app shop:make() is on" in running.output
+        running.save("shop.py", APP.replace("TEXT", "second"))
+        eventually(lambda: running.get()[1] == b"second", "the new code")
+        assert "X-Gproxy-Dev" not in running.get()[0]
+        place = re.search(r"gproxy dashboard --admin (\S+)", running.output)[1]
+        status = AdminClient(place).get("/v1/status")
+        assert (status["generation"], place.startswith("unix:")) == (2, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"output", "shop.py"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--app", "shop:nope"], "command line: [route:app] app: shop has no 'nope'"),
+        (["--app", "shop"], "command line: [route:app] app: expected MODULE:NAME"),
+        (["--app", "shop:app", "--config", "x.ini"], "gproxy dev: --app needs no settings file"),
+    ],
+)
+def test_an_app_that_cannot_be_served(tmp_path, arguments, expected):
+    (tmp_path / "shop.py").write_text(APP)
+    command = [sys.executable, "-m", "gproxy", "dev", "--bind", f"127.0.0.1:{free_port()}", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+def test_a_module_runs_less_than_a_second_after_it_is_saved(tmp_path):
+    """The best of five: the machine may be busy with other tests."""
+    lines = "".join(f"\n\ndef helper{number}(value):\n    return value + {number}\n" for number in range(24))
+    (tmp_path / "shop.py").write_text(APP + lines)
+    took = []
+    with dev(tmp_path, "--app", "shop:app") as running:
+        for number in range(5):
+            text = APP.replace("TEXT", f"version {number}") + lines
+            assert text.count("\n") >= 100
+            began = time.monotonic()
+            running.save("shop.py", text)
+            eventually(lambda n=number: running.get()[1] == b"version %d" % n, "the new code")
+            took.append(time.monotonic() - began)
+            if took[-1] < 1:
+                break
+    assert min(took) < 1, took
+
+
+def test_responses_say_why_a_reload_has_failed_until_one_succeeds(tmp_path):
+    (tmp_path / "shop.py").write_text(APP)
+    with dev(tmp_path, "--app", "shop:app", bind="0.0.0.0") as running:
+        running.save("shop.py", APP + "\n\ndef broken(:\n")
+        running.wait_for("reload failed")
+        eventually(lambda: "X-Gproxy-Dev" in running.get()[0], "the header")
+        head, body = running.get()
+        assert re.search(r"^X-Gproxy-Dev: reload failed: shop\.py:10 .*SyntaxError: invalid syntax\r?$", head, re.M), (
+            head
+        )
+        assert body == b"TEXT", "the old code serves"
+        for path in ("/%zz", "/../.."):
+            assert "X-Gproxy-Dev: reload failed: shop.py:10 " in running.get(path, "--path-as-is")[0]
+        assert "X-Gproxy-Dev" not in running.get("/", "--header", "X-Forwarded-For: 192.0.2.7")[0]
+        running.save("shop.py", "import time\n1 / 0\n")
+        eventually(lambda: "shop.py:2 " in running.get()[0], "the next reason")
+        assert "ZeroDivisionError: division by zero" in running.get()[0]
+        running.save("shop.py", APP.replace("TEXT", "repaired"))
+        eventually(lambda: running.get()[1] == b"repaired", "the new code")
+        assert "X-Gproxy-Dev" not in running.get()[0]
+
+
+def test_files_of_watch_reload(tmp_path, demo_ports):  # noqa: F811
+    code = """
+from pathlib import Path
+
+TEXT = " ".join(sorted(path.read_text() for path in Path("pages").rglob("*.txt"))) + Path("a.env").read_text()
+
+
+def answer(request, next):
+    response = next(request)
+    response.headers["X-Text"] = TEXT
+    return response
+"""
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "pages" / "deep").mkdir(parents=True)
+    (tmp_path / "pages" / "deep" / "a.txt").write_text("one")
+    (tmp_path / "a.env").write_text("-")
+    (tmp_path / "other").mkdir()
+    settings = "[server]\nwatch = pages, *.env\n[gateway]\nhandlers = mine\n[route:all]\npath = /\nrespond = 200\n"
+    (tmp_path / "gproxy.ini").write_text(f"{settings}[handler:mine]\nuse = mine:answer\n[log]\naccess = off\n")
+    with dev(tmp_path, "--config", "gproxy.ini") as running:
+
+        def text():
+            return re.search(r"X-Text: (.*)", running.get()[0])[1].strip()
+
+        assert text() == "one-"
+        running.save("pages/deep/a.txt", "two")
+        eventually(lambda: text() == "two-", "a changed file below a folder")
+        running.save("pages/b.txt", "b")
+        eventually(lambda: text() == "b two-", "a new file")
+        running.save("a.env", "+")
+        eventually(lambda: text() == "b two+", "a match of a pattern")
+        (tmp_path / "pages" / "b.txt").unlink()
+        eventually(lambda: text() == "two+", "a removed file")
+        running.save("other/c.txt", "not watched")
+        running.save("a.env", "*")
+        eventually(lambda: text() == "two*", "another reload")
+        assert "c.txt" not in running.output
+        generations = [int(number) for number in re.findall(r"reloaded: generation (\d+)", running.output)]
+        assert generations == [2, 3, 4, 5, 6], running.output
+
+
+def test_other_machines_are_rejected_unless_the_gateway_is_exposed(tmp_path):
+    address = own_address()
+    (tmp_path / "shop.py").write_text(APP)
+    forged = ("--header", "X-Forwarded-For: 127.0.0.1", "--header", "Host: localhost")
+    for arguments, status in (((), 403), (("--expose",), 200)):
+        with dev(tmp_path, "--app", "shop:app", *arguments, bind="0.0.0.0") as running:
+            local = running.get()
+            running.url = f"http://{address}:{running.port}"
+            for more in ((), forged):
+                head, body = running.get("/", *more)
+                assert head.startswith(f"HTTP/1.1 {status} ")
+                assert b"gproxy dev serves only clients on its own machine" in body or status == 200
+            assert local[1] == b"TEXT"
+            if status == 403:
+                assert json.loads(body)["status"] == 403
+                running.wait_for("reason:not_local")
+            running.save("shop.py", "broken(\n")
+            running.wait_for("reload failed")
+            assert "X-Gproxy-Dev" not in running.get()[0]
+        (tmp_path / "shop.py").write_text(APP)
