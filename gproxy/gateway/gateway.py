@@ -240,7 +240,7 @@ class Gateway:
         for single in list(runtime.singles.values()):  # last: what handlers share opens side by side
             if hasattr(single, "open"):
                 open_part(type(single).__name__, single.open)
-        if runtime.counts_in is not None:
+        if runtime.host_state is not None and runtime.feed is not None:
             runtime.start_metrics()
         if runtime.metrics.wanted:
             self.observers.insert(0, RequestMetrics(runtime.metrics, [route.settings for route in self.router.routes]))

@@ -85,6 +85,9 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_rate_limit_evictions_total": Family(
         "counter", ("handler",), "clients evicted early because there were too many"
     ),
+    "gproxy_table_evictions_total": Family(
+        "counter", ("table",), "entries that left a full table before the end of their life"
+    ),
     "gproxy_concurrency_limited_total": Family(
         "counter", ("handler",), "requests rejected by the limit of concurrent requests"
     ),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import gevent
 import psutil
@@ -42,6 +42,11 @@ from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, Algorithm
 from gproxy.state.shared.memory import SharedState
 from gproxy.state.store import Store, create_store
+
+if TYPE_CHECKING:
+    from gproxy.runtime.tables import Tables
+    from gproxy.state.lock import Lock
+    from gproxy.state.table import Table
 
 T = TypeVar("T")
 
@@ -76,8 +81,8 @@ class Runtime:
     id_header: name of the header of requests' ids; empty: in no header.
     """
 
-    #: The memory where a monitor reads the metrics, be it of a single worker; None without a monitor.
-    counts_in: SharedState | None = None
+    #: The memory of the machine's workers, which outlives each of them; None outside of a worker.
+    host_state: SharedState | None = None
     #: Returns the state of each handler that fails or is skipped, by name; for /health.
     handlers: Callable[[], dict[str, dict[str, Any]]] = dict
     #: Seconds of a call to an upstream that serves no request: `[gateway] timeout`.
@@ -192,10 +197,10 @@ class Runtime:
         metrics.watch("gproxy_worker_cpu_seconds_total", (), time.process_time)
         build = __version__, platform.python_version(), "yes" if is_compiled else "no"
         metrics.watch("gproxy_build_info", build, lambda: 1)
-        if self.counts_in is None:
-            self.join(metrics)
+        if self.host_state is not None and feed is not None:
+            metrics.share_with_monitor(self.host_state)
         else:
-            metrics.share_with_monitor(self.counts_in)
+            self.join(metrics)
 
     def counter(self, name: str, labels: Sequence[str], doc: str) -> UserCounter:
         """Declare a counter of a handler, in `open`: `add(amount, *label_values)`. Raises ValueError for a bad name."""
@@ -307,6 +312,35 @@ class Runtime:
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
         """Run the function in a new greenlet, and return the greenlet."""
         return gevent.spawn(function, *args)
+
+    def table(self, name: str, max_keys: int, ttl: str | float, scope: Literal["host", "redis"] = "host") -> "Table":
+        """Return the table of this name: small values by key, common to all workers, or with a store to all machines.
+
+        At most `max_keys` entries live for `ttl` each; a full table drops the oldest. Call it in `open`, or in a job.
+        Raises ValueError for a bad argument, and for others than those of the first call.
+        """
+        return self._tables.table(name, max_keys, ttl, scope)
+
+    def lock(self, name: str, ttl: str | float) -> "Lock":
+        """Return the lock of this name, for a `with`; all workers share it, and it frees itself after `ttl`.
+
+        A wait for it ends with the request that the greenlet serves.
+        """
+        return self._tables.lock(name, ttl)
+
+    @cached_property
+    def redis(self) -> Any:  # noqa: ANN401 redis-py is an extra
+        """A client of redis-py for the Redis of `[state]`. Raises LookupError without one.
+
+        A command ends at the deadline of the request that the greenlet serves, and after `[gateway] timeout` at last.
+        """
+        return self._tables.redis()
+
+    @cached_property
+    def _tables(self) -> "Tables":
+        from gproxy.runtime.tables import Tables  # late: few gateways have tables or locks
+
+        return self.single(Tables)
 
     def aio(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of asyncio on the loop of this process, and return its result.

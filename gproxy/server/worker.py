@@ -124,12 +124,12 @@ class Worker:
 
     def run(self, *, alone: bool) -> None:
         """Open all parts and serve until drained. Raises CannotOpenError."""
+        self._runtime.host_state = self._state
         if not alone:
             self._runtime.share(self._state)
         if self._settings.has_monitor:
             from gproxy.introspection.answers import import_answers  # late: most gateways have no monitor
 
-            self._runtime.counts_in = self._state
             import_answers()
         open_part("[log] access", self._access_logs.open)
         self._gateway.open()

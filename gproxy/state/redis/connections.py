@@ -5,20 +5,39 @@ request included, closes the connection, so that no late response is taken for t
 all waits of a command: for a free connection, DNS, connect, TLS, the password, the response.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from gevent import Timeout
 from gevent.lock import BoundedSemaphore
+from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from gproxy.config.sections.state import RedisURL, StateSettings
-from gproxy.state.redis.script import Script
+
+T_co = TypeVar("T_co", covariant=True)
+#: An argument of a script.
+Word = int | bytes
 
 _LONGEST = 200
+
+
+class Runs(Protocol[T_co]):
+    """A script, and the digest by which Redis finds a script that it ran before."""
+
+    @property
+    def text(self) -> bytes: ...
+    @property
+    def digest(self) -> str: ...
+
+    def keys(self, key: bytes, /) -> Sequence[bytes]:
+        """Return all keys that the script uses for this one."""
+
+    def result(self, answer: object, arguments: Sequence[Any], /) -> T_co:
+        """Return the answer. Raise ValueError if the script cannot have returned it: the server may be no Redis."""
 
 
 class StoreError(Exception):
@@ -35,7 +54,7 @@ class Connections:
         self._room = BoundedSemaphore(settings.max_connections)
         self._free: list[AbstractConnection] = []
 
-    def evaluate(self, script: Script, key: bytes, *arguments: int) -> list[int]:
+    def evaluate(self, script: Runs[T_co], key: bytes, *arguments: Word) -> T_co:
         """Run the script and return its result. Raises StoreError."""
         timer = Timeout.start_new(self._timeout)
         try:
@@ -50,14 +69,16 @@ class Connections:
         finally:
             timer.close()
 
-    def _exchange(self, script: Script, key: bytes, arguments: tuple[int, ...]) -> list[int]:
+    def _exchange(self, script: Runs[T_co], key: bytes, arguments: tuple[Word, ...]) -> T_co:
         connection = self._free_one() or self._connect()
+        keys = script.keys(key)
+        words = (len(keys), *keys, *arguments)
         try:
-            connection.send_command("EVALSHA", script.digest, 1, key, *arguments, check_health=False)
+            connection.send_command("EVALSHA", script.digest, *words, check_health=False)
             try:
                 answer = connection.read_response()
             except NoScriptError:  # Redis was restarted
-                connection.send_command("EVAL", script.text, 1, key, *arguments, check_health=False)
+                connection.send_command("EVAL", script.text, *words, check_health=False)
                 answer = connection.read_response()
             result = script.result(answer, arguments)
         except BaseException:
@@ -89,21 +110,35 @@ class Connections:
         return (text.replace(self._url.password, "***") if self._url.password else text)[:_LONGEST]
 
 
+def client(url: RedisURL, settings: StateSettings, longest: float) -> Redis:
+    """Return a client of redis-py for users' own commands; it connects on first use. Each wait ends after `longest`."""
+    kind, options = _connection(url, settings)
+    options |= {"socket_timeout": longest, "socket_connect_timeout": longest}
+    most = settings.max_connections
+    return Redis(
+        connection_pool=BlockingConnectionPool(max_connections=most, timeout=longest, connection_class=kind, **options)
+    )
+
+
 def _connector(url: RedisURL, settings: StateSettings) -> Callable[[], AbstractConnection]:
     """Return a function that creates a connection; the connection connects on first use."""
+    kind, options = _connection(url, settings)
+    options |= {"socket_timeout": None, "socket_connect_timeout": None}  # the timer in evaluate bounds all waits
+    return lambda: kind(**options)
+
+
+def _connection(url: RedisURL, settings: StateSettings) -> tuple[Callable[..., AbstractConnection], dict[str, Any]]:
+    """Return the class of the connections, and its options but for the time limits."""
     options: dict[str, Any] = {
         "db": url.database,
         "username": url.user or None,
         "password": url.password or None,
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": None,  # the timer in evaluate bounds all waits
-        "socket_connect_timeout": None,
     }
     if url.scheme == "unix":
-        return lambda: UnixDomainSocketConnection(path=url.path, **options)
+        return UnixDomainSocketConnection, options | {"path": url.path}
     options |= {"host": url.host, "port": url.port}
     if url.scheme == "redis":
-        return lambda: Connection(**options)
-    authorities = str(settings.tls_ca) if settings.tls_ca else None
-    return lambda: SSLConnection(ssl_ca_certs=authorities, **options)
+        return Connection, options
+    return SSLConnection, options | {"ssl_ca_certs": str(settings.tls_ca) if settings.tls_ca else None}

@@ -27,6 +27,11 @@ class Script(NamedTuple):
     digest: str
 
     @staticmethod
+    def keys(key: bytes) -> Sequence[bytes]:
+        """Return the one key that the script uses."""
+        return [key]
+
+    @staticmethod
     def result(answer: object, arguments: Sequence[int]) -> list[int]:
         """Return the answer. Raise ValueError if the script cannot have returned it: the server may be no Redis."""
         window, limit, wanted, *_ = arguments

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import gevent
 
@@ -18,9 +18,12 @@ from gproxy.state.rate_limit.bucket import STEPS, Verdict
 from gproxy.state.rate_limit.lease import LeasingLimiter
 from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, TOKEN_BUCKET, Algorithm
-from gproxy.state.redis.connections import Connections, StoreError
+from gproxy.state.redis.connections import Connections, Runs, StoreError, Word, client
 from gproxy.state.redis.script import LIMIT, TOKENS, Script
+from gproxy.state.redis.table import RedisEntries
 from gproxy.state.store import StoreUnavailableError
+
+T = TypeVar("T")
 
 #: Failures in a row after which Redis counts as unavailable.
 _MAX_FAILURES: Final = 3
@@ -38,6 +41,7 @@ class RedisStore:
 
     def __init__(self, url: RedisURL, settings: StateSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
+        self._url = url
         self._where = url.where
         self._connections = Connections(url, settings)
         self._clock = clock
@@ -72,13 +76,28 @@ class RedisStore:
         lease = self.settings.lease
         return LeasingLimiter(limiter, lease, max_keys, self._clock) if lease > 1 else limiter
 
-    def evaluate(self, script: Script, key: bytes, *arguments: int) -> list[int]:
+    def table(self, name: str, max_keys: int) -> RedisEntries:
+        """Return the entries of a table that all machines share."""
+
+        def run(script: Runs[T], *words: Word) -> T:
+            try:
+                return self.evaluate(script, b"{table:%s}" % name.encode(), *words)
+            except StoreError:
+                raise StoreUnavailableError from None
+
+        return RedisEntries(run, max_keys)
+
+    def client(self, longest: float) -> Any:  # noqa: ANN401 redis-py is an extra
+        """Return a client of redis-py for users' own commands. Each wait ends after so many seconds."""
+        return client(self._url, self.settings, longest)
+
+    def evaluate(self, script: Runs[T], key: bytes, *arguments: Word) -> T:
         """Run the script in one round trip. Raises StoreError, at once while Redis is unavailable."""
         if self._down_since is not None:
             raise StoreError("redis is unavailable")
         return self._ask(script, key, *arguments)
 
-    def _ask(self, script: Script, key: bytes, *arguments: int) -> list[int]:
+    def _ask(self, script: Runs[T], key: bytes, *arguments: Word) -> T:
         began = self._clock()
         self.trips += 1
         try:

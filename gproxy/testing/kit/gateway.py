@@ -37,6 +37,7 @@ from gproxy.testing.kit.backend import KitBackend
 from gproxy.testing.kit.client import CLIENT, ClientRequest, KitResponse, RequestParser, Sendable, pieces
 from gproxy.testing.kit.clock import VirtualAlarm, VirtualClock
 from gproxy.testing.kit.connections import KitNetwork, MemorySocket
+from gproxy.testing.kit.store import KitStore
 from gproxy.upstream.discovery import Network
 
 _log: Final = logging.getLogger("gproxy")
@@ -354,6 +355,8 @@ def _runtime(settings: Settings, clock: VirtualClock, seed: int) -> Runtime:
         instance="testkit",
         id_header=settings.gateway.id_header,
     )
+    if settings.state.redis is not None:
+        runtime.store = KitStore(clock)
     runtime.new_deadline = lambda: Deadline(VirtualAlarm(clock), clock)
     runtime.times_attempts = "apptime" in settings.log.field_names
     return runtime
