@@ -32,8 +32,9 @@ INTERPRETED: Final = {
     "its constructor would stay interpreted, and runs once for each credential": ("http/identity",),
     "protocols or an enumeration have no code to compile": ("http/client_stream", "http/handler", "http/time_limit"),
     "runs once at start, or seldom": (
-        "gateway/build", "gateway/build_handler", "gateway/packages", "gateway/user_code", "server/drain",
-        "server/listeners", "server/patch", "server/tls_hosts", "server/worker", "observe/access_files/follow",
+        "gateway/build", "gateway/build_handler", "gateway/packages", "gateway/selftest_functions",
+        "gateway/user_code", "server/drain", "server/listeners", "server/patch", "server/tls_hosts", "server/trial",
+        "server/worker", "observe/access_files/follow",
         "observe/access_files/layout", "observe/access_files/log_files", "observe/access_files/moments",
         "observe/log_file", "observe/rotation", "runtime/aio", "runtime/command_part", "runtime/route_parts",
         "runtime/user_files", "upstream/discovery", "upstream/dns", "upstream/health/active", "upstream/health/shared",

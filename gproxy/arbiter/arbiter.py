@@ -16,7 +16,7 @@ arbiter's log level.
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic, time
 from typing import Any, Final
@@ -35,6 +35,7 @@ from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spare_worker import SpareWorker
 from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
+from gproxy.arbiter.trial import Trial
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.arbiter.workers import Workers
 from gproxy.config.load import Overrides
@@ -85,6 +86,18 @@ class Arbiter:
             drop_next=self._abandon,
         )
         self._code = 0
+        self._reactions: dict[type[Message], Callable[[WorkerProcess, Any], None]] = {
+            messages.Built: self._on_built,
+            messages.Judged: self._on_judged,
+            messages.Failed: self._on_failed,
+            messages.Ready: self._on_ready,
+            messages.Shared: lambda *_: self._workers.open_waiting(),  # (4)
+            messages.Closed: lambda *_: self._line.closed(),
+            messages.Stopped: self._on_stopped,
+            messages.Blocked: self._on_blocked,
+            messages.Lacks: lambda worker, lacks: self._monitor.lacks(worker, lacks.upstream, lacks.backend),
+            messages.Beat: lambda *_: None,  # Workers has noted its time
+        }
 
     def run(self) -> int:
         """Serve until a signal stops the arbiter; return the exit code."""
@@ -280,32 +293,33 @@ class Arbiter:
     # Messages of workers.
 
     def _received(self, worker: WorkerProcess, message: Message) -> None:
-        match message:
-            case messages.Built(warnings, files):
-                self._on_built(worker, warnings, files)
-            case messages.Failed():
-                self._on_failed(worker, message)
-            case messages.Ready():
-                self._on_ready(worker)
-            case messages.Shared():
-                self._workers.open_waiting()  # (4)
-            case messages.Closed():
-                self._line.closed()
-            case messages.Stopped(cut):
-                self._shutdown.cut += cut
-            case messages.Blocked(text, stack, origin):
-                log.log_with_stack(logging.WARNING, text, stack, log.Origin(*origin), worker.names)
-            case messages.Lacks(upstream, backend):
-                self._monitor.lacks(worker, upstream, backend)
-            case messages.Beat():
-                pass  # Workers has noted its time
+        self._reactions[type(message)](worker, message)
 
-    def _on_built(self, worker: WorkerProcess, warnings: list[str], files: list[str]) -> None:
+    def _on_built(self, worker: WorkerProcess, built: messages.Built) -> None:
         generation = self._workers.generation_of(worker)
-        generation.note_files(files)
-        if generation is self._next and not generation.is_built:
-            self._prepare(generation, warnings)
+        generation.note_files(built.files)
+        if generation is self._next and generation.trial and not generation.trial.is_over:
+            generation.trial.begin(built.warnings)
+        elif generation is self._next and not generation.is_built:
+            self._prepare(generation, built.warnings)
         self._workers.open_waiting()  # (3) (4)
+
+    def _on_judged(self, worker: WorkerProcess, judged: messages.Judged) -> None:
+        generation = self._workers.generation_of(worker)
+        if generation.trial:
+            generation.trial.judge(judged.reasons)
+        if judged.reasons and self._current is not None and generation is self._next:
+            self._give_up(1, judged.reasons)
+
+    def _end_trial(self, generation: Generation, trial: Trial, ending: str) -> None:
+        """Go on after the self-test. Without a current generation there is none to keep: a failure is a warning."""
+        reasons = trial.end(ending)
+        if reasons and self._current is not None:
+            self._give_up(1, reasons)
+            return
+        for reason in reasons:
+            _log.warning("%s; serving all the same, since there is no earlier generation", reason)
+        self._prepare(generation, [*trial.warnings])
 
     def _on_failed(self, worker: WorkerProcess, failed: messages.Failed) -> None:
         if self._workers.generation_of(worker) is self._next:
@@ -314,7 +328,7 @@ class Arbiter:
         for reason in failed.reasons if not failed.is_logged else ():
             _log.error("%s: %s", worker, reason)
 
-    def _on_ready(self, worker: WorkerProcess) -> None:
+    def _on_ready(self, worker: WorkerProcess, _: messages.Ready) -> None:
         generation = self._workers.generation_of(worker)
         self._monitor.attach(worker)
         if generation is self._current:
@@ -325,11 +339,20 @@ class Arbiter:
             self._promote(generation)
         self._workers.open_waiting()
 
+    def _on_stopped(self, _: WorkerProcess, stopped: messages.Stopped) -> None:
+        self._shutdown.cut += stopped.cut
+
+    @staticmethod
+    def _on_blocked(worker: WorkerProcess, blocked: messages.Blocked) -> None:
+        log.log_with_stack(logging.WARNING, blocked.message, blocked.stack, log.Origin(*blocked.origin), worker.names)
+
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
         """React to the end of a worker, which is unexpected if its generation still has the worker."""
         was_needed = generation.release(worker)
         self._monitor.detach(worker)
-        if generation is self._next:
+        if generation is self._next and generation.trial and generation.trial.has_begun and generation.is_on_trial:
+            self._end_trial(generation, generation.trial, f"{worker} {ending}")
+        elif generation is self._next:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
         elif was_needed and generation is self._current and not self._shutdown.is_closing:
             self._replace(generation, worker, ending)

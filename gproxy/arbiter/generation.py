@@ -13,6 +13,7 @@ from gproxy.arbiter.backoff import Backoff
 from gproxy.arbiter.file_watch import listed, watched_files
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
+from gproxy.arbiter.trial import Trial
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
 from gproxy.config.file_stamp import FileStamp
 from gproxy.config.ini.files import SourceFile, absolute, include_patterns, pack, read_files
@@ -64,6 +65,8 @@ class Generation:
         self.log = log or LogSettings()
         self.admin = admin or AdminSettings()
         self.trace = trace or TraceSettings()
+        #: The self-test of new settings and code; None without one, and for a return to what has served before.
+        self.trial = Trial() if self.server.selftest and files is None else None
         #: True once the first worker has built the settings and the sockets are open.
         self.is_built = False
         self.worker_count = 1
@@ -82,7 +85,13 @@ class Generation:
         """Add a worker, and send it the settings to build."""
         self.workers.append(worker)
         with self.packed() as fd:
-            worker.send(messages.Build(self.path, self.overrides, _INSTANCE, self.log.errors), [fd])
+            build = messages.Build(self.path, self.overrides, _INSTANCE, self.log.errors, self.is_on_trial)
+            worker.send(build, [fd])
+
+    @property
+    def is_on_trial(self) -> bool:
+        """True until the self-test is over, if there is one; its worker is the only one until then."""
+        return self.trial is not None and not self.trial.is_over
 
     @property
     def overrides(self) -> list[list[str]]:

@@ -29,6 +29,7 @@ class Build(Command):
     overrides: list[list[str]]  # section, option, text
     instance: str  # the gateway's id in Via, the same for all its workers
     errors: str  # the format of the error log, which user code may use when it is imported
+    tests: bool  # run the self-test afterwards, in place of serving
 
 
 @dataclass
@@ -119,6 +120,13 @@ class Built(Notice):
 
     warnings: list[str]
     files: list[str]  # of user code, and error pages
+
+
+@dataclass
+class Judged(Notice):
+    """The self-test is over; the worker exits."""
+
+    reasons: list[str]  # of its failure; none if it has passed
 
 
 @dataclass

@@ -94,6 +94,8 @@ TRANSITIONS: Final[dict[tuple[WorkerState, type[Message]], WorkerState]] = {
     (_STARTING, messages.Failed): _STARTING,
     (_STARTING, messages.Built): _BUILT,
     (_BUILT, messages.Open): _OPENING,
+    (_BUILT, messages.Failed): _BUILT,  # a part cannot be opened for the self-test
+    (_BUILT, messages.Judged): _BUILT,
     (_OPENING, messages.Failed): _OPENING,
     (_OPENING, messages.Ready): _READY,
     (_READY, messages.Accept): _SERVING,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final, cast
 
 from gproxy.config.identity_checks import identity_headers
-from gproxy.config.ini.files import SourceFile
+from gproxy.config.ini.files import SourceFile, parse_files, read_files
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.load import load as load_settings
-from gproxy.config.problems import Problem
+from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import PARTS, Settings
@@ -75,18 +75,35 @@ def load(
     """
     user_code.make_importable(Path(path))
     handlers, balancers = handler_names(Path(path)), balancer_names(Path(path))
-    settings = load_settings(
-        path,
-        builtins=handlers,
-        policies=POLICIES,
-        balancers=balancers,
-        overrides=overrides,
-        build_handler=partial(build_handler, installed=handlers),
-        build_policy=partial(_user_policy, installed=balancers),
-        build_app=_app,
-        files=files,
-    )
+    files = read_files(path, os.environ) if files is None else files
+    try:
+        settings = load_settings(
+            path,
+            builtins=handlers,
+            policies=POLICIES,
+            balancers=balancers,
+            overrides=overrides,
+            build_handler=partial(build_handler, installed=handlers),
+            build_policy=partial(_user_policy, installed=balancers),
+            build_app=_app,
+            files=files,
+        )
+    except ConfigError as error:
+        problems = _selftest_problems(parse_files(files, os.environ, []) or ())
+        raise ConfigError([*error.problems, *problems]) from None
+    if problems := _selftest_problems(settings.sections):
+        raise ConfigError(problems)
     return replace(settings, parts=tuple(overrides[PARTS].split())) if PARTS in overrides else settings
+
+
+def _selftest_problems(sections: Iterable[RawSection]) -> list[Problem]:
+    """Return the problems of the functions and requests of the self-test."""
+    found = [section for section in sections if section.title == "server" and "selftest" in section.options]
+    if not found:
+        return []
+    from gproxy.gateway.selftest_functions import selftest_problems  # late: most gateways have no self-test
+
+    return selftest_problems(found[0])
 
 
 def build(

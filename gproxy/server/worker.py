@@ -18,7 +18,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -35,6 +34,7 @@ from gproxy.config.ini.files import unpack
 from gproxy.config.problems import ConfigError
 from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
+from gproxy.gateway import user_code
 from gproxy.gateway.build import build, load
 from gproxy.gateway.gateway import CannotOpenError, Gateway, open_part
 from gproxy.introspection.block_report import BlockReport
@@ -332,14 +332,21 @@ def _serve(generation: int, number: int, control: Control) -> int:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
     runtime, access_logs = Runtime.of(settings, generation, number, build_command.instance), AccessLogs.of(settings.log)
+    if build_command.tests:
+        runtime.set_apart()
     gateway = build(settings, runtime, access_logs.observers)
     hide = log.masking(secret_values(settings))
     setup_log(settings, runtime, hide)
-    control.send(messages.Built(list(map(str, settings.warnings)), [*_user_files(), *settings.errors.files]))
-    command = _wait_for(messages.Open, control)
-    state, *fds = control.take_fds()
-    sockets = [socket.socket(fileno=fd) for fd in fds]
+    files = [*user_code.imported_files(), *settings.errors.files]
+    control.send(messages.Built(list(map(str, settings.warnings)), files))
     try:
+        if build_command.tests:
+            from gproxy.server.trial import run_trial  # late: most gateways have no self-test
+
+            return run_trial(control, settings, gateway, hide)
+        command = _wait_for(messages.Open, control)
+        state, *fds = control.take_fds()
+        sockets = [socket.socket(fileno=fd) for fd in fds]
         worker = Worker(control, settings, runtime, gateway, access_logs, SharedState(state), sockets, hide)
         worker.run(alone=not command.shared)
     except CannotOpenError as error:
@@ -374,13 +381,6 @@ def _content(fd: int) -> bytes:
     with open(fd, "rb") as file:
         file.seek(0)
         return file.read()
-
-
-def _user_files() -> list[str]:
-    """Return the files of the user's modules: neither the gateway's nor installed."""
-    gateway_files = str(Path(__file__).parents[1])
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return [file for file in files if file and not file.startswith((gateway_files, sys.prefix, sys.base_prefix))]
 
 
 def leave(code: int) -> None:

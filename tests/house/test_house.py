@@ -48,13 +48,14 @@ MAY_IMPORT = {
 MORE = {
     "gateway.build": EXTENDING | {"introspection", "tracing"},
     "server.worker": EXTENDING | {"tracing"},
+    "server.trial": {"generations"},
 }
 #: Parts that only these folders may import, whatever the table says.
 ONLY_FROM = {
     "testing": {"testing"},
     "gateway.build": {"gateway", "server", "commands", "cli", "testing.kit"},
     "gateway.policy": {"gateway"},
-    "gateway.user_code": {"gateway", "commands.handlers"},
+    "gateway.user_code": {"gateway", "server", "commands.handlers"},
     "server.worker": {"server"},
 }
 
@@ -136,6 +137,7 @@ def test_handlers_do_not_know_each_other():
 SMALL = {
     "__main__": "python -m gproxy",
     "apps.errors": "a stream of an app",
+    "arbiter.trial": "a state of a generation that few have",
     "arbiter.backoff": "pauses between starts, apart from what starts",
     "commands.secret_line": "what two commands ask for without echo",
     "commands.config": "a command",
@@ -162,6 +164,7 @@ SMALL = {
     "identity.secrets.low_threads": "threads of another kind than those of the runtime",
     "introspection.live_config": "the answer to one question",
     "introspection.process_status": "the answer to one question",
+    "server.trial": "a part that few gateways have",
     "monitor.answers.config": "the answer to one question",
     "monitor.answers.metrics": "the answer to one question",
     "monitor.answers.recent": "the answer to one question",

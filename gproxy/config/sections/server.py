@@ -6,6 +6,7 @@ from pathlib import Path
 from gproxy.config.ini.build import doc
 from gproxy.config.sections import rules
 from gproxy.config.types import Address, Bytes, Seconds, Workers
+from gproxy.config.types.selftest import SelfTestLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,13 @@ class ServerSettings:
         metadata=doc(
             "with reload = on: further files, folders or patterns whose changes trigger a reload, such as templates, "
             "data/*.json, .env; relative to the folder of the settings file"
+        ),
+    )
+    selftest: tuple[SelfTestLine, ...] = field(
+        default=(),
+        metadata=doc(
+            "requests with the statuses that a new generation must answer with before it serves, one a line: "
+            "GET /users/1 200,401; or MODULE:NAME, a function that gets ask"
         ),
     )
     head_timeout: Seconds = field(default=Seconds(10), metadata=doc("longest time until a request's head is complete"))

@@ -12,6 +12,7 @@ from gproxy.arbiter.messages import (
     Built,
     Closed,
     Failed,
+    Judged,
     Lacks,
     LogLevel,
     Malformed,
@@ -35,8 +36,8 @@ from gproxy.arbiter.messages import (
 
 LINES = [
     (
-        Build("g.ini", [["server", "workers", "2"]], "1f", "text"),
-        b'["build", "g.ini", [["server", "workers", "2"]], "1f", "text"]\n',
+        Build("g.ini", [["server", "workers", "2"]], "1f", "text", False),
+        b'["build", "g.ini", [["server", "workers", "2"]], "1f", "text", false]\n',
     ),
     (Open(True), b'["open", true]\n'),
     (Accept(), b'["accept"]\n'),
@@ -52,6 +53,7 @@ LINES = [
     (Stop(), b'["stop"]\n'),
     (Quit(), b'["quit"]\n'),
     (Built(["a warning"], ["mine.py"]), b'["built", ["a warning"], ["mine.py"]]\n'),
+    (Judged(["GET / answered 500"]), b'["judged", ["GET / answered 500"]]\n'),
     (Failed(2, ["a mistake"]), b'["failed", 2, ["a mistake"], false]\n'),
     (Ready(), b'["ready"]\n'),
     (Shared(), b'["shared"]\n'),

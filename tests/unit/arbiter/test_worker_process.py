@@ -37,7 +37,8 @@ retire      -         -        -        -        DRAINING  -         =        =
 stop        -         -        -        -        DRAINING  =         =        =
 quit        -         -        -        -        DRAINING  =         =        =
 built       BUILT     -        -        -        -         -         -        =
-failed      =         -        =        -        -         -         -        =
+judged      -         =        -        -        -         -         -        =
+failed      =         =        =        -        -         -         -        =
 ready       -         -        READY    -        -         -         -        =
 shared      -         -        -        =        =         =         =        =
 beat        -         -        -        =        =         =         =        =
@@ -54,7 +55,8 @@ HEAD, *ROWS = [line.split() for line in GRID.strip().splitlines()]
 def make(kind):
     """A message of the kind; its fields have no part in the transitions."""
     fields = {
-        "build": ("g.ini", [], "1f", "text"),
+        "build": ("g.ini", [], "1f", "text", False),
+        "judged": ([],),
         "open": (False,),
         "retire": ([],),
         "built": ([], []),

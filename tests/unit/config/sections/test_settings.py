@@ -238,6 +238,7 @@ def test_defaults_of_the_product():
         "max_connections_per_address": "0",
         "buffers": "64MiB",
         "block_log": "100ms",
+        "selftest": "",
         "state_dir": "var",
         "access": "log/access.log",
         "format": "ltsv",

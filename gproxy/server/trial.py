@@ -1,0 +1,37 @@
+"""The worker process of a self-test: it opens all parts for itself alone, tests, closes them and exits."""
+
+import os
+from functools import partial
+from typing import Final
+
+import gevent
+
+from gproxy.arbiter import messages
+from gproxy.arbiter.control import Control
+from gproxy.config.sections.settings import Settings
+from gproxy.gateway import user_code
+from gproxy.gateway.gateway import Gateway
+from gproxy.generations.ask import Ask
+from gproxy.generations.selftest import SelfTest
+from gproxy.observe.json_log import Hide
+
+#: Seconds that the parts may take to close.
+_CLOSING: Final = 2.0
+
+
+def run_trial(control: Control, settings: Settings, gateway: Gateway, hide: Hide) -> int:
+    """Run the self-test, report its result, and return the exit code. Raises CannotOpenError."""
+    gateway.open()
+    ask = Ask(gateway, gateway.trust, settings.server)
+    selftest = SelfTest(settings.server.selftest, settings.section("server"), ask, user_code.place)
+    reasons = selftest.run(partial(_give_up, control, hide))
+    control.send(messages.Judged([*map(hide, reasons)]))
+    with gevent.Timeout(_CLOSING, False):
+        gateway.close()
+    return 0
+
+
+def _give_up(control: Control, hide: Hide, reasons: list[str]) -> None:
+    """Report a test that blocks the event loop, and exit. Called in another thread."""
+    control.send_from_thread(messages.Judged([*map(hide, reasons)]))
+    os._exit(0)
