@@ -177,6 +177,11 @@ _COMMANDS: Final = {
         "live.admin",
         config=False,
     ),
+    "replay": Command(
+        "send recorded requests to another server, or to other settings, and report differences",
+        "replay.replay",
+        config=None,
+    ),
     "reload": Command(
         "let the running gateway read its settings and code again; exits 1 with the reasons if it cannot serve them",
         "live.reload",

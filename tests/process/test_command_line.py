@@ -58,6 +58,7 @@ COMMANDS = (
     "password",
     "ps",
     "reload",
+    "replay",
     "rollback",
     "routes",
     "token",

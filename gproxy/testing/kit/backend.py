@@ -1,8 +1,13 @@
 """The backends of the test kit: what they answer, and the requests that they have got."""
 
+import errno
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import NewConnectionError
+
+from gproxy.config.types import BackendURL
 from gproxy.config.types.units import plural
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.framing import CHUNKED, ChunkedReader, chunk, last_chunk, request_framing
@@ -33,12 +38,11 @@ class KitBackend:
         """Give these answers from now on, one after the other; the last one again and again."""
         self._answers = list(answers) or [answer()]
 
-    def refuses(self) -> bool:
-        """Return whether the next connection is refused, which takes that answer."""
-        if not isinstance(self._answers[0], Refused):
-            return False
-        self._take()
-        return True
+    def accept(self, url: BackendURL) -> None:
+        """Accept a connection to the URL. Raises urllib3's NewConnectionError if the next answer refuses it."""
+        if isinstance(self._answers[0], Refused):
+            self._take()
+            raise refusal(url)
 
     def _take(self) -> KitAnswer:
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
@@ -67,10 +71,18 @@ def _answered(found: KitAnswer | Response, request: Request) -> Iterator[Step]:
             return
         else:
             found = found(request)
-    yield from _written(found, request.method)
+    yield from written(found, request.method)
 
 
-def _written(response: Response, method: str) -> Iterator[Step]:
+def refusal(url: BackendURL) -> NewConnectionError:
+    """Return the error of a connection that is refused."""
+    error = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    made = NewConnectionError(HTTPConnection(url.host, url.port), f"Failed to establish a new connection: {error}")
+    made.__cause__ = error
+    return made
+
+
+def written(response: Response, method: str) -> Iterator[Step]:
     """Yield the response on the wire; its pieces may be pauses and resets as well."""
     headers, body = response.headers.copy(), response.raw_body
     has_body = method != "HEAD" and response.status not in _NO_BODY

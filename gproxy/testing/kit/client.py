@@ -54,12 +54,20 @@ class ClientRequest:
     body: bytes
     client: str
     scheme: str
+    id: str = ""
 
     @classmethod
     def of(
-        cls, method: str, target: str, headers: HeadersLike, body: Sendable, client: str, scheme: str
+        cls,
+        method: str,
+        target: str,
+        headers: HeadersLike,
+        body: Sendable,
+        client: str,
+        scheme: str,
+        identity: str = "",
     ) -> "ClientRequest":
-        """Return the request with the fields that every client sends."""
+        """Return the request with the fields that every client sends. Without `identity` its id is a new one."""
         fields = headers.copy() if isinstance(headers, Headers) else Headers(headers)
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
@@ -67,7 +75,7 @@ class ClientRequest:
         if body:
             fields.setdefault("Content-Length", str(len(body)))
         fields.setdefault("Host", "gateway.test")
-        return cls(method, target, fields, body, client, scheme)
+        return cls(method, target, fields, body, client, scheme, identity)
 
     @property
     def line(self) -> tuple[str, str, str]:
@@ -94,7 +102,7 @@ class RequestParser:
         body, deadline = self._body(sent.body), Deadline(alarm, self._clock)
         request = Request(received, headers, host, line.path, line.query, body, deadline, KitClient())
         request.client = fields.client
-        request.exchange.id = fields.request_id
+        request.exchange.id = sent.id or fields.request_id
         return request
 
     def _body(self, data: bytes) -> Body:

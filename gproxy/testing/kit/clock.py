@@ -39,11 +39,11 @@ class Moment:
 
 
 class VirtualClock(Clock):
-    """The clock of a test: the monotonic one, and `wall`, seconds since the epoch, from the real time at the start."""
+    """The clock of a test: the monotonic one, and `wall`, seconds since the epoch; it begins at the real time."""
 
-    def __init__(self, now: float = 1_000_000.0) -> None:
+    def __init__(self, now: float = 1_000_000.0, wall: float | None = None) -> None:
         super().__init__(now)
-        self._epoch = time.time() - now
+        self._epoch = (time.time() if wall is None else wall) - now
         self._moments: list[tuple[float, int, Moment]] = []
         self._count = 0
         self._awaited = 0

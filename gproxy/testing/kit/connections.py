@@ -10,11 +10,9 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from greenlet import getcurrent, greenlet
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import NewConnectionError
 
 from gproxy.config.types import BackendURL
 from gproxy.testing.answers import Reset
@@ -148,11 +146,8 @@ class KitConnections:
         self._sockets: list[MemorySocket] = []
 
     def dial(self, timeout: float, name: str, observe: Observer | None) -> HTTP1Connection:  # noqa: ARG002 takes no time
-        """Open a connection. Raises urllib3's NewConnectionError if the backend refuses."""
-        if self._find().refuses():
-            connection = HTTPConnection(self._url.host, self._url.port)
-            refusal = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
-            raise NewConnectionError(connection, f"Failed to establish a new connection: {refusal}") from refusal
+        """Open a connection. Raises what urllib3 raises if the backend cannot be reached."""
+        self._find().accept(self._url)
         sock = MemorySocket(name, self._find, self._clock)
         sock.channel = BackendChannel(cast(socket.socket, sock))
         sock.connection = made = HTTP1Connection(sock, sock.channel, name, observe)
@@ -174,11 +169,15 @@ class KitConnections:
                     sock.connection.close()
 
 
+#: Makes the backend of a name, which reports what its answers raise.
+MakeBackend: TypeAlias = Callable[[str, Callable[[BaseException], None]], KitBackend]
+
+
 class KitNetwork:
     """The backends of a gateway by upstream and place, and the connections to them."""
 
-    def __init__(self, clock: VirtualClock, report: Callable[[BaseException], None]) -> None:
-        self._clock, self._report = clock, report
+    def __init__(self, clock: VirtualClock, report: Callable[[BaseException], None], make_backend: MakeBackend) -> None:
+        self._clock, self._report, self._make_backend = clock, report, make_backend
         #: By the name of the upstream, or UPSTREAM@HOST:PORT.
         self.backends: dict[str, KitBackend] = {}
         self.connections: list[KitConnections] = []
@@ -216,7 +215,7 @@ class KitNetwork:
     def backend(self, name: str) -> KitBackend:
         """Return the backend of this name; it answers 200 until a test gives it other answers."""
         if name not in self.backends:
-            self.backends[name] = KitBackend(name, self._report)
+            self.backends[name] = self._make_backend(name, self._report)
         return self.backends[name]
 
     def look_up(self, host: str) -> list[str]:

@@ -36,7 +36,7 @@ from gproxy.testing.answers import KitAnswer
 from gproxy.testing.kit.backend import KitBackend
 from gproxy.testing.kit.client import CLIENT, ClientRequest, KitResponse, RequestParser, Sendable, pieces
 from gproxy.testing.kit.clock import VirtualAlarm, VirtualClock
-from gproxy.testing.kit.connections import KitNetwork, MemorySocket
+from gproxy.testing.kit.connections import KitNetwork, MakeBackend, MemorySocket
 from gproxy.testing.kit.store import KitStore
 from gproxy.upstream.discovery import Network
 
@@ -69,7 +69,7 @@ class KitGateway:
     """A gateway for a test, made of settings; use it in a `with`, which opens and closes it.
 
     `ini` is the text of the settings file at `path`; None reads that file. Another `seed` makes another random
-    sequence. `state_dir` is the folder for state.
+    sequence. `state_dir` is the folder for state. `make_backend` makes the backends of each upstream.
     """
 
     def __init__(
@@ -80,13 +80,14 @@ class KitGateway:
         state_dir: Path | None = None,
         clock: VirtualClock | None = None,
         seed: int = 0,
+        make_backend: MakeBackend = KitBackend,
     ) -> None:
         #: The clock of the gateway and of its backends.
         self.clock = clock or VirtualClock()
         #: The access lines so far, with the fields that the settings choose.
         self.lines: list[dict[str, Any]] = []
         self._failures: list[BaseException] = []
-        self._network = KitNetwork(self.clock, self._failures.append)
+        self._network = KitNetwork(self.clock, self._failures.append, make_backend)
         self._log = _Records()
         self._expected: list[str] = []
         self._leaks: list[str] = []
@@ -181,9 +182,13 @@ class KitGateway:
         *,
         client: str = CLIENT,
         scheme: str = "http",
+        identity: str = "",
     ) -> KitResponse:
-        """Send a request from this address, and return the response. A body that is no bytes is sent as JSON."""
-        sent = ClientRequest.of(method, target, headers, body, client, scheme)
+        """Send a request from this address, and return the response. A body that is no bytes is sent as JSON.
+
+        `identity` is the id of the request; empty: a new one.
+        """
+        sent = ClientRequest.of(method, target, headers, body, client, scheme, identity)
         alarm = VirtualAlarm(self.clock)
         try:
             request = self._parser.parse(sent, alarm)

@@ -1,0 +1,60 @@
+"""The process of `gproxy replay --config`: a gateway on a port of the loopback, apart from the one that is running.
+
+    python -m gproxy.commands.replay.gateway CONFIG PORT FOLDER
+
+It has its state in the folder, and neither an access log nor an admin listener.
+"""
+
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gproxy.arbiter.arbiter import Arbiter
+from gproxy.arbiter.spawn import CannotStartError, spawn
+from gproxy.config.ini.files import parse_files, read_files
+from gproxy.config.load import Overrides, load_process
+
+#: What the gateway does not take from the settings.
+_OWN: Final = {
+    ("server", "workers"): "1",
+    ("server", "reload"): "off",
+    ("log", "access"): "off",
+    ("log", "level"): "warning",
+}
+#: What it has no need for, if the settings have it.
+_WITHOUT: Final = {("admin", "bind"): "", ("trace", "endpoint"): ""}
+
+
+def serve(config: str, port: str, folder: str) -> int:
+    """Serve until a signal. Return the exit code. Raises CannotStartError."""
+    copy_secrets(config, Path(folder))
+    return Arbiter(config, _overrides(config, port, folder), spawn(generation=1, number=1)).run()
+
+
+def copy_secrets(config: str, folder: Path) -> None:
+    """Copy generated secrets of handlers, with which tokens are signed, to another folder for state."""
+    server = load_process(read_files(config, os.environ), {}).server
+    if server is None:
+        return
+    for path in server.state_dir.glob("*.secret"):
+        with suppress(OSError):
+            shutil.copy2(path, folder)
+
+
+def _overrides(config: str, port: str, folder: str) -> Overrides:
+    sections = parse_files(read_files(config, os.environ), os.environ, []) or []
+    given = {(section.title, option) for section in sections for option in section.options}
+    without = {place: text for place, text in _WITHOUT.items() if place in given}
+    return {("server", "bind"): f"127.0.0.1:{port}", ("server", "state_dir"): folder, **_OWN, **without}
+
+
+if __name__ == "__main__":
+    try:
+        status = serve(*sys.argv[1:])
+    except CannotStartError as error:
+        print(error, file=sys.stderr)
+        status = 1
+    sys.exit(status)

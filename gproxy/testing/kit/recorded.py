@@ -1,0 +1,227 @@
+"""The backends of a recording: each answers a request as it has answered the same attempt of its exchange before."""
+
+import math
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import gevent
+from greenlet import getcurrent, greenlet
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError
+
+from gproxy.config.types import BackendURL
+from gproxy.config.types.units import plural
+from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
+from gproxy.http.headers import Headers
+from gproxy.http.request import Request
+from gproxy.http.response import Response
+from gproxy.recording.diff import Diff, Difference, Sent, Side
+from gproxy.recording.record import RecordedAttempt, RecordedExchange, RecordedResponse
+from gproxy.recording.replaying import Answer, ReplayRequest, known_body
+from gproxy.testing.answers import Reset
+from gproxy.testing.kit.backend import KitBackend, Step, refusal, written
+from gproxy.testing.kit.client import CLIENT
+from gproxy.testing.kit.clock import VirtualClock
+from gproxy.testing.kit.gateway import KitGateway
+from gproxy.upstream.errors import CertificateError, TLSError
+
+#: The status of an attempt that was not recorded: no retry and no ejection follows it.
+UNKNOWN: Final = 404
+_NO_NAME: Final = socket.gaierror(socket.EAI_NONAME, "the name has not been resolved")
+#: The kinds of differences that concern attempts.
+NOT_RECORDED: Final = "asked a backend that the recording did not"
+NOT_ASKED: Final = "did not ask a backend that the recording asked"
+#: Errors of attempts that had no connection, by their words in the access log, with what raises them again.
+_UNCONNECTED: Final[dict[str, Callable[[BackendURL], Exception]]] = {
+    "connect_refused": refusal,
+    "connect_timeout": lambda url: ConnectTimeoutError(_connection(url), "Connection timed out"),
+    "dns_error": lambda url: NameResolutionError(url.host, _connection(url), _NO_NAME),
+    "tls_protocol_error": lambda _: TLSError("as recorded"),
+    "tls_certificate_error": lambda _: CertificateError("as recorded"),
+}
+#: Errors of attempts that the gateway has ended, so that the backend's answer is not known.
+_ENDED: Final = ("backend_timeout", "per_try_timeout", "first_byte_timeout", "read_timeout", "cancelled")
+#: The bytes of a response that is no HTTP.
+_GARBAGE: Final = b"no HTTP\r\n\r\n"
+#: A byte that stands for one that the recording does not have, and the most of them at a time.
+_FILLER: Final = b" " * 65536
+
+
+class RecordedAttempts:
+    """The attempts of one exchange. Those that are made now take them, by upstream and order."""
+
+    def __init__(self, exchange: RecordedExchange, diff: Diff) -> None:
+        self._id, self._diff = exchange.id, diff
+        self._left: dict[str, list[RecordedAttempt]] = {}
+        for attempt in exchange.attempts:
+            self._left.setdefault(attempt.upstream, []).append(attempt)
+        #: The differences between the requests that were sent then and now.
+        self.sent: list[Difference] = []
+        #: The number of attempts that were not recorded, by upstream.
+        self.unknown: Counter[str] = Counter()
+
+    def first(self, upstream: str) -> RecordedAttempt | None:
+        """Return the next recorded attempt; None if there is no further one."""
+        return next(iter(self._left.get(upstream, ())), None)
+
+    def take(self, upstream: str) -> RecordedAttempt | None:
+        """Return the next recorded attempt, and count one that is none."""
+        left = self._left.get(upstream)
+        if left:
+            return left.pop(0)
+        self.unknown[upstream] += 1
+        return None
+
+    def compare(self, attempt: RecordedAttempt, request: Request) -> None:
+        """Compare the request that the backend gets now with the recorded one."""
+        recorded = attempt.request
+        if recorded is None:
+            return
+        before = Sent(f"{recorded.method} {recorded.target}", recorded.headers, known_body(recorded), self._id)
+        after = Sent(
+            f"{request.method} {request.received.target}", request.headers.items(), request.body.read(), self._id
+        )
+        found = self._diff.compare_sent(before, after)
+        self.sent += [replace(one, kind=f"request to {attempt.upstream}: {one.kind}") for one in found]
+
+    @property
+    def left(self) -> dict[str, int]:
+        """The number of recorded attempts that were not made now, by upstream; those that had been cancelled aside."""
+        counts = {name: sum(one.error != "cancelled" for one in left) for name, left in self._left.items()}
+        return {name: count for name, count in counts.items() if count}
+
+
+#: The attempts of the exchanges that are served, by the greenlets that serve them.
+_SERVED: Final[WeakKeyDictionary[greenlet, RecordedAttempts]] = WeakKeyDictionary()
+
+
+def _attempts() -> RecordedAttempts | None:
+    """Return the attempts of the exchange that the current greenlet, or one that has spawned it, serves."""
+    one: Any = getcurrent()
+    while one is not None and one not in _SERVED:
+        spawner = getattr(one, "spawning_greenlet", None)
+        one = spawner() if spawner is not None else None
+    return _SERVED[one] if one is not None else None
+
+
+class RecordedBackend(KitBackend):
+    """The backends of an upstream. Outside of an exchange, as for health probes, they answer 200."""
+
+    def __init__(self, name: str, report: Callable[[BaseException], None], clock: VirtualClock) -> None:
+        super().__init__(name, report)
+        self._clock = clock
+        self._upstream = name.partition("@")[0]
+
+    def accept(self, url: BackendURL) -> None:
+        """Accept a connection. Raises the recorded error if the next attempt had none."""
+        attempts = _attempts()
+        attempt = attempts.first(self._upstream) if attempts is not None else None
+        if attempts is None or attempt is None or attempt.error not in _UNCONNECTED:
+            return
+        attempts.take(self._upstream)
+        self._clock.sleep(attempt.duration)
+        raise _UNCONNECTED[attempt.error](url)
+
+    def steps(self, request: Request) -> Iterator[Step]:
+        """Return what follows the request on its connection."""
+        attempts = _attempts()
+        if attempts is None:
+            return written(Response(200), request.method)
+        attempt = attempts.take(self._upstream)
+        if attempt is None:
+            return written(Response(UNKNOWN, b"this attempt was not recorded"), request.method)
+        attempts.compare(attempt, request)
+        return _answer(attempt, request.method)
+
+
+def _answer(attempt: RecordedAttempt, method: str) -> Iterator[Step]:
+    if attempt.error in _ENDED:
+        yield math.inf
+        return
+    yield attempt.duration
+    if attempt.response is not None:
+        yield from written(_response(attempt.response, method), method)
+    elif attempt.error == "backend_protocol":
+        yield _GARBAGE
+    else:
+        yield Reset()
+
+
+def _response(recorded: RecordedResponse, method: str) -> Response:
+    """Return the recorded response; blanks stand for the bytes of the body that the recording does not have."""
+    headers = Headers([(name, value) for name, value in recorded.headers if name.lower() not in RESPONSE_HOP_BY_HOP])
+    length = headers.get("Content-Length")
+    body = recorded.body
+    if method == "HEAD" or recorded.status == 304:
+        return Response(recorded.status, b"", headers)
+    headers.discard("content-length")  # a redacted body has another one
+    if body is not None and not body.truncated and not body.omitted:
+        return Response(recorded.status, body.data, headers)
+    known, size = (body.data, body.size) if body is not None else (b"", int(length or 0))
+    if length is not None:
+        headers.put("Content-Length", "content-length", str(size))
+    return Response(recorded.status, _filled(known, size), headers)
+
+
+def _filled(known: bytes, size: int) -> Iterator[bytes]:
+    yield known
+    for start in range(len(known), size, len(_FILLER)):
+        yield _FILLER[: size - start]
+
+
+def _connection(url: BackendURL) -> HTTPConnection:
+    return HTTPConnection(url.host, url.port)
+
+
+class Replay:
+    """Requests that are sent to a gateway of the test kit, at the moments of their recording."""
+
+    def __init__(self, gateway: KitGateway, exchanges: Sequence[RecordedExchange], diff: Diff) -> None:
+        self._gateway = gateway
+        self._exchanges = exchanges
+        self._diff = diff
+        self._mirrors = {route.name: route.mirror for route in gateway.settings.routes}
+
+    def __call__(self, requests: Sequence[ReplayRequest]) -> list[Answer]:
+        """Return the answers, in the order of the requests."""
+        clock = self._gateway.clock
+        running = []
+        for request in requests:
+            clock.sleep(request.at - clock.wall())
+            running.append(gevent.spawn(self._answer, request))
+        gevent.joinall(running, raise_error=True)
+        return [one.value for one in running]
+
+    def _answer(self, request: ReplayRequest) -> Answer:
+        attempts = RecordedAttempts(self._exchanges[request.number - 1], self._diff)
+        _SERVED[getcurrent()] = attempts
+        found = self._gateway.request(
+            request.method,
+            request.target,
+            list(request.headers),
+            request.body,
+            client=_address(request.client),
+            scheme=request.scheme,
+            identity=request.id,
+        )
+        gevent.idle()  # copies of the request are sent
+        body = found.body if found.is_complete else None
+        side = Side(found.status, list(found.headers.items()), body, request.id)
+        return Answer(side, further=tuple(self._differences(attempts)))
+
+    def _differences(self, attempts: RecordedAttempts) -> Iterator[Difference]:
+        yield from attempts.sent
+        mirrors = {name for name in self._mirrors.values() if name}
+        for name, count in attempts.unknown.items():
+            if name not in mirrors:
+                yield Difference(NOT_RECORDED, "", f"{name}: {plural(count, 'attempt')}, answered by {UNKNOWN}")
+        for name, count in attempts.left.items():
+            yield Difference(NOT_ASKED, f"{name}: {plural(count, 'attempt')}", "")
+
+
+def _address(client: str) -> str:
+    return client if client and not client.startswith("unix") else CLIENT
