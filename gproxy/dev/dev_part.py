@@ -1,14 +1,18 @@
-"""What `gproxy dev` adds to each worker: it serves this machine only, and shows why the last reload failed."""
+"""What `gproxy dev` adds to each worker: it serves this machine only, and shows why requests and reloads fail."""
 
 import re
 from pathlib import Path
 from typing import Final
 
+from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
 from gproxy.dev.audience import Audience, is_local
+from gproxy.dev.failure import Failure, secrets_of
+from gproxy.dev.traceback_page import Report, response
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.observe.log import masking
 from gproxy.runtime import Runtime
 from gproxy.runtime.command_part import CommandPart
 
@@ -41,6 +45,7 @@ class DevPart(CommandPart):
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         super().__init__(settings, runtime)
         self._audience = Audience(settings.routes)
+        self._secrets = secret_values(settings)
 
     def admit(self, request: Request) -> None:
         """Raise HTTPError 403 for a client that is not on this machine: the connection decides, no field does."""
@@ -53,6 +58,18 @@ class DevPart(CommandPart):
         failure = self.runtime.reload_failure
         if failure and (is_local(peer) if request is None else self._audience.includes(request)):
             response.headers[HEADER] = failure_text(failure)
+
+    def error(self, error: BaseException, found: HTTPError, request: Request) -> Response | None:
+        """Return the page with the traceback, for a client on this machine."""
+        if request.is_subrequest or not self._audience.includes(request):
+            return None
+        try:
+            failure = Failure.of(error, request, masking(self._secrets | secrets_of(request)))
+        except Exception:
+            self.runtime.log.exception("%s: the traceback cannot be shown", request.id)
+            return None
+        reason = self.runtime.reload_failure
+        return response(Report(failure, found, request.id, failure_text(reason) if reason else ""), request)
 
 
 class ExposedDevPart(DevPart):

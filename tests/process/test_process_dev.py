@@ -1,5 +1,6 @@
 """`gproxy dev --app` and reload on save, from outside: what is served, to whom, and how soon what is saved runs."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from shipped import curl
-from test_scripts import demo_ports  # noqa: F401 a fixture
 
 from gproxy.commands.live.admin_client import AdminClient
 from gproxy.testing.gateway import eventually, free_port
@@ -66,6 +68,14 @@ def dev(folder, *arguments, bind="127.0.0.1"):
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+
+
+@pytest.fixture
+def turn():
+    """The turn to start the demo's backends, which have fixed ports: see test_scripts.py. These may be taken here."""
+    with (Path(tempfile.gettempdir()) / "gproxy-demo-ports.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def own_address():
@@ -148,7 +158,7 @@ def test_responses_say_why_a_reload_has_failed_until_one_succeeds(tmp_path):
         assert "X-Gproxy-Dev" not in running.get()[0]
 
 
-def test_files_of_watch_reload(tmp_path, demo_ports):  # noqa: F811
+def test_files_of_watch_reload(tmp_path, turn):
     code = """
 from pathlib import Path
 
@@ -187,6 +197,112 @@ def answer(request, next):
         assert "c.txt" not in running.output
         generations = [int(number) for number in re.findall(r"reloaded: generation (\d+)", running.output)]
         assert generations == [2, 3, 4, 5, 6], running.output
+
+
+BROKEN = """\
+def app(environ, start_response):
+    secret = environ.get("HTTP_COOKIE", "")
+    raise KeyError(f"the app fails: {secret} <b>")
+"""
+HANDLER = "def fails(request, next):\n    return 1 / 0  # in the handler\n"
+CONFIG = """\
+[server]
+bind = {bind}
+[gateway]
+timeout = 1s
+[route:app]
+path = /app
+app = shop:app
+[route:handler]
+path = /handler
+handlers = fails
+respond = 200
+[route:slow]
+path = /slow
+app = slow:app
+[handler:fails]
+use = mine:fails
+[log]
+access = off
+"""
+SLOW = "import time\n\n\ndef app(environ, start_response):\n    time.sleep(9)  # too long\n"
+HTML = ("--header", "Accept: text/html,*/*;q=0.8")
+
+
+@pytest.fixture
+def broken(tmp_path):
+    for name, text in (("shop.py", BROKEN), ("mine.py", HANDLER), ("slow.py", SLOW)):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "gproxy.ini").write_text(CONFIG.format(bind="127.0.0.1:1"))
+    return tmp_path
+
+
+def shows_code(head, body):
+    return any(text in head.encode() + body for text in (b"Traceback", b"shop.py", b"mine.py", b"KeyError", b"raise"))
+
+
+def test_a_traceback_is_shown_to_the_developer(broken, turn):
+    cookie = ("--header", "Cookie: sid=verysecretvalue")
+    with dev(broken, "--config", "gproxy.ini") as running:
+        head, body = running.get("/app/x?token=hidden-one", *HTML, *cookie)
+        assert head.startswith("HTTP/1.1 500 ")
+        assert "Content-Type: text/html" in head
+        page = body.decode()
+        assert "KeyError: &#x27;the app fails: *** &lt;b&gt;&#x27;" in page
+        assert re.search(r"<b> +3 +raise KeyError", page), page
+        assert "shop.py:3" in page
+        assert not re.search("verysecretvalue|hidden-one", page)
+        found = json.loads(running.get("/handler")[1])
+        assert (found["status"], found["exception"]) == (500, "ZeroDivisionError: division by zero")
+        assert found["traceback"][0] == {
+            "file": "mine.py", "line": 2, "function": "fails", "code": "return 1 / 0  # in the handler",
+            "is_user_code": True,
+        }  # fmt: skip
+        head, body = running.get("/handler", "--header", "Accept: text/plain")
+        assert b"mine.py:2 in fails\n    return 1 / 0" in body
+        head, body = running.get("/slow", *HTML)
+        assert head.startswith("HTTP/1.1 504 ")
+        assert b"time.sleep(9)  # too long" in body
+        running.save("mine.py", "broken(\n")
+        eventually(lambda: "X-Gproxy-Dev" in running.get("/app")[0], "the header")
+        assert "Earlier code still serves: reload failed: mine.py:1 " in running.get("/app", *HTML)[1].decode()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--expose",)])
+def test_no_traceback_is_shown_to_others(broken, arguments, turn):
+    address = own_address()
+    with dev(broken, "--config", "gproxy.ini", *arguments, bind="0.0.0.0") as running:
+        local = running.url
+        assert shows_code(*running.get("/app", *HTML))
+        running.url = f"http://{address}:{running.port}"
+        for accept in ("text/html", "text/plain", "application/json"):
+            for path in ("/app", "/handler"):
+                for more in ((), ("--header", "Host: localhost"), ("--header", "X-Forwarded-For: 127.0.0.1")):
+                    head, body = running.get(path, "--header", f"Accept: {accept}", *more)
+                    assert head.startswith("HTTP/1.1 500 " if arguments else "HTTP/1.1 403 ")
+                    assert not shows_code(head, body)
+        running.url = local
+        for field in ("Host: evil.test", "X-Forwarded-For: 192.0.2.1", "Via: 1.1 nginx", "Sec-Fetch-Site: cross-site"):
+            head, body = running.get("/app", *HTML, "--header", field)
+            assert head.startswith("HTTP/1.1 500 ")
+            assert not shows_code(head, body)
+
+
+def test_no_traceback_is_shown_without_dev(broken):
+    port = free_port()
+    (broken / "gproxy.ini").write_text(CONFIG.format(bind=f"127.0.0.1:{port}"))
+    command = [sys.executable, "-m", "gproxy", "--config", "gproxy.ini"]
+    with subprocess.Popen(command, cwd=broken, stderr=subprocess.PIPE, text=True) as process:
+        next(line for line in process.stderr if "serves on" in line)
+        running = Dev(broken, port, process)
+        for accept in ("text/html", "text/plain", "application/json"):
+            for path in ("/app", "/handler"):
+                head, body = running.get(path, "--header", f"Accept: {accept}")
+                assert head.startswith("HTTP/1.1 500 ")
+                assert not shows_code(head, body)
+        process.terminate()
+        process.communicate(timeout=20)
+        assert process.returncode == 0
 
 
 def test_other_machines_are_rejected_unless_the_gateway_is_exposed(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gproxy.dev import failure
 from gproxy.dev.dev_part import DevPart, ExposedDevPart, failure_text
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
@@ -60,3 +61,20 @@ def test_the_reason_of_a_failed_reload(kind):
 def test_the_text_is_one_line_of_ascii(monkeypatch, tmp_path, reason, expected):
     monkeypatch.chdir(tmp_path)
     assert failure_text(reason.replace("{cwd}", str(tmp_path))) == f"reload failed: {expected}"
+
+
+def test_the_page_is_for_the_requests_of_the_client_on_this_machine():
+    part, found = DevPart(Settings, Runtime()), HTTPError(500, "internal error")
+    seen = part.error(ValueError("no"), found, asked(Accept="text/html"))
+    assert "ValueError: no" in seen.body.decode()
+    for hidden in (asked("192.0.2.1"), asked(X_Forwarded_For="127.0.0.1"), asked(Host="evil.test")):
+        assert part.error(ValueError("no"), found, hidden) is None
+    own = asked()
+    own.is_subrequest = True
+    assert part.error(ValueError("no"), found, own) is None
+
+
+def test_an_exception_that_cannot_be_shown_is_an_ordinary_error(monkeypatch, caplog):
+    monkeypatch.setattr(failure.Failure, "of", lambda *arguments: 1 / 0)
+    assert DevPart(Settings, Runtime()).error(ValueError("no"), HTTPError(500), asked()) is None
+    assert "the traceback cannot be shown" in caplog.text

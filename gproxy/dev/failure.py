@@ -1,0 +1,175 @@
+"""What a developer needs to know of an exception: its frames with their source, its causes and the request.
+
+All texts are bounded, and secrets in them are masked.
+"""
+
+import linecache
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import FrameSummary, TracebackException
+from typing import Final
+from urllib.parse import unquote_plus
+
+from gproxy.config.secret_values import SHORTEST_MASKED
+from gproxy.http.exchange import without_query
+from gproxy.http.header_names import is_likely_secret
+from gproxy.http.request import Request
+from gproxy.runtime.user_files import is_own, is_users
+
+MASK: Final = "***"
+#: The most exceptions of a chain of causes, frames of each, and frames of each that have source.
+_MOST_ERRORS: Final = 4
+_MOST_FRAMES: Final = 40
+_MOST_SOURCES: Final = 12
+#: Lines of source before and behind the line of a frame, and characters of each.
+_AROUND: Final = 5
+_LONGEST_LINE: Final = 160
+#: Characters of the text of an exception, and of the value of a field; the most fields.
+_LONGEST_TEXT: Final = 4000
+_LONGEST_VALUE: Final = 500
+_MOST_FIELDS: Final = 60
+
+#: Masks secrets in a text.
+Hide = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame of a traceback. `source` has the numbered lines around the line, if the file can be read."""
+
+    file: str
+    line: int
+    function: str
+    is_users: bool
+    source: Sequence[tuple[int, str]] = ()
+
+    @property
+    def code(self) -> str:
+        """The line itself, without its indentation."""
+        return next((text.strip() for number, text in self.source if number == self.line), "")
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedError:
+    """An exception: its text, and its frames, the innermost first. `link` says what it was to the one before."""
+
+    text: str
+    frames: Sequence[Frame]
+    link: str = ""
+
+    @property
+    def own(self) -> Sequence[Frame]:
+        """The frames of user code."""
+        return [frame for frame in self.frames if frame.is_users]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed request: its exception and the causes of that, its line, and its fields."""
+
+    errors: Sequence[RaisedError]
+    line: str
+    route: str
+    client: str
+    fields: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, error: BaseException, request: Request, hide: Hide) -> "Failure":
+        """Return what is known of the exception of this request."""
+        first = TracebackException(type(error), error, error.__traceback__, limit=-_MOST_FRAMES, lookup_lines=False)
+        received = request.received
+        path, mark, query = received.target.partition("?")
+        target = f"{path}{mark}{'&'.join(map(_parameter, query.split('&')))}"
+        return cls(
+            errors=[RaisedError(_text(one, hide), _frames(one, hide), link) for one, link in _chain(first)],
+            line=_cut(hide(f"{received.method} {target} {received.protocol}"), _LONGEST_TEXT),
+            route=request.route.name if request.route is not None else "",
+            client=request.client,
+            fields=[_field(name, value, hide) for name, value in received.headers.items()][:_MOST_FIELDS],
+        )
+
+
+def secrets_of(request: Request) -> frozenset[str]:
+    """Return the values of the fields of the request that are likely to be secrets, and what these consist of."""
+    values = [value for name, value in request.received.headers.items() if is_likely_secret(name)]
+    return frozenset(one for value in values for one in _secrets(value) if len(one) >= SHORTEST_MASKED)
+
+
+def _secrets(value: str) -> Iterator[str]:
+    """Yield the value of a field, the credential behind a scheme, a password, and the values of cookies."""
+    yield value
+    scheme, _, credential = value.partition(" ")
+    yield credential.strip()
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            yield b64decode(credential).decode().partition(":")[2]
+    for pair in value.split(";"):
+        yield pair.partition("=")[2].strip(' "')
+
+
+def _parameter(pair: str) -> str:
+    """Return a parameter of the query, without the value of one that is likely to be a secret."""
+    name, equals, _ = pair.partition("=")
+    return f"{name}={MASK}" if equals and is_likely_secret(unquote_plus(name)) else pair
+
+
+def _field(name: str, value: str, hide: Hide) -> tuple[str, str]:
+    shown = MASK if is_likely_secret(name) else hide(without_query(value) if name.lower() == "referer" else value)
+    return _cut(name, _LONGEST_VALUE), _cut(shown, _LONGEST_VALUE)
+
+
+def _chain(first: TracebackException) -> Iterator[tuple[TracebackException, str]]:
+    """Yield the exception and its causes, each with what it was to the one before."""
+    one: TracebackException | None = first
+    link = ""
+    for _ in range(_MOST_ERRORS):
+        if one is None:
+            return
+        yield one, link
+        if one.__cause__ is not None:
+            one, link = one.__cause__, "caused by"
+        elif one.__context__ is not None and not one.__suppress_context__:
+            one, link = one.__context__, "while handling"
+        else:
+            return
+
+
+def _text(error: TracebackException, hide: Hide) -> str:
+    return _cut(hide("".join(error.format_exception_only()).strip()), _LONGEST_TEXT)
+
+
+def _frames(error: TracebackException, hide: Hide) -> Sequence[Frame]:
+    """Return the frames, the innermost first, without those of the gateway unless there are no others."""
+    every = error.stack[::-1]
+    shown = [frame for frame in every if not is_own(frame.filename)] or every
+    lasts = {id(frame) for frame in [one for one in shown if is_users(one.filename)][:_MOST_SOURCES]}
+    return [_frame(frame, hide, has_source=id(frame) in lasts) for frame in shown]
+
+
+def _frame(frame: FrameSummary, hide: Hide, *, has_source: bool) -> Frame:
+    line = frame.lineno or 0
+    around = _AROUND if has_source else 0
+    return Frame(_short(frame.filename), line, frame.name, is_users(frame.filename), _source(frame, line, around, hide))
+
+
+def _source(frame: FrameSummary, line: int, around: int, hide: Hide) -> Sequence[tuple[int, str]]:
+    linecache.checkcache(frame.filename)
+    lines = linecache.getlines(frame.filename)
+    first = max(line - around, 1)
+    found = enumerate(lines[first - 1 : line + around], first)
+    return [(number, _cut(hide(text.rstrip()), _LONGEST_LINE)) for number, text in found]
+
+
+def _short(file: str) -> str:
+    """Return the path from the working directory, if it lies below."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (OSError, ValueError):
+        return file
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
