@@ -188,7 +188,9 @@ _COMMANDS: Final = {
         config=False,
     ),
     "rollback": Command(
-        "return the running gateway to the settings of the generation before", "live.rollback", config=False
+        "return the running gateway to settings and code of the generation before",
+        "live.rollback",
+        config=False,
     ),
     "top": Command("watch the running gateway in a terminal, cut requests, drain backends", "live.top", config=False),
     "version": Command("print the version", "version", config=None),

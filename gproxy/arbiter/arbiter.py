@@ -97,6 +97,7 @@ class Arbiter:
             messages.Blocked: self._on_blocked,
             messages.Lacks: lambda worker, lacks: self._monitor.lacks(worker, lacks.upstream, lacks.backend),
             messages.Beat: lambda *_: None,  # Workers has noted its time
+            messages.Imported: lambda *_: None,  # likewise the code
         }
 
     def run(self) -> int:
@@ -133,10 +134,9 @@ class Arbiter:
     # Generations.
 
     def _begin(self, first: Spawned, reading: Reading | None = None) -> None:
-        """Let the first worker of the next generation build the settings, those of `reading` or of the file (1)."""
+        """Let the first worker of the next generation build `reading`, or what is on the disk (1)."""
         self._number += 1
-        files = reading.files if reading else None
-        self._next = Generation(self._number, self._path, self._overrides, self._inherited, files)
+        self._next = Generation(self._number, self._path, self._overrides, self._inherited, reading)
         if self._current is None:
             log.setup("info", self._next.log.errors)
         self._workers.admit(first, self._next)
@@ -163,7 +163,7 @@ class Arbiter:
         self._reloads.current = reload
         if reload.is_rollback and (reading := self._history.previous):
             reload.reading = reading
-            _log.info("%s: returning to the settings of generation %d", reload.cause, reading.generation)
+            _log.info("%s: returning to generation %d", reload.cause, reading.generation)
         else:
             _log.info("%s: reloading", reload.cause)
         self._notifier.reloading()
@@ -250,7 +250,7 @@ class Arbiter:
             self._line.put(f"reloaded: generation {new.number} serves on {new}", settle)
         self._notifier.ready(f"serves on {new}")
         reload = self._reloads.current
-        self._history.serve(Reading(new.number, new.settings_files), reload.reading if reload else None)
+        self._history.serve(new.reading, reload.reading if reload else None)
         self._monitor.serve(new)
         self._reload_on_change.follow(new)
         self._settle()
@@ -378,7 +378,7 @@ class Arbiter:
         """Start a worker of the current generation, unless it runs already; try again later if there is no process."""
         if generation is not self._current or self._shutdown.is_closing or number not in generation.missing():
             return
-        generation.warn_of_newer_code(number)
+        generation.warn_of_newer_files(number)
         try:
             self._workers.start(generation, number)
         except CannotStartError as error:  # live workers keep serving

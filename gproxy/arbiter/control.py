@@ -4,11 +4,22 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from gproxy.arbiter.messages import Kinds, Message, decode, encode
 
 _MOST_FDS: Final = 250  # the kernel passes at most 253 at a time
+
+
+_Expected = TypeVar("_Expected", bound=Message)
+
+
+class GoneError(Exception):
+    """The end of the other process before it has sent what is expected."""
+
+
+class UnexpectedCommandError(Exception):
+    """A command that the state of its receiver does not allow, or a malformed one."""
 
 
 class Control:
@@ -60,10 +71,22 @@ class Control:
             self._waiting = self.receive()
         return self._waiting.pop(0) if self._waiting else None
 
+    def wait_for(self, kind: type[_Expected]) -> _Expected:
+        """Wait for the next command, which must be of this kind, and return it. Raises GoneError."""
+        command = self.wait()
+        if command is None:
+            raise GoneError
+        if not isinstance(command, kind):
+            raise UnexpectedCommandError(f"unexpected {command}")
+        return command
+
     def take_fds(self, count: int | None = None) -> list[int]:
         """Return the next `count` descriptors, which came with the oldest messages, and forget them; None: all."""
         fds, self.fds = self.fds[:count], self.fds[len(self.fds) if count is None else count :]
         return fds
 
     def close(self) -> None:
+        """Close the socket, and the descriptors that nothing has taken."""
+        for fd in self.take_fds():
+            os.close(fd)
         self.socket.close()

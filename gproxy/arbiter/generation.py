@@ -5,18 +5,20 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.backoff import Backoff
 from gproxy.arbiter.file_watch import listed, watched_files
+from gproxy.arbiter.history import Reading
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
 from gproxy.arbiter.trial import Trial
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
 from gproxy.config.file_stamp import FileStamp
-from gproxy.config.ini.files import SourceFile, absolute, include_patterns, pack, read_files
+from gproxy.config.ini.files import absolute, include_patterns, pack, read_files
 from gproxy.config.load import Overrides, load_process
 from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.server import ServerSettings
@@ -36,8 +38,8 @@ _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 class Generation:
     """A reading of the settings with its workers and sockets.
 
-    Every worker gets the same bytes, even if a file changes meanwhile. `files` are those of an earlier reading; None:
-    read them.
+    Every worker gets the same bytes and the same code, even if a file changes meanwhile. `earlier` is a reading to
+    return to; None: read the files.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Generation:
         path: str,
         overrides: Overrides,
         inherited: Sequence[int],
-        files: Sequence[SourceFile] | None = None,
+        earlier: Reading | None = None,
     ) -> None:
         self.number = number
         self.path = path
         self._overrides = overrides
-        self.settings_files = files or read_files(path, os.environ)
+        #: Settings and code, for a later rollback too.
+        self.reading = replace(earlier, generation=number) if earlier else Reading(number, read_files(path, os.environ))
+        self.settings_files = self.reading.files
         server, log, admin, trace = load_process(self.settings_files, overrides)
         if server and inherited:
             self._overrides = {**overrides, ("server", "bind"): bind_to(inherited, server.bind)}
@@ -66,7 +70,7 @@ class Generation:
         self.admin = admin or AdminSettings()
         self.trace = trace or TraceSettings()
         #: The self-test of new settings and code; None without one, and for a return to what has served before.
-        self.trial = Trial() if self.server.selftest and files is None else None
+        self.trial = Trial() if self.server.selftest and earlier is None else None
         #: True once the first worker has built the settings and the sockets are open.
         self.is_built = False
         self.worker_count = 1
@@ -82,11 +86,12 @@ class Generation:
         return settings | set(watched_files(self.patterns)) if self.server.reload else settings
 
     def add(self, worker: WorkerProcess) -> None:
-        """Add a worker, and send it the settings to build."""
+        """Add a worker, and send it the settings to build, with the code that earlier ones have imported."""
         self.workers.append(worker)
+        given = self.path, self.overrides, _INSTANCE, self.log.errors
+        build = messages.Build(*given, tests=self.is_on_trial, read_at=self.reading.time)
         with self.packed() as fd:
-            build = messages.Build(self.path, self.overrides, _INSTANCE, self.log.errors, self.is_on_trial)
-            worker.send(build, [fd])
+            worker.send(build, [fd, *self.reading.code.fds])
 
     @property
     def is_on_trial(self) -> bool:
@@ -162,9 +167,10 @@ class Generation:
             if file not in self.files:
                 self.files[file] = FileStamp.of(file)
 
-    def warn_of_newer_code(self, number: int) -> None:
+    def warn_of_newer_files(self, number: int) -> None:
         """Log the files that a worker reads in another version, if it starts now, than the first worker did."""
-        changed = sorted(file for file, stamp in self.files.items() if FileStamp.of(file) != stamp)
+        read = self.files.keys() - self.reading.code.files
+        changed = sorted(file for file in read if FileStamp.of(file) != self.files[file])
         if changed:
             what = "worker %d reads newer files than generation %d did: %s changed; HUP lets all workers read them"
             _log.warning(what, number, self.number, listed(changed))

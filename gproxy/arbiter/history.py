@@ -1,22 +1,56 @@
-"""The settings of the last generations, which a rollback returns to."""
+"""The settings and the code of the last generations, which a rollback returns to."""
 
+import os
+import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from time import time
 from typing import Final
 
 from gproxy.config.ini.files import SourceFile
 
-#: The generations before the one that serves whose settings are kept: kilobytes each.
+#: The generations before the one that serves whose settings and code are kept: kilobytes each.
 _KEPT: Final = 3
+#: The most memory files of one generation; a message passes at most 250 descriptors.
+_MOST_FILES: Final = 100
+
+
+class KeptCode:
+    """The code of the user modules of a generation, in memory files that its workers write and read.
+
+    For the arbiter they are descriptors only. They are closed with the last reading that has this code.
+    """
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        #: The paths of the modules.
+        self.files: set[str] = set()
+        weakref.finalize(self, _close, self.fds)
+
+    def add(self, fds: Sequence[int], files: Iterable[str]) -> None:
+        """Keep what a worker has imported, unless another one has imported it before."""
+        if self.files.issuperset(files) or len(self.fds) + len(fds) > _MOST_FILES:
+            _close(fds)
+            return
+        self.fds += fds
+        self.files.update(files)
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The files of the settings, as a generation has read them."""
+    """The files of the settings as a generation has read them, and the code of its user modules."""
 
     generation: int
     files: Sequence[SourceFile] = field(repr=False)
+    code: KeptCode = field(default_factory=KeptCode, repr=False)
+    #: The Unix time at which the files were read.
+    time: float = field(default_factory=time)
 
 
 class GenerationHistory:

@@ -23,13 +23,17 @@ class Command(Message):
 
 @dataclass
 class Build(Command):
-    """Build the settings; their files come packed in a file descriptor."""
+    """Build the settings; their files come packed in a file descriptor.
+
+    The code of user modules that an earlier worker has imported comes in further ones.
+    """
 
     path: str
     overrides: list[list[str]]  # section, option, text
     instance: str  # the gateway's id in Via, the same for all its workers
     errors: str  # the format of the error log, which user code may use when it is imported
     tests: bool  # run the self-test afterwards, in place of serving
+    read_at: float  # Unix time at which the settings were read
 
 
 @dataclass
@@ -112,6 +116,13 @@ class Quit(Command):
 
 class Notice(Message):
     """A message to the arbiter."""
+
+
+@dataclass
+class Imported(Notice):
+    """The worker has imported user modules; a descriptor has their code."""
+
+    files: list[str]
 
 
 @dataclass

@@ -85,17 +85,21 @@ _ALLOWED_FROM_READY: Final = (
     messages.WorkerLine,
     messages.Override,
     messages.Lacks,
+    messages.Imported,
 )
 
 #: The state that follows a message, sent or received. What is missing here is an error. `retire` is sent once, so never
 #: to a draining worker; it may reach one that has closed itself in the meantime.
 TRANSITIONS: Final[dict[tuple[WorkerState, type[Message]], WorkerState]] = {
     (_STARTING, messages.Build): _STARTING,
+    (_STARTING, messages.Imported): _STARTING,
     (_STARTING, messages.Failed): _STARTING,
     (_STARTING, messages.Built): _BUILT,
     (_BUILT, messages.Open): _OPENING,
     (_BUILT, messages.Failed): _BUILT,  # a part cannot be opened for the self-test
     (_BUILT, messages.Judged): _BUILT,
+    (_BUILT, messages.Imported): _BUILT,  # during the self-test
+    (_OPENING, messages.Imported): _OPENING,
     (_OPENING, messages.Failed): _OPENING,
     (_OPENING, messages.Ready): _READY,
     (_READY, messages.Accept): _SERVING,

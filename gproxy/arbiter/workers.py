@@ -138,6 +138,8 @@ class Workers:
             if not isinstance(message, messages.Blocked):  # which says that the worker hangs
                 worker.last_message = monotonic()
             if worker.apply(message):
+                if isinstance(message, messages.Imported):
+                    self.generation_of(worker).reading.code.add(worker.control.take_fds(1), message.files)
                 self._received(worker, message)
         if worker.control.ended:
             self._loop.unregister(worker.control.socket)

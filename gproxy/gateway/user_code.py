@@ -26,13 +26,6 @@ def make_importable(path: Path) -> None:
                 sys.path.insert(0, folder)
 
 
-def imported_files() -> list[str]:
-    """Return the files of the user's modules: neither the gateway's nor installed."""
-    gateway_files = str(Path(__file__).parents[1])
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return [file for file in files if file and not file.startswith((gateway_files, sys.prefix, sys.base_prefix))]
-
-
 def find(module_name: str, attribute: str, report: Report) -> object:
     """Return the module's attribute. Report a problem and return None if there is none."""
     try:

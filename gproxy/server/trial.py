@@ -19,8 +19,8 @@ from gproxy.observe.json_log import Hide
 _CLOSING: Final = 2.0
 
 
-def run_trial(control: Control, settings: Settings, gateway: Gateway, hide: Hide) -> int:
-    """Run the self-test, report its result, and return the exit code. Raises CannotOpenError."""
+def run_trial(control: Control, settings: Settings, gateway: Gateway, hide: Hide) -> None:
+    """Run the self-test and report its result. Raises CannotOpenError."""
     gateway.open()
     ask = Ask(gateway, gateway.trust, settings.server)
     selftest = SelfTest(settings.server.selftest, settings.section("server"), ask, user_code.place)
@@ -28,7 +28,6 @@ def run_trial(control: Control, settings: Settings, gateway: Gateway, hide: Hide
     control.send(messages.Judged([*map(hide, reasons)]))
     with gevent.Timeout(_CLOSING, False):
         gateway.close()
-    return 0
 
 
 def _give_up(control: Control, hide: Hide, reasons: list[str]) -> None:

@@ -18,25 +18,26 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from gevent.event import Event
 
 from gproxy.arbiter import messages
-from gproxy.arbiter.control import Control
+from gproxy.arbiter.control import Control, GoneError, UnexpectedCommandError
 from gproxy.arbiter.event_loop import nothing
-from gproxy.arbiter.messages import COMMANDS, Command, Message
+from gproxy.arbiter.messages import COMMANDS, Message
 from gproxy.arbiter.sockets import ignore_handshakes
 from gproxy.arbiter.spawn import GROUP_SIGNALS, STACK_SIGNAL, name_process
 from gproxy.config.ini.files import unpack
 from gproxy.config.problems import ConfigError
 from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
-from gproxy.gateway import user_code
 from gproxy.gateway.build import build, load
 from gproxy.gateway.gateway import CannotOpenError, Gateway, open_part
+from gproxy.generations.pinned_code import PinnedCode, content_of, user_files
 from gproxy.introspection.block_report import BlockReport
 from gproxy.introspection.current_request import CurrentRequest
 from gproxy.introspection.handler_code import HandlerCode
@@ -57,16 +58,6 @@ _log = logging.getLogger("gproxy")
 #: Seconds between two heartbeats to the arbiter, at most; less with a short `worker_timeout`.
 _BEAT: Final = 1.0
 
-_Expected = TypeVar("_Expected", bound=Command)
-
-
-class ArbiterGoneError(Exception):
-    """The end of the arbiter before the worker serves."""
-
-
-class UnexpectedCommandError(Exception):
-    """A command that the worker's state does not allow, or a malformed one."""
-
 
 class Worker:
     """A worker process: its listeners and gateway, and the arbiter's commands."""
@@ -81,6 +72,7 @@ class Worker:
         state: SharedState,
         sockets: Sequence[socket.socket],
         hide: Hide,
+        pinned: PinnedCode,
     ) -> None:
         self._control = control
         self._settings = settings
@@ -91,6 +83,7 @@ class Worker:
         self._state = state
         #: Masks the secrets of the settings in a text.
         self._hide = hide
+        self._pinned = pinned
         self._factory = Listeners(settings, gateway, runtime)
         self._listeners = [self._factory.listener(*pair) for pair in zip(settings.server.bind, sockets, strict=True)]
         self._handler_code = code = HandlerCode(gateway.handlers)
@@ -141,6 +134,7 @@ class Worker:
         setup_log(self._settings, self._runtime, self._hide, self._current.origin)
         if self._watchdog is not None:
             self._watchdog.start()
+        self._pinned.send_added()
         self._control.send(messages.Ready())
         listening = gevent.spawn(self._run_commands), gevent.spawn(self._beat)
         self._leave.wait()
@@ -221,10 +215,11 @@ class Worker:
         action(command)
 
     def _beat(self) -> None:
-        """Send heartbeats; check the access log's file and summarize warnings even while no request arrives."""
+        """Send heartbeats, and code that was imported late; check the access log's file and summarize warnings."""
         pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
         while True:
             self._control.send(messages.Beat())
+            self._pinned.send_added()
             self._access_logs.look()
             self._runtime.throttle.summarize()
             gevent.sleep(pause)
@@ -303,7 +298,7 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*GROUP_SIGNALS, STACK_SIGNAL})
     try:
         return _serve(options["--generation"], options["--worker"], Control(socket.socket(fileno=control), COMMANDS))
-    except ArbiterGoneError:
+    except GoneError:
         return 0
 
 
@@ -321,13 +316,15 @@ def _write_hub_stack(control: int) -> None:
 
 
 def _serve(generation: int, number: int, control: Control) -> int:
-    build_command = _wait_for(messages.Build, control)
-    (fd,) = control.take_fds()
+    build_command = control.wait_for(messages.Build)
+    fd, *code = control.take_fds()
     if build_command.errors == "json":
         log.setup("info", "json", worker=True, names={"worker": number, "generation": generation})
     given = {(section, option): text for section, option, text in build_command.overrides}
+    pinned = PinnedCode(map(content_of, code), build_command.read_at, partial(_send_code, control))
+    pinned.pin_imports()
     try:
-        settings = load(build_command.path, given, unpack(_content(fd)))
+        settings = load(build_command.path, given, unpack(content_of(fd)))
     except ConfigError as error:
         control.send(messages.Failed(2, list(map(str, error.problems))))
         return 2
@@ -337,17 +334,19 @@ def _serve(generation: int, number: int, control: Control) -> int:
     gateway = build(settings, runtime, access_logs.observers)
     hide = log.masking(secret_values(settings))
     setup_log(settings, runtime, hide)
-    files = [*user_code.imported_files(), *settings.errors.files]
-    control.send(messages.Built(list(map(str, settings.warnings)), files))
+    pinned.send_added()
+    control.send(messages.Built(list(map(str, settings.warnings)), [*user_files(), *settings.errors.files]))
     try:
         if build_command.tests:
             from gproxy.server.trial import run_trial  # late: most gateways have no self-test
 
-            return run_trial(control, settings, gateway, hide)
-        command = _wait_for(messages.Open, control)
+            run_trial(control, settings, gateway, hide)
+            pinned.send_added()
+            return 0
+        command = control.wait_for(messages.Open)
         state, *fds = control.take_fds()
         sockets = [socket.socket(fileno=fd) for fd in fds]
-        worker = Worker(control, settings, runtime, gateway, access_logs, SharedState(state), sockets, hide)
+        worker = Worker(control, settings, runtime, gateway, access_logs, SharedState(state), sockets, hide, pinned)
         worker.run(alone=not command.shared)
     except CannotOpenError as error:
         _log.error("%s", error, exc_info=error.__cause__)
@@ -367,20 +366,8 @@ def setup_log(settings: Settings, runtime: Runtime, hide: Hide, locate: Callable
     log.setup(settings.log.level, settings.log.errors, worker=True, names=names, locate=locate, hide=hide, copy=copy)
 
 
-def _wait_for(kind: type[_Expected], control: Control) -> _Expected:
-    """Wait for the next command, which must be of this kind, and return it. Raises ArbiterGoneError."""
-    command = control.wait()
-    if command is None:
-        raise ArbiterGoneError
-    if not isinstance(command, kind):
-        raise UnexpectedCommandError(f"unexpected {command}")
-    return command
-
-
-def _content(fd: int) -> bytes:
-    with open(fd, "rb") as file:
-        file.seek(0)
-        return file.read()
+def _send_code(control: Control, fd: int, files: list[str]) -> None:
+    control.send(messages.Imported(files), [fd])
 
 
 def leave(code: int) -> None:

@@ -170,17 +170,23 @@ def test_of_workers_that_are_killed_all_together_one_starts_at_once(tmp_path, ba
         eventually(lambda: _answers(ours.port), "an answer")
 
 
-def test_a_replacement_that_imports_newer_code_than_its_generation_is_logged(tmp_path, backend):
-    with gateway(tmp_path, backend, "workers = 2", handlers=PID) as ours:
+def test_a_replacement_that_reads_newer_files_than_its_generation_is_logged(tmp_path, backend):
+    """Code is pinned; files that are no code are not."""
+    page = tmp_path / "404.txt"
+    page.write_text("first")
+    (tmp_path / "mine.py").write_text(PID)
+    ini = INI.format(server="workers = 2", url=backend.url)
+    with RunningGateway(f"{ini}[errors]\n404 = 404.txt\n", tmp_path) as ours:
         os.kill(ours.workers[0], signal.SIGKILL)
         eventually(lambda: pids(ours, 2), "another worker")
         assert "newer files" not in ours.errors
-        (tmp_path / "mine.py").write_text(PID + "# newer\n")
+        page.write_text("newer")
+        (tmp_path / "mine.py").write_text("newer")
         os.kill(ours.workers[0], signal.SIGKILL)
         line = ours.wait_for_line("newer files")
-        assert "reads newer files than generation 1 did: " in line
-        assert line.endswith("mine.py changed; HUP lets all workers read them\n")
+        assert "reads newer files than generation 1 did: 404.txt changed; HUP lets all workers read them\n" in line
         eventually(lambda: pids(ours, 2), "another worker")
+        (tmp_path / "mine.py").write_text(PID)
         ours.signal(signal.SIGHUP)
         ours.wait_for_line("reloaded: generation 2")
         os.kill(ours.workers[-1], signal.SIGKILL)
@@ -190,11 +196,13 @@ def test_a_replacement_that_imports_newer_code_than_its_generation_is_logged(tmp
 
 
 def test_a_replacement_that_cannot_serve_uses_up_no_core(tmp_path, backend):
-    with gateway(tmp_path, backend, handlers=PID) as ours:
-        (tmp_path / "mine.py").write_text("raise ValueError('broken')\n")
+    data = tmp_path / "data"
+    data.write_text("")
+    with gateway(tmp_path, backend, handlers=f"open({str(data)!r}).close()\n{PID}") as ours:
+        data.unlink()
         os.kill(ours.workers[0], signal.SIGKILL)
         ours.wait_for_line("starting another one in 0.4 s")
-        (tmp_path / "mine.py").write_text(PID)
+        data.write_text("")
         eventually(lambda: _answers(ours.port), "an answer")
 
 

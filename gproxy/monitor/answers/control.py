@@ -26,7 +26,7 @@ def reload(call: Call) -> Response | dict[str, Any]:
 
 
 def rollback(call: Call) -> Response | dict[str, Any]:
-    """Return to the settings of the generation before; 409 with the reasons if there is none, or it cannot serve."""
+    """Return to settings and code of the generation before; 409 with the reasons if there is none, or it fails."""
     return _next_generation(call, "rollback")
 
 

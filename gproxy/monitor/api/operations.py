@@ -146,7 +146,7 @@ OPERATIONS: Final = (
         "POST",
         "/v1/rollback",
         "rollback",
-        "return to the settings of the generation before this one",
+        "return to settings and code of the generation before this one",
         rollback,
         result=schemas.GENERATION,
     ),

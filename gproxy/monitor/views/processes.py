@@ -100,7 +100,7 @@ def _actions(gateway: WatchedGateway) -> list[dict[str, Any]]:
     count = field_of("count", "Workers", value=str(gateway.settings.server.workers), kind="number")
     found = (
         ("Reload", "POST", "/v1/reload", "Read the settings again, as HUP does?", "reload", ()),
-        ("Roll back", "POST", "/v1/rollback", "Return to the settings of the generation before this one?",
+        ("Roll back", "POST", "/v1/rollback", "Return to settings and code of the generation before this one?",
          "rollback", ()),
         ("Workers", "POST", "/v1/workers", "Run another number of workers until a reload?", "scale {count}", (count,)),
         ("Log level", "PUT", "/v1/log-level", "Change the level of the error log for a time?",

@@ -12,6 +12,7 @@ from gproxy.arbiter.messages import (
     Built,
     Closed,
     Failed,
+    Imported,
     Judged,
     Lacks,
     LogLevel,
@@ -36,8 +37,8 @@ from gproxy.arbiter.messages import (
 
 LINES = [
     (
-        Build("g.ini", [["server", "workers", "2"]], "1f", "text", False),
-        b'["build", "g.ini", [["server", "workers", "2"]], "1f", "text", false]\n',
+        Build("g.ini", [["server", "workers", "2"]], "1f", "text", False, 1.5),
+        b'["build", "g.ini", [["server", "workers", "2"]], "1f", "text", false, 1.5]\n',
     ),
     (Open(True), b'["open", true]\n'),
     (Accept(), b'["accept"]\n'),
@@ -52,6 +53,7 @@ LINES = [
     (Retire([0, 2]), b'["retire", [0, 2]]\n'),
     (Stop(), b'["stop"]\n'),
     (Quit(), b'["quit"]\n'),
+    (Imported(["mine.py"]), b'["imported", ["mine.py"]]\n'),
     (Built(["a warning"], ["mine.py"]), b'["built", ["a warning"], ["mine.py"]]\n'),
     (Judged(["GET / answered 500"]), b'["judged", ["GET / answered 500"]]\n'),
     (Failed(2, ["a mistake"]), b'["failed", 2, ["a mistake"], false]\n'),

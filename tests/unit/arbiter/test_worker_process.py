@@ -36,6 +36,7 @@ unready     -         -        =        =        =         =         =        =
 retire      -         -        -        -        DRAINING  -         =        =
 stop        -         -        -        -        DRAINING  =         =        =
 quit        -         -        -        -        DRAINING  =         =        =
+imported    =         =        =        =        =         =         =        =
 built       BUILT     -        -        -        -         -         -        =
 judged      -         =        -        -        -         -         -        =
 failed      =         =        =        -        -         -         -        =
@@ -55,10 +56,11 @@ HEAD, *ROWS = [line.split() for line in GRID.strip().splitlines()]
 def make(kind):
     """A message of the kind; its fields have no part in the transitions."""
     fields = {
-        "build": ("g.ini", [], "1f", "text", False),
+        "build": ("g.ini", [], "1f", "text", False, 1.5),
         "judged": ([],),
         "open": (False,),
         "retire": ([],),
+        "imported": ([],),
         "built": ([], []),
         "failed": (1, []),
         "blocked": ("7f: blocked", [], []),
