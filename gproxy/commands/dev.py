@@ -42,8 +42,9 @@ access = -
 #: The option that names the app.
 APP: Final = ("route:app", "app")
 #: The parts that the command adds to each worker.
-_PARTS: Final = ("gproxy.dev.dev_part:DevPart",)
-_EXPOSED_PARTS: Final = ("gproxy.dev.dev_part:ExposedDevPart",)
+_INSPECTOR: Final = "gproxy.dev.inspector:Inspector"
+_PARTS: Final = ("gproxy.dev.dev_part:DevPart", _INSPECTOR)
+_EXPOSED_PARTS: Final = ("gproxy.dev.dev_part:ExposedDevPart", _INSPECTOR)
 #: The port of the page of operators, if no other program has it.
 _ADMIN_PORT: Final = 8081
 

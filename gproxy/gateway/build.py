@@ -139,6 +139,9 @@ def build(
     ruled = frozenset(name for one in handlers.values() if isinstance(one, Allow) for name in one.rule_routes)
     routes = _Routes(settings, handlers, steps, upstreams, runtime, errors, ruled)
     gateway = _watching(routes, settings, parts) if _is_watching(settings) else Gateway(Router(routes.plain()), parts)
+    if parts.captures is not None:
+        for part in added:
+            part.watch(parts.captures)
     return EnclosedGateway(gateway, added) if added else gateway
 
 

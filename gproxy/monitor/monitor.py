@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,12 +32,13 @@ from gproxy.config.ini.files import unpack
 from gproxy.config.load import load
 from gproxy.config.problems import ConfigError
 from gproxy.config.secret_values import secret_values
-from gproxy.config.sections.settings import Settings
+from gproxy.config.sections.settings import PARTS, Settings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.gateway.gateway import CannotOpenError
 from gproxy.gateway.packages import balancer_names, handler_names
 from gproxy.monitor.access.access_check import AccessCheck
 from gproxy.monitor.api.admin_gateway import admin_gateway
+from gproxy.monitor.api.operation import Operation
 from gproxy.monitor.api.operations import OPERATIONS
 from gproxy.monitor.exemplars import Exemplars
 from gproxy.monitor.processes.arbiter_orders import ArbiterOrders
@@ -59,6 +61,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("gproxy")
 
+#: What the monitor has besides for a part that a command adds to the workers: MODULE:NAME of a function that takes the
+#: watched gateway and the operations, and returns all operations; by the part.
+ADDED: Final = {"gproxy.dev.inspector:Inspector": "gproxy.monitor.api.inspector:add"}
 #: The most connections to a socket of the admin listener: of all clients, and of one address, so that none keeps the
 #: others out.
 _MOST_CONNECTIONS: Final = 200
@@ -86,6 +91,8 @@ class Monitor:
         if self._exporter is not None:
             self.watched.consume(SPAN, self._exporter.take)
             self.watched.find_exemplars = self._exemplars.of
+        #: The parts that the command adds to each worker.
+        self._parts = [one for *place, text in command.overrides if tuple(place) == PARTS for one in text.split()]
         admin = self.watched.settings.admin
         self._sockets = [socket.socket(fileno=fd) for fd in control.take_fds(len(admin.bind))]
         #: The sections with the certificates that the listeners use.
@@ -113,7 +120,7 @@ class Monitor:
     def _listen(self, settings: Settings, runtime: Runtime) -> list[Listener]:
         """Serve the admin listener, and keep the history that it shows."""
         access = AccessCheck(settings.admin, settings.server.state_dir)
-        gateway = admin_gateway(self.watched, runtime, access, OPERATIONS)
+        gateway = admin_gateway(self.watched, runtime, access, self._operations())
         factory = Listeners(_listening(settings), gateway, runtime)
         listeners = [factory.listener(*pair) for pair in zip(settings.admin.bind, self._sockets, strict=True)]
         self._use_tls = partial(factory.use_tls, listeners=listeners)
@@ -123,6 +130,15 @@ class Monitor:
         self.watched.sample()  # before anybody knows of this monitor: the requests from now on count
         gevent.spawn(self.watched.keep_sampling)
         return listeners
+
+    def _operations(self) -> Sequence[Operation]:
+        """Return the operations, with those that belong to parts of the workers."""
+        operations: Sequence[Operation] = OPERATIONS
+        for part in self._parts:
+            if part in ADDED:
+                module, _, name = ADDED[part].partition(":")
+                operations = getattr(import_module(module), name)(self.watched, operations)
+        return operations
 
     def _beat(self) -> None:
         """Send heartbeats: the arbiter replaces a monitor that hangs."""

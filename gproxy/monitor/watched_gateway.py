@@ -19,7 +19,7 @@ from gproxy.monitor.processes.worker_lines import WorkerLines, WorkerRef
 from gproxy.monitor.streams.events import EventStreams
 from gproxy.monitor.streams.log_tail import LogTails
 from gproxy.monitor.times import rfc3339
-from gproxy.monitor.views.model import difference
+from gproxy.monitor.views.model import View, difference
 
 #: Takes a record that a worker feeds, with its Unix time.
 Consume = Callable[[WorkerRef, float, Mapping[str, Any]], None]
@@ -60,6 +60,8 @@ class WatchedGateway:
         self.recent = RecentRequests()
         #: The ends of the logs.
         self.logs = LogTails(self.lines)
+        #: The views that the page has besides its own, by name: the title, and the function that looks at the gateway.
+        self.views: dict[str, tuple[str, Callable[[WatchedGateway], View]]] = {}
         #: Who takes the records of a kind.
         self._consumers: dict[str, list[Consume]] = {
             "exchange": [self.recent.take],

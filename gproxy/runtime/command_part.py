@@ -4,11 +4,20 @@ The command names the class as MODULE:NAME in the override `config.sections.sett
 give. So a gateway that is started in another way does not import it.
 """
 
+from typing import Any, Protocol
+
 from gproxy.config.sections.settings import Settings
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
+
+
+class Captures(Protocol):
+    """The captures of exchanges that a gateway makes by rules, as `gateway.watch.capture_rules` describes them."""
+
+    def add(self, rule: Any, /) -> None:  # noqa: ANN401 the type of a rule is not known here
+        """Capture by this rule, too."""
 
 
 class CommandPart:
@@ -17,6 +26,9 @@ class CommandPart:
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         self.settings = settings
         self.runtime = runtime
+
+    def watch(self, captures: Captures) -> None:
+        """Add rules for captures, if the part wants some."""
 
     def admit(self, request: Request) -> None:
         """Look at a request before its route is known. Raises HTTPError to reject it."""

@@ -19,6 +19,11 @@ class Feed:
         #: The number of records that were dropped.
         self.dropped = 0
 
+    @property
+    def waiting(self) -> int:
+        """The number of records that wait."""
+        return len(self._records)
+
     def put(self, kind: str, fields: Mapping[str, object]) -> None:
         """Add a record of this kind, with fields that `marshal` can write: texts, numbers, lists and dicts of them."""
         if len(self._records) >= _MOST:

@@ -6,6 +6,7 @@ pytest loads this module in every run where gproxy is installed. It imports noth
 import os
 import sys
 from collections.abc import Generator, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from gproxy.testing.kit.gateway import KitGateway
 
 _MARKER: Final = (
-    "gproxy(ini, file=None, seed=0): settings of the fixtures gproxy and gproxy_process, as text or in a file beside "
-    "the test; the seed of the gateway's random"
+    "gproxy(ini, file=None, seed=0, at=None): settings of the fixtures gproxy and gproxy_process, as text or in a file "
+    "beside the test; the seed of the gateway's random; the time of day at the start, such as 2026-11-29T16:40:00Z"
 )
 _FILE: Final = "gproxy.ini"
 #: What messages call the text of a marker.
@@ -68,11 +69,11 @@ def gproxy(request: pytest.FixtureRequest, gproxy_clock: "VirtualClock", tmp_pat
 
 
 @pytest.fixture
-def gproxy_clock() -> "Iterator[VirtualClock]":
+def gproxy_clock(request: pytest.FixtureRequest) -> "Iterator[VirtualClock]":
     """Yield the virtual clock of the fixture `gproxy`, and for handlers that take a clock."""
     from gproxy.testing.kit.clock import VirtualClock
 
-    clock = VirtualClock()
+    clock = VirtualClock(wall=_start(request))
     yield clock
     clock.close()
 
@@ -99,6 +100,19 @@ def gproxy_backend() -> "Iterator[Actor]":
 
     with Actor() as backend:
         yield backend
+
+
+def _start(request: pytest.FixtureRequest) -> float | None:
+    """Return the time of day that the marker names, in seconds since the epoch; None without one."""
+    marker = request.node.get_closest_marker("gproxy")
+    text = marker.kwargs.get("at") if marker is not None else None
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        problem = f"{_TEXT}: at={text!r} is no time; expected one such as 2026-11-29T16:40:00Z"
+        raise pytest.fail.Exception(problem, pytrace=False) from None
 
 
 def _settings(request: pytest.FixtureRequest) -> tuple[str | None, Path, str]:

@@ -118,6 +118,34 @@ def test_the_project_in_testing_md_runs_as_printed(tmp_path):
     assert "7 passed" in done.stdout
 
 
+DEV_INI = """
+[route:users]
+path = /users
+upstream = users
+handlers = jwt, tenant
+[upstream:users]
+backends = http://10.0.0.1:81
+[handler:jwt]
+algorithms = HS256
+secret = auto
+forward = sub: X-User-ID
+[handler:tenant]
+use = handlers:tenant
+"""
+
+
+def test_the_copied_test_in_dev_md_runs_as_printed(tmp_path):
+    (block,) = blocks(ROOT / "docs/dev.md", "python")
+    (tmp_path / "test_copied.py").write_text(block)
+    (tmp_path / "gproxy.ini").write_text(DEV_INI)
+    (handlers,) = (one for one in blocks(ROOT / "docs/testing.md", "python") if one.startswith("# handlers.py"))
+    (tmp_path / "handlers.py").write_text(handlers)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "gproxy.testing.plugin"]
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environ)
+    assert "1 passed" in done.stdout, done.stdout
+
+
 PAGES = [
     ROOT / "README.md",
     *(

@@ -173,7 +173,6 @@ SMALL = {
     "monitor.answers.events": "the answer to one question",
     "monitor.views.logs": "a view",
     "monitor.views.settings": "a view",
-    "runtime.command_part": "what a command adds, apart from the gateway that has it",
     "runtime.feed": "what a worker gathers, apart from who sends it",
     "runtime.user_files": "what introspection, the gateway and dev ask about a file",
     "runtime.seldom": "the pace of a count, apart from what is counted",

@@ -18,7 +18,7 @@ from gproxy.http.trust import UNIX_PEER
 from gproxy.monitor.api.operation import Call, Parameter
 from gproxy.monitor.page.first_page import page
 from gproxy.monitor.times import rfc3339
-from gproxy.monitor.views.look import VIEWS, look_at
+from gproxy.monitor.views.look import VIEWS, look_at, views_of
 from gproxy.monitor.watched_gateway import WatchedGateway
 
 VIEW: Final = (Parameter("view", "text", "the view that the page shows first", tuple(VIEWS)),)
@@ -42,7 +42,7 @@ def first_page(call: Call) -> Response:
         "theme": cookie(call.request.headers, _THEME) or "",
     }
     content = look_at(gateway, call.values.get("view", "overview"))
-    titles = {name: title for name, (title, _) in VIEWS.items()}
+    titles = {name: title for name, (title, _) in views_of(gateway).items()}
     text = page(content, values, titles, _figures(gateway) if content["graphs"] else {})
     return _sent(call, text.encode("utf-8", "surrogatepass"), "text/html; charset=utf-8")
 
@@ -57,12 +57,17 @@ def _socket(call: Call) -> str:
 
 def style(call: Call) -> Response:
     """Return the style sheet."""
-    return _sent(call, _file("page.css"), "text/css; charset=utf-8")
+    return page_file(call, "page.css", "text/css; charset=utf-8")
 
 
 def script(call: Call) -> Response:
     """Return the script."""
-    return _sent(call, _file("page.js"), "text/javascript; charset=utf-8")
+    return page_file(call, "page.js", "text/javascript; charset=utf-8")
+
+
+def page_file(call: Call, name: str, media_type: str) -> Response:
+    """Return a file of the page."""
+    return _sent(call, _file(name), media_type)
 
 
 def _figures(gateway: WatchedGateway) -> Mapping[str, Any]:
@@ -77,7 +82,7 @@ def _figures(gateway: WatchedGateway) -> Mapping[str, Any]:
     return {"interval": interval, "since": since, "until": now, "times": times, "series": series, "marks": marks}
 
 
-@lru_cache(4)
+@lru_cache(8)
 def _file(name: str) -> bytes:
     return files("gproxy.monitor.page").joinpath(name).read_bytes()
 

@@ -1,7 +1,7 @@
 // The page of operators. The monitor sends the content of the open view; all texts are set by textContent.
 
 const $ = (id) => document.getElementById(id);
-const acts = document.body.dataset.acts === "yes";
+export const acts = document.body.dataset.acts === "yes";
 const COLOURS = 6, WIDTH = 900, HEIGHT = 100, GAP = 5, SHORT = 16;
 const MARKS = { reload: "none", reload_failed: "bad", ejected: "bad", block: "warn" };
 const SECONDS = new Set(["age", "duration", "paused", "remaining"]);
@@ -13,7 +13,7 @@ const sorted = new Map(), filters = new Map(), unfolded = new Map();
 
 // Elements.
 
-function make(name, attributes = {}, ...children) {
+export function make(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
@@ -56,7 +56,7 @@ function shown(cell) {
   return [spanned(cell.state ? `state ${cell.state}` : cell.code ? "code" : "", text)];
 }
 
-function bar(parts) {
+export function bar(parts) {
   const total = parts.reduce((sum, [, seconds]) => sum + seconds, 0) || 1;
   const svg = draw("svg", { class: "bar", "aria-hidden": "true" }), list = make("ul", { class: "parts" });
   let start = 0;
@@ -74,6 +74,9 @@ function button(action) {
 }
 
 function unfolding(cell) {
+  if (cell.by) {  // a module shows the details elsewhere
+    return make("button", { type: "button", class: "unfold by", onclick: async () => (await import(cell.by)).open(cell.more) }, cell.t);
+  }
   const isOpen = unfolded.has(cell.more);
   const made = make("button", { type: "button", class: "unfold", "aria-expanded": String(isOpen) }, cell.t);
   made.addEventListener("click", () => unfold(made, cell.more));
@@ -178,8 +181,8 @@ function arrange(data, isAsked = false) {
     if (order?.index === index) one.setAttribute("aria-sort", order.direction > 0 ? "ascending" : "descending");
     else one.removeAttribute("aria-sort");
   });
-  // Rows stay where they are while somebody works with them.
-  if (!isAsked && (body.matches(":hover") || body.contains(document.activeElement))) return filter(data.id);
+  // Rows stay where they are while somebody works with them, unless new ones are what the table is for.
+  if (!isAsked && !data.flows && (body.matches(":hover") || body.contains(document.activeElement))) return filter(data.id);
   const rows = [...data.rows];
   if (order) rows.sort(([, a], [, b]) => order.direction * compare(orderOf(a[order.index]), orderOf(b[order.index])));
   const present = new Map([...body.children].map((one) => [one.dataset.key, one]));
@@ -247,7 +250,7 @@ function detail(value) {
 
 // Actions: confirmed in a dialog, which shows the same as commands.
 
-async function ask(method, path, body) {
+export async function ask(method, path, body) {
   const options = { method, headers: { Accept: "application/json" } };
   if (method !== "GET") {
     options.headers["Content-Type"] = "application/json";
@@ -531,7 +534,7 @@ async function reconnect() {
   } catch { lost(); }
 }
 
-function announce(text) {
+export function announce(text) {
   $("announce").textContent = text;
 }
 

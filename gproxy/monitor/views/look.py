@@ -34,9 +34,15 @@ VIEWS: Final[Mapping[str, tuple[str, Callable[[WatchedGateway], View]]]] = {
 }
 
 
+def views_of(gateway: WatchedGateway) -> dict[str, tuple[str, Callable[[WatchedGateway], View]]]:
+    """Return all views of this gateway: those that only some gateways have follow the overview."""
+    return {"overview": VIEWS["overview"], **gateway.views, **VIEWS}
+
+
 def look_at(gateway: WatchedGateway, name: str) -> dict[str, Any]:
     """Return the content of a view. Raises HTTPError 404 for an unknown one."""
-    if name not in VIEWS:
+    views = views_of(gateway)
+    if name not in views:
         raise HTTPError(404, f"there is no view {name!r}")
-    title, view = VIEWS[name]
+    title, view = views[name]
     return {"view": name, "title": title, **view(gateway).describe()}

@@ -1,7 +1,8 @@
 """The content of a view, as JSON: facts, notes and tables. The first page and the script show the same content.
 
 A cell is a text, or an object with the text `t` and what else the cell has: `s` what the column is sorted by, `state`,
-`bar`, `actions`, `more`. A row has a key, so that the script changes only what has changed.
+`bar`, `actions`, `more`, and with it `by` for a module of the page that shows the details. A row has a key, so that the
+script changes only what has changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,10 +33,14 @@ class Table:
     empty: str = "nothing"
     #: Commands that give the same, to copy.
     commands: Sequence[str] = ()
+    #: True if new rows come in while a reader works with the others.
+    flows: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Return the table as JSON has it."""
+        flows = {"flows": True} if self.flows else {}
         return {
+            **flows,
             "id": self.id, "caption": self.caption, "columns": self.columns, "empty": self.empty,
             "commands": self.commands, "rows": self.rows[:MOST_ROWS], "count": len(self.rows),
         }  # fmt: skip
