@@ -168,7 +168,7 @@ FOLDERS = {
     "static": "files behind routes",
     "recording": "exchanges that `gproxy record` keeps, and what they are compared with",
     "jobs": "background jobs",
-    "generations": "a generation in the worker: the code that its workers have in common, its self-test",
+    "generations": "a generation in the worker: the code that its workers have in common, its self-test, its probation",
     "dev": "what `gproxy dev` adds to the workers",
 }
 BEGIN, END = "<!-- generated: folders -->\n", "<!-- end: folders -->\n"

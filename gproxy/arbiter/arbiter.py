@@ -28,6 +28,7 @@ from gproxy.arbiter.generation import Generation, Sockets
 from gproxy.arbiter.history import GenerationHistory, Reading
 from gproxy.arbiter.messages import Message
 from gproxy.arbiter.monitoring import Monitoring, NoMonitor
+from gproxy.arbiter.probation import Probation
 from gproxy.arbiter.reload import Reload, ReloadQueue
 from gproxy.arbiter.reload_on_change import ReloadOnChange
 from gproxy.arbiter.shutdown import PendingLine, Shutdown
@@ -71,6 +72,7 @@ class Arbiter:
         self._next: Generation | None = None
         self._reloads = ReloadQueue()
         self._history = GenerationHistory()
+        self._probation = Probation(self._history, self._reloads, self.reload)
         self._reload_on_change = ReloadOnChange(
             path, self._loop, self._reload, is_reloading=lambda: self._next is not None
         )
@@ -93,11 +95,11 @@ class Arbiter:
             messages.Ready: self._on_ready,
             messages.Shared: lambda *_: self._workers.open_waiting(),  # (4)
             messages.Closed: lambda *_: self._line.closed(),
-            messages.Stopped: self._on_stopped,
-            messages.Blocked: self._on_blocked,
+            messages.Stopped: self._shutdown.count_cut,
+            messages.Blocked: self._workers.log_block,
             messages.Lacks: lambda worker, lacks: self._monitor.lacks(worker, lacks.upstream, lacks.backend),
-            messages.Beat: lambda *_: None,  # Workers has noted its time
-            messages.Imported: lambda *_: None,  # likewise the code
+            messages.Beat: self._probation.note,
+            messages.Imported: lambda *_: None,  # Workers has noted the code
         }
 
     def run(self) -> int:
@@ -250,6 +252,7 @@ class Arbiter:
             self._line.put(f"reloaded: generation {new.number} serves on {new}", settle)
         self._notifier.ready(f"serves on {new}")
         reload = self._reloads.current
+        self._probation.begin(new, reload)
         self._history.serve(new.reading, reload.reading if reload else None)
         self._monitor.serve(new)
         self._reload_on_change.follow(new)
@@ -339,13 +342,6 @@ class Arbiter:
             self._promote(generation)
         self._workers.open_waiting()
 
-    def _on_stopped(self, _: WorkerProcess, stopped: messages.Stopped) -> None:
-        self._shutdown.cut += stopped.cut
-
-    @staticmethod
-    def _on_blocked(worker: WorkerProcess, blocked: messages.Blocked) -> None:
-        log.log_with_stack(logging.WARNING, blocked.message, blocked.stack, log.Origin(*blocked.origin), worker.names)
-
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
         """React to the end of a worker, which is unexpected if its generation still has the worker."""
         was_needed = generation.release(worker)
@@ -396,5 +392,6 @@ class Arbiter:
             "reloading": self._reloads.current.cause if self._reloads.current else None,
             "reloads": self._reloads.records(),
             "rollbacks": self._history.depth,
+            "probation": self._probation.report(),
             "workers": [worker.report() for worker in self._workers],
         }

@@ -157,8 +157,13 @@ class Shared(Notice):
     """The state is in the shared memory."""
 
 
+@dataclass
 class Beat(Notice):
-    """The worker is alive."""
+    """The worker is alive. With `probation` it has counted so many requests, and those that failed in handlers."""
+
+    requests: int = 0
+    failures: int = 0
+    last: str = ""  # the last failure: its handler and its exception
 
 
 @dataclass

@@ -27,6 +27,8 @@ class Reload:
     replies: list[Reply] = field(default_factory=list)
     is_rollback: bool = False
     reading: Reading | None = None
+    #: Why the gateway reloads by itself; kept with the outcome.
+    why: Sequence[str] = ()
 
     def settle(self, *, succeeded: bool, **result: object) -> None:
         """Announce the outcome to those that wait for it."""
@@ -72,7 +74,7 @@ class ReloadQueue:
         """Record the outcome of the reload under way, and announce it; `generation` serves from now on."""
         reload, self.current = self.current, None
         if reload is not None:
-            first = list(reasons[:_REASONS])
+            first = [*reload.why, *reasons][:_REASONS]
             self._records.append(ReloadRecord(time(), reload.cause, succeeded, generation, first))
             reload.settle(succeeded=succeeded, generation=generation, reasons=first)
 

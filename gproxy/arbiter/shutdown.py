@@ -11,7 +11,7 @@ from gproxy.arbiter.event_loop import EventLoop, nothing
 from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.messages import Command
 from gproxy.arbiter.systemd import Notifier
-from gproxy.arbiter.worker_process import WorkerState
+from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
 from gproxy.arbiter.workers import Workers
 from gproxy.config.types.units import plural
 
@@ -128,6 +128,10 @@ class Shutdown:
         for worker in self._workers:
             _log.error("%s did not exit in time; killing it", worker)
             self._workers.kill_with_stack(worker)
+
+    def count_cut(self, _: WorkerProcess, stopped: messages.Stopped) -> None:
+        """Note the requests that a worker has cut at its end."""
+        self.cut += stopped.cut
 
     def finish(self) -> None:
         """End the arbiter's loop once all workers have ended."""

@@ -13,7 +13,7 @@ from gproxy.arbiter.generation import Generation
 from gproxy.arbiter.messages import Message
 from gproxy.arbiter.spawn import STACK_SIGNAL, CannotStartError, Spawned, spawn
 from gproxy.arbiter.worker_process import ExitStatus, Kill, Sharing, WorkerProcess, WorkerState
-from gproxy.observe.log import log_with_stack
+from gproxy.observe.log import Origin, log_with_stack
 from gproxy.state.shared.memory import SharedState
 
 _log = logging.getLogger("gproxy")
@@ -210,6 +210,11 @@ class Workers:
         lines, worker.control.stray = worker.control.stray, []
         for answer in self._stacks.pop(worker.pid):
             answer(lines)
+
+    @staticmethod
+    def log_block(worker: WorkerProcess, blocked: messages.Blocked) -> None:
+        """Log a block of the worker's event loop, which the worker cannot log itself."""
+        log_with_stack(logging.WARNING, blocked.message, blocked.stack, Origin(*blocked.origin), worker.names)
 
     def kill_with_stack(self, worker: WorkerProcess) -> None:
         """Kill a hung worker after it has written its stacks, for the log."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gproxy.config.identity_checks import identity_headers
 from gproxy.config.ini.files import SourceFile, parse_files, read_files
@@ -21,7 +21,7 @@ from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
 from gproxy.gateway.build_handler import build_handler, find_code, reporter
 from gproxy.gateway.enclosed_gateway import EnclosedGateway
-from gproxy.gateway.error_responses import ErrorResponses
+from gproxy.gateway.error_responses import ErrorResponses, ErrorView
 from gproxy.gateway.gateway import Gateway, GatewayParts
 from gproxy.gateway.packages import InstalledNames, balancer_names, handler_names
 from gproxy.gateway.policy.report import REPORT_HEADER
@@ -54,6 +54,9 @@ from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
 from gproxy.upstream.discovery import SOCKETS, Network
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
+
+if TYPE_CHECKING:
+    from gproxy.generations.probation_counts import ProbationCounts
 
 #: What makes the action of a route, MODULE:NAME, by the option that names the action. A part that no route uses is not
 #: imported.
@@ -117,7 +120,10 @@ def build(
     _name_challengers(handlers)
     upstreams = {name: _upstream(found, runtime, network) for name, found in settings.upstreams.items()}
     added = [cast("type[CommandPart]", _named(one))(settings, runtime) for one in settings.parts]
-    errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace), views=[one.error for one in added])
+    views: list[ErrorView] = [one.error for one in added]
+    counts = _probation_counts(runtime, handlers) if settings.server.probation else ()
+    views += [one.note for one in counts]
+    errors = ErrorResponses(settings.errors.pages, as_set(settings.errors.replace), views=views)
     keep = () if settings.identity_handlers else ("Authorization",)
     timeout = settings.gateway.timeout
     runtime.call_timeout = timeout
@@ -132,7 +138,7 @@ def build(
         upstreams=list(upstreams.values()),
         trust=_trust(settings, handlers),
         limits=ExchangeLimits.of_gateway(settings.gateway.timeout, settings.gateway.total_timeout),
-        observers=list(observers),
+        observers=[*observers, *counts],
         errors=errors,
         notes=NotedFields.of(settings.log.field_names),
     )
@@ -143,6 +149,16 @@ def build(
         for part in added:
             part.watch(parts.captures)
     return EnclosedGateway(gateway, added) if added else gateway
+
+
+def _probation_counts(runtime: Runtime, handlers: Mapping[str, Handler]) -> "Sequence[ProbationCounts]":
+    """Return what counts the errors of handlers for the arbiter."""
+    from gproxy.generations.probation_counts import ProbationCounts  # late: most gateways have no probation
+    from gproxy.introspection.handler_code import HandlerCode
+
+    counts = ProbationCounts(HandlerCode(handlers).name, user_code.place)
+    runtime.handler_errors = counts.read
+    return [counts]
 
 
 def _trust(settings: Settings, handlers: Mapping[str, Handler]) -> Trust:

@@ -173,7 +173,7 @@ class Monitor:
     def _take_report(self, state: dict[str, Any]) -> None:
         known = {one["time"] for one in self.watched.arbiter_state.get("reloads", ())}
         for one in state["reloads"] if self.watched.arbiter_state else ():
-            if one["time"] not in known and not one["succeeded"]:
+            if one["time"] not in known and (one["reasons"] or not one["succeeded"]):
                 self.watched.changes.add("reload_failed", f"{one['cause']}: {next(iter(one['reasons']), 'failed')}")
         self.watched.arbiter_state = state
         held = state["log_level"] or {"logger": "", "level": ""}

@@ -91,6 +91,8 @@ class Runtime:
     app_threads: int = 10
     #: Why the last reload has failed; empty if it has not.
     reload_failure: str = ""
+    #: Returns the requests so far, those that failed in handlers, and the last failure; with `probation`.
+    handler_errors: Callable[[], tuple[int, int, str]] = staticmethod(lambda: (0, 0, ""))
     #: True in the process of a self-test: what requests count stays in this process.
     is_selftest: bool = False
     #: Makes the deadline of such a call; the test kit has its own.

@@ -218,7 +218,8 @@ class Worker:
         """Send heartbeats, and code that was imported late; check the access log's file and summarize warnings."""
         pause = min(_BEAT, self._settings.server.worker_timeout / 4 or _BEAT)
         while True:
-            self._control.send(messages.Beat())
+            requests, failures, last = self._runtime.handler_errors()
+            self._control.send(messages.Beat(requests, failures, self._hide(last)))
             self._pinned.send_added()
             self._access_logs.look()
             self._runtime.throttle.summarize()

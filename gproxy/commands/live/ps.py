@@ -62,12 +62,15 @@ def _print_all(client: AdminClient, options: argparse.Namespace) -> None:
     stack = {"stack": "yes"} if options.stack else {}
     with ThreadPoolExecutor(2) as side_by_side:  # a worker that hangs costs each answer a second
         asked = side_by_side.submit(client.get, "/v1/requests", query | stack)
-        workers = client.get("/v1/status")["workers"]
+        status = client.get("/v1/status")
+    workers, probation = status["workers"], status["probation"]
     requests = asked.result()["requests"]
     if options.json:
-        print(json.dumps({"workers": workers, "requests": requests}, indent=2))
+        print(json.dumps({"workers": workers, "requests": requests, "probation": probation}, indent=2))
     else:
         print(describe(workers, requests, _width()))
+        if probation is not None:
+            print(f"generation {probation['generation']} is on probation until {probation['until']}")
     if options.route and not requests:
         known = [one["name"] for one in client.get("/v1/routes")["routes"]]
         if options.route not in known:

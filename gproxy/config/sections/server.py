@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gproxy.config.ini.build import doc
 from gproxy.config.sections import rules
-from gproxy.config.types import Address, Bytes, Seconds, Workers
+from gproxy.config.types import Address, Bytes, Percent, Seconds, Workers
 from gproxy.config.types.selftest import SelfTestLine
 
 
@@ -45,6 +45,16 @@ class ServerSettings:
             "requests with the statuses that a new generation must answer with before it serves, one a line: "
             "GET /users/1 200,401; or MODULE:NAME, a function that gets ask"
         ),
+    )
+    probation: Seconds = field(
+        default=Seconds(0),
+        metadata=doc(
+            "time after a reload in which too many errors of handlers bring the previous generation back; 0s: off"
+        ),
+    )
+    probation_errors: Percent = field(
+        default=Percent(0.05),
+        metadata=doc("largest share of requests that may fail in handlers during probation, of at least 20 requests"),
     )
     head_timeout: Seconds = field(default=Seconds(10), metadata=doc("longest time until a request's head is complete"))
     body_timeout: Seconds = field(
@@ -92,5 +102,8 @@ class ServerSettings:
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
             rules.at_least(0, self, "min_rate", "max_connections", "max_connections_per_address"),
             rules.require(not 0 < self.worker_timeout < 1, "worker_timeout", "expected at least 1s, or 0s for never"),
+            rules.require(
+                0 < self.probation_errors < 1, "probation_errors", "expected more than 0% and less than 100%"
+            ),
             rules.require(not 0 < self.block_log < 0.01, "block_log", "expected at least 10ms, or 0s for off"),
         )

@@ -37,6 +37,7 @@ STATUS: Final = record(
     reloading=maybe(TEXT),
     reloads=listed(_RELOAD),
     rollbacks=COUNT,
+    probation=maybe(record(generation=COUNT, until=TIME)),
     overrides=listed(
         record(
             upstream=TEXT,

@@ -14,6 +14,7 @@ from gproxy.monitor.watched_gateway import WatchedGateway
 #: What the arbiter reports, until it has reported.
 _NOTHING: Final[Mapping[str, Any]] = {
     "pid": 0, "generation": 0, "worker_count": 0, "started": 0.0, "reloading": None, "reloads": [], "rollbacks": 0,
+    "probation": None,
     "workers": [], "overrides": [], "log_level": None,
 }  # fmt: skip
 
@@ -34,6 +35,7 @@ def status(call: Call) -> dict[str, Any]:
         "reloading": known["reloading"],
         "reloads": [{**one, "time": rfc3339(one["time"])} for one in known["reloads"]],
         "rollbacks": known["rollbacks"],
+        "probation": _probation(known["probation"]),
         "overrides": [_override(one) for one in known["overrides"]],
         "log_level": shown_level(known["log_level"]),
         "workers": _workers(gateway, known["workers"]),
@@ -43,6 +45,10 @@ def status(call: Call) -> dict[str, Any]:
 def _override(kept: Mapping[str, Any]) -> dict[str, Any]:
     until = None if kept["until"] is None else rfc3339(kept["until"])
     return {**kept, "until": until, "since": rfc3339(kept["since"])}
+
+
+def _probation(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if state is None else {"generation": state["generation"], "until": rfc3339(state["until"])}
 
 
 def _workers(gateway: WatchedGateway, reported: list[Mapping[str, Any]]) -> list[dict[str, Any]]:

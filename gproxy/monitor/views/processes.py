@@ -59,11 +59,18 @@ def _facts(gateway: WatchedGateway, count: int) -> list[tuple[str, Cell]]:
     started, level = state.get("started"), state.get("log_level")
     return [
         ("Generation", cells.number(state.get("generation") or gateway.generation)),
+        *_probation(state.get("probation"), gateway.clock()),
         ("Up", cells.age(gateway.clock() - started if started else None)),
         ("Workers", cells.number(count)),
         ("Open pages", cells.number(gateway.events.count)),
         ("Log level", level["level"] if level else gateway.settings.log.level),
     ]
+
+
+def _probation(state: Mapping[str, Any] | None, now: float) -> Iterator[tuple[str, Cell]]:
+    """Yield the end of the probation, if the generation that serves is on one."""
+    if state is not None and state["until"] > now:
+        yield "Probation", f"until {cells.clock_text(state['until'])}"
 
 
 def _worker(answer: WorkerAnswer) -> tuple[Cell, ...]:

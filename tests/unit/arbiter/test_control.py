@@ -20,7 +20,7 @@ def pair():
 def test_several_messages_arrive_in_one_read_and_a_half_waits_for_the_rest(pair):
     arbiter, worker = pair
     worker.send(Ready())
-    worker.socket.send(b'["beat"]\n["stop')
+    worker.socket.send(b'["beat", 0, 0, ""]\n["stop')
     assert arbiter.receive() == [Ready(), Beat()]
     assert arbiter.receive() == []
     worker.socket.send(b'ped", 1]\n')
@@ -30,7 +30,7 @@ def test_several_messages_arrive_in_one_read_and_a_half_waits_for_the_rest(pair)
 
 def test_stacks_between_messages_are_kept_apart_and_a_wrong_line_costs_no_other(pair):
     arbiter, worker = pair
-    worker.socket.send(b'Thread 0x1\n["beat"]\n  File "mine.py"\n["accept"]\n["ready"]\n')
+    worker.socket.send(b'Thread 0x1\n["beat", 0, 0, ""]\n  File "mine.py"\n["accept"]\n["ready"]\n')
     assert arbiter.receive() == [Beat(), Malformed('["accept"]', "unknown name"), Ready()]
     assert arbiter.stray == ["Thread 0x1", '  File "mine.py"']
 

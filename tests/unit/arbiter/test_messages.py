@@ -59,7 +59,7 @@ LINES = [
     (Failed(2, ["a mistake"]), b'["failed", 2, ["a mistake"], false]\n'),
     (Ready(), b'["ready"]\n'),
     (Shared(), b'["shared"]\n'),
-    (Beat(), b'["beat"]\n'),
+    (Beat(20, 2, "handler a: no"), b'["beat", 20, 2, "handler a: no"]\n'),
     (Blocked("7f: blocked", ["h.py:1 in f"], ["7f"]), b'["blocked", "7f: blocked", ["h.py:1 in f"], ["7f"]]\n'),
     (Closed(), b'["closed"]\n'),
     (Lacks("users", "10.0.0.1:80"), b'["lacks", "users", "10.0.0.1:80"]\n'),
@@ -83,7 +83,7 @@ def test_every_message_has_a_line_above_and_one_direction():
         (b'["beet"]', "unknown name"),
         (b'["accept"]', "unknown name"),  # a command, and no notice
         (b'["stopped"]', "expected 1 fields, not 0"),
-        (b'["beat", 1]', "expected 0 fields, not 1"),
+        (b'["ready", 1]', "expected 0 fields, not 1"),
         (b'["stopped", "3"]', "cut: expected int, not '3'"),
         (b'["built", [], {}]', "files: expected list, not {}"),
         (b'["beat"', "Expecting ',' delimiter: line 1 column 8 (char 7)"),

@@ -239,6 +239,8 @@ def test_defaults_of_the_product():
         "buffers": "64MiB",
         "block_log": "100ms",
         "selftest": "",
+        "probation": "0s",
+        "probation_errors": "5%",
         "state_dir": "var",
         "access": "log/access.log",
         "format": "ltsv",
