@@ -12,6 +12,8 @@ from gproxy.dev.stable_values import Stable
 #: The most bytes of a body that is compared.
 _LONGEST: Final = 4096
 _HEADER: Final = "header "
+#: The reasons for which `gproxy dev` answers with a traceback in place of the response that others would get.
+_MISTAKES: Final = frozenset({"handler_error", "handler_timeout"})
 
 
 class Assertions:
@@ -45,6 +47,8 @@ class Assertions:
 
     def _of_response(self) -> Iterator[str]:
         yield f"assert response.status == {self._entry['status']}"
+        if self._entry["reason"] in _MISTAKES:
+            return
         headers = _joined(self._entry["response"]["headers"])
         changed = self._changed("up")
         for key in dict.fromkeys(["content-type", *changed]):
@@ -98,17 +102,20 @@ class Assertions:
         body, coding = self._entry["bodies"][place], _joined(response["headers"]).get("content-encoding", ("", ""))[1]
         if not body["is_whole"] or coding not in ("", "gzip"):
             return
-        data, is_scripted = body["data"], self._is_scripted(place)
-        if place in self._constants and is_scripted:
-            yield f"assert response.body == {self._constants[place]}"
-        elif coding == "gzip" and not is_scripted:
+        data = body["data"]
+        scripted = self._scripted(data)
+        named = [self._constants[one] for one in scripted if one in self._constants]
+        if named:
+            yield f"assert response.body == {named[0]}"
+        elif coding == "gzip" and not scripted:
             yield from self._of_gzip(data)
         else:
-            yield from self._of_bytes(data, is_scripted=is_scripted)
+            yield from self._of_bytes(data, is_scripted=bool(scripted))
 
-    def _is_scripted(self, place: int) -> bool:
-        """Return whether the body is what a backend has answered."""
-        return any(one["response"] and one["response"]["body"] == place for one in self._entry["attempts"])
+    def _scripted(self, data: bytes) -> list[int]:
+        """Return the places of the backends' bodies that are the same."""
+        places = [one["response"]["body"] for one in self._entry["attempts"] if one["response"] is not None]
+        return [one for one in places if one is not None and self._entry["bodies"][one]["data"] == data]
 
     def _of_gzip(self, data: bytes) -> Iterator[str]:
         """Yield the content of what the gateway has compressed, by the name of an answer's constant if it is one."""

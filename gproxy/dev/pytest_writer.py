@@ -169,7 +169,7 @@ class _Test:
     def _warnings(self) -> Iterator[str]:
         """Yield what makes the test expect the lines of the error log, and which handlers have raised what."""
         for one in self._entry["steps"]:
-            if one["error"] and one["name"]:
+            if one["error"] and one["name"] and not one["error"].startswith("HTTPError"):
                 yield f"# Handler {one['name']} raised {' '.join(one['error'].split())[:90]}"
         words = [_FAILED[one["error"]][2] for one in self._entry["attempts"] if one["error"] in _FAILED]
         words += [_WARNINGS[self._entry["reason"]]] if self._entry["reason"] in _WARNINGS else []

@@ -7,6 +7,7 @@ calls the next step; the response of that step, and its own.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from gproxy.http.body import Body
 from gproxy.http.handler import Next
 from gproxy.http.header_names import HOP_BY_HOP
 from gproxy.http.request import Request
@@ -30,13 +31,19 @@ Change = tuple[str, str | None, str | None]
 class _Seen:
     """A request or a response at one moment: its parts, and the object that is its body."""
 
-    __slots__ = ("body", "content", "parts")
+    __slots__ = ("_content", "body", "parts")
 
     def __init__(self, parts: Parts, body: object, content: bytes | None) -> None:
         self.parts = parts
         self.body = body
-        #: The bytes of a body in memory; None for a stream.
-        self.content = content
+        self._content = content
+
+    @property
+    def content(self) -> bytes | None:
+        """The bytes of a body in memory, also of one that was buffered later; None for a stream."""
+        if self._content is None and isinstance(self.body, Body) and self.body.replayable:
+            return self.body.at_hand
+        return self._content
 
 
 class Step:
@@ -168,7 +175,8 @@ def _of_request(request: Request) -> _Seen:
     }  # fmt: skip
     known = {name: text for name, text in parts.items() if text}
     body = request.body
-    return _Seen({**known, **_fields(request.headers.items())}, body, body.at_hand if body.replayable else None)
+    is_there = body.replayable or body.length == len(body.at_hand)
+    return _Seen({**known, **_fields(request.headers.items())}, body, body.at_hand if is_there else None)
 
 
 def _of_response(response: Response) -> _Seen:

@@ -84,6 +84,11 @@ def test_failed_attempts_are_scripted_and_their_lines_expected(settings):
         pytest_test(entry(attempts=[failed]), settings)
 
 
+def test_the_page_of_a_traceback_is_not_compared(settings):
+    text = pytest_test(entry(status=500, reason="handler_error"), settings)
+    assert "assert response.status == 500\n    assert gproxy.line" in text
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

@@ -137,3 +137,34 @@ def test_the_action_has_what_the_backend_got_besides(spelling):
     assert changes_when_sent(changes.steps[0], pairs) == [
         ("header Authorization", "s", None), ("header Via", None, "1.1 x"),
     ]  # fmt: skip
+
+
+def test_a_body_that_is_buffered_within_the_step_is_known_too():
+    def stamp(request, next):
+        value = request.json()
+        request.body = Body(f'{{"a": {value["a"] + 1}}}'.encode())
+        return next(request)
+
+    arriving = request("POST", "/", {})
+    arriving.body = Body(b'{"a"', Arriving(b": 1}"), 8)
+    assert run(arriving, ("stamp", stamp))["stamp"]["down"] == [("body", '{"a": 1}', '{"a": 2}')]
+    whole = request("POST", "/", {})
+    whole.body = Body(b'{"a": 1}', Arriving(b""), 8)
+    assert run(whole, ("stamp", stamp))["stamp"]["down"] == [("body", '{"a": 1}', '{"a": 2}')]
+
+
+class Arriving:
+    """A reader of the rest of a body."""
+
+    trailers = ()
+
+    def __init__(self, rest):
+        self.rest = rest
+
+    @property
+    def done(self):
+        return not self.rest
+
+    def next_piece(self):
+        rest, self.rest = self.rest, b""
+        return rest
