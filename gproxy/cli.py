@@ -192,6 +192,11 @@ _COMMANDS: Final = {
         "live.rollback",
         config=False,
     ),
+    "record": Command(
+        "record requests with their attempts and responses in a file, without secrets, for gproxy replay or as HAR",
+        "live.record",
+        config=False,
+    ),
     "top": Command("watch the running gateway in a terminal, cut requests, drain backends", "live.top", config=False),
     "version": Command("print the version", "version", config=None),
 }

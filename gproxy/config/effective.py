@@ -3,6 +3,8 @@
 `gproxy config` prints them as a settings file, and the admin API returns them as JSON.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
@@ -57,6 +59,12 @@ def effective(settings: Settings) -> Iterator[EffectiveSection]:
 def describe(settings: Settings) -> str:
     """Return the settings as one file."""
     return "\n\n".join("\n".join(_written(section)) for section in effective(settings)) + "\n"
+
+
+def digest(settings: Settings) -> str:
+    """Return a digest of the settings: equal for files that mean the same, apart from their secrets."""
+    options = [[section.title, *((one.name, one.value) for one in section.options)] for section in effective(settings)]
+    return f"sha256:{hashlib.sha256(json.dumps(options).encode()).hexdigest()}"
 
 
 def _sections(settings: Settings) -> Iterator[tuple[RawSection, _Options]]:

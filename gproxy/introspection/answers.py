@@ -22,6 +22,7 @@ ANSWERS: Final = {
     "status": "gproxy.introspection.process_status:status",
     "config": "gproxy.introspection.live_config:config",
     "tap": "gproxy.introspection.line_tap:tap",
+    "record": "gproxy.recording.recorder:record",
 }
 
 

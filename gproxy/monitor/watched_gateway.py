@@ -18,6 +18,7 @@ from gproxy.monitor.processes.silent_workers import SilentWorkers
 from gproxy.monitor.processes.worker_lines import WorkerLines, WorkerRef
 from gproxy.monitor.streams.events import EventStreams
 from gproxy.monitor.streams.log_tail import LogTails
+from gproxy.monitor.streams.recordings import Recordings
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.views.model import View, difference
 
@@ -62,12 +63,15 @@ class WatchedGateway:
         self.logs = LogTails(self.lines)
         #: The views that the page has besides its own, by name: the title, and the function that looks at the gateway.
         self.views: dict[str, tuple[str, Callable[[WatchedGateway], View]]] = {}
+        #: The recordings of exchanges under way.
+        self.recordings = Recordings(self.lines)
         #: Who takes the records of a kind.
         self._consumers: dict[str, list[Consume]] = {
             "exchange": [self.recent.take],
             "log": [self.logs.errors.take],
             "block": [self.blocks.take],
             "line": [self.logs.tap.take],
+            "record": [self.recordings.take],
         }
 
     def consume(self, kind: str, consume: Consume) -> None:

@@ -1,7 +1,6 @@
 """A recorded exchange, and the file that keeps recorded exchanges: JSON lines, as docs/recording.md describes them."""
 
 import base64
-import binascii
 import gzip
 import json
 import zlib
@@ -137,9 +136,9 @@ class RecordHeader:
         return form if isinstance(form, str) else ""
 
 
-def header_line(header: RecordHeader) -> bytes:
-    """Return the first line of a recording."""
-    content = {
+def header_json(header: RecordHeader) -> dict[str, Any]:
+    """Return what becomes JSON of a header."""
+    return {
         MARK: header.version,
         "created": header.created,
         "gproxy": header.gproxy,
@@ -147,7 +146,28 @@ def header_line(header: RecordHeader) -> bytes:
         "rule": dict(header.rule),
         "redacted": dict(header.redacted),
     }
-    return _line(content)
+
+
+def header_of(content: Mapping[str, Any]) -> RecordHeader:
+    """Return the header. Raises ValueError or TypeError for what is none."""
+    version = content.get(MARK)
+    if not isinstance(version, int):
+        raise TypeError(f"no recording; expected a first line with {MARK!r}")
+    if version > VERSION:
+        raise ValueError(f"version {version} of the format; this gproxy knows {VERSION}")
+    return RecordHeader(
+        created=float(content.get("created", 0)),
+        gproxy=str(content.get("gproxy", "")),
+        settings=str(content.get("settings", "")),
+        rule=dict(content.get("rule", {})),
+        redacted=dict(content.get("redacted", {})),
+        version=version,
+    )
+
+
+def header_line(header: RecordHeader) -> bytes:
+    """Return the first line of a recording."""
+    return _line(header_json(header))
 
 
 def exchange_line(exchange: RecordedExchange) -> bytes:
@@ -188,11 +208,7 @@ def from_json(content: Mapping[str, Any]) -> RecordedExchange:
     """Return the exchange. Raises ValueError, TypeError, LookupError or AttributeError for what is none."""
     request = _read_request(content["request"], None)
     response = _read_response(content["response"], None) if content.get("response") else None
-    plain = {
-        name: kind(content[name])
-        for name, kind in _PLAIN.items()
-        if content.get(name) is not None
-    }  # fmt: skip
+    plain = {name: kind(content[name]) for name, kind in _PLAIN.items() if content.get(name) is not None}
     exchange = RecordedExchange(**{**_BLANK, **plain}, request=request, response=response)
     exchange.attempts = [_read_attempt(one, exchange) for one in content.get("attempts", ())]
     return exchange
@@ -206,7 +222,7 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = _opened(path)
+        self._file = opened(path)
         self._number = 0
         try:
             self.header = self._header()
@@ -232,22 +248,10 @@ class Recording:
         self._file.close()
 
     def _header(self) -> RecordHeader:
-        content = next(self._lines(), None)
-        if content is None or not isinstance(content.get(MARK), int):
-            raise self._error(f"no recording; expected a first line with {MARK!r}")
-        if content[MARK] > VERSION:
-            raise self._error(f"version {content[MARK]} of the format; this gproxy knows {VERSION}")
         try:
-            return RecordHeader(
-                created=float(content.get("created", 0)),
-                gproxy=str(content.get("gproxy", "")),
-                settings=str(content.get("settings", "")),
-                rule=dict(content.get("rule", {})),
-                redacted=dict(content.get("redacted", {})),
-                version=content[MARK],
-            )
+            return header_of(next(self._lines(), {}))
         except (ValueError, TypeError) as error:
-            raise self._error(f"no header of a recording: {error}") from None
+            raise self._error(str(error)) from None
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         while line := self._next():
@@ -274,7 +278,7 @@ class Recording:
         return RecordError(f"{self._path}:{max(self._number, 1)}: {text}")
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
     """Open a file, and decompress it if it is compressed."""
     file = path.open("rb")
     if file.peek(2)[:2] != b"\x1f\x8b":
@@ -378,10 +382,7 @@ def _read_body(content: Mapping[str, Any] | None, same: RecordedBody | None) -> 
     if "text" in content:
         data = str(content["text"]).encode()
     else:
-        try:
-            data = base64.b64decode(content.get("base64", ""), validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"base64: {error}") from None
+        data = base64.b64decode(content.get("base64", ""), validate=True)
     size = int(content.get("size", len(data)))
     return RecordedBody(data, size, bool(content.get("truncated", False)), str(content.get("omitted", "")))
 

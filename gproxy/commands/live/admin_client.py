@@ -76,11 +76,11 @@ class AdminClient:
         """Return the answer of an operation that changes something. Raises AdminError."""
         return self._ask(method, path, dict(content or {}))
 
-    def pieces(self, target: str) -> Iterator[bytes]:
-        """Yield the answer of a GET as it comes, which may go on, as server-sent events do. Raises AdminError."""
+    def pieces(self, target: str, method: str = "GET", content: Mapping[str, object] | None = None) -> Iterator[bytes]:
+        """Yield an answer as it comes, which may go on, as server-sent events do. Raises AdminError."""
         connection = self.connection()
         try:
-            response = self._response(connection, "GET", target, None)
+            response = self._response(connection, method, target, content)
             if response.status >= 400:
                 _content(response, response.read())
             if connection.sock is not None:

@@ -50,8 +50,8 @@ class CapturedAttempt:
     """An attempt at a backend, or a call of a handler. Times are those of the deadline's clock."""
 
     __slots__ = (
-        "backend", "began", "body", "ended", "error", "head", "headers", "owner", "response_body", "status", "trailers",
-        "upstream",
+        "backend", "began", "body", "ended", "error", "head", "headers", "owner", "response_body",
+        "response_trailers", "sent_body", "status", "upstream",
     )  # fmt: skip
 
     def __init__(self, owner: Request, backend: str) -> None:
@@ -62,13 +62,15 @@ class CapturedAttempt:
         self.began = self.ended = owner.deadline.clock()
         #: The request head as sent; empty if no connection could be opened.
         self.head = b""
+        #: The body that was sent, and what is kept of it.
+        self.sent_body = NO_BODY
         self.body: PassedBytes | None = None
         #: The response as the backend has sent it; 0 if there was none.
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.response_body: PassedBytes | None = None
         #: What has the trailers of the response, once its body has passed.
-        self.trailers: BackendBody | None = None
+        self.response_trailers: BackendBody | None = None
         #: Why there is no response, in one word.
         self.error = ""
 
@@ -89,6 +91,8 @@ class Capture:
         self.response_body: PassedBytes | None = None
         self._bodies: list[tuple[Body, PassedBytes]] = []
         self._sources: list[tuple[object, PassedBytes]] = []
+        #: The body as it comes, which a handler may replace.
+        self.received_body = request.body
         self.body = self._of_request(request.body)
 
     def begin(self, request: Request, backend: Backend) -> None:
@@ -102,7 +106,7 @@ class Capture:
         """Note the head that the backend gets now, and the body that follows it."""
         attempt = self._attempt(request, backend)
         if attempt is not None:
-            attempt.head = head
+            attempt.head, attempt.sent_body = head, request.body
             attempt.body = self._of_request(request.body)
 
     def answered(self, request: Request, backend: Backend, response: Response) -> None:
@@ -113,10 +117,12 @@ class Capture:
         attempt.ended = request.deadline.clock()
         attempt.status, attempt.headers = response.status, response.headers.items()
         body = response.raw_body
+        if isinstance(body, BackendBody):
+            attempt.response_trailers = body
         if isinstance(body, bytes):
             attempt.response_body = self._whole(body)
         elif isinstance(body, CapturedBody):
-            attempt.response_body, attempt.trailers = body.passed, body
+            attempt.response_body = body.passed
             self._sources.append((body, body.passed))
 
     def failed(self, request: Request, backend: Backend, why: str) -> None:

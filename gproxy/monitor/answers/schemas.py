@@ -189,3 +189,4 @@ OPENAPI: Final = record(
     components=ANYTHING,
     security=listed(ANYTHING),
 )
+RECORDING: Final = record(recorded=COUNT, dropped=COUNT)

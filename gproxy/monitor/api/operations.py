@@ -11,6 +11,10 @@ from gproxy.monitor.answers.logs import logs
 from gproxy.monitor.answers.metrics import metrics
 from gproxy.monitor.answers.recent import FILTERS as FILTERS_OF_RECENT
 from gproxy.monitor.answers.recent import recent
+from gproxy.monitor.answers.recordings import MEDIA_TYPE as JSON_LINES
+from gproxy.monitor.answers.recordings import PARAMETERS as PARAMETERS_OF_RECORDINGS
+from gproxy.monitor.answers.recordings import end_recording
+from gproxy.monitor.answers.recordings import record as record_exchanges
 from gproxy.monitor.answers.requests import DEPTH, FILTERS, cut, request, requests
 from gproxy.monitor.answers.status import status
 from gproxy.monitor.answers.upstreams import change, reset, upstreams
@@ -174,6 +178,23 @@ OPERATIONS: Final = (
             Parameter("for", "seconds", "time after which the level of the file returns; 0s: now; default: 10m"),
         ),
         result=schemas.LOG_LEVEL,
+    ),
+    Operation(
+        "POST",
+        "/v1/recordings",
+        "record",
+        "record exchanges while the client reads; a JSON object a line, as gproxy record uses them",
+        record_exchanges,
+        body=PARAMETERS_OF_RECORDINGS,
+        media_types=(JSON_LINES,),
+    ),
+    Operation(
+        "DELETE",
+        "/v1/recordings/{recording}",
+        "end_recording",
+        "end a recording; its client gets the rest",
+        end_recording,
+        result=schemas.RECORDING,
     ),
     *PAGE,
 )
