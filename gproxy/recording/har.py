@@ -1,7 +1,9 @@
 """HTTP Archive (HAR 1.2) as a form of a recording: browsers and other tools read it, and write such files."""
 
 import base64
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +31,8 @@ from gproxy.recording.record import (
 
 #: The field of a log, an entry or a part that has what HAR does not know; such names begin with an underscore.
 _OWN: Final = "_gproxy"
+#: The bytes by whose content a file is taken for an archive.
+_BEGINNING: Final = 1024
 _NO_COOKIES: Final[list[Any]] = []
 _CONTENT_TYPE: Final = "content-type"
 
@@ -85,20 +89,13 @@ class Archive:
 
 def open_recording(path: Path) -> "Recording | Archive":
     """Return the recording or the archive in the file. Raises RecordError and OSError."""
-    with opened(path) as file:
-        try:
-            first = file.readline(4096)
-        except (EOFError, OSError):
-            first = b""
-    return Recording(path) if f'"{MARK}"'.encode() in first and b'"log"' not in first else _not_recording(path)
-
-
-def _not_recording(path: Path) -> "Recording | Archive":
-    """Return the archive; for what is none either, the error names both formats."""
     try:
-        return Archive(path)
-    except RecordError as error:
-        raise RecordError(f"{error}; expected a recording of gproxy record, or HAR") from None
+        with opened(path) as file:
+            begin = file.read(_BEGINNING)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        begin = b""
+    is_archive = b'"log"' in begin and begin.find(f'"{MARK}"'.encode()) not in range(begin.find(b'"log"'))
+    return Archive(path) if is_archive else Recording(path)
 
 
 def _entry(exchange: RecordedExchange) -> dict[str, Any]:

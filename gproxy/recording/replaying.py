@@ -13,6 +13,7 @@ from gproxy.config.types.units import plural
 from gproxy.http.header_names import HOP_BY_HOP, is_token
 from gproxy.recording.diff import Comparison, Diff, Difference, Side
 from gproxy.recording.diff_report import NO_RESPONSE
+from gproxy.recording.har import open_recording
 from gproxy.recording.record import (
     Fields,
     RecordedBody,
@@ -20,7 +21,6 @@ from gproxy.recording.record import (
     RecordedRequest,
     RecordedResponse,
     RecordError,
-    Recording,
 )
 
 #: Methods that change nothing (RFC 9110 section 9.2.1).
@@ -43,7 +43,7 @@ class Source:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the whole file. Raises RecordError, and OSError."""
-        recording = Recording(path)
+        recording = open_recording(path)
         form = recording.header.pseudonyms
         try:
             found = cls(list(recording), re.compile(form) if form else None)

@@ -83,10 +83,12 @@ def test_recordings_are_found_by_their_first_line(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "no HTTP Archive"),
-        (b"{}", "no HTTP Archive"),
-        (b"\x1f\x8b\x00", "no HTTP Archive"),
-        (b"x" * 10_000, "expected a recording of gproxy record, or HAR"),
+        (b"", "no recording"),
+        (b"{}", "no recording"),
+        (b"\x1f\x8b\x00", "cut off or damaged"),
+        (b"x" * 10_000, "no JSON"),
+        (b'{"log": {"entries": 1', "no HTTP Archive"),
+        (b'{"log": {}}', "no HTTP Archive"),
         (json.dumps(browser_archive(url=None)).encode(), "entry 1: "),
     ],
 )
