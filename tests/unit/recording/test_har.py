@@ -86,7 +86,7 @@ def test_recordings_are_found_by_their_first_line(tmp_path):
         (b"", "no recording"),
         (b"{}", "no recording"),
         (b"\x1f\x8b\x00", "cut off or damaged"),
-        (b"x" * 10_000, "no JSON"),
+        (b"x\n" * 10_000, "no JSON"),
         (b'{"log": {"entries": 1', "no HTTP Archive"),
         (b'{"log": {}}', "no HTTP Archive"),
         (json.dumps(browser_archive(url=None)).encode(), "entry 1: "),
