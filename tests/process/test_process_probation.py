@@ -2,6 +2,7 @@
 
 import json
 import math
+import socket
 import subprocess
 import sys
 
@@ -55,6 +56,16 @@ def gateway(tmp_path):
         yield running
 
 
+def page(gateway):
+    """Return the page with the processes."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(gateway.folder / "admin.sock"))
+        sock.sendall(
+            b"GET /?view=processes HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+        )
+        return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+
+
 def command(gateway, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "gproxy", *arguments, "--config", str(gateway.config)], capture_output=True, text=True
@@ -80,6 +91,11 @@ def test_code_that_fails_a_tenth_gives_way_once_and_no_request_is_lost(gateway, 
     reloads = json.loads(command(gateway, "admin", "status", "--json").stdout)["reloads"]
     assert [one["cause"] for one in reloads][1:] == ["probation"]
     assert "the last in handler greet: KeyError" in reloads[1]["reasons"][0]
+    marks = json.loads(command(gateway, "admin", "figures", "--json").stdout)["marks"]
+    assert [one["text"] for one in marks if one["kind"] == "reload_failed"] == [
+        f"probation: {reloads[1]['reasons'][0]}"
+    ]
+    assert "handler greet: KeyError" in page(gateway)
 
 
 def test_a_generation_on_probation_is_shown_and_code_that_works_stays(gateway, tmp_path):
@@ -87,6 +103,7 @@ def test_a_generation_on_probation_is_shown_and_code_that_works_stays(gateway, t
     (tmp_path / "greeting.py").write_text(NEW.replace("% 10", "% 1000"))
     assert command(gateway, "reload").returncode == 0
     assert "generation 2 is on probation until " in command(gateway, "ps").stdout
+    assert "Probation" in page(gateway)
     with load(gateway.port, threads=4):
         pass
     shown = json.loads(command(gateway, "admin", "status", "--json").stdout)
