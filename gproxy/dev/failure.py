@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from gproxy.config.secret_values import SHORTEST_MASKED
+from gproxy.dev.step_changes import StepChanges, changes
 from gproxy.http.exchange import without_query
 from gproxy.http.header_names import is_likely_secret
 from gproxy.http.request import Request
@@ -31,6 +32,9 @@ _LONGEST_LINE: Final = 160
 _LONGEST_TEXT: Final = 4000
 _LONGEST_VALUE: Final = 500
 _MOST_FIELDS: Final = 60
+#: The most handlers whose changes are shown, and changes of each.
+_MOST_STEPS: Final = 30
+_MOST_CHANGES: Final = 20
 
 #: Masks secrets in a text.
 Hide = Callable[[str], str]
@@ -75,6 +79,8 @@ class Failure:
     route: str
     client: str
     fields: Sequence[tuple[str, str]]
+    #: What each handler has changed in the request, in words; outermost first.
+    steps: Sequence[tuple[str, Sequence[str]]] = ()
 
     @classmethod
     def of(cls, error: BaseException, request: Request, hide: Hide) -> "Failure":
@@ -82,13 +88,14 @@ class Failure:
         first = TracebackException(type(error), error, error.__traceback__, limit=-_MOST_FRAMES, lookup_lines=False)
         received = request.received
         path, mark, query = received.target.partition("?")
-        target = f"{path}{mark}{'&'.join(map(_parameter, query.split('&')))}"
+        target = f"{path}{mark}{_query(query)}"
         return cls(
             errors=[RaisedError(_text(one, hide), _frames(one, hide), link) for one, link in _chain(first)],
             line=_cut(hide(f"{received.method} {target} {received.protocol}"), _LONGEST_TEXT),
             route=request.route.name if request.route is not None else "",
             client=request.client,
             fields=[_field(name, value, hide) for name, value in received.headers.items()][:_MOST_FIELDS],
+            steps=[(name, changes) for name, changes in _steps(request, hide) if changes],
         )
 
 
@@ -110,6 +117,10 @@ def _secrets(value: str) -> Iterator[str]:
         yield pair.partition("=")[2].strip(' "')
 
 
+def _query(query: str) -> str:
+    return "&".join(map(_parameter, query.split("&")))
+
+
 def _parameter(pair: str) -> str:
     """Return a parameter of the query, without the value of one that is likely to be a secret."""
     name, equals, _ = pair.partition("=")
@@ -119,6 +130,30 @@ def _parameter(pair: str) -> str:
 def _field(name: str, value: str, hide: Hide) -> tuple[str, str]:
     shown = MASK if is_likely_secret(name) else hide(without_query(value) if name.lower() == "referer" else value)
     return _cut(name, _LONGEST_VALUE), _cut(shown, _LONGEST_VALUE)
+
+
+def _steps(request: Request, hide: Hide) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the handlers with their changes of the request, as far as they are noted."""
+    runners = getattr(request.exchange.account, "runners", ())
+    noted = next((one for one in runners if isinstance(one, StepChanges)), None)
+    for step in noted.steps[:_MOST_STEPS] if noted is not None else ():
+        if step.passed is not None:
+            found = changes(step.given, step.passed)[:_MOST_CHANGES]
+            yield step.name or "the action", [_change(*one, hide) for one in found]
+
+
+def _change(part: str, before: str | None, after: str | None, hide: Hide) -> str:
+    """Return a change in words: `+ header X-Tenant: acme`, `path: /a → /b`."""
+    old, new = (None if text is None else _value(part, text, hide) for text in (before, after))
+    if old is None:
+        return f"+ {part}: {new}"
+    return f"- {part}: {old}" if new is None else f"{part}: {old} → {new}"
+
+
+def _value(part: str, text: str, hide: Hide) -> str:
+    if part.startswith("header ") and is_likely_secret(part):
+        return MASK
+    return _cut(hide(_query(text) if part == "query" else text), _LONGEST_VALUE)
 
 
 def _chain(first: TracebackException) -> Iterator[tuple[TracebackException, str]]:

@@ -18,7 +18,8 @@ h1 { font-size: 1.4rem; white-space: pre-wrap; } h2 { font-size: 1.1rem; margin-
 pre { overflow-x: auto; padding: .5rem; border: 1px solid #8886; border-radius: .3rem; line-height: 1.4; }
 pre b { display: inline-block; min-width: 100%; background: #f803; }
 table { border-collapse: collapse; } th, td { text-align: left; vertical-align: top; padding: .1rem 1rem .1rem 0; }
-th { font-weight: normal; white-space: nowrap; } .banner { border: 2px solid #d33; padding: .5rem 1rem; }
+th { font-weight: normal; white-space: nowrap; } .changes td { white-space: pre-wrap; }
+.banner { border: 2px solid #d33; padding: .5rem 1rem; }
 """
 #: The page loads and runs nothing, whatever an exception has put into it.
 _HEADERS: Final = {
@@ -66,6 +67,8 @@ def _json(report: Report) -> str:
         ],
         "request": {"line": failure.line, "route": failure.route, "client": failure.client, "fields": failure.fields},
     }
+    if failure.steps:
+        content["changes"] = dict(failure.steps)
     if report.reload_failure:
         content["reload_failure"] = report.reload_failure
     return json.dumps(content, indent=1)
@@ -97,6 +100,8 @@ def _text(report: Report) -> str:
                 *([f"    {frame.code}"] if frame.code else []),
             ]
     lines += ["", *(f"{name}: {value}" for name, value in failure.fields)]
+    for name, changes in failure.steps:
+        lines += ["", f"{name} has changed:", *(f"  {change}" for change in changes)]
     return "\n".join(lines) + "\n"
 
 
@@ -119,7 +124,11 @@ def _pieces(report: Report) -> Iterator[str]:
     for error in failure.errors:
         yield from _error(error)
     rows = [("route", failure.route or "none"), ("client", failure.client), ("id", report.request_id)]
-    yield f"<h2>Request</h2>\n{_table([*rows, *failure.fields])}</body>\n</html>\n"
+    yield f"<h2>Request</h2>\n{_table([*rows, *failure.fields])}"
+    if failure.steps:
+        changed = [(name, "\n".join(changes)) for name, changes in failure.steps]
+        yield f'<h2>What handlers have changed</h2>\n<div class="changes">{_table(changed)}</div>\n'
+    yield "</body>\n</html>\n"
 
 
 def _error(error: RaisedError) -> Iterator[str]:

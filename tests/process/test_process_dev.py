@@ -1,6 +1,7 @@
 """`gproxy dev --app` and reload on save, from outside: what is served, to whom, and how soon what is saved runs."""
 
 import fcntl
+import http.client
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -119,21 +120,41 @@ def test_an_app_that_cannot_be_served(tmp_path, arguments, expected):
 
 
 def test_a_module_runs_less_than_a_second_after_it_is_saved(tmp_path):
-    """The best of five: the machine may be busy with other tests."""
+    """The best of some: the machine may be busy with other tests."""
     lines = "".join(f"\n\ndef helper{number}(value):\n    return value + {number}\n" for number in range(24))
     (tmp_path / "shop.py").write_text(APP + lines)
     took = []
     with dev(tmp_path, "--app", "shop:app") as running:
-        for number in range(5):
-            text = APP.replace("TEXT", f"version {number}") + lines
+        while not took or (min(took) >= 1 and len(took) < 10):
+            eventually(lambda: workers_of(running.process.pid) == 2, "the old worker's end, and the next one's imports")
+            text = APP.replace("TEXT", f"version {len(took)}") + lines
             assert text.count("\n") >= 100
             began = time.monotonic()
             running.save("shop.py", text)
-            eventually(lambda n=number: running.get()[1] == b"version %d" % n, "the new code")
+            while body_of(running.port) != b"version %d" % len(took):
+                assert time.monotonic() < began + 30, running.output
             took.append(time.monotonic() - began)
-            if took[-1] < 1:
-                break
     assert min(took) < 1, took
+
+
+def workers_of(pid):
+    """The number of workers that have imported everything: these have a name."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    names = []
+    for child in children:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+            names.append(Path(f"/proc/{child}/comm").read_text())
+    return names.count("gproxy: worker1\n")
+
+
+def body_of(port):
+    """The body of a response; a process of curl would take the time of the reload."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read()
+    finally:
+        connection.close()
 
 
 def test_responses_say_why_a_reload_has_failed_until_one_succeeds(tmp_path):
@@ -204,7 +225,7 @@ def app(environ, start_response):
     secret = environ.get("HTTP_COOKIE", "")
     raise KeyError(f"the app fails: {secret} <b>")
 """
-HANDLER = "def fails(request, next):\n    return 1 / 0  # in the handler\n"
+HANDLER = "def fails(request, next):\n    request.headers['X-Mine'] = '1'\n    return 1 / 0  # in the handler\n"
 CONFIG = """\
 [server]
 bind = {bind}
@@ -255,11 +276,12 @@ def test_a_traceback_is_shown_to_the_developer(broken, turn):
         found = json.loads(running.get("/handler")[1])
         assert (found["status"], found["exception"]) == (500, "ZeroDivisionError: division by zero")
         assert found["traceback"][0] == {
-            "file": "mine.py", "line": 2, "function": "fails", "code": "return 1 / 0  # in the handler",
+            "file": "mine.py", "line": 3, "function": "fails", "code": "return 1 / 0  # in the handler",
             "is_user_code": True,
         }  # fmt: skip
+        assert found["changes"] == {"fails": ["+ header X-Mine: 1"]}
         head, body = running.get("/handler", "--header", "Accept: text/plain")
-        assert b"mine.py:2 in fails\n    return 1 / 0" in body
+        assert b"mine.py:3 in fails\n    return 1 / 0" in body
         head, body = running.get("/slow", *HTML)
         assert head.startswith("HTTP/1.1 504 ")
         assert b"time.sleep(9)  # too long" in body

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from gproxy.dev.failure import Failure, secrets_of
+from gproxy.dev.step_changes import StepChanges
 from gproxy.observe.log import masking
 from gproxy.testing import request
 
@@ -124,3 +125,40 @@ def test_secrets_are_masked():
         "Authorization": "***", "Cookie": "***", "X-API-Key": "***", "X-Plain": "a *** b",
         "Referer": "http://localhost/", "Host": "gateway.test",
     }  # fmt: skip
+
+
+class Account:
+    """A time account with the runner of the steps."""
+
+    def __init__(self, runner):
+        self.runners = [runner]
+
+
+def test_what_each_handler_has_changed():
+    one = request("GET", "/a?token=geheim1", {"X-Old": "1"})
+    steps = StepChanges(one)
+    one.exchange.account = Account(steps)
+
+    def tenant(request, next):
+        request.headers["X-Tenant"] = "a settings-secret"
+        request.headers["X-Api-Key"] = "k"
+        return next(request)
+
+    def broken(request, next):
+        request.path, request.query = "/b", "token=geheim2"
+        request.headers.discard("x-old")
+        raise KeyError("no")
+
+    def same(request, next):
+        return next(request)
+
+    def inner(request):
+        return steps.run("broken", broken, request, None)
+
+    with pytest.raises(KeyError) as caught:
+        steps.run("tenant", tenant, one, lambda request: steps.run("same", same, request, inner))
+    found = Failure.of(caught.value, one, masking({"settings-secret"}))
+    assert found.steps == [
+        ("tenant", ["+ header X-Tenant: a ***", "+ header X-Api-Key: ***"]),
+        ("broken", ["path: /a → /b", "query: token=*** → token=***", "- header X-Old: 1"]),
+    ]

@@ -21,7 +21,14 @@ def frame(name, *, users=True, source=True):
 def report(*, text=EVIL, reload_failure="", frames=None):
     given = frames or [frame("json", users=False), frame("mine"), frame("outer")]
     errors = [RaisedError(f"KeyError: {text}", given), RaisedError("ValueError: b", [frame("why")], "caused by")]
-    failure = Failure(errors, f"GET /{EVIL} HTTP/1.1", "shop", "127.0.0.1", [("X-Evil", EVIL)])
+    failure = Failure(
+        errors,
+        f"GET /{EVIL} HTTP/1.1",
+        "shop",
+        "127.0.0.1",
+        [("X-Evil", EVIL)],
+        [("tenant", [f"+ header X-Tenant: {EVIL}"])],
+    )
     return Report(failure, HTTPError(500, "internal error"), "1f", reload_failure)
 
 
@@ -41,6 +48,7 @@ def test_the_kind_is_negotiated(accept, media_type):
     assert (made.headers["Vary"], made.headers["Cache-Control"]) == ("Accept", "no-store")
     assert made.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert "reload failed: m.py:1 no" in body
+    assert "X-Tenant" in body
     assert body.index("mine") < body.index("outer") < body.index("why")
 
 
@@ -72,9 +80,9 @@ def test_markup_is_escaped():
     assert page.open == []
     assert set(page.tags) <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "br", "code", "pre", "b", "details",
-        "summary", "table", "tr", "th", "td",
+        "summary", "table", "tr", "th", "td", "div",
     }  # fmt: skip
-    assert page.text.count(EVIL) == 8
+    assert page.text.count(EVIL) == 9
 
 
 def test_frames_of_user_code_come_first_and_others_are_folded():
@@ -94,6 +102,7 @@ def test_the_members_of_the_json():
     assert (found["status"], found["request_id"], found["exception"]) == (500, "1f", f"KeyError: {EVIL}")
     assert found["causes"][0]["link"] == "caused by"
     assert "reload_failure" not in found
+    assert found["changes"] == {"tenant": [f"+ header X-Tenant: {EVIL}"]}
 
 
 def test_surrogates_are_no_failure():
