@@ -142,6 +142,8 @@ def _speed(text: str) -> float | None:
 def _replay(options: argparse.Namespace, choice: Choice, ignored: Ignored) -> DiffReport:
     pace = Pace(_speed(options.speed))
     source = Source.read(Path(options.file))
+    if options.backends and not any(one.attempts or one.route for one in source.exchanges):
+        raise NotReplayedError(f"{options.file} does not know what backends answered; expected a file of gproxy record")
     plan = Plan(choice, source.pseudonym, _signer(options))
     requests = plan.requests(source.exchanges)
     answers = _answers(options, plan, requests, pace) if requests else []

@@ -54,10 +54,10 @@ class CapturedAttempt:
         "response_trailers", "sent_body", "status", "upstream",
     )  # fmt: skip
 
-    def __init__(self, owner: Request, backend: str) -> None:
+    def __init__(self, owner: Request, upstream: str, backend: str) -> None:
         #: The request that was sent: the client's, a copy of it, or a handler's own.
         self.owner = owner
-        self.upstream = owner.upstream
+        self.upstream = upstream
         self.backend = backend
         self.began = self.ended = owner.deadline.clock()
         #: The request head as sent; empty if no connection could be opened.
@@ -95,12 +95,12 @@ class Capture:
         self.received_body = request.body
         self.body = self._of_request(request.body)
 
-    def begin(self, request: Request, backend: Backend) -> None:
+    def begin(self, request: Request, upstream: str, backend: Backend) -> None:
         """Note that an attempt begins."""
         if len(self.attempts) >= MOST_ATTEMPTS:
             self.omitted_attempts += 1
         else:
-            self.attempts.append(CapturedAttempt(request, backend.name))
+            self.attempts.append(CapturedAttempt(request, upstream, backend.name))
 
     def sent(self, request: Request, backend: Backend, head: bytes) -> None:
         """Note the head that the backend gets now, and the body that follows it."""

@@ -23,7 +23,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.trace import Span
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.failure import failure_of
+from gproxy.upstream.failure import Failure, failure_of
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.hedge import Outcome
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
@@ -62,7 +62,7 @@ class WatchedForward(Forward):
         before, began = account.switch(BACKEND), clock()
         capture = account.capture
         if capture is not None:
-            capture.begin(request, backend)
+            capture.begin(request, self._upstream.name, backend)
         try:
             outcome = self._traced(request, backend) if request.trace.sampled else super()._try(request, backend)
         except BaseException:
@@ -74,7 +74,7 @@ class WatchedForward(Forward):
         words = _words(outcome)
         account.attempts.append(Attempt(backend.name, words, clock() - began))
         if capture is not None and not isinstance(outcome, Response):
-            capture.failed(request, backend, words)
+            capture.failed(request, backend, ", ".join(_word(failed.failure) for failed in outcome))
         return outcome
 
     def _traced(self, request: Request, backend: Backend) -> Outcome:
@@ -93,12 +93,12 @@ class WatchedForward(Forward):
         capture = capture_of(request)
         if capture is None:
             return self._traced_send(request, backend)
-        capture.begin(request, backend)
+        capture.begin(request, self._upstream.name, backend)
         try:
             return self._traced_send(request, backend)
         except BaseException as error:
             failure = failure_of(error)
-            capture.failed(request, backend, _CANCELLED if failure is None else failure.reason)
+            capture.failed(request, backend, _CANCELLED if failure is None else _word(failure))
             raise
 
     def _traced_send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
@@ -166,6 +166,11 @@ def _note_head(span: Span, request: Request, status: int) -> None:
     span.set("http.response.status_code", status)
     if status >= 500:
         span.fail(str(status))
+
+
+def _word(failure: Failure) -> str:
+    """Return the reason of a failure; that of a pooled connection has a word of its own, as `retry_on` has."""
+    return "stale" if failure.retryable_as == "stale" else failure.reason
 
 
 def _words(outcome: Outcome) -> str:

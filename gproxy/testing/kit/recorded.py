@@ -1,5 +1,6 @@
 """The backends of a recording: each answers a request as it has answered the same attempt of its exchange before."""
 
+import errno
 import math
 import socket
 from collections import Counter
@@ -15,6 +16,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError
 
 from gproxy.config.types import BackendURL
 from gproxy.config.types.units import plural
+from gproxy.http.errors import BadMessage
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
 from gproxy.http.request import Request
@@ -27,10 +29,18 @@ from gproxy.testing.kit.backend import KitBackend, Step, refusal, written
 from gproxy.testing.kit.client import CLIENT
 from gproxy.testing.kit.clock import VirtualClock
 from gproxy.testing.kit.gateway import KitGateway
-from gproxy.upstream.errors import CertificateError, TLSError
+from gproxy.upstream.errors import (
+    AlertError,
+    CertificateError,
+    StaleConnectionError,
+    TLSError,
+    UnansweredError,
+    UnfinishedUploadError,
+)
 
 #: The status of an attempt that was not recorded: no retry and no ejection follows it.
 UNKNOWN: Final = 404
+_UNKNOWN: Final = b"this attempt was not recorded"
 _NO_NAME: Final = socket.gaierror(socket.EAI_NONAME, "the name has not been resolved")
 #: The kinds of differences that concern attempts.
 NOT_RECORDED: Final = "asked a backend that the recording did not"
@@ -43,10 +53,17 @@ _UNCONNECTED: Final[dict[str, Callable[[BackendURL], Exception]]] = {
     "tls_protocol_error": lambda _: TLSError("as recorded"),
     "tls_certificate_error": lambda _: CertificateError("as recorded"),
 }
+#: Errors of attempts that had one, likewise. Which of the first two it is decides whether a retry may follow.
+_BROKEN_OFF: Final[dict[str, Callable[[], Exception]]] = {
+    "stale": lambda: StaleConnectionError("as recorded"),
+    "backend_reset": lambda: UnansweredError("as recorded"),
+    "backend_protocol": lambda: BadMessage("as recorded"),
+    "upload_unfinished": lambda: UnfinishedUploadError("as recorded"),
+    "tls_alert_received": lambda: AlertError("as recorded"),
+    "out_of_resources": lambda: OSError(errno.EMFILE, "as recorded"),
+}
 #: Errors of attempts that the gateway has ended, so that the backend's answer is not known.
 _ENDED: Final = ("backend_timeout", "per_try_timeout", "first_byte_timeout", "read_timeout", "cancelled")
-#: The bytes of a response that is no HTTP.
-_GARBAGE: Final = b"no HTTP\r\n\r\n"
 #: A byte that stands for one that the recording does not have, and the most of them at a time.
 _FILLER: Final = b" " * 65536
 
@@ -61,8 +78,9 @@ class RecordedAttempts:
             self._left.setdefault(attempt.upstream, []).append(attempt)
         #: The differences between the requests that were sent then and now.
         self.sent: list[Difference] = []
-        #: The number of attempts that were not recorded, by upstream.
+        #: The number of attempts that were not recorded, and of those that wait for their answer, by upstream.
         self.unknown: Counter[str] = Counter()
+        self.waiting: Counter[str] = Counter()
 
     def first(self, upstream: str) -> RecordedAttempt | None:
         """Return the next recorded attempt; None if there is no further one."""
@@ -90,8 +108,8 @@ class RecordedAttempts:
 
     @property
     def left(self) -> dict[str, int]:
-        """The number of recorded attempts that were not made now, by upstream; those that had been cancelled aside."""
-        counts = {name: sum(one.error != "cancelled" for one in left) for name, left in self._left.items()}
+        """The number of recorded attempts that were not made now, by upstream; losers of hedges aside."""
+        counts = {name: sum(not _is_unanswered(one) for one in left) for name, left in self._left.items()}
         return {name: count for name, count in counts.items() if count}
 
 
@@ -127,26 +145,37 @@ class RecordedBackend(KitBackend):
         raise _UNCONNECTED[attempt.error](url)
 
     def steps(self, request: Request) -> Iterator[Step]:
-        """Return what follows the request on its connection."""
+        """Return what follows the request on its connection. Raises the recorded error of the attempt."""
         attempts = _attempts()
         if attempts is None:
             return written(Response(200), request.method)
         attempt = attempts.take(self._upstream)
         if attempt is None:
-            return written(Response(UNKNOWN, b"this attempt was not recorded"), request.method)
+            # As a hedge it leaves the response to the attempt that was recorded.
+            is_hedge = attempts.waiting[self._upstream] > 0
+            return iter((math.inf,)) if is_hedge else written(Response(UNKNOWN, _UNKNOWN), request.method)
         attempts.compare(attempt, request)
-        return _answer(attempt, request.method)
+        if attempt.error in _BROKEN_OFF:
+            self._clock.sleep(attempt.duration)
+            error = _BROKEN_OFF[attempt.error]()
+            raise error
+        return _answer(attempt, attempts.waiting, request.method)
 
 
-def _answer(attempt: RecordedAttempt, method: str) -> Iterator[Step]:
-    if attempt.error in _ENDED:
+def _is_unanswered(attempt: RecordedAttempt) -> bool:
+    """Return whether the answer is not known, because the gateway did not wait for it."""
+    return attempt.error in _ENDED or (attempt.response is None and not attempt.error)
+
+
+def _answer(attempt: RecordedAttempt, waiting: Counter[str], method: str) -> Iterator[Step]:
+    if _is_unanswered(attempt):
         yield math.inf
         return
+    waiting[attempt.upstream] += 1
     yield attempt.duration
+    waiting[attempt.upstream] -= 1
     if attempt.response is not None:
         yield from written(_response(attempt.response, method), method)
-    elif attempt.error == "backend_protocol":
-        yield _GARBAGE
     else:
         yield Reset()
 
@@ -197,7 +226,8 @@ class Replay:
         return [one.value for one in running]
 
     def _answer(self, request: ReplayRequest) -> Answer:
-        attempts = RecordedAttempts(self._exchanges[request.number - 1], self._diff)
+        exchange = self._exchanges[request.number - 1]
+        attempts = RecordedAttempts(exchange, self._diff)
         _SERVED[getcurrent()] = attempts
         found = self._gateway.request(
             request.method,
@@ -211,14 +241,15 @@ class Replay:
         gevent.idle()  # copies of the request are sent
         body = found.body if found.is_complete else None
         side = Side(found.status, list(found.headers.items()), body, request.id)
-        return Answer(side, further=tuple(self._differences(attempts)))
+        further = attempts.sent if exchange.omitted_attempts else self._differences(attempts)
+        return Answer(side, further=tuple(further))
 
     def _differences(self, attempts: RecordedAttempts) -> Iterator[Difference]:
         yield from attempts.sent
         mirrors = {name for name in self._mirrors.values() if name}
         for name, count in attempts.unknown.items():
             if name not in mirrors:
-                yield Difference(NOT_RECORDED, "", f"{name}: {plural(count, 'attempt')}, answered by {UNKNOWN}")
+                yield Difference(NOT_RECORDED, "", f"{name}: {plural(count, 'attempt')}")
         for name, count in attempts.left.items():
             yield Difference(NOT_ASKED, f"{name}: {plural(count, 'attempt')}", "")
 

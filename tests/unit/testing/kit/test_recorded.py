@@ -105,7 +105,7 @@ def test_a_failed_attempt_fails_in_the_same_way(run, error, status, used):
 def test_an_attempt_that_was_not_recorded_is_a_difference(run):
     [answer] = run(exchange())
     assert (answer.side.status, kinds(answer)) == (404, [NOT_RECORDED])
-    assert answer.further[0].after == "users: 1 attempt, answered by 404"
+    assert answer.further[0].after == "users: 1 attempt"
 
 
 def test_a_recorded_attempt_that_was_not_made_is_a_difference(run):
@@ -201,6 +201,18 @@ def change(request, next):
 
 
 def test_the_quicker_attempt_of_a_hedge_answers_again(run):
-    attempts = [attempt(error="cancelled"), attempt(response(body=b"second"))]
-    [answer] = run(exchange(*attempts), ini=SETTINGS + "hedge = 50ms\n")
-    assert (answer.side.body, kinds(answer)) == (b"second", [])
+    for loser in (attempt(error="cancelled"), attempt()):
+        [answer] = run(exchange(loser, attempt(response(body=b"second"))), ini=SETTINGS + "hedge = 50ms\n")
+        assert (answer.side.body, kinds(answer)) == (b"second", [])
+
+
+def test_a_hedge_that_was_not_recorded_leaves_the_response_to_the_recorded_attempt(run):
+    [answer] = run(exchange(attempt(response(body=b"first"))), ini=SETTINGS + "hedge = 50ms\n")
+    assert (answer.side.body, kinds(answer)) == (b"first", [NOT_RECORDED])
+
+
+@pytest.mark.parametrize(("error", "count"), [("stale", 1), ("backend_reset", 2)])
+def test_a_stale_connection_is_not_retried_where_a_reset_is(run, error, count, used):
+    ini = SETTINGS + "retries = 1\nretry_on = reset\n"
+    run(exchange(attempt(error=error), attempt(response())), ini=ini)
+    assert used[0].line["tries"] == count
