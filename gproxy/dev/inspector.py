@@ -31,6 +31,8 @@ class Inspector(CommandPart):
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         super().__init__(settings, runtime)
         self._feed = runtime.feed
+        #: The number of requests that were dropped since the last record.
+        self._omitted = 0
 
     def watch(self, captures: Captures) -> None:
         """Capture every request, and note what its steps change."""
@@ -52,8 +54,10 @@ class Inspector(CommandPart):
             return
         if feed.waiting >= _MOST_WAITING:
             feed.dropped += 1
-        else:
-            feed.put(KIND, fields_of(capture, exchange))
+            self._omitted += 1
+            return
+        feed.put(KIND, {**fields_of(capture, exchange), "omitted": self._omitted})
+        self._omitted = 0
 
 
 class _Bodies:

@@ -59,7 +59,7 @@ class Inspector:
     def requests(self, call: Call) -> dict[str, Any]:
         """Return the requests, newest first, without heads and bodies. Raises HTTPError 403."""
         admit(call)
-        return {"requests": [summary(entry) for entry in self._kept.last()]}
+        return {"requests": [summary(entry) for entry in self._kept.last()], "omitted": self._kept.omitted}
 
     def request(self, call: Call) -> dict[str, Any]:
         """Return one request with all that is known of it. Raises HTTPError 403 or 404."""
@@ -134,7 +134,7 @@ class Inspector:
 def full(entry: Entry) -> dict[str, Any]:
     """Return all fields of an entry as JSON has them."""
     bodies = entry["bodies"]
-    shown = {name: value for name, value in entry.items() if name not in {"bodies", "started", "ended"}}
+    shown = {name: value for name, value in entry.items() if name not in {"bodies", "started", "ended", "omitted"}}
     shown["entry"] = _changes(entry["entry"])
     shown["steps"] = [{**one, "down": _changes(one["down"]), "up": _changes(one["up"])} for one in entry["steps"]]
     shown["request"] = _message(entry["request"], bodies)

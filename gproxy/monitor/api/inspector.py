@@ -90,7 +90,7 @@ def _operations(inspector: Inspector) -> tuple[Operation, ...]:
         Operation("GET", "/inspector.js", "inspector_script", "script of the inspector", _script, media_types=_JS),
         Operation(
             "GET", "/v1/inspector", "inspected", "the last requests, newest first", inspector.requests,
-            result=record(requests=listed(record(**_SUMMARY))),
+            result=record(requests=listed(record(**_SUMMARY)), omitted=COUNT),
         ),
         Operation("DELETE", "/v1/inspector", "clear_inspected", "forget all requests", inspector.clear,
             result=record(forgotten=COUNT)),

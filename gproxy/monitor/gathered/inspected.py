@@ -26,11 +26,14 @@ class InspectedRequests:
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
         self._number = 0
+        #: The number of requests that came too fast to be fed.
+        self.omitted = 0
         self._bytes = 0
 
     def take(self, worker: WorkerRef, when: float, fields: Mapping[str, Any]) -> None:
         """Add what a worker feeds of an exchange that has ended at this Unix time."""
         self._number += 1
+        self.omitted += fields["omitted"]
         place = {"number": self._number, "worker": worker.number, "generation": worker.generation}
         self._entries.append({**fields, **place, "ended": when, "time": rfc3339(fields["started"])})
         self._bytes += _size(fields)
@@ -54,7 +57,7 @@ class InspectedRequests:
         """Forget all entries, and return how many there were."""
         count = len(self._entries)
         self._entries.clear()
-        self._bytes = 0
+        self._bytes = self.omitted = 0
         return count
 
 

@@ -31,7 +31,11 @@ class InspectorView:
         caption = f"The last {MOST} requests, newest first"
         table = Table("inspected", caption, _COLUMNS, rows, _NONE, ("/v1/inspector",), flows=True)
         actions = [action("Clear", "DELETE", "/v1/inspector", ask=_ASK)] if rows else []
-        return View(tables=[table], actions=actions)
+        omitted = self._kept.omitted
+        notes: list[tuple[State, str]] = (
+            [("warn", f"{omitted} further requests came too fast to be kept")] if omitted else []
+        )
+        return View(notes=notes, tables=[table], actions=actions)
 
 
 def _cells(entry: Entry, one: Mapping[str, Any]) -> tuple[Cell, ...]:

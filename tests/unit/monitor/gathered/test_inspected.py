@@ -7,7 +7,7 @@ WORKER = WorkerRef(2, 1, 100)
 
 
 def fields(identity="an-id", size=0):
-    return {"id": identity, "started": 1000.0, "bodies": [{"data": b"x" * size}], "steps": []}
+    return {"id": identity, "started": 1000.0, "omitted": 0, "bodies": [{"data": b"x" * size}], "steps": []}
 
 
 def test_each_request_has_a_number_and_the_oldest_go():
@@ -28,6 +28,15 @@ def test_long_bodies_leave_room_for_fewer():
     assert len(kept.last()) == 64
     kept.take(WORKER, 1001.0, fields(size=40 * 1024 * 1024))
     assert len(kept.last()) == 1, "the newest one stays in any case"
+
+
+def test_requests_that_came_too_fast_are_counted():
+    kept = InspectedRequests()
+    for omitted in (0, 3, 4):
+        kept.take(WORKER, 1001.0, {**fields(), "omitted": omitted})
+    assert kept.omitted == 7
+    kept.clear()
+    assert kept.omitted == 0
 
 
 def test_a_request_is_found_by_its_id_once_it_is_there():
