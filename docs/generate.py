@@ -169,6 +169,7 @@ FOLDERS = {
     "recording": "exchanges that `gproxy record` keeps, and what they are compared with",
     "jobs": "background jobs",
     "generations": "a generation in the worker: the code that its workers have in common, its self-test, its probation",
+    "debugger": "pdb on one request",
     "dev": "what `gproxy dev` adds to the workers",
 }
 BEGIN, END = "<!-- generated: folders -->\n", "<!-- end: folders -->\n"

@@ -158,6 +158,11 @@ _COMMANDS: Final = {
         is_patched=True,
     ),
     "logs": Command("search the access log: filters, figures by route or client, the slowest, follow", "logs.logs"),
+    "debug": Command(
+        "stop one request of a running gateway in pdb: by path, header, user; at a line, or at an exception",
+        "live.debug",
+        config=False,
+    ),
     "dev": Command("serve with demo backends, and reload when a file changes", "dev", config=None),
     "key": Command("make, list and disable API keys in the file of an api_key handler", "key", config=False),
     "password": Command("write the password of a user into a file, in the form of htpasswd", "password", config=None),

@@ -42,9 +42,9 @@ access = -
 #: The option that names the app.
 APP: Final = ("route:app", "app")
 #: The parts that the command adds to each worker.
-_INSPECTOR: Final = "gproxy.dev.inspector:Inspector"
-_PARTS: Final = ("gproxy.dev.dev_part:DevPart", _INSPECTOR)
-_EXPOSED_PARTS: Final = ("gproxy.dev.dev_part:ExposedDevPart", _INSPECTOR)
+_COMMON_PARTS: Final = ("gproxy.dev.inspector:Inspector", "gproxy.debugger.breakpoint:DevBreakpoint")
+_PARTS: Final = ("gproxy.dev.dev_part:DevPart", *_COMMON_PARTS)
+_EXPOSED_PARTS: Final = ("gproxy.dev.dev_part:ExposedDevPart", *_COMMON_PARTS)
 #: The port of the page of operators, if no other program has it.
 _ADMIN_PORT: Final = 8081
 
@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
         raise argparse.ArgumentError(None, "--app needs no settings file; write it as an option of a route in --config")
     parts = _EXPOSED_PARTS if options.expose else _PARTS
     given = serving.overrides(options) | {PARTS: "\n".join(parts)}
+    if sys.stdin is not None and sys.stdin.isatty():
+        os.environ["GPROXY_TERMINAL"] = os.ttyname(sys.stdin.fileno())  # for breakpoint() in the workers
     try:
         with tempfile.TemporaryDirectory(prefix="gproxy-dev-") as name:
             folder = Path(name)
@@ -82,7 +84,7 @@ def _serve(config: str, given: Overrides, demo: Literal["yes", "no"]) -> int:
     given = {**_admin(config, given), **given}
     # The stamp of bytecode has whole seconds: a module saved twice in one would run as it was first.
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-    # A breakpoint stops a worker for any time, so a worker is never replaced.
+    # The debugger of an editor stops a worker for any time, so a worker is never replaced.
     chosen = {("server", "worker_timeout"): "0s", **given, ("server", "reload"): "on"}
     demo_end = _start_demo(config, given, demo)
     try:
@@ -92,14 +94,19 @@ def _serve(config: str, given: Overrides, demo: Literal["yes", "no"]) -> int:
 
 
 def _admin(config: str, overrides: Overrides) -> dict[tuple[str, str], str]:
-    """Return the admin listener for settings that have none; nothing if they have a problem, which serving reports."""
+    """Return the admin listener for settings that have none, and the permission to debug over its unix socket.
+
+    Return nothing if the settings have a problem, which serving reports.
+    """
     try:
         server, _, admin, _ = load_process(read_files(config, os.environ), overrides)
     except ConfigError:
         return {}
-    if server is None or admin is None or admin.bind:
+    if server is None or admin is None:
         return {}
-    return {("admin", "bind"): _addresses(server.state_dir)}
+    found = {("admin", "bind"): _addresses(server.state_dir)} if not admin.bind else {}
+    has_unix = not admin.bind or any(one.kind == "unix" for one in admin.bind)
+    return found | ({("admin", "debug"): "yes"} if has_unix else {})
 
 
 def _addresses(state_dir: Path) -> str:

@@ -23,21 +23,27 @@ ANSWERS: Final = {
     "config": "gproxy.introspection.live_config:config",
     "tap": "gproxy.introspection.line_tap:tap",
     "record": "gproxy.recording.recorder:record",
+    "debug": "gproxy.debugger.rule:debug",
 }
+#: The questions that `[admin] debug` permits. Without it, their modules are not imported, and they have no answer.
+_DEBUGGING: Final = frozenset({"debug"})
 
 
 class UnknownQuestionError(LookupError):
     """A question that this version of the gateway has no answer to."""
 
 
-def import_answers() -> None:
-    """Import the modules of all answers, so that no question has to."""
-    for place in ANSWERS.values():
-        import_module(place.partition(":")[0])
+def import_answers(*, debug: bool) -> None:
+    """Import the modules of all answers, so that no question has to; those of a debugger only if it is permitted."""
+    for question, place in ANSWERS.items():
+        if debug or question not in _DEBUGGING:
+            import_module(place.partition(":")[0])
 
 
 def answer(view: WorkerView, question: str, arguments: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Return the parts of the answer. Raises UnknownQuestionError, and what the question's function raises."""
+    if question in _DEBUGGING and not view.settings.admin.debug:
+        raise UnknownQuestionError(f"{question} needs [admin] debug = yes")
     try:
         module, _, name = ANSWERS[question].partition(":")
     except KeyError:

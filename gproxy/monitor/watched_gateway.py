@@ -16,6 +16,7 @@ from gproxy.monitor.gathered.recent import RecentRequests
 from gproxy.monitor.processes.arbiter_orders import ArbiterOrders
 from gproxy.monitor.processes.silent_workers import SilentWorkers
 from gproxy.monitor.processes.worker_lines import WorkerLines, WorkerRef
+from gproxy.monitor.streams.debug_terminals import DebugTerminals
 from gproxy.monitor.streams.events import EventStreams
 from gproxy.monitor.streams.log_tail import LogTails
 from gproxy.monitor.streams.recordings import Recordings
@@ -65,6 +66,8 @@ class WatchedGateway:
         self.views: dict[str, tuple[str, Callable[[WatchedGateway], View]]] = {}
         #: The recordings of exchanges under way.
         self.recordings = Recordings(self.lines)
+        #: The terminals of debuggers.
+        self.terminals = DebugTerminals(self.lines)
         #: Who takes the records of a kind.
         self._consumers: dict[str, list[Consume]] = {
             "exchange": [self.recent.take],

@@ -123,7 +123,7 @@ class Worker:
         if self._settings.has_monitor:
             from gproxy.introspection.answers import import_answers  # late: most gateways have no monitor
 
-            import_answers()
+            import_answers(debug=self._settings.admin.debug)
         open_part("[log] access", self._access_logs.open)
         self._gateway.open()
         self._provide_spans()

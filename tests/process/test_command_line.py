@@ -49,6 +49,7 @@ COMMANDS = (
     "check",
     "config",
     "dashboard",
+    "debug",
     "dev",
     "explain",
     "handlers",

@@ -25,8 +25,8 @@ VALUES = {
 }
 #: Called last, in this order: they end what others look at.
 LAST = ("cut", "scale", "reload", "rollback")
-#: The stream does not end; test_process_figures.py reads it.
-ENDLESS = ("events",)
+#: The streams do not end; test_process_figures.py and test_process_debug.py read them, and type at a debugger.
+ENDLESS = ("events", "debug", "debug_input")
 NAMES = [*sorted(BY_NAME.keys() - {*LAST}), *LAST]
 USERS = """
 [route:users]

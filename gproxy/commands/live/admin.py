@@ -110,7 +110,9 @@ def _call(client: AdminClient, options: argparse.Namespace) -> None:
     operation = operations[name]
     given = operation.read(options.values)
     path = re.sub(r"\{(\w+)\}", lambda part: quote(str(given.pop(part[1])), safe=""), operation.path)
-    if operation.method != "GET":
+    if operation.method != "GET" and operation.is_text:
+        _copy(client.pieces(path, operation.method, given))
+    elif operation.method != "GET":
         _print(client.send(operation.method, path, given), options)
     elif operation.is_text or "follow" in given:
         _copy(client.pieces(f"{path}?{urlencode(given)}"))

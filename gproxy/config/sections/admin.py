@@ -34,6 +34,10 @@ class AdminSettings:
     mode: str = field(default="0600", metadata=doc("permissions of the unix socket, which are its authentication"))
     group: str | None = field(default=None, metadata=doc("group of the unix socket; none: that of the process"))
     act: bool = field(default=True, metadata=doc("whether operations that change something are permitted"))
+    debug: bool = field(
+        default=False,
+        metadata=doc("whether gproxy debug may stop requests, over a unix socket; it is a shell in the gateway"),
+    )
     hosts: tuple[str, ...] = field(
         default=(), metadata=doc("names in the Host header of requests on TCP; none: localhost and the bind address")
     )
@@ -54,6 +58,11 @@ class AdminSettings:
             rules.require(re.fullmatch("0?[0-7]{3}", self.mode), "mode", "expected octal permissions such as 0660"),
             rules.require(_SHORTEST <= self.history <= _LONGEST, "history", "expected a time from 1m to 1d"),
             rules.positive(self, "slow"),
+            rules.require(
+                not self.debug or any(address.kind == "unix" for address in self.bind),
+                "debug",
+                "needs a unix socket in bind, such as unix:/run/gproxy/admin.sock",
+            ),
         )
 
     @property

@@ -5,6 +5,8 @@ from typing import Final
 from gproxy.monitor.answers import schemas
 from gproxy.monitor.answers.config import config
 from gproxy.monitor.answers.control import reload, reopen, rollback, scale, set_log_level
+from gproxy.monitor.answers.debug import INPUT as TYPED
+from gproxy.monitor.answers.debug import RULE, debug, type_input
 from gproxy.monitor.answers.login import FIELDS, form, log_in, log_out
 from gproxy.monitor.answers.logs import PARAMETERS as PARAMETERS_OF_LOGS
 from gproxy.monitor.answers.logs import logs
@@ -195,6 +197,24 @@ OPERATIONS: Final = (
         "end a recording; its client gets the rest",
         end_recording,
         result=schemas.RECORDING,
+    ),
+    Operation(
+        "POST",
+        "/v1/debug",
+        "debug",
+        "stop one request in pdb, over a unix socket with debug = yes; the stream is the terminal",
+        debug,
+        body=RULE,
+        media_types=("text/event-stream",),
+    ),
+    Operation(
+        "POST",
+        "/v1/debug/{session}",
+        "debug_input",
+        "type at the terminal of a debugger, whose name the first event of its stream has",
+        type_input,
+        body=TYPED,
+        result=schemas.NOTHING,
     ),
     *PAGE,
 )
