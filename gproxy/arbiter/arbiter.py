@@ -18,7 +18,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic, time
+from time import time
 from typing import Any, Final
 
 from gproxy import __version__
@@ -35,6 +35,7 @@ from gproxy.arbiter.shutdown import PendingLine, Shutdown
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spare_worker import SpareWorker
 from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
+from gproxy.arbiter.staff import Staff
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
 from gproxy.arbiter.trial import Trial
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
@@ -44,8 +45,6 @@ from gproxy.observe import log
 
 _log = logging.getLogger("gproxy")
 
-#: A worker that ends within this many seconds of serving counts as a quick end.
-_QUICK_END: Final = 5.0
 _STOPPING: Final = "the gateway is stopping"
 
 
@@ -87,6 +86,7 @@ class Arbiter:
             serving=lambda: self._current,
             drop_next=self._abandon,
         )
+        self._staff = Staff(self._loop, self._workers, self._shutdown, serving=lambda: self._current)
         self._code = 0
         self._reactions: dict[type[Message], Callable[[WorkerProcess, Any], None]] = {
             messages.Built: self._on_built,
@@ -128,8 +128,8 @@ class Arbiter:
                 signal.SIGHUP: partial(self._reload, "SIGHUP"),
                 signal.SIGUSR1: partial(self._workers.send, messages.Reopen()),
                 signal.SIGUSR2: partial(_log.warning, "SIGUSR2: ignored"),
-                signal.SIGTTIN: partial(self._scale, 1),
-                signal.SIGTTOU: partial(self._scale, -1),
+                signal.SIGTTIN: partial(self._staff.change, 1, "SIGTTIN"),
+                signal.SIGTTOU: partial(self._staff.change, -1, "SIGTTOU"),
             }
         )
 
@@ -167,8 +167,9 @@ class Arbiter:
             reload.reading = reading
             _log.info("%s: returning to generation %d", reload.cause, reading.generation)
         else:
-            _log.info("%s: reloading", reload.cause)
-        self._notifier.reloading()
+            _log.info("%s: %s", reload.cause, "trying the settings and the code" if reload.is_dry else "reloading")
+        if not reload.is_dry:
+            self._notifier.reloading()
         try:
             self._begin(self._spare.take(self._number + 1), reload.reading)
         except CannotStartError as error:
@@ -178,6 +179,8 @@ class Arbiter:
         """Open the sockets and spawn the other workers of a generation whose settings are valid (2)."""
         try:
             generation.open(self._current_sockets)
+            if self._reloads.is_dry:  # the others would do the same
+                generation.worker_count = 1
             if self._current is None:  # else in step 5
                 log.setup(generation.log.level, generation.log.errors)
             self._prepare_monitor(generation)
@@ -211,12 +214,24 @@ class Arbiter:
                 sys.stderr.write(f"{reason}\n") if code == 2 else _log.error("%s", reason)
             self._exit(code)
             return
+        serving, what = self._current.number, "dry reload" if self._reloads.is_dry else "reload"
         for reason in reasons if not is_logged else ():
-            _log.error("reload: %s", reason)
-        _log.error("reload failed; generation %d keeps serving", self._current.number)
-        self._workers.count_reload(self._current.number, succeeded=False, failure=next(iter(reasons), "unknown reason"))
-        self._notifier.ready("the last reload failed; see the log")
-        self._reloads.settle(self._current.number, reasons, succeeded=False)
+            _log.error("%s: %s", what, reason)
+        _log.error("%s failed; generation %d keeps serving", what, serving)
+        if not self._reloads.is_dry:
+            self._workers.count_reload(serving, succeeded=False, failure=next(iter(reasons), "unknown reason"))
+            self._notifier.ready("the last reload failed; see the log")
+        self._reloads.settle(serving, reasons, succeeded=False)
+        self._settle()
+
+    def _end_dry(self, tried: Generation, serving: Generation) -> None:
+        """Discard a generation that could accept: its worker closes its parts and exits."""
+        removed = tried.close(serving.sockets)
+        for worker in list(tried.workers):
+            self._staff.retire(worker, removed)
+        self._drop_next()
+        _log.info("dry reload succeeded; generation %d keeps serving", serving.number)
+        self._reloads.settle(serving.number, succeeded=True)
         self._settle()
 
     def _drop_next(self) -> None:
@@ -247,7 +262,7 @@ class Arbiter:
             log.setup(new.log.level, new.log.errors)
             removed = old.close(new.sockets)
             for worker in list(old.workers):
-                self._retire(worker, removed)
+                self._staff.retire(worker, removed)
             settle = partial(self._reloads.settle, new.number, succeeded=True)
             self._line.put(f"reloaded: generation {new.number} serves on {new}", settle)
         self._notifier.ready(f"serves on {new}")
@@ -265,33 +280,9 @@ class Arbiter:
         elif self._current and self._current.server.reload:
             self._spare.prepare(self._number + 1)
 
-    def _scale(self, by: int) -> None:
-        cause, generation = "SIGTTIN" if by > 0 else "SIGTTOU", self._current
-        if generation is None:
-            return
-        if generation.worker_count + by < 1:
-            _log.warning("%s: ignored, only one worker is left", cause)
-        else:
-            self.scale(generation.worker_count + by, cause)
-
     def scale(self, count: int, cause: str) -> None:
-        """Run so many workers until the next reload; the gateway may not be stopping."""
-        generation = self._current
-        if generation is None or self._shutdown.began:
-            return
-        generation.worker_count = count
-        _log.info("%s: workers: %d", cause, count)
-        for worker in [worker for worker in generation.workers if worker.number > count]:
-            self._retire(worker, [])
-        for number in generation.missing():
-            self._start(generation, number)
-
-    def _retire(self, worker: WorkerProcess, removed: list[int]) -> None:
-        self._workers.generation_of(worker).release(worker)
-        if worker.state < WorkerState.SERVING:
-            worker.kill()
-        else:
-            worker.send(messages.Retire(removed))
+        """Run so many workers until the next reload."""
+        self._staff.scale(count, cause)
 
     # Messages of workers.
 
@@ -339,7 +330,10 @@ class Arbiter:
             if self._shutdown.began:
                 worker.send(messages.Unready())
         elif generation is self._next and generation.is_ready():
-            self._promote(generation)
+            if self._reloads.is_dry and self._current is not None:
+                self._end_dry(generation, self._current)
+            else:
+                self._promote(generation)
         self._workers.open_waiting()
 
     def _ended(self, worker: WorkerProcess, generation: Generation, ending: ExitStatus) -> None:
@@ -351,7 +345,7 @@ class Arbiter:
         elif generation is self._next:
             self._give_up(1, [f"{worker} {ending} before it was ready"])
         elif was_needed and generation is self._current and not self._shutdown.is_closing:
-            self._replace(generation, worker, ending)
+            self._staff.replace(generation, worker, ending)
         else:
             is_killed = worker.state is WorkerState.KILLED
             self._shutdown.lost += worker.served_since > 0 and (is_killed or not ending.is_clean)
@@ -359,28 +353,6 @@ class Arbiter:
                 _log.error("%s %s while it was draining", worker, ending)
         self._workers.open_waiting()
         self._shutdown.finish()
-
-    def _replace(self, generation: Generation, worker: WorkerProcess, ending: ExitStatus) -> None:
-        """Start another worker: at once, or after a pause if workers of this number end soon after their start."""
-        pause = 0.0
-        if 0 < worker.served_since < monotonic() - _QUICK_END:
-            generation.backoff.forget(worker.number)
-        else:
-            pause = generation.pause(worker.number)
-        _log.error("%s %s; starting another one%s", worker, ending, f" in {pause:g} s" if pause else "")
-        self._loop.after(pause, partial(self._start, generation, worker.number))
-
-    def _start(self, generation: Generation, number: int) -> None:
-        """Start a worker of the current generation, unless it runs already; try again later if there is no process."""
-        if generation is not self._current or self._shutdown.is_closing or number not in generation.missing():
-            return
-        generation.warn_of_newer_files(number)
-        try:
-            self._workers.start(generation, number)
-        except CannotStartError as error:  # live workers keep serving
-            pause = generation.pause(number)
-            _log.error("%s; retrying in %g s", error, pause)
-            self._loop.after(pause, partial(self._start, generation, number))
 
     def report(self) -> dict[str, Any]:
         """Return the state of the arbiter, for the monitor: times are Unix times."""

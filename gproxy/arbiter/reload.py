@@ -21,14 +21,24 @@ _WAITING: Final = 10
 
 @dataclass(slots=True)
 class Reload:
-    """A reload, under way or waiting. A rollback takes its settings from `reading`, which is found when it begins."""
+    """A reload, under way or waiting.
+
+    A rollback takes its settings and code from `reading`, which is found when it begins. A dry reload ends before the
+    new generation accepts.
+    """
 
     cause: str
     replies: list[Reply] = field(default_factory=list)
     is_rollback: bool = False
+    is_dry: bool = False
     reading: Reading | None = None
     #: Why the gateway reloads by itself; kept with the outcome.
     why: Sequence[str] = ()
+
+    @property
+    def is_usual(self) -> bool:
+        """True if the reload reads the disk and serves what it finds, as the one of a signal does."""
+        return not (self.is_rollback or self.is_dry)
 
     def settle(self, *, succeeded: bool, **result: object) -> None:
         """Announce the outcome to those that wait for it."""
@@ -55,10 +65,15 @@ class ReloadQueue:
         self._waiting: deque[Reload] = deque()
         self._records: deque[ReloadRecord] = deque(maxlen=_RECORDS)
 
+    @property
+    def is_dry(self) -> bool:
+        """True if the reload under way is a dry one."""
+        return self.current is not None and self.current.is_dry
+
     def wait(self, reload: Reload) -> None:
         """Let the reload follow the others. One reading of the file after them is enough for all that want one."""
         last = self._waiting[-1] if self._waiting else None
-        if last is not None and not (last.is_rollback or reload.is_rollback):
+        if last is not None and last.is_usual and reload.is_usual:
             last.cause = reload.cause
             last.replies += reload.replies
         elif len(self._waiting) < _WAITING or not reload.replies:
@@ -75,7 +90,8 @@ class ReloadQueue:
         reload, self.current = self.current, None
         if reload is not None:
             first = [*reload.why, *reasons][:_REASONS]
-            self._records.append(ReloadRecord(time(), reload.cause, succeeded, generation, first))
+            if not reload.is_dry:
+                self._records.append(ReloadRecord(time(), reload.cause, succeeded, generation, first))
             reload.settle(succeeded=succeeded, generation=generation, reasons=first)
 
     def abandon(self, reason: str) -> None:

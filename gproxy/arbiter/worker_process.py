@@ -103,6 +103,7 @@ TRANSITIONS: Final[dict[tuple[WorkerState, type[Message]], WorkerState]] = {
     (_OPENING, messages.Failed): _OPENING,
     (_OPENING, messages.Ready): _READY,
     (_READY, messages.Accept): _SERVING,
+    (_READY, messages.Retire): _DRAINING,  # at the end of a dry reload
     (_READY, messages.Closed): _CLOSED,  # a command failed; the worker makes room for another one
     (_SERVING, messages.Closed): _CLOSED,  # likewise
     (_SERVING, messages.Retire): _DRAINING,

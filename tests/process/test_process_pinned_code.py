@@ -173,3 +173,27 @@ def test_rollbacks_return_to_the_settings_and_the_code_of_the_generations_before
     status, _, reasons = scene.command("reload")
     assert status == 1
     assert f"cannot import shop.greeting: SyntaxError: invalid syntax ({scene.folder}/shop/__init__.py:1)" in reasons
+
+
+def test_a_dry_reload_tells_whether_one_would_succeed_and_leaves_the_running_generation_alone(scene):
+    before = scene.pids()
+    scene.deploy("two")
+    settings = scene.gateway.config.read_text()
+    scene.gateway.config.write_text(settings.replace("workers = 1", "workers = 2\ngrace = 20s"))
+    succeeded = (0, "a reload would succeed; generation 1 keeps serving\n", "")
+    assert scene.command("reload", "--dry") == succeeded
+    assert scene.greeting().startswith("hello one ")
+    scene.gateway.config.write_text(settings + "[route:two]\npath = two\nrespond = 200\n")
+    status, printed, reasons = scene.command("reload", "--dry")
+    assert (status, printed) == (1, "")
+    assert reasons.startswith("dry reload failed; the current generation keeps serving:\n")
+    assert f"{scene.gateway.config}:15: [route:two] path: " in reasons
+    scene.gateway.config.write_text(settings)
+    scene.break_code()
+    status, _, reasons = scene.command("reload", "--dry")
+    assert status == 1
+    assert f"({scene.folder}/shop/__init__.py:1)" in reasons
+    eventually(lambda: {*scene.gateway.workers} == before == scene.pids(), "the worker of before alone")
+    admin = scene.command("admin", "status", "--json")[1]
+    assert '"reloads": []' in admin
+    assert '"rollbacks": 0' in admin

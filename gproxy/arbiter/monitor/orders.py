@@ -49,9 +49,9 @@ class Orders:
         except (TypeError, ValueError) as error:  # arguments that the order does not have, or wrong values
             reply(False, {"detail": str(error)})
 
-    def _reload(self, reply: Reply, author: str = "the monitor") -> None:
-        """Read the settings as HUP does; reply with the generation that serves, or the reasons."""
-        self._supervisor.reload(Reload(f"reload by {author}", [reply]))
+    def _reload(self, reply: Reply, author: str = "the monitor", *, dry: bool = False) -> None:
+        """Read the settings as HUP does, or only try them; reply with the generation that serves, or the reasons."""
+        self._supervisor.reload(Reload(f"{'dry reload' if dry else 'reload'} by {author}", [reply], is_dry=dry))
 
     def _roll_back(self, reply: Reply, author: str = "the monitor") -> None:
         """Start a generation with the settings of the one before; reply as to a reload."""

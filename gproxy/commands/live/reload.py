@@ -9,32 +9,39 @@ from typing import Final
 
 from gproxy.commands.live.admin_client import AdminClient, AdminError, add_admin_options, ask_monitor
 
-#: What an order has done, by the order.
-_DONE: Final[Mapping[str, str]] = {"reload": "reloaded", "rollback": "rolled back"}
+#: What an order has done, by its name.
+_DONE: Final[Mapping[str, str]] = {
+    "reload": "reloaded: generation {generation} serves",
+    "rollback": "rolled back: generation {generation} serves",
+    "dry reload": "a reload would succeed; generation {generation} keeps serving",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of each command that asks a monitor."""
+    """Add the option of a dry run."""
     add_admin_options(parser)
+    text = "build and open the new generation, then discard it: exits 0 or 1 as a reload would"
+    parser.add_argument("--dry", action="store_true", help=text)
 
 
 def run(options: argparse.Namespace) -> int:
     """Reload. Return 0 once the new generation serves, 1 if the generation before keeps serving."""
-    return start_generation("reload", options)
+    return start_generation("dry reload" if options.dry else "reload", options)
 
 
-def start_generation(order: str, options: argparse.Namespace) -> int:
-    """Give the order `reload` or `rollback`, and wait. Return 0, or 1 with one reason a line."""
-    return ask_monitor(options, partial(_start, order))
+def start_generation(name: str, options: argparse.Namespace) -> int:
+    """Give the order `reload`, `dry reload` or `rollback`, and wait. Return 0, or 1 with one reason a line."""
+    return ask_monitor(options, partial(_start, name))
 
 
-def _start(order: str, client: AdminClient, options: argparse.Namespace) -> int:
+def _start(name: str, client: AdminClient, options: argparse.Namespace) -> int:
+    is_dry, order = name.startswith("dry "), name.removeprefix("dry ")
     try:
-        answer = client.send("POST", f"/v1/{order}")
+        answer = client.send("POST", f"/v1/{order}", {"dry": True} if is_dry else None)
     except AdminError as error:
         if not error.reasons:
             raise
-        print(f"{order} failed; the current generation keeps serving:", *error.reasons, sep="\n", file=sys.stderr)
+        print(f"{name} failed; the current generation keeps serving:", *error.reasons, sep="\n", file=sys.stderr)
         return 1
-    print(json.dumps(answer) if options.json else f"{_DONE[order]}: generation {answer['generation']} serves")
+    print(json.dumps(answer) if options.json else _DONE[name].format_map(answer))
     return 0

@@ -22,12 +22,13 @@ _LEVEL_HOLDS: Final = 600.0
 
 def reload(call: Call) -> Response | dict[str, Any]:
     """Read the settings again, and return the generation that serves them; 409 with the reasons if it cannot."""
-    return _next_generation(call, "reload")
+    is_dry = call.values.get("dry", False)
+    return _next_generation(call, "reload", "dry reload" if is_dry else "reload", **({"dry": True} if is_dry else {}))
 
 
 def rollback(call: Call) -> Response | dict[str, Any]:
     """Return to settings and code of the generation before; 409 with the reasons if there is none, or it fails."""
-    return _next_generation(call, "rollback")
+    return _next_generation(call, "rollback", "rollback")
 
 
 def reopen(call: Call) -> dict[str, Any]:
@@ -60,11 +61,11 @@ def shown_level(level: dict[str, Any] | None) -> dict[str, Any] | None:
     return level and {**level, "until": rfc3339(level["until"]), "since": rfc3339(level["since"])}
 
 
-def _next_generation(call: Call, order: str) -> Response | dict[str, Any]:
+def _next_generation(call: Call, order: str, name: str, **arguments: object) -> Response | dict[str, Any]:
     before = call.gateway.arbiter_state.get("generation")
-    outcome = carried_out(call, order, _RELOAD, author=call.caller.name)
+    outcome = carried_out(call, order, _RELOAD, author=call.caller.name, **arguments)
     after = outcome.result.get("generation") if outcome.succeeded else "failed"
-    audit.record(call, f"{order} of generation", before, after)
+    audit.record(call, f"{name} of generation", before, after)
     if outcome.succeeded:
         return {"generation": after}
     return _conflict(outcome.result.get("reasons") or ["see the error log"])

@@ -146,6 +146,7 @@ OPERATIONS: Final = (
         "reload",
         "read the settings again, as HUP does, and wait for the outcome",
         reload,
+        body=(Parameter("dry", "boolean", "build and open the new generation, and discard it"),),
         result=schemas.GENERATION,
     ),
     Operation(

@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 
 from gproxy.arbiter import arbiter as arbiter_module
-from gproxy.arbiter import event_loop, generation, probation, shutdown, worker_process, workers
+from gproxy.arbiter import event_loop, generation, probation, shutdown, staff, worker_process, workers
 from gproxy.arbiter.arbiter import Arbiter
 from gproxy.arbiter.control import Control
 from gproxy.arbiter.messages import COMMANDS, Built, Ready, Reloads
@@ -67,7 +67,7 @@ class Scene:
         self.ended = deque()
         self.config = folder / "gproxy.ini"
         self.config.write_text(f"[server]\nbind = 127.0.0.1:1\n{server}\n")
-        for module in (arbiter_module, event_loop, probation, shutdown, worker_process, workers):
+        for module in (event_loop, probation, shutdown, staff, worker_process, workers):
             monkeypatch.setattr(module, "monotonic", lambda: self.now)
         for module in (arbiter_module, workers):
             monkeypatch.setattr(module, "spawn", self.spawn)

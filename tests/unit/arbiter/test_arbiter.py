@@ -150,7 +150,7 @@ def test_a_hung_worker_is_replaced_and_holds_up_no_other(scene, caplog):
     play.advance(0)
     assert (hung.signals, alive.signals) == ([STACK_SIGNAL], [])
     hung.write(b'Thread 0x1:\n  File "mine.py"\n["beat"]\n')
-    play.arbiter._scale(1)
+    play.arbiter._staff.change(1, "SIGTTIN")
     third = play.workers[-1]
     third.say(Built([], []))
     assert third.commands() == ["build", "open"]
@@ -208,9 +208,9 @@ def test_a_generation_with_a_hung_worker_is_never_ready(scene, caplog, is_openin
 def test_a_worker_that_is_not_needed_any_more_before_it_serves_loses_no_request(scene, caplog):
     play = scene()
     (first,) = play.serve()
-    play.arbiter._scale(1)
+    play.arbiter._staff.change(1, "SIGTTIN")
     second = play.workers[-1]
-    play.arbiter._scale(-1)
+    play.arbiter._staff.change(-1, "SIGTTOU")
     assert second.signals == [signal.SIGKILL]
     second.say(Built([], []))
     second.end()
@@ -226,7 +226,7 @@ def test_a_worker_that_is_not_needed_any_more_before_it_serves_loses_no_request(
 def test_a_worker_less_is_not_replaced(scene, caplog):
     play = scene("workers = 2")
     _, second = play.serve()
-    play.arbiter._scale(-1)
+    play.arbiter._staff.change(-1, "SIGTTOU")
     assert second.commands() == ["retire"]
     second.say(Closed(), Stopped(0))
     second.end()
@@ -266,16 +266,16 @@ def test_a_generation_whose_ready_worker_closes_by_itself_is_never_ready(scene, 
 def test_a_confirmation_that_comes_after_the_other_worker_has_ended_is_taken_back(scene):
     play = scene()
     (first,) = play.serve()
-    play.arbiter._scale(1)
+    play.arbiter._staff.change(1, "SIGTTIN")
     second = play.workers[-1]
     second.say(Built([], []))
     assert first.commands() == ["share"]
-    play.arbiter._scale(-1)
+    play.arbiter._staff.change(-1, "SIGTTOU")
     second.end()
     assert first.commands() == []
     first.say(Shared())
     assert first.commands() == ["unshare"]
-    play.arbiter._scale(1)
+    play.arbiter._staff.change(1, "SIGTTIN")
     play.workers[-1].say(Built([], []))
     assert first.commands() == ["share"]
     assert play.workers[-1].commands() == ["build"]
@@ -329,7 +329,7 @@ def test_a_paused_start_of_a_worker_that_is_no_longer_wanted_does_not_happen(sce
     for _ in range(2):
         second.end(3)
         second = play.workers[-1]
-    play.arbiter._scale(-1)
+    play.arbiter._staff.change(-1, "SIGTTOU")
     count = len(play.workers)
     play.advance(1)
     assert len(play.workers) == count

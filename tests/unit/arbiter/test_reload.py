@@ -1,7 +1,7 @@
 """Reloads that somebody waits for, and rollbacks: each answer is the outcome of the reload that was asked for."""
 
 from gproxy.arbiter.history import GenerationHistory, Reading
-from gproxy.arbiter.messages import Built, Closed, Failed, Ready, Shared
+from gproxy.arbiter.messages import Built, Closed, Failed, Ready, Shared, Stopped
 from gproxy.arbiter.reload import Reload, ReloadQueue
 
 
@@ -123,6 +123,41 @@ def test_a_rollback_goes_back_step_by_step_and_hup_reads_the_file(scene):
     play.arbiter._reload("SIGHUP")
     finish(play, worker)
     assert text(play) == f"{original}# 3\n"
+
+
+def test_a_dry_reload_ends_before_the_new_generation_accepts(scene, caplog):
+    play = scene("workers = 2")
+    old = play.serve()
+    asked = ask(play, Asked("dry reload by alice", is_dry=True))
+    waiting = ask(play, Asked("a reload"))
+    (tried,) = play.workers[2:]
+    tried.say(Built([], []))
+    assert tried.commands() == ["build", "open"]
+    tried.say(Ready())
+    assert tried.commands() == ["retire"]
+    assert asked.outcomes == [(True, {"generation": 1, "reasons": []})]
+    assert [worker.commands() for worker in old] == [[], []]
+    assert [worker.reloads[-1].succeeded for worker in old] == [0, 0]
+    tried.say(Closed(), Stopped(0))
+    tried.end()
+    assert waiting.outcomes == []  # it has a generation of its own
+    assert len(play.workers) == 4
+    fail(play, "a mistake")
+    assert [record["cause"] for record in play.arbiter.report()["reloads"]] == ["a reload"]
+
+
+def test_a_dry_reload_that_fails_is_no_failed_reload(scene, caplog):
+    play = scene()
+    (old,) = play.serve()
+    asked = ask(play, Asked(is_dry=True))
+    fail(play, "gproxy.ini:3: a mistake")
+    assert asked.outcomes == [(False, {"generation": 1, "reasons": ["gproxy.ini:3: a mistake"]})]
+    assert caplog.messages[-2:] == [
+        "dry reload: gproxy.ini:3: a mistake",
+        "dry reload failed; generation 1 keeps serving",
+    ]
+    assert (old.commands(), old.reloads[-1].failed) == ([], 0)
+    assert play.arbiter.report()["reloads"] == []
 
 
 def test_a_rollback_without_an_earlier_generation_fails(scene, caplog):

@@ -33,7 +33,7 @@ workerline  -         -        -        =        =         =         =        =
 override    -         -        -        =        =         =         =        =
 loglevel    -         -        =        =        =         =         =        =
 unready     -         -        =        =        =         =         =        =
-retire      -         -        -        -        DRAINING  -         =        =
+retire      -         -        -        DRAINING DRAINING  -         =        =
 stop        -         -        -        -        DRAINING  =         =        =
 quit        -         -        -        -        DRAINING  =         =        =
 imported    =         =        =        =        =         =         =        =
