@@ -7,12 +7,14 @@ are the process's own cells in the shared memory, and a reader adds up the cells
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from time import monotonic
 from typing import Final, NamedTuple
 
 import gevent
 
 from gproxy.config.sections.metrics import MetricsSettings
+from gproxy.observe.buckets import Buckets
 from gproxy.observe.metric_catalogue import Catalogue, Key
 from gproxy.observe.metric_families import Family
 from gproxy.observe.metrics_reader import REMOVED, Row, rows, sum_up
@@ -30,19 +32,25 @@ _MOST_REMEMBERED: Final = 10_000
 class Series:
     """A series: one combination of labels. `cells[0]` is its value, or a histogram's sum, followed by its buckets."""
 
-    __slots__ = ("_bounds", "cells", "labels", "name")
+    __slots__ = ("_bounds", "cells", "inherited", "labels", "name")
 
     def __init__(self, name: str, labels: tuple[str, ...], catalogue: Catalogue) -> None:
         self.name = name
         self.labels = labels
         self._bounds = catalogue.buckets_of(name).inner
         self.cells: array[float] | memoryview[float] = array("d", bytes(8 * catalogue.cells_of(name)))
+        #: What an ended process has counted in these cells of the shared memory.
+        self.inherited: Sequence[float] = ()
 
     def observe(self, seconds: float) -> None:
         """Add a duration to a histogram."""
         cells = self.cells
         cells[0] += seconds
         cells[bisect_left(self._bounds, seconds) + 1] += 1
+
+    def own(self) -> list[float]:
+        """Return the cells as this process alone has counted them."""
+        return [now - before for now, before in zip_longest(self.cells, self.inherited, fillvalue=0.0)]
 
 
 class Watch(NamedTuple):
@@ -238,6 +246,11 @@ class Metrics:
             return rows(sum_up(self._counters, self._catalogue), self._catalogue)
         return rows({key: list(series.cells) for key, series in self._series.items()}, self._catalogue)
 
+    def own(self, name: str) -> tuple[dict[tuple[str, ...], list[float]], Buckets]:
+        """Return the cells of a family by labels, as this process alone has counted them, and the buckets."""
+        found = {labels: series.own() for (family, labels), series in list(self._series.items()) if family == name}
+        return found, self._catalogue.buckets_of(name)
+
     def share(self, state: SharedState) -> None:
         """Move the series into the shared memory; without room there, each process shows only its own."""
         if self._counters is not None or (counters := SharedCounters.open(state)) is None:
@@ -267,6 +280,7 @@ class Metrics:
             self.dropped += 1
         else:
             self._counters.revive(name)
+            series.inherited = cells.tolist()
             before, series.cells = series.cells, cells
             for place, value in enumerate(before):
                 cells[place] += value

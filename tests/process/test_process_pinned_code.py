@@ -1,5 +1,6 @@
 """The code of a generation: all its workers run it, whatever is on the disk by then, and a rollback returns to it."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from admin_listener import answer_of, unix_wire
 
 from gproxy.testing.gateway import RunningGateway, eventually
 
@@ -23,6 +25,8 @@ use = shop.greeting:greet
 path = /
 handlers = greet
 respond = 204
+[gateway]
+timeout = 60s
 """
 #: A package with relative imports, one without __init__.py, and a module that the first request imports.
 SOURCES = {
@@ -30,6 +34,7 @@ SOURCES = {
     "shop/names.py": "NAME = 'one'\n",
     "shop/greeting.py": """
 import os
+from time import sleep
 
 from gproxy import Response
 from parts.words.hello import hello
@@ -39,6 +44,8 @@ from . import NAME
 def greet(request, next):
     if request.path == "/fail":
         fail()
+    while request.path == "/held" and os.path.exists("held"):
+        sleep(0.02)
     if request.path == "/late":
         from shop.late import LATE
         return Response(200, LATE.encode())
@@ -87,6 +94,9 @@ class Scene:
 
         eventually(answers, "an answer of another worker")
 
+    def generations(self):
+        return json.loads(self.command("ps", "--json")[1])["generations"]
+
     def command(self, *arguments):
         done = subprocess.run(
             [sys.executable, "-m", "gproxy", *arguments, "--config", str(self.gateway.config)],
@@ -115,7 +125,7 @@ def test_a_worker_that_replaces_a_killed_one_runs_the_code_of_its_generation(sce
         assert scene.greeting().endswith(f" {scene.folder}/shop/greeting.py")
     assert scene.gateway.get("/fail").status == 500
     scene.gateway.wait_for_line("ValueError: a mistake")
-    for line, function in (11, "greet"), (18, "fail"):
+    for line, function in (12, "greet"), (21, "fail"):
         assert f'File "{scene.folder}/shop/greeting.py", line {line}, in {function}' in scene.gateway.errors
     assert "newer" not in scene.gateway.errors
 
@@ -187,7 +197,7 @@ def test_a_dry_reload_tells_whether_one_would_succeed_and_leaves_the_running_gen
     status, printed, reasons = scene.command("reload", "--dry")
     assert (status, printed) == (1, "")
     assert reasons.startswith("dry reload failed; the current generation keeps serving:\n")
-    assert f"{scene.gateway.config}:15: [route:two] path: " in reasons
+    assert f"{scene.gateway.config}:17: [route:two] path: " in reasons
     scene.gateway.config.write_text(settings)
     scene.break_code()
     status, _, reasons = scene.command("reload", "--dry")
@@ -197,3 +207,29 @@ def test_a_dry_reload_tells_whether_one_would_succeed_and_leaves_the_running_gen
     admin = scene.command("admin", "status", "--json")[1]
     assert '"reloads": []' in admin
     assert '"rollbacks": 0' in admin
+
+
+def test_two_generations_that_serve_are_shown_side_by_side(scene):
+    (scene.folder / "held").write_text("")
+    assert scene.gateway.get("/fail").status == 500
+    (only,) = scene.generations()
+    assert only["requests"] == only["errors"] == 1
+    with scene.gateway.connect() as held:
+        held.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: "/held" in scene.command("ps")[1], "the request in flight")
+        scene.gateway.reload()
+        for path in ("/fail", "/", "/"):
+            scene.gateway.get(path)
+        old, new = scene.generations()
+        assert [(one["generation"], one["workers"], one["requests"], one["errors"]) for one in (old, new)] == [
+            (1, 1, 1, 1), (2, 1, 3, 1),
+        ]  # fmt: skip
+        assert old["age"] > new["age"]
+        assert 0 < new["p99"] < 15
+        lines = scene.command("ps")[1].splitlines()
+        head = lines.index("   GEN WORKERS     AGE REQUESTS ERRORS     P99")
+        assert [line.split()[0] for line in lines[head + 1 : head + 3]] == ["1", "2"]
+        with unix_wire(f"{scene.folder}/admin.sock") as wire:
+            assert b"Generations, since the start of each" in answer_of(wire, "GET /?view=processes", "Host: any").body
+        (scene.folder / "held").unlink()
+        assert held.read_response().status == 200

@@ -16,6 +16,7 @@ from gproxy.config.types.units import parse_seconds, plural
 from gproxy.observe import readable
 
 _WORKER_HEAD: Final = ("WORKER", "GEN", "PID", "STATE", "UP", "CPU", "MEMORY", "FILES", "CONNS", "REQUESTS")
+_GENERATION_HEAD: Final = f"{'GEN':>6} {'WORKERS':>7} {'AGE':>7} {'REQUESTS':>8} {'ERRORS':>6} {'P99':>7}"
 _REQUEST_HEAD: Final = f"{'AGE':>7} {'PHASE':8}{'LEFT':>7}  {'ROUTE':15} REQUEST"
 #: A frame begins with this; it is shortened at its beginning, which is a folder.
 _FRAME: Final = "    at "
@@ -63,12 +64,16 @@ def _print_all(client: AdminClient, options: argparse.Namespace) -> None:
     with ThreadPoolExecutor(2) as side_by_side:  # a worker that hangs costs each answer a second
         asked = side_by_side.submit(client.get, "/v1/requests", query | stack)
         status = client.get("/v1/status")
-    workers, probation = status["workers"], status["probation"]
+    workers, generations, probation = status["workers"], status["generations"], status["probation"]
     requests = asked.result()["requests"]
     if options.json:
-        print(json.dumps({"workers": workers, "requests": requests, "probation": probation}, indent=2))
+        print(
+            json.dumps(
+                {"workers": workers, "generations": generations, "requests": requests, "probation": probation}, indent=2
+            )
+        )
     else:
-        print(describe(workers, requests, _width()))
+        print(describe(workers, requests, _width(), generations))
         if probation is not None:
             print(f"generation {probation['generation']} is on probation until {probation['until']}")
     if options.route and not requests:
@@ -82,12 +87,19 @@ def _width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
-def describe(workers: Sequence[Entry], requests: Sequence[Entry], width: int = 0) -> str:
-    """Return the workers and the requests, at most `width` columns wide; 0 for any width."""
+def describe(
+    workers: Sequence[Entry], requests: Sequence[Entry], width: int = 0, generations: Sequence[Entry] = ()
+) -> str:
+    """Return the workers, the generations if there are several, and the requests.
+
+    They are at most `width` columns wide; 0 for any width.
+    """
     head, *rows = _table([_WORKER_HEAD, *map(_worker, workers)])
     lines = [head]
     for row, entry in zip(rows, workers, strict=True):
         lines += [row, *(f"{_FRAME}{frame}" for frame in entry.get("stack") or ())]  # of a worker that hangs
+    if len(generations) > 1:
+        lines += ["", _GENERATION_HEAD, *map(_generation, generations)]
     lines += ["", f"{plural(len(requests), 'request')} in flight"]
     if requests:
         lines.append(_REQUEST_HEAD)
@@ -125,6 +137,12 @@ def _worker(entry: Entry) -> tuple[str, ...]:
     figures = f"{entry['descriptors']}", f"{entry['connections']}", f"{entry['requests']}"
     memory = f"{entry['memory'] / 2**20:.0f}MiB"
     return (*known, state, _short(entry["uptime"]), _short(entry["cpu"]), memory, *figures)
+
+
+def _generation(entry: Entry) -> str:
+    p99 = "-" if entry["p99"] is None else readable.duration(entry["p99"])
+    counts = f"{entry['requests']:>8} {entry['errors']:>6} {p99:>7}"
+    return f"{entry['generation']:>6} {entry['workers']:>7} {_short(entry['age']):>7} {counts}"
 
 
 def _short(seconds: float) -> str:

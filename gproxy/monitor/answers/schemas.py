@@ -50,6 +50,9 @@ STATUS: Final = record(
         )
     ),
     log_level=maybe(_LEVEL),
+    generations=listed(
+        record(generation=COUNT, workers=COUNT, age=SECONDS, requests=COUNT, errors=COUNT, p99=maybe(SECONDS))
+    ),
     workers=listed(
         record(
             {
@@ -66,6 +69,8 @@ STATUS: Final = record(
                 "requests": COUNT,
                 "draining": YES_NO,
                 "feed_dropped": COUNT,
+                "answered": COUNT,
+                "failed": COUNT,
             },
             **_WORKER,
             answers=YES_NO,

@@ -1,12 +1,13 @@
 """`GET /v1/status`: version, generation, reloads and workers, as the arbiter and the workers themselves see them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gproxy import __version__, is_compiled
 from gproxy.monitor.answers.control import shown_level
 from gproxy.monitor.api.operation import Call
+from gproxy.monitor.gathered.generations import generations
 from gproxy.monitor.processes.worker_lines import WorkerAnswer
 from gproxy.monitor.times import rfc3339
 from gproxy.monitor.watched_gateway import WatchedGateway
@@ -18,11 +19,15 @@ _NOTHING: Final[Mapping[str, Any]] = {
     "workers": [], "overrides": [], "log_level": None,
 }  # fmt: skip
 
+#: What a worker reports for the figures of its generation alone.
+_HISTOGRAM: Final = frozenset({"durations", "buckets"})
+
 
 def status(call: Call) -> dict[str, Any]:
     """Return the state of the gateway and of each worker, with whether it answers."""
     gateway = call.gateway
     known = {**_NOTHING, **gateway.arbiter_state}
+    answers = gateway.lines.ask("status")
     return {
         "title": gateway.settings.admin.name,
         "version": __version__,
@@ -38,7 +43,8 @@ def status(call: Call) -> dict[str, Any]:
         "probation": _probation(known["probation"]),
         "overrides": [_override(one) for one in known["overrides"]],
         "log_level": shown_level(known["log_level"]),
-        "workers": _workers(gateway, known["workers"]),
+        "generations": [one.describe() for one in generations(answers)],
+        "workers": _workers(gateway, known["workers"], answers),
     }
 
 
@@ -51,12 +57,14 @@ def _probation(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if state is None else {"generation": state["generation"], "until": rfc3339(state["until"])}
 
 
-def _workers(gateway: WatchedGateway, reported: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _workers(
+    gateway: WatchedGateway, reported: Iterable[Mapping[str, Any]], found: Iterable[WorkerAnswer]
+) -> list[dict[str, Any]]:
     """Return all workers: those that the arbiter reports, with their answers, and those that answer without that."""
-    answers = {one.worker.pid: one for one in gateway.lines.ask("status")}
+    answers = {one.worker.pid: one for one in found}
     states = {one["pid"]: one for one in reported}
-    found = [_worker(gateway, pid, states.get(pid), answers.get(pid)) for pid in {**states, **answers}]
-    return sorted(found, key=lambda worker: (worker["generation"], worker["worker"]))
+    workers = [_worker(gateway, pid, states.get(pid), answers.get(pid)) for pid in {**states, **answers}]
+    return sorted(workers, key=lambda worker: (worker["generation"], worker["worker"]))
 
 
 def _worker(
@@ -69,7 +77,7 @@ def _worker(
         return {**known, "answers": False, "error": "has no line to the monitor", "silent_since": None}
     known |= {"worker": answer.worker.number, "generation": answer.worker.generation, "answers": not answer.error}
     if not answer.error:
-        return {**known, **answer.parts[0]}
+        return {**known, **{name: value for name, value in answer.parts[0].items() if name not in _HISTOGRAM}}
     since = rfc3339(answer.silent_since) if answer.silent_since else None
     stack = gateway.silent.stack(pid) if answer.silent_since else []
     return {**known, "error": answer.error, "silent_since": since, "stack": stack}

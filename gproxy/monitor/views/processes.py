@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gproxy.monitor.gathered.generations import generations
 from gproxy.monitor.processes.worker_lines import WorkerAnswer
 from gproxy.monitor.views import cells
 from gproxy.monitor.views.model import Cell, State, Table, View, action, field_of
@@ -12,6 +13,10 @@ _WORKERS: Final = (
     ("Worker", "text"), ("State", "text"), ("Generation", "number"), ("PID", "number"), ("Up", "number"),
     ("Requests", "number"), ("Connections", "number"), ("Memory", "number"), ("CPU time", "number"),
     ("Descriptors", "number"),
+)  # fmt: skip
+_GENERATIONS: Final = (
+    ("Generation", "number"), ("State", "text"), ("Workers", "number"), ("Age", "number"), ("Requests", "number"),
+    ("Errors", "number"), ("p99", "number"),
 )  # fmt: skip
 _RELOADS: Final = (("When", "text"), ("Outcome", "text"), ("Generation", "number"), ("By", "text"), ("Reasons", "wide"))
 _LEVELS: Final = "debug, info, warning or error"
@@ -28,10 +33,36 @@ def view(gateway: WatchedGateway) -> View:
         actions=_actions(gateway),
         tables=[
             Table("workers", "Workers", _WORKERS, workers, "No worker answers.", ("gproxy ps", "/v1/status")),
+            *_side_by_side(gateway, found),
             *stacks(gateway, found),
             Table("reloads", "Reloads", _RELOADS, reloads, "None since the start."),
         ],
     )
+
+
+def _side_by_side(gateway: WatchedGateway, answers: list[WorkerAnswer]) -> Iterator[Table]:
+    """Yield the table of the generations while there are several: a new one that is slower or fails more is seen."""
+    found, serving = generations(answers), gateway.arbiter_state.get("generation") or gateway.generation
+    if len(found) < 2:
+        return
+    rows = [
+        (
+            f"{one.generation}",
+            (
+                cells.number(one.generation),
+                cells.state(
+                    "serves" if one.generation == serving else "drains" if one.generation < serving else "opens"
+                ),
+                cells.number(one.workers),
+                cells.age(one.age),
+                cells.number(one.requests),
+                cells.errors(one.errors, one.requests),
+                cells.duration(one.p99),
+            ),
+        )
+        for one in found
+    ]
+    yield Table("generations", "Generations, since the start of each", _GENERATIONS, rows, "", ("gproxy ps",))
 
 
 def silent(answers: list[WorkerAnswer]) -> Iterator[tuple[State, str]]:
