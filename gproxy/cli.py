@@ -187,6 +187,7 @@ _COMMANDS: Final = {
         "replay.replay",
         config=None,
     ),
+    "job": Command("run a job of the running gateway now, and wait for its end", "live.job", config=False),
     "reload": Command(
         "let the running gateway read its settings and code again; exits 1 with the reasons if it cannot serve them",
         "live.reload",

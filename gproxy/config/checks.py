@@ -18,7 +18,7 @@ from gproxy.config.types.template import PLACEHOLDERS
 from gproxy.config.types.units import write_bytes
 
 SINGLE = ("server", "gateway", "log", "state", "errors", "outgoing", "admin", "trace", "metrics")
-NAMED = ("route", "upstream", "handler", "tls")
+NAMED = ("route", "upstream", "handler", "tls", "job")
 
 #: Built-in handlers that have others as members, and the option that names these.
 MEMBERS = {"any_of": "of"}
@@ -39,6 +39,13 @@ def kinds(sections: Iterable[RawSection]) -> Iterator[Problem]:
             written = re.sub(r"[^A-Za-z0-9_.-]+", "-", section.name).strip("-")
             message = "a name is made of letters, digits, '_', '.' and '-'"
             yield section.problem("", f"{message}; write [{section.kind}:{written or 'NAME'}]")
+
+
+def unscheduled(jobs: Iterable[RawSection]) -> Iterator[Problem]:
+    """Yield the jobs that say in no way when they run."""
+    for section in jobs:
+        if not {"every", "at"} & section.options.keys():
+            yield section.problem("every", "is missing; expected every, such as 10m, or at, such as 03:30")
 
 
 def names(section: RawSection, option: str) -> tuple[str, ...]:

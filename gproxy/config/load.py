@@ -1,7 +1,7 @@
 """The loader: from a settings file, and those that it includes, to `Settings`, or to all problems of the file."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -13,10 +13,11 @@ from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.errors import ErrorsSettings
+from gproxy.config.sections.job import BuildJob, JobSettings
 from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.policy import Balancing, BuildPolicy, InstalledPolicies, Policies, PolicySettings
-from gproxy.config.sections.route import RouteSettings
+from gproxy.config.sections.route import BuildApp, RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import (
     PARTS,
@@ -24,8 +25,8 @@ from gproxy.config.sections.settings import (
     HandlerSettings,
     LogSettings,
     Settings,
-    is_identity_handler,
     unknown_option,
+    with_credentials,
 )
 from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
@@ -36,8 +37,6 @@ T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
 #: Builds a handler, so that `load` reports its problems: (settings, all handlers, problems, warnings).
 BuildHandler = Callable[[HandlerSettings, Mapping[str, HandlerSettings], list[Problem], list[Problem]], HandlerSettings]
-#: Imports the app of a route, likewise.
-BuildApp = Callable[[RouteSettings, RawSection, list[Problem]], object]
 
 _NOTHING: Overrides = {}
 _NO_POLICIES: Policies = {}
@@ -54,6 +53,7 @@ def load(
     build_handler: BuildHandler | None = None,
     build_policy: BuildPolicy | None = None,
     build_app: BuildApp | None = None,
+    build_job: BuildJob | None = None,
     files: Sequence[SourceFile] | None = None,
 ) -> Settings:
     """Load the settings in the file. `overrides`, by (section, option), replace options of the file.
@@ -68,7 +68,7 @@ def load(
     if sections is None:
         raise ConfigError(problems)
     relevant = [problem for problem in problems if (problem.section, problem.option) not in overrides]
-    loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant, environ, build_app)
+    loading = _Loading(Path(path), _override(sections, overrides), builtins, relevant, environ, build_app, build_job)
     return loading.settings(Balancing(policies, balancers, build_policy), build_handler)
 
 
@@ -117,6 +117,7 @@ class _Loading:
     problems: list[Problem]
     environ: Mapping[str, str]
     build_app: BuildApp | None = None
+    build_job: BuildJob | None = None
     warnings: list[Problem] = field(default_factory=list)
     _by_name: dict[tuple[str, str], RawSection] = field(init=False)
 
@@ -136,6 +137,7 @@ class _Loading:
         errors = ErrorsSettings.of(self._section("errors"), self.problems, self.warnings)
         routes, tls = self._with_apps(self._named(RouteSettings, "route")), self._named(TLSSettings, "tls")
         upstreams = [*filter(None, (self._upstream(one, balancing) for one in self._of("upstream")))]
+        jobs = self._with_functions(self._named(JobSettings, "job"))
         handlers = self._declared() | self._listed()
         self._check(routes, handlers)
         self.problems += checks.limits(self._with_sections(routes), server or ServerSettings())
@@ -150,7 +152,7 @@ class _Loading:
             self._advise(gateway, log, routes, written)
         if build_handler is not None:
             handlers = self._built(handlers, build_handler)
-            routes = _with_credentials(routes, handlers.values())
+            routes = with_credentials(routes, handlers.values())
             self._check_handlers(gateway, routes, handlers)
             self._check_identity(gateway, routes, handlers, tls, outgoing)
             self._check_chain_options(gateway, routes, handlers)
@@ -171,6 +173,7 @@ class _Loading:
             routes=tuple(routes),
             upstreams={upstream.name: upstream for upstream in upstreams},
             handlers=handlers,
+            jobs=tuple(jobs),
             log=log,
             state=state,
             errors=errors,
@@ -224,6 +227,11 @@ class _Loading:
     def _with_apps(self, routes: list[RouteSettings]) -> list[RouteSettings]:
         pairs, build = self._with_sections(routes), self.build_app or (lambda *_: None)
         return [one.with_app(build(one, section, self.problems)) if one.app.app else one for one, section in pairs]
+
+    def _with_functions(self, jobs: list[JobSettings]) -> list[JobSettings]:
+        self.problems += checks.unscheduled(self._of("job"))
+        build = self.build_job or (lambda *_: None)
+        return [one.with_function(build(one, self._section("job", one.name), self.problems)) for one in jobs]
 
     def _check_handlers(
         self, gateway: GatewaySettings | None, routes: list[RouteSettings], handlers: Mapping[str, HandlerSettings]
@@ -374,8 +382,7 @@ class _Loading:
             return None
 
     def _named(self, cls: type[T], kind: str) -> list[T]:
-        built = (self._build(cls, section, name=section.name) for section in self._of(kind))
-        return [one for one in built if one]
+        return [one for section in self._of(kind) if (one := self._build(cls, section, name=section.name))]
 
     def _build(self, cls: type[T], section: RawSection, **fixed: str) -> T | None:
         return build(cls, section.options, section, self.problems, self.warnings, unknown=unknown_option, **fixed)
@@ -385,12 +392,6 @@ class _Loading:
 
     def _section(self, kind: str, name: str = "") -> RawSection:
         return self._by_name.get((kind, name)) or RawSection(kind, name, str(self.path), 0)
-
-
-def _with_credentials(routes: list[RouteSettings], handlers: Iterable[HandlerSettings]) -> list[RouteSettings]:
-    """Return the routes. Without an identity handler the credentials are for the backends, so all routes keep them."""
-    has_reader = any(map(is_identity_handler, handlers))
-    return routes if has_reader else [route.with_authorization() for route in routes]
 
 
 def _implied(name: str, by: RawSection, option: str) -> RawSection:

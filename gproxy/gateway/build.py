@@ -19,10 +19,10 @@ from gproxy.config.sections.settings import PARTS, Settings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
-from gproxy.gateway.build_handler import build_handler, find_code, reporter
+from gproxy.gateway.build_handler import build_handler, find_code, job_function, reporter
 from gproxy.gateway.enclosed_gateway import EnclosedGateway
 from gproxy.gateway.error_responses import ErrorResponses, ErrorView
-from gproxy.gateway.gateway import Gateway, GatewayParts
+from gproxy.gateway.gateway import Background, Gateway, GatewayParts
 from gproxy.gateway.packages import InstalledNames, balancer_names, handler_names
 from gproxy.gateway.policy.report import REPORT_HEADER
 from gproxy.gateway.policy.steps import PolicySteps
@@ -64,6 +64,9 @@ ACTIONS: Final[Mapping[str, str]] = {
     "app": "gproxy.apps.app:action",
     "root": "gproxy.static.files:action",
 }
+#: What works beside the requests: a function of the sections of this kind and the runtime, MODULE:NAME. Without such a
+#: section it is not imported.
+BACKGROUND: Final[Mapping[str, str]] = {"job": "gproxy.jobs.runner:JobRunner"}
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 
 
@@ -89,6 +92,7 @@ def load(
             build_handler=partial(build_handler, installed=handlers),
             build_policy=partial(_user_policy, installed=balancers),
             build_app=_app,
+            build_job=job_function,
             files=files,
         )
     except ConfigError as error:
@@ -136,6 +140,7 @@ def build(
         steps=steps,
         handler_names=settings.gateway.handlers,
         upstreams=list(upstreams.values()),
+        background=_background(settings, runtime),
         trust=_trust(settings, handlers),
         limits=ExchangeLimits.of_gateway(settings.gateway.timeout, settings.gateway.total_timeout),
         observers=[*observers, *counts],
@@ -312,6 +317,15 @@ def _named(reference: str) -> object:
     """Return what MODULE:NAME names, of a part that only some gateways import."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
+
+
+def _background(settings: Settings, runtime: Runtime) -> dict[str, Background]:
+    """Return what works beside the requests, by the kind of its sections."""
+    sections = {"job": settings.jobs}
+    make = {
+        kind: cast(Callable[..., Background], _named(BACKGROUND[kind])) for kind, given in sections.items() if given
+    }
+    return {kind: one(sections[kind], runtime) for kind, one in make.items()}
 
 
 def _unread_credentials(

@@ -10,6 +10,7 @@ from gproxy.config.ini.build import option_names
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections.chain import CHAIN_OPTIONS, ChainOptions
+from gproxy.config.sections.job import JobSettings
 from gproxy.config.sections.settings import HandlerSettings, unknown_option
 from gproxy.config.types import ModuleRef
 from gproxy.gateway import user_code
@@ -51,6 +52,21 @@ def build_handler(
     rest = {name: value for name, value in settings.options.items() if name not in given}
     handler = _handler(found, replace(settings, options=rest), built, problems, warnings)
     return replace(settings, handler=handler, chain=chain or ChainOptions())
+
+
+def job_function(job: JobSettings, section: RawSection, problems: list[Problem]) -> Callable[[Any], object] | None:
+    """Return the function of the job. Report a problem and return None if there is none."""
+    report = reporter(section, "use", problems)
+    found = user_code.find(job.use.module, job.use.attribute, report)
+    if found is None:
+        return None
+    if isinstance(found, type) or not callable(found):
+        report(f"{job.use} is {'a class' if isinstance(found, type) else 'not callable'}; expected a function")
+    elif signature_problem := user_code.signature_problem(found, "runtime"):
+        report(f"{job.use} {signature_problem}")
+    else:
+        return cast(Callable[[Any], object], found)
+    return None
 
 
 def _own_names(found: object) -> frozenset[str]:

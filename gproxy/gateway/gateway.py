@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from greenlet import GreenletExit
 
@@ -31,6 +31,14 @@ from gproxy.upstream.upstream import Upstream
 _log = logging.getLogger("gproxy")
 
 
+class Background(Protocol):
+    """A part that works beside the requests: `begin` runs once the worker serves, `close` once it has drained."""
+
+    def open(self) -> None: ...
+    def begin(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class CannotOpenError(Exception):
     """A failure to open a part of the gateway; the message is one line with the part and the cause."""
 
@@ -53,6 +61,8 @@ class GatewayParts:
     steps: PolicySteps | None = None
     handler_names: Sequence[str] = ()
     upstreams: Sequence[Upstream] = ()
+    #: What works beside the requests, by the kind of its section.
+    background: Mapping[str, Background] = field(default_factory=dict)
     errors: ErrorResponses = PLAIN
     #: What the access line needs of requests and responses themselves; None for nothing.
     notes: NotedFields | None = None
@@ -80,6 +90,7 @@ class Gateway:
         self.runtime = parts.runtime
         self.handlers = parts.handlers
         self.upstreams = parts.upstreams
+        self.background = parts.background
         self.trust = trust = parts.trust
         self.errors = parts.errors
         self._steps = parts.steps or PolicySteps(parts.handlers, parts.errors)
@@ -237,6 +248,8 @@ class Gateway:
         for name, handler in self.handlers.items():
             if hasattr(handler, "open"):
                 open_part(f"[handler:{name}]", handler.open, runtime)
+        for kind, part in self.background.items():
+            open_part(f"[{kind}]", part.open)
         for single in list(runtime.singles.values()):  # last: what handlers share opens side by side
             if hasattr(single, "open"):
                 open_part(type(single).__name__, single.open)
@@ -249,8 +262,15 @@ class Gateway:
             for upstream in self.upstreams:
                 upstream.measure()
 
+    def begin(self) -> None:
+        """Begin what works beside the requests, once the worker serves."""
+        for part in self.background.values():
+            part.begin()
+
     def close(self) -> None:
-        """Close all parts after draining."""
+        """Close all parts after draining; what works beside the requests ends first."""
+        for kind, part in self.background.items():
+            close_part(f"[{kind}]", part)
         for route in self.router.routes:
             close_part(f"[route:{route.name}]", route.action)
         for name, handler in self.handlers.items():

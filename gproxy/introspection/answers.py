@@ -21,6 +21,8 @@ ANSWERS: Final = {
     "override": "gproxy.introspection.live_upstreams:override",
     "status": "gproxy.introspection.process_status:status",
     "config": "gproxy.introspection.live_config:config",
+    "jobs": "gproxy.introspection.live_jobs:jobs",
+    "run_job": "gproxy.introspection.live_jobs:run_job",
     "tap": "gproxy.introspection.line_tap:tap",
     "record": "gproxy.recording.recorder:record",
     "debug": "gproxy.debugger.rule:debug",

@@ -88,6 +88,14 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_table_evictions_total": Family(
         "counter", ("table",), "entries that left a full table before the end of their life"
     ),
+    "gproxy_job_runs_total": Family(
+        "counter",
+        ("job", "result"),
+        "runs of a job that have ended: success, error, timeout, or cut by a stop; skipped: none, the one before ran",
+    ),
+    "gproxy_job_last_success_timestamp_seconds": Family(
+        "gauge", ("job",), "Unix time at which a run of a job has succeeded last; 0: never", "max"
+    ),
     "gproxy_concurrency_limited_total": Family(
         "counter", ("handler",), "requests rejected by the limit of concurrent requests"
     ),

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import os
 import platform
 import random
@@ -9,6 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, suppress
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar
@@ -26,6 +28,7 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.observe.local_time import local
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
 from gproxy.observe.user_metrics import LabelSets, UserCounter, UserGauge, UserHistogram, declare
@@ -95,6 +98,10 @@ class Runtime:
     handler_errors: Callable[[], tuple[int, int, str]] = staticmethod(lambda: (0, 0, ""))
     #: True in the process of a self-test: what requests count stays in this process.
     is_selftest: bool = False
+    #: Returns a Unix time with the offset of the zone in which the process has started.
+    local_time: Callable[[float], datetime] = staticmethod(local)
+    #: Monotonic time at which what runs beside the requests is cut: that of a stop, plus `grace`.
+    grace_ends: float = math.inf
     #: Makes the deadline of such a call; the test kit has its own.
     new_deadline: Callable[[], Deadline] = Deadline
 
@@ -319,6 +326,11 @@ class Runtime:
         if name not in self.upstreams:
             raise LookupError(f"no upstream {name!r}; known are: {', '.join(sorted(self.upstreams)) or 'none'}")
         return UpstreamCalls(name, self.upstreams, self.call_timeout, self.new_deadline)
+
+    def begin_stop(self, grace: float = math.inf) -> None:
+        """Note that a stop has begun: what runs beside the requests is cut after so many seconds."""
+        self.stopping = True
+        self.grace_ends = self.monotonic() + grace
 
     def spawn(self, function: Callable[..., object], *args: object) -> gevent.Greenlet:
         """Run the function in a new greenlet, and return the greenlet."""

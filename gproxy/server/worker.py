@@ -107,7 +107,7 @@ class Worker:
             messages.WorkerLine: lambda _: self._answer_monitor(),
             messages.Override: self._override,
             messages.LogLevel: lambda command: log.hold_level(command.logger, command.level),
-            messages.Unready: lambda _: self._unready(),
+            messages.Unready: lambda _: self._runtime.begin_stop(),
             messages.Retire: lambda command: self._retire(command.removed),
             messages.Stop: lambda _: self._stop(),
             messages.Quit: lambda _: self._quit(),
@@ -205,7 +205,6 @@ class Worker:
         for listener in self._listeners:
             if not listener.closed and listener.socket.family != socket.AF_UNIX:
                 ignore_handshakes(listener.socket)
-        self._unready()
         self._stop()
 
     def _obey(self, command: Message) -> None:
@@ -228,6 +227,7 @@ class Worker:
     def _accept(self) -> None:
         for listener in self._listeners:
             listener.start()
+        self._gateway.begin()
 
     def _share(self) -> None:
         self._runtime.share(self._state)
@@ -263,15 +263,12 @@ class Worker:
         if not found or found[0].change(command.backend, command.fields) is None:
             self._control.send(messages.Lacks(command.upstream, command.backend))
 
-    def _unready(self) -> None:
-        self._runtime.stopping = True
-
     def _retire(self, removed: list[int]) -> None:
         self._removed = removed
         self._leave.set()
 
     def _stop(self) -> None:
-        self._runtime.stopping = True
+        self._runtime.begin_stop(self._settings.server.grace)
         self._removed = list(range(len(self._listeners)))
         self._drain.stop()
         self._leave.set()

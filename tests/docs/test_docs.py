@@ -146,6 +146,18 @@ def test_the_copied_test_in_dev_md_runs_as_printed(tmp_path):
     assert "1 passed" in done.stdout, done.stdout
 
 
+def test_the_project_in_jobs_md_runs_as_printed(tmp_path):
+    """Each block begins with the name of its file."""
+    page = ROOT / "docs/jobs.md"
+    for block in (block for language in ("ini", "python") for block in blocks(page, language)):
+        (tmp_path / re.match(r"# ([a-z_]+\.(?:py|ini))\n", block)[1]).write_text(block)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "gproxy.testing.plugin"]
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environ)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
 PAGES = [
     ROOT / "README.md",
     *(

@@ -162,6 +162,7 @@ SMALL = {
     "identity.cross_site": "a check that two base classes share",
     "identity.key_sets.pem": "files with keys, apart from signatures",
     "identity.secrets.low_threads": "threads of another kind than those of the runtime",
+    "introspection.live_jobs": "the answers to two questions",
     "introspection.live_config": "the answer to one question",
     "introspection.process_status": "the answer to one question",
     "server.trial": "a part that few gateways have",

@@ -20,6 +20,7 @@ VALUES = {
     "change_backend": {"upstream": "users", "backend": "{backend}", "weight": 3, "for": "10m"},
     "reset_backend": {"upstream": "users", "backend": "{backend}"},
     "log_in": {"token": TOKEN},
+    "run_job": {"job": "own"},
     "scale": {"count": 2},
     "set_log_level": {"level": "debug", "for": "10m"},
 }
@@ -35,6 +36,9 @@ upstream = users
 [upstream:users]
 backends = http://127.0.0.1:{held}, http://127.0.0.1:{other}
 balance = first
+[job:own]
+use = builtins:id
+every = 1h
 """
 
 

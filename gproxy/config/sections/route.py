@@ -1,9 +1,12 @@
 """The options of `[route:NAME]`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 from gproxy.config.ini.build import NOT_AN_OPTION, doc, option_group
+from gproxy.config.ini.parser import RawSection
+from gproxy.config.problems import Problem
 from gproxy.config.sections import retry, rules
 from gproxy.config.sections.app import AppOptions
 from gproxy.config.sections.retry import RetryOn
@@ -204,3 +207,7 @@ class RouteSettings:
         if self.keeps_authorization or not (self.upstream or self.app.app):
             return self
         return replace(self, keep=(*self.keep, "Authorization"))
+
+
+#: Imports the app of a route, so that `load` reports its problems.
+BuildApp = Callable[[RouteSettings, RawSection, list[Problem]], object]

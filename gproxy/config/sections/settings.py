@@ -4,7 +4,7 @@ The field types are resolved at run time, so no import is for the type checker o
 bytes. A limit of 0 means no limit.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,6 +17,7 @@ from gproxy.config.sections import rules
 from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.chain import ChainOptions, Mode
 from gproxy.config.sections.errors import ErrorsSettings
+from gproxy.config.sections.job import JobSettings
 from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.route import RouteSettings
@@ -181,6 +182,12 @@ def is_identity_handler(found: HandlerSettings) -> bool:
     return hasattr(found.handler, "identity_headers")
 
 
+def with_credentials(routes: list[RouteSettings], handlers: Iterable[HandlerSettings]) -> list[RouteSettings]:
+    """Return the routes. Without an identity handler the credentials are for the backends, so all routes keep them."""
+    has_reader = any(map(is_identity_handler, handlers))
+    return routes if has_reader else [route.with_authorization() for route in routes]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The checked content of the file at `path`. `handlers` has each handler that is declared or listed.
@@ -197,6 +204,7 @@ class Settings:
     log: LogSettings
     warnings: tuple[Problem, ...]
     sections: tuple[RawSection, ...]
+    jobs: tuple[JobSettings, ...] = ()
     tls: dict[str, TLSSettings] = field(default_factory=dict)
     state: StateSettings = field(default_factory=StateSettings)
     errors: ErrorsSettings = field(default_factory=ErrorsSettings)
@@ -232,6 +240,7 @@ SECTIONS: Final[dict[str, type[Any]]] = {
     "[route:NAME]": RouteSettings,
     "[upstream:NAME]": UpstreamSettings,
     "[tls:NAME]": TLSSettings,
+    "[job:NAME]": JobSettings,
     "[log]": LogSettings,
     "[state]": StateSettings,
     "[errors]": ErrorsSettings,
@@ -245,9 +254,8 @@ SECTIONS: Final[dict[str, type[Any]]] = {
 def unknown_option(name: str, known: Collection[str]) -> str:
     """Return the message about an option that its section, with these `known` options, does not have."""
     owners = [section for section, cls in SECTIONS.items() if name in option_names(cls)]
-    owners = [
-        one for one in owners if one not in {"[admin]", "[trace]"}
-    ] or owners  # bind and timeout are usual elsewhere
+    unusual = {"[admin]", "[trace]", "[job:NAME]"}  # bind and timeout are usual elsewhere
+    owners = [one for one in owners if one not in unusual] or owners
     if name == "host" and "bind" in known:  # other programs have host and port of their listener in [server]
         return f"unknown option{hints.option('address', known)}"
     if owners:

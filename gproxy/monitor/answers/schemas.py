@@ -181,6 +181,30 @@ CONFIG: Final = record(
     generation=COUNT,
     sections=listed(record(title=TEXT, place=TEXT, options=listed(record(name=TEXT, value=TEXT, place=TEXT)))),
 )
+JOBS: Final = record(
+    jobs=listed(
+        record(
+            name=TEXT,
+            on=one_of("one", "worker"),
+            next=TIME,
+            runs=listed(
+                record(
+                    worker=maybe(COUNT),
+                    running_since=maybe(TIME),
+                    last=maybe(
+                        record(
+                            began=TIME,
+                            seconds=SECONDS,
+                            result=one_of("success", "error", "timeout", "cut"),
+                            reason=TEXT,
+                        )
+                    ),
+                )
+            ),
+        )
+    )
+)
+BEGUN_JOB: Final = record(job=TEXT, worker=COUNT, began=TIME)
 GENERATION: Final = record(generation=COUNT)
 NOTHING: Final = record()
 WORKERS: Final = record(workers=COUNT)

@@ -7,6 +7,7 @@ from gproxy.monitor.answers.config import config
 from gproxy.monitor.answers.control import reload, reopen, rollback, scale, set_log_level
 from gproxy.monitor.answers.debug import INPUT as TYPED
 from gproxy.monitor.answers.debug import RULE, debug, type_input
+from gproxy.monitor.answers.jobs import jobs, run_job
 from gproxy.monitor.answers.login import FIELDS, form, log_in, log_out
 from gproxy.monitor.answers.logs import PARAMETERS as PARAMETERS_OF_LOGS
 from gproxy.monitor.answers.logs import logs
@@ -117,6 +118,10 @@ OPERATIONS: Final = (
         "end a request: 503, or its response is broken off",
         cut,
         result=schemas.CUT,
+    ),
+    Operation("GET", "/v1/jobs", "jobs", "jobs with their next runs and last outcomes", jobs, result=schemas.JOBS),
+    Operation(
+        "POST", "/v1/jobs/{job}/run", "run_job", "run a job now in one worker", run_job, result=schemas.BEGUN_JOB
     ),
     Operation(
         "GET", "/v1/recent", "recent", "failed and slow requests", recent, FILTERS_OF_RECENT, result=schemas.RECENT

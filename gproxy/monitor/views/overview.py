@@ -5,7 +5,7 @@ from typing import Any
 
 from gproxy.monitor.answers.upstreams import merged
 from gproxy.monitor.gathered.changes import Change
-from gproxy.monitor.views import cells, handlers, processes, routes, upstreams
+from gproxy.monitor.views import cells, handlers, jobs, processes, routes, upstreams
 from gproxy.monitor.views.model import Cell, State, Table, View, graph
 from gproxy.monitor.watched_gateway import WatchedGateway
 
@@ -79,6 +79,7 @@ def notes(gateway: WatchedGateway, found: list[dict[str, Any]]) -> Iterator[tupl
         if "override" in one:
             yield "warn", f"{one['upstream']} {one['backend']}: {upstreams.override_words(one['override'])}"
     yield from handlers.notes(gateway)
+    yield from jobs.notes(gateway)
 
 
 def _sentence(one: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from gproxy.monitor.gathered.generations import generations
 from gproxy.monitor.processes.worker_lines import WorkerAnswer
-from gproxy.monitor.views import cells
+from gproxy.monitor.views import cells, jobs
 from gproxy.monitor.views.model import Cell, State, Table, View, action, field_of
 from gproxy.monitor.watched_gateway import WatchedGateway
 
@@ -35,6 +35,7 @@ def view(gateway: WatchedGateway) -> View:
             Table("workers", "Workers", _WORKERS, workers, "No worker answers.", ("gproxy ps", "/v1/status")),
             *_side_by_side(gateway, found),
             *stacks(gateway, found),
+            *jobs.tables(gateway),
             Table("reloads", "Reloads", _RELOADS, reloads, "None since the start."),
         ],
     )

@@ -117,6 +117,7 @@ class KitGateway:
     def _open(self) -> None:
         with self.clock.background():
             self._whole.open()
+            self._whole.begin()
             gevent.idle()  # background tasks begin
 
     def __exit__(
