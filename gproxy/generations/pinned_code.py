@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoad
 from importlib.util import MAGIC_NUMBER, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 _log = logging.getLogger("gproxy")
 
@@ -139,8 +139,9 @@ class PinnedFinder:
 
     def _find_elsewhere(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         for finder in sys.meta_path:
-            if finder is not self and (spec := finder.find_spec(name, path, target)) is not None:
-                return spec
+            find = None if finder is self else getattr(finder, "find_spec", None)  # old libraries lack it
+            if find is not None and (spec := find(name, path, target)) is not None:
+                return cast(ModuleSpec, spec)
         return None
 
 
