@@ -4,10 +4,12 @@ import gzip
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +23,8 @@ from gproxy.recording.record import (
     exchange_line,
     header_line,
 )
-from gproxy.testing.backends import Actor, reply
-from gproxy.testing.gateway import PATIENCE
+from gproxy.testing.backends import Actor, Held, reply
+from gproxy.testing.gateway import PATIENCE, eventually
 
 START = 1_700_000_000.0
 JSON = "Content-Type: application/json"
@@ -167,8 +169,8 @@ def test_gaps_are_kept_with_speed_1x_and_divided_by_other_factors(replay, server
         answer(peer, request)
 
     server.act = act
-    write(tmp_path, *(exchange(at=at) for at in (0.0, 0.4, 0.8)))
-    for arguments, least, most in ((("--speed", "1x"), 0.78, 3), (("--speed", "4x"), 0.18, 0.7), ((), 0, 0.7)):
+    write(tmp_path, *(exchange(at=at) for at in (0.0, 0.6, 1.2)))
+    for arguments, least, most in ((("--speed", "1x"), 1.0, 9), (("--speed", "4x"), 0.2, 0.9), ((), 0, 0.9)):
         moments.clear()
         assert replay("recording.jsonl", "--against", server.url, *arguments)[0] == 0
         assert least <= moments[2] - moments[0] <= most
@@ -207,6 +209,33 @@ def test_a_server_that_goes_away_is_a_difference_and_one_that_is_not_there_an_er
     assert replay("recording.jsonl", "--against", server.url) == (
         2, "", f"gproxy replay: {server.url}: connection refused\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_replay_that_is_ended_leaves_no_gateway(server, settings, tmp_path, number):
+    held = Held()
+    server.act = held
+    command = [sys.executable, "-m", "gproxy", "replay", "recording.jsonl", "--config", settings]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert held.asked.acquire(timeout=PATIENCE)
+        gateways = [pid for pid in Path("/proc").glob("[0-9]*") if is_gateway_of(tmp_path, pid)]
+        assert len(gateways) == 1
+        process.send_signal(number)
+        said = process.stderr.read() if number == signal.SIGINT else ""
+        assert process.wait(PATIENCE) == (2 if number == signal.SIGINT else -number)
+        assert said.count("gproxy replay: interrupted\n") == (number == signal.SIGINT)
+        assert "Traceback" not in said
+        held.go.set()
+        eventually(lambda: not is_gateway_of(tmp_path, gateways[0]), "the end of the gateway")
+
+
+def is_gateway_of(folder, process):
+    """Whether the process is the gateway of a replay in this folder."""
+    try:
+        arguments = (process / "cmdline").read_bytes()
+        return b"gproxy.commands.replay.gateway" in arguments and (process / "cwd").readlink() == folder
+    except OSError:
+        return False
 
 
 def whole(tmp_path):

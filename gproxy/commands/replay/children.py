@@ -38,7 +38,7 @@ def from_recorded_backends(
     environ = {**os.environ, "PYTHONHASHSEED": "0"}
     lines = "".join(f"{request.dump()}\n" for request in requests)
     done = subprocess.run(  # noqa: S603 our own program
-        command, input=lines, stdout=subprocess.PIPE, env=environ, text=True, check=False
+        command, input=lines, stdout=subprocess.PIPE, env=environ, text=True, check=False, start_new_session=True
     )
     answers = [Answer.load(line) for line in done.stdout.splitlines()]
     if done.returncode or len(answers) != len(requests):
@@ -52,10 +52,13 @@ def running_gateway(config: str) -> Iterator[str]:
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="gproxy-replay-") as folder:
         command = [sys.executable, *path_flags(), "-m", "gproxy.commands.replay.gateway", config, str(port), folder]
-        process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 our own program
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 our own program
         try:
             _wait(process, port, config)
             yield f"http://127.0.0.1:{port}"
+        except BaseException:
+            process.send_signal(signal.SIGQUIT)  # at once, whatever it does
+            raise
         finally:
             _stop(process)
 

@@ -2,14 +2,17 @@
 
     python -m gproxy.commands.replay.gateway CONFIG PORT FOLDER
 
-It has its state in the folder, and neither an access log nor an admin listener.
+It has its state in the folder, and neither an access log nor an admin listener. It ends with the end of standard input,
+so that it never outlives the command.
 """
 
 import os
 import shutil
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 from gproxy.arbiter.arbiter import Arbiter
@@ -31,7 +34,13 @@ _WITHOUT: Final = {("admin", "bind"): "", ("trace", "endpoint"): ""}
 def serve(config: str, port: str, folder: str) -> int:
     """Serve until a signal. Return the exit code. Raises CannotStartError."""
     copy_secrets(config, Path(folder))
+    Thread(target=_end_with_input, daemon=True).start()
     return Arbiter(config, _overrides(config, port, folder), spawn(generation=1, number=1)).run()
+
+
+def _end_with_input() -> None:
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGQUIT)
 
 
 def copy_secrets(config: str, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """`gproxy replay`: sends recorded requests again, and reports how the responses differ from the recorded ones."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -82,6 +83,9 @@ def run(options: argparse.Namespace) -> int:
         raise argparse.ArgumentError(None, str(error)) from None
     except (RecordError, ChildError, TargetError, NotReplayedError) as error:
         return _failed(str(error))
+    except KeyboardInterrupt:
+        _failed("interrupted")
+        os._exit(2)  # threads still wait for responses
     except OSError as error:
         return _failed(f"{error.filename or options.file}: {error.strerror}")
     print(report.as_json() if options.json else report.as_text())

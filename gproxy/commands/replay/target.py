@@ -186,5 +186,4 @@ def send_all(
                 sent.append((request, pool.submit(send, request)))
         return [(request, future.result()) for request, future in sent]
     finally:
-        with suppress(KeyboardInterrupt):
-            pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
