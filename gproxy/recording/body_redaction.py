@@ -30,15 +30,27 @@ class BodyRedaction:
         self._pseudonyms = pseudonyms
         self._paths = [_steps(rule) for rule in rules]
         self._hide_query = hide_query
+        #: The bodies of the present exchange that were redacted: most pass unchanged, and so occur twice.
+        self._done: dict[tuple[RecordedBody, str, str], RecordedBody] = {}
+
+    def begin(self) -> None:
+        """Begin with the next exchange."""
+        self._done.clear()
 
     def apply(self, body: RecordedBody, headers: Fields) -> RecordedBody:
         """Return the body that may be recorded."""
         if not body.data:
             return body
-        is_form = _FORM in _value(headers, "content-type").lower()
+        kind = _value(headers, "content-type").lower()
+        is_form = _FORM in kind
         if not is_form and not self._paths:
             return body
-        coding = _value(headers, "content-encoding").strip().lower()
+        key = body, kind, _value(headers, "content-encoding").strip().lower()
+        if key not in self._done:
+            self._done[key] = self._redacted(body, key[2], is_form=is_form)
+        return self._done[key]
+
+    def _redacted(self, body: RecordedBody, coding: str, *, is_form: bool) -> RecordedBody:
         try:
             data = _decoded(body, coding)
             redacted = self._form(data) if is_form else self._json(data, body)

@@ -9,9 +9,10 @@ import gevent
 
 from gproxy.config.effective import digest
 from gproxy.config.sections.settings import Settings
+from gproxy.config.types.units import write_bytes
 from gproxy.recording.pseudonyms import Pseudonyms
 from gproxy.recording.redaction import Redaction
-from gproxy.recording.rule import RecordRule, Selection
+from gproxy.recording.rule import MOST_BODY, MOST_SEARCHED, RecordRule, Selection
 from gproxy.runtime import Runtime
 
 #: The kind of the records that are fed.
@@ -95,11 +96,15 @@ def rule_of(
     options: Mapping[str, Any], key: bytes, put: Callable[[bytes], bool], runtime: Runtime | None = None
 ) -> RecordRule:
     """Return the rule of options as the command has them. Raises ValueError."""
+    bodies, is_searched = int(options.get("bodies", 0)), any(one.startswith("json:") for one in options.get("redact", ()))
+    most = MOST_SEARCHED if is_searched else MOST_BODY
+    if bodies > most:
+        raise ValueError(f"bodies: expected a size up to {write_bytes(most)}{' with json:' if is_searched else ''}")
     return RecordRule(
         Selection.of(options),
         redaction_of(options, key),
         put,
-        body_limit=int(options.get("bodies", 0)),
+        body_limit=bodies,
         limit=int(options.get("limit", 1000)),
         place=(0, 0) if runtime is None else (runtime.worker, runtime.generation),
     )

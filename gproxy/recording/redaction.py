@@ -74,6 +74,7 @@ class Redaction:
     def apply(self, exchange: RecordedExchange) -> None:
         """Redact an exchange in place."""
         hidden: dict[str, None] = {}
+        self._bodies.begin()
         self._request(exchange.request, hidden)
         for attempt in exchange.attempts:
             if attempt.request is not None:

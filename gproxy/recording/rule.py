@@ -14,8 +14,10 @@ from gproxy.recording.captured import Captured, recorded
 from gproxy.recording.record import exchange_line
 from gproxy.recording.redaction import Redaction
 
-#: The most bytes of each body that a recording may keep: searching a longer one for what to hide would block the loop.
+#: The most bytes of each body that a recording may keep: work on a longer one would block the loop.
 MOST_BODY: Final = 1024 * 1024
+#: The same, if a part of JSON is to be hidden.
+MOST_SEARCHED: Final = 256 * 1024
 #: A client on a unix socket has no address.
 _UNIX: Final = "unix"
 

@@ -23,11 +23,13 @@ VALUES = {
     "run_job": {"job": "own"},
     "scale": {"count": 2},
     "set_log_level": {"level": "debug", "for": "10m"},
+    "record": {"for": "1s"},
 }
 #: Called last, in this order: they end what others look at.
 LAST = ("cut", "scale", "reload", "rollback")
-#: The streams do not end; test_process_figures.py and test_process_debug.py read them, and type at a debugger.
-ENDLESS = ("events", "debug", "debug_input")
+#: The streams do not end, or the operation needs one: test_process_figures.py, test_process_debug.py and
+#: test_process_record.py call them.
+ENDLESS = ("events", "debug", "debug_input", "end_recording")
 NAMES = [*sorted(BY_NAME.keys() - {*LAST}), *LAST]
 USERS = """
 [route:users]

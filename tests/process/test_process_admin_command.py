@@ -43,12 +43,12 @@ def answer(gateway, *arguments):
     return json.loads(text)
 
 
-def test_it_lists_the_operations_of_the_table_but_those_for_browsers(gateway):
+def test_it_lists_the_operations_of_the_table_but_those_for_browsers_and_record(gateway):
     _, text, _ = run(gateway)
     lines = text.splitlines()
     names = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
     assert set(names) == {one.name.replace("_", "-") for one in OPERATIONS} - {
-        "login-form", "log-in", "log-out", "page", "style", "script",
+        "login-form", "log-in", "log-out", "page", "style", "script", "record",
     }  # fmt: skip
     assert "set-log-level LEVEL [logger=] [for=]" in lines
     assert lines[lines.index("cut ID") + 1] == "    end a request: 503, or its response is broken off"

@@ -73,6 +73,17 @@ def answer(peer, backend):
         if request["transfer-encoding"]:
             peer.read_until(b"\r\n")  # the end of the trailers, of which `read_request` reads one
         path = request.line.split(" ")[1]
+        if path.startswith("/held/events"):
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+            GATE.wait(15)
+            peer.send(b"data: 2\n\n")
+            peer.close()
+            return
+        if path.startswith("/held/tunnel"):
+            peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            peer.send(peer.read_exactly(4)[::-1])
+            peer.close()
+            return
         if path.startswith("/held"):
             GATE.wait(15)
         peer.send(ANSWER if "secret" in path else b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
@@ -380,6 +391,7 @@ def test_a_recording_is_audited(scene):
         (["--client", "a.b"], 2, "client: expected an address or a network"),
         (["--sample", "half"], 2, "--sample: expected"),
         (["--bodies", "2MiB"], 2, "--bodies: expected a size up to 1MiB"),
+        (["--bodies", "512KiB", "--redact", "json:$.a"], 2, "bodies: expected a size up to 256KiB with json:"),
         (["--redact", "card"], 2, "expected json:$.NAME"),
         (["--redact", "path:users"], 2, "expected path:/PATH/*"),
         (["--limit", "0"], 2, "--limit: expected"),
@@ -461,3 +473,38 @@ def test_a_request_is_recorded_once_it_has_ended(scene):
             assert wire.read_response().body == b"hi"
         recorded.wait_for(2)
     assert {one.request.target for one in recorded.exchanges} == {"/users/meanwhile", "/held/stream"}
+
+
+def test_an_event_stream_and_a_tunnel_flow_while_they_are_recorded(scene):
+    GATE.clear()
+    with scene.recording("--bodies", "1KiB", "--route", "held") as recorded:
+        with scene.gateway.connect() as wire:
+            wire.send("GET /held/events HTTP/1.0\r\nHost: a\r\n\r\n")
+            assert b"data: 1" in wire.read_until(b"data: 1\n\n"), "before the stream has ended"
+            GATE.set()
+            assert wire.read_all() == b"data: 2\n\n"
+        with scene.gateway.connect() as wire:
+            upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            wire.send(
+                f"GET /held/tunnel HTTP/1.1\r\nHost: a\r\n{upgrade}Sec-WebSocket-Key: a2V5MTIzNDU2Nzg5MDEyMw==\r\n\r\n"
+            )
+            assert b" 101 " in wire.read_until(b"\r\n\r\n")
+            wire.send("abcd")
+            assert wire.read_exactly(4) == b"dcba"
+        recorded.wait_for(2)
+    events, tunnel = sorted(recorded.exchanges, key=lambda one: one.time)
+    assert events.response.body.data == events.attempts[0].response.body.data == b"data: 1\n\ndata: 2\n\n"
+    assert not events.response.body.truncated
+    assert (tunnel.response.status, tunnel.response.body, tunnel.attempts[0].response.status) == (101, None, 101)
+
+
+def test_a_client_that_leaves_is_recorded_without_a_whole_body(scene):
+    GATE.clear()
+    with scene.recording("--bodies", "1KiB", "--status", "499") as recorded:
+        with scene.gateway.connect() as wire:
+            wire.send("GET /held/events HTTP/1.1\r\nHost: a\r\n\r\n")
+            wire.read_until(b"data: 1\n\n")
+        recorded.wait_for(1)
+        GATE.set()
+    (exchange,) = recorded.exchanges
+    assert (exchange.reason, exchange.response.body.truncated) == ("client_gone", True)

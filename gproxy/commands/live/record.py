@@ -14,8 +14,8 @@ from gproxy.commands.live.admin_client import AdminClient, AdminError, add_admin
 from gproxy.commands.live.record_file import RecordFile
 from gproxy.config.types.units import parse_bytes, parse_percent, parse_seconds, plural
 from gproxy.recording.record import RecordHeader, from_json
-from gproxy.recording.recorder import redaction_of
-from gproxy.recording.rule import MOST_BODY, Selection
+from gproxy.recording.recorder import redaction_of, rule_of
+from gproxy.recording.rule import MOST_BODY
 
 _BODIES: Final = "64KiB"
 _LIMIT: Final = 1000
@@ -75,8 +75,9 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
     if options.limit < 1:
         raise argparse.ArgumentError(None, "--limit: expected a number above 0")
     try:
-        Selection.of({name: wanted.get(name, "") for name in ("route", "path", "client", "status")})
-        redaction_of({"keep": keep, "redact": options.redact}, b"")
+        plain = {name: wanted.get(name, "") for name in ("route", "path", "client", "status")}
+        bodies = parse_bytes(options.bodies or "0")
+        rule_of({**plain, "keep": keep, "redact": options.redact, "bodies": bodies}, b"", lambda _: True)
     except ValueError as error:
         raise argparse.ArgumentError(None, f"{error}") from None
     wanted |= {"limit": options.limit, "for": options.time, "keep": ",".join(keep)}
