@@ -67,7 +67,7 @@ def test_an_event_needs_an_id(send, body):
     assert send(body).status == 400
 
 
-def test_a_long_body_is_a_413(gproxy, send):
+def test_a_long_body_is_a_413(send):
     assert send(b'{"id": "1", "x": "%s"}' % (b"x" * 70_000)).status == 413
 
 
