@@ -35,11 +35,18 @@ handlers = outer, tenant
 use = handlers:outer
 [handler:tenant]
 use = handlers:tenant
+[handler:waits]
+use = handlers:waits
 [handler:breaks]
 use = handlers:breaks
 [route:users]
 path = /users
 upstream = users
+[route:waits]
+path = /waits
+handlers = waits
+upstream = users
+timeout = 30s
 [route:breaks]
 path = /breaks
 handlers = breaks
@@ -52,6 +59,8 @@ upstream = users
 backends = http://127.0.0.1:{backend}
 """
 HANDLERS = """
+import time
+
 def outer(request, next):
     response = next(request)
     response.headers["X-Outer"] = "yes"
@@ -69,6 +78,12 @@ def tenant(request, next):
 def lookup(request):
     words = request.path.split("/")
     return words[-1]  # the name
+
+
+def waits(request, next):
+    for _ in range(100):
+        time.sleep(0.01)  # waits
+    return next(request)
 
 
 def breaks(request, next):
@@ -234,8 +249,12 @@ def test_steps_pass_a_real_backend_and_change_the_request(shop):
         assert asking.result()["X-Tenant"] == "other"
 
 
-def test_a_step_never_stops_in_another_request(shop):
-    with stopped(shop, "/users/step", "--path", "/users/step") as (terminal, asking):
+def test_a_step_never_stops_in_another_request(tmp_path, backend):
+    place = f"handlers.py:{HANDLERS.splitlines().index('        time.sleep(0.01)  # waits') + 1}"
+    with (
+        running(tmp_path / "one", backend) as shop,
+        stopped(shop, "/waits/step", "--at", place, "--path", "/waits/*") as (terminal, asking),
+    ):
         done = threading.Event()
 
         def load():
