@@ -19,6 +19,8 @@ from gproxy.config.load import Overrides, load_process
 from gproxy.config.problems import ConfigError
 from gproxy.config.sections.settings import PARTS
 
+#: Whose the settings are: those of the demo, of an app, or a file of the user.
+Kind = Literal["demo", "app", "file"]
 #: The packaged demo settings; the changes keep their files out of the working directory.
 _TEMPLATE: Final = Path(__file__).parents[1] / "testing" / "demo.ini"
 _CHANGES: Final = {
@@ -72,21 +74,23 @@ def run(options: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix="gproxy-dev-") as name:
             folder = Path(name)
             if options.app is not None:
-                return _serve(_app_settings(folder), given | {APP: options.app}, demo="no")
-            return _serve(options.config or _demo_settings(folder), given, demo="yes")
+                return _serve(_app_settings(folder), given | {APP: options.app}, "app")
+            if options.config is not None:
+                return _serve(options.config, given, "file")
+            return _serve(_demo_settings(folder), given, "demo")
     except CannotStartError as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def _serve(config: str, given: Overrides, demo: Literal["yes", "no"]) -> int:
+def _serve(config: str, given: Overrides, kind: Kind) -> int:
     """Serve these settings until a signal and return the exit code. Raises CannotStartError."""
     given = {**_admin(config, given), **given}
     # The stamp of bytecode has whole seconds: a module saved twice in one would run as it was first.
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     # The debugger of an editor stops a worker for any time, so a worker is never replaced.
     chosen = {("server", "worker_timeout"): "0s", **given, ("server", "reload"): "on"}
-    demo_end = _start_demo(config, given, demo)
+    demo_end = _start_demo(config, given, kind)
     try:
         return Arbiter(config, chosen, spawn(generation=1, number=1)).run()
     finally:
@@ -135,12 +139,12 @@ def _written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def _start_demo(config: str, overrides: Overrides, demo: Literal["yes", "no"]) -> int:
-    """Start the hints, and the demo backends if wanted. Return a descriptor; both end when it is closed."""
+def _start_demo(config: str, overrides: Overrides, kind: Kind) -> int:
+    """Start the hints, and demo backends unless an app is served. Return a descriptor, whose end is theirs too."""
     read_end, write_end = os.pipe()
     os.set_inheritable(read_end, True)
     given = json.dumps([(*place, text) for place, text in overrides.items()])
-    command = [sys.executable, *path_flags(), "-m", "gproxy.testing.dev", str(read_end), config, given, demo]
+    command = [sys.executable, *path_flags(), "-m", "gproxy.testing.dev", str(read_end), config, given, kind]
     os.posix_spawn(sys.executable, command, os.environ, setsigmask={*GROUP_SIGNALS, signal.SIGUSR2})
     os.close(read_end)
     return write_end

@@ -20,6 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", help="header; repeatable"
     )
+    host = "host of the request, as -H 'Host: NAME'"
+    parser.add_argument("--host", dest="headers", action="append", type="Host: {}".format, metavar="NAME", help=host)
     parser.add_argument("--from", dest="peer", default="127.0.0.1", metavar="IP", help="address of the peer, or unix")
     parser.add_argument("--listener", metavar="ADDRESS", help="address of [server] bind that gets the request")
     parser.add_argument(

@@ -103,6 +103,41 @@ def test_an_app_needs_no_settings_file(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"output", "shop.py"}
 
 
+HOSTS = """
+[route:shop]
+host = *.shop.test
+respond = 200
+[route:items]
+path = ~ /items/\\d+, /things
+respond = 200
+[route:numbers]
+path = ~ /numbers/\\d+
+respond = 200
+[log]
+access = off
+"""
+
+
+def test_each_route_of_a_settings_file_has_a_line_to_try_and_commands_find_the_admin_socket(tmp_path, turn):
+    (tmp_path / "gproxy.ini").write_text(HOSTS)
+    with dev(tmp_path, "--config", "gproxy.ini") as running:
+        lines = re.findall(r"^  curl -i (.*)$", running.output.replace(running.url, "URL"), re.M)
+        assert lines == [
+            "-H 'Host: name.shop.test' URL/", "URL/things", r"URL/…  # a path of ~ /numbers/\d+",
+        ]  # fmt: skip
+        assert curl("-H", "Host: name.shop.test", "--write-out", "%{http_code}", f"{running.url}/") == b"200"
+        listed = subprocess.run(
+            [sys.executable, "-m", "gproxy", "ps", "--config", "gproxy.ini"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        assert "0 requests in flight" in listed.stdout, listed.stderr
+    listed = subprocess.run(
+        [sys.executable, "-m", "gproxy", "ps", "--config", "gproxy.ini"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert "there is no [admin] bind" in listed.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -213,6 +213,7 @@ def test_which_upstream_the_gateways_own_cookie_leads_to(explain, tmp_path):
     ("arguments", "first", "also"),
     [
         ("GET /", "GET /: 404 Not Found: no route matches this path", "hosted no: host: localhost is not *.example.com"),
+        ("GET / --host shop.example.com --as sub:alice", "GET /: route hosted", "127.0.0.1 the client: the peer"),
         ("OPTIONS *", "OPTIONS *: 200 OK: the request concerns the gateway, which answers it", "127.0.0.1 the client: the peer"),
         ("GET /nope -H X-Forwarded-For:unknown --from 10.0.0.1", "GET /nope: 404 Not Found: no route matches this path",
          "10.0.0.1 the client: the peer, a trusted proxy, whose X-Forwarded-For ends in no address"),

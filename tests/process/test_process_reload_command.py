@@ -1,5 +1,6 @@
 """`gproxy reload` and `gproxy rollback`: they wait for the outcome, and exit 1 with the place of what is wrong."""
 
+import json
 import subprocess
 import sys
 
@@ -61,6 +62,15 @@ def test_reload_of_broken_code_exits_1_with_its_place_while_the_old_code_answers
     assert f"{gateway.config}:7: [handler:greet] use: cannot import greeting" in reasons
     assert place in reasons
     assert gateway.get("/").body == b"one"
+
+
+def test_the_reasons_of_a_failed_reload_are_json_too(gateway, tmp_path):
+    (tmp_path / "greeting.py").write_text("import nowhere\n")
+    status, printed, reasons = command(gateway, "reload", "--json")
+    assert status == 1
+    (reason,) = json.loads(printed)["reasons"]
+    assert "cannot import greeting" in reason
+    assert reason in reasons
 
 
 def test_rollback_of_the_first_generation_exits_1(gateway):

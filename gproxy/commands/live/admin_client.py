@@ -45,8 +45,8 @@ class AdminClient:
     def of(cls, config: str | None, url: str | None, token: str = "") -> "AdminClient":
         """Return the client of the monitor at `url`, or of the gateway with this settings file.
 
-        Raises ArgumentError without both, ConfigError for a file that cannot be read, and AdminError if the file has no
-        monitor.
+        Without `[admin] bind` the socket that `gproxy dev` opens counts. Raises ArgumentError without both, ConfigError
+        for a file that cannot be read, and AdminError if the file has no monitor.
         """
         if url:
             return cls(url, token or os.environ.get("GPROXY_ADMIN_TOKEN", ""))
@@ -60,6 +60,8 @@ class AdminClient:
         if server is None or admin is None:
             raise AdminError(f"{config}: [server] or [admin] has a problem; gproxy check --config {config} reports it")
         if not admin.bind:
+            if (opened := server.state_dir.absolute() / "admin.sock").is_socket():  # by a running `gproxy dev`
+                return cls(f"unix:{opened}")
             raise AdminError(
                 f"{config}: there is no [admin] bind, so there is no monitor to ask; write bind = unix:PATH"
             )

@@ -41,7 +41,16 @@ def _start(name: str, client: AdminClient, options: argparse.Namespace) -> int:
     except AdminError as error:
         if not error.reasons:
             raise
+        if options.json:
+            print(json.dumps({"reasons": error.reasons}))
         print(f"{name} failed; the current generation keeps serving:", *error.reasons, sep="\n", file=sys.stderr)
         return 1
-    print(json.dumps(answer) if options.json else _DONE[name].format_map(answer))
+    done = _DONE[name].format_map(answer)
+    print(json.dumps(answer) if options.json else f"{done}{_probation(client, answer['generation'])}")
     return 0
+
+
+def _probation(client: AdminClient, generation: int) -> str:
+    """Return until when the generation is on probation, for the line that says that it serves; empty without one."""
+    found = client.get("/v1/status")["probation"]
+    return f", on probation until {found['until']}" if found and found["generation"] == generation else ""
