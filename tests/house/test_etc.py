@@ -36,7 +36,7 @@ def test_the_dashboard_has_known_panels_and_its_variables():
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert [one["name"] for one in DASHBOARD["templating"]["list"]] == ["datasource", "job", "instance"]
     titles = [panel["title"] for panel in panels if panel["type"] == "row"]
-    assert titles == ["Overview", "Routes", "Upstreams and backends", "Handlers", "Process"]
+    assert titles == ["Overview", "Routes", "Upstreams and backends", "Handlers, jobs and tables", "Process"]
     for panel in panels:
         for target in panel.get("targets", ()):
             assert 'job=~"$job",instance=~"$instance"' in target["expr"], panel["title"]

@@ -27,6 +27,23 @@ def fragile(request, next):
         while time.thread_time() < end:
             pass
     return next(request)
+
+
+class Kept:
+    def open(self, runtime):
+        runtime.table("kept", max_keys=10, ttl="1m")
+
+    def __call__(self, request, next):
+        return next(request)
+
+
+def app(environ, start_response):
+    start_response("404 Not Found", [("Content-Length", "0")])
+    return [b""]
+
+
+def job(runtime):
+    pass
 """
 INI = """
 [gateway]
@@ -42,9 +59,25 @@ keys = FOLDER/keys
 optional = yes
 [handler:fragile]
 use = handlers:fragile
+on_error = skip
+[handler:tried]
+use = rate_limit
+limit = 1/hour
+mode = report
+[handler:kept]
+use = handlers:Kept
+[job:one]
+use = handlers:job
+every = 1s
+[route:app]
+path = /app
+app = handlers:app
+offload = yes
+upstream = users
+fallthrough = 404
 [route:users]
 path = /users
-handlers = rate_limit, api_key, fragile
+handlers = rate_limit, tried, kept, api_key, fragile
 upstream = users
 [upstream:users]
 backends = URL
@@ -100,7 +133,7 @@ def load(gateway):
 
     def ask(number):
         while not stop.is_set():
-            for path in ["/users/1"] * 20 + ["/users/broken", "/users/block"][number % 2 :][:1]:
+            for path in ["/users/1"] * 20 + ["/users/broken", "/users/block"][number % 2 :][:1] + ["/app"]:
                 gateway.get(path)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
