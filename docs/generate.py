@@ -101,6 +101,9 @@ exchange succeeded. `worker` counts from 1; a new worker takes the number of one
 not labels, because their number has no limit. Beyond `[metrics] max_series` combinations of labels, further ones count
 under the label value `other`. The series of a backend that DNS removed leave the page after ten minutes.
 
+Metrics of [jobs](jobs.md#watch-it) have the label `job`. Prometheus keeps this label for the scrape and renames ours to
+`exported_job`.
+
 `handler` is the name of a handler's section; members of an `any_of` count for themselves. `issuer` is the issuer or the
 place of its key set, as in the settings. The `outcome` of a request at an identity handler is one of these:
 
@@ -133,6 +136,7 @@ scrape job is called `gproxy`. Further expressions that are worth an alert:
 | a worker needs more than a core gives | `rate(gproxy_worker_cpu_seconds_total[5m]) > 0.9` |
 | a kind of credential cannot be judged | `sum by (handler) (rate(gproxy_auth_total{outcome="unavailable"}[5m])) > 0` |
 | a key set is not fetched any more | `gproxy_keys_age_seconds > 3600` |
+| a [table](handlers.md#tables) is too small for what it keeps | `increase(gproxy_table_evictions_total[10m]) > 0` |
 | label values count as `other` | `increase(gproxy_series_dropped_total[10m]) > 0` |
 """
 

@@ -46,8 +46,8 @@ MAY_IMPORT = {
 }
 #: Files that may import more than their folder.
 MORE = {
-    "gateway.build": EXTENDING | {"introspection", "tracing"},
-    "server.worker": EXTENDING | {"tracing"},
+    "gateway.build": {"apps", "generations", "introspection", "tracing"},
+    "server.worker": {"generations", "tracing"},
     "server.trial": {"generations"},
 }
 #: Parts that only these folders may import, whatever the table says.
@@ -108,6 +108,44 @@ def test_some_parts_are_imported_in_few_folders(part):
         here = name.removeprefix("gproxy").removeprefix(".")
         if not any(is_in(here, folder) for folder in ONLY_FROM[part]):
             assert [one for one in imported(path) if is_in(one, f"gproxy.{part}")] == [], here
+
+
+#: Files with tables of optional parts: texts MODULE:NAME, which are imported once the settings or a command need them.
+TABLES = {"gateway.build", "introspection.answers", "monitor.monitor", "monitor.answers.inspector", "commands.dev"}
+
+
+def test_only_tables_name_optional_parts():
+    part = re.compile(rf"gproxy\.({'|'.join(EXTENDING)})\b")
+    naming = set()
+    for name, path in MODULES.items():
+        here = name.removeprefix("gproxy.")
+        texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        if here.split(".")[0] not in EXTENDING and any(isinstance(one, str) and part.match(one) for one in texts):
+            naming.add(here)
+    assert naming == TABLES
+
+
+def test_a_gateway_imports_no_part_that_its_settings_do_not_need(tmp_path):
+    (tmp_path / "gproxy.ini").write_text(
+        "[gateway]\nhandlers = compress, health, limit\n[handler:limit]\nuse = rate_limit\nlimit = 1/s\n"
+        "[route:a]\nupstream = a\n[upstream:a]\nbackends = http://127.0.0.1:1\n"
+    )
+    program = (
+        "import sys, gproxy.server.worker\n"
+        "from gproxy.gateway.build import build, load\n"
+        "from gproxy.runtime import Runtime\n"
+        "settings = load(sys.argv[1])\n"
+        "build(settings, Runtime.of(settings))\n"
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "gproxy.ini")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    parts = {name.removeprefix("gproxy.") for name in found if is_in(name, "gproxy")}
+    optional = (*EXTENDING, "tracing", "testing", "runtime.aio", "runtime.gather", "state.redis")
+    assert {name for name in parts if any(is_in(name, part) for part in optional)} == {
+        "generations", "generations.pinned_code",
+    }  # fmt: skip
+    assert not {"asyncio", "pdb", "redis", "pytest"} & set(found)
 
 
 def test_no_two_files_import_each_other():
