@@ -39,7 +39,7 @@ INTERPRETED: Final = {
         "observe/log_file", "observe/rotation", "runtime/aio", "runtime/command_part", "runtime/route_parts",
         "runtime/user_files", "upstream/discovery", "upstream/dns", "upstream/health/active", "upstream/health/shared",
         "upstream/override", "upstream/upstream_metrics",
-        "runtime/tables",
+        "runtime/marshalled", "runtime/tables",
     ),
     "runs only while requests are captured": ("gateway/watch/capture_rules",),
     "runs only for sampled requests": ("tracing/otel_bridge", "tracing/request_trace", "tracing/span_record"),

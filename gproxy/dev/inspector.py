@@ -9,6 +9,7 @@ from gproxy.http.exchange import Exchange
 from gproxy.http.request import Request
 from gproxy.runtime import Runtime
 from gproxy.runtime.command_part import Captures, CommandPart
+from gproxy.runtime.marshalled import marshalled
 
 #: The kind of the records.
 KIND: Final = "inspected"
@@ -17,7 +18,7 @@ BODY_LIMIT: Final = 64 * 1024
 _MOST_BYTES: Final = 512 * 1024
 #: The most records that wait for a slow monitor; further ones are dropped and counted.
 _MOST_WAITING: Final = 40
-#: The most characters of a target and of a user.
+#: The most characters of a user.
 _LONGEST: Final = 8192
 
 
@@ -52,12 +53,14 @@ class Inspector(CommandPart):
         feed = self._feed
         if feed is None:
             return
-        if feed.waiting >= _MOST_WAITING:
-            feed.dropped += 1
-            self._omitted += 1
-            return
-        feed.put(KIND, {**fields_of(capture, exchange), "omitted": self._omitted})
-        self._omitted = 0
+        if feed.waiting < _MOST_WAITING:
+            fields = fields_of(capture, exchange)
+            size = len(marshalled(fields))
+            if feed.put_long(KIND, {**fields, "omitted": self._omitted, "size": size}, size):
+                self._omitted = 0
+                return
+        feed.dropped += 1
+        self._omitted += 1
 
 
 class _Bodies:
@@ -94,7 +97,7 @@ def fields_of(capture: Any, exchange: Exchange) -> dict[str, Any]:  # noqa: ANN4
         **_facts(exchange),
         "peer": received.peer,
         "scheme": received.scheme,
-        "target": received.target[:_LONGEST],
+        "target": received.target,
         "account": dict(account.parts),
         "request": shown,
         "response": _response(capture, bodies),

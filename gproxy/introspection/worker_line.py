@@ -2,7 +2,6 @@
 
 import json
 import logging
-import marshal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -24,6 +23,7 @@ from gproxy.introspection.frames import (
 )
 from gproxy.introspection.worker_view import WorkerView
 from gproxy.runtime.feed import Feed
+from gproxy.runtime.marshalled import marshalled
 
 _log = logging.getLogger("gproxy")
 
@@ -106,7 +106,7 @@ class WorkerLine:
             while True:
                 while records := feed.take(_BATCH):
                     with self._writing:
-                        write_frame(self._socket, FEED, marshal.dumps(records))
+                        write_frame(self._socket, FEED, marshalled(records))
                 gevent.sleep(_FEED_EVERY)
 
 

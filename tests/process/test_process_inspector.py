@@ -18,6 +18,9 @@ from gproxy.testing.gateway import eventually
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = """
+from http import HTTPStatus
+
+
 def tenant(request, next):
     request.headers["X-Tenant"] = request.host.partition(".")[0]
     request.headers["X-Trace"] = None
@@ -25,6 +28,8 @@ def tenant(request, next):
         raise ValueError("no <b>such</b> tenant")
     response = next(request)
     response.headers["X-Served-By"] = "tenant"
+    if request.path == "/raw/accepted":
+        response.status = HTTPStatus.ACCEPTED
     return response
 """
 INI = """
@@ -212,6 +217,13 @@ def test_each_step_has_what_it_changed_and_the_backend_what_it_got(dev):
     assert ["X-Tenant", "gateway"] in attempt["request"]["headers"]
     assert json.loads(attempt["response"]["body"]["text"]) == {"id": 1, "name": "Ada"}
     assert found["response"]["body"]["size"] == found["sent"]
+
+
+def test_a_status_that_is_no_plain_number_stops_nothing(dev):
+    assert dev.gateway.get("/raw/accepted").status == 202
+    assert dev.latest("/raw/accepted")["steps"][0]["status"] == 202
+    dev.gateway.get("/raw/next")
+    assert dev.latest("/raw/next")["status"] == 200
 
 
 def test_bodies_are_bounded(dev):

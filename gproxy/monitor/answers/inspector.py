@@ -33,6 +33,8 @@ _MOST_DECODED: Final = 256 * 1024
 _FEED: Final = 1.0
 #: The most lines of the error log that are looked through.
 _MOST_LINES: Final = 1000
+#: The fields of an entry that no answer has.
+_INTERNAL: Final = frozenset({"bodies", "started", "ended", "omitted", "size"})
 _WBITS: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -134,7 +136,7 @@ class Inspector:
 def full(entry: Entry) -> dict[str, Any]:
     """Return all fields of an entry as JSON has them."""
     bodies = entry["bodies"]
-    shown = {name: value for name, value in entry.items() if name not in {"bodies", "started", "ended", "omitted"}}
+    shown = {name: value for name, value in entry.items() if name not in _INTERNAL}
     shown["entry"] = _changes(entry["entry"])
     shown["steps"] = [{**one, "down": _changes(one["down"]), "up": _changes(one["up"])} for one in entry["steps"]]
     shown["request"] = _message(entry["request"], bodies)

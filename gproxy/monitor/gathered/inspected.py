@@ -7,7 +7,7 @@ from typing import Any, Final
 from gproxy.monitor.processes.worker_lines import WorkerRef
 from gproxy.monitor.times import rfc3339
 
-#: The most requests that are kept, and the most bytes of their bodies together.
+#: The most requests that are kept, and the most bytes of them together.
 MOST: Final = 200
 _MOST_BYTES: Final = 32 * 1024 * 1024
 
@@ -21,7 +21,7 @@ Entry = Mapping[str, Any]
 
 
 class InspectedRequests:
-    """The last MOST requests, each with a number of its own; the oldest go if their bodies need too much room."""
+    """The last MOST requests, each with a number of its own; the oldest go if they need too much room."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
@@ -36,9 +36,9 @@ class InspectedRequests:
         self.omitted += fields["omitted"]
         place = {"number": self._number, "worker": worker.number, "generation": worker.generation}
         self._entries.append({**fields, **place, "ended": when, "time": rfc3339(fields["started"])})
-        self._bytes += _size(fields)
+        self._bytes += fields["size"]
         while len(self._entries) > MOST or (self._bytes > _MOST_BYTES and len(self._entries) > 1):
-            self._bytes -= _size(self._entries.popleft())
+            self._bytes -= self._entries.popleft()["size"]
 
     def last(self) -> list[Entry]:
         """Return all entries, the newest first."""
@@ -65,7 +65,3 @@ def summary(entry: Entry) -> dict[str, Any]:
     """Return the fields of an entry that a list shows, with the names of the steps that changed something."""
     changed = [step["name"] for step in entry["steps"] if step["name"] and (step["down"] or step["up"])]
     return {**{name: entry[name] for name in _SUMMARY}, "changed_by": list(dict.fromkeys(changed))}
-
-
-def _size(fields: Mapping[str, Any]) -> int:
-    return sum(len(body["data"]) for body in fields["bodies"])

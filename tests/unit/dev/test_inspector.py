@@ -37,6 +37,16 @@ def test_a_record_has_both_messages_and_their_bodies():
     ]  # fmt: skip
 
 
+def test_a_long_target_is_kept_as_it_is_so_that_a_copy_has_it():
+    feed = Feed()
+    sent = request("GET", f"/{'x' * 15_000}")
+    capture = Capture(sent, Inspector.body_limit)
+    sent.exchange.account = TimeAccount(sent.deadline, capture)
+    capture.finish_response(Response(200))
+    inspector(feed).take(capture, sent.conclude(200, 0.1, 0))
+    assert records(feed)[0][2]["target"] == sent.received.target
+
+
 def test_long_bodies_are_cut():
     feed = Feed()
     inspector(feed).take(*captured(100_000))
@@ -56,6 +66,18 @@ def test_a_slow_monitor_costs_records_and_the_next_one_says_how_many():
     part.take(*captured())
     part.take(*captured())
     assert [fields["omitted"] for _, _, fields in records(feed)] == [5, 0]
+
+
+def test_long_records_are_sent_in_batches_that_the_monitor_can_read():
+    feed = Feed()
+    part = inspector(feed)
+    for _ in range(40):
+        part.take(*captured(60_000))
+    batches = []
+    while batch := records(feed):
+        batches.append(sum(fields["size"] for _, _, fields in batch))
+    assert sum(batches) > 40 * 120_000
+    assert max(batches) <= 1024 * 1024
 
 
 def test_without_a_monitor_nothing_is_captured():

@@ -7,7 +7,7 @@ WORKER = WorkerRef(2, 1, 100)
 
 
 def fields(identity="an-id", size=0):
-    return {"id": identity, "started": 1000.0, "omitted": 0, "bodies": [{"data": b"x" * size}], "steps": []}
+    return {"id": identity, "started": 1000.0, "omitted": 0, "size": size, "steps": []}
 
 
 def test_each_request_has_a_number_and_the_oldest_go():
@@ -21,7 +21,7 @@ def test_each_request_has_a_number_and_the_oldest_go():
     assert (kept.last()[0]["time"], kept.last()[0]["generation"]) == ("1970-01-01T00:16:40.000Z", 2)
 
 
-def test_long_bodies_leave_room_for_fewer():
+def test_long_requests_leave_room_for_fewer():
     kept = InspectedRequests()
     for _ in range(100):
         kept.take(WORKER, 1001.0, fields(size=512 * 1024))
