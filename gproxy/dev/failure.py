@@ -3,15 +3,17 @@
 All texts are bounded, and secrets in them are masked.
 """
 
+import json
 import linecache
 from base64 import b64decode
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import FrameSummary, TracebackException
 from typing import Final
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from gproxy.config.secret_values import SHORTEST_MASKED
 from gproxy.dev.step_changes import StepChanges, changes
@@ -21,8 +23,8 @@ from gproxy.http.request import Request
 from gproxy.runtime.user_files import is_own, is_users
 
 MASK: Final = "***"
-#: The most exceptions of a chain of causes, frames of each, and frames of each that have source.
-_MOST_ERRORS: Final = 4
+#: The most exceptions, causes and members of a group together; frames of each, and frames of each that have source.
+_MOST_ERRORS: Final = 6
 _MOST_FRAMES: Final = 40
 _MOST_SOURCES: Final = 12
 #: Lines of source before and behind the line of a frame, and characters of each.
@@ -58,7 +60,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class RaisedError:
-    """An exception: its text, and its frames, the innermost first. `link` says what it was to the one before."""
+    """An exception: its text, and its frames, the innermost first. `link` says what it was to one before."""
 
     text: str
     frames: Sequence[Frame]
@@ -85,7 +87,7 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException, request: Request, hide: Hide) -> "Failure":
         """Return what is known of the exception of this request."""
-        first = TracebackException(type(error), error, error.__traceback__, limit=-_MOST_FRAMES, lookup_lines=False)
+        first = TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
         received = request.received
         path, mark, query = received.target.partition("?")
         target = f"{path}{mark}{_query(query)}"
@@ -102,7 +104,16 @@ class Failure:
 def secrets_of(request: Request) -> frozenset[str]:
     """Return the values of the fields of the request that are likely to be secrets, and what these consist of."""
     values = [value for name, value in request.received.headers.items() if is_likely_secret(name)]
-    return frozenset(one for value in values for one in _secrets(value) if len(one) >= SHORTEST_MASKED)
+    found = {one for value in values for one in _secrets(value) if len(one) >= SHORTEST_MASKED}
+    return frozenset(spelling for one in found for spelling in _spellings(one))
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield the secret as it is, and as it stands in a `repr`, in JSON and in a URL."""
+    yield secret
+    yield repr(secret)[1:-1]
+    yield json.dumps(secret)[1:-1]
+    yield quote(secret, safe="")
 
 
 def _secrets(value: str) -> Iterator[str]:
@@ -157,19 +168,23 @@ def _value(part: str, text: str, hide: Hide) -> str:
 
 
 def _chain(first: TracebackException) -> Iterator[tuple[TracebackException, str]]:
-    """Yield the exception and its causes, each with what it was to the one before."""
-    one: TracebackException | None = first
-    link = ""
+    """Yield the exception and those behind it, each with what it was to the other."""
+    waiting = deque([(first, "")])
     for _ in range(_MOST_ERRORS):
-        if one is None:
-            return
-        yield one, link
-        if one.__cause__ is not None:
-            one, link = one.__cause__, "caused by"
-        elif one.__context__ is not None and not one.__suppress_context__:
-            one, link = one.__context__, "while handling"
-        else:
-            return
+        if waiting:
+            one, link = waiting.popleft()
+            yield one, link
+            waiting.extend(_behind(one))
+
+
+def _behind(error: TracebackException) -> Iterator[tuple[TracebackException, str]]:
+    """Yield the members of a group, and the cause."""
+    for member in error.exceptions or ():
+        yield member, "in the group"
+    if error.__cause__ is not None:
+        yield error.__cause__, "caused by"
+    elif error.__context__ is not None and not error.__suppress_context__:
+        yield error.__context__, "while handling"
 
 
 def _text(error: TracebackException, hide: Hide) -> str:
@@ -177,11 +192,17 @@ def _text(error: TracebackException, hide: Hide) -> str:
 
 
 def _frames(error: TracebackException, hide: Hide) -> Sequence[Frame]:
-    """Return the frames, the innermost first, without those of the gateway unless there are no others."""
+    """Return the frames, the innermost first, without those of the gateway unless there are no others.
+
+    A deep recursion has too many: those of libraries go first, then the outermost ones.
+    """
     every = error.stack[::-1]
-    shown = [frame for frame in every if not is_own(frame.filename)] or every
-    lasts = {id(frame) for frame in [one for one in shown if is_users(one.filename)][:_MOST_SOURCES]}
-    return [_frame(frame, hide, has_source=id(frame) in lasts) for frame in shown]
+    relevant = [frame for frame in every if not is_own(frame.filename)] or every
+    users = [frame for frame in relevant if is_users(frame.filename)]
+    others = [frame for frame in relevant if not is_users(frame.filename)]
+    shown = {id(frame) for frame in [*users, *others][:_MOST_FRAMES]}
+    lasts = {id(frame) for frame in users[:_MOST_SOURCES]}
+    return [_frame(frame, hide, has_source=id(frame) in lasts) for frame in relevant if id(frame) in shown]
 
 
 def _frame(frame: FrameSummary, hide: Hide, *, has_source: bool) -> Frame:

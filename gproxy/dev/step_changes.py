@@ -107,7 +107,7 @@ class StepChanges:
         try:
             response = step(request, noted.following(following))
         except BaseException as error:
-            noted.error = f"{type(error).__name__}: {error}"[:_LONGEST]
+            noted.error = _described(error)
             raise
         finally:
             if noted.passed is None:  # it has answered itself, or failed: what it had changed until then
@@ -131,6 +131,14 @@ class StepChanges:
         self.steps.append(noted)
         self._open.append(noted)
         return noted
+
+
+def _described(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 the exception of the handler is the one to raise
+        text = "(it has no text: its __str__ fails)"
+    return f"{type(error).__name__}: {text}"[:_LONGEST]
 
 
 def changes(before: _Seen, after: _Seen) -> list[Change]:

@@ -168,3 +168,18 @@ class Arriving:
     def next_piece(self):
         rest, self.rest = self.rest, b""
         return rest
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise KeyError("no text")
+
+
+def test_an_exception_without_a_text_stays_the_exception():
+    def fails(request, next):
+        raise Mute
+
+    noted = StepChanges(request())
+    with pytest.raises(Mute):
+        run_step([noted], "fails", fails, request(), answer(200))
+    assert noted.steps[0].error == "Mute: (it has no text: its __str__ fails)"
