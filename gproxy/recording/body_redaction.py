@@ -10,8 +10,9 @@ from gproxy.recording.pseudonyms import Pseudonyms
 from gproxy.recording.record import Fields, RecordedBody
 
 _FORM: Final = "application/x-www-form-urlencoded"
-#: The most bytes that a compressed body may have when it is decoded.
-_MOST_DECODED: Final = 8 * 1024 * 1024
+_MULTIPART: Final = "multipart/form-data"
+#: The most bytes that a compressed body may have when it is decoded: a few of them would else block the loop for long.
+_MOST_DECODED: Final = 256 * 1024
 _STEP: Final = re.compile(
     r"\.\.(?P<deep>[\w-]+)|\.(?P<name>[\w-]+)|(?P<any>\.\*|\[\*\])|\[(?P<index>\d+)\]|\['(?P<quoted>[^']+)'\]"
 )
@@ -22,6 +23,7 @@ _Step = tuple[str, str]
 class BodyRedaction:
     """The redaction of bodies. `hide_query` hides the values of a form. Raises ValueError for a wrong rule.
 
+    A form in several parts (`multipart/form-data`) is omitted: what looks like the head of a part may be a value.
     With rules for JSON, a body that cannot be searched for the parts is omitted: one that is truncated, no JSON, or
     compressed in a way that is not decoded here.
     """
@@ -42,6 +44,8 @@ class BodyRedaction:
         if not body.data:
             return body
         kind = _value(headers, "content-type").lower()
+        if _MULTIPART in kind:
+            return RecordedBody(size=body.size, truncated=True, omitted="a form in several parts")
         is_form = _FORM in kind
         if not is_form and not self._paths:
             return body
@@ -69,9 +73,9 @@ class BodyRedaction:
             value = json.loads(data)
             for path in self._paths:
                 value = self._hidden(value, path)
+            return json.dumps(value, separators=(",", ":")).encode()
         except (ValueError, RecursionError):
             raise _UnsearchableError("no JSON, so --redact cannot find its parts") from None
-        return json.dumps(value, separators=(",", ":")).encode()
 
     def _hidden(self, value: Any, path: Sequence[_Step]) -> Any:  # noqa: ANN401 any JSON
         """Return the value without what the path leads to. A name leads into each item of a list, too."""

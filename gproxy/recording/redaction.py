@@ -41,7 +41,11 @@ _SCHEMES: Final = frozenset({"apikey", "basic", "bearer", "digest", "dpop", "hma
 _ATTRIBUTES: Final = frozenset(
     {"domain", "expires", "httponly", "max-age", "partitioned", "path", "priority", "samesite", "secure"}
 )
+#: The most items of a query, a form or a cookie that become pseudonyms one by one; of more, all become one.
+_MOST_ITEMS: Final = 1000
 _URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:)?(?://(?P<authority>[^/]*))?(?P<path>.*)", re.DOTALL)
+#: A segment of a path without its parameters and a fragment behind it.
+_SEGMENT: Final = re.compile("[^;#]*")
 #: What `--keep` names to keep the names of users.
 USER: Final = "user"
 
@@ -90,7 +94,8 @@ class Redaction:
 
     def _request(self, request: RecordedRequest, hidden: dict[str, None]) -> None:
         path, mark, query = request.target.partition("?")
-        request.target = f"{self._path(path, hidden)}{mark}{self._query(query)}"
+        place = self._path(path, hidden) if path.startswith("/") else self._place(path, hidden) or path
+        request.target = f"{place}{mark}{self._query(query)}"
         self._message(request)
 
     def _response(self, response: RecordedResponse) -> None:
@@ -117,9 +122,13 @@ class Redaction:
         return self._pseudonyms.of_field(value)
 
     def _cookie(self, value: str) -> str:
+        if _has_many_items(value):
+            return self._pseudonyms.of_field(value)
         return "; ".join(self._pair(item.strip(" \t")) for item in value.split(";"))
 
     def _set_cookie(self, value: str) -> str:
+        if _has_many_items(value):
+            return self._pseudonyms.of_field(value)
         cookie, *attributes = value.split(";")
         return "; ".join([self._pair(cookie.strip(" \t")), *(self._attribute(one.strip(" \t")) for one in attributes)])
 
@@ -137,6 +146,8 @@ class Redaction:
         return f"{name}={self._pseudonyms.of_field(plain)}"
 
     def _query(self, query: str) -> str:
+        if _has_many_items(query):
+            return self._pseudonyms.of_field(query)
         return "&".join(";".join(map(self._parameter, part.split(";"))) for part in query.split("&"))
 
     def _parameter(self, item: str) -> str:
@@ -151,14 +162,22 @@ class Redaction:
     def _url(self, value: str) -> str:
         rest, hash_mark, fragment = value.partition("#")
         rest, mark, query = rest.partition("?")
-        match = _URL.fullmatch(rest)
-        if match is None or (match["scheme"] and match["authority"] is None):  # mailto:, data:
+        place = self._place(rest, {})
+        if place is None:
             return self._pseudonyms.of_field(value)
-        authority = match["authority"] or ""
-        userinfo, at, host = authority.rpartition("@")
-        origin = (match["scheme"] or "") + ("" if match["authority"] is None else "//")
-        place = f"{origin}{self._pseudonyms.of_field(userinfo)}{at}{host}{self._path(match['path'], {})}"
         return f"{place}{mark}{self._query(query)}{hash_mark}{self._query(fragment)}"
+
+    def _place(self, text: str, hidden: dict[str, None]) -> str | None:
+        """Return a URL without its query: its userinfo is hidden, and its path as `_path` does. None if it has none."""
+        match = _URL.fullmatch(text)
+        if match is None or "\\" in text:  # some clients read a backslash as a slash
+            return None
+        if match["authority"] is None:
+            is_path = not match["scheme"] and (text.startswith("/") or "@" not in text)  # not mailto:, data:
+            return self._path(text, hidden) if is_path else None
+        userinfo, at, host = match["authority"].rpartition("@")
+        origin = f"{match['scheme'] or ''}//{self._pseudonyms.of_field(userinfo)}{at}{host}"
+        return f"{origin}{self._path(match['path'], hidden)}"
 
     def _path(self, path: str, hidden: dict[str, None]) -> str:
         """Return a path without the values of its parameters (`;jsessionid=…`), and without what a rule hides.
@@ -205,7 +224,12 @@ def _hide_segments(exchange: RecordedExchange, hidden: Mapping[str, str]) -> Non
 
     def hide(url: str) -> str:
         path, mark, rest = url.partition("?")
-        return "/".join(hidden.get(unquote(one), one) for one in path.split("/")) + mark + rest
+        return "/".join(map(hide_segment, path.split("/"))) + mark + rest
+
+    def hide_segment(segment: str) -> str:
+        match = _SEGMENT.match(segment)
+        text = match[0] if match else ""
+        return hidden.get(unquote(text), text) + segment[len(text) :]
 
     for request in (exchange.request, *(one.request for one in exchange.attempts if one.request is not None)):
         request.target = hide(request.target)
@@ -216,6 +240,10 @@ def _hide_segments(exchange: RecordedExchange, hidden: Mapping[str, str]) -> Non
             message.headers = [
                 (name, hide(value) if name.lower() in _URLS else value) for name, value in message.headers
             ]
+
+
+def _has_many_items(text: str) -> bool:
+    return text.count("&") + text.count(";") > _MOST_ITEMS
 
 
 def _decoded(text: str) -> bytes:

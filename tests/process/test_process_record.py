@@ -233,6 +233,9 @@ def test_no_marked_secret_is_in_the_file(scene, name):
         assert send_secrets(scene, "/orders/secret", "text/plain", f"card {MARK}").status == 200
         assert send_secrets(scene, f"/resets/{MARK}", "application/json", "{}").status == 200
         assert scene.gateway.get(f"/users/secret;jsessionid={MARK}").status == 200
+        for target in (f"/resets/{MARK};v=1", f"http://gateway.test/resets/{MARK}"):
+            raw = f"GET {target} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n"
+            assert scene.gateway.ask(raw).status == 200
         time.sleep(0.5)  # the feed of the workers
     assert recorded.code == 0, recorded.says
     data = recorded.path.read_bytes()
@@ -241,7 +244,7 @@ def test_no_marked_secret_is_in_the_file(scene, name):
         assert form not in data
     assert b"user-" not in data
     exchanges = sorted(recorded.exchanges, key=lambda one: one.time)  # each worker feeds its own
-    assert len(exchanges) == 5
+    assert len(exchanges) == 7
     _check_json(exchanges[0])
     assert re.fullmatch(rb"password=(~[0-9a-f]{16})&b=\1", exchanges[1].request.body.data)
     assert exchanges[2].request.body.omitted

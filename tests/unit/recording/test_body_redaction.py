@@ -69,6 +69,8 @@ def test_a_name_that_occurs_twice_does_not_hide_a_value():
         (gzip.compress(b'{"card": "1"}')[:-9], [*JSON, ("Content-Encoding", "gzip")]),
         (gzip.compress(b" " * 20_000_000), [*JSON, ("Content-Encoding", "gzip")]),
         (b'{"card": "1"}', [*JSON, ("Content-Encoding", "gzip")]),
+        (gzip.compress(b"[" + b"[]," * 100_000 + b"1]"), [*JSON, ("Content-Encoding", "gzip")]),
+        (gzip.compress(b"&a" * 200_000), [*FORM, ("Content-Encoding", "gzip")]),
     ],
 )
 def test_a_body_that_cannot_be_searched_is_omitted(body, headers):
@@ -93,3 +95,9 @@ def test_other_bodies_stay_without_a_rule():
     for data in (b"", b"\xff", b'{"card": 1}'):
         assert redacted(data, rules=()).data == data
     assert redacted(b"").omitted == ""
+
+
+def test_a_form_in_several_parts_is_omitted_without_a_rule():
+    found = redacted(b"--b\r\n\r\nsecret\r\n--b--", [("Content-Type", "Multipart/Form-Data; boundary=b")], rules=())
+    assert (found.data, found.size, found.truncated) == (b"", 20, True)
+    assert found.omitted

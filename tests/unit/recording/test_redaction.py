@@ -54,6 +54,10 @@ def test_pseudonyms_are_equal_for_equal_values_of_one_key_only():
         ("Referer", "//u@a/p?secret", "//{u}@a/p?{secret}"),
         ("Referer", "data:secret", "{data:secret}"),
         ("Origin", "https://a.test", "https://a.test"),
+        ("Location", "1u:p@a.test/b", "{1u:p@a.test/b}"),
+        ("Location", "/\\u:p@a.test/b", "{/\\u:p@a.test/b}"),
+        ("Cookie", "a;" * 1001, "{" + "a;" * 1001 + "}"),
+        ("Set-Cookie", "a;" * 1001, "{" + "a;" * 1001 + "}"),
     ],
 )  # fmt: skip
 def test_values_of_fields(name, value, expected):
@@ -76,6 +80,7 @@ def filled(text):
         ("a=1;b=2", "a={1};b={2}"),
         ("", ""),
         ("a=b=c", "a={b=c}"),
+        ("a=1&" * 1001, "{" + "a=1&" * 1001 + "}"),
     ],
 )
 def test_values_of_queries(query, expected):
@@ -112,14 +117,14 @@ def test_segments_of_a_path_are_hidden_wherever_the_exchange_has_them():
     found = redacted(
         target="/v1/reset/abc/next?a",
         headers=[("Referer", "https://a/v1/reset/abc")],
-        response=[("Location", "/done/abc")],
+        response=[("Location", "/done/abc"), ("Location", "abc;v#f")],
         rules=["path:/v1/reset/*"],
-        attempts=["/inner/abc"],
+        attempts=["/inner/abc", "/inner/abc;v=1"],
     )
     assert found.request.target == filled("/v1/reset/{abc}/next?{a}")
     assert found.request.headers == [("Referer", filled("https://a/v1/reset/{abc}"))]
-    assert found.response.headers == [("Location", filled("/done/{abc}"))]
-    assert found.attempts[0].request.target == filled("/inner/{abc}")
+    assert found.response.headers == [("Location", filled("/done/{abc}")), ("Location", filled("{abc};{v}#{f}"))]
+    assert [one.request.target for one in found.attempts] == [filled("/inner/{abc}"), filled("/inner/{abc};v={1}")]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +136,8 @@ def test_segments_of_a_path_are_hidden_wherever_the_exchange_has_them():
         ("/%72eset/a%62c", "/%72eset/{abc}"),
         ("/x/../reset/abc", "/{x}/{..}/{reset}/{abc}"),
         ("*", "*"),
+        ("http://u@a.test/reset/abc", "http://{u}@a.test/reset/{abc}"),
+        ("a.test:443", "a.test:443"),
     ],
 )
 def test_spellings_of_a_hidden_path(target, expected):
