@@ -17,7 +17,7 @@ from gproxy.state.table import Entries, LocalEntries, MemoryEntries, Table
 
 Scope = Literal["host", "redis"]
 
-#: The most entries of a table on one machine: a search for the oldest reads the ages of all.
+#: The most entries of a table on one machine: a repair reads the ages of all.
 MOST_KEYS: Final = 100_000
 #: The most tables, because the names may come from code that makes them up.
 _MOST_TABLES: Final = 100
@@ -82,7 +82,7 @@ class Tables:
         state, clock = self._process.host_state, self._process.monotonic
         if state is None:
             return MemoryEntries(max_keys, clock)
-        entries = SharedEntries.open(state, name, max_keys, clock)
+        entries = SharedEntries.open(state, name, max_keys, clock, self._process.sleep)
         if entries is None:
             raise ValueError(f"table {name!r}: no room in the memory of the workers; expected a smaller max_keys")
         return entries

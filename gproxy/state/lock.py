@@ -6,6 +6,8 @@ from itertools import count
 from types import TracebackType
 from typing import Final, Self
 
+from gevent import getcurrent
+
 from gproxy.state.shared.memory import SharedState
 from gproxy.state.table import LocalEntries, Packed, encoded, pack
 
@@ -52,7 +54,8 @@ class Lock:
         self._key = encoded(name)
         self._locks = locks
         self._ttl = ttl
-        self._holder: Packed | None = None
+        #: By greenlet: its holder. After `ttl` a second one may be in the block, too.
+        self._holders: dict[object, Packed] = {}
 
     def __repr__(self) -> str:
         return f"<Lock {self.name}>"
@@ -62,7 +65,7 @@ class Lock:
         while not self._take(holder):
             self._locks.pause(pause)
             pause = min(2 * pause, _LONGEST)
-        self._holder = holder
+        self._holders[getcurrent()] = holder
         return self
 
     def _take(self, holder: Packed) -> bool:
@@ -75,7 +78,7 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        holder, self._holder = self._holder, None
+        holder = self._holders.pop(getcurrent(), None)
         if holder is not None:  # another may hold it by now, if its time has ended
             self._locks.entries.swap(self._key, holder, None, self._ttl)
 

@@ -19,7 +19,7 @@ STORES: Final[dict[str, str]] = {
 
 
 class StoreUnavailableError(Exception):
-    """A store that does not answer while the settings reject requests without one."""
+    """A store, or a table of the workers, that cannot be used now, and that nothing else may stand in for."""
 
     #: The delay before a retry, in seconds.
     retry_after: Final = 1

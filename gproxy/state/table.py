@@ -31,6 +31,10 @@ class Kind(IntEnum):
     JSON = 5
 
 
+#: The kinds to which `incr` adds.
+_NUMBERS: Final = (Kind.INT, Kind.FLOAT)
+
+
 class Packed(NamedTuple):
     """A value as it is stored."""
 
@@ -54,7 +58,7 @@ def _packed(value: object) -> Packed:
         try:
             return Packed(Kind.INT, _INT.pack(value))
         except struct.error:
-            raise ValueError(f"{value} is too large; expected a number of 64 bits") from None
+            raise ValueError(f"the number has {value.bit_length()} bits; expected at most 63 and a sign") from None
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"expected a finite number, not {value}")
@@ -80,7 +84,7 @@ def unpack(packed: Packed) -> Any:  # noqa: ANN401 any value
 
 def added(packed: Packed, amount: Number) -> Number:
     """Return the stored number plus the amount. Raises TypeError if it is no number, ValueError beyond 64 bits."""
-    if packed.kind not in (Kind.INT, Kind.FLOAT):
+    if packed.kind not in _NUMBERS:
         raise TypeError(f"the value is {unpack(packed)!r}; expected a number")
     number: Number = unpack(packed) + amount
     pack(number)
@@ -205,9 +209,10 @@ class Table:
     def incr(self, key: str, amount: Number = 1) -> Any:  # noqa: ANN401 an int, or a float
         """Add to the number of the key, which begins at 0, and return the sum.
 
-        The end of an entry's life stays as it is. Raises TypeError if the value is no number.
+        The end of an entry's life stays as it is. Raises TypeError if the value or the amount is no number.
         """
-        pack(amount)
+        if pack(amount).kind not in _NUMBERS:
+            raise TypeError(f"the amount is {amount!r}; expected a number")
         return self._entries.incr(encoded(key), amount, self._ttl)
 
     def pop(self, key: str, default: Any = None) -> Any:  # noqa: ANN401 any value

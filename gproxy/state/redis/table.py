@@ -80,7 +80,9 @@ elseif operation == 'incr' then
     if type(sum) == 'table' then return {-2, 0, found} end
     return {1, 0, redis.call('HGET', entries, name)}
   end
-  local sum = 'f' .. string.format('%.17g', before + amount)
+  local total = before + amount
+  if total == math.huge or total == -math.huge then return {-2, 0, found} end
+  local sum = 'f' .. string.format('%.17g', total)
   redis.call('HSET', entries, name, sum)
   return {1, 0, sum}
 end
@@ -147,7 +149,7 @@ class RedisEntries:
     def incr(self, key: bytes, amount: Number, life: float, /) -> Number:
         answer = self._do(b"incr", key, life, written(pack(amount)))
         if answer.status == _TOO_LARGE:
-            raise ValueError(f"{answer.value.decode()} plus {amount} is beyond 64 bits")
+            raise ValueError(f"{unpack(read(answer.value))} plus {amount} is beyond 64 bits")
         value: Number = unpack(read(answer.value))
         if answer.status == _NO_NUMBER:
             raise TypeError(f"the value is {value!r}; expected a number")

@@ -3,7 +3,7 @@
 Locking a free mutex needs no system call. If the holder is killed, the kernel passes the mutex to the next process that
 locks it. A stopped holder (SIGSTOP, a debugger) may hold a mutex for minutes: a process waits at most a second, then
 continues without the mutex, and waits no more until it finds the mutex free. The guarded data is valid after every
-single store, so each time that a process continues so costs one count at most.
+single store, so each time that a process continues so costs one count at most. `exclusive_mutex` is for other data.
 """
 
 import ctypes
@@ -55,6 +55,15 @@ class Mutex:
 
     def __exit__(self, *_: object) -> None:
         _unlock(self._address)  # fails, as it should, if this process did not get the lock
+
+    def take(self, wait: float) -> bool:
+        """Lock it, after a wait of at most so many seconds; return whether it is locked."""
+        code = _try_lock(self._address)
+        if code == errno.EBUSY and wait:
+            code = _timed_lock(self._address, _after(wait))
+        if code == errno.EOWNERDEAD:
+            _make_consistent(self._address)
+        return code in {0, errno.EOWNERDEAD}
 
     def _wait(self, code: int) -> None:
         if code == errno.EBUSY:

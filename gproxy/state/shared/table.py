@@ -1,21 +1,21 @@
 """The entries of a table in memory that several processes share.
 
-An entry is in a slot. Chains of slots begin in as many heads, by a keyed digest of the key. A number that follows each
-change gives the age: the smallest is the oldest. A value never changes in place, but for integers, which are one store;
-any other new value has a new slot.
+An entry is in a slot. Chains of slots begin in as many heads, by a keyed digest of the key. A ring has all used slots
+in the order of their ages, which are numbers that grow with each change. A value never changes in place, but for
+integers, which are one store; any other new value has a new slot.
 
-A process may be killed between any two stores. While it changes chains, a word marks them as unfinished, and the next
-process that finds the mark makes them anew from the slots. A slot counts as used by one store, its age, after all else
-in it is written.
+Only the process that has the mutex reads or writes. It may be killed between any two stores. While it changes chains
+and ring, a word marks them as unfinished, and the next process that finds the mark makes them anew from the slots. A
+slot counts as used by one store, its age, after all else in it is written.
 """
 
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from hashlib import blake2b
-from heapq import nsmallest
 from typing import Final, ParamSpec, TypeVar
 
+from gproxy.state.shared.exclusive_mutex import ExclusiveMutex
 from gproxy.state.shared.memory import Region, SharedState
 from gproxy.state.table import LONGEST_KEY, LONGEST_VALUE, Kind, Number, Packed, added, pack
 
@@ -24,28 +24,24 @@ T = TypeVar("T")
 
 _log = logging.getLogger("gproxy")
 
-# The words at the begin: chains are unfinished; the last age; used slots; slots ever used; the first freed slot.
+# The words at the begin: links are unfinished; the last age; used slots; slots ever used; the first freed slot.
 _UNFINISHED: Final = 0
 _AGE: Final = 1
 _USED: Final = 2
 _TOUCHED: Final = 3
 _FREED: Final = 4
 _HEAD: Final = 8
+#: The place of the ring where the newest slot and the oldest meet; other places are numbers of slots, from 1.
+_RING: Final = 0
 
 #: The bytes of a slot's key and value.
 _BODY: Final = LONGEST_KEY + LONGEST_VALUE
-#: The bytes of a slot: age, end of life, digest, sizes, 4 bytes for the next slot and 4 for a head; key and value.
-_SLOT: Final = 5 * 8 + _BODY
-#: The longest chain; with as many heads as slots, only a damaged one is longer.
-_LONGEST_CHAIN: Final = 64
-#: The share of the slots that one search for the oldest finds, and the least number.
-_SHARE: Final = 32
-_LEAST: Final = 64
+#: The bytes of a slot: age, end of life, digest, sizes; 4 bytes each for the next one in the chain, a head, and the
+#: neighbours in the ring; key and value.
+_SLOT: Final = 6 * 8 + _BODY
+#: The bytes beside the slots: the words at the begin, and the place of the ring.
+_BESIDE: Final = (_HEAD + 1) * 8
 _WORD: Final = 0xFFFF_FFFF_FFFF_FFFF
-
-
-class _DamagedError(Exception):
-    """Chains that a process has left, and that no process makes."""
 
 
 class SharedEntries:
@@ -64,25 +60,28 @@ class SharedEntries:
         self._mutex = mutex
         self._secret = secret
         self._clock = clock
-        self._count = count = (area.size - _HEAD * 8) // _SLOT
+        self._count = count = (area.size - _BESIDE) // _SLOT
         self._words, self._data = area.words, area.data
         self._ages = area.words[_HEAD : _HEAD + count]
         self._ends = area.floats[_HEAD + count : _HEAD + 2 * count]
         self._tags = area.words[_HEAD + 2 * count : _HEAD + 3 * count]
         self._sizes = area.words[_HEAD + 3 * count : _HEAD + 4 * count]
-        links = 2 * (_HEAD + 4 * count)
+        links = area.quads[2 * (_HEAD + 4 * count) :]
         #: Numbers of slots from 1; 0 ends a chain.
-        self._nexts, self._heads = area.quads[links : links + count], area.quads[links + count : links + 2 * count]
-        self._bodies = 8 * (_HEAD + 5 * count)
-        #: The ages and slots that were the oldest at the last search, the oldest last.
-        self._oldest: list[tuple[int, int]] = []
+        self._nexts, self._heads = links[:count], links[count : 2 * count]
+        #: By number of a slot: its neighbours in the ring.
+        self._olders, self._newers = links[2 * count : 3 * count + 1], links[3 * count + 1 : 4 * count + 2]
+        self._bodies = 8 * (_HEAD + 6 * count + 1)
         self.evicted = 0
 
     @classmethod
-    def open(cls, state: SharedState, name: str, max_keys: int, clock: Callable[[], float]) -> "SharedEntries | None":
+    def open(
+        cls, state: SharedState, name: str, max_keys: int, clock: Callable[[], float], sleep: Callable[[float], object]
+    ) -> "SharedEntries | None":
         """Open the entries of that table; None without room. One slot more takes the new value of a full table."""
-        area = state.area(f"table:{name}", _HEAD * 8 + (max_keys + 1) * _SLOT)
-        return cls(name, area, state.mutexes(f"table:{name}")(0), state.secret, clock) if area else None
+        area = state.area(f"table:{name}", _BESIDE + (max_keys + 1) * _SLOT)
+        mutex = ExclusiveMutex(state.mutexes(f"table:{name}")(0), sleep)
+        return cls(name, area, mutex, state.secret, clock) if area else None
 
     def get(self, key: bytes, /) -> Packed | None:
         return self._guarded(self._get, key, self._tag(key))
@@ -103,20 +102,14 @@ class SharedEntries:
         return self._guarded(self._swap, key, self._tag(key), before, after, life)
 
     def _guarded(self, change: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run the function under the mutex, with sound chains."""
-        is_damaged = False
+        """Run the function under the mutex, with sound links. Raises StoreUnavailableError without the mutex."""
         with self._mutex:
-            if self._words[_UNFINISHED]:
-                is_damaged = True
+            is_damaged = self._words[_UNFINISHED] != 0
+            if is_damaged:
                 self._repair()
-            try:
-                result = change(*args, **kwargs)
-            except _DamagedError:
-                is_damaged = True
-                self._repair()
-                result = change(*args, **kwargs)
+            result = change(*args, **kwargs)
         if is_damaged:
-            _log.warning("table %s: repaired, since a worker was stopped while it changed the table", self._name)
+            _log.warning("table %s: repaired, since a worker was killed while it changed the table", self._name)
         return result
 
     def _get(self, key: bytes, tag: int) -> Packed | None:
@@ -142,7 +135,7 @@ class SharedEntries:
         if before.kind is Kind.INT and isinstance(number, int):
             self._words[(self._body(slot) + LONGEST_KEY) // 8] = number & _WORD
         else:
-            self._put(slot, key, tag, pack(number), self._ends[slot], self._ages[slot])
+            self._replace(slot, key, tag, pack(number))
         return number
 
     def _pop(self, key: bytes, tag: int) -> Packed | None:
@@ -187,22 +180,35 @@ class SharedEntries:
         return -1
 
     def _chain(self, tag: int) -> list[int]:
-        """Return the slots of a chain. Raises _DamagedError if it does not end."""
+        """Return the slots of a chain."""
         found: list[int] = []
         number = self._heads[tag % self._count]
         while number:
-            if len(found) == _LONGEST_CHAIN or number > self._count:
-                raise _DamagedError
             found.append(number - 1)
             number = self._nexts[number - 1]
         return found
 
-    def _put(self, old: int, key: bytes, tag: int, value: Packed, end: float, age: int = 0) -> None:
-        """Write an entry into a slot of its own, in place of the old one of the key if there is one."""
+    def _put(self, old: int, key: bytes, tag: int, value: Packed, end: float) -> None:
+        """Write the newest entry into a slot of its own, in place of the old one of the key if there is one."""
         words = self._words
         if old < 0 and words[_USED] >= self._count - 1:
             self._evict()
         words[_UNFINISHED] = 1
+        words[_AGE] += 1
+        self._insert(key, tag, value, end, words[_AGE], self._olders[_RING])
+        if old >= 0:
+            self._remove(old)
+        words[_UNFINISHED] = 0
+
+    def _replace(self, old: int, key: bytes, tag: int, value: Packed) -> None:
+        """Write an entry into a slot of its own, in place of an old one whose life and age it keeps."""
+        self._words[_UNFINISHED] = 1
+        self._insert(key, tag, value, self._ends[old], self._ages[old], old + 1)
+        self._remove(old)
+        self._words[_UNFINISHED] = 0
+
+    def _insert(self, key: bytes, tag: int, value: Packed, end: float, age: int, older: int) -> None:
+        """Write an entry into a free slot; link it into its chain, and into the ring behind that place."""
         slot = self._take()
         begin = self._body(slot)
         self._data[begin : begin + len(key)] = key
@@ -210,26 +216,23 @@ class SharedEntries:
         self._data[begin : begin + len(value.data)] = value.data
         self._ends[slot], self._tags[slot] = end, tag
         self._sizes[slot] = value.kind | len(key) << 8 | len(value.data) << 24
-        if not age:
-            age = words[_AGE] = words[_AGE] + 1
         self._ages[slot] = age
-        head = tag % self._count
-        self._nexts[slot] = self._heads[head]
-        self._heads[head] = slot + 1
-        words[_USED] += 1
-        if old >= 0:
-            self._remove(old)
-        words[_UNFINISHED] = 0
+        self._link(slot, tag, older)
+        self._words[_USED] += 1
+
+    def _link(self, slot: int, tag: int, older: int) -> None:
+        number, head, newer = slot + 1, tag % self._count, self._newers[older]
+        self._nexts[slot], self._heads[head] = self._heads[head], number
+        self._olders[number], self._newers[number] = older, newer
+        self._newers[older] = self._olders[newer] = number
 
     def _take(self) -> int:
-        """Return a free slot. Raises _DamagedError if there is none."""
+        """Return a free slot; there is one more than entries."""
         words = self._words
         freed, touched = words[_FREED], words[_TOUCHED]
         if freed:
             words[_FREED] = self._nexts[freed - 1]
             return freed - 1
-        if touched >= self._count:
-            raise _DamagedError
         words[_TOUCHED] = touched + 1
         return touched
 
@@ -239,45 +242,32 @@ class SharedEntries:
         self._words[_UNFINISHED] = 0
 
     def _remove(self, slot: int) -> None:
-        """Take a slot out of its chain, and free it."""
+        """Take a slot out of its chain and the ring, and free it."""
         tag = self._tags[slot]
         chain = self._chain(tag)
-        if slot not in chain:
-            raise _DamagedError
         place = chain.index(slot)
         if place:
             self._nexts[chain[place - 1]] = self._nexts[slot]
         else:
             self._heads[tag % self._count] = self._nexts[slot]
+        older, newer = self._olders[slot + 1], self._newers[slot + 1]
+        self._newers[older], self._olders[newer] = newer, older
         self._ages[slot] = 0
         self._nexts[slot] = self._words[_FREED]
         self._words[_FREED] = slot + 1
         self._words[_USED] -= 1
 
     def _evict(self) -> None:
-        """Drop the oldest entry, which counts if it was still alive.
-
-        No entry becomes older than it was. So those that were the oldest at one search still are, as far as their ages
-        are the same, and one search serves many evictions.
-        """
-        while True:
-            while self._oldest:
-                age, slot = self._oldest.pop()
-                if self._ages[slot] == age:
-                    self.evicted += self._ends[slot] > self._clock()
-                    self._drop(slot)
-                    return
-            used = ((age, slot) for slot, age in enumerate(self._ages.tolist()) if age)
-            self._oldest = nsmallest(max(_LEAST, self._count // _SHARE), used)[::-1]
-            if not self._oldest:
-                raise _DamagedError
+        """Drop the oldest entry, which counts if it was still alive."""
+        slot = self._newers[_RING] - 1
+        self.evicted += self._ends[slot] > self._clock()
+        self._drop(slot)
 
     def _repair(self) -> None:
-        """Make all chains anew from the slots. Of two slots with one key, the newer one stays."""
+        """Make all links anew from the slots. Of two slots with one key, the newer one stays."""
         words, count = self._words, self._count
-        words[_UNFINISHED] = 1
         self._heads[:] = memoryview(bytes(4 * count)).cast("I")
-        self._oldest.clear()
+        self._olders[_RING] = self._newers[_RING] = _RING
         ages = sorted(((age, slot) for slot, age in enumerate(self._ages.tolist())), reverse=True)
         seen: set[int] = set()
         freed = 0
@@ -285,8 +275,7 @@ class SharedEntries:
             tag = self._tags[slot]
             if age and tag not in seen:
                 seen.add(tag)
-                head = tag % count
-                self._nexts[slot], self._heads[head] = self._heads[head], slot + 1
+                self._link(slot, tag, _RING)
             else:
                 self._ages[slot] = 0
                 self._nexts[slot], freed = freed, slot + 1

@@ -1,5 +1,6 @@
 """Locks of a machine: one holder at a time, over processes; an end for holders that do not leave."""
 
+import gevent
 import pytest
 
 from gproxy.state.lock import Lock, Locks
@@ -13,8 +14,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 
 
 def locks(clock, state=None):
-    entries = MemoryEntries(10, clock) if state is None else SharedEntries.open(state, "locks", 10, clock)
-    return Locks(entries, state, clock.advance)
+    pause = clock.advance
+    entries = MemoryEntries(10, clock) if state is None else SharedEntries.open(state, "locks", 10, clock, pause)
+    return Locks(entries, state, pause)
 
 
 def test_a_second_holder_waits_for_the_end_of_the_first():
@@ -46,6 +48,25 @@ def test_a_holder_whose_time_has_ended_frees_nothing_of_the_next():
         began = clock()
         with Lock("one", found, 5.0):
             assert clock() - began >= 5
+
+
+def test_two_greenlets_that_share_a_lock_free_only_their_own():
+    clock = Clock(0)
+    found = locks(clock)
+    shared = Lock("one", found, 5.0)
+    late = gevent.spawn(hold_beyond, shared, clock)
+    gevent.sleep(0)
+    assert clock() == 5
+    with shared:  # the time of the late one has ended
+        late.get()
+        assert found.entries.get(b"one") is not None
+    assert found.entries.get(b"one") is None
+
+
+def hold_beyond(lock, clock):
+    with lock:
+        clock.advance(5)
+        gevent.sleep(0)
 
 
 def test_a_wait_ends_by_what_the_pause_raises():

@@ -15,7 +15,7 @@ STATE = SharedState.create()
 def wiped(max_keys, clock):
     """Entries in the one memory of these tests, which mutexes outlive."""
     name = f"of {max_keys}"
-    found = SharedEntries.open(STATE, name, max_keys, clock)
+    found = SharedEntries.open(STATE, name, max_keys, clock, clock.advance)
     found._area.wipe()
     return found
 
@@ -62,7 +62,8 @@ def test_json_is_a_copy(make):
         ("x" * 1025, "1025 bytes; expected at most 1024"),
         ("ü" * 513, "1026 bytes"),
         ([1] * 1000, "2001 bytes"),
-        (2**63, "expected a number of 64 bits"),
+        (2**63, "64 bits; expected at most 63 and a sign"),
+        pytest.param(10**5000, "16610 bits; expected at most 63 and a sign", id="huge"),
         (float("nan"), "a finite number"),
         (float("inf"), "a finite number"),
         ([float("nan")], "not JSON compliant"),
@@ -110,6 +111,16 @@ def test_incr_rejects_other_values_and_too_large_sums(make):
     with pytest.raises(ValueError, match="64 bits"):
         table.incr("key")
     assert table.get("key") == 2**63 - 1
+
+
+@pytest.mark.parametrize("amount", ["1", b"1", True, None, [1]])
+def test_incr_rejects_an_amount_that_is_no_number_for_a_new_key_too(make, amount):
+    table, _, _ = make()
+    table.set("key", 1)
+    for key in ("key", "new"):
+        with pytest.raises(TypeError, match="expected a number"):
+            table.incr(key, amount)
+    assert (table.get("key"), table.get("new")) == (1, None)
 
 
 def test_an_entry_lives_from_its_last_set_and_incr_does_not_prolong_it(make):

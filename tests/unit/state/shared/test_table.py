@@ -1,12 +1,17 @@
 """Entries that several processes share: exact sums, one size, and nothing lost but the change of a killed process."""
 
+import os
 import random
+import signal
 import time
 
+import gevent
 import pytest
 
+from gproxy.state.shared import exclusive_mutex
 from gproxy.state.shared.memory import SharedState
 from gproxy.state.shared.table import SharedEntries
+from gproxy.state.store import StoreUnavailableError
 from gproxy.state.table import Table, pack
 from unit.state.processes import Child, together
 
@@ -14,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 
 
 def opened(state, max_keys=100, name="t"):
-    return SharedEntries.open(SharedState(state.fd), name, max_keys, time.monotonic)
+    return SharedEntries.open(SharedState(state.fd), name, max_keys, time.monotonic, gevent.sleep)
 
 
 def table(state, max_keys=100, name="t", ttl=3600.0):
@@ -79,15 +84,91 @@ def test_a_table_in_use_keeps_its_size(state):
 
 
 def audit(entries):
-    """Fail unless each slot that was ever used is in one chain, or free."""
+    """Fail unless each slot that was ever used is in one chain and in the ring, by its age, or free."""
     linked = [slot for head in range(entries._count) for slot in entries._chain(head)]
     free, number = [], entries._words[4]
     while number:
         free.append(number - 1)
         number = entries._nexts[number - 1]
     assert sorted(linked + free) == [*range(entries._words[3])]
-    assert sorted(linked) == [slot for slot, age in enumerate(entries._ages.tolist()) if age]
+    ages = {slot: age for slot, age in enumerate(entries._ages.tolist()) if age}
+    assert sorted(linked) == [*ages]
     assert entries._words[2] == len(linked) <= entries._count - 1
+    ring, number = [], entries._newers[0]
+    while number:
+        assert entries._newers[entries._olders[number]] == number
+        ring.append(number - 1)
+        number = entries._newers[number]
+    assert ring == sorted(ages, key=ages.get)
+
+
+def test_a_full_table_drops_its_oldest_at_once(state):
+    """Whatever its size: no search, which would block all requests meanwhile."""
+    entries = opened(state, 100_000)
+    value = pack(1)
+    for number in range(100_000):
+        entries.set(b"%d" % number, value, 3600.0)
+    longest = 0.0
+    for number in range(200):
+        began = time.thread_time()
+        entries.set(b"new %d" % number, value, 3600.0)
+        longest = max(longest, time.thread_time() - began)
+    assert entries.evicted == 200
+    assert longest < 0.01
+
+
+def stop_while_changing(entries):
+    """Stop this process as by a debugger, in the middle of a change."""
+    link = entries._link
+
+    def stopped(*args):
+        os.kill(os.getpid(), signal.SIGSTOP)
+        link(*args)
+
+    entries._link = stopped
+    entries.set(b"stopped", pack("value of the stopped"), 3600.0)
+
+
+def test_a_stopped_holder_blocks_no_other_greenlet_and_damages_nothing(state, monkeypatch):
+    monkeypatch.setattr(exclusive_mutex, "_MAX_WAIT", 0.3)
+    entries = opened(state)
+    entries.set(b"key", pack(1), 3600.0)
+    child = Child(lambda: stop_while_changing(opened(state)))
+    os.waitpid(child.pid, os.WUNTRACED)
+    gaps = [0.0]
+
+    def beat():
+        while True:
+            began = time.monotonic()
+            gevent.sleep(0.001)
+            gaps.append(time.monotonic() - began)
+
+    beating = gevent.spawn(beat)
+    try:
+        waiting = [gevent.spawn(attempt, entries, b"%d" % number) for number in range(50)]
+        began = time.monotonic()
+        assert [one.get() for one in waiting] == ["unavailable"] * 50
+        assert time.monotonic() - began > 0.25
+        began = time.monotonic()
+        assert [attempt(entries, b"key") for _ in range(50)] == ["unavailable"] * 50
+        assert time.monotonic() - began < 0.2
+    finally:
+        os.kill(child.pid, signal.SIGCONT)
+        beating.kill()
+    assert child.wait() == 0
+    assert max(gaps) < 0.2
+    assert entries.get(b"stopped") == pack("value of the stopped")
+    assert entries.get(b"key") == pack(1)
+    assert all(entries.get(b"%d" % number) is None for number in range(50))
+    audit(entries)
+
+
+def attempt(entries, key):
+    try:
+        entries.set(key, pack("x" * 500), 3600.0)
+    except StoreUnavailableError:
+        return "unavailable"
+    return "done"
 
 
 def test_a_killed_process_leaves_a_sound_table(state):
@@ -123,28 +204,17 @@ def test_a_killed_process_leaves_a_sound_table(state):
     assert [checked.get(f"last {number}") for number in range(10, 60)] == [*range(10, 60)]
 
 
-@pytest.mark.parametrize("damage", ["unfinished", "circle", "wild", "leaked"])
-def test_damaged_chains_are_made_anew_from_the_slots(state, damage, caplog):
+def test_links_that_are_unfinished_are_made_anew_from_the_slots(state, caplog):
     entries = opened(state, 20)
     for number in range(20):
         entries.set(b"%d" % number, pack(number), 3600.0)
-    match damage:
-        case "unfinished":
-            entries._words[0] = 1
-            entries._heads[:] = memoryview(bytes(4 * 21)).cast("I")
-        case "circle":
-            for slot in range(21):
-                entries._nexts[slot] = slot + 1
-                entries._heads[slot] = slot + 1
-        case "wild":
-            for slot in range(21):
-                entries._heads[slot] = 10_000
-        case "leaked":
-            entries._words[2] = 0
-            entries._words[3] = 21
-            entries._words[4] = 0
+    entries._words[0] = 1
+    for slot in range(21):
+        entries._nexts[slot] = entries._heads[slot] = slot + 1
+        entries._olders[slot] = entries._newers[slot] = 3
     assert [entries.get(b"%d" % number) for number in range(20)] == [pack(number) for number in range(20)]
     entries.set(b"new", pack(1), 3600.0)
     assert entries.get(b"new") == pack(1)
     assert len(caplog.records) == 1 and "table t: repaired" in caplog.text
-    assert entries.get(b"0") is None or damage == "leaked"
+    assert entries.get(b"0") is None
+    audit(entries)
