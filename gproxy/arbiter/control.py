@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -33,15 +34,24 @@ class Control:
         #: Lines that are no message: the stacks that faulthandler writes for a hung worker.
         self.stray: list[str] = []
         self.ended = False
+        #: Held while a line is sent, which may take several calls.
+        self._sending = threading.Lock()
         self._buffer = b""
         #: Received messages that `wait` has not returned yet.
         self._waiting: list[Message] = []
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
-        """Send a message; return False if the other process has ended, or reads so slowly that the socket is full."""
+        """Send a message; return False if the other process has ended.
+
+        A socket that blocks waits until the whole line is sent; one that does not returns False if it is full.
+        """
         line = encode(message)
         try:
-            sent = socket.send_fds(self.socket, [line], fds) if fds else self.socket.send(line)
+            with self._sending:
+                sent = socket.send_fds(self.socket, [line], fds) if fds else self.socket.send(line)
+                if sent < len(line) and self.socket.gettimeout() != 0:  # the first call of gevent sends what fits
+                    self.socket.sendall(line[sent:])
+                    return True
         except OSError:
             return False
         return sent == len(line)

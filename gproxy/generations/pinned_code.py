@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import ModuleSpec, NamespaceLoader, PathFinder, SourceFileLoader, SourcelessFileLoader
 from importlib.util import MAGIC_NUMBER, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -88,12 +88,17 @@ class PinnedCode:
         if self._is_built:
             self._warn_of_newer(added)
         self._is_built = True
-        if added:
+        if not added:
+            return
+        try:
             fd = _memory_file(_packed(added))
-            try:
-                self._send(fd, [module.file for module in added if module.file])
-            finally:
-                os.close(fd)
+        except OSError as error:  # no descriptor or no memory is left; the heartbeats must go on
+            _log.warning("cannot keep the code of %d modules for later workers: %s", len(added), error.strerror)
+            return
+        try:
+            self._send(fd, [module.file for module in added if module.file])
+        finally:
+            os.close(fd)
 
     def _warn_of_newer(self, modules: Iterable[PinnedModule]) -> None:
         newer = [module.file for module in modules if module.file and _changed(module.file) > self._read_at]
@@ -127,15 +132,12 @@ class PinnedFinder:
         return spec
 
     def _spec(self, module: PinnedModule) -> ModuleSpec | None:
+        folders = None if module.folders is None else list(module.folders)  # a package may add to its own
         if not module.file:
-            spec = ModuleSpec(module.name, None, is_package=True)
-            spec.submodule_search_locations = module.folders
-            return spec
+            return _namespace(module.name, folders or [])
         kind = SourceFileLoader if module.file.endswith(".py") else SourcelessFileLoader
         loader = _LOADERS[kind](module, self._code)
-        return spec_from_file_location(
-            module.name, module.file, loader=loader, submodule_search_locations=module.folders
-        )
+        return spec_from_file_location(module.name, module.file, loader=loader, submodule_search_locations=folders)
 
     def _find_elsewhere(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         for finder in sys.meta_path:
@@ -143,6 +145,14 @@ class PinnedFinder:
             if find is not None and (spec := find(name, path, target)) is not None:
                 return cast(ModuleSpec, spec)
         return None
+
+
+def _namespace(name: str, folders: list[str]) -> ModuleSpec:
+    """Return the spec of a namespace package, whose path follows `sys.path` as Python's own does."""
+    loader = NamespaceLoader(name, folders, PathFinder.find_spec)
+    spec = ModuleSpec(name, loader, is_package=True)
+    spec.submodule_search_locations = loader._path  # type: ignore[attr-defined]  # noqa: SLF001 nothing else makes such a path
+    return spec
 
 
 class _PinnedSource(SourceFileLoader):

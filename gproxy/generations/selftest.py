@@ -50,6 +50,7 @@ class SelfTest:
         self._ask = ask
         self._place = place
         self._reasons: list[str] = []
+        self._is_late = False
         #: The line under way.
         self._current = self._lines[0]
 
@@ -65,6 +66,7 @@ class SelfTest:
             running.join(limit)
             if not running.ready():
                 self._fail(f"{self._current[0]} {_LATE}{self._place_of_function(running.gr_frame)}")
+                self._is_late = True
                 running.kill(block=False)
         return list(self._reasons)
 
@@ -78,7 +80,12 @@ class SelfTest:
     def _run(self) -> None:
         for current in self._lines:
             self._current, line = current, current[0]
-            reason = self._call(line) if line.function else self._request(line)
+            try:
+                reason = self._call(line) if line.function else self._request(line)
+            except BaseException as error:  # user code may raise anything, such as gevent.Timeout
+                if self._is_late:  # it is the end of this greenlet
+                    raise
+                reason = f"failed: {_written_error(error)}{self._place(error)}"
             if reason:
                 self._fail(f"{line} {reason}")
 
@@ -87,10 +94,7 @@ class SelfTest:
 
     def _request(self, line: SelfTestLine) -> str:
         """Return what came instead of the expected statuses, or an empty text."""
-        try:
-            response, reason = self._ask.exchange(line.method, line.target, is_kept=False)
-        except Exception as error:  # noqa: BLE001 a body of a handler may raise anything
-            return f"failed: {type(error).__name__}: {error}{self._place(error)}"
+        response, reason = self._ask.exchange(line.method, line.target, is_kept=False)
         if response.status in as_set(line.statuses):
             return ""
         expected = ", ".join(map(str, line.statuses))
@@ -98,12 +102,7 @@ class SelfTest:
 
     def _call(self, line: SelfTestLine) -> str:
         """Return why the function has failed, or an empty text."""
-        try:
-            result = _function(line)(self._ask)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 user code may raise anything
-            what = _asserted(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            return f"failed: {what}{self._place(error)}"
-        return "returned False" if result is False else ""
+        return "returned False" if _function(line)(self._ask) is False else ""
 
     def _place_of_function(self, innermost: FrameType | None) -> str:
         """Return the line at which the function is, if the current line has one."""
@@ -118,9 +117,11 @@ def _function(line: SelfTestLine) -> Callable[[Ask], object]:
     return cast("Callable[[Ask], object]", found)
 
 
-def _asserted(error: AssertionError) -> str:
-    """Return the message of the assertion, or its source line if it has none."""
-    return str(error) or traceback.extract_tb(error.__traceback__)[-1].line or "AssertionError"
+def _written_error(error: BaseException) -> str:
+    """Return the type and the message; of an assertion the message, or its source line if it has none."""
+    if isinstance(error, AssertionError):
+        return str(error) or traceback.extract_tb(error.__traceback__)[-1].line or "AssertionError"
+    return f"{type(error).__name__}: {error}"
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:

@@ -2,11 +2,14 @@
 
 import os
 import socket
+from itertools import chain
 
+import gevent
 import pytest
+from gevent import socket as gevent_socket
 
 from gproxy.arbiter.control import Control
-from gproxy.arbiter.messages import COMMANDS, NOTICES, Beat, Malformed, Open, Ready, Stopped, Unready
+from gproxy.arbiter.messages import COMMANDS, NOTICES, Beat, Imported, Malformed, Open, Ready, Stopped, Unready
 
 
 @pytest.fixture
@@ -64,3 +67,16 @@ def test_a_worker_that_has_ended(pair):
     assert not arbiter.ended
     assert arbiter.receive() == []
     assert arbiter.ended
+
+
+def test_a_worker_sends_a_line_that_is_longer_than_the_buffer_of_the_socket_as_a_whole():
+    ours, theirs = gevent_socket.socketpair()
+    arbiter, worker = Control(ours, NOTICES), Control(theirs, COMMANDS)
+    long = Imported([f"/code/{number}.py" for number in range(100_000)])
+    with open(os.devnull) as file, ours, theirs:
+        sending = gevent.spawn(lambda: [worker.send(long, [file.fileno()]), worker.send(Ready())])
+        received = chain.from_iterable(iter(arbiter.receive, None))
+        assert [next(received), next(received)] == [long, Ready()]
+        assert sending.get() == [True, True]
+        assert len(arbiter.fds) == 1
+        arbiter.close()

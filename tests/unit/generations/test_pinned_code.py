@@ -1,6 +1,8 @@
 """Pinned code: what is imported once is what later workers import, whatever has become of its files."""
 
+import errno
 import importlib
+import importlib.resources
 import os
 import py_compile
 import shutil
@@ -139,3 +141,39 @@ def test_descriptors_are_kept_once_and_closed_with_their_code():
     del kept
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(first)
+
+
+def test_data_files_of_a_namespace_package_are_found_and_its_path_follows_sys_path(
+    folder, tmp_path_factory, monkeypatch
+):
+    (folder / "pinned_space" / "data.txt").write_text("data")
+    first = Worker()
+    first.load("pinned_space.part.leaf")
+    later = Worker(first.send())
+    (space,) = later.load("pinned_space")
+    assert (importlib.resources.files(space) / "data.txt").read_text() == "data"
+    more = tmp_path_factory.mktemp("more")
+    (more / "pinned_space").mkdir()
+    (more / "pinned_space" / "added.py").write_text("VALUE = 'added'")
+    monkeypatch.syspath_prepend(str(more))
+    assert importlib.import_module("pinned_space.added").VALUE == "added"
+
+
+def test_a_package_that_adds_to_its_own_path_has_each_folder_once_after_a_second_import(folder):
+    (folder / "pinned_pack" / "__init__.py").write_text("__path__.append(f'{__path__[0]}/more')\n")
+    first = Worker()
+    first.load("pinned_pack")
+    for _ in range(2):
+        (package,) = first.load("pinned_pack")
+        assert package.__path__ == [f"{folder}/pinned_pack", f"{folder}/pinned_pack/more"]
+
+
+def test_a_worker_without_a_free_descriptor_goes_on(folder, monkeypatch, caplog):
+    def fails(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    first = Worker()
+    first.load("pinned_pack")
+    monkeypatch.setattr(os, "memfd_create", fails)
+    assert first.send() == []
+    assert "cannot keep the code of 2 modules for later workers: Too many open files" in caplog.text

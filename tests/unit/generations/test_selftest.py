@@ -60,10 +60,24 @@ def run(text, limit=5.0, blocked=pytest.fail):
     return [one.removeprefix("g.ini:") for one in reasons]
 
 
+def gives_up(ask):
+    with gevent.Timeout(0.01):
+        ask("GET", "/slow")
+
+
+def ends_itself(ask):
+    raise gevent.GreenletExit
+
+
+def fails_a_test(ask):
+    pytest.fail("no users")
+
+
 @pytest.fixture(autouse=True)
 def checks(monkeypatch):
     found = types.ModuleType("checks")
     found.__dict__.update(fine=fine, false=says_false, waits=waits, blocks=blocks)
+    found.__dict__.update(gives_up=gives_up, ends_itself=ends_itself, fails_a_test=fails_a_test)
     monkeypatch.setitem(sys.modules, "checks", found)
 
 
@@ -101,3 +115,13 @@ def test_a_blocked_loop_is_reported_by_another_thread(monkeypatch):
     (reason,) = reasons
     assert "checks:blocks blocks the event loop, and did not finish within the 10 s of the self-test" in reason
     assert reason.endswith(f"({__file__}:{line})")
+
+
+def test_what_is_no_exception_of_python_is_a_failure_too_and_the_other_lines_run():
+    reasons = run("checks:gives_up\nchecks:ends_itself\nchecks:fails_a_test\nchecks:false")
+    for reason, text in zip(
+        reasons,
+        ["failed: Timeout: 0.01 second", "failed: GreenletExit: ", "failed: Failed: no users", "returned False"],
+        strict=True,
+    ):
+        assert text in reason
