@@ -30,7 +30,9 @@ INTERPRETED: Final = {
     "the thread that it starts takes longer than its code": ("runtime/offloaded_call",),
     "users make subclasses of HTTPError": ("http/errors",),
     "its constructor would stay interpreted, and runs once for each credential": ("http/identity",),
-    "protocols or an enumeration have no code to compile": ("http/client_stream", "http/handler", "http/time_limit"),
+    "protocols or an enumeration have no code to compile": (
+        "http/client_stream", "http/handler", "http/time_limit", "runtime/live_rules",
+    ),
     "runs once at start, or seldom": (
         "gateway/build", "gateway/build_handler", "gateway/packages", "gateway/selftest_functions",
         "gateway/user_code", "server/drain", "server/listeners", "server/patch", "server/tls_hosts", "server/trial",

@@ -113,7 +113,7 @@ def test_a_reader_that_leaves_ends_it_quietly(gateway):
         ("relod", 2, "unknown operation 'relod'; did you mean 'reload'?"),
         ("nothing", 2, "unknown operation 'nothing'; known: change-backend, config, "),
         ("cut", 2, "missing: ID"),
-        ("reload now", 2, "unknown value 'now'; it takes none"),
+        ("rollback now", 2, "unknown value 'now'; it takes none"),
         ("set-log-level", 2, "missing: LEVEL, the lowest level in the error log"),
         ("set-log-level loud", 1, "400 Bad Request: level: expected one of debug, info, warning, error"),
         ("set-log-level debug logge=x", 2, "unknown value 'logge'; did you mean 'logger'?"),
