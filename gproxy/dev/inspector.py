@@ -146,7 +146,8 @@ def _attempt(one: Any, bodies: _Bodies) -> dict[str, Any]:  # noqa: ANN401 not k
         answered = {"status": one.status, "phrase": "", "headers": _pairs(one.headers), "body": place}
     return {
         "upstream": one.upstream, "backend": one.backend, "error": one.error, "seconds": one.ended - one.began,
-        "of_handler": one.owner.is_subrequest, "request": sent if one.head else None, "response": answered,
+        "of_handler": one.owner.is_subrequest, "shared": one.is_shared, "request": sent if one.head else None,
+        "response": answered,
     }  # fmt: skip
 
 

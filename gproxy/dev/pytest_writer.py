@@ -139,7 +139,8 @@ class _Test:
         """Return what a backend does in an attempt. Raises ValueError for what the kit cannot do."""
         response = attempt["response"]
         if response is None:
-            return self._failure(attempt["error"])
+            is_running = attempt["shared"] and not attempt["error"]  # the look-up has outlasted the request
+            return self._failure("backend_timeout" if is_running else attempt["error"])
         self._needed.add("answer")
         place = response["body"]
         body = self._entry["bodies"][place] if place is not None else _NO_BODY

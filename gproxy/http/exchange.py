@@ -1,6 +1,7 @@
 """An exchange: one request with its response, as the access log, the metrics and other observers record it."""
 
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from gproxy.http.trace import NO_IDS, NO_TRACE
@@ -20,6 +21,12 @@ class Account(Protocol):
 
     def detached(self) -> "Account":
         """Return the account of a copy of the request in another greenlet."""
+
+    def lent(self, at_end: Callable[[Callable[[], None]], None], /) -> "Account | None":
+        """Return the account of a look-up that outlives the request; None if it notes nothing.
+
+        `at_end` registers what ends the loan.
+        """
 
 
 class Exchange:

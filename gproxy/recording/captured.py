@@ -60,6 +60,8 @@ class CapturedAttempt(Protocol):
     def response_trailers(self) -> _Trailing | None: ...
     @property
     def error(self) -> str: ...
+    @property
+    def is_shared(self) -> bool: ...
 
 
 class Captured(Protocol):
@@ -139,6 +141,7 @@ def _attempt(attempt: CapturedAttempt, captured: Captured, limit: int) -> Record
         started=attempt.began - captured.started,
         duration=attempt.ended - attempt.began,
         error=attempt.error,
+        shared=attempt.is_shared,
         request=_sent(attempt, limit),
         response=_answered(attempt, limit),
     )

@@ -69,7 +69,7 @@ class RecordedAttempt:
     """An attempt at a backend, or a call of a handler to another upstream. Times are seconds.
 
     `started` counts from the exchange's start, `duration` lasts until the response's head or the failure. Without a
-    response, `error` says why in one word. Without a connection there is no request either.
+    response, `error` says why in one word. Without a connection there is no request either. `shared`: of a look-up.
     """
 
     upstream: str
@@ -79,6 +79,7 @@ class RecordedAttempt:
     request: RecordedRequest | None = None
     response: RecordedResponse | None = None
     error: str = ""
+    shared: bool = False
 
 
 @dataclass(slots=True)
@@ -303,6 +304,7 @@ def _attempt(one: RecordedAttempt, exchange: RecordedExchange) -> dict[str, Any]
         "started": _seconds(one.started),
         "duration": _seconds(one.duration),
         "error": one.error,
+        "shared": one.shared or None,
         "request": None if one.request is None else _request(one.request, exchange.request.body),
         "response": None if one.response is None else _response(one.response, body),
     }
@@ -347,6 +349,7 @@ def _read_attempt(content: Mapping[str, Any], exchange: RecordedExchange) -> Rec
         started=float(content.get("started", 0)),
         duration=float(content.get("duration", 0)),
         error=str(content.get("error", "")),
+        shared=bool(content.get("shared", False)),
         request=_read_request(request, exchange.request.body) if request else None,
         response=_read_response(response, body) if response else None,
     )

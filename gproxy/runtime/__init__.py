@@ -35,10 +35,11 @@ from gproxy.observe.user_metrics import LabelSets, UserCounter, UserGauge, UserH
 from gproxy.runtime.buffers import Buffers
 from gproxy.runtime.client_watch import served_watch
 from gproxy.runtime.feed import Feed
+from gproxy.runtime.lent_account import lend
 from gproxy.runtime.live_rules import LiveRule
 from gproxy.runtime.seldom import Seldom
 from gproxy.runtime.upstreams import UpstreamCalls
-from gproxy.state.cached import use_watch
+from gproxy.state.cached import use_block, use_watch
 from gproxy.state.concurrency import ConcurrentRequests
 from gproxy.state.rate_limit.handover import HandoverLimiter
 from gproxy.state.rate_limit.limiter import Limiter
@@ -58,6 +59,7 @@ _DESCRIPTORS: Final = "/proc/self/fd"
 COUNT_EVERY: Final = 10.0
 
 use_watch(served_watch)
+use_block(lend)
 
 #: A function that returns a block which ends silently after so many seconds.
 Bounded: TypeAlias = Callable[[float], AbstractContextManager[object]]

@@ -1,13 +1,14 @@
 """Calls side by side: each in a greenlet of its own, all of them for the request of the greenlet that waits."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import gevent
 from greenlet import GreenletExit
 
-from gproxy.http.request import Request
 from gproxy.runtime.client_watch import ClientWatch, served_watch
+from gproxy.runtime.lent_account import lend
 from gproxy.runtime.served import served_request, serving
 
 #: Seconds in which a call that is ended may still clean up.
@@ -22,7 +23,7 @@ def gather(*calls: Callable[[], Any], partial: bool = False) -> list[Any]:
     """
     request = served_request()
     watch = served_watch()
-    parts = [_Part(call, request, watch) for call in calls]
+    parts = [_Part(call, lend() if request is None else serving(request), watch) for call in calls]
     greenlets = [gevent.spawn(part.run) for part in parts]
     try:
         while not _is_over(parts, partial=partial):
@@ -35,9 +36,9 @@ def gather(*calls: Callable[[], Any], partial: bool = False) -> list[Any]:
 class _Part:
     """A call, and what has come of it."""
 
-    def __init__(self, call: Callable[[], Any], request: Request | None, watch: ClientWatch) -> None:
+    def __init__(self, call: Callable[[], Any], block: AbstractContextManager[None], watch: ClientWatch) -> None:
         self._call = call
-        self._request = request
+        self._block = block
         self._watch = watch
         self.is_done = False
         self.outcome: Any = None
@@ -46,7 +47,7 @@ class _Part:
     def run(self) -> None:
         """Make the call, and wake the one that waits; an exception of the greenlet itself would be printed."""
         try:
-            with serving(self._request):
+            with self._block:
                 self.outcome = self._call()
         except BaseException as error:  # noqa: BLE001 the greenlet that waits raises it
             self.error = error

@@ -16,6 +16,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.trust import UNIX_PEER
 from gproxy.runtime.expired import Expired
+from gproxy.runtime.lent_account import lent_account
 from gproxy.runtime.served import is_in_own_greenlet, served_request
 from gproxy.runtime.subrequest import subrequest
 
@@ -93,10 +94,11 @@ class UpstreamCalls:
             return response
 
     def _unserved(self) -> Request:
-        """Return the request on whose behalf a job asks: that of a client on this machine, without a host."""
+        """Return the request on whose behalf a job or a look-up asks: of a client on this machine, without a host."""
         deadline = self._deadline()
         request = Request(Received("GET", "/", 1, Headers(), UNIX_PEER), Headers(), "", "/", "", deadline=deadline)
         request.id = _ids.new(time.time())
+        request.exchange.account = lent_account()
         return request
 
     def _whole(self, response: Response, asked: Request, served: Request | None) -> Response:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, update_wrapper
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 from weakref import WeakSet
@@ -39,12 +40,19 @@ class _Plain:
 
 
 _new_watch: Callable[[], Watch] = _Plain
+_new_block: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def use_watch(new_watch: Callable[[], Watch]) -> None:
     """Let a greenlet that waits for a call wait with such a watch; for the runtime, which knows the clients."""
     global _new_watch  # noqa: PLW0603 functions are decorated before there is a gateway
     _new_watch = new_watch
+
+
+def use_block(new_block: Callable[[], AbstractContextManager[None]]) -> None:
+    """Let a call run in such a block, which is made where the call begins; for the runtime, which knows the request."""
+    global _new_block  # noqa: PLW0603 functions are decorated before there is a gateway
+    _new_block = new_block
 
 
 def use_clock(clock: Callable[[], float]) -> None:
@@ -150,17 +158,19 @@ class Cached(Generic[P, T]):
         if self._running < self._most:
             self._running += 1
             self._calls[key] = call
-            gevent.spawn(self._run, key, call, function)
+            gevent.spawn(self._run, key, call, function, _new_block())
         else:
             call.end(RuntimeError(f"{self._most} calls of {self._title} run already"))
         return call
 
-    def _run(self, key: Hashable, call: "_Call[T]", function: Callable[[], T]) -> None:
+    def _run(
+        self, key: Hashable, call: "_Call[T]", function: Callable[[], T], block: AbstractContextManager[None]
+    ) -> None:
         """Make the call, and wake all that wait; a greenlet's own exception would be printed."""
         limit = gevent.Timeout(self._longest)
         error: BaseException | None = None
         try:
-            with limit:
+            with limit, block:
                 call.result = _Result(function(), _clock())
         except BaseException as raised:  # noqa: BLE001 those who wait raise it
             error = raised

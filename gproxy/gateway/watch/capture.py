@@ -50,13 +50,15 @@ class CapturedAttempt:
     """An attempt at a backend, or a call of a handler. Times are those of the deadline's clock."""
 
     __slots__ = (
-        "backend", "began", "body", "ended", "error", "head", "headers", "owner", "response_body",
+        "backend", "began", "body", "ended", "error", "head", "headers", "is_shared", "owner", "response_body",
         "response_trailers", "sent_body", "status", "upstream",
     )  # fmt: skip
 
-    def __init__(self, owner: Request, upstream: str, backend: str) -> None:
+    def __init__(self, owner: Request, upstream: str, backend: str, *, is_shared: bool = False) -> None:
         #: The request that was sent: the client's, a copy of it, or a handler's own.
         self.owner = owner
+        #: True for an attempt of a look-up whose result other requests get, too.
+        self.is_shared = is_shared
         self.upstream = upstream
         self.backend = backend
         self.began = self.ended = owner.deadline.clock()
@@ -95,12 +97,12 @@ class Capture:
         self.received_body = request.body
         self.body = self._of_request(request.body)
 
-    def begin(self, request: Request, upstream: str, backend: Backend) -> None:
+    def begin(self, request: Request, upstream: str, backend: Backend, *, is_shared: bool = False) -> None:
         """Note that an attempt begins."""
         if len(self.attempts) >= MOST_ATTEMPTS:
             self.omitted_attempts += 1
         else:
-            self.attempts.append(CapturedAttempt(request, upstream, backend.name))
+            self.attempts.append(CapturedAttempt(request, upstream, backend.name, is_shared=is_shared))
 
     def sent(self, request: Request, backend: Backend, head: bytes) -> None:
         """Note the head that the backend gets now, and the body that follows it."""
@@ -174,6 +176,41 @@ class Capture:
         open_ones = [one for one in reversed(self.attempts) if not one.status and not one.error]
         own = next((one for one in open_ones if one.owner is request and one.backend == backend.name), None)
         return own or next((one for one in open_ones if one.backend == backend.name), None)
+
+
+class LentCapture(Capture):
+    """A capture in which a look-up notes its attempts while the request that has begun it lasts.
+
+    The look-up may go on after the request, and then keeps neither the request nor its capture.
+    """
+
+    def __init__(self, capture: Capture) -> None:  # it has no other fields
+        self._lender: Capture | None = capture
+        self.limit = capture.limit
+
+    def begin(self, request: Request, upstream: str, backend: Backend, *, is_shared: bool = True) -> None:
+        """Note that an attempt of the look-up begins."""
+        if self._lender is not None:
+            self._lender.begin(request, upstream, backend, is_shared=is_shared)
+
+    def sent(self, request: Request, backend: Backend, head: bytes) -> None:
+        """Note the head that the backend gets now, and the body that follows it."""
+        if self._lender is not None:
+            self._lender.sent(request, backend, head)
+
+    def answered(self, request: Request, backend: Backend, response: Response) -> None:
+        """Note the response of the backend."""
+        if self._lender is not None:
+            self._lender.answered(request, backend, response)
+
+    def failed(self, request: Request, backend: Backend, why: str) -> None:
+        """Note why an attempt has brought no response, in one word."""
+        if self._lender is not None:
+            self._lender.failed(request, backend, why)
+
+    def end(self) -> None:
+        """End the loan: the request has ended."""
+        self._lender = None
 
 
 class CopiedReader:

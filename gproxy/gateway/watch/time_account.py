@@ -13,9 +13,10 @@
 | `other` | all the rest |
 """
 
+from collections.abc import Callable
 from typing import Final
 
-from gproxy.gateway.watch.capture import Capture
+from gproxy.gateway.watch.capture import Capture, LentCapture
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import Request
 from gproxy.runtime.live_rules import StepRunner
@@ -91,6 +92,17 @@ class TimeAccount:
     def detached(self) -> "TimeAccount":
         """Return an account that is thrown away, for a copy of the request in another greenlet, with its capture."""
         return TimeAccount(self._deadline, self.capture)
+
+    def lent(self, at_end: Callable[[Callable[[], None]], None]) -> "TimeAccount | None":
+        """Return an account that is thrown away, for a look-up in another greenlet; None without a capture.
+
+        It has the capture until the end of the request, of which `at_end` tells.
+        """
+        if self.capture is None:
+            return None
+        capture = LentCapture(self.capture)
+        at_end(capture.end)
+        return TimeAccount(Deadline(), capture)
 
     def until_now(self) -> dict[str, float]:
         """Return the seconds by part until now."""

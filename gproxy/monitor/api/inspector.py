@@ -39,8 +39,8 @@ _STEP: Final = record(
 _REQUEST: Final = record(line=TEXT, headers=_PAIRS, body=maybe(_BODY))
 _RESPONSE: Final = record(status=COUNT, phrase=TEXT, headers=_PAIRS, body=maybe(_BODY))
 _ATTEMPT: Final = record(
-    upstream=TEXT, backend=TEXT, error=TEXT, seconds=SECONDS, of_handler=YES_NO, request=maybe(_REQUEST),
-    response=maybe(_RESPONSE),
+    upstream=TEXT, backend=TEXT, error=TEXT, seconds=SECONDS, of_handler=YES_NO, shared=YES_NO,
+    request=maybe(_REQUEST), response=maybe(_RESPONSE),
 )  # fmt: skip
 _SUMMARY: Final = {
     "number": COUNT, "id": TEXT, "time": TIME, "client": TEXT, "user": TEXT, "method": TEXT, "target": TEXT,

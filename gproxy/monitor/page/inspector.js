@@ -212,13 +212,17 @@ function size(count) {
   return count < 1000 ? `${count} bytes` : count < 1e6 ? `${(count / 1000).toPrecision(3)} kB` : `${(count / 1e6).toPrecision(3)} MB`;
 }
 
+function callOf(attempt) {
+  return attempt.shared ? " \u2013 a call of a look-up, whose result other requests get, too" : " \u2013 a call of a handler";
+}
+
 function attempts(found) {
   if (!found.attempts.length) return [];
   const items = found.attempts.map((one, index) => {
     const outcome = one.response ? `${one.response.status}` : one.error || "no answer";
     const kind = !one.response || one.response.status >= 500 ? "bad" : one.response.status >= 400 ? "warn" : "ok";
     const summary = make("summary", {}, make("span", { class: `state ${kind}` }, outcome), ` ${one.upstream}, ${one.backend}, ${short(one.seconds)}`,
-      one.of_handler ? make("span", { class: "dim" }, " \u2013 a call of a handler") : "");
+      one.of_handler ? make("span", { class: "dim" }, callOf(one)) : "");
     const sent = one.request ? [message("Sent", one.request.line, one.request)] : [];
     const got = one.response ? [message("Answered", `${one.response.status}`, one.response)] : [];
     return make("details", { open: found.attempts.length > 1 && index < 0 }, summary, make("div", { class: "messages" }, ...sent, ...got));

@@ -3,9 +3,12 @@
 import errno
 import math
 import socket
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -22,7 +25,7 @@ from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.recording.diff import Diff, Difference, Sent, Side
-from gproxy.recording.record import RecordedAttempt, RecordedExchange, RecordedResponse
+from gproxy.recording.record import RecordedAttempt, RecordedExchange, RecordedRequest, RecordedResponse
 from gproxy.recording.replaying import Answer, ReplayRequest, known_body
 from gproxy.testing.answers import Reset
 from gproxy.testing.kit.backend import KitBackend, Step, refusal, written
@@ -38,6 +41,7 @@ from gproxy.upstream.errors import (
     UnfinishedUploadError,
 )
 
+_TIME: Final = itemgetter(0)
 #: The status of an attempt that was not recorded: no retry and no ejection follows it.
 UNKNOWN: Final = 404
 _UNKNOWN: Final = b"this attempt was not recorded"
@@ -68,14 +72,63 @@ _ENDED: Final = ("backend_timeout", "per_try_timeout", "first_byte_timeout", "re
 _FILLER: Final = b" " * 65536
 
 
-class RecordedAttempts:
-    """The attempts of one exchange. Those that are made now take them, by upstream and order."""
+class AllAttempts:
+    """The attempts of all exchanges that have an answer, and the requests of the replay so far, by what was asked.
 
-    def __init__(self, exchange: RecordedExchange, diff: Diff) -> None:
-        self._id, self._diff = exchange.id, diff
-        self._left: dict[str, list[RecordedAttempt]] = {}
+    A result that the gateway keeps spares exchanges their attempts; the replay may keep it earlier, or later.
+    """
+
+    def __init__(self, exchanges: Iterable[RecordedExchange], diff: Diff) -> None:
+        self._diff = diff
+        #: With their times and the ids of their exchanges, by upstream, method and path.
+        self._recorded: dict[tuple[str, str], list[tuple[float, str, RecordedAttempt]]] = {}
+        self._asked: dict[tuple[str, str], list[Sent]] = {}
+        for exchange in exchanges:
+            for one in exchange.attempts:
+                if one.request is not None and not _is_unanswered(one):
+                    place = one.upstream, _path(_line(one.request))
+                    self._recorded.setdefault(place, []).append((exchange.time + one.started, exchange.id, one))
+        for found in self._recorded.values():
+            found.sort(key=_TIME)
+
+    def nearest(self, upstream: str, sent: Sent, now: float) -> RecordedAttempt | None:
+        """Return the latest attempt until now that sent an equal request, else the first one after; None without."""
+        found = self._recorded.get((upstream, _path(sent.line)), [])
+        middle = bisect_right(found, now, key=_TIME)
+        in_order = chain(reversed(found[:middle]), found[middle:])
+        return next((one for _, identity, one in in_order if self.is_equal(one, identity, sent)), None)
+
+    def is_equal(self, attempt: RecordedAttempt, identity: str, sent: Sent) -> bool:
+        """Return whether the attempt of the exchange with this id sent the same method, target and body."""
+        recorded = attempt.request
+        if recorded is None:
+            return True
+        differences = self._diff.compare_sent(_sent_then(recorded, identity), sent)
+        return all(one.kind.startswith("header ") for one in differences)
+
+    def note_asked(self, upstream: str, sent: Sent) -> None:
+        """Note a request of the replay."""
+        asked = self._asked.setdefault((upstream, _path(sent.line)), [])
+        if not any((one.line, one.body) == (sent.line, sent.body) for one in asked):
+            asked.append(sent)
+
+    def was_asked(self, attempt: RecordedAttempt, identity: str) -> bool:
+        """Return whether the replay has already sent a request that is equal to the one of this attempt."""
+        if attempt.request is None:
+            return False
+        asked = self._asked.get((attempt.upstream, _path(_line(attempt.request))), [])
+        return any(self.is_equal(attempt, identity, sent) for sent in asked)
+
+
+class RecordedAttempts:
+    """The attempts of one exchange, and of `others`. Those that are made now take the equal one, else the next one."""
+
+    def __init__(self, exchange: RecordedExchange, diff: Diff, others: AllAttempts) -> None:
+        self._id, self._diff, self._others = exchange.id, diff, others
+        self._own: dict[str, list[RecordedAttempt]] = {}
         for attempt in exchange.attempts:
-            self._left.setdefault(attempt.upstream, []).append(attempt)
+            self._own.setdefault(attempt.upstream, []).append(attempt)
+        self._left = {name: list(own) for name, own in self._own.items()}
         #: The differences between the requests that were sent then and now.
         self.sent: list[Difference] = []
         #: The number of attempts that were not recorded, and of those that wait for their answer, by upstream.
@@ -86,31 +139,71 @@ class RecordedAttempts:
         """Return the next recorded attempt; None if there is no further one."""
         return next(iter(self._left.get(upstream, ())), None)
 
-    def take(self, upstream: str) -> RecordedAttempt | None:
-        """Return the next recorded attempt, and count one that is none."""
-        left = self._left.get(upstream)
-        if left:
-            return left.pop(0)
-        self.unknown[upstream] += 1
-        return None
+    def take_first(self, upstream: str) -> None:
+        """Take the next recorded attempt."""
+        self._left[upstream].pop(0)
 
-    def compare(self, attempt: RecordedAttempt, request: Request) -> None:
+    def take(self, upstream: str, request: Request, now: float) -> RecordedAttempt | None:
+        """Return the recorded attempt for a request of now, and count one that is none.
+
+        A request that the exchange has not sent gets the attempt of another exchange that has; without one, it counts
+        as a changed one.
+        """
+        sent = _sent_now(request, self._id)
+        self._others.note_asked(upstream, sent)
+        left = self._left.get(upstream, [])
+        own = self._equal(left, sent)
+        if own is None and self._equal(self._own.get(upstream, []), sent) is None:
+            other = self._others.nearest(upstream, sent, now)
+            if other is not None:
+                return other
+        taken = own or next(iter(left), None)
+        if taken is None:
+            self.unknown[upstream] += 1
+        else:
+            left.remove(taken)
+            self._compare(taken, sent)
+        return taken
+
+    def _equal(self, attempts: Iterable[RecordedAttempt], sent: Sent) -> RecordedAttempt | None:
+        return next((one for one in attempts if self._others.is_equal(one, self._id, sent)), None)
+
+    def _compare(self, attempt: RecordedAttempt, sent: Sent) -> None:
         """Compare the request that the backend gets now with the recorded one."""
-        recorded = attempt.request
-        if recorded is None:
-            return
-        before = Sent(f"{recorded.method} {recorded.target}", recorded.headers, known_body(recorded), self._id)
-        after = Sent(
-            f"{request.method} {request.received.target}", request.headers.items(), request.body.read(), self._id
-        )
-        found = self._diff.compare_sent(before, after)
-        self.sent += [replace(one, kind=f"request to {attempt.upstream}: {one.kind}") for one in found]
+        if attempt.request is not None:
+            found = self._diff.compare_sent(_sent_then(attempt.request, self._id), sent)
+            self.sent += [replace(one, kind=f"request to {attempt.upstream}: {one.kind}") for one in found]
 
     @property
     def left(self) -> dict[str, int]:
-        """The number of recorded attempts that were not made now, by upstream; losers of hedges aside."""
-        counts = {name: sum(not _is_unanswered(one) for one in left) for name, left in self._left.items()}
+        """The number of recorded attempts that were not made now, by upstream.
+
+        Losers of hedges aside, and look-ups that the replay has made before: it has kept the result.
+        """
+        counts = {name: sum(self._is_missed(one) for one in left) for name, left in self._left.items()}
         return {name: count for name, count in counts.items() if count}
+
+    def _is_missed(self, attempt: RecordedAttempt) -> bool:
+        is_kept = attempt.shared and self._others.was_asked(attempt, self._id)
+        return not is_kept and not _is_unanswered(attempt)
+
+
+def _sent_then(recorded: RecordedRequest, identity: str) -> Sent:
+    return Sent(_line(recorded), recorded.headers, known_body(recorded), identity)
+
+
+def _sent_now(request: Request, identity: str) -> Sent:
+    line = f"{request.method} {request.received.target}"
+    return Sent(line, request.headers.items(), request.body.read(), identity)
+
+
+def _line(recorded: RecordedRequest) -> str:
+    return f"{recorded.method} {recorded.target}"
+
+
+def _path(line: str) -> str:
+    """Return the line without its query, of which the recording may have pseudonyms only."""
+    return line.partition("?")[0]
 
 
 #: The attempts of the exchanges that are served, by the greenlets that serve them.
@@ -140,7 +233,7 @@ class RecordedBackend(KitBackend):
         attempt = attempts.first(self._upstream) if attempts is not None else None
         if attempts is None or attempt is None or attempt.error not in _UNCONNECTED:
             return
-        attempts.take(self._upstream)
+        attempts.take_first(self._upstream)
         self._clock.sleep(attempt.duration)
         raise _UNCONNECTED[attempt.error](url)
 
@@ -149,12 +242,11 @@ class RecordedBackend(KitBackend):
         attempts = _attempts()
         if attempts is None:
             return written(Response(200), request.method)
-        attempt = attempts.take(self._upstream)
+        attempt = attempts.take(self._upstream, request, self._clock.wall())
         if attempt is None:
             # As a hedge it leaves the response to the attempt that was recorded.
             is_hedge = attempts.waiting[self._upstream] > 0
             return iter((math.inf,)) if is_hedge else written(Response(UNKNOWN, _UNKNOWN), request.method)
-        attempts.compare(attempt, request)
         if attempt.error in _BROKEN_OFF:
             self._clock.sleep(attempt.duration)
             error = _BROKEN_OFF[attempt.error]()
@@ -213,6 +305,7 @@ class Replay:
         self._gateway = gateway
         self._exchanges = exchanges
         self._diff = diff
+        self._all = AllAttempts(exchanges, diff)
         self._mirrors = {route.name: route.mirror for route in gateway.settings.routes}
 
     def __call__(self, requests: Sequence[ReplayRequest]) -> list[Answer]:
@@ -227,7 +320,7 @@ class Replay:
 
     def _answer(self, request: ReplayRequest) -> Answer:
         exchange = self._exchanges[request.number - 1]
-        attempts = RecordedAttempts(exchange, self._diff)
+        attempts = RecordedAttempts(exchange, self._diff, self._all)
         _SERVED[getcurrent()] = attempts
         found = self._gateway.request(
             request.method,

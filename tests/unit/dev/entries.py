@@ -39,6 +39,6 @@ def entry(**changes):
         "request": {"line": "GET /users/1 HTTP/1.1", "headers": [["Host", "localhost:8080"]], "body": None},
         "response": answered, "bodies": [body(b"{}")],
         "attempts": [{"upstream": "users", "backend": "10.0.0.1:81", "error": "", "seconds": 0.01, "of_handler": False,
-                      "request": sent, "response": answered}],
+                      "shared": False, "request": sent, "response": answered}],
         **changes,
     }  # fmt: skip

@@ -38,7 +38,7 @@ def exchange():
         response=RecordedResponse(200, [("Date", "x")], answered.body),
         attempts=[
             RecordedAttempt("users", "a:1", 0.0, 0.1, error="connect_failed"),
-            RecordedAttempt("users", "b:1", 0.1, 0.2, sent, answered),
+            RecordedAttempt("users", "b:1", 0.1, 0.2, sent, answered, shared=True),
         ],
         user="alice",
         status=200,

@@ -1,9 +1,12 @@
 """The capture of an exchange, in the test kit: what is kept of the request, its attempts and its response."""
 
+import gc
+
 import pytest
 
 from gproxy import Response, gather
-from gproxy.gateway.watch.capture import MOST_ATTEMPTS, PassedBytes
+from gproxy.gateway.watch.capture import MOST_ATTEMPTS, LentCapture, PassedBytes
+from gproxy.state.cached import cached
 from gproxy.testing import answer, refused, reset, slow
 
 SETTINGS = """
@@ -179,6 +182,48 @@ def test_calls_of_handlers_are_attempts(gproxy, rule):
     calls = {(one.upstream, one.head.split(b" ")[1], bytes(one.response_body.kept)) for one in capture.attempts}
     assert calls == {("users", b"/u", b"u"), ("orders", b"/o", b"o"), ("orders", b"/3", b"o")}
     assert [bytes(one.body.kept) for one in capture.attempts if one.body] == [b"sent"]
+
+
+def look_ups(patience):
+    """Return a call of a handler that looks up by two calls side by side, and waits for so many seconds."""
+
+    @cached(timeout=5)
+    def look_up(runtime, name):
+        calls = [lambda at=at: runtime.upstream("orders").request("GET", f"/{name}/{at}") for at in (1, 2)]
+        return b"".join(one.read() for one in gather(*calls))
+
+    def call(runtime, request):
+        with runtime.bounded(patience):
+            return Response(200, look_up(runtime, request.query))
+        return Response(204)
+
+    return call
+
+
+def test_the_attempts_of_a_look_up_belong_to_the_request_that_begins_it(gproxy, rule):
+    Own.call = look_ups(patience=2)
+    gproxy.backend("orders", answer(200, b"o"))
+    assert [gproxy.get(f"/own?{name}").body for name in ("a", "a", "b")] == [b"oo"] * 3
+    assert [[one.head.split(b" ")[1] for one in capture.attempts] for capture in rule.taken] == [
+        [b"/a/1", b"/a/2"],
+        [],
+        [b"/b/1", b"/b/2"],
+    ]
+    assert all(one.is_shared for capture in rule.taken for one in capture.attempts)
+
+
+def test_a_look_up_that_outlasts_its_request_keeps_nothing_of_it(gproxy, rule):
+    Own.call = look_ups(patience=0.1)
+    gproxy.backend("orders", slow(0.3, answer(200, b"o")))
+    assert gproxy.get("/own?a").status == 204
+    (capture,) = rule.taken
+    assert [(one.status, one.error) for one in capture.attempts] == [(0, "")] * 2
+    rule.taken.clear()
+    lenders = [one for one in gc.get_objects() if isinstance(one, LentCapture)]
+    assert {one._lender for one in lenders} == {None}
+    gproxy.clock.advance(0.3)
+    assert gproxy.get("/own?a").body == b"oo"
+    assert [(one.status, one.error) for one in capture.attempts] == [(0, "")] * 2
 
 
 def test_attempts_beyond_the_bound_are_counted(gproxy, rule):

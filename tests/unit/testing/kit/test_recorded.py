@@ -57,7 +57,8 @@ def run(tmp_path, used):
     def replay(*exchanges, ini=SETTINGS, modules=""):
         clock = VirtualClock(wall=START)
         make = partial(RecordedBackend, clock=clock)
-        name = "replayed_changes.py" if "def change" in modules else "replayed_handlers.py"
+        names = {"def change": "replayed_changes.py", "class Looking": "replayed_looking.py"}
+        name = next((name for part, name in names.items() if part in modules), "replayed_handlers.py")
         (tmp_path / name).write_text(modules)
         with KitGateway(ini, tmp_path / "g.ini", state_dir=tmp_path / "var", clock=clock, make_backend=make) as gateway:
             used.append(gateway)
@@ -158,6 +159,83 @@ class Both:
         modules=code,
     )
     assert [(one.side.body, kinds(one)) for one in answers] == [(b"oneother", [])] * 2
+
+
+LOOKING = """
+from gproxy import Response
+from gproxy.state.cached import cached
+
+class Looking:
+    def open(self, runtime):
+        self.users = runtime.upstream("users")
+
+    def __call__(self, request, next):
+        body = self.look_up(request.query.partition("&")[0])
+        for _ in range(request.query.count("more")):
+            body += self.users.request("GET", "/more").read()
+        return Response(200, body)
+
+    @cached(ttl="60s")
+    def look_up(self, name):
+        return self.users.request("POST", "/look", body=name.encode()).read()
+"""
+LOOKING_INI = SETTINGS.replace("upstream = users", "handlers = looking\nrespond = 404", 1) + (
+    "[handler:looking]\nuse = replayed_looking:Looking\n"
+)
+
+
+def looked_up(name, answer):
+    found = attempt(response(body=answer))
+    found.request, found.shared = RecordedRequest("POST", "/look", [], RecordedBody.of(name)), True
+    return found
+
+
+def more(answer):
+    found = attempt(response(body=answer))
+    found.request = RecordedRequest("GET", "/more", [])
+    return found
+
+
+@pytest.fixture
+def look(run):
+    def replay(*exchanges):
+        answers = run(*exchanges, ini=LOOKING_INI, modules=LOOKING)
+        return [(one.side.body, [kind for kind in kinds(one) if ": header " not in kind]) for one in answers]
+
+    return replay
+
+
+def test_a_look_up_gets_the_nearest_answer_before_else_after(look):
+    first = exchange(looked_up(b"a", b"early"), target="/users?a")
+    without = exchange(at=70, target="/users?a")
+    later = exchange(looked_up(b"b", b"no"), looked_up(b"a", b"late"), at=140, target="/users?a")
+    assert look(first, without) == [(b"early", []), (b"early", [])]
+    assert look(without, later)[0] == (b"late", [])
+    assert look(first, without, later)[1] == (b"early", [])
+
+
+def test_an_answer_to_another_body_is_none(look):
+    [one, other] = look(exchange(looked_up(b"a", b"a"), target="/users?a"), exchange(at=1, target="/users?b"))
+    assert (one, other[1]) == ((b"a", []), [NOT_RECORDED])
+
+
+def test_a_recorded_look_up_whose_result_is_kept_is_no_difference(look):
+    again = exchange(looked_up(b"a", b"2"), at=1, target="/users?a")
+    assert look(exchange(looked_up(b"a", b"1"), target="/users?a"), again) == [(b"1", []), (b"1", [])]
+    other = exchange(looked_up(b"b", b"2"), at=1, target="/users?a")
+    assert look(exchange(looked_up(b"a", b"1"), target="/users?a"), other)[1] == (b"1", [NOT_ASKED])
+
+
+def test_a_look_up_that_is_spared_does_not_shift_other_answers(look):
+    first = exchange(looked_up(b"a", b"1"), target="/users?a")
+    second = exchange(looked_up(b"a", b"2"), more(b"m"), at=1, target="/users?a&more")
+    assert look(first, second) == [(b"1", []), (b"1m", [])]
+
+
+def test_what_an_exchange_asks_more_often_than_recorded_is_a_difference(look):
+    once = exchange(looked_up(b"a", b"1"), more(b"m"), target="/users?a&more")
+    twice = exchange(more(b"m"), at=1, target="/users?a&more&more")
+    assert [found for _, found in look(once, twice)] == [[], [NOT_RECORDED]]
 
 
 def test_health_probes_take_no_recorded_answer(run):
