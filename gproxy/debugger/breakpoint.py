@@ -62,7 +62,6 @@ class WaitingTerminals:
                 claim, hold = self._claims.pop(0)
                 if claim.ask(what):
                     return claim.terminal(), hold
-                claim.close()
             self._has_more.wait(left)
             self._has_more.clear()
         return None

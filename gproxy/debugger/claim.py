@@ -45,10 +45,19 @@ class Claim:
         return self._answer.ready() and not self._answer.get()
 
     def ask(self, what: Mapping[str, object]) -> bool:
-        """Ask for the terminal, for this request; return False if another worker has it, or the stream has ended."""
-        with suppress(OSError):
-            self._socket.sendall(json.dumps(what).encode() + b"\n")
-        return bool(self._answer.wait(_PATIENCE))
+        """Ask for the terminal, for this request; end the stream and return False if there is none.
+
+        There is none if another worker has it, or the other end has closed, or does not answer.
+        """
+        has_terminal = False
+        try:
+            with suppress(OSError):
+                self._socket.sendall(json.dumps(what).encode() + b"\n")
+            has_terminal = bool(self._answer.wait(_PATIENCE))
+        finally:  # the request may be cut meanwhile
+            if not has_terminal:
+                self.close()
+        return has_terminal
 
     def terminal(self) -> Terminal:
         """Return the terminal, once the stream has it."""

@@ -32,6 +32,22 @@ class Console(Protocol):
     def flush(self) -> None: ...
 
 
+class _OwnConsole:
+    """The console for the greenlet that makes it; for all others the file in whose place it is.
+
+    While a command runs, pdb has the console in place of `sys.stdin` and `sys.stdout`. A command may wait, and then
+    other requests print.
+    """
+
+    def __init__(self, console: Console, file: object) -> None:
+        self._owner = getcurrent()
+        self._console = console
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 any attribute of a file
+        return getattr(self._console if getcurrent() is self._owner else self._file, name)
+
+
 class Prompt(pdb.Pdb):
     """pdb over a console. Whatever ends the debugging lets the request go on.
 
@@ -41,8 +57,9 @@ class Prompt(pdb.Pdb):
     def __init__(
         self, console: Console, stopped: Callable[[], AbstractContextManager[None]], detached: Callable[[], None]
     ) -> None:
-        terminal: Any = console
-        super().__init__(stdin=terminal, stdout=terminal, skip=_SKIPPED, nosigint=True, readrc=False, **_BACKEND)
+        lines: Any = _OwnConsole(console, sys.stdin)
+        output: Any = _OwnConsole(console, sys.stdout)
+        super().__init__(stdin=lines, stdout=output, skip=_SKIPPED, nosigint=True, readrc=False, **_BACKEND)
         self.use_rawinput = False
         self._stopped = stopped
         self._detached = detached

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from gproxy.config.problems import suggest
 from gproxy.debugger.breakpoint import WAITING
 from gproxy.debugger.claim import Claim
-from gproxy.debugger.session import TURN, DebugSession
+from gproxy.debugger.session import TURN, DebugSession, paused
 from gproxy.debugger.trace_filter import TRACES
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
@@ -140,11 +140,14 @@ class DebugRule(LiveRule):
             return None
         what = {"worker": self._worker, "id": request.id, "method": request.method, "path": request.path}
         self.end()
-        if not self._claim.ask(what):
-            self._claim.close()
-            TURN.give_back()
-            return None
-        return DebugSession(self._claim.terminal(), request, self.wanted.hold)
+        has_terminal = False
+        try:
+            with paused(request):
+                has_terminal = self._claim.ask(what)
+        finally:  # the request may be cut meanwhile
+            if not has_terminal:
+                TURN.give_back()
+        return DebugSession(self._claim.terminal(), request, self.wanted.hold) if has_terminal else None
 
 
 class StoppingRunner(StepRunner):

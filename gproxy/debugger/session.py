@@ -25,6 +25,8 @@ from gproxy.http.request import Request
 from gproxy.runtime.alarm import Alarm
 
 _log = logging.getLogger("gproxy")
+#: Seconds that a terminal has at least to take what is shown.
+_PATIENCE: Final = 1.0
 
 
 class SessionTurn:
@@ -76,8 +78,9 @@ class DebugSession:
         self._request = request
         self._hold = hold
         self._ended = ended
-        self._held = 0.0
-        self._since = math.inf
+        #: The seconds of `hold` that are left, and when they end in the present stop.
+        self._left = hold
+        self._ends = monotonic() + hold
         self._client_has_event = False
         self._client: ClientStream | None = None
         self._client_watch: Any = None
@@ -143,6 +146,7 @@ class DebugSession:
         if self._has_ended:
             return
         self._has_ended = True
+        self._ends = 0.0
         self._prompt.detach()
         if self._request is not None:
             self.notify("the request goes on")
@@ -156,7 +160,7 @@ class DebugSession:
     def readline(self) -> str:
         """Return the next line of the terminal; an empty text once the terminal is lost or the time is over."""
         while True:
-            left = self._hold - self._held - (monotonic() - self._since)
+            left = self._ends - monotonic()
             if left <= 0:
                 self.notify(f"the time of {write_seconds(self._hold)} is over")
                 return ""
@@ -167,8 +171,8 @@ class DebugSession:
                 return line
 
     def write(self, text: str) -> int:
-        """Write to the terminal."""
-        self._terminal.write(text)
+        """Write to the terminal. One that does not read does not stop the request beyond its time."""
+        self._terminal.write(text, max(self._ends - monotonic(), _PATIENCE))
         return len(text)
 
     def flush(self) -> None:
@@ -182,14 +186,15 @@ class DebugSession:
 
     @contextmanager
     def _stopped(self) -> Iterator[None]:
-        self._since = began = monotonic()
+        began = monotonic()
+        self._ends = began + self._left
         with paused(self._request):
             self._watch_client()
             try:
                 yield
             finally:
                 self._unwatch_client()
-                self._held += monotonic() - began
+                self._left -= monotonic() - began
 
     def _watch_client(self) -> None:
         client = self._request.client_stream if self._request is not None else None

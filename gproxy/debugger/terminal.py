@@ -1,7 +1,9 @@
 """A terminal that a worker reads without blocking its event loop: a stream to the monitor, or a tty."""
 
+import math
 import os
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 import gevent
@@ -11,6 +13,8 @@ _READ: Final = 1
 _WRITE: Final = 2
 #: The longest line in bytes; what follows is another one.
 _LONGEST: Final = 65536
+#: The most characters that are encoded at a time: a text may be larger than its copy should be.
+_PIECE: Final = 65536
 
 
 class Terminal:
@@ -68,14 +72,21 @@ class Terminal:
             watcher.stop()
             watcher.close()
 
-    def write(self, text: str) -> None:
-        """Write, waiting for a slow reader; without an effect once the other end has gone."""
-        data = text.encode("utf-8", "replace")
+    def write(self, text: str, seconds: float = math.inf) -> None:
+        """Write, waiting so many seconds for a slow reader, and lose it then. To a lost terminal nothing is written."""
+        ends = monotonic() + seconds
+        for start in range(0, len(text), _PIECE):
+            self._write(text[start : start + _PIECE].encode("utf-8", "replace"), ends)
+
+    def _write(self, data: bytes, ends: float) -> None:
         while data and not self.is_lost:
             try:
                 data = data[os.write(self._fd, data) :]
             except BlockingIOError:
-                self._wait(_WRITE, 60.0)
+                left = ends - monotonic()
+                self.is_lost = left <= 0
+                if left > 0:
+                    self._wait(_WRITE, left)
             except OSError:
                 self.is_lost = True
 

@@ -1,5 +1,6 @@
 """The operations of `gproxy debug`. A prompt is a shell in the gateway, so they need a unix socket and a setting."""
 
+from functools import partial
 from typing import Any, Final
 
 from gproxy.http.errors import HTTPError
@@ -51,7 +52,9 @@ def debug(call: Call) -> Response:
         terminal = call.gateway.terminals.open(rule, wait, begun)
     except ValueError as error:
         raise HTTPError(409, str(error)) from None
-    return Response(200, call.gateway.terminals.stream(terminal), {"Content-Type": "text/event-stream"})
+    response = Response(200, terminal.stream(), {"Content-Type": "text/event-stream"})
+    response.on_close(partial(call.gateway.terminals.close, terminal))
+    return response
 
 
 def type_input(call: Call) -> dict[str, Any]:

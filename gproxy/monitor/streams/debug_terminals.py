@@ -122,18 +122,18 @@ class DebugTerminal:
         with gevent.Timeout(_PATIENCE, TimeoutError("the worker does not read")):
             self._owner.sendall(text.encode("utf-8", "replace"))
 
-    def events(self) -> Iterator[Event | None]:
-        """Yield what happens: first the name; None is a sign of life."""
-        yield {"session": self.name}
+    def stream(self) -> Iterator[bytes]:
+        """Yield what happens as server-sent events: first the name; a comment is a sign of life."""
+        yield _event({"session": self.name})
         while True:
             try:
                 found = self._output.get(timeout=_SILENCE)
             except Empty:
-                yield None
+                yield b":\n\n"
                 continue
             if found is None:
                 return
-            yield found
+            yield _event(found)
 
     def close(self) -> None:
         """End the rule, or let the request go on."""
@@ -157,26 +157,26 @@ class DebugTerminals:
     def open(self, rule: Mapping[str, Any], wait: float, begun: Callable[[Event], None]) -> DebugTerminal:
         """Return a new terminal, which waits for a request. Raises ValueError if no worker accepts the rule."""
         terminal = DebugTerminal(self._lines, rule, wait, begun)
+        self._open[terminal.name] = terminal
         answers = terminal.start()
         problems = [one.error for one in answers if one.error]
         if answers and len(problems) == len(answers):
-            terminal.close()
+            self.close(terminal)
             raise ValueError(problems[0])
-        self._open[terminal.name] = terminal
         return terminal
 
     def find(self, name: str) -> DebugTerminal | None:
         """Return the open terminal of this name."""
         return self._open.get(name)
 
-    def stream(self, terminal: DebugTerminal) -> Iterator[bytes]:
-        """Yield what happens as server-sent events; the terminal closes with the stream."""
-        try:
-            for one in terminal.events():
-                yield b":\n\n" if one is None else b"data: " + json.dumps(one, ensure_ascii=True).encode() + b"\n\n"
-        finally:
-            self._open.pop(terminal.name, None)
-            terminal.close()
+    def close(self, terminal: DebugTerminal) -> None:
+        """Forget the terminal, and end its rule, or let its request go on."""
+        self._open.pop(terminal.name, None)
+        terminal.close()
+
+
+def _event(value: Event) -> bytes:
+    return b"data: " + json.dumps(value, ensure_ascii=True).encode() + b"\n\n"
 
 
 def _line(sock: socket.socket) -> bytes:

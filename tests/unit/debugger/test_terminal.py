@@ -51,6 +51,13 @@ def test_a_slow_reader_blocks_only_the_greenlet_that_writes(ends):
     writing.join()
 
 
+def test_a_reader_that_does_not_read_is_lost_after_its_time(ends):
+    _, terminal = ends
+    terminal.write("x" * 2_000_000, 0.05)
+    assert terminal.is_lost
+    assert terminal.line(5.0) == ""
+
+
 def test_what_is_written_to_a_lost_or_closed_terminal_has_no_effect(ends):
     ours, terminal = ends
     ours.close()

@@ -1,0 +1,113 @@
+"""A debugger whose terminal, command or monitor fails harms neither the stopped request nor any other one."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from debug_terminal import PROMPT
+from test_process_debug import HANDLERS, Asking, debugger, running, socket_places, stopped
+
+from gproxy.testing.backends import Backend, answering
+from gproxy.testing.gateway import eventually
+
+PRINTS = """
+import sys
+
+
+def breaks(request, next):
+    print(f"a secret of {request.path}, {sys.stdout.isatty()}")
+    return next(request)
+"""
+
+
+@pytest.fixture(scope="module")
+def backend():
+    with Backend(answering(body=b"hi")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory, backend):
+    with running(tmp_path_factory.mktemp("debug"), backend) as gateway:
+        yield gateway
+
+
+def children(pid):
+    """The child processes, with their command lines."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in pids}
+
+
+def monitor_of(gateway):
+    return next(pid for pid, line in children(gateway.process.pid).items() if "monitor" in line)
+
+
+def test_a_terminal_that_is_suspended_holds_the_request_no_longer_than_hold(shop):
+    with stopped(shop, "/users/1", "--path", "/users/1", "--hold", "3s") as (terminal, asking):
+        pid = next(iter(children(terminal.process.pid)), terminal.process.pid)
+        terminal.type("!__import__('time').sleep(0.5); print('x' * 20_000_000)")
+        terminal.wait_for("20_000_000")
+        eventually(lambda: shop.get("/plain").status == 200, "another answer")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert asking.result().status == 200
+            assert asking.seconds < 8
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    with stopped(shop, "/users/1", "--path", "/users/1") as (terminal, asking):
+        terminal.type("q")
+        assert asking.result().status == 200
+
+
+def test_commands_that_leave_at_once_leave_nothing(shop):
+    path, _ = socket_places(shop)
+    body = b'{"path": "/never"}'
+    head = (
+        f"POST /v1/debug HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    for _ in range(25):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+            sock.sendall(head.encode() + body)
+    eventually(lambda: shop.errors.count("debugger for path /never") + shop.errors.count(" 503") >= 20, "the rules")
+
+    def is_admitted():
+        with debugger(shop, "--path", "/never", "--wait", "0.1s") as terminal:
+            assert terminal.ends_with(1)
+        return "nothing has matched" in terminal.text
+
+    eventually(is_admitted, "a further debugger")
+
+
+def test_a_monitor_that_does_not_answer_costs_a_second_and_no_later_session(shop):
+    monitor = monitor_of(shop)
+    with debugger(shop, "--path", "/users/*") as terminal:
+        terminal.wait_for("waiting for a request")
+        os.kill(monitor, signal.SIGSTOP)
+        try:
+            answer = Asking(shop, "/users/1").result()
+        finally:
+            os.kill(monitor, signal.SIGCONT)
+        assert answer.status == 200, "the clocks stand still"
+        assert terminal.ends_with(1)
+    with stopped(shop, "/users/1", "--path", "/users/1") as (terminal, asking):
+        terminal.type("q")
+        assert asking.result().status == 200
+
+
+def test_what_other_requests_print_is_not_shown_while_a_command_waits(tmp_path, backend):
+    with running(tmp_path / "one", backend) as gateway:
+        (gateway.folder / "handlers.py").write_text(HANDLERS + PRINTS)
+        gateway.reload()
+        with stopped(gateway, "/users/1", "--path", "/users/1") as (terminal, asking):
+            terminal.type("!__import__('time').sleep(1), print('mine')")
+            began = time.monotonic()
+            assert gateway.get("/breaks/1").status == 200
+            assert time.monotonic() - began < 1
+            assert "\nmine\n" in terminal.wait_for(PROMPT)
+            assert "secret" not in terminal.text
+            terminal.type("q")
+            assert asking.result().status == 200
