@@ -119,7 +119,7 @@ class AdminClient:
         return connection.getresponse()
 
     def _silence(self, error: Exception) -> AdminError:
-        text = f"{getattr(error, 'strerror', None) or error}; is the gateway running?"
+        text = f"{getattr(error, 'strerror', None) or error}; is the gateway running, and is this its [admin] bind?"
         return AdminError(f"the monitor at {self.place} does not answer: {text}")
 
     def connection(self) -> http.client.HTTPConnection:

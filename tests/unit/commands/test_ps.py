@@ -82,9 +82,7 @@ def test_a_wrong_time_is_a_wrong_argument(capsys):
 
 def test_a_monitor_that_is_not_there(capsys, tmp_path):
     assert main(["ps", "--admin", f"unix:{tmp_path}/none"]) == 1
-    expected = (
-        f"the monitor at unix:{tmp_path}/none does not answer: No such file or directory; is the gateway running?\n"
-    )
+    expected = f"the monitor at unix:{tmp_path}/none does not answer: No such file or directory; is the gateway running, and is this its [admin] bind?\n"
     assert capsys.readouterr().err == expected
 
 
