@@ -67,8 +67,17 @@ class Job:
             raise
         except BaseException as error:  # noqa: BLE001 user code may raise anything, and the job goes on at its next slot
             _log.exception("job %s failed", self.name)
-            return Result.ERROR, f"{type(error).__name__}: {error}".rstrip(": ")
+            return Result.ERROR, _described(error)
         if not has_ended:
             _log.error("job %s: not finished within its timeout of %g s", self.name, limit)
             return Result.TIMEOUT, f"not finished within {limit:g} s, its timeout"
         return Result.SUCCESS, ""
+
+
+def _described(error: BaseException) -> str:
+    """Return the type and the message of an exception, whose message may fail itself."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 user code
+        message = ""
+    return f"{type(error).__name__}: {message}".rstrip(": ")

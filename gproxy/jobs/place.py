@@ -81,7 +81,7 @@ class Place:
 
     def end(self, outcome: Outcome) -> None:
         """Note the outcome of the run that has begun here, and let another one begin."""
-        reason = outcome.reason.encode()[: _SIZE - _REASON]
+        reason = outcome.reason.encode("utf-8", "backslashreplace")[: _SIZE - _REASON]
         self._store(lambda: self._write(outcome, reason))
         self.runs_here = False
         if self._state is not None:

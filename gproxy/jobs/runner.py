@@ -14,6 +14,8 @@ from gproxy.runtime import Runtime
 _LONGEST: Final = 5.0
 #: Seconds after its time within which a slot may still be taken: its leader may have ended just before.
 _LATE: Final = 10.0
+#: The share of the time until the next slot that jitter may use.
+_JITTER_SHARE: Final = 0.9
 #: Seconds between two looks at who leads, once a slot has come.
 _LOOK_EVERY: Final = 0.25
 _POLL_EVERY: Final = 0.05
@@ -58,12 +60,14 @@ class JobRunner:
         if job.settings.on_start and (job.settings.on == "worker" or self._is_first(job)):
             self._start(job)
         after = self._runtime.clock()
-        while self._sleep_until(slot := job.schedule.next(after)):
-            if self._runtime.clock() < self._end(job, slot):
+        while not self._runtime.draining:
+            slot = job.schedule.next(after)
+            now = self._sleep_until(slot)
+            if slot <= now < self._end(job, slot):
                 self._take(job, slot)
-                after = slot
+                after = min(slot, self._runtime.clock())
             else:  # the machine has slept, or its clock was set: missed runs are not made up for
-                after = self._runtime.clock()
+                after = now
         job.place.resign()
 
     def _is_first(self, job: Job) -> bool:
@@ -73,17 +77,20 @@ class JobRunner:
         """Return the time until which a slot may be taken."""
         return min(slot + job.settings.jitter + _LATE, job.schedule.next(slot))
 
-    def _sleep_until(self, when: float) -> bool:
-        """Wait for a time of the clock; return False if the worker drains."""
-        while not self._runtime.draining and (left := when - self._runtime.clock()) > 0:
-            self._runtime.sleep(min(left, _LONGEST))
-        return not self._runtime.draining
+    def _sleep_until(self, when: float) -> float:
+        """Wait for a time of the clock, or until it is set back or the worker drains; return the clock's time."""
+        now, before = self._runtime.clock(), 0.0
+        while not self._runtime.draining and before <= now < when:
+            self._runtime.sleep(min(when - now, _LONGEST))
+            before, now = now, self._runtime.clock()
+        return now
 
     def _take(self, job: Job, slot: float) -> None:
         """Run the job for this slot, unless another worker does."""
         runtime, place = self._runtime, job.place
-        start, end = slot + runtime.random.random() * job.settings.jitter, self._end(job, slot)
-        while not runtime.draining and (now := runtime.clock()) < end:
+        jitter = min(job.settings.jitter, _JITTER_SHARE * (job.schedule.next(slot) - slot))
+        start, end = slot + runtime.random.random() * jitter, self._end(job, slot)
+        while not runtime.draining and slot <= (now := runtime.clock()) < end:
             leads = place.leads()
             if place.is_taken(slot, now):  # looked up after the lead: the leader before has taken it, or never will
                 return

@@ -1,5 +1,6 @@
 """Jobs in the test kit: their slots in virtual time, their results, and what is counted of them."""
 
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
@@ -29,6 +30,21 @@ def note(runtime):
 def fail(runtime):
     RUNS.append(runtime.clock())
     raise ValueError("no prices")
+
+
+def fail_unprintably(runtime):
+    RUNS.append(runtime.clock())
+    raise UnprintableError
+
+
+class UnprintableError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def fail_with_file_name(runtime):
+    RUNS.append(runtime.clock())
+    raise OSError("no \udcff.csv")
 
 
 def leave(_):
@@ -131,6 +147,7 @@ def test_a_run_ends_at_its_timeout_and_the_next_one_comes(gproxy):
     [
         pytest.param("fail", "ValueError: no prices", marks=job("every = 1m", "fail")),
         pytest.param("leave", "SystemExit: 3", marks=job("every = 1m", "leave")),
+        pytest.param("fail_unprintably", "UnprintableError", marks=job("every = 1m", "fail_unprintably")),
     ],
 )
 def test_an_exception_is_logged_and_the_job_goes_on(gproxy, function, reason):
@@ -139,6 +156,14 @@ def test_an_exception_is_logged_and_the_job_goes_on(gproxy, function, reason):
     assert counted(gproxy) == {"error": 2}
     assert state(gproxy)["last"]["reason"] == reason
     assert len(gproxy.warnings) == 2
+
+
+@job("every = 1m", "fail_with_file_name")
+def test_a_message_that_is_no_unicode_ends_the_run_as_any_other(gproxy):
+    gproxy.expect_warning(r"job own failed")
+    gproxy.clock.advance(120)
+    assert counted(gproxy) == {"error": 2}
+    assert state(gproxy)["last"]["reason"] == "OSError: no \\udcff.csv"
 
 
 @job("every = 1m", "ask")
@@ -162,6 +187,23 @@ def test_a_job_can_be_run_now_unless_it_runs(gproxy):
     gproxy.clock.advance(6)
     assert state(gproxy)["last"]["began"] == began
     assert len(RUNS) == 1
+
+
+@job("every = 10m")
+def test_a_clock_that_is_set_back_does_not_stop_the_job(gproxy):
+    align(gproxy, 600)
+    gproxy.clock._epoch -= 7 * 86_400
+    gproxy.clock.advance(3600)
+    assert len(RUNS) == 6
+    assert [run % 600 for run in RUNS] == pytest.approx([0.0] * 6, abs=0.01)
+
+
+@job("at = 03:00, 03:05\njitter = 1h")
+def test_no_slot_is_lost_to_jitter(gproxy):
+    gproxy.clock.advance(3 * 86_400)
+    assert len(RUNS) == 6
+    first = [run for run in RUNS if datetime.fromtimestamp(run).minute < 5]
+    assert len(first) == 3
 
 
 @job("every = 1h")
