@@ -1,9 +1,10 @@
 """Look-ups that are kept for a while, for each worker: `cached` decorates the function that looks up."""
 
 import logging
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, update_wrapper
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
@@ -18,7 +19,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log: Final = logging.getLogger("gproxy")
+#: The most characters of an exception in the log.
+_LONGEST: Final = 200
 _clock: Callable[[], float] = time.monotonic
+#: The greenlets of calls.
+_greenlets: "Final[WeakSet[gevent.Greenlet]]" = WeakSet()
 _all: "Final[WeakSet[Cached[Any, Any]]]" = WeakSet()
 
 
@@ -61,6 +66,14 @@ def use_clock(clock: Callable[[], float]) -> None:
     _clock = clock
     for one in list(_all):
         one.clear()
+
+
+def is_in_call(one: Any) -> bool:  # noqa: ANN401 gevent has no types
+    """Return whether the greenlet makes a call that runs, or was spawned by the one that does."""
+    while one is not None and one not in _greenlets:
+        spawner = getattr(one, "spawning_greenlet", None)
+        one = spawner() if spawner is not None else None
+    return one is not None and not one.dead
 
 
 def cached(
@@ -158,7 +171,7 @@ class Cached(Generic[P, T]):
         if self._running < self._most:
             self._running += 1
             self._calls[key] = call
-            gevent.spawn(self._run, key, call, function, _new_block())
+            _greenlets.add(gevent.spawn(self._run, key, call, function, _new_block()))
         else:
             call.end(RuntimeError(f"{self._most} calls of {self._title} run already"))
         return call
@@ -195,10 +208,35 @@ class Cached(Generic[P, T]):
             if len(self._results) > self._most:
                 self._results.popitem(last=False)
         elif not self._is_failing:
-            _log.warning(
-                "%s fails, and stale results stand in where there are any: %s", self._title, type(call.error).__name__
-            )
+            _log.warning("%s fails: %s; %s", self._title, _reason(call.error, key), self._stand_in(key))
         self._is_failing = call.result is None
+
+    def _stand_in(self, key: Hashable) -> str:
+        """Return what those that wait get in place of a result, for the log."""
+        kept = self._results.get(key)
+        if kept is None:
+            return "there is no earlier result"
+        is_usable = _clock() - kept.since < self._ttl + self._stale
+        return "the last result stands in" if is_usable else "the last result is too old to stand in"
+
+
+def _reason(error: BaseException | None, key: Hashable) -> str:
+    """Return why a call has failed, for the log; without the text of the exception if that has an argument.
+
+    Arguments may be secrets.
+    """
+    name, text = type(error).__name__, str(error).partition("\n")[0][:_LONGEST]
+    shows_argument = any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text) for one in _texts(key))
+    return name if shows_argument or not text else f"{name} {text}"
+
+
+def _texts(key: Hashable) -> Iterator[str]:
+    """Yield the arguments in a key, and their parts, as texts; the names of those that are named, too."""
+    if isinstance(key, tuple | frozenset):
+        for one in key:
+            yield from _texts(one)
+    elif text := key.decode("latin-1") if isinstance(key, bytes) else str(key):
+        yield text
 
 
 class _Result(Generic[T]):

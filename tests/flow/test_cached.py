@@ -92,6 +92,6 @@ def test_a_failing_service_gives_the_stale_value_then_its_error(play):
     eventually(lambda: play.gateway.get("/stale").body == b"gold" and len(play.plans.requests) > 1, "a stale value")
     eventually(lambda: play.gateway.get("/stale").status == 503, "the error")
     assert play.gateway.line("/stale")["reason"] in {"-", "plan_unknown"}
-    assert "Plan.plan fails, and stale results stand in" in play.gateway.errors
+    assert "Plan.plan fails: HTTPError 503 the plan is not known; the last result stands in" in play.gateway.errors
     play.plans.act = reply(b"back")
     assert play.gateway.get("/stale").body == b"back"

@@ -31,7 +31,7 @@ from gproxy.observe.access_logs import Unskipped
 from gproxy.runtime import Runtime
 from gproxy.runtime.served import serving
 from gproxy.server.response_writer import HANDLER_ERROR, log_broken_response, reason_after_head
-from gproxy.state.cached import use_clock
+from gproxy.state.cached import is_in_call, use_clock
 from gproxy.testing.answers import KitAnswer
 from gproxy.testing.kit.backend import KitBackend
 from gproxy.testing.kit.client import CLIENT, ClientRequest, KitResponse, RequestParser, Sendable, pieces
@@ -306,7 +306,7 @@ class KitGateway:
         """Raise AssertionError if a lease was not given back, or if the error log has what the test does not expect."""
         self.clock.advance(0)  # what can run ends
         self._raise_failure()
-        found = [*self._leaks, *(f"{_place(sock)} is still leased" for sock in self._network.leased())]
+        found = [*self._leaks, *(f"{_place(sock)} is still leased" for sock in self._leased())]
         found += [f"unexpected in the error log: {line}" for line in self.warnings if not self._expects(line)]
         found += [
             f"not in the error log, but expected: {pattern}"
@@ -315,6 +315,10 @@ class KitGateway:
         ]
         if found:
             raise AssertionError("\n".join(found))
+
+    def _leased(self) -> list[MemorySocket]:
+        """Return the connections that are still leased, without those of calls of `cached`, which outlast requests."""
+        return [sock for sock in self._network.leased() if not is_in_call(sock.sender)]
 
     def _expects(self, line: str) -> bool:
         return any(re.search(pattern, line) for pattern in self._expected)

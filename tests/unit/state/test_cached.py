@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import gevent
 import pytest
 
+from gproxy import HTTPError
 from gproxy.state.cached import cached, use_clock
 from gproxy.testing import Clock
 
@@ -67,13 +68,49 @@ def test_a_failing_source_gives_the_stale_result_then_its_error(source, clock, c
     source.fails = True
     clock.advance(31)
     assert [look("a"), look("a")] == [1, 1]
-    assert [record.getMessage().endswith("KeyError") for record in caplog.records] == [True]
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.endswith("fails: KeyError 2; the last result stands in")
     clock.advance(599)
     for number in (4, 5):
         with pytest.raises(KeyError, match=str(number)):
             look("a")
     source.fails = False
     assert look("a") == 6
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "found"),
+    [
+        (("t",), HTTPError(503, "the flags are not known"), "HTTPError 503 the flags are not known"),
+        (("secret-token",), KeyError("secret-token"), "KeyError"),
+        (("user", ("token", "abc")), ValueError("no user for abc"), "ValueError"),
+        ((b"abc",), ValueError("not abc"), "ValueError"),
+        (("a",), ValueError("what is wrong\nmore"), "ValueError what is wrong"),
+        ((), TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_the_log_says_why_a_call_fails_without_its_arguments(key, error, found, clock, caplog):
+    @cached(ttl=1, stale=1)
+    def look(*key):
+        if fails:
+            raise error
+        return 1
+
+    fails = True
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            look(*key)
+    fails = False
+    look(*key)
+    clock.advance(3)
+    fails = True
+    with pytest.raises(type(error)):
+        look(*key)
+    first, second = (record.getMessage().partition(" fails: ")[2] for record in caplog.records)
+    assert (first, second) == (
+        f"{found}; there is no earlier result",
+        f"{found}; the last result is too old to stand in",
+    )
 
 
 def test_without_a_result_all_that_wait_get_the_error(source):

@@ -1,6 +1,7 @@
 """Handlers that gateways of these tests have."""
 
 from gproxy import HTTPError, Response
+from gproxy.state.cached import cached
 
 
 class Sleepy:
@@ -78,3 +79,18 @@ def app(environ, start_response):
     """A WSGI app."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {environ['wsgi.input'].read().decode()}".encode()]
+
+
+class Looking:
+    """Looks something up, which may take longer than the handler has."""
+
+    def open(self, runtime):
+        self._users = runtime.upstream("users")
+
+    def __call__(self, request, next):
+        request.headers["X-Found"] = self.look_up(request.query)
+        return next(request)
+
+    @cached(timeout=0.5)
+    def look_up(self, name):
+        return str(self._users.request("GET", f"/look?{name}", timeout=0.5).status)

@@ -347,6 +347,20 @@ def test_a_lease_beyond_the_request_is_a_leak(tmp_path):
     )
 
 
+def test_a_look_up_that_outlasts_its_request_is_no_leak(tmp_path):
+    def ask(gateway):
+        gateway.expect_warning("the request goes on")
+        gateway.backend("users", slow(0.3), answer(201))
+        assert gateway.get("/users?a").status == 201
+        gateway.check()
+        gateway.clock.advance(0.3)
+        gateway.get("/users?a")
+        assert gateway.backend("users").requests[-1].headers["X-Found"] == "200"
+
+    more = "time_limit = 100ms\non_error = skip\n"
+    assert check_of(with_handler("Looking", more), tmp_path, ask) == ""
+
+
 def test_unexpected_and_missing_warnings_are_reported(tmp_path):
     ini = with_handler("warning")
     assert check_of(ini, tmp_path, lambda one: one.get("/users")) == (
