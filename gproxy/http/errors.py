@@ -31,10 +31,12 @@ class HTTPError(Exception):
     """An error response: raised by any handler, answered with this status as problem+json.
 
     `detail` is sent to the client. `reason` is the one word in the access log; the default depends on the status.
-    Raises ValueError for a status outside 400 to 599.
+    Raises ValueError for a status outside 400 to 599, and TypeError for one that is no number.
     """
 
     def __init__(self, status: int, detail: str = "", headers: HeadersLike = (), *, reason: str = "") -> None:
+        if not isinstance(status, int):
+            raise TypeError(f"HTTPError: the first argument is a status, not {status!r}")
         if not 400 <= status <= 599:
             raise ValueError(f"HTTPError is for statuses from 400 to 599, not {status}")
         super().__init__(status, detail)

@@ -36,19 +36,27 @@ def _joined(lines: list[Line]) -> str:
     return "\r\n".join(lines)
 
 
-def _checked(name: str, value: str) -> str:
+def _checked(name: str, value: object) -> str:
     """Return the value without surrounding blanks. Reject characters that split the head (RFC 9110 section 5.5)."""
     if not is_token(name):
         raise ValueError(f"{name!r} is not a header name")
+    if not isinstance(value, str):  # PERF: in place of the check of the argument's type, which says less
+        raise TypeError(f"the value of {name} must be text, not {_no_text(value)}")
     if not is_field_value(value):
         raise ValueError(f"the value for {name} has characters that a header value must not have")
     return value.strip(" \t")
 
 
+def _no_text(value: object) -> str:
+    """Return what a value that is no text is; only numbers are shown, because others may be secrets."""
+    return f"{value!r}; write str({value!r})" if isinstance(value, int | float) else type(value).__name__
+
+
 class Headers:
     """Ordered multi-dict of header fields; names ignore case, lines of one name stay together in order.
 
-    Raises ValueError for a name that is no token, and for a value with control characters or beyond latin-1.
+    Raises ValueError for a name that is no token, and for a value with control characters or beyond latin-1; TypeError
+    for a value that is no text.
     """
 
     __slots__ = ("_first", "_more", "is_stripped")
@@ -68,7 +76,7 @@ class Headers:
             if isinstance(fields, (dict, Headers, Mapping)):  # PERF: a dict first: to ask an abstract class is slow
                 pairs = fields.items()
             for name, value in pairs:
-                self.add(name, value)
+                self._append(name.lower(), _line(name, _checked(name, value)))
 
     @classmethod
     def parsed(cls, first: dict[str, Line], further: list[tuple[str, Line]]) -> "Headers":
@@ -220,7 +228,11 @@ class Headers:
             raise KeyError(name)
         return value
 
-    def __setitem__(self, name: str, value: str | None) -> None:
+    @overload
+    def __setitem__(self, name: str, value: str) -> None: ...
+    @overload
+    def __setitem__(self, name: str, value: None) -> None: ...
+    def __setitem__(self, name: str, value: object) -> None:
         """Replace every line of this name; None removes them."""
         if value is None:
             self.discard(name)

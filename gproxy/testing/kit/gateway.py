@@ -32,7 +32,7 @@ from gproxy.runtime import Runtime
 from gproxy.runtime.served import serving
 from gproxy.server.response_writer import HANDLER_ERROR, log_broken_response, reason_after_head
 from gproxy.state.cached import is_in_call, use_clock
-from gproxy.testing.answers import KitAnswer
+from gproxy.testing.answers import KitAnswer, Refused, Reset, Slow
 from gproxy.testing.kit.backend import KitBackend
 from gproxy.testing.kit.client import CLIENT, ClientRequest, KitResponse, RequestParser, Sendable, pieces
 from gproxy.testing.kit.clock import VirtualAlarm, VirtualClock
@@ -144,14 +144,18 @@ class KitGateway:
         """Return the backends of the upstream, which give these answers one after the other, the last one again.
 
         With `at`, HOST:PORT as in the settings, only that backend answers so. Without answers it keeps those of before,
-        an empty 200 at first. Raises LookupError for an unknown name.
+        an empty 200 at first. Raises LookupError for an unknown name, and TypeError for what is no answer.
         """
+        __tracebackhide__ = True
         found = self.settings.upstreams.get(upstream)
         if found is None:
             raise LookupError(f"no upstream {upstream!r}{_hint(upstream, self.settings.upstreams)}")
         places = [url.place for url in found.backends]
         if at and at not in places:
             raise LookupError(f"upstream {upstream} has no backend {at!r}{_hint(at, places)}")
+        for one in answers:
+            if not isinstance(one, Slow | Reset | Refused | Response) and not callable(one):
+                raise TypeError(f"expected answer(…), slow(…) or a function; found {one!r}")
         backend = self._network.backend(f"{upstream}@{at}" if at else upstream)
         if answers:
             backend.answer_with(*answers)

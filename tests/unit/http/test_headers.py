@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +31,19 @@ def test_lookup_ignores_case_and_joins_repetition(headers):
     assert headers.lookup("nope") is None
     assert headers.all("Nope") == []
     assert 5 not in headers
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(5, "5; write str(5)"), (0.5, "0.5; write str(0.5)"), (b"secret", "bytes"), (["a"], "list")]
+)
+def test_a_value_that_is_no_text_is_named_but_for_secrets(headers, value, found):
+    message = re.escape(f"the value of X-B must be text, not {found}") + "$"
+    with pytest.raises(TypeError, match=message):
+        headers["X-B"] = value
+    with pytest.raises(TypeError, match=message):
+        Headers({"X-B": value})
+    with pytest.raises(TypeError, match=message):
+        headers.update({"X-B": value})
 
 
 def test_lines_keep_case_and_the_order_within_a_name(headers):

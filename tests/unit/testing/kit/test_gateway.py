@@ -322,6 +322,12 @@ def check_of(ini, tmp_path, act):
         return ""
 
 
+@one
+def test_what_is_no_answer_is_rejected(gproxy):
+    with pytest.raises(TypeError, match=r"expected answer\(…\), slow\(…\) or a function; found 200"):
+        gproxy.backend("users", answer(200), 200)
+
+
 def test_a_dropped_response_is_a_leak(tmp_path):
     def ask(gateway):
         gateway.backend("users", answer(200, [b"a", b"b"]))
