@@ -40,8 +40,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Let a test fail that has left a lease, or a warning that it does not expect."""
     result = yield
     gateway = item.stash.get(_GATEWAY, None)
-    if gateway is not None:
-        gateway.check()
+    problems = gateway.problems() if gateway is not None else []
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
     return result
 
 

@@ -398,6 +398,7 @@ def test_a_recording_is_audited(scene):
         (["--redact", "card"], 2, "expected json:$.NAME"),
         (["--redact", "path:users"], 2, "expected path:/PATH/*"),
         (["--limit", "0"], 2, "--limit: expected"),
+        (["--for", "0s"], 2, "--for: expected a time above 0"),
         (["--for", "5"], 2, "--for: write 5s for seconds"),
     ],
 )

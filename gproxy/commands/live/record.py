@@ -85,6 +85,11 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
     return wanted if options.bodies is None else {**wanted, "bodies": options.bodies}
 
 
+def _time(text: str) -> None:
+    if parse_seconds(text) <= 0:
+        raise ValueError("expected a time above 0")
+
+
 def _size(text: str) -> None:
     if not 0 < parse_bytes(text) <= MOST_BODY:
         raise ValueError("expected a size up to 1MiB")
@@ -92,7 +97,7 @@ def _size(text: str) -> None:
 
 #: How the values of options with units are read, with an example.
 _UNITS: Final[Mapping[str, tuple[Callable[[str], object], str]]] = {
-    "sample": (parse_percent, "10%"), "slower": (parse_seconds, "500ms"), "for": (parse_seconds, "5m"),
+    "sample": (parse_percent, "10%"), "slower": (parse_seconds, "500ms"), "for": (_time, "5m"),
     "bodies": (_size, "64KiB"),
 }  # fmt: skip
 

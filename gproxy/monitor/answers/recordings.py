@@ -43,6 +43,8 @@ def record(call: Call) -> Response:
     options, limit, seconds = _options(values), values.get("limit", _LIMIT), values.get("for", _SECONDS)
     if not 0 < limit <= _MOST_RECORDED:
         raise HTTPError(400, f"limit: expected a number from 1 to {_MOST_RECORDED}")
+    if seconds <= 0:
+        raise HTTPError(400, "for: expected a time above 0s")
     recording, answers = recordings.begin({**options, "limit": limit}, limit, seconds)
     begun = [part for one in answers for part in one.parts]
     if not begun:

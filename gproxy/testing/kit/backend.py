@@ -49,6 +49,7 @@ class KitBackend:
 
     def steps(self, request: Request) -> Iterator[Step]:
         """Yield what follows the request on its connection."""
+        __tracebackhide__ = True
         if isinstance(self._answers[0], Refused):  # on a connection of before: the next one is refused
             yield Reset()
             return
@@ -62,6 +63,7 @@ class KitBackend:
 
 def _answered(found: KitAnswer | Response, request: Request) -> Iterator[Step]:
     """Yield what the answer does; a function returns the response, or another answer."""
+    __tracebackhide__ = True
     while not isinstance(found, Response):
         if isinstance(found, Slow):
             yield found.seconds

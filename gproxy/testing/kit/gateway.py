@@ -166,6 +166,7 @@ class KitGateway:
 
         `handler` names one of several. Raises LookupError if there is none.
         """
+        __tracebackhide__ = True
         signers = {name: one for name, one in self._whole.handlers.items() if isinstance(one, JWT) and one.secret}
         if handler not in signers and (handler or len(signers) != 1):
             raise LookupError(f"expected a jwt handler with a secret; found {', '.join(signers) or 'none'}")
@@ -193,6 +194,7 @@ class KitGateway:
 
         `identity` is the id of the request; empty: a new one.
         """
+        __tracebackhide__ = True
         sent = ClientRequest.of(method, target, headers, body, client, scheme, identity)
         alarm = VirtualAlarm(self.clock)
         try:
@@ -206,6 +208,7 @@ class KitGateway:
 
     def get(self, target: str, headers: HeadersLike = (), *, client: str = CLIENT, scheme: str = "http") -> KitResponse:
         """Send a GET request; see `request`."""
+        __tracebackhide__ = True
         return self.request("GET", target, headers, client=client, scheme=scheme)
 
     def post(
@@ -218,6 +221,7 @@ class KitGateway:
         scheme: str = "http",
     ) -> KitResponse:
         """Send a POST request; see `request`."""
+        __tracebackhide__ = True
         return self.request("POST", target, headers, body, client=client, scheme=scheme)
 
     def _reject(self, error: BadMessage | HTTPError, sent: ClientRequest) -> KitResponse:
@@ -231,6 +235,7 @@ class KitGateway:
 
     def _exchange(self, request: Request) -> KitResponse:
         """Send the request through the gateway, as `server.connection` does, and read the response."""
+        __tracebackhide__ = True
         started, leased = self.clock.now, set(map(id, self._network.leased()))
         response: Response | None = None
         body: list[bytes] = []
@@ -269,6 +274,7 @@ class KitGateway:
 
     def _raise_failure(self) -> None:
         """Raise what a function that answers as a backend has raised."""
+        __tracebackhide__ = True
         if self._failures:
             raise self._failures.pop(0)
 
@@ -308,6 +314,13 @@ class KitGateway:
 
     def check(self) -> None:
         """Raise AssertionError if a lease was not given back, or if the error log has what the test does not expect."""
+        __tracebackhide__ = True
+        if problems := self.problems():
+            raise AssertionError("\n".join(problems))
+
+    def problems(self) -> list[str]:
+        """Return what `check` raises, a line for each problem. Raises what a function of a backend has raised."""
+        __tracebackhide__ = True
         self.clock.advance(0)  # what can run ends
         self._raise_failure()
         found = [*self._leaks, *(f"{_place(sock)} is still leased" for sock in self._leased())]
@@ -317,8 +330,7 @@ class KitGateway:
             for pattern in self._expected
             if not any(re.search(pattern, line) for line in self.warnings)
         ]
-        if found:
-            raise AssertionError("\n".join(found))
+        return found
 
     def _leased(self) -> list[MemorySocket]:
         """Return the connections that are still leased, without those of calls of `cached`, which outlast requests."""

@@ -95,6 +95,26 @@ def test_handlers_beside_the_test_are_found_and_a_leak_fails_the_test(project):
     )
 
 
+def test_a_report_shows_the_test_and_no_source_of_the_kit(project):
+    project.write("gproxy.ini", INI)
+    project.write(
+        "test_it.py",
+        "def broken(request):\n    raise KeyError('of the test')\n"
+        "def test_warning(gproxy):\n    gproxy.expect_warning('never comes')\n    gproxy.get('/users')\n"
+        "def test_backend(gproxy):\n    gproxy.backend('users', broken)\n    gproxy.get('/users')\n"
+        "def test_name(gproxy):\n    gproxy.backend('user')\n"
+        "def test_answer(gproxy):\n    gproxy.backend('users', 200)\n"
+        "def test_token(gproxy):\n    gproxy.token('alice')\n",
+    )
+    status, output = project.run()
+    assert (status, "5 failed" in output) == (1, True), output
+    assert "not in the error log, but expected: never comes" in output
+    assert "raise KeyError('of the test')" in output, output
+    assert "did you mean 'users'?" in output
+    for source in ("plugin.py:", "gateway.py:", "self.", "_raise_failure"):
+        assert source not in output, output
+
+
 OTHER = """
 import random, socket, sys, threading, time
 BEFORE = socket.socket, threading.Thread, time.sleep, time.time, random.random
