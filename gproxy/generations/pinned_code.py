@@ -37,6 +37,12 @@ class PinnedModule(NamedTuple):
     #: The marshalled code object.
     code: bytes = b""
 
+    @property
+    def places(self) -> list[str]:
+        """The folders of the import path in which the module was found."""
+        own = [f"{self.file}/.."] if self.file and self.folders is not None else self.folders or [self.file]
+        return [os.path.abspath(f"{path}/..") for path in own]  # noqa: PTH100 compared as text with other absolute paths
+
 
 class PinnedCode:
     """The modules that an earlier worker has imported, and those that this one adds.
@@ -48,10 +54,11 @@ class PinnedCode:
     def __init__(self, contents: Iterable[bytes], read_at: float, send: Callable[[int, list[str]], object]) -> None:
         self._read_at = read_at
         self._send = send
-        self._modules: dict[str, PinnedModule] = {}
+        #: By name; several only if a process has removed one from `sys.modules`, and imported one of another folder.
+        self._modules: dict[str, list[PinnedModule]] = {}
         for content in contents:
             for module in _unpacked(content):
-                self._modules.setdefault(module.name, module)
+                self._note(module)
         #: Whether the modules that the settings name are here: what is imported now is imported late.
         self._is_built = bool(self._modules)
         self._added: list[PinnedModule] = []
@@ -60,20 +67,36 @@ class PinnedCode:
         """Pin all user modules that are imported from now on."""
         sys.meta_path.insert(0, PinnedFinder(self))
 
-    def find(self, name: str) -> PinnedModule | None:
-        """Return the module of this name, if its code is pinned."""
-        return self._modules.get(name)
+    def find(self, name: str, path: Sequence[str]) -> PinnedModule | None:
+        """Return the module that an import finds first on the path, if its code is pinned.
+
+        The worker that builds from the disk looks there: the first on the path may not be pinned yet.
+        """
+        found = self._modules.get(name, ()) if self._is_built else ()
+        if len(found) < 2:
+            return found[0] if found else None
+        by_place = {place: module for module in found for place in module.places}
+        return next((by_place[place] for place in map(os.path.abspath, path) if place in by_place), None)
 
     def add(self, module: PinnedModule) -> None:
         """Add a module that comes from the disk."""
-        self._modules[module.name] = module
-        self._added.append(module)
+        if self._note(module):
+            self._added.append(module)
+
+    def _note(self, module: PinnedModule) -> bool:
+        """Note the module; return False if there is one of this name and file."""
+        known = self._modules.setdefault(module.name, [])
+        if any(one.file == module.file for one in known):
+            return False
+        known.append(module)
+        return True
 
     def code_of(self, module: PinnedModule, load: Callable[[str], CodeType | None]) -> CodeType | None:
         """Return the pinned code of the module; else load it from the disk, and pin it."""
-        if (pinned := self._modules.get(module.name)) is not None:
-            code: CodeType = marshal.loads(pinned.code)  # noqa: S302 it comes from a worker of this gateway
-            return code
+        for pinned in self._modules.get(module.name, ()):
+            if pinned.file == module.file:
+                code: CodeType = marshal.loads(pinned.code)  # noqa: S302 it comes from a worker of this gateway
+                return code
         loaded = load(module.name)
         if loaded is not None:
             self.add(module._replace(code=marshal.dumps(loaded)))
@@ -118,7 +141,7 @@ class PinnedFinder:
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of pinned code, or the one that another finder has; None if there is no such module."""
-        if (pinned := self._code.find(fullname)) is not None:
+        if (pinned := self._code.find(fullname, sys.path if path is None else path)) is not None:
             return self._spec(pinned)
         spec = self._find_elsewhere(fullname, path, target)
         if spec is None:

@@ -177,3 +177,25 @@ def test_a_worker_without_a_free_descriptor_goes_on(folder, monkeypatch, caplog)
     monkeypatch.setattr(os, "memfd_create", fails)
     assert first.send() == []
     assert "cannot keep the code of 2 modules for later workers: Too many open files" in caplog.text
+
+
+def test_modules_of_one_name_in_several_folders_stay_several(folder, monkeypatch):
+    for place in "one", "two":
+        (folder / place / "pinned_plugins").mkdir(parents=True)
+        (folder / place / "pinned_plugins" / "__init__.py").write_text("from .value import VALUE\n")
+        (folder / place / "pinned_plugins" / "value.py").write_text(f"VALUE = {place!r}\n")
+
+    def values(worker):
+        found = []
+        for place in "one", "two":
+            with monkeypatch.context() as patch:
+                patch.syspath_prepend(str(folder / place))
+                found.append(worker.load("pinned_plugins")[0].VALUE)
+        return found
+
+    first = Worker()
+    assert values(first) == ["one", "two"]
+    later = Worker(first.send())
+    for place in "one", "two":
+        shutil.rmtree(folder / place)
+    assert values(later) == ["one", "two"]
