@@ -163,7 +163,7 @@ class Arbiter:
     def _start_reload(self, reload: Reload) -> None:
         self._line.log()  # the outcome of the reload before comes first
         self._reloads.current = reload
-        if reload.is_rollback and (reading := self._history.previous):
+        if reload.is_rollback and (reading := reload.reading or self._history.previous):
             reload.reading = reading
             _log.info("%s: returning to generation %d", reload.cause, reading.generation)
         else:
@@ -267,8 +267,9 @@ class Arbiter:
             self._line.put(f"reloaded: generation {new.number} serves on {new}", settle)
         self._notifier.ready(f"serves on {new}")
         reload = self._reloads.current
+        is_proven = self._probation.is_passed
         self._probation.begin(new, reload)
-        self._history.serve(new.reading, reload.reading if reload else None)
+        self._history.serve(new.reading, reload.reading if reload else None, is_proven=is_proven)
         self._monitor.serve(new)
         self._reload_on_change.follow(new)
         self._settle()

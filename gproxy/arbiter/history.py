@@ -4,7 +4,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import Final
 
@@ -51,6 +51,8 @@ class Reading:
     code: KeptCode = field(default_factory=KeptCode, repr=False)
     #: The Unix time at which the files were read.
     time: float = field(default_factory=time)
+    #: False if the generation was replaced while it was on probation, or had failed it.
+    is_proven: bool = True
 
 
 class GenerationHistory:
@@ -69,14 +71,23 @@ class GenerationHistory:
         return self._earlier[-1] if self._earlier else None
 
     @property
+    def proven(self) -> Reading | None:
+        """The last reading that has passed its probation; without one the previous."""
+        return next((one for one in reversed(self._earlier) if one.is_proven), self.previous)
+
+    @property
     def depth(self) -> int:
         """The number of rollbacks that are possible one after the other."""
         return len(self._earlier)
 
-    def serve(self, reading: Reading, rolled_back_to: Reading | None = None) -> None:
-        """Note the reading that serves from now on. After a rollback the next rollback goes further back."""
+    def serve(self, reading: Reading, rolled_back_to: Reading | None = None, *, is_proven: bool = True) -> None:
+        """Note the reading that serves from now on; `is_proven` says whether the one before has passed its probation.
+
+        After a rollback the next rollback goes further back.
+        """
         if rolled_back_to is not None:
-            self._earlier.remove(rolled_back_to)
+            while self._earlier.pop() is not rolled_back_to:
+                pass
         elif self._current is not None:
-            self._earlier.append(self._current)
+            self._earlier.append(replace(self._current, is_proven=is_proven))
         self._current = reading

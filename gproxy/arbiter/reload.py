@@ -23,8 +23,8 @@ _WAITING: Final = 10
 class Reload:
     """A reload, under way or waiting.
 
-    A rollback takes its settings and code from `reading`, which is found when it begins. A dry reload ends before the
-    new generation accepts.
+    A rollback takes its settings and code from `reading`, by default that of the generation before, which is found when
+    it begins. A dry reload ends before the new generation accepts.
     """
 
     cause: str

@@ -137,3 +137,38 @@ def test_a_rollback_by_hand_is_not_on_probation(scene):
     new.say(Shared())
     back.say(Ready())
     assert play.arbiter.report()["probation"] is None
+
+
+def test_after_two_reloads_the_generation_that_has_passed_returns(scene):
+    play = scene(PROBATION)
+    play.serve()
+    code = play.arbiter._current.reading.code
+    reload(play)
+    (new,) = reload(play)
+    new.say(Beat(100, 50, LAST))
+    assert play.arbiter._next.reading.code is code
+    back = play.workers[-1]
+    back.say(Built([], []))
+    new.say(Shared())
+    back.say(Ready())
+    assert play.arbiter.report()["rollbacks"] == 0
+
+
+def test_a_generation_that_has_failed_is_not_returned_to_after_a_later_reload(scene):
+    play, (new,) = reloaded(scene)
+    code = play.arbiter._history.previous.code
+    new.say(Beat(100, 50, LAST))
+    play.workers[-1].say(Failed(1, ["cannot open"]))
+    play.workers[-1].end(1)
+    (new,) = reload(play)
+    new.say(Beat(100, 50, LAST))
+    assert play.arbiter._next.reading.code is code
+
+
+def test_a_generation_whose_probation_is_over_is_returned_to(scene):
+    play, _ = reloaded(scene)
+    play.advance(58)
+    code = play.arbiter._current.reading.code
+    (new,) = reload(play)
+    new.say(Beat(100, 50, LAST))
+    assert play.arbiter._next.reading.code is code
