@@ -42,6 +42,8 @@ from gproxy.upstream.errors import (
 )
 
 _TIME: Final = itemgetter(0)
+#: What each pseudonym begins with.
+_PSEUDONYM: Final = "~"
 #: The status of an attempt that was not recorded: no retry and no ejection follows it.
 UNKNOWN: Final = 404
 _UNKNOWN: Final = b"this attempt was not recorded"
@@ -80,20 +82,26 @@ class AllAttempts:
 
     def __init__(self, exchanges: Iterable[RecordedExchange], diff: Diff) -> None:
         self._diff = diff
-        #: With their times and the ids of their exchanges, by upstream, method and path.
+        #: With their times and the ids of their exchanges, by upstream and line; with pseudonyms by the path, too.
         self._recorded: dict[tuple[str, str], list[tuple[float, str, RecordedAttempt]]] = {}
-        self._asked: dict[tuple[str, str], list[Sent]] = {}
+        #: By upstream, and by line and body.
+        self._asked: dict[str, dict[tuple[str, bytes | None], Sent]] = {}
         for exchange in exchanges:
             for one in exchange.attempts:
                 if one.request is not None and not _is_unanswered(one):
-                    place = one.upstream, _path(_line(one.request))
-                    self._recorded.setdefault(place, []).append((exchange.time + one.started, exchange.id, one))
+                    line = _line(one.request)
+                    for place in {line, _path(line)} if _PSEUDONYM in line else {line}:
+                        found = self._recorded.setdefault((one.upstream, place), [])
+                        found.append((exchange.time + one.started, exchange.id, one))
         for found in self._recorded.values():
             found.sort(key=_TIME)
 
     def nearest(self, upstream: str, sent: Sent, now: float) -> RecordedAttempt | None:
         """Return the latest attempt until now that sent an equal request, else the first one after; None without."""
-        found = self._recorded.get((upstream, _path(sent.line)), [])
+        return self._nearest((upstream, sent.line), sent, now) or self._nearest((upstream, _path(sent.line)), sent, now)
+
+    def _nearest(self, place: tuple[str, str], sent: Sent, now: float) -> RecordedAttempt | None:
+        found = self._recorded.get(place, [])
         middle = bisect_right(found, now, key=_TIME)
         in_order = chain(reversed(found[:middle]), found[middle:])
         return next((one for _, identity, one in in_order if self.is_equal(one, identity, sent)), None)
@@ -108,16 +116,16 @@ class AllAttempts:
 
     def note_asked(self, upstream: str, sent: Sent) -> None:
         """Note a request of the replay."""
-        asked = self._asked.setdefault((upstream, _path(sent.line)), [])
-        if not any((one.line, one.body) == (sent.line, sent.body) for one in asked):
-            asked.append(sent)
+        self._asked.setdefault(upstream, {})[sent.line, sent.body] = sent
 
     def was_asked(self, attempt: RecordedAttempt, identity: str) -> bool:
         """Return whether the replay has already sent a request that is equal to the one of this attempt."""
         if attempt.request is None:
             return False
-        asked = self._asked.get((attempt.upstream, _path(_line(attempt.request))), [])
-        return any(self.is_equal(attempt, identity, sent) for sent in asked)
+        asked = self._asked.get(attempt.upstream, {})
+        if (_line(attempt.request), known_body(attempt.request)) in asked:
+            return True
+        return any(self.is_equal(attempt, identity, sent) for sent in asked.values())
 
 
 class RecordedAttempts:

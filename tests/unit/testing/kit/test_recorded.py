@@ -1,5 +1,6 @@
 """A gateway of the test kit whose backends answer as recorded: matching of attempts, failures, virtual time."""
 
+import re
 from functools import partial
 
 import pytest
@@ -57,12 +58,17 @@ def run(tmp_path, used):
     def replay(*exchanges, ini=SETTINGS, modules=""):
         clock = VirtualClock(wall=START)
         make = partial(RecordedBackend, clock=clock)
-        names = {"def change": "replayed_changes.py", "class Looking": "replayed_looking.py"}
+        names = {
+            "def change": "replayed_changes.py",
+            "class Looking": "replayed_looking.py",
+            "class Keyed": "replayed_keyed.py",
+        }
         name = next((name for part, name in names.items() if part in modules), "replayed_handlers.py")
         (tmp_path / name).write_text(modules)
         with KitGateway(ini, tmp_path / "g.ini", state_dir=tmp_path / "var", clock=clock, make_backend=make) as gateway:
             used.append(gateway)
-            return Replay(gateway, exchanges, Diff())(Plan(Choice(unsafe=True)).requests(exchanges))
+            diff = Diff(pseudonym=re.compile("~[0-9a-f]{16}"))
+            return Replay(gateway, exchanges, diff)(Plan(Choice(unsafe=True)).requests(exchanges))
 
     return replay
 
@@ -212,6 +218,22 @@ def test_a_look_up_gets_the_nearest_answer_before_else_after(look):
     assert look(first, without) == [(b"early", []), (b"early", [])]
     assert look(without, later)[0] == (b"late", [])
     assert look(first, without, later)[1] == (b"early", [])
+
+
+def test_a_pseudonym_in_a_look_up_of_another_exchange_equals_any_value(run):
+    found = looked_up(b"a", b"found")
+    found.request.target = "/look?key=~0123456789abcdef&of=a"
+    modules = LOOKING.replace('"/look"', '"/look?key=real&of=" + name').replace("Looking", "Keyed")
+    exchanges = (
+        exchange(target="/users?a"),
+        exchange(found, at=1, target="/users?a"),
+        exchange(at=2, target="/users?b"),
+    )
+    answers = run(
+        *exchanges, ini=LOOKING_INI.replace("Looking", "Keyed").replace("_looking", "_keyed"), modules=modules
+    )
+    assert [(one.side.body, kinds(one)) for one in answers][:2] == [(b"found", []), (b"found", [])]
+    assert kinds(answers[2]) == [NOT_RECORDED]
 
 
 def test_an_answer_to_another_body_is_none(look):
