@@ -154,6 +154,14 @@ class Prompt(pdb.Pdb):
 
     do_q = do_exit = do_EOF = do_quit  # noqa: N815 as in cmd
 
+    def do_clear(self, arg: str) -> Any:  # noqa: ANN401 as in cmd
+        """cl(ear) [file:line | number ...]: clear these breakpoints, or all; pdb would ask at the worker's input."""
+        if arg:
+            return super().do_clear(arg)
+        return self.clear_all_breaks()
+
+    do_cl = do_clear
+
     def do_run(self, arg: str) -> None:  # noqa: ARG002 as in cmd
         """Say that the command does not fit a request that others wait for."""
         self.error("this command is not available in a gateway")

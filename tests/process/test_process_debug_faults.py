@@ -3,12 +3,14 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from debug_terminal import PROMPT
-from test_process_debug import HANDLERS, Asking, debugger, running, socket_places, stopped
+from test_process_debug import HANDLERS, NAME_LINE, Asking, debugger, running, socket_places, stopped
 
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import eventually
@@ -111,3 +113,28 @@ def test_what_other_requests_print_is_not_shown_while_a_command_waits(tmp_path, 
             assert "secret" not in terminal.text
             terminal.type("q")
             assert asking.result().status == 200
+
+
+def test_what_is_typed_in_a_flood_arrives_whole_and_in_order(shop):
+    command = [sys.executable, "-m", "gproxy", "debug", "--config", str(shop.config), "--path", "/users/1"]
+    lines = ["!__import__('time').sleep(3); n = 0", *[f"!n += 1  # {'x' * 2000}"] * 600, "p 'counted', n", "q"]
+    with (shop.folder / "lines").open("w+") as file:
+        file.write("\n".join([*lines, ""]))
+        file.seek(0)
+        with (shop.folder / "shown").open("w") as shown, (shop.folder / "said").open("w") as said:
+            process = subprocess.Popen(command, cwd=shop.folder, stdin=file, stdout=shown, stderr=said)
+    eventually(lambda: "waiting for" in (shop.folder / "said").read_text(), "the command")
+    asking = Asking(shop, "/users/1")
+    assert shop.get("/plain").status == 200
+    assert asking.result().status == 200
+    assert process.wait(20) == 0
+    assert "('counted', 600)" in (shop.folder / "shown").read_text()
+
+
+def test_all_breakpoints_are_cleared_without_a_question_at_the_input_of_the_worker(shop):
+    with stopped(shop, "/users/1", "--path", "/users/1") as (terminal, asking):
+        assert "Breakpoint" in terminal.ask(f"b handlers:{NAME_LINE}")
+        terminal.ask("clear")
+        terminal.type("c")
+        assert asking.result().status == 200
+        assert terminal.ends_with(0)

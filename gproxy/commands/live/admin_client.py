@@ -26,12 +26,13 @@ _KINDS: Final[Mapping[str, type[http.client.HTTPConnection]]] = {
 class AdminError(Exception):
     """A monitor that does not answer, or an operation that failed; the message is one line.
 
-    reasons: of a failed reload, a line each; empty for other operations.
+    reasons: of a failed reload, a line each; empty for other operations. status: of the answer; 0 without one.
     """
 
-    def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, reasons: Sequence[str] = (), status: int = 0) -> None:
         super().__init__(message)
         self.reasons = reasons
+        self.status = status
 
 
 class AdminClient:
@@ -187,5 +188,5 @@ def _content(response: http.client.HTTPResponse, data: bytes) -> Any:  # noqa: A
     if response.status >= 400:
         problem = content if isinstance(content, dict) else {}
         detail = f": {problem['detail']}" if problem.get("detail") else ""
-        raise AdminError(f"{response.status} {response.reason}{detail}", problem.get("reasons", ()))
+        raise AdminError(f"{response.status} {response.reason}{detail}", problem.get("reasons", ()), response.status)
     return content

@@ -1,12 +1,15 @@
 """`gproxy debug`: pdb on one request of the running gateway, in this terminal."""
 
 import argparse
+import codecs
 import json
 import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 from gproxy.commands.live.admin_client import AdminClient, AdminError, add_admin_options, ask_monitor
@@ -24,6 +27,8 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "hold": ("TIME", "time for which the request is stopped at most; default: 2m"),
 }
 _DATA: Final = b"data: "
+#: The most bytes that are passed on at a time: as JSON they must not exceed what the monitor takes.
+_PIECE: Final = 8192
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -77,19 +82,24 @@ def _show(client: AdminClient, events: Iterator[dict[str, Any]], *, is_json: boo
 
 
 def _type(client: AdminClient, path: str) -> None:
-    """Pass on each line; at the end of the input the request goes on."""
-    data = b""
+    """Pass on what is typed; at the end of the input the request goes on."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with suppress(AdminError):  # the session has ended, which its stream shows
+        while piece := os.read(0, _PIECE):  # not sys.stdin, whose lock a thread that waits would keep at the end
+            if text := decoder.decode(piece):
+                _send(client, path, text)
+        _send(client, path, "")
+
+
+def _send(client: AdminClient, path: str, text: str) -> None:
+    """Pass a text on, once there is room: a worker does not read while a command runs. Raises AdminError."""
     while True:
-        piece = os.read(0, 65536)  # not sys.stdin, whose lock a thread that waits would keep at the end
-        data += piece
-        whole, newline, data = data.rpartition(b"\n")
         try:
-            if newline:
-                client.send("POST", path, {"input": (whole + newline).decode("utf-8", "replace")})
-            if not piece:
-                client.send("POST", path, {"input": ""})
-                return
-        except AdminError:  # the session has ended, which its stream shows
+            client.send("POST", path, {"input": text})
+        except AdminError as error:
+            if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+        else:
             return
 
 

@@ -8,7 +8,6 @@ from gproxy.http.response import Response
 from gproxy.http.trust import UNIX_PEER
 from gproxy.monitor.access import audit
 from gproxy.monitor.api.operation import Call, Parameter
-from gproxy.monitor.streams.debug_terminals import DebugTerminal
 
 #: The default seconds that a rule waits for a request, and that a request is stopped.
 WAIT: Final = 300.0
@@ -65,15 +64,9 @@ def type_input(call: Call) -> dict[str, Any]:
         raise HTTPError(404, "there is no such debugger")
     if not terminal.has_request:
         raise HTTPError(409, "the debugger has no request yet")
-    _type(terminal, call.values["input"])
+    if not terminal.type(call.values["input"]):
+        raise HTTPError(503, "the worker does not read", {"Retry-After": "1"})
     return {}
-
-
-def _type(terminal: DebugTerminal, text: str) -> None:
-    try:
-        terminal.type(text)
-    except (TimeoutError, OSError) as error:
-        raise HTTPError(409, str(error) or "the session has ended") from None
 
 
 def _check(call: Call) -> None:

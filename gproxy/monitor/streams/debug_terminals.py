@@ -14,13 +14,14 @@ from time import monotonic
 from typing import Any, Final
 
 import gevent
-from gevent.queue import Empty, Queue
+from gevent.queue import Empty, Full, Queue
 
 from gproxy.monitor.processes.worker_lines import WorkerAnswer, WorkerLines, WorkerRef
 
-#: The most terminals at a time, and the most pieces of output that wait for one of them.
+#: The most terminals at a time, and the most pieces of output and of input that wait for one of them.
 MOST: Final = 20
 _MOST_WAITING: Final = 100
+_MOST_TYPED: Final = 4
 #: Seconds after which a silent stream shows that it lives, and between two looks for new workers.
 _SILENCE: Final = 5.0
 _EVERY: Final = 0.5
@@ -47,6 +48,7 @@ class DebugTerminal:
         self._streams: dict[WorkerRef, socket.socket] = {}
         self._owner: socket.socket | None = None
         self._output: Queue[Event | None] = Queue(_MOST_WAITING)
+        self._input: Queue[str] = Queue(_MOST_TYPED)
         self._greenlets: list[gevent.Greenlet] = []
 
     @property
@@ -96,6 +98,7 @@ class DebugTerminal:
             taken = {**json.loads(asked), "pid": worker.pid}
             self._begun(taken)
             self._output.put({"taken": taken})
+            self._greenlets.append(gevent.spawn(self._pass_input_on, sock))
             self._close_others(sock)
             decoder = codecs.getincrementaldecoder("utf-8")("replace")
             while data := sock.recv(65536):
@@ -113,14 +116,18 @@ class DebugTerminal:
         self._output.put({"ended": reason})
         self._output.put(None)
 
-    def type(self, text: str) -> None:
-        """Pass a line on; an empty text ends the input, so that the request goes on. Raises TimeoutError, OSError."""
-        assert self._owner is not None  # noqa: S101 the caller has looked
-        if not text:
-            self._owner.shutdown(socket.SHUT_WR)
-            return
-        with gevent.Timeout(_PATIENCE, TimeoutError("the worker does not read")):
-            self._owner.sendall(text.encode("utf-8", "replace"))
+    def type(self, text: str) -> bool:
+        """Pass lines on, whole or not at all, and return whether there was room; an empty text ends the input."""
+        with suppress(Full):
+            self._input.put(text, timeout=_PATIENCE)
+            return True
+        return False
+
+    def _pass_input_on(self, owner: socket.socket) -> None:
+        with suppress(OSError):  # the session has ended
+            while text := self._input.get():
+                owner.sendall(text.encode("utf-8", "replace"))
+            owner.shutdown(socket.SHUT_WR)
 
     def stream(self) -> Iterator[bytes]:
         """Yield what happens as server-sent events: first the name; a comment is a sign of life."""
