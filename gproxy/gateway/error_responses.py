@@ -164,7 +164,7 @@ def _as_http_error(error: BaseException, request: Request) -> HTTPError:
         return as_response_error(RESET)
     if isinstance(error, StoreUnavailableError):
         wait = {"Retry-After": str(error.retry_after)}
-        return HTTPError(503, "rate limits are temporarily unavailable", wait, reason="store_unavailable")
+        return HTTPError(503, "the store of the gateway is temporarily unavailable", wait, reason="store_unavailable")
     _log.error("%s %s %s: a handler failed", request.id, request.method, request.path, exc_info=error)
     return HTTPError(500, "internal error while handling the request", reason=_HANDLER_ERROR)
 

@@ -82,8 +82,8 @@ class RedisStore:
         def run(script: Runs[T], *words: Word) -> T:
             try:
                 return self.evaluate(script, b"{table:%s}" % name.encode(), *words)
-            except StoreError:
-                raise StoreUnavailableError from None
+            except StoreError as error:
+                raise StoreUnavailableError(str(error)) from None
 
         return RedisEntries(run, max_keys)
 

@@ -56,4 +56,4 @@ class ExclusiveMutex:
                 return
         if now >= ends:
             self._skip_wait_until = now + _MAX_WAIT
-        raise StoreUnavailableError
+        raise StoreUnavailableError("a worker that does not run is in the middle of a change")

@@ -6,6 +6,7 @@ import gevent
 import pytest
 
 from gproxy import Response
+from gproxy.config.sections.state import RedisURL, StateSettings
 from gproxy.runtime import Runtime
 from gproxy.state.shared.memory import SharedState
 
@@ -107,3 +108,11 @@ def test_the_kit_has_no_client_of_redis(gproxy):
         _ = gproxy.runtime.redis
     gproxy.runtime.redis = "mine"
     assert gproxy.runtime.redis == "mine"
+
+
+def test_a_table_of_all_machines_is_its_own_in_a_self_test():
+    """A self-test changes nothing that others see; there is no Redis here, which it would fail to reach."""
+    runtime = Runtime(state=StateSettings(redis=RedisURL.parse("redis://127.0.0.1:9")))
+    runtime.set_apart()
+    table = runtime.table("count", 10, "1m", scope="redis")
+    assert (table.incr("one"), table.get("one")) == (1, 1)

@@ -117,6 +117,9 @@ def test_a_full_table_drops_its_oldest_at_once(state):
     assert longest < 0.01
 
 
+UNAVAILABLE = "a worker that does not run is in the middle of a change"
+
+
 def stop_while_changing(entries):
     """Stop this process as by a debugger, in the middle of a change."""
     link = entries._link
@@ -147,10 +150,10 @@ def test_a_stopped_holder_blocks_no_other_greenlet_and_damages_nothing(state, mo
     try:
         waiting = [gevent.spawn(attempt, entries, b"%d" % number) for number in range(50)]
         began = time.monotonic()
-        assert [one.get() for one in waiting] == ["unavailable"] * 50
+        assert [one.get() for one in waiting] == [UNAVAILABLE] * 50
         assert time.monotonic() - began > 0.25
         began = time.monotonic()
-        assert [attempt(entries, b"key") for _ in range(50)] == ["unavailable"] * 50
+        assert [attempt(entries, b"key") for _ in range(50)] == [UNAVAILABLE] * 50
         assert time.monotonic() - began < 0.2
     finally:
         os.kill(child.pid, signal.SIGCONT)
@@ -166,8 +169,8 @@ def test_a_stopped_holder_blocks_no_other_greenlet_and_damages_nothing(state, mo
 def attempt(entries, key):
     try:
         entries.set(key, pack("x" * 500), 3600.0)
-    except StoreUnavailableError:
-        return "unavailable"
+    except StoreUnavailableError as error:
+        return str(error)
     return "done"
 
 
