@@ -1,7 +1,7 @@
 """A job: the user's function, its schedule, and a run of it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from greenlet import GreenletExit
@@ -58,10 +58,10 @@ class Job:
         limit, has_ended = self.settings.timeout, False
         try:
             if limit is None:
-                self._function(self._runtime)
+                self._run_function()
                 return Result.SUCCESS, ""
             with self._runtime.bounded(limit):
-                self._function(self._runtime)
+                self._run_function()
                 has_ended = True
         except GreenletExit:
             raise
@@ -72,6 +72,13 @@ class Job:
             _log.error("job %s: not finished within its timeout of %g s", self.name, limit)
             return Result.TIMEOUT, f"not finished within {limit:g} s, its timeout"
         return Result.SUCCESS, ""
+
+    def _run_function(self) -> None:
+        """Run the function. Raises TypeError for a coroutine, which would never begin: a wrapper may hide one."""
+        result = self._function(self._runtime)
+        if isinstance(result, Coroutine):
+            result.close()
+            raise TypeError("the function is asynchronous; expected an ordinary one, which may call runtime.aio")
 
 
 def _described(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Jobs in the test kit: their slots in virtual time, their results, and what is counted of them."""
 
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -45,6 +46,13 @@ class UnprintableError(Exception):
 def fail_with_file_name(runtime):
     RUNS.append(runtime.clock())
     raise OSError("no \udcff.csv")
+
+
+async def wait(runtime):
+    raise AssertionError
+
+
+wrapped = partial(wait)
 
 
 def leave(_):
@@ -147,6 +155,11 @@ def test_a_run_ends_at_its_timeout_and_the_next_one_comes(gproxy):
     [
         pytest.param("fail", "ValueError: no prices", marks=job("every = 1m", "fail")),
         pytest.param("leave", "SystemExit: 3", marks=job("every = 1m", "leave")),
+        pytest.param(
+            "wrapped",
+            "TypeError: the function is asynchronous; expected an ordinary one, which may call runtime.aio",
+            marks=job("every = 1m", "wrapped"),
+        ),
         pytest.param("fail_unprintably", "UnprintableError", marks=job("every = 1m", "fail_unprintably")),
     ],
 )
@@ -239,6 +252,7 @@ def test_without_a_job_no_module_of_jobs_is_imported():
         ("at = 03:30, 03:30", "note", "03:30"),
         ("every = 1m", "missing", "has no 'missing'"),
         ("every = 1m", "other", "cannot be called with .runtime."),
+        ("every = 1m", "wait", "is asynchronous; expected an ordinary function"),
         ("every = 1m", "Class", "is a class; expected a function"),
         ("every = 1m", "RUNS", "is not callable; expected a function"),
         ("every = 1m\nevry = 2m", "note", "unknown option"),
