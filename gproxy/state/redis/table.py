@@ -2,7 +2,8 @@
 
 One script does everything, so that each change is one step and one round trip. The time is that of Redis. Both keys
 expire by themselves. Integers are decimal numbers, so that Redis adds them exactly; before all other values is a
-letter. All entries of a table live equally long, so the one whose life ends first is the oldest.
+letter. All entries of a table live equally long, so the one whose life ends first is the oldest. While machines get
+another `ttl` one after the other, the keys live as long as the longest.
 """
 
 from collections.abc import Sequence
@@ -55,8 +56,9 @@ local function put(new)
   end
   redis.call('HSET', entries, name, new)
   redis.call('ZADD', ends, now + life, name)
-  redis.call('PEXPIRE', entries, life)
-  redis.call('PEXPIRE', ends, life)
+  local longest = math.max(life, redis.call('PTTL', entries))
+  redis.call('PEXPIRE', entries, longest)
+  redis.call('PEXPIRE', ends, longest)
 end
 
 local function number(text)

@@ -1,5 +1,7 @@
 """A table in Redis does what one in memory does, with all kinds of values and at their limits."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +64,16 @@ def test_it_does_what_a_dict_does(store, steps):
     one, other = Table("t", MemoryEntries(len(KEYS), Clock()), 600.0), table(store, len(KEYS))
     for step in steps:
         assert outcome(one, step) == outcome(other, step)
+
+
+def test_entries_outlive_those_of_a_machine_with_a_shorter_ttl(store):
+    long, short = table(store), table(store, ttl=0.05)
+    long.set("a", 1)
+    short.set("b", 1)
+    began = time.monotonic()
+    while time.monotonic() - began < 0.2:
+        assert long.get("a") == 1
+    assert long.get("b") is None
 
 
 def test_a_sum_beyond_all_numbers_changes_nothing(store):
