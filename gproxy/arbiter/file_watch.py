@@ -8,7 +8,7 @@ from typing import Final
 from gproxy.config.file_stamp import FileStamp
 from gproxy.config.ini.files import absolute, matching
 
-#: The most files below a folder of `[server] watch` that are watched.
+#: The most files and folders below a folder of `[server] watch` that are watched.
 _MOST: Final = 5000
 #: Folders with files that programs write, and that are many.
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules"})
@@ -53,15 +53,19 @@ def watched_files(patterns: Iterable[str]) -> Iterator[str]:
 
 
 def _below(path: str) -> Iterator[str]:
-    """Yield the path or, for a folder, the files below it: at most _MOST, and not those of hidden folders."""
+    """Yield the path or, for a folder, the files below it: at most _MOST, and no hidden ones.
+
+    An editor writes copies of a file while it is open: they are hidden too, or end with `~` or `#`.
+    """
     if not os.path.isdir(path):  # noqa: PTH112
         yield path
         return
     left = _MOST
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if name[0] != "." and name not in _SKIPPED)
-        yield from (os.path.join(folder, name) for name in sorted(names)[:left])  # noqa: PTH118
-        left -= len(names)
+        watched = sorted(name for name in names if name[0] != "." and name[-1] not in "~#")[:left]
+        yield from (os.path.join(folder, name) for name in watched)  # noqa: PTH118
+        left -= len(watched) + 1
         if left <= 0:
             return
 

@@ -8,8 +8,9 @@ from gproxy.config.sections.route import RouteSettings
 from gproxy.http.request import Request
 from gproxy.http.trust import UNIX_PEER
 
-#: A proxy on this machine sets one of these: its clients may be anywhere.
-_FORWARDING: Final = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded", "via")
+#: A proxy on this machine sets one of these fields, or one of the family: its clients may be anywhere.
+_FORWARDING: Final = frozenset({"x-real-ip", "forwarded", "via"})
+_FAMILY: Final = "x-forwarded-"
 
 
 def is_local(peer: str) -> bool:
@@ -22,6 +23,11 @@ def _is_loopback(address: str) -> bool:
         return ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def _is_of_proxy(name: str) -> bool:
+    key = name.lower()
+    return key in _FORWARDING or key.startswith(_FAMILY)
 
 
 class Audience:
@@ -39,7 +45,7 @@ class Audience:
         received = request.received
         return (
             is_local(received.peer)
-            and not any(map(received.field, _FORWARDING))
+            and not any(map(_is_of_proxy, received.headers))
             and received.field("sec-fetch-site") != "cross-site"
             and self._is_named(request)
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gproxy.config.sections.settings import Settings
 from gproxy.dev.asserted import Assertions
-from gproxy.dev.python_text import bracketed, call, indented, literal
+from gproxy.dev.python_text import bracketed, call, indented, json_value, literal
 from gproxy.dev.sent_token import token_call
 from gproxy.http.header_names import HOP_BY_HOP, is_likely_secret
 
@@ -171,7 +171,7 @@ class _Test:
         """Yield what makes the test expect the lines of the error log, and which handlers have raised what."""
         for one in self._entry["steps"]:
             if one["error"] and one["name"] and not one["error"].startswith("HTTPError"):
-                yield f"# Handler {one['name']} raised {' '.join(one['error'].split())[:90]}"
+                yield f"# Handler {one['name']} raised {_in_one_line(one['error'])[:90]}"
         words = [_FAILED[one["error"]][2] for one in self._entry["attempts"] if one["error"] in _FAILED]
         words += [_WARNINGS[self._entry["reason"]]] if self._entry["reason"] in _WARNINGS else []
         words += ["the request goes on"] if any("the request goes on" in one for one in self._entry["log"]) else []
@@ -214,12 +214,14 @@ class _Test:
         if not data:
             return ""
         is_json = any(name.lower() == "content-type" for name, _ in self._headers()) and data[:1] in (b"{", b"[")
-        try:
-            value = json.loads(data) if is_json else None
-        except (ValueError, RecursionError):
-            value = None
+        value = json_value(data) if is_json else None
         is_same = value is not None and json.dumps(value).encode() == data
         return literal(value) if is_same else self._source(place, data)
+
+
+def _in_one_line(text: str) -> str:
+    """Return the text for a comment: Python reads no NUL in its source, and no lone surrogate."""
+    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
 
 
 def _check(entry: Entry) -> None:

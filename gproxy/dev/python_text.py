@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 _WIDTH: Final = 100
 _INDENT: Final = "    "
@@ -11,7 +11,7 @@ _INDENT: Final = "    "
 def literal(value: object) -> str:
     """Return the source of a text, of bytes, or of what JSON has; long ones have a line for each item."""
     if isinstance(value, str):
-        return _text(value)
+        return _quoted(value)
     if isinstance(value, bytes):
         return _bytes(value)
     if isinstance(value, Mapping):
@@ -39,16 +39,9 @@ def indented(source: str) -> str:
     return "".join(f"{_INDENT}{line}\n" for line in source.splitlines())
 
 
-def _text(value: str) -> str:
-    """Return a text in double quotes if that needs no further escapes."""
-    if value.isprintable() and '"' not in value and "\\" not in value:
-        return f'"{value}"'
-    return repr(value) if value.isprintable() else json.dumps(value)
-
-
 def _bytes(value: bytes) -> str:
     """Return bytes; long ones as pieces in parentheses, which Python joins: the lines of a text, if it has some."""
-    whole = _piece(value)
+    whole = _quoted(value)
     if len(whole) <= _WIDTH - len(_INDENT):
         return whole
     pieces = [piece for line in value.splitlines(keepends=True) for piece in _pieces(line)]
@@ -58,9 +51,23 @@ def _bytes(value: bytes) -> str:
 def _pieces(line: bytes) -> list[str]:
     is_binary = sum(not 32 <= one < 127 for one in line[:200]) > 20
     size = 20 if is_binary else _WIDTH - 12
-    return [_piece(line[start : start + size]) for start in range(0, len(line), size)]
+    return [_quoted(line[start : start + size]) for start in range(0, len(line), size)]
 
 
-def _piece(value: bytes) -> str:
+def _quoted(value: str | bytes) -> str:
+    """Return the source of a text or of bytes without line breaks, in double quotes if that needs no other escapes."""
     source = repr(value)
-    return f'b"{source[2:-1]}"' if source[1] == "'" and '"' not in source else source
+    prefix, _, rest = source.partition("'")
+    return source if '"' in source else f'{prefix}"{rest[:-1]}"'
+
+
+def json_value(data: bytes) -> Any:  # noqa: ANN401 any JSON
+    """Return the value of JSON; None for other data, and for numbers that Python source cannot have, such as NaN."""
+    try:
+        return json.loads(data, parse_constant=_reject)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _reject(name: str) -> None:
+    raise ValueError(name)

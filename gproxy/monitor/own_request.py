@@ -4,20 +4,28 @@ import http.client
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self
+
+import gevent
 
 from gproxy.config.sections.settings import Settings
 from gproxy.config.types import Address
 from gproxy.http.header_names import HOP_BY_HOP, is_field_value
 
-#: Seconds for each wait, and the most bytes of the response that are read.
+#: Seconds for each wait until the response begins; then the most seconds and bytes in which its body is read.
 _PATIENCE: Final = 60.0
+_READING: Final = 5.0
 _MOST: Final = 1024 * 1024
 #: The fields that the connection sets itself.
 _OWN: Final = HOP_BY_HOP | {"expect", "content-length"}
 
 Pairs = Sequence[tuple[str, str]]
+
+
+class BodyNotKeptError(ValueError):
+    """A request whose recorded body is longer than what is kept."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class OwnRequest:
     def of(cls, entry: Mapping[str, Any], changes: Mapping[str, Any]) -> Self:
         """Return the request of an entry with these changes: method, target, headers as lines, body as text.
 
-        Raises ValueError for what cannot be sent, and if the recorded body is needed and not whole.
+        Raises ValueError for what cannot be sent, and BodyNotKeptError if the recorded body is needed and not whole.
         """
         pairs = entry["request"]["headers"]
         headers = _pairs(changes["headers"]) if "headers" in changes else [(name, value) for name, value in pairs]
@@ -70,7 +78,7 @@ def _body(entry: Mapping[str, Any], changes: Mapping[str, Any]) -> bytes:
         return b""
     body = entry["bodies"][place]
     if not body["is_whole"]:
-        raise ValueError("the body of the request is longer than what is kept; send another body")
+        raise BodyNotKeptError("the body of the request is longer than what is kept; send another body")
     data: bytes = body["data"]
     return data
 
@@ -91,12 +99,18 @@ def send(request: OwnRequest, settings: Settings) -> tuple[int, dict[str, str]]:
         connection.putheader("Connection", "close")
         connection.endheaders(request.body or None)
         response = connection.getresponse()
-        response.read(_MOST)
+        _read(response)
     except http.client.HTTPException as error:
         raise OSError(f"{type(error).__name__}: {error}") from None
     finally:
         connection.close()
     return response.status, {name.lower(): value for name, value in response.getheaders()}
+
+
+def _read(response: http.client.HTTPResponse) -> None:
+    """Read the body, as far as it comes: a stream of events has no end, and a body may be broken off."""
+    with gevent.Timeout(_READING, False), suppress(OSError, http.client.HTTPException):
+        response.read(_MOST)
 
 
 def _address(addresses: Sequence[Address], scheme: str) -> Address:

@@ -257,6 +257,8 @@ def test_a_request_is_sent_again_and_with_changes(dev):
     assert "request sent again: PUT /raw/edited by" in dev.gateway.errors
     status, problem = dev.act(f"POST /v1/inspector/{first['number']}/send", headers="A: b\nno colon")
     assert (status, "is no header" in problem["detail"]) == (400, True)
+    status, problem = dev.act(f"POST /v1/inspector/{first['number']}/send", target="body")
+    assert (status, "is no target" in problem["detail"]) == (400, True)
 
 
 def test_requests_stay_over_a_reload(dev):

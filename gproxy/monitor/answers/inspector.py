@@ -20,7 +20,7 @@ from gproxy.http.trust import UNIX_PEER
 from gproxy.monitor.access import audit
 from gproxy.monitor.api.operation import Call
 from gproxy.monitor.gathered.inspected import Entry, InspectedRequests, summary
-from gproxy.monitor.own_request import OwnRequest, send
+from gproxy.monitor.own_request import BodyNotKeptError, OwnRequest, send
 
 #: What a request can be copied as: MODULE:NAME of a function of (entry, settings), and the media type.
 COPIES: Final[Mapping[str, tuple[str, str]]] = {
@@ -93,8 +93,10 @@ class Inspector:
         before = self._kept.last()[0]["number"]
         try:
             own = OwnRequest.of(entry, values)
+        except BodyNotKeptError as error:
+            raise HTTPError(409, str(error)) from None
         except ValueError as error:
-            raise HTTPError(409 if "body" in str(error) else 400, str(error)) from None
+            raise HTTPError(400, str(error)) from None
         audit.record(call, f"request sent again: {own.method} {own.target.partition('?')[0]}")
         try:
             status, headers = send(own, call.gateway.settings)

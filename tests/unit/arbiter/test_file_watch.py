@@ -44,7 +44,8 @@ def test_a_watch_reports_new_matches_of_a_pattern_but_not_those_that_a_generatio
 
 def test_the_files_below_a_folder_are_watched(tmp_path, monkeypatch):
     pages = tmp_path / "pages"
-    for name in ("a.html", "deep/b.html", ".git/index", "__pycache__/m.pyc", "node_modules/x/y.js"):
+    editors = (".a.html.swp", ".#a.html", "#a.html#", "a.html~", ".DS_Store")
+    for name in ("a.html", "deep/b.html", *editors, ".git/index", "__pycache__/m.pyc", "node_modules/x/y.js"):
         (pages / name).parent.mkdir(parents=True, exist_ok=True)
         (pages / name).write_text("")
     missing = str(tmp_path / ".env")
@@ -52,6 +53,11 @@ def test_the_files_below_a_folder_are_watched(tmp_path, monkeypatch):
     assert found == [str(pages / "a.html"), str(pages / "deep" / "b.html"), missing]
     monkeypatch.setattr(file_watch, "_MOST", 1)
     assert list(watched_files([str(pages)])) == [str(pages / "a.html")]
+    monkeypatch.setattr(file_watch, "_MOST", 5)
+    for number in range(20):
+        (tmp_path / "many" / f"{number:02}").mkdir(parents=True)
+        (tmp_path / "many" / f"{number:02}" / "a").write_text("")
+    assert len(list(watched_files([str(tmp_path / "many")]))) == 2, "folders count too: a look is short"
 
 
 def test_a_new_module_beside_user_code_is_a_change_but_not_those_that_were_there(tmp_path):

@@ -37,7 +37,8 @@ def test_local_peers(peer, expected):
         ("127.0.0.1", {"Host": ""}, False),
         ("127.0.0.1", {"Host": "localhost", "Sec-Fetch-Site": "cross-site"}, False),
         *[("127.0.0.1", {"Host": "localhost", name: "127.0.0.1"}, False) for name in
-          ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")],
+          ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via", "X-Forwarded-Proto", "x-forwarded-server")],
+        ("127.0.0.1", {"Host": "localhost", "X-Forwarded-For": ""}, False),
     ],
 )  # fmt: skip
 def test_who_sees_the_pages(client, headers, expected):

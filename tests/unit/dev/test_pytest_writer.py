@@ -104,6 +104,39 @@ def test_what_no_test_can_repeat(settings, changes, problem):
         pytest_test(entry(**changes), settings)
 
 
+def answered(data, headers):
+    """An entry whose backend answers so."""
+    given = entry(bodies=[body(data)])
+    given["response"]["headers"] = headers
+    return given
+
+
+def test_json_that_python_has_no_literal_for_is_compared_as_bytes(settings):
+    text = pytest_test(answered(b'{"load": NaN}', [["Content-Type", "application/json"]]), settings)
+    assert """assert response.body == b'{"load": NaN}'""" in text
+
+
+def test_a_body_that_is_not_compressed_as_its_field_says_is_compared_as_it_is(settings):
+    given = answered(b"plain", [["Content-Encoding", "gzip"]])
+    given["attempts"] = []
+    assert 'assert response.body == b"plain"' in pytest_test(given, settings)
+
+
+def test_no_exception_breaks_the_comment_that_names_it(settings):
+    step = {
+        "name": "tenant",
+        "depth": 0,
+        "calls": 0,
+        "status": 0,
+        "error": "ValueError: a\0b\ud800\nc",
+        "down": [],
+        "up": [],
+    }
+    text = pytest_test(entry(status=500, reason="handler_error", steps=[step]), settings)
+    assert "# Handler tenant raised ValueError: a?b? c\n" in text
+    ast.parse(text.encode())
+
+
 @pytest.mark.parametrize("path", ['/x"""\\', "/import os", "/é\u2028", "/'''", "/{a}", "/\t\n"])
 def test_no_path_becomes_code(settings, path):
     text = pytest_test(entry(target=path, route="", attempts=[], response=None, status=404) | {
@@ -117,7 +150,7 @@ def test_no_path_becomes_code(settings, path):
 @pytest.mark.parametrize(
     "value",
     [
-        "plain", 'with "quotes"', "back\\slash", "line\nbreak", "\ud800", b"bytes", b"'", b'"', bytes(range(256)),
+        "plain", 'with "quotes"', "back\\slash", "line\nbreak", "\ud800", "two\n\U0001f600", "it's \x85\u2028", b"bytes", b"'", b'"', bytes(range(256)),
         {"a": [1, 2.5, None, True], "b": {"c": "x" * 200}}, ["y" * 60, "z" * 60], b"a\nb\n" * 60, -0.0,
     ],
 )  # fmt: skip
