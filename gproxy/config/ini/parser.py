@@ -54,6 +54,26 @@ class RawSection:
         return Problem(value.file, value.line + (below if value.line else 0), self.title, option, message)
 
 
+class SectionTable:
+    """The sections of a file, with their texts and lines."""
+
+    def __init__(self, sections: list[RawSection], file: str) -> None:
+        self.all = sections
+        self._file = file
+        self._by_name = {(section.kind, section.name): section for section in sections}
+
+    def __contains__(self, place: tuple[str, str]) -> bool:
+        return place in self._by_name
+
+    def of(self, kind: str) -> list[RawSection]:
+        """Return the sections of this kind that have a name."""
+        return [section for section in self.all if section.kind == kind and section.name]
+
+    def section(self, kind: str, name: str = "") -> RawSection:
+        """Return the section, or an empty one at the beginning of the file."""
+        return self._by_name.get((kind, name)) or RawSection(kind, name, self._file, 0)
+
+
 def parse(text: str, file: str, environ: Mapping[str, str], problems: list[Problem]) -> list[RawSection]:
     """Return the sections in `text`. Skip each invalid line, and add its problem to `problems`."""
     parser = Parser(environ, problems)
