@@ -63,7 +63,9 @@ class Archive:
             with opened(path) as file:
                 log = json.loads(file.read())["log"]
             self._entries: list[Mapping[str, Any]] = list(log["entries"])
-        except (ValueError, TypeError, LookupError, RecursionError, EOFError) as error:
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise RecordError(f"{path}: the compressed file is cut off or damaged: {error}") from None
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise RecordError(f"{path}: no HTTP Archive: {type(error).__name__}: {error}") from None
         try:
             self.header = header_of(log.get(_OWN) or {MARK: 1})
@@ -83,7 +85,7 @@ class Archive:
         for number, entry in enumerate(self._entries, 1):
             try:
                 yield from_json(entry[_OWN]) if _OWN in entry else _exchange(entry)
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
+            except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
                 raise RecordError(f"{self._path}: entry {number}: {type(error).__name__}: {error}") from None
 
 

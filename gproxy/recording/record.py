@@ -206,7 +206,7 @@ def to_json(one: RecordedExchange) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any]) -> RecordedExchange:
-    """Return the exchange. Raises ValueError, TypeError, LookupError or AttributeError for what is none."""
+    """Return the exchange. Raises ValueError, TypeError, LookupError, AttributeError or OverflowError for what is none."""
     request = _read_request(content["request"], None)
     response = _read_response(content["response"], None) if content.get("response") else None
     plain = {name: kind(content[name]) for name, kind in _PLAIN.items() if content.get(name) is not None}
@@ -235,7 +235,7 @@ class Recording:
         for content in self._lines():
             try:
                 yield from_json(content)
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
+            except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
                 raise self._error(f"no recorded exchange: {type(error).__name__}: {error}") from None
 
     def __enter__(self) -> Self:

@@ -29,8 +29,9 @@ from gproxy.testing.kit.gateway import KitGateway
 from gproxy.testing.kit.recorded import RecordedBackend, Replay
 
 #: What the process does not do, by the names of the interpreter's audit events.
-_LOOK_UP: Final = "socket.getaddrinfo"
-_CONNECTIONS: Final = frozenset({"socket.connect", "socket.sendto", _LOOK_UP})
+_BY_NAME: Final = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
+_LOOK_UPS: Final = _BY_NAME | {"socket.gethostbyaddr", "socket.getnameinfo"}
+_CONNECTIONS: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"}) | _LOOK_UPS
 #: The most records of the error log that are printed.
 _MOST: Final = 50
 
@@ -67,12 +68,13 @@ def _refuse_connections() -> list[str]:
     refused: list[str] = []
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _CONNECTIONS and not (event == _LOOK_UP and _is_address(arguments[0])):
-            where = arguments[0 if event == _LOOK_UP else 1]
+        is_look_up = event in _LOOK_UPS
+        if event in _CONNECTIONS and not (event in _BY_NAME and _is_address(arguments[0])):
+            where = arguments[0 if is_look_up else 1]
             line = f"connection to {where} refused: a replay with recorded backends opens none"
             if line not in refused:
                 refused.append(line)
-            kind = socket.gaierror if event == _LOOK_UP else ConnectionRefusedError
+            kind = socket.gaierror if is_look_up else ConnectionRefusedError
             raise kind("no connections in a replay with recorded backends")
 
     sys.addaudithook(refuse)

@@ -242,6 +242,12 @@ def whole(tmp_path):
     return header_line(HEADER) + exchange_line(exchange())
 
 
+def damaged(data):
+    """The data with a wrong byte in its second half."""
+    place = len(data) * 2 // 3
+    return data[:place] + bytes([data[place] ^ 0xFF] * 40) + data[place + 40 :]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -251,6 +257,8 @@ def whole(tmp_path):
         (lambda data: data.partition(b"\n")[0] + b"\n", "the recording has no exchange"),
         (lambda data: b"", "no recording"),
         (lambda data: b"GET / HTTP/1.1\r\n", "no JSON"),
+        (lambda data: data.replace(b'"status":200', b'"status":1e999'), "no recorded exchange: OverflowError"),
+        (lambda data: damaged(gzip.compress(b'{"log": {"entries": ["' + os.urandom(9000) + b'"]}}')), "damaged"),
     ],
 )
 def test_a_file_that_is_no_whole_recording_is_an_error(replay, server, tmp_path, make, message):
@@ -267,6 +275,8 @@ def test_a_file_that_is_no_whole_recording_is_an_error(replay, server, tmp_path,
     [
         ((), "missing: --against URL, or --config FILE"),
         (("--against", "ftp://a"), "expected http://HOST"),
+        (("--against", "http://alice:secret@a"), "--against: a URL with credentials; expected http://HOST"),
+        (("--against", "http://alice:secret@[a"), "--against: no URL; expected http://HOST"),
         (("--against", "http://a", "--config", "g.ini"), "give one of them"),
         (("--against", "http://a", "--sign"), "--sign: needs --config"),
         (("--against", "http://a", "--backends", "recorded"), "--backends: is for --config alone"),
@@ -283,6 +293,7 @@ def test_wrong_arguments_are_said(replay, tmp_path, arguments, message):
     status, text, errors = replay("recording.jsonl", *arguments)
     assert (status, text) == (2, "")
     assert message in errors
+    assert "alice" not in errors
 
 
 def test_what_the_recording_does_not_have_is_said_and_no_difference(replay, server, tmp_path):
@@ -444,6 +455,12 @@ import socket
 
 def mark(request, next):
     print("printed")
+    for look_up, name in ((socket.gethostbyname, "look.up.test"), (socket.gethostbyaddr, "192.0.2.99")):
+        try:
+            look_up(name)
+        except socket.gaierror:
+            pass
+    socket.gethostbyname("127.0.0.1")
     try:
         socket.create_connection(("127.0.0.1", {server.port}))
     except ConnectionRefusedError:
@@ -455,6 +472,8 @@ def mark(request, next):
     status, text, errors = replay("recording.jsonl", "--config", settings, "--backends", "recorded")
     assert (status, text) == (0, "50 of 50 exchanges replayed\n\nno difference\n")
     assert f"connection to ('127.0.0.1', {server.port}) refused: a replay with recorded backends opens none" in errors
+    assert "connection to look.up.test refused" in errors
+    assert "connection to 192.0.2.99 refused" in errors
     assert server.connections == 0
 
 

@@ -38,9 +38,15 @@ class Target:
     """The server at a URL; a path in the URL precedes each path of a request. `send` may run in many threads."""
 
     def __init__(self, url: str) -> None:
-        parsed = parse_url(url)
-        if parsed.scheme not in _KINDS or not parsed.host or parsed.query or parsed.auth:
-            raise TargetError(f"{url}: expected http://HOST[:PORT][/PATH] or https://…")
+        expected = "expected http://HOST[:PORT][/PATH] or https://…"
+        try:
+            parsed = parse_url(url)
+        except HTTPError:  # its text has the URL
+            raise TargetError(f"--against: no URL; {expected}") from None
+        if parsed.auth:
+            raise TargetError(f"--against: a URL with credentials; {expected}, and --set 'Authorization: …'")
+        if parsed.scheme not in _KINDS or not parsed.host or parsed.query:
+            raise TargetError(f"{url}: {expected}")
         self.url = url.rstrip("/")
         self._prefix = (parsed.path or "").rstrip("/")
         self._kind = _KINDS[parsed.scheme]

@@ -70,8 +70,9 @@ _BROKEN_OFF: Final[dict[str, Callable[[], Exception]]] = {
 }
 #: Errors of attempts that the gateway has ended, so that the backend's answer is not known.
 _ENDED: Final = ("backend_timeout", "per_try_timeout", "first_byte_timeout", "read_timeout", "cancelled")
-#: A byte that stands for one that the recording does not have, and the most of them at a time.
+#: Bytes that stand for those that the recording does not have: at a time, and at most. A download may have had more.
 _FILLER: Final = b" " * 65536
+_MOST_FILLED: Final = 1024 * 1024
 
 
 class AllAttempts:
@@ -291,6 +292,7 @@ def _response(recorded: RecordedResponse, method: str) -> Response:
     if body is not None and not body.truncated and not body.omitted:
         return Response(recorded.status, body.data, headers)
     known, size = (body.data, body.size) if body is not None else (b"", int(length or 0))
+    size = min(size, len(known) + _MOST_FILLED)
     if length is not None:
         headers.put("Content-Length", "content-length", str(size))
     return Response(recorded.status, _filled(known, size), headers)

@@ -269,9 +269,11 @@ def test_health_probes_take_no_recorded_answer(run):
 def test_blanks_stand_for_bytes_that_were_not_recorded(run):
     recorded = RecordedResponse(200, [("Content-Length", "100000")], RecordedBody(b"begin", 100_000, truncated=True))
     unknown = RecordedResponse(200, [("Content-Length", "7")])
-    first, second = run(exchange(attempt(recorded)), exchange(attempt(unknown), at=1))
+    download = RecordedResponse(200, [("Content-Length", str(10**9))], RecordedBody(b"", 10**9, truncated=True))
+    first, second, third = run(*(exchange(attempt(one), at=at) for at, one in enumerate((recorded, unknown, download))))
     assert (len(first.side.body), first.side.body[:8]) == (100_000, b"begin   ")
     assert second.side.body == b" " * 7
+    assert len(third.side.body) == 2**20
 
 
 def test_copies_for_a_mirror_are_no_difference(run):
