@@ -18,6 +18,8 @@ _JUDGED: Final = ("p50", "p95")
 #: The kind of difference of an exchange that got no response.
 NO_RESPONSE: Final = "no response"
 _GROWTH: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)%")
+#: Characters by which a response could command the terminal of the user, and how they are shown.
+_SHOWN: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in b"\n\t"}
 _STATUSES: Final = ("status", NO_RESPONSE)
 
 
@@ -151,9 +153,8 @@ class DiffReport:
 
     def as_text(self) -> str:
         """Return the report for people."""
-        return "\n".join(
-            [*self._replayed(), *self._differences(), *self._time_table(), *self._limits(), self._verdict()]
-        )
+        lines = [*self._replayed(), *self._differences(), *self._time_table(), *self._limits(), self._verdict()]
+        return "\n".join(lines).translate(_SHOWN)
 
     def _replayed(self) -> Iterable[str]:
         yield f"{self.replayed} of {plural(self.recorded, 'exchange')} replayed"

@@ -14,6 +14,7 @@ from gproxy import __version__
 from gproxy.http.response import PHRASES
 from gproxy.recording.record import (
     MARK,
+    NO_EXCHANGE,
     Fields,
     RecordedBody,
     RecordedExchange,
@@ -85,7 +86,7 @@ class Archive:
         for number, entry in enumerate(self._entries, 1):
             try:
                 yield from_json(entry[_OWN]) if _OWN in entry else _exchange(entry)
-            except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            except NO_EXCHANGE as error:
                 raise RecordError(f"{self._path}: entry {number}: {type(error).__name__}: {error}") from None
 
 

@@ -17,6 +17,8 @@ LONGEST: Final = 64 * 1024 * 1024
 #: The value of a body that is the same as the one it is compared with: the client's.
 _SAME: Final = {"same": True}
 
+#: What reading raises for JSON that is no exchange.
+NO_EXCHANGE: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 Fields = list[tuple[str, str]]
 
 
@@ -206,7 +208,7 @@ def to_json(one: RecordedExchange) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any]) -> RecordedExchange:
-    """Return the exchange. Raises ValueError, TypeError, LookupError, AttributeError or OverflowError for what is none."""
+    """Return the exchange. Raises one of NO_EXCHANGE for what is none."""
     request = _read_request(content["request"], None)
     response = _read_response(content["response"], None) if content.get("response") else None
     plain = {name: kind(content[name]) for name, kind in _PLAIN.items() if content.get(name) is not None}
@@ -235,7 +237,7 @@ class Recording:
         for content in self._lines():
             try:
                 yield from_json(content)
-            except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            except NO_EXCHANGE as error:
                 raise self._error(f"no recorded exchange: {type(error).__name__}: {error}") from None
 
     def __enter__(self) -> Self:
@@ -260,8 +262,7 @@ class Recording:
             try:
                 content = json.loads(line)
             except (ValueError, RecursionError) as error:
-                whole = line.endswith(b"\n")
-                raise self._error(f"no JSON: {error}" if whole else "the last line is cut off") from None
+                raise self._error(f"no JSON: {error}" if line.endswith(b"\n") else "the last line is cut off") from None
             if not isinstance(content, dict):
                 raise self._error("expected a JSON object")
             yield content
@@ -382,10 +383,8 @@ def _read_fields(lines: Sequence[Sequence[str]]) -> Fields:
 def _read_body(content: Mapping[str, Any] | None, same: RecordedBody | None) -> RecordedBody | None:
     if content is None or "same" in content:
         return same if content is not None else None
-    if "text" in content:
-        data = str(content["text"]).encode()
-    else:
-        data = base64.b64decode(content.get("base64", ""), validate=True)
+    is_text, packed = "text" in content, content.get("base64", "")
+    data = str(content["text"]).encode() if is_text else base64.b64decode(packed, validate=True)
     size = int(content.get("size", len(data)))
     return RecordedBody(data, size, bool(content.get("truncated", False)), str(content.get("omitted", "")))
 

@@ -31,6 +31,8 @@ _CREDENTIALS: Final = frozenset({"authorization", "cookie", "x-api-key", "proxy-
 #: Statuses of a response to a request whose credentials are wrong.
 _DENIED: Final = (401, 403)
 _NO_BODY: Final = (204, 304)
+#: A method and a target that can be sent: without control characters, which could change what a terminal shows.
+_LINE: Final = re.compile("[!-~]+ /[!-~]*")
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,8 @@ class Choice:
             return "without a recorded response"
         if exchange.response.status < 200 or request.method == "CONNECT":
             return "that became tunnels"
-        if not request.target.startswith("/"):
-            return "with a target that is no path"
+        if not _LINE.fullmatch(f"{request.method} {request.target}"):
+            return "with a target that is no path, or with an odd method"
         return "" if known_body(request) is not None else "whose body is not in the recording"
 
 

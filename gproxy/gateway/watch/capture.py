@@ -19,15 +19,27 @@ from gproxy.upstream.http1.connection import HTTP1Connection
 
 #: The most attempts of an exchange that are kept; the calls of its handlers count, too.
 MOST_ATTEMPTS: Final = 20
+#: The most bytes that the captures under way keep together: clients decide how many there are.
+MOST_KEPT: Final = 64 * 1024 * 1024
+
+
+class Room:
+    """The room that captures share, in bytes."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int = MOST_KEPT) -> None:
+        self.left = size
 
 
 class PassedBytes:
-    """The beginning of the bytes that have passed, up to a limit; `size` counts all of them."""
+    """The beginning of the bytes that have passed, up to a limit and the room; `size` counts all of them."""
 
-    __slots__ = ("_limit", "is_whole", "kept", "size")
+    __slots__ = ("_limit", "_room", "is_whole", "kept", "size")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, room: Room) -> None:
         self._limit = limit
+        self._room = room
         self.kept = bytearray()
         self.size = 0
         #: True once the end has passed.
@@ -36,14 +48,21 @@ class PassedBytes:
     def add(self, data: bytes) -> None:
         """Keep as much of the data as there is room for."""
         self.size += len(data)
-        room = self._limit - len(self.kept)
-        if room > 0:
-            self.kept += data[:room]
+        most = min(self._limit - len(self.kept), self._room.left)
+        if most > 0:
+            begin = data[:most]
+            self.kept += begin
+            self._room.left -= len(begin)
 
     def end_with(self, data: bytes) -> None:
         """Add the last bytes."""
         self.add(data)
         self.is_whole = True
+
+    def release(self) -> None:
+        """Give back the room, and keep no further bytes."""
+        self._room.left += len(self.kept)
+        self._limit = 0
 
 
 class CapturedAttempt:
@@ -78,9 +97,12 @@ class CapturedAttempt:
 
 
 class Capture:
-    """The capture of one exchange. `limit` is the most bytes that are kept of each body; 0: no bodies."""
+    """The capture of one exchange. `limit` is the most bytes that are kept of each body; 0: no bodies.
 
-    def __init__(self, request: Request, limit: int, rules: "tuple[Any, ...]" = ()) -> None:
+    It shares the room for bodies with the other captures.
+    """
+
+    def __init__(self, request: Request, limit: int, rules: "tuple[Any, ...]" = (), room: Room | None = None) -> None:
         self.request = request
         self.limit = limit
         #: Who gets the capture, once the exchange has ended.
@@ -91,6 +113,8 @@ class Capture:
         #: The response, whose fields are complete once it is sent; None if there was none.
         self.response: Response | None = None
         self.response_body: PassedBytes | None = None
+        self._room = room or Room()
+        self._passed: list[PassedBytes] = []
         self._bodies: list[tuple[Body, PassedBytes]] = []
         self._sources: list[tuple[object, PassedBytes]] = []
         #: The body as it comes, which a handler may replace.
@@ -144,13 +168,25 @@ class Capture:
             return
         self.response_body = next((passed for source, passed in self._sources if source is body), None)
         if self.response_body is None:
-            self.response_body = PassedBytes(self.limit)
+            self.response_body = self.passed()
             response.observe_body(CopiedBody(body, self.response_body))
+
+    def passed(self) -> PassedBytes:
+        """Return where to keep the beginning of a further body."""
+        passed = PassedBytes(self.limit, self._room)
+        self._passed.append(passed)
+        return passed
+
+    def release(self) -> None:
+        """Give back the room for bodies; what is kept stays."""
+        for passed in self._passed:
+            passed.release()
+        self._passed.clear()
 
     def _whole(self, data: bytes) -> PassedBytes | None:
         if not self.limit:
             return None
-        passed = PassedBytes(self.limit)
+        passed = self.passed()
         passed.end_with(data)
         return passed
 
@@ -161,7 +197,7 @@ class Capture:
         for known, passed in self._bodies:
             if known is body:
                 return passed
-        passed = PassedBytes(self.limit)
+        passed = self.passed()
         if body.reader is None:
             passed.end_with(body.at_hand)
         else:
@@ -207,6 +243,10 @@ class LentCapture(Capture):
         """Note why an attempt has brought no response, in one word."""
         if self._lender is not None:
             self._lender.failed(request, backend, why)
+
+    def passed(self) -> PassedBytes:
+        """Return where to keep the beginning of a further body; nothing is kept after the request."""
+        return PassedBytes(0, Room(0)) if self._lender is None else self._lender.passed()
 
     def end(self) -> None:
         """End the loan: the request has ended."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Final, Protocol
 
 from gproxy.config.problems import suggest
-from gproxy.gateway.watch.capture import Capture
+from gproxy.gateway.watch.capture import Capture, Room
 from gproxy.gateway.watch.time_account import TimeAccount
 from gproxy.http.exchange import Exchange, Observer
 from gproxy.http.request import Request
@@ -47,6 +47,7 @@ class CaptureRules:
         self._observers = observers
         self._routes = frozenset({*routes, NO_ROUTE})
         self._by_route: dict[str, list[CaptureRule]] = {}
+        self._room = Room()
 
     def __contains__(self, rule: object) -> bool:
         return any(rule in rules for rules in self._by_route.values())
@@ -59,6 +60,7 @@ class CaptureRules:
         if self not in self._live:
             self._live.append(self)
             self._observers.append(self)
+            self._room = Room()
         for name in rule.routes or self._routes:
             self._by_route[name] = [*self._by_route.get(name, ()), rule]
 
@@ -82,7 +84,7 @@ class CaptureRules:
         chosen = tuple(rule for rule in rules if rule.wants(request))
         if not chosen:
             return False
-        capture = Capture(request, max(rule.body_limit for rule in chosen), chosen)
+        capture = Capture(request, max(rule.body_limit for rule in chosen), chosen, self._room)
         request.exchange.account = TimeAccount(request.deadline, capture)
         return True
 
@@ -100,3 +102,4 @@ class CaptureRules:
             except Exception:  # noqa: BLE001 a fault here must not reach the client's connection
                 _log.exception("%s: a captured exchange is lost; this rule ends", exchange.id)
                 self._drop(rule)  # `remove` would change the list of observers, which is being read
+        account.capture.release()

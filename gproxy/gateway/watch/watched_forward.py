@@ -4,7 +4,7 @@ from functools import partial
 from typing import Final
 
 from gproxy.gateway.route_action import ForwardKind
-from gproxy.gateway.watch.capture import CapturedBody, PassedBytes
+from gproxy.gateway.watch.capture import CapturedBody
 from gproxy.gateway.watch.time_account import (
     BACKEND,
     CONNECT,
@@ -131,8 +131,7 @@ class WatchedForward(Forward):
         capture = capture_of(request)
         if capture is None or not capture.limit:
             return super()._body(at_hand, rest, request, lease, limit)
-        passed = PassedBytes(capture.limit)
-        return CapturedBody(at_hand, rest, request, lease, limit, self._record_failure, passed)
+        return CapturedBody(at_hand, rest, request, lease, limit, self._record_failure, capture.passed())
 
     def _lease(self, request: Request, backend: Backend) -> HTTP1Connection:
         account = account_of(request)

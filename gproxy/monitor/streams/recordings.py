@@ -119,11 +119,16 @@ class Recording:
         yield from self._take_waiting()
 
     def _keep_asking(self) -> None:
-        """Renew the rule, and give it to workers that are new."""
+        """Renew the rule until its time is over, and give it to workers that are new.
+
+        The command may have stopped reading, so that nothing else ends the recording.
+        """
         while True:
             known, ends = {*self._lines}, time.monotonic() + _RENEW
             while {*self._lines} <= known and time.monotonic() < ends:
                 gevent.sleep(_LOOK)
+            if time.monotonic() >= self._until:
+                return
             self._ask(_LEASE)
 
     def _ask(self, seconds: float) -> list[WorkerAnswer]:

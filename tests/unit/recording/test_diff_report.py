@@ -37,6 +37,11 @@ def test_differences_are_grouped_by_route_and_kind_with_the_first_example():
     assert text.endswith("\n3 exchanges of 4 with differences")
 
 
+def test_no_response_commands_the_terminal():
+    made = report(replayed(1, Difference("body text", "a\tä", "\x1b[2J\x9b2J\r")))
+    assert "    - a\tä\n    + \\x1b[2J\\x9b2J\\x0d\n" in made.as_text()
+
+
 def test_times_are_percentiles_before_and_after():
     made = report(*(replayed(n, before=n / 1000, after=n / 500) for n in range(1, 101)))
     assert made.times() == {

@@ -62,6 +62,21 @@ def test_a_request_whose_body_is_not_known_is_not_sent(body):
     assert skipped(one, unsafe=True) == "whose body is not in the recording"
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "why"),
+    [
+        ("DELETE", "/a\x1b[2K", "a target that is no path"),
+        ("DELETE", "/a\r\nX: 1", "a target that is no path"),
+        ("DELETE", "http://other.test/", "a target that is no path"),
+        ("GET /\r", "/a", "an odd method"),
+    ],
+)
+def test_a_request_that_is_not_what_it_looks_like_is_not_sent(method, target, why):
+    one = exchange(method)
+    one.request.target = target
+    assert why in skipped(one, unsafe=True)
+
+
 def test_what_has_no_response_or_became_a_tunnel_is_not_sent():
     assert "without a recorded response" in skipped(exchange(response=False))
     assert "tunnels" in skipped(exchange(response=RecordedResponse(101, [])))

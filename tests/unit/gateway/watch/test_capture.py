@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from gproxy import Response, gather
-from gproxy.gateway.watch.capture import MOST_ATTEMPTS, LentCapture, PassedBytes
+from gproxy.gateway.watch.capture import MOST_ATTEMPTS, LentCapture, PassedBytes, Room
 from gproxy.state.cached import cached
 from gproxy.testing import answer, refused, reset, slow
 
@@ -239,8 +239,19 @@ def test_attempts_beyond_the_bound_are_counted(gproxy, rule):
 
 
 def test_passed_bytes_keep_the_beginning():
-    passed = PassedBytes(3)
+    passed = PassedBytes(3, Room())
     passed.add(b"ab")
     passed.add(b"cd")
     passed.end_with(b"ef")
     assert (bytes(passed.kept), passed.size, passed.is_whole) == (b"abc", 6, True)
+
+
+def test_captures_share_the_room_for_bodies_until_they_are_released():
+    room = Room(5)
+    first, second = PassedBytes(4, room), PassedBytes(4, room)
+    first.add(b"abcd")
+    second.add(b"efgh")
+    assert (bytes(second.kept), second.size, room.left) == (b"e", 4, 0)
+    first.release()
+    first.add(b"late")
+    assert (bytes(first.kept), room.left) == (b"abcd", 4)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gproxy.gateway.watch.capture import MOST_KEPT
 from gproxy.gateway.watch.capture_rules import CaptureRules
 from gproxy.gateway.watch.time_account import TimeAccount
 from gproxy.http.request import request
@@ -90,6 +91,23 @@ def test_only_the_rules_that_want_it_get_the_capture(rules):
     rules.record(one.exchange)
     rules.record(request().exchange)
     assert (wanting.taken, other.taken) == (1, 0)
+
+
+def test_exchanges_under_way_share_the_room_for_bodies(rules):
+    taken = []
+    rule = Rule()
+    rule.body_limit = MOST_KEPT
+    rule.take = lambda capture, _: taken.append(len(capture.body.kept))
+    rules.add(rule)
+    ended, under_way = (request("POST", "/wanted", {}, bytes(MOST_KEPT // 2)) for _ in range(2))
+    assert rules.wants(ended)
+    rules.record(ended.exchange)
+    assert rules.wants(under_way)
+    for _ in range(3):
+        more = request("POST", "/wanted", {}, bytes(MOST_KEPT))
+        assert rules.wants(more)
+        rules.record(more.exchange)
+    assert taken == [MOST_KEPT // 2, *[MOST_KEPT // 2] * 3]
 
 
 def test_a_rule_that_fails_ends(rules, lists, caplog):
