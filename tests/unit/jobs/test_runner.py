@@ -1,5 +1,6 @@
 """Jobs in the test kit: their slots in virtual time, their results, and what is counted of them."""
 
+import logging
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -172,7 +173,8 @@ def test_an_exception_is_logged_and_the_job_goes_on(gproxy, function, reason):
 
 
 @job("every = 1m", "fail_with_file_name")
-def test_a_message_that_is_no_unicode_ends_the_run_as_any_other(gproxy):
+def test_a_message_that_is_no_unicode_ends_the_run_as_any_other(gproxy, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("gproxy"), "propagate", False)  # xdist cannot send what pytest captures of it
     gproxy.expect_warning(r"job own failed")
     gproxy.clock.advance(120)
     assert counted(gproxy) == {"error": 2}
