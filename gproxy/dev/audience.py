@@ -1,7 +1,7 @@
 """Who sees what `gproxy dev` shows: programs on this machine, and no page of another site in its browser."""
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from gproxy.config.sections.route import RouteSettings
@@ -20,9 +20,11 @@ def is_local(peer: str) -> bool:
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ip_address(address).is_loopback
+        found = ip_address(address)
     except ValueError:
         return False
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None  # Python looks at it from 3.13 on
+    return (mapped or found).is_loopback
 
 
 def _is_of_proxy(name: str) -> bool:

@@ -12,7 +12,7 @@ from gproxy.testing import request
     [
         ("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("unix", True), ("192.0.2.1", False),
         ("10.0.0.1", False), ("fe80::1", False), ("fe80::1%eth0", False), ("localhost", False), ("", False),
-        ("::ffff:127.0.0.1", False), ("0.0.0.0", False), ("::", False),
+        ("::ffff:127.0.0.1", True), ("::ffff:192.0.2.1", False), ("0.0.0.0", False), ("::", False),
     ],
 )  # fmt: skip
 def test_local_peers(peer, expected):
