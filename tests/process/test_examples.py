@@ -68,7 +68,8 @@ def test_the_list_has_every_project():
 
 @pytest.mark.parametrize("project", PROJECTS, indirect=True)
 def test_its_tests_pass(project):
-    done = run(project, sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
+    command = sys.executable, "-P", "-m", "pytest"  # -P: as the command pytest, which does not look beside it
+    done = run(project, *command, "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -5,7 +5,6 @@ import logging
 
 import pytest
 from gproxy.testing import answer, refused
-from webhooks import report
 
 BODY = b'{"id": "event-1"}'
 
@@ -72,6 +71,8 @@ def test_a_long_body_is_a_413(send):
 
 
 def test_the_job_reports(gproxy, send, caplog):
+    from webhooks import report  # importable since the fixture has loaded the settings beside it
+
     with caplog.at_level(logging.INFO, "webhooks"):
         for _ in range(3):
             send()
