@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from gproxy.config.types.units import parse_seconds
 from gproxy.observe.metrics import Metrics
+from gproxy.observe.throttle import Throttle
 from gproxy.runtime.client_watch import ClientWatch
 from gproxy.runtime.served import served_request
 from gproxy.state.lock import Lock, Locks
@@ -23,6 +24,8 @@ MOST_KEYS: Final = 100_000
 _MOST_TABLES: Final = 100
 #: The most locks that are held at a time.
 _MOST_LOCKS: Final = 20_000
+#: The longest time that an entry lives, or a lock is held: a hundred years.
+_LONGEST: Final = 100 * 365 * 86_400.0
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -36,6 +39,7 @@ class Process(Protocol):
     call_timeout: float
     monotonic: Callable[[], float]
     sleep: Callable[[float], object]
+    throttle: Throttle
 
 
 class Shape(NamedTuple):
@@ -92,13 +96,20 @@ class Tables:
 
     @cached_property
     def _locks(self) -> Locks:
-        return Locks(self._local("gproxy locks", _MOST_LOCKS), self._process.host_state, self._pause)
+        entries = self._local("gproxy locks", _MOST_LOCKS)
+        return Locks(entries, self._process.host_state, self._pause, self._report_full)
+
+    def _report_full(self) -> None:
+        """Log that a lock was freed while it was held."""
+        self._process.throttle.warn(
+            "locks", "locks: more than %d are held at a time, so the oldest was freed before its end", _MOST_LOCKS
+        )
 
     def lock(self, name: str, ttl: str | float) -> Lock:
         """Return the lock of this name, which each `with` takes for `ttl` at most. Raises ValueError for a bad one."""
         life = seconds(ttl)
-        if life <= 0:
-            raise ValueError(f"lock {name!r}: ttl is {ttl}; expected more than 0 seconds")
+        if problem := _problem_of_time(life):
+            raise ValueError(f"lock {name!r}: {problem}")
         return Lock(name, self._locks, life)
 
     def _pause(self, pause: float) -> None:
@@ -129,9 +140,13 @@ def _problem(name: str, shape: Shape) -> str:
         return "expected a name of up to 64 of A-Z, a-z, 0-9, dot, dash, underscore"
     if not 1 <= shape.max_keys <= MOST_KEYS:
         return f"max_keys is {shape.max_keys}; expected 1 to {MOST_KEYS}"
-    if not shape.ttl > 0:
-        return f"ttl is {shape.ttl:g}; expected more than 0 seconds"
+    if problem := _problem_of_time(shape.ttl):
+        return problem
     return "" if shape.scope in ("host", "redis") else f'scope is {shape.scope!r}; expected "host" or "redis"'
+
+
+def _problem_of_time(ttl: float) -> str:
+    return "" if 0 < ttl <= _LONGEST else f"ttl is {ttl:g}; expected more than 0 seconds, and at most 100 years"
 
 
 def _written(shape: Shape) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Final, Self
@@ -11,22 +12,34 @@ from gevent import getcurrent
 from gproxy.state.shared.memory import SharedState
 from gproxy.state.table import LocalEntries, Packed, encoded, pack
 
-#: The seconds of the first pause of a waiting greenlet, and of the longest.
+#: The seconds of the first pause of a waiting greenlet, and of the longest while few wait.
 _FIRST: Final = 0.001
 _LONGEST: Final = 0.02
+#: The seconds between two looks of a process: the more of its greenlets wait, the longer is the pause of each.
+_LOOK_EVERY: Final = 0.001
 
 
 class Locks:
     """The locks of this machine, as one process sees them.
 
     entries: the table of the holders. state: shows which processes live; None if there is only this one. pause: waits
-    so many seconds, and raises what ends the wait of a request.
+    so many seconds, and raises what ends the wait of a request. report_full: is called when the table was full, so
+    that the oldest lock was freed.
     """
 
-    def __init__(self, entries: LocalEntries, state: SharedState | None, pause: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        entries: LocalEntries,
+        state: SharedState | None,
+        pause: Callable[[float], object],
+        report_full: Callable[[], object],
+    ) -> None:
         self.entries = entries
         self.pause = pause
         self._state = state
+        self._report_full = report_full
+        #: The number of greenlets of this process that wait for any lock.
+        self._waiting = 0
         self._process = os.urandom(8).hex()
         self._numbers = count()
         if state is not None:
@@ -35,6 +48,26 @@ class Locks:
     def new_holder(self) -> Packed:
         """Return the name of another holder in this process."""
         return pack(f"{self._process} {next(self._numbers)}")
+
+    def add(self, key: bytes, holder: Packed, ttl: float) -> bool:
+        """Return whether the lock was free, and has this holder now."""
+        before = self.entries.evicted
+        is_free = self.entries.add(key, holder, ttl)
+        if self.entries.evicted > before:
+            self._report_full()
+        return is_free
+
+    def wait(self, is_taken: Callable[[], bool]) -> None:
+        """Wait, and call the function from time to time, until it returns True."""
+        self._waiting += 1
+        try:
+            pause = _FIRST
+            self.pause(pause)
+            while not is_taken():
+                pause = min(2 * pause, max(_LONGEST, self._waiting * _LOOK_EVERY))
+                self.pause(pause)
+        finally:
+            self._waiting -= 1
 
     def is_dead(self, holder: Packed) -> bool:
         """Return whether the process of a holder has ended, which costs a system call."""
@@ -61,17 +94,16 @@ class Lock:
         return f"<Lock {self.name}>"
 
     def __enter__(self) -> Self:
-        holder, pause = self._locks.new_holder(), _FIRST
-        while not self._take(holder):
-            self._locks.pause(pause)
-            pause = min(2 * pause, _LONGEST)
+        holder = self._locks.new_holder()
+        if not self._take(holder):
+            self._locks.wait(partial(self._take, holder))
         self._holders[getcurrent()] = holder
         return self
 
     def _take(self, holder: Packed) -> bool:
-        entries = self._locks.entries
-        if entries.add(self._key, holder, self._ttl):
+        if self._locks.add(self._key, holder, self._ttl):
             return True
+        entries = self._locks.entries
         other = entries.get(self._key)
         return other is not None and self._locks.is_dead(other) and entries.swap(self._key, other, holder, self._ttl)
 

@@ -1,5 +1,6 @@
 """Tables and locks by name: their arguments, in a process of tests and in the test kit."""
 
+import math
 from dataclasses import dataclass
 
 import gevent
@@ -48,6 +49,7 @@ class Counting:
         (("a", 0, 1), "max_keys is 0; expected 1 to 100000"),
         (("a", 100_001, 1), "expected 1 to 100000"),
         (("a", 1, 0), "ttl is 0; expected more than 0 seconds"),
+        (("a", 1, math.inf), "ttl is inf; expected more than 0 seconds, and at most 100 years"),
         (("a", 1, "soon"), "'soon' is no time; expected seconds, or a text such as 30s"),
         (("a", 1, 1, "moon"), 'scope is \'moon\'; expected "host" or "redis"'),
         (("a", 1, 1, "redis"), "needs the option redis in .state."),
@@ -82,9 +84,19 @@ def test_a_table_without_room_in_the_memory_is_an_error(monkeypatch):
     runtime.table("a", 100, 1).set("key", 1)
 
 
-def test_a_lock_needs_an_end():
-    with pytest.raises(ValueError, match="ttl is 0; expected more than 0 seconds"):
-        Runtime().lock("a", 0)
+@pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf])
+def test_a_lock_needs_an_end(ttl):
+    with pytest.raises(ValueError, match=f"'a': ttl is {ttl}; expected more than 0 seconds, and at most 100 years"):
+        Runtime().lock("a", ttl)
+
+
+def test_a_lock_that_is_freed_since_too_many_are_held_is_a_line_of_the_log(monkeypatch, caplog):
+    monkeypatch.setattr("gproxy.runtime.tables._MOST_LOCKS", 1)
+    runtime = Runtime()
+    with runtime.lock("a", 10):
+        assert not caplog.messages
+        with runtime.lock("b", 10):
+            assert caplog.messages == ["locks: more than 1 are held at a time, so the oldest was freed before its end"]
 
 
 def test_without_a_store_there_is_no_client_of_redis():

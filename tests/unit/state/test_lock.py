@@ -13,10 +13,10 @@ from unit.state.processes import Child
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
-def locks(clock, state=None):
+def locks(clock, state=None, report_full=lambda: None):
     pause = clock.advance
     entries = MemoryEntries(10, clock) if state is None else SharedEntries.open(state, "locks", 10, clock, pause)
-    return Locks(entries, state, pause)
+    return Locks(entries, state, pause, report_full)
 
 
 def test_a_second_holder_waits_for_the_end_of_the_first():
@@ -80,6 +80,36 @@ def test_a_wait_ends_by_what_the_pause_raises():
 
 def raising(_):
     raise TimeoutError
+
+
+@pytest.mark.parametrize(("count", "longest"), [(1, 0.02), (100, 0.1)])
+def test_the_more_wait_the_longer_is_the_pause_of_each(count, longest):
+    found, pauses = locks(Clock(0)), []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        gevent.sleep(0)
+
+    found.pause = pause
+    for _ in range(2):  # those who have waited before do not count
+        with Lock("one", found, 5.0):
+            waiting = [gevent.spawn(Lock("one", found, 5.0).__enter__) for _ in range(count)]
+            for _ in range(10):
+                gevent.sleep(0)
+            gevent.killall(waiting)
+        assert max(pauses) == longest
+
+
+def test_a_lock_that_is_freed_since_too_many_are_held_is_reported():
+    reports = []
+    found = locks(Clock(0), report_full=lambda: reports.append("full"))
+    for number in range(10):
+        Lock(str(number), found, 5.0).__enter__()
+    assert not reports
+    with Lock("one more", found, 5.0):
+        assert reports == ["full"]
+    with Lock("0", found, 5.0):  # the oldest was freed
+        assert reports == ["full"]
 
 
 def test_the_end_of_a_process_frees_its_locks(state):
