@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gproxy.config.sections.state import StateSettings
 from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, Algorithm
-from gproxy.state.table import Entries
+
+if TYPE_CHECKING:
+    from gproxy.state.table import Entries
 
 #: URL scheme → class of the store. Its module is imported only for such a URL, because its package is an extra.
 STORES: Final[dict[str, str]] = {
@@ -43,7 +45,7 @@ class Store(Protocol):
     def limiter(self, name: str, max_keys: int, fallback: Limiter, algorithm: Algorithm = SLIDING_WINDOW) -> Limiter:
         """Return a limiter for all machines; `fallback` counts for this one while the store is unavailable."""
 
-    def table(self, name: str, max_keys: int) -> Entries:
+    def table(self, name: str, max_keys: int) -> "Entries":
         """Return the entries of a table for all machines, whose methods raise StoreUnavailableError without the store.
 
         While it fails, no other place stands in: the values there would be others.
