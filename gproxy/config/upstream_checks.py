@@ -4,10 +4,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_args
 
 from gproxy.config import hints
 from gproxy.config.checks import NAMED, SINGLE
-from gproxy.config.ini.build import changed, option_values
+from gproxy.config.ini.build import changed, option_hints, option_values
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem, suggest
@@ -65,9 +66,25 @@ def asked(handlers: Iterable[HandlerSettings], sections: Iterable[RawSection]) -
     """Yield a problem for each unknown upstream that a handler would ask, as an option of it says."""
     known = [section.name for section in sections if section.kind == "upstream" and section.name]
     for found in handlers:
-        for option, name in option_values(found.handler).items() if is_dataclass(found.handler) else ():
-            if isinstance(name, UpstreamName) and name not in known:
-                yield found.section.problem(option, f"unknown upstream {str(name)!r}{_upstream_hint(name, known)}")
+        for option, name in _asked_by(found):
+            if name not in known:
+                yield found.section.problem(option, f"unknown upstream {name!r}{_upstream_hint(name, known)}")
+
+
+def _asked_by(found: HandlerSettings) -> Iterator[tuple[str, str]]:
+    """Yield each option that names an upstream, with the name; of a handler that was not built those in its section."""
+    if is_dataclass(found.handler):
+        for option, name in option_values(found.handler).items():
+            if isinstance(name, UpstreamName):
+                yield option, str(name)
+        return
+    try:
+        hints_of = option_hints(found.code) if isinstance(found.code, type) else {}
+    except Exception:  # noqa: BLE001 a type of user code that cannot be found; its handler has that problem
+        return
+    for option, value in found.options.items():
+        if value.text and UpstreamName in (hint := hints_of.get(option), *get_args(hint)):
+            yield option, value.text
 
 
 def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:

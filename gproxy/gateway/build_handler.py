@@ -51,7 +51,7 @@ def build_handler(
     warnings += [section.problem(name, message) for name in sorted(CHAIN_OPTIONS & own)]
     rest = {name: value for name, value in settings.options.items() if name not in given}
     handler = _handler(found, replace(settings, options=rest), built, problems, warnings)
-    return replace(settings, handler=handler, chain=chain or ChainOptions())
+    return replace(settings, code=found, handler=handler, chain=chain or ChainOptions())
 
 
 def job_function(job: JobSettings, section: RawSection, problems: list[Problem]) -> Callable[[Any], object] | None:

@@ -159,6 +159,8 @@ class HandlerSettings:
     #: The live handler, built while the settings are loaded.
     handler: object = field(default=None, compare=False, repr=False)
     chain: ChainOptions = field(default_factory=ChainOptions)
+    #: The class or function of which the live handler is built, also if that fails.
+    code: object = field(default=None, compare=False, repr=False)
 
     @property
     def written_mode(self) -> str:
