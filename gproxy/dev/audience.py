@@ -1,30 +1,15 @@
 """Who sees what `gproxy dev` shows: programs on this machine, and no page of another site in its browser."""
 
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from gproxy.config.sections.route import RouteSettings
 from gproxy.http.request import Request
-from gproxy.http.trust import UNIX_PEER
+from gproxy.http.trust import is_local, is_loopback
 
 #: A proxy on this machine sets one of these fields, or one of the family: its clients may be anywhere.
 _FORWARDING: Final = frozenset({"x-real-ip", "forwarded", "via"})
 _FAMILY: Final = "x-forwarded-"
-
-
-def is_local(peer: str) -> bool:
-    """Return whether the peer is a program on this machine, by its address or its unix socket."""
-    return peer == UNIX_PEER or _is_loopback(peer)
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None  # Python looks at it from 3.13 on
-    return (mapped or found).is_loopback
 
 
 def _is_of_proxy(name: str) -> bool:
@@ -55,7 +40,7 @@ class Audience:
     def _is_named(self, request: Request) -> bool:
         """Return whether the host is a name of this machine, or one for which the route was written."""
         host = _without_port(request.received.field("host"))
-        is_own = host == "localhost" or host.endswith(".localhost") or _is_loopback(host)
+        is_own = host == "localhost" or host.endswith(".localhost") or is_loopback(host)
         return is_own or (request.route is not None and request.route.name in self._with_host)
 
 

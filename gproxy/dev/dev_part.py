@@ -1,17 +1,17 @@
 """What `gproxy dev` adds to each worker: it serves this machine only, and shows why requests and reloads fail."""
 
 import re
-from pathlib import Path
 from typing import Final
 
 from gproxy.config.secret_values import secret_values
 from gproxy.config.sections.settings import Settings
-from gproxy.dev.audience import Audience, is_local
-from gproxy.dev.failure import Failure, secrets_of
+from gproxy.dev.audience import Audience
+from gproxy.dev.failure import Failure, secrets_of, short_path
 from gproxy.dev.traceback_page import Report, response
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.http.response import Response
+from gproxy.http.trust import is_local
 from gproxy.observe.log import masking
 from gproxy.runtime import Runtime
 from gproxy.runtime.command_part import CommandPart
@@ -27,16 +27,8 @@ _with_place = re.compile(r"(.*) \((/[^()]*):(\d+)\)", re.DOTALL).fullmatch
 def failure_text(reason: str) -> str:
     """Return the reason of a failed reload in one line of ASCII, bounded, with the place in user code in front."""
     found = _with_place(reason)
-    text = f"{_short(found[2])}:{found[3]} {found[1]}" if found else reason
+    text = f"{short_path(found[2])}:{found[3]} {found[1]}" if found else reason
     return f"reload failed: {_unsafe.sub(' ', text)}"[:_LONGEST].rstrip()
-
-
-def _short(file: str) -> str:
-    """Return the path from the working directory, if it lies below."""
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except (OSError, ValueError):
-        return file
 
 
 class DevPart(CommandPart):

@@ -206,20 +206,20 @@ def _frames(error: TracebackException, hide: Hide) -> Sequence[Frame]:
 
 
 def _frame(frame: FrameSummary, hide: Hide, *, has_source: bool) -> Frame:
-    line = frame.lineno or 0
-    around = _AROUND if has_source else 0
-    return Frame(_short(frame.filename), line, frame.name, is_users(frame.filename), _source(frame, line, around, hide))
+    file, line = frame.filename, frame.lineno or 0
+    source = _source(file, line, _AROUND if has_source else 0, hide)
+    return Frame(short_path(file), line, frame.name, is_users(file), source)
 
 
-def _source(frame: FrameSummary, line: int, around: int, hide: Hide) -> Sequence[tuple[int, str]]:
-    linecache.checkcache(frame.filename)
-    lines = linecache.getlines(frame.filename)
+def _source(file: str, line: int, around: int, hide: Hide) -> Sequence[tuple[int, str]]:
+    linecache.checkcache(file)
+    lines = linecache.getlines(file)
     first = max(line - around, 1)
     found = enumerate(lines[first - 1 : line + around], first)
     return [(number, _cut(hide(text.rstrip()), _LONGEST_LINE)) for number, text in found]
 
 
-def _short(file: str) -> str:
+def short_path(file: str) -> str:
     """Return the path from the working directory, if it lies below."""
     try:
         return str(Path(file).relative_to(Path.cwd()))

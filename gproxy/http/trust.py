@@ -12,6 +12,7 @@ from gproxy.http.request_id import is_request_id
 #: The name of a peer on a unix socket in the gateway, and in X-Forwarded-For (RFC 7239 section 6).
 UNIX_PEER: Final = "unix"
 UNKNOWN_PEER: Final = "unknown"
+_LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 _NONE: Final[frozenset[str]] = frozenset()
 
@@ -88,6 +89,16 @@ def _is_spoofed(name: str, plain: str, acted_on: frozenset[str], *, trusted: boo
 def is_trusted(address: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
     """Return whether the peer is a trusted proxy. A peer that may open a unix socket always is."""
     return address == UNIX_PEER or is_in(address, trusted)
+
+
+def is_local(peer: str) -> bool:
+    """Return whether the peer is a program on this machine, by its address or its unix socket."""
+    return is_trusted(peer, _LOOPBACK)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether the text is a loopback address, also one of IPv4 in IPv6."""
+    return is_in(address, _LOOPBACK)
 
 
 def is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

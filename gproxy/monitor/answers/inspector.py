@@ -9,14 +9,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from difflib import unified_diff
 from importlib import import_module
-from ipaddress import ip_address
 from typing import Any, Final
 
 import gevent
 
 from gproxy.http.errors import HTTPError
 from gproxy.http.response import Response
-from gproxy.http.trust import UNIX_PEER
+from gproxy.http.trust import is_local
 from gproxy.monitor.access import audit
 from gproxy.monitor.api.operation import Call
 from gproxy.monitor.gathered.inspected import Entry, InspectedRequests, summary
@@ -40,16 +39,8 @@ _WBITS: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "de
 
 def admit(call: Call) -> None:
     """Admit clients on this machine. Raises HTTPError 403 for others."""
-    peer = call.request.received.peer
-    if peer != UNIX_PEER and not _is_loopback(peer):
+    if not is_local(call.request.received.peer):
         raise HTTPError(403, "the inspector shows bodies and tokens; it is for clients on the same machine")
-
-
-def _is_loopback(peer: str) -> bool:
-    try:
-        return ip_address(peer).is_loopback
-    except ValueError:
-        return False
 
 
 class Inspector:

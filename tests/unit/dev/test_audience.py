@@ -3,20 +3,8 @@
 import pytest
 
 from gproxy.config.sections.route import RouteSettings
-from gproxy.dev.audience import Audience, is_local
+from gproxy.dev.audience import Audience
 from gproxy.testing import request
-
-
-@pytest.mark.parametrize(
-    ("peer", "expected"),
-    [
-        ("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("unix", True), ("192.0.2.1", False),
-        ("10.0.0.1", False), ("fe80::1", False), ("fe80::1%eth0", False), ("localhost", False), ("", False),
-        ("::ffff:127.0.0.1", True), ("::ffff:192.0.2.1", False), ("0.0.0.0", False), ("::", False),
-    ],
-)  # fmt: skip
-def test_local_peers(peer, expected):
-    assert is_local(peer) is expected
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from gproxy.http.forwarding import connection_options, strip_hop_by_hop
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
-from gproxy.http.trust import Trust, client_address, is_trusted, strip_spoofed
+from gproxy.http.trust import Trust, client_address, is_local, is_trusted, strip_spoofed
 
 TRUSTED = tuple(map(ip_network, ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"]))
 IDENTITY = frozenset({"x-user-id", "remote-role"})
@@ -155,3 +155,15 @@ def test_an_untrusted_peer_is_the_client():
     fields = Headers({"X-Forwarded-For": "10.0.0.1"})
     assert client_address("192.0.2.9", fields, TRUSTED) == "192.0.2.9"
     assert client_address("127.0.0.1", fields, ()) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("unix", True), ("192.0.2.1", False),
+        ("10.0.0.1", False), ("fe80::1", False), ("fe80::1%eth0", False), ("localhost", False), ("", False),
+        ("::ffff:127.0.0.1", True), ("::ffff:192.0.2.1", False), ("0.0.0.0", False), ("::", False),
+    ],
+)  # fmt: skip
+def test_local_peers(peer, expected):
+    assert is_local(peer) is expected
