@@ -188,7 +188,10 @@ def _behind(error: TracebackException) -> Iterator[tuple[TracebackException, str
 
 
 def _text(error: TracebackException, hide: Hide) -> str:
-    return _cut(hide("".join(error.format_exception_only()).strip()), _LONGEST_TEXT)
+    """Return the text of the exception; that of a SyntaxError begins with its message too, not with its place."""
+    lines = list(error.format_exception_only())
+    first = next((index for index, line in enumerate(lines) if not line.startswith(" ")), 0)
+    return _cut(hide("".join([*lines[first:], *lines[:first]]).strip()), _LONGEST_TEXT)
 
 
 def _frames(error: TracebackException, hide: Hide) -> Sequence[Frame]:

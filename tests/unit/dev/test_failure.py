@@ -52,6 +52,14 @@ def test_an_exception_without_a_traceback():
     assert (error.text, list(error.frames)) == ("TypeError: wrong result", [])
 
 
+def test_the_text_of_a_syntax_error_begins_with_its_message():
+    error = raised(compile, "x = 1\na b\n", "mine.py", "exec")
+    error.add_note("a note")
+    first, *others = failure(error).errors[0].text.splitlines()
+    assert first == "SyntaxError: invalid syntax"
+    assert (others[0], others[1].strip(), others[2].strip()) == ("a note", 'File "mine.py", line 2', "a b")
+
+
 def chained(*, explicit):
     try:
         fails(1)
