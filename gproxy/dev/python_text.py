@@ -1,11 +1,14 @@
 """Values and calls as Python source, in lines of at most 100 characters where that is possible."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
 from typing import Any, Final
 
 _WIDTH: Final = 100
 _INDENT: Final = "    "
+#: The deepest JSON that is written as Python source: each level indents all lines below it.
+_DEEPEST: Final = 50
 
 
 def literal(value: object) -> str:
@@ -62,12 +65,27 @@ def _quoted(value: str | bytes) -> str:
 
 
 def json_value(data: bytes) -> Any:  # noqa: ANN401 any JSON
-    """Return the value of JSON; None for other data, and for numbers that Python source cannot have, such as NaN."""
+    """Return the value of JSON; None for other data, for what is very deep, and for numbers without a literal."""
     try:
-        return json.loads(data, parse_constant=_reject)
+        value = json.loads(data, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
+    return value if _is_shallow(value) else None
 
 
-def _reject(name: str) -> None:
-    raise ValueError(name)
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [item for one in level for item in _items(one)]
+    return not level
+
+
+def _items(value: object) -> Collection[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(text)
+    return value

@@ -1,12 +1,11 @@
 """The token of an inspected request, as a call of the test kit that makes another one with the same claims."""
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from gproxy.config.sections.settings import Settings
-from gproxy.dev.python_text import call, literal
+from gproxy.dev.python_text import call, json_value, literal
 
 #: The claims that the kit sets itself.
 _OF_TIME: Final = frozenset({"exp", "iat", "nbf", "sub"})
@@ -42,7 +41,7 @@ def _claims(value: str) -> dict[str, Any] | None:
     if scheme.lower() != "bearer" or len(parts) != 3:
         return None
     try:
-        head, claims = (json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
+        head, claims = (json_value(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
     except ValueError:
         return None
     is_symmetric = isinstance(head, dict) and str(head.get("alg", "")).startswith("HS")
