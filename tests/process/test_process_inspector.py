@@ -280,8 +280,12 @@ def test_the_operations_need_rights_and_answer_as_they_are_described(dev):
         assert dev.ask(line, "Content-Type: text/plain", body="{}").status == 415
         origin = dev.ask(line, "Content-Type: application/json", "Origin: http://evil.test", body="{}")
         assert origin.status == 403
-    assert dev.ask("GET /v1/inspector/99999").status == 404
-    assert dev.ask("GET /v1/inspector/x").status == 404
+    for path, why in (
+        ("99999", "no request 99999 yet; the newest is "),
+        ("x/copy", "no request x; it keeps the last 200"),
+    ):
+        answer = dev.ask(f"GET /v1/inspector/{path}")
+        assert (answer.status, why in json.loads(answer.body)["detail"]) == (404, True), answer.body
     for path in ("/v1/inspector", f"/v1/inspector/{number}"):
         schema = described(dev, path)
         jsonschema.validate(json.loads(dev.ask(f"GET {path}").body), schema)

@@ -18,7 +18,7 @@ from gproxy.http.response import Response
 from gproxy.http.trust import is_local
 from gproxy.monitor.access import audit
 from gproxy.monitor.api.operation import Call
-from gproxy.monitor.gathered.inspected import Entry, InspectedRequests, summary
+from gproxy.monitor.gathered.inspected import MOST, Entry, InspectedRequests, summary
 from gproxy.monitor.own_request import BodyNotKeptError, OwnRequest, send
 
 #: What a request can be copied as: MODULE:NAME of a function of (entry, settings), and the media type.
@@ -105,12 +105,13 @@ class Inspector:
         return {"forgotten": count}
 
     def _entry(self, call: Call) -> Entry:
-        try:
-            entry = self._kept.of_number(int(call.values["number"]))
-        except ValueError:
-            entry = None
+        text = call.values["number"]
+        number = int(text) if text.isdecimal() and len(text) < 10 else 0
+        entry = self._kept.of_number(number)
         if entry is None:
-            raise HTTPError(404, f"the inspector has no request {call.values['number']}; it keeps the last ones only")
+            newest = self._kept.newest
+            why = f" yet; the newest is {newest}" if number > newest else f"; it keeps the last {MOST} only"
+            raise HTTPError(404, f"the inspector has no request {text[:20]}{why}")
         return entry
 
     def _number(self, call: Call, headers: Mapping[str, str], before: int) -> int | None:

@@ -25,16 +25,17 @@ class InspectedRequests:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
-        self._number = 0
+        #: The number of the newest request; 0 before the first.
+        self.newest = 0
         #: The number of requests that came too fast to be fed.
         self.omitted = 0
         self._bytes = 0
 
     def take(self, worker: WorkerRef, when: float, fields: Mapping[str, Any]) -> None:
         """Add what a worker feeds of an exchange that has ended at this Unix time."""
-        self._number += 1
+        self.newest += 1
         self.omitted += fields["omitted"]
-        place = {"number": self._number, "worker": worker.number, "generation": worker.generation}
+        place = {"number": self.newest, "worker": worker.number, "generation": worker.generation}
         self._entries.append({**fields, **place, "ended": when, "time": rfc3339(fields["started"])})
         self._bytes += fields["size"]
         while len(self._entries) > MOST or (self._bytes > _MOST_BYTES and len(self._entries) > 1):
