@@ -70,16 +70,20 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def session(shop, browser):
+def logged_in(browser, port):
     """The cookies of a session, from the login form."""
     with browser.new_context() as context:
         page = context.new_page()
-        page.goto(f"http://127.0.0.1:{shop.port}/")
+        page.goto(f"http://127.0.0.1:{port}/")
         page.get_by_label("Token").fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         return context.storage_state()
+
+
+@pytest.fixture(scope="module")
+def session(shop, browser):
+    return logged_in(browser, shop.port)
 
 
 @pytest.fixture
