@@ -218,14 +218,14 @@ function callOf(attempt) {
 
 function attempts(found) {
   if (!found.attempts.length) return [];
-  const items = found.attempts.map((one, index) => {
+  const items = found.attempts.map((one) => {
     const outcome = one.response ? `${one.response.status}` : one.error || "no answer";
     const kind = !one.response || one.response.status >= 500 ? "bad" : one.response.status >= 400 ? "warn" : "ok";
     const summary = make("summary", {}, make("span", { class: `state ${kind}` }, outcome), ` ${one.upstream}, ${one.backend}, ${short(one.seconds)}`,
       one.of_handler ? make("span", { class: "dim" }, callOf(one)) : "");
     const sent = one.request ? [message("Sent", one.request.line, one.request)] : [];
     const got = one.response ? [message("Answered", `${one.response.status}`, one.response)] : [];
-    return make("details", { open: found.attempts.length > 1 && index < 0 }, summary, make("div", { class: "messages" }, ...sent, ...got));
+    return make("details", {}, summary, make("div", { class: "messages" }, ...sent, ...got));
   });
   const omitted = found.omitted_attempts ? [make("p", { class: "none" }, `${found.omitted_attempts} more are not kept.`)] : [];
   return [block(found.attempts.length > 1 ? "Attempts at backends" : "What the backend got and answered", ...items, ...omitted)];
@@ -239,7 +239,7 @@ function actionsOf(found, output) {
     make("button", { type: "button", onclick: (event) => copy(event.target, `${path}/copy?as=${as}`, as, output) }, label));
   if (!acts) return copies;
   return [
-    make("button", { type: "button", class: "main", onclick: () => again(path, {}, output) }, "Send again"),
+    make("button", { type: "button", class: "main", onclick: () => again(path, output) }, "Send again"),
     make("button", { type: "button", onclick: () => edit(found, path, output) }, "Edit and send"), ...copies,
   ];
 }
@@ -262,16 +262,18 @@ async function copy(button, path, as, output) {
   announce(isCopied ? "Copied" : "Ready to copy");
 }
 
-async function again(path, changes, output) {
-  const body = await ask("POST", `${path}/send`, changes).catch((error) => {
+async function again(path, output) {
+  try {
+    await showSent(await ask("POST", `${path}/send`, {}), output);
+  } catch (error) {
     output.replaceChildren(make("p", { role: "alert", class: "state bad" }, error.message));
-    return null;
-  });
-  if (!body) return false;
-  announce(`Sent: ${body.status}`);
-  if (body.number !== null) await open(`/v1/inspector/${body.number}`);
-  else output.replaceChildren(make("p", { class: "state ok" }, `Sent: ${body.status}`));
-  return true;
+  }
+}
+
+async function showSent(sent, output) {
+  announce(`Sent: ${sent.status}`);
+  if (sent.number !== null) await open(`/v1/inspector/${sent.number}`);
+  else output.replaceChildren(make("p", { class: "state ok" }, `Sent: ${sent.status}`));
 }
 
 function edit(found, path, output) {
@@ -296,9 +298,7 @@ function edit(found, path, output) {
     try {
       const sent = await ask("POST", `${path}/send`, changes);
       dialog.close();
-      announce(`Sent: ${sent.status}`);
-      if (sent.number !== null) await open(`/v1/inspector/${sent.number}`);
-      else output.replaceChildren(make("p", { class: "state ok" }, `Sent: ${sent.status}`));
+      await showSent(sent, output);
     } catch (error) {
       problem.textContent = error.message;
     }

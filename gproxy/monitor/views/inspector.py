@@ -26,8 +26,7 @@ class InspectorView:
 
     def __call__(self, gateway: WatchedGateway) -> View:  # noqa: ARG002 a view looks at the gateway
         """Return the requests, newest first."""
-        entries = [summary(entry) for entry in self._kept.last()]
-        rows = [(str(one["number"]), _cells(entry, one)) for entry, one in zip(self._kept.last(), entries, strict=True)]
+        rows = [(str(entry["number"]), _cells(entry)) for entry in self._kept.last()]
         caption = f"The last {MOST} requests, newest first"
         table = Table("inspected", caption, _COLUMNS, rows, _NONE, ("/v1/inspector",), flows=True)
         actions = [action("Clear", "DELETE", "/v1/inspector", ask=_ASK)] if rows else []
@@ -38,7 +37,8 @@ class InspectorView:
         return View(notes=notes, tables=[table], actions=actions)
 
 
-def _cells(entry: Entry, one: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _cells(entry: Entry) -> tuple[Cell, ...]:
+    one = summary(entry)
     tries = f" (try {one['tries']})" if one["tries"] > 1 else ""
     path = f"/v1/inspector/{one['number']}"
     shown = {"t": str(cells.text(f"{one['method']} {one['target']}")), "code": True, "more": path, "by": _MODULE}
