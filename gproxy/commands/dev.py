@@ -26,7 +26,7 @@ _TEMPLATE: Final = Path(__file__).parents[1] / "testing" / "demo.ini"
 _CHANGES: Final = {
     "0.0.0.0:8080": "127.0.0.1:8080",
     "access = log/access.log": "access = -             ",
-    "[gateway]": "state_dir = {folder}/var\n\n[admin]\nbind = {admin}\n\n[gateway]",
+    "[gateway]": "state_dir = {folder}/var\n\n[gateway]",
 }
 #: The settings of `--app`, besides the app itself. The modules beside it are watched before it imports them.
 _APP_SETTINGS: Final = """\
@@ -123,9 +123,8 @@ def _addresses(state_dir: Path) -> str:
 
 def _demo_settings(folder: Path) -> str:
     text = _TEMPLATE.read_text()
-    admin = _addresses(folder / "var")
     for before, after in _CHANGES.items():
-        text = text.replace(before, after.replace("{folder}", str(folder)).replace("{admin}", admin), 1)
+        text = text.replace(before, after.replace("{folder}", str(folder)), 1)
     return _written(folder, text)
 
 
