@@ -9,19 +9,16 @@ import logging
 import marshal
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from importlib.machinery import ModuleSpec, NamespaceLoader, PathFinder, SourceFileLoader, SourcelessFileLoader
 from importlib.util import MAGIC_NUMBER, spec_from_file_location
-from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Final, NamedTuple, cast
 
+from gproxy.runtime.user_files import is_users
+
 _log = logging.getLogger("gproxy")
 
-#: Parts of a path that show an installed package.
-_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 #: The most names of modules in a line of the log.
 _NAMED: Final = 5
 
@@ -210,21 +207,10 @@ _LOADERS: Final[dict[type, Callable[[PinnedModule, PinnedCode], SourceFileLoader
 }  # fmt: skip
 
 
-def is_users(path: str) -> bool:
-    """Return whether the file is the user's: neither the gateway's nor Python's, and of no installed package."""
-    return not path.startswith(_libraries()) and not any(part in path for part in _INSTALLED)
-
-
 def user_files() -> list[str]:
     """Return the files of all user modules that are imported."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     return [file for file in files if file and is_users(file)]
-
-
-@cache
-def _libraries() -> tuple[str, ...]:
-    folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return tuple(f"{folder}{os.sep}" for folder in (str(Path(__file__).parents[1]), *folders))
 
 
 def _memory_file(content: bytes) -> int:

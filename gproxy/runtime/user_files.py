@@ -11,6 +11,8 @@ _LIBRARIES: Final = (
     "<", *_OWN, "src/gevent/",
     *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
 )  # fmt: skip
+#: Parts of a path that show a package of another installation, such as one of PYTHONPATH.
+_INSTALLED: Final = ("/site-packages/", "/dist-packages/")
 
 
 def is_own(file: str) -> bool:
@@ -21,4 +23,4 @@ def is_own(file: str) -> bool:
 @lru_cache(1024)
 def is_users(file: str) -> bool:
     """Return whether the file is one of user code."""
-    return not file.startswith(_LIBRARIES)
+    return not file.startswith(_LIBRARIES) and not any(part in file for part in _INSTALLED)

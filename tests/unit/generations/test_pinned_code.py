@@ -12,7 +12,8 @@ import traceback
 import pytest
 
 from gproxy.arbiter.history import KeptCode
-from gproxy.generations.pinned_code import PinnedCode, PinnedFinder, content_of, is_users
+from gproxy.generations.pinned_code import PinnedCode, PinnedFinder, content_of
+from gproxy.runtime.user_files import is_users
 
 SOURCES = {
     "pinned_pack/__init__.py": "from .inner import VALUE\n",
