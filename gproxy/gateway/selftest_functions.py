@@ -1,6 +1,8 @@
 """The check of `[server] selftest` before anything runs: its functions exist, and its requests are well-formed."""
 
-from gproxy.config.ini.convert import Mistake, convert, places
+from collections.abc import Iterator
+
+from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.types.selftest import SelfTestLine
@@ -8,22 +10,24 @@ from gproxy.gateway import user_code
 from gproxy.http.errors import BadMessage
 from gproxy.http.wire import parse_request_line
 
-_LINES = tuple[SelfTestLine, ...]
-
 
 def selftest_problems(server: RawSection) -> list[Problem]:
     """Return the problems of the self-test in the section, besides those of its form, which the settings report."""
     value = server.options.get("selftest")
     if value is None or "selftest" in server.broken:
         return []
-    try:
-        lines = convert(_LINES, value.text, lambda _: None)
-    except Mistake:
-        return []
-    found = [
-        (below, text) for below, line in zip(places(_LINES, value.text), lines, strict=True) for text in _problems(line)
-    ]
+    found = [(below, text) for below, line in _well_formed(value.text) for text in _problems(line)]
     return [server.problem("selftest", text, below=below) for below, text in found]
+
+
+def _well_formed(text: str) -> Iterator[tuple[int, SelfTestLine]]:
+    """Yield the lines that have the form of one, each with its number of lines below the first."""
+    for below, piece in split(text, SelfTestLine.separator):
+        try:
+            line = SelfTestLine.parse(piece)
+        except ValueError:
+            continue
+        yield below, line
 
 
 def _problems(line: SelfTestLine) -> list[str]:

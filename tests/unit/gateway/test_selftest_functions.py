@@ -75,6 +75,14 @@ def test_a_problem_comes_with_all_others(problems):
     assert "respond" in second
 
 
+def test_each_of_several_lines_has_its_problem(problems):
+    first, second, third = sorted(problems("GET / 2000\n    checking:fin\n    checking:number"))
+    assert "g.ini:4: " in first
+    assert "'2000' is no status" in first
+    assert "g.ini:5: [server] selftest: checking has no 'fin'" in second
+    assert "g.ini:6: [server] selftest: checking:number is not callable" in third
+
+
 def test_what_the_settings_report_is_reported_once(problems):
     (problem,) = problems("GET / 2000")
     assert "'2000' is no status" in problem
