@@ -50,6 +50,16 @@ def test_reload_and_rollback_wait_for_the_generation_and_name_it(gateway, tmp_pa
     assert command(gateway, "rollback", "--json") == (0, '{"generation": 3}\n', "")
 
 
+def test_a_reload_that_moves_the_admin_listener_has_succeeded(gateway, tmp_path):
+    gateway.config.write_text(gateway.config.read_text().replace("admin.sock", "moved.sock"))
+    done = subprocess.run(
+        [sys.executable, "-m", "gproxy", "reload", "--admin", f"unix:{tmp_path}/admin.sock"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded: generation 2 serves\n", "")
+
+
 @pytest.mark.parametrize(
     ("code", "place"),
     [("def greet(request, next:\n", "greeting.py"), ("import json\nimport nowhere\n", "greeting.py:2")],

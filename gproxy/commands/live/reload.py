@@ -51,6 +51,12 @@ def _start(name: str, client: AdminClient, options: argparse.Namespace) -> int:
 
 
 def _probation(client: AdminClient, generation: int) -> str:
-    """Return until when the generation is on probation, for the line that says that it serves; empty without one."""
-    found = client.get("/v1/status")["probation"]
+    """Return until when the generation is on probation, for the line that says that it serves; empty without one.
+
+    Empty too if nothing answers: the new generation may have another admin listener.
+    """
+    try:
+        found = client.get("/v1/status")["probation"]
+    except AdminError:
+        return ""
     return f", on probation until {found['until']}" if found and found["generation"] == generation else ""
