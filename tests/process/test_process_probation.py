@@ -3,35 +3,18 @@
 import json
 import math
 import socket
-import subprocess
-import sys
 
 import pytest
+from greeter import SETTINGS, command, running
 from hammer import load
 
-from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.gateway import eventually
 
-SETTINGS = """
-[admin]
-bind = unix:{tmp}/admin.sock
+PROBATION = f"""
 [server]
 workers = 2
 probation = 60s
-[log]
-access = off
-[handler:greet]
-use = greeting:greet
-[route:all]
-path = /
-handlers = greet
-respond = 204
-"""
-OLD = """
-from gproxy import Response
-
-def greet(request, next):
-    return Response(200, b"old")
-"""
+{SETTINGS}"""
 NEW = """
 import itertools
 from gproxy import Response
@@ -50,10 +33,8 @@ def next_turn():
 
 @pytest.fixture
 def gateway(tmp_path):
-    (tmp_path / "greeting.py").write_text(OLD)
-    with RunningGateway(SETTINGS, tmp_path) as running:
-        eventually((tmp_path / "admin.sock").exists, "the admin listener")
-        yield running
+    with running(tmp_path, "old", PROBATION) as found:
+        yield found
 
 
 def page(gateway):
@@ -64,12 +45,6 @@ def page(gateway):
             b"GET /?view=processes HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
         )
         return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
-
-
-def command(gateway, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "gproxy", *arguments, "--config", str(gateway.config)], capture_output=True, text=True
-    )
 
 
 def test_code_that_fails_a_tenth_gives_way_once_and_no_request_is_lost(gateway, tmp_path):
@@ -113,9 +88,8 @@ def test_a_generation_on_probation_is_shown_and_code_that_works_stays(gateway, t
 
 
 def test_what_ends_in_a_time_limit_counts_too(tmp_path):
-    (tmp_path / "greeting.py").write_text(OLD)
-    settings = SETTINGS.replace("use = greeting:greet", "use = greeting:greet\ntime_limit = 20ms")
-    with RunningGateway(settings.replace("workers = 2", "workers = 1"), tmp_path) as gateway:
+    settings = PROBATION.replace("use = greeting:greet", "use = greeting:greet\ntime_limit = 20ms")
+    with running(tmp_path, "old", settings.replace("workers = 2", "workers = 1")) as gateway:
         (tmp_path / "greeting.py").write_text("import gevent\n\ndef greet(request, next):\n    gevent.sleep(9)\n")
         gateway.reload()
         for _ in range(25):

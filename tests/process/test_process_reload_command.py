@@ -5,42 +5,13 @@ import subprocess
 import sys
 
 import pytest
-
-from gproxy.testing.gateway import RunningGateway, eventually
-
-SETTINGS = """
-[admin]
-bind = unix:{tmp}/admin.sock
-[log]
-access = off
-[handler:greet]
-use = greeting:greet
-[route:all]
-path = /
-handlers = greet
-respond = 204
-"""
-CODE = """
-from gproxy import Response
-
-def greet(request, next):
-    return Response(200, b"%s")
-"""
+from greeter import CODE, command, running
 
 
 @pytest.fixture
 def gateway(tmp_path):
-    (tmp_path / "greeting.py").write_text(CODE % "one")
-    with RunningGateway(SETTINGS, tmp_path) as running:
-        eventually((tmp_path / "admin.sock").exists, "the admin listener")
-        yield running
-
-
-def command(gateway, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "gproxy", *arguments, "--config", str(gateway.config)], capture_output=True, text=True
-    )
-    return done.returncode, done.stdout, done.stderr
+    with running(tmp_path, "one") as found:
+        yield found
 
 
 def test_reload_and_rollback_wait_for_the_generation_and_name_it(gateway, tmp_path):
@@ -52,12 +23,8 @@ def test_reload_and_rollback_wait_for_the_generation_and_name_it(gateway, tmp_pa
 
 def test_a_reload_that_moves_the_admin_listener_has_succeeded(gateway, tmp_path):
     gateway.config.write_text(gateway.config.read_text().replace("admin.sock", "moved.sock"))
-    done = subprocess.run(
-        [sys.executable, "-m", "gproxy", "reload", "--admin", f"unix:{tmp_path}/admin.sock"],
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded: generation 2 serves\n", "")
+    done = command(gateway, "reload", where=("--admin", f"unix:{tmp_path}/admin.sock"))
+    assert done == (0, "reloaded: generation 2 serves\n", "")
 
 
 @pytest.mark.parametrize(
