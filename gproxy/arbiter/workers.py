@@ -181,7 +181,7 @@ class Workers:
         generation = self.generation_of(worker)
         if all(other.generation_number != generation.number for other in self):
             del self._generations[generation.number]
-        if worker.is_hung:
+        if worker.is_hung or (worker.state is WorkerState.BUILT and worker.control.stray):  # or a self-test has hung
             _log_stack(worker)
         self._ended(worker, generation, ExitStatus.of(status))
 

@@ -203,7 +203,6 @@ SMALL = {
     "introspection.live_jobs": "the answers to two questions",
     "introspection.live_config": "the answer to one question",
     "introspection.process_status": "the answer to one question",
-    "server.trial": "a part that few gateways have",
     "monitor.answers.config": "the answer to one question",
     "monitor.answers.metrics": "the answer to one question",
     "monitor.answers.recent": "the answer to one question",

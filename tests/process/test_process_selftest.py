@@ -129,6 +129,18 @@ def test_a_function_that_fails_fails_the_reload_with_its_line_and_the_users(star
         assert "reload failed; generation 1 keeps serving" in gateway.errors
 
 
+def test_a_call_of_c_code_that_lets_no_thread_run_ends_in_time_too(start, tmp_path):
+    with start() as gateway:
+        gateway.config.write_text(gateway.config.read_text().replace("[server]\n", "[server]\nworker_timeout = 0s\n"))
+        (tmp_path / "greeting.py").write_text(f"{CODE % GOOD}    __import__('re').match('(a|a)+$', 'a' * 60 + 'b')\n")
+        status, printed = reload(gateway)
+        assert status == 1
+        assert re.search(r"worker 1 .* exited with status 1 during the self-test", printed)
+        assert "hung here:" in gateway.errors
+        assert re.search(r'greeting\.py", line 14 in selftest', gateway.errors)
+        assert gateway.get("/").body == b"one"
+
+
 def test_a_failure_at_the_first_start_is_a_warning(start):
     with start("Response(404, b'gone')") as gateway:
         line = gateway.wait_for_line("greeting:selftest failed: gone")
