@@ -1,5 +1,6 @@
 """The settings and the code of the last generations, which a rollback returns to."""
 
+import logging
 import os
 import weakref
 from collections import deque
@@ -8,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from time import time
 from typing import Final
 
+from gproxy.arbiter.file_watch import listed
 from gproxy.config.ini.files import SourceFile
+
+_log = logging.getLogger("gproxy")
 
 #: The generations before the one that serves whose settings and code are kept: kilobytes each.
 _KEPT: Final = 3
@@ -26,12 +30,18 @@ class KeptCode:
         self.fds: list[int] = []
         #: The paths of the modules.
         self.files: set[str] = set()
+        self._is_full = False
         weakref.finalize(self, _close, self.fds)
 
     def add(self, fds: Sequence[int], files: Iterable[str]) -> None:
         """Keep what a worker has imported, unless another one has imported it before."""
-        if self.files.issuperset(files) or len(self.fds) + len(fds) > _MOST_FILES:
+        new = sorted(set(files) - self.files)
+        if not new or len(self.fds) + len(fds) > _MOST_FILES:
             _close(fds)
+            if new and not self._is_full:
+                self._is_full = True
+                what = "a generation keeps the code of %d imports; later workers read %s and further ones from the disk"
+                _log.warning(what, _MOST_FILES, listed(new))
             return
         self.fds += fds
         self.files.update(files)

@@ -144,6 +144,17 @@ def test_descriptors_are_kept_once_and_closed_with_their_code():
         os.fstat(first)
 
 
+def test_code_beyond_a_hundred_imports_is_not_kept_and_named_once(caplog):
+    kept = KeptCode()
+    for number in range(103):
+        kept.add([os.memfd_create("test")], [f"/late/{number}.py"])
+    kept.add([os.memfd_create("test")], ["/late/7.py"])  # of another worker
+    assert len(kept.fds) == 100
+    (line,) = caplog.messages
+    assert line.startswith("a generation keeps the code of 100 imports; later workers read ")
+    assert "late/100.py and further ones from the disk" in line
+
+
 def test_data_files_of_a_namespace_package_are_found_and_its_path_follows_sys_path(
     folder, tmp_path_factory, monkeypatch
 ):
