@@ -88,14 +88,12 @@ class Runtime:
 
     #: The memory of the machine's workers, which outlives each of them; None outside of a worker.
     host_state: SharedState | None = None
-    #: Returns the state of each handler that fails or is skipped, by name; for /health.
-    handlers: Callable[[], dict[str, dict[str, Any]]] = dict
     #: Seconds of a call to an upstream that serves no request: `[gateway] timeout`.
     call_timeout: float = 3.0
+    #: Makes the deadline of such a call; the test kit has its own.
+    new_deadline: Callable[[], Deadline] = Deadline
     #: The most threads of apps with `offload = yes`: `[server] threads`. Those of `offload` are others.
     app_threads: int = 10
-    #: Why the last reload has failed; empty if it has not.
-    reload_failure: str = ""
     #: Returns the requests so far, those that failed in handlers, and the last failure; with `probation`.
     handler_errors: Callable[[], tuple[int, int, str]] = staticmethod(lambda: (0, 0, ""))
     #: True in the process of a self-test: what requests count stays in this process.
@@ -104,8 +102,21 @@ class Runtime:
     local_time: Callable[[float], datetime] = staticmethod(local)
     #: Monotonic time at which what runs beside the requests is cut: that of a stop, plus `grace`.
     grace_ends: float = math.inf
-    #: Makes the deadline of such a call; the test kit has its own.
-    new_deadline: Callable[[], Deadline] = Deadline
+
+    # What /health reports.
+
+    #: Returns each upstream's backends with their state, by upstream name.
+    backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
+    #: Returns the state of each upstream's limit and breaker, by name, if it has one.
+    admission: Callable[[], dict[str, dict[str, Any]]] = dict
+    #: Returns the state of each key set, with its name.
+    keys: Callable[[], list[dict[str, Any]]] = list
+    #: Returns the state of each handler that fails or is skipped, by name.
+    handlers: Callable[[], dict[str, dict[str, Any]]] = dict
+    #: Why the last reload has failed; empty if it has not.
+    reload_failure: str = ""
+    #: Number of greenlets that existed before the collector's objects were frozen.
+    resident_greenlets: int = 0
 
     def __init__(
         self,
@@ -143,16 +154,8 @@ class Runtime:
         self.stopping = False
         #: True once this process drains, for a stop or a reload: connections close after their response.
         self.draining = False
-        #: Number of greenlets that existed before the collector's objects were frozen; for /health.
-        self.resident_greenlets = 0
         #: Idle greenlets that wait for another connection; they do not count.
         self.parked: list[greenlet] = []
-        #: Returns each upstream's backends with their state, by upstream name; for /health.
-        self.backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
-        #: Returns the state of each upstream's limit and breaker, by name, if it has one; for /health.
-        self.admission: Callable[[], dict[str, dict[str, Any]]] = dict
-        #: Returns the state of each key set, with its name; for /health.
-        self.keys: Callable[[], list[dict[str, Any]]] = list
         #: The calls to each upstream by its name, for `ask` and `upstream`; tests may enter their own.
         self.upstreams: dict[str, Next] = {}
         #: The metrics of this process, counted if a handler exposes them, or a monitor shows them.
