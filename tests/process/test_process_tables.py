@@ -176,6 +176,36 @@ def test_sums_of_two_gateways_with_one_redis_are_exact(tmp_path):
         eventually(lambda: "store_unavailable" in access(gateways[0]), "the reason in the access line")
 
 
+def test_a_key_of_another_program_fails_alone(tmp_path):
+    with RunningRedis(tmp_path) as redis:
+        redis.ask("SET", "gproxy:{table:counts}", "mine")
+        redis.ask("LPUSH", "gproxy:probe", "mine")
+        with running(tmp_path, 1, "scope = redis", state=f"[state]\nredis = {redis.url}\ntimeout = 5s") as gateway:
+            for _ in range(5):
+                assert gateway.get("/incr/all").status == 500
+            gateway.wait_for_line("RuntimeError: the key gproxy:{table:counts} in Redis is of another program: ")
+            assert gateway.health()["store"]["state"] == "up"
+            redis.ask("DEL", "gproxy:{table:counts}")
+            assert result(gateway, "/incr/all") == 1
+        assert gateway.errors.count("a key with the gateway's prefix is of another program: ") == 1
+        assert "unavailable" not in gateway.errors
+
+
+def test_a_command_for_redis_ends_at_the_deadline_though_its_client_left(tmp_path):
+    with RunningRedis(tmp_path) as redis:
+        state = f"[state]\nredis = {redis.url}\ntimeout = 2s"
+        with running(tmp_path, 1, timeout="2s", state=state) as gateway:
+            with gateway.connect() as wire:
+                wire.send("GET /push/words HTTP/1.1\r\nHost: a\r\n\r\n")
+                eventually(lambda: "blocked_clients:1" in redis.ask("INFO", "clients"), "the command to wait")
+            assert result(gateway, "/redis/PING") == "True"
+            eventually(lambda: "blocked_clients:0" in redis.ask("INFO", "clients"), "the end of the command")
+            redis.ask("RPUSH", "words", "late")
+            assert redis.ask("LLEN", "words").strip() == ":1"  # nobody takes it any more
+            assert result(gateway, "/redis/PING") == "True"
+            eventually(lambda: gateway.metric("gproxy_requests_in_flight") == 1, "the end of the request")
+
+
 def test_the_scope_redis_needs_a_redis(tmp_path):
     with pytest.raises(AssertionError, match=r'handler:tables] table .counts.: scope "redis" needs the option redis'):
         running(tmp_path, options="scope = redis").__enter__()

@@ -13,7 +13,7 @@ from gevent.lock import BoundedSemaphore
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from gproxy.config.sections.state import RedisURL, StateSettings
@@ -44,6 +44,10 @@ class StoreError(Exception):
     """A failed command; the message has the reason, without the password."""
 
 
+class ForeignKeyError(StoreError):
+    """A key of the gateway that someone else has written: only what uses this key fails, and not Redis."""
+
+
 class Connections:
     """A pool of connections; the first command opens the first connection."""
 
@@ -55,7 +59,7 @@ class Connections:
         self._free: list[AbstractConnection] = []
 
     def evaluate(self, script: Runs[T_co], key: bytes, *arguments: Word) -> T_co:
-        """Run the script and return its result. Raises StoreError."""
+        """Run the script and return its result. Raises StoreError, and ForeignKeyError for a key of another type."""
         timer = Timeout.start_new(self._timeout)
         try:
             with self._room:
@@ -65,7 +69,8 @@ class Connections:
                 raise
             raise StoreError("no answer in time") from None
         except Exception as error:  # noqa: BLE001 the parser raises more than RedisError for bytes that are no RESP
-            raise StoreError(self._describe(error)) from None
+            is_foreign = isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
+            raise (ForeignKeyError if is_foreign else StoreError)(self._describe(error)) from None
         finally:
             timer.close()
 

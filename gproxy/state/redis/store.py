@@ -18,7 +18,7 @@ from gproxy.state.rate_limit.bucket import STEPS, Verdict
 from gproxy.state.rate_limit.lease import LeasingLimiter
 from gproxy.state.rate_limit.limiter import Limiter
 from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, TOKEN_BUCKET, Algorithm
-from gproxy.state.redis.connections import Connections, Runs, StoreError, Word, client
+from gproxy.state.redis.connections import Connections, ForeignKeyError, Runs, StoreError, Word, client
 from gproxy.state.redis.script import LIMIT, TOKENS, Script
 from gproxy.state.redis.table import RedisEntries
 from gproxy.state.store import StoreUnavailableError
@@ -48,6 +48,8 @@ class RedisStore:
         self._prefix = settings.prefix.encode()
         self._in_a_row = 0
         self._down_since: float | None = None
+        #: True once a key had another type than the gateway gives it, which is logged once: clients may choose keys.
+        self._has_foreign_key = False
         self._checker: gevent.Greenlet | None = None
         self.trips = 0
         self.failures = 0
@@ -78,10 +80,14 @@ class RedisStore:
 
     def table(self, name: str, max_keys: int) -> RedisEntries:
         """Return the entries of a table that all machines share."""
+        key = f"{{table:{name}}}".encode()
 
         def run(script: Runs[T], *words: Word) -> T:
             try:
-                return self.evaluate(script, b"{table:%s}" % name.encode(), *words)
+                return self.evaluate(script, key, *words)
+            except ForeignKeyError as error:
+                owned = (self._prefix + key).decode()
+                raise RuntimeError(f"the key {owned} in Redis is of another program: {error}") from None
             except StoreError as error:
                 raise StoreUnavailableError(str(error)) from None
 
@@ -102,6 +108,12 @@ class RedisStore:
         self.trips += 1
         try:
             answer = self._connections.evaluate(script, self._prefix + key, *arguments)
+        except ForeignKeyError as error:
+            self.failures += 1
+            if not self._has_foreign_key:
+                self._has_foreign_key = True
+                _log.error("%s: a key with the gateway's prefix is of another program: %s", self.describe(), error)
+            raise
         except StoreError as error:
             self.failures += 1
             self._in_a_row += 1
@@ -130,6 +142,8 @@ class RedisStore:
     def _answers(self) -> bool:
         try:
             self._ask(LIMIT, b"probe", _SECOND, 1, 1, 0, _SECOND)
+        except ForeignKeyError:
+            return True
         except StoreError:
             return False
         return True
