@@ -6,7 +6,7 @@ One session runs in a worker at a time. The greenlet of the request waits for th
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 from types import FrameType
@@ -62,22 +62,15 @@ TURN: Final = SessionTurn()
 class DebugSession:
     """pdb on the greenlet that makes it, which serves `request`, if it serves one. It needs the turn, and ends it.
 
-    hold: seconds for which the request may be stopped, in all. ended: called once at the end.
+    hold: seconds for which the request may be stopped, in all.
     """
 
-    def __init__(
-        self,
-        terminal: Terminal,
-        request: Request | None,
-        hold: float = math.inf,
-        ended: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, terminal: Terminal, request: Request | None, hold: float) -> None:
         #: The greenlet that is debugged.
         self.owner: greenlet = getcurrent()
         self._terminal = terminal
         self._request = request
         self._hold = hold
-        self._ended = ended
         #: The seconds of `hold` that are left, and when they end in the present stop.
         self._left = hold
         self._ends = monotonic() + hold
@@ -153,7 +146,6 @@ class DebugSession:
             _log.info("%s: goes on after a debugger", _name(self._request))
         self._terminal.close()
         TURN.give_back()
-        self._ended()
 
     # The console of pdb.
 
