@@ -393,6 +393,7 @@ def test_without_debug_it_is_rejected_and_nothing_is_imported(tmp_path, backend)
         (["--attach", "--path", "/"], "path: not together with attach"),
         (["--client", "nowhere"], "client: 'nowhere' is no network"),
         (["--path", "/", "--handler", "tennant"], "unknown handler 'tennant'; did you mean 'tenant'?"),
+        (["--path", "/", "--handler", "yes"], "unknown handler 'yes'"),
         (["--path", "/", "--hold", "long"], "hold: "),
     ],
 )

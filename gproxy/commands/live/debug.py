@@ -47,11 +47,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _debug(client: AdminClient, options: argparse.Namespace) -> int:
-    rule = {name: value for name in _TEXTS if (value := getattr(options, name))}
-    rule |= {name: "yes" for name in ("on_error", "attach") if getattr(options, name)}
+    fields = {name: value for name in (*_TEXTS, "on_error", "attach") if (value := getattr(options, name))}
     if not client.place.startswith("unix:"):
         raise AdminError(f"{client.place}: debugging is a shell in the gateway, so it needs a unix socket")
-    fields = {name: True if value == "yes" else value for name, value in rule.items()}
     try:
         return _show(client, _events(client.pieces("/v1/debug", "POST", fields)), is_json=options.json)
     except KeyboardInterrupt:  # the stream closes, and the request goes on
