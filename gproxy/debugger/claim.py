@@ -19,6 +19,8 @@ from gproxy.debugger.terminal import Terminal
 _PATIENCE: Final = 1.0
 #: What the monitor sends the stream that gets the terminal.
 GRANTED: Final = b"y"
+#: What the monitor gets last: a worker that dies does not send it. No text in UTF-8 has this byte.
+ENDED: Final = b"\xff"
 
 
 class Claim:
@@ -61,7 +63,7 @@ class Claim:
 
     def terminal(self) -> Terminal:
         """Return the terminal, once the stream has it."""
-        return Terminal(self._socket.detach())
+        return Terminal(self._socket.detach(), ENDED)
 
     def close(self) -> None:
         """End the stream."""

@@ -18,11 +18,12 @@ _PIECE: Final = 65536
 
 
 class Terminal:
-    """The lines of a terminal. It owns the descriptor, which becomes non-blocking."""
+    """The lines of a terminal. It owns the descriptor, which becomes non-blocking. `last` is written when it closes."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, last: bytes = b"") -> None:
         os.set_blocking(fd, False)
         self._fd = fd
+        self._last = last
         self._buffer = b""
         self._event = Event()
         #: True once the other end has gone.
@@ -95,5 +96,7 @@ class Terminal:
         self.is_lost = True
         fd, self._fd = self._fd, -1
         if fd >= 0:
+            with suppress(OSError):  # the other end has gone, or does not read
+                os.write(fd, self._last)
             with suppress(OSError):
                 os.close(fd)

@@ -138,3 +138,17 @@ def test_all_breakpoints_are_cleared_without_a_question_at_the_input_of_the_work
         terminal.type("c")
         assert asking.result().status == 200
         assert terminal.ends_with(0)
+
+
+def test_a_worker_that_dies_is_named_and_the_command_fails(tmp_path, backend):
+    with running(tmp_path / "one", backend) as gateway, debugger(gateway, "--path", "/users/1") as terminal:
+        terminal.wait_for("waiting for a request")
+        with gateway.connect() as wire:
+            wire.send("GET /users/1 HTTP/1.1\r\nHost: a\r\n\r\n")
+            terminal.wait_for(PROMPT)
+            (worker,) = gateway.workers
+            os.kill(worker, signal.SIGKILL)
+            assert terminal.ends_with(1)
+        assert f"process {worker} has ended" in terminal.text
+        eventually(lambda: gateway.workers not in ([], [worker]), "another worker")
+        assert gateway.get("/users/1").status == 200

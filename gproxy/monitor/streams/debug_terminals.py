@@ -29,7 +29,9 @@ _EVERY: Final = 0.5
 _PATIENCE: Final = 2.0
 #: The longest line in which a worker asks for the terminal.
 _LONGEST: Final = 65536
+#: What the worker gets with the terminal, and what it sends last when the session ends.
 _GRANTED: Final = b"y"
+_ENDED: Final = b"\xff"
 
 Event = Mapping[str, Any]
 
@@ -89,6 +91,7 @@ class DebugTerminal:
 
     def _listen(self, worker: WorkerRef, sock: socket.socket) -> None:
         """Give the worker the terminal if it is the first one that asks, and pass on what it writes."""
+        has_ended = False
         with suppress(OSError), sock:
             asked = _line(sock)
             if not asked or self._owner is not None:
@@ -102,9 +105,11 @@ class DebugTerminal:
             self._close_others(sock)
             decoder = codecs.getincrementaldecoder("utf-8")("replace")
             while data := sock.recv(65536):
-                self._output.put({"output": decoder.decode(data)})
+                has_ended = data.endswith(_ENDED)
+                if text := decoder.decode(data.removesuffix(_ENDED)):
+                    self._output.put({"output": text})
         if self._owner is sock:
-            self._end("")
+            self._end("" if has_ended else f"process {worker.pid} has ended, or its output was not read in time")
 
     def _close_others(self, owner: socket.socket) -> None:
         for sock in self._streams.values():
