@@ -187,7 +187,7 @@ class StopBefore(StoppingRunner):
         return (not wanted.handler or name == wanted.handler) and wanted.is_user(self.request)
 
     def run_stopping(self, name: str, step: Step, request: Request, following: Next) -> Any:  # noqa: ANN401 as above
-        """Stop at the handler's first line; before an action here, for it may have no Python frame."""
+        """Stop at the first line of the handler; before an action, which may have no Python frame, stop here."""
         session = self.session = self.rule.take(request)
         if session is None:
             return step(request, following)

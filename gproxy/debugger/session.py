@@ -109,11 +109,14 @@ class DebugSession:
         TRACES.add(prompt.trace_dispatch)
 
     def stop_now(self, frame: FrameType) -> None:
-        """Stop here, at a frame of the debugger itself, where a step never stops."""
+        """Stop before an action: at a frame of the debugger itself, whose line is not shown."""
         prompt = self._prompt
         prompt.begin(frame)
         prompt.set_step()
-        prompt.interaction(frame, None)
+        self.notify("before the action of the route; request is a local")
+        prompt.setup(frame, None)
+        prompt.cmdloop()
+        prompt.forget()
         if not prompt.is_over:
             TRACES.add(prompt.trace_dispatch)
 

@@ -283,7 +283,7 @@ def test_a_step_never_stops_in_another_request(tmp_path, backend):
 
 def test_a_route_without_handlers_stops_before_its_action(shop):
     with stopped(shop, "/plain", "--path", "/plain") as (terminal, asking):
-        assert "-> session.stop_now(" in terminal.text
+        assert f"--- before the action of the route; request is a local ---\n{PROMPT}" in terminal.text
         assert "'/plain'" in terminal.ask("p request.path")
         terminal.ask("request.headers['X-Set'] = 'yes'")
         terminal.type("c")
