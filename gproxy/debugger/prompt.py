@@ -20,7 +20,7 @@ _SKIPPED: Final = (
     "gproxy.runtime.live_rules", "contextlib",
 )  # fmt: skip
 _PASSING: Final = (Expired, ClientGone, GreenletExit)
-#: pdb of Python 3.14 could trace by sys.monitoring, which knows nothing of greenlets.
+#: pdb of Python 3.14 can trace by sys.monitoring, past the filter of greenlets.
 _BACKEND: Final[dict[str, Any]] = {"backend": "settrace"} if sys.version_info >= (3, 14) else {}
 
 
