@@ -26,6 +26,7 @@ grace = {grace}
 bind = unix:{tmp}/admin.sock, 127.0.0.1:{port}
 token = {token}
 debug = {debug}
+{access}
 [log]
 access = log/access.log
 [gateway]
@@ -91,7 +92,7 @@ def breaks(request, next):
     return next(request) if request.path.endswith("well") else 1 / 0
 """
 GREENLET = "!print('greenlet', id(__import__('greenlet').getcurrent()))"
-TOKEN = "act-" + "t" * 28
+TOKEN, READ_TOKEN = "act-" + "t" * 28, "read-" + "r" * 27
 NAME_LINE = HANDLERS.splitlines().index("    return words[-1]  # the name") + 1
 
 
@@ -102,12 +103,12 @@ def backend():
 
 
 @contextmanager
-def running(folder, backend, *, workers=1, grace="30s", debug="yes"):
+def running(folder, backend, *, workers=1, grace="30s", debug="yes", access=""):
     folder.mkdir(exist_ok=True)
     (folder / "handlers.py").write_text(HANDLERS)
     port = free_port()
     ini = INI.replace("{tmp}", str(folder)).format(
-        workers=workers, grace=grace, debug=debug, backend=backend.port, port=port, token=TOKEN
+        workers=workers, grace=grace, debug=debug, access=access, backend=backend.port, port=port, token=TOKEN
     )
     with RunningGateway(ini, folder) as gateway:
         gateway.wait_for_line("monitor: serves on")
@@ -365,16 +366,31 @@ def test_a_session_ends_in_time_for_a_stop(tmp_path, backend):
 
 
 def test_tcp_is_rejected(shop):
-    body = json.dumps({"path": "/users/*"})
-    fields = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json"
     _, port = socket_places(shop)
-    with socket.create_connection(("127.0.0.1", port), 15) as sock:
-        sock.sendall(f"POST /v1/debug HTTP/1.1\r\n{fields}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        found = sock.recv(65536).decode()
+    found = asked_over_tcp(port, TOKEN)
     assert found.startswith("HTTP/1.1 403 ")
     assert "debugging is a shell in the gateway: it needs a unix socket" in found
     done = command(shop, "--admin", f"http://127.0.0.1:{port}", "--path", "/users/*")
     assert (done.returncode, "it needs a unix socket" in done.stderr) == (1, True)
+
+
+def test_with_act_no_it_is_rejected(tmp_path, backend):
+    with running(tmp_path / "one", backend, access="act = no") as gateway:
+        done = command(gateway, "--config", str(gateway.config), "--path", "/users/*")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("403 Forbidden: this would change something")
+        assert gateway.get("/users/1").status == 200
+        gateway.wait_for_line("rejected POST /v1/debug by uid")
+        assert "debugger for" not in gateway.errors
+
+
+def test_a_read_token_is_rejected_before_the_rule_is_looked_at(tmp_path, backend):
+    with running(tmp_path / "one", backend, access=f"read_token = {READ_TOKEN}") as gateway:
+        _, port = socket_places(gateway)
+        found = asked_over_tcp(port, READ_TOKEN)
+        assert found.startswith("HTTP/1.1 403 ")
+        assert "this would change something" in found
+        gateway.wait_for_line("rejected POST /v1/debug by read_token")
 
 
 def test_without_debug_it_is_rejected_and_nothing_is_imported(tmp_path, backend):
@@ -406,6 +422,15 @@ def test_a_wrong_rule_is_rejected_with_a_reason(shop, arguments, reason):
 def test_what_is_typed_needs_a_debugger_with_a_request(shop):
     with pytest.raises(AdminError, match="404 Not Found: there is no such debugger"):
         client_of(shop).send("POST", "/v1/debug/nothing", {"input": "c\n"})
+
+
+def asked_over_tcp(port, token):
+    """What the admin listener answers to the operation with this token."""
+    body = json.dumps({"path": "/users/*"})
+    fields = f"Host: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json"
+    with socket.create_connection(("127.0.0.1", port), 15) as sock:
+        sock.sendall(f"POST /v1/debug HTTP/1.1\r\n{fields}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        return sock.recv(65536).decode()
 
 
 def command(gateway, *arguments):
