@@ -47,27 +47,26 @@ class WatchingGateway(Gateway):
 
     def _on_route(self, route: Route, request: Request) -> Response:
         request.route = route
-        return self._watch(request) if self._is_watched(request) else super()._on_route(route, request)
+        response = self._if_watched(request)
+        return super()._on_route(route, request) if response is None else response
 
     def _without_route(self, error: HTTPError, request: Request) -> Response:
-        return self._watch(request) if self._is_watched(request) else super()._without_route(error, request)
+        response = self._if_watched(request)
+        return super()._without_route(error, request) if response is None else response
 
-    def _is_watched(self, request: Request) -> bool:
-        """Decide by which chain the request goes; its route is known, if it has one."""
-        is_watched = self._wants_timing(request)
+    def _if_watched(self, request: Request) -> Response | None:
+        """Return the response by the watched chain; None if the request goes by the other one. Its route is set."""
+        is_watched = wants_timing = self._timing is not None and self._timing.wants(request)
         for rule in self._rules:  # all of them: a rule counts requests, or gives them a trace
             is_watched = rule.wants(request) or is_watched
         for live in self._live:
             is_watched = live.wants(request) or is_watched
-        return is_watched
+        return self._watch(request, wants_timing=wants_timing) if is_watched else None
 
-    def _wants_timing(self, request: Request) -> bool:
-        return self._timing is not None and self._timing.wants(request)
-
-    def _watch(self, request: Request) -> Response:
+    def _watch(self, request: Request, *, wants_timing: bool) -> Response:
         """Return the response by the watched chain, whose routes are others."""
         account = request.exchange.account = account_of(request)  # a rule may have opened it
-        wants_timing = account.wants_timing = self._wants_timing(request)
+        account.wants_timing = wants_timing
         trace = request.trace
         trace.enter()
         runners = account.runners = [found for rule in self._live if (found := rule.begin(request)) is not None]
