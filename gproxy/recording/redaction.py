@@ -54,12 +54,12 @@ class Redaction:
     """The redaction of one recording. `keep` are further names whose values stay.
 
     `rules` are those of `--redact`: `json:$.card` hides a part of JSON bodies, `path:/reset/*` parts of paths. Raises
-    ValueError for other rules.
+    ValueError for other rules, and for a pattern in place of a name.
     """
 
     def __init__(self, pseudonyms: Pseudonyms, keep: Iterable[str] = (), rules: Sequence[str] = ()) -> None:
         self._pseudonyms = pseudonyms
-        self._keep = frozenset(name.lower() for name in keep)
+        self._keep = frozenset(map(_kept, keep))
         self._rules = list(rules)
         self._paths = [_path_rule(rule) for rule in rules if rule.startswith("path:")]
         body_rules = [rule for rule in rules if not rule.startswith("path:")]
@@ -193,6 +193,13 @@ class Redaction:
                 text = self._pseudonyms.of_bytes(unquote_to_bytes(text))
             segments[place] = f"{text}{mark}{self._query(parameters)}"
         return "/".join(segments)
+
+
+def _kept(name: str) -> str:
+    """Return the name as it is compared. Raises ValueError for a pattern, which would keep nothing."""
+    if "*" in name:
+        raise ValueError(f"keep: expected the name of a field, a parameter or a cookie, without *; found {name!r}")
+    return name.lower()
 
 
 def _path_rule(rule: str) -> list[str]:

@@ -395,6 +395,7 @@ def test_a_recording_is_audited(scene):
         (["--sample", "half"], 2, "--sample: expected"),
         (["--bodies", "2MiB"], 2, "--bodies: expected a size up to 1MiB"),
         (["--bodies", "512KiB", "--redact", "json:$.a"], 2, "bodies: expected a size up to 256KiB with json:"),
+        (["--keep", "page,*"], 2, "keep: expected the name of a field, a parameter or a cookie, without *; found '*'"),
         (["--redact", "card"], 2, "expected json:$.NAME"),
         (["--redact", "path:users"], 2, "expected path:/PATH/*"),
         (["--limit", "0"], 2, "--limit: expected"),
