@@ -375,6 +375,17 @@ def test_the_right_to_act_is_needed(scene):
         assert status in says or "read" in says or "token" in says, says
 
 
+def test_nothing_is_recorded_where_nobody_may_act(tmp_path):
+    ini = "[admin]\nbind = unix:{tmp}/admin.sock\nact = no\n[route:all]\npath = /\nrespond = 204\n"
+    with RunningGateway(ini, tmp_path) as gateway:
+        gateway.wait_for_line("monitor: serves on")
+        file = tmp_path / "none.jsonl"
+        line = [sys.executable, "-m", "gproxy", "record", "-o", str(file), "--config", str(gateway.config)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, file.exists()) == (1, "", False)
+        assert done.stderr.startswith("403"), done.stderr
+
+
 def test_a_recording_is_audited(scene):
     with scene.recording("--route", "users", "--keep", "page"):
         pass
