@@ -1,12 +1,13 @@
 """Pseudonyms: what stands in a recording in place of values that may be secret. Equal values have equal pseudonyms."""
 
 import hashlib
+import re
 from typing import Final
 
 #: The form of a pseudonym, a regular expression. Its characters may stand in a URL, a cookie, a token and a field.
 FORM: Final = "~[0-9a-f]{16}"
-#: The bytes of a key: one for each recording, which no file keeps.
-KEY_BYTES: Final = 32
+#: The forms that a file may name. Another expression could take very long to match.
+_FORMS: Final = re.compile(r"~\[0-9a-f\]\{[1-9][0-9]?\}")
 
 
 class Pseudonyms:
@@ -26,3 +27,10 @@ class Pseudonyms:
     def of_bytes(self, value: bytes) -> str:
         """Return the pseudonym of bytes."""
         return f"~{hashlib.blake2b(value, digest_size=8, key=self._key).hexdigest()}" if value else ""
+
+
+def pattern(form: str) -> re.Pattern[str]:
+    """Return the expression that finds the pseudonyms of a file. Raises ValueError for another form."""
+    if not _FORMS.fullmatch(form):
+        raise ValueError(f"pseudonyms: expected a form such as {FORM}; found {form!r}")
+    return re.compile(form)

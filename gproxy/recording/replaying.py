@@ -14,6 +14,7 @@ from gproxy.http.header_names import HOP_BY_HOP, is_token
 from gproxy.recording.diff import Comparison, Diff, Difference, Side
 from gproxy.recording.diff_report import NO_RESPONSE
 from gproxy.recording.har import open_recording
+from gproxy.recording.pseudonyms import pattern
 from gproxy.recording.record import (
     Fields,
     RecordedBody,
@@ -48,9 +49,9 @@ class Source:
         recording = open_recording(path)
         form = recording.header.pseudonyms
         try:
-            found = cls(list(recording), re.compile(form) if form else None)
-        except re.error as error:
-            raise RecordError(f"{path}:1: pseudonyms: {form!r} is no regular expression: {error}") from None
+            found = cls(list(recording), pattern(form) if form else None)
+        except ValueError as error:
+            raise RecordError(f"{path}:1: {error}") from None
         finally:
             recording.close()
         if not found.exchanges:

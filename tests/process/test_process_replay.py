@@ -258,6 +258,10 @@ def damaged(data):
         (lambda data: b"", "no recording"),
         (lambda data: b"GET / HTTP/1.1\r\n", "no JSON"),
         (lambda data: data.replace(b'"status":200', b'"status":1e999'), "no recorded exchange: OverflowError"),
+        (
+            lambda data: data.replace(b"~[0-9a-f]{4}", b"(~*)*!"),
+            "expected a form such as ~[0-9a-f]{16}; found '(~*)*!'",
+        ),
         (lambda data: damaged(gzip.compress(b'{"log": {"entries": ["' + os.urandom(9000) + b'"]}}')), "damaged"),
     ],
 )
