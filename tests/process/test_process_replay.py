@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gproxy.commands.replay.target import Target
 from gproxy.recording.record import (
     RecordedAttempt,
     RecordedBody,
@@ -23,6 +24,7 @@ from gproxy.recording.record import (
     exchange_line,
     header_line,
 )
+from gproxy.recording.replaying import Choice, Plan
 from gproxy.testing.backends import Actor, Held, reply
 from gproxy.testing.gateway import PATIENCE, eventually
 
@@ -209,6 +211,27 @@ def test_a_server_that_goes_away_is_a_difference_and_one_that_is_not_there_an_er
     assert replay("recording.jsonl", "--against", server.url) == (
         2, "", f"gproxy replay: {server.url}: connection refused\n",
     )  # fmt: skip
+
+
+def test_a_body_that_comes_byte_by_byte_is_given_up(server, monkeypatch):
+    gone = threading.Event()
+
+    def act(peer, request):
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while not gone.wait(0.05):
+            peer.send(b"x")
+
+    server.act = act
+    monkeypatch.setattr("gproxy.commands.replay.target._WHOLE", 0.3)
+    target = Target(server.url)
+    started = time.monotonic()
+    [request] = Plan(Choice()).requests([exchange()])
+    answer = target.send(request)
+    took = time.monotonic() - started
+    gone.set()
+    target.close()
+    assert (answer.error, answer.side.status, answer.side.body) == ("", 200, None)
+    assert took < 20  # the whole body takes 50 s
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

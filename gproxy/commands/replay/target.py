@@ -144,7 +144,7 @@ def _read(response: HTTPResponse, end: float) -> bytes | None:
     if response.headers.get("Content-Type", "").startswith("text/event-stream"):
         return None
     pieces, size = [], 0
-    while piece := response.read(_PIECE, decode_content=False):
+    while piece := response.read1(_PIECE, decode_content=False):  # `read` waits for a whole piece, however slow
         pieces.append(piece)
         size += len(piece)
         if size > _LONGEST or time.perf_counter() > end:
