@@ -25,7 +25,9 @@ from gproxy.recording.record import (
 )
 
 #: Methods that change nothing (RFC 9110 section 9.2.1).
-SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+#: Fields by which many servers take another method than the request's own.
+_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
 #: Fields of one connection, and those that sending makes anew.
 _NOT_SENT: Final = HOP_BY_HOP | {"content-length", "expect"}
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "x-api-key", "proxy-authorization"})
@@ -90,6 +92,12 @@ class ReplayRequest:
         return cls(number, method, target, pairs, base64.b64decode(body), client, scheme, identity, at)
 
 
+def is_safe(request: RecordedRequest | ReplayRequest) -> bool:
+    """Return whether the request changes nothing, by its method and by the fields that may override it."""
+    others = {value.strip().upper() for name, value in request.headers if name.lower() in _OVERRIDES}
+    return {request.method, *others} <= _SAFE
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The response to a request; without one, the side is None and `error` says why. `seconds` is its time, if real."""
@@ -137,7 +145,7 @@ class Choice:
         request = exchange.request
         if self.only and request.method not in self.only:
             return "with a method that --only does not name"
-        if request.method not in SAFE and not self.unsafe:
+        if not is_safe(request) and not self.unsafe:
             return "with a method that is not safe (--unsafe sends them)"
         if exchange.response is None:
             return "without a recorded response"

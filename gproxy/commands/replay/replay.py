@@ -16,7 +16,7 @@ from gproxy.recording.body_diff import Ignored
 from gproxy.recording.diff import Diff
 from gproxy.recording.diff_report import DiffReport, FailOn, Replayed
 from gproxy.recording.record import RecordedExchange, RecordError
-from gproxy.recording.replaying import SAFE, Answer, Choice, Plan, ReplayRequest, Source, judged
+from gproxy.recording.replaying import Answer, Choice, Plan, ReplayRequest, Source, is_safe, judged
 
 _SPEED: Final = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)x")
 T = TypeVar("T")
@@ -211,7 +211,7 @@ class Consent:
 
     def __call__(self, request: ReplayRequest) -> bool:
         """Return whether the request may be sent."""
-        if request.method in SAFE:
+        if is_safe(request):
             return True
         is_wanted = self._ask(request) if self._always is None else self._always
         if not is_wanted:

@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.util import SKIP_HEADER, parse_url
 
 from gproxy.recording.diff import Side
-from gproxy.recording.replaying import SAFE, Answer, ReplayRequest
+from gproxy.recording.replaying import Answer, ReplayRequest, is_safe
 
 #: Seconds to connect, to wait for each part of a response, and for a whole body.
 _CONNECT: Final = 5.0
@@ -80,7 +80,7 @@ class Target:
         """Send the request as it is recorded, and return what came of it."""
         started = time.perf_counter()
         idle = self._idle_connection()
-        if idle is not None and request.method in SAFE:
+        if idle is not None and is_safe(request):
             with suppress(*_ERRORS):  # the server may close it at this moment
                 return self._exchange(idle, request, started)
             idle = None

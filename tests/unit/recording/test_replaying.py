@@ -48,6 +48,13 @@ def test_other_methods_are_sent_only_on_demand(method):
     assert not skipped(exchange(method), unsafe=True)
 
 
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"])
+def test_a_field_that_overrides_the_method_counts_as_the_method(name):
+    assert "not safe" in skipped(exchange(headers=[(name, "delete")]))
+    assert not skipped(exchange(headers=[(name, "delete")]), unsafe=True)
+    assert not skipped(exchange(headers=[(name, "head")]))
+
+
 def test_methods_can_be_chosen():
     assert not skipped(exchange("GET"), only=frozenset({"GET"}))
     assert "--only" in skipped(exchange("HEAD"), only=frozenset({"GET"}))
