@@ -18,8 +18,8 @@ _JUDGED: Final = ("p50", "p95")
 #: The kind of difference of an exchange that got no response.
 NO_RESPONSE: Final = "no response"
 _GROWTH: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)%")
-#: Characters by which a response could command the terminal of the user, and how they are shown.
-_SHOWN: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in b"\n\t"}
+#: Characters by which a server or a file could command the terminal of the user, and how they are shown.
+SHOWN: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in b"\n\t"}
 _STATUSES: Final = ("status", NO_RESPONSE)
 
 
@@ -154,7 +154,7 @@ class DiffReport:
     def as_text(self) -> str:
         """Return the report for people."""
         lines = [*self._replayed(), *self._differences(), *self._time_table(), *self._limits(), self._verdict()]
-        return "\n".join(lines).translate(_SHOWN)
+        return "\n".join(lines).translate(SHOWN)
 
     def _replayed(self) -> Iterable[str]:
         yield f"{self.replayed} of {plural(self.recorded, 'exchange')} replayed"

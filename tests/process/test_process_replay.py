@@ -213,6 +213,17 @@ def test_a_server_that_goes_away_is_a_difference_and_one_that_is_not_there_an_er
     )  # fmt: skip
 
 
+def test_no_answer_commands_the_terminal(replay, server, tmp_path):
+    def act(peer, request):
+        peer.send(b"\x1b]0;owned\x07\r\n\r\n")
+        peer.close()
+
+    server.act = act
+    status, text, errors = replay(write(tmp_path, exchange()), "--against", server.url)
+    assert (status, text) == (2, "")
+    assert errors == f"gproxy replay: {server.url} does not answer: \\x1b]0;owned\\x07\n"
+
+
 def test_a_body_that_comes_byte_by_byte_is_given_up(server, monkeypatch):
     gone = threading.Event()
 

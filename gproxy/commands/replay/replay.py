@@ -14,7 +14,7 @@ from gproxy.config.types.units import plural
 from gproxy.http.header_names import is_field_value, is_token
 from gproxy.recording.body_diff import Ignored
 from gproxy.recording.diff import Diff
-from gproxy.recording.diff_report import DiffReport, FailOn, Replayed
+from gproxy.recording.diff_report import SHOWN, DiffReport, FailOn, Replayed
 from gproxy.recording.record import RecordedExchange, RecordError
 from gproxy.recording.replaying import Answer, Choice, Plan, ReplayRequest, Source, is_safe, judged
 
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _failed(text: str) -> int:
-    print(f"gproxy replay: {text}", file=sys.stderr)
+    print(f"gproxy replay: {text}".translate(SHOWN), file=sys.stderr)
     return 2
 
 

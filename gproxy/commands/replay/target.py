@@ -125,7 +125,7 @@ def reason(error: Exception) -> str:
         found = cause
     if isinstance(found, OSError) and found.strerror:
         return found.strerror.lower()
-    text = str(error)
+    text = str(error).strip()  # the line of a server that does not speak HTTP has its end
     return text.partition(": ")[2] or text if isinstance(error, NewConnectionError) else text
 
 
