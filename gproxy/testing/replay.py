@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 
-from gproxy.commands.replay.gateway import copy_secrets
+from gproxy.commands.replay.gateway import copy_secrets, no_jobs
 from gproxy.config.problems import ConfigError
 from gproxy.recording.body_diff import Ignored
 from gproxy.recording.diff import Diff
@@ -47,7 +47,10 @@ def replay(config: str, file: str, *ignored: str) -> int:
     with tempfile.TemporaryDirectory(prefix="gproxy-replay-") as folder:
         copy_secrets(config, Path(folder))
         make: Any = partial(RecordedBackend, clock=clock)
-        with KitGateway(None, Path(config), state_dir=Path(folder), clock=clock, make_backend=make) as gateway:
+        made = KitGateway(
+            None, Path(config), state_dir=Path(folder), clock=clock, make_backend=make, overrides=no_jobs(config)
+        )
+        with made as gateway:
             for answer in Replay(gateway, source.exchanges, diff)(requests):
                 print(answer.dump(), file=answers)
             for line in (*gateway.warnings[:_MOST], *refused):

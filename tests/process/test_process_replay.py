@@ -453,6 +453,17 @@ def test_a_gateway_with_other_settings_calls_its_backends_and_leaves_the_running
     assert (status, [one["kind"] for one in json.loads(text)["differences"]]) == (1, ["header X-Mark"])
 
 
+@pytest.mark.parametrize("backends", [("--speed", "0.2x"), ("--backends", "recorded")])  # the first one takes 2.5 s
+@pytest.mark.parametrize("times", ["every = 1s", "at = 00:00\njitter = 10s"])
+def test_the_jobs_of_the_settings_do_not_run(replay, settings, server, tmp_path, times, backends):
+    with (tmp_path / settings).open("a") as ini:
+        ini.write(f"[job:mark]\nuse = job:run\non_start = yes\n{times}\n")
+    (tmp_path / "job.py").write_text("def run(runtime):\n    open('ran', 'w').close()\n")
+    status, _, errors = replay("recording.jsonl", "--config", settings, *backends)
+    assert (status, errors) == (0, "")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_recorded_backends_answer_without_sockets_and_each_time_the_same(replay, settings, server, tmp_path):
     first = replay("recording.jsonl", "--config", settings, "--backends", "recorded")
     assert first == (0, "50 of 50 exchanges replayed\n\nno difference\n", "")

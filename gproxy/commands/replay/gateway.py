@@ -2,8 +2,8 @@
 
     python -m gproxy.commands.replay.gateway CONFIG PORT FOLDER
 
-It has its state in the folder, and neither an access log nor an admin listener. It ends with the end of standard input,
-so that it never outlives the command.
+It has its state in the folder, neither an access log nor an admin listener, and runs no jobs. It ends with the end of
+standard input, so that it never outlives the command.
 """
 
 import os
@@ -29,6 +29,8 @@ _OWN: Final = {
 }
 #: What it has no need for, if the settings have it.
 _WITHOUT: Final = {("admin", "bind"): "", ("trace", "endpoint"): ""}
+#: The options of a job that never runs: the first multiple of this time since 1970 is in 2069.
+_NEVER: Final = {"every": "36500d", "at": "", "on_start": "no"}
 
 
 def serve(config: str, port: str, folder: str) -> int:
@@ -57,7 +59,15 @@ def _overrides(config: str, port: str, folder: str) -> Overrides:
     sections = parse_files(read_files(config, os.environ), os.environ, []) or []
     given = {(section.title, option) for section in sections for option in section.options}
     without = {place: text for place, text in _WITHOUT.items() if place in given}
-    return {("server", "bind"): f"127.0.0.1:{port}", ("server", "state_dir"): folder, **_OWN, **without}
+    own = {("server", "bind"): f"127.0.0.1:{port}", ("server", "state_dir"): folder, **_OWN}
+    return {**own, **without, **no_jobs(config)}
+
+
+def no_jobs(config: str) -> Overrides:
+    """Return what lets no job of the settings run: a replay must not send the mails of the night."""
+    sections = parse_files(read_files(config, os.environ), os.environ, []) or []
+    jobs = [section.title for section in sections if section.kind == "job"]
+    return {(title, option): text for title in jobs for option, text in _NEVER.items()}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import gevent
 from greenlet import getcurrent
 
 from gproxy.config.ini.files import SourceFile
+from gproxy.config.load import Overrides
 from gproxy.config.problems import nearest
 from gproxy.config.sections.settings import Settings
 from gproxy.gateway.build import build, load
@@ -40,6 +41,7 @@ from gproxy.testing.kit.connections import KitNetwork, MakeBackend, MemorySocket
 from gproxy.testing.kit.store import KitStore
 from gproxy.upstream.discovery import Network
 
+_NOTHING: Final[Overrides] = {}
 _log: Final = logging.getLogger("gproxy")
 
 
@@ -69,7 +71,8 @@ class KitGateway:
     """A gateway for a test, made of settings; use it in a `with`, which opens and closes it.
 
     `ini` is the text of the settings file at `path`; None reads that file. Another `seed` makes another random
-    sequence. `state_dir` is the folder for state. `make_backend` makes the backends of each upstream.
+    sequence. `state_dir` is the folder for state. `make_backend` makes the backends of each upstream. `overrides`
+    replace options of the settings.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class KitGateway:
         clock: VirtualClock | None = None,
         seed: int = 0,
         make_backend: MakeBackend = KitBackend,
+        overrides: Overrides = _NOTHING,
     ) -> None:
         #: The clock of the gateway and of its backends.
         self.clock = clock or VirtualClock()
@@ -91,7 +95,7 @@ class KitGateway:
         self._log = _Records()
         self._expected: list[str] = []
         self._leaks: list[str] = []
-        self.settings = _settings(ini, path, state_dir)
+        self.settings = _settings(ini, path, state_dir, overrides)
         for name, upstream in self.settings.upstreams.items():
             self._network.name(name, upstream.backends)
         self.runtime = _runtime(self.settings, self.clock, seed)
@@ -359,11 +363,11 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {hint!r}?" if hint else f"; known are: {', '.join(names)}"
 
 
-def _settings(ini: str | None, path: Path, state_dir: Path | None) -> Settings:
+def _settings(ini: str | None, path: Path, state_dir: Path | None, overrides: Overrides) -> Settings:
     """Return the settings of the text, or of the file. Raises ConfigError with every problem."""
     files = None if ini is None else [SourceFile(str(path), ini.encode())]
-    overrides = {("server", "state_dir"): str(state_dir)} if state_dir is not None else {}
-    return load(path, overrides, files)
+    own = {("server", "state_dir"): str(state_dir)} if state_dir is not None else {}
+    return load(path, {**overrides, **own}, files)
 
 
 def _runtime(settings: Settings, clock: VirtualClock, seed: int) -> Runtime:
