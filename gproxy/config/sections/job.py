@@ -73,7 +73,7 @@ class JobSettings:
             rules.require(self.every is None or not self.at, "at", "expected every or at, not both"),
             rules.require(self.every is None or self.every >= _SHORTEST, "every", f"expected at least {_SHORTEST:g}s"),
             rules.require(self.every is None or self.jitter < self.every, "jitter", "expected less than every"),
-            rules.require(self.timeout is None or self.timeout > 0, "timeout", "must be more than 0"),
+            rules.positive(self, "timeout"),
             rules.distinct(self, "at"),
         )
 
