@@ -51,8 +51,8 @@ class Once:
     def __call__(self, request: Request, next: Next) -> Response:
         content = request.json(limit=65_536)
         event = str(content.get("id", "")) if isinstance(content, dict) else ""
-        if not 0 < len(event) <= 80:
-            raise HTTPError(400, "the event has no id", reason="no_event_id")
+        if not 0 < len(event) <= 64:  # a key of a table has up to 256 bytes
+            raise HTTPError(400, "the event has no id of up to 64 characters", reason="no_event_id")
         if not self._seen.add(event, "taken"):
             self._counts.incr("repeated")
             return Response.from_json({"status": "known"})

@@ -61,9 +61,13 @@ def test_odd_signatures_get_401(gproxy, signature):
     assert gproxy.post("/hooks/payments", BODY, {"Signature": signature} if signature else {}).status == 401
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"id": ""}', b"no JSON", b'{"id": "%s"}' % (b"x" * 81)])
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"id": ""}', b"no JSON", b'{"id": "%s"}' % (b"x" * 65)])
 def test_an_event_needs_an_id(send, body):
     assert send(body).status == 400
+
+
+def test_an_id_may_have_any_characters(send):
+    assert send(b'{"id": "%s"}' % ("\U0001f4b6".encode() * 64)).status == 200
 
 
 def test_a_long_body_is_a_413(send):
