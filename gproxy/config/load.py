@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gproxy.config import checks
 from gproxy.config.ini.build import build
@@ -33,6 +33,7 @@ from gproxy.config.sections.state import StateSettings
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.trace import TraceSettings
 from gproxy.config.sections.upstream import UpstreamSettings
+from gproxy.config.types import ModuleRef
 
 T = TypeVar("T")
 Overrides = Mapping[tuple[str, str], str]
@@ -139,7 +140,7 @@ class _Loading:
         errors = ErrorsSettings.of(self.table.section("errors"), self.problems, self.warnings)
         routes, tls = self._with_apps(self._named(RouteSettings, "route")), self._named(TLSSettings, "tls")
         upstreams = [*filter(None, (self._upstream(one, balancing) for one in self.table.of("upstream")))]
-        jobs = self._with_functions(self._named(JobSettings, "job"))
+        jobs = self._jobs()
         handlers = self._declared() | self._listed()
         found.sections(routes, handlers)
         found.routes(routes, server)
@@ -187,10 +188,22 @@ class _Loading:
         build, section = self.build_app or (lambda *_: None), partial(self.table.section, "route")
         return [one.with_app(build(one, section(one.name), self.problems)) if one.app.app else one for one in routes]
 
-    def _with_functions(self, jobs: list[JobSettings]) -> list[JobSettings]:
-        self.problems += checks.unscheduled(self.table.of("job"))
-        build = self.build_job or (lambda *_: None)
-        return [one.with_function(build(one, self.table.section("job", one.name), self.problems)) for one in jobs]
+    def _jobs(self) -> list[JobSettings]:
+        """Return the jobs with their functions. The function of one with problems is imported too, for its own."""
+        sections = self.table.of("job")
+        self.problems += checks.unscheduled(sections)
+        built = [(self._build(JobSettings, one, name=one.name), self._function(one)) for one in sections]
+        return [job.with_function(function) for job, function in built if job]
+
+    def _function(self, section: RawSection) -> Callable[[Any], object] | None:
+        use = section.options.get("use")
+        if use is None or self.build_job is None:
+            return None
+        try:
+            reference = ModuleRef.parse(use.text)
+        except ValueError:  # reported as a problem of the option
+            return None
+        return self.build_job(reference, section, self.problems)
 
     def _upstream(self, section: RawSection, balancing: Balancing) -> UpstreamSettings | None:
         """Return the settings of an upstream with its policy; None if one of the two has a problem."""

@@ -10,7 +10,6 @@ from gproxy.config.ini.build import option_names
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections.chain import CHAIN_OPTIONS, ChainOptions
-from gproxy.config.sections.job import JobSettings
 from gproxy.config.sections.settings import HandlerSettings, unknown_option
 from gproxy.config.types import ModuleRef
 from gproxy.gateway import user_code
@@ -54,16 +53,16 @@ def build_handler(
     return replace(settings, code=found, handler=handler, chain=chain or ChainOptions())
 
 
-def job_function(job: JobSettings, section: RawSection, problems: list[Problem]) -> Callable[[Any], object] | None:
-    """Return the function of the job. Report a problem and return None if there is none."""
+def job_function(use: ModuleRef, section: RawSection, problems: list[Problem]) -> Callable[[Any], object] | None:
+    """Return the function of a job. Report a problem and return None if there is none."""
     report = reporter(section, "use", problems)
-    found = user_code.find(job.use.module, job.use.attribute, report)
+    found = user_code.find(use.module, use.attribute, report)
     if found is None:
         return None
     if isinstance(found, type) or not callable(found):
-        report(f"{job.use} is {'a class' if isinstance(found, type) else 'not callable'}; expected a function")
+        report(f"{use} is {'a class' if isinstance(found, type) else 'not callable'}; expected a function")
     elif signature_problem := user_code.signature_problem(found, "runtime"):
-        report(f"{job.use} {signature_problem}")
+        report(f"{use} {signature_problem}")
     else:
         return cast(Callable[[Any], object], found)
     return None

@@ -82,5 +82,5 @@ class JobSettings:
         return replace(self, function=function)
 
 
-#: Imports the function of a job, so that `load` reports its problems.
-BuildJob = Callable[[JobSettings, RawSection, list[Problem]], Callable[[Any], object] | None]
+#: Imports the function of a job by its `use`, so that `load` reports its problems.
+BuildJob = Callable[[ModuleRef, RawSection, list[Problem]], Callable[[Any], object] | None]

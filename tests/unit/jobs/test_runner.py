@@ -263,3 +263,10 @@ def test_without_a_job_no_module_of_jobs_is_imported():
 def test_mistakes_in_the_section_are_reported_with_their_line(tmp_path, options, function, message):
     with pytest.raises(ConfigError, match=rf"gproxy.ini:\d+: .*{message}"):
         KitGateway(settings(options, function), tmp_path / "gproxy.ini")
+
+
+def test_a_wrong_option_hides_no_wrong_function(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        KitGateway(settings("every = soon", "missing"), tmp_path / "gproxy.ini")
+    assert "has no 'missing'" in str(caught.value)
+    assert "found 'soon'" in str(caught.value)
