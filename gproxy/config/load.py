@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from gproxy.config import checks
 from gproxy.config.ini.build import build
@@ -13,6 +12,7 @@ from gproxy.config.ini.files import SourceFile, parse_files, read_files
 from gproxy.config.ini.parser import RawSection, SectionTable, Value
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.admin import AdminSettings
+from gproxy.config.sections.app import AppRef
 from gproxy.config.sections.errors import ErrorsSettings
 from gproxy.config.sections.job import BuildJob, JobSettings
 from gproxy.config.sections.metrics import MetricsSettings
@@ -36,6 +36,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import ModuleRef
 
 T = TypeVar("T")
+R = TypeVar("R")
 Overrides = Mapping[tuple[str, str], str]
 #: Builds a handler, so that `load` reports its problems: (settings, all handlers, problems, warnings).
 BuildHandler = Callable[[HandlerSettings, Mapping[str, HandlerSettings], list[Problem], list[Problem]], HandlerSettings]
@@ -138,7 +139,7 @@ class _Loading:
         outgoing, admin = self.single(OutgoingSettings, "outgoing"), self.single(AdminSettings, "admin")
         trace, metrics = self.trace(), self.single(MetricsSettings, "metrics")
         errors = ErrorsSettings.of(self.table.section("errors"), self.problems, self.warnings)
-        routes, tls = self._with_apps(self._named(RouteSettings, "route")), self._named(TLSSettings, "tls")
+        routes, tls = self._routes(), self._named(TLSSettings, "tls")
         upstreams = [*filter(None, (self._upstream(one, balancing) for one in self.table.of("upstream")))]
         jobs = self._jobs()
         handlers = self._declared() | self._listed()
@@ -184,26 +185,39 @@ class _Loading:
             built[found.name] = build_handler(found, built, self.problems, self.warnings)
         return built
 
-    def _with_apps(self, routes: list[RouteSettings]) -> list[RouteSettings]:
-        build, section = self.build_app or (lambda *_: None), partial(self.table.section, "route")
-        return [one.with_app(build(one, section(one.name), self.problems)) if one.app.app else one for one in routes]
+    def _routes(self) -> list[RouteSettings]:
+        """Return the routes with their apps. The app of a route with problems is imported too, for its own."""
+        sections = self.table.of("route")
+        routes = [self._build(RouteSettings, one, name=one.name) for one in sections]
+        apps = [self._imported(one, "app", AppRef.parse, self.build_app) for one in sections]
+        return [
+            route.with_app(app) if app is not None else route for route, app in zip(routes, apps, strict=True) if route
+        ]
 
     def _jobs(self) -> list[JobSettings]:
         """Return the jobs with their functions. The function of one with problems is imported too, for its own."""
         sections = self.table.of("job")
         self.problems += checks.unscheduled(sections)
-        built = [(self._build(JobSettings, one, name=one.name), self._function(one)) for one in sections]
-        return [job.with_function(function) for job, function in built if job]
+        jobs = [self._build(JobSettings, one, name=one.name) for one in sections]
+        functions = [self._imported(one, "use", ModuleRef.parse, self.build_job) for one in sections]
+        return [job.with_function(function) for job, function in zip(jobs, functions, strict=True) if job]
 
-    def _function(self, section: RawSection) -> Callable[[Any], object] | None:
-        use = section.options.get("use")
-        if use is None or self.build_job is None:
+    def _imported(
+        self,
+        section: RawSection,
+        option: str,
+        parse: Callable[[str], R],
+        build: Callable[[R, RawSection, list[Problem]], T | None] | None,
+    ) -> T | None:
+        """Return the object that the option names; None if it names none."""
+        value = section.options.get(option)
+        if value is None or build is None:
             return None
         try:
-            reference = ModuleRef.parse(use.text)
+            reference = parse(value.text)
         except ValueError:  # reported as a problem of the option
             return None
-        return self.build_job(reference, section, self.problems)
+        return build(reference, section, self.problems)
 
     def _upstream(self, section: RawSection, balancing: Balancing) -> UpstreamSettings | None:
         """Return the settings of an upstream with its policy; None if one of the two has a problem."""

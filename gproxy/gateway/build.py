@@ -13,6 +13,7 @@ from gproxy.config.ini.files import SourceFile, parse_files, read_files
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.load import load as load_settings
 from gproxy.config.problems import ConfigError, Problem
+from gproxy.config.sections.app import AppRef
 from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import PARTS, Settings
@@ -346,13 +347,10 @@ def _upstream(settings: UpstreamSettings, runtime: Runtime, network: Network) ->
     return kind(settings, cast(BalancingPolicy, settings.policy), runtime, network=network)
 
 
-def _app(route: RouteSettings, section: RawSection, problems: list[Problem]) -> object:
-    """Return the WSGI app of the route. Report a problem and return None if there is none."""
+def _app(reference: AppRef, section: RawSection, problems: list[Problem]) -> object:
+    """Return the WSGI app of a route. Report a problem and return None if there is none."""
     from gproxy.apps.isolation import kept_loggers  # late: most gateways have no apps
 
-    reference = route.app.app
-    if reference is None:
-        return None
     report, (module_name, attribute) = reporter(section, "app", problems), reference.parts
     with kept_loggers():
         found = user_code.find(module_name, attribute, report)

@@ -388,18 +388,20 @@ def test_take_the_app_out_again(tmp_path):
         ("failing:NUMBER", "failing:NUMBER is not callable"),
     ],
 )
-def test_a_wrong_app_is_reported_with_its_line(tmp_path, app, message):
+@pytest.mark.parametrize("other", ["", "timeout = soon\n"])  # another problem of the route hides none of the app
+def test_a_wrong_app_is_reported_with_its_line(tmp_path, app, message, other):
     shutil.copy(HERE / "shop_app.py", tmp_path)
     (tmp_path / "broken.py").write_text("def app(:\n")
     (tmp_path / "failing.py").write_text(
         "NUMBER = 5\ndef make():\n    raise ValueError('no database')\ndef leave():\n    raise SystemExit(3)\n"
     )
-    (tmp_path / "gproxy.ini").write_text(f"[route:shop]\napp = {app}\n")
+    (tmp_path / "gproxy.ini").write_text(f"[route:shop]\napp = {app}\n{other}")
     command = [sys.executable, "-m", "gproxy", "check", "--config", "gproxy.ini"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "gproxy.ini:2: [route:shop] app: " in done.stderr
     assert message in done.stderr
+    assert ("gproxy.ini:3: [route:shop] timeout: " in done.stderr) == bool(other)
 
 
 def test_routes_and_explain_name_the_app(tmp_path):

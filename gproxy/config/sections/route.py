@@ -8,7 +8,7 @@ from gproxy.config.ini.build import NOT_AN_OPTION, doc, option_group
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections import retry, rules
-from gproxy.config.sections.app import AppOptions
+from gproxy.config.sections.app import AppOptions, AppRef
 from gproxy.config.sections.retry import RetryOn
 from gproxy.config.sections.static import StaticOptions
 from gproxy.config.types import Address, Bytes, Network, Percent, Seconds
@@ -210,4 +210,4 @@ class RouteSettings:
 
 
 #: Imports the app of a route, so that `load` reports its problems.
-BuildApp = Callable[[RouteSettings, RawSection, list[Problem]], object]
+BuildApp = Callable[[AppRef, RawSection, list[Problem]], object]
