@@ -257,7 +257,16 @@ def _decoded(body: bytes, codings: str) -> bytes:
 
 
 def _inflated(wbits: int, data: bytes) -> bytes:
-    return zlib.decompressobj(wbits).decompress(data, _MOST_DECODED + 1)
+    unpacker = zlib.decompressobj(wbits)
+    found = unpacker.decompress(data, _MOST_DECODED + 1)
+    return _whole(found, unpacker)
+
+
+def _whole(found: bytes, unpacker: Any) -> bytes:  # noqa: ANN401 decoders have no common type
+    """Return what was found. Raises ValueError if the body is cut off, or goes on: what differs there would be lost."""
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("the body is cut off, or does not end with its coding")
+    return found
 
 
 def _brotli(data: bytes) -> bytes:
@@ -268,12 +277,15 @@ def _brotli(data: bytes) -> bytes:
         size += len(pieces[-1])
         if size > _MOST_DECODED:
             break
+    if not unpacker.is_finished():
+        raise ValueError("the body is cut off")
     return b"".join(pieces)
 
 
 def _zstd(data: bytes) -> bytes:
-    found: bytes = import_module(_ZSTD).ZstdDecompressor().decompress(data, _MOST_DECODED + 1)
-    return found
+    unpacker = import_module(_ZSTD).ZstdDecompressor()
+    found = unpacker.decompress(data, _MOST_DECODED + 1)
+    return _whole(found, unpacker)
 
 
 _DECODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {

@@ -3,12 +3,18 @@
 import gzip
 import json
 import re
+import sys
 
 import brotli
 import pytest
 
 from gproxy.recording.body_diff import Ignored, parse_path
 from gproxy.recording.diff import Diff, Difference, Side
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 JSON = ("Content-Type", "application/json")
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
@@ -121,6 +127,15 @@ def test_other_bodies_are_compared_by_digest():
     assert one.kind == "body"
     assert one.before.startswith("4 bytes, sha256 ")
     assert one.after.startswith("5 bytes, sha256 ")
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"), [("gzip", gzip.compress), ("br", brotli.compress), ("zstd", zstd.compress)]
+)
+def test_a_compressed_body_that_is_cut_off_or_goes_on_is_not_equal_to_the_whole_one(coding, pack):
+    field, whole = ("Content-Encoding", coding), pack(b'{"a": 1}')
+    assert kinds(side(whole, JSON, field), side(whole[:-1], JSON, field)) == ["body"]
+    assert kinds(side(whole, JSON, field), side(whole + pack(b"more"), JSON, field)) == ["body"]
 
 
 @pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("br", brotli.compress)])
