@@ -89,7 +89,8 @@ def record(
     else:
         return
     rule = recorder.rule(name)
-    yield {"recorded": rule.recorded, "dropped": rule.dropped, **facts}
+    has_failed = rule not in view.gateway.parts.captures  # a fault in the rule ends it
+    yield {"recorded": rule.recorded, "dropped": rule.dropped, "failed": has_failed, **facts}
 
 
 def rule_of(

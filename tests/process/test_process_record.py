@@ -386,6 +386,29 @@ def test_nothing_is_recorded_where_nobody_may_act(tmp_path):
         assert done.stderr.startswith("403"), done.stderr
 
 
+def test_a_fault_that_ends_the_recording_in_a_worker_is_said(tmp_path):
+    (tmp_path / "odd.py").write_text(
+        "def user(request, next):\n    request.exchange.user = 7\n    return next(request)\n"
+    )
+    ini = (
+        "[admin]\nbind = unix:{tmp}/admin.sock\n[handler:odd]\nuse = odd:user\n"
+        "[route:odd]\npath = /odd\nhandlers = odd\nrespond = 204\n[route:all]\npath = /\nrespond = 204\n"
+    )
+    with RunningGateway(ini, tmp_path) as gateway:
+        gateway.wait_for_line("monitor: serves on")
+        file = tmp_path / "some.jsonl"
+        line = [sys.executable, "-m", "gproxy", "record", "-o", str(file), "--config", str(gateway.config)]
+        run = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+        assert "recording in" in run.stderr.readline()
+        assert [gateway.get(path).status for path in ("/", "/odd")] == [204, 204]
+        gateway.wait_for_line("this rule ends")
+        run.send_signal(signal.SIGINT)
+        says = run.communicate(timeout=60)[1]
+    assert run.returncode == 1
+    assert "1 exchange in" in says
+    assert says.endswith("a fault has ended the recording in 1 worker; the error log has it\n")
+
+
 def test_a_recording_is_audited(scene):
     with scene.recording("--route", "users", "--keep", "page"):
         pass

@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Record, and return 0; 1 if the file cannot be written, or the recording ends before its time.
+    """Record, and return 0; 1 if the file cannot be written, or the recording ends before its time, in one worker too.
 
     Raises ArgumentError for wrong options.
     """
@@ -122,7 +122,7 @@ class _Recording:
         self._is_json = is_json
         #: The name of the recording at the monitor; empty before it has begun.
         self._name = ""
-        self._dropped = 0
+        self._dropped = self._failed = 0
         self._why = ""
         self._is_stopping = False
         self._shows_progress = sys.stderr.isatty()
@@ -168,7 +168,7 @@ class _Recording:
             self._note(content["progress"])
         elif "end" in content:
             self._why = content["end"]["why"]
-            self._dropped = content["end"]["dropped"]
+            self._count(content["end"])
 
     def _begin(self, facts: Mapping[str, Any]) -> None:
         rule = {name: value for name, value in self._wanted.items() if name not in {"keep", "redact"}}
@@ -181,8 +181,11 @@ class _Recording:
         self._name = facts["name"]
         self._say(f"recording in {self._file.path} for {self._wanted['for']}; Ctrl-C ends it")
 
+    def _count(self, progress: Mapping[str, int]) -> None:
+        self._dropped, self._failed = progress["dropped"], progress.get("failed", 0)
+
     def _note(self, progress: Mapping[str, int]) -> None:
-        self._dropped = progress["dropped"]
+        self._count(progress)
         self._file.flush()
         if self._shows_progress:
             self._say(f"\r{self._counts()}\x1b[K", end="")
@@ -195,6 +198,9 @@ class _Recording:
         start = "\r\x1b[K" if self._shows_progress else ""
         why = problem or _ENDED.get(self._why, self._why)
         self._say(f"{start}{why}: {self._counts()} in {self._file.path}")
+        if self._failed:
+            problem = f"a fault has ended the recording in {plural(self._failed, 'worker')}; the error log has it"
+            self._say(problem)
         if self._is_json:
             counts = {"recorded": self._file.count, "dropped": self._dropped}
             print(json.dumps({"file": str(self._file.path), **counts, "ended": self._why or "failed"}))

@@ -218,4 +218,4 @@ OPENAPI: Final = record(
     components=ANYTHING,
     security=listed(ANYTHING),
 )
-RECORDING: Final = record(recorded=COUNT, dropped=COUNT)
+RECORDING: Final = record(recorded=COUNT, dropped=COUNT, failed=COUNT)

@@ -44,8 +44,9 @@ class Recording:
         self._next_progress = 0.0
         #: The numbers of lines that have come, that were passed on, and that were dropped here.
         self._received = self._passed = self._dropped = 0
-        #: What each worker has recorded and dropped, by its process id.
+        #: What each worker has recorded and dropped, by its process id; and those that a fault has ended.
         self._counts: dict[int, tuple[int, int]] = {}
+        self._failed: set[int] = set()
 
     def begin(self) -> list[WorkerAnswer]:
         """Give all workers the rule, and return their answers."""
@@ -85,8 +86,9 @@ class Recording:
 
     @property
     def progress(self) -> dict[str, int]:
-        """The numbers of exchanges that were passed on, and of those that were lost."""
-        return {"recorded": self._passed, "dropped": self._dropped + sum(lost for _, lost in self._counts.values())}
+        """The numbers of exchanges that were passed on and that were lost, and of workers that record no more."""
+        dropped = self._dropped + sum(lost for _, lost in self._counts.values())
+        return {"recorded": self._passed, "dropped": dropped, "failed": len(self._failed)}
 
     def _pass_on(self) -> Iterator[bytes]:
         """Wait up to a second, and yield the lines that wait, and once a second the progress."""
@@ -136,6 +138,8 @@ class Recording:
         for one in answers:
             for part in one.parts:
                 self._counts[one.worker.pid] = part["recorded"], part["dropped"]
+                if part.get("failed"):  # a worker of an older version does not say
+                    self._failed.add(one.worker.pid)
         return answers
 
 
