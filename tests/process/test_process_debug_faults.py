@@ -152,3 +152,14 @@ def test_a_worker_that_dies_is_named_and_the_command_fails(tmp_path, backend):
         assert f"process {worker} has ended" in terminal.text
         eventually(lambda: gateway.workers not in ([], [worker]), "another worker")
         assert gateway.get("/users/1").status == 200
+
+
+def test_a_monitor_that_dies_lets_the_request_go_on_and_the_command_fails(tmp_path, backend):
+    with (
+        running(tmp_path / "one", backend) as gateway,
+        stopped(gateway, "/users/1", "--path", "/users/1") as (terminal, asking),
+    ):
+        os.kill(monitor_of(gateway), signal.SIGKILL)
+        assert asking.result().status == 200
+        assert terminal.ends_with(1)
+    assert "admin.sock has ended within its answer\n" in terminal.text

@@ -120,6 +120,8 @@ class AdminClient:
         return connection.getresponse()
 
     def _silence(self, error: Exception) -> AdminError:
+        if isinstance(error, http.client.IncompleteRead):
+            return AdminError(f"the monitor at {self.place} has ended within its answer")
         text = f"{getattr(error, 'strerror', None) or error}; is the gateway running, and is this its [admin] bind?"
         return AdminError(f"the monitor at {self.place} does not answer: {text}")
 

@@ -59,7 +59,7 @@ def _debug(client: AdminClient, options: argparse.Namespace) -> int:
 
 def _show(client: AdminClient, events: Iterator[dict[str, Any]], *, is_json: bool) -> int:
     """Print what the worker writes until the session ends, and pass on what is typed. Return the exit code."""
-    name, has_request = "", False
+    name = ""
     for event in events:
         if is_json:
             print(json.dumps(event), flush=True)
@@ -70,13 +70,12 @@ def _show(client: AdminClient, events: Iterator[dict[str, Any]], *, is_json: boo
             name = event["session"]
             print("waiting for a request; ctrl-C ends the command", file=sys.stderr)
         elif "taken" in event:
-            has_request = True
             threading.Thread(target=partial(_type, client, f"/v1/debug/{name}"), daemon=True).start()
         elif event.get("ended"):
             raise AdminError(event["ended"])
-    if not has_request:
-        raise AdminError("the monitor has ended")
-    return 0
+        elif "ended" in event:
+            return 0
+    raise AdminError("the monitor has ended")
 
 
 def _type(client: AdminClient, path: str) -> None:
