@@ -49,7 +49,7 @@ class Ask:
     def exchange(
         self, method: str, target: str, headers: HeadersLike = (), body: bytes = b"", *, is_kept: bool = True
     ) -> tuple[Response, str]:
-        """Return the response with its reason; `is_kept` says whether its body is, or only read."""
+        """Return the response with its reason; `is_kept` says whether its body is kept, or only read."""
         alarm = Alarm(self._wheel)
         try:
             request = self._request(method, target, Headers(headers), body, Deadline(alarm))

@@ -1,7 +1,8 @@
 """The errors of handlers in this process, which the heartbeats report to the arbiter: `[server] probation`."""
 
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from traceback import walk_tb
+from types import FrameType
 from typing import Final
 
 from gproxy.http.errors import HTTPError
@@ -37,7 +38,7 @@ class ProbationCounts:
 
     def note(self, error: BaseException, _: HTTPError, request: Request) -> None:
         """Note the exception of a handler or an app; its response stays as it is."""
-        names = [name for frame in _frames(error.__traceback__) if (name := self._name(frame))]
+        names = [name for frame, _ in walk_tb(error.__traceback__) if (name := self._name(frame))]
         route = request.route.name if request.route is not None else ""
         who = f"handler {names[-1]}" if names else f"route {route}" if route else "a handler"
         text = " ".join(str(error).split())[:_LONGEST]
@@ -47,12 +48,3 @@ class ProbationCounts:
     def read(self) -> tuple[int, int, str]:
         """Return the number of requests, of failures, and the last failure, empty if none was noted."""
         return self._requests, self._failures, self._last
-
-
-def _frames(trace: TracebackType | None) -> list[FrameType]:
-    """Return the frames of a traceback, the innermost last."""
-    frames = []
-    while trace is not None:
-        frames.append(trace.tb_frame)
-        trace = trace.tb_next
-    return frames

@@ -5,7 +5,7 @@ It runs in a worker of its own, which counts nothing that others see, and ends a
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from operator import attrgetter
 from types import FrameType
@@ -73,7 +73,7 @@ class SelfTest:
     def _guard(self, done: Any, seconds: float, main: int, blocked: Callable[[list[str]], object]) -> None:  # noqa: ANN401 a lock of gevent's original
         """Report a test that keeps the loop from turning; runs in a thread of its own."""
         if not done.acquire(timeout=seconds):
-            where = next(_frames(sys._current_frames().get(main)))  # noqa: SLF001 there is no other way
+            where = sys._current_frames()[main]  # noqa: SLF001 there is no other way
             self._fail(f"{self._current[0]} blocks the event loop, and {_LATE}{_written(where)}")
             blocked(list(self._reasons))
 
@@ -108,7 +108,7 @@ class SelfTest:
         """Return the line at which the function is, if the current line has one."""
         line = self._current[0]
         code = getattr(_function(line), "__code__", None) if line.function else None
-        return next((_written(frame) for frame in _frames(innermost) if frame.f_code is code), "")
+        return next((_written(frame) for frame, _ in traceback.walk_stack(innermost) if frame.f_code is code), "")
 
 
 def _function(line: SelfTestLine) -> Callable[[Ask], object]:
@@ -122,13 +122,6 @@ def _written_error(error: BaseException) -> str:
     if isinstance(error, AssertionError):
         return str(error) or traceback.extract_tb(error.__traceback__)[-1].line or "AssertionError"
     return f"{type(error).__name__}: {error}"
-
-
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield a frame and its callers."""
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _written(frame: FrameType) -> str:
