@@ -99,7 +99,7 @@ class Arbiter:
             messages.Blocked: self._workers.log_block,
             messages.Lacks: lambda worker, lacks: self._monitor.lacks(worker, lacks.upstream, lacks.backend),
             messages.Beat: self._probation.note,
-            messages.Imported: lambda *_: None,  # Workers has noted the code
+            messages.Imported: self._workers.keep_code,
         }
 
     def run(self) -> int:

@@ -138,8 +138,6 @@ class Workers:
             if not isinstance(message, messages.Blocked):  # which says that the worker hangs
                 worker.last_message = monotonic()
             if worker.apply(message):
-                if isinstance(message, messages.Imported):
-                    self.generation_of(worker).reading.code.add(worker.control.take_fds(1), message.files)
                 self._received(worker, message)
         if worker.control.ended:
             self._loop.unregister(worker.control.socket)
@@ -215,6 +213,10 @@ class Workers:
     def log_block(worker: WorkerProcess, blocked: messages.Blocked) -> None:
         """Log a block of the worker's event loop, which the worker cannot log itself."""
         log_with_stack(logging.WARNING, blocked.message, blocked.stack, Origin(*blocked.origin), worker.names)
+
+    def keep_code(self, worker: WorkerProcess, imported: messages.Imported) -> None:
+        """Keep the code of modules that the worker has imported, for later workers of its generation."""
+        self.generation_of(worker).reading.code.add(worker.control.take_fds(1), imported.files)
 
     def kill_with_stack(self, worker: WorkerProcess) -> None:
         """Kill a hung worker after it has written its stacks, for the log."""
