@@ -14,7 +14,7 @@ from typing import Final, Literal
 from gproxy.arbiter.arbiter import Arbiter
 from gproxy.arbiter.spawn import GROUP_SIGNALS, CannotStartError, path_flags, spawn
 from gproxy.commands import serve as serving
-from gproxy.config.ini.files import read_files
+from gproxy.config.ini.files import parse_files, read_files
 from gproxy.config.load import Overrides, load_process
 from gproxy.config.problems import ConfigError
 from gproxy.config.sections.settings import PARTS
@@ -98,19 +98,22 @@ def _serve(config: str, given: Overrides, kind: Kind) -> int:
 
 
 def _admin(config: str, overrides: Overrides) -> dict[tuple[str, str], str]:
-    """Return the admin listener for settings that have none, and the permission to debug over its unix socket.
+    """Return what settings do not say of it: the admin listener, and the permission to debug over its unix socket.
 
     Return nothing if the settings have a problem, which serving reports.
     """
     try:
-        server, _, admin, _ = load_process(read_files(config, os.environ), overrides)
+        files = read_files(config, os.environ)
+        server, _, admin, _ = load_process(files, overrides)
     except ConfigError:
         return {}
     if server is None or admin is None:
         return {}
     found = {("admin", "bind"): _addresses(server.state_dir)} if not admin.bind else {}
     has_unix = not admin.bind or any(one.kind == "unix" for one in admin.bind)
-    return found | ({("admin", "debug"): "yes"} if has_unix else {})
+    sections = parse_files(files, os.environ, []) or ()
+    is_said = any(one.title == "admin" and "debug" in one.options for one in sections)
+    return found | ({("admin", "debug"): "yes"} if has_unix and not is_said else {})
 
 
 def _addresses(state_dir: Path) -> str:

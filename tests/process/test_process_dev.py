@@ -138,6 +138,15 @@ def test_each_route_of_a_settings_file_has_a_line_to_try_and_commands_find_the_a
     assert "there is no [admin] bind" in listed.stderr
 
 
+@pytest.mark.parametrize(("said", "is_on"), [("", True), ("[admin]\ndebug = no\n", False)])
+def test_debugging_is_on_unless_the_settings_say_no(tmp_path, turn, said, is_on):
+    (tmp_path / "gproxy.ini").write_text(HOSTS + said)
+    with dev(tmp_path, "--config", "gproxy.ini"):
+        command = [sys.executable, "-m", "gproxy", "debug", "--config", "gproxy.ini", "--path", "/x", "--wait", "1s"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        assert ("debugging is off" not in done.stderr) is is_on, done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
