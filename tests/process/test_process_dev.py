@@ -393,3 +393,22 @@ def test_other_machines_are_rejected_unless_the_gateway_is_exposed(tmp_path):
             running.wait_for("reload failed")
             assert "X-Gproxy-Dev" not in running.get()[0]
         (tmp_path / "shop.py").write_text(APP)
+
+
+def test_the_inspector_is_for_this_machine_whatever_allow_says(tmp_path, turn):
+    address, port, token = own_address(), free_port(), "t" * 32
+    admin = f"[admin]\nbind = 0.0.0.0:{port}\nallow = 0.0.0.0/0\nhosts = localhost\ntoken = {token}\n"
+    (tmp_path / "gproxy.ini").write_text(HOSTS + admin)
+
+    def status(host, path):
+        given = ("--header", f"Authorization: Bearer {token}", "--header", "Host: localhost", "--max-time", "10")
+        text = curl(*given, "--output", "/dev/null", "--write-out", "%{http_code}", f"http://{host}:{port}{path}")
+        return int(text)
+
+    with dev(tmp_path, "--config", "gproxy.ini", "--expose") as running:
+        running.get("/things")
+        eventually(lambda: status("127.0.0.1", "/v1/inspector/1") == 200, "the request in the inspector")
+        assert status(address, "/v1/status") == 200
+        inspected = [f"/v1/inspector{more}" for more in ("", "/1", "/1/copy")]
+        for path in (*inspected, "/?view=inspector", "/v1/events?view=inspector"):
+            assert status(address, path) == 403, path
