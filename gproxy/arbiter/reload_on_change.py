@@ -1,6 +1,7 @@
 """`reload = on`: a reload when a file of the settings or of user code has changed."""
 
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -16,7 +17,7 @@ _SHARE: Final = 50
 class ReloadOnChange:
     """The watch of the files of the generation that serves; calls `reload` with the cause, unless one is under way.
 
-    It begins with the first generation that has `reload = on`.
+    A generation without `reload = on` has no watch.
     """
 
     def __init__(
@@ -32,16 +33,20 @@ class ReloadOnChange:
     def follow(self, generation: Generation) -> None:
         """Watch the files of this generation, which serves from now on."""
         self._generation = generation
-        if generation.server.reload and self._watch is None:
+        if not generation.server.reload:
+            self._watch = None
+            return
+        if self._watch is None:
             self._watch = FileWatch(self._path)
-            self._loop.after(_LOOK_EVERY, self._look)
-        if self._watch:
-            self._watch.adopt({**generation.files, **generation.stamps})
+            self._loop.after(_LOOK_EVERY, partial(self._look, self._watch))
+        self._watch.adopt({**generation.files, **generation.stamps})
 
-    def _look(self) -> None:
+    def _look(self, watch: FileWatch) -> None:
+        if watch is not self._watch:
+            return
         began = monotonic()
-        if self._watch and self._generation and not self._is_reloading():
-            changed = self._watch.changed(self._generation.files, self._generation.patterns)
-            if changed and self._generation.server.reload:
+        if self._generation and not self._is_reloading():
+            changed = watch.changed(self._generation.files, self._generation.patterns)
+            if changed:
                 self._reload(f"{listed(changed)} changed")
-        self._loop.after(max(_LOOK_EVERY, (monotonic() - began) * _SHARE), self._look)
+        self._loop.after(max(_LOOK_EVERY, (monotonic() - began) * _SHARE), partial(self._look, watch))
