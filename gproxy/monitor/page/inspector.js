@@ -2,7 +2,7 @@
 
 import { acts, announce, ask, bar, make } from "/page.js";
 
-const HOP = 1024, SHORT = 6, MOST_DEPTH = 6;
+const MOST_BASE64 = 1024, SHORT = 6, MOST_DEPTH = 6;
 const $ = (id) => document.getElementById(id);
 let shown = null;  // the path of the request in the panel
 
@@ -197,7 +197,7 @@ function bodyOf(body, pairs) {
   const notes = [size(body.size)];
   if (body.decoded_from) notes.push(`shown without ${body.decoded_from}`);
   if (!body.is_whole) notes.push(`the first ${size(body.kept)} are kept`);
-  const text = body.text === null ? `${body.base64.slice(0, HOP)}${body.base64.length > HOP ? "\u2026" : ""}` : pretty(body.text, pairs);
+  const text = body.text === null ? `${body.base64.slice(0, MOST_BASE64)}${body.base64.length > MOST_BASE64 ? "\u2026" : ""}` : pretty(body.text, pairs);
   if (body.text === null) notes.push("no text: in base64");
   return [make("p", { class: "dim note-of-body" }, notes.join(" · ")), make("pre", { class: "body", tabindex: "0", "aria-label": "Body" }, text)];
 }
