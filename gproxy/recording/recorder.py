@@ -97,10 +97,8 @@ def rule_of(
     options: Mapping[str, Any], key: bytes, put: Callable[[bytes], bool], runtime: Runtime | None = None
 ) -> RecordRule:
     """Return the rule of options as the command has them. Raises ValueError."""
-    bodies, is_searched = (
-        int(options.get("bodies", 0)),
-        any(one.startswith("json:") for one in options.get("redact", ())),
-    )
+    bodies = int(options.get("bodies", 0))
+    is_searched = any(one.startswith("json:") for one in options.get("redact", ()))
     most = MOST_SEARCHED if is_searched else MOST_BODY
     if bodies > most:
         raise ValueError(f"bodies: expected a size up to {write_bytes(most)}{' with json:' if is_searched else ''}")

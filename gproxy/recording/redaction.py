@@ -84,9 +84,9 @@ class Redaction:
             if attempt.request is not None:
                 self._request(attempt.request, hidden)
             if attempt.response is not None:
-                self._response(attempt.response)
+                self._message(attempt.response)
         if exchange.response is not None:
-            self._response(exchange.response)
+            self._message(exchange.response)
         if hidden:
             _hide_segments(exchange, {text: self._pseudonyms.of(text) for text in hidden})
         if USER not in self._keep:
@@ -97,9 +97,6 @@ class Redaction:
         place = self._path(path, hidden) if path.startswith("/") else self._place(path, hidden) or path
         request.target = f"{place}{mark}{self._query(query)}"
         self._message(request)
-
-    def _response(self, response: RecordedResponse) -> None:
-        self._message(response)
 
     def _message(self, message: RecordedRequest | RecordedResponse) -> None:
         if message.body is not None:

@@ -73,10 +73,8 @@ def run(options: argparse.Namespace) -> int:
     """Replay, and print the report. Return 0 if all is equal, 1 if not, 2 if the replay could not run."""
     _check(options)
     try:
-        fail_on, ignored = (
-            _parsed("--fail-on", FailOn.parse, options.fail_on),
-            _parsed("--ignore", Ignored.parse, options.ignore),
-        )
+        fail_on = _parsed("--fail-on", FailOn.parse, options.fail_on)
+        ignored = _parsed("--ignore", Ignored.parse, options.ignore)
         choice = Choice(_methods(options.only), options.unsafe, tuple(map(_change, options.set)))
         report = _replay(options, choice, ignored)
     except ValueError as error:
