@@ -388,7 +388,8 @@ def test_nothing_is_recorded_where_nobody_may_act(tmp_path):
 
 def test_a_fault_that_ends_the_recording_in_a_worker_is_said(tmp_path):
     (tmp_path / "odd.py").write_text(
-        "def user(request, next):\n    request.exchange.user = 7\n    return next(request)\n"
+        "class Name(str):\n    def encode(self, *_):\n        raise ValueError\n\n\n"
+        "def user(request, next):\n    request.user = Name('seven')\n    return next(request)\n"
     )
     ini = (
         "[admin]\nbind = unix:{tmp}/admin.sock\n[handler:odd]\nuse = odd:user\n"
