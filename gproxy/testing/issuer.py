@@ -105,6 +105,7 @@ class Issuer:
         }
         self._failures: dict[Endpoint, Failure] = {}
         self._recovered = threading.Event()
+        self._counting = threading.Lock()
         self._opaque: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, SigningKey] = {}
         self.published: list[dict[str, Any]] = []
@@ -202,8 +203,9 @@ class Issuer:
         peer.read_body(request)
         path = request.line.split(" ")[1].partition("?")[0]
         endpoint = self._endpoints.get(path)
-        self.requests[endpoint or "other"] += 1
-        self.received.append(request)
+        with self._counting:
+            self.requests[endpoint or "other"] += 1
+            self.received.append(request)
         failure = self._failures.get(endpoint) if endpoint and not path.endswith("/redirected") else None
         if endpoint is None:
             _answer(peer, b"{}", "404 Not Found")

@@ -137,9 +137,10 @@ def test_keys_on_an_internal_host_that_is_not_the_issuers_are_not_fetched(start,
 
 def test_a_new_key_is_accepted_at_once_with_one_fetch_for_each_worker(start, issuer):
     with start(issuer.url, workers=2) as gateway:
+        # A worker that starts after the other serves with the kept set, and fetches it meanwhile.
+        eventually(lambda: issuer.requests["keys"] == 2, "the fetch of each worker's start")
         gateway.wait_for_answers_of(2)
         assert status(gateway, issuer.token()) == 200
-        before = issuer.requests["keys"]
         issuer.rotate()
         started = time.monotonic()
         assert status(gateway, issuer.token()) == 200
@@ -147,7 +148,7 @@ def test_a_new_key_is_accepted_at_once_with_one_fetch_for_each_worker(start, iss
         tokens = [issuer.token(f"user{n}") for n in range(200)]
         with ThreadPoolExecutor(40) as pool:
             assert set(pool.map(lambda token: status(gateway, token), tokens)) == {200}
-        assert issuer.requests["keys"] - before <= 2
+        assert issuer.requests["keys"] <= 4
         assert "401" not in {line["status"] for line in gateway.access()}
 
 

@@ -55,7 +55,7 @@ class ErrorRecords:
         return list(self._records)[max(0, len(self._records) - count) :]
 
     def follow(self, count: int) -> Iterator[Record | None]:
-        """Return the last records, then each new one; None is a sign of life."""
+        """Return the last records, then each new one, as `Subscriptions.follow` does; None is a sign of life."""
         return self._followers.follow(partial(self.last, count))
 
 
@@ -106,7 +106,11 @@ class LogTails:
         return self._clients >= _MOST_CLIENTS
 
     def stream(self, records: Iterator[Record | None]) -> Iterator[bytes]:
-        """Yield the records as server-sent events."""
+        """Return the records as server-sent events; none that comes after this call is missing."""
+        next(records)  # the place from which the client follows: later it would miss what comes while the head is sent
+        return self._events(records)
+
+    def _events(self, records: Iterator[Record | None]) -> Iterator[bytes]:
         self._clients += 1
         try:
             yield b":\n\n"  # so that a client knows at once that it is admitted
@@ -132,13 +136,17 @@ def file_end(path: Path, count: int) -> list[Record]:
 
 
 def follow_file(path: Path, count: int) -> Iterator[Record | None]:
-    """Yield the last lines of a file, then those that are added, over rotations; None is a sign of life."""
+    """Yield the last lines of a file, then those that are added, over rotations; None is a sign of life.
+
+    The first one is None, too: from then on no line is missing.
+    """
     files = opened_files(path)
     for file in files:
         file.end_with_a_line()
     last = next((_end(one.file, one.stop, count) for one in files if one.path == path), [])
     follower = Follower(path, files, {first_line(file.head) for file in files})
     try:
+        yield None
         yield from last
         yield from _polled(follower)
     finally:

@@ -68,11 +68,16 @@ class Subscriptions:
             one.omit(count)
 
     def follow(self, before: Callable[[], Iterable[Record]] = list) -> Iterator[Record | None]:
-        """Yield what `before` returns, then the records for a new client, of which none is missing or doubled."""
+        """Yield None, what `before` returns, then the records for a new client, of which none is missing or doubled.
+
+        The client is there once it has the first one.
+        """
         subscription = Subscription()
         self._all.add(subscription)
         try:
-            yield from list(before())
+            earlier = list(before())
+            yield None
+            yield from earlier
             yield from subscription.records()
         finally:
             self._all.discard(subscription)

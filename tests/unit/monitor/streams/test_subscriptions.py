@@ -7,15 +7,16 @@ from gproxy.monitor.streams.subscriptions import Subscriptions
 
 
 def following(subscriptions_, *before):
-    return subscriptions_.follow(lambda: [{"n": number} for number in before])
+    records = subscriptions_.follow(lambda: [{"n": number} for number in before])
+    assert next(records) is None
+    return records
 
 
 def test_a_client_gets_what_was_before_and_what_comes():
     all_ = Subscriptions()
     records = following(all_, 1, 2)
-    first = next(records)
     all_.put({"n": 3})
-    assert [first, *islice(records, 2)] == [{"n": 1}, {"n": 2}, {"n": 3}]
+    assert list(islice(records, 3)) == [{"n": 1}, {"n": 2}, {"n": 3}]
     records.close()
     assert len(all_) == 0
 
@@ -24,7 +25,7 @@ def test_a_client_that_does_not_read_is_bounded_and_learns_what_it_misses(monkey
     monkeypatch.setattr(subscriptions, "_MOST", 2)
     all_ = Subscriptions()
     records = following(all_, 0)
-    next(records)
+    assert next(records) == {"n": 0}
     for number in range(1, 6):
         all_.put({"n": number})
     all_.omit(4)
