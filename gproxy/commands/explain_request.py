@@ -16,7 +16,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.framing import CHUNKED, Source, reader
 from gproxy.http.request import Received, Request
-from gproxy.http.request_fields import RequestFieldsCache
+from gproxy.http.request_fields_cache import RequestFieldsCache
 from gproxy.http.tls import TLS
 from gproxy.http.trust import UNIX_PEER
 from gproxy.http.wire import parse_request_line

@@ -21,9 +21,12 @@ from gproxy.http.trace import Trace
 
 
 class Received:
-    """The request as it arrived on the wire; immutable."""
+    """The request as it arrived on the wire; immutable.
 
-    __slots__ = ("_headers", "method", "minor", "peer", "scheme", "target", "time", "tls")
+    protocol, via: the version of HTTP from 1.1 on; HTTP/1.0 has the `minor` 0.
+    """
+
+    __slots__ = ("_headers", "method", "minor", "peer", "protocol", "scheme", "target", "time", "tls", "via")
 
     def __init__(
         self,
@@ -33,12 +36,19 @@ class Received:
         headers: Headers,
         peer: str,
         tls: TLS | None = None,
+        protocol: str = "HTTP/1.1",
+        via: str = "1.1",
     ) -> None:
         self.method = method
         #: The request target, byte for byte, in origin or asterisk form.
         self.target = target
-        #: 1 for HTTP/1.1, 0 for HTTP/1.0.
+        #: 0 for HTTP/1.0, 1 for HTTP/1.1 and later.
         self.minor = minor
+        #: The version as the request line has it, and as Via has it (RFC 9110 section 7.6.3).
+        if minor:
+            self.protocol, self.via = protocol, via
+        else:
+            self.protocol, self.via = "HTTP/1.0", "1.0"
         self._headers = headers
         #: The peer's address: of a client, of a proxy, or from a PROXY header.
         self.peer = peer
@@ -56,10 +66,6 @@ class Received:
     def field(self, key: str) -> str:
         """Return the value of a field by its name in lower case, the lines of a repeated name joined; "" without it."""
         return ", ".join(self._headers.all(key))
-
-    @property
-    def protocol(self) -> str:
-        return "HTTP/1.1" if self.minor else "HTTP/1.0"
 
 
 class Routed(Protocol):

@@ -1,30 +1,22 @@
-"""The meaning of a block of header lines, parsed once while a client repeats the block.
-
-On a kept-alive connection most requests differ only in their first line. So a connection keeps the last block and the
-result; a request with the same bytes costs one comparison and one dict copy. A client that opens a new connection for
-each request repeats the block on all of them, so the listener keeps the first blocks of some connections too.
-"""
+"""What the fields of a request mean, in every protocol; how HTTP/1.1 frames a message is in `request_fields_cache`."""
 
 from typing import Final
 
 from gproxy.http.errors import BadMessage
 from gproxy.http.field_names import HOP_BY_HOP, SPOOFABLE, FieldNames
-from gproxy.http.forwarding import TUNNELLED, accepts_trailers, connection_options, strip_hop_by_hop
-from gproxy.http.framing import request_framing
 from gproxy.http.header_names import HOP_BY_HOP as HOP_BY_HOP_NAMES
 from gproxy.http.headers import Headers
 from gproxy.http.trust import Trust
-from gproxy.http.wire import host_of, parse_fields
 
-#: The number of blocks that are kept for later connections, and the largest such block in bytes.
-_BLOCKS: Final = 256
-_LARGEST: Final = 1024
-#: The longest `Expect` or `Upgrade` that is parsed, in characters.
-_LONGEST_LIST: Final = 256
+#: The longest `Expect` that is parsed, in characters.
+_LONGEST_EXPECT: Final = 256
 
 
 class RequestFields:
-    """The result of parsing; depends only on the block, the minor version and the peer."""
+    """The meaning of a block of fields; depends only on the block, the version of HTTP and the peer.
+
+    `block` and `minor` are those of a block in HTTP/1; a block in HTTP/2 is known by its head.
+    """
 
     __slots__ = (
         "awaits_continue", "block", "client", "framing", "headers", "host", "keep", "minor", "received", "request_id",
@@ -63,86 +55,47 @@ class RequestFields:
 NO_FIELDS: Final = RequestFields(b"", 1, Headers(), Headers(), "", "")
 
 
-class RequestFieldsCache:
-    """A cache of parsed blocks for all connections of a listener; cleared completely when full."""
+class FieldRules:
+    """The rules of a listener for the fields of its requests: its limits, and whom it trusts."""
+
+    __slots__ = ("_max_body", "_trust", "max_fields", "names")
 
     def __init__(self, trust: Trust, *, max_fields: int, max_body: int) -> None:
         self._trust = trust
-        self._max_fields = max_fields
         self._max_body = max_body
-        self._names = FieldNames(self._uses_of)
-        self._blocks: dict[tuple[bytes, int, str], RequestFields] = {}
+        self.max_fields = max_fields
+        #: The names of fields, judged by what `RequestFields` needs of them.
+        self.names = FieldNames(self._uses_of)
 
     def _uses_of(self, name: str, plain: str) -> int:
         uses = HOP_BY_HOP if name in HOP_BY_HOP_NAMES or name == "expect" else 0
         return uses | SPOOFABLE if self._trust.may_touch(name, plain) else uses
 
-    def fields(self, block: bytes, minor: int, peer: str, *, keep: bool = True) -> RequestFields:
-        """Return the parsed fields of the block; `keep` them for later connections. Raises BadMessage as `read`."""
-        found = self._blocks.get((block, minor, peer))
-        if found is None:
-            found = self.read(block, minor, peer)
-            if keep and len(block) <= _LARGEST:
-                self._remember(found, peer)
-        return found
-
-    def read(self, block: bytes, minor: int, peer: str) -> RequestFields:
-        """Parse the block.
-
-        Raises BadMessage: 400 for an ambiguous block, 413 or 431 over a limit, 417 for an unknown expectation.
-        """
-        fields = parse_fields(block, self._names)
-        if fields.count > self._max_fields:
+    def check_count(self, count: int) -> None:
+        """Raise BadMessage 431 for too many fields."""
+        if count > self.max_fields:
             raise BadMessage("too many header fields", 431)
-        received, uses = fields.headers, fields.uses
-        host = host_of(received, minor)
-        if not uses:  # PERF: nothing is removed
-            return RequestFields(block, minor, received, received, host, peer)
-        read = RequestFields(block, minor, received, received.copy(), host, peer)
-        if uses & HOP_BY_HOP:
-            self._read_hop_by_hop(read, fields.hop_by_hop)
-        if uses & SPOOFABLE:
-            read.client, read.request_id = self._trust.clean(peer, read.headers)
-        return read
 
-    def _read_hop_by_hop(self, read: RequestFields, names: list[str]) -> None:
-        """Act on the fields that frame the message or concern the connection, and remove them."""
-        headers, minor = read.headers, read.minor
-        read.framing = framing = request_framing(headers, minor)
+    def set_framing(self, read: RequestFields, framing: int) -> None:
+        """Set the framing. Raises BadMessage 413 if the length is over the limit."""
+        read.framing = framing
         if 0 < self._max_body < framing:
             raise BadMessage(f"request body exceeds the limit of {self._max_body} bytes", 413)
-        options = connection_options(headers)
-        read.keep = "close" not in options and (minor == 1 or "keep-alive" in options)
-        read.upgrade = _upgrade(headers, options) if minor and not framing else None
-        expect = headers.pop("expect")
-        if expect and minor and not _is_continue(expect):  # ignored in HTTP/1.0: RFC 9110 section 10.1.1
+
+    def take_expect(self, read: RequestFields) -> None:
+        """Remove Expect and act on it. Raises BadMessage 417 for an unknown expectation."""
+        expect = read.headers.pop("expect")
+        if not expect or not read.minor:  # ignored in HTTP/1.0: RFC 9110 section 10.1.1
+            return
+        if len(expect) > _LONGEST_EXPECT or not elements(expect) <= {"100-continue", ""}:
             raise BadMessage("unknown expectation; only 100-continue is supported", 417)
-        read.awaits_continue = bool(expect and minor)
-        trailers = accepts_trailers(headers, options)
-        strip_hop_by_hop(headers, options, names)
-        if trailers:
-            headers.put("TE", "te", "trailers")
+        read.awaits_continue = True
 
-    def _remember(self, fields: RequestFields, peer: str) -> None:
-        if len(self._blocks) >= _BLOCKS:
-            self._blocks.clear()
-        self._blocks[fields.block, fields.minor, peer] = fields
+    def clean(self, read: RequestFields, peer: str) -> None:
+        """Remove what the peer must not send, and set the client's address and the request id."""
+        read.client, read.request_id = self._trust.clean(peer, read.headers)
 
 
-def _is_continue(expect: str) -> bool:
-    return len(expect) <= _LONGEST_LIST and _elements(expect) <= {"100-continue", ""}
-
-
-def _upgrade(headers: Headers, options: frozenset[str]) -> str | None:
-    """Return the protocol to tunnel (RFC 9110 section 7.8).
-
-    Connection must name Upgrade. Protocols other than websocket are dropped, h2c above all.
-    """
-    if "upgrade" not in options:
-        return None
-    upgrade = headers.get("upgrade") or ""
-    return next(iter(_elements(upgrade) & TUNNELLED), None) if len(upgrade) <= _LONGEST_LIST else None
-
-
-def _elements(value: str) -> set[str]:
+def elements(value: str) -> set[str]:
+    """Return the elements of a list, in lower case."""
     return {element.strip(" \t").lower() for element in value.split(",")}

@@ -67,7 +67,7 @@ def request_digest(request: Request, method: str, target: str, fields: Headers, 
     """Return a digest of everything that an authorizer gets about the request, but for its id."""
     received = request.received
     parts = (
-        method, target, request.host, request.client, request.scheme, received.peer, str(received.minor),
+        method, target, request.host, request.client, request.scheme, received.peer, received.via,
         fields.lines(),
     )  # fmt: skip
     digest = sha256("\0".join(parts).encode("utf-8", "surrogatepass"))

@@ -38,7 +38,7 @@ def subrequest(
     path, _, query = target.partition("?")
     fields = headers if isinstance(headers, Headers) else Headers(headers)
     came = request.received
-    received = Received(method, target, came.minor, fields, came.peer, came.tls)
+    received = Received(method, target, came.minor, fields, came.peer, came.tls, came.protocol, came.via)
     whole = Body(body) if body else NO_BODY
     asked = Request(received, fields, request.host, path, query, whole, deadline, request.client_stream)
     asked.is_subrequest = True

@@ -10,7 +10,7 @@ from greenlet import greenlet
 from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.request import Request
-from gproxy.http.request_fields import RequestFieldsCache
+from gproxy.http.request_fields_cache import RequestFieldsCache
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.trust import network_of
 from gproxy.runtime import Runtime

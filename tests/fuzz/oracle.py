@@ -21,7 +21,7 @@ from gproxy.http.forwarding import accepts_trailers, connection_options, strip_h
 from gproxy.http.framing import reader, request_framing
 from gproxy.http.header_names import FIELD_CHAR, TOKEN_CHAR
 from gproxy.http.headers import Headers
-from gproxy.http.request_fields import RequestFieldsCache
+from gproxy.http.request_fields_cache import RequestFieldsCache
 from gproxy.http.trust import Trust
 from gproxy.http.wire import RequestLine, _any_request_line, host_of, parse_fields, parse_request_line
 

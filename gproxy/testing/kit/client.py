@@ -13,7 +13,7 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.framing import LengthReader, Source
 from gproxy.http.headers import Headers, HeadersLike
 from gproxy.http.request import Received, Request
-from gproxy.http.request_fields import RequestFieldsCache
+from gproxy.http.request_fields_cache import RequestFieldsCache
 from gproxy.http.response import Response
 from gproxy.http.tls import TLS
 from gproxy.http.trust import Trust

@@ -45,9 +45,8 @@ class RequestHeadWriter:
         id_header: str = "X-Request-ID",
     ) -> None:
         self._host = host
-        #: The pseudonym of the gateway (RFC 9110 section 7.6.3), and with it the Via of a request in HTTP/1.1.
+        #: The pseudonym of the gateway (RFC 9110 section 7.6.3).
         self._pseudonym = f"gproxy-{instance}"
-        self._via = f"1.1 {self._pseudonym}"
         self._retry_header, self._deadline_header = retry_header, deadline_header
         self._id_header = id_header
         self._dropped = SET_BY_GATEWAY - {"x-request-id"} - ({name.lower() for name in keep} & _KEEPABLE)
@@ -86,14 +85,16 @@ class RequestHeadWriter:
         received = request.received
         chain, client = _written(received.peer), _written(request.client)
         proto, forwarded_host = request.scheme, request.host
-        via = self._via if received.minor else f"1.0 {self._pseudonym}"
+        earlier = ""  # in Via
         own = self._prefix_line
         if headers.has_any(_CONTINUED) or request.upgrade:  # from a trusted proxy, or set by a handler
             own = _prefix_line(headers.get("x-forwarded-prefix"), self._stripped) + _connection_lines(request)
             chain = _joined(headers.get("x-forwarded-for"), chain)
             proto = headers.get("x-forwarded-proto") or proto
             forwarded_host = headers.get("x-forwarded-host") or forwarded_host
-            via = _joined(self._checked_via(headers.get("via")), via)
+            if before := headers.get("via"):
+                self._reject_loop(before)
+                earlier = f"{before}, "
             client = headers.get("x-real-ip") or client
         framing = "" if request.body is NO_BODY and request.method not in _HAS_CONTENT else _body_lines(request.body)
         return (
@@ -101,15 +102,14 @@ class RequestHeadWriter:
             f"X-Real-IP: {client}\r\nX-Forwarded-Proto: {proto}\r\n"
             f"{f'X-Forwarded-Host: {forwarded_host}{_CRLF}' if forwarded_host else ''}"
             f"{f'{self._id_header}: {request.id}{_CRLF}' if self._id_header else ''}"
-            f"Via: {via}\r\n{framing}{own}\r\n"
+            f"Via: {earlier}{received.via} {self._pseudonym}\r\n{framing}{own}\r\n"
         )
 
-    def _checked_via(self, via: str | None) -> str | None:
-        """Return the Via of the request. Raise HTTPError if it names this gateway: a backend leads back to it."""
-        if via and self._pseudonym in via:
+    def _reject_loop(self, via: str) -> None:
+        """Raise HTTPError if the Via of the request names this gateway: a backend leads back to it."""
+        if self._pseudonym in via:
             headers = {"Proxy-Status": "gproxy; error=proxy_loop_detected"}
             raise HTTPError(508, "the request has come back to this gateway", headers, reason="loop")
-        return via
 
     @staticmethod
     def _changed(request: Request, change: Callable[[str], str]) -> str:

@@ -12,6 +12,19 @@ def test_received_shows_everything_as_it_came():
     assert Received("GET", "/", 1, Headers(), "").protocol == "HTTP/1.1"
 
 
+@pytest.mark.parametrize(
+    ("minor", "version", "expected"),
+    [
+        (0, (), ("HTTP/1.0", "1.0")),
+        (1, (), ("HTTP/1.1", "1.1")),
+        (1, (None, "HTTP/2.0", "2.0"), ("HTTP/2.0", "2.0")),
+    ],
+)
+def test_received_has_the_version_for_the_log_and_for_via(minor, version, expected):
+    received = Received("GET", "/", minor, Headers(), "192.0.2.1", *version)
+    assert (received.protocol, received.via) == expected
+
+
 def test_a_request_made_by_hand():
     asked = request("POST", "/a/b?c=d", {"X-A": "1"}, b"hello")
     assert (asked.method, asked.path, asked.query, asked.host, asked.client) == (

@@ -4,7 +4,7 @@ import pytest
 
 from gproxy.config.types import BackendURL
 from gproxy.http.deadline import Deadline
-from gproxy.http.request import request
+from gproxy.http.request import Received, request
 from gproxy.testing import Clock
 from gproxy.upstream.forwarder.request_head import AnnotatingRequestHeadWriter, RequestHeadWriter
 from unit.upstream.backends import backend_of
@@ -77,6 +77,23 @@ def test_the_client_is_in_x_real_ip_unless_a_handler_has_set_it(headers, client,
     one.client = client
     head = RequestHeadWriter(host="client")(one, BACKEND).decode()
     assert [found for found in head.split("\r\n") if found.lower().startswith("x-real-ip")] == [line]
+
+
+@pytest.mark.parametrize(
+    ("minor", "version", "line"),
+    [
+        (0, (), "Via: 1.0 gproxy-abc"),
+        (1, (), "Via: 1.1 gproxy-abc"),
+        (1, ("HTTP/2.0", "2.0"), "Via: 2.0 gproxy-abc"),
+    ],
+)
+@pytest.mark.parametrize("before", ["", "1.1 other"])
+def test_via_has_the_version_of_the_received_request(minor, version, line, before):
+    one = request(headers={"Via": before} if before else {})
+    one.received = Received("GET", "/", minor, one.headers, "192.0.2.1", None, *version)
+    head = RequestHeadWriter(host="client", instance="abc")(one, BACKEND).decode()
+    expected = line.replace("Via: ", f"Via: {before}, ") if before else line
+    assert [found for found in head.split("\r\n") if found.startswith("Via")] == [expected]
 
 
 @pytest.mark.parametrize(

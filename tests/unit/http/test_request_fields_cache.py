@@ -2,7 +2,7 @@
 
 import pytest
 
-from gproxy.http.request_fields import RequestFieldsCache
+from gproxy.http.request_fields_cache import RequestFieldsCache
 from gproxy.http.trust import Trust
 
 
