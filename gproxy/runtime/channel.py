@@ -12,13 +12,14 @@ from array import array
 from fcntl import ioctl
 from termios import TIOCOUTQ
 from time import monotonic
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 import gevent
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
 from gproxy.runtime.expired import Expired
+from gproxy.runtime.waitable import Waitable
 
 #: A struct ucred: process, user, group.
 _CREDENTIALS: Final = struct.Struct("iII")
@@ -34,13 +35,7 @@ class Interrupted(BaseException):
     """The end of a read from one peer because the other peer has sent something."""
 
 
-class Observer(Protocol):
-    """An object that is called when a channel's peer has sent something or has closed, such as a greenlet."""
-
-    def switch(self, channel: "Channel", /) -> object: ...
-
-
-class Channel:
+class Channel(Waitable):
     """A socket whose reads wait and then receive once, and whose sends wait only when the kernel's buffer is full.
 
     Every method raises `reset_error` when the peer has reset the connection.
@@ -51,44 +46,18 @@ class Channel:
     #: Priority of the watcher within one turn of the loop, from -2 to 2; higher runs first.
     priority: ClassVar[int] = 0
 
-    __slots__ = (
-        "_hub",
-        "_is_watching",
-        "_observer",
-        "_raw",
-        "_reader",
-        "_receive",
-        "_send",
-        "_sock",
-        "_switch",
-        "_watcher",
-        "buffer",
-        "event_at",
-        "has_event",
-        "is_closed",
-    )  # fmt: skip
+    __slots__ = ("_raw", "_receive", "_send", "_sock", "_watcher", "event_at")
 
     def __init__(self, sock: socket.socket) -> None:
+        super().__init__(gevent.get_hub())
         raw = getattr(sock, "_sock", sock)  # gevent's socket wraps a non-blocking one
         self._sock = sock
         self._raw = raw
         self._receive = raw.recv
         self._send = raw.send
-        self._hub = gevent.get_hub()
-        self._switch = self._hub.switch
         self._watcher = self._hub.loop.io(raw.fileno(), _READ, True, self.priority)
-        #: The greenlet that waits to receive, and the observer that is called while none waits.
-        self._reader: greenlet | None = None
-        self._observer: Observer | None = None
-        #: Bytes received and not read yet.
-        self.buffer = b""
-        #: True if bytes, or the peer's end, came while no greenlet waited.
-        self.has_event = False
-        #: When that was, on the monotonic clock.
+        #: When bytes, or the peer's end, came while no greenlet waited, on the monotonic clock.
         self.event_at = 0.0
-        #: True once the peer is known to have closed.
-        self.is_closed = False
-        self._is_watching = True
         self._watcher.start(self._on_readable)
 
     def peer_process(self) -> tuple[int, int]:
@@ -114,49 +83,6 @@ class Channel:
         reset = self.reset_error()
         reset.__cause__ = error
         return reset
-
-    def wait(self) -> None:
-        """Wait until there is something to receive."""
-        if self.has_event:
-            return
-        self._begin_reading()
-        try:
-            self._switch()
-        finally:
-            self._reader = None
-
-    def watch(self, observer: "Observer | None") -> "Observer | None":
-        """Call `observer.switch(self)` from the loop while there is something to receive and no greenlet waits for it.
-
-        Return the observer before it, which has to be put back; None is no observer.
-        """
-        before, self._observer = self._observer, observer
-        if observer is not None and not self._is_watching:
-            self._watch()
-        return before
-
-    def _begin_reading(self) -> None:
-        """Make the current greenlet the reader. Raises RuntimeError if another one waits, which would never wake."""
-        if self._reader is not None:
-            raise RuntimeError("another greenlet already reads from this connection")
-        self._reader = getcurrent()
-        if not self._is_watching:
-            self._watch()
-
-    def wait_or(self, other: "Channel") -> bool:
-        """Wait until there is something to receive; return True if on this channel, False if first on the other."""
-        if self.has_event:
-            return True
-        if other.has_event:
-            return False
-        self._begin_reading()
-        before = other.watch(self._reader)
-        try:
-            return self._switch() is self
-        finally:
-            self._reader = None
-            # PERF: not by `watch`, which would start the watcher of a channel at rest
-            other._observer = before  # noqa: SLF001 of the same class
 
     def _watch(self) -> None:
         self._watcher.start(self._on_readable)

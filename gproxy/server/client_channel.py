@@ -17,8 +17,9 @@ from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.buffers import Buffers
-from gproxy.runtime.channel import Channel, Interrupted
+from gproxy.runtime.channel import Interrupted
 from gproxy.runtime.expired import Expired
+from gproxy.runtime.waitable import Waitable, as_waitable
 from gproxy.server.buffered_channel import NO_BUFFERS, BufferedChannel
 
 _BODY: Final = TimeLimit.BODY
@@ -44,7 +45,7 @@ class ChannelSettings:
 
 
 class DisconnectWatch:
-    """An observer of a client channel that throws ClientGone into the sending greenlet when the client leaves.
+    """An observer of a client that throws ClientGone into the sending greenlet when the client leaves.
 
     An event stream may be silent for hours; without this observer only its next event would show the end.
     """
@@ -54,13 +55,13 @@ class DisconnectWatch:
     def __init__(self, sender: greenlet) -> None:
         self._sender = sender
 
-    def switch(self, channel: Channel) -> None:
-        """Handle a readable channel, called from the loop: the client's end, or its next request."""
-        channel.watch(None)
-        if channel.is_gone():
+    def switch(self, client: Waitable) -> None:
+        """Handle a readable channel or stream, called from the loop: the client's end, or what it has sent instead."""
+        client.watch(None)
+        if client.is_gone():
             self._sender.throw(ClientGone)
-        elif not channel.buffer:
-            channel.watch(self)
+        elif client.can_detect_close():
+            client.watch(self)
 
 
 class ClientChannel(BufferedChannel):
@@ -93,8 +94,8 @@ class ClientChannel(BufferedChannel):
         self.deadline: Deadline | None = None
         #: The request in progress, for its phase.
         self.request: Request | None = None
-        #: Channel of a backend that may answer during the upload, which makes waiting for the client pointless.
-        self.upload_peer: Channel | None = None
+        #: A backend that may answer during the upload, which makes waiting for the client pointless.
+        self.upload_peer: Waitable | None = None
 
     def in_own_greenlet(self) -> bool:
         """Return whether the connection's own greenlet calls; the alarm reaches no other one."""
@@ -102,8 +103,7 @@ class ClientChannel(BufferedChannel):
 
     def interrupt_reads(self, peer: Readable | None) -> None:
         """Raise Interrupted in reads once `peer`, a backend that answers during the upload, is readable."""
-        channel: object = peer  # mypyc takes no channel for a Readable
-        self.upload_peer = channel if isinstance(channel, Channel) else None
+        self.upload_peer = as_waitable(peer)
 
     def read_ahead(self, limit: int) -> None:
         """Keep up to so many bytes of the response while the client reads slowly."""

@@ -9,6 +9,7 @@ import gevent
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.runtime.channel import Channel
+from gproxy.runtime.waitable import Waitable
 
 #: How often a blocked upload checks whether its client has left and whether the backend takes bytes, in seconds.
 _CHECK: Final = 0.2
@@ -27,9 +28,9 @@ class BackendChannel(Channel):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         #: The client that waits for the response.
-        self.client: Channel | None = None
+        self.client: Waitable | None = None
         #: The client that sends the request body.
-        self.uploader: Channel | None = None
+        self.uploader: Waitable | None = None
         #: The deadline of a request with a body, which starts anew while the backend takes it.
         self.deadline: Deadline | None = None
 

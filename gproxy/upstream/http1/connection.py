@@ -19,8 +19,9 @@ from gproxy.http.framing import PIECE, ChunkedReader, CloseReader, Reader, chunk
 from gproxy.http.phase import SEND, WAIT
 from gproxy.http.request import Request
 from gproxy.http.wire import check_beginning
-from gproxy.runtime.channel import Channel, Interrupted
+from gproxy.runtime.channel import Interrupted
 from gproxy.runtime.expired import is_cut
+from gproxy.runtime.waitable import as_waitable
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import LONG_UPLOAD, BackendChannel
 from gproxy.upstream.http1.response_head import LONGEST_REMEMBERED, MAX_HEAD, ResponseHead, parse_response_head
@@ -154,7 +155,7 @@ class HTTP1Connection:
 
     def watch_client(self, client: ClientStream | None) -> None:
         """Notice that this client leaves while the connection waits for the backend."""
-        self.channel.client = _as_channel(client)
+        self.channel.client = as_waitable(client)
 
     def send_request(self, head: bytes, request: Request) -> ResponseHead:
         """Send the request, forward interim responses, and return the head of the final one.
@@ -184,7 +185,7 @@ class HTTP1Connection:
         request.phase = SEND
         self.requests += 1
         channel = self.channel
-        channel.client = client = _as_channel(request.client_stream)
+        channel.client = client = as_waitable(request.client_stream)
         self._body = body = request.body
         if (progress := request.deadline.progress) is not None:
             progress(False)  # the connection is open
@@ -245,7 +246,7 @@ class HTTP1Connection:
                 if client is None:
                     channel.wait()
                     channel.has_event = True  # the upload must not begin before the response is read
-                elif client.buffer:
+                elif client.has_unread():
                     body.on_first_read = None  # the client needs no 100 any more
                     return
                 elif channel.wait_or(client):
@@ -393,8 +394,3 @@ class HTTP1Connection:
         if self.upload is not _NONE and self.upload is not _DONE:
             return False
         return rest is None or (rest.done and not isinstance(rest, CloseReader))
-
-
-def _as_channel(client: object) -> Channel | None:  # an object, because mypyc takes no channel for a ClientStream
-    """Return the client as what one greenlet can wait for beside a backend. PERF: a channel, not a protocol."""
-    return client if isinstance(client, Channel) else None
