@@ -10,15 +10,12 @@ import socket
 from time import monotonic
 from typing import ClassVar, Final
 
-from greenlet import GreenletExit
-
 from gproxy.gateway.error_responses import time_limit_error
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
-from gproxy.http.phase import BODY
 from gproxy.http.request import Received, Request
 from gproxy.http.request_fields import NO_FIELDS, RequestFields
 from gproxy.http.time_limit import TimeLimit
@@ -36,7 +33,8 @@ from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
 from gproxy.server.context import ServerContext
-from gproxy.server.response_writer import HANDLER_ERROR, ResponseWriter, log_broken_response, reason_after_head
+from gproxy.server.dispatch import dispatch
+from gproxy.server.response_writer import ResponseWriter
 
 #: Seconds in which a kept-alive client may still send a request after a stop has begun.
 LAST_REQUEST_SECONDS: Final = 1.0
@@ -76,12 +74,6 @@ class ClientConnection:
         self._channel = self.channel_class(sock, self.alarm, context.channels)
         #: True while the connection waits for the first byte of a request.
         self.is_idle = True
-        #: The request in progress, for the log of a forced stop.
-        self.request: Request | None = None
-        #: True if the client may still send bytes that the gateway does not read as a request.
-        self._unread = False
-        #: True if a response was broken off with a reset.
-        self._is_aborted = False
         #: True if closing may take a while, so that a client that keeps sending can read the last response.
         self._closes_slowly = True
         #: The longest request line in bytes; the other half of the largest head is for the fields.
@@ -102,9 +94,15 @@ class ClientConnection:
         return f"<{type(self).__name__} {self.peer} {state}, {request.method} {request.path}>"
 
     @property
+    def request(self) -> Request | None:
+        """The request in progress."""
+        return self._channel.request
+
+    @property
     def is_tunnel(self) -> bool:
         """True while a tunnel is open: bytes flow both ways under an idle limit, without a deadline."""
-        return self.request is not None and self.request.exchange.is_tunnel
+        request = self.request
+        return request is not None and request.exchange.is_tunnel
 
     def close_if_idle(self, seconds: float) -> None:
         """Close an idle connection after `seconds` unless a request arrives; answer that request, then close."""
@@ -148,7 +146,7 @@ class ClientConnection:
 
     def _close(self) -> None:
         try:
-            if self._closes_slowly and (self._unread or self._has_more_after_response()):
+            if self._closes_slowly and (self._out.leaves_unread or self._has_more_after_response()):
                 self._channel.shut_writing()
                 self._channel.discard(_DISCARDED_BYTES, _DISCARDING_SECONDS)
         finally:
@@ -161,8 +159,8 @@ class ClientConnection:
         Closing with unread bytes sends a reset, which discards what the client has not read yet (RFC 9112
         section 9.6).
         """
-        channel = self._channel
-        return self._out.head_sent and not self._is_aborted and (channel.has_event or bool(channel.buffer))
+        channel, out = self._channel, self._out
+        return out.head_sent and not out.is_aborted and (channel.has_event or bool(channel.buffer))
 
     def _serve_one(self) -> bool:
         """Serve one request; return True if another may follow."""
@@ -310,79 +308,20 @@ class ClientConnection:
 
     def _exchange(self, request: Request, started: float) -> bool:
         """Dispatch the request, send the response and record the exchange; return True to keep the connection."""
-        channel = self._channel
-        self.request = request
+        channel, out = self._channel, self._out
         channel.deadline = request.deadline
         channel.request = request
-        received = request.received
-        body = request.body
-        out = self._out
         out.reset(keep=self._fields.keep)
-        status = 499
-        try:
-            response = self._gateway(request)
-            if self._runtime.draining:  # checked here, since draining may begin during the exchange
-                out.keep = False
-            if body is not NO_BODY and not body.done and not self._skip(body):
-                self._unread = True
-                out.keep = False
-                body.on_first_read = None  # no 100 may follow the head of the response (RFC 9110 section 15.2)
-            try:
-                status = response.status
-                request.phase = BODY
-                out.send(response, received.method, received.minor)
-            finally:
-                response.close()
-        except ClientGone:
-            request.reason = "client_gone"
-            status = 499
-            out.keep = False
-            out.give_up()
-        except GreenletExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 a body of a handler may raise anything
-            self._break_off(request, out, error)
-        finally:
-            self.alarm.expires = math.inf
-            channel.deadline = None
-            channel.request = None
-            self.request = None
-            request.end()
-            self._gateway.finish(request.conclude(status, monotonic() - started, out.sent))
+        dispatch(request, started, out, self._gateway, self._runtime)
         return out.keep
-
-    def _skip(self, body: Body) -> bool:
-        """Read the rest of the body if that needs no waiting; return whether the body is complete."""
-        if body.failure is not None:
-            return body.reader is None or body.reader.done
-        if body.on_first_read is not None or body.length is None or body.in_flight:
-            return False
-        if body.length - body.received > len(self._channel.buffer):
-            return False
-        while body.next_piece():
-            pass
-        return body.done
-
-    def _break_off(self, request: Request, out: ResponseWriter, error: BaseException) -> None:
-        """End a response whose body fails after the head, so that the client cannot take it for complete."""
-        request.reason = reason_after_head(error)
-        if request.reason == HANDLER_ERROR:
-            _log.error("%s %s %s: response body failed", request.id, request.method, request.path, exc_info=error)
-        out.keep = False
-        out.give_up()
-        log_broken_response(request, error, self._context.runtime)
-        if not out.is_delimited:
-            self._unread = False  # a graceful close would mark the body as complete
-            self._is_aborted = True
-            self._channel.abort()
 
     def _reject(self, error: BadMessage | HTTPError, started: float = 0.0) -> bool:
         """Answer a connection or bytes that are rejected before a request exists, and close.
 
         After such bytes the beginning of a next request is unknown.
         """
-        self._unread = True
         exchange, out = Exchange.rejected(self.peer, readable_line(self._channel.buffer)), self._out
+        out.leaves_unread = True
         response = self._gateway.reject(error, exchange)
         self.alarm.clear()
         self._channel.buffer = b""

@@ -25,9 +25,10 @@ class OpenConnection(Protocol):
     """A client connection, as Drain and Connections use it."""
 
     peer: str
-    request: Request | None
     alarm: Alarm
 
+    @property
+    def request(self) -> Request | None: ...
     @property
     def is_tunnel(self) -> bool: ...
     @property

@@ -1,5 +1,6 @@
-"""The response on the wire (RFC 9112 sections 4 to 7): its framing, head and pieces; the log of broken responses."""
+"""The response on the wire (RFC 9112 sections 4 to 7): its framing, head and pieces."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from email.utils import formatdate
@@ -7,39 +8,39 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gproxy.config.types.units import plural
-from gproxy.http.errors import BadMessage, HTTPError
+from gproxy.http.body import Body
+from gproxy.http.errors import BadMessage
 from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
-from gproxy.http.request import Request
 from gproxy.http.response import PHRASES, Response
 from gproxy.http.time_limit import TimeLimit
-from gproxy.runtime import Runtime
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel, DisconnectWatch
-from gproxy.upstream.errors import BrokenBodyError
+from gproxy.server.dispatch import Output
 
 _HOP_BY_HOP_EXCEPT_UPGRADE: Final = RESPONSE_HOP_BY_HOP - {"upgrade"}
 #: Bytes of a body that is copied behind its head; from here on, a call with two buffers costs less.
 _LONG: Final = 16 * 1024
-#: The reason for a body whose iteration raises something unforeseen.
-HANDLER_ERROR: Final = "handler_error"
 
 
 class BrokenResponseError(Exception):
     """A body whose length differs from the Content-Length of its head."""
 
 
-class ResponseWriter:
+class ResponseWriter(Output):
     """The writer of a connection's responses, one after the other.
 
-    keep: True if the connection stays open afterwards. sent: body bytes sent so far. is_delimited: True if the client
-    can distinguish a broken-off body from a complete one.
+    is_delimited: True if the client can distinguish a broken-off body from a complete one. leaves_unread: True if the
+    client may still send bytes that the gateway does not read as a request. is_aborted: True if a response was broken
+    off with a reset.
     """
 
-    __slots__ = ("_channel", "_chunked", "_length", "head_sent", "is_delimited", "keep", "sent")
+    __slots__ = ("_channel", "_chunked", "_length", "head_sent", "is_aborted", "is_delimited", "leaves_unread")
 
     def __init__(self, channel: ClientChannel) -> None:
+        super().__init__()
         self._channel = channel
+        self.leaves_unread = self.is_aborted = False
         self.reset(keep=False)
 
     def reset(self, *, keep: bool) -> None:
@@ -52,8 +53,26 @@ class ResponseWriter:
         self.head_sent = False
         self.sent = 0
 
+    def leave(self, body: Body) -> None:
+        """Read the rest of the request's body if that needs no waiting; else the connection ends."""
+        if not self._skip(body):
+            self.leaves_unread = True
+            self.keep = False
+            body.on_first_read = None  # no 100 may follow the head of the response (RFC 9110 section 15.2)
+
+    def _skip(self, body: Body) -> bool:
+        """Read the rest of the body if that needs no waiting; return whether the body is complete."""
+        if body.failure is not None:
+            return body.reader is None or body.reader.done
+        if body.on_first_read is not None or body.length is None or body.in_flight:
+            return False
+        if body.length - body.received > len(self._channel.buffer):
+            return False
+        while body.next_piece():
+            pass
+        return body.done
+
     def send(self, response: Response, method: str, minor: int) -> None:
-        """Send the whole response. Raises ClientGone, and any exception of the body."""
         headers, body, status = response.headers, response.raw_body, response.status
         if not headers.is_stripped:
             headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _HOP_BY_HOP_EXCEPT_UPGRADE)
@@ -77,8 +96,19 @@ class ResponseWriter:
             self._send_stream(response, body, minor)
 
     def give_up(self) -> None:
-        """Discard what is kept for the client, and count it as not sent: the response ends here."""
         self.sent = max(0, self.sent - self._channel.drop())
+
+    def abort(self) -> None:
+        if not self.is_delimited:
+            self.leaves_unread = False  # a graceful close would mark the body as complete
+            self.is_aborted = True
+            self._channel.abort()
+
+    def end(self) -> None:
+        channel = self._channel
+        channel.alarm.expires = math.inf
+        channel.deadline = None
+        channel.request = None
 
     def _send_bodiless(self, response: Response, body: bytes | Iterable[bytes], minor: int) -> None:
         """Send a head only. RFC 9110 section 8.6: 204 has no length; HEAD and 304 have that of the omitted body."""
@@ -206,25 +236,3 @@ def _as_bytes(piece: object) -> bytes:
 @lru_cache(maxsize=2)
 def _date(second: int) -> str:
     return f"Date: {formatdate(second, usegmt=True)}\r\n"
-
-
-def reason_after_head(error: BaseException) -> str:
-    """Return why a response is broken off, in one word for the access log."""
-    if isinstance(error, Expired):
-        return error.limit.reason_after_head or TimeLimit.DEADLINE.reason_after_head
-    if isinstance(error, BrokenBodyError):
-        return "backend_reset"
-    # an HTTPError is of an upload that is read beside the response
-    return error.reason if isinstance(error, HTTPError) else HANDLER_ERROR
-
-
-def log_broken_response(request: Request, error: BaseException, runtime: Runtime) -> None:
-    """Log the first broken response of each backend and reason, count the others; log every one that is cut."""
-    by = f"backend {request.backend}: " if request.backend else ""
-    why = error.limit.cut if isinstance(error, Expired) else f": {str(error) or request.reason}"
-    message = f"%s %s %s: {by}response broken off%s"
-    arguments = request.id, request.method, request.path, why
-    if request.reason in ("draining", "cut"):
-        runtime.log.warning(message, *arguments)
-    else:
-        runtime.throttle.warn(f"{by}response broken off: {request.reason}", message, *arguments)

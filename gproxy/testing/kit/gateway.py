@@ -31,7 +31,7 @@ from gproxy.observe.access_fields import line_format
 from gproxy.observe.access_logs import Unskipped
 from gproxy.runtime import Runtime
 from gproxy.runtime.served import serving
-from gproxy.server.response_writer import HANDLER_ERROR, log_broken_response, reason_after_head
+from gproxy.server.dispatch import note_break
 from gproxy.state.cached import is_in_call, use_clock
 from gproxy.testing.answers import KitAnswer, Refused, Reset, Slow
 from gproxy.testing.kit.backend import KitBackend
@@ -238,7 +238,7 @@ class KitGateway:
         return KitResponse(response.status, response.headers, body)
 
     def _exchange(self, request: Request) -> KitResponse:
-        """Send the request through the gateway, as `server.connection` does, and read the response."""
+        """Send the request through the gateway, as `server.dispatch` does, and read the response."""
         __tracebackhide__ = True
         started, leased = self.clock.now, set(map(id, self._network.leased()))
         response: Response | None = None
@@ -260,14 +260,11 @@ class KitGateway:
         return KitResponse(status, headers, b"".join(body), is_complete)
 
     def _break_off(self, request: Request, error: BaseException) -> None:
-        """Note why the response ends early, as `server.connection` does."""
+        """Note why the response ends early, as `server.dispatch` does."""
         if isinstance(error, ClientGone):
             request.reason = "client_gone"
             return
-        request.reason = reason_after_head(error)
-        if request.reason == HANDLER_ERROR:
-            _log.error("%s %s %s: response body failed", request.id, request.method, request.path, exc_info=error)
-        log_broken_response(request, error, self.runtime)
+        note_break(request, error, self.runtime)
 
     def _note_leaks(self, request: Request, before: set[int]) -> None:
         """Note the leases of this greenlet that only the end of the request would return."""

@@ -9,9 +9,7 @@ import pytest
 from gproxy.http.errors import ClientGone
 from gproxy.http.headers import Headers
 from gproxy.http.response import Response
-from gproxy.runtime import Runtime
-from gproxy.server.response_writer import BrokenResponseError, ResponseWriter, log_broken_response
-from gproxy.testing import Clock, request
+from gproxy.server.response_writer import BrokenResponseError, ResponseWriter
 from gproxy.testing.scripted_channel import END, RESET
 
 pytestmark = pytest.mark.timeout(10)
@@ -297,25 +295,3 @@ def test_the_next_response_begins_anew(scripted):
     assert (outgoing.head_sent, outgoing.sent, outgoing.is_delimited) == (False, 0, True)
     outgoing.send(Response(200, b"hi", DATE), "GET", 1)
     assert peer.sent.endswith(head(DATED, "Content-Length: 2") + b"hi")
-
-
-def test_what_is_logged_of_a_broken_response_is_throttled(caplog):
-    asked = request("GET", "/")
-    asked.backend, asked.reason = "unit-test:1", "backend_reset"
-    runtime = Runtime(monotonic=(clock := Clock()))
-    for _ in range(3):
-        log_broken_response(asked, BrokenResponseError("why"), runtime)
-    clock.advance(10)
-    runtime.throttle.summarize()
-    assert caplog.messages == [
-        "test GET /: backend unit-test:1: response broken off: why",
-        "backend unit-test:1: response broken off: backend_reset: 2 more within 10 s",
-    ]
-
-
-def test_each_response_that_a_drain_cuts_is_logged(caplog):
-    asked, runtime = request("GET", "/"), Runtime()
-    asked.reason = "draining"
-    for _ in range(2):
-        log_broken_response(asked, BrokenResponseError(), runtime)
-    assert caplog.messages == ["test GET /: response broken off: draining"] * 2
