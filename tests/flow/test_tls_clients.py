@@ -339,28 +339,28 @@ def test_a_new_key_is_no_request_and_no_leaving(play):
     """RFC 8446 section 4.6.3: s_client's K asks for one in return, in the middle of an exchange."""
     asked, go = threading.Event(), threading.Event()
     play.plain.act = lambda peer, request: (asked.set(), go.wait(5), reply(b"with a new key")(peer, request))
-    client = openssl(play, "-crlf")
-    client.stdin.write(b"GET /key HTTP/1.1\nHost: a.test\n\n")
-    client.stdin.flush()
-    assert asked.wait(5)
-    client.stdin.write(b"K\n")
-    client.stdin.flush()
-    assert not threading.Event().wait(0.2)
-    go.set()
-    assert play.gateway.line("/key")["status"] == "200"
-    client.stdin.write(b"GET /again HTTP/1.1\nHost: a.test\nConnection: close\n\n")
-    client.stdin.flush()
-    assert play.gateway.line("/again")["status"] == "200"
-    said = client.communicate(timeout=10)[0]
+    with openssl(play, "-crlf") as client:
+        client.stdin.write(b"GET /key HTTP/1.1\nHost: a.test\n\n")
+        client.stdin.flush()
+        assert asked.wait(5)
+        client.stdin.write(b"K\n")
+        client.stdin.flush()
+        assert not threading.Event().wait(0.2)
+        go.set()
+        assert play.gateway.line("/key")["status"] == "200"
+        client.stdin.write(b"GET /again HTTP/1.1\nHost: a.test\nConnection: close\n\n")
+        client.stdin.flush()
+        assert play.gateway.line("/again")["status"] == "200"
+        said = client.communicate(timeout=10)[0]
     assert said.count(b"HTTP/1.1 200 OK") == 2, said
     assert b"KEYUPDATE" in said
 
 
 def test_no_renegotiation(play):
-    client = openssl(play, "-tls1_2", "-crlf")
-    client.stdin.write(b"R\n")
-    client.stdin.flush()
-    assert b"no renegotiation" in client.communicate(timeout=10)[0]
+    with openssl(play, "-tls1_2", "-crlf") as client:
+        client.stdin.write(b"R\n")
+        client.stdin.flush()
+        assert b"no renegotiation" in client.communicate(timeout=10)[0]
     assert get(play, "/").status == 200
 
 

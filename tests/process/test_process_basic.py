@@ -9,6 +9,7 @@ import time
 from base64 import b64encode
 
 import pytest
+from started import started
 
 from gproxy.testing.backends import Backend, answering
 from gproxy.testing.gateway import RunningGateway, eventually
@@ -105,17 +106,16 @@ def test_users_of_htpasswd_argon2_and_ours_log_in(tmp_path, backend):
 
 def test_a_person_types_a_password_twice_and_sees_nothing_of_it(tmp_path):
     terminal, its_end = pty.openpty()
-    typing = subprocess.Popen(
-        [sys.executable, "-m", "gproxy", "password", "alice", "--file", "users"],
-        cwd=tmp_path, stdin=its_end, stdout=its_end, stderr=its_end, start_new_session=True,
-    )  # fmt: skip
-    os.close(its_end)
+    command = [sys.executable, "-m", "gproxy", "password", "alice", "--file", "users"]
+    terminals = {"stdin": its_end, "stdout": its_end, "stderr": its_end}
     screen = b""
-    for prompt in (b"password of alice: ", b"again: "):
-        while not screen.endswith(prompt):
-            screen += os.read(terminal, 1000)
-        os.write(terminal, b"wonderland\n")
-    assert typing.wait(60) == 0
+    with started(command, cwd=tmp_path, start_new_session=True, **terminals) as typing:
+        os.close(its_end)
+        for prompt in (b"password of alice: ", b"again: "):
+            while not screen.endswith(prompt):
+                screen += os.read(terminal, 1000)
+            os.write(terminal, b"wonderland\n")
+        assert typing.wait(60) == 0
     assert b"wonderland" not in screen
     assert (tmp_path / "users").read_text().startswith("alice:$scrypt$ln=15,r=8,p=3$")
     os.close(terminal)

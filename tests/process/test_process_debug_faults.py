@@ -3,13 +3,13 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from debug_terminal import PROMPT
+from started import started
 from test_process_debug import HANDLERS, NAME_LINE, Asking, debugger, running, socket_places, stopped
 
 from gproxy.testing.backends import Backend, answering
@@ -121,13 +121,16 @@ def test_what_is_typed_in_a_flood_arrives_whole_and_in_order(shop):
     with (shop.folder / "lines").open("w+") as file:
         file.write("\n".join([*lines, ""]))
         file.seek(0)
-        with (shop.folder / "shown").open("w") as shown, (shop.folder / "said").open("w") as said:
-            process = subprocess.Popen(command, cwd=shop.folder, stdin=file, stdout=shown, stderr=said)
-    eventually(lambda: "waiting for" in (shop.folder / "said").read_text(), "the command")
-    asking = Asking(shop, "/users/1")
-    assert shop.get("/plain").status == 200
-    assert asking.result().status == 200
-    assert process.wait(20) == 0
+        with (
+            (shop.folder / "shown").open("w") as shown,
+            (shop.folder / "said").open("w") as said,
+            started(command, cwd=shop.folder, stdin=file, stdout=shown, stderr=said) as process,
+        ):
+            eventually(lambda: "waiting for" in (shop.folder / "said").read_text(), "the command")
+            asking = Asking(shop, "/users/1")
+            assert shop.get("/plain").status == 200
+            assert asking.result().status == 200
+            assert process.wait(20) == 0
     assert "('counted', 600)" in (shop.folder / "shown").read_text()
 
 

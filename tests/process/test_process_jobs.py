@@ -9,6 +9,7 @@ import time
 
 import pytest
 from admin_listener import client_of
+from started import started
 
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
 
@@ -215,10 +216,10 @@ def test_a_job_that_runs_is_not_run_a_second_time(tmp_path):
 def test_a_worker_that_ends_during_the_run_is_a_failure(tmp_path):
     with running(tmp_path, "every = 1h", 60, 1, "1s", ADMIN.replace("ACCESS", "")) as gateway:
         line = [sys.executable, "-m", "gproxy", "job", "run", "prices", "--config", str(gateway.config)]
-        process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-        eventually(lambda: runs(gateway), "a run")
-        os.kill(runs(gateway)[0][2], signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        with started(line, stderr=subprocess.PIPE, text=True) as process:
+            eventually(lambda: runs(gateway), "a run")
+            os.kill(runs(gateway)[0][2], signal.SIGKILL)
+            _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "has ended" in errors or "no worker answers" in errors
 

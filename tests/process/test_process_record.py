@@ -15,6 +15,7 @@ import time
 
 import pytest
 from admin_listener import READ_TOKEN, TOKEN, client_of, monitors, status_of
+from started import started
 
 from gproxy.recording.har import open_recording
 from gproxy.recording.record import Recording
@@ -399,12 +400,12 @@ def test_a_fault_that_ends_the_recording_in_a_worker_is_said(tmp_path):
         gateway.wait_for_line("monitor: serves on")
         file = tmp_path / "some.jsonl"
         line = [sys.executable, "-m", "gproxy", "record", "-o", str(file), "--config", str(gateway.config)]
-        run = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-        assert "recording in" in run.stderr.readline()
-        assert [gateway.get(path).status for path in ("/", "/odd")] == [204, 204]
-        gateway.wait_for_line("this rule ends")
-        run.send_signal(signal.SIGINT)
-        says = run.communicate(timeout=60)[1]
+        with started(line, stderr=subprocess.PIPE, text=True) as run:
+            assert "recording in" in run.stderr.readline()
+            assert [gateway.get(path).status for path in ("/", "/odd")] == [204, 204]
+            gateway.wait_for_line("this rule ends")
+            run.send_signal(signal.SIGINT)
+            says = run.communicate(timeout=60)[1]
     assert run.returncode == 1
     assert "1 exchange in" in says
     assert says.endswith("a fault has ended the recording in 1 worker; the error log has it\n")
@@ -456,15 +457,15 @@ def test_a_full_disk_leaves_a_whole_file(scene):
     """The limit on the size of a file stands for the disk: a part of the last exchange is written, then none."""
     path, command = scene.command()
     wrapped = [sys.executable, "-c", LIMITED, *command[1:]]
-    run = subprocess.Popen(wrapped, stderr=subprocess.PIPE, text=True)
-    assert "recording in" in run.stderr.readline()
+    with started(wrapped, stderr=subprocess.PIPE, text=True) as run:
+        assert "recording in" in run.stderr.readline()
 
-    def has_ended():
-        scene.gateway.get("/users/" + "x" * 1000)
-        return run.poll() is not None
+        def has_ended():
+            scene.gateway.get("/users/" + "x" * 1000)
+            return run.poll() is not None
 
-    eventually(has_ended, "the end of the command")
-    says = run.communicate()[1]
+        eventually(has_ended, "the end of the command")
+        says = run.communicate()[1]
     assert run.returncode == 1
     assert f"{path}: File too large: " in says
     with Recording(path) as recording:
