@@ -1,0 +1,58 @@
+"""The budget of a connection: tokens for frames that cost work without being a request.
+
+Each single frame of an attack is legal: only their number tells an attack from a client with bad luck.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+#: Tokens of a new connection, and the most it can have. A browser that cancels a page with 100 requests, changes 100
+#: priorities and updates 100 windows spends less; an attack spends it within a millisecond.
+MOST_TOKENS: Final = 400
+#: Tokens that come back each second: pings, settings and cancelled requests of an idle or a seldom used connection.
+TOKENS_PER_SECOND: Final = 20
+#: WINDOW_UPDATEs without a token for each DATA frame sent: clients that return both windows in small steps.
+UPDATES_PER_DATA: Final = 10
+#: PINGs without a token for each DATA frame sent: gRPC clients measure the path once per batch of data.
+PINGS_PER_DATA: Final = 1
+
+
+class Budget:
+    """The tokens of one connection, and what it may send without them."""
+
+    __slots__ = ("_clock", "_data_frames", "_pings", "_refilled", "_tokens", "_updates")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tokens = float(MOST_TOKENS)
+        #: When time was last turned into tokens; only a spender asks the clock.
+        self._refilled = clock()
+        #: DATA frames sent, with one before the first: clients set their windows and ping at the start.
+        self._data_frames = 1
+        self._updates = 0
+        self._pings = 0
+
+    def spend(self) -> bool:
+        """Take a token; return False if none is left."""
+        now = self._clock()
+        self._tokens = min(float(MOST_TOKENS), self._tokens + (now - self._refilled) * TOKENS_PER_SECOND) - 1.0
+        self._refilled = now
+        return self._tokens > 0.0
+
+    def earn(self) -> None:
+        """Give a token back: a request was answered."""
+        self._tokens = min(float(MOST_TOKENS), self._tokens + 1.0)
+
+    def sent_data(self, frames: int) -> None:
+        """Note DATA frames sent. The allowances have no upper bound: the peer has paid for them by reading."""
+        self._data_frames += frames
+
+    def window_update(self) -> bool:
+        """Note a WINDOW_UPDATE received; return False if the budget is spent."""
+        self._updates += 1
+        return self._updates <= UPDATES_PER_DATA * self._data_frames or self.spend()
+
+    def ping(self) -> bool:
+        """Note a PING received; return False if the budget is spent."""
+        self._pings += 1
+        return self._pings <= PINGS_PER_DATA * self._data_frames or self.spend()
