@@ -210,7 +210,8 @@ def _forwarded(request: Request, route: Route, settings: Settings, gateway: Gate
     upstream = settings.upstreams[name]
     yield f"upstream {name}{why}\n" + table(_bounds(upstream, settings, route))
     backend = next(one for one in gateway.upstreams if one.name == name).backends[0]
-    head = composer(route.settings, upstream, _INSTANCE, settings.gateway.id_header)(request, backend).decode("latin-1")
+    writer = composer(route.settings, upstream, _INSTANCE, settings.gateway.id_header)
+    head = writer(request, backend.authority).decode("latin-1")
     setting = _set_by_handlers(route.settings, settings, gateway)
     yield "\n".join([f"request to {backend.name}, before handlers", *difference(request, head, gateway), *setting])
 

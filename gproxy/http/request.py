@@ -330,6 +330,22 @@ class Request:
         return f"<Request {self.method} {self.path} id={self.id}>"
 
 
+class HeadWriter(Protocol):
+    """A writer of the heads that backends get. `authority` is the Host of a request without one.
+
+    Each of the methods raises HTTPError for a request that has passed this gateway before.
+    """
+
+    def __call__(self, request: Request, authority: str, /) -> bytes:
+        """Return the head of HTTP/1.1 for one attempt."""
+
+    def fields(self, request: Request, authority: str, /) -> list[tuple[str, str]]:
+        """Return the fields of the head as pairs, in order."""
+
+    def target(self, request: Request, /) -> str:
+        """Return the target of the request line."""
+
+
 def request(
     method: str = "GET", target: str = "/", headers: HeadersLike = (), body: bytes = b"", *, client: str = "192.0.2.1"
 ) -> Request:

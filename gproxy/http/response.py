@@ -48,6 +48,30 @@ def _check_status(status: int) -> None:
         raise ValueError(f"a response has a status from 200 to 599, not {status}")
 
 
+class ResponseHead:
+    """The head of a backend's response, as the forwarder uses it, of whatever protocol."""
+
+    __slots__ = ("framing", "headers", "keep", "phrase", "status", "upgrade")
+
+    def __init__(
+        self, status: int, phrase: str, headers: Headers, framing: int, *, keep: bool = False, upgrade: str = ""
+    ) -> None:
+        self.status = status
+        #: The words after the status; empty in HTTP/2.
+        self.phrase = phrase
+        #: The fields without the hop-by-hop ones; a response gets a copy.
+        self.headers = headers
+        #: Where the body ends: see `http/framing.py`; 0 without a body.
+        self.framing = framing
+        #: True if the connection can take the next request: never a stream of HTTP/2, which has one exchange.
+        self.keep = keep
+        #: The value of Upgrade, in lower case.
+        self.upgrade = upgrade
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.status}>"
+
+
 class Response:
     """A response of any kind: a tunnel, an event stream, an error page, a cached response.
 

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from gproxy.config.types import BackendURL
 from gproxy.config.types.addresses import bracket
 from gproxy.http.deadline import Deadline
 from gproxy.http.framing import Reader
+from gproxy.upstream.connection import BackendConnection, Observer
 from gproxy.upstream.health.state import BackendHealth
-from gproxy.upstream.http1.connection import HTTP1Connection, Observer
+from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.dial_queue import DialQueue
 from gproxy.upstream.http1.idle import Idle
 from gproxy.upstream.http1.pool import Connections
@@ -53,11 +54,11 @@ class Backend:
         self.endpoint = connections.endpoint
         self._idle: Idle = connections.idle  # PERF: of this class, whatever the connections are
         self._dials = DialQueue(self._idle)
+        self._shared = connections.shared
         self._connect_timeout = connect_timeout
         #: A function that is called with the duration of each exchange.
         self.observer: Observer | None = None
-        #: A function that takes the seconds of each attempt to connect; None unless they are measured.
-        self.observe_connect: Callable[[float], None] | None = None
+        self._observe_connect: Callable[[float], None] | None = None
         #: A function that is called when `active` changes.
         self.load_observer: Callable[[Backend], None] | None = None
         self._active = 0
@@ -88,7 +89,13 @@ class Backend:
     @property
     def idle(self) -> int:
         """The number of idle connections."""
-        return len(self._idle)
+        return len(self._idle) + (0 if self._shared is None else len(self._shared))
+
+    def observe_connects_with(self, observe: Callable[[float], None]) -> None:
+        """Have a function take the seconds of each attempt to connect."""
+        self._observe_connect = observe
+        if self._shared is not None:
+            self._shared.observe_connect = observe
 
     def observe_with(self, observer: Observer) -> None:
         """Add an observer of the duration of each exchange."""
@@ -131,56 +138,77 @@ class Backend:
         """Make a slow start of the backend's first use, as if it returned: it was added to a serving upstream."""
         self._was_healthy = False
 
-    def connection(self, deadline: Deadline) -> HTTP1Connection:
-        """Lease an open connection: an idle one, or a new one. Raise urllib3's exceptions if connecting fails."""
+    def connection(self, deadline: Deadline) -> BackendConnection:
+        """Lease an open connection: an idle one, a stream of a shared one, or a new one.
+
+        Raise urllib3's exceptions if connecting fails.
+        """
         self.active += 1
         self.attempts += 1
         idle = self._idle.take()
         if idle is not None:
             return idle
         try:
+            if self._shared is not None and (stream := self._stream(deadline.remaining())) is not None:
+                return stream
             while not self._dials.may_dial(self._active - len(self._dials) - 1):
                 self._dials.wait()
                 idle = self._idle.take()
                 if idle is not None:
                     return idle
-            return self.dial(min(self._connect_timeout, deadline.remaining()))
+            return self._dial(min(self._connect_timeout, deadline.remaining()))
         except BaseException:
             self.active -= 1
             raise
 
-    def dial(self, timeout: float) -> HTTP1Connection:
-        """Open a connection without a lease. Raise urllib3's exceptions if connecting fails."""
-        if self.observe_connect is None:
+    def _stream(self, timeout: float) -> BackendConnection | None:
+        """Return a stream of a shared connection; None if requests have connections of their own."""
+        if self._shared is None:
+            return None
+        return self._shared.lease(min(self._connect_timeout, timeout), self.name, self.observer)
+
+    def dial(self, timeout: float) -> BackendConnection:
+        """Open a connection without a lease, or a stream of a shared one.
+
+        Raise urllib3's exceptions if connecting fails.
+        """
+        return self._stream(timeout) or self._dial(timeout)
+
+    def _dial(self, timeout: float) -> BackendConnection:
+        if self._observe_connect is None:
             return self.connections.dial(timeout, self.name, self.observer)
         began = monotonic()
         try:
             return self.connections.dial(timeout, self.name, self.observer)
         finally:
-            self.observe_connect(monotonic() - began)
+            self._observe_connect(monotonic() - began)
 
-    def release(self, connection: HTTP1Connection, rest: Reader | None = None, *, keep: bool) -> None:
+    def release(self, connection: BackendConnection, rest: Reader | None = None, *, keep: bool) -> None:
         """End a lease after the response; return the connection to the pool if `keep` and it is reusable."""
         if keep and connection.is_reusable(rest):
             self.active -= 1
-            self._idle.keep(connection)
+            self._idle.keep(cast(HTTP1Connection, connection))  # a stream has one exchange, and is not kept
         else:
             self.drop(connection)
 
-    def drop(self, connection: HTTP1Connection) -> None:
+    def drop(self, connection: BackendConnection) -> None:
         """End a lease and close its connection, after a failure or an incomplete exchange."""
         self.active -= 1
         if connection.is_stale:
-            self._idle.note_stale(connection)
+            self._idle.note_stale(cast(HTTP1Connection, connection))
         connection.close()
 
     def trim(self, idle_timeout: float) -> None:
         """Close the ended, surplus and outdated idle connections; to be called once a second."""
         self._idle.trim(self._idle.clock(), idle_timeout)
+        if self._shared is not None:
+            self._shared.trim(idle_timeout)
 
     def retire(self) -> None:
         """Retire a removed backend: active exchanges finish, and all its connections are closed."""
         self._idle.retire()
+        if self._shared is not None:
+            self._shared.retire()
 
     def close(self) -> None:
         self.connections.close()

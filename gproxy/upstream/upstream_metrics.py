@@ -56,6 +56,6 @@ class UpstreamMetrics:
         connects = self._metrics.series("gproxy_connect_duration_seconds", self._upstream)
         for backend in backends:
             backend.observe_with(lambda seconds, _: durations.observe(seconds))
-            backend.observe_connect = connects.observe
+            backend.observe_connects_with(connects.observe)
         if limit is not None:
             limit.observe_wait = self._metrics.series("gproxy_queue_wait_seconds", self._upstream).observe

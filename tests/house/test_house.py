@@ -20,7 +20,7 @@ LOW = {"http", "config", "state", "observe", "runtime", "identity"}
 CORE = LOW | {"upstream", "handlers", "gateway"}
 #: Folders of extensions, which only commands and the files of MORE import.
 EXTENDING = {"apps", "static", "jobs", "generations", "debugger", "dev", "recording"}
-HTTP1 = {"http", "config.types", "runtime", "upstream.errors"}
+HTTP1 = {"http", "config.types", "runtime", "upstream.connection", "upstream.errors"}
 MAY_IMPORT = {
     "http": set(),
     "config": {"http.header_names"},
@@ -368,6 +368,7 @@ TESTED_ELSEWHERE = {
     "server/listener.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/listeners.py": "opens all listeners of a process; tests/flow and tests/process test it",
     "server/worker.py": "is a process under commands of the arbiter; tests/process tests it",
+    "upstream/connection.py": "has only names of methods; those of each protocol have tests",
     "upstream/errors.py": "has only names of exceptions",
 }
 

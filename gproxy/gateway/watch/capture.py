@@ -13,9 +13,9 @@ from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.connection import BackendConnection
 from gproxy.upstream.failure import Failure
 from gproxy.upstream.forwarder.response_body import BackendBody
-from gproxy.upstream.http1.connection import HTTP1Connection
 
 #: The most attempts of an exchange that are kept; the calls of its handlers count, too.
 MOST_ATTEMPTS: Final = 20
@@ -95,6 +95,11 @@ class CapturedAttempt:
         #: Why there is no response, in one word.
         self.error = ""
 
+    @property
+    def is_open(self) -> bool:
+        """True before the attempt has a response or an error."""
+        return not self.status and not self.error
+
 
 class Capture:
     """The capture of one exchange. `limit` is the most bytes that are kept of each body; 0: no bodies.
@@ -128,9 +133,9 @@ class Capture:
         else:
             self.attempts.append(CapturedAttempt(request, upstream, backend.name, is_shared=is_shared))
 
-    def sent(self, request: Request, backend: Backend, head: bytes) -> None:
-        """Note the head that the backend gets now, and the body that follows it."""
-        attempt = self._attempt(request, backend)
+    def sent(self, request: Request, head: bytes) -> None:
+        """Note the head that the backend of the request's attempt gets now, and the body that follows it."""
+        attempt = next((one for one in reversed(self.attempts) if one.owner is request and one.is_open), None)
         if attempt is not None:
             attempt.head, attempt.sent_body = head, request.body
             attempt.body = self._of_request(request.body)
@@ -209,7 +214,7 @@ class Capture:
 
     def _attempt(self, request: Request, backend: Backend) -> CapturedAttempt | None:
         """Return the latest attempt of the request that has no end; of a hedge, the one at that backend."""
-        open_ones = [one for one in reversed(self.attempts) if not one.status and not one.error]
+        open_ones = [one for one in reversed(self.attempts) if one.is_open]
         own = next((one for one in open_ones if one.owner is request and one.backend == backend.name), None)
         return own or next((one for one in open_ones if one.backend == backend.name), None)
 
@@ -229,10 +234,10 @@ class LentCapture(Capture):
         if self._lender is not None:
             self._lender.begin(request, upstream, backend, is_shared=is_shared)
 
-    def sent(self, request: Request, backend: Backend, head: bytes) -> None:
-        """Note the head that the backend gets now, and the body that follows it."""
+    def sent(self, request: Request, head: bytes) -> None:
+        """Note the head that the backend of the request's attempt gets now, and the body that follows it."""
         if self._lender is not None:
-            self._lender.sent(request, backend, head)
+            self._lender.sent(request, head)
 
     def answered(self, request: Request, backend: Backend, response: Response) -> None:
         """Note the response of the backend."""
@@ -279,7 +284,7 @@ class CapturedBody(BackendBody):
         at_hand: bytes,
         rest: Reader,
         request: Request,
-        lease: tuple[Backend, HTTP1Connection, bool],
+        lease: tuple[Backend, BackendConnection, bool],
         limit: TimeLimit,
         record_failure: Callable[[Request, Backend, Failure], None],
         passed: PassedBytes,

@@ -19,17 +19,16 @@ from gproxy.gateway.watch.time_account import (
 from gproxy.gateway.watch.watched_chain import timed
 from gproxy.http.framing import Reader
 from gproxy.http.request import Request
-from gproxy.http.response import Response
+from gproxy.http.response import Response, ResponseHead
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.trace import Span
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.connection import BackendConnection
 from gproxy.upstream.failure import Failure, failure_of
 from gproxy.upstream.forwarder.forward import Forward
 from gproxy.upstream.forwarder.hedge import Outcome
 from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.response_body import BackendBody
-from gproxy.upstream.http1.connection import HTTP1Connection
-from gproxy.upstream.http1.response_head import ResponseHead
 
 _PARENT: Final = "traceparent"
 #: Why an attempt of a hedge has no response that counts: the other one was quicker, or the request has ended.
@@ -42,13 +41,27 @@ class CapturedHead(RequestHeadWriter):
     def __init__(self, inner: RequestHeadWriter) -> None:  # it has no fields of its own
         self._inner = inner
 
-    def __call__(self, request: Request, backend: Backend) -> bytes:
-        """Return the head for one attempt at the backend."""
-        head = self._inner(request, backend)
+    def __call__(self, request: Request, authority: str) -> bytes:
+        """Return the head for one attempt."""
+        head = self._inner(request, authority)
         capture = capture_of(request)
         if capture is not None:
-            capture.sent(request, backend, head)
+            capture.sent(request, head)
         return head
+
+    def fields(self, request: Request, authority: str) -> list[tuple[str, str]]:
+        """Return the fields of the head for one attempt over HTTP/2."""
+        pairs = self._inner.fields(request, authority)
+        capture = capture_of(request)
+        if capture is not None:
+            lines = "".join([f"{name}: {value}\r\n" for name, value in pairs])
+            head = f"{request.method} {self.target(request)} HTTP/2.0\r\n{lines}\r\n"
+            capture.sent(request, head.encode("latin-1"))
+        return pairs
+
+    def target(self, request: Request) -> str:
+        """Return the target of the request line."""
+        return self._inner.target(request)
 
 
 class WatchedForward(Forward):
@@ -88,7 +101,7 @@ class WatchedForward(Forward):
                 span.fail(_words(outcome))
             return outcome
 
-    def _send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
+    def _send(self, request: Request, backend: Backend) -> tuple[BackendConnection, ResponseHead]:
         """Send a hedged attempt's request; the copy of the request, whose fields both attempts have, gets its own."""
         capture = capture_of(request)
         if capture is None:
@@ -101,7 +114,7 @@ class WatchedForward(Forward):
             capture.failed(request, backend, _CANCELLED if failure is None else _word(failure))
             raise
 
-    def _traced_send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
+    def _traced_send(self, request: Request, backend: Backend) -> tuple[BackendConnection, ResponseHead]:
         if not request.trace.sampled:
             return super()._send(request, backend)
         with request.trace.attempt(backend.name, request.tries - 1) as span:
@@ -112,7 +125,7 @@ class WatchedForward(Forward):
             return connection, head
 
     def _response(
-        self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead
+        self, request: Request, backend: Backend, connection: BackendConnection, head: ResponseHead
     ) -> Response:
         response = super()._response(request, backend, connection, head)
         capture = capture_of(request)
@@ -125,7 +138,7 @@ class WatchedForward(Forward):
         at_hand: bytes,
         rest: Reader,
         request: Request,
-        lease: tuple[Backend, HTTP1Connection, bool],
+        lease: tuple[Backend, BackendConnection, bool],
         limit: TimeLimit,
     ) -> BackendBody:
         capture = capture_of(request)
@@ -133,7 +146,7 @@ class WatchedForward(Forward):
             return super()._body(at_hand, rest, request, lease, limit)
         return CapturedBody(at_hand, rest, request, lease, limit, self._record_failure, capture.passed())
 
-    def _lease(self, request: Request, backend: Backend) -> HTTP1Connection:
+    def _lease(self, request: Request, backend: Backend) -> BackendConnection:
         account = account_of(request)
         before = account.switch(CONNECT)
         try:

@@ -18,10 +18,12 @@ from gproxy.config.types import BackendURL
 from gproxy.testing.answers import Reset
 from gproxy.testing.kit.backend import KitBackend, RequestReader, Step
 from gproxy.testing.kit.clock import Moment, VirtualClock
+from gproxy.upstream.connection import Observer
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.connect import Endpoint
-from gproxy.upstream.http1.connection import ConnectionState, HTTP1Connection, Observer
+from gproxy.upstream.http1.connection import ConnectionState, HTTP1Connection
 from gproxy.upstream.http1.idle import Idle
+from gproxy.upstream.http1.pool import SharedConnections
 
 
 class MemorySocket:
@@ -141,6 +143,8 @@ class KitConnections:
         self.endpoint = Endpoint(addresses or url.addresses, url.port, path=url.path)
         self.idle = Idle(keepalive)
         self.idle.clock = clock
+        #: Each request has a connection of its own, whatever the settings say: memory is not shared.
+        self.shared: SharedConnections | None = None
         self.idle.max_age = max_age or math.inf
         self._url, self._clock, self._find = url, clock, find
         self._sockets: list[MemorySocket] = []

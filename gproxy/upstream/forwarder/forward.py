@@ -24,21 +24,19 @@ from gproxy.http.forwarding import max_forwards
 from gproxy.http.framing import Reader
 from gproxy.http.header_names import is_likely_secret
 from gproxy.http.phase import CONNECT, HANDLER, PAUSE
-from gproxy.http.request import Request
-from gproxy.http.response import Response, is_event_stream
+from gproxy.http.request import HeadWriter, Request
+from gproxy.http.response import Response, ResponseHead, is_event_stream
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.client_watch import ClientWatch, detached
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.connection import BackendConnection
 from gproxy.upstream.failure import RETRYABLE_STATUS, SLOW, as_response_error, failure_of
 from gproxy.upstream.forwarder.hedge import Hedge, Outcome
 from gproxy.upstream.forwarder.replay import ReplayBuffer
-from gproxy.upstream.forwarder.request_head import RequestHeadWriter
 from gproxy.upstream.forwarder.response_body import BackendBody
 from gproxy.upstream.forwarder.time_limits import AttemptLimits, TimedAttempt
 from gproxy.upstream.forwarder.tunnel import Tunnel
-from gproxy.upstream.http1.connection import HTTP1Connection
-from gproxy.upstream.http1.response_head import ResponseHead
 from gproxy.upstream.retry import TOO_LARGE, FailedAttempt, RetryPermit, RetryPolicy
 from gproxy.upstream.upstream import Upstream
 
@@ -58,7 +56,7 @@ class Forward:
         self,
         upstream: Upstream,
         *,
-        head: RequestHeadWriter,
+        head: HeadWriter,
         piece_limit: TimeLimit,
         tunnel_limit: TimeLimit,
         retries: int | None,
@@ -254,7 +252,7 @@ class Forward:
         connection = None
         try:
             connection = self._lease(request, backend)  # (3)
-            head = connection.send_request(self._write_head(request, backend), request)  # (4) (5) (6)
+            head = connection.send_request(self._write_head, request, backend.authority)  # (4) (5) (6)
             request.phase = HANDLER
             self._upstream.passive.answered(request, backend, head.status)  # (7)
             return self._response(request, backend, connection, head)
@@ -264,21 +262,23 @@ class Forward:
                 backend.drop(connection)
             return _failed(backend, error)
 
-    def _lease(self, request: Request, backend: Backend) -> HTTP1Connection:
+    def _lease(self, request: Request, backend: Backend) -> BackendConnection:
         """Lease a connection, an idle or a new one."""
         request.phase = CONNECT
         return backend.connection(request.deadline)
 
-    def _send(self, request: Request, backend: Backend) -> tuple[HTTP1Connection, ResponseHead]:
+    def _send(self, request: Request, backend: Backend) -> tuple[BackendConnection, ResponseHead]:
         """Send a hedged attempt's request, and return the leased connection with the response head."""
         connection = self._lease(request, backend)  # (3)
         try:
-            return connection, connection.send_request(self._write_head(request, backend), request)  # (4) (5) (6)
+            return connection, connection.send_request(self._write_head, request, backend.authority)  # (4) (5) (6)
         except BaseException:
             backend.drop(connection)
             raise
 
-    def _receive(self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead) -> Outcome:
+    def _receive(
+        self, request: Request, backend: Backend, connection: BackendConnection, head: ResponseHead
+    ) -> Outcome:
         """Return the response of the hedged attempt that has won."""
         try:
             self._upstream.passive.answered(request, backend, head.status)  # (7)
@@ -288,7 +288,7 @@ class Forward:
             return _failed(backend, error)
 
     def _response(
-        self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead
+        self, request: Request, backend: Backend, connection: BackendConnection, head: ResponseHead
     ) -> Response:
         """Return the response, and release its connection now or when its body is closed."""
         if head.status == 101:
@@ -315,13 +315,15 @@ class Forward:
         at_hand: bytes,
         rest: Reader,
         request: Request,
-        lease: tuple[Backend, HTTP1Connection, bool],
+        lease: tuple[Backend, BackendConnection, bool],
         limit: TimeLimit,
     ) -> BackendBody:
         """Return the body of a response that does not arrive whole."""
         return BackendBody(at_hand, rest, request, lease, limit, self._record_failure)
 
-    def _tunnel(self, request: Request, backend: Backend, connection: HTTP1Connection, head: ResponseHead) -> Response:
+    def _tunnel(
+        self, request: Request, backend: Backend, connection: BackendConnection, head: ResponseHead
+    ) -> Response:
         if request.upgrade is None or head.upgrade != request.upgrade:  # RFC 9110 section 15.2.2
             raise BadMessage("the backend switched to a protocol that the request did not offer", 502)
         headers = head.headers.copy()

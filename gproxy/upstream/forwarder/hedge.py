@@ -12,13 +12,12 @@ import gevent
 from gproxy.http.body import NO_BODY
 from gproxy.http.phase import HANDLER, WAIT
 from gproxy.http.request import Request
-from gproxy.http.response import Response
+from gproxy.http.response import Response, ResponseHead
 from gproxy.runtime.client_watch import ClientWatch, detached
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.connection import BackendConnection
 from gproxy.upstream.failure import failure_of
-from gproxy.upstream.http1.connection import HTTP1Connection
-from gproxy.upstream.http1.response_head import ResponseHead
 from gproxy.upstream.retry import FailedAttempt, RetryPermit
 from gproxy.upstream.upstream import Upstream
 
@@ -149,7 +148,7 @@ class Hedge:
         return spare if spare and spare.is_healthy else None
 
     def _finish(
-        self, request: Request, attempt: HedgedAttempt, connection: HTTP1Connection, head: ResponseHead
+        self, request: Request, attempt: HedgedAttempt, connection: BackendConnection, head: ResponseHead
     ) -> Outcome:
         attempt.result = None  # from here on the response owns the connection
         connection.watch_client(request.client_stream)

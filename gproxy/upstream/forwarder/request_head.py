@@ -11,7 +11,6 @@ from gproxy.http.header_names import SET_BY_GATEWAY
 from gproxy.http.request import Request
 from gproxy.http.rewrite import check_assigned, checked
 from gproxy.http.trust import UNIX_PEER, UNKNOWN_PEER
-from gproxy.upstream.backend import Backend
 
 _CRLF: Final = "\r\n"  # an f-string's braces take no backslash
 #: The fields of SET_ANEW that a route may keep; any other one would be sent twice.
@@ -57,9 +56,12 @@ class RequestHeadWriter:
         if stripped:
             self._dropped |= {"x-forwarded-prefix"}
 
-    def __call__(self, request: Request, backend: Backend) -> bytes:
-        """Return the head for one attempt at the backend. Raise HTTPError for a request that has passed here before."""
-        return self._text(request, backend.authority).encode("latin-1")
+    def __call__(self, request: Request, authority: str) -> bytes:
+        """Return the head for one attempt. Raise HTTPError for a request that has passed here before.
+
+        `authority` is the Host of a request without one.
+        """
+        return self._text(request, authority).encode("latin-1")
 
     def fields(self, request: Request, authority: str) -> list[tuple[str, str]]:
         """Return the fields of the head as pairs, in order. Raise HTTPError for a request that has passed here before.
@@ -125,14 +127,13 @@ def _prefix_line(before: str | None, stripped: str) -> str:
 class AnnotatingRequestHeadWriter(RequestHeadWriter):
     """A writer that adds the number of earlier attempts, and the milliseconds until the deadline."""
 
-    def __call__(self, request: Request, backend: Backend) -> bytes:
-        """Return the head for one attempt at the backend, with the added fields."""
+    def _text(self, request: Request, authority: str) -> str:
         lines = ""
         if self._retry_header:
             lines = f"{self._retry_header}: {request.tries - 1}{_CRLF}"
         if self._deadline_header and (left := self._left(request, self._deadline_header)) < math.inf:
             lines += f"{self._deadline_header}: {int(left)}{_CRLF}"
-        return b"%b%b\r\n" % (super().__call__(request, backend)[:-2], lines.encode("latin-1"))
+        return f"{super()._text(request, authority)[:-2]}{lines}{_CRLF}"
 
     @staticmethod
     def _left(request: Request, header: str) -> float:

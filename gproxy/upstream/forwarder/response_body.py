@@ -10,9 +10,9 @@ from gproxy.http.phase import BODY
 from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.connection import BackendConnection
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.failure import Failure, failure_of
-from gproxy.upstream.http1.connection import HTTP1Connection
 
 
 class BackendBody:
@@ -28,7 +28,7 @@ class BackendBody:
         at_hand: bytes,
         rest: Reader,
         request: Request,
-        lease: tuple[Backend, HTTP1Connection, bool],
+        lease: tuple[Backend, BackendConnection, bool],
         limit: TimeLimit,
         record_failure: Callable[[Request, Backend, Failure], None],
     ) -> None:
@@ -36,7 +36,7 @@ class BackendBody:
         self.at_hand = at_hand
         self._rest = rest
         self._request = request
-        self._lease: tuple[Backend, HTTP1Connection, bool] | None = lease
+        self._lease: tuple[Backend, BackendConnection, bool] | None = lease
         #: Of the wait for each piece.
         self._limit = limit
         self._record_failure = record_failure

@@ -19,7 +19,7 @@ from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.http1.connection import HTTP1Connection
+from gproxy.upstream.connection import BackendConnection, TunnelEnd
 
 #: The idle limit once one side has ended, in seconds.
 _IDLE_AFTER_END: Final = 10.0
@@ -28,12 +28,12 @@ _IDLE_AFTER_END: Final = 10.0
 class Tunnel:
     """The body of a 101 response; iterate over it once, then close it."""
 
-    def __init__(self, request: Request, backend: Backend, connection: HTTP1Connection, limit: TimeLimit) -> None:
+    def __init__(self, request: Request, backend: Backend, connection: BackendConnection, limit: TimeLimit) -> None:
         assert request.client_stream is not None  # noqa: S101 only a client asks to upgrade
         self._client = request.client_stream
         self._backend = backend
-        self._connection: HTTP1Connection | None = connection
-        self._channel = connection.channel
+        self._connection: BackendConnection | None = connection
+        self._channel: TunnelEnd = connection.start_tunnel()
         #: How long both sides may be silent.
         self._limit = limit
         #: True once one side has ended its direction.
@@ -45,7 +45,6 @@ class Tunnel:
         self._upload: gevent.Greenlet | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        self._channel.client = None
         self._client.start_tunnel()
         self._exchange.is_tunnel = True
         self._request.phase = TUNNEL

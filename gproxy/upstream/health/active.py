@@ -12,11 +12,11 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
+from gproxy.http.response import ResponseHead
 from gproxy.runtime import Bounded, Runtime, silent_timeout
 from gproxy.upstream.backend import Backend
+from gproxy.upstream.connection import BackendConnection
 from gproxy.upstream.failure import failure_of, is_shortage
-from gproxy.upstream.http1.connection import HTTP1Connection
-from gproxy.upstream.http1.response_head import ResponseHead
 
 #: The longest part of a body that is searched, in bytes.
 _BODY: Final = 64 * 1024
@@ -25,12 +25,37 @@ _BODY: Final = 64 * 1024
 Mark = Callable[[Backend, bool, str], None]
 
 
+class ProbeHead:
+    """The writer of the heads of probes."""
+
+    def __init__(self, settings: UpstreamSettings) -> None:
+        literal = "" if settings.host in ("client", "backend") else settings.host
+        self._host = settings.health.host or literal
+        fields = Headers({"User-Agent": "gproxy-health"})
+        fields.update(settings.health.headers)
+        self._pairs = [*fields.items(), ("Connection", "close")]
+
+    def __call__(self, request: Request, authority: str) -> bytes:
+        """Return the head of HTTP/1.1."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.fields(request, authority)])
+        return f"{request.method} {self.target(request)} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+
+    def fields(self, request: Request, authority: str) -> list[tuple[str, str]]:  # noqa: ARG002 all probes have the same
+        """Return the fields of the head as pairs, in order."""
+        return [("Host", self._host or authority), *self._pairs]
+
+    def target(self, request: Request) -> str:
+        """Return the target of the request line."""
+        return request.target
+
+
 class Probe:
     """A request to a backend's health path, and the check of its response."""
 
     def __init__(self, settings: UpstreamSettings, bounded: Bounded = silent_timeout) -> None:
         self._settings = settings
         self._bounded = bounded
+        self._head = ProbeHead(settings)
         self._statuses = as_set(settings.health.status)
         self._body = settings.health.body.compile() if settings.health.body else None
 
@@ -52,7 +77,7 @@ class Probe:
         try:
             path = self._settings.health.path or "/"
             request = Request(Received("GET", path, 1, Headers(), ""), Headers(), backend.authority, path, "")
-            answer: ResponseHead = connection.send_request(self._head(backend, path), request)
+            answer = connection.send_request(self._head, request, backend.authority)
             if answer.status not in self._statuses:
                 return f"status {answer.status}"
             if self._body and not self._body.search(_beginning(connection, answer)):
@@ -61,16 +86,8 @@ class Probe:
         finally:
             connection.close()
 
-    def _head(self, backend: Backend, path: str) -> bytes:
-        settings = self._settings
-        fields = Headers({"User-Agent": "gproxy-health"})
-        fields.update(settings.health.headers)
-        literal = "" if settings.host in ("client", "backend") else settings.host
-        host = settings.health.host or literal or backend.authority
-        return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields.lines()}Connection: close\r\n\r\n".encode("latin-1")
 
-
-def _beginning(connection: HTTP1Connection, answer: ResponseHead) -> bytes:
+def _beginning(connection: BackendConnection, answer: ResponseHead) -> bytes:
     """Return the beginning of the body, up to the searched size."""
     data, rest = connection.receive_body(answer.framing)
     while rest is not None and len(data) < _BODY and (piece := rest.next_piece()):

@@ -17,21 +17,21 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError, Incomplete
 from gproxy.http.framing import PIECE, ChunkedReader, CloseReader, Reader, chunk, last_chunk, reader
 from gproxy.http.phase import SEND, WAIT
-from gproxy.http.request import Request
+from gproxy.http.request import HeadWriter, Request
+from gproxy.http.response import ResponseHead
 from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Interrupted
 from gproxy.runtime.expired import is_cut
 from gproxy.runtime.waitable import as_waitable
+from gproxy.upstream.connection import BackendConnection, Observer
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import LONG_UPLOAD, BackendChannel
-from gproxy.upstream.http1.response_head import LONGEST_REMEMBERED, MAX_HEAD, ResponseHead, parse_response_head
+from gproxy.upstream.http1.response_head import LONGEST_REMEMBERED, MAX_HEAD, HTTP1ResponseHead, parse_response_head
 
 #: How long an `Expect: 100-continue` waits for a backend that may not know it, in seconds.
 CONTINUE_WAIT: Final = 1.0
 #: `Deadline.progress`: a function that is called when the backend has taken (False) or sent (True) bytes.
 Progress = Callable[[bool], None] | None
-#: A function that takes the seconds until the response head, and whether it arrived.
-Observer = Callable[[float, bool], None]
 
 
 class ConnectionState(Enum):
@@ -73,7 +73,7 @@ _DONE: Final = UploadState.DONE
 _FAILED: Final = UploadState.FAILED
 
 
-class HTTP1Connection:
+class HTTP1Connection(BackendConnection):
     """A connection to a backend in HTTP/1; urllib3 opens and closes the underlying connection.
 
     `name` is the backend's name. A method raises RuntimeError in a state in which it must not be called.
@@ -86,6 +86,7 @@ class HTTP1Connection:
         name: str,
         observe: Observer | None = None,
     ) -> None:
+        super().__init__()
         self._connection = connection
         self._name = name
         self._observe = observe
@@ -98,9 +99,7 @@ class HTTP1Connection:
         self.idle_since = 0.0
         #: True while the backend may have closed the idle connection before it received the present request.
         self._may_be_stale = False
-        #: True once the connection has ended so.
-        self.is_stale = False
-        self._last_head: ResponseHead | None = None
+        self._last_head: HTTP1ResponseHead | None = None
         #: How long the idle connection may be used, as far as the last response says, in seconds.
         self.idle_timeout = math.inf
         #: The present request's body, and the state of its upload.
@@ -110,8 +109,6 @@ class HTTP1Connection:
         self._unsent: bytes | memoryview = b""
         #: The greenlet of the state BESIDE_RESPONSE.
         self._uploader: gevent.Greenlet | None = None
-        #: The client's error that has ended that upload.
-        self.upload_error: BaseException | None = None
 
     def __repr__(self) -> str:
         plural = "" if self.requests == 1 else "s"
@@ -157,12 +154,9 @@ class HTTP1Connection:
         """Notice that this client leaves while the connection waits for the backend."""
         self.channel.client = as_waitable(client)
 
-    def send_request(self, head: bytes, request: Request) -> ResponseHead:
-        """Send the request, forward interim responses, and return the head of the final one.
-
-        Report the duration to the observer, unless the request is cut. Raise OSError, Incomplete, BadMessage or one of
-        `upstream.errors` for the connection to the backend, and HTTPError or ClientGone for the client.
-        """
+    def send_request(self, write_head: HeadWriter, request: Request, authority: str) -> ResponseHead:
+        """Send the request, forward interim responses, and return the head of the final one; see the base class."""
+        head = write_head(request, authority)
         if self._observe is None:
             return self._send_request(head, request)
         deadline = request.deadline
@@ -318,7 +312,7 @@ class HTTP1Connection:
         self._unsent = b""  # an empty view would keep the last piece
         self.upload = _DONE
 
-    def _read_response_head(self, channel: BackendChannel, method: str, progress: Progress) -> ResponseHead:
+    def _read_response_head(self, channel: BackendChannel, method: str, progress: Progress) -> HTTP1ResponseHead:
         data = channel.buffer or self._more(channel, b"")
         last = self._last_head
         if last is not None and last.method == method and data.startswith(last.head):
@@ -385,6 +379,11 @@ class HTTP1Connection:
         else:
             data = rest.next_piece() if buffered else b""
         return data, None if rest.done and not rest.trailers else rest
+
+    def start_tunnel(self) -> BackendChannel:
+        """Return the channel: from here on its reader does not observe the client."""
+        self.channel.client = None
+        return self.channel
 
     def is_reusable(self, rest: Reader | None) -> bool:
         """Return whether the next request may use it: both messages ended as framed, and no byte followed."""

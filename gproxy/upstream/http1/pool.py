@@ -2,7 +2,7 @@
 
 import math
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -12,9 +12,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from gproxy.config.types import BackendURL
+from gproxy.upstream.connection import BackendConnection, Observer
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.connect import Endpoint
-from gproxy.upstream.http1.connection import HTTP1Connection, Observer
+from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http1.idle import Idle
 from gproxy.upstream.http1.tls import TLSBackendChannel, TLSConnection
 from gproxy.upstream.http1.tls_session import as_tls_error
@@ -86,15 +87,39 @@ class TLSPool(HTTPSConnectionPool):
     QueueCls = Idle  # type: ignore[assignment]
 
 
+class SharedConnections(Protocol):
+    """The connections to one backend that carry many requests at a time, each on a stream of its own."""
+
+    #: A function that takes the seconds of each attempt to connect; None unless they are measured.
+    observe_connect: Callable[[float], None] | None
+
+    def __len__(self) -> int:
+        """Return the number of connections without a request."""
+
+    def lease(self, timeout: float, name: str, observe: Observer | None) -> BackendConnection | None:
+        """Return a stream for one request to the backend of this name; None if that needs a connection of its own.
+
+        `timeout` bounds connecting, and not the wait for a free stream. Raises urllib3's exceptions, and TLSError.
+        """
+
+    def trim(self, idle_timeout: float) -> None:
+        """Close the ended and outdated connections without a request; to be called once a second."""
+
+    def retire(self) -> None:
+        """Let the requests finish, and close the connections."""
+
+
 class Connections(Protocol):
     """The connections to one backend, as the backend uses them."""
 
     #: The addresses of the backend.
     endpoint: Endpoint
-    #: The connections without a request.
+    #: The connections without a request that carry one at a time.
     idle: Idle
+    #: The connections that carry many; None if each request has a connection of its own.
+    shared: SharedConnections | None
 
-    def dial(self, timeout: float, name: str, observe: Observer | None) -> HTTP1Connection:
+    def dial(self, timeout: float, name: str, observe: Observer | None) -> BackendConnection:
         """Open a connection to the backend of this name. Raises urllib3's exceptions, and TLSError."""
 
     def close(self) -> None:
@@ -145,6 +170,7 @@ class IdleConnections:
         )
         self.idle: Idle = self.pool.pool  # type: ignore[assignment]
         self.idle.max_age = max_age or math.inf
+        self.shared: SharedConnections | None = None
 
     def dial(self, timeout: float, name: str, observe: Observer | None) -> HTTP1Connection:
         """Open a connection to the backend of this name. Raises urllib3's exceptions, and TLSError."""

@@ -14,6 +14,7 @@ from gproxy.http.forwarding import connection_options, strip_hop_by_hop
 from gproxy.http.framing import response_framing
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
+from gproxy.http.response import ResponseHead
 from gproxy.http.wire import StatusLine, parse_response
 
 #: The largest response head that is accepted, and the longest that a connection remembers, in bytes.
@@ -23,10 +24,10 @@ LONGEST_REMEMBERED: Final = 2048
 _TIMEOUT: Final = re.compile(r"(?i)(?<![\w-])timeout *= *\"?([0-9]{1,9})")
 
 
-class ResponseHead:
+class HTTP1ResponseHead(ResponseHead):
     """A response head in parsed form; a function of the head's bytes and the request's method."""
 
-    __slots__ = ("framing", "head", "headers", "idle_timeout", "keep", "method", "phrase", "status", "upgrade")
+    __slots__ = ("head", "idle_timeout", "method")
 
     def __init__(
         self,
@@ -40,17 +41,9 @@ class ResponseHead:
         upgrade: str = "",
         idle_timeout: float = math.inf,
     ) -> None:
+        super().__init__(line.status, line.reason, headers, framing, keep=keep, upgrade=upgrade)
         self.head = head
         self.method = method
-        self.status = line.status
-        self.phrase = line.reason
-        #: The fields without the hop-by-hop ones; a response gets a copy.
-        self.headers = headers
-        self.framing = framing
-        #: True if the backend keeps the connection open.
-        self.keep = keep
-        #: The value of Upgrade, in lower case.
-        self.upgrade = upgrade
         #: How long the idle connection may be used by the backend's Keep-Alive field, in seconds.
         self.idle_timeout = idle_timeout
 
@@ -58,14 +51,14 @@ class ResponseHead:
 _names: Final = FieldNames(lambda name, _: HOP_BY_HOP if name in RESPONSE_HOP_BY_HOP else 0)
 
 
-def parse_response_head(head: bytes, method: str) -> ResponseHead:
+def parse_response_head(head: bytes, method: str) -> HTTP1ResponseHead:
     """Parse the head. Raise BadMessage if it is malformed or ambiguous."""
     line, fields = parse_response(head, _names)
     minor, headers = line.minor, fields.headers
     framing = response_framing(headers, minor, line.status, method)
     headers.is_stripped = True
     if not fields.uses:  # PERF: nothing is removed
-        return ResponseHead(head, method, line, headers, framing, keep=bool(minor))
+        return HTTP1ResponseHead(head, method, line, headers, framing, keep=bool(minor))
     options = connection_options(headers)
     keep = "close" not in options if minor else "keep-alive" in options
     upgrade = headers.lookup("upgrade") or ""
@@ -74,7 +67,7 @@ def parse_response_head(head: bytes, method: str) -> ResponseHead:
     strip_hop_by_hop(headers, options, fields.hop_by_hop)
     if line.status == 426 and upgrade:  # Upgrade names the required protocol (RFC 9110 section 15.5.22)
         headers.put("Upgrade", "upgrade", upgrade)
-    return ResponseHead(
+    return HTTP1ResponseHead(
         head, method, line, headers, framing, keep=keep, upgrade=upgrade.lower(), idle_timeout=idle_timeout
     )
 

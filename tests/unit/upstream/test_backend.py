@@ -8,7 +8,7 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.request import request
 from gproxy.testing import Clock
 from gproxy.upstream.http1.connection import ConnectionState
-from unit.upstream.backends import backend_of
+from unit.upstream.backends import backend_of, send
 
 
 def backend(text="http://a.test:81", **options):
@@ -33,7 +33,7 @@ def dialled(scripted_endpoint):
 def lease(made, left=60.0):
     """Lease a connection, and receive a response without a body over it."""
     connection = made.connection(deadline(left))
-    connection.send_request(b"GET / HTTP/1.1\r\n\r\n", request())
+    send(connection, b"GET / HTTP/1.1\r\n\r\n", request())
     return connection
 
 

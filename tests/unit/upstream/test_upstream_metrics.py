@@ -53,7 +53,7 @@ def test_exchanges_connects_and_waits_are_timed_once_metrics_are_read(backend, m
     made, limit = UpstreamMetrics("u", metrics), SimpleNamespace(observe_wait=None)
     made.measure([backend], limit)
     backend.observer(0.25, True)
-    backend.observe_connect(0.5)
+    backend._observe_connect(0.5)
     limit.observe_wait(0.75)
     assert values(metrics) == {
         ("backend_duration_seconds",): 0.25,

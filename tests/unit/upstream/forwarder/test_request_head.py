@@ -2,19 +2,17 @@
 
 import pytest
 
-from gproxy.config.types import BackendURL
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import Received, request
 from gproxy.testing import Clock
 from gproxy.upstream.forwarder.request_head import AnnotatingRequestHeadWriter, RequestHeadWriter
-from unit.upstream.backends import backend_of
 
-BACKEND = backend_of(BackendURL("http", "a", 1), keepalive=1, connect_timeout=1)
+AUTHORITY = "a:1"
 
 
 def fields(asked, **given):
     telling = AnnotatingRequestHeadWriter(host="client", **{"retry_header": None, "deadline_header": None, **given})
-    head = telling(asked, BACKEND)
+    head = telling(asked, AUTHORITY)
     assert head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1
     return [line for line in head.decode().split("\r\n") if line.startswith(("X-Left", "X-Tries"))]
 
@@ -59,7 +57,7 @@ def test_both():
 def test_what_a_handler_says_of_an_upgrade_is_not_ours_to_pass_on():
     plain, websocket = asked(Upgrade="h2c"), asked(Upgrade="h2c")
     websocket.upgrade = "websocket"
-    heads = [RequestHeadWriter(host="client")(one, BACKEND).decode().lower() for one in (plain, websocket)]
+    heads = [RequestHeadWriter(host="client")(one, AUTHORITY).decode().lower() for one in (plain, websocket)]
     assert ["h2c" in head for head in heads] == [False, False]
     assert ["upgrade: websocket" in head for head in heads] == [False, True]
 
@@ -75,7 +73,7 @@ def test_what_a_handler_says_of_an_upgrade_is_not_ours_to_pass_on():
 def test_the_client_is_in_x_real_ip_unless_a_handler_has_set_it(headers, client, line):
     one = asked(**headers)
     one.client = client
-    head = RequestHeadWriter(host="client")(one, BACKEND).decode()
+    head = RequestHeadWriter(host="client")(one, AUTHORITY).decode()
     assert [found for found in head.split("\r\n") if found.lower().startswith("x-real-ip")] == [line]
 
 
@@ -91,7 +89,7 @@ def test_the_client_is_in_x_real_ip_unless_a_handler_has_set_it(headers, client,
 def test_via_has_the_version_of_the_received_request(minor, version, line, before):
     one = request(headers={"Via": before} if before else {})
     one.received = Received("GET", "/", minor, one.headers, "192.0.2.1", None, *version)
-    head = RequestHeadWriter(host="client", instance="abc")(one, BACKEND).decode()
+    head = RequestHeadWriter(host="client", instance="abc")(one, AUTHORITY).decode()
     expected = line.replace("Via: ", f"Via: {before}, ") if before else line
     assert [found for found in head.split("\r\n") if found.startswith("Via")] == [expected]
 
@@ -103,6 +101,6 @@ def test_via_has_the_version_of_the_received_request(minor, version, line, befor
 def test_the_fields_are_those_of_the_head(headers, method):
     writer = RequestHeadWriter(host="client", instance="abc", stripped="/shop", change=lambda path: f"/x{path}")
     asked = request(method, "/a?b=c", headers=headers)
-    lines = [f"{name}: {value}" for name, value in writer.fields(asked, BACKEND.authority)]
-    assert [f"{method} /x/a?b=c HTTP/1.1", *lines, "", ""] == writer(asked, BACKEND).decode().split("\r\n")
+    lines = [f"{name}: {value}" for name, value in writer.fields(asked, AUTHORITY)]
+    assert [f"{method} /x/a?b=c HTTP/1.1", *lines, "", ""] == writer(asked, AUTHORITY).decode().split("\r\n")
     assert writer.target(asked) == "/x/a?b=c"

@@ -18,7 +18,7 @@ from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.errors import BrokenBodyError
 from gproxy.upstream.forwarder.response_body import BackendBody
 from gproxy.upstream.http1.connection import HTTP1Connection
-from unit.upstream.backends import backend_of
+from unit.upstream.backends import backend_of, send
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -45,7 +45,7 @@ class Exchange:
         self.backend.active += 1
         self.connection = HTTP1Connection(Socket(), peer.backend, self.backend.name)
         self.blamed = []
-        self.connection.send_request(HEAD, self.request)
+        send(self.connection, HEAD, self.request)
         at_hand, rest = self.connection.receive_body(FRAMINGS[head])
         lease = (self.backend, self.connection, keep)
         self.body = BackendBody(at_hand, rest, self.request, lease, LIMIT.of(read_timeout, LIMIT.option), self.blame)

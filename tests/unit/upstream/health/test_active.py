@@ -26,8 +26,8 @@ class Connection:
         self._pieces = [*pieces, b""]
         self.is_closed = False
 
-    def send_request(self, head, request):
-        self.head, self.path = head, request.path
+    def send_request(self, write_head, request, authority):
+        self.head, self.path = write_head(request, authority), request.path
         if isinstance(self._status, BaseException):
             raise self._status
         return parse_response_head(f"HTTP/1.1 {self._status} X\r\nConnection: close\r\n\r\n".encode(), "GET")

@@ -8,6 +8,7 @@ from gproxy.http.framing import LengthReader
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request, request
 from gproxy.upstream.http1.connection import HTTP1Connection
+from unit.upstream.backends import send
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -42,7 +43,7 @@ def idle(backend):
 
     def make(*script, **options):
         connection, peer = backend(NO_CONTENT, **options)
-        connection.send_request(HEAD, request())
+        send(connection, HEAD, request())
         connection.become_idle(100.0)
         peer.add(*script)
         return connection, peer

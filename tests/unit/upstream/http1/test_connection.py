@@ -14,6 +14,7 @@ from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError
 from gproxy.upstream.http1.connection import ConnectionState, HTTP1Connection
 from gproxy.upstream.http1.response_head import MAX_HEAD
+from unit.upstream.backends import send
 
 from .conftest import HEAD, NO_CONTENT, OK, POST, Socket, turn_until, with_client
 
@@ -26,7 +27,7 @@ NEW, ACTIVE, IDLE, CLOSED = ConnectionState
 
 
 CALLS = {
-    "send_request": lambda connection: connection.send_request(HEAD, request()),
+    "send_request": lambda connection: send(connection, HEAD, request()),
     "receive_body": lambda connection: connection.receive_body(0),
     "continue_upload": lambda connection: connection.continue_upload(request()),
     "become_idle": lambda connection: connection.become_idle(100.0),
@@ -50,7 +51,7 @@ def in_state(backend):
     def make(state):
         connection, peer = backend(NO_CONTENT, NO_CONTENT)
         if state is not NEW:
-            connection.send_request(HEAD, request())
+            send(connection, HEAD, request())
         if state is IDLE:
             connection.become_idle(100.0)
         elif state is CLOSED:
@@ -99,7 +100,7 @@ def test_what_a_state_says_of_the_next_request(in_state, state, is_connected, is
 def test_each_request_counts(idle):
     connection, _ = idle(*[NO_CONTENT] * 11)
     for _ in range(11):
-        connection.send_request(HEAD, request())
+        send(connection, HEAD, request())
         connection.become_idle(100.0)
     assert repr(connection) == "<HTTP1Connection 10.0.0.1:80 IDLE, 12 requests>"
 
@@ -108,7 +109,7 @@ def test_each_request_counts(idle):
 def test_how_long_the_backend_keeps_the_connection(backend, field, seconds):
     connection, _ = backend(f"HTTP/1.1 204 No Content\r\n{field}\r\n".encode())
     assert connection.idle_timeout == math.inf
-    connection.send_request(HEAD, request())
+    send(connection, HEAD, request())
     assert connection.idle_timeout == seconds
 
 
@@ -117,7 +118,7 @@ def test_how_long_the_backend_keeps_the_connection(backend, field, seconds):
 
 def test_the_request_is_sent_as_it_is_and_the_head_is_returned(backend):
     connection, peer = backend(OK + b"hi")
-    answer = connection.send_request(HEAD, request())
+    answer = send(connection, HEAD, request())
     assert peer.sends == [HEAD]
     assert (answer.status, answer.phrase, answer.framing, answer.keep) == (200, "OK", 2, True)
     assert answer.headers.items() == [("Content-Length", "2"), ("X", "y")]
@@ -127,14 +128,14 @@ def test_the_request_is_sent_as_it_is_and_the_head_is_returned(backend):
 @pytest.mark.parametrize("cut", range(1, len(OK)))
 def test_a_head_in_two_pieces(backend, cut):
     connection, _ = backend(OK[:cut], OK[cut:] + b"hi")
-    answer = connection.send_request(HEAD, request())
+    answer = send(connection, HEAD, request())
     assert (answer.status, answer.headers["X"]) == (200, "y")
     assert connection.receive_body(answer.framing) == (b"hi", None)
 
 
 def test_a_head_byte_by_byte(backend):
     connection, peer = backend(*(bytes([byte]) for byte in OK))
-    assert connection.send_request(HEAD, request()).head == OK
+    assert send(connection, HEAD, request()).head == OK
     assert peer.remaining == []
 
 
@@ -142,7 +143,7 @@ def test_a_repeated_head_is_parsed_once(backend):
     connection, _ = backend(OK + b"hi", OK + b"ho", OK.replace(b"y", b"z") + b"ha")
 
     def exchange():
-        answer = connection.send_request(HEAD, request())
+        answer = send(connection, HEAD, request())
         body = connection.receive_body(answer.framing)
         connection.become_idle(100.0)
         return answer, body
@@ -155,10 +156,10 @@ def test_a_repeated_head_is_parsed_once(backend):
 
 def test_the_same_head_to_another_method_means_something_else(backend):
     connection, _ = backend(OK + b"hi", OK)
-    answer = connection.send_request(HEAD, request())
+    answer = send(connection, HEAD, request())
     connection.receive_body(answer.framing)
     connection.become_idle(100.0)
-    assert connection.send_request(HEAD, request("HEAD")).framing == 0
+    assert send(connection, HEAD, request("HEAD")).framing == 0
 
 
 def test_a_head_at_the_limit_and_beyond(backend):
@@ -166,11 +167,11 @@ def test_a_head_at_the_limit_and_beyond(backend):
         return OK[:-2] + b"Y: " + b"y" * (size - len(OK) - 3) + b"\r\n\r\n"
 
     connection, _ = backend(head(MAX_HEAD))
-    assert len(connection.send_request(HEAD, request()).headers["Y"]) == MAX_HEAD - len(OK) - 3
+    assert len(send(connection, HEAD, request()).headers["Y"]) == MAX_HEAD - len(OK) - 3
     for script in ([head(MAX_HEAD + 5)], [head(MAX_HEAD * 2)[: MAX_HEAD + 4]]):
         connection, _ = backend(*script)
         with pytest.raises(BadMessage, match="head") as caught:
-            connection.send_request(HEAD, request())
+            send(connection, HEAD, request())
         assert caught.value.status == 502
 
 
@@ -180,7 +181,7 @@ def test_a_head_at_the_limit_and_beyond(backend):
 def test_garbage_is_rejected_at_once(backend, garbage):
     connection, _ = backend(garbage)
     with pytest.raises(BadMessage):
-        connection.send_request(HEAD, request())
+        send(connection, HEAD, request())
 
 
 def test_progress_is_reported_for_what_the_backend_takes_and_gives(backend):
@@ -188,7 +189,7 @@ def test_progress_is_reported_for_what_the_backend_takes_and_gives(backend):
     asked = request()
     seen = []
     asked.deadline.progress = seen.append
-    connection.send_request(HEAD, asked)
+    send(connection, HEAD, asked)
     assert seen == [False, True, True]
 
 
@@ -199,21 +200,21 @@ def test_an_interim_response_is_passed_on_without_fields_of_ours(backend, script
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-Request-ID: theirs\r\n\r\n"
     connection, _ = backend(hints + hints, OK)
     client = scripted()
-    assert connection.send_request(HEAD, with_client(client)).status == 200
+    assert send(connection, HEAD, with_client(client)).status == 200
     assert client.sends == [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"] * 2
 
 
 def test_an_interim_response_is_not_passed_on_to_http_1_0(backend, scripted):
     connection, _ = backend(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK)
     client = scripted()
-    assert connection.send_request(HEAD, with_client(client, minor=0)).status == 200
+    assert send(connection, HEAD, with_client(client, minor=0)).status == 200
     assert client.sent == b""
 
 
 def test_a_100_that_no_client_awaits_is_dropped(backend, scripted):
     connection, _ = backend(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
     client = scripted()
-    assert connection.send_request(HEAD, with_client(client)).status == 200
+    assert send(connection, HEAD, with_client(client)).status == 200
     assert client.sent == b""
 
 
@@ -221,7 +222,7 @@ def test_switching_protocols_is_final(backend):
     connection, peer = backend(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n\r\n\x81\0"
     )
-    answer = connection.send_request(HEAD, request())
+    answer = send(connection, HEAD, request())
     assert (answer.status, answer.upgrade) == (101, "websocket")
     assert peer.backend.buffer == b"\x81\0"
 
@@ -245,40 +246,40 @@ IF_IDLE_STALE = pytest.mark.parametrize(
 def test_an_end_before_the_first_byte(new_or_idle, ending, error):
     connection, _ = new_or_idle(After(POST), ending)
     with pytest.raises(error):
-        connection.send_request(POST, request())
+        send(connection, POST, request())
 
 
 @IF_IDLE_STALE
 def test_a_reset_before_the_request(new_or_idle, error):
     connection, peer = new_or_idle(RESET)
     with pytest.raises(error):
-        connection.send_request(POST, request())
+        send(connection, POST, request())
     assert POST not in peer.sent
 
 
 def test_an_end_in_the_head_is_the_backends_fault_on_a_reused_connection_too(idle):
     connection, _ = idle(OK[:20], END)
     with pytest.raises(Incomplete, match="closed within the response head"):
-        connection.send_request(HEAD, request())
+        send(connection, HEAD, request())
 
 
 def test_a_reset_in_the_head(backend):
     connection, peer = backend(OK[:20], RESET)
     with pytest.raises(ConnectionError):
-        connection.send_request(HEAD, request())
+        send(connection, HEAD, request())
     assert peer.backend.is_closed
 
 
 def test_an_end_after_an_interim_response_is_not_stale(idle):
     connection, _ = idle(b"HTTP/1.1 103 Early Hints\r\n\r\n", END)
     with pytest.raises(UnansweredError):
-        connection.send_request(HEAD, request())
+        send(connection, HEAD, request())
 
 
 def test_the_client_leaves_while_the_backend_is_silent(backend, scripted):
     connection, _ = backend()
     with pytest.raises(ClientGone):
-        connection.send_request(HEAD, with_client(scripted(END)))
+        send(connection, HEAD, with_client(scripted(END)))
 
 
 def test_a_pipelined_request_is_kept_for_later(backend, scripted):
@@ -290,7 +291,7 @@ def test_a_pipelined_request_is_kept_for_later(backend, scripted):
         peer.backend.send(b"!")
 
     gevent.spawn(answer_later)
-    assert connection.send_request(HEAD, with_client(client)).status == 200
+    assert send(connection, HEAD, with_client(client)).status == 200
     assert client.client.buffer == b"GET /next"
 
 
@@ -309,7 +310,7 @@ def test_closing_closes_the_channel_and_the_connection(scripted):
 
 def received(backend, framing, *script):
     connection, _ = backend(*script)
-    connection.send_request(HEAD, request())
+    send(connection, HEAD, request())
     return (connection, *connection.receive_body(framing))
 
 
@@ -381,7 +382,7 @@ def test_an_exchange_is_observed_without_the_time_that_was_the_clients(backend):
     connection, _ = backend(OK, observe=lambda seconds, answered: seen.append((seconds, answered)))
     asked = request()
     asked.deadline.progress = lambda _: setattr(asked.deadline, "paused", 100.0)
-    connection.send_request(HEAD, asked)
+    send(connection, HEAD, asked)
     (seconds, answered) = seen[0]
     assert answered and -100.0 <= seconds < -99.0
 
@@ -390,7 +391,7 @@ def test_a_failed_exchange_is_observed_as_unanswered(backend):
     seen = []
     connection, _ = backend(END, observe=lambda _, answered: seen.append(answered))
     with pytest.raises(UnansweredError):
-        connection.send_request(HEAD, request())
+        send(connection, HEAD, request())
     assert seen == [False]
 
 
@@ -403,5 +404,5 @@ def test_a_request_that_is_cut_is_not_observed(backend):
     asked = request()
     asked.deadline.progress = cut
     with pytest.raises(Expired):
-        connection.send_request(HEAD, asked)
+        send(connection, HEAD, asked)
     assert seen == []

@@ -6,7 +6,7 @@ import pytest
 from gproxy.config.types import BackendURL
 from gproxy.http.deadline import Deadline
 from gproxy.http.request import request
-from unit.upstream.backends import backend_of
+from unit.upstream.backends import backend_of, send
 
 from .conftest import turn_until
 
@@ -37,7 +37,7 @@ class Burst:
 
     def return_one(self):
         connection = self.connections.pop(0)
-        connection.send_request(b"GET / HTTP/1.1\r\n\r\n", request())
+        send(connection, b"GET / HTTP/1.1\r\n\r\n", request())
         self.backend.release(connection, keep=True)
 
     def close(self):

@@ -9,6 +9,7 @@ from gproxy.http.request import request
 from gproxy.testing.scripted_channel import END
 from gproxy.upstream.http1.connection import ConnectionState, HTTP1Connection
 from gproxy.upstream.http1.idle import Idle
+from unit.upstream.backends import send
 
 
 class Socket:
@@ -23,7 +24,7 @@ def used(scripted):
         field = "" if announced is None else f"Keep-Alive: timeout={announced}\r\n"
         peer = scripted(f"HTTP/1.1 204 No Content\r\n{field}\r\n".encode())
         connection = HTTP1Connection(Socket(), peer.backend, "10.0.0.1:80")
-        connection.send_request(b"GET / HTTP/1.1\r\n\r\n", request())
+        send(connection, b"GET / HTTP/1.1\r\n\r\n", request())
         connection.born = born
         return connection, peer
 

@@ -12,6 +12,7 @@ from gproxy.http.request import request
 from gproxy.upstream.errors import AlertError, StaleConnectionError, UnansweredError
 from gproxy.upstream.http1.tls import TLSBackendChannel, TLSConnection
 from gproxy.upstream.http1.tls_session import ResumingContext
+from unit.upstream.backends import send
 
 HEAD = b"GET / HTTP/1.1\r\n\r\n"
 
@@ -76,7 +77,7 @@ class Scene:
         """Receive a response without a body over the connection."""
         self.records.outcomes += [len(HEAD), b"HTTP/1.1 204 No Content\r\n\r\n"]
         self.records.waiting = 1
-        self.connection.send_request(HEAD, request())
+        send(self.connection, HEAD, request())
         self.records.waiting = 0
 
     def close(self):
@@ -172,7 +173,7 @@ def test_without_an_alert_it_is_as_on_a_plain_connection(scene, is_idle, expecte
         some.connection.become_idle(100.0)
     some.records.outcomes += [BrokenPipeError(), b""]  # for the send, and for the look for an alert
     with pytest.raises(expected):
-        some.connection.send_request(HEAD, request())
+        send(some.connection, HEAD, request())
     assert some.records.outcomes == []
 
 

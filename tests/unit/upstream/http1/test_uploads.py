@@ -16,6 +16,7 @@ from gproxy.testing.scripted_channel import END, RESET, After
 from gproxy.upstream.errors import UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.connection import HTTP1Connection, UploadState
+from unit.upstream.backends import send
 
 from .conftest import OK, POST, Socket, turn_until, upload, with_client
 
@@ -28,14 +29,14 @@ NONE, PENDING, BESIDE_RESPONSE, DONE, FAILED = UploadState
 def test_head_and_body_at_hand_leave_in_one_send(backend):
     connection, peer = backend(OK)
     asked = request("POST", body=b"hello")
-    connection.send_request(POST, asked)
+    send(connection, POST, asked)
     assert peer.sends == [POST + b"hello"]
 
 
 def test_a_body_that_comes_in_pieces(backend, scripted):
     connection, peer = backend(After(b"hello"), OK)
     client = scripted(b"he", b"llo, and the next request")
-    assert connection.send_request(POST, with_client(client, upload(client, 5))).status == 200
+    assert send(connection, POST, with_client(client, upload(client, 5))).status == 200
     assert peer.sends == [POST, b"he", b"llo"]
     assert client.client.buffer == b"" and client.remaining == [b", and the next request"]
 
@@ -44,14 +45,14 @@ def test_a_chunked_body_with_trailers(backend, scripted):
     connection, peer = backend(After(b"\r\n0\r\nT: v\r\n\r\n"), OK)
     client = scripted(b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\nT: v\r\n\r\n")
     body = Body(reader=ChunkedReader(client.client))
-    assert connection.send_request(POST, with_client(client, body)).status == 200
+    assert send(connection, POST, with_client(client, body)).status == 200
     assert peer.sent == POST + b"2\r\nhe\r\n3\r\nllo\r\n0\r\nT: v\r\n\r\n"
 
 
 def test_a_backend_that_takes_little_at_a_time(backend, scripted):
     connection, peer = backend(After(b"hello"), OK, takes=3)
     client = scripted(b"hello")
-    assert connection.send_request(POST, with_client(client, upload(client, 5))).status == 200
+    assert send(connection, POST, with_client(client, upload(client, 5))).status == 200
     assert peer.sent == POST + b"hello"
     assert max(map(len, peer.sends)) == 3
 
@@ -60,7 +61,7 @@ def test_a_response_in_the_middle_of_the_upload(backend, scripted):
     connection, peer = backend(After(b"he"), b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
     client = scripted(b"he")
     asked = with_client(client, upload(client, 5))
-    assert connection.send_request(POST, asked).status == 413
+    assert send(connection, POST, asked).status == 413
     assert peer.sent == POST + b"he"
     assert client.client.upload_peer is None
     assert not asked.body.done
@@ -73,7 +74,7 @@ def test_an_end_in_the_middle_of_the_upload(backend, scripted, ending):
     connection, _ = backend(After(b"he"), ending)
     client = scripted(b"he")
     with pytest.raises(UnfinishedUploadError):
-        connection.send_request(POST, with_client(client, upload(client, 5)))
+        send(connection, POST, with_client(client, upload(client, 5)))
     assert repr(connection) == "<HTTP1Connection 10.0.0.1:80 ACTIVE, 1 request, upload FAILED>"
     connection.close()
     assert repr(connection) == "<HTTP1Connection 10.0.0.1:80 CLOSED, 1 request, upload FAILED>"
@@ -84,21 +85,21 @@ def test_an_end_in_the_head_before_the_upload_is_complete(backend, scripted, end
     connection, _ = backend(After(b"he"), OK[:20], ending)
     client = scripted(b"he")
     with pytest.raises(UnfinishedUploadError):
-        connection.send_request(POST, with_client(client, upload(client, 5)))
+        send(connection, POST, with_client(client, upload(client, 5)))
 
 
 def test_an_end_during_the_upload_on_a_reused_connection(idle, scripted):
     connection, _ = idle(After(b"he"), END)
     client = scripted(b"he")
     with pytest.raises(UnfinishedUploadError):
-        connection.send_request(POST, with_client(client, upload(client, 5)))
+        send(connection, POST, with_client(client, upload(client, 5)))
 
 
 def test_a_client_that_leaves_in_the_middle_of_the_upload(backend, scripted):
     connection, _ = backend()
     client = scripted(b"he", END)
     with pytest.raises(HTTPError) as caught:
-        connection.send_request(POST, with_client(client, upload(client, 5)))
+        send(connection, POST, with_client(client, upload(client, 5)))
     assert (caught.value.status, caught.value.reason) == (400, "client_gone")
     assert connection.upload is FAILED
 
@@ -111,7 +112,7 @@ def asking_first(client, length=5):
 def test_a_100_lets_the_client_send(backend, scripted):
     connection, peer = backend(After(POST), b"HTTP/1.1 100 Continue\r\n\r\n", After(b"hello"), OK)
     client = scripted(After(b"100 Continue"), b"hello")
-    assert connection.send_request(POST, with_client(client, asking_first(client))).status == 200
+    assert send(connection, POST, with_client(client, asking_first(client))).status == 200
     assert peer.sends == [POST, b"hello"]
     assert client.sends == [b"HTTP/1.1 100 Continue\r\n\r\n"]
 
@@ -119,7 +120,7 @@ def test_a_100_lets_the_client_send(backend, scripted):
 def test_a_final_response_instead_of_100(backend, scripted):
     connection, peer = backend(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
     client = scripted()
-    assert connection.send_request(POST, with_client(client, asking_first(client))).status == 417
+    assert send(connection, POST, with_client(client, asking_first(client))).status == 417
     assert peer.sent == POST
     assert client.sent == b""
 
@@ -129,7 +130,7 @@ def test_another_interim_response_does_not_let_the_client_send(backend, scripted
         After(POST), b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", After(b"hello"), OK
     )
     client = scripted(After(b"100 Continue"), b"hello")
-    assert connection.send_request(POST, with_client(client, asking_first(client))).status == 200
+    assert send(connection, POST, with_client(client, asking_first(client))).status == 200
     assert client.sends == [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
     assert peer.sends == [POST, b"hello"]
 
@@ -137,7 +138,7 @@ def test_another_interim_response_does_not_let_the_client_send(backend, scripted
 def test_a_client_that_does_not_wait_for_100(backend, scripted):
     connection, peer = backend(After(b"hello"), OK)
     client = scripted(b"hello")
-    assert connection.send_request(POST, with_client(client, asking_first(client))).status == 200
+    assert send(connection, POST, with_client(client, asking_first(client))).status == 200
     assert peer.sends == [POST, b"hello"]
     assert client.sent == b""
 
@@ -146,7 +147,7 @@ def test_a_client_that_leaves_before_100(backend, scripted):
     connection, _ = backend()
     client = scripted(END)
     with pytest.raises(ClientGone):
-        connection.send_request(POST, with_client(client, asking_first(client)))
+        send(connection, POST, with_client(client, asking_first(client)))
     assert connection.upload is FAILED
 
 
@@ -156,7 +157,7 @@ def test_a_client_that_leaves_before_100(backend, scripted):
 def test_an_upload_that_the_backend_takes_completely(backend, scripted):
     connection, _ = backend(After(b"hello"), OK + b"hi")
     client = scripted(b"he", b"llo")
-    connection.send_request(POST, with_client(client, upload(client, 5)))
+    send(connection, POST, with_client(client, upload(client, 5)))
     assert repr(connection) == "<HTTP1Connection 10.0.0.1:80 ACTIVE, 1 request, upload DONE>"
     connection.receive_body(2)
     assert connection.is_reusable(None)
@@ -172,7 +173,7 @@ def responded(backend, scripted):
         connection, peer = backend(After(b"he"), head + b"hi", *then)
         client = scripted(b"he", After(b"go"), *client_script)
         asked = with_client(client, upload(client, 5))
-        connection.send_request(POST, asked)
+        send(connection, POST, asked)
         assert repr(connection) == "<HTTP1Connection 10.0.0.1:80 ACTIVE, 1 request, upload PENDING>"
         assert not connection.is_reusable(None)
         return connection, peer, client, asked
@@ -263,7 +264,7 @@ def test_a_deadline_that_ends_while_the_upload_is_cancelled_leaves_nothing_open(
     asked = request("POST")
     asked.body = Body(reader=Stubborn(), length=5)
     peer.backend.has_event = True
-    connection.send_request(POST, asked)
+    send(connection, POST, asked)
     connection.continue_upload(asked)
     gevent.sleep(0)
     throw_soon(Expired(TimeLimit.DEADLINE))
@@ -310,7 +311,7 @@ def test_a_response_before_a_reset_during_the_upload_counts():
     connection = HTTP1Connection(Socket(), BackendChannel(here), "10.0.0.1:80")
     asked = request("POST")
     asked.body = Body(reader=Responding(there), length=10)
-    assert connection.send_request(POST, asked).status == 200
+    assert send(connection, POST, asked).status == 200
     assert connection.upload is FAILED
     connection.continue_upload(asked)
     assert not asked.body.in_flight
@@ -325,7 +326,7 @@ def test_a_limit_that_expires_during_the_upload(backend, scripted, limit):
     client = scripted(b"he")
     throw_soon(Expired(limit))
     with pytest.raises(Expired):
-        connection.send_request(POST, with_client(client, upload(client, 5)))
+        send(connection, POST, with_client(client, upload(client, 5)))
     assert repr(connection) == "<HTTP1Connection 10.0.0.1:80 ACTIVE, 1 request, upload FAILED>"
     assert client.client.upload_peer is None
 
@@ -334,12 +335,12 @@ def test_a_limit_that_expires_after_the_upload(backend):
     connection, _ = backend()
     throw_soon(Expired(TimeLimit.DEADLINE))
     with pytest.raises(Expired):
-        connection.send_request(POST, request("POST", body=b"hello"))
+        send(connection, POST, request("POST", body=b"hello"))
     assert connection.upload is DONE
 
 
 def test_a_request_without_a_body_uploads_nothing(backend):
     connection, _ = backend(END)
     with pytest.raises(UnansweredError):
-        connection.send_request(POST, request())
+        send(connection, POST, request())
     assert connection.upload is NONE

@@ -1,0 +1,73 @@
+"""The connection of one attempt at a backend, as the forwarder uses it: what HTTP/1.1 and HTTP/2 have in common."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gproxy.http.client_stream import ClientStream
+from gproxy.http.framing import Reader
+from gproxy.http.request import HeadWriter, Request
+from gproxy.http.response import ResponseHead
+
+#: A function that takes the seconds until the response head, and whether it arrived.
+Observer = Callable[[float, bool], None]
+
+
+class TunnelEnd(Protocol):
+    """The backend's end of a tunnel: bytes both ways."""
+
+    def read(self, limit: int, /) -> bytes:
+        """Return at most `limit` bytes; b"" once the backend has ended its direction. Raises OSError."""
+
+    def send(self, data: bytes, /) -> None:
+        """Send all data. Raises OSError."""
+
+    def shut_writing(self) -> None:
+        """End the sending direction."""
+
+    def shut(self) -> None:
+        """End both directions."""
+
+
+class BackendConnection:
+    """A connection with one exchange at a time: one of HTTP/1.1, or a stream of HTTP/2.
+
+    PERF: a class, because compiled code calls methods of a protocol by their names.
+    """
+
+    def __init__(self) -> None:
+        #: True once the connection has ended because it was idle for too long.
+        self.is_stale = False
+        #: The client's error that has ended an upload beside the response.
+        self.upload_error: BaseException | None = None
+
+    def send_request(self, write_head: HeadWriter, request: Request, authority: str) -> ResponseHead:
+        """Send the request, forward interim responses, and return the head of the final one.
+
+        Report the duration to the observer, unless the request is cut. Raise OSError, Incomplete, BadMessage or one of
+        `upstream.errors` for the connection to the backend, and HTTPError or ClientGone for the client.
+        """
+        raise NotImplementedError
+
+    def watch_client(self, client: ClientStream | None) -> None:
+        """Notice that this client leaves while the connection waits for the backend."""
+        raise NotImplementedError
+
+    def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":
+        """Return the part of the body that arrived with the head, and a reader for the rest; None if complete."""
+        raise NotImplementedError
+
+    def continue_upload(self, request: Request) -> None:
+        """Continue the upload beside the response; only an error response ends it."""
+        raise NotImplementedError
+
+    def is_reusable(self, rest: Reader | None) -> bool:
+        """Return whether the next request may use it."""
+        raise NotImplementedError
+
+    def start_tunnel(self) -> TunnelEnd:
+        """Return the backend's end of a tunnel, after a response that has switched protocols."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the exchange, and an upload beside the response; do nothing after that."""
+        raise NotImplementedError
