@@ -7,7 +7,7 @@ import pytest
 
 from gproxy.identity.key_sets.key_set import KeySet
 from gproxy.identity.tokens.signatures import ALGORITHMS
-from unit.identity.vectors import groups
+from unit.vectors import groups
 
 CASES = {
     test["tcId"]: (group, test) for group in groups("wycheproof/json_web_key_test.json") for test in group["tests"]

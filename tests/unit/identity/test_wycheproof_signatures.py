@@ -9,7 +9,7 @@ from gproxy.identity.errors import Untrusted
 from gproxy.identity.key_sets.key_set import KeySet
 from gproxy.identity.tokens import signatures
 from gproxy.identity.tokens.signatures import ALGORITHMS, Signatures, UnverifiedToken
-from unit.identity.vectors import groups
+from unit.vectors import groups
 
 PUBLIC = tuple(algorithm for algorithm in ALGORITHMS if not algorithm.startswith("HS"))
 #: Good signatures, whose key names another algorithm than the token: a key has one algorithm (RFC 8725 section 3.1).
