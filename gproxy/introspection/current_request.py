@@ -22,13 +22,20 @@ from gproxy.runtime.alarm import Alarm
 _NOTE: Final = "gproxy_origin"
 
 
-class OpenConnection(Protocol):
-    """A client connection: its request in progress, and the alarm that knows its greenlet."""
+class ActiveRequest(Protocol):
+    """A request in progress, and the alarm that knows its greenlet."""
 
     @property
     def alarm(self) -> Alarm: ...
     @property
     def request(self) -> Request | None: ...
+
+
+class OpenConnection(Protocol):
+    """A client connection with its requests in progress."""
+
+    @property
+    def active_requests(self) -> Sequence[ActiveRequest]: ...
 
 
 class CurrentRequest:
@@ -76,17 +83,17 @@ class CurrentRequest:
     def _of_greenlet(self, current: greenlet) -> Origin:
         note: Origin | None = getattr(current, _NOTE, None)
         if isinstance(note, _Pooled):
-            return note if any(request.id == note.request_id for request in self._requests()) else NOWHERE
+            return note if any(request.id == note.request_id for _, request in self._active()) else NOWHERE
         if note is not None:
             return note
         if isinstance(current, gevent.Greenlet | gevent.hub.Hub):  # no connection, so spare the search
             return NOWHERE
-        found = (one.request for many in self._connections for one in many if one.alarm.greenlet is current)
-        request = next(found, None)
+        request = next((request for one, request in self._active() if one.alarm.greenlet is current), None)
         return _origin(request, "") if request is not None else NOWHERE
 
-    def _requests(self) -> Iterable[Request]:
-        return (one.request for many in self._connections for one in many if one.request is not None)
+    def _active(self) -> Iterable[tuple[ActiveRequest, Request]]:
+        active = (one for many in self._connections for connection in many for one in connection.active_requests)
+        return ((one, request) for one in active if (request := one.request) is not None)
 
     def running(self, frame: FrameType | None) -> Origin:
         """Return the origin of what runs in the main thread; called in another one. `frame` is the innermost."""
@@ -94,10 +101,9 @@ class CurrentRequest:
             return origin
         handler_frame = self._code.innermost(frame)
         handler = self._code.name(handler_frame) if handler_frame is not None else ""
-        for many in self._connections:
-            for one in many:
-                if _is_running(one.alarm.greenlet) and one.request is not None:
-                    return _origin(one.request, handler)
+        for one, request in self._active():
+            if _is_running(one.alarm.greenlet):
+                return _origin(request, handler)
         for thing in gc.get_objects():  # takes milliseconds, and runs once for a block outside of handlers
             if type(thing) is gevent.Greenlet and _is_running(thing) and (note := getattr(thing, _NOTE, None)):
                 return Origin(*note)

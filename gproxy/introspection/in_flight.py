@@ -34,7 +34,7 @@ Filter = Callable[[Request], bool]
 
 
 class ActiveRequest(Protocol):
-    """A client connection, or a stream of one, that may have a request in progress."""
+    """A client connection, or a stream of one, that has a request in progress."""
 
     @property
     def request(self) -> Request | None: ...
@@ -48,10 +48,17 @@ class ActiveRequest(Protocol):
         """End the request in progress with this limit."""
 
 
-class ActiveRequests(Protocol):
+class OpenConnection(Protocol):
+    """A client connection; an HTTP/1 connection is the one active request itself."""
+
+    @property
+    def active_requests(self) -> Sequence[ActiveRequest]: ...
+
+
+class OpenConnections(Protocol):
     """The open connections of a listener."""
 
-    def __iter__(self) -> Iterator[ActiveRequest]: ...
+    def __iter__(self) -> Iterator[OpenConnection]: ...
 
 
 class View(Protocol):
@@ -66,7 +73,7 @@ class View(Protocol):
     @property
     def handler_code(self) -> HandlerCode: ...
     @property
-    def connections(self) -> Sequence[ActiveRequests]: ...
+    def connections(self) -> Sequence[OpenConnections]: ...
 
 
 def requests(view: View, **parameters: str) -> Iterator[dict[str, Any]]:
@@ -110,9 +117,8 @@ def cut(view: View, id: str) -> Iterator[dict[str, Any]]:  # noqa: A002 as in th
 
 
 def _active(view: View) -> list[tuple[ActiveRequest, Request]]:
-    return [
-        (one, found) for connections in view.connections for one in connections if (found := one.request) is not None
-    ]
+    active = (one for many in view.connections for connection in many for one in connection.active_requests)
+    return [(one, found) for one in active if (found := one.request) is not None]
 
 
 class _Selection:

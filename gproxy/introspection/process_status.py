@@ -20,7 +20,7 @@ def status(view: WorkerView) -> Iterator[Mapping[str, object]]:
         "memory": runtime.memory(),
         "descriptors": runtime.count_descriptors(),
         "connections": len(connections),
-        "requests": sum(connection.request is not None for connection in connections),
+        "requests": sum(len(connection.active_requests) for connection in connections),
         "draining": runtime.draining or runtime.stopping,
         "feed_dropped": runtime.feed.dropped if runtime.feed is not None else 0,
         "answered": round(sum(cells[0] for cells in answers.values())),

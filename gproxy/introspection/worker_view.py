@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from gproxy.config.sections.settings import Settings
 from gproxy.introspection.handler_code import HandlerCode
-from gproxy.introspection.in_flight import ActiveRequests
+from gproxy.introspection.in_flight import OpenConnections
 from gproxy.runtime import Runtime
 
 
@@ -32,7 +32,7 @@ class WorkerView:
     settings: Settings
     runtime: Runtime
     gateway: LiveGateway
-    connections: Sequence[ActiveRequests]
+    connections: Sequence[OpenConnections]
     handler_code: HandlerCode
 
     @property

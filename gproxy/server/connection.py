@@ -7,6 +7,7 @@ rejects, and it loses the case, order and repetition of header fields and the by
 import logging
 import math
 import socket
+from collections.abc import Sequence
 from time import monotonic
 from typing import ClassVar, Final
 
@@ -32,7 +33,7 @@ from gproxy.http.wire import (
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
-from gproxy.server.context import ServerContext
+from gproxy.server.context import ActiveRequest, MakeMultiplexed, Multiplexed, ServerContext
 from gproxy.server.dispatch import dispatch
 from gproxy.server.response_writer import ResponseWriter
 
@@ -74,6 +75,8 @@ class ClientConnection:
         self._channel = self.channel_class(sock, self.alarm, context.channels)
         #: True while the connection waits for the first byte of a request.
         self.is_idle = True
+        #: The protocol with streams that the connection has changed to.
+        self.multiplexed: Multiplexed | None = None
         #: True if closing may take a while, so that a client that keeps sending can read the last response.
         self._closes_slowly = True
         #: The longest request line in bytes; the other half of the largest head is for the fields.
@@ -88,6 +91,8 @@ class ClientConnection:
 
     def __repr__(self) -> str:
         request = self.request
+        if self.multiplexed is not None:
+            return f"<{type(self).__name__} {self.peer} {self.multiplexed!r}>"
         if request is None:
             return f"<{type(self).__name__} {self.peer} {'IDLE' if self.is_idle else 'READING'}>"
         state = "TUNNEL" if self.is_tunnel else "ACTIVE"
@@ -99,14 +104,25 @@ class ClientConnection:
         return self._channel.request
 
     @property
+    def active_requests(self) -> Sequence[ActiveRequest]:
+        """The servers of the requests in progress: this connection, or its streams."""
+        if self.multiplexed is not None:
+            return self.multiplexed.active_requests
+        return [self] if self.request is not None else []
+
+    @property
     def is_tunnel(self) -> bool:
         """True while a tunnel is open: bytes flow both ways under an idle limit, without a deadline."""
+        if self.multiplexed is not None:
+            return self.multiplexed.is_tunnel
         request = self.request
         return request is not None and request.exchange.is_tunnel
 
     def close_if_idle(self, seconds: float) -> None:
         """Close an idle connection after `seconds` unless a request arrives; answer that request, then close."""
-        if self.is_idle:
+        if self.multiplexed is not None:
+            self.multiplexed.linger(seconds)
+        elif self.is_idle:
             self.alarm.set(monotonic() + seconds, _IDLE)
 
     @property
@@ -117,7 +133,9 @@ class ClientConnection:
     def cut(self, limit: TimeLimit) -> None:
         """Answer the request in progress with the limit's status, or break off its response; without one, close."""
         request = self.request
-        if request is None:
+        if self.multiplexed is not None:
+            self.multiplexed.cut(limit)
+        elif request is None:
             self.alarm.set(monotonic(), limit)
         else:
             self.alarm.strike(limit, lambda: self.request is request)
@@ -183,6 +201,12 @@ class ClientConnection:
                 return False  # idle: no request began
             return self._reject(time_limit_error(error), started)
         return self._exchange(request, started)
+
+    def _hand_over(self, make: MakeMultiplexed) -> bool:
+        """Serve the connection to its end in a protocol with streams; the channel's buffer has its first bytes."""
+        self.multiplexed = multiplexed = make(self)
+        multiplexed.run()
+        return False
 
     def _await_first_bytes(self) -> bool:
         settings = self._settings

@@ -1,9 +1,9 @@
 """The context that a listener gives its connections: settings, gateway, timers and the set of connections."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from greenlet import greenlet
 
@@ -21,6 +21,18 @@ from gproxy.server.client_channel import ChannelSettings
 _CLOSING_SLOWLY: Final = 100
 
 
+class ActiveRequest(Protocol):
+    """The server of one request: an HTTP/1 connection, or a stream of a connection with many."""
+
+    @property
+    def alarm(self) -> Alarm: ...
+    @property
+    def request(self) -> Request | None: ...
+    @property
+    def sent(self) -> int: ...
+    def cut(self, limit: TimeLimit, /) -> None: ...
+
+
 class OpenConnection(Protocol):
     """A client connection, as Drain and Connections use it."""
 
@@ -28,13 +40,49 @@ class OpenConnection(Protocol):
     alarm: Alarm
 
     @property
-    def request(self) -> Request | None: ...
+    def request(self) -> Request | None:
+        """The request that the connection's own greenlet serves."""
+
+    @property
+    def active_requests(self) -> Sequence[ActiveRequest]:
+        """The servers of the requests in progress."""
+
     @property
     def is_tunnel(self) -> bool: ...
-    @property
-    def sent(self) -> int: ...
     def close_if_idle(self, seconds: float, /) -> None: ...
     def cut(self, limit: TimeLimit, /) -> None: ...
+
+
+class Multiplexed(Protocol):
+    """A protocol with many requests on one connection, to which that connection hands itself over."""
+
+    @property
+    def active_requests(self) -> Sequence[ActiveRequest]:
+        """The streams with a request in progress: a new list, since other threads look at it too."""
+
+    @property
+    def is_tunnel(self) -> bool:
+        """True if there are requests in progress, and all are tunnels."""
+
+    def run(self) -> None:
+        """Serve the connection to its end, beginning with the bytes in the channel's buffer.
+
+        Raise ClientGone, OSError and Expired; the connection closes itself afterwards.
+        """
+
+    def linger(self, seconds: float, /) -> None:
+        """Let the client send requests for at most so many seconds; then end with the last one."""
+
+    def cut(self, limit: TimeLimit, /) -> None:
+        """End the connection with all its requests."""
+
+
+#: Makes the Multiplexed of a ClientConnection, whose file imports this one.
+MakeMultiplexed = Callable[[Any], Multiplexed]
+#: The key of HTTP/2 by prior knowledge in `ServerContext.protocols` (RFC 9113 section 3.3).
+H2C: Final = "h2c"
+#: The protocols of a listener with HTTP/1 only.
+NO_PROTOCOLS: Final[Mapping[str, MakeMultiplexed]] = {}
 
 
 class Connections:
@@ -100,7 +148,10 @@ class Connections:
 
 @dataclass
 class ServerContext:
-    """The objects that the connections of one listener share."""
+    """The objects that the connections of one listener share.
+
+    `protocols` has what makes a Multiplexed, by ALPN name, or by H2C on an address without TLS.
+    """
 
     settings: ServerSettings
     gateway: Gateway
@@ -109,9 +160,16 @@ class ServerContext:
     channels: ChannelSettings
     fields: RequestFieldsCache
     connections: Connections
+    protocols: Mapping[str, MakeMultiplexed]
 
     @classmethod
-    def of(cls, settings: ServerSettings, gateway: Gateway, runtime: Runtime) -> "ServerContext":
+    def of(
+        cls,
+        settings: ServerSettings,
+        gateway: Gateway,
+        runtime: Runtime,
+        protocols: Mapping[str, MakeMultiplexed] = NO_PROTOCOLS,
+    ) -> "ServerContext":
         """Return the context of a new listener."""
         return cls(
             settings,
@@ -127,4 +185,5 @@ class ServerContext:
             ),
             RequestFieldsCache(gateway.trust, max_fields=settings.max_fields, max_body=settings.max_body),
             Connections(settings.max_connections, settings.max_connections_per_address),
+            protocols,
         )

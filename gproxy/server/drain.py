@@ -9,9 +9,10 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
+from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.server.connection import LAST_REQUEST_SECONDS
-from gproxy.server.context import OpenConnection
+from gproxy.server.context import ActiveRequest, OpenConnection
 from gproxy.server.listener import Listener
 
 _log = logging.getLogger("gproxy")
@@ -80,10 +81,17 @@ class Drain:
         return [connection for connection in connections if connection not in self._given_up]
 
     def _cut_off(self) -> None:
-        """Cut the remaining connections; log each request that is cut."""
+        """Cut the remaining connections; tunnels among the requests of a connection only during a stop."""
+        stopping = self._stopping.is_set()
         for connection in self._remaining():
-            request = connection.request
-            if request is not None:
-                self._cut += 1
-                _log.warning("%s %s %s: cut, not finished within grace", request.id, request.method, request.path)
-            connection.cut(TimeLimit.DRAINING)
+            active = connection.active_requests
+            if not active:
+                connection.cut(TimeLimit.DRAINING)
+            for one in active:
+                if (request := one.request) is not None and (stopping or not request.exchange.is_tunnel):
+                    self._cut_request(one, request)
+
+    def _cut_request(self, active: ActiveRequest, request: Request) -> None:
+        self._cut += 1
+        _log.warning("%s %s %s: cut, not finished within grace", request.id, request.method, request.path)
+        active.cut(TimeLimit.DRAINING)

@@ -131,7 +131,8 @@ class _RequestGauges:
 
     def count(self) -> int:
         """Count the requests in progress, and return their number."""
-        requests = [connection.request for listener in self._listeners for connection in listener.connections]
+        connections = (connection for listener in self._listeners for connection in listener.connections)
+        requests = [active.request for connection in connections for active in connection.active_requests]
         present = [request for request in requests if request is not None]
         self.tunnels = sum(request.phase == TUNNEL for request in present)
         self.waiting = Counter((one.upstream, one.backend) for one in present if one.phase == WAIT and one.backend)

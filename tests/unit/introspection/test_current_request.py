@@ -26,6 +26,17 @@ class Connection:
     alarm: Alarm
     request: Request | None
 
+    @property
+    def active_requests(self):
+        return [self]
+
+
+class Multiplexed:
+    """A connection with many requests."""
+
+    def __init__(self, *active):
+        self.active_requests = list(active)
+
 
 def named(text):
     made = request("GET", f"/{text}")
@@ -153,3 +164,10 @@ def test_a_thread_of_an_executor_belongs_to_the_request_only_while_it_runs(curre
 
 def test_without_handlers_and_connections_there_is_no_request():
     assert CurrentRequest(NO_HANDLERS, []).here(sys._getframe()) == NOWHERE
+
+
+def test_a_request_of_a_connection_with_many_is_found_by_its_own_greenlet(current):
+    other = greenlet(int)
+    streams = [Connection(Alarm(other), named("other")), Connection(Alarm(gevent.getcurrent()), named("own"))]
+    current.connections.append(Multiplexed(*streams))
+    assert current.here(None).request_id == "own"

@@ -20,19 +20,26 @@ def tenant(request, next):
     gevent.sleep(60)
 
 
+class Connection:
+    """A client connection with these requests; an HTTP/1 connection has one at most."""
+
+    def __init__(self, *active):
+        self.active_requests = list(active)
+
+
 class View:
-    """A worker with one listener. `add` starts a request that waits in a handler."""
+    """A worker with one listener. `add` starts a request that waits in a handler, `beside` the last one or alone."""
 
     def __init__(self):
         self.number, self.generation = 2, 5
         self.clock = Clock(1000.0)
         self.runtime = SimpleNamespace(clock=self.clock)
         self.handler_code = HandlerCode({"tenant": tenant})
-        self.open = [SimpleNamespace(request=None)]  # an idle connection
+        self.open = [Connection()]  # an idle one
         self.connections = [self.open]
         self.greenlets = []
 
-    def add(self, name, age=1.0, target="/users?key=secret", limits=None, **attributes):
+    def add(self, name, age=1.0, target="/users?key=secret", limits=None, beside=False, **attributes):
         made = asked("GET", target)
         made.id, made.exchange.started = name, self.clock() - age
         made.deadline = Deadline(clock=self.clock)
@@ -42,10 +49,14 @@ class View:
             setattr(made, attribute, value)
         self.greenlets.append(gevent.spawn(tenant, made, None))
         alarm = SimpleNamespace(greenlet=self.greenlets[-1], limit=TimeLimit.DEADLINE, expires=math.inf)
-        self.open.append(SimpleNamespace(request=made, alarm=alarm, sent=7, was_cut=[]))
-        self.open[-1].cut = self.open[-1].was_cut.append
+        active = SimpleNamespace(request=made, alarm=alarm, sent=7, was_cut=[])
+        active.cut = active.was_cut.append
+        if beside:
+            self.open[-1].active_requests.append(active)
+        else:
+            self.open.append(Connection(active))
         gevent.sleep(0)
-        return self.open[-1]
+        return active
 
     def ids(self, **parameters):
         return [entry["id"] for part in requests(self, **parameters) for entry in part["requests"]]
@@ -56,6 +67,14 @@ def view():
     made = View()
     yield made
     gevent.killall(made.greenlets)
+
+
+def test_each_request_of_a_connection_with_many_is_seen_and_cut_by_itself(view):
+    one, other = view.add("one", 3), view.add("other", 2, beside=True)
+    view.add("elsewhere", 1)
+    assert view.ids() == ["one", "other", "elsewhere"]
+    assert next(cut(view, "other"))["before"]["id"] == "other"
+    assert (one.was_cut, other.was_cut) == ([], [TimeLimit.CUT])
 
 
 def test_what_a_client_makes_long_is_shortened(view):
@@ -131,8 +150,8 @@ def test_many_requests_come_in_parts_and_those_that_have_ended_are_missing(view)
         view.add(f"{number}", 200 - number)
     parts = requests(view)
     assert len(next(parts)["requests"]) == 100
-    view.open[120].request = None
-    view.open[130].request = asked()
+    view.open[120].active_requests[0].request = None
+    view.open[130].active_requests[0].request = asked()
     assert len(next(parts)["requests"]) == 48
 
 

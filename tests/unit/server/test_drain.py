@@ -20,8 +20,52 @@ class Connection:
         self.request = request("GET", "/x") if has_request else None
         self.was_cut = False
 
+    @property
+    def active_requests(self):
+        return [self] if self.request is not None else []
+
     def cut(self, limit):
         self.was_cut = limit == TimeLimit.DRAINING
+
+
+class Stream:
+    """A request of a connection with many."""
+
+    def __init__(self, path, *, is_tunnel=False):
+        self.request = request("GET", path)
+        self.request.exchange.is_tunnel = is_tunnel
+        self.was_cut = False
+
+    def cut(self, limit):
+        self.was_cut = limit == TimeLimit.DRAINING
+
+
+class Multiplexed:
+    """A connection with many requests, which ends with the last one, or when it is cut."""
+
+    ends = None
+    stays = False
+    request = None
+
+    def __init__(self, *streams):
+        self.streams = streams
+        self.is_cut = False
+
+    @property
+    def active_requests(self):
+        return [stream for stream in self.streams if not stream.was_cut]
+
+    @property
+    def is_tunnel(self):
+        active = self.active_requests
+        return bool(active) and all(stream.request.exchange.is_tunnel for stream in active)
+
+    @property
+    def was_cut(self):
+        return self.is_cut or not self.active_requests
+
+    def cut(self, limit):
+        self.is_cut = limit == TimeLimit.DRAINING
 
 
 class Listener:
@@ -152,3 +196,20 @@ def test_a_listener_that_ends_for_good_takes_what_waits(monkeypatch, for_good, e
     some = Scene(monkeypatch)
     some.drain.close_listeners(for_good)
     assert some.listener.events == events
+
+
+def test_each_request_of_a_connection_is_cut_and_logged(monkeypatch, caplog):
+    connection = Multiplexed(Stream("/a"), Stream("/b"))
+    assert Scene(monkeypatch, connection).run() == (2, 5.0)
+    assert not connection.is_cut, "it ends with its last request"
+    assert caplog.messages == [f"test GET {path}: cut, not finished within grace" for path in ("/a", "/b")]
+
+
+def test_tunnels_beside_other_requests_outlive_the_grace_until_a_stop(monkeypatch, caplog):
+    tunnel, other = Stream("/tunnel", is_tunnel=True), Stream("/other")
+    some = Scene(monkeypatch, Multiplexed(tunnel, other))
+    some.stop_at = 160.0
+    count, seconds = some.run()
+    assert (count, other.was_cut, tunnel.was_cut) == (2, True, True)
+    assert 65.0 <= seconds < 66.0
+    assert [message.split()[2] for message in caplog.messages] == ["/other:", "/tunnel:"]
