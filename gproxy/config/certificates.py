@@ -4,7 +4,7 @@ The rest of the settings does not import this module, because gevent must patch 
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from gproxy.config.sections.upstream_tls import content
 if TYPE_CHECKING:
     from cryptography import x509
 
-#: The protocols inside TLS, by their ALPN names (RFC 7301).
+#: The protocols inside TLS that every worker serves, by their ALPN names (RFC 7301).
 PROTOCOLS: Final = ("http/1.1", "http/1.0")
 
 _VERIFY: Final = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -44,12 +44,12 @@ class Certificate:
     lists: RevocationLists = NO_LISTS
 
 
-def read_certificate(settings: TLSSettings, now: float) -> Certificate:
-    """Read the section's files. Raise ValueError, with one `option: problem` a line."""
+def read_certificate(settings: TLSSettings, now: float, protocols: Sequence[str] = PROTOCOLS) -> Certificate:
+    """Read the section's files; `protocols` are offered. Raise ValueError, with one `option: problem` a line."""
     leaf = _leaf(settings.certificate)
     key = settings.key or settings.certificate
     content("key", key)
-    context = _context(settings, key)
+    context = _context(settings, key, protocols)
     lists = NO_LISTS
     authorities: tuple[str, ...] = ()
     if settings.client_ca is not None:
@@ -78,11 +78,11 @@ def _leaf(path: Path) -> "x509.Certificate":
         raise ValueError(f"certificate: {path} holds no readable certificate in PEM form") from None
 
 
-def _context(settings: TLSSettings, key: Path) -> ssl.SSLContext:
+def _context(settings: TLSSettings, key: Path, protocols: Sequence[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion[settings.min_version.replace(".", "_")]
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(PROTOCOLS)
+    context.set_alpn_protocols(protocols)
     try:
         context.load_cert_chain(settings.certificate, key, password=_no_password)
     except ssl.SSLError as error:

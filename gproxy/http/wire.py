@@ -42,7 +42,8 @@ _readable_line = re.compile(rf"({TOKEN_CHAR}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HT
 #: Bytes that no head has in any place: a bare CR or LF, a control character.
 _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
-#: gRPC clients begin with HTTP/2 (RFC 9113 section 3.4).
+#: The first bytes of a connection in HTTP/2 (RFC 9113 section 3.4); gRPC clients begin with them.
+HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _UNSUPPORTED: Final = "only HTTP/1.1 and HTTP/1.0 are supported; HTTP/2, and so gRPC, is not"
 
 

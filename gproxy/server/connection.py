@@ -17,12 +17,14 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange
 from gproxy.http.framing import CHUNKED, ChunkedReader, reader
+from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
 from gproxy.http.request_fields import NO_FIELDS, RequestFields
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.tls import TLS
 from gproxy.http.trust import UNIX_PEER
 from gproxy.http.wire import (
+    HTTP2_PREFACE,
     RequestLine,
     check_beginning,
     check_first_line,
@@ -33,7 +35,7 @@ from gproxy.http.wire import (
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
-from gproxy.server.context import ActiveRequest, MakeMultiplexed, Multiplexed, ServerContext
+from gproxy.server.context import H2C, ActiveRequest, MakeMultiplexed, Multiplexed, ServerContext
 from gproxy.server.dispatch import dispatch
 from gproxy.server.response_writer import ResponseWriter
 
@@ -43,6 +45,7 @@ LAST_REQUEST_SECONDS: Final = 1.0
 _log = logging.getLogger("gproxy")
 
 _IDLE: Final = TimeLimit.IDLE
+_HEAD: Final = TimeLimit.HEAD
 _END: Final = b"\r\n\r\n"
 _CR: Final = 13
 #: The longest head that an idle connection remembers, in bytes; with what is parsed of it, it holds some times as much.
@@ -64,6 +67,8 @@ class ClientConnection:
     channel_class: ClassVar[type[ClientChannel]] = ClientChannel
     #: Result of the handshake; None without TLS.
     tls: TLS | None = None
+    #: The policy of Strict-Transport-Security for each response; empty for none.
+    hsts = ""
 
     def __init__(self, sock: socket.socket, address: object, context: ServerContext) -> None:
         self._context = context
@@ -140,6 +145,14 @@ class ClientConnection:
         else:
             self.alarm.strike(limit, lambda: self.request is request)
 
+    def accept_request(self, host: str, headers: Headers) -> bool:  # noqa: ARG002
+        """Check that a request for this host may come here, and add what the connection knows of the client.
+
+        Each request of a multiplexed connection passes here; HTTP/1 does the same once for equal heads. Return False
+        if no request may follow it. Raises BadMessage.
+        """
+        return True
+
     def handle(self) -> None:
         connections = self._context.connections
         too_many = connections.admit(self)
@@ -195,12 +208,27 @@ class ClientConnection:
             started = monotonic()
             request = self._read_request(started)
         except (BadMessage, HTTPError) as error:
+            make = self._context.protocols.get(H2C)
+            if make is not None and self._requests == 1 and self._begins_as_http2(started):
+                return self._hand_over(make)
             return self._reject(error, started)
         except Expired as error:
-            if error.limit != TimeLimit.HEAD or not self._channel.buffer:
+            if error.limit != _HEAD or not self._channel.buffer:
                 return False  # idle: no request began
             return self._reject(time_limit_error(error), started)
         return self._exchange(request, started)
+
+    def _begins_as_http2(self, started: float) -> bool:
+        """Return whether the bytes that are no HTTP/1 begin with the preface of HTTP/2; wait for the rest of one."""
+        channel = self._channel
+        self.alarm.set(started + self._settings.head_timeout, _HEAD)
+        while len(channel.buffer) < len(HTTP2_PREFACE) and HTTP2_PREFACE.startswith(channel.buffer):
+            more = channel.receive(65536)
+            if not more:
+                raise ClientGone
+            channel.buffer += more
+        self.alarm.expires = math.inf
+        return channel.buffer.startswith(HTTP2_PREFACE)
 
     def _hand_over(self, make: MakeMultiplexed) -> bool:
         """Serve the connection to its end in a protocol with streams; the channel's buffer has its first bytes."""
@@ -268,7 +296,7 @@ class ClientConnection:
         Stop at the first byte that cannot belong to a head. Raises BadMessage, Expired and ClientGone.
         """
         channel = self._channel
-        self.alarm.set(started + self._settings.head_timeout, TimeLimit.HEAD)
+        self.alarm.set(started + self._settings.head_timeout, _HEAD)
         checked = 0
         while True:
             if data[:2] == b"\r\n":  # RFC 9112 section 2.2: some clients send an extra line after a body

@@ -12,6 +12,7 @@ from greenlet import GreenletExit
 from gproxy.gateway.gateway import Gateway
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import ClientGone, HTTPError
+from gproxy.http.headers import Headers
 from gproxy.http.phase import BODY
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -91,6 +92,12 @@ def dispatch(request: Request, started: float, out: Output, gateway: Gateway, ru
         out.end()
         request.end()
         gateway.finish(request.conclude(status, monotonic() - started, out.sent))
+
+
+def add_hsts(headers: Headers, policy: str) -> None:
+    """Add Strict-Transport-Security (RFC 6797 section 7.1) to a response over TLS unless the backend sends it."""
+    if headers.lookup("strict-transport-security") is None:
+        headers.put("Strict-Transport-Security", "strict-transport-security", policy)
 
 
 def note_break(request: Request, error: BaseException, runtime: Runtime) -> None:

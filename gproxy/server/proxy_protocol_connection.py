@@ -7,6 +7,7 @@ from time import monotonic
 
 from gproxy.config.types import Network
 from gproxy.http.errors import BadMessage, ClientGone
+from gproxy.http.headers import Headers
 from gproxy.http.proxy_protocol import read_proxy_header
 from gproxy.http.request_fields import RequestFields
 from gproxy.http.time_limit import TimeLimit
@@ -100,9 +101,17 @@ class ProxyProtocolConnection(ClientConnection):
         if head == self._head:
             return self._line, self._fields
         line, fields = super()._parse_head(head)
-        if self._is_misdirected(line.authority or fields.host):  # RFC 9110 section 15.5.20
-            raise BadMessage("this host requires its own TLS connection", 421)
+        self._check_host(line.authority or fields.host)
         return line, fields
+
+    def accept_request(self, host: str, headers: Headers) -> bool:  # noqa: ARG002 the headers are of TLS
+        self._check_host(host)
+        return True
+
+    def _check_host(self, host: str) -> None:
+        """Raise BadMessage for a host that this connection may not serve (RFC 9110 section 15.5.20)."""
+        if self._is_misdirected(host):
+            raise BadMessage("this host requires its own TLS connection", 421)
 
     def _is_misdirected(self, host: str) -> bool:
         return self._tls_hosts is not None and self._tls_hosts.is_guarded(host)

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from gproxy.config.types import Network
 from gproxy.http.client_hello import HANDSHAKE, ClientHello, ClientHelloReader
 from gproxy.http.errors import BadMessage, HTTPError
+from gproxy.http.headers import Headers
 from gproxy.http.request_fields import RequestFields
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
@@ -17,6 +18,7 @@ from gproxy.http.tls import TLS, ClientCertificate
 from gproxy.http.wire import RequestLine
 from gproxy.server.client_channel import ClientChannel
 from gproxy.server.context import ServerContext
+from gproxy.server.dispatch import add_hsts
 from gproxy.server.proxy_protocol_connection import PrefaceError, ProxyProtocolConnection
 from gproxy.server.response_writer import ResponseWriter
 from gproxy.server.tls_channel import TLSClientChannel
@@ -61,10 +63,12 @@ class TLSClientConnection(ProxyProtocolConnection):
     def _serve_one(self) -> bool:
         if self.tls is None:
             try:
-                self._handshake()
+                make = self._context.protocols.get(self._handshake())
             except PrefaceError as error:
                 _log.debug("%s: %s", self.peer, error)
                 return False
+            if make is not None:
+                return self._hand_over(make)
         return super()._serve_one()
 
     def _reject(self, error: BadMessage | HTTPError, started: float = 0.0) -> bool:
@@ -74,18 +78,26 @@ class TLSClientConnection(ProxyProtocolConnection):
         """
         return self.tls is not None and super()._reject(error, started)
 
-    def _handshake(self) -> None:
-        """Perform the TLS handshake. Raises PrefaceError, Expired, ClientGone."""
+    def _handshake(self) -> str:
+        """Perform the TLS handshake; return the protocol that ALPN has chosen, or "".
+
+        Raises PrefaceError, Expired, ClientGone.
+        """
         self.alarm.set(self._expires, TimeLimit.HANDSHAKE)
         hello = self._read_hello()
         tls_host = self._tls_host = self._offered.find(hello.server_name, self._default)
         try:
-            self._enter(tls_host, self._tls_channel.secure(tls_host.context, self._expires), hello.server_name)
+            tls = self._tls_channel.secure(tls_host.context, self._expires)
+            self._enter(tls_host, tls, hello.server_name)
         except ssl.SSLError as error:
             raise PrefaceError(
                 f"TLS handshake failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
             ) from None
         self.alarm.clear()
+        return tls.selected_alpn_protocol() or ""
+
+    def _speaks(self, protocols: Sequence[str]) -> bool:
+        return any(name in _SUPPORTED or name in self._context.protocols for name in protocols)
 
     def _read_hello(self) -> ClientHello:
         """Return the ClientHello; leave its bytes in the buffer."""
@@ -104,7 +116,7 @@ class TLSClientConnection(ProxyProtocolConnection):
         except ValueError as error:
             channel.send(_DECODE_ERROR)
             raise PrefaceError(f"TLS handshake failed: {error}") from None
-        if hello.protocols and _SUPPORTED.isdisjoint(hello.protocols):
+        if hello.protocols and not self._speaks(hello.protocols):
             channel.send(_NO_APPLICATION_PROTOCOL)
             raise PrefaceError(f"TLS handshake failed: client offers only {', '.join(hello.protocols)!r} by ALPN")
         channel.buffer = data
@@ -123,6 +135,7 @@ class TLSClientConnection(ProxyProtocolConnection):
         if client is not None:
             self._identify(client, tls_host)
         if tls_host.hsts:
+            self.hsts = tls_host.hsts
             self._out = _StrictResponseWriter(self._channel, tls_host.hsts)
 
     def _identify(self, client: ClientCertificate, tls_host: TLSHost) -> None:
@@ -139,10 +152,9 @@ class TLSClientConnection(ProxyProtocolConnection):
         self._identified_fields = None
 
     def _parse_head(self, head: bytes) -> tuple[RequestLine, RequestFields]:
-        if self._client_expires <= self._runtime.clock():
-            raise BadMessage("the client certificate of this connection has expired", 421)
+        self._check_certificate()
         line, fields = super()._parse_head(head)
-        if self._lists is not None and self._lists != self._tls_host.certificate.lists.digest:
+        if self._has_other_lists():
             self._fields = fields = _last(fields)
         if self._identity and fields is not self._identified_fields:
             self._identified_fields = self._fields = fields = self._with_identity(fields)
@@ -151,9 +163,26 @@ class TLSClientConnection(ProxyProtocolConnection):
     def _with_identity(self, fields: RequestFields) -> RequestFields:
         """Return a copy of the fields with the client's identity: other connections share the original."""
         headers = fields.headers.copy()
+        self._put_identity(headers)
+        return fields.with_headers(headers)
+
+    def accept_request(self, host: str, headers: Headers) -> bool:
+        self._check_certificate()
+        self._check_host(host)
+        self._put_identity(headers)
+        return not self._has_other_lists()
+
+    def _check_certificate(self) -> None:
+        if self._client_expires <= self._runtime.clock():
+            raise BadMessage("the client certificate of this connection has expired", 421)
+
+    def _has_other_lists(self) -> bool:
+        """Return whether there are other revocation lists than those that the client's certificate was judged by."""
+        return self._lists is not None and self._lists != self._tls_host.certificate.lists.digest
+
+    def _put_identity(self, headers: Headers) -> None:
         for name, key, value in self._identity:
             headers.put(name, key, value)
-        return fields.with_headers(headers)
 
     def _is_misdirected(self, host: str) -> bool:
         return self._offered.is_misdirected(host, self._tls_host, self._default)
@@ -182,6 +211,5 @@ class _StrictResponseWriter(ResponseWriter):
         self._policy = policy
 
     def _head(self, response: Response, minor: int) -> bytes:
-        if response.headers.lookup("strict-transport-security") is None:
-            response.headers.put("Strict-Transport-Security", "strict-transport-security", self._policy)
+        add_hsts(response.headers, self._policy)
         return super()._head(response, minor)

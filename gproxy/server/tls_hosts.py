@@ -1,14 +1,14 @@
 """The TLS hosts by server name: certificates and client authentication; reloaded when the files change."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from ssl import SSLContext
 from typing import Final
 
 import gevent
 
-from gproxy.config.certificates import Certificate, files, read_certificate
+from gproxy.config.certificates import PROTOCOLS, Certificate, files, read_certificate
 from gproxy.config.file_stamp import FileStamp
 from gproxy.config.revocation_lists import outdated
 from gproxy.config.sections.tls import TLSSettings
@@ -94,9 +94,17 @@ class TLSHosts:
 class CertificateReloader:
     """A poll of the certificate files; an invalid certificate or key leaves the old one in use."""
 
-    def __init__(self, tls_hosts: TLSHosts, settings: Mapping[str, TLSSettings], runtime: Runtime) -> None:
+    def __init__(
+        self,
+        tls_hosts: TLSHosts,
+        settings: Mapping[str, TLSSettings],
+        runtime: Runtime,
+        protocols: Sequence[str] = PROTOCOLS,
+    ) -> None:
         self._tls_hosts = tls_hosts
         self._settings = settings
+        #: The protocols to offer.
+        self._protocols = protocols
         self._runtime = runtime
         self._read = {name: _stamps(files(section)) for name, section in settings.items()}
         self._seen = dict(self._read)
@@ -121,7 +129,7 @@ class CertificateReloader:
         if stamps == self._read[name] or stamps != was_seen:
             return
         self._read[name] = stamps
-        certificate = self._runtime.offload(_read, section, self._runtime.clock())
+        certificate = self._runtime.offload(_read, section, self._runtime.clock(), self._protocols)
         if isinstance(certificate, str):
             _log.error("[tls:%s] %s; keeping the previous certificate", name, certificate)
             return
@@ -138,10 +146,10 @@ class CertificateReloader:
             _log.error("[tls:%s] %s", name, outdated(expires))
 
 
-def _read(settings: TLSSettings, now: float) -> Certificate | str:
+def _read(settings: TLSSettings, now: float, protocols: Sequence[str]) -> Certificate | str:
     """Return the certificate, or the error as text: gevent prints the traceback of an exception in a thread."""
     try:
-        return read_certificate(settings, now)
+        return read_certificate(settings, now, protocols)
     except ValueError as error:
         return str(error).replace("\n", "; ")
     except Exception as error:  # noqa: BLE001 a bug must not end the reloading: revocations would never come

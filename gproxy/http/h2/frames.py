@@ -7,8 +7,10 @@ but for DATA: its payload follows its head without a copy.
 from struct import Struct
 from typing import Final
 
+from gproxy.http.wire import HTTP2_PREFACE
+
 #: What a client sends first (RFC 9113 section 3.4).
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE: Final = HTTP2_PREFACE
 #: Bytes of a frame's head.
 HEAD: Final = 9
 #: The largest payload that we accept and send: the default of SETTINGS_MAX_FRAME_SIZE.

@@ -40,10 +40,12 @@ class ScriptedGateway:
 class Scene:
     """One connection; the client sends before it is served, and reads what has come afterwards, or follows a script."""
 
-    def __init__(self, kind=ClientConnection, address=("192.0.2.1", 5000), options=None, script=None, **settings):
+    def __init__(
+        self, kind=ClientConnection, address=("192.0.2.1", 5000), options=None, script=None, protocols=None, **settings
+    ):
         self.gateway = ScriptedGateway()
         self.runtime = Runtime()
-        self.context = ServerContext.of(ServerSettings(**settings), self.gateway, self.runtime)
+        self.context = ServerContext.of(ServerSettings(**settings), self.gateway, self.runtime, protocols or {})
         self.socket, self.client = socket.socketpair()
         self.socket.setblocking(False)
         self.client.settimeout(5)

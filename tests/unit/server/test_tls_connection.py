@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from functools import partialmethod
 from types import SimpleNamespace
 
 import gevent
@@ -10,6 +11,8 @@ import pytest
 from gproxy.config.revocation_lists import NO_LISTS
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.types import Seconds
+from gproxy.http.errors import BadMessage
+from gproxy.http.headers import Headers
 from gproxy.server.tls_connection import TLSClientConnection
 from gproxy.server.tls_hosts import TLSHost, TLSHosts
 from gproxy.testing.authority import Authority
@@ -27,6 +30,7 @@ class Certificate:
         self.names = names
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*files)
+        self.context.set_alpn_protocols(["h2", "http/1.1"])
         if client_ca is not None:
             self.context.load_verify_locations(client_ca)
             self.context.verify_mode = ssl.CERT_OPTIONAL
@@ -177,3 +181,69 @@ def test_a_handshake_has_its_time(secured):
     some.connection.handle()
     assert some.connection._channel._sock.fileno() < 0
     assert some.gateway.rejected == []
+
+
+class Streams:
+    """A protocol with streams that notes what its connection offers, and checks requests."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.tls = self.hsts = None
+        self.headers = Headers()
+        self.results = []
+
+    def run(self):
+        self.tls, self.hsts = self.connection.tls, self.connection.hsts
+        for host in ("b.test", "a.test"):
+            try:
+                self.results.append(self.connection.accept_request(host, self.headers))
+            except BadMessage as error:
+                self.results.append(error.status)
+        self.connection._channel.send(self.connection._channel.receive(100).upper())
+
+
+@pytest.mark.parametrize(
+    ("offered", "is_handed_over"), [(("h2", "http/1.1"), True), (("http/1.1",), False), ((), False)]
+)
+def test_the_protocol_that_alpn_chooses_serves_the_connection(secured, site, offered, is_handed_over):
+    some = secured(protocols={"h2": Streams})
+    got = converse(some, site, "a.test", GET % b"a.test", offered)
+    streams = some.connection.multiplexed
+    assert (streams is not None) is is_handed_over
+    if is_handed_over:
+        assert got == (GET % b"a.test").upper()
+        assert (streams.tls.server_name, streams.hsts) == ("a.test", "max-age=60")
+    else:
+        assert got.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_client_that_offers_only_a_protocol_with_streams_is_served(secured, site):
+    assert converse(secured(protocols={"h2": Streams}), site, "a.test", b"x", ["h2"]) == b"X"
+
+
+def test_each_request_is_checked_and_gets_the_identity(secured, site):
+    some = secured(protocols={"h2": Streams})
+    converse(some, site, "b.test", b"x", ["h2"], site.client_files)
+    streams = some.connection.multiplexed
+    assert (streams.results, streams.hsts) == ([True, 421], "")
+    assert "client.test" in streams.headers["X-Client-Subject"]
+
+
+def test_an_expired_certificate_of_a_client_is_misdirected(secured, site):
+    some = secured(protocols={"h2": Streams})
+    some.connection._runtime.clock = lambda: 1e11
+    converse(some, site, "b.test", b"x", ["h2"], site.client_files)
+    assert some.connection.multiplexed.results == [421, 421]
+
+
+def test_other_revocation_lists_end_the_connection_with_the_present_request(secured, site, monkeypatch):
+    some = secured(protocols={"h2": Streams})
+    monkeypatch.setattr(Streams, "__init__", partialmethod(other_lists, site, Streams.__init__))
+    converse(some, site, "b.test", b"x", ["h2"], site.client_files)
+    assert some.connection.multiplexed.results == [False, 421]
+
+
+def other_lists(streams, site, begin, connection):
+    """Begin after a reload of the certificate with other lists."""
+    begin(streams, connection)
+    connection._lists = b"earlier"
