@@ -1,5 +1,7 @@
 """Exceptions for broken messages and error responses, and the reason of each status."""
 
+from typing import Final
+
 from gproxy.http.headers import Headers, HeadersLike
 
 #: The default reason in the access log, by status, for exceptions without a reason of their own.
@@ -49,13 +51,21 @@ class HTTPError(Exception):
         return f"{self.status} {self.detail}".rstrip()
 
 
-class BadMessage(Exception):
-    """A violation of the grammar by a peer; `status` is the status for the client."""
+#: Method, path and protocol of a message of which nothing is readable.
+NO_LINE: Final = ("", "", "")
 
-    def __init__(self, detail: str, status: int = 400) -> None:
+
+class BadMessage(Exception):
+    """A violation of the grammar by a peer; `status` is the status for the client.
+
+    `line` is what is readable of a request that is no text on the wire: method, path and protocol, for the log.
+    """
+
+    def __init__(self, detail: str, status: int = 400, line: tuple[str, str, str] = NO_LINE) -> None:
         super().__init__(detail)
         self.detail = detail
         self.status = status
+        self.line = line
 
 
 class Incomplete(BadMessage):

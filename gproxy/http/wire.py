@@ -20,9 +20,12 @@ _BLANKS: Final = " \t"
 # RFC 9112 section 3. A target is visible ASCII without "#": a fragment never travels (RFC 9112 section 3.2).
 _TARGET_CHAR: Final = r"[!-\"$-~]"
 _is_request_line = re.compile(rf"({TOKEN_CHAR}++) ({_TARGET_CHAR}++) HTTP/([0-9])\.([0-9])").fullmatch
+#: Matches a text with the characters of a target.
+is_target: Final = re.compile(rf"{_TARGET_CHAR}++").fullmatch
 _TARGET_BYTES: Final = bytes(byte for byte in range(256) if re.match(_TARGET_CHAR, chr(byte)))
 _VERSION: Final = b" HTTP/1.1"
-_USUAL_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+#: PERF: most methods, without a match.
+USUAL_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 # RFC 9112 section 4. Many servers omit the blank before an absent reason; accepting that is harmless.
 _is_status_line = re.compile(rf"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: ({FIELD_CHAR}*+))?").fullmatch
 #: The number of status lines that are kept, and the longest of them in bytes.
@@ -96,7 +99,7 @@ def parse_request_line(line: bytes) -> RequestLine:
         text = line.decode("latin-1")
         blank = text.find(" ")
         method, target = text[:blank], text[blank + 1 : -len(_VERSION)]
-        if method in _USUAL_METHODS and target.startswith("/"):
+        if method in USUAL_METHODS and target.startswith("/"):
             return _origin_form(method, target, 1)
     return _any_request_line(line)
 
