@@ -50,6 +50,7 @@ def explain(request: Request, settings: Settings, gateway: Gateway, claims: Mapp
     ]
     if route is not None:
         request.route = route
+        request.upgrade = route.upgrade_of(request)
         parts.append(f"route {route.name}\n" + table(_way(route, settings, gateway)))
         passed = handler_names(settings.gateway, route.settings)
         names = [name for name in passed if settings.handlers[name].mode_on(route.settings) != "off"]

@@ -98,5 +98,5 @@ def _received(
     request = Request(received, headers, line.authority or fields.host, line.path, line.query, body)
     request.client = fields.client
     request.id = fields.request_id
-    request.upgrade = fields.upgrade if line.method == "GET" else None
+    request.offered = fields.offered
     return request

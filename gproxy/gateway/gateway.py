@@ -137,6 +137,8 @@ class Gateway:
         before = request.route
         route = self.router.match(request)
         request.route = route
+        if request.offered:
+            request.upgrade = route.upgrade_of(request)
         if before is route:
             return route.route_chain(request)
         request.deadline.begin(route.limits)
@@ -200,6 +202,8 @@ class Gateway:
     def _on_route(self, route: Route, request: Request) -> Response:
         """Run the chain of the route that has matched."""
         request.route = route
+        if request.offered:
+            request.upgrade = route.upgrade_of(request)
         request.deadline.begin(route.limits)
         return self._chains[route](request)
 

@@ -10,12 +10,14 @@ from gproxy.config.types import Network
 from gproxy.config.types.patterns import Pattern, is_negated, plain_name
 from gproxy.gateway.chain import compose
 from gproxy.gateway.error_responses import PLAIN, ErrorResponses
+from gproxy.http.body import NO_BODY
 from gproxy.http.cookies import cookie_in
 from gproxy.http.errors import HTTPError
+from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.handler import Handler, Next
 from gproxy.http.header_names import is_likely_secret
 from gproxy.http.placeholders import client_scheme
-from gproxy.http.request import Request
+from gproxy.http.request import HTTP2, Request
 from gproxy.http.target import decode
 from gproxy.http.time_limit import ExchangeLimits, TimeLimit
 from gproxy.http.trust import UNIX_PEER, is_trusted
@@ -169,6 +171,7 @@ class Route:
         self.timeout = timeout
         self.limits = exchange_limits(settings, timeout, total_timeout)
         self.methods = frozenset(settings.methods)
+        self._upgrades = frozenset(settings.upgrades)
         self.hosts = tuple(host.lower().rstrip(".") for host in settings.host)
         self.conditions = _conditions(settings)
         #: True if the path is the only condition.
@@ -199,11 +202,29 @@ class Route:
         """Return whether the request meets all conditions besides path, host and method."""
         return all(condition.matches(request) for condition in self.conditions)
 
+    def upgrade_of(self, request: Request) -> str | None:
+        """Return the first protocol that the client offers and the route tunnels, as the client writes it.
+
+        Raise HTTPError 501 for a CONNECT in HTTP/2 (RFC 8441) that would become none: it is no ordinary request.
+        """
+        for token in request.offered:
+            key = token.lower()
+            if key in self._upgrades and (key != WEBSOCKET or _may_be_websocket(request)):
+                return token
+        if request.offered and request.received.protocol == HTTP2:
+            raise HTTPError(501, f"this route does not tunnel {request.offered[0]}")
+        return None
+
     def accepts_method(self, method: str) -> bool:
         return not self.methods or method in self.methods or (method == "HEAD" and "GET" in self.methods)
 
     def __repr__(self) -> str:
         return f"<Route {self.name} {', '.join(map(str, self.settings.path))}>"
+
+
+def _may_be_websocket(request: Request) -> bool:
+    """Return whether the request can be the handshake of a WebSocket (RFC 6455 section 4.1): GET without a body."""
+    return request.method == "GET" and request.body is NO_BODY
 
 
 def _prefixes(settings: RouteSettings) -> tuple[str, ...]:

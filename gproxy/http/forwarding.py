@@ -5,12 +5,13 @@ from functools import lru_cache
 from typing import Final
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.header_names import END_TO_END, HOP_BY_HOP, plain_name
+from gproxy.http.header_names import END_TO_END, HOP_BY_HOP, carries_requests, is_protocol, plain_name
 from gproxy.http.headers import Headers
 
-#: The only protocol that is tunnelled: h2c would carry requests past every handler (RFC 9113 section 3.1).
-TUNNELLED: Final = frozenset({"websocket"})
-
+#: The protocol of WebSockets in Upgrade, and in `:protocol`.
+WEBSOCKET: Final = "websocket"
+#: The longest Upgrade that is parsed, in characters.
+_LONGEST_UPGRADE: Final = 256
 #: The longest accepted list of connection options or transfer codings, in characters.
 _LONGEST_LIST: Final = 1024
 _NONE: Final[frozenset[str]] = frozenset()
@@ -37,6 +38,14 @@ def strip_hop_by_hop(headers: Headers, options: frozenset[str], hop_by_hop: Iter
     if not options <= _ORDINARY:
         nominated = options - END_TO_END
         headers.discard_all(frozenset(name for name in nominated if not name.startswith("x-forwarded-")))
+
+
+def offered_protocols(upgrade: str) -> tuple[str, ...]:
+    """Return the protocols of an Upgrade field, in order (RFC 9110 section 7.8); of a field over the limit, none."""
+    if len(upgrade) > _LONGEST_UPGRADE:
+        return ()
+    tokens = (token.strip(" \t") for token in upgrade.split(","))
+    return tuple(token for token in tokens if is_protocol(token) and not carries_requests(token))
 
 
 def max_forwards(headers: Headers) -> int | None:

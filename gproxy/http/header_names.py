@@ -10,6 +10,8 @@ TOKEN_CHAR: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # noqa: S105 not a secret
 FIELD_CHAR: Final = r"[\t\x20-\x7e\x80-\xff]"
 #: Matches a text that is a token.
 is_token: Final = re.compile(f"{TOKEN_CHAR}+").fullmatch
+#: A protocol in Upgrade, perhaps with its version (RFC 9110 section 7.8).
+is_protocol: Final = re.compile(f"{TOKEN_CHAR}+(?:/{TOKEN_CHAR}+)?").fullmatch
 #: Matches a text that may be a field's value.
 is_field_value: Final = re.compile(f"{FIELD_CHAR}*").fullmatch
 _odd = re.compile("[^a-z0-9-]")
@@ -18,6 +20,11 @@ _odd = re.compile("[^a-z0-9-]")
 def plain_name(name: str) -> str:
     """Return a name in lower case as backends with WSGI or CGI read it: they take `x_user_id` for `x-user-id`."""
     return _odd.sub("-", name)
+
+
+def carries_requests(protocol: str) -> bool:
+    """Return whether requests in a tunnel with the protocol would bypass every handler: HTTP, h2c above all."""
+    return protocol.partition("/")[0].lower() in {"h2c", "h2", "http"}
 
 
 class HeaderUse(Flag):

@@ -19,6 +19,9 @@ from gproxy.http.rewrite import checked, prefixed
 from gproxy.http.tls import TLS
 from gproxy.http.trace import Trace
 
+#: The protocol of requests over HTTP/2.
+HTTP2: Final = "HTTP/2.0"
+
 
 class Received:
     """The request as it arrived on the wire; immutable.
@@ -81,7 +84,7 @@ class Routed(Protocol):
 #: Attributes that a copy takes over, besides the arguments of the constructor.
 _COPIED: Final = (
     "_as_received", "backend", "client", "client_stream", "context", "id", "identity", "is_subrequest", "method",
-    "reason", "route", "scheme", "trace", "tries", "upgrade", "user",
+    "offered", "reason", "route", "scheme", "trace", "tries", "upgrade", "user",
 )  # fmt: skip
 
 
@@ -90,7 +93,8 @@ class Request:
 
     headers: without hop-by-hop and framing fields, which belong to a single connection.
     client: the address after trusted proxies. id: also in every log line, the response and the backend's request.
-    upgrade: the protocol that the client asks for in Upgrade, if the gateway tunnels it.
+    offered: the protocols that the client offers to switch to, as it writes them. upgrade: the first of them that the
+    route tunnels; None before a route has matched.
     identity: who the client is, once an identity handler has judged its credential; else None.
     exchange: what is recorded of the request; tries, backend, upstream, reason, user, client and id are kept there.
     context: values that handlers share with each other.
@@ -109,6 +113,7 @@ class Request:
         "identity",
         "is_subrequest",
         "method",
+        "offered",
         "path",
         "phase",
         "query",
@@ -133,7 +138,7 @@ class Request:
         body: Body = NO_BODY,
         deadline: Deadline | None = None,
         client_stream: ClientStream | None = None,
-        upgrade: str | None = None,
+        offered: tuple[str, ...] = (),
     ) -> None:
         self.received = received
         self.method = received.method
@@ -145,7 +150,8 @@ class Request:
         self._at_end: list[Callable[[], None]] | None = None
         self.headers = headers
         self.body = body
-        self.upgrade = upgrade
+        self.offered = offered
+        self.upgrade: str | None = None
         self.route: Routed | None = None
         #: What the client has proved; None before an identity handler, and without a credential.
         self.identity: Identity | None = None
@@ -170,6 +176,10 @@ class Request:
         account = self.exchange.account
         twin.exchange.account = None if account is None else account.detached()
         return twin
+
+    def leave_client(self) -> None:
+        """Make the request, a copy, independent of the client: it notices no disconnect, and never becomes a tunnel."""
+        self.client_stream, self.offered, self.upgrade = None, (), None
 
     @property
     def context(self) -> dict[str, Any]:

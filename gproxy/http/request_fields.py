@@ -19,8 +19,8 @@ class RequestFields:
     """
 
     __slots__ = (
-        "awaits_continue", "block", "client", "framing", "headers", "host", "keep", "minor", "received", "request_id",
-        "upgrade",
+        "awaits_continue", "block", "client", "framing", "headers", "host", "keep", "minor", "offered", "received",
+        "request_id",
     )  # fmt: skip
 
     def __init__(self, block: bytes, minor: int, received: Headers, headers: Headers, host: str, client: str) -> None:
@@ -40,14 +40,14 @@ class RequestFields:
         self.keep = bool(minor)
         #: True if the client waits for `100 Continue` before it sends the body.
         self.awaits_continue = False
-        #: The protocol that the client asks for in Upgrade, if the gateway tunnels it.
-        self.upgrade: str | None = None
+        #: The protocols that the client offers to switch to, as it writes them; without h2c.
+        self.offered: tuple[str, ...] = ()
 
     def with_headers(self, headers: Headers) -> "RequestFields":
         """Return the same with other fields for handlers."""
         twin = RequestFields(self.block, self.minor, self.received, headers, self.host, self.client)
         twin.request_id, twin.framing, twin.keep = self.request_id, self.framing, self.keep
-        twin.awaits_continue, twin.upgrade = self.awaits_continue, self.upgrade
+        twin.awaits_continue, twin.offered = self.awaits_continue, self.offered
         return twin
 
 
@@ -87,7 +87,7 @@ class FieldRules:
         expect = read.headers.pop("expect")
         if not expect or not read.minor:  # ignored in HTTP/1.0: RFC 9110 section 10.1.1
             return
-        if len(expect) > _LONGEST_EXPECT or not elements(expect) <= {"100-continue", ""}:
+        if len(expect) > _LONGEST_EXPECT or not _elements(expect) <= {"100-continue", ""}:
             raise BadMessage("unknown expectation; only 100-continue is supported", 417)
         read.awaits_continue = True
 
@@ -96,6 +96,5 @@ class FieldRules:
         read.client, read.request_id = self._trust.clean(peer, read.headers)
 
 
-def elements(value: str) -> set[str]:
-    """Return the elements of a list, in lower case."""
+def _elements(value: str) -> set[str]:
     return {element.strip(" \t").lower() for element in value.split(",")}

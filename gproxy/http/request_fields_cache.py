@@ -8,18 +8,15 @@ each request repeats the block on all of them, so the listener keeps the first b
 from typing import Final
 
 from gproxy.http.field_names import HOP_BY_HOP, SPOOFABLE
-from gproxy.http.forwarding import TUNNELLED, accepts_trailers, connection_options, strip_hop_by_hop
+from gproxy.http.forwarding import accepts_trailers, connection_options, offered_protocols, strip_hop_by_hop
 from gproxy.http.framing import request_framing
-from gproxy.http.headers import Headers
-from gproxy.http.request_fields import FieldRules, RequestFields, elements
+from gproxy.http.request_fields import FieldRules, RequestFields
 from gproxy.http.trust import Trust
 from gproxy.http.wire import host_of, parse_fields
 
 #: The number of blocks that are kept for later connections, and the largest such block in bytes.
 _BLOCKS: Final = 256
 _LARGEST: Final = 1024
-#: The longest `Upgrade` that is parsed, in characters.
-_LONGEST_UPGRADE: Final = 256
 
 
 class RequestFieldsCache:
@@ -64,7 +61,8 @@ class RequestFieldsCache:
         self.rules.set_framing(read, request_framing(headers, minor))
         options = connection_options(headers)
         read.keep = "close" not in options and (minor == 1 or "keep-alive" in options)
-        read.upgrade = _upgrade(headers, options) if minor and not read.framing else None
+        if minor and "upgrade" in options:  # ignored in HTTP/1.0: RFC 9110 section 7.8
+            read.offered = offered_protocols(headers.get("upgrade") or "")
         self.rules.take_expect(read)
         trailers = accepts_trailers(headers, options)
         strip_hop_by_hop(headers, options, names)
@@ -75,14 +73,3 @@ class RequestFieldsCache:
         if len(self._blocks) >= _BLOCKS:
             self._blocks.clear()
         self._blocks[fields.block, fields.minor, peer] = fields
-
-
-def _upgrade(headers: Headers, options: frozenset[str]) -> str | None:
-    """Return the protocol to tunnel (RFC 9110 section 7.8).
-
-    Connection must name Upgrade. Protocols other than websocket are dropped, h2c above all.
-    """
-    if "upgrade" not in options:
-        return None
-    upgrade = headers.get("upgrade") or ""
-    return next(iter(elements(upgrade) & TUNNELLED), None) if len(upgrade) <= _LONGEST_UPGRADE else None

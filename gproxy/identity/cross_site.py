@@ -7,7 +7,7 @@ from gproxy.config.types.origin import Origin
 from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 
-#: Methods that change nothing (RFC 9110 section 9.2.1), unless they begin a WebSocket.
+#: Methods that change nothing (RFC 9110 section 9.2.1), unless they may begin a WebSocket on some route.
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _USUAL_PORTS: Final = (":443", ":80")
 
@@ -17,7 +17,7 @@ def reject_cross_site(request: Request, origins: Sequence[Origin]) -> None:
 
     A client that sends neither Sec-Fetch-Site nor Origin is no browser, and no page can make it send a request.
     """
-    if request.method in _SAFE and request.upgrade is None:
+    if request.method in _SAFE and not request.offered:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site in {"same-origin", "none"} or (site is None and origin is None):

@@ -100,7 +100,7 @@ def detached(request: Request) -> Iterator[Request]:
     """
     alarm = alarm_like(request.deadline, _wheel)
     detached_request = copy(request)
-    detached_request.client_stream = detached_request.upgrade = None
+    detached_request.leave_client()
     detached_request.deadline = request.deadline.detached(alarm)
     try:
         yield detached_request

@@ -267,8 +267,7 @@ class ClientConnection:
             host = line.authority
             headers.put("Host", "host", host)
         deadline = Deadline(self.alarm)
-        upgrade = fields.upgrade if line.method == "GET" else None
-        request = Request(received, headers, host, line.path, line.query, body, deadline, channel, upgrade)
+        request = Request(received, headers, host, line.path, line.query, body, deadline, channel, fields.offered)
         request.exchange.client = fields.client
         request.exchange.id = fields.request_id
         return request

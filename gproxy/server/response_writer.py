@@ -75,7 +75,7 @@ class ResponseWriter(Output):
     def send(self, response: Response, method: str, minor: int) -> None:
         headers, body, status = response.headers, response.raw_body, response.status
         if not headers.is_stripped:
-            headers.discard_all(RESPONSE_HOP_BY_HOP if status != 426 else _HOP_BY_HOP_EXCEPT_UPGRADE)
+            headers.discard_all(RESPONSE_HOP_BY_HOP if status not in (101, 426) else _HOP_BY_HOP_EXCEPT_UPGRADE)
         if status == 101:
             self._send_tunnel(response, body)
         elif method == "HEAD" or status in (204, 304):
@@ -198,7 +198,7 @@ class ResponseWriter(Output):
     def _send_tunnel(self, response: Response, body: bytes | Iterable[bytes]) -> None:
         """Send a 101 (RFC 9110 section 15.2.2), then the tunnel's bytes without framing."""
         self.keep = False
-        fields = f"{response.headers.lines()}Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        fields = f"{response.headers.lines()}Connection: Upgrade\r\n"
         self._channel.send(f"HTTP/1.1 101 {PHRASES[101]}\r\n{fields}\r\n".encode("latin-1"))
         self.head_sent = True
         for piece in body if not isinstance(body, bytes) else ():

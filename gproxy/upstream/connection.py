@@ -60,6 +60,10 @@ class BackendConnection:
         """Continue the upload beside the response; only an error response ends it."""
         raise NotImplementedError
 
+    def join_upload(self) -> None:
+        """Wait until an upload beside the response has ended, if there is one."""
+        raise NotImplementedError
+
     def is_reusable(self, rest: Reader | None) -> bool:
         """Return whether the next request may use it."""
         raise NotImplementedError

@@ -68,7 +68,7 @@ class Mirror:
         """Copy the request now, before handlers change it, and return the function that sends the copy."""
         twin = copy(request)
         twin.headers = request.headers.copy()
-        twin.client_stream = twin.upgrade = None
+        twin.leave_client()
         twin.context = {}
 
         def send() -> None:

@@ -164,11 +164,11 @@ def test_other_upgrades_are_dropped(gateway, lines):
     assert (seen["upgrade"], seen["connection"], seen["http2-settings"]) == (None, None, None)
 
 
-def test_of_several_upgrades_websocket_is_asked_for(gateway):
+def test_of_several_protocols_the_listed_one_is_asked_for_as_the_client_writes_it(gateway):
     before = len(gateway.plain.requests)
     gateway.ask("GET /plain HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c, WebSocket\r\n\r\n")
     seen = gateway.plain.wait_for_requests(before + 1)[before]
-    assert (seen["upgrade"], seen["connection"]) == ("websocket", "Upgrade")
+    assert (seen["upgrade"], seen["connection"]) == ("WebSocket", "Upgrade")
 
 
 def test_early_bytes_of_both_sides_get_through(tmp_path):

@@ -14,7 +14,7 @@ from gproxy.config.sections.static import StaticOptions
 from gproxy.config.types import Address, Bytes, Network, Percent, Seconds
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import CapturedPath, Pattern, Rewrite, plain_name
-from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpstreamShare
+from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, UpgradeToken, UpstreamShare
 
 Patterns = dict[str, Pattern]
 
@@ -49,6 +49,10 @@ class RouteSettings:
     )
     total_timeout: Seconds | None = field(
         default=None, metadata=doc("longest time of the whole exchange, bodies included; none: as in [gateway]")
+    )
+    upgrades: tuple[UpgradeToken, ...] = field(
+        default=(UpgradeToken.parse("websocket"),),
+        metadata=doc("protocols that clients may switch to by Upgrade, such as tcp or SPDY/3.1; empty: none"),
     )
     stream: bool = field(
         default=False,
@@ -166,13 +170,14 @@ class RouteSettings:
             rules.addresses_only("listener", self.listener),
             rules.header_names("keep", self.keep),
             rules.distinct(self, "path", "upstream", "handlers", "skip", "report", "methods", "client", "listener"),
+            rules.distinct(self, "upgrades"),
             rules.distinct(self, "host", "headers", "keep", fold=True),
             rules.captures("rewrite", self.rewrite.groups if isinstance(self.rewrite, CapturedPath) else (), self.path),
             rules.redirect_placeholders("redirect", self.redirect.names if self.redirect else (), self.path),
             rules.sent_prefix("add_prefix", self.add_prefix),
             rules.split("upstream", self.upstream, self.split_by),
             rules.fixed_response(self.respond, self.body, self.content_type),
-            rules.only_with(self, "upstream", "mirror", "split_by", "retries", "retry_on", "hedge"),
+            rules.only_with(self, "upstream", "mirror", "split_by", "retries", "retry_on", "hedge", "upgrades"),
             rules.only_with(self, "upstream", *(() if self.app.app else ("keep",))),
             rules.only_with(self, "upstream", *(() if self.app.offload else ("buffer_request", "buffer_response"))),
             rules.not_with(self, "redirect", "stream"),  # respond may: a handler may stream its own response

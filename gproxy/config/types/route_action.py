@@ -1,4 +1,4 @@
-"""Values of a route's action: shares of several upstreams, a mirrored share, a redirect target."""
+"""Values of a route's action: shares of several upstreams, a mirrored share, protocols to tunnel, a redirect target."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 from gproxy.config.problems import nearest
 from gproxy.config.types.addresses import split_host
 from gproxy.config.types.template import NAME, PLACEHOLDERS, Template, unknown
-from gproxy.http.header_names import is_token
+from gproxy.http.header_names import carries_requests, is_protocol, is_token
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%")
 _PLACEHOLDER = rf"\{{(?:{NAME}|[1-9][0-9]?)\}}"
@@ -100,6 +100,24 @@ class Share:
 
     def __str__(self) -> str:
         return f"{self.millionths / 10_000:g}%"
+
+
+class UpgradeToken(str):
+    """A protocol in Upgrade that a route tunnels, in lower case."""
+
+    __slots__ = ()
+
+    noun: ClassVar[str] = "a protocol"
+    example: ClassVar[str] = "websocket"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the protocol. Raise ValueError for one that would carry requests past every handler."""
+        if not is_protocol(text):
+            raise ValueError("a protocol is a name, perhaps with a version: SPDY/3.1")
+        if carries_requests(text):
+            raise ValueError(f"{text} is never tunnelled: it would bypass every handler")
+        return cls(text.lower())
 
 
 @dataclass(frozen=True, slots=True)

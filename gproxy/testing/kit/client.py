@@ -100,7 +100,7 @@ class RequestParser:
         received.time = self._clock.wall()
         headers, host = fields.headers.copy(), line.authority or fields.host
         body, deadline = self._body(sent.body), Deadline(alarm, self._clock)
-        request = Request(received, headers, host, line.path, line.query, body, deadline, KitClient())
+        request = Request(received, headers, host, line.path, line.query, body, deadline, KitClient(), fields.offered)
         request.client = fields.client
         request.exchange.id = sent.id or fields.request_id
         return request

@@ -324,10 +324,15 @@ class Forward:
     def _tunnel(
         self, request: Request, backend: Backend, connection: BackendConnection, head: ResponseHead
     ) -> Response:
-        if request.upgrade is None or head.upgrade != request.upgrade:  # RFC 9110 section 15.2.2
+        protocol = request.upgrade
+        if protocol is None or head.upgrade != protocol.lower():  # RFC 9110 section 15.2.2
             raise BadMessage("the backend switched to a protocol that the request did not offer", 502)
+        if request.body.on_first_read is not None:  # RFC 9110 section 7.8: a 100 comes first
+            raise BadMessage("the backend switched protocols before it asked for the request's body", 502)
+        connection.continue_upload(request)
         headers = head.headers.copy()
         headers.discard("content-length")
+        headers.put("Upgrade", "upgrade", protocol)
         tunnel = Tunnel(request, backend, connection, self._tunnel_limit)
         request.at_end(tunnel.close)
         return Response.forwarded(101, head.phrase, headers, tunnel)

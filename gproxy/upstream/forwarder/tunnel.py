@@ -33,6 +33,7 @@ class Tunnel:
         self._client = request.client_stream
         self._backend = backend
         self._connection: BackendConnection | None = connection
+        self._finish_upload = connection.join_upload
         self._channel: TunnelEnd = connection.start_tunnel()
         #: How long both sides may be silent.
         self._limit = limit
@@ -41,7 +42,10 @@ class Tunnel:
         self._deadline = request.deadline
         self._exchange = request.exchange
         self._request = request
+        #: The request's own body; the tunnel's bytes follow it.
+        self._before = request.body
         self._uploaded = request.body = Body()
+        self._uploaded.received = self._before.received
         self._upload: gevent.Greenlet | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -77,8 +81,10 @@ class Tunnel:
         self._deadline.wait(self._limit)
 
     def _carry_up(self) -> None:
-        """Send the client's bytes to the backend, first those that arrived together with the request."""
+        """Send the client's bytes to the backend: the rest of the body, then those that follow it."""
         try:
+            self._finish_upload()
+            self._uploaded.received = self._before.received
             while data := self._client.read(PIECE):
                 self._uploaded.received += len(data)
                 self._touch()

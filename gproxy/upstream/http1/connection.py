@@ -146,8 +146,7 @@ class HTTP1Connection(BackendConnection):
             raise self._misuse("become_idle", "ACTIVE")
         self.state = _IDLE
         self.idle_since = now
-        self.upload = _NONE
-        self._body = NO_BODY
+        self.upload, self._body = _NONE, NO_BODY
         self.channel.client = self.channel.uploader = self.channel.deadline = None
 
     def watch_client(self, client: ClientStream | None) -> None:
@@ -287,6 +286,11 @@ class HTTP1Connection(BackendConnection):
         body.in_flight = True
         channel.client = None
         self._uploader = gevent.spawn(self._upload_rest, channel, body, request.deadline)
+
+    def join_upload(self) -> None:
+        """Wait until the upload beside the response has ended, if there is one."""
+        if self._uploader is not None:
+            self._uploader.join()
 
     def _upload_rest(self, channel: BackendChannel, body: Body, deadline: Deadline) -> None:
         try:

@@ -8,10 +8,10 @@ from gproxy.config.sections.route import RouteSettings
 from gproxy.config.types import Address
 from gproxy.config.types.path_pattern import RoutePath
 from gproxy.config.types.patterns import Pattern
-from gproxy.config.types.route_action import UpstreamShare
+from gproxy.config.types.route_action import UpgradeToken, UpstreamShare
 from gproxy.gateway.route import Condition, Route
 from gproxy.http.errors import HTTPError
-from gproxy.http.request import request
+from gproxy.http.request import Received, Request, request
 from gproxy.http.response import Response
 
 
@@ -141,3 +141,34 @@ def test_the_networks_of_clients(client, matches):
 
 def test_a_listener_makes_a_route_more_specific():
     assert route(listener=(Address.parse(":1"),)).specificity > route().specificity
+
+
+@pytest.mark.parametrize(
+    ("upgrades", "method", "body", "offered", "upgrade"),
+    [
+        (("websocket",), "GET", b"", ("other", "WebSocket"), "WebSocket"),
+        (("websocket",), "POST", b"", ("websocket",), None),
+        (("websocket",), "GET", b"x", ("websocket",), None),
+        (("websocket",), "GET", b"", ("tcp",), None),
+        (("tcp", "websocket"), "GET", b"", ("websocket", "tcp"), "websocket"),
+        (("tcp", "websocket"), "PATCH", b"x", ("websocket", "TCP"), "TCP"),
+        ((), "GET", b"", ("websocket",), None),
+    ],
+)
+def test_the_upgrade_of_a_request(upgrades, method, body, offered, upgrade):
+    asked = request(method, body=body)
+    asked.offered = offered
+    assert route(upgrades=tuple(map(UpgradeToken.parse, upgrades))).upgrade_of(asked) == upgrade
+
+
+def test_a_connect_in_http2_for_a_protocol_that_the_route_does_not_list_is_a_501():
+    asked = request()
+    received = asked.received
+    asked = Request(
+        Received("GET", "/", 1, received.headers, received.peer, None, "HTTP/2.0"), asked.headers, "", "/", "",
+        offered=("websocket",),
+    )  # fmt: skip
+    assert route().upgrade_of(asked) == "websocket"
+    with pytest.raises(HTTPError) as caught:
+        route(upgrades=()).upgrade_of(asked)
+    assert caught.value.status == 501

@@ -12,7 +12,7 @@ FRIEND = "https://friend.test"
 def asked(method, site, origin, upgrade=None):
     pairs = [("Sec-Fetch-Site", site), ("Origin", origin)]
     made = request(method, "/", [pair for pair in pairs if pair[1]])
-    made.upgrade = upgrade
+    made.offered = (upgrade,) if upgrade else ()
     return made
 
 

@@ -107,10 +107,10 @@ def test_what_an_alarm_throws_restores_the_observer():
 
 def test_a_detached_copy_knows_no_client_and_keeps_the_deadline():
     asked, ended = request(headers={"A": "1"}), []
-    asked.client_stream, asked.upgrade = Client(), "websocket"
+    asked.client_stream, asked.upgrade, asked.offered = Client(), "websocket", ("websocket",)
     asked.deadline.expires = 1234.5
     with detached(asked) as twin:
-        assert (twin.client_stream, twin.upgrade) == (None, None)
+        assert (twin.client_stream, twin.upgrade, twin.offered) == (None, None, ())
         assert twin.deadline is not asked.deadline
         assert twin.deadline.expires == 1234.5
         assert (twin.id, twin.target, twin.headers.get("a")) == ("test", "/", "1")

@@ -277,10 +277,10 @@ def test_426_names_the_protocol_to_upgrade_to(send):
 
 
 def test_a_tunnel_has_no_framing(send):
-    headers = Headers([("Sec-WebSocket-Accept", "x")])
+    headers = Headers([("Sec-WebSocket-Accept", "x"), ("Upgrade", "tcp")])
     outgoing, peer = send(Response.forwarded(101, "", headers, iter([b"\x81\0", b"\x88\0"])))
     upgrade = head(
-        "Sec-WebSocket-Accept: x", DATED, "Connection: Upgrade", "Upgrade: websocket", status="101 Switching Protocols"
+        "Sec-WebSocket-Accept: x", "Upgrade: tcp", DATED, "Connection: Upgrade", status="101 Switching Protocols"
     )
     assert peer.sends == [upgrade, b"\x81\0", b"\x88\0"]
     assert (outgoing.keep, outgoing.sent) == (False, 4)
