@@ -20,6 +20,7 @@ from typing import Final
 from gproxy.http import response
 from gproxy.http.errors import NO_LINE, BadMessage
 from gproxy.http.field_names import HOP_BY_HOP, SPOOFABLE, FieldNames
+from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.framing import content_length
 from gproxy.http.h2.hpack_decoder import DecodedBlock, Field
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP, is_token
@@ -35,8 +36,6 @@ _OF_A_CONNECTION: Final = frozenset(
     {"connection", "http2-settings", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
 _SCHEMES: Final = ("http", "https")
-#: The only protocol that extended CONNECT begins (RFC 8441).
-_WEBSOCKET: Final = "websocket"
 #: The statuses of responses without a body.
 _WITHOUT_BODY: Final = (204, 304)
 #: Hosts that were checked, and how many of them are kept: a connection has few.
@@ -191,7 +190,8 @@ def _request_fields(head: RequestHead, rules: FieldRules, peer: str) -> RequestF
     headers = received.copy() if uses else received
     read = RequestFields(b"", 1, received, headers, head.host, peer)
     rules.set_framing(read, head.content_length)  # -1 is CHUNKED: to its end
-    read.upgrade = head.protocol or None
+    if head.protocol:
+        read.offered = (head.protocol,)
     if uses & HOP_BY_HOP:
         rules.take_expect(read)
         headers.discard_all(head.hop_by_hop)
@@ -221,11 +221,11 @@ def _request_head(block: DecodedBlock, limits: HeadLimits) -> RequestHead:
             raise Malformed("an extended CONNECT has an :authority, and no content")
         method = "GET"
     _check_limits(count, target, limits)
-    if not target or (protocol is not None and protocol.lower() != _WEBSOCKET):
+    if not target or (protocol is not None and protocol.lower() != WEBSOCKET):
         raise BadMessage("CONNECT is not supported, except for WebSockets", 501)
     if host is None:
         raise BadMessage("a request has exactly one valid Host")
-    return RequestHead(method, target, host, fields, length, _WEBSOCKET if protocol is not None else "")
+    return RequestHead(method, target, host, fields, length, WEBSOCKET if protocol is not None else "")
 
 
 def _check_limits(count: int, target: str, limits: HeadLimits) -> None:

@@ -356,9 +356,9 @@ def test_8_a_plain_connect_is_rejected():
 def test_8_an_extended_connect_is_a_get_that_asks_for_an_upgrade():
     found = head_of(CONNECT, ("sec-websocket-version", "13"))
     assert (found.method, found.target, found.host, found.protocol) == ("GET", "/x?y=1", "a.test", "websocket")
-    assert request_fields(found, RULES, PEER).upgrade == "websocket"
+    assert request_fields(found, RULES, PEER).offered == ("websocket",)
     assert head_of({**CONNECT, ":protocol": "WebSocket"}).protocol == "websocket"
-    assert request_fields(head(), RULES, PEER).upgrade is None
+    assert request_fields(head(), RULES, PEER).offered == ()
 
 
 @pytest.mark.parametrize("protocol", ["connect-udp", "h2c", "", "websocket, h2c"])
