@@ -368,6 +368,7 @@ def test_defaults_of_gateway_and_route():
         "public": "no",
         "timeout": "none",
         "total_timeout": "none",
+        "upgrades": "websocket",
         "stream": "no",
         "max_body": "0",
         "retries": "none",
