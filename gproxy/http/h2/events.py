@@ -1,0 +1,181 @@
+"""What a session has received: one object for each thing that its user acts on, in the order of the bytes."""
+
+from typing import Final
+
+from gproxy.http.errors import BadMessage
+from gproxy.http.h2.fields import RequestHead, ResponseHead
+from gproxy.http.h2.stream import Stream
+
+HEAD_RECEIVED: Final = 0
+INTERIM_RECEIVED: Final = 1
+DATA_RECEIVED: Final = 2
+TRAILERS_RECEIVED: Final = 3
+STREAM_RESET: Final = 4
+STREAM_MALFORMED: Final = 5
+STREAM_REJECTED: Final = 6
+WINDOW_OPENED: Final = 7
+SETTINGS_RECEIVED: Final = 8
+PING_ACKNOWLEDGED: Final = 9
+GOAWAY_RECEIVED: Final = 10
+SESSION_FAILED: Final = 11
+
+
+class Event:
+    """Anything received; `stream` is None for what concerns the connection."""
+
+    __slots__ = ("kind", "stream")
+
+    def __init__(self, kind: int, stream: Stream | None) -> None:
+        self.kind = kind
+        self.stream = stream
+
+    def __repr__(self) -> str:
+        names = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ()) if name != "kind"]
+        shown = [f"{name}={getattr(self, name)!r}" for name in names if name != "stream"]
+        return f"{type(self).__name__}({self.stream.id if self.stream else 0}{''.join(f', {one}' for one in shown)})"
+
+
+class HeadReceived(Event):
+    """A request's head, or the final head of a response; `ended`: without a body."""
+
+    __slots__ = ("ended", "head")
+
+    def __init__(self, stream: Stream, head: RequestHead | ResponseHead, ended: bool) -> None:
+        self.kind = HEAD_RECEIVED
+        self.stream = stream
+        self.head = head
+        self.ended = ended
+
+
+class InterimReceived(Event):
+    """The head of a 1xx response."""
+
+    __slots__ = ("head",)
+
+    def __init__(self, stream: Stream, head: ResponseHead) -> None:
+        self.kind = INTERIM_RECEIVED
+        self.stream = stream
+        self.head = head
+
+
+class DataReceived(Event):
+    """A piece of the content; empty only where it `ended`. Its user calls `Session.consumed` for the bytes it read."""
+
+    __slots__ = ("data", "ended")
+
+    def __init__(self, stream: Stream, data: bytes, ended: bool) -> None:
+        self.kind = DATA_RECEIVED
+        self.stream = stream
+        self.data = data
+        self.ended = ended
+
+
+class TrailersReceived(Event):
+    """The fields after the content; they end it."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, stream: Stream, pairs: list[tuple[str, str]]) -> None:
+        self.kind = TRAILERS_RECEIVED
+        self.stream = stream
+        self.pairs = pairs
+
+
+class StreamReset(Event):
+    """An RST_STREAM of the peer, or a GOAWAY that excludes the stream (code REFUSED_STREAM: nothing was done).
+
+    The user drops the content that it has not read: the session has returned its window.
+    """
+
+    __slots__ = ("code",)
+
+    def __init__(self, stream: Stream, code: int) -> None:
+        self.kind = STREAM_RESET
+        self.stream = stream
+        self.code = code
+
+
+class StreamMalformed(Event):
+    """A fault of the peer that ends one stream; the session has sent RST_STREAM with the code.
+
+    The stream has an owner only if its head came before. The user drops unread content, as after StreamReset.
+    """
+
+    __slots__ = ("code", "detail", "line")
+
+    def __init__(self, stream: Stream, code: int, detail: str, line: tuple[str, str, str]) -> None:
+        self.kind = STREAM_MALFORMED
+        self.stream = stream
+        self.code = code
+        self.detail = detail
+        #: Method, path and protocol of the request as far as they are readable; for the log.
+        self.line = line
+
+
+class StreamRejected(Event):
+    """A well-formed request that gets an error response. The stream counts until `Session.ended`, like any other."""
+
+    __slots__ = ("ended", "error", "head")
+
+    def __init__(self, stream: Stream, error: BadMessage, head: RequestHead | None, ended: bool) -> None:
+        self.kind = STREAM_REJECTED
+        self.stream = stream
+        self.error = error
+        self.head = head
+        self.ended = ended
+
+
+class WindowOpened(Event):
+    """A window for sending that was used up and is no longer; None: that of the connection."""
+
+    __slots__ = ()
+
+    def __init__(self, stream: Stream | None) -> None:
+        self.kind = WINDOW_OPENED
+        self.stream = stream
+
+
+class SettingsReceived(Event):
+    """SETTINGS of the peer; the session has taken them over."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.kind = SETTINGS_RECEIVED
+        self.stream = None
+
+
+class PingAcknowledged(Event):
+    """The answer to a PING of ours."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.kind = PING_ACKNOWLEDGED
+        self.stream = None
+        self.data = data
+
+
+class GoAwayReceived(Event):
+    """The peer's GOAWAY: it acts on no stream of ours above `last_id`. StreamReset follows for each of these."""
+
+    __slots__ = ("code", "debug", "last_id")
+
+    def __init__(self, last_id: int, code: int, debug: bytes) -> None:
+        self.kind = GOAWAY_RECEIVED
+        self.stream = None
+        self.last_id = last_id
+        self.code = code
+        self.debug = debug
+
+
+class SessionFailed(Event):
+    """The end of the connection by a fault of the peer: GOAWAY with the code is in the output. The last event."""
+
+    __slots__ = ("code", "detail")
+
+    def __init__(self, code: int, detail: str) -> None:
+        self.kind = SESSION_FAILED
+        self.stream = None
+        self.code = code
+        self.detail = detail

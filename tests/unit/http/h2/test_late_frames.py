@@ -1,0 +1,192 @@
+"""Frames for streams that are idle, closed, or closed by our own reset: what a peer may have sent before it knew."""
+
+import pytest
+
+from gproxy.http.h2 import frames
+from unit.http.h2.conversation import GET, OK, POST, Peer, client, data, failure, frame, resets
+
+FIELDS = [*GET, ("x-late", "1")]
+
+
+def closed_by_both(peer):
+    peer.answer(peer.open(1, GET, end=True))
+    peer.taken()
+
+
+def closed_by_peer(peer):
+    peer.open(1)
+    peer.send(frames.rst_stream(1, frames.CANCEL))
+
+
+def closed_by_us(peer):
+    peer.session.reset(peer.open(1), frames.CANCEL)
+    peer.taken()
+
+
+def closed_by_a_fault(peer):
+    peer.open(1)
+    peer.send(frames.window_update(1, 0))
+    peer.taken()
+
+
+def closed_after_the_response(peer):
+    stream = peer.open(1)
+    peer.answer(stream)
+    peer.session.reset(stream, frames.NO_ERROR)
+    peer.taken()
+
+
+def skipped(peer):
+    peer.open(3)
+
+
+ENDS = [closed_by_both, closed_by_peer, closed_by_us, closed_by_a_fault, closed_after_the_response, skipped]
+OURS = [closed_by_us, closed_by_a_fault, closed_after_the_response]
+
+
+@pytest.mark.parametrize("close", ENDS)
+@pytest.mark.parametrize(
+    "late",
+    [
+        frames.window_update(1, 5),
+        frames.window_update(1, 0),
+        frames.rst_stream(1, 8),
+        frame(frames.PRIORITY, 1, b"\0" * 5),
+    ],
+)
+def test_a_closed_stream_ignores_windows_resets_and_priorities(close, late):
+    peer = Peer()
+    close(peer)
+    assert peer.send(late, late) == []
+    assert peer.taken() == []
+    assert peer.names(peer.headers(5)) == ["HeadReceived"]
+
+
+@pytest.mark.parametrize("close", [closed_by_both, closed_by_peer, skipped])
+@pytest.mark.parametrize("late", ["data", "headers"])
+def test_a_closed_stream_gets_neither_content_nor_headers(close, late):
+    peer = Peer()
+    close(peer)
+    assert failure(peer, data(1, b"x") if late == "data" else peer.headers(1)) == frames.STREAM_CLOSED
+
+
+@pytest.mark.parametrize("close", OURS)
+def test_content_and_headers_that_cross_our_reset_are_ignored(close):
+    peer = Peer()
+    close(peer)
+    windows = peer.session._windows
+    before = windows.unreturned
+    assert peer.send(data(1, b"x" * 1000), data(1, b"y", end=True), peer.headers(1, FIELDS)) == []
+    assert windows.unreturned == before + 1001
+    assert peer.session.failure is None
+    (event,) = peer.send(peer.headers(3, FIELDS))  # by the table that the late block has changed
+    assert event.head.headers["x-late"] == "1"
+
+
+@pytest.mark.parametrize("size", [1, 16384])
+def test_content_without_end_for_a_reset_stream_returns_its_window_and_keeps_nothing(size):
+    peer = Peer()
+    closed_by_us(peer)
+    for _ in range(3 * 2**20 // size if size > 1 else 1000):
+        assert peer.send(data(1, b"x" * size)) == []
+    assert peer.session.failure is None
+    assert peer.session._windows.receive_window > 2**19
+    assert peer.session._rest == b""
+
+
+def test_the_resets_that_are_kept_are_bounded():
+    peer = Peer(max_streams=100)
+    for stream_id in range(1, 1001, 2):
+        stream = peer.open(stream_id)
+        peer.session.reset(stream, frames.CANCEL)
+        peer.session.ended(stream)
+    assert len(peer.session._resets) == 200
+    assert peer.send(data(999 - 2 * 199, b"x")) == []
+    assert failure(peer, data(999 - 2 * 200, b"x")) == frames.STREAM_CLOSED
+
+
+def test_at_least_64_resets_are_kept():
+    assert Peer(max_streams=1).session._most_resets == 64
+
+
+@pytest.mark.parametrize("stream_id", [1, 5, 2])
+@pytest.mark.parametrize(
+    "make",
+    [lambda one: data(one, b"x"), lambda one: frames.rst_stream(one, 8), lambda one: frames.window_update(one, 5)],
+)
+def test_an_idle_stream_gets_headers_first(stream_id, make):
+    assert failure(Peer(), make(stream_id)) == frames.PROTOCOL_ERROR
+
+
+def test_an_idle_stream_may_have_a_priority():
+    peer = Peer()
+    assert peer.send(frame(frames.PRIORITY, 7, b"\0\0\0\1\0")) == []
+    assert peer.names(peer.headers(1)) == ["HeadReceived"]
+
+
+# As a client
+
+
+def test_a_response_that_crosses_our_cancel_is_ignored():
+    peer = client()
+    stream = peer.request()
+    peer.session.reset(stream, frames.CANCEL)
+    assert resets(peer) == [(1, frames.CANCEL)]
+    assert (
+        peer.send(
+            peer.headers(1, OK, end=False), data(1, b"x"), peer.headers(1, [("x-t", "1")]), frames.rst_stream(1, 0)
+        )
+        == []
+    )
+    assert peer.session.failure is None
+
+
+def test_late_responses_to_cancelled_requests_cost_no_tokens():
+    peer = client()
+    for _ in range(1000):
+        stream = peer.request()
+        peer.session.reset(stream, frames.CANCEL)
+        assert (
+            peer.send(
+                peer.headers(stream.id, OK, end=False),
+                peer.headers(stream.id, [("a", "b")]),
+                frames.rst_stream(stream.id, 8),
+            )
+            == []
+        )
+        peer.taken()
+    assert peer.session.failure is None
+
+
+@pytest.mark.parametrize("late", ["data", "headers"])
+def test_a_complete_response_is_followed_by_nothing(late):
+    peer = client()
+    peer.request()
+    peer.send(peer.headers(1, OK))
+    assert failure(peer, data(1, b"x") if late == "data" else peer.headers(1, OK)) == frames.STREAM_CLOSED
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda one: data(one, b"x"), lambda one: frames.rst_stream(one, 8), lambda one: frames.window_update(one, 5)],
+)
+def test_a_server_uses_no_stream_that_we_have_not_opened(make):
+    peer = client()
+    peer.request()
+    assert failure(peer, make(3)) == frames.PROTOCOL_ERROR
+
+
+def test_a_reset_of_a_stream_is_an_event():
+    peer = Peer()
+    stream = peer.open(1, POST)
+    (event,) = peer.send(frames.rst_stream(1, frames.CANCEL))
+    assert (type(event).__name__, event.stream, event.code, stream.is_closed) == (
+        "StreamReset",
+        stream,
+        frames.CANCEL,
+        True,
+    )
+    peer.answer(stream)
+    peer.session.send_trailers(stream, [("x", "y")])
+    peer.session.reset(stream, frames.CANCEL)
+    assert (peer.taken(), peer.session.sendable(stream), peer.session.streams) == ([], 0, {})
