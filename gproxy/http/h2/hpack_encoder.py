@@ -65,10 +65,11 @@ def _string(out: list[bytes], raw: bytes, first: int) -> None:
 class _Name:
     """A name as a field begins with it, and the static fields with this name by their values."""
 
-    __slots__ = ("entering", "key", "never", "plain", "static")
+    __slots__ = ("entering", "is_plain", "key", "never", "plain", "static")
 
     def __init__(self, key: str) -> None:
         self.key = key
+        self.is_plain = key in _PLAIN
         self.static = {value: index for index, (name, value) in enumerate(STATIC_FIELDS, 1) if name == key}
         index, spelled = min(self.static.values(), default=0), list[bytes]()
         if not index:
@@ -177,12 +178,14 @@ class HPACKEncoder:
         value = line[colon + 2 :]
         if name.key in self._never:
             out.append(name.never)
+        elif name.is_plain:
+            out.append(name.plain)
         elif value in name.static:
             out.append(_INDEXED[name.static[value]])
             if len(self._numbers) < _NUMBERS:
                 self._numbers[line] = name.static[value]
             return
-        elif name.key in _PLAIN or not self._comes_again(line):
+        elif not self._comes_again(line):
             out.append(name.plain)
         else:
             out.append(name.entering)
