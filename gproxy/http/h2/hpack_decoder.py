@@ -162,7 +162,7 @@ class HPACKDecoder:
 
     def _decode(self, block: bytes) -> DecodedBlock:
         pos = self._read_updates(block)
-        keeps_table = pos == 0
+        keeps_table = True  # updates too: they change nothing when they come again, with the same table
         end = len(block)
         fields: list[Field] = []
         size = 0

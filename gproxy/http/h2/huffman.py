@@ -113,13 +113,10 @@ def _finish(parts: list[str], held: int, bits: int) -> None:
     while bits:
         rest = _WINDOW - bits
         window = (held << rest | ((1 << rest) - 1)) & _WINDOW_MASK
-        text, size = _TEXTS[window], _SIZES[window]
-        if size > bits:  # the second character would be made of padding, and perhaps the first one too
-            text = text[0]
-            size = CODE_LENGTHS[ord(text)]
-        if not size or size > bits:
+        size = _SIZES[window]
+        if not size or size > bits:  # ones begin no short code, so a code that goes on into the padding is cut off
             break
-        parts.append(text)
+        parts.append(_TEXTS[window])
         bits -= size
     ones = (1 << bits) - 1
     if bits > 7 or held & ones != ones:
