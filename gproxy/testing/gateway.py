@@ -30,16 +30,19 @@ class RunningGateway:
     """A `gproxy` process, for use in a `with`; `port` is its port, `errors` its standard error.
 
     `ini` is the text of the settings file, without `[server] bind`; `{tmp}` in it stands for the working directory.
+    `words`: what its address offers, such as `h2c`.
     """
+
+    words = ""
 
     def __init__(self, ini: str, folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.port = free_port()
         self.config = folder / "gproxy.ini"
         self.config.write_text(ini.replace("{tmp}", str(folder)))
+        address = f"127.0.0.1:{self.port} {self.words}".strip()
         self._command = [
-            sys.executable, "-m", "gproxy", "--bind", f"127.0.0.1:{self.port}", "--config", str(self.config),
-            *arguments,
+            sys.executable, "-m", "gproxy", "--bind", address, "--config", str(self.config), *arguments,
         ]  # fmt: skip
         self._environ = {**os.environ, **(environ or {})}
         self._lines: list[str] = []
@@ -316,7 +319,9 @@ class Wire:
                 return body, False
             size = int(line, 16)
             if size == 0:
-                return body, self.read_until(b"\r\n").endswith(b"\r\n")
+                while (line := self.read_until(b"\r\n")) not in {b"\r\n", b""}:  # trailers
+                    pass
+                return body, line == b"\r\n"
             data = self.read_exactly(size + 2)
             body += data[:size]
             if len(data) != size + 2:
