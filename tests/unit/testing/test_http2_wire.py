@@ -18,17 +18,18 @@ class Server:
     def __init__(self, answer):
         self.answer = answer
         self.resets = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname(), 5)
+            self._sock, _ = listener.accept()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        self.wire = HTTP2Wire(socket.create_connection(self._listener.getsockname(), 5))
+        self.wire = HTTP2Wire(client)
 
     def _run(self):
-        sock, _ = self._listener.accept()
         connection = H2Connection(H2Configuration(client_side=False, header_encoding="latin-1"))
         connection.initiate_connection()
         fields, bodies = {}, {}
-        with sock, suppress(OSError):  # the client may leave at any moment
+        with self._sock as sock, suppress(OSError):  # the client may leave at any moment
             sock.sendall(connection.data_to_send())
             while data := sock.recv(65536):
                 for event in connection.receive_data(data):
@@ -51,7 +52,6 @@ class Server:
 
     def close(self):
         self.wire.sock.close()
-        self._listener.close()
         self._thread.join(5)
 
 
