@@ -11,6 +11,8 @@ from gproxy.tracing.span_record import LONGEST, Attributes
 
 #: The methods that a span names; a client may invent others without end.
 _METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+#: What the protocol of a request is called in a span.
+_VERSIONS: Final = {"HTTP/1.0": "1.0", "HTTP/1.1": "1.1", "HTTP/2.0": "2"}
 
 
 class ServerSpans:
@@ -85,7 +87,7 @@ def _attributes(exchange: Exchange) -> Attributes:
         "url.path": exchange.target[:LONGEST],
         "client.address": exchange.client,
         "server.address": exchange.host[:LONGEST],
-        "network.protocol.version": exchange.protocol.removeprefix("HTTP/"),
+        "network.protocol.version": _VERSIONS.get(exchange.protocol, ""),
         "user_agent.original": exchange.user_agent[:LONGEST],
         "gproxy.request_id": exchange.id,
         "gproxy.route": exchange.route,

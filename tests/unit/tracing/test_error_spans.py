@@ -75,3 +75,10 @@ def test_the_route_is_the_path_that_matched(target, route):
 def test_a_method_that_a_client_invents_names_no_span():
     record = record_of(exchange(method="X" * 30), sampled=True)
     assert record["name"] == "HTTP /users" and record["attributes"]["http.request.method"] == "_OTHER"
+
+
+@pytest.mark.parametrize(("protocol", "version"), [("HTTP/1.0", "1.0"), ("HTTP/1.1", "1.1"), ("HTTP/2.0", "2")])
+def test_the_version_is_that_of_the_conventions(protocol, version):
+    made = exchange()
+    made.protocol = protocol
+    assert record_of(made, sampled=True)["attributes"]["network.protocol.version"] == version
