@@ -290,7 +290,8 @@ def _regular_fields(fields: list[Field], begin: int, first: dict[str, Line]) -> 
         if name not in first:
             first[name] = line
         elif name == "cookie":
-            pieces.append(field.value)
+            if field.value:
+                pieces.append(field.value)
         else:
             further.append((name, line))
     if pieces:

@@ -313,12 +313,17 @@ def test_6_the_number_is_the_length(value, length):
 # 7
 
 
-@pytest.mark.parametrize("pieces", [["a=1"], ["a=1", "b=2", "c=3"], ["a=1; b=2", "c=3"], ["a=1", ""]])
+@pytest.mark.parametrize("pieces", [["a=1"], ["a=1", "b=2", "c=3"], ["a=1; b=2", "c=3"], [""]])
 def test_7_the_pieces_of_a_cookie_are_joined(pieces):
     fields = [("x", "1"), *(("cookie", piece) for piece in pieces), ("y", "1"), ("cookie", "z")]
     found = head(*fields, limits=HeadLimits(max_fields=4, max_target=100))  # they count as one field
     assert found.headers.all("cookie") == ["; ".join([*pieces, "z"])]
     assert list(found.headers.names()) == ["host", "x", "cookie", "y"]
+
+
+def test_7_an_empty_piece_leaves_no_blank_at_the_end():
+    found = head(("cookie", "a=1"), ("cookie", ""), limits=HeadLimits(max_fields=2, max_target=100))
+    assert found.headers.lines() == "Host: a.test\r\ncookie: a=1\r\n"
 
 
 @pytest.mark.parametrize("second", ["5", "6"])
