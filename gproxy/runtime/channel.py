@@ -12,7 +12,7 @@ from array import array
 from fcntl import ioctl
 from termios import TIOCOUTQ
 from time import monotonic
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import gevent
 from gevent.monkey import get_original
@@ -129,12 +129,15 @@ class Channel(Waitable):
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all data. Raises OSError, and the alarm's Expired."""
-        sent = self._send_now(data)
+        sent = self.send_now(data)
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
-    def _send_now(self, data: bytes | memoryview) -> int:
-        """Send what the kernel takes at once; return the number of bytes. Raises OSError."""
+    def send_now(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes at once; return the number of bytes. The next call must begin with the rest.
+
+        Raises `reset_error`.
+        """
         try:
             sent: int = self._send(data)
         except BlockingIOError:
@@ -182,11 +185,15 @@ class Channel(Waitable):
 
     def wait_writable(self) -> None:
         """Wait until the kernel accepts more bytes."""
-        watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
+        watcher = self.write_watcher()
         try:
             self._hub.wait(watcher)
         finally:
             watcher.close()
+
+    def write_watcher(self) -> Any:  # noqa: ANN401 gevent has no types
+        """Return a watcher of the loop for room in the kernel; it must be stopped and closed."""
+        return self._hub.loop.io(self._raw.fileno(), _WRITE)
 
     def in_kernel(self) -> int:
         """Return how many sent bytes the peer's system has not taken yet; 0 if this system does not say."""
@@ -211,7 +218,7 @@ class Channel(Waitable):
 
     def _writable_or_readable(self) -> None:
         self._begin_reading()
-        watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
+        watcher = self.write_watcher()
         watcher.start(getcurrent().switch, None)
         try:
             self.has_event = self._switch() is self

@@ -11,7 +11,6 @@ from typing import Any, Final
 from gproxy.runtime.buffers import Buffers
 from gproxy.runtime.channel import Channel
 
-_WRITE: Final = 2
 #: Pieces below this size are joined before they are sent: copying costs less than a send for each.
 _SMALL: Final = 16 * 1024
 #: The bound of a process that keeps nothing.
@@ -46,7 +45,7 @@ class BufferedChannel(Channel):
         if self._pending:
             self._keep(data)
             return
-        sent = self._send_now(data)
+        sent = self.send_now(data)
         if sent != len(data):
             self._keep_or_send(memoryview(data)[sent:])
 
@@ -75,7 +74,7 @@ class BufferedChannel(Channel):
         if self._kept >= self.send_ahead_limit or not self.buffers.has_room:
             self._send_kept(self.send_ahead_limit - 1)
         if self._pending and self._write_watcher is None:
-            self._write_watcher = self._hub.loop.io(self._raw.fileno(), _WRITE)
+            self._write_watcher = self.write_watcher()
             self._write_watcher.start(self._on_writable)
 
     def _on_writable(self) -> None:

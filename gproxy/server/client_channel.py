@@ -1,34 +1,21 @@
 """The channel of a client connection: its time limits while the client is slow, and interim responses."""
 
-import math
 import socket
 from dataclasses import dataclass
-from time import monotonic
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from greenlet import getcurrent, greenlet
 
 from gproxy.http.body import Body
 from gproxy.http.client_stream import InterimResponse, Readable
-from gproxy.http.deadline import GRACE, Deadline
+from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
-from gproxy.http.phase import HANDLER, UPLOAD
 from gproxy.http.request import Request
-from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
 from gproxy.runtime.buffers import Buffers
-from gproxy.runtime.channel import Interrupted
-from gproxy.runtime.expired import Expired
 from gproxy.runtime.waitable import Waitable, as_waitable
 from gproxy.server.buffered_channel import NO_BUFFERS, BufferedChannel
-
-_BODY: Final = TimeLimit.BODY
-_WRITE: Final = TimeLimit.WRITE
-_RATE: Final = TimeLimit.RATE
-#: After so many seconds without room for more of a response, its client counts as a slow reader.
-_SLOW: Final = 1.0
-#: An alarm expires by less than so many seconds too early.
-_SLACK: Final = 0.002
+from gproxy.server.client_pace import ClientPace
 
 
 @dataclass
@@ -65,29 +52,23 @@ class DisconnectWatch:
 
 
 class ClientChannel(BufferedChannel):
-    """A channel to a client that pauses the request's deadline while the gateway waits for the client.
-
-    A slow upload runs into the body timeout and a client that does not read into the write timeout; the deadline
-    bounds only the time of the gateway and its backends. With `min_rate`, each byte that the client sends or takes buys
-    time to wait, at most as long as the timeout, and waiting spends it. So a client that is fast costs nothing, and one
-    that pauses once is not cut.
-    """
+    """A channel to a client that pauses the request's deadline while the gateway waits for the client."""
 
     reset_error: ClassVar[type[BaseException]] = ClientGone
 
-    __slots__ = (
-        "_id_key", "_received", "alarm", "body_timeout", "deadline", "min_rate", "request", "upload_peer",
-        "write_timeout",
-    )  # fmt: skip
+    __slots__ = ("_id_key", "_received", "alarm", "deadline", "pace", "request", "upload_peer")
 
     def __init__(self, sock: socket.socket, alarm: Alarm, settings: ChannelSettings) -> None:
         super().__init__(sock, settings.buffers)
         #: Only the gateway sets the id of an exchange.
         self._id_key = settings.id_key
         self.alarm = alarm
-        self.body_timeout = settings.body_timeout
-        self.write_timeout = settings.write_timeout
-        self.min_rate = settings.min_rate
+        self.pace = ClientPace(
+            alarm,
+            body_timeout=settings.body_timeout,
+            write_timeout=settings.write_timeout,
+            min_rate=settings.min_rate,
+        )
         #: Bytes of bodies read since the last wait for one.
         self._received = 0
         #: Deadline of the request in progress; None between requests and for a tunnel.
@@ -116,101 +97,24 @@ class ClientChannel(BufferedChannel):
     def read(self, limit: int) -> bytes:
         """Return body bytes, at most `limit`; wait for them under the body timeout."""
         if not self.buffer and not self.has_event:
-            self._await_body()
+            deadline = self.deadline
+            if deadline is not None and self.in_own_greenlet():  # else an upload beside its response
+                received, self._received = self._received, 0
+                self.pace.await_upload(self, deadline, self.request, received, self.upload_peer)
         data = super().read(limit)
         self._received += len(data)
         return data
 
-    def _await_body(self) -> None:
-        deadline = self.deadline
-        if deadline is None or not self.in_own_greenlet():  # an upload beside its response
-            return
-        started, alarm = monotonic(), self.alarm
-        expires, limit = alarm.expires, alarm.limit  # the deadline, or a limit for one wait inside it
-        most = self.body_timeout
-        patience = self._patience(deadline, deadline.upload_patience, self._received, most)
-        self._received = 0
-        alarm.set(started + min(patience, most), _RATE if patience < most else _BODY)
-        request = self.request
-        phase = HANDLER if request is None else request.phase
-        if request is not None:
-            request.phase = UPLOAD
-        try:
-            if self.upload_peer is None:
-                self.wait()
-                self.has_event = True
-            elif self.wait_or(self.upload_peer):
-                self.has_event = True
-            else:
-                raise Interrupted
-        finally:
-            waited = monotonic() - started
-            deadline.upload_patience = patience - waited
-            self._resume(deadline, expires, limit, waited)
-            if request is not None:
-                request.phase = phase
-
-    def _patience(self, deadline: Deadline, seconds: float, moved: int, timeout: float) -> float:
-        """Return how long `min_rate` waits for a client that had so many seconds and has moved so many bytes since."""
-        if not self.min_rate or not deadline.is_paced:
-            return math.inf
-        return min(max(seconds, 0.0) + moved / self.min_rate, max(timeout, GRACE))
-
-    def _resume(self, deadline: Deadline, expires: float, limit: TimeLimit, waited: float) -> None:
-        """Extend the deadline and the alarm by the seconds spent waiting for the client."""
-        deadline.pause(waited)
-        self.alarm.set(expires + waited, limit)
-
     def wait_writable(self) -> None:
-        started, alarm, deadline = monotonic(), self.alarm, self.deadline
-        expires, limit = alarm.expires, alarm.limit
-        try:
-            if deadline is None:
-                alarm.set(started + self.write_timeout, _WRITE)
-                super().wait_writable()
-            else:
-                self._await_reader(deadline, started)
-        finally:
-            if deadline is None:
-                alarm.clear()
-            else:
-                self._resume(deadline, expires, limit, monotonic() - started)
+        self.pace.await_room(self, self.deadline)
 
-    def _await_reader(self, deadline: Deadline, now: float) -> None:
-        """Wait until the kernel has room, as long as the client takes enough of what the kernel has.
+    def unsent(self) -> int:
+        """Return the number of sent bytes that the client's system has not taken yet."""
+        return self.in_kernel()
 
-        The kernel has room for more only after the client has taken a third of it, which may be a megabyte.
-        """
-        timeout, left, has_room = self.write_timeout, self.in_kernel(), False
-        patience = self._patience(deadline, deadline.read_patience, 0, timeout)
-        ends = now + timeout
-        while not has_room:
-            limit = _RATE if patience < ends - now else _WRITE
-            has_room = self._gets_room(deadline, now, min(patience, ends - now), limit)
-            began, before = now, left
-            now, left = monotonic(), self.in_kernel()
-            patience -= now - began
-            if left < before:
-                patience = self._patience(deadline, patience, before - left, timeout)
-                ends = now + timeout
-            if not has_room and min(patience, ends - now) < _SLACK:
-                raise Expired(limit)
-        deadline.read_patience = patience
-
-    def _gets_room(self, deadline: Deadline, now: float, seconds: float, limit: TimeLimit) -> bool:
-        """Wait for the kernel; return False if it has no room after so many seconds, or once the reader is slow."""
-        notify = deadline.on_slow_reader
-        self.alarm.set(now + (seconds if notify is None else min(seconds, _SLOW)), limit)
-        try:
-            super().wait_writable()
-        except Expired as expired:
-            if expired.limit is not limit:
-                raise
-            if notify is not None:
-                deadline.on_slow_reader = None
-                notify()
-            return False
-        return True
+    def await_room(self) -> None:
+        """Wait until the kernel has room, without a limit."""
+        super().wait_writable()
 
     def send_continue(self) -> None:
         """Send a 100 response (RFC 9110 section 15.2.1)."""

@@ -114,7 +114,7 @@ class TLSClientChannel(ClientChannel):
     def _send_pair(self, head: bytes, body: bytes) -> memoryview:
         """Encrypt both as one; encrypting copies anyway."""
         data = head + body
-        sent = self._send_now(data)
+        sent = self.send_now(data)
         return memoryview(data)[sent:]
 
     def _send_replies(self) -> None:

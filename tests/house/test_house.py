@@ -365,6 +365,7 @@ TESTED_ELSEWHERE = {
     "gateway/watch/watched_forward.py": "is measured with a whole gateway; tests/flow/test_time_account.py tests it",
     "gateway/watch/watching_gateway.py": "is measured with a whole gateway; tests/flow/test_time_account.py tests it",
     "server/acceptor.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
+    "server/client_pace.py": "waits for a channel or a stream; the tests of both test it",
     "server/listener.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/listeners.py": "opens all listeners of a process; tests/flow and tests/process test it",
     "server/worker.py": "is a process under commands of the arbiter; tests/process tests it",

@@ -13,7 +13,7 @@ from gproxy.http.headers import Headers
 from gproxy.http.time_limit import ExchangeLimits, TimeLimit
 from gproxy.runtime.channel import Channel, Interrupted
 from gproxy.runtime.expired import Expired
-from gproxy.server import client_channel as module
+from gproxy.server import client_pace as module
 from gproxy.server.client_channel import ChannelSettings, ClientChannel, DisconnectWatch
 from gproxy.testing import Clock
 
@@ -184,7 +184,7 @@ STREAM = TimeLimit.TUNNEL.of(60.0, "tunnel_timeout of [route:a]")
 
 
 def paced(scene, rate, limits=LIMITS):
-    scene.channel.min_rate = rate
+    scene.channel.pace.min_rate = rate
     scene.deadline.begin(limits)
 
 
@@ -240,7 +240,7 @@ def test_without_a_rate_only_the_timeouts_bound_a_client(scene, rate, limits):
 def test_a_reader_is_waited_for_as_long_as_it_takes_enough(scene, rate, taken, limits, why):
     paced(scene, rate)
     fill(scene)
-    scene.channel.alarm = alarm = ExpiringAlarm(scene, taken)
+    scene.channel.pace.alarm = alarm = ExpiringAlarm(scene, taken)
     with pytest.raises(Expired) as caught:
         scene.channel.wait_writable()
     assert [round(expires, 3) for expires, _ in alarm.calls[:-1]] == limits
@@ -264,7 +264,7 @@ def test_a_slow_reader_is_reported_once_and_waited_for_all_the_same(scene, is_sl
     scene.deadline.on_slow_reader = lambda: reports.append(scene.clock())
     fill(scene)
     if is_slow:
-        scene.channel.alarm = alarm = ExpiringAlarm(scene, [0, 0])
+        scene.channel.pace.alarm = alarm = ExpiringAlarm(scene, [0, 0])
         with pytest.raises(Expired):
             scene.channel.wait_writable()
         assert [round(expires, 3) for expires, _ in alarm.calls[:-1]] == [101.0, 105.0]

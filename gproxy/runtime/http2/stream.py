@@ -1,0 +1,253 @@
+"""One stream of an HTTP/2 connection, for both sides: what has arrived, what is to be sent, who waits for either."""
+
+from collections import deque
+from typing import Final
+
+from greenlet import getcurrent
+
+from gproxy.http.h2.events import DataReceived, Event, StreamMalformed, StreamReset, TrailersReceived
+from gproxy.http.h2.frames import CANCEL
+from gproxy.http.h2.session import Session
+from gproxy.http.h2.stream import Stream
+from gproxy.runtime.buffers import Buffers
+from gproxy.runtime.http2.outbox import NO_BUFFERS, Outbox
+from gproxy.runtime.http2.transport import HTTP2Transport
+from gproxy.runtime.waitable import Waitable
+
+_NO_TRAILERS: Final[list[tuple[str, str]]] = []
+
+
+class HTTP2Stream(Waitable):
+    """A stream as its greenlet uses it. The greenlet of the connection calls `on_event`, which never waits.
+
+    A subclass says by `end_error` what the end of the stream means, and by `await_turn` how long a sender waits.
+    """
+
+    __slots__ = (
+        "_outbox", "_pieces", "buffers", "fault", "has_ended", "reset_code", "send_ahead_limit", "session", "stream",
+        "trailers", "transport",
+    )  # fmt: skip
+
+    def __init__(self, transport: HTTP2Transport, stream: Stream, buffers: Buffers = NO_BUFFERS) -> None:
+        super().__init__(transport.hub)
+        self.transport = transport
+        self.session: Session = transport.session
+        self.stream = stream
+        stream.owner = self
+        #: The bytes that the process keeps for slow peers, and how many of them this stream may keep.
+        self.buffers = buffers
+        self.send_ahead_limit = 0
+        #: True once the peer has sent the end of its message, and the trailers before it.
+        self.has_ended = False
+        self.trailers = _NO_TRAILERS
+        #: The code of the peer's reset; negative without one.
+        self.reset_code = -1
+        #: What is malformed in the peer's message; empty if nothing is.
+        self.fault = ""
+        self._pieces: deque[bytes] = deque()
+        self._outbox: Outbox | None = None
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the session, and wake who waits for it."""
+        if isinstance(event, DataReceived):
+            if event.data:
+                self._pieces.append(event.data)
+            if event.ended:
+                self.has_ended = True
+        elif isinstance(event, TrailersReceived):
+            self.trailers = event.pairs
+            self.has_ended = True
+        elif isinstance(event, StreamReset):
+            self.reset_code = event.code
+            self._break_off()
+        elif isinstance(event, StreamMalformed):
+            self.fault = event.detail
+            self._break_off()
+        else:
+            return
+        self.notify()
+
+    def _break_off(self) -> None:
+        """End a stream that was reset; a message that was complete before stays (RFC 9113 section 8.1)."""
+        if not self.has_ended:
+            self._pieces.clear()
+        self.end()
+
+    def end(self) -> None:
+        """Mark the stream as over: it was reset, or the connection is lost."""
+        self.is_closed = True
+        if self._outbox is not None:
+            self.transport.forget(self._outbox)
+
+    def end_error(self) -> BaseException:
+        """Return the exception for a stream that the peer has ended."""
+        return ConnectionError(self.fault or "the stream was reset")
+
+    def has_unread(self) -> bool:
+        """Return whether bytes have arrived that were not read."""
+        return bool(self._pieces)
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the peer's message has ended and was read."""
+        return self.has_ended and not self._pieces
+
+    def read(self, limit: int) -> bytes:
+        """Return received bytes, at most `limit`; wait for them. b"" at the end of the message.
+
+        Raises `end_error` if the stream is over before.
+        """
+        while not self._pieces:
+            if self.has_ended:
+                return b""
+            if self.is_closed:
+                raise self.end_error()
+            self.has_event = False
+            self.wait()
+        return self.take(limit)
+
+    def take(self, limit: int) -> bytes:
+        """Return received bytes without waiting, at most `limit`; return their size to the windows."""
+        pieces = self._pieces
+        if not pieces:
+            return b""
+        data = pieces.popleft()
+        if pieces and len(data) < limit:
+            data = self._gather(data, limit)
+        elif len(data) > limit:
+            pieces.appendleft(data[limit:])
+            data = data[:limit]
+        if not pieces:
+            self.has_event = self.is_closed
+        if not self.is_closed:  # else the session has returned the window
+            session = self.session
+            session.consumed(self.stream, len(data))
+            if session.has_output:
+                self.transport.flush_soon()
+        return data
+
+    def _gather(self, first: bytes, limit: int) -> bytes:
+        """Return as many pieces as the limit admits, as one."""
+        gathered, size, pieces = [first], len(first), self._pieces
+        while pieces and size + len(pieces[0]) <= limit:
+            piece = pieces.popleft()
+            gathered.append(piece)
+            size += len(piece)
+        return b"".join(gathered)
+
+    def send(self, data: bytes | memoryview, *, end: bool = False) -> None:
+        """Send a piece, with `end` the last one; wait for turns and windows until it is taken or may be kept.
+
+        Raises `end_error` if the stream is over, and what the waiting raises.
+        """
+        if self.is_closed:
+            raise self.end_error()
+        outbox = self._outbox
+        if outbox is None or not outbox.is_waiting:
+            session, stream = self.session, self.stream
+            if self.transport.may_append(stream, len(data)) and len(data) <= session.sendable(stream):
+                session.send_data(stream, data, end=end)
+                self.transport.appended()
+                return
+        outbox = self.offer(data, end=end)
+        limit, buffers = self.send_ahead_limit, self.buffers
+        if not end and outbox.kept < limit and buffers.has_room:
+            return
+        self._await_sent(outbox, 1 if end else limit)
+
+    def offer(self, data: bytes | memoryview, *, end: bool = False) -> Outbox:
+        """Let a piece wait for its turn without waiting for it; return what knows how much was taken."""
+        outbox = self._outbox
+        if outbox is None:
+            outbox = self._outbox = Outbox(self.session, self.stream, self.buffers)
+        if data:
+            outbox.keep(data)
+        if end:
+            outbox.ends = True
+        self.transport.enqueue(outbox)
+        return outbox
+
+    def finish(self, trailers: list[tuple[str, str]] = _NO_TRAILERS) -> None:
+        """Send the trailers, and the end of the message; wait until all was taken. Raises as `send`."""
+        if self.is_closed:
+            raise self.end_error()
+        outbox = self._outbox
+        if outbox is not None and outbox.is_waiting:
+            outbox.trailers = trailers
+            outbox.ends = True
+            self._await_sent(outbox, 1)
+            return
+        if trailers:
+            self.session.send_trailers(self.stream, trailers)
+        else:
+            self.session.send_data(self.stream, b"", end=True)
+        self.transport.flush_soon()
+
+    def flush(self) -> None:
+        """Wait until all pieces that are kept were taken. Raises as `send`."""
+        if self._outbox is not None and self._outbox.is_waiting:
+            self._await_sent(self._outbox, 1)
+
+    def await_head(self) -> None:
+        """Wait until the connection has room for a head, which needs no window. Raises as `send`."""
+        if self.transport.may_append(self.stream):
+            return
+        outbox = self.offer(b"")
+        outbox.wants_room = True
+        self._await_sent(outbox, 1)
+
+    def _await_sent(self, outbox: Outbox, limit: int) -> None:
+        """Wait until fewer bytes than `limit` are kept, or none if the process has no room for them."""
+        while not self.is_closed and not outbox.is_empty:
+            if 0 < outbox.kept < limit and self.buffers.has_room:
+                return
+            outbox.sender = getcurrent()
+            outbox.enough = limit
+            try:
+                self.await_turn(outbox)
+            finally:
+                outbox.sender = None
+        if self.is_closed:
+            raise self.end_error()
+
+    def await_turn(self, outbox: Outbox) -> None:  # noqa: ARG002 a subclass measures what was taken
+        """Wait until the transport has taken something of the outbox, or the stream is over."""
+        self._switch()
+
+    def drop(self) -> int:
+        """Forget the pieces that wait. Return the number of all bytes that were forgotten."""
+        outbox = self._outbox
+        if outbox is None:
+            return 0
+        self.transport.forget(outbox)
+        return outbox.dropped
+
+    def reset(self, code: int = CANCEL) -> None:
+        """Send RST_STREAM unless the stream is over already; nothing more is sent."""
+        self.drop()
+        if not self.is_closed:
+            self.is_closed = True
+            self.session.reset(self.stream, code)
+            self.transport.flush_soon()
+
+    def release(self) -> None:
+        """End the use of the stream: what was not read returns its size to the connection's window."""
+        self.drop()
+        unread = 0
+        while self._pieces:
+            unread += len(self._pieces.popleft())
+        if unread and not self.is_closed:
+            self.session.consumed(self.stream, unread)
+        self.session.ended(self.stream)
+        self.stream.owner = None
+        if self.session.has_output:
+            self.transport.flush_soon()
+
+
+def end_streams(session: Session) -> None:
+    """Let every stream of a lost connection know."""
+    for stream in list(session.streams.values()):
+        owner = stream.owner
+        if isinstance(owner, HTTP2Stream):
+            owner.end()
+            owner.notify()
