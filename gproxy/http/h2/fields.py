@@ -282,10 +282,7 @@ def _regular_fields(fields: list[Field], begin: int, first: dict[str, Line]) -> 
         if field.uses:
             uses |= field.uses
             if field.uses & HOP_BY_HOP:
-                if name in _OF_A_CONNECTION:
-                    raise Malformed(f"the field {name}, which HTTP/2 does not have")
-                if name == "te" and field.value != "trailers":
-                    raise Malformed("a te other than trailers")
+                _check_hop_by_hop(name, field.value)
                 hop_by_hop.append(name)
         if name not in first:
             first[name] = line
@@ -297,6 +294,14 @@ def _regular_fields(fields: list[Field], begin: int, first: dict[str, Line]) -> 
     if pieces:
         first["cookie"] = "; ".join([first["cookie"], *pieces])
     return Fields(Headers.parsed(first, further), uses, len(first) + len(further), hop_by_hop)
+
+
+def _check_hop_by_hop(name: str, value: str) -> None:
+    """Raise Malformed for a field that HTTP/2 does not have (rule 5)."""
+    if name in _OF_A_CONNECTION:
+        raise Malformed(f"the field {name}, which HTTP/2 does not have")
+    if name == "te" and value != "trailers":
+        raise Malformed("a te other than trailers")
 
 
 def _malformed(field: Field, otherwise: str) -> Malformed:
