@@ -7,7 +7,8 @@ import gevent
 import pytest
 
 from gproxy.http.body import NO_BODY
-from gproxy.http.request import request
+from gproxy.http.headers import Headers
+from gproxy.http.request import HTTP2, Received, request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime import Runtime
 from gproxy.runtime.expired import Expired
@@ -82,3 +83,10 @@ def test_a_test_enters_an_upstream_of_its_own():
     assert upstream.requests[0].path == "/a"
     with pytest.raises(LookupError):
         runtime.ask("other", asked)
+
+
+def test_it_has_the_version_of_the_clients_request():
+    came = request()
+    came.received = Received("GET", "/", 1, Headers(), "192.0.2.9", None, HTTP2, "2.0")
+    with subrequest(came, timeout=5) as asked:
+        assert (asked.received.protocol, asked.received.via) == (HTTP2, "2.0")
