@@ -32,7 +32,7 @@ fault = st.lists(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(first=good, changed=pseudo_fault, further=fields, fault=fault)
 def test_a_request_that_is_accepted_is_the_same_in_http_1(first, changed, further, fault):
     try:
