@@ -20,6 +20,9 @@ from gproxy.config.types.units import write_bytes
 SINGLE = ("server", "gateway", "log", "state", "errors", "outgoing", "admin", "trace", "metrics")
 NAMED = ("route", "upstream", "handler", "tls", "job")
 
+#: The least number of streams of a connection that all clients can live with.
+_FEWEST_STREAMS = 100
+
 #: Built-in handlers that have others as members, and the option that names these.
 MEMBERS = {"any_of": "of"}
 
@@ -284,6 +287,13 @@ def listeners(
         if address.proxy and not gateway.trusted_proxies and address.kind != "unix":
             message = f"{address} proxy: no peer may send a PROXY header; list the proxies in [gateway] trusted_proxies"
             yield section.problem("bind", message)
+
+
+def few_streams(server: ServerSettings, section: RawSection) -> Iterator[Problem]:
+    """Yield a warning if clients may have fewer streams than RFC 9113 recommends (section 6.5.2)."""
+    if server.max_streams < _FEWEST_STREAMS:
+        message = f"some clients stall or open further connections below {_FEWEST_STREAMS} (RFC 9113 section 6.5.2)"
+        yield section.problem("max_streams", message)
 
 
 def unused_tls(addresses: Iterable[Address], sections: Sequence[RawSection]) -> Iterator[Problem]:

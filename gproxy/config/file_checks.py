@@ -200,6 +200,7 @@ class FileChecks:
         if server and gateway:
             names = [section.name for section in sections]
             self.problems += checks.listeners(server, gateway, names, self.table.section("server"))
+            self.warnings += checks.few_streams(server, self.table.section("server"))
             addresses = server.bind + (admin.bind if admin else ())
             self.warnings += checks.unused_tls(addresses, sections)
         if server and admin:

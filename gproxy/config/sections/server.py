@@ -8,6 +8,9 @@ from gproxy.config.sections import rules
 from gproxy.config.types import Address, Bytes, Percent, Seconds, Workers
 from gproxy.config.types.selftest import SelfTestLine
 
+#: Each stream takes a greenlet and the memory of a request.
+_MOST_STREAMS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
@@ -17,7 +20,7 @@ class ServerSettings:
         default=(Address("tcp", "0.0.0.0", 8080),),  # noqa: S104 a gateway listens on all interfaces
         metadata=doc(
             "addresses to listen on, each with tls, tls=NAME (of [tls:NAME]), proxy (expects a PROXY header), "
-            "redirect (to https), except=PATH (a path that is not redirected)"
+            "redirect (to https), except=PATH (a path that is not redirected), h2c (HTTP/2 too, on a plain address)"
         ),
     )
     workers: Workers = field(default=1, metadata=doc("number of worker processes; auto: one per core"))
@@ -55,6 +58,10 @@ class ServerSettings:
     probation_errors: Percent = field(
         default=Percent(0.05),
         metadata=doc("largest share of requests that may fail in handlers during probation, of at least 20 requests"),
+    )
+    http2: bool = field(default=True, metadata=doc("whether TLS listeners offer HTTP/2, by ALPN"))
+    max_streams: int = field(
+        default=128, metadata=doc("most requests under way on one HTTP/2 connection; below 100, some clients stall")
     )
     head_timeout: Seconds = field(default=Seconds(10), metadata=doc("longest time until a request's head is complete"))
     body_timeout: Seconds = field(
@@ -98,7 +105,8 @@ class ServerSettings:
         rules.raise_problems(
             rules.one_of_them(self, "bind"),
             rules.distinct(self, "bind", "watch"),
-            rules.at_least(1, self, "workers", "threads", "max_fields"),
+            rules.at_least(1, self, "workers", "threads", "max_fields", "max_streams"),
+            rules.require(self.max_streams <= _MOST_STREAMS, "max_streams", f"must be at most {_MOST_STREAMS}"),
             rules.positive(self, "head_timeout", "body_timeout", "idle_timeout", "write_timeout", "max_head"),
             rules.at_least(0, self, "min_rate", "max_connections", "max_connections_per_address"),
             rules.require(not 0 < self.worker_timeout < 1, "worker_timeout", "expected at least 1s, or 0s for never"),

@@ -31,7 +31,7 @@ _SERVER_WORDS = {
 _NUMBERS = ("weight", "max_connections")
 _FLAGS = ("backup", "down", "drain")
 #: The words that may follow a listener's address: the field, and its value if the word has none.
-_LISTENER_WORDS: dict[str, Any] = {"tls": "", "proxy": True, "redirect": 443}
+_LISTENER_WORDS: dict[str, Any] = {"tls": "", "proxy": True, "redirect": 443, "h2c": True}
 
 
 def parse_network(text: str) -> Network:
@@ -57,7 +57,8 @@ class Address:
     or an inherited file descriptor `fd`.
 
     `tls` is None for plain HTTP, else the [tls:NAME] section for clients without a known server name (empty: the
-    first). With `proxy` each connection begins with a PROXY header. `redirect` (0: none) is the https port that
+    first). With `proxy` each connection begins with a PROXY header. `h2c`: a plain address takes HTTP/2 by prior
+    knowledge, besides HTTP/1. `redirect` (0: none) is the https port that
     clients are redirected to, except from the paths of `excepted` and below them. Equality compares only the place.
     """
 
@@ -73,6 +74,7 @@ class Address:
     proxy: bool = field(default=False, compare=False)
     redirect: int = field(default=0, compare=False)
     excepted: tuple[str, ...] = field(default=(), compare=False)
+    h2c: bool = field(default=False, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -105,7 +107,7 @@ class Address:
     def words(self) -> str:
         """The words after the address, in the file's syntax."""
         words = [f"tls={self.tls}" if self.tls else "tls"] if self.tls is not None else []
-        words += ["proxy"] * self.proxy + [f"redirect={self.redirect}"] * bool(self.redirect)
+        words += ["proxy"] * self.proxy + ["h2c"] * self.h2c + [f"redirect={self.redirect}"] * bool(self.redirect)
         return " ".join([*words, *(f"except={path}" for path in self.excepted)])
 
     def __str__(self) -> str:
@@ -269,10 +271,12 @@ def _listener_words(words: list[str]) -> dict[str, Any]:
         elif name == "redirect" and re.fullmatch("[0-9]{1,5}", value) and 0 < int(value) <= 65535:
             found[name] = int(value)
         else:
-            wanted = "tls, tls=NAME, proxy, redirect, redirect=PORT or except=PATH"
+            wanted = "tls, tls=NAME, proxy, h2c, redirect, redirect=PORT or except=PATH"
             raise ValueError(f"{word!r} is not {wanted}{_meant(name, (*_LISTENER_WORDS, 'except'))}")
     if {"tls", "redirect"} <= found.keys():
         raise ValueError("redirect cannot be combined with tls")
+    if {"tls", "h2c"} <= found.keys():
+        raise ValueError("h2c is for plain addresses: with tls, [server] http2 offers HTTP/2")
     if excepted and "redirect" not in found:
         raise ValueError("except=PATH has no meaning without redirect")
     return found | ({"excepted": tuple(path.rstrip("/") for path in excepted)} if excepted else {})

@@ -226,6 +226,8 @@ def test_defaults_of_the_product():
         "stop_delay": "0s",
         "reload": "no",
         "watch": "",
+        "http2": "yes",
+        "max_streams": "128",
         "head_timeout": "10s",
         "body_timeout": "30s",
         "idle_timeout": "75s",
