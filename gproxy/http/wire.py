@@ -47,7 +47,9 @@ _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x
 
 #: The first bytes of a connection in HTTP/2 (RFC 9113 section 3.4); gRPC clients begin with them.
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_UNSUPPORTED: Final = "only HTTP/1.1 and HTTP/1.0 are supported; HTTP/2, and so gRPC, is not"
+_UNSUPPORTED: Final = (
+    "HTTP/1.1 or HTTP/1.0 is expected; HTTP/2, and so gRPC, needs TLS with ALPN, or an address with the word h2c"
+)
 
 
 class RequestLine:

@@ -5,6 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
+from typing import Final, cast
 
 import gevent
 from greenlet import greenlet
@@ -21,11 +23,15 @@ from gproxy.runtime import Runtime
 from gproxy.runtime.served import add_finder
 from gproxy.server.acceptor import ConnectionClass
 from gproxy.server.connection import ClientConnection
-from gproxy.server.context import Connections, ServerContext
+from gproxy.server.context import H2C, Connections, MakeMultiplexed, ServerContext
 from gproxy.server.listener import Listener
 from gproxy.server.proxy_protocol_connection import ProxyProtocolConnection
 from gproxy.server.tls_connection import TLSClientConnection
 from gproxy.server.tls_hosts import CertificateReloader, TLSHost, TLSHosts
+
+#: The protocols with streams by their ALPN names, the preferred one first: MODULE:NAME of what makes a Multiplexed. A
+#: protocol that no listener serves is not imported.
+MULTIPLEXED: Final[Mapping[str, str]] = {}
 
 
 class Listeners:
@@ -41,6 +47,8 @@ class Listeners:
         self._tls_hosts: TLSHosts | None = None
         self._reloader: gevent.Greenlet | None = None
         self._connections: list[Connections] = []
+        #: The protocols with streams that TLS listeners serve.
+        self._by_alpn = list(MULTIPLEXED) if settings.server.http2 else []
         add_finder(self._request_of)
         if any(address.tls is not None for address in settings.server.bind):
             self._tls_hosts = tls_hosts = self._open_tls_hosts(settings.tls)
@@ -57,15 +65,16 @@ class Listeners:
         return None
 
     def _open_tls_hosts(self, sections: Mapping[str, TLSSettings]) -> TLSHosts:
-        from gproxy.config.certificates import read_certificate
+        from gproxy.config.certificates import PROTOCOLS, read_certificate
 
+        protocols = [*self._by_alpn, *PROTOCOLS]
         try:
-            tls_hosts = [TLSHost(section, read_certificate(section, time.time())) for section in sections.values()]
+            certificates = [read_certificate(section, time.time(), protocols) for section in sections.values()]
         except ValueError as error:
             raise CannotOpenError(f"[tls] {error}") from None
         self.close()
-        found = TLSHosts(tls_hosts)
-        self._reloader = self._runtime.spawn(CertificateReloader(found, sections, self._runtime).run)
+        found = TLSHosts(map(TLSHost, sections.values(), certificates))
+        self._reloader = self._runtime.spawn(CertificateReloader(found, sections, self._runtime, protocols).run)
         return found
 
     def use_tls(self, sections: Mapping[str, TLSSettings], listeners: Sequence[Listener]) -> None:
@@ -82,9 +91,15 @@ class Listeners:
     def listener(self, address: Address, sock: socket.socket) -> Listener:
         """Return a listener for the socket; its owner starts it."""
         gateway = listener_gateway(self._gateway, address, self._is_guarded)
-        context = ServerContext.of(self._settings.server, gateway, self._runtime)
+        context = ServerContext.of(self._settings.server, gateway, self._runtime, self._protocols(address))
         self._connections.append(context.connections)
         return Listener(sock, context, self._connection_class(address))
+
+    def _protocols(self, address: Address) -> dict[str, MakeMultiplexed]:
+        """Return the protocols with streams that the listener of this address serves besides HTTP/1."""
+        if address.tls is not None:
+            return {name: _maker(name) for name in self._by_alpn}
+        return {H2C: _maker("h2")} if address.h2c and "h2" in MULTIPLEXED else {}
 
     def _is_guarded(self, host: str) -> bool:
         return self._tls_hosts is not None and self._tls_hosts.is_guarded(host)
@@ -109,6 +124,11 @@ class Listeners:
         """Stop reloading certificates."""
         if self._reloader is not None:
             self._reloader.kill()
+
+
+def _maker(name: str) -> MakeMultiplexed:
+    module, _, maker = MULTIPLEXED[name].partition(":")
+    return cast(MakeMultiplexed, getattr(import_module(module), maker))
 
 
 def register_metrics(listeners: Sequence[Listener], metrics: Metrics) -> None:

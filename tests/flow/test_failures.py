@@ -304,7 +304,7 @@ def test_a_grpc_server_is_named_in_the_log_and_a_grpc_client_gets_an_answer(play
     with play.gateway.connect() as wire:
         wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         answer = wire.read_response()
-    assert (answer.status, "HTTP/2, and so gRPC, is not" in json.loads(answer.body)["detail"]) == (505, True)
+    assert (answer.status, "HTTP/2, and so gRPC, needs TLS" in json.loads(answer.body)["detail"]) == (505, True)
 
 
 def test_a_head_of_ten_megabytes(play):

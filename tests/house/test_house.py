@@ -367,7 +367,6 @@ TESTED_ELSEWHERE = {
     "server/acceptor.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
     "server/client_pace.py": "waits for a channel or a stream; the tests of both test it",
     "server/listener.py": "accepts from a socket that processes share; tests/flow and tests/process test it",
-    "server/listeners.py": "opens all listeners of a process; tests/flow and tests/process test it",
     "server/worker.py": "is a process under commands of the arbiter; tests/process tests it",
     "upstream/connection.py": "has only names of methods; those of each protocol have tests",
     "upstream/errors.py": "has only names of exceptions",

@@ -20,8 +20,11 @@ def pair(tmp_path):
 def test_a_pair_is_reloaded_once_both_files_are_stable(pair, monkeypatch):
     read = []
     runtime = SimpleNamespace(offload=lambda function, *arguments: function(*arguments), clock=lambda: 0.0)
-    renewal = CertificateReloader(SimpleNamespace(reload=lambda name, _: read.append(name)), {"a": pair}, runtime)
-    monkeypatch.setattr(sites, "read_certificate", lambda *_: SimpleNamespace(warnings=()))
+    tls_hosts = SimpleNamespace(reload=lambda name, certificate: read.append((name, certificate.protocols)))
+    renewal = CertificateReloader(tls_hosts, {"a": pair}, runtime, ["h2", "http/1.1"])
+    monkeypatch.setattr(
+        sites, "read_certificate", lambda _, now, protocols: SimpleNamespace(warnings=(), protocols=protocols)
+    )
 
     def look():
         renewal.look("a", pair)
@@ -34,6 +37,7 @@ def test_a_pair_is_reloaded_once_both_files_are_stable(pair, monkeypatch):
     assert look() == 0  # it was seen to change, so more may follow
     assert look() == 1
     assert look() == 1
+    assert read == [("a", ["h2", "http/1.1"])]
 
 
 def test_an_outdated_list_is_reported_once(pair, caplog):
