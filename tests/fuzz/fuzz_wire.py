@@ -4,6 +4,8 @@ import sys
 
 import atheris
 
+import gproxy  # noqa: F401 its finder of sources comes first, or it would bypass what instruments them
+
 with atheris.instrument_imports(include=["gproxy.http"]):
     from oracle import disagreement
 

@@ -86,11 +86,13 @@ class MessageReceiver(ControlReceiver):
                 raise SessionFault(PROTOCOL_ERROR, "HEADERS: the padding is longer than the frame")
             begin, end = 1, end - padding
         if flags & PRIORITY_FLAG:
-            if end - begin < PRIORITY_SIZE:
+            if len(payload) - begin < PRIORITY_SIZE:
                 raise SessionFault(FRAME_SIZE_ERROR, "HEADERS: too short for a priority")
             if word(payload, begin) & MAX_STREAM_ID == stream_id:
                 raise SessionFault(PROTOCOL_ERROR, "HEADERS: a stream depends on itself")
             begin += PRIORITY_SIZE
+        if begin > end:
+            raise SessionFault(PROTOCOL_ERROR, "HEADERS: the padding is longer than what the priority leaves")
         return payload[begin:end]
 
     def _on_continuation(self, flags: int, payload: bytes) -> None:

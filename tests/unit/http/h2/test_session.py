@@ -190,7 +190,8 @@ def test_headers_have_padding_and_a_priority():
         (b"\1", frames.PADDED, frames.PROTOCOL_ERROR),
         (b"\5abcd", frames.PADDED, frames.PROTOCOL_ERROR),
         (b"\0\0\0\0", frames.PRIORITY_FLAG, frames.FRAME_SIZE_ERROR),
-        (b"\1\0\0\0\0\0", frames.PADDED | frames.PRIORITY_FLAG, frames.FRAME_SIZE_ERROR),
+        (b"\1\0\0\0\0", frames.PADDED | frames.PRIORITY_FLAG, frames.FRAME_SIZE_ERROR),
+        (b"\1\0\0\0\0\0", frames.PADDED | frames.PRIORITY_FLAG, frames.PROTOCOL_ERROR),
         (b"\0\0\0\1\0", frames.PRIORITY_FLAG, frames.PROTOCOL_ERROR),
     ],
 )
