@@ -105,11 +105,14 @@ _BREAKER = (
 )  # fmt: skip
 #: Options of an upstream that have no effect unless another option is set, and that option.
 _ONLY_WITH = {
+    "http2_connections": "http2",
     "queue_timeout": "queue",
     **dict.fromkeys(_BREAKER, "breaker"),
     **dict.fromkeys(_PROBES, "health_path"),
     **dict.fromkeys(("fail_window", "eject_time"), "max_fails"),
 }
+#: The values of these that switch something off.
+_OFF = (None, False, 0, "", (), "no")
 
 
 def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
@@ -118,7 +121,7 @@ def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[P
         values = option_values(upstream)
         for option in changed(upstream):  # the default has no effect anyway
             needed = _ONLY_WITH.get(option)
-            if needed is not None and not values[needed]:
+            if needed is not None and values[needed] in _OFF:
                 yield section.problem(option, f"has no effect without {needed}")
         if all(backend.down or backend.drain or not backend.weight for backend in upstream.backends):
             yield section.problem("backends", "no backend takes new clients: each one is down, drain or weight=0")

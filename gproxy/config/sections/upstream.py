@@ -1,8 +1,11 @@
 """The options of `[upstream:NAME]`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gproxy.config.ini.build import NOT_AN_OPTION, doc, option_group
+from gproxy.config.problems import OptionProblem
 from gproxy.config.sections import balance, retry, rules, upstream_tls
 from gproxy.config.sections.admission import BreakerOptions, QueueOptions
 from gproxy.config.sections.balance import Balance, StickyOptions
@@ -44,6 +47,14 @@ class UpstreamSettings:
         default=None,
         metadata=doc("longest time of one attempt, from connecting to the response's head; none: no limit"),
     )
+    http2: Literal["no", "yes", "auto"] = field(
+        default="no",
+        metadata=doc(
+            "HTTP/2 to the backends; yes: by ALPN to https:// backends, by prior knowledge to others; auto: each "
+            "https:// backend chooses"
+        ),
+    )
+    http2_connections: int = field(default=8, metadata=doc("most HTTP/2 connections to each backend"))
     retry: RetryOptions = option_group(RetryOptions, prefix="retry_")
     buffer_request: Bytes = field(
         default=Bytes(64 * 1024),
@@ -90,6 +101,8 @@ class UpstreamSettings:
             ),
             rules.at_least(0, self, "slow_start", "max_connections", "keepalive", "max_age"),
             rules.at_least(0, self, "buffer_request", "buffer_response"),
+            rules.at_least(1, self, "http2_connections"),
+            self._negotiation(),
             rules.positive(self, "connect_timeout", "first_byte_timeout", "read_timeout"),
             rules.positive(self, "per_try_timeout", "idle_timeout", "dns_interval"),
             balance.problems(self),
@@ -107,6 +120,12 @@ class UpstreamSettings:
                 "nothing is limited; it needs max_requests or max_connections",
             ),
         )
+
+    def _negotiation(self) -> Iterator[OptionProblem]:
+        """Yield a problem if a plain backend were to negotiate the version of HTTP."""
+        plain = next((backend for backend in self.backends if backend.scheme == "http"), None)
+        if self.http2 == "auto" and plain is not None:
+            yield ("http2",), f"{plain} cannot negotiate: it has no TLS; write yes (prior knowledge) or no"
 
     @property
     def uses_tls(self) -> bool:

@@ -19,7 +19,9 @@ _MAPPED: Final = 96
 _LONGEST_UNIX_PATH = 107  # sun_path of Linux is 108 bytes with the final NUL
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _URL = re.compile(r"([^:/?#@]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?")
-_HTTP2_SCHEMES = ("grpc", "grpcs", "h2c", "h2")
+#: URL schemes of other proxies for HTTP/2, and the scheme that says the same with `http2 = yes`.
+_HTTP2_SCHEMES = {"grpc": "http", "h2c": "http", "grpcs": "https", "h2": "https"}
+_AND_HTTP2 = ", and http2 = yes in a line of its own"
 #: Words of other proxies behind a server's address, and what has their meaning in [upstream:NAME].
 _SERVER_WORDS = {
     "max_fails": "max_fails = N in a line of its own",
@@ -151,7 +153,7 @@ class BackendURL:
             raise ValueError(f"a backend's URL starts with http://, https:// or unix:{written}")
         scheme, authority, path, query, fragment = match.groups()
         for wrong, message in (
-            (scheme in _HTTP2_SCHEMES, "a gRPC backend needs HTTP/2, which the gateway does not speak to backends"),
+            (scheme in _HTTP2_SCHEMES, f"write {_HTTP2_SCHEMES.get(scheme)}://{authority}{_AND_HTTP2}"),
             (scheme in {"ws", "wss"}, f"a WebSocket begins as HTTP; write http{scheme[2:]}://{authority}"),
             (scheme not in {"http", "https"}, "only http:// and https:// are supported"),
             ("@" in authority, "a user or password in the URL is not supported"),

@@ -283,6 +283,8 @@ def test_defaults_of_an_upstream():
         "first_byte_timeout": "none",
         "read_timeout": "none",
         "per_try_timeout": "none",
+        "http2": "no",
+        "http2_connections": "8",
         "retries": "1",
         "retry_on": "connect, stale, reset",
         "retry_methods": "GET, HEAD, OPTIONS, TRACE, PUT, DELETE",
