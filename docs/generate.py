@@ -160,6 +160,7 @@ FOLDERS = {
     "identity": "credentials and identities, key sets, access rules; what the gateway itself asks of others",
     "upstream": "the way to the backends",
     "upstream.http1": "one HTTP/1 connection to a backend, and its pool",
+    "upstream.http2": "HTTP/2 connections to a backend, which requests share",
     "handlers": "the built-in handlers, one file each",
     "gateway": "the path of one request; `build.py` makes live objects from settings",
     "arbiter": "the parent process: sockets, workers, signals, reload; neither gevent nor user code",

@@ -14,17 +14,16 @@ from gproxy.config.ini.parser import RawSection
 from gproxy.config.load import load as load_settings
 from gproxy.config.problems import ConfigError, Problem
 from gproxy.config.sections.app import AppRef
-from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.settings import PARTS, Settings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
 from gproxy.gateway import user_code
-from gproxy.gateway.build_handler import build_handler, find_code, job_function, reporter
+from gproxy.gateway.build_handler import build_handler, job_function, reporter, user_policy
 from gproxy.gateway.enclosed_gateway import EnclosedGateway
 from gproxy.gateway.error_responses import ErrorResponses, ErrorView
 from gproxy.gateway.gateway import Background, Gateway, GatewayParts
-from gproxy.gateway.packages import InstalledNames, balancer_names, handler_names
+from gproxy.gateway.packages import balancer_names, handler_names
 from gproxy.gateway.policy.report import REPORT_HEADER
 from gproxy.gateway.policy.steps import PolicySteps
 from gproxy.gateway.route import Route
@@ -51,8 +50,10 @@ from gproxy.observe.access_fields import NotedFields
 from gproxy.runtime import Runtime
 from gproxy.runtime.command_part import CommandPart
 from gproxy.runtime.route_parts import MakeAction, RouteParts
-from gproxy.upstream.balance import POLICIES, BalancingPolicy, UserPolicy
-from gproxy.upstream.discovery import SOCKETS, Network
+from gproxy.upstream.balance import POLICIES, BalancingPolicy
+from gproxy.upstream.discovery import SOCKETS, Network, tls_of
+from gproxy.upstream.http1.pool import Connections
+from gproxy.upstream.http1.tls_session import OFFERS
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
@@ -68,6 +69,8 @@ ACTIONS: Final[Mapping[str, str]] = {
 #: What works beside the requests: a function of the sections of this kind and the runtime, MODULE:NAME. Without such a
 #: section it is not imported.
 BACKGROUND: Final[Mapping[str, str]] = {"job": "gproxy.jobs.runner:JobRunner"}
+#: What makes the connections to a backend over HTTP/2, MODULE:NAME. Without `http2` it is not imported.
+SHARED: Final = "gproxy.upstream.http2.pool:HTTP2Pool"
 _NO_OVERRIDES: Mapping[tuple[str, str], str] = {}
 
 
@@ -91,7 +94,7 @@ def load(
             balancers=balancers,
             overrides=overrides,
             build_handler=partial(build_handler, installed=handlers),
-            build_policy=partial(_user_policy, installed=balancers),
+            build_policy=partial(user_policy, installed=balancers),
             build_app=_app,
             build_job=job_function,
             files=files,
@@ -123,7 +126,8 @@ def build(
     """
     handlers = {name: cast(Handler, found.handler) for name, found in settings.handlers.items()}
     _name_challengers(handlers)
-    upstreams = {name: _upstream(found, runtime, network) for name, found in settings.upstreams.items()}
+    secret = identity_headers(settings.tls.values(), handlers.values())
+    upstreams = {name: _upstream(found, runtime, network, secret) for name, found in settings.upstreams.items()}
     added = [cast("type[CommandPart]", _named(one))(settings, runtime) for one in settings.parts]
     views: list[ErrorView] = [one.error for one in added]
     counts = _probation_counts(runtime, handlers) if settings.server.probation else ()
@@ -342,9 +346,21 @@ def _unread_credentials(
     return {source: None for handler in unread for source in credentials(handler)}
 
 
-def _upstream(settings: UpstreamSettings, runtime: Runtime, network: Network) -> Upstream:
+def _upstream(settings: UpstreamSettings, runtime: Runtime, network: Network, secret: frozenset[str]) -> Upstream:
     kind = StickyUpstream if settings.balance == "sticky" else Upstream
+    network = _sharing(settings, network, secret) if settings.http2 != "no" and network is SOCKETS else network
     return kind(settings, cast(BalancingPolicy, settings.policy), runtime, network=network)
+
+
+def _sharing(settings: UpstreamSettings, network: Network, secret: frozenset[str]) -> Network:
+    """Return the network in which requests to the upstream share connections of HTTP/2.
+
+    `secret` are the names of fields with what identifies a client.
+    """
+    pool = cast(Callable[..., Connections], _named(SHARED))
+    fallback = tls_of(settings, OFFERS["no"]) if settings.http2 == "auto" else None
+    make = partial(pool, most=settings.http2_connections, fallback=fallback, never_indexed=secret)
+    return replace(network, connections=make)
 
 
 def _app(reference: AppRef, section: RawSection, problems: list[Problem]) -> object:
@@ -364,28 +380,3 @@ def _app(reference: AppRef, section: RawSection, problems: list[Problem]) -> obj
         hint = "; write () after the name of a factory" if not reference.is_factory else ""
         report(f"{reference} {signature_problem}{hint}")
     return found
-
-
-def _user_policy(
-    settings: PolicySettings, problems: list[Problem], warnings: list[Problem], *, installed: InstalledNames
-) -> BalancingPolicy | None:
-    """Return the policy that a user wrote: a function of (backends, request), or a class with such instances.
-
-    Report a problem and return None if there is none.
-    """
-    reference = settings.reference
-    report = reporter(settings.section, "balance", problems)
-    found = find_code(str(reference), installed, report) if reference else None
-    if found is None:
-        return None
-    policy = user_code.made(found, lambda: settings.build(found, problems, warnings), report)
-    if policy is None:
-        return None
-    function = getattr(policy, "pick", policy)
-    if not callable(function):
-        report(f"{reference} is not callable; expected a function or a class with pick(self, backends, request)")
-    elif signature_problem := user_code.signature_problem(function, "backends", "request"):
-        report(f"{reference} {signature_problem}")
-    else:
-        return UserPolicy(str(reference), function)
-    return None

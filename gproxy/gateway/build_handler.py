@@ -10,6 +10,7 @@ from gproxy.config.ini.build import option_names
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
 from gproxy.config.sections.chain import CHAIN_OPTIONS, ChainOptions
+from gproxy.config.sections.policy import PolicySettings
 from gproxy.config.sections.settings import HandlerSettings, unknown_option
 from gproxy.config.types import ModuleRef
 from gproxy.gateway import user_code
@@ -19,6 +20,7 @@ from gproxy.handlers.any_of import AnyOf
 from gproxy.handlers.api_key import APIKeys
 from gproxy.http.handler import Handler
 from gproxy.identity.identifier import Identifier
+from gproxy.upstream.balance import BalancingPolicy, UserPolicy
 
 
 def reporter(section: RawSection, option: str, problems: list[Problem]) -> user_code.Report:
@@ -198,3 +200,28 @@ def _construct(
 
 def _unknown_option(name: str, known: Collection[str]) -> str:
     return unknown_option(name, [*known, *CHAIN_OPTIONS])
+
+
+def user_policy(
+    settings: PolicySettings, problems: list[Problem], warnings: list[Problem], *, installed: InstalledNames
+) -> BalancingPolicy | None:
+    """Return the policy that a user wrote: a function of (backends, request), or a class with such instances.
+
+    Report a problem and return None if there is none.
+    """
+    reference = settings.reference
+    report = reporter(settings.section, "balance", problems)
+    found = find_code(str(reference), installed, report) if reference else None
+    if found is None:
+        return None
+    policy = user_code.made(found, lambda: settings.build(found, problems, warnings), report)
+    if policy is None:
+        return None
+    function = getattr(policy, "pick", policy)
+    if not callable(function):
+        report(f"{reference} is not callable; expected a function or a class with pick(self, backends, request)")
+    elif signature_problem := user_code.signature_problem(function, "backends", "request"):
+        report(f"{reference} {signature_problem}")
+    else:
+        return UserPolicy(str(reference), function)
+    return None

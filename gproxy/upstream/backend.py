@@ -138,10 +138,11 @@ class Backend:
         """Make a slow start of the backend's first use, as if it returned: it was added to a serving upstream."""
         self._was_healthy = False
 
-    def connection(self, deadline: Deadline) -> BackendConnection:
+    def connection(self, deadline: Deadline, upgrade: str | None = None) -> BackendConnection:
         """Lease an open connection: an idle one, a stream of a shared one, or a new one.
 
-        Raise urllib3's exceptions if connecting fails.
+        `upgrade` is the protocol that the request switches to, which not every shared connection carries. Raise
+        urllib3's exceptions if connecting fails.
         """
         self.active += 1
         self.attempts += 1
@@ -149,7 +150,8 @@ class Backend:
         if idle is not None:
             return idle
         try:
-            if self._shared is not None and (stream := self._stream(deadline.remaining())) is not None:
+            shared = self._shared
+            if shared is not None and (stream := shared.lease(self.name, self.observer, upgrade)) is not None:
                 return stream
             while not self._dials.may_dial(self._active - len(self._dials) - 1):
                 self._dials.wait()
@@ -161,18 +163,13 @@ class Backend:
             self.active -= 1
             raise
 
-    def _stream(self, timeout: float) -> BackendConnection | None:
-        """Return a stream of a shared connection; None if requests have connections of their own."""
-        if self._shared is None:
-            return None
-        return self._shared.lease(min(self._connect_timeout, timeout), self.name, self.observer)
-
     def dial(self, timeout: float) -> BackendConnection:
         """Open a connection without a lease, or a stream of a shared one.
 
         Raise urllib3's exceptions if connecting fails.
         """
-        return self._stream(timeout) or self._dial(timeout)
+        stream = None if self._shared is None else self._shared.lease(self.name, self.observer, None)
+        return stream or self._dial(timeout)
 
     def _dial(self, timeout: float) -> BackendConnection:
         if self._observe_connect is None:

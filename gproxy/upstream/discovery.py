@@ -14,7 +14,7 @@ from gproxy.upstream.backend import Backend
 from gproxy.upstream.dns import Addresses, Lookup, ResolvedName, look_up
 from gproxy.upstream.health.state import BackendHealth
 from gproxy.upstream.http1.pool import IdleConnections, MakeConnections
-from gproxy.upstream.http1.tls_session import new_context
+from gproxy.upstream.http1.tls_session import OFFERS, new_context
 
 #: How long the start waits for names to resolve, in seconds; then it continues without them.
 _START_TIMEOUT: Final = 1.0
@@ -32,6 +32,15 @@ class Network:
 SOCKETS: Final = Network()
 
 
+def tls_of(settings: UpstreamSettings, offers: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of urllib3 for TLS to an upstream, which gets these offers by ALPN; empty without TLS."""
+    if not settings.uses_tls:
+        return {}
+    context = new_context(offers)
+    prepare(context, settings.tls)
+    return {"ssl_context": context, "server_hostname": settings.tls.name}
+
+
 class Discovery:
     """The backends of one upstream; `changed` gets all of them when the addresses of a name change."""
 
@@ -46,11 +55,7 @@ class Discovery:
         self._changed = changed
         self._runtime = runtime
         self._connections = network.connections
-        self._tls: dict[str, Any] = {}
-        if settings.uses_tls:
-            context = new_context()
-            prepare(context, settings.tls)
-            self._tls = {"ssl_context": context, "server_hostname": settings.tls.name}
+        self._tls = tls_of(settings, OFFERS[settings.http2])
         #: The live backends of each URL in the settings: one, or one for each address of its name.
         self._backends = {url: [self._backend(url)] for url in settings.backends}
         self._names = {url: self._name(url, network.lookup) for url in settings.backends if url.is_name}

@@ -13,6 +13,18 @@ class UnfinishedUploadError(Exception):
     """A connection that the backend closed before the client had sent the whole request; either may be slow."""
 
 
+class RefusedStreamError(Exception):
+    """A request of HTTP/2 of which the backend says that it has done nothing with it; any method may be repeated."""
+
+
+class NotHTTP2Error(Exception):
+    """A new connection on which the backend does not answer in HTTP/2, before any request."""
+
+
+class NoUpgradeError(Exception):
+    """A backend that speaks HTTP/2 only, and does not accept the protocol that a request switches to."""
+
+
 class BrokenBodyError(Exception):
     """A response body that the backend broke off or garbled after the head was forwarded."""
 

@@ -17,6 +17,9 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.errors import (
     AlertError,
     CertificateError,
+    NotHTTP2Error,
+    NoUpgradeError,
+    RefusedStreamError,
     StaleConnectionError,
     TLSError,
     UnansweredError,
@@ -37,6 +40,8 @@ class Failure(NamedTuple):
     retryable_as: Literal["connect", "stale", "reset", "timeout", "status", "never"]
     #: Whether the failure counts for the ejection of the backend.
     counts_against_backend: bool
+    #: True if the backend has done nothing with the request, so that any method may be repeated.
+    is_unprocessed: bool = False
 
 
 def _late(limit: TimeLimit, error: str, detail: str, retryable_as: Literal["timeout", "never"]) -> Failure:
@@ -60,6 +65,26 @@ _CERTIFICATE: Final = Failure(
 _ALERT: Final = Failure(502, "tls_alert_received", "tls_alert_received", "the backend sent a TLS alert", "reset", True)
 _STALE: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection", "stale", False
+)
+_REFUSED_STREAM: Final = Failure(
+    502,
+    "backend_reset",
+    "connection_terminated",
+    "the backend refused the request",
+    "stale",
+    counts_against_backend=False,
+    is_unprocessed=True,
+)
+_NOT_HTTP2: Final = Failure(
+    502, "backend_protocol", "http_protocol_error", "the backend does not speak HTTP/2", "connect", True
+)
+_NO_UPGRADE: Final = Failure(
+    502,
+    "backend_protocol",
+    "http_protocol_error",
+    "the backend does not accept the upgrade over HTTP/2",
+    "never",
+    False,
 )
 _UNANSWERED: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection without a response", "reset", True
@@ -93,6 +118,9 @@ NONE_AVAILABLE: Final = Failure(
 #: The first matching row counts, so subclasses stand before their bases.
 _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failure], ...]] = (
     (StaleConnectionError, _STALE),
+    (RefusedStreamError, _REFUSED_STREAM),
+    (NotHTTP2Error, _NOT_HTTP2),
+    (NoUpgradeError, _NO_UPGRADE),
     (UnansweredError, _UNANSWERED),
     (UnfinishedUploadError, UNFINISHED),
     (NameResolutionError, _UNKNOWN_NAME),

@@ -99,7 +99,7 @@ class RetryPolicy:
             return "the failure is not retryable"
         if condition not in self.on and condition != "status":
             return f"retry_on has no {condition}"
-        if condition != "connect" and not self.covers(request):
+        if condition != "connect" and not self.last.failure.is_unprocessed and not self.covers(request):
             return f"retry_methods has no {request.method}"
         if condition != "connect" and not request.body.can_begin_again:
             return TOO_LARGE

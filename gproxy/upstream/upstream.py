@@ -316,5 +316,5 @@ class Upstream:
             self.runtime.sleep(1.0)
             self.budget.sample()
             self._end_overrides()
-            for backend in self.backends:
+            for backend in (*self.backends, *self._leaving):
                 backend.trim(self.settings.idle_timeout)

@@ -218,10 +218,10 @@ def test_the_settings_in_backends_md_load(tmp_path, monkeypatch):
 
     Authority(tmp_path, "ca").issue("gateway")
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks(ROOT / "docs/backends.md", "ini")
-    (tmp_path / "gproxy.ini").write_text(block)
-    settings, _ = built("gproxy.ini")
-    assert settings.warnings == ()
+    for block in blocks(ROOT / "docs/backends.md", "ini"):
+        (tmp_path / "gproxy.ini").write_text(block)
+        settings, _ = built("gproxy.ini")
+        assert settings.warnings == ()
 
 
 def test_the_shipped_settings_are_those_of_the_readme(monkeypatch):

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "identity": {"http", "config", "state", "runtime"},
     "upstream": LOW - {"identity"},
     "upstream.http1": HTTP1,
-    "upstream.http2": HTTP1,
+    "upstream.http2": HTTP1 | {"upstream.http1"},
     "handlers": {"http", "config.types", "identity", "state", "runtime"},
     "gateway": CORE,
     "arbiter": {"config", "observe.log", "state.shared.memory"},
@@ -194,6 +194,7 @@ SMALL = {
     "http.one_chunk": "a protocol's helper that compiled files share",
     "http.rate_limit_fields": "an RFC of its own",
     "http.request_id": "a format of its own",
+    "http.websocket": "an RFC of its own",
     "http.set_cookie": "the response side of cookies, which splits and sticky sessions share",
     "identity.errors": "the errors of all identity handlers",
     "identity": "the public names",
@@ -217,7 +218,6 @@ SMALL = {
     "runtime.expired": "what an alarm throws; imported by nearly all",
     "server.patch": "must be imported before any other module",
     "upstream.balance": "the table of policies",
-    "upstream.errors": "what passes between connections and forwarder",
 }
 
 

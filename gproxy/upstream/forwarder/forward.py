@@ -71,6 +71,8 @@ class Forward:
         self._policy = RetryPolicy.of(settings.retry, retries=retries, on=retry_on)
         self._retry_statuses = self._policy.statuses
         self._replay, self._spool = settings.retry.replay, settings.retry.spool
+        #: True if a backend may refuse a request before it does anything: then any method may be repeated.
+        self._may_be_refused = settings.http2 != "no"
         self._piece_limit, self._tunnel_limit = piece_limit, tunnel_limit
         self._write_head = head
         self._read_ahead = read_ahead
@@ -157,7 +159,9 @@ class Forward:
 
     def _is_replayable(self, request: Request, body: Body) -> bool:
         """Return whether a retry may need a recording of the body, and its length and the disk allow one."""
-        if not self._policy.retries or not self._policy.covers(request) or not body.may_be_recorded:
+        if not self._policy.retries or not body.may_be_recorded:
+            return False
+        if not self._may_be_refused and not self._policy.covers(request):
             return False
         return (body.length or 0) <= self._replay + self._spool
 
@@ -265,7 +269,7 @@ class Forward:
     def _lease(self, request: Request, backend: Backend) -> BackendConnection:
         """Lease a connection, an idle or a new one."""
         request.phase = CONNECT
-        return backend.connection(request.deadline)
+        return backend.connection(request.deadline, request.upgrade)
 
     def _send(self, request: Request, backend: Backend) -> tuple[BackendConnection, ResponseHead]:
         """Send a hedged attempt's request, and return the leased connection with the response head."""

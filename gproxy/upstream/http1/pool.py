@@ -50,17 +50,34 @@ class _EndpointConnection:
 class UrllibConnection(_EndpointConnection, HTTPConnection):
     """A urllib3 connection to an http:// backend."""
 
+    #: The protocol that the backend has chosen by ALPN; empty without a choice.
+    protocol = ""
+
+    def channel(self) -> BackendChannel:
+        """Return the channel of the open connection; to be called once."""
+        return BackendChannel(self.sock)
+
     def http1(self, name: str, observe: Observer | None) -> HTTP1Connection:
         """Return the HTTP/1 connection to the backend of this name; to be called once, after `connect`."""
-        return HTTP1Connection(self, BackendChannel(self.sock), name, observe)
+        return HTTP1Connection(self, self.channel(), name, observe)
 
 
 class UrllibTLSConnection(_EndpointConnection, HTTPSConnection):
     """A urllib3 connection to an https:// backend; urllib3 verifies the certificate."""
 
+    @property
+    def protocol(self) -> str:
+        """The protocol that the backend has chosen by ALPN; empty without a choice."""
+        sock: Any = self.sock
+        return sock.selected_alpn_protocol() or ""
+
+    def channel(self) -> BackendChannel:
+        """Return the channel of the open connection; to be called once."""
+        return TLSBackendChannel(self.sock)
+
     def http1(self, name: str, observe: Observer | None) -> HTTP1Connection:
         """Return the HTTP/1 connection to the backend of this name; to be called once, after `connect`."""
-        return TLSConnection(self, TLSBackendChannel(self.sock), name, observe)
+        return TLSConnection(self, self.channel(), name, observe)
 
     def connect(self) -> None:
         timeout: Any = self.timeout
@@ -96,10 +113,11 @@ class SharedConnections(Protocol):
     def __len__(self) -> int:
         """Return the number of connections without a request."""
 
-    def lease(self, timeout: float, name: str, observe: Observer | None) -> BackendConnection | None:
+    def lease(self, name: str, observe: Observer | None, upgrade: str | None) -> BackendConnection | None:
         """Return a stream for one request to the backend of this name; None if that needs a connection of its own.
 
-        `timeout` bounds connecting, and not the wait for a free stream. Raises urllib3's exceptions, and TLSError.
+        `upgrade` is the protocol that the request switches to. The alarm of the greenlet bounds the wait for a free
+        stream. Raises urllib3's exceptions, TLSError, NotHTTP2Error and NoUpgradeError.
         """
 
     def trim(self, idle_timeout: float) -> None:
@@ -174,15 +192,19 @@ class IdleConnections:
 
     def dial(self, timeout: float, name: str, observe: Observer | None) -> HTTP1Connection:
         """Open a connection to the backend of this name. Raises urllib3's exceptions, and TLSError."""
+        http1: HTTP1Connection = self.connect(timeout).http1(name, observe)
+        return http1
+
+    def connect(self, timeout: float) -> Any:  # noqa: ANN401 urllib3's connections have no types
+        """Return an open connection of urllib3, of one of the classes above. Raises as `dial`."""
         connection: Any = self.pool._new_conn()  # noqa: SLF001 urllib3's public way would read the response too
         try:
             connection.timeout = timeout
             connection.connect()
-            http1: HTTP1Connection = connection.http1(name, observe)
         except BaseException:
             connection.close()
             raise
-        return http1
+        return connection
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -6,6 +6,7 @@ This module is separate from tls.py because mypyc does not compile a subclass of
 import socket
 import ssl
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
 from gproxy.upstream.errors import AlertError, CertificateError, TLSError
@@ -16,7 +17,21 @@ _UNKNOWN_CA: Final = frozenset({18, 19, 20, 21})
 CAN_RESUME: Final = sys.version_info >= (3, 13, 1) or (3, 12, 8) <= sys.version_info < (3, 13)
 
 
-class ResumingContext(ssl.SSLContext):
+#: What the gateway offers by ALPN (RFC 7301), by the values of the option `http2`.
+OFFERS: Final[Mapping[str, Sequence[str]]] = {"no": ("http/1.1",), "yes": ("h2",), "auto": ("h2", "http/1.1")}
+
+
+class OfferingContext(ssl.SSLContext):
+    """A context that offers its own protocols by ALPN, where urllib3 offers HTTP/1.1 on each connection."""
+
+    offers: Sequence[str] = OFFERS["no"]
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:  # noqa: ARG002 urllib3's are not ours
+        """Offer the protocols of this context, whatever the caller wants."""
+        super().set_alpn_protocols(self.offers)
+
+
+class ResumingContext(OfferingContext):
     """A context that offers each host its last session, which saves signing and verifying (RFC 8446 section 2.2).
 
     That halves the work of a handshake. A host that has forgotten the session starts a new one.
@@ -37,13 +52,15 @@ class ResumingContext(ssl.SSLContext):
         return super().wrap_socket(sock, server_hostname=server_hostname, session=session, **options)
 
 
-def new_context() -> ssl.SSLContext:
-    """Return a client context that resumes sessions where Python can do so without a leak.
+def new_context(offers: Sequence[str] = OFFERS["no"]) -> ssl.SSLContext:
+    """Return a client context that offers these protocols, and resumes sessions where Python does so without a leak.
 
     It verifies certificates alike on every Python: those without key identifiers, as many private authorities issue
     them, are accepted. `ssl.create_default_context` rejects them since Python 3.13.
     """
-    return ResumingContext(ssl.PROTOCOL_TLS_CLIENT) if CAN_RESUME else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = (ResumingContext if CAN_RESUME else OfferingContext)(ssl.PROTOCOL_TLS_CLIENT)
+    context.offers = offers
+    return context
 
 
 def as_tls_error(error: OSError) -> TLSError:

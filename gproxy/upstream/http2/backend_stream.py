@@ -1,0 +1,280 @@
+"""One request on a shared HTTP/2 connection, with the interface of a connection of HTTP/1.1."""
+
+from typing import Final
+
+import gevent
+
+from gproxy.http.body import NO_BODY, Body
+from gproxy.http.client_stream import ClientStream
+from gproxy.http.errors import ClientGone, HTTPError
+from gproxy.http.forwarding import WEBSOCKET
+from gproxy.http.framing import Reader
+from gproxy.http.headers import Headers
+from gproxy.http.phase import SEND, WAIT
+from gproxy.http.request import HeadWriter, Request
+from gproxy.http.response import ResponseHead
+from gproxy.http.websocket import accept_of
+from gproxy.runtime.channel import Interrupted
+from gproxy.runtime.expired import is_cut
+from gproxy.runtime.waitable import as_waitable
+from gproxy.upstream.connection import BackendConnection, Observer, TunnelEnd
+from gproxy.upstream.http2.connection import HTTP2Connection
+from gproxy.upstream.http2.stream import ResponseReader, ResponseStream, StreamTunnel
+
+#: How long an `Expect: 100-continue` waits for a backend that may not know it, in seconds.
+CONTINUE_WAIT: Final = 1.0
+#: Fields of HTTP/1.1 that HTTP/2 expresses otherwise, or does not have (RFC 9113 section 8.2.2).
+_OF_HTTP1: Final = frozenset({"connection", "host", "transfer-encoding", "upgrade"})
+
+#: The states of a request's body on its way to the backend: there is none; `send_request` sends it; a greenlet sends it
+#: while the response is read; it was sent to the end; it was broken off.
+NONE: Final = 0
+PENDING: Final = 1
+BESIDE_RESPONSE: Final = 2
+DONE: Final = 3
+FAILED: Final = 4
+
+
+class BackendStream(BackendConnection):
+    """A lease of an HTTP/2 connection for one request to the backend of this name. `close` ends it."""
+
+    def __init__(self, connection: HTTP2Connection, name: str, observe: Observer | None = None) -> None:
+        super().__init__()
+        self._connection = connection
+        self._name = name
+        self._observe = observe
+        #: The stream, once the head of the request was sent.
+        self._stream: ResponseStream | None = None
+        self._body = NO_BODY
+        self.upload = NONE
+        #: Bytes of the body that the stream has got.
+        self._sent = 0
+        #: The greenlet of the state BESIDE_RESPONSE.
+        self._uploader: gevent.Greenlet | None = None
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        stream = self._stream
+        return f"<BackendStream {self._name} {'unused' if stream is None else stream.stream.id}, upload {self.upload}>"
+
+    @property
+    def _opened(self) -> ResponseStream:
+        """The stream of the request. Raises RuntimeError before the request."""
+        stream = self._stream
+        if stream is None:
+            raise RuntimeError(f"{self!r} has not sent its request: a bug in gproxy, please report it")
+        return stream
+
+    def send_request(self, write_head: HeadWriter, request: Request, authority: str) -> ResponseHead:
+        """Send the request, forward interim responses, and return the head of the final one; see the base class."""
+        fields = write_head.fields(request, authority)
+        target = write_head.target(request)
+        if self._observe is None:
+            return self._send_request(fields, target, request)
+        deadline = request.deadline
+        began, paused = deadline.clock(), deadline.paused
+        try:
+            head = self._send_request(fields, target, request)
+        except BaseException as error:
+            if not is_cut(error):
+                self._observe(deadline.clock() - began - (deadline.paused - paused), False)
+            raise
+        self._observe(deadline.clock() - began - (deadline.paused - paused), True)
+        return head
+
+    def _send_request(self, fields: list[tuple[str, str]], target: str, request: Request) -> ResponseHead:
+        if self._stream is not None:
+            raise RuntimeError(f"{self!r} has sent a request: a bug in gproxy, please report it")
+        request.phase = SEND
+        if (progress := request.deadline.progress) is not None:
+            progress(False)  # the connection is open
+        self._body = body = request.body
+        host, headers = _headers(fields)
+        if request.upgrade is not None:
+            return self._connect(host, headers, target, request)
+        self._stream = stream = self._connection.open(request.method, host, target, headers, body)
+        stream.client = as_waitable(request.client_stream)
+        if body is NO_BODY:
+            return self._final_head(stream, request)
+        self.upload = PENDING
+        stream.uploader, stream.deadline = stream.client, request.deadline
+        try:
+            if body.on_first_read is not None:
+                self._await_continue(stream, body)
+            return self._final_head(stream, request)
+        except BaseException:
+            if self.upload == PENDING:
+                self.upload = FAILED
+            raise
+
+    def _connect(self, host: str, headers: Headers, target: str, request: Request) -> ResponseHead:
+        """Ask for a WebSocket by extended CONNECT (RFC 8441); return the head that a backend sends in HTTP/1.1."""
+        headers.discard("sec-websocket-key")
+        self._stream = stream = self._connection.open("CONNECT", host, target, headers, NO_BODY, protocol=WEBSOCKET)
+        stream.client = as_waitable(request.client_stream)
+        head = self._final_head(stream, request)
+        if head.status >= 300:
+            return head
+        answered = head.headers.copy()
+        if key := request.headers.lookup("sec-websocket-key"):
+            answered.put("Sec-WebSocket-Accept", "sec-websocket-accept", accept_of(key))
+        return ResponseHead(101, "Switching Protocols", answered, 0, upgrade=WEBSOCKET)
+
+    def _final_head(self, stream: ResponseStream, request: Request) -> ResponseHead:
+        """Send the body, forward interim responses, and return the head of the final one."""
+        body = request.body
+        while True:
+            if self.upload == PENDING:
+                request.phase = SEND
+                self._upload(stream, request)
+            request.phase = WAIT
+            head = stream.next_head()
+            if head.status >= 200:
+                return head
+            self._forward_interim(head, request)
+            if body.on_first_read is not None:  # the client waits for 100, and this was another status
+                self._await_continue(stream, body)
+
+    def _await_continue(self, stream: ResponseStream, body: Body) -> None:
+        """Wait until the backend responds to `Expect: 100-continue` (RFC 9110 section 10.1.1).
+
+        A silent backend gets the body after `CONTINUE_WAIT`, or as soon as the client sends it without waiting.
+        """
+        client = stream.client
+        with gevent.Timeout(CONTINUE_WAIT, False):
+            while not stream.has_spoken():
+                stream.has_event = False
+                if client is None:
+                    stream.wait()
+                elif client.has_unread():
+                    body.on_first_read = None  # the client needs no 100 any more
+                    return
+                elif not stream.wait_or(client) and client.is_gone():
+                    raise ClientGone
+
+    def _upload(self, stream: ResponseStream, request: Request) -> None:
+        """Send the body piece by piece, until its end or until the backend responds."""
+        client, source, body = stream.client, request.client_stream, request.body
+        stream.client = None
+        stream.has_event = stream.has_spoken()
+        stream.is_interruptible = True
+        if source is not None:
+            source.interrupt_reads(stream)
+        try:
+            while self.upload == PENDING and not stream.has_spoken():
+                self._send_piece(stream, body)
+        except Interrupted:
+            pass  # what is left of the piece waits in the stream, which sends it once the backend has room
+        finally:
+            stream.is_interruptible = False
+            stream.client = client
+            if source is not None:
+                source.interrupt_reads(None)
+
+    def _send_piece(self, stream: ResponseStream, body: Body) -> None:
+        """Send the next piece; the last one with the end of the stream."""
+        piece = body.next_piece()
+        if stream.is_closed:
+            self.upload = FAILED
+            return
+        self._sent += len(piece)
+        is_last = not piece or (self._sent == body.length and body.done)
+        trailers = body.trailers if is_last else []
+        if piece:
+            stream.send(piece, end=is_last and not trailers)
+        if is_last and (trailers or not piece):
+            stream.finish(trailers)
+        if is_last:
+            self.upload = DONE
+        stream.renew()
+
+    def continue_upload(self, request: Request) -> None:
+        """Continue the upload beside the response; only an error response ends it."""
+        stream, body = self._opened, request.body
+        if self.upload != PENDING or body.on_first_read is not None:
+            return
+        self.upload = BESIDE_RESPONSE
+        body.in_flight = True
+        stream.client = None
+        self._uploader = gevent.spawn(self._upload_rest, stream, body)
+
+    def join_upload(self) -> None:
+        """Wait until the upload beside the response has ended, if there is one."""
+        if self._uploader is not None:
+            self._uploader.join()
+
+    def _upload_rest(self, stream: ResponseStream, body: Body) -> None:
+        try:
+            stream.flush()
+            while self.upload == BESIDE_RESPONSE:
+                self._send_piece(stream, body)
+        except (HTTPError, ClientGone) as error:
+            self.upload_error = error
+            self._fail_upload(stream)
+        except Exception:  # noqa: BLE001 of the stream: the reader of the response gets it, too
+            self._fail_upload(stream)
+
+    def _fail_upload(self, stream: ResponseStream) -> None:
+        """End the stream: the reader of the response then fails, and finds the `upload_error` of a client."""
+        self.upload = FAILED
+        stream.shut()
+
+    def _forward_interim(self, head: ResponseHead, request: Request) -> None:
+        """Forward an interim response (RFC 9110 section 15.2); a 100 only to a client that waits for it."""
+        if request.client_stream is not None and request.received.minor and not request.is_subrequest:
+            request.client_stream.send_interim(head, request.body)
+
+    def watch_client(self, client: ClientStream | None) -> None:
+        """Notice that this client leaves while the stream waits for the backend."""
+        self._opened.client = as_waitable(client)
+
+    def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":  # noqa: ARG002 a stream says where it ends
+        """Return the part of the body that arrived with the head, and a reader for the rest; None if complete."""
+        reader = ResponseReader(self._opened)
+        data = reader.arrived()
+        return data, None if reader.done and not reader.trailers else reader
+
+    def is_reusable(self, rest: Reader | None) -> bool:  # noqa: ARG002
+        """Return False: a stream has one exchange."""
+        return False
+
+    def start_tunnel(self) -> TunnelEnd:
+        """Return the tunnel on the stream: from here on its reader does not observe the client."""
+        stream = self._opened
+        stream.client = None
+        return StreamTunnel(stream)
+
+    def close(self) -> None:
+        """End the exchange, and an upload beside the response; do nothing after that."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        stream = self._stream
+        try:
+            if self._uploader is not None:
+                self._uploader.kill()  # waits, so an alarm may throw here
+        finally:
+            if self.upload in (PENDING, BESIDE_RESPONSE):
+                self.upload = FAILED
+            if stream is not None:
+                if not stream.stream.is_closed:
+                    stream.reset()
+                stream.release()
+            self._connection.release()
+
+
+def _headers(fields: list[tuple[str, str]]) -> tuple[str, Headers]:
+    """Return the authority, and the headers for HTTP/2, of the fields of a request head."""
+    host = ""
+    first: dict[str, str] = {}
+    further: list[tuple[str, str]] = []
+    for name, value in fields:
+        key = name.lower()
+        if key in _OF_HTTP1:
+            if key == "host":
+                host = value
+        elif key in first:
+            further.append((key, f"{name}: {value}"))
+        else:
+            first[key] = f"{name}: {value}"
+    return host, Headers.parsed(first, further)

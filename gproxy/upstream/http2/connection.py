@@ -1,0 +1,224 @@
+"""One HTTP/2 connection to a backend, which many requests share."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event as Settled
+
+from gproxy.http.body import NO_BODY, Body
+from gproxy.http.forwarding import WEBSOCKET
+from gproxy.http.h2.events import Event, GoAwayReceived, PingAcknowledged, SessionFailed, SettingsReceived
+from gproxy.http.h2.fields import RESPONSE_NAMES
+from gproxy.http.h2.frames import ERROR_NAMES, NO_ERROR
+from gproxy.http.h2.sender import CLIENT
+from gproxy.http.h2.session import Session
+from gproxy.http.h2.settings import SessionOptions
+from gproxy.http.headers import Headers
+from gproxy.runtime.http2.transport import HTTP2Transport
+from gproxy.upstream.errors import RefusedStreamError
+from gproxy.upstream.http1.channel import BackendChannel
+from gproxy.upstream.http2.stream import ResponseStream
+
+#: Streams on one connection, whatever more the backend allows: a lost connection fails all of them.
+MOST_STREAMS: Final = 100
+#: After so many seconds of silence the backend has to answer a PING before a connection is used. Firewalls and load
+#: balancers forget connections without a word, the shortest-lived after a minute.
+SILENT: Final = 30.0
+#: Streams that have received nothing for so many seconds make the gateway ask whether the backend is there at all.
+WAITING: Final = 10.0
+#: Seconds for the answer to a PING.
+ANSWER: Final = 5.0
+_PING: Final = b"gproxy\0\0"
+
+#: A stream's window for receiving bounds the memory of a slow client, in bytes. The connection's window returns on
+#: receipt, so it only has to cover the way there and back, and no client stalls another one.
+WINDOW: Final = 256 * 1024
+_CONNECTION_WINDOW: Final = 8 * 1024 * 1024
+#: The largest response head, in bytes, as in HTTP/1.1; the number of fields is bounded by that.
+_MAX_HEAD: Final = 64 * 1024
+_MAX_FIELDS: Final = 2048
+#: Fields that no backend may put into its table, where an attacker could guess them.
+_SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+class HTTP2Connection:
+    """A connection and its greenlet, which reads. `connection` is urllib3's, which closes the socket.
+
+    `changed` gets the connection when there may be room for further requests, and at the end.
+    """
+
+    def __init__(
+        self,
+        connection: Any,  # noqa: ANN401 what it uses of urllib3's connections has no types
+        channel: BackendChannel,
+        changed: "Callable[[HTTP2Connection], None]",
+        *,
+        is_tls: bool,
+        never_indexed: frozenset[str] = frozenset(),
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._connection = connection
+        self._changed = changed
+        self._clock = clock
+        self.scheme = "https" if is_tls else "http"
+        self.session = Session(CLIENT, _options(never_indexed), RESPONSE_NAMES, clock)
+        self.transport = HTTP2Transport(channel, self.session)
+        #: Requests that use it, or are about to.
+        self.leases = 0
+        #: True once it takes no further request, though others may be under way.
+        self.is_retired = False
+        #: Set once the backend has announced its limits, before which no request is sent, or once it has ended.
+        self.settled = Settled()
+        #: True once it has ended, and why.
+        self.is_closed = False
+        self.why = ""
+        #: When it was opened, when its last request ended, and when the backend has last sent something.
+        self.born = self.idle_since = self.heard_at = clock()
+        #: When the PING was sent whose answer is due; 0.0 without one.
+        self._asked_at = 0.0
+        self._reader: gevent.Greenlet | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "retired" if self.is_retired else "open"
+        return f"<HTTP2Connection {state}, {self.leases} requests>"
+
+    def start(self) -> None:
+        """Send the preface, and read from now on."""
+        self.session.start()
+        self.transport.flush()
+        self._reader = gevent.spawn(self._read)
+
+    def has_room(self) -> bool:
+        """Return whether a further request may use it now; after a long silence ask whether the backend is there."""
+        session = self.session
+        most = min(session.peer_max_streams, MOST_STREAMS)
+        if self.is_closed or self.is_retired or self.leases >= most or not session.has_settings:
+            return False
+        if self._clock() - self.heard_at > SILENT:
+            self._ask()
+            return False
+        if session.can_request:
+            return True
+        if len(session.streams) < session.peer_max_streams:  # no ids are left, after a thousand million requests
+            self.retire()
+        return False
+
+    def accepts(self, upgrade: str) -> bool:
+        """Return whether a request may switch to this protocol (RFC 8441); the backend's SETTINGS have arrived."""
+        return upgrade.lower() == WEBSOCKET and self.session.peer_enables_connect
+
+    @property
+    def is_awaited(self) -> bool:
+        """True if a PING may show soon that there is room."""
+        return self._asked_at > 0.0 and not self.is_closed and not self.is_retired
+
+    def retire(self) -> None:
+        """Take no further request; close the connection with its last one."""
+        self.is_retired = True
+        if not self.leases:
+            self.close()
+
+    def open(
+        self, method: str, authority: str, target: str, headers: Headers, body: Body, *, protocol: str = ""
+    ) -> ResponseStream:
+        """Send the head of a request, and return its stream. Raise RefusedStreamError if that has become impossible."""
+        if self.is_closed or not self.session.can_request:
+            raise RefusedStreamError(self.why or "the backend takes no further request on its connection")
+        end = body is NO_BODY and not protocol
+        stream = self.session.request(method, self.scheme, authority, target, headers, end=end, protocol=protocol)
+        self.transport.flush_soon()
+        return ResponseStream(self.transport, stream, body)
+
+    def release(self) -> None:
+        """End a lease."""
+        self.leases -= 1
+        if not self.leases:
+            self.idle_since = self._clock()
+            if self.is_retired:
+                self.close()
+        self._changed(self)
+
+    def check(self, idle_timeout: float, max_age: float) -> None:
+        """Close it if it is idle for too long or does not answer; to be called once a second."""
+        now = self._clock()
+        if self._asked_at:
+            if now - self._asked_at > ANSWER:
+                self._end("the backend did not answer a PING")
+        elif self.leases and now - self.heard_at > WAITING:
+            self._ask()
+        if now - self.born > max_age or (not self.leases and now - self.idle_since > idle_timeout):
+            self.retire()
+
+    def _ask(self) -> None:
+        if not self._asked_at:
+            self._asked_at = self._clock()
+            self.session.ping(_PING)
+            self.transport.flush_soon()
+
+    def _read(self) -> None:
+        """Hand the backend's events to the streams, until the connection ends."""
+        why = "the backend closed the connection"
+        try:
+            while not self.is_closed and (events := self.transport.read()) is not None:
+                self.heard_at = self._clock()
+                for event in events:
+                    self._on_event(event)
+        except OSError as error:
+            why = str(error.__cause__ or error) or why
+        finally:
+            self._end(why)
+
+    def _on_event(self, event: Event) -> None:
+        stream = event.stream
+        if stream is not None:
+            owner = stream.owner
+            if isinstance(owner, ResponseStream):
+                owner.on_event(event)
+        elif isinstance(event, PingAcknowledged):
+            self._asked_at = 0.0
+            self._changed(self)
+        elif isinstance(event, SettingsReceived):
+            self.settled.set()
+            self._changed(self)
+        elif isinstance(event, GoAwayReceived):
+            if event.code != NO_ERROR:
+                self.why = f"the backend sent GOAWAY: {ERROR_NAMES.get(event.code) or f'code {event.code}'}"
+            self.retire()
+            self._changed(self)
+        elif isinstance(event, SessionFailed):
+            self._end(f"the backend violated HTTP/2: {event.detail}")
+
+    def close(self) -> None:
+        """Close an unused connection, with a word to the backend."""
+        if not self.is_closed:
+            self.session.go_away(0, NO_ERROR)
+            self._end("the connection was closed")
+
+    def _end(self, why: str) -> None:
+        """Close the socket, and let every stream know."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.why = self.why or why
+        self.settled.set()
+        self.transport.close()
+        self._connection.close()
+        for stream in list(self.session.streams.values()):
+            owner = stream.owner
+            if isinstance(owner, ResponseStream):
+                owner.lose(self.why)
+        self._changed(self)
+
+
+def _options(never_indexed: frozenset[str]) -> SessionOptions:
+    return SessionOptions(
+        max_head=_MAX_HEAD,
+        max_fields=_MAX_FIELDS,
+        initial_window=WINDOW,
+        max_window=WINDOW,
+        connection_window=_CONNECTION_WINDOW,
+        enable_connect=False,
+        never_indexed=never_indexed | _SECRET,
+    )

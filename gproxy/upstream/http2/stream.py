@@ -1,0 +1,207 @@
+"""What a backend sends on one stream, and the waits for it; the counterpart of a channel to a backend."""
+
+from collections import deque
+from typing import Final
+
+import gevent
+
+from gproxy.http.body import Body
+from gproxy.http.deadline import Deadline
+from gproxy.http.errors import BadMessage, ClientGone, Incomplete
+from gproxy.http.framing import PIECE
+from gproxy.http.h2.events import Event, HeadReceived, InterimReceived
+from gproxy.http.h2.frames import ERROR_NAMES, REFUSED_STREAM
+from gproxy.http.h2.stream import Stream
+from gproxy.http.response import ResponseHead
+from gproxy.runtime.channel import Interrupted
+from gproxy.runtime.http2.outbox import Outbox
+from gproxy.runtime.http2.stream import HTTP2Stream
+from gproxy.runtime.http2.transport import HTTP2Transport
+from gproxy.runtime.waitable import Waitable
+from gproxy.upstream.errors import RefusedStreamError, UnansweredError, UnfinishedUploadError
+
+#: How often a blocked upload checks whether its client has left, in seconds.
+_CHECK: Final = 0.2
+#: The most interim responses that wait until the request's greenlet has forwarded them.
+_MOST_INTERIM: Final = 16
+
+
+class ResponseStream(HTTP2Stream):
+    """The stream of one request to a backend; its waits raise ClientGone if the client leaves."""
+
+    __slots__ = ("_body", "_interim", "client", "deadline", "head", "is_interruptible", "uploader", "why")
+
+    def __init__(self, transport: HTTP2Transport, stream: Stream, body: Body) -> None:
+        super().__init__(transport, stream)
+        self._body = body
+        #: The final head, once it has arrived.
+        self.head: ResponseHead | None = None
+        self._interim: deque[ResponseHead] = deque()
+        #: The client that waits for the response.
+        self.client: Waitable | None = None
+        #: The client that sends the request body, and the deadline, which starts anew while the backend takes it.
+        self.uploader: Waitable | None = None
+        self.deadline: Deadline | None = None
+        #: True while the greenlet that sends the body is the one that has to notice the response.
+        self.is_interruptible = False
+        #: Why the stream has ended, if that was not its backend's reset.
+        self.why = "the stream is over"
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the session, and wake who waits for it."""
+        if isinstance(event, HeadReceived):
+            head = event.head
+            assert isinstance(head, ResponseHead)  # noqa: S101 of a session in the client's role
+            self.head = head
+            self.has_ended = event.ended
+            self.session.answered(self.stream)
+            self.notify()
+        elif isinstance(event, InterimReceived):
+            if len(self._interim) < _MOST_INTERIM:
+                self._interim.append(event.head)
+                self.notify()
+        else:
+            super().on_event(event)
+
+    def has_spoken(self) -> bool:
+        """Return whether a head, or the end of the stream, has arrived and was not taken."""
+        return bool(self._interim) or self.head is not None or self.is_closed
+
+    def next_head(self) -> ResponseHead:
+        """Return the next head, an interim or the final one; wait for it. Raises `end_error`, and ClientGone."""
+        while not self._interim:
+            if self.head is not None:
+                return self.head
+            if self.is_closed:
+                raise self.end_error()
+            self.has_event = False
+            self.wait()
+        return self._interim.popleft()
+
+    def lose(self, why: str) -> None:
+        """End a stream whose connection is lost, and wake who waits for it."""
+        self.why = why
+        self.end()
+        self.notify()
+
+    def end_error(self) -> BaseException:
+        """Return the exception for a stream that has ended too early."""
+        if self.fault:
+            return BadMessage(self.fault, 502)
+        why = self.why if self.reset_code < 0 else _reset(self.reset_code)
+        if self.head is not None:
+            return Incomplete(why)
+        if self.reset_code == REFUSED_STREAM:
+            return RefusedStreamError(why)
+        return UnansweredError(why) if self._body.done else UnfinishedUploadError(why)
+
+    def wait(self) -> None:
+        """Wait until something has arrived. Raises ClientGone."""
+        client = self.client
+        if client is None or client.has_unread():  # unread bytes of a pipelined request hide the client's end
+            super().wait()
+            return
+        while not self.wait_or(client):
+            if client.is_gone():
+                raise ClientGone
+            if client.has_unread():
+                super().wait()
+                return
+
+    def await_turn(self, outbox: Outbox) -> None:
+        """Wait until the transport has taken something, with checks of the client: unread bytes hide its end.
+
+        Raises Interrupted if the backend responds meanwhile, and the greenlet has to notice that.
+        """
+        taken = outbox.taken
+        if self.is_interruptible:
+            if self.has_spoken():
+                raise Interrupted
+            self._begin_reading()
+        try:
+            with gevent.Timeout(_CHECK, False):
+                self._switch()
+        finally:
+            if self.is_interruptible:
+                self._reader = None
+        if outbox.taken > taken:
+            self.renew()
+        elif self.uploader is not None and self.uploader.has_left():
+            raise ClientGone
+
+    def renew(self) -> None:
+        """Start the time of the request anew: the backend has taken a piece of the upload."""
+        if self.deadline is not None:
+            self.deadline.renew()
+
+    def shut(self) -> None:
+        """End both directions; a greenlet that reads sees the end."""
+        self.reset()
+        self.notify()
+
+
+class StreamTunnel:
+    """The backend's end of a tunnel on a stream: DATA both ways."""
+
+    __slots__ = ("_is_shut", "_stream")
+
+    def __init__(self, stream: ResponseStream) -> None:
+        self._stream = stream
+        self._is_shut = False
+
+    def read(self, limit: int) -> bytes:
+        """Return at most `limit` bytes; b"" once the backend has ended its direction. Raises ConnectionError."""
+        try:
+            return self._stream.read(limit)
+        except BadMessage as error:
+            if self._is_shut:
+                return b""
+            raise ConnectionError(error.detail) from None
+
+    def send(self, data: bytes) -> None:
+        """Send all data, as the backend's windows open. Raises ConnectionError."""
+        try:
+            self._stream.send(data)
+        except BadMessage as error:
+            raise ConnectionError(error.detail) from None
+
+    def shut_writing(self) -> None:
+        """End the sending direction."""
+        if not self._stream.is_closed:
+            self._stream.finish()
+
+    def shut(self) -> None:
+        """End both directions; a greenlet that reads sees the end."""
+        self._is_shut = True
+        self._stream.shut()
+
+
+class ResponseReader:
+    """A reader of a response's body: DATA until the end of the stream, then the trailers."""
+
+    __slots__ = ("_stream", "done", "trailers")
+
+    def __init__(self, stream: ResponseStream) -> None:
+        self._stream = stream
+        self.done = False
+        self.trailers: list[tuple[str, str]] = []
+
+    def next_piece(self) -> bytes:
+        """Return the next bytes of the body; b"" at its end. Raises Incomplete, BadMessage, ClientGone."""
+        return b"" if self.done else self._passed(self._stream.read(PIECE))
+
+    def arrived(self) -> bytes:
+        """Return the bytes that have arrived already."""
+        return self._passed(self._stream.take(PIECE))
+
+    def _passed(self, data: bytes) -> bytes:
+        """Note whether these were the last bytes; return them."""
+        stream = self._stream
+        if stream.is_complete:
+            self.done = True
+            self.trailers = stream.trailers
+        return data
+
+
+def _reset(code: int) -> str:
+    return f"the backend reset the stream: {ERROR_NAMES.get(code) or f'code {code}'}"

@@ -1,0 +1,187 @@
+"""One HTTP/2 connection: when it takes requests, when it asks whether the backend is there, and how it ends."""
+
+import gevent
+import pytest
+
+from gproxy.http.body import NO_BODY
+from gproxy.http.h2.events import GoAwayReceived, HeadReceived
+from gproxy.http.h2.frames import MAX_STREAM_ID, NO_ERROR
+from gproxy.http.headers import Headers
+from gproxy.upstream.errors import RefusedStreamError, UnansweredError
+from gproxy.upstream.http2.connection import MOST_STREAMS
+
+from .conftest import turn_until
+
+pytestmark = pytest.mark.timeout(10)
+
+
+def begin(connection):
+    connection.leases += 1
+    return connection.open("GET", "a", "/", Headers(), NO_BODY)
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1, 1), (3, 3), (1000, MOST_STREAMS)])
+def test_the_limit_of_streams_is_the_backends_and_at_most_our_own(connected, limit, most):
+    connection, _ = connected(max_streams=limit)
+    for _ in range(most):
+        assert connection.has_room()
+        connection.leases += 1
+    assert not connection.has_room()
+    connection.release()
+    assert connection.has_room()
+
+
+def test_no_request_before_the_limits_of_the_backend(connected):
+    connection, _ = connected()
+    assert connection.has_room()
+    connection.session.has_settings = False
+    assert not connection.has_room()
+
+
+def test_a_stream_uses_the_scheme_of_its_connection(connected):
+    connection, peer = connected()
+    begin(connection)
+    assert peer.event(HeadReceived).head.target == "/"
+    assert connection.scheme == "http"
+
+
+def test_after_a_long_silence_the_backend_has_to_answer_first(connected, clock):
+    connection, peer = connected()
+    clock.now += 30.5
+    assert not connection.has_room()
+    assert connection.is_awaited
+    assert not connection.has_room()  # and asks once
+    turn_until(lambda: not peer.look() and not connection.is_awaited)
+    assert connection.has_room()
+
+
+def test_a_backend_that_does_not_answer_loses_the_connection(connected, clock):
+    connection, _ = connected()
+    clock.now += 31
+    assert not connection.has_room()
+    clock.now += 4.9
+    connection.check(90.0, 1e9)
+    assert not connection.is_closed
+    clock.now += 0.2
+    connection.check(90.0, 1e9)
+    assert connection.is_closed
+    assert connection.why == "the backend did not answer a PING"
+
+
+def test_streams_that_receive_nothing_make_the_gateway_ask(connected, clock):
+    connection, _ = connected()
+    stream = begin(connection)
+    clock.now += 9
+    connection.check(90.0, 1e9)
+    assert not connection.is_awaited
+    clock.now += 2
+    connection.check(90.0, 1e9)
+    assert connection.is_awaited
+    assert connection.has_room()  # 30 s have not passed
+    clock.now += 6
+    connection.check(90.0, 1e9)
+    assert stream.is_closed
+    with pytest.raises(UnansweredError, match="did not answer a PING"):
+        stream.next_head()
+
+
+def test_an_answer_to_the_ping_saves_the_streams(connected, clock):
+    connection, peer = connected()
+    stream = begin(connection)
+    clock.now += 11
+    connection.check(90.0, 1e9)
+    turn_until(lambda: not peer.look() and not connection.is_awaited)
+    clock.now += 6
+    connection.check(90.0, 1e9)
+    assert not stream.is_closed
+
+
+@pytest.mark.parametrize(("idle", "age", "closes"), [(91, 1e9, True), (89, 1e9, False), (1, 0.5, True)])
+def test_an_unused_connection_closes_with_a_word(connected, clock, idle, age, closes):
+    connection, peer = connected()
+    clock.now += idle
+    connection.check(90.0, age)
+    assert connection.is_closed == closes
+    if closes:
+        assert peer.event(GoAwayReceived).code == NO_ERROR
+        turn_until(peer.ended)
+
+
+def test_an_old_connection_in_use_takes_no_further_request_and_closes_with_the_last(connected, clock):
+    connection, _ = connected()
+    begin(connection)
+    clock.now += 20
+    connection.check(90.0, 10.0)
+    assert (connection.is_retired, connection.is_closed, connection.has_room()) == (True, False, False)
+    connection.release()
+    assert connection.is_closed
+
+
+@pytest.mark.parametrize("last_id", [1, MAX_STREAM_ID])
+def test_goaway_takes_no_further_request(connected, last_id):
+    connection, peer = connected()
+    stream = begin(connection)
+    peer.event(HeadReceived)
+    peer.session.go_away(last_id, NO_ERROR)
+    peer.flush()
+    turn_until(lambda: connection.is_retired)
+    assert not stream.is_closed
+    assert not connection.has_room()
+    connection.release()
+    assert connection.is_closed
+
+
+def test_goaway_below_a_stream_refuses_it(connected):
+    connection, peer = connected()
+    stream = begin(connection)
+    peer.event(HeadReceived)
+    peer.session.go_away(0, NO_ERROR)
+    peer.flush()
+    with pytest.raises(RefusedStreamError):
+        stream.next_head()
+
+
+def test_a_lease_that_comes_too_late_is_refused(connected):
+    connection, peer = connected()
+    connection.leases += 1
+    peer.session.go_away(0, NO_ERROR)
+    peer.flush()
+    turn_until(lambda: connection.is_retired)
+    with pytest.raises(RefusedStreamError):
+        connection.open("GET", "a", "/", Headers(), NO_BODY)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"), [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "violated HTTP/2"), (b"", "reset|closed")]
+)
+def test_a_broken_connection_lets_its_streams_know(connected, data, why):
+    connection, peer = connected()
+    stream = begin(connection)
+    if data:
+        peer.sock.sendall(data)
+    else:
+        peer.sock.close()
+    with pytest.raises(UnansweredError, match=why):
+        stream.next_head()
+    assert connection.is_closed
+    assert not connection.has_room()
+
+
+def test_the_code_of_a_goaway_is_why(connected):
+    connection, peer = connected()
+    stream = begin(connection)
+    peer.event(HeadReceived)
+    peer.session.go_away(1, 11)
+    peer.flush()
+    turn_until(lambda: connection.is_retired)
+    peer.sock.close()
+    with pytest.raises(UnansweredError, match="GOAWAY: ENHANCE_YOUR_CALM"):
+        stream.next_head()
+
+
+def test_no_stream_of_the_backend_is_accepted_and_no_reader_is_left(connected):
+    connection, _ = connected()
+    connection.close()
+    gevent.sleep(0)
+    turn_until(lambda: connection._reader.dead)
+    assert repr(connection) == "<HTTP2Connection closed, 0 requests>"

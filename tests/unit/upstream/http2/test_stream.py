@@ -1,0 +1,153 @@
+"""What one stream of a backend receives: heads, bodies and ends, in every order."""
+
+import gevent
+import pytest
+
+from gproxy.http.body import Body
+from gproxy.http.errors import BadMessage, Incomplete
+from gproxy.http.framing import LengthReader
+from gproxy.http.h2.events import HeadReceived
+from gproxy.http.h2.frames import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
+from gproxy.http.headers import Headers
+from gproxy.upstream.errors import RefusedStreamError, UnansweredError, UnfinishedUploadError
+from gproxy.upstream.http2.stream import ResponseReader, StreamTunnel
+
+from .conftest import turn_until
+
+pytestmark = pytest.mark.timeout(10)
+
+
+class Upload:
+    """A source of a body that has not arrived."""
+
+
+def read_all(reader):
+    while reader.next_piece():
+        pass
+
+
+@pytest.fixture
+def stream(connected):
+    """A stream, its peer, and the stream as the peer has it."""
+
+    def make(body=None):
+        connection, peer = connected()
+        connection.leases += 1
+        made = connection.open("GET", "a", "/", Headers(), body or Body())
+        return made, peer, peer.event(HeadReceived).stream
+
+    return make
+
+
+def test_heads_come_in_their_order(stream):
+    made, peer, there = stream()
+    peer.respond(there, 103, link="</a>")
+    peer.respond(there, 200, end=True)
+    assert [made.next_head().status, made.next_head().status] == [103, 200]
+    assert made.next_head().status == 200
+
+
+def test_more_interim_responses_than_one_waits_for_are_dropped(stream):
+    made, peer, there = stream()
+    for _ in range(40):
+        peer.respond(there, 103)
+    peer.respond(there, 200, end=True)
+    turn_until(lambda: made.head is not None)
+    statuses = [made.next_head().status for _ in range(17)]
+    assert statuses == [103] * 16 + [200]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(REFUSED_STREAM, RefusedStreamError), (CANCEL, UnansweredError), (99, UnansweredError)]
+)
+def test_a_reset_before_the_head(stream, code, error):
+    made, peer, there = stream()
+    peer.reset(there, code)
+    with pytest.raises(error):
+        made.next_head()
+
+
+def test_a_reset_of_an_unfinished_upload(stream):
+    made, peer, there = stream(Body(reader=LengthReader(Upload(), 3), length=3))
+    peer.reset(there, INTERNAL_ERROR)
+    with pytest.raises(UnfinishedUploadError, match="INTERNAL_ERROR"):
+        made.next_head()
+
+
+def test_a_malformed_head(stream):
+    made, peer, there = stream()
+    peer.respond(there, 200, connection="close")
+    with pytest.raises(BadMessage) as caught:
+        made.next_head()
+    assert caught.value.status == 502
+
+
+@pytest.mark.parametrize("cut", ["reset", "length", "connection"])
+def test_a_body_that_breaks_off(stream, cut):
+    made, peer, there = stream()
+    peer.respond(there, 200, **({"content_length": "9"} if cut == "length" else {}))
+    peer.data(there, b"begun", end=cut == "length")
+    if cut == "reset":
+        turn_until(made.has_unread)
+        assert ResponseReader(made).arrived() == b"begun"
+        peer.reset(there, CANCEL)
+    elif cut == "connection":
+        peer.sock.close()
+    with pytest.raises((Incomplete, BadMessage)):
+        read_all(ResponseReader(made))
+
+
+def test_a_body_with_trailers(stream):
+    made, peer, there = stream()
+    peer.respond(there, 200)
+    peer.data(there, b"one")
+    peer.session.send_trailers(there, [("x-sum", "1")])
+    peer.flush()
+    reader = ResponseReader(made)
+    pieces = [reader.next_piece(), reader.next_piece()]
+    assert b"".join(pieces) == b"one"
+    assert (reader.done, reader.trailers, reader.next_piece()) == (True, [("x-sum", "1")], b"")
+
+
+def test_a_complete_body_survives_the_end_of_the_connection(stream):
+    made, peer, there = stream()
+    peer.respond(there, 200)
+    peer.data(there, b"whole", end=True)
+    peer.sock.close()
+    turn_until(lambda: made.has_ended)
+    reader = ResponseReader(made)
+    assert (reader.arrived(), reader.done) == (b"whole", True)
+
+
+def test_a_tunnel_carries_bytes_both_ways(stream):
+    made, peer, there = stream()
+    peer.respond(there, 200)
+    assert made.next_head().status == 200
+    tunnel = StreamTunnel(made)
+    peer.data(there, b"down")
+    assert tunnel.read(100) == b"down"
+    peer.data(there, end=True)
+    assert tunnel.read(100) == b""
+
+
+def test_a_tunnel_that_is_shut_ends_its_reader(stream):
+    made, peer, there = stream()
+    peer.respond(there, 200)
+    made.next_head()
+    tunnel = StreamTunnel(made)
+    reader = gevent.spawn(tunnel.read, 100)
+    gevent.sleep(0)
+    tunnel.shut()
+    assert reader.get(timeout=1) == b""
+    with pytest.raises(ConnectionError):
+        tunnel.send(b"late")
+    tunnel.shut_writing()
+
+
+def test_a_tunnel_that_the_backend_resets(stream):
+    made, peer, there = stream()
+    peer.respond(there, 200)
+    made.next_head()
+    peer.reset(there, CANCEL)
+    with pytest.raises(ConnectionError, match="CANCEL"):
+        StreamTunnel(made).read(100)
