@@ -41,6 +41,16 @@ FAMILIES: Final[dict[str, Family]] = {
     "gproxy_requests_in_flight": Family("gauge", (), "requests in progress"),
     "gproxy_buffer_bytes": Family("gauge", (), "bytes kept in memory for slow clients"),
     "gproxy_connections": Family("gauge", (), "open client connections"),
+    "gproxy_http2_connections": Family("gauge", (), "open client connections in HTTP/2"),
+    "gproxy_http2_streams": Family("gauge", (), "streams of clients in HTTP/2 whose requests are in progress"),
+    "gproxy_http2_resets_total": Family(
+        "counter", ("sender",), "streams of clients in HTTP/2 that were reset, by `client` or `gateway`"
+    ),
+    "gproxy_http2_floods_total": Family(
+        "counter",
+        (),
+        "client connections in HTTP/2 closed after too many frames that cost work without being a request",
+    ),
     "gproxy_backend_attempts_total": Family("counter", _BACKEND, "requests sent to the backend"),
     "gproxy_backend_failures_total": Family("counter", _BACKEND, "requests sent to the backend that failed"),
     "gproxy_backend_ejections_total": Family("counter", _BACKEND, "ejections of the backend after failures"),

@@ -104,7 +104,6 @@ class Runtime:
     grace_ends: float = math.inf
 
     # What /health reports.
-
     #: Returns each upstream's backends with their state, by upstream name.
     backends: Callable[[], dict[str, list[dict[str, Any]]]] = dict
     #: Returns the state of each upstream's limit and breaker, by name, if it has one.
@@ -117,6 +116,7 @@ class Runtime:
     reload_failure: str = ""
     #: Number of greenlets that existed before the collector's objects were frozen.
     resident_greenlets: int = 0
+    parked_streams: Sequence[object] = ()
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class Runtime:
         self.stopping = False
         #: True once this process drains, for a stop or a reload: connections close after their response.
         self.draining = False
-        #: Idle greenlets that wait for another connection; they do not count.
+        #: Idle greenlets that wait for another connection, and for another stream; they do not count.
         self.parked: list[greenlet] = []
         #: The calls to each upstream by its name, for `ask` and `upstream`; tests may enter their own.
         self.upstreams: dict[str, Next] = {}
@@ -294,7 +294,7 @@ class Runtime:
         """Return the number of live greenlets. Visits all objects of the collector, which takes milliseconds."""
         # By type and not isinstance, which asks weak proxies for the class of an object that is gone.
         live = sum(1 for thing in gc.get_objects() if issubclass(type(thing), greenlet) and not thing.dead)
-        return self.resident_greenlets + live - len(self.parked)
+        return self.resident_greenlets + live - len(self.parked) - len(self.parked_streams)
 
     @cached_property
     def _process(self) -> psutil.Process:

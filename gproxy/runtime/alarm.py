@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Final
 
 import gevent
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
@@ -66,12 +66,15 @@ class TimerWheel:
 
 
 class Alarm:
-    """A time limit of a greenlet: throws Expired into the greenlet, which always waits when the loop runs."""
+    """A time limit of a greenlet: throws Expired into the greenlet, which always waits when the loop runs.
+
+    Without an `owner` it is that of the greenlet that calls.
+    """
 
     __slots__ = ("_armed", "_slot", "_timer", "_wheel", "expires", "greenlet", "limit")
 
-    def __init__(self, wheel: TimerWheel) -> None:
-        self.greenlet = getcurrent()
+    def __init__(self, wheel: TimerWheel, owner: greenlet | None = None) -> None:
+        self.greenlet = getcurrent() if owner is None else owner
         #: Monotonic time at which `expires` is checked at the latest; infinite: not armed.
         self._armed = math.inf
         self._wheel = wheel

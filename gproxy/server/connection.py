@@ -104,6 +104,16 @@ class ClientConnection:
         return f"<{type(self).__name__} {self.peer} {state}, {request.method} {request.path}>"
 
     @property
+    def context(self) -> ServerContext:
+        """The objects that the connections of its listener share."""
+        return self._context
+
+    @property
+    def channel(self) -> ClientChannel:
+        """The channel to the client."""
+        return self._channel
+
+    @property
     def request(self) -> Request | None:
         """The request in progress."""
         return self._channel.request

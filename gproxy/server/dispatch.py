@@ -71,10 +71,10 @@ def dispatch(request: Request, started: float, out: Output, gateway: Gateway, ru
         if body is not NO_BODY and not body.done:
             out.leave(body)
         try:
-            status = response.status
             request.phase = BODY
             out.send(response, received.method, received.minor)
         finally:
+            status = response.status  # afterwards: HTTP/2 answers a CONNECT only with a tunnel or an error
             response.close()
     except ClientGone:
         request.reason = "client_gone"

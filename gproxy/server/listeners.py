@@ -31,7 +31,7 @@ from gproxy.server.tls_hosts import CertificateReloader, TLSHost, TLSHosts
 
 #: The protocols with streams by their ALPN names, the preferred one first: MODULE:NAME of what makes a Multiplexed. A
 #: protocol that no listener serves is not imported.
-MULTIPLEXED: Final[Mapping[str, str]] = {}
+MULTIPLEXED: Final[Mapping[str, str]] = {"h2": "gproxy.server.http2.connection:HTTP2ClientConnection"}
 
 
 class Listeners:

@@ -148,7 +148,8 @@ class ResponseWriter(Output):
                 self._send_watching(pieces)
             else:
                 self._send_pieces(pieces)
-            self._check_length()
+            if self._length is not None:
+                check_length(self.sent, self._length)
         except (Exception, Expired) as error:
             if not isinstance(error, Expired) or error.limit == TimeLimit.READ:
                 channel.flush()  # the client gets what the backend has sent before it failed
@@ -162,12 +163,6 @@ class ResponseWriter(Output):
             self._channel.send_both_ahead(head, first)
         else:
             self._channel.send_ahead(head + first)
-
-    def _check_length(self) -> None:
-        if self._length is not None and self.sent != self._length:
-            raise BrokenResponseError(
-                f"response body has {plural(self.sent, 'byte')}, expected {self._length} by its Content-Length"
-            )
 
     def _send_pieces(self, pieces: Iterator[Any]) -> None:
         for piece in pieces:
@@ -206,7 +201,7 @@ class ResponseWriter(Output):
             self.sent += len(piece)
 
     def _framed(self, data: object) -> bytes:
-        piece: bytes = data if isinstance(data, bytes) else _as_bytes(data)
+        piece: bytes = data if isinstance(data, bytes) else as_bytes(data)
         self.sent += len(piece)
         if self._length is not None and self.sent > self._length:
             raise BrokenResponseError(f"response body exceeds its Content-Length of {self._length}")
@@ -220,13 +215,19 @@ class ResponseWriter(Output):
         if self._chunked:
             extra += "Transfer-Encoding: chunked\r\n"
         if headers.lookup("date") is None:
-            extra += _date(int(time.time()))  # RFC 9110 section 6.6.1
+            extra += f"{date_line(int(time.time()))}\r\n"  # RFC 9110 section 6.6.1
         status = response.status
         phrase = response.phrase or PHRASES.get(status, "")
         return f"HTTP/1.1 {status} {phrase}\r\n{headers.lines()}{extra}\r\n".encode("latin-1")
 
 
-def _as_bytes(piece: object) -> bytes:
+def check_length(sent: int, length: int) -> None:
+    """Raise BrokenResponseError if a body ends short of its Content-Length."""
+    if sent != length:
+        raise BrokenResponseError(f"response body has {plural(sent, 'byte')}, expected {length} by its Content-Length")
+
+
+def as_bytes(piece: object) -> bytes:
     """Return a bytes-like piece as bytes. Raises TypeError for anything else that a handler yields."""
     if isinstance(piece, bytearray | memoryview):
         return bytes(piece)
@@ -234,5 +235,6 @@ def _as_bytes(piece: object) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return f"Date: {formatdate(second, usegmt=True)}\r\n"
+def date_line(second: int) -> str:
+    """Return the field Date for a second since the epoch, as a line."""
+    return f"Date: {formatdate(second, usegmt=True)}"

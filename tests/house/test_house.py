@@ -195,6 +195,7 @@ SMALL = {
     "http.rate_limit_fields": "an RFC of its own",
     "http.request_id": "a format of its own",
     "http.websocket": "an RFC of its own",
+    "server.http2.figures": "what a process counts, apart from what each connection does",
     "http.set_cookie": "the response side of cookies, which splits and sticky sessions share",
     "identity.errors": "the errors of all identity handlers",
     "identity": "the public names",

@@ -1,0 +1,108 @@
+"""Requests over HTTP/2: what a stream's head becomes, and the answer to one that is rejected before."""
+
+from time import monotonic
+from typing import Final
+
+from gproxy.http.body import NO_BODY, Body
+from gproxy.http.deadline import Deadline
+from gproxy.http.errors import NO_LINE, BadMessage, ClientGone, HTTPError
+from gproxy.http.exchange import Exchange, without_query
+from gproxy.http.h2.events import StreamMalformed
+from gproxy.http.h2.fields import RequestHead, request_fields
+from gproxy.http.request import Received, Request
+from gproxy.http.websocket import new_key
+from gproxy.runtime.expired import Expired
+from gproxy.server.connection import ClientConnection
+from gproxy.server.http2.client_stream import HTTP2ClientStream, StreamReader
+from gproxy.server.http2.stream_server import StreamServer
+
+PROTOCOL: Final = "HTTP/2.0"
+_VIA: Final = "2.0"
+
+
+class StreamRequests:
+    """The maker of the requests of one connection."""
+
+    __slots__ = ("_connection", "_gateway", "_max_body", "_rules")
+
+    def __init__(self, connection: ClientConnection) -> None:
+        context = connection.context
+        self._connection = connection
+        self._gateway = context.gateway
+        self._rules = context.fields.rules
+        self._max_body = context.settings.max_body
+
+    def read(self, server: StreamServer, client: HTTP2ClientStream, head: RequestHead) -> tuple[Request, bool]:
+        """Return the request of a head, and whether no other may follow on its connection. Raises BadMessage."""
+        connection = self._connection
+        fields = request_fields(head, self._rules, connection.peer)
+        headers = fields.headers.copy()
+        is_last = not connection.accept_request(head.host, headers)
+        if head.protocol:
+            headers.put("Sec-WebSocket-Key", "sec-websocket-key", new_key())
+            body = NO_BODY
+        elif client.is_complete and not client.trailers:
+            body = NO_BODY
+        else:
+            body = self._body(client, fields.framing, awaits_continue=fields.awaits_continue)
+        received = Received(
+            head.method, head.target, 1, fields.received, connection.peer, connection.tls, PROTOCOL, _VIA
+        )
+        deadline = Deadline(server.alarm)
+        request = Request(received, headers, head.host, head.path, head.query, body, deadline, client, fields.offered)
+        request.exchange.client = fields.client
+        request.exchange.id = fields.request_id
+        return request, is_last
+
+    def _body(self, client: HTTP2ClientStream, length: int, *, awaits_continue: bool) -> Body:
+        """Return the body with what has arrived of it. Raises BadMessage."""
+        reader = StreamReader(client)
+        data = reader.arrived()
+        most = self._max_body
+        if 0 < most < len(data):
+            raise BadMessage(f"request body exceeds the limit of {most} bytes", 413)
+        if reader.done and not reader.trailers:
+            length = len(data)
+        return Body(
+            data,
+            reader,
+            length if length >= 0 else None,
+            limit=most,
+            forbidden_trailers=self._gateway.trust.forbidden_trailers,
+            on_first_read=client.send_continue if awaits_continue and not data and not reader.done else None,
+        )
+
+    def reject(self, server: StreamServer, client: HTTP2ClientStream, error: BadMessage | HTTPError) -> None:
+        """Answer a stream that is rejected before a request exists, unless it is closed."""
+        head = client.head
+        line = _line(error.line if isinstance(error, BadMessage) else NO_LINE)
+        exchange = Exchange.rejected(
+            self._connection.peer, line if head is None else (head.method, without_query(head.target), PROTOCOL)
+        )
+        response = self._gateway.reject(error, exchange)
+        try:
+            if not client.is_closed:
+                server.out.send(response, exchange.method, 1)
+        except (ClientGone, Expired):
+            server.out.give_up()
+        finally:
+            server.out.end()
+            exchange.bytes_sent = server.out.sent
+            exchange.duration = monotonic() - client.started
+            self._gateway.finish(exchange)
+
+    def record_malformed(self, event: StreamMalformed) -> None:
+        """Record a request whose head is malformed; its stream was reset."""
+        exchange = Exchange.rejected(self._connection.peer, _line(event.line))
+        self._gateway.reject(BadMessage(event.detail), exchange)
+        self._gateway.finish(exchange)
+
+
+def _line(line: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Return the readable parts of a request, with the protocol."""
+    return line[0], line[1], PROTOCOL
+
+
+def ended_early(client: HTTP2ClientStream) -> HTTPError:
+    """Return why a stream ended before its request began."""
+    return HTTPError(400, client.fault) if client.fault else HTTPError(499, "the client has reset the stream")

@@ -1,0 +1,136 @@
+"""The greenlets that serve requests over HTTP/2, one after the other, whatever their connections.
+
+PERF: a new greenlet for each request would map and unmap memory for its frames, and arm an alarm anew.
+"""
+
+import logging
+from typing import Any, Final
+
+import gevent
+from greenlet import GreenletExit, greenlet
+
+from gproxy.http.request import Request
+from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime import Runtime
+from gproxy.runtime.alarm import Alarm, TimerWheel
+from gproxy.runtime.served import add_finder
+from gproxy.server.client_channel import ChannelSettings
+from gproxy.server.client_pace import ClientPace
+from gproxy.server.http2.client_stream import HTTP2ClientStream
+from gproxy.server.http2.response_writer import HTTP2ResponseWriter
+
+#: Greenlets kept for further requests; a browser opens a page with some hundred of them.
+_PARKED: Final = 256
+#: The attribute in which a greenlet has its StreamServer.
+_NOTE: Final = "gproxy_stream_server"
+
+_log = logging.getLogger("gproxy")
+
+
+class StreamHost:
+    """The connection of a stream. PERF: a class, not a protocol, so that calls are native."""
+
+    __slots__ = ()
+
+    def serve(self, server: "StreamServer") -> None:
+        """Serve the request of the server's stream to its end, in the server's greenlet."""
+        raise NotImplementedError
+
+
+class StreamServer:
+    """A greenlet with its alarm and its writer, which live as long as it does; `stream` is the present one."""
+
+    __slots__ = ("_host", "_pool", "alarm", "greenlet", "out", "pace", "stream")
+
+    def __init__(self, pool: "StreamServers") -> None:
+        hub = gevent.get_hub()
+        self._pool = pool
+        self._host: StreamHost | None = None
+        self.greenlet = greenlet(self._run, hub)
+        setattr(self.greenlet, _NOTE, self)
+        self.alarm = Alarm(pool.wheel, self.greenlet)
+        self.pace = ClientPace(self.alarm, body_timeout=0.0, write_timeout=0.0, min_rate=0)
+        self.out = HTTP2ResponseWriter()
+        self.stream: HTTP2ClientStream | None = None
+
+    @property
+    def request(self) -> Request | None:
+        """The request in progress."""
+        return None if self.stream is None else self.stream.request
+
+    @property
+    def sent(self) -> int:
+        """The bytes sent of the present response's body."""
+        return self.out.sent
+
+    def cut(self, limit: TimeLimit) -> None:
+        """Answer the request in progress with the limit's status, or break off its response."""
+        request = self.request
+        if request is not None:
+            self.alarm.strike(limit, lambda: self.request is request)
+
+    def begin(self, host: StreamHost, stream: HTTP2ClientStream) -> None:
+        """Serve a stream of this connection, in the next turn of the loop."""
+        self.stream = stream
+        self._host = host
+        gevent.get_hub().loop.run_callback(self.greenlet.switch)
+
+    def _run(self) -> None:
+        """Serve streams until there are enough parked greenlets."""
+        switch = gevent.get_hub().switch
+        while self._serve():
+            self.greenlet.gr_context = None  # a handler's ContextVars belong to the previous client
+            if not self._pool.park(self):
+                break
+            while self._host is None:
+                switch()
+        self.alarm.close()
+
+    def _serve(self) -> bool:
+        """Serve the present stream; return whether the greenlet may serve others."""
+        host = self._host
+        assert host is not None  # noqa: S101 set by `begin`
+        try:
+            host.serve(self)
+        except GreenletExit:
+            return False
+        except BaseException:  # noqa: BLE001 a bug must not end the worker
+            _log.exception("a stream failed")
+        finally:
+            self.stream = None
+            self._host = None
+        return True
+
+
+class StreamServers:
+    """The parked servers of a process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.wheel = TimerWheel()
+        self._parked: list[StreamServer] = []
+        runtime.parked_streams = self._parked
+        add_finder(_request_of)
+
+    def take(self, settings: ChannelSettings) -> StreamServer:
+        """Return a parked server, or a new one, with the limits of a listener."""
+        parked = self._parked
+        server = parked.pop() if parked else StreamServer(self)
+        pace = server.pace
+        pace.body_timeout, pace.write_timeout, pace.min_rate = (
+            settings.body_timeout, settings.write_timeout, settings.min_rate,
+        )  # fmt: skip
+        return server
+
+    def park(self, server: StreamServer) -> bool:
+        """Keep a server for another request; return False if there are enough of them."""
+        if len(self._parked) >= _PARKED:
+            return False
+        self._parked.append(server)
+        return True
+
+
+def _request_of(one: greenlet) -> Request | None:
+    """Return the request that the greenlet serves."""
+    server: Any = getattr(one, _NOTE, None)
+    found: Request | None = None if server is None else server.request
+    return found

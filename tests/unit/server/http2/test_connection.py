@@ -1,0 +1,225 @@
+"""HTTP/2 with one client: requests from streams, limits of time, draining, and what becomes of lost connections."""
+
+from time import monotonic
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gproxy.http.errors import ClientGone
+from gproxy.http.h2.events import GoAwayReceived, HeadReceived
+from gproxy.http.h2.frames import CANCEL, ENHANCE_YOUR_CALM, MAX_STREAM_ID, NO_ERROR
+from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.expired import Expired
+from gproxy.server.http2 import connection as module
+
+pytestmark = pytest.mark.timeout(20)
+
+
+def goaways(some):
+    return [(one.last_id, one.code) for one in some.events if isinstance(one, GoAwayReceived)]
+
+
+def test_streams_are_served_beside_each_other(scene):
+    some = scene()
+    go = Event()
+
+    def answer(request):
+        if request.path == "/slow":
+            go.wait()
+        return Response(200, request.path.encode())
+
+    some.gateway.answer = answer
+    slow, fast = some.request(path="/slow"), some.request(path="/fast")
+    assert some.response(fast)[2] == b"/fast"
+    assert [one.request.path for one in some.connection.active_requests] == ["/slow"]
+    assert repr(some.connection) == "<AcceptingConnection 192.0.2.1 HTTP/2, 1 active>"
+    go.set()
+    assert some.response(slow)[2] == b"/slow"
+
+
+def test_a_client_that_resets_ends_its_request(scene):
+    some = scene()
+    begun = Event()
+
+    def answer(request):
+        begun.set()
+        request.client_stream.wait()
+        assert request.client_stream.is_gone()
+        raise ClientGone
+
+    some.gateway.answer = answer
+    stream = some.request()
+    begun.wait()
+    some.client.reset(stream, CANCEL)
+    some.send()
+    assert some.recorded() == [(499, "client_gone")]
+    some.gateway.answer = lambda request: Response(200)
+    assert some.response(some.request())[0] == 200
+
+
+def test_a_lost_connection_ends_its_requests_and_waits_for_them(scene):
+    some = scene()
+    gone = Event()
+
+    def answer(request):
+        request.client_stream.wait()
+        gone.set()
+        gevent.sleep(0)
+        raise ClientGone
+
+    some.gateway.answer = answer
+    some.request()
+    some.until(lambda: some.connection.active_requests)
+    some.close()
+    assert gone.is_set()
+    assert some.recorded() == [(499, "client_gone")]
+
+
+def test_an_idle_connection_ends_with_goaway(scene):
+    some = scene(idle_timeout=0.1)
+    some.response(some.request())
+    began = monotonic()
+    some.read_until(lambda: some.is_closed)
+    assert 0.05 < monotonic() - began < 3
+    assert goaways(some) == [(1, NO_ERROR)]
+
+
+def test_a_client_without_settings_has_the_time_of_a_head(scene):
+    some = scene(head_timeout=0.1, speaks=False)
+    some.read_until(lambda: some.is_closed)
+    assert goaways(some) == [(0, NO_ERROR)]
+
+
+def test_a_head_that_does_not_end_in_time_ends_the_connection(scene):
+    some = scene(head_timeout=0.1)
+    some.response(some.request())
+    some.send_raw(b"\x00\x00\x01\x01\x00\x00\x00\x00\x03\x82")  # HEADERS without END_HEADERS
+    some.read_until(lambda: some.is_closed)
+    assert goaways(some) == [(1, ENHANCE_YOUR_CALM)]
+
+
+def test_a_silent_client_with_open_streams_gets_a_ping_and_is_lost_without_an_answer(scene, monkeypatch):
+    monkeypatch.setattr(module, "_SILENCE", 0.05)
+    monkeypatch.setattr(module, "_PING_TIMEOUT", 0.1)
+    some = scene()
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    stream = some.request()
+    gevent.sleep(0.5)  # the test's client answers PINGs only while it reads: it stays silent
+    go.set()
+    some.read_until(lambda: some.is_closed)
+    assert some.response(stream)[0] == 0
+
+
+def test_a_client_that_answers_pings_is_waited_for(scene, monkeypatch):
+    monkeypatch.setattr(module, "_SILENCE", 0.05)
+    monkeypatch.setattr(module, "_PING_TIMEOUT", 5.0)
+    some = scene()
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    stream = some.request()
+    gevent.spawn_later(0.3, go.set)
+    assert some.response(stream)[0] == 200
+
+
+def test_draining_lets_the_client_finish_in_two_steps(scene):
+    some = scene()
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    first = some.request()
+    some.until(lambda: some.connection.active_requests)
+    some.connection.close_if_idle(5.0)
+    late = some.request()  # before the client knows
+    some.read_until(lambda: len(goaways(some)) == 2)
+    assert goaways(some) == [(MAX_STREAM_ID, NO_ERROR), (3, NO_ERROR)]
+    go.set()
+    assert some.response(first)[0] == some.response(late)[0] == 200
+    some.read_until(lambda: some.is_closed)
+
+
+def test_a_client_that_ignores_draining_is_left_after_a_while(scene):
+    some = scene()
+    some.response(some.request())
+    some.connection.close_if_idle(0.1)
+    gevent.sleep(0.3)  # the client reads nothing, so it answers no PING
+    some.read_until(lambda: some.is_closed)
+    assert goaways(some) == [(MAX_STREAM_ID, NO_ERROR), (1, NO_ERROR), (1, NO_ERROR)]
+
+
+def test_a_cut_answers_what_has_no_answer_and_resets_the_rest(scene):
+    some = scene()
+
+    def body():
+        yield b"begun"
+        Event().wait()
+
+    def answer(request):
+        if request.path == "/begun":
+            return Response(200, body())
+        try:
+            Event().wait()
+        except Expired as expired:
+            request.reason = expired.limit.reason
+            return Response(expired.limit.status)
+
+    some.gateway.answer = answer
+    waits, begun = some.request(), some.request(path="/begun")
+    some.read_until(lambda: some.content(begun) == b"begun")
+    some.connection.cut(TimeLimit.DRAINING)
+    assert some.response(waits)[0] == 503
+    assert some.reset_code(begun) == CANCEL
+    assert sorted(some.recorded(2)) == [(200, "draining"), (503, "draining")]
+    some.read_until(lambda: some.is_closed)
+
+
+def test_a_worker_that_drains_still_takes_what_comes_at_once(scene):
+    some = scene()
+    some.runtime.draining = True
+    stream = some.request()
+    assert some.response(stream)[0] == 200
+    some.read_until(lambda: some.is_closed)
+    assert goaways(some)[0] == (MAX_STREAM_ID, NO_ERROR)
+
+
+def test_a_flood_ends_the_connection_with_one_warning(scene, caplog):
+    some = scene()
+    some.send_raw(b"\x00\x00\x05\x02\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00" * 500)  # PRIORITY
+    some.read_until(lambda: some.is_closed)
+    assert goaways(some) == [(0, ENHANCE_YOUR_CALM)]
+    assert "192.0.2.1: HTTP/2 connection closed: the budget is spent" in caplog.text
+
+
+def test_no_more_requests_than_max_streams_are_under_way(scene):
+    some = scene(max_streams=2)
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    streams = [some.request() for _ in range(3)]
+    assert some.reset_code(streams[2]) == 7
+    go.set()
+    assert [some.response(one)[0] for one in streams[:2]] == [200, 200]
+
+
+def test_a_reset_stream_counts_until_its_greenlet_ends(scene):
+    some = scene(max_streams=1)
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    first = some.request()
+    some.until(lambda: some.connection.active_requests)
+    some.client.reset(first, CANCEL)
+    assert some.reset_code(some.request()) == 7
+    go.set()
+    some.recorded()
+    some.gateway.answer = lambda request: Response(200)
+    assert some.response(some.request())[0] == 200
+
+
+def test_a_failing_gateway_ends_only_its_stream(scene, caplog):
+    some = scene()
+    some.gateway.answer = lambda request: 1 / 0
+    stream = some.request()
+    assert some.reset_code(stream) == 2
+    some.gateway.answer = lambda request: Response(200)
+    assert some.response(some.request())[0] == 200
+    assert len(some.of(stream, HeadReceived)) == 0

@@ -1,0 +1,95 @@
+"""The greenlets that serve streams: each serves one after the other, and forgets what its last client has left."""
+
+from contextvars import ContextVar
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gproxy.http.response import Response
+from gproxy.http.time_limit import TimeLimit
+from gproxy.runtime.expired import Expired
+from gproxy.runtime.served import served_request
+from gproxy.server.http2 import stream_server as module
+
+pytestmark = pytest.mark.timeout(20)
+
+
+def test_a_greenlet_serves_one_stream_after_the_other(scene):
+    some = scene()
+    served = []
+    some.gateway.answer = lambda request: served.append(gevent.getcurrent()) or Response(200)
+    for _ in range(3):
+        some.response(some.request())
+    assert len(set(served)) == 1
+    assert len(some.runtime.parked_streams) == 1
+
+
+def test_as_many_are_parked_as_are_worth_it(scene, monkeypatch):
+    monkeypatch.setattr(module, "_PARKED", 2)
+    some = scene()
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    streams = [some.request() for _ in range(5)]
+    some.until(lambda: len(some.connection.active_requests) == 5)
+    go.set()
+    assert [some.response(one)[0] for one in streams] == [200] * 5
+    some.recorded(5)
+    assert len(some.runtime.parked_streams) == 2
+
+
+def test_a_request_is_found_by_its_greenlet(scene):
+    some = scene()
+    found = []
+    some.gateway.answer = lambda request: found.append(served_request() is request) or Response(200)
+    some.response(some.request())
+    assert found == [True]
+
+
+def test_context_variables_of_one_client_do_not_reach_the_next(scene):
+    some = scene()
+    user = ContextVar("user", default="")
+    seen = []
+    some.gateway.answer = lambda request: seen.append(user.get()) or (user.set("alice") and Response(200))
+    for _ in range(2):
+        some.response(some.request())
+    assert seen == ["", ""]
+
+
+def test_a_greenlet_that_is_killed_serves_no_other_stream(scene):
+    some = scene()
+    begun = []
+
+    def answer(request):
+        begun.append(gevent.getcurrent())
+        Event().wait()
+
+    some.gateway.answer = answer
+    stream = some.request()
+    some.until(lambda: begun)
+    gevent.get_hub().loop.run_callback(begun[0].throw)
+    assert some.reset_code(stream) == 8
+    some.until(lambda: begun[0].dead)
+    assert not some.runtime.parked_streams
+    some.gateway.answer = lambda request: Response(200)
+    assert some.response(some.request())[0] == 200
+
+
+def test_a_cut_reaches_only_the_request_that_it_was_for(scene):
+    some = scene()
+    go = Event()
+
+    def answer(request):
+        try:
+            go.wait()
+        except Expired as expired:
+            return Response(expired.limit.status)
+        return Response(200)
+
+    some.gateway.answer = answer
+    stream, other = some.request(), some.request()
+    some.until(lambda: len(some.connection.active_requests) == 2)
+    some.connection.active_requests[0].cut(TimeLimit.CUT)
+    assert some.response(stream)[0] == 503
+    go.set()
+    assert some.response(other)[0] == 200
