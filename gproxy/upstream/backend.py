@@ -158,20 +158,13 @@ class Backend:
                 idle = self._idle.take()
                 if idle is not None:
                     return idle
-            return self._dial(min(self._connect_timeout, deadline.remaining()))
+            return self.dial(min(self._connect_timeout, deadline.remaining()))
         except BaseException:
             self.active -= 1
             raise
 
     def dial(self, timeout: float) -> BackendConnection:
-        """Open a connection without a lease, or a stream of a shared one.
-
-        Raise urllib3's exceptions if connecting fails.
-        """
-        stream = None if self._shared is None else self._shared.lease(self.name, self.observer, None)
-        return stream or self._dial(timeout)
-
-    def _dial(self, timeout: float) -> BackendConnection:
+        """Open a connection without a lease. Raise urllib3's exceptions if connecting fails."""
         if self._observe_connect is None:
             return self.connections.dial(timeout, self.name, self.observer)
         began = monotonic()

@@ -178,7 +178,7 @@ class HTTP2Pool:
         connection = self._sockets.connect(self._connect_timeout)
         try:
             if self._speaks_http2(connection):
-                self._share(connection, ends)
+                self._connections.append(self._started(connection, ends))
             else:
                 self._is_http1, self._spare = True, connection
         except BaseException:
@@ -193,7 +193,7 @@ class HTTP2Pool:
             raise TLSError("the backend does not choose HTTP/2 by ALPN")
         return False
 
-    def _share(self, connection: Any, ends: float) -> HTTP2Connection:  # noqa: ANN401 urllib3's have no types
+    def _started(self, connection: Any, ends: float) -> HTTP2Connection:  # noqa: ANN401 urllib3's have no types
         """Speak HTTP/2 on an open connection, and wait for the backend's limits."""
         made = HTTP2Connection(
             connection,
@@ -210,22 +210,29 @@ class HTTP2Pool:
         if not made.session.has_settings:
             made.close()
             raise ConnectTimeoutError(connection, f"No SETTINGS of the backend within {self._connect_timeout:g} s")
-        self._connections.append(made)
         return made
 
     def dial(self, timeout: float, name: str, observe: Observer | None) -> BackendConnection:
-        """Open a connection of HTTP/1.1, because the backend has last chosen that. It may choose HTTP/2 now."""
+        """Open a connection for one request: for a probe, or because the backend has last chosen HTTP/1.1.
+
+        If the backend chooses HTTP/2 now, other requests may share the connection; that of a probe is its own.
+        """
+        ends = self._clock() + timeout
         connection, self._spare = self._spare or self._sockets.connect(timeout), None
-        if connection.protocol != _HTTP2:
-            http1: BackendConnection = connection.http1(name, observe)
-            return http1
         try:
-            made = self._share(connection, self._clock() + timeout)
+            if not self._speaks_http2(connection):
+                http1: BackendConnection = connection.http1(name, observe)
+                return http1
+            made = self._started(connection, ends)
         except BaseException:
             connection.close()
             raise
-        self._is_http1 = False
         made.leases += 1
+        if self._is_http1:
+            self._is_http1 = False
+            self._connections.append(made)
+        else:
+            made.is_retired = True  # it closes with its request
         return BackendStream(made, name, observe)
 
     def trim(self, idle_timeout: float) -> None:

@@ -278,3 +278,14 @@ def test_an_upgrade_that_http2_does_not_carry(scene):
     accepting.lease("websocket").close()
     with pytest.raises(NoUpgradeError):
         accepting.lease("tcp")
+
+
+def test_a_probe_has_a_connection_of_its_own(scene):
+    one = scene({"max_streams": 1})
+    held = one.lease()
+    probe = one.pool.dial(1.0, NAME, None)
+    assert (one.dials, len(one.pool)) == (2, 0)
+    probe.close()
+    turn_until(one.peers[1].ended)
+    held.close()
+    assert len(one.pool) == 1
