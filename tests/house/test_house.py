@@ -253,6 +253,31 @@ def test_compiled_files_avoid_what_mypyc_does_otherwise(source):
                 assert "__cause__" in text or "_reset(" in text, f"{path}:{node.lineno} {node.name}"
 
 
+def handlers(tree):
+    """Return, of each function and each name that it catches exceptions as, the classes that are caught."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            caught = {}
+            for one in ast.walk(node):
+                if isinstance(one, ast.ExceptHandler) and one.name:
+                    caught.setdefault(one.name, set()).add(ast.unparse(one.type))
+            for classes in caught.values():
+                yield node.lineno, classes
+
+
+def test_compiled_files_catch_a_compiled_exception_by_a_name_of_its_own():
+    """docs/why/compiled.md: a name keeps the class of its first handler; another exception would be a TypeError."""
+    trees = {source: ast.parse((ROOT / "gproxy" / source).read_text()) for source in SETUP["SOURCES"]}
+    compiled = {node.name for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef)}
+    shared = [
+        f"{source}:{line}"
+        for source, tree in trees.items()
+        for line, classes in handlers(tree)
+        if len(classes) > 1 and compiled & classes
+    ]
+    assert shared == []
+
+
 #: Calls whose result may stand in a slice: they change nothing, so that calling them twice is harmless; or have no type.
 HARMLESS = {"count", "end", "find", "len", "max", "min", "rfind", "start", "split", "tidied", "_send"}
 

@@ -133,8 +133,8 @@ def request_head(block: DecodedBlock, *, limits: HeadLimits) -> RequestHead:
     if memo is None:
         try:
             memo = _request_head(block, limits)
-        except Malformed as error:
-            memo = _Fault(error.detail, 0, _readable_line(block))
+        except Malformed as fault:  # compiled, a name has one type
+            memo = _Fault(fault.detail, 0, _readable_line(block))
         except BadMessage as error:
             memo = _Fault(error.detail, error.status, _readable_line(block))
         block.memo = memo

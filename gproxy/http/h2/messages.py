@@ -139,8 +139,8 @@ class MessageReceiver(ControlReceiver):
         self.streams[stream_id] = stream
         try:
             head = self._request_head(decoded, ended=ended)
-        except Malformed as error:
-            self._fault(stream, PROTOCOL_ERROR, error.detail, error.line)
+        except Malformed as fault:  # compiled, a name has one type
+            self._fault(stream, PROTOCOL_ERROR, fault.detail, fault.line)
             return
         except BadMessage as error:
             self._count(stream)
