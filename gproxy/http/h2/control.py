@@ -143,26 +143,33 @@ class ControlReceiver(Sender):
     def _on_closed(self, stream_id: int, kind: str) -> None:
         """Judge DATA or HEADERS for a stream that is not open (section 5.1).
 
-        After our own RST_STREAM they are no fault: they were sent before the peer knew.
+        After our own RST_STREAM they are no fault: they were sent before the peer knew. Up to the highest id that was
+        reset and forgotten, any stream may be such a one.
         """
         if self._is_idle(stream_id):
             raise SessionFault(PROTOCOL_ERROR, f"{kind} on idle stream {stream_id}")
-        if stream_id not in self._resets:
+        if stream_id not in self._resets and stream_id > self._forgotten:
             raise SessionFault(STREAM_CLOSED, f"{kind} on closed stream {stream_id}")
 
     def _on_late_block(self, stream_id: int) -> None:
-        """Ignore a head and trailers that cross our RST_STREAM; further ones cost tokens."""
+        """Ignore a head and trailers that cross our RST_STREAM; further ones of a client cost tokens."""
         self._on_closed(stream_id, "HEADERS")
-        self._resets[stream_id] -= 1
-        if self._resets[stream_id] < 0:
+        if self._resets.get(stream_id):
+            self._resets[stream_id] -= 1
+        elif self.role == SERVER:
             self._spend("HEADERS for reset streams")
 
     def _fault(self, stream: Stream, code: int, detail: str, line: tuple[str, str, str] = NO_LINE) -> None:
-        """End a stream for a fault of the peer."""
+        """End a stream for a fault of the peer.
+
+        A backend pays nothing: each of these streams was a request of ours, and one client that knows how to get
+        malformed responses must not end the connection for all others.
+        """
         self._send_reset(stream.id, code)
         self._close(stream)
         self._events.append(StreamMalformed(stream, code, detail, line))
-        self._spend("faulty streams")
+        if self.role == SERVER:
+            self._spend("faulty streams")
 
     def _on_settings(self, flags: int, payload: bytes) -> None:
         if flags & ACK:

@@ -163,13 +163,24 @@ class HPACKEncoder:
             out += [_integer(0x20, 0x1F, size) for size in self._updates]
             self._updates = []
         numbers = self._numbers
-        for line in lines:
-            number = numbers.get(line)
-            if number is None:
-                self._literal(out, line)
-            else:
-                out.append(_INDEXED[number if number <= _STATIC else self._next - number + _STATIC])
+        try:
+            for line in lines:
+                number = numbers.get(line)
+                if number is None:
+                    self._literal(out, line)
+                else:
+                    out.append(_INDEXED[number if number <= _STATIC else self._next - number + _STATIC])
+        except UnicodeEncodeError:
+            self._restart()
+            raise
         return b"".join(out)
+
+    def _restart(self) -> None:
+        """Empty both tables after a block that failed: ours may have entries that the peer has never seen."""
+        self._lines = []
+        self._numbers = {}
+        self._size = 0
+        self._updates = [0, self._room] if self._room else [0]
 
     def _literal(self, out: list[bytes], line: Line) -> None:
         """Append a line that has no number yet."""

@@ -14,6 +14,7 @@ from gproxy.http.h2.frames import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
+    MAX_FRAME,
     MAX_STREAM_ID,
     PADDED,
     PRIORITY_FLAG,
@@ -51,7 +52,7 @@ class _PartialBlock:
 class MessageReceiver(ControlReceiver):
     """The part of a session that receives messages."""
 
-    __slots__ = ("_block", "_decoder", "_limits", "_refusals", "block_since", "clock")
+    __slots__ = ("_block", "_decoder", "_limits", "_most_block", "_refusals", "block_since", "clock")
 
     def __init__(self, role: int, options: SessionOptions, names: FieldNames, clock: Callable[[], float]) -> None:
         super().__init__(role, options, clock)
@@ -59,6 +60,9 @@ class MessageReceiver(ControlReceiver):
         #: When a field block began whose end has not come; 0.0 without one. The user limits this time.
         self.block_since = 0.0
         self._block: _PartialBlock | None = None
+        #: Most bytes of a block; a larger one ends the session. A backend's connection has the requests of many
+        #: clients, so a head that is too large ends its stream only.
+        self._most_block = options.max_head if role == SERVER else (1 + MOST_CONTINUATIONS) * MAX_FRAME
         self._decoder = HPACKDecoder(names, options.max_head, options.max_fields)
         self._limits = HeadLimits(options.max_fields, options.max_head // 2)
         self._refusals = 0
@@ -67,8 +71,8 @@ class MessageReceiver(ControlReceiver):
         if not stream_id:
             raise SessionFault(PROTOCOL_ERROR, "HEADERS on stream 0")
         block = self._bare_block(stream_id, flags, payload) if flags & (PADDED | PRIORITY_FLAG) else payload
-        if len(block) > self.options.max_head:
-            raise SessionFault(ENHANCE_YOUR_CALM, "a field block is larger than max_head")
+        if len(block) > self._most_block:
+            raise SessionFault(ENHANCE_YOUR_CALM, "a field block is too large")
         if flags & END_HEADERS:
             self._on_block(stream_id, flags, block)
             return
@@ -103,8 +107,8 @@ class MessageReceiver(ControlReceiver):
         partial.size += len(payload)
         if partial.count > MOST_CONTINUATIONS:
             raise SessionFault(ENHANCE_YOUR_CALM, f"more than {MOST_CONTINUATIONS} CONTINUATION frames")
-        if partial.size > self.options.max_head:
-            raise SessionFault(ENHANCE_YOUR_CALM, "a field block is larger than max_head")
+        if partial.size > self._most_block:
+            raise SessionFault(ENHANCE_YOUR_CALM, "a field block is too large")
         partial.pieces.append(payload)
         if flags & END_HEADERS:
             self._block = None

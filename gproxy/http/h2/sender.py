@@ -30,8 +30,8 @@ class Sender:
     """
 
     __slots__ = (
-        "_budget", "_encoder", "_highest_allowed", "_most_resets", "_next_id", "_output", "_pings_sent", "_resets",
-        "_windows", "accepted_id", "has_settings", "is_going_away", "options", "peer", "peer_is_going_away",
+        "_budget", "_encoder", "_forgotten", "_highest_allowed", "_most_resets", "_next_id", "_output", "_pings_sent",
+        "_resets", "_windows", "accepted_id", "has_settings", "is_going_away", "options", "peer", "peer_is_going_away",
         "peer_last_id", "resets_sent", "role", "streams", "under_way", "unsent", "unsent_control",
     )  # fmt: skip
 
@@ -63,6 +63,8 @@ class Sender:
         self._windows = Windows(DEFAULT_WINDOW, options.connection_window)
         #: Streams that we have reset, in their order, and how many field blocks may yet cross that without a token.
         self._resets: dict[int, int] = {}
+        #: The highest id among those of them that are no longer remembered.
+        self._forgotten = 0
         self._most_resets = max(_RESETS, _RESETS_PER_STREAM * options.max_streams)
         self._next_id = 1
         self._highest_allowed = MAX_STREAM_ID
@@ -247,7 +249,9 @@ class Sender:
         """Send RST_STREAM, and remember the id: frames that the peer has sent before it knows are no fault."""
         self.resets_sent += 1
         if len(self._resets) >= self._most_resets:
-            del self._resets[next(iter(self._resets))]
+            oldest = next(iter(self._resets))
+            del self._resets[oldest]
+            self._forgotten = max(oldest, self._forgotten)
         self._resets[stream_id] = _CROSSING_BLOCKS
         self._append_control(frames.rst_stream(stream_id, code))
 

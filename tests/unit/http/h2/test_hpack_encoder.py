@@ -225,6 +225,19 @@ class TestResize:
         assert peer.table == []
 
 
+@pytest.mark.parametrize("size", [4096, 0])
+def test_after_a_block_that_fails_both_tables_are_the_same(size):
+    encoder, decoder = HPACKEncoder(), hpack.Decoder()
+    encoder.resize(size)
+    for _ in range(3):
+        decoder.decode(encoder.encode_trailers([("kept", "1")]))
+    with pytest.raises(UnicodeEncodeError):
+        encoder.encode_trailers([("seen", "1"), ("seen", "1"), ("x", "\u20ac")])
+    for _ in range(3):
+        pairs = [("seen", "1"), ("kept", "1")]
+        assert decoder.decode(encoder.encode_trailers(pairs)) == pairs
+
+
 def test_spellings_of_a_static_field_fill_no_memory():
     encoder = HPACKEncoder()
     for number in range(3000):

