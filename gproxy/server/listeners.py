@@ -99,7 +99,7 @@ class Listeners:
         """Return the protocols with streams that the listener of this address serves besides HTTP/1."""
         if address.tls is not None:
             return {name: _maker(name) for name in self._by_alpn}
-        return {H2C: _maker("h2")} if address.h2c and "h2" in MULTIPLEXED else {}
+        return {H2C: _maker("h2")} if address.h2c else {}
 
     def _is_guarded(self, host: str) -> bool:
         return self._tls_hosts is not None and self._tls_hosts.is_guarded(host)
