@@ -84,7 +84,7 @@ class TrailersReceived(Event):
 class StreamReset(Event):
     """An RST_STREAM of the peer, or a GOAWAY that excludes the stream (code REFUSED_STREAM: nothing was done).
 
-    The user drops the content that it has not read: the session has returned its window.
+    If the message is incomplete, the user drops what it has not read: the session has returned its window.
     """
 
     __slots__ = ("code",)

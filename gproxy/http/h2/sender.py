@@ -196,7 +196,7 @@ class Sender:
         return max(0, min(stream.send_window, self._windows.send_window)) if stream.may_send else 0
 
     def reset(self, stream: Stream, code: int) -> None:
-        """Send RST_STREAM. The caller drops the content that it has not read."""
+        """Send RST_STREAM. The caller drops the content of an incomplete message that it has not read."""
         if stream.state != CLOSED:
             self._send_reset(stream.id, code)
             self._close(stream)
@@ -256,11 +256,17 @@ class Sender:
         self._append_control(frames.rst_stream(stream_id, code))
 
     def _close(self, stream: Stream) -> None:
-        """Forget a stream that was reset either way. Content that no one will read needs no window."""
+        """Forget a stream that was reset either way.
+
+        Of an incomplete message, the user drops what it has not read: its window goes back now. A complete one may yet
+        be read, until `ended`.
+        """
+        is_incomplete = stream.may_receive
         stream.move(RESET)
         stream.held = b""
         self.streams.pop(stream.id, None)
-        self.consumed(stream, stream.unread)
+        if is_incomplete:
+            self.consumed(stream, stream.unread)
 
     def _return(self, stream: Stream, size: int) -> None:
         """Give window of a stream back, if there is enough for a step and the peer may still send.

@@ -439,6 +439,19 @@ def test_the_window_of_a_reset_stream_comes_back():
     assert peer.session.under_way == 0
 
 
+def test_the_window_of_a_complete_message_comes_back_when_it_is_read_or_its_greenlet_ends():
+    """A client that resets complete uploads must not fill the memory beyond the window of the connection."""
+    peer = Peer()
+    stream = peer.open(1)
+    peer.send(data(1, b"x" * 1000, end=True), frames.rst_stream(1, 8))
+    windows = peer.session._windows
+    assert (stream.unread, windows.unreturned) == (1000, 0)
+    peer.session.consumed(stream, 400)
+    assert (stream.unread, windows.unreturned) == (600, 400)
+    peer.session.ended(stream)
+    assert (stream.unread, windows.unreturned) == (0, 1000)
+
+
 def test_content_that_a_handler_has_not_read_comes_back_when_it_ends():
     peer = Peer()
     stream = peer.open(1)
