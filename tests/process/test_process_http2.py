@@ -31,7 +31,12 @@ certificate = a.test.crt
 key = a.test.key
 hsts = 1d
 """
-needs = {name: pytest.mark.skipif(not shutil.which(name), reason=f"no {name}") for name in ("curl", "nghttp", "h2load")}
+
+
+def run(*command):
+    """Run a program, and return what it prints."""
+    assert shutil.which(command[0]), f"{command[0]} is not installed; scripts/install test installs it"
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def echo(peer, request):
@@ -50,8 +55,8 @@ class Scene:
 
     def curl(self, *arguments):
         ca = str(self.folder / "authority.pem")
-        command = ["curl", "-sS", "-i", "--max-time", "20", "--cacert", ca, "--resolve", f"*:{self.tls}:127.0.0.1"]
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=30)
+        known = f"*:{self.tls}:127.0.0.1"
+        return run("curl", "-sS", "-i", "--max-time", "20", "--cacert", ca, "--resolve", known, *arguments)
 
     def url(self, path="/"):
         return f"https://a.test:{self.tls}{path}"
@@ -78,7 +83,6 @@ def play(scene):
     return scene
 
 
-@needs["curl"]
 @pytest.mark.parametrize(
     ("option", "version"), [("--http2", "HTTP/2"), ("--http1.1", "HTTP/1.1"), ("--http1.0", "HTTP/1.0")]
 )
@@ -90,7 +94,6 @@ def test_alpn_chooses_the_protocol(play, option, version):
     assert answer.stdout.endswith("hello")
 
 
-@needs["curl"]
 def test_prior_knowledge_is_for_addresses_with_the_word(play):
     assert play.curl("--http2-prior-knowledge", f"http://127.0.0.1:{play.h2c}/").stdout.startswith("HTTP/2 200")
     assert play.curl(f"http://127.0.0.1:{play.h2c}/").stdout.startswith("HTTP/1.1 200")
@@ -99,7 +102,6 @@ def test_prior_knowledge_is_for_addresses_with_the_word(play):
     assert play.gateway.access()[-1]["status"] == "505"
 
 
-@needs["curl"]
 def test_http2_can_be_off(tmp_path, play):
     Authority(tmp_path).issue("a.test")
     off = Scene(tmp_path, play.backend, "http2 = no")
@@ -107,7 +109,6 @@ def test_http2_can_be_off(tmp_path, play):
         assert off.curl("--http2", off.url()).stdout.startswith("HTTP/1.1 200")
 
 
-@needs["curl"]
 def test_curl_uploads_and_downloads(play, tmp_path):
     (tmp_path / "body").write_bytes(bytes(range(256)) * 8192)
     play.backend.act = echo
@@ -117,24 +118,22 @@ def test_curl_uploads_and_downloads(play, tmp_path):
     assert play.gateway.line("/echo")["reqsize"] == str(256 * 8192)
 
 
-@needs["nghttp"]
 def test_nghttp_asks_for_many_at_once(play):
     urls = [f"https://127.0.0.1:{play.tls}/{number}" for number in range(50)]
-    said = subprocess.run(["nghttp", "-s", "-n", *urls], capture_output=True, text=True, timeout=30).stdout
+    said = run("nghttp", "-s", "-n", *urls).stdout
     assert len(re.findall(r" 200 +5 /\d+$", said, re.MULTILINE)) == 50
     assert {line["protocol"] for line in play.gateway.access() if re.fullmatch(r"/\d+", line["path"])} == {"HTTP/2.0"}
 
 
-@needs["h2load"]
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_h2load_gets_what_it_asks_for(play, scheme):
-    command = ["h2load", "-n", "5000", "-c", "4", "-m", "16", play.address(scheme).replace("a.test", "127.0.0.1")]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    said = run(
+        "h2load", "-n", "5000", "-c", "4", "-m", "16", play.address(scheme).replace("a.test", "127.0.0.1")
+    ).stdout
     assert "5000 total, 5000 started, 5000 done, 5000 succeeded, 0 failed, 0 errored, 0 timeout" in said, said
     assert "status codes: 5000 2xx" in said
 
 
-@needs["curl"]
 def test_no_request_fails_across_a_reload(play):
     """Ask by curl: h2load gives up what it has under way when GOAWAY comes."""
     reloading = threading.Thread(target=play.gateway.reload)
