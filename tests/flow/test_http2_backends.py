@@ -1,5 +1,7 @@
 """Backends that speak HTTP/2: shared connections, and what each event of a stream or a connection leads to."""
 
+import re
+import socket
 import ssl
 import threading
 from contextlib import ExitStack
@@ -8,9 +10,10 @@ import pytest
 from conftest import Scene
 from http2_backend import HTTP2Backend, hello
 
+from gproxy.http.websocket import accept_of
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Actor, reply
-from gproxy.testing.gateway import RunningGateway, Wire, eventually
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually
 
 REFUSED_STREAM, CANCEL = 7, 8
 INI = """
@@ -113,8 +116,11 @@ def context(certificate, *protocols):
 def websocket(sock):
     """A connection of HTTP/1.1 that becomes a WebSocket and sends back what comes."""
     wire = Wire(sock)
-    assert b"upgrade: websocket" in wire.read_until(b"\r\n\r\n").lower()
-    wire.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    head = wire.read_until(b"\r\n\r\n").decode()
+    assert "\r\nUpgrade: websocket\r\n" in head
+    accept = accept_of(re.search(r"(?i)\r\nsec-websocket-key: (.*?)\r\n", head)[1])
+    wire.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+    wire.send(f"Sec-WebSocket-Accept: {'' if '/unproved' in head else accept}\r\n\r\n")
     wire.send(wire.read_exactly(4))
     wire.read_all()
 
@@ -156,7 +162,8 @@ def play(stage):
     yield stage
     stage.gateway.wait_until_idle()
     assert stage.gateway.process.poll() is None
-    assert [error for backend in stage.backends.values() for error in getattr(backend, "errors", ())] == []
+    backends = [backend for backend in stage.backends.values() if isinstance(backend, HTTP2Backend)]
+    assert [error for backend in backends for error in backend.errors] == []
 
 
 def together(count, ask):
@@ -200,7 +207,7 @@ def test_the_fields_of_a_request(play):
     ]
     assert (fields["cookie"], fields["x-own"], fields["te"]) == ("a=b", "Value", "trailers")
     assert not {"host", "connection", "x-hop", "transfer-encoding"} & set(fields)
-    assert fields["via"].startswith("1.1 gproxy-")
+    assert fields["via"].split()[1].startswith("gproxy-")
 
 
 def test_the_scheme_and_the_host_over_tls(play):
@@ -232,7 +239,7 @@ def test_a_body_without_length_and_trailers(play):
     with play.gateway.connect() as wire:
         wire.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n")
         assert wire.read_until(b"\r\n0\r\n").count(b"one") == 1
-        assert wire.read_until(b"\r\n\r\n") == b"x-sum: 7\r\n\r\n"
+        assert wire.read_until(b"\r\n\r\n").lower() == b"x-sum: 7\r\n\r\n"
 
 
 def test_interim_responses_go_on(play):
@@ -563,9 +570,10 @@ def test_a_websocket_over_a_stream(play):
         wire.send(HANDSHAKE.format("/socket/1"))
         head = wire.read_until(b"\r\n\r\n").lower()
         assert head.startswith(b"http/1.1 101 ")
-        assert b"upgrade: websocket\r\n" in head
-        assert b"connection: upgrade\r\n" in head
-        assert b"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n" in head
+        if type(wire) is Wire:  # the client speaks HTTP/1.1
+            assert b"upgrade: websocket\r\n" in head
+            assert b"connection: upgrade\r\n" in head
+            assert b"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n" in head
         assert b"sec-websocket-protocol: chat\r\n" in head
         for word in (b"ping", b"pong"):
             wire.send(word)
@@ -582,14 +590,13 @@ def test_a_websocket_whose_backend_closes_first(play):
     def act(exchange):
         exchange.head(200)
         exchange.data(b"bye", end=True)
-        assert exchange.whole() == b"bye, too"
 
     play.socket.act = act
     with play.gateway.connect() as wire:
         wire.send(HANDSHAKE.format("/socket/2"))
         assert wire.read_until(b"bye").endswith(b"bye")
         wire.send(b"bye, too")
-    eventually(play.socket.requests[0].has_ended.is_set, "the end")
+        eventually(lambda: play.socket.requests[0].body == b"bye, too", "the last words")
 
 
 def test_a_client_that_leaves_a_websocket_resets_the_stream(play):
@@ -613,7 +620,7 @@ def test_a_websocket_that_is_rejected(play):
 
 @pytest.mark.parametrize("path", ["/plain", "/socket/tcp"])
 def test_upgrades_that_the_backend_does_not_accept_over_http2(play, path):
-    with play.gateway.connect() as wire:
+    with Wire(socket.create_connection(("127.0.0.1", play.gateway.port), PATIENCE)) as wire:  # of HTTP/1.1
         handshake = HANDSHAKE.format(path)
         wire.send(handshake if path == "/plain" else handshake.replace("websocket", "tcp"))
         assert wire.read_response().status == 502
@@ -631,3 +638,11 @@ def test_auto_gives_a_websocket_a_connection_of_http1(play):
         assert wire.read_exactly(4) == b"ping"
     assert play.gateway.get("/both").body == b"hello"
     assert len(play.both.links) == links
+
+
+def test_a_backend_of_http1_that_does_not_prove_a_websocket(play):
+    """A client of HTTP/1.1 sees that itself; for one of HTTP/2, the gateway has made the key."""
+    with play.gateway.connect() as wire:
+        wire.send(HANDSHAKE.format("/both/unproved"))
+        expected = b"HTTP/1.1 101 " if type(wire) is Wire else b"HTTP/1.1 502 "
+        assert wire.read_until(b"\r\n\r\n").startswith(expected)

@@ -193,6 +193,7 @@ class HTTP2ResponseWriter(Output):
         if is_broken and request is not None:
             request.reason = "backend_protocol"
         response.status = 502 if is_broken else 501
+        response.headers.discard_all(_OF_THE_HANDSHAKE)
         return b""
 
     def give_up(self) -> None:
