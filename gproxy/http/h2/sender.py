@@ -133,7 +133,11 @@ class Sender:
         end: bool,
         protocol: str = "",
     ) -> Stream:
-        """Open a stream with a request's head. The caller has seen `can_request`. `end`: without a body."""
+        """Open a stream with a request's head. The caller has seen `can_request`. `end`: without a body.
+
+        Raises UnicodeEncodeError for a field that cannot be sent; no stream is opened then.
+        """
+        block = self._encoder.encode_request(method, scheme, authority, path, headers, protocol)
         stream_id = self._next_id
         self._next_id += 2
         state = HALF_CLOSED_LOCAL if end else OPEN
@@ -141,7 +145,6 @@ class Sender:
         stream.is_without_body = method == "HEAD"
         stream.has_sent_head = True
         self.streams[stream_id] = stream
-        block = self._encoder.encode_request(method, scheme, authority, path, headers, protocol)
         self._append(frames.headers_frames(stream_id, block, end=end))
         return stream
 

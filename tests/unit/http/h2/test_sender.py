@@ -144,6 +144,14 @@ def test_a_request_without_content_is_a_head():
     assert (head.flags, stream.state) == ({"END_HEADERS", "END_STREAM"}, HALF_CLOSED_LOCAL)
 
 
+def test_a_request_that_cannot_be_encoded_opens_no_stream():
+    peer = client()
+    with pytest.raises(UnicodeEncodeError):
+        peer.session.request("GET", "https", "h", "/\u20ac", Headers(), end=True)
+    assert (peer.session.streams, peer.session.has_output) == ({}, False)
+    assert peer.request().id == 1
+
+
 def test_an_extended_connect_names_its_protocol():
     peer = client(settings=[(8, 1)])
     assert peer.session.peer_enables_connect
