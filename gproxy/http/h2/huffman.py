@@ -36,6 +36,8 @@ def _first_codes() -> list[int]:
 
 
 _FIRST: Final = _first_codes()
+#: By length: the code behind the last one of this length, filled up to the bits of the longest code.
+_ENDS: Final = [first + _LENGTHS.count(length) << (END_LENGTH - length) for length, first in enumerate(_FIRST)]
 #: The code of each byte.
 _CODES: Final = [_FIRST[size] + _SYMBOLS.index(one) - _PLACES[size] for one, size in enumerate(CODE_LENGTHS)]
 
@@ -92,17 +94,18 @@ def decode(data: bytes, pos: int, end: int) -> str:
 
 def _long_code(data: bytes, pos: int, end: int, held: int, bits: int) -> tuple[int, int, int, int]:
     """Return the symbol whose code has more bits than a window, and what `pos`, `held` and `bits` are after it."""
-    for length in range(_WINDOW + 1, END_LENGTH + 1):
-        if bits < length:
-            if pos == end:
-                raise HPACKError("a Huffman code is cut off, or its padding is longer than 7 bits")
-            held = held << 8 | data[pos]
-            pos += 1
-            bits += 8
-        place = _PLACES[length] + (held >> (bits - length)) - _FIRST[length]
-        if _LENGTHS[_SYMBOLS[min(place, _END)]] == length:
-            break
-    symbol = _SYMBOLS[place]
+    while bits < END_LENGTH and pos < end:
+        held = held << 8 | data[pos]
+        pos += 1
+        bits += 8
+    spare = bits - END_LENGTH
+    code = held >> spare if spare >= 0 else (held + 1 << -spare) - 1
+    length = _WINDOW + 1
+    while code >= _ENDS[length]:
+        length += 1
+    if length > bits:
+        raise HPACKError("a Huffman code is cut off, or its padding is longer than 7 bits")
+    symbol = _SYMBOLS[_PLACES[length] + (code >> (END_LENGTH - length)) - _FIRST[length]]
     if symbol == _END:
         raise HPACKError("a Huffman code has the end of a string within the string")
     return symbol, pos, held, bits - length
