@@ -14,6 +14,8 @@ from gproxy.runtime.http2.outbox import NO_BUFFERS, Outbox
 from gproxy.runtime.http2.transport import HTTP2Transport
 from gproxy.runtime.waitable import Waitable
 
+#: Pieces are joined up to so many bytes: an object for each byte of a window would take forty times its memory.
+_SMALL: Final = 1024
 _NO_TRAILERS: Final[list[tuple[str, str]]] = []
 
 
@@ -51,7 +53,7 @@ class HTTP2Stream(Waitable):
         """Take an event of the session, and wake who waits for it."""
         if isinstance(event, DataReceived):
             if event.data:
-                self._pieces.append(event.data)
+                self._keep(event.data)
             if event.ended:
                 self.has_ended = True
         elif isinstance(event, TrailersReceived):
@@ -66,6 +68,14 @@ class HTTP2Stream(Waitable):
         else:
             return
         self.notify()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep a piece until it is read."""
+        pieces = self._pieces
+        if pieces and len(pieces[-1]) + len(data) <= _SMALL:
+            pieces[-1] += data
+        else:
+            pieces.append(data)
 
     def _break_off(self) -> None:
         """End a stream that was reset; a message that was complete before stays (RFC 9113 section 8.1)."""

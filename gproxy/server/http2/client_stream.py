@@ -15,7 +15,7 @@ from gproxy.http.headers import Headers
 from gproxy.http.request import Request
 from gproxy.runtime.http2.outbox import Outbox
 from gproxy.runtime.http2.stream import HTTP2Stream
-from gproxy.runtime.http2.transport import HTTP2Transport
+from gproxy.runtime.http2.transport import MAX_UNSENT, HTTP2Transport
 from gproxy.runtime.waitable import Waitable, as_waitable
 from gproxy.server.client_channel import ChannelSettings
 from gproxy.server.client_pace import ClientPace
@@ -121,18 +121,22 @@ class HTTP2ClientStream(HTTP2Stream):
             self.transport.flush_soon()
 
     def send_interim(self, answer: InterimResponse, body: Body) -> None:
-        """Forward a backend's 1xx; a 100 only to a client that waits for it (RFC 9110 section 15.2)."""
+        """Forward a backend's 1xx; a 100 only to a client that waits for it (RFC 9110 section 15.2).
+
+        A client that does not read gets none: their number is unlimited, and nothing waits for it to take them.
+        """
         if answer.status == 100:
             if body.on_first_read is not None:
                 body.on_first_read = None
                 self.send_continue()
             return
+        if self.is_closed or self.transport.backlog >= MAX_UNSENT:
+            return
         headers = answer.headers.copy()
         headers.discard("content-length")  # a 1xx has no framing (RFC 9110 section 8.6)
         headers.discard(self._id_key)
-        if not self.is_closed:
-            self.session.respond(self.stream, answer.status, headers, end=False)
-            self.transport.flush_soon()
+        self.session.respond(self.stream, answer.status, headers, end=False)
+        self.transport.flush_soon()
 
 
 class StreamReader:

@@ -1,5 +1,6 @@
 """One socket for many streams: one send a turn, the order of sending, the bound of what is unsent."""
 
+import sys
 import gevent
 import pytest
 
@@ -177,3 +178,13 @@ def test_all_output_can_be_waited_for(scene):
     some.transport.flush_all()
     assert some.transport.backlog == 0
     assert len(some.scripted.sent) > 100_000
+
+
+def test_small_pieces_that_nobody_reads_take_little_more_memory_than_their_bytes(scene):
+    some = scene()
+    stream, theirs = some.open(end=False)
+    for _ in range(4000):
+        some.client.send_data(theirs, b"ab", end=False)
+    some.say()
+    assert sum(map(sys.getsizeof, stream._pieces)) < 10_000
+    assert stream.read(8000) == b"ab" * 4000

@@ -14,6 +14,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.channel import Interrupted
 from gproxy.runtime.expired import Expired
+from gproxy.runtime.http2.transport import MAX_UNSENT
 from gproxy.runtime.waitable import Waitable
 
 pytestmark = pytest.mark.timeout(20)
@@ -186,6 +187,22 @@ def test_interim_responses_go_on_without_the_id(scene):
     stream = some.request()
     some.response(stream)
     assert some.interim(stream) == [103]
+
+
+def test_interim_responses_do_not_pile_up_for_a_client_that_does_not_read(scene):
+    some = scene()
+    sizes = []
+
+    def answer(request):
+        for number in range(2000):
+            fields = Headers({"Link": f"<{number}{'x' * 3000}>"})
+            request.client_stream.send_interim(SimpleNamespace(status=103, phrase="", headers=fields), request.body)
+            sizes.append(request.client_stream.transport.backlog)
+        return Response(200)
+
+    some.gateway.answer = answer
+    assert some.response(some.request())[0] == 200
+    assert 100_000 < max(sizes) < MAX_UNSENT + 10_000
 
 
 def test_a_slow_upload_runs_into_the_body_timeout(scene):
