@@ -1,6 +1,7 @@
 """One socket for many streams: one send a turn, the order of sending, the bound of what is unsent."""
 
 import sys
+
 import gevent
 import pytest
 
