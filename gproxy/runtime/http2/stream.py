@@ -129,11 +129,10 @@ class HTTP2Stream(Waitable):
             data = data[:limit]
         if not pieces:
             self.has_event = self.is_closed
-        if not self.is_closed:  # else the session has returned the window
-            session = self.session
-            session.consumed(self.stream, len(data))
-            if session.has_output:
-                self.transport.flush_soon()
+        session = self.session
+        session.consumed(self.stream, len(data))
+        if session.has_output:
+            self.transport.flush_soon()
         return data
 
     def _gather(self, first: bytes, limit: int) -> bytes:
@@ -243,11 +242,7 @@ class HTTP2Stream(Waitable):
     def release(self) -> None:
         """End the use of the stream: what was not read returns its size to the connection's window."""
         self.drop()
-        unread = 0
-        while self._pieces:
-            unread += len(self._pieces.popleft())
-        if unread and not self.is_closed:
-            self.session.consumed(self.stream, unread)
+        self._pieces.clear()
         self.session.ended(self.stream)
         self.stream.owner = None
         if self.session.has_output:

@@ -1,0 +1,325 @@
+"""Streams of one HTTP/2 connection: windows both ways, resets, limits, order; none harms another one."""
+
+import threading
+
+import pytest
+from conftest import scene
+from http2_streams import StreamClient
+
+from gproxy.http.h2.events import DataReceived, TrailersReceived
+from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR
+from gproxy.testing.backends import Held, reply
+from gproxy.testing.gateway import RunningGateway, eventually
+
+PROTOCOLS = ["http2"]
+BACKENDS = "one"
+INI = """
+[server]
+body_timeout = 1s
+write_timeout = 1s
+max_body = 20MB
+[gateway]
+handlers = health
+[handler:health]
+cache = 0s
+[route:all]
+path = /
+upstream = one
+buffer_response = 64KiB
+[route:patient]
+path = /patient
+upstream = one
+stream = yes
+[upstream:one]
+backends = {one}
+max_fails = 0
+"""
+BIG = 8_000_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offers_http2():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningGateway, "words", "h2c")
+        yield
+
+
+@pytest.fixture
+def connect(play):
+    made = []
+
+    def connect(**windows):
+        made.append(StreamClient(play.gateway.port, **windows))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.__exit__()
+
+
+def big(peer, request):
+    """Send a big body as far as it is taken."""
+    peer.read_body(request)
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG)
+    peer.sent = 0
+    for _ in range(BIG // 8000):
+        peer.send(bytes(8000))
+        peer.sent += 8000
+
+
+def by_path(**acts):
+    """Answer by the first word of the path."""
+
+    def act(peer, request):
+        acts.get(request.line.split("/")[1].split(" ")[0], reply(b"small"))(peer, request)
+
+    return act
+
+
+# Windows
+
+
+def test_a_stream_that_is_not_read_stalls_no_other_and_its_backend_waits(play, connect):
+    peers = []
+    play.one.act = by_path(patient=lambda peer, request: (peers.append(peer), big(peer, request)))
+    client = connect(connection_window=1 << 20)
+    slow = client.request("/patient")
+    client.read_until(lambda: len(client.content(slow)) == 65535)
+    for number in range(20):
+        assert client.response(client.request(f"/{number}")) == (200, b"small")
+    assert len(client.content(slow)) == 65535
+    assert peers[0].sent < BIG  # what the kernels and the gateway keep is less
+    client.take(slow, 65535)
+    assert len(client.response(slow)[1]) == BIG
+
+
+def test_a_connection_without_window_goes_on_once_it_has_some(play, connect):
+    play.one.act = reply(bytes(60_000))
+    client = connect(window=1 << 20)
+    streams = [client.request(f"/{number}") for number in range(3)]
+    assert [len(client.response(one)[1]) for one in streams] == [60_000] * 3
+
+
+def test_an_upload_waits_for_its_backend_and_stalls_no_other(play, connect):
+    go = threading.Event()
+
+    def slowly(peer, request):
+        assert go.wait(10)
+        reply(b"done")(peer, request)
+
+    play.one.act = by_path(patient=slowly)
+    client = connect()
+    upload = client.request("/patient", ("content-length", str(BIG)), method="POST", end=False)
+    client.read_until(lambda: client.session.has_settings)
+    sent = 0
+    while client.session.sendable(upload) and sent < BIG:  # until no window comes back any more
+        size = min(client.session.sendable(upload), BIG - sent)
+        client.session.send_data(upload, bytes(size), end=False)
+        client.send()
+        sent += size
+        assert client.response(client.request("/other")) == (200, b"small")
+    go.set()
+    client.upload(upload, bytes(BIG - sent), end=True)
+    assert client.response(upload) == (200, b"done")
+    assert len(play.one.requests[0].body) == BIG
+
+
+def test_many_bodies_both_ways_at_once(play, connect):
+    def echo(peer, request):
+        peer.read_body(request)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(request.body), request.body))
+
+    play.one.act = echo
+    client = connect(window=1 << 20, connection_window=1 << 21)
+    bodies = {client.request(f"/{n}", method="POST", body=bytes([n]) * 200_000): bytes([n]) * 200_000 for n in range(8)}
+    for stream, body in bodies.items():
+        assert client.response(stream) == (200, body)
+
+
+# Resets
+
+
+def test_a_reset_cancels_the_request_of_its_stream_alone(play, connect):
+    held = Held()
+    play.one.act = by_path(left=held)
+    client = connect()
+    stream = client.request("/left")
+    assert held.asked.acquire(timeout=5)
+    client.reset(stream)
+    line = play.gateway.line("/left")
+    assert (line["status"], line["reason"], line["protocol"]) == ("499", "client_gone", "HTTP/2.0")
+    held.go.set()
+    assert client.response(client.request("/next")) == (200, b"small")
+
+
+def test_a_reset_in_the_middle_of_a_download_closes_the_backends_connection(play, connect):
+    ended = threading.Event()
+
+    def endless(peer, request):
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nsome")
+        peer.read_all()
+        ended.set()
+
+    play.one.act = by_path(left=endless)
+    client = connect()
+    stream = client.request("/left")
+    client.read_until(lambda: client.content(stream) == b"some")
+    client.reset(stream)
+    assert ended.wait(5)
+    assert play.gateway.line("/left")["reason"] == "client_gone"
+
+
+def test_a_reset_in_the_middle_of_an_upload_is_no_fault_of_the_backend(play, connect):
+    client = connect()
+    stream = client.request("/left", method="POST", body=bytes(200_000), end=False)  # more than `buffer_request`
+    eventually(lambda: play.one.requests, "the request")
+    client.reset(stream)
+    assert play.gateway.line("/left")["reason"] == "client_gone"
+    assert client.response(client.request("/next"))[0] == 200
+
+
+def test_a_backend_that_breaks_off_resets_the_stream(play, connect):
+    def broken(peer, request):
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nsome")
+        peer.close()
+
+    play.one.act = by_path(broken=broken)
+    client = connect()
+    stream = client.request("/broken")
+    assert client.reset_code(stream) == 2
+    assert client.content(stream) == b"some"
+    assert play.gateway.line("/broken")["reason"] == "backend_reset"
+    assert client.response(client.request("/next"))[0] == 200
+
+
+def test_a_lost_connection_cancels_all_its_requests(play, connect):
+    held = Held()
+    play.one.act = held
+    client = connect()
+    for number in range(3):
+        client.request(f"/lost{number}")
+        assert held.asked.acquire(timeout=5)
+    client.__exit__()
+    for number in range(3):
+        assert play.gateway.line(f"/lost{number}")["reason"] == "client_gone"
+    held.go.set()
+
+
+# Messages
+
+
+def test_a_client_gets_100_when_the_backend_wants_the_body(play, connect):
+    def asking(peer, request):
+        assert request["expect"] == "100-continue"
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        reply(b"thanks")(peer, request)
+
+    play.one.act = asking
+    client = connect()
+    stream = client.request("/", ("expect", "100-continue"), ("content-length", "4"), method="PUT", end=False)
+    client.read_until(lambda: client.interim(stream))
+    assert client.interim(stream) == [100]
+    client.upload(stream, b"body", end=True)
+    assert client.response(stream) == (200, b"thanks")
+    assert play.one.requests[0].body == b"body"
+
+
+def test_trailers_go_both_ways(play, connect):
+    def act(peer, request):
+        peer.read_body(request)
+        act.trailers = request.trailers if hasattr(request, "trailers") else None
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 7\r\n\r\n")
+
+    play.one.act = act
+    client = connect()
+    stream = client.request("/", ("te", "trailers"), method="POST", body=b"up", end=False)
+    client.session.send_trailers(stream, [("x-up", "1")])
+    client.send()
+    assert client.response(stream) == (200, b"body")
+    assert [one.pairs for one in client.of(stream, TrailersReceived)] == [[("x-sum", "7")]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "reason"),
+    [
+        ([("expect", "magic")], 417, "expectation"),
+        ([(f"x-{number}", "1") for number in range(150)], 431, "header_too_large"),
+        ([("content-length", "99000000")], 413, "body_too_large"),
+    ],
+)
+def test_a_rejected_request_has_its_line_and_the_next_one_is_answered(play, connect, fields, status, reason):
+    client = connect()
+    stream = client.request(f"/{reason}", *fields, method="POST", end=False)
+    assert client.head(stream).status == status
+    assert client.reset_code(stream) == NO_ERROR
+    line = play.gateway.access()[-1]
+    assert (line["status"], line["reason"], line["protocol"]) == (str(status), reason, "HTTP/2.0")
+    assert client.response(client.request("/next"))[0] == 200
+
+
+def test_a_malformed_request_has_its_line_too(play, connect):
+    client = connect()
+    stream = client.request("/malformed", ("connection", "close"))
+    assert client.reset_code(stream) == 1
+    line = play.gateway.line("/malformed")
+    assert (line["status"], line["reason"]) == ("400", "bad_request")
+    assert client.response(client.request("/next"))[0] == 200
+
+
+# Limits of time
+
+
+def test_a_slow_upload_ends_its_stream_alone(play, connect):
+    client = connect()
+    stream = client.request("/slow", ("content-length", "10"), method="POST", body=b"some", end=False)
+    assert client.head(stream).status == 408
+    assert play.gateway.line("/slow")["reason"] == "client_timeout"
+    assert client.response(client.request("/next"))[0] == 200
+
+
+def test_a_client_without_window_ends_its_stream_alone(play, connect):
+    play.one.act = by_path(slow=big)
+    client = connect(connection_window=1 << 20)
+    stream = client.request("/slow")
+    assert client.reset_code(stream) == CANCEL
+    line = play.gateway.line("/slow")
+    assert (line["status"], line["reason"], line["size"]) == ("200", "client_timeout", "65535")
+    assert client.response(client.request("/next"))[0] == 200
+
+
+# Order
+
+
+def test_a_more_urgent_response_comes_first(play, connect):
+    play.one.act = reply(bytes(200_000))
+    client = connect(window=1 << 20)  # the window of the connection holds a third of one response
+    late = client.request("/late", ("priority", "u=6"))
+    client.read_until(lambda: len(client.content(late)) == 65535)
+    urgent = client.request("/urgent", ("priority", "u=0"))
+    eventually(lambda: len(play.one.requests) == 2, "both requests")
+    client.response(urgent)
+    client.response(late)
+    order = [one.stream.id for one in client.events if isinstance(one, DataReceived) and one.data]
+    begins, ends = order.index(urgent.id), len(order) - order[::-1].index(urgent.id)
+    assert begins < 10  # the first response has 13 frames
+    assert order[begins:ends].count(late.id) <= 2
+
+
+# Draining
+
+
+def test_a_stop_lets_requests_finish_and_refuses_further_ones(tmp_path):
+    with scene(INI, "one", tmp_path) as play:
+        held = Held(reply(b"late"))
+        play.one.act = held
+        with StreamClient(play.gateway.port) as client:
+            stream = client.request("/slow")
+            assert held.asked.acquire(timeout=5)
+            play.gateway.process.terminate()
+            client.read_until(lambda: len(client.goaways()) == 2)
+            assert [one.last_id for one in client.goaways()] == [MAX_STREAM_ID, stream.id]
+            held.go.set()
+            assert client.response(stream) == (200, b"late")
+            while not client.is_closed:
+                client.read()
+        assert play.gateway.wait() == 0
