@@ -141,7 +141,16 @@ def test_a_gateway_imports_no_part_that_its_settings_do_not_need(tmp_path):
     command = [sys.executable, "-c", program, str(tmp_path / "gproxy.ini")]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     parts = {name.removeprefix("gproxy.") for name in found if is_in(name, "gproxy")}
-    optional = (*EXTENDING, "tracing", "testing", "runtime.aio", "runtime.gather", "state.redis", "state.table")
+    optional = (
+        *EXTENDING,
+        "tracing",
+        "testing",
+        "runtime.aio",
+        "runtime.gather",
+        "state.redis",
+        "state.table",
+        "upstream.http2",
+    )
     assert {name for name in parts if any(is_in(name, part) for part in optional)} == {
         "generations", "generations.pinned_code",
     }  # fmt: skip

@@ -8,6 +8,8 @@ from gproxy.gateway.build import build, load
 from gproxy.http.request import request
 from gproxy.runtime import Runtime
 from gproxy.upstream.balance import UserPolicy
+from gproxy.upstream.http1.pool import IdleConnections
+from gproxy.upstream.http2.pool import HTTP2Pool
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
 
@@ -216,6 +218,30 @@ UPSTREAM = "[route:r]\nupstream = u\n[upstream:u]\nbackends = http://192.0.2.1, 
 def test_the_kind_of_upstream(built, option, kind):
     gateway = built(UPSTREAM + option)
     assert [type(upstream) for upstream in gateway.upstreams] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "http2", "offers", "fallback"),
+    [
+        ("http", "yes", None, False),
+        ("https", "yes", ("h2",), False),
+        ("https", "auto", ("h2", "http/1.1"), True),
+        ("https", "no", ("http/1.1",), None),
+    ],
+)
+def test_the_connections_of_an_upstream(built, scheme, http2, offers, fallback):
+    text = f"[route:r]\nupstream = a\n[upstream:a]\nbackends = {scheme}://192.0.2.1\nhttp2 = {http2}\n"
+    connections = built(text).upstreams[0].backends[0].connections
+    assert isinstance(connections, IdleConnections if fallback is None else HTTP2Pool)
+    if fallback is None:
+        pool = connections.pool
+    else:
+        pool = connections._sockets.pool
+        assert (connections._fallback is not None) == fallback
+    context = pool.conn_kw.get("ssl_context")
+    assert (None if context is None else context.offers) == offers
+    if fallback:
+        assert connections._fallback.pool.conn_kw["ssl_context"].offers == ("http/1.1",)
 
 
 def test_all_parts_have_the_runtime_that_the_gateway_is_built_with(loaded):

@@ -43,6 +43,14 @@ def test_a_request_passes_the_whole_gateway(gproxy):
     assert got.headers["X-Request-ID"] == response.headers["X-Request-ID"] == gproxy.line["id"]
 
 
+@pytest.mark.gproxy(ONE.replace("http://10.0.0.1:81", "https://10.0.0.1:81\nhttp2 = auto").replace("{more}", ""))
+def test_a_backend_of_http2_is_a_backend(gproxy):
+    """Memory has one protocol."""
+    users = gproxy.backend("users", answer(200, b"yes"))
+    assert gproxy.get("/users").body == b"yes"
+    assert len(users.requests) == 1
+
+
 @one
 def test_the_access_line_is_the_real_one(gproxy):
     gproxy.backend("users", answer(200, b"12345"))

@@ -8,12 +8,14 @@ from gproxy.config.types import BackendURL
 from gproxy.http.h2.events import HeadReceived
 from gproxy.http.request import request
 from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, TLSError
+from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http2.pool import HTTP2Pool
 
 from .conftest import Writer, turn_until
 
 pytestmark = pytest.mark.timeout(10)
 NAME = "10.0.0.1:80"
+OLD = f"<HTTP1Connection {NAME} NEW, 0 requests>"
 
 
 class Scene:
@@ -39,7 +41,7 @@ class Scene:
         outcome = dict(outcome)
         is_silent = outcome.pop("is_silent", False)
         sock, peer = self._pair(**outcome)
-        sock.http1 = lambda name, observe: (name, sock)
+        sock.http1 = lambda name, observe: HTTP1Connection(sock, sock.channel(), name, observe)
         self.peers.append(peer)
         if sock.protocol == "h2" and not is_silent:
             peer.start()
@@ -248,7 +250,7 @@ def test_a_backend_that_chooses_http1_gets_connections_of_http1(scene):
     waiting = one.leases(3)
     assert [greenlet.get(timeout=1) for greenlet in waiting] == [None] * 3
     assert one.dials == 1
-    assert one.pool.dial(1.0, NAME, None)[0] == NAME  # the connection that is there
+    assert repr(one.pool.dial(1.0, NAME, None)) == OLD  # the connection that is there
     assert one.dials == 1
     assert one.lease() is None
     one.pool.dial(1.0, NAME, None)
@@ -266,10 +268,18 @@ def test_a_backend_that_chooses_http2_later(scene):
     assert (one.dials, len(one.pool)) == (2, 1)
 
 
-def test_an_upgrade_that_http2_does_not_carry(scene):
+def test_an_upgrade_that_http2_does_not_carry(scene, pair):
     one = scene({"enable_connect": False}, **TLS)
-    one.pool._fallback.dial = lambda timeout, name, observe: (timeout, name)
-    assert one.lease("websocket") == (0.2, NAME)
+    dialled = []
+
+    def dial(timeout, name, observe):
+        sock, _ = pair("http/1.1")
+        dialled.append(timeout)
+        return HTTP1Connection(sock, sock.channel(), name, observe)
+
+    one.pool._fallback.dial = dial
+    assert repr(one.lease("websocket")) == OLD
+    assert dialled == [0.2]
     assert len(one.pool) == 1  # its lease was given back
     required = scene({"enable_connect": False})
     with pytest.raises(NoUpgradeError):
