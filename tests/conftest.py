@@ -44,6 +44,7 @@ LONG = {
     "unit/state/rate_limit/test_shared_limiter.py": 19,
     "process/test_limits.py": 19,
     "process/test_process_forward_auth.py": 17,
+    "flow/test_http2_vanished.py": 18,
     "flow/test_balancing.py": 16,
     "process/test_process_explain_id.py": 16,
     "process/test_process_metrics.py": 16,
