@@ -161,7 +161,7 @@ class HTTP2Transport:
 
         While the kernel is full, long pieces wait, so that more urgent ones can overtake them.
         """
-        if self.is_lost or self.session.unsent + len(self._unsent) >= MAX_UNSENT:
+        if self.is_lost or size > MAX_UNSENT or self.session.unsent + len(self._unsent) >= MAX_UNSENT:
             return False
         if size > DATA_PIECE and self._unsent:
             return False
@@ -205,15 +205,18 @@ class HTTP2Transport:
     def close(self) -> None:
         """Close the channel; the session's last frames are sent as far as the kernel has room."""
         self.flush()
-        self.is_lost = True
-        self._stop_watching()
+        self.lose()
         self.channel.close()
 
-    def _fail(self) -> None:
-        """End the connection: its reader sees the end."""
+    def lose(self) -> None:
+        """Send nothing any more. This comes before the channel closes: libev aborts on a watcher of a closed socket."""
         self.is_lost = True
         self._unsent = b""
         self._stop_watching()
+
+    def _fail(self) -> None:
+        """End the connection: its reader sees the end."""
+        self.lose()
         self.channel.shut()
 
     def _watch(self) -> None:

@@ -327,7 +327,7 @@ class HTTP2ClientConnection(StreamHost):
         """End what is still under way, and wait for its greenlets."""
         self._alarm.expires = math.inf
         self._is_gone = True
-        self._transport.is_lost = True
+        self._transport.lose()
         for server in list(self._active.values()):
             if server.stream is not None:
                 server.stream.end()

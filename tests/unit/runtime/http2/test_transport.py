@@ -136,10 +136,22 @@ def test_streams_append_at_most_so_much_before_the_kernel_takes_it(scene):
     assert max(sizes) < MAX_UNSENT + 100_000 + 1000
 
 
+def test_a_long_piece_waits_until_the_kernel_takes_it(scene):
+    some = scene(takes=1000)
+    stream, _ = some.open()
+    responding = respond_soon(stream, bytes(900_000))
+    some.turn()
+    assert some.transport.backlog < MAX_UNSENT
+    assert not responding.ready()
+    some.pump()
+    responding.get(timeout=5)
+
+
 def test_a_head_waits_for_room_too(scene):
     some = scene(takes=1000)
     full, _ = some.open()
-    respond(full, bytes(MAX_UNSENT + 50_000))
+    respond(full, bytes(MAX_UNSENT), end=False)
+    full.send(bytes(DATA_PIECE), end=True)
     stream, _ = some.open()
     waiting = gevent.spawn(stream.await_head)
     some.turn()

@@ -137,6 +137,10 @@ class Scene:
             gevent.socket.wait_write(self._far.fileno(), timeout=5)
         raise AssertionError("the condition did not come true")
 
+    def end_writing(self):
+        """Let the gateway see the client's end; it may still send."""
+        self._far.shutdown(socket.SHUT_WR)
+
     def close(self):
         self._far.close()
         self._serving.join(5)

@@ -12,6 +12,7 @@ from gproxy.http.h2.frames import CANCEL, ENHANCE_YOUR_CALM, MAX_STREAM_ID, NO_E
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
+from gproxy.server.client_channel import ClientChannel
 from gproxy.server.http2 import connection as module
 
 pytestmark = pytest.mark.timeout(20)
@@ -75,6 +76,20 @@ def test_a_lost_connection_ends_its_requests_and_waits_for_them(scene):
     some.close()
     assert gone.is_set()
     assert some.recorded() == [(499, "client_gone")]
+
+
+def test_nothing_waits_for_the_kernel_of_a_lost_connection(scene, monkeypatch):
+    watchers = []
+    before = ClientChannel.write_watcher
+    monkeypatch.setattr(ClientChannel, "write_watcher", lambda self: watchers.append(before(self)) or watchers[-1])
+    some = scene(window=1 << 24, connection_window=1 << 24)
+    some.gateway.answer = lambda request: Response(200, bytes(1 << 23))
+    some.request()
+    some.until(lambda: watchers)
+    assert watchers[-1].active
+    some.end_writing()
+    assert some.recorded() == [(499, "client_gone")]
+    assert not any(one.active for one in watchers)
 
 
 def test_an_idle_connection_ends_with_goaway(scene):
