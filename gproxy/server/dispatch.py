@@ -47,6 +47,10 @@ class Output:
         """Send the whole response. Raises ClientGone, and any exception of the body."""
         raise NotImplementedError
 
+    def why_gone(self) -> tuple[int, str]:
+        """Return status and reason of a request whose client is gone."""
+        return 499, "client_gone"
+
     def give_up(self) -> None:
         """Discard what is kept for the client, and count it as not sent: the response ends here."""
         raise NotImplementedError
@@ -77,8 +81,7 @@ def dispatch(request: Request, started: float, out: Output, gateway: Gateway, ru
             status = response.status  # afterwards: HTTP/2 answers a CONNECT only with a tunnel or an error
             response.close()
     except ClientGone:
-        request.reason = "client_gone"
-        status = 499
+        status, request.reason = out.why_gone()
         out.keep = False
         out.give_up()
     except GreenletExit:

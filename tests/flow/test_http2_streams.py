@@ -236,6 +236,25 @@ def test_trailers_follow_the_body(play, connect):
     assert [one.pairs for one in client.of(stream, TrailersReceived)] == [[("x-sum", "7")]]
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_the_end_comes_with_the_last_bytes(play, connect, framing):
+    def act(peer, request):
+        head = b"Content-Length: 8" if framing == "length" else b"Transfer-Encoding: chunked"
+        first, last = (b"some", b"more") if framing == "length" else (b"4\r\nsome\r\n", b"4\r\nmore\r\n0\r\n\r\n")
+        peer.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (head, first))
+        assert go.wait(5)
+        peer.send(last)
+
+    go = threading.Event()
+    play.one.act = act
+    client = connect()
+    stream = client.request("/")
+    client.read_until(lambda: client.content(stream) == b"some")
+    go.set()
+    assert client.response(stream) == (200, b"somemore")
+    assert [(one.data, one.ended) for one in client.of(stream, DataReceived)] == [(b"some", False), (b"more", True)]
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "reason"),
     [

@@ -238,6 +238,7 @@ class HTTP2Stream(Waitable):
             self.is_closed = True
             self.session.reset(self.stream, code)
             self.transport.flush_soon()
+            self.notify()  # another greenlet may read, such as that of an upload or a tunnel
 
     def release(self) -> None:
         """End the use of the stream: what was not read returns its size to the connection's window."""

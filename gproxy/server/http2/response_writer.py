@@ -20,6 +20,7 @@ from gproxy.server.client_channel import DisconnectWatch
 from gproxy.server.dispatch import Output, add_hsts
 from gproxy.server.http2.client_stream import HTTP2ClientStream
 from gproxy.server.response_writer import BrokenResponseError, as_bytes, check_length, date_line
+from gproxy.upstream.forwarder.response_body import BackendBody
 
 #: Bytes of a body that leaves with its head even if the kernel is full.
 _SMALL: Final = 16 * 1024
@@ -130,26 +131,31 @@ class HTTP2ResponseWriter(Output):
 
     def _send_stream(self, response: Response, body: Iterable[bytes]) -> None:
         """Send the head at once, with the first piece if it is available; then send each piece as it comes."""
-        first = getattr(body, "at_hand", None)  # only of a BackendBody, which watches the client itself
         self._head(response.status, response.headers, end=False)
+        has_ended = False
         try:
-            if first is None:
-                self._send_watching(iter(body))
+            if isinstance(body, BackendBody):  # it watches the client itself
+                has_ended = self._send_backends(body)
             else:
-                self._send_pieces(iter(body))
+                self._send_watching(iter(body))
             if self._length >= 0:
                 check_length(self.sent, self._length)
         except (Exception, Expired) as error:
             if not isinstance(error, Expired) or error.limit == TimeLimit.READ:
                 self._client.flush()  # the client gets what the backend has sent before it failed
             raise
-        self._client.finish(getattr(body, "trailers", []))
+        if not has_ended:
+            self._client.finish(getattr(body, "trailers", []))
 
-    def _send_pieces(self, pieces: Iterator[Any]) -> None:
-        client = self._client
-        for piece in pieces:
+    def _send_backends(self, body: BackendBody) -> bool:
+        """Send the pieces of a backend's body; return whether the last one had the end with it."""
+        client, has_ended = self._client, False
+        for piece in body:
             if piece:
-                client.send(self._counted(piece))
+                self._counted(piece)
+                has_ended = body.is_at_end and (self._length < 0 or self.sent == self._length)
+                client.send(piece, end=has_ended)
+        return has_ended
 
     def _send_watching(self, pieces: Iterator[Any]) -> None:
         """Send the pieces of a handler's iterator, which may block. Raises ClientGone while it blocks, too."""
@@ -195,6 +201,9 @@ class HTTP2ResponseWriter(Output):
         response.status = 502 if is_broken else 501
         response.headers.discard_all(_OF_THE_HANDSHAKE)
         return b""
+
+    def why_gone(self) -> tuple[int, str]:
+        return (400, "bad_request") if self._client.fault else (499, "client_gone")
 
     def give_up(self) -> None:
         self.sent = max(0, self.sent - self._client.drop())

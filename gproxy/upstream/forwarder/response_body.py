@@ -44,6 +44,11 @@ class BackendBody:
         self.on_release: Callable[[], None] | None = None
 
     @property
+    def is_at_end(self) -> bool:
+        """True if no piece follows, and no trailers."""
+        return not self.at_hand and self._rest.done and not self._rest.trailers
+
+    @property
     def trailers(self) -> list[tuple[str, str]]:
         """The trailer fields that may be forwarded; complete at the end of the body."""
         return passable(self._rest.trailers, FORBIDDEN_TRAILERS)

@@ -7,7 +7,7 @@ import pytest
 from gevent.event import Event
 
 from gproxy.http.deadline import Deadline
-from gproxy.http.errors import HTTPError
+from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.h2.frames import CANCEL, PROTOCOL_ERROR
 from gproxy.http.headers import Headers
 from gproxy.http.response import Response
@@ -273,6 +273,22 @@ def test_a_client_that_resets_its_upload_is_gone(scene):
     some.client.reset(stream, CANCEL)
     some.send()
     assert some.recorded() == [(499, "client_gone")]
+
+
+def test_a_request_that_turns_out_malformed_while_a_handler_waits_is_no_client_that_left(scene):
+    some = scene()
+
+    def answer(request):
+        while not request.client_stream.is_gone():
+            request.client_stream.wait()
+        raise ClientGone
+
+    some.gateway.answer = answer
+    stream = some.request("POST", fields=[("content-length", "5")], body=b"abc", end=False)
+    some.until(lambda: some.connection.active_requests)
+    some.client.send_data(stream, b"", end=True)
+    some.send()
+    assert some.recorded() == [(400, "bad_request")]
 
 
 def test_only_its_own_greenlet_is_reached_by_the_alarm(scene):
