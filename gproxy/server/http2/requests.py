@@ -83,7 +83,7 @@ class StreamRequests:
         try:
             if not client.is_closed:
                 server.out.send(response, exchange.method, 1)
-        except (ClientGone, Expired):
+        except (ClientGone, HTTPError, Expired):  # an HTTPError: the rest of the request is malformed
             server.out.give_up()
         finally:
             server.out.end()

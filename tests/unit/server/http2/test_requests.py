@@ -4,7 +4,15 @@ import pytest
 
 from gproxy.http.errors import BadMessage
 from gproxy.http.h2.events import GoAwayReceived
-from gproxy.http.h2.frames import CANCEL, ENHANCE_YOUR_CALM, MAX_STREAM_ID, NO_ERROR, PROTOCOL_ERROR
+from gproxy.http.h2.frames import (
+    CANCEL,
+    ENHANCE_YOUR_CALM,
+    INITIAL_WINDOW_SIZE,
+    MAX_STREAM_ID,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    settings,
+)
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -83,6 +91,19 @@ def test_what_the_connection_knows_of_the_client_is_added(scene):
     some.response(some.request(fields=[("x-client", "spoofed")]))
     assert some.gateway.requests[0].headers["x-client"] == "gateway.test"
     assert some.gateway.requests[0].received.headers["x-client"] == "spoofed"
+
+
+def test_a_rejected_request_that_turns_out_to_be_malformed_is_no_failure(scene, caplog):
+    some = scene()
+    some.send_raw(settings([(INITIAL_WINDOW_SIZE, 0)]))  # the response waits for a window
+    fields = [("expect", "magic"), ("content-length", "5")]
+    stream = some.request("POST", fields=fields, body=b"", end=False)
+    some.until(lambda: some.gateway.rejected)
+    some.client.send_data(stream, b"longer", end=False)
+    some.send()
+    assert some.reset_code(stream) == PROTOCOL_ERROR
+    assert [one[0] for one in some.recorded()] == [417]
+    assert "Traceback" not in caplog.text
 
 
 def test_a_misdirected_request_is_rejected_and_others_go_on(scene):
