@@ -9,7 +9,7 @@ from gevent.event import Event as Settled
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.forwarding import WEBSOCKET
-from gproxy.http.h2.events import Event, GoAwayReceived, PingAcknowledged, SessionFailed, SettingsReceived
+from gproxy.http.h2.events import Event, GoAwayReceived, SessionFailed, SettingsReceived
 from gproxy.http.h2.fields import RESPONSE_NAMES
 from gproxy.http.h2.frames import ERROR_NAMES, NO_ERROR
 from gproxy.http.h2.sender import CLIENT
@@ -163,6 +163,9 @@ class HTTP2Connection:
         try:
             while not self.is_closed and (events := self.transport.read()) is not None:
                 self.heard_at = self._clock()
+                if self._asked_at:  # whatever comes shows that the backend is there
+                    self._asked_at = 0.0
+                    self._changed(self)
                 for event in events:
                     self._on_event(event)
         except OSError as error:
@@ -176,9 +179,6 @@ class HTTP2Connection:
             owner = stream.owner
             if isinstance(owner, ResponseStream):
                 owner.on_event(event)
-        elif isinstance(event, PingAcknowledged):
-            self._asked_at = 0.0
-            self._changed(self)
         elif isinstance(event, SettingsReceived):
             self.settled.set()
             self._changed(self)

@@ -5,9 +5,15 @@ import gc
 import pytest
 
 from gproxy import Response, gather
-from gproxy.gateway.watch.capture import MOST_ATTEMPTS, LentCapture, PassedBytes, Room
+from gproxy.config.types import BackendURL
+from gproxy.gateway.watch.capture import MOST_ATTEMPTS, Capture, LentCapture, PassedBytes, Room
+from gproxy.gateway.watch.time_account import TimeAccount
+from gproxy.gateway.watch.watched_forward import CapturedHead
+from gproxy.http.request import request
 from gproxy.state.cached import cached
 from gproxy.testing import answer, refused, reset, slow
+from gproxy.upstream.forwarder.request_head import RequestHeadWriter
+from unit.upstream.backends import backend_of
 
 SETTINGS = """
 [trace]
@@ -255,3 +261,18 @@ def test_captures_share_the_room_for_bodies_until_they_are_released():
     first.release()
     first.add(b"late")
     assert (bytes(first.kept), room.left) == (b"abcd", 4)
+
+
+def test_the_head_of_an_attempt_over_http2_has_its_own_version():
+    asked = request("POST", "/a?b=c", {"X-Own": "1"}, b"body")
+    capture = Capture(asked, 100)
+    asked.exchange.account = TimeAccount(asked.deadline, capture)
+    writer = CapturedHead(RequestHeadWriter(host="client", change=lambda path: f"/x{path}"))
+    capture.begin(asked, "users", backend_of(BackendURL.parse("http://10.0.0.1:81")))
+    pairs = writer.fields(asked, "10.0.0.1:81")
+    (attempt,) = capture.attempts
+    line, *lines = attempt.head.decode().split("\r\n")
+    assert line == "POST /x/a?b=c HTTP/2.0"
+    assert lines == [*(f"{name}: {value}" for name, value in pairs), "", ""]
+    assert bytes(attempt.body.kept) == b"body"
+    assert writer.target(asked) == "/x/a?b=c"
