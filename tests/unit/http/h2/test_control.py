@@ -118,6 +118,8 @@ def test_a_new_initial_window_moves_those_of_all_streams():
     assert peer.names(frames.settings([(4, 30000)])) == ["SettingsReceived"]
     assert (one.send_window, two.send_window) == (-10000, 30000)
     assert peer.session.sendable(one) == 0
+    assert peer.names(frames.settings([(4, 40000)])) == ["SettingsReceived"]  # 0 is not open yet
+    peer.send(frames.settings([(4, 30000)]))
     assert peer.send(frames.window_update(1, 9000)) == []
     assert peer.names(frames.window_update(1, 2000)) == ["WindowOpened"]
     assert peer.session.sendable(one) == 1000

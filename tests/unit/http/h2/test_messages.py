@@ -415,6 +415,18 @@ def test_padding_comes_back_without_a_reader():
     assert sent > 200_000
     assert stream.unread == 0
     assert updates(peer)[1] >= sent - 32768
+    windows = peer.session._windows
+    assert windows.receive_window + windows.unreturned == 2**20
+
+
+def test_padding_of_a_response_comes_back_once():
+    peer = client()
+    peer.request()
+    peer.send(peer.headers(1, OK, end=False))
+    for _ in range(100):
+        peer.send(data(1, b"x", padding=255))
+    windows = peer.session._windows
+    assert windows.receive_window + windows.unreturned == 2**20
 
 
 def test_the_window_of_a_reset_stream_comes_back():
