@@ -150,6 +150,10 @@ class Deadline:
         self.pause(seconds)
         self.paused -= seconds
 
+    def end(self) -> None:
+        """Set the timer no more: its greenlet serves others now. A greenlet that a handler has left may go on."""
+        self._timer = None
+
     def begin_own(self, limit: TimeLimit, seconds: float) -> None:
         """Begin the own time of a handler: it has so many seconds. No other handler's may be under way."""
         self._own, self._own_ends = limit, self.clock() + seconds

@@ -218,7 +218,9 @@ class HTTP2ResponseWriter(Output):
         client = self._client
         client.pace.alarm.expires = math.inf
         client.deadline = None
-        client.request = None
+        request, client.request = client.request, None
+        if request is not None:
+            request.deadline.end()
 
     def close(self) -> None:
         """End the stream once the response has ended, whatever became of either side (RFC 9113 section 8.1)."""

@@ -4,6 +4,7 @@ PERF: a new greenlet for each request would map and unmap memory for its frames,
 """
 
 import logging
+import math
 from typing import Any, Final
 
 import gevent
@@ -40,12 +41,14 @@ class StreamHost:
 class StreamServer:
     """A greenlet with its alarm and its writer, which live as long as it does; `stream` is the present one."""
 
-    __slots__ = ("_host", "_pool", "alarm", "greenlet", "out", "pace", "stream")
+    __slots__ = ("_has_begun", "_host", "_pool", "alarm", "greenlet", "out", "pace", "stream")
 
     def __init__(self, pool: "StreamServers") -> None:
         hub = gevent.get_hub()
         self._pool = pool
         self._host: StreamHost | None = None
+        #: True from the turn of the loop on in which the greenlet has to serve its next stream.
+        self._has_begun = False
         self.greenlet = greenlet(self._run, hub)
         setattr(self.greenlet, _NOTE, self)
         self.alarm = Alarm(pool.wheel, self.greenlet)
@@ -73,21 +76,37 @@ class StreamServer:
         """Serve a stream of this connection, in the next turn of the loop."""
         self.stream = stream
         self._host = host
-        gevent.get_hub().loop.run_callback(self.greenlet.switch)
+        gevent.get_hub().loop.run_callback(self._begin)
+
+    def _begin(self) -> None:
+        self._has_begun = True
+        self.greenlet.switch()
 
     def _run(self) -> None:
         """Serve streams until there are enough parked greenlets."""
-        switch = gevent.get_hub().switch
         while self._serve():
             self.greenlet.gr_context = None  # a handler's ContextVars belong to the previous client
-            if not self._pool.park(self):
+            if not (self._pool.park(self) and self._await_stream()):
                 break
-            while self._host is None:
-                switch()
         self.alarm.close()
+
+    def _await_stream(self) -> bool:
+        """Wait for the next stream, whatever a handler of the last one has left to be thrown; False if killed."""
+        switch = gevent.get_hub().switch
+        while not self._has_begun:
+            try:
+                switch()
+            except GreenletExit:
+                if self._host is None:
+                    self._pool.leave(self)
+                    return False
+            except BaseException as error:  # noqa: BLE001 such as a timer of any kind
+                _log.debug("thrown after the end of a request: %r", error)
+        return True
 
     def _serve(self) -> bool:
         """Serve the present stream; return whether the greenlet may serve others."""
+        self._has_begun = False
         host = self._host
         assert host is not None  # noqa: S101 set by `begin`
         try:
@@ -97,6 +116,7 @@ class StreamServer:
         except BaseException:  # noqa: BLE001 a bug must not end the worker
             _log.exception("a stream failed")
         finally:
+            self.alarm.expires = math.inf
             self.stream = None
             self._host = None
         return True
@@ -127,6 +147,11 @@ class StreamServers:
             return False
         self._parked.append(server)
         return True
+
+    def leave(self, server: StreamServer) -> None:
+        """Keep a server no longer: its greenlet ends."""
+        if server in self._parked:
+            self._parked.remove(server)
 
 
 def _request_of(one: greenlet) -> Request | None:

@@ -5,6 +5,7 @@ from contextvars import ContextVar
 import gevent
 import pytest
 from gevent.event import Event
+from greenlet import GreenletExit
 
 from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
@@ -73,6 +74,53 @@ def test_a_greenlet_that_is_killed_serves_no_other_stream(scene):
     assert not some.runtime.parked_streams
     some.gateway.answer = lambda request: Response(200)
     assert some.response(some.request())[0] == 200
+
+
+@pytest.mark.parametrize("thrown", [gevent.Timeout(), Expired(TimeLimit.DEADLINE)])
+def test_what_is_thrown_after_a_request_ends_nothing(scene, thrown):
+    some = scene()
+    served = []
+    some.gateway.answer = lambda request: served.append(gevent.getcurrent()) or Response(200)
+    some.response(some.request())
+    some.recorded()
+    gevent.get_hub().loop.run_callback(served[0].throw, thrown)
+    gevent.sleep(0)
+    assert some.response(some.request())[0] == 200
+    gevent.get_hub().loop.run_callback(served[0].throw, thrown)  # in the turn in which the next request begins
+    assert some.response(some.request())[0] == 200
+    assert len(set(served)) == 1
+
+
+def test_a_parked_greenlet_that_is_killed_gets_no_stream(scene):
+    some = scene()
+    served = []
+    some.gateway.answer = lambda request: served.append(gevent.getcurrent()) or Response(200)
+    some.response(some.request())
+    some.recorded()
+    gevent.get_hub().loop.run_callback(served[0].throw)
+    some.until(lambda: served[0].dead)
+    stream = some.request()
+    assert some.response(stream)[0] == 200
+    gevent.get_hub().loop.run_callback(served[1].throw, GreenletExit)
+    assert some.response(some.request())[0] == 200
+
+
+def test_a_deadline_that_a_handler_keeps_reaches_no_other_request(scene):
+    some = scene()
+    kept = []
+
+    def answer(request):
+        kept.append(request.deadline)
+        if len(kept) > 1:
+            gevent.sleep(0.05)
+        return Response(200)
+
+    some.gateway.answer = answer
+    some.response(some.request())
+    stream = some.request()
+    some.until(lambda: len(kept) == 2)
+    kept[0].wait(TimeLimit.READ.of(0.01, "read_timeout"))  # as `next` does in a greenlet that outlives its request
+    assert some.response(stream)[0] == 200
 
 
 def test_a_cut_reaches_only_the_request_that_it_was_for(scene):
