@@ -290,7 +290,7 @@ class HTTP2ClientConnection(StreamHost):
 
     def linger(self, seconds: float) -> None:
         """Tell the client to open no more streams; after its answer, or so many seconds, accept no more."""
-        if self._is_leaving:
+        if self._is_leaving or self._is_gone:  # the alarm must not end the wait for the last greenlets
             return
         self._is_leaving = True
         self._leaves_at = monotonic() + seconds

@@ -92,6 +92,22 @@ def test_nothing_waits_for_the_kernel_of_a_lost_connection(scene, monkeypatch):
     assert not any(one.active for one in watchers)
 
 
+def test_draining_does_not_end_the_wait_for_the_requests_of_a_lost_connection(scene):
+    some = scene()
+    go = Event()
+    some.gateway.answer = lambda request: go.wait() and Response(200)
+    some.request()
+    some.until(lambda: some.connection.active_requests)
+    some.end_writing()
+    some.until(lambda: some.connection.multiplexed._is_gone)
+    some.connection.close_if_idle(0.01)
+    gevent.sleep(0.05)
+    assert len(some.context.connections)
+    go.set()
+    assert some.recorded() == [(499, "client_gone")]
+    some.until(lambda: not len(some.context.connections))
+
+
 def test_an_idle_connection_ends_with_goaway(scene):
     some = scene(idle_timeout=0.1)
     some.response(some.request())
