@@ -15,6 +15,9 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.errors import (
     AlertError,
     CertificateError,
+    NotHTTP2Error,
+    NoUpgradeError,
+    RefusedStreamError,
     StaleConnectionError,
     TLSError,
     UnansweredError,
@@ -32,6 +35,9 @@ def caused_by(error, cause):
     ("error", "status", "reason", "retryable_as", "counts"),
     [
         (StaleConnectionError(), 502, "backend_reset", "stale", False),
+        (RefusedStreamError(), 502, "backend_reset", "stale", False),
+        (NotHTTP2Error(), 502, "backend_protocol", "connect", True),
+        (NoUpgradeError("tcp"), 502, "backend_protocol", "never", False),
         (UnansweredError(), 502, "backend_reset", "reset", True),
         (UnfinishedUploadError(), 502, "upload_unfinished", "reset", False),
         (NameResolutionError("a", None, socket.gaierror()), 502, "dns_error", "connect", True),

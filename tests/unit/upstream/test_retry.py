@@ -17,7 +17,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.testing import Clock
-from gproxy.upstream.errors import StaleConnectionError, UnansweredError
+from gproxy.upstream.errors import RefusedStreamError, StaleConnectionError, UnansweredError
 from gproxy.upstream.failure import NONE_AVAILABLE, RETRYABLE_STATUS, SLOW, failure_of
 from gproxy.upstream.retry import Budget, FailedAttempt, RetryPermit, RetryPolicy, retry_after
 
@@ -91,6 +91,15 @@ def test_stale_connections_are_free_but_not_for_ever():
         assert tries.why_not(request()) == ""
         assert tries.is_free and tries.tried == ()
     assert tries.with_failures(failed("stale")).why_not(request()) == "no retries are left"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "OWN"])
+def test_what_a_backend_has_not_begun_is_repeated_whatever_the_method(method):
+    cause = RefusedStreamError()
+    refused = FailedAttempt(A, failure_of(cause), cause)
+    assert policy().with_failures(refused).why_not(request(method)) == ""
+    assert policy().with_failures(refused, refused, refused, refused).why_not(request(method)) == "no retries are left"
+    assert policy(on=("reset",)).with_failures(refused).why_not(request(method)) == "retry_on has no stale"
 
 
 def test_stale_ones_leave_the_retries_untouched():

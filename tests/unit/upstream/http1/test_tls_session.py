@@ -6,7 +6,7 @@ import pytest
 
 from gproxy.upstream.errors import AlertError, CertificateError, TLSError
 from gproxy.upstream.http1 import tls_session
-from gproxy.upstream.http1.tls_session import ResumingContext, as_tls_error, is_alert, new_context
+from gproxy.upstream.http1.tls_session import OFFERS, ResumingContext, as_tls_error, is_alert, new_context
 
 
 def tls_error(reason, kind=ssl.SSLError):
@@ -57,6 +57,17 @@ def test_a_context_verifies_and_resumes_where_python_can(monkeypatch, can_resume
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+
+
+@pytest.mark.parametrize("can_resume", [True, False])
+def test_a_context_offers_its_own_protocols_whatever_urllib3_wants(monkeypatch, can_resume):
+    monkeypatch.setattr(tls_session, "CAN_RESUME", can_resume)
+    offered = []
+    monkeypatch.setattr(ssl.SSLContext, "set_alpn_protocols", lambda _, protocols: offered.append(protocols))
+    for offers in OFFERS.values():
+        new_context(offers).set_alpn_protocols(["http/1.1"])
+    new_context().set_alpn_protocols(["http/1.1"])
+    assert offered == [("http/1.1",), ("h2",), ("h2", "http/1.1"), ("http/1.1",)]
 
 
 def test_a_host_is_offered_the_session_it_had(monkeypatch):
