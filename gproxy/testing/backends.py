@@ -4,7 +4,9 @@ import re
 import socket
 import ssl
 import threading
+from base64 import b64encode
 from collections.abc import Callable
+from hashlib import sha1
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -210,6 +212,13 @@ def reply(body: bytes = b"ok", *headers: str, status: str = "200 OK") -> Act:
         peer.send(raw)
 
     return act
+
+
+def switching(request: Received) -> bytes:
+    """Return the 101 that opens a WebSocket, with the proof that the backend has read the key of the request."""
+    proof = b64encode(sha1(f"{request['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+    lines = f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {proof.decode()}\r\n"
+    return f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode()
 
 
 class Held:

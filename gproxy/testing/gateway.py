@@ -256,6 +256,22 @@ class Wire:
     def send(self, raw: bytes | str) -> None:
         self.sock.sendall(raw.encode("latin-1") if isinstance(raw, str) else raw)
 
+    def send_while_taken(self, data: bytes, patience: float) -> int:
+        """Send the data again and again until nothing is taken for so many seconds; return the number of bytes."""
+        self.sock.settimeout(patience)
+        total = 0
+        try:
+            while True:
+                total += self.sock.send(data)
+        except OSError:  # a timeout, or the peer has closed
+            return total
+        finally:
+            self.sock.settimeout(PATIENCE)
+
+    def shut_writing(self) -> None:
+        """Send no more; what the peer sends is still received."""
+        self.sock.shutdown(socket.SHUT_WR)
+
     def read_more(self) -> bool:
         """Receive once; return False at the end of the stream."""
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Final
 
-from gproxy.http.field_names import FieldNames
+from gproxy.http.field_names import HOP_BY_HOP, FieldNames
 from gproxy.http.h2.events import (
     DataReceived,
     Event,
@@ -22,9 +22,10 @@ from gproxy.http.h2.fields import ResponseHead
 from gproxy.http.h2.frames import CANCEL
 from gproxy.http.h2.session import CLIENT, Session, SessionOptions
 from gproxy.http.h2.stream import Stream
+from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
 from gproxy.http.response import PHRASES
-from gproxy.testing.gateway import Wire
+from gproxy.testing.gateway import PATIENCE, Wire
 
 #: Fields of an HTTP/1.1 connection. `te` stays if it names trailers.
 _HOP_BY_HOP: Final = frozenset({
@@ -70,6 +71,11 @@ class _Head:
         return [*kept, ("te", "trailers")] if "trailers" in self.value("te") else kept
 
 
+def _judge(key: str, _plain: str) -> int:
+    """Return the uses of a field of a response: those of a connection are malformed."""
+    return HOP_BY_HOP if key in RESPONSE_HOP_BY_HOP else 0
+
+
 def _field(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     if not colon or name != name.strip():
@@ -83,7 +89,7 @@ class _Exchange:
     def __init__(self, head: _Head) -> None:
         self.method = head.method
         self.is_tunnel = bool(head.protocol)
-        self.closes = head.closes
+        self.closes = head.closes or self.is_tunnel
         self.output = bytearray()
         self.is_chunked = False
         self.is_over = False
@@ -139,17 +145,17 @@ def _lines(fields: "Fields") -> bytes:
 class HTTP2Wire(Wire):
     """A client connection by prior knowledge. Each request gets a stream; responses are read in the order of requests.
 
-    Chunks become DATA frames and the other way round. `reset` resets the streams, and the connection stays open.
+    Chunks become DATA frames and the other way round. `reset` resets the streams before it closes the connection.
     Raises NotHTTP2Error for bytes that have no counterpart, and AssertionError for a fault of the gateway.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._session = Session(CLIENT, SessionOptions(), FieldNames(lambda _key, _plain: 0))
+        self._session = Session(CLIENT, SessionOptions(max_head=1 << 20, max_fields=10_000), FieldNames(_judge))
         self._session.start()
         #: Held for each use of the session: a thread may send while another reads.
-        self._lock = threading.RLock()
-        self._receiving = threading.Lock()
+        self._lock = threading.Condition()
+        self._is_receiving = False
         self._waiting: deque[_Exchange] = deque()
         self._unsent = b""
         self._parser = self._parse()
@@ -163,20 +169,44 @@ class HTTP2Wire(Wire):
         """Send what these bytes of HTTP/1.1 say, as far as they say anything yet."""
         self._unsent += raw.encode("latin-1") if isinstance(raw, str) else raw
         next(self._parser)
+        with self._lock:
+            self._flush()
+
+    def send_while_taken(self, data: bytes, patience: float) -> int:
+        """Send DATA of the last request until the windows stay closed for so many seconds; return the bytes."""
+        stream, total = self._stream, 0
+        self.sock.settimeout(patience)
+        try:
+            while not self._is_gone(stream):
+                self._wait_for_window(stream)
+                with self._lock:
+                    size = min(len(data), self._session.sendable(stream))
+                    self._session.send_data(stream, data[:size], end=False)
+                    self._flush()
+                total += size
+        except TimeoutError:
+            pass
+        finally:
+            self.sock.settimeout(PATIENCE)
+        return total
 
     def shut_writing(self) -> None:
-        """End the client's side of a tunnel."""
+        """Send END_STREAM: the client's side of a tunnel ends."""
         self._data(self._stream, b"", end=True)
+        with self._lock:
+            self._flush()
 
     def reset(self) -> None:
-        """Cancel all requests that are under way."""
+        """Cancel all requests that are under way, and close the connection."""
         with self._lock:
             for stream in list(self._session.streams.values()):
                 self._session.reset(stream, CANCEL)
             self._flush()
-            self._waiting.clear()
-            self._is_over = True
-            self._unsent, self._parser = b"", self._parse()
+        with suppress(OSError):  # a close with unread bytes would take the frames back
+            self.sock.shutdown(socket.SHUT_WR)
+            while self.sock.recv(65536):
+                pass
+        self.sock.close()
 
     def _parse(self) -> Generator[None, None, None]:
         """Turn the bytes that are sent into frames; wait for more by `yield`."""
@@ -205,7 +235,6 @@ class HTTP2Wire(Wire):
             stream.owner = exchange = _Exchange(head)
             self._waiting.append(exchange)
             self._is_over = False
-            self._flush()
         return stream
 
     def _body(self, stream: Stream, size: int, *, ends: bool) -> Generator[None, None, None]:
@@ -235,7 +264,6 @@ class HTTP2Wire(Wire):
         with self._lock:
             if stream.id in self._session.streams:
                 self._session.send_trailers(stream, trailers)
-                self._flush()
 
     def _until(self, end: bytes) -> Generator[None, None, bytes]:
         while end not in self._unsent:
@@ -252,20 +280,19 @@ class HTTP2Wire(Wire):
     def _data(self, stream: Stream, data: bytes, *, end: bool) -> None:
         """Send DATA as the windows allow; nothing if the gateway has reset the stream."""
         while True:
-            self._wait_for_window(stream, is_needed=bool(data))
+            if data:
+                self._wait_for_window(stream)
             with self._lock:
                 if self._is_gone(stream):
                     return
                 size = min(len(data), self._session.sendable(stream))
                 piece, data = data[:size], data[size:]
                 self._session.send_data(stream, piece, end=end and not data)
-                self._flush()
             if not data:
                 return
 
-    def _wait_for_window(self, stream: Stream, *, is_needed: bool) -> None:
-        if is_needed:
-            self._pump_until(lambda: self._is_gone(stream) or self._session.sendable(stream) > 0)
+    def _wait_for_window(self, stream: Stream) -> None:
+        self._pump_until(lambda: self._is_gone(stream) or self._session.sendable(stream) > 0)
 
     def _is_gone(self, stream: Stream) -> bool:
         return self._has_ended or stream.id not in self._session.streams
@@ -297,22 +324,30 @@ class HTTP2Wire(Wire):
         return len(self.buffer) > before
 
     def _pump_until(self, is_done: Callable[[], object]) -> None:
-        """Receive until the condition holds, or the connection ends."""
-        while not is_done() and not self._has_ended:
-            with self._receiving:
-                if not is_done() and not self._has_ended:
+        """Receive until the condition holds, or the connection ends; one thread receives for all that wait."""
+        with self._lock:
+            while not is_done() and not self._has_ended:
+                self._flush()
+                if not self._is_receiving:
                     self._receive()
+                elif not self._lock.wait(PATIENCE):
+                    raise TimeoutError
 
     def _receive(self) -> None:
+        self._is_receiving = True
+        self._lock.release()
         try:
             data = self.sock.recv(65536)
         except ConnectionResetError:
             data, self.was_reset = b"", True
-        with self._lock:
-            self._has_ended = not data
-            for event in self._session.receive(data) if data else ():
-                self._take(event)
-            self._flush()
+        finally:
+            self._lock.acquire()
+            self._is_receiving = False
+            self._lock.notify_all()
+        self._has_ended = not data
+        for event in self._session.receive(data) if data else ():
+            self._take(event)
+        self._flush()
 
     def _take(self, event: Event) -> None:
         if isinstance(event, SessionFailed | StreamMalformed):

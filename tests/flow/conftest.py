@@ -1,12 +1,49 @@
-"""What flow tests share: a gateway process a module, backends that do what the test says, no lease left behind."""
+"""What flow tests share: a gateway process a module, backends that do what the test says, no lease left behind.
 
+Each test runs twice: its client speaks HTTP/1.1, then HTTP/2. http1_only.py names the tests that only HTTP/1.1 can say.
+"""
+
+import socket
 import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from http1_only import is_http1_only
 
 from gproxy.testing.backends import Actor, reply
-from gproxy.testing.gateway import RunningGateway
+from gproxy.testing.gateway import PATIENCE, RunningGateway
+from gproxy.testing.http2_wire import HTTP2Wire
+
+
+def pytest_generate_tests(metafunc):
+    metafunc.parametrize("protocol", getattr(metafunc.module, "PROTOCOLS", ["http1", "http2"]), indirect=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    left = [item for item in items if is_http1_only(item)]
+    config.hook.pytest_deselected(items=left)
+    gone = set(left)
+    items[:] = [item for item in items if item not in gone]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offers_http2():
+    """Let the gateways of all tests accept HTTP/2 by prior knowledge, beside HTTP/1.x."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningGateway, "words", "h2c")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def protocol(request, monkeypatch):
+    """The protocol of the connections that a test opens."""
+    if request.param == "http2":
+        monkeypatch.setattr(RunningGateway, "connect", connect_by_http2)
+    return request.param
+
+
+def connect_by_http2(gateway):
+    return HTTP2Wire(socket.create_connection(("127.0.0.1", gateway.port), PATIENCE))
 
 
 class Scene:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gproxy.testing.backends import Held, reply
+from gproxy.testing.backends import Held, reply, switching
 from gproxy.testing.gateway import eventually
 
 BACKENDS = "one wide left right broken tripped"
@@ -228,7 +228,7 @@ def test_a_stream_that_the_client_leaves_gives_its_slot_back(play):
 
 def test_a_tunnel_holds_its_slot_until_it_ends(play):
     def act(peer, request):
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        peer.send(switching(request))
         peer.send(peer.read_exactly(4))
         peer.read_all()
         peer.close()

@@ -48,14 +48,14 @@ def gateway(tmp_path_factory):
         yield running
 
 
-def test_each_piece_comes_back_before_the_next_is_sent(gateway):
+def test_each_piece_comes_back_before_the_next_is_sent(gateway, protocol):
     with gateway.connect() as wire:
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
         assert wire.read_until(b"\r\n\r\nabc").startswith(b"HTTP/1.1 200 ")
         for piece in (b"def", b"ghi"):
             wire.send(piece)
             assert wire.read_exactly(3) == piece
-        assert wire.is_closed()
+        assert protocol == "http2" or wire.is_closed()
 
 
 def test_so_do_chunks(gateway):

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gproxy.testing.backends import Held, reply
+from gproxy.testing.backends import Held, reply, switching
 from gproxy.testing.gateway import eventually
 
 BACKENDS = "one"
@@ -216,7 +216,7 @@ def test_a_stream_has_its_place_until_its_last_byte(play):
 
 def test_a_tunnel_has_its_place_until_it_ends(play):
     def act(peer, request):
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        peer.send(switching(request))
         peer.read_all()
         peer.close()
 

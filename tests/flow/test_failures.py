@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -617,7 +618,8 @@ def test_in_a_crowd_everybody_gets_what_is_theirs_and_every_lease_comes_back(pla
 
     def visitor(start):
         try:
-            with play.gateway.connect() as wire:
+            with ExitStack() as stack:
+                wire = stack.enter_context(play.gateway.connect())
                 for n in range(20):
                     what = [*expected][(start + n) % len(expected)]
                     wire.send(f"GET /crowd/{what} HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -627,8 +629,7 @@ def test_in_a_crowd_everybody_gets_what_is_theirs_and_every_lease_comes_back(pla
                         wrong.append((what, answer))
                     if what == "half":
                         assert not answer.complete
-                        wire.sock.close()
-                        wire.sock = play.gateway.connect().sock
+                        wire = stack.enter_context(play.gateway.connect())
                 wire.send("GET /crowd/hang HTTP/1.1\r\nHost: a\r\n\r\n")
         except Exception as error:  # noqa: BLE001 reported below
             wrong.append((start, error))

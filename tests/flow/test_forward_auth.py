@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gproxy.testing.backends import Held, reply
+from gproxy.testing.backends import Held, reply, switching
 from gproxy.testing.gateway import eventually
 
 INI = """
@@ -290,9 +290,7 @@ def test_a_body_that_is_too_long_for_the_authorizer_is_a_413(play):
 
 def test_a_websocket_passes(play):
     upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGVzdA==")
-    play.app.act = lambda peer, request: peer.send(
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"
-    )
+    play.app.act = lambda peer, request: peer.send(switching(request) + b"hello")
     lines = "".join(f"{line}\r\n" for line in upgrade)
     with play.gateway.connect() as wire:
         wire.send(f"GET /ws HTTP/1.1\r\nHost: a\r\n{lines}\r\n")

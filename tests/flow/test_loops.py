@@ -40,7 +40,7 @@ def test_a_gateway_that_is_its_own_backend_answers_508(tmp_path, workers):
         assert sorted((line["status"], line["reason"]) for line in lines) == 3 * [("508", "-")] + 3 * [("508", "loop")]
 
 
-def test_another_gateway_is_no_loop(tmp_path):
+def test_another_gateway_is_no_loop(tmp_path, protocol):
     """Each has an id of its own, also from the same folder."""
     ini = "[route:r]\nupstream = u\n[upstream:u]\nbackends = %s\n"
     with Actor() as backend, RunningGateway(ini % backend.url, tmp_path) as inner:
@@ -48,7 +48,7 @@ def test_another_gateway_is_no_loop(tmp_path):
             assert outer.get("/a").status == 200
         (request,) = backend.requests
         first, second = request["via"].split(", ")
-        assert first.startswith("1.1 gproxy-")
+        assert first.startswith("2.0 gproxy-" if protocol == "http2" else "1.1 gproxy-")
         assert second.startswith("1.1 gproxy-")
         assert first != second
 

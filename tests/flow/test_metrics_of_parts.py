@@ -2,7 +2,7 @@
 
 import pytest
 
-from gproxy.testing.backends import Held
+from gproxy.testing.backends import Held, switching
 from gproxy.testing.gateway import eventually
 
 BACKENDS = "slow"
@@ -73,8 +73,8 @@ def test_what_waits_is_shown_and_measured(play, held):
 
 
 def test_tunnels_are_counted(play):
-    def act(peer, _):
-        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    def act(peer, request):
+        peer.send(switching(request))
         peer.sock.recv(1)
 
     play.slow.act = act

@@ -2,11 +2,11 @@
 
 import json
 import socket
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 
-from gproxy.testing.backends import Held
+from gproxy.testing.backends import Held, switching
 from gproxy.testing.gateway import eventually
 
 BACKENDS = "one queued later"
@@ -133,8 +133,8 @@ def begin(peer, _):
     peer.read_all()
 
 
-def switch(peer, _):
-    peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+def switch(peer, request):
+    peer.send(switching(request))
     peer.read_all()
 
 
@@ -184,11 +184,9 @@ def test_a_backend_that_does_not_read(play):
     play.one.act = held = Held(begin)
     size = 50_000_000
     with under_way(play, "/send", f"POST /send HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n") as wire:
-        wire.sock.setblocking(False)
 
         def waits_for_the_backend():
-            with suppress(BlockingIOError):
-                wire.sock.send(b"x" * 1_000_000)
+            wire.send_while_taken(b"x" * 1_000_000, 0.01)
             return shown(play).get("/send") == "send"
 
         eventually(waits_for_the_backend, "an upload that the backend does not take")

@@ -179,8 +179,10 @@ def test_an_upload_that_stops_is_408_and_no_backends_fault(play):
 
 
 @pytest.mark.parametrize(("how", "status"), [("closes", "400"), ("resets", "499")])
-def test_a_client_that_leaves_during_its_upload(play, how, status):
+def test_a_client_that_leaves_during_its_upload(play, protocol, how, status):
     path = f"/leaves/{how}"
+    if protocol == "http2":
+        status = "499"  # a stream has no end that could be taken for a wrong length
     with play.gateway.connect() as wire:
         wire.send(head(path, 10_000) + "x" * 5_000)
         eventually(lambda: kept(play.gateway) == [5_000, 2], "half of the upload")
@@ -349,8 +351,6 @@ def test_a_slow_reader_leaves_its_backend(play, framing):
         assert asked(play.one) == ["/ahead", "/ahead/other"]
         answer = wire.read_response()
         assert (answer.complete, answer.body == DATA) == (True, True)
-        if framing == "chunked":
-            assert wire.read_until(b"\r\n") == b"\r\n"  # behind the trailer
         assert wire.read_response().body == b"other"
     eventually(lambda: kept(play.gateway)[0] == 0, "the end of the request")
 

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
-from gproxy.testing.backends import Backend, answering
+from gproxy.testing.backends import Backend, answering, switching
 from gproxy.testing.gateway import RunningGateway, eventually
 
 INI = """
@@ -173,8 +173,7 @@ def test_of_several_protocols_the_listed_one_is_asked_for_as_the_client_writes_i
 
 def test_early_bytes_of_both_sides_get_through(tmp_path):
     def script(peer, backend):
-        peer.read_head()
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst")
+        peer.send(switching(peer.read_head()) + b"first")
         peer.send(peer.read_exactly(5))
         peer.read_all()
 
@@ -193,8 +192,7 @@ def test_a_side_that_does_not_end_with_the_other_is_not_waited_for(tmp_path, end
     over = threading.Event()
 
     def script(peer, backend):
-        peer.read_head()
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        peer.send(switching(peer.read_head()))
         if ends == "backend":
             peer.sock.shutdown(sockets.SHUT_WR)
         over.wait(30)
@@ -207,7 +205,7 @@ def test_a_side_that_does_not_end_with_the_other_is_not_waited_for(tmp_path, end
             wire.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
             wire.read_until(b"\r\n\r\n")
             if ends == "client":
-                wire.sock.shutdown(sockets.SHUT_WR)
+                wire.shut_writing()
             else:
                 assert wire.is_closed()
             line = gateway.line("/ws")
@@ -218,8 +216,7 @@ def test_a_side_that_does_not_end_with_the_other_is_not_waited_for(tmp_path, end
 
 def test_a_half_closed_client_still_hears_the_answer(tmp_path):
     def script(peer, backend):
-        peer.read_head()
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        peer.send(switching(peer.read_head()))
         peer.send(peer.read_all()[::-1])
 
     with (
@@ -229,5 +226,5 @@ def test_a_half_closed_client_still_hears_the_answer(tmp_path):
         with gateway.connect() as wire:
             wire.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nabc")
             wire.read_until(b"\r\n\r\n")
-            wire.sock.shutdown(sockets.SHUT_WR)
+            wire.shut_writing()
             assert wire.read_all() == b"cba"
