@@ -60,12 +60,17 @@ def shop(tmp_path_factory):
             yield admin
 
 
-@pytest.fixture(scope="module")
-def browser():
+def chromium():
+    """The path of the program."""
     program = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     assert program, "there is no Chromium; scripts/install test installs it"
+    return program
+
+
+@pytest.fixture(scope="module")
+def browser():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(OPTIONS))
         yield browser
         browser.close()
 
