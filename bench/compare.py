@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import plot, results
+from bench.h2load import HTTP2Generator
 from bench.load import Generator
-from bench.peers import APP_SERVERS, PEERS, WITH_TOKENS, Place
+from bench.peers import APP_SERVERS, ONLY_HTTP2, PEERS, WITH_HTTP2, WITH_TOKENS, Place
 from bench.scenarios import KINDS, SCENARIOS, backends
 from bench.server import NotStartedError, Server
 from gproxy.testing.gateway import free_port
@@ -30,7 +31,7 @@ def main(arguments):
         return 1
     print(*results.summary(measured, KINDS), sep="\n")
     if options.svg:
-        proxied = {name: one for name, one in measured.items() if not SCENARIOS[name].app}
+        proxied = {name: one for name, one in measured.items() if next(iter(one)) == peers[0]}
         compared = {name: results.ratios(one, results.CPU) for name, one in proxied.items()}
         options.svg.write_text(plot.svg(compared, peers, KINDS))
     failed = sum(map(results.errors, measured.values()))
@@ -69,23 +70,32 @@ def _measure_all(names, peers, options):
         with backends(folder) as behind:
             for name in names:
                 scenario = SCENARIOS[name]
-                measured[name] = _measure(scenario, asked(scenario, peers), behind.ports, folder, options)
+                measured[name] = _measure(scenario, asked(scenario, peers), behind, folder, options)
                 _show(name, measured[name], options)
     return measured
 
 
 def asked(scenario, peers):
-    """The peers that do all that the scenario needs, and the yardstick in any case; an app has a yardstick of its own."""
+    """The peers that do all that the scenario needs, and the yardstick in any case.
+
+    An app has a yardstick of its own. For HTTP/2 it is nginx if no other peer speaks it.
+    """
     if scenario.app:
         return list(APP_SERVERS)
+    if scenario.streams:
+        others = [peer for peer in peers if peer in WITH_HTTP2 and peer != "gproxy"]
+        return [*(others or ["nginx"]), "gproxy"]
+    peers = [peer for peer in peers if peer != ONLY_HTTP2]
+    if peers == ["gproxy"]:
+        peers = ["plain", *peers]
     return [peer for peer in peers if peer in WITH_TOKENS or peer == peers[0] or not scenario.jwt]
 
 
-def _measure(scenario, peers, ports, folder, options):
-    generator = Generator(scenario, folder)
+def _measure(scenario, peers, behind, folder, options):
+    generator = (HTTP2Generator if scenario.streams else Generator)(scenario, folder)
     seconds = scenario.seconds or options.seconds
     with ExitStack() as stack:
-        servers = {peer: stack.enter_context(_server(peer, scenario, ports, folder)) for peer in peers}
+        servers = {peer: stack.enter_context(_server(peer, scenario, behind, folder)) for peer in peers}
         for server in servers.values():
             generator.run(server.port, 1)
         rounds = [
@@ -95,8 +105,9 @@ def _measure(scenario, peers, ports, folder, options):
     return {peer: [one[peer] for one in rounds] for peer in peers}
 
 
-def _server(peer, scenario, ports, folder):
-    place = Place(free_port(), ports, folder, scenario.jwt, scenario.app)
+def _server(peer, scenario, behind, folder):
+    secure = behind.secure if scenario.streams else None
+    place = Place(free_port(), behind.ports, folder, scenario.jwt, scenario.app, secure, scenario.grpc)
     return Server(peer, PEERS[peer](place), place.port, folder)
 
 

@@ -34,6 +34,12 @@ def gets(count, tokens=0):
     return [_get(random, *fields) for fields in islice(credentials, count)]
 
 
+def paths(count):
+    """Return paths with a query of which no two are alike."""
+    random = Random(_SEED)
+    return [f"/users/item/{_word(random, 8)}?page={random.randint(1, 99)}" for _ in range(count)]
+
+
 def posts(count):
     """Return POSTs of about 2 kB of which no two are alike, in the head or in the body."""
     random = Random(_SEED)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import requests
+from bench.peers import Secure
 from bench.server import OTHER_CORE, Server
 from bench.templates import fill
+from gproxy.testing.authority import Authority
 from gproxy.testing.gateway import free_port
 
 _UPLOAD = "wrk.method = 'POST'\nwrk.body = string.rep('x', 1048576)\n"
@@ -34,6 +36,12 @@ class Scenario:
     not_found: int = 0
     #: If not 0: how long each round takes, whatever --seconds says.
     seconds: int = 0
+    #: If not 0: clients speak HTTP/2 over TLS, with so many streams on each connection.
+    streams: int = 0
+    #: Makes a list of paths, for HTTP/2; `path` is then not used.
+    paths: Callable[[], list[str]] | None = None
+    #: True if each request is a gRPC call, to a backend that speaks HTTP/2 over TLS.
+    grpc: bool = False
 
     def unexpected(self, failed, requests):
         """Return how many of the responses with a status of 400 or more are not what the list asks for.
@@ -81,13 +89,30 @@ REPEATED = {
 
 APPS = {"flask": Scenario("Flask's hello world", 32, "/", app=True)}
 
-SCENARIOS = {**VARIED, **REPEATED, **APPS}
+HTTP2 = {
+    "h2-small": Scenario("118 bytes of JSON, 32 streams of one connection", 1, streams=32),
+    "h2-conns": Scenario("118 bytes of JSON, one stream of each connection", 32, streams=1),
+    "h2-varying": Scenario(
+        "the same with a new path each time, 32 streams", 1, streams=32, paths=partial(requests.paths, _LIST)
+    ),
+    "h2-download": Scenario("a download of 1 MB, one stream of each connection", 8, "/users/1m", streams=1),
+    "h2-download-c1": Scenario("a download of 1 MB, 8 streams of one connection", 1, "/users/1m", streams=8),
+    "grpc-unary": Scenario("a gRPC call, 32 streams of one connection", 1, "/users/Greet", streams=32, grpc=True),
+}
+
+SCENARIOS = {**VARIED, **REPEATED, **APPS, **HTTP2}
 #: What a reader has to know of a figure first.
-KINDS = {"no request like another": VARIED, "the same request again": REPEATED, "an app as a route": APPS}
+KINDS = {
+    "no request like another": VARIED, "the same request again": REPEATED, "an app as a route": APPS,
+    "HTTP/2 over TLS": HTTP2,
+}  # fmt: skip
 
 
 def backends(folder, cores=OTHER_CORE):
-    """An nginx that stands for two backends; its ports are `server.ports`."""
+    """An nginx that stands for two backends and a gRPC server.
+
+    Its ports are `ports`, and `secure` has what HTTP/2 over TLS needs.
+    """
     www = folder / "www/users"
     www.mkdir(parents=True)
     (www / "1m").write_bytes(os.urandom(1 << 20))
@@ -95,8 +120,11 @@ def backends(folder, cores=OTHER_CORE):
     users = [{"id": number, "name": f"user{number}", "v": number * 0.37 % 1} for number in range(250)]
     (www / "list.json").write_text(json.dumps(users))
     ports = free_port(), free_port()
-    config = fill("backends.conf", folder, port=ports[0], other=ports[1])
+    authority = Authority(folder)
+    secure = Secure(*authority.issue("localhost", "127.0.0.1"), authority.path, free_port())
+    served = {"grpc": secure.grpc, "certificate": secure.certificate, "key": secure.key}
+    config = fill("backends.conf", folder, port=ports[0], other=ports[1], **served)
     command = ["nginx", "-e", folder / "backends.err", "-c", config]
     server = Server("backends", command, ports[0], folder, cores=cores)
-    server.ports = ports
+    server.ports, server.secure = ports, secure
     return server

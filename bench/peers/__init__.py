@@ -1,7 +1,7 @@
 """The proxies, and the servers of apps, that are compared: for each name, the command that starts it.
 
 Each does as many of the ten features as it offers by configuration: gproxy and the gateway in Go all of them, nginx,
-HAProxy and Caddy all but tokens, the two Python proxies none but forwarding.
+HAProxy and Caddy all but tokens, the two Python proxies and go-h2 none but forwarding.
 """
 
 import shutil
@@ -15,13 +15,35 @@ from bench.templates import TEMPLATES as _HERE
 from bench.templates import fill
 
 _BUILT = _HERE.parents[1] / ".bench"
+_NGINX_TLS = "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3; http2_max_concurrent_streams 256;"
+_NGINX_GRPC = "location /users/Greet {{ grpc_pass grpcs://127.0.0.1:{}; }}"
+_GREETER = """\
+[route:greeter]
+path = /users/Greet
+upstream = greeter
+[upstream:greeter]
+backends = https://localhost:{}
+http2 = yes
+tls_ca = {}
+"""
+
+
+@dataclass(frozen=True)
+class Secure:
+    """What HTTP/2 over TLS needs: a certificate with its key, who has signed it, and the port of a gRPC server."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+    grpc: int
 
 
 @dataclass(frozen=True)
 class Place:
     """What a peer is told: where to serve, what stands behind it, where to write, whether to ask for tokens.
 
-    `app`: whether it serves the app, in place of backends.
+    `app`: whether it serves the app, in place of backends. `secure`: with what it serves HTTP/2; None: it serves
+    HTTP/1.1. `grpc`: whether the gRPC server stands behind it.
     """
 
     port: int
@@ -29,6 +51,8 @@ class Place:
     folder: Path
     jwt: bool = False
     app: bool = False
+    secure: Secure | None = None
+    grpc: bool = False
 
     def fill(self, template, **values):
         backend, other = self.backends
@@ -49,7 +73,14 @@ def _aiohttp(place):
 
 
 def _nginx(place):
-    return ["nginx", "-e", place.folder / "nginx-peer.err", "-c", place.fill("nginx.conf")]
+    secure, listen, tls, grpc = place.secure, "", "", ""
+    if secure:
+        listen = "ssl http2"
+        tls = _NGINX_TLS.format(secure.certificate, secure.key)
+    if secure and place.grpc:
+        grpc = _NGINX_GRPC.format(secure.grpc)
+    config = place.fill("nginx.conf", listen=listen, tls=tls, grpc=grpc)
+    return ["nginx", "-e", place.folder / "nginx-peer.err", "-c", config]
 
 
 def _haproxy(place):
@@ -64,11 +95,18 @@ def _go(place):
     log = place.folder / "go-access.log"
     users = ",".join(f"http://127.0.0.1:{port}" for port in place.backends)
     secret = SECRET if place.jwt else ""
-    return [_build_go(), "-bind", f"127.0.0.1:{place.port}", "-users", users, "-log", log, "-secret", secret]
+    return [_build_go("go"), "-bind", f"127.0.0.1:{place.port}", "-users", users, "-log", log, "-secret", secret]
 
 
-def _build_go():
-    source, built = _HERE / "go/main.go", _BUILT / "go-gateway"
+def _go_h2(place):
+    secure = place.secure
+    backend = f"https://localhost:{secure.grpc}" if place.grpc else f"http://127.0.0.1:{place.backends[0]}"
+    tls = ["-cert", secure.certificate, "-key", secure.key, *["-ca", secure.authority] * place.grpc]
+    return [_build_go("go-h2"), "-bind", f"127.0.0.1:{place.port}", "-backend", backend, *tls]
+
+
+def _build_go(name):
+    source, built = _HERE / name / "main.go", _BUILT / name
     if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
         built.parent.mkdir(exist_ok=True)
         subprocess.run(["go", "build", "-o", built, source], check=True)
@@ -88,16 +126,27 @@ def gproxy(place, workers=1):
     if place.app:
         config = place.fill("app.ini", app=place.copy_app())
     else:
-        config = place.fill("gproxy.ini", secret=SECRET, handlers=", ".join(handlers))
-    options = "--bind", f"127.0.0.1:{place.port}", "--workers", workers, "--config", config
+        more = _secure_sections(place) if place.secure else ""
+        config = place.fill("gproxy.ini", secret=SECRET, handlers=", ".join(handlers), more=more)
+    address = f"127.0.0.1:{place.port}{' tls' if place.secure else ''}"
+    options = "--bind", address, "--workers", workers, "--config", config
     return [sys.executable, "-m", "gproxy", *options]
+
+
+def _secure_sections(place):
+    secure = place.secure
+    tls = f"[tls:bench]\ncertificate = {secure.certificate}\nkey = {secure.key}\n"
+    return tls + _GREETER.format(secure.grpc, secure.authority) if place.grpc else tls
 
 
 PEERS = {
     "plain": _plain, "nginx": _nginx, "haproxy": _haproxy, "caddy": _caddy, "aiohttp": _aiohttp, "go": _go,
-    "gunicorn": _gunicorn, "gproxy": gproxy,
+    "go-h2": _go_h2, "gunicorn": _gunicorn, "gproxy": gproxy,
 }  # fmt: skip
 #: Those that serve an app. The first is the yardstick, and no proxy.
 APP_SERVERS = "gunicorn", "gproxy"
 #: Those that check tokens. Where every request brings one, the others would do less for it, and are not measured.
 WITH_TOKENS = "go", "gproxy"
+#: Those that serve HTTP/2, and the one that serves nothing else here.
+WITH_HTTP2 = "go-h2", "nginx", "gproxy"
+ONLY_HTTP2 = "go-h2"

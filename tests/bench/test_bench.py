@@ -49,6 +49,22 @@ def test_a_peer_that_checks_no_tokens_is_not_measured_where_all_requests_have_on
     assert compare.asked(SCENARIOS["jwt"], ["nginx", "plain", "gproxy"]) == ["nginx", "gproxy"]  # the yardstick stays
 
 
+def test_only_peers_that_speak_http2_are_measured_over_it_and_nginx_if_there_is_no_other():
+    h2, h1 = SCENARIOS["h2-small"], SCENARIOS["small"]
+    assert compare.asked(h2, ["go-h2", "caddy", "nginx", "gproxy"]) == ["go-h2", "nginx", "gproxy"]
+    assert compare.asked(h2, ["plain", "gproxy"]) == ["nginx", "gproxy"]
+    assert compare.asked(h1, ["go-h2", "nginx", "gproxy"]) == ["nginx", "gproxy"]
+    assert compare.asked(h1, ["go-h2", "gproxy"]) == ["plain", "gproxy"]
+
+
+@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if scenario.streams])
+def test_http2_is_measured(name):
+    done = bench("--rounds", "1", "--seconds", "1", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    compared = r"( +\d+ +[\d.]+ +[\d.]+\.\.[\d.]+){2}( +[\d.]+){3}$"
+    assert re.findall(rf"^  (nginx|gproxy){compared}", done.stdout, re.M), done.stdout
+
+
 def test_two_workers_are_compared_with_one(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "_ROUNDS", 1)
     monkeypatch.setattr(workers, "_SECONDS", 1)

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench import load, plot, results, soak
+from bench import h2load, load, plot, results, soak
 from bench.figures import Figure
 from bench.load import Load
 from bench.results import Ratio, Sample
@@ -52,6 +52,24 @@ def test_what_a_scenario_does_not_ask_for_is_an_error():
 def test_what_wrk_does_not_print_is_an_error():
     with pytest.raises(ValueError, match="wrk printed no"):
         load.parse("unable to connect to 127.0.0.1:1 Connection refused", SMALL)
+
+
+H2LOAD = """\
+finished in 2.01s, 63740.50 req/s, 4.74MB/s
+requests: 127481 total, 127489 started, 127481 done, 127479 succeeded, 2 failed, 1 errored, 3 timeout
+status codes: 127470 2xx, 1 3xx, 3 4xx, 5 5xx
+traffic: 4.74MB (4971818) total, 3.16MB (3314480) headers (space savings 50.00%), 497.97KB (509920) data
+"""
+
+
+def test_what_h2load_prints_is_understood():
+    times = "".join(f"1795984104238154\t200\t{microseconds}\n" for microseconds in range(1000, 102_000, 1000))
+    assert h2load.parse(H2LOAD, times) == Load(127_479, 63740.5, 51.0, pytest.approx(101, abs=1), 14)
+
+
+def test_what_h2load_does_not_print_is_an_error():
+    with pytest.raises(ValueError, match="h2load printed no"):
+        h2load.parse("could not connect", "")
 
 
 def test_ratios_are_taken_round_by_round():
