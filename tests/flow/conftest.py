@@ -1,6 +1,7 @@
 """What flow tests share: a gateway process a module, backends that do what the test says, no lease left behind.
 
-Each test runs twice: its client speaks HTTP/1.1, then HTTP/2. http1_only.py names the tests that only HTTP/1.1 can say.
+Each file runs twice, with gateways of its own: its clients speak HTTP/1.1, then HTTP/2. Files that begin with test_http2_
+have their own clients, and run once. http1_only.py names the tests that HTTP/1.1 alone can say.
 """
 
 import socket
@@ -15,31 +16,34 @@ from gproxy.testing.gateway import PATIENCE, RunningGateway
 from gproxy.testing.http2_wire import HTTP2Wire
 
 
-def pytest_generate_tests(metafunc):
-    metafunc.parametrize("protocol", getattr(metafunc.module, "PROTOCOLS", ["http1", "http2"]), indirect=True)
+class HTTP2Module(pytest.Module):
+    """A file of tests, collected once more: its fixtures and tests are those of clients that speak HTTP/2."""
+
+
+def pytest_collect_file(file_path, parent):
+    if not file_path.name.startswith("test_") or file_path.name.startswith("test_http2_"):
+        return None
+    nodeid = f"{file_path.relative_to(parent.config.rootpath).as_posix()}::http2"
+    return HTTP2Module.from_parent(parent, path=file_path, name=f"{file_path.name}::http2", nodeid=nodeid)
 
 
 def pytest_collection_modifyitems(config, items):
-    left = [item for item in items if is_http1_only(item)]
+    left = [item for item in items if item.getparent(HTTP2Module) and is_http1_only(item.nodeid)]
     config.hook.pytest_deselected(items=left)
     gone = set(left)
     items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def offers_http2():
-    """Let the gateways of all tests accept HTTP/2 by prior knowledge, beside HTTP/1.x."""
+def protocol(request):
+    """The protocol of the connections that tests open to gateways."""
+    if request.node.getparent(HTTP2Module) is None:
+        yield "http1"
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunningGateway, "words", "h2c")
-        yield
-
-
-@pytest.fixture(autouse=True)
-def protocol(request, monkeypatch):
-    """The protocol of the connections that a test opens."""
-    if request.param == "http2":
-        monkeypatch.setattr(RunningGateway, "connect", connect_by_http2)
-    return request.param
+        patch.setattr(RunningGateway, "connect", connect_by_http2)
+        yield "http2"
 
 
 def connect_by_http2(gateway):

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from gproxy.testing.backends import reply
+from gproxy.testing.gateway import RunningGateway
 
-PROTOCOLS = ["http2"]
 BACKENDS = "one"
 INI = """
 [gateway]
@@ -25,6 +25,13 @@ respond = 410
 backends = {one}
 max_fails = 0
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offers_http2():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningGateway, "words", "h2c")
+        yield
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ Everything before the first `==` is the INI file, with `{backend}` for the scrip
     < HEADERS 1 | :status: 200       the client waits for the next frame: kind, stream, code or flags, fields or data
     < GOAWAY 0 A|B                   with one of these codes; the connection then ends
     < SETTINGS                       and WINDOW_UPDATE are skipped unless the line names them
-    heard                            the client waits until the backend has the head of a request
+    heard text                       the client waits until the backend has a request's head, and this text of its body
     bare                             first line: the client sends no preface by itself, and no SETTINGS
     B: HTTP/1.1 200 OK               what the backend answers; as in wirecases.py, with B~ and `B close`
     kept | ended                     at the end the connection still serves, or has ended
@@ -61,9 +61,16 @@ class Expected:
 
 
 @dataclass
+class Heard:
+    """What the backend has, after the head of a request."""
+
+    text: bytes
+
+
+@dataclass
 class Case(wirecases.Case):
-    #: What to do in order: bytes are sent, Expected frames are waited for; None: the backend is.
-    steps: list[bytes | Expected | None] = field(default_factory=list)
+    #: What to do in order: bytes are sent, the others are waited for.
+    steps: list[bytes | Expected | Heard] = field(default_factory=list)
     is_bare: bool = False
     entries: list[dict[str, str]] = field(default_factory=list)
 
@@ -91,8 +98,8 @@ def _directive(case, line):
         case.steps = _joined(case.steps, b"".join(map(frame, sent)))
     elif line.startswith("< "):
         case.steps.append(_expected(line[2:]))
-    elif line == "heard":
-        case.steps.append(None)
+    elif line == "heard" or line.startswith("heard "):
+        case.steps.append(Heard(unescape(line[6:])))
     elif line == "bare":
         case.is_bare = True
     elif line in ("kept", "ended"):

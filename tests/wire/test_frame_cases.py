@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import hpack
 import pytest
-from framecases import CASES, ERRORS, FLAGS, KINDS, Expected, frame, load
+from framecases import CASES, ERRORS, FLAGS, KINDS, Expected, Heard, frame, load
 from test_wire_cases import IS_ALIVE, OK, Scripted, check_backend
 from wirecases import unescape
 
@@ -96,14 +96,16 @@ def test_frame_case(stages, case):
         play(wire, case, stage.scripted)
         check_end(wire, case)
     assert stage.gateway.ask(IS_ALIVE).body == b"alive"
+    if "backend" in case.body:
+        eventually(lambda: stage.scripted.seen and stage.scripted.seen[-1].body == case.body["backend"], "the body")
     check_backend(case, stage.scripted.seen, stage.scripted.backend.port)
     check_log(case, stage.log)
 
 
 def play(wire, case, scripted):
     for step in case.steps:
-        if step is None:
-            eventually(lambda: scripted.seen, "a request at the backend")
+        if isinstance(step, Heard):
+            eventually(lambda text=step.text: has_heard(scripted, text), "a request at the backend")
         elif isinstance(step, Expected):
             found = wire.next(step.kind)
             assert matches(found, step), (found, step)
@@ -112,6 +114,10 @@ def play(wire, case, scripted):
                 wire.send(step)
             except OSError:
                 assert not case.kept
+
+
+def has_heard(scripted, text):
+    return bool(scripted.seen) and text in scripted.seen[-1].body + scripted.peer.buffer
 
 
 def matches(found, step):

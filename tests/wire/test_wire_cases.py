@@ -28,11 +28,15 @@ IS_ALIVE = b"GET /alive HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Scripted:
-    """A backend that notes a request as soon as its head is there, and answers as the case at hand says."""
+    """A backend that notes a request as soon as its head is there, and answers as the case at hand says.
+
+    peer: the connection of the last request.
+    """
 
     def __init__(self):
         self.raw, self.closes = OK, False
         self.seen = []
+        self.peer = None
         self.backend = Backend(self._serve)
 
     def _serve(self, peer, _backend):
@@ -40,6 +44,7 @@ class Scripted:
             is_alive = request.line == "GET /alive HTTP/1.1"
             if not is_alive:
                 self.seen.append(request)
+                self.peer = peer
             if not read_body(peer, request):
                 return
             peer.send(ALIVE if is_alive else self.raw)
