@@ -34,7 +34,7 @@ class HTTP2Transport:
     """The reading and the sending of one HTTP/2 connection; its owner calls `read` in one greenlet."""
 
     __slots__ = (
-        "_flusher", "_is_scheduled", "_on_turn", "_sends", "_unsent", "_waiting", "_watcher", "channel", "hub",
+        "_flusher", "_is_scheduled", "_on_turn", "_sends", "_sent", "_unsent", "_waiting", "_watcher", "channel", "hub",
         "is_lost", "session",
     )  # fmt: skip
 
@@ -49,6 +49,8 @@ class HTTP2Transport:
         #: What the kernel has not taken of the last send, and the watcher that waits for the kernel.
         self._unsent: bytes | memoryview = b""
         self._watcher: Any = None
+        #: The bytes that the kernel has taken so far.
+        self._sent = 0
         #: What waits for a turn or for a window.
         self._waiting: list[Outbox] = []
         #: The number of sends with waiting pieces so far.
@@ -60,6 +62,15 @@ class HTTP2Transport:
     def backlog(self) -> int:
         """The bytes that streams have appended and the kernel has not taken."""
         return self.session.unsent + len(self._unsent)
+
+    @property
+    def appended_so_far(self) -> int:
+        """The number of bytes that were ever appended."""
+        return self._sent + self.backlog
+
+    def taken_so_far(self) -> int:
+        """Return how many bytes the peer's system has taken. Over TLS the kernel has more: this is too low by a bit."""
+        return self._sent - self.channel.in_kernel()
 
     def read(self) -> list[Event] | None:
         """Wait for bytes, at most 64 KiB; return their events, or None at the peer's end.
@@ -106,6 +117,7 @@ class HTTP2Transport:
                     self._stop_watching()
                     return
                 sent = self.channel.send_now(data)
+                self._sent += sent
                 if sent < len(data):
                     self._unsent = memoryview(data)[sent:]
                     self._watch()

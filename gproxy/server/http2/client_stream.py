@@ -30,7 +30,7 @@ class HTTP2ClientStream(HTTP2Stream):
     """
 
     __slots__ = (
-        "_awaited", "_id_key", "_received", "deadline", "error", "head", "pace", "request", "started", "upload_peer",
+        "_awaited", "_id_key", "_last_byte", "_received", "_taken", "deadline", "error", "head", "pace", "request", "started", "upload_peer",
     )  # fmt: skip
 
     def __init__(self, transport: HTTP2Transport, stream: Stream, pace: ClientPace, settings: ChannelSettings) -> None:
@@ -44,8 +44,11 @@ class HTTP2ClientStream(HTTP2Stream):
         self._id_key = settings.id_key
         #: Bytes of the body read since the last wait for one.
         self._received = 0
-        #: What the sender waits for.
+        #: What the sender waits for, and how much of it the transport had taken when the stream was last measured.
         self._awaited: Outbox | None = None
+        self._taken = -1
+        #: Where in all bytes of the connection the stream's last one is, or one of another stream soon behind it.
+        self._last_byte = 0
         #: Deadline of the request; None for a tunnel.
         self.deadline: Deadline | None = None
         #: The request, for its phase.
@@ -97,9 +100,18 @@ class HTTP2ClientStream(HTTP2Stream):
         self.pace.await_room(self, self.deadline)
 
     def unsent(self) -> int:
-        """Return the number of bytes that wait for the client's window or for the connection."""
-        outbox = self._awaited
-        return 0 if outbox is None else outbox.kept
+        """Return less, the more of the response the transport has taken, and the client's system from the transport.
+
+        The kernel has room again only after the client has taken a lot, and the window may be as large: until then the
+        client's progress shows only here. Bytes of other streams count while the stream waits for its turn; without a
+        window they do not.
+        """
+        outbox, transport = self._awaited, self.transport
+        if outbox is None:
+            return 0
+        if outbox.taken != self._taken or self.session.sendable(self.stream) > 0:
+            self._taken, self._last_byte = outbox.taken, transport.appended_so_far
+        return outbox.kept - min(transport.taken_so_far(), self._last_byte)
 
     def await_room(self) -> None:
         """Wait until the transport has taken something, without a limit."""

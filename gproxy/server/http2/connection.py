@@ -66,7 +66,7 @@ class HTTP2ClientConnection(StreamHost):
     __slots__ = (
         "_active", "_alarm", "_channel", "_connection", "_context", "_figures", "_gateway", "_hsts", "_is_ending",
         "_is_gone", "_is_leaving", "_is_parting", "_last_read", "_leaves_at", "_ping_sent", "_quiet_since", "_requests",
-        "_resets", "_servers", "_session", "_transport", "_waiter",
+        "_resets", "_servers", "_session", "_taken", "_transport", "_waiter",
     )  # fmt: skip
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -95,8 +95,9 @@ class HTTP2ClientConnection(StreamHost):
         self._active: dict[int, StreamServer] = {}
         #: When bytes came last, and when the last stream ended or the connection began.
         self._last_read = self._quiet_since = monotonic()
-        #: When a PING was sent that has no answer yet; 0 without one.
+        #: When a PING was sent that has no answer yet; 0 without one. And what the client had taken of all bytes then.
         self._ping_sent = 0.0
+        self._taken = 0
         #: When the second GOAWAY is due, after the first; infinite before that, and after it.
         self._leaves_at = math.inf
         #: True from the first GOAWAY on; from the second one on, when the connection ends with its last stream; once
@@ -184,14 +185,21 @@ class HTTP2ClientConnection(StreamHost):
         elif self._block_ends() <= now:
             self._close(ENHANCE_YOUR_CALM)
         elif self._ping_sent and self._ping_sent + _PING_TIMEOUT <= now:
-            self._is_gone = True
+            self._await_ping(now)
         elif self._active:
             if not self._ping_sent and self._last_read + _SILENCE <= now:
                 self._ping_sent = now
+                self._taken = self._transport.taken_so_far()
                 self._session.ping(_KEEPALIVE)
                 self._transport.flush_soon()
         elif self._is_ending or self._quiet_since + self._idle_limit() <= now:
             self._close(NO_ERROR)
+
+    def _await_ping(self, now: float) -> None:
+        """Give up a client that does not answer, unless it still takes what was sent before the PING."""
+        taken = self._transport.taken_so_far()
+        self._is_gone = taken <= self._taken
+        self._ping_sent, self._taken = now, taken
 
     def _close(self, code: int) -> None:
         """End the connection with GOAWAY."""

@@ -144,6 +144,20 @@ def test_a_silent_client_with_open_streams_gets_a_ping_and_is_lost_without_an_an
     assert some.response(stream)[0] == 0
 
 
+def test_a_silent_client_is_not_lost_while_it_takes_what_was_sent_before_the_ping(scene, monkeypatch):
+    monkeypatch.setattr(module, "_SILENCE", 0.05)
+    monkeypatch.setattr(module, "_PING_TIMEOUT", 0.05)
+    left = iter(range(8000, 0, -1000))
+    monkeypatch.setattr(ClientChannel, "in_kernel", lambda self: next(left, 0))
+    some = scene()
+    some.gateway.answer = lambda request: request.client_stream.wait() or Response(200)
+    some.request()
+    gevent.sleep(0.3)
+    assert not some.gateway.recorded
+    while not some.gateway.recorded:
+        gevent.sleep(0.01)
+
+
 def test_a_client_that_answers_pings_is_waited_for(scene, monkeypatch):
     monkeypatch.setattr(module, "_SILENCE", 0.05)
     monkeypatch.setattr(module, "_PING_TIMEOUT", 5.0)

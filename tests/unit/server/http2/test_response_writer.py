@@ -10,6 +10,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.http.websocket import accept_of
 from gproxy.runtime.expired import Expired
+from gproxy.server.client_channel import ClientChannel
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -167,6 +168,29 @@ def test_a_client_without_window_runs_into_the_write_timeout(scene):
     assert some.recorded() == [(200, "client_timeout")]
     assert some.gateway.recorded[0].bytes_sent == 65535
     assert some.response(some.request(path="/other"))[0] == 200
+
+
+@pytest.mark.parametrize("settings", [{"write_timeout": 0.05}, {"write_timeout": 0.05, "min_rate": 10_000}])
+def test_a_client_is_waited_for_while_its_system_takes_what_the_kernel_has(scene, monkeypatch, settings):
+    left = iter(range(200_000, 0, -10_000))
+    monkeypatch.setattr(ClientChannel, "in_kernel", lambda self: next(left, 0))
+    some = scene(window=100_000, **settings)
+    some.gateway.answer = lambda request: Response(200, bytes(300_000))
+    some.request()
+    gevent.sleep(0.3)
+    assert not some.gateway.recorded
+    while not some.gateway.recorded:
+        gevent.sleep(0.01)
+    assert some.recorded() == [(200, "client_timeout")]
+
+
+def test_a_client_without_window_is_not_waited_for_while_it_reads_another_stream(scene):
+    some = scene(window=65535, write_timeout=0.2)
+    some.gateway.answer = lambda request: dated(200, bytes(100_000) if request.path == "/" else b"y")
+    stream = some.request()
+    while not some.is_over(stream):
+        assert some.response(some.request(path="/other"))[2] == b"y"
+    assert some.reset_code(stream) == CANCEL
 
 
 def test_a_slow_reader_with_min_rate_is_cut(scene):
