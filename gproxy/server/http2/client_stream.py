@@ -30,7 +30,8 @@ class HTTP2ClientStream(HTTP2Stream):
     """
 
     __slots__ = (
-        "_awaited", "_id_key", "_last_byte", "_received", "_taken", "deadline", "error", "head", "pace", "request", "started", "upload_peer",
+        "_awaited", "_id_key", "_last_byte", "_received", "_taken", "deadline", "error", "head", "pace", "request",
+        "started", "upload_peer",
     )  # fmt: skip
 
     def __init__(self, transport: HTTP2Transport, stream: Stream, pace: ClientPace, settings: ChannelSettings) -> None:
