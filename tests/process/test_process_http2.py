@@ -134,6 +134,19 @@ def test_h2load_gets_what_it_asks_for(play, scheme):
     assert "status codes: 5000 2xx" in said
 
 
+#: h2spec's name of each case that fails, by the scheme: without TLS, what is no preface is taken for HTTP/1.1.
+REJECTED = {"https": [], "http": ["Sends invalid connection preface"]}
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_h2spec(play, scheme):
+    port = ["-t", "-k", "-p", str(play.tls)] if scheme == "https" else ["-p", str(play.h2c)]
+    said = run("h2spec", "-h", "127.0.0.1", *port, "-P", "/fixed", "-o", "5").stdout
+    passed, _, failed = said.partition("Failures:")
+    assert re.findall(r"\u00d7 \d+: (.*)", failed) == REJECTED[scheme], failed
+    assert f"146 tests, {146 - len(REJECTED[scheme])} passed, 0 skipped" in said, passed
+
+
 def test_no_request_fails_across_a_reload(play):
     """Ask by curl: h2load gives up what it has under way when GOAWAY comes."""
     reloading = threading.Thread(target=play.gateway.reload)
