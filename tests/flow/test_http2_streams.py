@@ -318,7 +318,7 @@ def test_a_more_urgent_response_comes_first(play, connect):
     order = [one.stream.id for one in client.events if isinstance(one, DataReceived) and one.data]
     begins, ends = order.index(urgent.id), len(order) - order[::-1].index(urgent.id)
     assert begins < 10  # the first response has 13 frames
-    assert order[begins:ends].count(late.id) <= 2
+    assert order[begins:ends].count(late.id) <= 3  # what waits for long gets a frame between
 
 
 # Draining

@@ -39,14 +39,18 @@ def utc(monkeypatch):
 
 #: Files, or single tests, with stand-ins that compiled code does not take: it asks for the very class.
 INTERPRETED_ONLY = (
+    "server/http2/",
     "server/test_client_channel.py",
     "server/test_connection.py",
     "server/test_context.py",
+    "server/test_dispatch.py",
+    "server/test_multiplexed.py",
     "server/test_proxy_protocol_connection.py",
     "server/test_tls_channel.py",
     "server/test_tls_connection.py",
     "upstream/balance/test_policy.py",
     "upstream/http1/test_channel.py::test_a_client_that_sends_more_does_not",
+    "upstream/http2/test_backend_stream.py::test_misuse_before_the_request",
 )
 
 

@@ -111,7 +111,7 @@ def test_without_options_the_path_stays():
 def test_the_head_names_the_prefix_that_was_stripped():
     route = RouteSettings("r", (UpstreamShare("a"),), (RoutePath("/api"),), strip_prefix=True)
     made = composer(route, UPSTREAMS["a"].settings, "1f", "X-Request-ID")
-    head = made(request(target="/api/x"), UPSTREAMS["a"].backends[0])
+    head = made(request(target="/api/x"), UPSTREAMS["a"].backends[0].authority)
     assert head.startswith(b"GET /x HTTP/1.1\r\n")
     assert b"\r\nX-Forwarded-Prefix: /api\r\n" in head
 
