@@ -189,8 +189,8 @@ class HTTP2ResponseWriter(Output):
         headers.discard_all(_OF_THE_HANDSHAKE)
         self._head(200, headers, end=False)
         for piece in body if not isinstance(body, bytes) else ():
-            client.send(piece)
             self.sent += len(piece)
+            client.send(piece)
 
     def _refuse(self, response: Response) -> bytes:
         """Replace a success that opens no tunnel: the client would take it for one. Return the body."""

@@ -344,3 +344,16 @@ def test_a_tunnel_that_expires_is_reset(scene):
     assert some.reset_code(stream) == CANCEL
     assert some.recorded() == [(101, "tunnel_idle")]
     assert some.of(stream, StreamReset)
+
+
+def test_bytes_of_a_tunnel_that_its_client_does_not_take_are_not_counted(scene):
+    some = scene(window=65535, write_timeout=0.2)
+
+    def answer(request):
+        request.client_stream.start_tunnel()
+        return Response.forwarded(101, "", switch()(request).headers, iter([bytes(100_000)]))
+
+    some.gateway.answer = answer
+    assert some.reset_code(connect(some)) == CANCEL
+    assert some.recorded() == [(101, "client_timeout")]
+    assert some.gateway.recorded[0].bytes_sent == 65535
