@@ -1,6 +1,5 @@
 """One stream of an HTTP/2 connection, for both sides: what has arrived, what is to be sent, who waits for either."""
 
-from collections import deque
 from typing import Final
 
 from greenlet import getcurrent
@@ -46,7 +45,8 @@ class HTTP2Stream(Waitable):
         self.reset_code = -1
         #: What is malformed in the peer's message; empty if nothing is.
         self.fault = ""
-        self._pieces: deque[bytes] = deque()
+        #: PERF: a list, which most streams leave empty; the window bounds it.
+        self._pieces: list[bytes] = []
         self._outbox: Outbox | None = None
 
     def on_event(self, event: Event) -> None:
@@ -121,12 +121,13 @@ class HTTP2Stream(Waitable):
         pieces = self._pieces
         if not pieces:
             return b""
-        data = pieces.popleft()
-        if pieces and len(data) < limit:
-            data = self._gather(data, limit)
-        elif len(data) > limit:
-            pieces.appendleft(data[limit:])
-            data = data[:limit]
+        data = pieces[0]
+        if len(data) > limit:
+            data, pieces[0] = data[:limit], data[limit:]
+        elif len(pieces) == 1:
+            pieces.clear()
+        else:
+            data = self._gather(limit)
         if not pieces:
             self.has_event = self.is_closed
         session = self.session
@@ -135,14 +136,17 @@ class HTTP2Stream(Waitable):
             self.transport.flush_soon()
         return data
 
-    def _gather(self, first: bytes, limit: int) -> bytes:
-        """Return as many pieces as the limit admits, as one."""
-        gathered, size, pieces = [first], len(first), self._pieces
-        while pieces and size + len(pieces[0]) <= limit:
-            piece = pieces.popleft()
-            gathered.append(piece)
+    def _gather(self, limit: int) -> bytes:
+        """Take as many pieces as the limit admits, as one."""
+        pieces, size, count = self._pieces, 0, 0
+        for piece in pieces:
             size += len(piece)
-        return b"".join(gathered)
+            if size > limit:
+                break
+            count += 1
+        data = b"".join(pieces[:count])
+        del pieces[:count]
+        return data
 
     def send(self, data: bytes | memoryview, *, end: bool = False) -> None:
         """Send a piece, with `end` the last one; wait for turns and windows until it is taken or may be kept.

@@ -41,7 +41,9 @@ class StreamHost:
 class StreamServer:
     """A greenlet with its alarm and its writer, which live as long as it does; `stream` is the present one."""
 
-    __slots__ = ("_has_begun", "_host", "_pool", "alarm", "greenlet", "out", "pace", "stream")
+    __slots__ = (
+        "_has_begun", "_host", "_on_begin", "_pool", "_run_callback", "alarm", "greenlet", "out", "pace", "stream",
+    )  # fmt: skip
 
     def __init__(self, pool: "StreamServers") -> None:
         hub = gevent.get_hub()
@@ -50,6 +52,7 @@ class StreamServer:
         #: True from the turn of the loop on in which the greenlet has to serve its next stream.
         self._has_begun = False
         self.greenlet = greenlet(self._run, hub)
+        self._run_callback, self._on_begin = hub.loop.run_callback, self._begin  # PERF: found and bound once
         setattr(self.greenlet, _NOTE, self)
         self.alarm = Alarm(pool.wheel, self.greenlet)
         self.pace = ClientPace(self.alarm, body_timeout=0.0, write_timeout=0.0, min_rate=0)
@@ -76,7 +79,7 @@ class StreamServer:
         """Serve a stream of this connection, in the next turn of the loop."""
         self.stream = stream
         self._host = host
-        gevent.get_hub().loop.run_callback(self._begin)
+        self._run_callback(self._on_begin)
 
     def _begin(self) -> None:
         self._has_begun = True
