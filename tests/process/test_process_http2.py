@@ -44,6 +44,14 @@ def echo(peer, request):
     peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(request.body), request.body))
 
 
+def answer_complete(peer, request):
+    """Answer a request whose body ends; the others were malformed."""
+    try:
+        reply(b"hello")(peer, request)
+    except (AssertionError, OSError):
+        peer.sock.close()
+
+
 class Scene:
     """A gateway with one address of each kind."""
 
@@ -140,8 +148,9 @@ REJECTED = {"https": [], "http": ["Sends invalid connection preface"]}
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_h2spec(play, scheme):
+    play.backend.act = answer_complete
     port = ["-t", "-k", "-p", str(play.tls)] if scheme == "https" else ["-p", str(play.h2c)]
-    said = run("h2spec", "-h", "127.0.0.1", *port, "-P", "/fixed", "-o", "5").stdout
+    said = run("h2spec", "-h", "127.0.0.1", *port, "-o", "5").stdout
     passed, _, failed = said.partition("Failures:")
     assert re.findall(r"\u00d7 \d+: (.*)", failed) == REJECTED[scheme], failed
     assert f"146 tests, {146 - len(REJECTED[scheme])} passed, 0 skipped" in said, passed
