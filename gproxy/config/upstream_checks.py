@@ -1,7 +1,7 @@
 """Checks of upstreams across sections: who uses them, and options and backends that have no effect or no end."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import get_args
@@ -96,10 +96,9 @@ def unverified(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iter
             )
 
 
-_PROBES = (
-    "health_interval", "health_timeout", "health_status", "health_body", "health_host", "health_headers", "initial",
-    "rise", "fall",
-)  # fmt: skip
+#: Options of the active health check, and those of `http` only.
+_PROBES = ("health_interval", "health_timeout", "health_host", "health_headers", "initial", "rise", "fall")
+_HTTP_PROBES = ("health_status", "health_body")
 _BREAKER = (
     "breaker_errors", "breaker_latency", "breaker_quantile", "breaker_window", "breaker_requests", "breaker_open",
 )  # fmt: skip
@@ -108,11 +107,26 @@ _ONLY_WITH = {
     "http2_connections": "http2",
     "queue_timeout": "queue",
     **dict.fromkeys(_BREAKER, "breaker"),
-    **dict.fromkeys(_PROBES, "health_path"),
+    **dict.fromkeys(_HTTP_PROBES, "health_path"),
     **dict.fromkeys(("fail_window", "eject_time"), "max_fails"),
 }
 #: The values of these that switch something off.
 _OFF = (None, False, 0, "", (), "no")
+
+
+def _why_idle(option: str, upstream: UpstreamSettings, values: Mapping[str, object]) -> str:
+    """Return why the option has no effect; "" if it has one."""
+    is_grpc = upstream.health.kind == "grpc"
+    if option == "health_service":
+        return "" if is_grpc else "has no effect without health = grpc"
+    if is_grpc and option in ("health_path", *_HTTP_PROBES):
+        return "has no effect with health = grpc"
+    if option == "retry_on" and "grpc_unavailable" in upstream.retry.on and upstream.http2 == "no":
+        return "grpc_unavailable has no effect without http2"
+    if option in _PROBES:
+        return "" if upstream.health.sends_probes else "has no effect without health_path"
+    needed = _ONLY_WITH.get(option)
+    return f"has no effect without {needed}" if needed is not None and values[needed] in _OFF else ""
 
 
 def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[Problem]:
@@ -120,9 +134,8 @@ def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[P
     for upstream, section in upstreams:
         values = option_values(upstream)
         for option in changed(upstream):  # the default has no effect anyway
-            needed = _ONLY_WITH.get(option)
-            if needed is not None and values[needed] in _OFF:
-                yield section.problem(option, f"has no effect without {needed}")
+            if why := _why_idle(option, upstream, values):
+                yield section.problem(option, why)
         if all(backend.down or backend.drain or not backend.weight for backend in upstream.backends):
             yield section.problem("backends", "no backend takes new clients: each one is down, drain or weight=0")
 

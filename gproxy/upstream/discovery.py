@@ -93,7 +93,7 @@ class Discovery:
             connections,
             connect_timeout=settings.connect_timeout,
             max_connections=settings.max_connections,
-            health=BackendHealth(settings.health.initial if settings.health.path else "up"),
+            health=BackendHealth(settings.health.initial if settings.health.sends_probes else "up"),
             addresses=addresses,
         )
 

@@ -92,7 +92,7 @@ class Upstream:
             self.start_probing()
 
     def _register(self, backends: Sequence[Backend]) -> None:
-        """Register the metrics of the backends, and make their health checks if `health_path` is set."""
+        """Register the metrics of the backends, and make their health checks if an option asks for probes."""
         for backend in backends:
             self._metrics.add(backend)
             self._check(backend)
@@ -103,7 +103,7 @@ class Upstream:
 
     def _check(self, backend: Backend) -> None:
         """Make the health check of a backend that can serve; end that of a backend that is down."""
-        if self.settings.health.path and not backend.is_down:
+        if self.settings.health.sends_probes and not backend.is_down:
             if backend not in self._health_checks:
                 check = ActiveHealthCheck(self.settings, backend, self.mark_probe, self.runtime)
                 self._health_checks[backend] = check

@@ -8,6 +8,9 @@ from gproxy.config.sections import rules
 from gproxy.config.types import BodyText, Seconds, Statuses
 from gproxy.http.header_names import SET_BY_PROBE
 
+#: The longest name of a service, in characters.
+_LONGEST_SERVICE = 256
+
 Initial = Literal["unknown", "up", "down"]
 
 
@@ -15,6 +18,15 @@ Initial = Literal["unknown", "up", "down"]
 class HealthCheckOptions:
     """The active health check: probes of each backend."""
 
+    kind: Literal["http", "grpc"] = field(
+        default="http",
+        metadata=option(
+            "health", "kind of the probes; http: of health_path; grpc: grpc.health.v1 of health_service, needs http2"
+        ),
+    )
+    service: str = field(
+        default="", metadata=doc("gRPC service to check, with health = grpc; empty: the server as a whole")
+    )
     path: str | None = field(default=None, metadata=doc("path to probe; none: no probes"))
     interval: Seconds = field(default=Seconds(10), metadata=doc("time between two probes, with 10 % jitter"))
     timeout: Seconds = field(default=Seconds(1), metadata=doc("longest time of a probe, its response included"))
@@ -45,15 +57,25 @@ class HealthCheckOptions:
             rules.at_least(1, self, "rise", "fall"),
             rules.probe_path("path", self.path),
             rules.one_of_them(self, "status"),
+            rules.require(
+                self.service.isprintable() and len(self.service) <= _LONGEST_SERVICE,
+                "service",
+                "expected the name of a service, such as package.Service",
+            ),
             rules.sent_host("host", self.host),
             rules.own_headers("headers", self.headers, reserved=SET_BY_PROBE),
             rules.distinct(self, "headers", fold=True),
             rules.require(
-                self.initial != "down" or self.path is not None,
+                self.initial != "down" or self.sends_probes,
                 "initial",
-                "down needs a health_path, or nothing would ever bring a backend up",
+                "down needs a health_path or health = grpc, or nothing would ever bring a backend up",
             ),
         )
+
+    @property
+    def sends_probes(self) -> bool:
+        """True if backends are probed."""
+        return self.kind == "grpc" or self.path is not None
 
 
 @dataclass(frozen=True, slots=True)

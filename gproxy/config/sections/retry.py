@@ -11,7 +11,7 @@ from gproxy.config.types import Bytes, Percent, Seconds, Statuses
 from gproxy.http.header_names import SET_BY_GATEWAY
 
 #: A failure to retry: its name, or the status of a response.
-RetryOn = Literal["connect", "stale", "reset", "timeout"] | Statuses
+RetryOn = Literal["connect", "stale", "reset", "timeout", "grpc_unavailable"] | Statuses
 
 DEFAULT_ON: Final[tuple[RetryOn, ...]] = ("connect", "stale", "reset")
 #: RFC 9110 section 9.2.2.
@@ -28,7 +28,8 @@ class RetryOptions:
     on: tuple[RetryOn, ...] = field(
         default=DEFAULT_ON,
         metadata=doc(
-            "failures to retry besides connect, which always is: stale, reset, timeout, and statuses such as 503"
+            "failures to retry besides connect, which always is: stale, reset, timeout, statuses such as 503, and "
+            "grpc_unavailable, a gRPC response that is only the status 14"
         ),
     )
     methods: tuple[str, ...] = field(

@@ -113,6 +113,9 @@ class UpstreamSettings:
                 "retry_header has the same name",
             ),
             rules.sent_host("host", self.host, "client, backend or "),
+            rules.require(
+                self.health.kind != "grpc" or self.http2 != "no", "health", "grpc needs http2 = yes or http2 = auto"
+            ),
             upstream_tls.problems(self.tls, is_used=self.uses_tls or not self.backends),
             rules.require(
                 self.queue.length <= 0 or self.is_limited,
