@@ -40,6 +40,7 @@ _DETAILS: Final = {
     TimeLimit.RATE: "the request body arrived too slowly",
     TimeLimit.HEAD: "the request head did not arrive in time",
     TimeLimit.DEADLINE: "the backend did not respond in time",
+    TimeLimit.CALL: "the call has taken longer than its client allows",
 }
 
 
@@ -152,7 +153,7 @@ def _as_http_error(error: BaseException, request: Request) -> HTTPError:
         return error
     if isinstance(error, Expired):
         late = time_limit_error(error)
-        if late.status != 504 or (request.tries and error.limit != TimeLimit.HANDLER):
+        if late.status != 504 or error.limit == TimeLimit.CALL or (request.tries and error.limit != TimeLimit.HANDLER):
             return late
         # no backend was tried, or it was not the backend's time: a handler took it
         what = (request.id, request.method, request.path, named(error), place(error))

@@ -24,6 +24,7 @@ class TimeLimit:
     HANDLER: ClassVar["TimeLimit"]
     DEADLINE: ClassVar["TimeLimit"]
     TOTAL: ClassVar["TimeLimit"]
+    CALL: ClassVar["TimeLimit"]
     ATTEMPT: ClassVar["TimeLimit"]
     FIRST_BYTE: ClassVar["TimeLimit"]
     READ: ClassVar["TimeLimit"]
@@ -115,6 +116,8 @@ TimeLimit.HANDLER = TimeLimit("handler", 504, "handler_timeout")
 #: If no backend was tried, a handler was too slow: `handler_timeout`, and nothing counts.
 TimeLimit.DEADLINE = TimeLimit("deadline", 504, "backend_timeout", "deadline_mid_body", counts=True)
 TimeLimit.TOTAL = TimeLimit("total", 504, "backend_timeout", "deadline_mid_body", counts=True, after="in all")
+#: Of a gRPC call, by its client: no fault of the backend.
+TimeLimit.CALL = TimeLimit("call", 504, "grpc_timeout", "grpc_timeout", after="in all")
 TimeLimit.ATTEMPT = TimeLimit("attempt", 504, "per_try_timeout", counts=True)
 TimeLimit.FIRST_BYTE = TimeLimit("first_byte", 504, "first_byte_timeout", counts=True)
 TimeLimit.READ = TimeLimit("read", 504, "read_timeout", "read_timeout", counts=True)

@@ -236,7 +236,7 @@ def _reject_request_line(line: bytes) -> NoReturn:
 #: The first pattern that matches describes why a head is rejected.
 _WRONG: Final[list[tuple[re.Pattern[bytes], str]]] = [
     # RFC 9113 section 6.5: the SETTINGS frame with which a server begins.
-    (re.compile(rb"(?s)\A\x00..\x04\x00\x00\x00\x00\x00"), "an HTTP/2 frame, as gRPC servers send"),
+    (re.compile(rb"(?s)\A\x00..\x04\x00\x00\x00\x00\x00"), "an HTTP/2 frame: http2 = yes speaks HTTP/2 to backends"),
     (re.compile(rb"\r(?!\n)|(?<!\r)\n"), "a bare CR or LF"),
     (re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"), "a control character"),
     (re.compile(rb"\r\n[ \t]"), "a folded header line"),

@@ -66,6 +66,7 @@ class NotedFields:
     """The fields of the request and the response that are noted in an exchange, which has no attribute for them."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
         self._size = len(names)
         self._of_request = [(index, reader) for index, name in enumerate(names) if (reader := _reader(name))]
         self._of_response = [
@@ -73,6 +74,10 @@ class NotedFields:
             for index, name in enumerate(names)
             if name.startswith("response.")
         ]
+
+    def place(self, name: str) -> int:
+        """Return the index of the field among the noted ones; -1 if it is not noted."""
+        return self._names.index(name) if name in self._names else -1
 
     @classmethod
     def of(cls, fields: Sequence[str]) -> "NotedFields | None":

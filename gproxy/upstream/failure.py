@@ -37,7 +37,7 @@ class Failure(NamedTuple):
     #: The text for the client. The error log has it too, with the error's own text.
     detail: str
     #: The word of `retry_on` that allows a retry. `connect` always does: the request was not sent yet.
-    retryable_as: Literal["connect", "stale", "reset", "timeout", "status", "never"]
+    retryable_as: Literal["connect", "stale", "reset", "timeout", "status", "grpc_unavailable", "never"]
     #: Whether the failure counts for the ejection of the backend.
     counts_against_backend: bool
     #: True if the backend has done nothing with the request, so that any method may be repeated.
@@ -106,10 +106,21 @@ _SLOW_TRY: Final = _late(TimeLimit.ATTEMPT, "http_response_timeout", "the backen
 _SLOW_START: Final = _late(
     TimeLimit.FIRST_BYTE, "http_response_timeout", "the backend did not begin to respond in time", "timeout"
 )
+_SLOW_CALL: Final = _late(TimeLimit.CALL, "http_response_timeout", "the call has taken too long", "never")
 SILENT: Final = _late(TimeLimit.READ, "connection_read_timeout", "the backend was silent for too long", "timeout")
 #: A response with a retryable status; `fail_statuses` decides whether it counts against the backend.
 RETRYABLE_STATUS: Final = Failure(
     502, "backend_status", "http_response_incomplete", "the backend sent a retryable status", "status", False
+)
+#: A gRPC response that is only the status 14.
+GRPC_UNAVAILABLE: Final = Failure(
+    503,
+    "grpc_unavailable",
+    "destination_unavailable",
+    "the backend is unavailable",
+    "grpc_unavailable",
+    True,
+    is_unprocessed=True,
 )
 NONE_AVAILABLE: Final = Failure(
     503, "none_available", "destination_unavailable", "no backend is available", "never", False
@@ -139,6 +150,7 @@ _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...],
 _EXPIRED: Final = {
     TimeLimit.DEADLINE: SLOW,
     TimeLimit.TOTAL: SLOW,
+    TimeLimit.CALL: _SLOW_CALL,
     TimeLimit.ATTEMPT: _SLOW_TRY,
     TimeLimit.FIRST_BYTE: _SLOW_START,
     TimeLimit.READ: SILENT,

@@ -92,6 +92,11 @@ class RetryPolicy:
         """Return whether the request may be executed twice, by its method or by an Idempotency-Key."""
         return request.method in self.methods or "idempotency-key" in request.headers
 
+    @property
+    def repeats_unavailable(self) -> bool:
+        """True if a gRPC response that is only the status UNAVAILABLE may be followed by a retry."""
+        return bool(self.retries) and "grpc_unavailable" in self.on
+
     def why_not(self, request: Request) -> str:
         """Return why no retry follows, in words; "" if a retry may follow."""
         condition = self.last.failure.retryable_as
@@ -116,7 +121,7 @@ class RetryPolicy:
     @property
     def asks_the_same(self) -> bool:
         """True if a retry may go to the same backend for lack of another: the backend is alive, but slow or busy."""
-        return self.last.failure.retryable_as in ("status", "timeout")
+        return self.last.failure.retryable_as in ("status", "timeout", "grpc_unavailable")
 
     def pause(self, rng: random.Random, clock: Callable[[], float] = time.time, *, untried: bool) -> float:
         """Return the seconds before the next attempt: a backoff with full jitter, or the response's Retry-After.

@@ -18,7 +18,7 @@ from gproxy.upstream.balance import BalancingPolicy
 from gproxy.upstream.balance.slow_start import SlowStart
 from gproxy.upstream.discovery import SOCKETS, Discovery, Network
 from gproxy.upstream.health.active import ActiveHealthCheck
-from gproxy.upstream.health.passive import PassiveHealth, may_eject
+from gproxy.upstream.health.passive import GRPCPassiveHealth, PassiveHealth, may_eject
 from gproxy.upstream.health.shared import Change, SharedHealth
 from gproxy.upstream.override import BackendOverride
 from gproxy.upstream.retry import Budget
@@ -61,9 +61,8 @@ class Upstream:
         slow_start = SlowStart(settings.slow_start, runtime.monotonic)
         self.rotation = rotation(policy, slow_start, runtime.monotonic, self.limit.resize if self.limit else None)
         self.rotation.set_backends(self.backends)
-        self.passive = PassiveHealth(
-            settings, self.backends, self.rotation.refresh, self._discovery.refresh_soon, runtime
-        )
+        passive = PassiveHealth if settings.http2 == "no" else GRPCPassiveHealth
+        self.passive = passive(settings, self.backends, self.rotation.refresh, self._discovery.refresh_soon, runtime)
         self._metrics = UpstreamMetrics(self.name, runtime.metrics)
         self._greenlets: list[gevent.Greenlet] = []
         self._health_checks: dict[Backend, ActiveHealthCheck] = {}

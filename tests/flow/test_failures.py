@@ -301,7 +301,7 @@ def test_a_grpc_server_is_named_in_the_log_and_a_grpc_client_gets_an_answer(play
     with play.gateway.connect() as wire:
         wire.send("POST /grpc HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
         assert is_clean_problem(wire.read_response(), 502, "http_protocol_error")
-    eventually(lambda: "an HTTP/2 frame, as gRPC servers send" in play.gateway.errors, "the warning")
+    eventually(lambda: "an HTTP/2 frame: http2 = yes speaks HTTP/2 to backends" in play.gateway.errors, "the warning")
     with play.gateway.connect() as wire:
         wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         answer = wire.read_response()

@@ -228,6 +228,7 @@ SMALL = {
     "runtime.expired": "what an alarm throws; imported by nearly all",
     "server.patch": "must be imported before any other module",
     "upstream.balance": "the table of policies",
+    "upstream.forwarder.grpc_attempt": "what only upstreams with HTTP/2 do",
 }
 
 

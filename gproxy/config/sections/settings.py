@@ -96,8 +96,8 @@ class LogSettings:
     fields: tuple[LogField, ...] = field(
         default=(LogField("default"),),
         metadata=doc(
-            "fields of the access lines, in their order; default: the usual ones; further ones are apptime, handlers, "
-            "query, report, scheme, tls, trace, and request.NAME and response.NAME for headers"
+            "fields of the access lines, in their order; default: the usual ones; further ones are apptime, grpc, "
+            "handlers, query, report, scheme, tls, trace, and request.NAME and response.NAME for headers"
         ),
     )
     skip: tuple[SkippedLines, ...] = field(

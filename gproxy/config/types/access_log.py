@@ -15,7 +15,7 @@ DEFAULT_FIELDS: Final = (
     "backend", "tries", "reason", "vhost", "referer", "ua", "user", "auth",
 )  # fmt: skip
 #: Further fields, besides headers.
-FURTHER_FIELDS: Final = ("apptime", "handlers", "query", "report", "scheme", "tls", "trace")
+FURTHER_FIELDS: Final = ("apptime", "grpc", "handlers", "query", "report", "scheme", "tls", "trace")
 #: Fields that are numbers.
 NUMBER_FIELDS: Final = frozenset({"status", "duration", "size", "reqsize", "tries", "apptime"})
 _DEFAULT: Final = "default"

@@ -277,6 +277,7 @@ class HTTP2ClientConnection(StreamHost):
             return
         if is_last:
             self._end_leaving()
+        server.out.call = self._requests.grpc.begin(request)
         client.deadline = request.deadline
         client.request = request
         dispatch(request, client.started, server.out, self._gateway, self._context.runtime)

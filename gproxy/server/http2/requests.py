@@ -3,6 +3,7 @@
 from time import monotonic
 from typing import Final
 
+from gproxy.gateway.grpc.adapter import GRPCAdapter
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import NO_LINE, BadMessage, ClientGone, HTTPError
@@ -23,7 +24,7 @@ _VIA: Final = "2.0"
 class StreamRequests:
     """The maker of the requests of one connection."""
 
-    __slots__ = ("_connection", "_gateway", "_max_body", "_rules")
+    __slots__ = ("_connection", "_gateway", "_max_body", "_rules", "grpc")
 
     def __init__(self, connection: ClientConnection) -> None:
         context = connection.context
@@ -31,6 +32,7 @@ class StreamRequests:
         self._gateway = context.gateway
         self._rules = context.fields.rules
         self._max_body = context.settings.max_body
+        self.grpc = GRPCAdapter(context.gateway.parts.notes)
 
     def read(self, server: StreamServer, client: HTTP2ClientStream, head: RequestHead) -> tuple[Request, bool]:
         """Return the request of a head, and whether no other may follow on its connection. Raises BadMessage."""
@@ -80,6 +82,8 @@ class StreamRequests:
             self._connection.peer, line if head is None else (head.method, without_query(head.target), PROTOCOL)
         )
         response = self._gateway.reject(error, exchange)
+        if head is not None:
+            server.out.call = self.grpc.call(head.headers, exchange)
         try:
             if not client.is_closed:
                 server.out.send(response, exchange.method, 1)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from gproxy.gateway.grpc.adapter import GRPCCall
 from gproxy.http.body import Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.framing import content_length
@@ -31,7 +32,7 @@ _CANCELLED: Final = frozenset({"client_timeout", "client_slow", "draining", "cut
 class HTTP2ResponseWriter(Output):
     """The writer of the responses that one greenlet sends, on one stream after the other."""
 
-    __slots__ = ("_hsts", "_is_alone", "_is_connect", "_length", "_stream")
+    __slots__ = ("_hsts", "_is_connect", "_length", "_stream", "call")
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,6 +40,8 @@ class HTTP2ResponseWriter(Output):
         self._hsts = ""
         self._length = -1
         self._is_connect = False
+        #: The call of a gRPC client; None for another request.
+        self.call: GRPCCall | None = None
 
     def begin(self, stream: HTTP2ClientStream, hsts: str, *, is_connect: bool) -> None:
         """Begin with another stream.
@@ -49,6 +52,7 @@ class HTTP2ResponseWriter(Output):
         self._hsts = hsts
         self._is_connect = is_connect
         self._length = -1
+        self.call = None
         self.sent = 0
 
     @property
@@ -64,6 +68,18 @@ class HTTP2ResponseWriter(Output):
                 pass
 
     def send(self, response: Response, method: str, minor: int) -> None:  # noqa: ARG002 as in HTTP/1
+        call = self.call
+        if call is None:
+            self._send(response, method)
+            return
+        status = response.status
+        call.outgoing(response)
+        try:
+            self._send(response, method)
+        finally:
+            response.status = status  # for the record
+
+    def _send(self, response: Response, method: str) -> None:
         client = self._client
         if client.is_closed:
             if client.fault:  # the stream was reset: the record has the status
@@ -103,7 +119,8 @@ class HTTP2ResponseWriter(Output):
         """Send a body that is in memory; PERF: with the head in one send, if the windows have room."""
         client = self._client
         session, stream, size = client.session, client.stream, len(body)
-        headers.put("Content-Length", "content-length", str(size))
+        if size or self.call is None:  # gRPC: a head and nothing else
+            headers.put("Content-Length", "content-length", str(size))
         session.respond(stream, status, headers, end=not size)
         self.sent = size
         if 0 < size <= _SMALL and size <= session.sendable(stream):

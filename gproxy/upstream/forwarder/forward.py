@@ -32,11 +32,13 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.connection import BackendConnection
 from gproxy.upstream.failure import RETRYABLE_STATUS, SLOW, as_response_error, failure_of
+from gproxy.upstream.forwarder.grpc_attempt import GRPCAttempt
 from gproxy.upstream.forwarder.hedge import Hedge, Outcome
 from gproxy.upstream.forwarder.replay import ReplayBuffer
 from gproxy.upstream.forwarder.response_body import BackendBody
 from gproxy.upstream.forwarder.time_limits import AttemptLimits, TimedAttempt
 from gproxy.upstream.forwarder.tunnel import Tunnel
+from gproxy.upstream.health.passive import GRPCPassiveHealth
 from gproxy.upstream.retry import TOO_LARGE, FailedAttempt, RetryPermit, RetryPolicy
 from gproxy.upstream.upstream import Upstream
 
@@ -80,6 +82,9 @@ class Forward:
         limits = AttemptLimits.of(settings)
         timed = upstream.runtime.times_attempts
         self._first_try = self._next_try = limits.around(TimedAttempt(self._try) if timed else self._try)
+        if isinstance(upstream.passive, GRPCPassiveHealth):
+            may_retry = self._policy.repeats_unavailable
+            self._first_try = self._next_try = GRPCAttempt(self._first_try, upstream.passive, may_retry=may_retry)
         hedge_after = settings.retry.hedge if hedge is None else hedge
         if hedge_after:
             send = limits.around(TimedAttempt(self._send) if timed else self._send)
@@ -258,7 +263,7 @@ class Forward:
             connection = self._lease(request, backend)  # (3)
             head = connection.send_request(self._write_head, request, backend.authority)  # (4) (5) (6)
             request.phase = HANDLER
-            self._upstream.passive.answered(request, backend, head.status)  # (7)
+            self._upstream.passive.answered(request, backend, head)  # (7)
             return self._response(request, backend, connection, head)
         except BaseException as error:  # noqa: BLE001 `_failed` raises again what is no failure
             request.phase = HANDLER
@@ -285,7 +290,7 @@ class Forward:
     ) -> Outcome:
         """Return the response of the hedged attempt that has won."""
         try:
-            self._upstream.passive.answered(request, backend, head.status)  # (7)
+            self._upstream.passive.answered(request, backend, head)  # (7)
             return self._response(request, backend, connection, head)
         except BaseException as error:  # noqa: BLE001 `_failed` raises again what is no failure
             backend.drop(connection)

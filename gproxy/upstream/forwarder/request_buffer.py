@@ -7,6 +7,7 @@ the request takes a connection, a slot of `max_requests` or the trial of a circu
 from typing import Final
 
 from gproxy.http.body import Body
+from gproxy.http.grpc import is_grpc
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
@@ -67,4 +68,4 @@ def _may_wait(request: Request, body: Body) -> bool:
         return False
     if body.on_first_read is not None or body.received != body.buffered:
         return False
-    return not (request.headers.lookup("content-type") or "").startswith("application/grpc")
+    return not is_grpc(request.headers)

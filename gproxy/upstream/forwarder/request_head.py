@@ -7,6 +7,7 @@ from typing import Final
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.errors import HTTPError
+from gproxy.http.grpc import TIMEOUT_FIELD, CallDeadline
 from gproxy.http.header_names import SET_BY_GATEWAY
 from gproxy.http.request import Request
 from gproxy.http.rewrite import check_assigned, checked
@@ -70,6 +71,9 @@ class RequestHeadWriter:
         """
         _, *lines = self._text(request, authority).split(_CRLF)
         parts = [line.partition(": ") for line in lines if line]
+        deadline = request.deadline
+        if isinstance(deadline, CallDeadline):  # a backend gets the time that is left of the call
+            return [(name, deadline.written if name.lower() == TIMEOUT_FIELD else value) for name, _, value in parts]
         return [(name, value) for name, _, value in parts]
 
     def target(self, request: Request) -> str:

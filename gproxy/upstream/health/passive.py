@@ -12,10 +12,12 @@ from typing import Final
 from gproxy.config.sections.health_check import EjectionOptions
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
+from gproxy.http.grpc import STATUS_FIELD, UNAVAILABLE, is_grpc
 from gproxy.http.request import Request
+from gproxy.http.response import ResponseHead
 from gproxy.runtime import Runtime
 from gproxy.upstream.backend import Backend
-from gproxy.upstream.failure import Failure, is_caused_by_client
+from gproxy.upstream.failure import GRPC_UNAVAILABLE, Failure, is_caused_by_client
 
 #: The longest ejection in seconds, unless eject_time is longer.
 _LONGEST_EJECTION: Final = 60.0
@@ -25,6 +27,8 @@ _FORGIVE_AFTER: Final = 60.0
 _SHARE: Final = 0.1
 #: How many failures of each backend are remembered.
 _MEMORY: Final = 30
+#: The gRPC status of a failure, in the log.
+_UNAVAILABLE: Final = f"{STATUS_FIELD} {UNAVAILABLE}"
 
 
 class EjectionPolicy:
@@ -78,7 +82,7 @@ def may_eject(backend: Backend, backends: Sequence[Backend]) -> bool:
 class PassiveHealth:
     """The passive health of one upstream's backends; every attempt reports to it.
 
-    - `answered` gets the status of a response. `_judge` decides whether it is a failure, or a success that restores.
+    - `answered` gets the head of a response. `_judge` decides whether it is a failure, or a success that restores.
     - `failed` gets an attempt without a response, logs it and calls `record_failure`.
     - `record_failure` gets a failure that is logged elsewhere, such as a response that breaks off.
     - `_count` gets the failures that count against the backend, and ejects it or marks it as failing.
@@ -104,8 +108,9 @@ class PassiveHealth:
         self._lowest = min(self._fail_statuses, default=1000)
         self._runtime = runtime
 
-    def answered(self, request: Request, backend: Backend, status: int) -> None:
-        """Report the status of a response."""
+    def answered(self, request: Request, backend: Backend, head: ResponseHead) -> None:
+        """Report the head of a response."""
+        status = head.status
         if status >= self._lowest or backend.health.doubtful:  # PERF: almost never
             self._judge(request, backend, status)
 
@@ -187,6 +192,29 @@ class PassiveHealth:
         """Log an event of the upstream as a whole, unless it was logged within the throttle's period."""
         text = f"upstream {self._name}: {event}"
         self._runtime.throttle.warn(text, "%s", text)
+
+
+class GRPCPassiveHealth(PassiveHealth):
+    """The passive health of an upstream with HTTP/2: the gRPC status UNAVAILABLE counts as a failure, no other does.
+
+    A backend that is unavailable sends a response that is only a head, as a rule; the status may be in trailers too.
+    """
+
+    def answered(self, request: Request, backend: Backend, head: ResponseHead) -> None:
+        """Report the head of a response."""
+        if is_grpc(head.headers) and head.headers.lookup(STATUS_FIELD) == UNAVAILABLE:
+            self._unavailable(request, backend)
+        else:
+            super().answered(request, backend, head)
+
+    def ended(self, request: Request, backend: Backend, trailers: Sequence[tuple[str, str]]) -> None:
+        """Report the trailers of a gRPC response that was read to its end."""
+        if any(name.lower() == STATUS_FIELD and value == UNAVAILABLE for name, value in trailers):
+            self._unavailable(request, backend)
+
+    def _unavailable(self, request: Request, backend: Backend) -> None:
+        self._warn_of_backend(request, backend, _UNAVAILABLE, _UNAVAILABLE)
+        self.record_failure(request, backend, GRPC_UNAVAILABLE)
 
 
 def _message(cause: BaseException) -> str:

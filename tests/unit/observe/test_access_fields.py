@@ -20,7 +20,7 @@ from .conftest import LABELS, TEXTS, exchange
 
 HEADERS = ("request.Accept", "response.Content-Type")
 ALL = (*DEFAULT_FIELDS, *FURTHER_FIELDS, *HEADERS)
-NOTED = ["a=1&b", "https", "TLSv1.3", "text/*", "text/html"]
+NOTED = ["14", "a=1&b", "https", "TLSv1.3", "text/*", "text/html"]
 ACCOUNT = SimpleNamespace(handler_times="jwt=0.1ms")
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
 
@@ -42,6 +42,7 @@ def test_ltsv_with_all_fields_continues_the_default_line():
         [
             ltsv(one),
             "apptime:0.012346",
+            "grpc:14",
             "handlers:jwt=0.1ms",
             "query:a=1&b",
             "report:-",
@@ -58,6 +59,7 @@ def test_json_with_all_fields_continues_the_default_line():
     one = exchange(apptime=0.0123456, account=ACCOUNT, trace_ids=("a" * 32, "", ""), noted=NOTED)
     further = {
         "apptime": 0.012346,
+        "grpc": "14",
         "handlers": "jwt=0.1ms",
         "query": "a=1&b",
         "report": "",
@@ -107,7 +109,7 @@ def test_combined_has_its_own_fields():
     assert line_format("combined", DEFAULT_FIELDS) is combined
 
 
-@given(st.lists(TEXT, min_size=5, max_size=5), st.dictionaries(st.sampled_from(TEXTS), TEXT))
+@given(st.lists(TEXT, min_size=6, max_size=6), st.dictionaries(st.sampled_from(TEXTS), TEXT))
 def test_no_value_forges_a_field(noted, texts):
     line = line_format("ltsv", ALL)(exchange(noted=noted, **texts))
     assert [field.partition(":")[0] for field in line.split("\t")] == list(ALL)

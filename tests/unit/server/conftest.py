@@ -1,6 +1,7 @@
 """Client connections over socket pairs or scripts, with a gateway that answers from a function."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ class ScriptedGateway:
 
     def __init__(self):
         self.trust = Trust(())
+        self.parts = SimpleNamespace(notes=None)
         self.answer = lambda request: Response(200, b"ok")
         self.requests = []
         self.recorded = []

@@ -1,5 +1,7 @@
 """Backends of unit tests, with the connections that they have in a worker."""
 
+from gproxy.http.headers import Headers
+from gproxy.http.response import ResponseHead
 from gproxy.upstream.backend import Backend
 from gproxy.upstream.http1.pool import IdleConnections
 
@@ -18,3 +20,8 @@ def send(connection, head, asked):
 def pool_of(backend):
     """The pool of urllib3 that a backend's connections are of."""
     return backend.connections.pool
+
+
+def head(status, fields=()):
+    """The head of a response with this status."""
+    return ResponseHead(status, "", Headers(fields), 0)

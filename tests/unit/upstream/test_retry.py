@@ -18,7 +18,7 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.testing import Clock
 from gproxy.upstream.errors import RefusedStreamError, StaleConnectionError, UnansweredError
-from gproxy.upstream.failure import NONE_AVAILABLE, RETRYABLE_STATUS, SLOW, failure_of
+from gproxy.upstream.failure import GRPC_UNAVAILABLE, NONE_AVAILABLE, RETRYABLE_STATUS, SLOW, failure_of
 from gproxy.upstream.retry import Budget, FailedAttempt, RetryPermit, RetryPolicy, retry_after
 
 BUSY = Statuses(503, 503)
@@ -355,3 +355,25 @@ def test_a_permit_is_taken_once_and_comes_back():
     with RetryPermit(budget):
         pass
     assert budget.taken == 0
+
+
+UNAVAILABLE = FailedAttempt(A, GRPC_UNAVAILABLE, None, Response(200, b"", {"grpc-status": "14"}))
+
+
+def call(kind="application/grpc", body=b"x"):
+    return request("POST", headers={"Content-Type": kind}, body=body)
+
+
+@pytest.mark.parametrize(
+    ("options", "why_not"),
+    [
+        ({"on": ("grpc_unavailable",)}, ""),
+        ({}, "retry_on has no grpc_unavailable"),
+        ({"on": ("grpc_unavailable",), "retries": 0}, "no retries are left"),
+    ],
+)
+def test_a_call_that_no_backend_has_processed_may_be_repeated_whatever_its_method(options, why_not):
+    failed_once = policy(**options).with_failures(UNAVAILABLE)
+    assert failed_once.why_not(call()) == why_not
+    assert failed_once.asks_the_same
+    assert failed_once.give_up() is UNAVAILABLE.response

@@ -357,3 +357,40 @@ def test_bytes_of_a_tunnel_that_its_client_does_not_take_are_not_counted(scene):
     assert some.reset_code(connect(some)) == CANCEL
     assert some.recorded() == [(101, "client_timeout")]
     assert some.gateway.recorded[0].bytes_sent == 65535
+
+
+GRPC = [("Content-Type", "application/grpc")]
+CALL = {"method": "POST", "fields": [*GRPC, ("TE", "trailers")], "body": b""}
+
+
+def test_an_error_for_a_grpc_client_is_only_a_head_and_the_record_has_what_was_meant(scene):
+    some = scene()
+    _, (status, headers, content) = answer(some, dated(403, b"no"), **CALL)
+    assert (status, content) == (200, b"")
+    assert headers.items() == [
+        DATED,
+        ("content-type", "application/grpc"),
+        ("grpc-status", "7"),
+        ("grpc-message", "Forbidden"),
+    ]
+    assert some.gateway.recorded[-1].status == 403
+
+
+def test_a_status_of_a_backend_in_a_head_stays_one(scene):
+    _, (status, headers, content) = answer(scene(), dated(200, b"", [*GRPC, ("grpc-status", "14")]), **CALL)
+    assert (status, content) == (200, b"")
+    assert headers.items() == [DATED, ("content-type", "application/grpc"), ("grpc-status", "14")]
+
+
+def test_a_rejected_call_gets_a_status_too(scene):
+    some = scene(max_body=3)
+    stream = some.request("POST", "/", GRPC, body=b"hello")
+    status, headers, _ = some.response(stream)
+    assert (status, headers.get("grpc-status")) == (200, "8")
+
+
+def test_the_next_request_of_the_greenlet_is_no_call(scene):
+    some = scene()
+    answer(some, dated(403), **CALL)
+    _, (status, headers, _) = answer(some, dated(403))
+    assert (status, headers.get("grpc-status")) == (403, None)

@@ -12,8 +12,10 @@ from gproxy.runtime import Runtime
 from gproxy.testing import Clock, request
 from gproxy.upstream.balance.round_robin import RoundRobin
 from gproxy.upstream.failure import NONE_AVAILABLE, RESET, Failure
+from gproxy.upstream.health.passive import GRPCPassiveHealth, PassiveHealth
 from gproxy.upstream.sticky import StickyUpstream
 from gproxy.upstream.upstream import Upstream
+from unit.upstream.backends import head
 
 STALE = Failure(502, "backend_reset", "connection_terminated", "stale", "idempotent", False)
 
@@ -54,7 +56,7 @@ class Scene:
     def succeed(self, number=0, times=1):
         for _ in range(times):
             self.backends[number].attempts += 1
-            self.upstream.passive.answered(request(), self.backends[number], 200)
+            self.upstream.passive.answered(request(), self.backends[number], head(200))
 
     def picked(self, count=12):
         """The backends that so many requests meet, none of which has ended."""
@@ -123,20 +125,20 @@ def test_one_broken_url_among_many_is_no_reason():
 )  # fmt: skip
 def test_which_statuses_count(status, state):
     scene = Scene(max_fails=1)
-    scene.upstream.passive.answered(request(), scene.backends[0], status)
+    scene.upstream.passive.answered(request(), scene.backends[0], head(status))
     assert scene.states == [state, "healthy"]
     assert scene.backends[0].failures == (state == "unhealthy")
 
 
 def test_the_statuses_are_an_option():
     scene = Scene(max_fails=1, fail_statuses=(Statuses(500, 500), Statuses(429, 429)))
-    scene.upstream.passive.answered(request(), scene.backends[0], 503)
+    scene.upstream.passive.answered(request(), scene.backends[0], head(503))
     assert scene.states[0] == "healthy"
-    scene.upstream.passive.answered(request(), scene.backends[0], 429)
+    scene.upstream.passive.answered(request(), scene.backends[0], head(429))
     assert scene.states[0] == "unhealthy"
     assert scene.upstream.snapshot()[0]["why"] == "status 429"
     none = Scene(max_fails=1, fail_statuses=())
-    none.upstream.passive.answered(request(), none.backends[0], 503)
+    none.upstream.passive.answered(request(), none.backends[0], head(503))
     assert none.states[0] == "healthy"
 
 
@@ -199,7 +201,7 @@ def test_one_request_is_the_trial_and_the_others_go_elsewhere_meanwhile():
     asked = scene.trial()
     assert scene.states == ["trial", "healthy"]
     assert scene.picked() == {scene.backends[1]}
-    scene.upstream.passive.answered(asked, scene.backends[0], 200)
+    scene.upstream.passive.answered(asked, scene.backends[0], head(200))
     assert scene.states == ["healthy", "healthy"]
     assert scene.picked() == set(scene.backends)
     assert scene.upstream.rotation._next_change is None  # and requests pay nothing for it any more
@@ -214,7 +216,7 @@ def test_a_trial_that_fails_leaves_it_out_for_longer():
         scene.upstream.passive.failed(asked, scene.backends[0], RESET, OSError())
         assert scene.out_for() == expected
     scene.clock.advance(60)
-    scene.upstream.passive.answered(scene.trial(), scene.backends[0], 503)
+    scene.upstream.passive.answered(scene.trial(), scene.backends[0], head(503))
     assert scene.out_for() == 25.0
 
 
@@ -257,7 +259,7 @@ def test_a_request_sent_before_an_ejection_does_not_change_it():
     scene.succeed()
     scene.fail()
     assert scene.states == ["trial", "healthy"]
-    scene.upstream.passive.answered(asked, scene.backends[0], 200)
+    scene.upstream.passive.answered(asked, scene.backends[0], head(200))
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -270,7 +272,7 @@ def test_a_trial_whose_client_leaves_is_followed_by_another_once_its_deadline_ha
     assert scene.picked() == {scene.backends[1]}
     scene.clock.advance(0.2)
     asked = scene.trial()
-    scene.upstream.passive.answered(asked, scene.backends[0], 204)
+    scene.upstream.passive.answered(asked, scene.backends[0], head(204))
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -281,7 +283,7 @@ def test_a_flapping_backend_is_ejected_for_longer_and_a_quiet_minute_makes_up_fo
         scene.fail(times=3)
         out = scene.out_for()
         scene.clock.advance(out)
-        scene.upstream.passive.answered(scene.trial(), scene.backends[0], 200)
+        scene.upstream.passive.answered(scene.trial(), scene.backends[0], head(200))
         return out
 
     assert [flap() for _ in range(4)] == [5.0, 10.0, 15.0, 20.0]
@@ -297,7 +299,7 @@ def test_the_last_resort_is_a_trial_too():
     scene.fail(times=3)
     asked, backend = scene.ask(scene.backends[1])
     assert backend is scene.backends[0]
-    scene.upstream.passive.answered(asked, backend, 200)
+    scene.upstream.passive.answered(asked, backend, head(200))
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -308,7 +310,7 @@ def test_a_crowd_at_the_last_resort_does_not_keep_the_first_from_deciding():
     for _ in range(5):
         _, backend = scene.ask(scene.backends[1])
         assert backend is scene.backends[0]
-    scene.upstream.passive.answered(first, scene.backends[0], 200)
+    scene.upstream.passive.answered(first, scene.backends[0], head(200))
     assert scene.states == ["healthy", "healthy"]
 
 
@@ -393,7 +395,7 @@ def test_each_change_is_one_line(caplog):
     scene = Scene(health_path="/h")
     scene.fail(times=3)
     scene.clock.advance(5)
-    scene.upstream.passive.answered(scene.trial(), scene.backends[0], 200)
+    scene.upstream.passive.answered(scene.trial(), scene.backends[0], head(200))
     for passes in (False, False, True, True):
         scene.upstream.mark_probe(scene.backends[0], passes, "" if passes else "timeout")
     assert caplog.messages[1:] == [
@@ -428,7 +430,7 @@ def test_an_ejection_is_logged_once_while_the_last_resort_fails(caplog):
         fail_at_both()
     assert lines()[1:] == ["upstream u: backend host:1 ejected for 60.0 s: backend_reset"]
     asked, backend = scene.ask(scene.backends[1])
-    scene.upstream.passive.answered(asked, backend, 200)
+    scene.upstream.passive.answered(asked, backend, head(200))
     scene.fail(times=3)
     assert len(lines()) == 3  # it was back in the meantime
 
@@ -444,5 +446,55 @@ def test_a_client_that_sticks_to_a_backend_on_trial_is_its_trial_and_the_next_is
     asked = request(headers={"Cookie": own})
     assert held.pick(asked) == "a"
     assert held.pick(request(headers={"Cookie": own})) == "b"
-    held.upstream.passive.answered(asked, held["a"], 200)
+    held.upstream.passive.answered(asked, held["a"], head(200))
     assert held.pick(request(headers={"Cookie": own})) == "a"
+
+
+GRPC = ("content-type", "application/grpc")
+
+
+def grpc_upstream(**options):
+    urls = tuple(BackendURL("http", "host", port) for port in (1, 2))
+    settings = construct(UpstreamSettings, name="u", backends=urls, **{"http2": "yes", "max_fails": 1, **options})
+    return Upstream(settings, RoundRobin(), Runtime(monotonic=Clock()))
+
+
+@pytest.mark.parametrize(
+    ("answer", "ejects"),
+    [
+        (head(200, [GRPC, ("grpc-status", "14")]), True),
+        (head(200, [GRPC, ("grpc-status", "13")]), False),
+        (head(200, [GRPC]), False),
+        (head(200, [("grpc-status", "14")]), False),
+        (head(502, [GRPC]), True),
+        (head(502), True),
+    ],
+)
+def test_a_head(answer, ejects):
+    upstream = grpc_upstream()
+    first = upstream.backends[0]
+    upstream.passive.answered(request("POST"), first, answer)
+    assert (not first.is_healthy, first.failures) == (ejects, int(ejects))
+
+
+@pytest.mark.parametrize(("status", "ejects"), [("14", True), ("13", False), ("0", False)])
+def test_trailers(status, ejects):
+    upstream = grpc_upstream()
+    passive, first = upstream.passive, upstream.backends[0]
+    assert isinstance(passive, GRPCPassiveHealth)
+    passive.ended(request("POST"), first, [("Grpc-Status", status)])
+    assert first.is_healthy is not ejects
+
+
+def test_a_trial_that_gets_the_status_does_not_restore_the_backend():
+    upstream = grpc_upstream()
+    first = upstream.backends[0]
+    upstream.passive.eject(first, 5.0, "grpc-status 14")
+    trial = request("POST")
+    first.health.try_with(trial, upstream.runtime.monotonic() + 3.0)
+    upstream.passive.answered(trial, first, head(200, [GRPC, ("grpc-status", "14")]))
+    assert not first.is_healthy
+
+
+def test_an_upstream_without_http2_has_the_plain_one():
+    assert type(grpc_upstream(http2="no").passive) is PassiveHealth

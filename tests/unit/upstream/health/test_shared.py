@@ -12,6 +12,7 @@ from gproxy.state.shared.memory import SharedState
 from gproxy.testing import Clock, request
 from gproxy.upstream.http1.connect import Endpoint
 from gproxy.upstream.upstream import Upstream
+from unit.upstream.backends import head
 from unit.upstream.conftest import policy_of
 
 HALF_A_MINUTE = 30.0
@@ -97,7 +98,7 @@ def test_ejections_of_two_workers_at_once_leave_each_a_backend(workers):
             worker.look()
     assert (one.picks(4), two.picks(4)) == ("bbbb", "aaaa")
     assert one.states() == two.states() == ["unhealthy", "unhealthy"]  # the one in rotation is failing
-    one.upstream.passive.answered(request(), one.backends["b"], 200)
+    one.upstream.passive.answered(request(), one.backends["b"], head(200))
     for worker in (one, two):
         worker.look()
     assert (one.states(), two.states()) == (["unhealthy", "healthy"], ["unhealthy", "healthy"])
