@@ -69,6 +69,10 @@ class Exchange:
                 self.link.opened.clear()
             assert self.link.opened.wait(PATIENCE), "no window"
 
+    def open(self, size):
+        """Let the gateway send so much more of the body."""
+        self.link.do(lambda connection: connection.increment_flow_control_window(size, self.id))
+
     def finish(self, *trailers):
         self.link.do(lambda connection: connection.send_headers(self.id, list(trailers), end_stream=True))
 

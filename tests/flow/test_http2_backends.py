@@ -51,6 +51,18 @@ upstream = only
 [route:wrong]
 path = /wrong
 upstream = wrong
+[route:tight]
+path = /tight
+upstream = tight
+[route:short]
+path = /tight/short
+upstream = tight
+timeout = 500ms
+[upstream:tight]
+backends = {tight}
+http2 = yes
+buffer_request = 0
+max_fails = 0
 [route:socket]
 path = /socket
 upstream = socket
@@ -137,6 +149,7 @@ def stage(tmp_path_factory):
             "first": stack.enter_context(HTTP2Backend()),
             "second": stack.enter_context(HTTP2Backend()),
             "limited": stack.enter_context(HTTP2Backend(streams=3)),
+            "tight": stack.enter_context(HTTP2Backend(window=0)),
             "socket": stack.enter_context(HTTP2Backend(connect=True)),
             "both": stack.enter_context(HTTP2Backend(context=context(certificate, "h2", "http/1.1"), script=websocket)),
             "old": stack.enter_context(Actor(tls=context(certificate, "http/1.1"))),
@@ -324,6 +337,70 @@ def test_an_early_error_ends_the_upload(play):
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
         assert wire.read_response().status == 413
     eventually(lambda: play.plain.requests[0].reset_code == CANCEL, "reset")
+
+
+def upload(wire, path, size=100_000):
+    wire.send(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), size, b"x" * size))
+
+
+def test_a_response_to_an_upload_for_which_the_backend_has_no_window(play):
+    play.tight.act = lambda exchange: exchange.answer(b"too large", 413)
+    with play.gateway.connect() as wire:
+        upload(wire, "/tight")
+        answer = wire.read_response()
+        assert (answer.status, answer.body) == (413, b"too large")
+    eventually(lambda: play.tight.requests[0].reset_code == CANCEL, "reset")
+
+
+def test_the_rest_of_an_upload_goes_on_beside_the_response_once_there_is_a_window(play):
+    def act(exchange):
+        exchange.head(200)
+        exchange.data(b"begun ")
+        exchange.open(100_000)
+        exchange.data(b"%d" % len(exchange.whole()), end=True)
+
+    play.tight.act = act
+    with play.gateway.connect() as wire:
+        upload(wire, "/tight", 60_000)
+        assert wire.read_response().body == b"begun 60000"
+
+
+def test_an_upload_for_which_the_backend_gives_no_window_runs_into_the_deadline(play):
+    play.tight.act = lambda _: None
+    with play.gateway.connect() as wire:
+        upload(wire, "/tight/short")
+        assert wire.read_response().status == 504
+    eventually(lambda: play.tight.requests[0].reset_code == CANCEL, "reset")
+
+
+def test_each_piece_that_the_backend_takes_starts_the_deadline_anew(play, stopwatch):
+    def act(exchange):
+        for _ in range(8):
+            exchange.has_ended.wait(0.2)
+            exchange.open(5_000)
+        exchange.answer(b"%d" % len(exchange.whole()))
+        exchange.link.do(lambda connection: connection.increment_flow_control_window(40_000))
+
+    play.tight.act = act
+    play.tight.gives_window = False
+    with play.gateway.connect() as wire, stopwatch:
+        upload(wire, "/tight/short", 40_000)
+        answer = wire.read_response()
+        assert answer.body == b"40000"
+    play.tight.gives_window = True
+    assert stopwatch.seconds > 1.0  # twice the timeout
+
+
+def test_a_client_that_leaves_while_its_upload_has_no_window(play, stopwatch):
+    play.tight.act = lambda _: None
+    with play.gateway.connect() as wire:
+        upload(wire, "/tight")
+        eventually(lambda: play.tight.requests, "the request")
+        wire.reset()
+    with stopwatch:
+        eventually(lambda: play.tight.requests[0].reset_code == CANCEL, "reset")
+    assert stopwatch.seconds < 2.0  # not by the timeout
+    assert play.gateway.line("/tight")["reason"] == "client_gone"
 
 
 # The table of events.

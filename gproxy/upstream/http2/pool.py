@@ -84,7 +84,7 @@ class HTTP2Pool:
         """Return a stream for one request; None if the backend speaks HTTP/1.1. See `SharedConnections`."""
         if self._is_http1:
             return None
-        connection = self._free() if not self._waiting else None
+        connection = self._free()  # none while others wait: they have got what became free
         if connection is None:
             connection = self._wait()
             if connection is None:
