@@ -16,7 +16,7 @@ from bench.templates import fill
 
 _BUILT = _HERE.parents[1] / ".bench"
 _NGINX_TLS = "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3; http2_max_concurrent_streams 256;"
-_NGINX_GRPC = "location /users/Greet {{ grpc_pass grpcs://127.0.0.1:{}; }}"
+_NGINX_GRPC = "location /users/Greet { grpc_ssl_protocols TLSv1.3; grpc_pass grpcs://greeter; }"
 _GREETER = """\
 [route:greeter]
 path = /users/Greet
@@ -73,13 +73,12 @@ def _aiohttp(place):
 
 
 def _nginx(place):
-    secure, listen, tls, grpc = place.secure, "", "", ""
+    secure = place.secure
+    values = {"listen": "", "tls": "", "greeter": place.backends[0], "grpc": _NGINX_GRPC if place.grpc else ""}
     if secure:
-        listen = "ssl http2"
         tls = _NGINX_TLS.format(secure.certificate, secure.key)
-    if secure and place.grpc:
-        grpc = _NGINX_GRPC.format(secure.grpc)
-    config = place.fill("nginx.conf", listen=listen, tls=tls, grpc=grpc)
+        values |= {"listen": "ssl http2", "tls": tls, "greeter": secure.grpc}
+    config = place.fill("nginx.conf", **values)
     return ["nginx", "-e", place.folder / "nginx-peer.err", "-c", config]
 
 

@@ -49,6 +49,7 @@ INTERPRETED_ONLY = (
     "server/test_tls_channel.py",
     "server/test_tls_connection.py",
     "upstream/balance/test_policy.py",
+    "upstream/forwarder/test_grpc_attempt.py",
     "upstream/http1/test_channel.py::test_a_client_that_sends_more_does_not",
     "upstream/http2/test_backend_stream.py::test_misuse_before_the_request",
 )

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import gevent
 from greenlet import getcurrent
 
 from gproxy.http.h2.events import DataReceived, Event, StreamMalformed, StreamReset, TrailersReceived
@@ -243,6 +244,15 @@ class HTTP2Stream(Waitable):
             self.session.reset(self.stream, code)
             self.transport.flush_soon()
             self.notify()  # another greenlet may read, such as that of an upload or a tunnel
+
+    def linger(self, seconds: float) -> None:
+        """Wait, so long at most, for the end of the peer's message; what arrives meanwhile is not read."""
+        if self._reader is not None:  # a handler's greenlet
+            return
+        with gevent.Timeout(seconds, False):
+            while not (self.has_ended or self.is_closed):
+                self.has_event = False
+                self.wait()
 
     def release(self) -> None:
         """End the use of the stream: what was not read returns its size to the connection's window."""

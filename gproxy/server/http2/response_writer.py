@@ -25,6 +25,9 @@ from gproxy.upstream.forwarder.response_body import BackendBody
 
 #: Bytes of a body that leaves with its head even if the kernel is full.
 _SMALL: Final = 16 * 1024
+#: Seconds between a response and the reset of the upload that it does not need. Some clients, such as curl 7.88, lose
+#: the response if they read both at once; most end or reset the upload themselves.
+_LINGER: Final = 0.1
 #: Reasons for which a response ends that is no fault of what makes it.
 _CANCELLED: Final = frozenset({"client_timeout", "client_slow", "draining", "cut", "tunnel_idle", "auth_expired"})
 
@@ -242,8 +245,12 @@ class HTTP2ResponseWriter(Output):
     def close(self) -> None:
         """End the stream once the response has ended, whatever became of either side (RFC 9113 section 8.1)."""
         client = self._client
-        if client.stream.state != CLOSED:
-            client.reset(CANCEL if client.stream.may_send or self._is_connect else NO_ERROR)
+        stream = client.stream
+        is_cancelled = stream.may_send or self._is_connect
+        if stream.state != CLOSED and not is_cancelled:
+            client.linger(_LINGER)
+        if stream.state != CLOSED:
+            client.reset(CANCEL if is_cancelled else NO_ERROR)
         client.release()
         self._stream = None
 

@@ -31,6 +31,10 @@ WAITING: Final = 10.0
 #: Seconds for the answer to a PING.
 ANSWER: Final = 5.0
 _PING: Final = b"gproxy\0\0"
+#: Resets of ours after which a connection takes no further request, and those of them that are forgiven each second.
+#: Backends end a connection with a few hundred of them at once, with the requests of all clients (CVE-2023-44487).
+MOST_RESETS: Final = 100
+FORGIVEN: Final = 10.0
 
 #: A stream's window for receiving bounds the memory of a slow client, in bytes. The connection's window returns on
 #: receipt, so it only has to cover the way there and back, and no client stalls another one.
@@ -78,6 +82,10 @@ class HTTP2Connection:
         self.born = self.idle_since = self.heard_at = clock()
         #: When the PING was sent whose answer is due; 0.0 without one.
         self._asked_at = 0.0
+        #: The resets that may yet come, those that are counted, and when they were.
+        self._patience = float(MOST_RESETS)
+        self._resets = 0
+        self._counted_at = self.born
         self._reader: gevent.Greenlet | None = None
 
     def __repr__(self) -> str:
@@ -134,11 +142,22 @@ class HTTP2Connection:
     def release(self) -> None:
         """End a lease."""
         self.leases -= 1
+        if self.session.resets_sent != self._resets:
+            self._count_resets()
         if not self.leases:
             self.idle_since = self._clock()
             if self.is_retired:
                 self.close()
         self._changed(self)
+
+    def _count_resets(self) -> None:
+        """Retire the connection before clients that cancel many requests make the backend end those of all others."""
+        fresh, now = self.session.resets_sent - self._resets, self._clock()
+        self._patience = min(MOST_RESETS, self._patience + (now - self._counted_at) * FORGIVEN) - fresh
+        self._resets += fresh
+        self._counted_at = now
+        if self._patience <= 0.0:
+            self.is_retired = True
 
     def check(self, idle_timeout: float, max_age: float) -> None:
         """Close it if it is idle for too long or does not answer; to be called once a second."""

@@ -124,6 +124,19 @@ def test_a_response_before_the_end_of_the_upload_ends_it_without_an_error(scene)
     assert some.response(some.request())[0] == 200
 
 
+def test_a_client_gets_time_to_end_its_upload_after_the_response(scene):
+    some = scene()
+    some.gateway.answer = lambda request: dated(200, b"enough")
+    stream = some.request("POST", body=b"begun", end=False)
+    some.read_until(lambda: some.content(stream))
+    assert not some.of(stream, StreamReset)  # not in the same read
+    some.client.send_data(stream, b"done", end=True)
+    some.send()
+    some.until(lambda: not some.connection.multiplexed._active)
+    assert some.response(some.request())[0] == 200
+    assert not some.of(stream, StreamReset)
+
+
 def test_a_client_that_leaves_during_the_body_is_recorded(scene):
     some = scene()
     ended = []

@@ -8,7 +8,7 @@ from gproxy.http.h2.events import GoAwayReceived, HeadReceived
 from gproxy.http.h2.frames import MAX_STREAM_ID, NO_ERROR
 from gproxy.http.headers import Headers
 from gproxy.upstream.errors import RefusedStreamError, UnansweredError
-from gproxy.upstream.http2.connection import MOST_STREAMS
+from gproxy.upstream.http2.connection import MOST_RESETS, MOST_STREAMS
 
 from .conftest import turn_until
 
@@ -29,6 +29,23 @@ def test_the_limit_of_streams_is_the_backends_and_at_most_our_own(connected, lim
     assert not connection.has_room()
     connection.release()
     assert connection.has_room()
+
+
+@pytest.mark.parametrize(("pause", "is_retired"), [(0.0, True), (0.11, False)])
+def test_a_connection_with_many_resets_takes_no_further_request(connected, clock, pause, is_retired):
+    connection, _ = connected()
+    begin(connection)
+    for _ in range(MOST_RESETS):
+        assert connection.has_room()
+        stream = begin(connection)
+        stream.reset()
+        stream.release()
+        connection.release()
+        clock.now += pause
+    assert (connection.has_room(), connection.is_retired) == (not is_retired, is_retired)
+    assert not connection.is_closed  # the others go on
+    connection.release()
+    assert connection.is_closed is is_retired
 
 
 def test_no_request_before_the_limits_of_the_backend(connected):
