@@ -21,10 +21,10 @@ from gproxy.testing.gateway import PATIENCE
 
 
 class StreamClient:
-    """A connection by prior knowledge. It gives window back only where `take` says so."""
+    """A connection by prior knowledge, or on a socket that has chosen HTTP/2. `take` alone gives window back."""
 
-    def __init__(self, port, *, window=65535, connection_window=65535):
-        self._sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    def __init__(self, port, *, window=65535, connection_window=65535, sock=None):
+        self._sock = sock or socket.create_connection(("127.0.0.1", port), PATIENCE)
         options = SessionOptions(initial_window=window, max_window=window, connection_window=connection_window)
         self.session = Session(CLIENT, options, FieldNames(lambda name, plain: 0))
         self.session.start()
@@ -42,9 +42,9 @@ class StreamClient:
         with suppress(BrokenPipeError, ConnectionResetError):
             self._sock.sendall(b"".join(self.session.take_output()))
 
-    def request(self, path="/", *fields, method="GET", body=None, end=True):
+    def request(self, path="/", *fields, method="GET", body=None, end=True, host="gateway.test"):
         """Open a stream; with a body, `end` says whether it is complete."""
-        stream = self.session.request(method, "http", "gateway.test", path, Headers(fields), end=end and body is None)
+        stream = self.session.request(method, "http", host, path, Headers(fields), end=end and body is None)
         if body:
             self.upload(stream, body, end=end)
         self.send()

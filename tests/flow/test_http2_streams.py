@@ -162,19 +162,19 @@ def test_a_reset_in_the_middle_of_a_download_closes_the_backends_connection(play
 
     play.one.act = by_path(left=endless)
     client = connect()
-    stream = client.request("/left")
+    stream = client.request("/left/download")
     client.read_until(lambda: client.content(stream) == b"some")
     client.reset(stream)
     assert ended.wait(5)
-    assert play.gateway.line("/left")["reason"] == "client_gone"
+    assert play.gateway.line("/left/download")["reason"] == "client_gone"
 
 
 def test_a_reset_in_the_middle_of_an_upload_is_no_fault_of_the_backend(play, connect):
     client = connect()
-    stream = client.request("/left", method="POST", body=bytes(200_000), end=False)  # more than `buffer_request`
+    stream = client.request("/left/upload", method="POST", body=bytes(200_000), end=False)  # more than `buffer_request`
     eventually(lambda: play.one.requests, "the request")
     client.reset(stream)
-    assert play.gateway.line("/left")["reason"] == "client_gone"
+    assert play.gateway.line("/left/upload")["reason"] == "client_gone"
     assert client.response(client.request("/next"))[0] == 200
 
 
@@ -294,11 +294,11 @@ def test_a_slow_upload_ends_its_stream_alone(play, connect):
 
 
 def test_a_client_without_window_ends_its_stream_alone(play, connect):
-    play.one.act = by_path(slow=big)
+    play.one.act = by_path(stuck=big)
     client = connect(connection_window=1 << 20)
-    stream = client.request("/slow")
+    stream = client.request("/stuck")
     assert client.reset_code(stream) == CANCEL
-    line = play.gateway.line("/slow")
+    line = play.gateway.line("/stuck")
     assert (line["status"], line["reason"], line["size"]) == ("200", "client_timeout", "65535")
     assert client.response(client.request("/next"))[0] == 200
 
