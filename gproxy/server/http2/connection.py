@@ -45,6 +45,9 @@ from gproxy.server.http2.stream_server import StreamHost, StreamServer, StreamSe
 _SILENCE: Final = 60.0
 #: Seconds for its answer; without one the connection is lost.
 _PING_TIMEOUT: Final = 15.0
+#: A client that has waited for so many seconds is no attacker if it resets the stream. Most requests of a proxy or a
+#: gRPC client may end so while a backend is slow, and the connection has those of others too.
+_PATIENT: Final = 1.0
 #: What our PINGs carry: to keep the connection, and behind the first GOAWAY.
 _KEEPALIVE: Final = b"gp-alive"
 _DRAINING: Final = b"gp-drain"
@@ -214,13 +217,18 @@ class HTTP2ClientConnection(StreamHost):
             elif isinstance(stream.owner, HTTP2ClientStream):
                 stream.owner.on_event(event)
                 if isinstance(event, StreamReset):
-                    self._figures.client_resets += 1
+                    self._on_reset(stream, stream.owner.started)
             elif isinstance(event, StreamRejected):
                 self._start(stream, event.head, event.error, ended=event.ended)
             elif isinstance(event, StreamMalformed):
                 self._requests.record_malformed(event)
         else:
             self._on_connection_event(event)
+
+    def _on_reset(self, stream: Stream, started: float) -> None:
+        self._figures.client_resets += 1
+        if not stream.has_sent_head and self._last_read - started >= _PATIENT:
+            self._session.answered(stream)  # gives the token back
 
     def _on_connection_event(self, event: Event) -> None:
         if isinstance(event, PingAcknowledged):

@@ -236,6 +236,28 @@ def test_a_flood_ends_the_connection_with_one_warning(scene, caplog):
     assert "192.0.2.1: HTTP/2 connection closed: the budget is spent" in caplog.text
 
 
+@pytest.mark.parametrize(("patient", "is_flood"), [(0.0, False), (1.0, True)])
+def test_a_client_that_has_waited_may_reset_any_number_of_streams(scene, monkeypatch, patient, is_flood):
+    monkeypatch.setattr(module, "_PATIENT", patient)
+    some = scene()
+
+    def answer(request):
+        request.client_stream.wait()
+        raise ClientGone
+
+    some.gateway.answer = answer
+    for number in range(450):
+        stream = some.request()
+        some.until(lambda: some.connection.active_requests or some.connection.multiplexed._is_gone)
+        some.client.reset(stream, CANCEL)
+        some.send()
+        some.recorded(min(number + 1, 390))
+    some.gateway.answer = lambda request: Response(200)
+    last = some.request()
+    some.read_until(lambda: some.is_over(last))
+    assert bool(goaways(some)) == is_flood
+
+
 def test_no_more_requests_than_max_streams_are_under_way(scene):
     some = scene(max_streams=2)
     go = Event()
