@@ -1,5 +1,6 @@
 """gRPC through the gateway, with grpcio on both sides."""
 
+import socket
 import threading
 
 import grpc
@@ -11,6 +12,7 @@ from shipped import signed
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Backend
 from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.http2_wire import HTTP2Wire
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 INI = """
@@ -287,6 +289,20 @@ def test_the_time_of_a_client_that_does_not_count_itself(gateway, greeter):
     assert greeter.cancelled.wait(10)
     line = line_of(gateway, "/greeter.Greeter/Wait")
     assert (line["status"], line["grpc"], line["reason"]) == ("504", "4", "grpc_timeout")
+
+
+def test_the_time_goes_on_while_the_client_sends_nothing(gateway):
+    """The deadlines of the gateway wait for a slow client; this one is the client's own."""
+    with socket.create_connection(("127.0.0.1", gateway.port), 10) as sock:
+        wire = HTTP2Wire(sock)
+        wire.send(
+            "POST /greeter.Greeter/Join HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nTE: trailers\r\n"
+            "grpc-timeout: 400m\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n\0\0\0\0\1x\r\n"
+        )
+        answer = wire.read_response()
+    assert (answer.status, answer["grpc-status"]) == (200, "4")
+    line = line_of(gateway, "/greeter.Greeter/Join")
+    assert (line["reason"], 0.3 < float(line["duration"]) < 1.5) == ("grpc_timeout", True)
 
 
 def test_a_late_call(channel, greeter):
