@@ -63,8 +63,8 @@ def write_modules(title, folder):
         (folder / name).write_text(block)
 
 
-def test_there_are_seventeen_recipes_and_each_has_a_file():
-    assert len(RECIPES) == 17
+def test_there_are_eighteen_recipes_and_each_has_a_file():
+    assert len(RECIPES) == 18
     assert {title for title, _ in FILES} == set(RECIPES)
     assert all("\nExpect " in text for text in RECIPES.values())
 
