@@ -16,6 +16,8 @@ from gproxy.runtime.waitable import Waitable
 
 #: Pieces are joined up to so many bytes: an object for each byte of a window would take forty times its memory.
 _SMALL: Final = 1024
+#: Bytes that are discarded at once.
+_DISCARDED: Final = 64 * 1024
 _NO_TRAILERS: Final[list[tuple[str, str]]] = []
 
 
@@ -246,11 +248,13 @@ class HTTP2Stream(Waitable):
             self.notify()  # another greenlet may read, such as that of an upload or a tunnel
 
     def linger(self, seconds: float) -> None:
-        """Wait, so long at most, for the end of the peer's message; what arrives meanwhile is not read."""
+        """Read and discard for so long, or to the end of the peer's message: unread bytes keep window from others."""
         if self._reader is not None:  # a handler's greenlet
             return
         with gevent.Timeout(seconds, False):
             while not (self.has_ended or self.is_closed):
+                while self.take(_DISCARDED):
+                    pass
                 self.has_event = False
                 self.wait()
 

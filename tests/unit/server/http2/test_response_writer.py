@@ -11,6 +11,7 @@ from gproxy.http.time_limit import TimeLimit
 from gproxy.http.websocket import accept_of
 from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import ClientChannel
+from gproxy.server.http2 import response_writer as module
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -124,14 +125,17 @@ def test_a_response_before_the_end_of_the_upload_ends_it_without_an_error(scene)
     assert some.response(some.request())[0] == 200
 
 
-def test_a_client_gets_time_to_end_its_upload_after_the_response(scene):
+def test_a_client_gets_time_to_end_its_upload_after_the_response(scene, monkeypatch):
+    monkeypatch.setattr(module, "_LINGER", 5.0)
     some = scene()
     some.gateway.answer = lambda request: dated(200, b"enough")
     stream = some.request("POST", body=b"begun", end=False)
     some.read_until(lambda: some.content(stream))
     assert not some.of(stream, StreamReset)  # not in the same read
-    some.client.send_data(stream, b"done", end=True)
-    some.send()
+    for ends in (False, False, True):  # more than the window
+        some.read_until(lambda: some.client.sendable(stream) >= 40_000)
+        some.client.send_data(stream, bytes(40_000), end=ends)
+        some.send()
     some.until(lambda: not some.connection.multiplexed._active)
     assert some.response(some.request())[0] == 200
     assert not some.of(stream, StreamReset)
