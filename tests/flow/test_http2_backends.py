@@ -550,7 +550,7 @@ def test_the_limit_of_streams_is_never_exceeded(play):
         exchange.answer(b"done")
 
     play.limited.act = act
-    answers = together(18, lambda n: play.gateway.get(f"/limited/{n}"))
+    answers = together(18, lambda n: play.gateway.get(f"/held/{n}"))
     assert [answer.status for answer in answers] == [200] * 18
     assert play.limited.most_streams <= 3
     assert len({id(link) for link in play.limited.links}) <= 2

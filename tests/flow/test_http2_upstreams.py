@@ -65,7 +65,7 @@ health_timeout = 1s
 backends = {first}, {second}
 http2 = yes
 balance = first
-per_try_timeout = 200ms
+per_try_timeout = 800ms
 retry_on = connect, stale, reset, timeout
 max_fails = 0
 [upstream:uploads]
