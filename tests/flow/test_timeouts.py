@@ -203,10 +203,12 @@ def deaf(request):
         first.connect(listener.getsockname())
         second.setblocking(False)
         second.connect_ex(listener.getsockname())
+        ini = request.module.INI
         for name, sock in (("deaf", listener), ("mute", mute)):
-            url = "http://127.0.0.1:%d" % sock.getsockname()[1]
-            request.module.INI = request.module.INI.replace("{%s}" % name, url)
-        yield
+            ini = ini.replace("{%s}" % name, "http://127.0.0.1:%d" % sock.getsockname()[1])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(request.module, "INI", ini)
+            yield
 
 
 @pytest.fixture(scope="module")
