@@ -282,9 +282,8 @@ class Sender:
         increment = stream.returned(size)
         if increment:
             if not stream.unread:
-                increment += stream.grow(
-                    min(self.options.max_window, self.options.connection_window // len(self.streams))
-                )
+                share = self.options.connection_window // (len(self.streams) + 1)  # one for the stream that may follow
+                increment += stream.grow(min(self.options.max_window, share))
             self._append_control(frames.window_update(stream.id, increment))
 
     def _return_connection(self, size: int) -> None:

@@ -360,9 +360,23 @@ def test_a_window_grows_up_to_its_share_while_its_reader_keeps_up():
         fill(peer, 1, 16384)
         peer.session.consumed(stream, 16384)
         sizes.append(stream.size)
-    assert sorted(set(sizes)) == [65536 << power for power in range(5)]
+    assert sorted(set(sizes)) == [65536 << power for power in range(4)]
     assert stream.receive_window > stream.size // 2
     assert peer.session._windows.receive_window > 2**19
+
+
+def test_a_reader_that_stops_leaves_window_to_other_streams():
+    peer = Peer()
+    stream = peer.open(1)
+    for _ in range(400):
+        fill(peer, 1, 16384)
+        peer.session.consumed(stream, 16384)
+    fill(peer, 1, stream.receive_window)
+    other = peer.open(3)
+    for _ in range(100):  # more than the connection's window
+        fill(peer, 3, 16384)
+        peer.session.consumed(other, 16384)
+    assert peer.session._windows.receive_window > 65536
 
 
 def test_a_window_with_a_slow_reader_does_not_grow():
