@@ -266,12 +266,3 @@ class HTTP2Stream(Waitable):
         self.stream.owner = None
         if self.session.has_output:
             self.transport.flush_soon()
-
-
-def end_streams(session: Session) -> None:
-    """Let every stream of a lost connection know."""
-    for stream in list(session.streams.values()):
-        owner = stream.owner
-        if isinstance(owner, HTTP2Stream):
-            owner.end()
-            owner.notify()
