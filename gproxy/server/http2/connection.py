@@ -60,7 +60,6 @@ _log = logging.getLogger("gproxy")
 _IDLE: Final = TimeLimit.IDLE
 #: An alarm expires by less than so many seconds too early.
 _SLACK: Final = 0.002
-PROTOCOL: Final = "HTTP/2.0"
 
 
 class HTTP2ClientConnection(StreamHost):

@@ -10,14 +10,13 @@ from gproxy.http.errors import NO_LINE, BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange, without_query
 from gproxy.http.h2.events import StreamMalformed
 from gproxy.http.h2.fields import RequestHead, request_fields
-from gproxy.http.request import Received, Request
+from gproxy.http.request import HTTP2, Received, Request
 from gproxy.http.websocket import new_key
 from gproxy.runtime.expired import Expired
 from gproxy.server.connection import ClientConnection
 from gproxy.server.http2.client_stream import HTTP2ClientStream, StreamReader
 from gproxy.server.http2.stream_server import StreamServer
 
-PROTOCOL: Final = "HTTP/2.0"
 _VIA: Final = "2.0"
 
 
@@ -47,9 +46,7 @@ class StreamRequests:
             body = NO_BODY
         else:
             body = self._body(client, fields.framing, awaits_continue=fields.awaits_continue)
-        received = Received(
-            head.method, head.target, 1, fields.received, connection.peer, connection.tls, PROTOCOL, _VIA
-        )
+        received = Received(head.method, head.target, 1, fields.received, connection.peer, connection.tls, HTTP2, _VIA)
         deadline = Deadline(server.alarm)
         request = Request(received, headers, head.host, head.path, head.query, body, deadline, client, fields.offered)
         request.exchange.client = fields.client
@@ -79,7 +76,7 @@ class StreamRequests:
         head = client.head
         line = _line(error.line if isinstance(error, BadMessage) else NO_LINE)
         exchange = Exchange.rejected(
-            self._connection.peer, line if head is None else (head.method, without_query(head.target), PROTOCOL)
+            self._connection.peer, line if head is None else (head.method, without_query(head.target), HTTP2)
         )
         response = self._gateway.reject(error, exchange)
         if head is not None:
@@ -104,7 +101,7 @@ class StreamRequests:
 
 def _line(line: tuple[str, str, str]) -> tuple[str, str, str]:
     """Return the readable parts of a request, with the protocol."""
-    return line[0], line[1], PROTOCOL
+    return line[0], line[1], HTTP2
 
 
 def ended_early(client: HTTP2ClientStream) -> HTTPError:
