@@ -4,6 +4,8 @@
 and reads a response no faster than its client.
 """
 
+from typing import Final
+
 
 class Buffers:
     """The sum of all bytes kept, and its bound."""
@@ -26,6 +28,10 @@ class Buffers:
     def remove(self, size: int) -> None:
         """Stop counting bytes that are released."""
         self.used -= size
+
+
+#: The bound of a process that keeps nothing.
+NO_BUFFERS: Final = Buffers(0)
 
 
 class Share:

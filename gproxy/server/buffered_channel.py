@@ -8,13 +8,11 @@ import socket
 from collections import deque
 from typing import Any, Final
 
-from gproxy.runtime.buffers import Buffers
+from gproxy.runtime.buffers import NO_BUFFERS, Buffers
 from gproxy.runtime.channel import Channel
 
 #: Pieces below this size are joined before they are sent: copying costs less than a send for each.
 _SMALL: Final = 16 * 1024
-#: The bound of a process that keeps nothing.
-NO_BUFFERS: Final = Buffers(0)
 
 
 class BufferedChannel(Channel):

@@ -12,9 +12,9 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import Request
 from gproxy.runtime.alarm import Alarm
-from gproxy.runtime.buffers import Buffers
+from gproxy.runtime.buffers import NO_BUFFERS, Buffers
 from gproxy.runtime.waitable import Waitable, as_waitable
-from gproxy.server.buffered_channel import NO_BUFFERS, BufferedChannel
+from gproxy.server.buffered_channel import BufferedChannel
 from gproxy.server.client_pace import ClientPace
 
 

@@ -1,7 +1,6 @@
 """The pieces of one stream's body that wait for a turn of the connection, or for the peer's windows."""
 
 from collections import deque
-from typing import Final
 
 import gevent
 from greenlet import greenlet
@@ -9,9 +8,6 @@ from greenlet import greenlet
 from gproxy.http.h2.session import Session
 from gproxy.http.h2.stream import Stream
 from gproxy.runtime.buffers import Buffers
-
-#: The bound of a process that keeps nothing.
-NO_BUFFERS: Final = Buffers(0)
 
 
 class Outbox:

@@ -9,8 +9,8 @@ from gproxy.http.h2.events import DataReceived, Event, StreamMalformed, StreamRe
 from gproxy.http.h2.frames import CANCEL
 from gproxy.http.h2.session import Session
 from gproxy.http.h2.stream import Stream
-from gproxy.runtime.buffers import Buffers
-from gproxy.runtime.http2.outbox import NO_BUFFERS, Outbox
+from gproxy.runtime.buffers import NO_BUFFERS, Buffers
+from gproxy.runtime.http2.outbox import Outbox
 from gproxy.runtime.http2.transport import HTTP2Transport
 from gproxy.runtime.waitable import Waitable
 
