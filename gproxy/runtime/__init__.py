@@ -116,7 +116,7 @@ class Runtime:
     reload_failure: str = ""
     #: Number of greenlets that existed before the collector's objects were frozen.
     resident_greenlets: int = 0
-    parked_streams: Sequence[object] = ()
+    parked_streams: Sequence[object] = ()  # idle greenlets of HTTP/2, which do not count
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class Runtime:
         self.stopping = False
         #: True once this process drains, for a stop or a reload: connections close after their response.
         self.draining = False
-        #: Idle greenlets that wait for another connection, and for another stream; they do not count.
+        #: Idle greenlets that wait for another connection; they do not count.
         self.parked: list[greenlet] = []
         #: The calls to each upstream by its name, for `ask` and `upstream`; tests may enter their own.
         self.upstreams: dict[str, Next] = {}

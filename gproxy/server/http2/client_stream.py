@@ -48,7 +48,7 @@ class HTTP2ClientStream(HTTP2Stream):
         #: What the sender waits for, and how much of it the transport had taken when the stream was last measured.
         self._awaited: Outbox | None = None
         self._taken = -1
-        #: Where in all bytes of the connection the stream's last one is, or one of another stream soon behind it.
+        #: The position of the stream's last byte among all bytes of the connection, or one soon behind it.
         self._last_byte = 0
         #: Deadline of the request; None for a tunnel.
         self.deadline: Deadline | None = None
@@ -101,7 +101,7 @@ class HTTP2ClientStream(HTTP2Stream):
         self.pace.await_room(self, self.deadline)
 
     def unsent(self) -> int:
-        """Return less, the more of the response the transport has taken, and the client's system from the transport.
+        """Return a number that falls as the transport takes bytes of the response, and the client's system takes them.
 
         The kernel has room again only after the client has taken a lot, and the window may be as large: until then the
         client's progress shows only here. Bytes of other streams count while the stream waits for its turn; without a

@@ -102,9 +102,12 @@ class HTTP2ClientConnection(StreamHost):
         self._taken = 0
         #: When the second GOAWAY is due, after the first; infinite before that, and after it.
         self._leaves_at = math.inf
-        #: True from the first GOAWAY on; from the second one on, when the connection ends with its last stream; once
-        #: nothing more is read; and if the client is to read what was sent last.
-        self._is_leaving = self._is_ending = self._is_gone = self._is_parting = False
+        #: True from the first GOAWAY on.
+        self._is_leaving = False
+        #: True from the second GOAWAY, or the client's, on: the connection ends with its last stream.
+        self._is_ending = False
+        #: True once nothing more is read, and if the client is to read what was sent last.
+        self._is_gone = self._is_parting = False
         #: The connection's greenlet, while it waits for the last stream after the end of the connection.
         self._waiter: greenlet | None = None
 
