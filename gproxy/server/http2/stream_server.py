@@ -42,7 +42,8 @@ class StreamServer:
     """A greenlet with its alarm and its writer, which live as long as it does; `stream` is the present one."""
 
     __slots__ = (
-        "_has_begun", "_host", "_on_begin", "_pool", "_run_callback", "alarm", "greenlet", "out", "pace", "stream",
+        "_has_begun", "_host", "_on_begin", "_pool", "_run_callback", "_switch", "alarm", "greenlet", "out", "pace",
+        "stream",
     )  # fmt: skip
 
     def __init__(self, pool: "StreamServers") -> None:
@@ -52,7 +53,8 @@ class StreamServer:
         #: True from the turn of the loop on in which the greenlet has to serve its next stream.
         self._has_begun = False
         self.greenlet = greenlet(self._run, hub)
-        self._run_callback, self._on_begin = hub.loop.run_callback, self._begin  # PERF: found and bound once
+        # PERF: found and bound once
+        self._run_callback, self._on_begin, self._switch = hub.loop.run_callback, self._begin, hub.switch
         setattr(self.greenlet, _NOTE, self)
         self.alarm = Alarm(pool.wheel, self.greenlet)
         self.pace = ClientPace(self.alarm, body_timeout=0.0, write_timeout=0.0, min_rate=0)
@@ -95,10 +97,9 @@ class StreamServer:
 
     def _await_stream(self) -> bool:
         """Wait for the next stream, whatever a handler of the last one has left to be thrown; False if killed."""
-        switch = gevent.get_hub().switch
         while not self._has_begun:
             try:
-                switch()
+                self._switch()
             except GreenletExit:
                 if self._host is None:
                     self._pool.leave(self)
