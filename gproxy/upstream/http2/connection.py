@@ -11,7 +11,7 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.h2.events import Event, GoAwayReceived, SessionFailed, SettingsReceived
 from gproxy.http.h2.fields import RESPONSE_NAMES
-from gproxy.http.h2.frames import ERROR_NAMES, NO_ERROR
+from gproxy.http.h2.frames import NO_ERROR, error_name
 from gproxy.http.h2.sender import CLIENT
 from gproxy.http.h2.session import Session
 from gproxy.http.h2.settings import SessionOptions
@@ -203,7 +203,7 @@ class HTTP2Connection:
             self._changed(self)
         elif isinstance(event, GoAwayReceived):
             if event.code != NO_ERROR:
-                self.why = f"the backend sent GOAWAY: {ERROR_NAMES.get(event.code) or f'code {event.code}'}"
+                self.why = f"the backend sent GOAWAY: {error_name(event.code)}"
             self.retire()
             self._changed(self)
         elif isinstance(event, SessionFailed):

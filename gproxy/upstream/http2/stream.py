@@ -10,7 +10,7 @@ from gproxy.http.deadline import Deadline
 from gproxy.http.errors import BadMessage, ClientGone, Incomplete
 from gproxy.http.framing import PIECE
 from gproxy.http.h2.events import Event, HeadReceived, InterimReceived
-from gproxy.http.h2.frames import ERROR_NAMES, REFUSED_STREAM
+from gproxy.http.h2.frames import REFUSED_STREAM, error_name
 from gproxy.http.h2.stream import Stream
 from gproxy.http.response import ResponseHead
 from gproxy.runtime.channel import Interrupted
@@ -88,7 +88,7 @@ class ResponseStream(HTTP2Stream):
         """Return the exception for a stream that has ended too early."""
         if self.fault:
             return BadMessage(self.fault, 502)
-        why = self.why if self.reset_code < 0 else _reset(self.reset_code)
+        why = self.why if self.reset_code < 0 else f"the backend reset the stream: {error_name(self.reset_code)}"
         if self.head is not None:
             return Incomplete(why)
         if self.reset_code == REFUSED_STREAM:
@@ -201,7 +201,3 @@ class ResponseReader:
             self.done = True
             self.trailers = stream.trailers
         return data
-
-
-def _reset(code: int) -> str:
-    return f"the backend reset the stream: {ERROR_NAMES.get(code) or f'code {code}'}"
