@@ -72,7 +72,8 @@ class HTTP2Pool:
         #: The greenlet that opens a connection, and when that has failed last.
         self._connecting: gevent.Greenlet | None = None
         self._failed_at = -math.inf
-        #: True while the backend has last chosen HTTP/1.1, and the open connection for which it has.
+        #: True while the backend has last chosen HTTP/1.1, and the connection for which it has, until a request takes
+        #: it.
         self._is_http1 = False
         self._spare: Any = None
 
@@ -218,7 +219,8 @@ class HTTP2Pool:
         If the backend chooses HTTP/2 now, other requests may share the connection; that of a probe is its own.
         """
         ends = self._clock() + timeout
-        connection, self._spare = self._spare or self._sockets.connect(timeout), None
+        spare, self._spare = self._spare, None  # before it connects: another spare may come meanwhile
+        connection = spare or self._sockets.connect(timeout)
         try:
             if not self._speaks_http2(connection):
                 http1: BackendConnection = connection.http1(name, observe)
@@ -239,6 +241,7 @@ class HTTP2Pool:
         """Close the connections that are idle for too long, too old or without an answer."""
         for connection in list(self._connections):
             connection.check(idle_timeout, self._max_age)
+        self._close_spare()
         if not self._is_http1:
             self.idle.clear()  # what an upgrade has left: the others have HTTP/2
 
@@ -254,4 +257,11 @@ class HTTP2Pool:
             self._connecting.kill()
         for connection in list(self._connections):
             connection.close()
+        self._close_spare()
         self._sockets.close()
+
+    def _close_spare(self) -> None:
+        """Close a connection whose request has left: the backend may close it before the next request."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()

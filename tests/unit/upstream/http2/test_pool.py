@@ -257,6 +257,16 @@ def test_a_backend_that_chooses_http1_gets_connections_of_http1(scene):
     assert one.dials == 2
 
 
+@pytest.mark.parametrize("end", ["trim", "close"])
+def test_a_connection_of_http1_that_no_request_has_taken_is_closed(scene, end):
+    one = scene({"protocol": "http/1.1"}, {"protocol": "http/1.1"}, **TLS)
+    assert one.lease() is None
+    one.pool.trim(60.0) if end == "trim" else one.pool.close()
+    assert one.peers[0].ended()
+    one.pool.dial(1.0, NAME, None)
+    assert one.dials == 2
+
+
 def test_a_backend_that_chooses_http2_later(scene):
     one = scene({"protocol": "http/1.1"}, {}, **TLS)
     assert one.lease() is None
