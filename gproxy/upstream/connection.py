@@ -1,7 +1,8 @@
 """The connection of one attempt at a backend, as the forwarder uses it: what HTTP/1.1 and HTTP/2 have in common."""
 
 from collections.abc import Callable
-from typing import Protocol
+from enum import Enum
+from typing import Final, Protocol
 
 from gproxy.http.client_stream import ClientStream
 from gproxy.http.framing import Reader
@@ -10,6 +11,23 @@ from gproxy.http.response import ResponseHead
 
 #: A function that takes the seconds until the response head, and whether it arrived.
 Observer = Callable[[float, bool], None]
+#: How long an `Expect: 100-continue` waits for a backend that may not know it, in seconds.
+CONTINUE_WAIT: Final = 1.0
+
+
+class UploadState(Enum):
+    """The states of a request's body on its way to the backend."""
+
+    #: The request has no body.
+    NONE = 0
+    #: Not sent to the end: `send_request` sends the body, unless the backend has responded meanwhile.
+    PENDING = 1
+    #: A greenlet sends the rest while the response is read.
+    BESIDE_RESPONSE = 2
+    #: Sent to the end.
+    DONE = 3
+    #: Broken off by the client, the backend, a time limit or the end of the connection.
+    FAILED = 4
 
 
 class TunnelEnd(Protocol):

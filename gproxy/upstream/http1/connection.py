@@ -23,13 +23,11 @@ from gproxy.http.wire import check_beginning
 from gproxy.runtime.channel import Interrupted
 from gproxy.runtime.expired import is_cut
 from gproxy.runtime.waitable import as_waitable
-from gproxy.upstream.connection import BackendConnection, Observer
+from gproxy.upstream.connection import CONTINUE_WAIT, BackendConnection, Observer, UploadState
 from gproxy.upstream.errors import StaleConnectionError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import LONG_UPLOAD, BackendChannel
 from gproxy.upstream.http1.response_head import LONGEST_REMEMBERED, MAX_HEAD, HTTP1ResponseHead, parse_response_head
 
-#: How long an `Expect: 100-continue` waits for a backend that may not know it, in seconds.
-CONTINUE_WAIT: Final = 1.0
 #: `Deadline.progress`: a function that is called when the backend has taken (False) or sent (True) bytes.
 Progress = Callable[[bool], None] | None
 
@@ -44,21 +42,6 @@ class ConnectionState(Enum):
     #: In the pool, after a complete exchange.
     IDLE = 2
     CLOSED = 3
-
-
-class UploadState(Enum):
-    """The states of a request's body on its way to the backend."""
-
-    #: The request has no body.
-    NONE = 0
-    #: Not sent to the end: `send_request` sends the body, unless the backend has responded meanwhile.
-    PENDING = 1
-    #: A greenlet sends the rest while the response is read.
-    BESIDE_RESPONSE = 2
-    #: Sent to the end.
-    DONE = 3
-    #: Broken off by the client, the backend, a time limit or the end of the connection.
-    FAILED = 4
 
 
 # PERF: in compiled code an enum's member is an attribute look-up, a Final is none.

@@ -17,22 +17,19 @@ from gproxy.http.websocket import accept_of
 from gproxy.runtime.channel import Interrupted
 from gproxy.runtime.expired import is_cut
 from gproxy.runtime.waitable import as_waitable
-from gproxy.upstream.connection import BackendConnection, Observer, TunnelEnd
+from gproxy.upstream.connection import CONTINUE_WAIT, BackendConnection, Observer, TunnelEnd, UploadState
 from gproxy.upstream.http2.connection import HTTP2Connection
 from gproxy.upstream.http2.stream import ResponseReader, ResponseStream, StreamTunnel
 
-#: How long an `Expect: 100-continue` waits for a backend that may not know it, in seconds.
-CONTINUE_WAIT: Final = 1.0
 #: Fields of HTTP/1.1 that HTTP/2 expresses otherwise, or does not have (RFC 9113 section 8.2.2).
 _OF_HTTP1: Final = frozenset({"connection", "host", "transfer-encoding", "upgrade"})
 
-#: The states of a request's body on its way to the backend: there is none; `send_request` sends it; a greenlet sends it
-#: while the response is read; it was sent to the end; it was broken off.
-NONE: Final = 0
-PENDING: Final = 1
-BESIDE_RESPONSE: Final = 2
-DONE: Final = 3
-FAILED: Final = 4
+# PERF: as in HTTP/1.1, a Final is no attribute look-up.
+_NONE: Final = UploadState.NONE
+_PENDING: Final = UploadState.PENDING
+_BESIDE_RESPONSE: Final = UploadState.BESIDE_RESPONSE
+_DONE: Final = UploadState.DONE
+_FAILED: Final = UploadState.FAILED
 
 
 class BackendStream(BackendConnection):
@@ -46,7 +43,7 @@ class BackendStream(BackendConnection):
         #: The stream, once the head of the request was sent.
         self._stream: ResponseStream | None = None
         self._body = NO_BODY
-        self.upload = NONE
+        self.upload = _NONE
         #: Bytes of the body that the stream has got.
         self._sent = 0
         #: The greenlet of the state BESIDE_RESPONSE.
@@ -54,8 +51,8 @@ class BackendStream(BackendConnection):
         self._is_closed = False
 
     def __repr__(self) -> str:
-        stream = self._stream
-        return f"<BackendStream {self._name} {'unused' if stream is None else stream.stream.id}, upload {self.upload}>"
+        used = "unused" if self._stream is None else self._stream.stream.id
+        return f"<BackendStream {self._name} {used}, upload {self.upload.name}>"
 
     @property
     def _opened(self) -> ResponseStream:
@@ -96,15 +93,15 @@ class BackendStream(BackendConnection):
         stream.client = as_waitable(request.client_stream)
         if body is NO_BODY:
             return self._final_head(stream, request)
-        self.upload = PENDING
+        self.upload = _PENDING
         stream.uploader, stream.deadline = stream.client, request.deadline
         try:
             if body.on_first_read is not None:
                 self._await_continue(stream, body)
             return self._final_head(stream, request)
         except BaseException:
-            if self.upload == PENDING:
-                self.upload = FAILED
+            if self.upload is _PENDING:
+                self.upload = _FAILED
             raise
 
     def _connect(self, host: str, headers: Headers, target: str, request: Request) -> ResponseHead:
@@ -124,7 +121,7 @@ class BackendStream(BackendConnection):
         """Send the body, forward interim responses, and return the head of the final one."""
         body = request.body
         while True:
-            if self.upload == PENDING:
+            if self.upload is _PENDING:
                 request.phase = SEND
                 self._upload(stream, request)
             request.phase = WAIT
@@ -161,7 +158,7 @@ class BackendStream(BackendConnection):
         if source is not None:
             source.interrupt_reads(stream)
         try:
-            while self.upload == PENDING and not stream.has_spoken():
+            while self.upload is _PENDING and not stream.has_spoken():
                 self._send_piece(stream, body)
         except Interrupted:
             pass  # what is left of the piece waits in the stream, which sends it once the backend has room
@@ -175,7 +172,7 @@ class BackendStream(BackendConnection):
         """Send the next piece; the last one with the end of the stream."""
         piece = body.next_piece()
         if stream.is_closed:
-            self.upload = FAILED
+            self.upload = _FAILED
             return
         self._sent += len(piece)
         is_last = not piece or (self._sent == body.length and body.done)
@@ -185,15 +182,15 @@ class BackendStream(BackendConnection):
         if is_last and (trailers or not piece):
             stream.finish(trailers)
         if is_last:
-            self.upload = DONE
+            self.upload = _DONE
         stream.renew()
 
     def continue_upload(self, request: Request) -> None:
         """Continue the upload beside the response; only an error response ends it."""
         stream, body = self._opened, request.body
-        if self.upload != PENDING or body.on_first_read is not None:
+        if self.upload is not _PENDING or body.on_first_read is not None:
             return
-        self.upload = BESIDE_RESPONSE
+        self.upload = _BESIDE_RESPONSE
         body.in_flight = True
         stream.client = None
         self._uploader = gevent.spawn(self._upload_rest, stream, body)
@@ -206,7 +203,7 @@ class BackendStream(BackendConnection):
     def _upload_rest(self, stream: ResponseStream, body: Body) -> None:
         try:
             stream.flush()
-            while self.upload == BESIDE_RESPONSE:
+            while self.upload is _BESIDE_RESPONSE:
                 self._send_piece(stream, body)
         except (HTTPError, ClientGone) as error:
             self.upload_error = error
@@ -216,7 +213,7 @@ class BackendStream(BackendConnection):
 
     def _fail_upload(self, stream: ResponseStream) -> None:
         """End the stream: the reader of the response then fails, and finds the `upload_error` of a client."""
-        self.upload = FAILED
+        self.upload = _FAILED
         stream.shut()
 
     def _forward_interim(self, head: ResponseHead, request: Request) -> None:
@@ -254,8 +251,8 @@ class BackendStream(BackendConnection):
             if self._uploader is not None:
                 self._uploader.kill()  # waits, so an alarm may throw here
         finally:
-            if self.upload in (PENDING, BESIDE_RESPONSE):
-                self.upload = FAILED
+            if self.upload is _PENDING or self.upload is _BESIDE_RESPONSE:
+                self.upload = _FAILED
             if stream is not None:
                 if not stream.stream.is_closed:
                     stream.reset()

@@ -13,9 +13,10 @@ from gproxy.http.request import request
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.testing.scripted_channel import END, RESET, After
+from gproxy.upstream.connection import UploadState
 from gproxy.upstream.errors import UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http1.channel import BackendChannel
-from gproxy.upstream.http1.connection import HTTP1Connection, UploadState
+from gproxy.upstream.http1.connection import HTTP1Connection
 from unit.upstream.backends import send
 
 from .conftest import OK, POST, Socket, turn_until, upload, with_client

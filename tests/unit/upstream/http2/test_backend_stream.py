@@ -12,8 +12,8 @@ from gproxy.http.phase import WAIT
 from gproxy.http.request import request
 from gproxy.testing import Clock
 from gproxy.testing.scripted_channel import END
+from gproxy.upstream.connection import UploadState
 from gproxy.upstream.errors import RefusedStreamError
-from gproxy.upstream.http2.backend_stream import DONE, FAILED, PENDING
 
 from .conftest import Writer, lease, turn_until
 
@@ -84,7 +84,7 @@ def test_a_stream_has_one_request(connected):
 def test_misuse_before_the_request(connected, call):
     connection, _ = connected()
     leased = lease(connection)
-    with pytest.raises(RuntimeError, match=r"<BackendStream .* unused, upload 0>"):
+    with pytest.raises(RuntimeError, match=r"<BackendStream .* unused, upload NONE>"):
         getattr(leased, call)(*(() if call == "start_tunnel" else (None,)))
 
 
@@ -102,7 +102,7 @@ def test_a_body_in_memory_goes_with_the_head(connected):
     assert (event.data, event.ended) == (b"hello", True)
     peer.respond(stream, 204, end=True)
     assert sending.get(timeout=1).status == 204
-    assert leased.upload == DONE
+    assert leased.upload is UploadState.DONE
 
 
 def test_a_body_of_unknown_length_with_trailers(connected):
@@ -144,10 +144,10 @@ def test_a_response_before_the_end_of_the_upload(connected):
     peer.respond(stream, 200)
     source.pieces.append(b"more")  # this source is not interrupted as a client's channel is
     assert sending.get(timeout=1).status == 200
-    assert leased.upload == PENDING
+    assert leased.upload is UploadState.PENDING
     leased.continue_upload(made)
     source.pieces += [b"rest", b""]
-    turn_until(lambda: peer.look() or leased.upload == DONE)
+    turn_until(lambda: peer.look() or leased.upload is UploadState.DONE)
     leased.join_upload()
     peer.data(stream, b"ok", end=True)
     data, rest = leased.receive_body(-1)
@@ -167,7 +167,7 @@ def test_a_client_that_breaks_off_an_upload_beside_the_response(connected):
     sending.get(timeout=1)
     leased.continue_upload(made)
     source.pieces.append(HTTPError(400, "cut off"))
-    turn_until(lambda: leased.upload == FAILED)
+    turn_until(lambda: leased.upload is UploadState.FAILED)
     assert isinstance(leased.upload_error, HTTPError)
     assert peer.event(StreamReset).code == CANCEL
 
@@ -177,7 +177,7 @@ def test_an_upload_that_the_client_breaks_off_before_the_response(connected):
     leased, sending = begin(connection, asked("POST", Body(reader=Source(b"begun", HTTPError(400, "cut off")))))
     with pytest.raises(HTTPError):
         sending.get(timeout=1)
-    assert leased.upload == FAILED
+    assert leased.upload is UploadState.FAILED
     leased.close()
     assert peer.event(StreamReset).code == CANCEL
 

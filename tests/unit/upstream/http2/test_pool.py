@@ -272,7 +272,7 @@ def test_a_backend_that_chooses_http2_later(scene):
     assert one.lease() is None
     one.pool.dial(1.0, NAME, None)
     stream = one.pool.dial(1.0, NAME, None)
-    assert repr(stream) == "<BackendStream 10.0.0.1:80 unused, upload 0>"
+    assert repr(stream) == "<BackendStream 10.0.0.1:80 unused, upload NONE>"
     one.lease().close()
     stream.close()
     assert (one.dials, len(one.pool)) == (2, 1)
