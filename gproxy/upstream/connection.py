@@ -93,3 +93,8 @@ class BackendConnection:
     def close(self) -> None:
         """End the exchange, and an upload beside the response; do nothing after that."""
         raise NotImplementedError
+
+    def _forward_interim(self, head: ResponseHead, request: Request) -> None:
+        """Forward an interim response (RFC 9110 section 15.2); a 100 only to a client that waits for it."""
+        if request.client_stream is not None and request.received.minor and not request.is_subrequest:
+            request.client_stream.send_interim(head, request.body)

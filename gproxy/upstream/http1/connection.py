@@ -343,11 +343,6 @@ class HTTP1Connection(BackendConnection):
             return UnfinishedUploadError(why)
         return StaleConnectionError(why) if self._may_be_stale else UnansweredError(why)
 
-    def _forward_interim(self, head: ResponseHead, request: Request) -> None:
-        """Forward an interim response (RFC 9110 section 15.2); a 100 only to a client that waits for it."""
-        if request.client_stream is not None and request.received.minor and not request.is_subrequest:
-            request.client_stream.send_interim(head, request.body)
-
     def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":
         """Return the part of the body that arrived with the head, and a reader for the rest; None if complete."""
         if self.state is not _ACTIVE:

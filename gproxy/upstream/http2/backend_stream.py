@@ -216,11 +216,6 @@ class BackendStream(BackendConnection):
         self.upload = _FAILED
         stream.shut()
 
-    def _forward_interim(self, head: ResponseHead, request: Request) -> None:
-        """Forward an interim response (RFC 9110 section 15.2); a 100 only to a client that waits for it."""
-        if request.client_stream is not None and request.received.minor and not request.is_subrequest:
-            request.client_stream.send_interim(head, request.body)
-
     def watch_client(self, client: ClientStream | None) -> None:
         """Notice that this client leaves while the stream waits for the backend."""
         self._opened.client = as_waitable(client)
