@@ -5,6 +5,7 @@ there: trailers-only.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
@@ -41,6 +42,11 @@ def is_grpc(headers: Headers) -> bool:
     """Return whether the message is one of gRPC: `application/grpc`, also with a codec: `application/grpc+json`."""
     kind = headers.lookup("content-type")
     return kind is not None and kind[:16].lower() == "application/grpc"
+
+
+def status_in(trailers: Iterable[tuple[str, str]]) -> str | None:
+    """Return the gRPC status in the trailers of a response, if they have one."""
+    return next((value for name, value in trailers if name.lower() == STATUS_FIELD), None)
 
 
 def status_of(http_status: int) -> str:

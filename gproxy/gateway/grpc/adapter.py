@@ -16,6 +16,7 @@ from gproxy.http.grpc import (
     CallDeadline,
     is_grpc,
     parse_timeout,
+    status_in,
     status_of,
     written_message,
 )
@@ -112,7 +113,7 @@ class GRPCCall:
             noted[self._place] = status[:2] if status.isascii() and status.isdecimal() else "?"
 
     def _note_trailers(self, trailers: Sequence[tuple[str, str]]) -> None:
-        status = next((value for name, value in trailers if name.lower() == STATUS_FIELD), None)
+        status = status_in(trailers)
         if status is not None:
             self._note(status)
 

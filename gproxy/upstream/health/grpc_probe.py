@@ -6,7 +6,7 @@ from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.http.body import Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.framing import Reader
-from gproxy.http.grpc import OK, STATUS_FIELD, TIMEOUT_FIELD, is_grpc, written_timeout
+from gproxy.http.grpc import OK, STATUS_FIELD, TIMEOUT_FIELD, is_grpc, status_in, written_timeout
 from gproxy.http.headers import Headers
 from gproxy.http.request import Received, Request
 from gproxy.runtime import Bounded, silent_timeout
@@ -57,7 +57,7 @@ class GRPCProbe(Probe):
             return f"status {answer.status}, and no gRPC"
         data, rest = connection.receive_body(answer.framing)
         data += _rest_of(rest)
-        status = answer.headers.lookup(STATUS_FIELD) or _status_in(rest)
+        status = answer.headers.lookup(STATUS_FIELD) or status_in([] if rest is None else rest.trailers)
         return _verdict(data) if status == OK else f"{STATUS_FIELD} {status or 'missing'}"
 
 
@@ -84,11 +84,6 @@ def _rest_of(rest: Reader | None) -> bytes:
     while rest is not None and len(data) < _LONGEST and (piece := rest.next_piece()):
         data += piece
     return data
-
-
-def _status_in(rest: Reader | None) -> str:
-    trailers = [] if rest is None else rest.trailers
-    return next((value for name, value in trailers if name.lower() == STATUS_FIELD), "")
 
 
 def _verdict(data: bytes) -> str:

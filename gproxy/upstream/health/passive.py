@@ -12,7 +12,7 @@ from typing import Final
 from gproxy.config.sections.health_check import EjectionOptions
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types.matchers import as_set
-from gproxy.http.grpc import STATUS_FIELD, UNAVAILABLE, is_grpc
+from gproxy.http.grpc import STATUS_FIELD, UNAVAILABLE, is_grpc, status_in
 from gproxy.http.request import Request
 from gproxy.http.response import ResponseHead
 from gproxy.runtime import Runtime
@@ -209,7 +209,7 @@ class GRPCPassiveHealth(PassiveHealth):
 
     def ended(self, request: Request, backend: Backend, trailers: Sequence[tuple[str, str]]) -> None:
         """Report the trailers of a gRPC response that was read to its end."""
-        if any(name.lower() == STATUS_FIELD and value == UNAVAILABLE for name, value in trailers):
+        if status_in(trailers) == UNAVAILABLE:
             self._unavailable(request, backend)
 
     def _unavailable(self, request: Request, backend: Backend) -> None:

@@ -5,7 +5,15 @@ import math
 import pytest
 
 from gproxy.http.deadline import Deadline
-from gproxy.http.grpc import CallDeadline, is_grpc, parse_timeout, status_of, written_message, written_timeout
+from gproxy.http.grpc import (
+    CallDeadline,
+    is_grpc,
+    parse_timeout,
+    status_in,
+    status_of,
+    written_message,
+    written_timeout,
+)
 from gproxy.http.headers import Headers
 from gproxy.http.time_limit import ExchangeLimits, TimeLimit
 from gproxy.testing import Clock
@@ -24,6 +32,14 @@ def test_what_is_grpc(kind, expected):
 
 def test_a_message_without_a_type_is_none():
     assert not is_grpc(Headers())
+
+
+@pytest.mark.parametrize(
+    ("trailers", "expected"),
+    [([], None), ([("Grpc-Message", "x")], None), ([("a", "1"), ("Grpc-Status", "14")], "14")],
+)
+def test_the_status_in_trailers(trailers, expected):
+    assert status_in(trailers) == expected
 
 
 @pytest.mark.parametrize(
