@@ -12,8 +12,6 @@ from gproxy.http.h2.hpack_decoder import HPACKDecoder
 from gproxy.testing.backends import Backend
 from gproxy.testing.gateway import PATIENCE, RunningGateway
 
-#: The protocol of this file's clients.
-PROTOCOLS = ["http2"]
 INI = """
 [log]
 format = ltsv

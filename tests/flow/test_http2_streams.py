@@ -11,7 +11,6 @@ from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR
 from gproxy.testing.backends import Held, reply
 from gproxy.testing.gateway import RunningGateway, eventually
 
-PROTOCOLS = ["http2"]
 BACKENDS = "one"
 INI = """
 [server]

@@ -5,7 +5,6 @@ from http2_backend import HTTP2Backend
 
 from gproxy.testing.gateway import RunningGateway
 
-PROTOCOLS = ["http1"]
 INI = """
 [gateway]
 timeout = 60s
