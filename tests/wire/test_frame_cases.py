@@ -6,7 +6,6 @@ access line for each answer.
 
 import socket
 import struct
-from contextlib import ExitStack
 from types import SimpleNamespace
 
 import hpack
@@ -55,22 +54,6 @@ class FrameWire(Wire):
             if kind not in SKIPPED or kind in wanted:
                 return kind, flags, stream, payload
         return None
-
-
-@pytest.fixture(scope="module")
-def stages(tmp_path_factory):
-    """One gateway and one backend for each file of cases, started for its first case."""
-    with ExitStack() as stack:
-        running = {}
-
-        def stage(case):
-            if case.file not in running:
-                stack.close()
-                running.clear()
-                running[case.file] = start(case, stack, tmp_path_factory.mktemp(case.file))
-            return running[case.file]
-
-        yield stage
 
 
 def start(case, stack, folder):

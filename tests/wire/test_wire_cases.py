@@ -9,7 +9,6 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -66,22 +65,6 @@ def read_body(peer, request):
     while (line := peer.read_until(b"\r\n")) not in (b"\r\n", b""):
         request.trailers += line
     return line == b"\r\n"
-
-
-@pytest.fixture(scope="module")
-def stages(tmp_path_factory):
-    """One gateway and one backend for each file of cases, started for its first case."""
-    with ExitStack() as stack:
-        running = {}
-
-        def stage(case):
-            if case.file not in running:
-                stack.close()
-                running.clear()
-                running[case.file] = start(case, stack, tmp_path_factory.mktemp(case.file))
-            return running[case.file]
-
-        yield stage
 
 
 def fits_a_record(case):
