@@ -57,7 +57,7 @@ class MessageReceiver(ControlReceiver):
     def __init__(self, role: int, options: SessionOptions, names: FieldNames, clock: Callable[[], float]) -> None:
         super().__init__(role, options, clock)
         self.clock = clock
-        #: When a field block began whose end has not come; 0.0 without one. The user limits this time.
+        #: When the first bytes of a field block came, if its last ones have not; else 0.0. The user limits this time.
         self.block_since = 0.0
         self._block: _PartialBlock | None = None
         #: Most bytes of a block; a larger one ends the session. A backend's connection has the requests of many
@@ -74,12 +74,13 @@ class MessageReceiver(ControlReceiver):
         if len(block) > self._most_block:
             raise SessionFault(ENHANCE_YOUR_CALM, "a field block is too large")
         if flags & END_HEADERS:
+            self.block_since = 0.0
             self._on_block(stream_id, flags, block)
             return
         if not block:
             self._spend("empty HEADERS")
         self._block = _PartialBlock(stream_id, flags, block)
-        self.block_since = self.clock()
+        self.block_since = self.block_since or self.clock()
 
     def _bare_block(self, stream_id: int, flags: int, payload: bytes) -> bytes:
         """Return the fragment of a HEADERS frame without padding and priority (sections 6.2, 5.3)."""

@@ -43,6 +43,8 @@ from gproxy.http.h2.settings import SessionFault, SessionOptions
 __all__ = ["CLIENT", "SERVER", "Session", "SessionOptions"]
 
 _HEAD: Final = frames.HEAD
+#: The place of the type in a frame's head.
+_KIND: Final = 3
 #: Control frames in the output: a peer that causes more of them does not read.
 MOST_UNSENT: Final = 1000
 
@@ -109,7 +111,13 @@ class Session(MessageReceiver):
                 self._on_other(kind, flags, stream_id, payload)
             if self.unsent_control > MOST_UNSENT:
                 raise SessionFault(ENHANCE_YOUR_CALM, "too many control frames are unsent")
-        self._rest = data[position:]
+        self._keep(data[position:])
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep what has come of the next frame, and note when this is the beginning of a head."""
+        self._rest = rest
+        if len(rest) > _KIND and rest[_KIND] == HEADERS and not self.block_since:
+            self.block_since = self.clock()
 
     def _read_preface(self, data: bytes) -> bool:
         """Return whether the preface is complete (section 3.4)."""

@@ -134,6 +134,37 @@ def test_a_block_comes_in_continuations():
     assert (event.head.path, event.ended, peer.session.block_since) == ("/", True, 0.0)
 
 
+def test_a_head_begins_with_its_first_bytes():
+    peer = Peer()
+    whole = peer.headers(1)
+    assert peer.send(whole[:3]) == []
+    assert peer.session.block_since == 0.0  # what it will be is not known yet
+    for byte in whole[3:-1]:
+        assert peer.send(bytes([byte])) == []
+        assert peer.session.block_since == 100.0
+        peer.now = 101.0
+    assert len(peer.send(whole[-1:])) == 1
+    assert peer.session.block_since == 0.0
+
+
+def test_a_block_begins_with_the_first_bytes_of_its_first_frame():
+    peer = Peer()
+    first, *rest = in_pieces(peer, 4)
+    peer.send(first[:-1])
+    peer.now = 101.0
+    peer.send(first[-1:], *rest[:-1], rest[-1][:-1])
+    assert peer.session.block_since == 100.0
+    assert len(peer.send(rest[-1][-1:])) == 1
+    assert peer.session.block_since == 0.0
+
+
+def test_content_that_comes_in_parts_is_no_head():
+    peer = Peer()
+    peer.open(1)
+    peer.send(data(1, b"content")[:-1])
+    assert peer.session.block_since == 0.0
+
+
 def test_the_end_of_the_stream_is_that_of_headers():
     peer = Peer()
     (event,) = peer.send(*in_pieces(peer, 4, fields=POST, end=False))

@@ -123,10 +123,17 @@ def test_a_client_without_settings_has_the_time_of_a_head(scene):
     assert goaways(some) == [(0, NO_ERROR)]
 
 
-def test_a_head_that_does_not_end_in_time_ends_the_connection(scene):
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"\x00\x00\x01\x01\x00\x00\x00\x00\x03\x82",  # HEADERS without END_HEADERS
+        b"\x00\x00\x02\x01\x05\x00\x00\x00\x03\x82",  # HEADERS without their last byte
+    ],
+)
+def test_a_head_that_does_not_end_in_time_ends_the_connection(scene, begun):
     some = scene(head_timeout=0.1)
     some.response(some.request())
-    some.send_raw(b"\x00\x00\x01\x01\x00\x00\x00\x00\x03\x82")  # HEADERS without END_HEADERS
+    some.send_raw(begun)
     some.read_until(lambda: some.is_closed)
     assert goaways(some) == [(1, ENHANCE_YOUR_CALM)]
 
