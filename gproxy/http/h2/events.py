@@ -1,36 +1,20 @@
 """What a session has received: one object for each thing that its user acts on, in the order of the bytes."""
 
-from typing import Final
-
 from gproxy.http.errors import BadMessage
 from gproxy.http.h2.fields import RequestHead, ResponseHead
 from gproxy.http.h2.stream import Stream
-
-HEAD_RECEIVED: Final = 0
-INTERIM_RECEIVED: Final = 1
-DATA_RECEIVED: Final = 2
-TRAILERS_RECEIVED: Final = 3
-STREAM_RESET: Final = 4
-STREAM_MALFORMED: Final = 5
-STREAM_REJECTED: Final = 6
-WINDOW_OPENED: Final = 7
-SETTINGS_RECEIVED: Final = 8
-PING_ACKNOWLEDGED: Final = 9
-GOAWAY_RECEIVED: Final = 10
-SESSION_FAILED: Final = 11
 
 
 class Event:
     """Anything received; `stream` is None for what concerns the connection."""
 
-    __slots__ = ("kind", "stream")
+    __slots__ = ("stream",)
 
-    def __init__(self, kind: int, stream: Stream | None) -> None:
-        self.kind = kind
+    def __init__(self, stream: Stream | None) -> None:
         self.stream = stream
 
     def __repr__(self) -> str:
-        names = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ()) if name != "kind"]
+        names = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())]
         shown = [f"{name}={getattr(self, name)!r}" for name in names if name != "stream"]
         return f"{type(self).__name__}({self.stream.id if self.stream else 0}{''.join(f', {one}' for one in shown)})"
 
@@ -41,7 +25,6 @@ class HeadReceived(Event):
     __slots__ = ("ended", "head")
 
     def __init__(self, stream: Stream, head: RequestHead | ResponseHead, ended: bool) -> None:
-        self.kind = HEAD_RECEIVED
         self.stream = stream
         self.head = head
         self.ended = ended
@@ -53,7 +36,6 @@ class InterimReceived(Event):
     __slots__ = ("head",)
 
     def __init__(self, stream: Stream, head: ResponseHead) -> None:
-        self.kind = INTERIM_RECEIVED
         self.stream = stream
         self.head = head
 
@@ -64,7 +46,6 @@ class DataReceived(Event):
     __slots__ = ("data", "ended")
 
     def __init__(self, stream: Stream, data: bytes, ended: bool) -> None:
-        self.kind = DATA_RECEIVED
         self.stream = stream
         self.data = data
         self.ended = ended
@@ -76,7 +57,6 @@ class TrailersReceived(Event):
     __slots__ = ("pairs",)
 
     def __init__(self, stream: Stream, pairs: list[tuple[str, str]]) -> None:
-        self.kind = TRAILERS_RECEIVED
         self.stream = stream
         self.pairs = pairs
 
@@ -90,7 +70,6 @@ class StreamReset(Event):
     __slots__ = ("code",)
 
     def __init__(self, stream: Stream, code: int) -> None:
-        self.kind = STREAM_RESET
         self.stream = stream
         self.code = code
 
@@ -104,7 +83,6 @@ class StreamMalformed(Event):
     __slots__ = ("code", "detail", "line")
 
     def __init__(self, stream: Stream, code: int, detail: str, line: tuple[str, str, str]) -> None:
-        self.kind = STREAM_MALFORMED
         self.stream = stream
         self.code = code
         self.detail = detail
@@ -115,13 +93,11 @@ class StreamMalformed(Event):
 class StreamRejected(Event):
     """A well-formed request that gets an error response. The stream counts until `Session.ended`, like any other."""
 
-    __slots__ = ("ended", "error", "head")
+    __slots__ = ("ended", "error")
 
-    def __init__(self, stream: Stream, error: BadMessage, head: RequestHead | None, ended: bool) -> None:
-        self.kind = STREAM_REJECTED
+    def __init__(self, stream: Stream, error: BadMessage, ended: bool) -> None:
         self.stream = stream
         self.error = error
-        self.head = head
         self.ended = ended
 
 
@@ -131,7 +107,6 @@ class WindowOpened(Event):
     __slots__ = ()
 
     def __init__(self, stream: Stream | None) -> None:
-        self.kind = WINDOW_OPENED
         self.stream = stream
 
 
@@ -141,7 +116,6 @@ class SettingsReceived(Event):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.kind = SETTINGS_RECEIVED
         self.stream = None
 
 
@@ -151,7 +125,6 @@ class PingAcknowledged(Event):
     __slots__ = ("data",)
 
     def __init__(self, data: bytes) -> None:
-        self.kind = PING_ACKNOWLEDGED
         self.stream = None
         self.data = data
 
@@ -162,7 +135,6 @@ class GoAwayReceived(Event):
     __slots__ = ("code", "debug", "last_id")
 
     def __init__(self, last_id: int, code: int, debug: bytes) -> None:
-        self.kind = GOAWAY_RECEIVED
         self.stream = None
         self.last_id = last_id
         self.code = code
@@ -175,7 +147,6 @@ class SessionFailed(Event):
     __slots__ = ("code", "detail")
 
     def __init__(self, code: int, detail: str) -> None:
-        self.kind = SESSION_FAILED
         self.stream = None
         self.code = code
         self.detail = detail

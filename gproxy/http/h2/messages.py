@@ -149,7 +149,7 @@ class MessageReceiver(ControlReceiver):
             return
         except BadMessage as error:
             self._count(stream)
-            self._events.append(StreamRejected(stream, error, None, ended))
+            self._events.append(StreamRejected(stream, error, ended))
             return
         stream.owed = head.content_length
         if head.priority or self._early_priorities:

@@ -221,7 +221,7 @@ class HTTP2ClientConnection(StreamHost):
                 if isinstance(event, StreamReset):
                     self._on_reset(stream, stream.owner.started)
             elif isinstance(event, StreamRejected):
-                self._start(stream, event.head, event.error, ended=event.ended)
+                self._start(stream, None, event.error, ended=event.ended)
             elif isinstance(event, StreamMalformed):
                 self._requests.record_malformed(event)
         else:
