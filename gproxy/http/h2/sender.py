@@ -87,11 +87,6 @@ class Sender:
         return self.peer.enables_connect
 
     @property
-    def peer_max_frame(self) -> int:
-        """The largest payload that the peer accepts; we send at most MAX_FRAME."""
-        return self.peer.max_frame
-
-    @property
     def can_request(self) -> bool:
         """True if a further request of ours may be sent: a free stream, an id, and no GOAWAY either way."""
         return (
@@ -223,8 +218,8 @@ class Sender:
         self._highest_allowed = min(last_id, self._highest_allowed)
         self._append(frames.goaway(self._highest_allowed, code))
 
-    def answered(self, stream: Stream) -> None:  # noqa: ARG002 the stream may count one day
-        """Note an answered request: it earns a token."""
+    def answered(self) -> None:
+        """Note an answered request of a client: it earns a token."""
         self._budget.earn()
 
     def ended(self, stream: Stream) -> None:

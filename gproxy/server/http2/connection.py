@@ -230,7 +230,7 @@ class HTTP2ClientConnection(StreamHost):
     def _on_reset(self, stream: Stream, started: float) -> None:
         self._figures.client_resets += 1
         if not stream.has_sent_head and self._last_read - started >= _PATIENT:
-            self._session.answered(stream)  # gives the token back
+            self._session.answered()  # gives the token back
 
     def _on_connection_event(self, event: Event) -> None:
         if isinstance(event, PingAcknowledged):

@@ -105,7 +105,7 @@ class HTTP2ResponseWriter(Output):
         else:
             self._length = _declared(headers)
             self._send_stream(response, body)
-        client.session.answered(client.stream)
+        client.session.answered()
 
     def _complete(self, headers: Headers, status: int) -> None:
         """Remove what HTTP/2 does not have, add what every response has, and take over the priority."""

@@ -54,7 +54,6 @@ class ResponseStream(HTTP2Stream):
             assert isinstance(head, ResponseHead)  # noqa: S101 of a session in the client's role
             self.head = head
             self.has_ended = event.ended
-            self.session.answered(self.stream)
             self.notify()
         elif isinstance(event, InterimReceived):
             if len(self._interim) < _MOST_INTERIM:

@@ -208,7 +208,7 @@ def test_3_answered_requests_earn_their_resets():
         peer.send(peer.headers(opened(number)), frames.rst_stream(opened(number), 8))
         stream = peer.open(opened(number + 1), GET, end=True)
         peer.answer(stream)
-        peer.session.answered(stream)
+        peer.session.answered()
         peer.session.under_way = 0
         peer.session.take_output()
     assert peer.session.failure is None

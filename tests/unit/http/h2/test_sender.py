@@ -198,4 +198,4 @@ def test_without_settings_a_peer_allows_100_streams():
     from unit.http.h2.conversation import NAMES
 
     session = Session(CLIENT, SessionOptions(), NAMES)
-    assert (session.peer_max_streams, session.has_settings, session.peer_max_frame) == (100, False, 16384)
+    assert (session.peer_max_streams, session.has_settings) == (100, False)
