@@ -84,12 +84,12 @@ class SessionOptions:
 
 
 class PeerSettings:
-    """The peer's settings: the defaults of RFC 9113 until its own arrive."""
+    """The peer's settings: the defaults of RFC 9113 until its own arrive.
 
-    __slots__ = (
-        "enables_connect", "initial_window", "is_server", "max_frame", "max_header_list", "max_streams",
-        "smallest_table", "table",
-    )  # fmt: skip
+    No peer limits our frames below MAX_FRAME, and its limit for heads is advice (section 6.5.2): neither is kept.
+    """
+
+    __slots__ = ("enables_connect", "initial_window", "is_server", "max_streams", "smallest_table", "table")
 
     def __init__(self, *, is_server: bool) -> None:
         self.is_server = is_server
@@ -98,8 +98,6 @@ class PeerSettings:
         self.smallest_table = 4096
         self.max_streams = ASSUMED_STREAMS
         self.initial_window = DEFAULT_WINDOW
-        self.max_frame = MAX_FRAME
-        self.max_header_list = _UNLIMITED
         self.enables_connect = False
 
     def apply(self, payload: bytes, *, is_first: bool) -> None:
@@ -129,9 +127,6 @@ class PeerSettings:
         elif key == frames.MAX_FRAME_SIZE:
             if not MAX_FRAME <= value <= _LARGEST_FRAME:
                 raise SessionFault(frames.PROTOCOL_ERROR, f"SETTINGS: a frame size of {value}")
-            self.max_frame = value
-        elif key == frames.MAX_HEADER_LIST_SIZE:
-            self.max_header_list = value
         elif key in _SWITCHES:
             self._switch(key, value)
 

@@ -16,14 +16,12 @@ def apply(*pairs, is_server=False, is_first=True, peer=None):
 
 def test_a_peer_has_the_defaults_of_the_rfc():
     peer = PeerSettings(is_server=True)
-    assert (peer.table, peer.max_streams, peer.initial_window, peer.max_frame) == (4096, 100, 65535, 16384)
-    assert (peer.max_header_list, peer.enables_connect) == (2**32 - 1, False)
+    assert (peer.table, peer.max_streams, peer.initial_window, peer.enables_connect) == (4096, 100, 65535, False)
 
 
 def test_settings_are_taken_over():
     peer = apply((1, 100), (2, 0), (3, 7), (4, 2**31 - 1), (5, 2**24 - 1), (6, 5000), (8, 1), (9, 1))
-    assert (peer.table, peer.max_streams, peer.initial_window, peer.max_frame) == (100, 7, 2**31 - 1, 2**24 - 1)
-    assert (peer.max_header_list, peer.enables_connect) == (5000, True)
+    assert (peer.table, peer.max_streams, peer.initial_window, peer.enables_connect) == (100, 7, 2**31 - 1, True)
 
 
 def test_a_peer_that_names_no_limit_of_streams_has_none():
