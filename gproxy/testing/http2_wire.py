@@ -18,13 +18,12 @@ from gproxy.http.h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from gproxy.http.h2.fields import ResponseHead
 from gproxy.http.h2.frames import CANCEL
 from gproxy.http.h2.session import CLIENT, Session, SessionOptions
 from gproxy.http.h2.stream import Stream
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
-from gproxy.http.response import PHRASES
+from gproxy.http.response import PHRASES, ResponseHead
 from gproxy.testing.gateway import PATIENCE, Wire
 
 #: Fields of an HTTP/1.1 connection. `te` stays if it names trailers.

@@ -1,8 +1,9 @@
 """What a session has received: one object for each thing that its user acts on, in the order of the bytes."""
 
 from gproxy.http.errors import BadMessage
-from gproxy.http.h2.fields import RequestHead, ResponseHead
+from gproxy.http.h2.fields import RequestHead
 from gproxy.http.h2.stream import Stream
+from gproxy.http.response import ResponseHead
 
 
 class Event:

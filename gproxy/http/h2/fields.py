@@ -17,7 +17,6 @@ A malformed message resets its stream. A rejected one is well-formed, and gets a
 
 from typing import Final
 
-from gproxy.http import response
 from gproxy.http.errors import NO_LINE, BadMessage
 from gproxy.http.field_names import HOP_BY_HOP, SPOOFABLE, FieldNames
 from gproxy.http.forwarding import WEBSOCKET
@@ -26,6 +25,7 @@ from gproxy.http.h2.hpack_decoder import DecodedBlock, Field
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP, is_token
 from gproxy.http.headers import Headers, Line
 from gproxy.http.request_fields import FieldRules, RequestFields
+from gproxy.http.response import ResponseHead
 from gproxy.http.wire import USUAL_METHODS, Fields, is_host, is_target, readable_line
 
 #: The names with which a session decodes responses.
@@ -92,19 +92,6 @@ class RequestHead:
         self.read: RequestFields | None = None
 
 
-class ResponseHead(response.ResponseHead):
-    """The head of a backend's response; all responses of a connection with an equal block share it.
-
-    content_length: -1 without one, 0 for a status without a body. A response to HEAD has none either.
-    """
-
-    __slots__ = ("content_length",)
-
-    def __init__(self, status: int, headers: Headers, length: int) -> None:
-        super().__init__(status, "", headers, length)
-        self.content_length = length
-
-
 class _Fault:
     """The reason why a block is malformed, or rejected with this status: 0 for a malformed one.
 
@@ -145,7 +132,11 @@ def request_head(block: DecodedBlock, *, limits: HeadLimits) -> RequestHead:
 
 
 def response_head(block: DecodedBlock) -> ResponseHead:
-    """Return the head of a response, perhaps an interim one. Raises Malformed."""
+    """Return the head of a response, perhaps an interim one. Raises Malformed.
+
+    Its framing is its Content-Length: -1, which is CHUNKED, without one, and 0 for a status without a body. A response
+    to HEAD has no body either. All responses of a connection with an equal block share the head.
+    """
     memo = block.memo
     if memo is None:
         try:
@@ -252,7 +243,7 @@ def _response_head(block: DecodedBlock) -> ResponseHead:
     if fields.uses & HOP_BY_HOP:
         headers.discard_all(fields.hop_by_hop)
     headers.is_stripped = True
-    return ResponseHead(status, headers, 0 if status < 200 or status in _WITHOUT_BODY else length)
+    return ResponseHead(status, "", headers, 0 if status < 200 or status in _WITHOUT_BODY else length)
 
 
 def _pseudo_fields(fields: list[Field], pseudo: dict[str, str]) -> int:

@@ -199,7 +199,7 @@ class MessageReceiver(ControlReceiver):
             self._events.append(InterimReceived(stream, head))
             return
         stream.has_head = True
-        owed = 0 if stream.is_without_body else head.content_length
+        owed = 0 if stream.is_without_body else head.framing
         if ended and owed > 0:
             raise Malformed(_NO_CONTENT_FOLLOWS)
         stream.owed = owed
