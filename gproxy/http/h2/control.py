@@ -227,7 +227,6 @@ class ControlReceiver(Sender):
         self._events.append(GoAwayReceived(last_id, word(payload, 4), payload[8:]))
         self.peer_is_going_away = True
         if self.role == CLIENT:
-            self.peer_last_id = min(last_id, self.peer_last_id)
             for stream in [one for one in self.streams.values() if one.id > last_id]:
                 self._close(stream)
                 self._events.append(StreamReset(stream, REFUSED_STREAM))

@@ -32,7 +32,7 @@ class Sender:
     __slots__ = (
         "_budget", "_encoder", "_forgotten", "_highest_allowed", "_most_resets", "_next_id", "_output", "_pings_sent",
         "_resets", "_windows", "accepted_id", "has_settings", "is_going_away", "options", "peer", "peer_is_going_away",
-        "peer_last_id", "resets_sent", "role", "streams", "under_way", "unsent", "unsent_control",
+        "resets_sent", "role", "streams", "under_way", "unsent", "unsent_control",
     )  # fmt: skip
 
     def __init__(self, role: int, options: SessionOptions, clock: Callable[[], float]) -> None:
@@ -49,9 +49,8 @@ class Sender:
         self.accepted_id = 0
         #: True once we have sent GOAWAY.
         self.is_going_away = False
-        #: True once the peer has sent GOAWAY; and, as a client, the last stream of ours that goes on.
+        #: True once the peer has sent GOAWAY.
         self.peer_is_going_away = False
-        self.peer_last_id = MAX_STREAM_ID
         #: RST_STREAM frames sent.
         self.resets_sent = 0
         #: Bytes in the output, and the frames among it that answer the peer's control frames.
