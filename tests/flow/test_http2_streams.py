@@ -267,7 +267,7 @@ def test_a_rejected_request_has_its_line_and_the_next_one_is_answered(play, conn
     stream = client.request(f"/{reason}", *fields, method="POST", end=False)
     assert client.head(stream).status == status
     assert client.reset_code(stream) == NO_ERROR
-    line = play.gateway.access()[-1]
+    line = play.gateway.line(f"/{reason}")
     assert (line["status"], line["reason"], line["protocol"]) == (str(status), reason, "HTTP/2.0")
     assert client.response(client.request("/next"))[0] == 200
 

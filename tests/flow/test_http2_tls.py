@@ -83,11 +83,11 @@ def test_each_request_has_the_identity_of_the_certificate_and_no_other(play, con
 
 def test_responses_have_the_policy_and_requests_the_scheme(play, connect):
     client = connect("a.test", protocols=("h2",))
-    stream = client.request("/", host="a.test")
+    stream = client.request("/policy", host="a.test")
     assert client.head(stream).headers["strict-transport-security"] == "max-age=86400"
     client.response(stream)
     assert play.one.requests[0]["x-forwarded-proto"] == "https"
-    line = play.gateway.access()[-1]
+    line = play.gateway.line("/policy")
     assert (line["protocol"], line["vhost"]) == ("HTTP/2.0", "a.test")
 
 

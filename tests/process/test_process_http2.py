@@ -9,7 +9,7 @@ import pytest
 
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Actor, reply
-from gproxy.testing.gateway import RunningGateway, free_port
+from gproxy.testing.gateway import RunningGateway, eventually, free_port
 
 INI = """
 [server]
@@ -107,7 +107,7 @@ def test_prior_knowledge_is_for_addresses_with_the_word(play):
     assert play.curl(f"http://127.0.0.1:{play.h2c}/").stdout.startswith("HTTP/1.1 200")
     assert play.curl("--http2", f"http://127.0.0.1:{play.h2c}/").stdout.startswith("HTTP/1.1 200")  # no Upgrade: h2c
     assert play.curl("--http2-prior-knowledge", f"http://127.0.0.1:{play.gateway.port}/").returncode
-    assert play.gateway.access()[-1]["status"] == "505"
+    eventually(lambda: play.gateway.access()[-1]["status"] == "505", "its access line")
 
 
 def test_http2_can_be_off(tmp_path, play):
