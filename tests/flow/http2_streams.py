@@ -107,6 +107,7 @@ class StreamClient:
         """Read to the end of the stream, taking all content; return the status and the content."""
         taken = 0
         while not self.is_over(stream):
+            assert not self.is_closed, "the connection has ended"
             self.read()
             size = len(self.content(stream))
             self.take(stream, size - taken)
