@@ -26,96 +26,31 @@ cache = 0s
 path = /
 upstream = plain
 buffer_response = 0
-[route:tls]
-path = /tls
-upstream = tls
-[route:pair]
-path = /pair
-upstream = pair
-[route:limited]
+[route:waits]
 path = /limited
 upstream = limited
 timeout = 600ms
-[route:held]
-path = /held
-upstream = limited
-[route:auto]
-path = /auto
-upstream = auto
-[route:old]
-path = /old
-upstream = old
-[route:only]
-path = /only
-upstream = only
-[route:wrong]
-path = /wrong
-upstream = wrong
-[route:tight]
-path = /tight
-upstream = tight
 [route:short]
 path = /tight/short
 upstream = tight
 timeout = 500ms
-[upstream:tight]
-backends = {tight}
-http2 = yes
-buffer_request = 0
-max_fails = 0
-[route:socket]
-path = /socket
-upstream = socket
-upgrades = websocket, tcp
-[route:both]
-path = /both
-upstream = both
-[upstream:socket]
-backends = {socket}
-http2 = yes
-max_fails = 0
-[upstream:both]
-backends = {both}
-http2 = auto
-max_fails = 0
-[upstream:plain]
-backends = {plain}
-http2 = yes
-buffer_request = 0
-max_fails = 0
-[upstream:tls]
-backends = {tls}
-http2 = yes
-max_fails = 0
-[upstream:pair]
-backends = {first}, {second}
-http2 = yes
-balance = first
-max_fails = 0
-[upstream:limited]
-backends = {limited}
-http2 = yes
-http2_connections = 2
-max_fails = 0
-[upstream:auto]
-backends = {tls}
-http2 = auto
-max_fails = 0
-[upstream:old]
-backends = {old}
-http2 = auto
-max_fails = 0
-[upstream:only]
-backends = {old}
-http2 = yes
-max_fails = 0
-retries = 0
-[upstream:wrong]
-backends = {wrong}
-http2 = yes
-max_fails = 0
-retries = 0
 """
+#: For each upstream: its backends, `http2` and what else it has. All but plain have a route of their name.
+UPSTREAMS = {
+    "plain": ("{plain}", "yes", "buffer_request = 0"),
+    "tls": ("{tls}", "yes"),
+    "pair": ("{first}, {second}", "yes", "balance = first"),
+    "limited": ("{limited}", "yes", "http2_connections = 2"),
+    "auto": ("{tls}", "auto"),
+    "old": ("{old}", "auto"),
+    "only": ("{old}", "yes", "retries = 0"),
+    "wrong": ("{wrong}", "yes", "retries = 0"),
+    "tight": ("{tight}", "yes", "buffer_request = 0"),
+    "socket": ("{socket}", "yes"),
+    "both": ("{both}", "auto"),
+}
+#: What else a route has, and a path that is not its name.
+ROUTES = {"limited": "path = /held", "socket": "path = /socket\nupgrades = websocket, tcp"}
 
 
 def context(certificate, *protocols):
@@ -137,6 +72,17 @@ def websocket(sock):
     wire.read_all()
 
 
+def settings():
+    """The settings, in which {NAME} is the URL of a backend."""
+    sections = [INI]
+    for name, (backends, http2, *more) in UPSTREAMS.items():
+        lines = [f"[upstream:{name}]", f"backends = {backends}", f"http2 = {http2}", "max_fails = 0", *more]
+        if name != "plain":
+            lines += [f"[route:{name}]", f"upstream = {name}", ROUTES.get(name, f"path = /{name}")]
+        sections.append("\n".join(lines))
+    return "\n".join(sections)
+
+
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("http2")
@@ -155,7 +101,7 @@ def stage(tmp_path_factory):
             "old": stack.enter_context(Actor(tls=context(certificate, "http/1.1"))),
             "wrong": stack.enter_context(Actor()),
         }
-        ini = INI
+        ini = settings()
         for name, backend in backends.items():
             ini = ini.replace("{%s}" % name, backend.url.replace("https://127.0.0.1", "https://localhost"))
         gateway = stack.enter_context(RunningGateway(ini, folder, environ={"SSL_CERT_FILE": str(authority.path)}))
