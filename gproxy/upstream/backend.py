@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from gproxy.config.types import BackendURL
 from gproxy.config.types.addresses import bracket
-from gproxy.http.deadline import Deadline
 from gproxy.http.framing import Reader
+from gproxy.http.request import Request
 from gproxy.upstream.connection import BackendConnection, Observer
 from gproxy.upstream.health.state import BackendHealth
 from gproxy.upstream.http1.connection import HTTP1Connection
@@ -138,11 +138,10 @@ class Backend:
         """Make a slow start of the backend's first use, as if it returned: it was added to a serving upstream."""
         self._was_healthy = False
 
-    def connection(self, deadline: Deadline, upgrade: str | None = None) -> BackendConnection:
-        """Lease an open connection: an idle one, a stream of a shared one, or a new one.
+    def connection(self, request: Request) -> BackendConnection:
+        """Lease an open connection for a request: an idle one, a stream of a shared one, or a new one.
 
-        `upgrade` is the protocol that the request switches to, which not every shared connection carries. Raise
-        urllib3's exceptions if connecting fails.
+        Raise urllib3's exceptions if connecting fails, and ClientGone if the client leaves before a stream is free.
         """
         self.active += 1
         self.attempts += 1
@@ -151,14 +150,14 @@ class Backend:
             return idle
         try:
             shared = self._shared
-            if shared is not None and (stream := shared.lease(self.name, self.observer, upgrade)) is not None:
+            if shared is not None and (stream := shared.lease(self.name, self.observer, request)) is not None:
                 return stream
             while not self._dials.may_dial(self._active - len(self._dials) - 1):
                 self._dials.wait()
                 idle = self._idle.take()
                 if idle is not None:
                     return idle
-            return self.dial(min(self._connect_timeout, deadline.remaining()))
+            return self.dial(min(self._connect_timeout, request.deadline.remaining()))
         except BaseException:
             self.active -= 1
             raise

@@ -502,7 +502,7 @@ def test_the_limit_of_streams_is_never_exceeded(play):
     assert len({id(link) for link in play.limited.links}) <= 2
 
 
-def test_a_request_that_waits_for_a_stream_in_vain_runs_into_its_deadline(play):
+def test_a_request_that_waits_for_a_stream_in_vain_ends_with_its_deadline_or_its_client(play):
     go_on = threading.Event()
 
     def act(exchange):
@@ -517,6 +517,11 @@ def test_a_request_that_waits_for_a_stream_in_vain_runs_into_its_deadline(play):
     eventually(lambda: len(play.limited.requests) == 6, "six requests")
     assert play.gateway.get("/limited/late").status == 504
     assert play.gateway.line("/limited/late")["reason"] == "backend_timeout"
+    with play.gateway.connect() as wire:
+        wire.send("GET /held/left HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: sum(play.gateway.active()) == 7, "seven requests under way")
+        wire.reset()
+    assert play.gateway.line("/held/left")["reason"] == "client_gone"
     go_on.set()
     for thread in threads:
         thread.join()

@@ -274,7 +274,7 @@ class Forward:
     def _lease(self, request: Request, backend: Backend) -> BackendConnection:
         """Lease a connection, an idle or a new one."""
         request.phase = CONNECT
-        return backend.connection(request.deadline, request.upgrade)
+        return backend.connection(request)
 
     def _send(self, request: Request, backend: Backend) -> tuple[BackendConnection, ResponseHead]:
         """Send a hedged attempt's request, and return the leased connection with the response head."""

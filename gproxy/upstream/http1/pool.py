@@ -12,6 +12,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from gproxy.config.types import BackendURL
+from gproxy.http.request import Request
 from gproxy.upstream.connection import BackendConnection, Observer
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.connect import Endpoint
@@ -113,11 +114,11 @@ class SharedConnections(Protocol):
     def __len__(self) -> int:
         """Return the number of connections without a request."""
 
-    def lease(self, name: str, observe: Observer | None, upgrade: str | None) -> BackendConnection | None:
+    def lease(self, name: str, observe: Observer | None, request: Request) -> BackendConnection | None:
         """Return a stream for one request to the backend of this name; None if that needs a connection of its own.
 
-        `upgrade` is the protocol that the request switches to. The alarm of the greenlet bounds the wait for a free
-        stream. Raises urllib3's exceptions, TLSError, NotHTTP2Error and NoUpgradeError.
+        The alarm of the greenlet bounds the wait for a free stream. Raises urllib3's exceptions, TLSError,
+        NotHTTP2Error, NoUpgradeError, and ClientGone if the client leaves meanwhile.
         """
 
     def trim(self, idle_timeout: float) -> None:

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import gevent
-from gevent.event import AsyncResult
 from urllib3.exceptions import ConnectTimeoutError
 
 from gproxy.config.types import BackendURL
+from gproxy.http.request import Request
+from gproxy.runtime.client_watch import ClientWatch
 from gproxy.upstream.connection import BackendConnection, Observer
 from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, TLSError
 from gproxy.upstream.http1.pool import IdleConnections, SharedConnections
@@ -23,6 +24,35 @@ _DEFAULT_TLS: Final[Mapping[str, Any]] = MappingProxyType({})
 _HTTP2: Final = "h2"
 #: After a failed attempt to open one more connection, the others have to do for so many seconds.
 _PAUSE: Final = 1.0
+
+
+class WaitingRequest:
+    """A request that waits for room on a connection, and what it gets."""
+
+    __slots__ = ("_error", "_watch", "connection")
+
+    def __init__(self, request: Request) -> None:
+        self._watch = ClientWatch.of(request)
+        self._error: Exception | None = None
+        #: The connection that was leased for it.
+        self.connection: HTTP2Connection | None = None
+
+    def wait(self) -> HTTP2Connection | None:
+        """Return what it gets. Raise the error of connecting, and ClientGone if the client leaves."""
+        self._watch.wait()
+        if self._error is not None:
+            raise self._error
+        return self.connection
+
+    def serve(self, connection: HTTP2Connection | None) -> None:
+        """Let it have a leased connection; None if it needs one of HTTP/1.1."""
+        self.connection = connection
+        self._watch.wake()
+
+    def fail(self, error: Exception) -> None:
+        """Let it raise the error of connecting."""
+        self._error = error
+        self._watch.wake()
 
 
 class HTTP2Pool:
@@ -67,8 +97,8 @@ class HTTP2Pool:
         self._never_indexed = never_indexed
         self._clock = clock
         self._connections: list[HTTP2Connection] = []
-        #: The requests that wait, in their order. They get a leased connection; None if they need one of HTTP/1.1.
-        self._waiting: deque[AsyncResult] = deque()
+        #: The requests that wait, in their order.
+        self._waiting: deque[WaitingRequest] = deque()
         #: The greenlet that opens a connection, and when that has failed last.
         self._connecting: gevent.Greenlet | None = None
         self._failed_at = -math.inf
@@ -81,17 +111,18 @@ class HTTP2Pool:
         """Return the number of connections without a request."""
         return sum(not connection.leases for connection in self._connections)
 
-    def lease(self, name: str, observe: Observer | None, upgrade: str | None) -> BackendConnection | None:
+    def lease(self, name: str, observe: Observer | None, request: Request) -> BackendConnection | None:
         """Return a stream for one request; None if the backend speaks HTTP/1.1. See `SharedConnections`."""
         if self._is_http1:
             return None
         connection = self._free()  # none while others wait: they have got what became free
         if connection is None:
-            connection = self._wait()
+            connection = self._wait(request)
             if connection is None:
                 return None
         else:
             connection.leases += 1
+        upgrade = request.upgrade
         if upgrade is None or connection.accepts(upgrade):
             return BackendStream(connection, name, observe)
         connection.release()
@@ -106,20 +137,19 @@ class HTTP2Pool:
                 return connection
         return None
 
-    def _wait(self) -> HTTP2Connection | None:
+    def _wait(self, request: Request) -> HTTP2Connection | None:
         """Wait for a leased connection behind all others that wait; return None if the backend speaks HTTP/1.1."""
-        result = AsyncResult()
-        self._waiting.append(result)
+        place = WaitingRequest(request)
+        self._waiting.append(place)
         self._open_another()
         try:
-            connection: HTTP2Connection | None = result.get()
+            return place.wait()
         except BaseException:
-            if result in self._waiting:
-                self._waiting.remove(result)
-            elif result.value is not None:  # it was served in the same turn of the loop
-                result.value.release()
+            if place in self._waiting:
+                self._waiting.remove(place)
+            elif place.connection is not None:  # it was served in the same turn of the loop
+                place.connection.release()
             raise
-        return connection
 
     def _changed(self, connection: HTTP2Connection) -> None:
         """Let waiting requests have the room that a connection has now; forget the connection if it has ended."""
@@ -133,7 +163,7 @@ class HTTP2Pool:
     def _serve(self) -> None:
         while self._waiting and (connection := self._free()) is not None:
             connection.leases += 1
-            self._waiting.popleft().set(connection)
+            self._waiting.popleft().serve(connection)
         if self._waiting:
             self._open_another()
 
@@ -159,10 +189,10 @@ class HTTP2Pool:
             self._failed_at = self._clock()
             if not any(not one.is_retired for one in self._connections):
                 while self._waiting:
-                    self._waiting.popleft().set_exception(error)
+                    self._waiting.popleft().fail(error)
         elif self._is_http1:
             while self._waiting:
-                self._waiting.popleft().set(None)
+                self._waiting.popleft().serve(None)
         else:
             self._serve()
             if self._max_age < 0.0:

@@ -32,7 +32,7 @@ def dialled(scripted_endpoint):
 
 def lease(made, left=60.0):
     """Lease a connection, and receive a response without a body over it."""
-    connection = made.connection(deadline(left))
+    connection = made.connection(asked(left))
     send(connection, b"GET / HTTP/1.1\r\n\r\n", request())
     return connection
 
@@ -41,10 +41,11 @@ def is_closed(connection):
     return connection.state is ConnectionState.CLOSED
 
 
-def deadline(left=60.0):
-    clock = Clock()
-    made = Deadline(clock=clock)
-    made.expires = clock.now + left
+def asked(left=60.0):
+    """A request with so much time left."""
+    clock, made = Clock(), request()
+    made.deadline = Deadline(clock=clock)
+    made.deadline.expires = clock.now + left
     return made
 
 
@@ -113,21 +114,21 @@ def test_a_lease_counts_from_the_dial_to_the_release(dialled):
     assert repr(connection) == "<HTTP1Connection a.test:81 ACTIVE, 1 request>"
     made.release(connection, keep=True)
     assert (made.active, made.attempts, is_closed(connection)) == (0, 1, False)
-    assert made.connection(deadline()) is connection
+    assert made.connection(asked()) is connection
     assert endpoint.timeouts == [3.0]  # the second lease dialled nothing
     made.drop(connection)
 
 
 def test_the_deadline_bounds_the_connect_timeout(dialled):
     made, endpoint = dialled([])
-    made.drop(made.connection(deadline(left=1.5)))
+    made.drop(made.connection(asked(left=1.5)))
     assert endpoint.timeouts == [1.5]
 
 
 def test_a_failed_dial_is_an_attempt_and_no_lease(dialled):
     made, _ = dialled(ConnectionRefusedError())
     with pytest.raises(NewConnectionError):
-        made.connection(deadline())
+        made.connection(asked())
     assert (made.active, made.attempts) == (0, 1)
 
 
@@ -144,7 +145,7 @@ def test_idle_connections_close_with_a_stale_one(dialled):
     connections = [lease(made) for _ in range(2)]
     for connection in connections:
         made.release(connection, keep=True)
-    stale = made.connection(deadline())
+    stale = made.connection(asked())
     stale.is_stale = True
     stale.idle_since -= 4.0
     made.drop(stale)

@@ -341,7 +341,7 @@ def test_a_connection_in_the_wrong_state_is_an_error_and_no_failure_of_the_backe
     some = scene([OK])
     some.ask()
     (backend,) = some.upstream.backends
-    connection = backend.connection(some.request.deadline)
+    connection = backend.connection(some.request)
     backend.drop(connection)
     pool_of(backend).pool.put(connection)
     with pytest.raises(RuntimeError, match=r"send_request .* <HTTP1Connection 192.0.2.1:80 CLOSED, 1 request>"):
@@ -365,7 +365,7 @@ def test_an_upload_goes_on_beside_its_response(scene, scripted):
     assert b"".join(response.body) == b"begunover"
     response.close()
     (backend,) = some.upstream.backends
-    connection = backend.connection(some.request.deadline)
+    connection = backend.connection(some.request)
     assert repr(connection) == "<HTTP1Connection 192.0.2.1:80 IDLE, 1 request>"
     backend.drop(connection)
 

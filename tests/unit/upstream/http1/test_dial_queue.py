@@ -4,7 +4,6 @@ import gevent
 import pytest
 
 from gproxy.config.types import BackendURL
-from gproxy.http.deadline import Deadline
 from gproxy.http.request import request
 from unit.upstream.backends import backend_of, send
 
@@ -32,7 +31,7 @@ class Burst:
         return [gevent.spawn(self._lease, name) for name in names]
 
     def _lease(self, name):
-        self.connections.append(self.backend.connection(Deadline()))
+        self.connections.append(self.backend.connection(request()))
         self.served.append(name)
 
     def return_one(self):

@@ -5,6 +5,7 @@ import pytest
 from urllib3.exceptions import ConnectTimeoutError
 
 from gproxy.config.types import BackendURL
+from gproxy.http.errors import ClientGone
 from gproxy.http.h2.events import HeadReceived
 from gproxy.http.request import request
 from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, TLSError
@@ -47,8 +48,10 @@ class Scene:
             peer.start()
         return sock
 
-    def lease(self, upgrade=None):
-        return self.pool.lease(NAME, None, upgrade)
+    def lease(self, upgrade=None, client=None):
+        asked = request()
+        asked.upgrade, asked.client_stream = upgrade, client
+        return self.pool.lease(NAME, None, asked)
 
     def leases(self, count):
         """So many leases at the same time, in greenlets."""
@@ -123,6 +126,38 @@ def test_a_request_that_gives_up_takes_nothing_with_it(scene, when):
     last.get(timeout=1).close()
     turn_until(waiting.ready)
     assert len(one.pool) == 1
+
+
+class Client:
+    """A client stream that has one observer, and leaves on request."""
+
+    observer = None
+
+    def in_own_greenlet(self):
+        return True
+
+    def can_detect_close(self):
+        return True
+
+    def is_gone(self):
+        return True
+
+    def watch(self, observer):
+        before, self.observer = self.observer, observer
+        return before
+
+
+def test_a_client_that_leaves_ends_the_wait(scene):
+    one, client = scene({"max_streams": 1}, most=1), Client()
+    held = one.lease()
+    waiting = gevent.spawn(one.lease, None, client)
+    last = gevent.spawn(one.lease)
+    turn_until(lambda: client.observer is not None)
+    client.observer.switch(client)
+    with pytest.raises(ClientGone):
+        waiting.get(timeout=1)
+    held.close()
+    last.get(timeout=1).close()
 
 
 def test_a_failure_to_connect_is_that_of_all_that_wait(scene):
