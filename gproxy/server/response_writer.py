@@ -12,6 +12,7 @@ from gproxy.http.body import Body
 from gproxy.http.errors import BadMessage
 from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
+from gproxy.http.headers import Headers
 from gproxy.http.response import PHRASES, Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
@@ -112,6 +113,7 @@ class ResponseWriter(Output):
 
     def _send_bodiless(self, response: Response, body: bytes | Iterable[bytes], minor: int) -> None:
         """Send a head only. RFC 9110 section 8.6: 204 has no length; HEAD and 304 have that of the omitted body."""
+        declared_length(response.headers)
         if response.status == 204:
             response.headers.discard("content-length")
         elif isinstance(body, bytes) and body and response.status != 304:
@@ -121,13 +123,10 @@ class ResponseWriter(Output):
 
     def _choose_framing(self, response: Response, minor: int) -> None:
         """Choose the framing (RFC 9112 section 6.1): a known length, else chunks, else the connection's close."""
-        if "content-length" in response.headers:
-            try:
-                self._length = content_length(response.headers)
-                return
-            except BadMessage:  # a handler's mistake
-                response.headers.discard("content-length")
-        if minor:
+        length = declared_length(response.headers)
+        if length >= 0:
+            self._length = length
+        elif minor:
             self._chunked = True
         else:
             self.keep = self.is_delimited = False
@@ -225,6 +224,16 @@ def check_length(sent: int, length: int) -> None:
     """Raise BrokenResponseError if a body ends short of its Content-Length."""
     if sent != length:
         raise BrokenResponseError(f"response body has {plural(sent, 'byte')}, expected {length} by its Content-Length")
+
+
+def declared_length(headers: Headers) -> int:
+    """Return the Content-Length, or -1; drop an invalid one, which is a handler's mistake."""
+    if headers.lookup("content-length") is not None:
+        try:
+            return content_length(headers)
+        except BadMessage:
+            headers.discard("content-length")
+    return -1
 
 
 def as_bytes(piece: object) -> bytes:

@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from gproxy.gateway.grpc.adapter import GRPCCall
 from gproxy.http.body import Body
-from gproxy.http.errors import BadMessage
-from gproxy.http.framing import content_length
 from gproxy.http.h2.fields import strip_response
 from gproxy.http.h2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR
 from gproxy.http.h2.stream import CLOSED
@@ -20,7 +18,7 @@ from gproxy.runtime.expired import Expired
 from gproxy.server.client_channel import DisconnectWatch
 from gproxy.server.dispatch import Output, add_hsts
 from gproxy.server.http2.client_stream import HTTP2ClientStream
-from gproxy.server.response_writer import BrokenResponseError, as_bytes, check_length, date_line
+from gproxy.server.response_writer import BrokenResponseError, as_bytes, check_length, date_line, declared_length
 from gproxy.upstream.forwarder.response_body import BackendBody
 
 #: Bytes of a body that leaves with its head even if the kernel is full.
@@ -103,7 +101,7 @@ class HTTP2ResponseWriter(Output):
         elif isinstance(body, bytes):
             self._send_whole(status, headers, body)
         else:
-            self._length = _declared(headers)
+            self._length = declared_length(headers)
             self._send_stream(response, body)
         client.session.answered()
 
@@ -138,6 +136,7 @@ class HTTP2ResponseWriter(Output):
     def _send_bodiless(self, response: Response, body: bytes | Iterable[bytes]) -> None:
         """Send a head only. RFC 9110 section 8.6: 204 has no length; HEAD and 304 have that of the omitted body."""
         headers = response.headers
+        declared_length(headers)
         if response.status == 204:
             headers.discard("content-length")
         elif isinstance(body, bytes) and body and response.status != 304:
@@ -264,13 +263,3 @@ def _override(client: HTTP2ClientStream, priority: str) -> None:
     stream = client.stream
     own = f"u={stream.urgency}, i" if stream.incremental else f"u={stream.urgency}"
     stream.prioritize(f"{own}, {priority}")
-
-
-def _declared(headers: Headers) -> int:
-    """Return the Content-Length, or -1; drop an invalid one, which is a handler's mistake."""
-    if headers.lookup("content-length") is not None:
-        try:
-            return content_length(headers)
-        except BadMessage:
-            headers.discard("content-length")
-    return -1
