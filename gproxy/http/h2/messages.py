@@ -60,9 +60,9 @@ class MessageReceiver(ControlReceiver):
         #: When the first bytes of a field block came, if its last ones have not; else 0.0. The user limits this time.
         self.block_since = 0.0
         self._block: _PartialBlock | None = None
-        #: Most bytes of a block; a larger one ends the session. A backend's connection has the requests of many
-        #: clients, so a head that is too large ends its stream only.
-        self._most_block = options.max_head if role == SERVER else (1 + MOST_CONTINUATIONS) * MAX_FRAME
+        #: Most bytes of a block; a larger one ends the session. The connection of a backend, and that of a proxy before
+        #: the gateway, has the requests of many clients: a head that is too large should end its stream only.
+        self._most_block = 2 * options.max_head if role == SERVER else (1 + MOST_CONTINUATIONS) * MAX_FRAME
         self._decoder = HPACKDecoder(names, options.max_head, options.max_fields)
         self._limits = HeadLimits(options.max_fields, options.max_head // 2)
         self._refusals = 0

@@ -325,10 +325,9 @@ def test_6_eight_continuations_are_received():
     assert peer.names(*found) == ["HeadReceived"]
 
 
-@pytest.mark.parametrize("pieces", [[20_000], [10_000, 10_001], [16_384, 3617]])
-def test_6_a_block_is_not_larger_than_max_head(pieces):
-    peer = Peer(max_head=20_000)
-    pieces = [min(piece, 16_384) for piece in pieces]
+@pytest.mark.parametrize("pieces", [[16_384], [10_000, 10_000], [10_000, 10_001], [16_384, 3617]])
+def test_6_a_block_is_not_larger_than_twice_max_head(pieces):
+    peer = Peer(max_head=10_000)
     first, *rest = pieces
     peer.send(
         frame(frames.HEADERS, 1, b"\x82" * first), *[frame(frames.CONTINUATION, 1, b"\x84" * size) for size in rest]
@@ -338,10 +337,18 @@ def test_6_a_block_is_not_larger_than_max_head(pieces):
     assert kept(peer.session)[1] <= 40_100
 
 
-def test_6_a_single_frame_is_not_larger_than_max_head():
-    peer = Peer(max_head=8192)
+def test_6_a_single_frame_is_not_larger_than_twice_max_head():
+    peer = Peer(max_head=4096)
     peer.send(frame(frames.HEADERS, 1, b"\x82" * 8193, 4))
     assert peer.session.failure.code == CALM
+
+
+def test_6_a_head_of_up_to_twice_max_head_is_rejected_alone():
+    peer = Peer(max_head=4096)
+    peer.open(1)
+    (event,) = peer.send(peer.headers(3, [*GET, ("x-long", "~" * 5000)]))  # 13 bits each
+    assert (type(event).__name__, event.error.status) == ("StreamRejected", 431)
+    assert (peer.session.failure, sorted(peer.session.streams)) == (None, [1, 3])
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_384])
