@@ -40,7 +40,9 @@ is_host = re.compile(
 ).fullmatch
 
 _empty_lines = re.compile(rb"(?:\r\n)*+").match
-_readable_line = re.compile(rf"({TOKEN_CHAR}{{1,32}}+) ([!-~]{{1,2048}}+)(?: (HTTP/[0-9]\.[0-9])\r\n)?").match
+#: Most characters of the target of a rejected request in the log.
+MOST_LOGGED: Final = 2048
+_readable_line = re.compile(rf"({TOKEN_CHAR}{{1,32}}+) ([!-~]{{1,{MOST_LOGGED}}}+)(?: (HTTP/[0-9]\.[0-9])\r\n)?").match
 
 #: Bytes that no head has in any place: a bare CR or LF, a control character.
 _is_hopeless = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search

@@ -169,7 +169,7 @@ class ClientConnection:
         try:
             if too_many:
                 self._closes_slowly = connections.may_close_slowly
-                self._reject(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
+                self._refuse(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
             else:
                 while self._serve_one():
                     pass
@@ -184,6 +184,14 @@ class ClientConnection:
                 self._close()
             finally:
                 connections.forget(self)
+
+    def _refuse(self, error: HTTPError) -> None:
+        """Answer a connection beyond the limits, in its own protocol if there are two."""
+        make = self._context.protocols.get(H2C)
+        if make is not None and self._closes_slowly and self._begins_as_http2(monotonic() + LAST_REQUEST_SECONDS):
+            make(self).refuse(error)
+        else:
+            self._reject(error)
 
     def _close(self) -> None:
         try:
@@ -218,8 +226,8 @@ class ClientConnection:
             started = monotonic()
             request = self._read_request(started)
         except (BadMessage, HTTPError) as error:
-            make = self._context.protocols.get(H2C)
-            if make is not None and self._requests == 1 and self._begins_as_http2(started):
+            make = self._context.protocols.get(H2C) if self._requests == 1 else None
+            if make is not None and self._begins_as_http2(started + self._settings.head_timeout):
                 return self._hand_over(make)
             return self._reject(error, started)
         except Expired as error:
@@ -228,10 +236,10 @@ class ClientConnection:
             return self._reject(time_limit_error(error), started)
         return self._exchange(request, started)
 
-    def _begins_as_http2(self, started: float) -> bool:
-        """Return whether the bytes that are no HTTP/1 begin with the preface of HTTP/2; wait for the rest of one."""
+    def _begins_as_http2(self, until: float) -> bool:
+        """Return whether the bytes begin with the preface of HTTP/2; wait for the rest of one until then."""
         channel = self._channel
-        self.alarm.set(started + self._settings.head_timeout, _HEAD)
+        self.alarm.set(until, _HEAD)
         while len(channel.buffer) < len(HTTP2_PREFACE) and HTTP2_PREFACE.startswith(channel.buffer):
             more = channel.receive(65536)
             if not more:

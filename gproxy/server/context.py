@@ -9,6 +9,7 @@ from greenlet import greenlet
 
 from gproxy.config.sections.server import ServerSettings
 from gproxy.gateway.gateway import Gateway
+from gproxy.http.errors import HTTPError
 from gproxy.http.request import Request
 from gproxy.http.request_fields_cache import RequestFieldsCache
 from gproxy.http.time_limit import TimeLimit
@@ -69,6 +70,9 @@ class Multiplexed(Protocol):
 
         Raise ClientGone, OSError and Expired; the connection closes itself afterwards.
         """
+
+    def refuse(self, error: HTTPError, /) -> None:
+        """Tell the client, in place of `run`, that the connection serves no request; record why."""
 
     def linger(self, seconds: float, /) -> None:
         """Let the client send requests for at most so many seconds; then end with the last one."""

@@ -1,5 +1,6 @@
 """Streams of one HTTP/2 connection: windows both ways, resets, limits, order; none harms another one."""
 
+import socket
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ from http2_streams import StreamClient
 from gproxy.http.h2.events import DataReceived, TrailersReceived
 from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR
 from gproxy.testing.backends import Held, reply
-from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually
 
 BACKENDS = "one"
 INI = """
@@ -272,6 +273,13 @@ def test_a_rejected_request_has_its_line_and_the_next_one_is_answered(play, conn
     assert client.response(client.request("/next"))[0] == 200
 
 
+def test_the_line_of_a_rejected_request_has_the_beginning_of_a_long_path(play, connect):
+    client, path = connect(), f"/long/{'x' * 4000}"
+    stream = client.request(path, ("content-length", "99000000"), method="POST", end=False)
+    assert client.head(stream).status == 413
+    assert play.gateway.line(path[:2048])["status"] == "413"
+
+
 def test_a_malformed_request_has_its_line_too(play, connect):
     client = connect()
     stream = client.request("/malformed", ("connection", "close"))
@@ -337,4 +345,26 @@ def test_a_stop_lets_requests_finish_and_refuses_further_ones(tmp_path):
             assert client.response(stream) == (200, b"late")
             while not client.is_closed:
                 client.read()
+            assert len(client.goaways()) == 2
         assert play.gateway.wait() == 0
+
+
+def test_a_connection_too_many_is_told_so_in_its_own_protocol(tmp_path):
+    ini = INI.replace("[server]", "[server]\nmax_connections = 1")
+    with scene(ini, "one", tmp_path) as play, StreamClient(play.gateway.port) as client:
+        assert client.response(client.request("/first"))[0] == 200
+        with StreamClient(play.gateway.port) as other:
+            other.request("/second")
+            other.read_until(other.goaways)
+            assert [(one.last_id, one.code) for one in other.goaways()] == [(0, NO_ERROR)]
+        with Wire(socket.create_connection(("127.0.0.1", play.gateway.port), PATIENCE)) as wire:
+            wire.send("GET /third HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert wire.read_response().status == 503
+        assert [request.line for request in play.one.requests] == ["GET /first HTTP/1.1"]
+        fields = ("status", "reason", "protocol")
+        lines = sorted(tuple(line[key] for key in fields) for line in play.gateway.access(3))
+    assert lines == [
+        ("200", "-", "HTTP/2.0"),
+        ("503", "max_connections", "HTTP/1.1"),
+        ("503", "max_connections", "HTTP/2.0"),
+    ]

@@ -13,7 +13,7 @@ from typing import Final
 import gevent
 from greenlet import getcurrent, greenlet
 
-from gproxy.http.errors import BadMessage
+from gproxy.http.errors import NO_LINE, BadMessage, HTTPError
 from gproxy.http.h2.events import (
     Event,
     GoAwayReceived,
@@ -142,6 +142,13 @@ class HTTP2ClientConnection(StreamHost):
             self._lose_streams()
             self._count_resets()
 
+    def refuse(self, error: HTTPError) -> None:
+        """Tell the client that it is one too many, in place of `run`: no request was served, so it may ask again."""
+        self._requests.record(error, NO_LINE)
+        self._session.start()
+        self._session.go_away(0, NO_ERROR)
+        self._part()
+
     def _read(self) -> None:
         """Read once, and act on what has come; or on what the alarm says."""
         self._alarm.set(self._due(), _IDLE)
@@ -197,7 +204,9 @@ class HTTP2ClientConnection(StreamHost):
                 self._taken = self._transport.taken_so_far()
                 self._session.ping(_KEEPALIVE)
                 self._transport.flush_soon()
-        elif self._is_ending or self._quiet_since + self._idle_limit() <= now:
+        elif self._is_ending:
+            self._is_gone = self._is_parting = True
+        elif self._quiet_since + self._idle_limit() <= now:
             self._close(NO_ERROR)
 
     def _await_ping(self, now: float) -> None:
@@ -223,7 +232,7 @@ class HTTP2ClientConnection(StreamHost):
             elif isinstance(event, StreamRejected):
                 self._start(stream, None, event.error, ended=event.ended)
             elif isinstance(event, StreamMalformed):
-                self._requests.record_malformed(event)
+                self._requests.record(BadMessage(event.detail), event.line)
         else:
             self._on_connection_event(event)
 

@@ -8,10 +8,10 @@ from gproxy.http.body import NO_BODY, Body
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import NO_LINE, BadMessage, ClientGone, HTTPError
 from gproxy.http.exchange import Exchange, without_query
-from gproxy.http.h2.events import StreamMalformed
 from gproxy.http.h2.fields import RequestHead, request_fields
 from gproxy.http.request import HTTP2, Received, Request
 from gproxy.http.websocket import new_key
+from gproxy.http.wire import MOST_LOGGED
 from gproxy.runtime.expired import Expired
 from gproxy.server.connection import ClientConnection
 from gproxy.server.http2.client_stream import HTTP2ClientStream, StreamReader
@@ -74,10 +74,10 @@ class StreamRequests:
     def reject(self, server: StreamServer, client: HTTP2ClientStream, error: BadMessage | HTTPError) -> None:
         """Answer a stream that is rejected before a request exists, unless it is closed."""
         head = client.head
-        line = _line(error.line if isinstance(error, BadMessage) else NO_LINE)
-        exchange = Exchange.rejected(
-            self._connection.peer, line if head is None else (head.method, without_query(head.target), HTTP2)
-        )
+        line = error.line if isinstance(error, BadMessage) else NO_LINE
+        if head is not None:
+            line = head.method, without_query(head.target)[:MOST_LOGGED], HTTP2
+        exchange = Exchange.rejected(self._connection.peer, _line(line))
         response = self._gateway.reject(error, exchange)
         if head is not None:
             server.out.call = self.grpc.call(head.headers, exchange)
@@ -92,10 +92,10 @@ class StreamRequests:
             exchange.duration = monotonic() - client.started
             self._gateway.finish(exchange)
 
-    def record_malformed(self, event: StreamMalformed) -> None:
-        """Record a request whose head is malformed; its stream was reset."""
-        exchange = Exchange.rejected(self._connection.peer, _line(event.line))
-        self._gateway.reject(BadMessage(event.detail), exchange)
+    def record(self, error: BadMessage | HTTPError, line: tuple[str, str, str]) -> None:
+        """Record what gets no response: a malformed head, whose stream was reset, or a connection too many."""
+        exchange = Exchange.rejected(self._connection.peer, _line(line))
+        self._gateway.reject(error, exchange)
         self._gateway.finish(exchange)
 
 
