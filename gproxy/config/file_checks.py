@@ -86,9 +86,10 @@ class FileChecks:
         upstreams: Sequence[UpstreamSettings],
     ) -> None:
         """Warn of options that are valid, and do not do what they seem to."""
-        from gproxy.config import advice
+        from gproxy.config import advice, upstream_checks
 
         written = self._of_upstreams(upstreams)
+        self.warnings += upstream_checks.protocols(self._of_routes(routes), upstreams)
         self.warnings += advice.ended_earlier(gateway, self._of_routes(routes), written)
         self.warnings += advice.replaced(gateway, routes, written)
         self.warnings += advice.timeouts(gateway, self.table.section("gateway"), self._of_routes(routes))

@@ -12,10 +12,12 @@ from gproxy.config.ini.build import changed, option_hints, option_values
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem, suggest
+from gproxy.config.sections.route import RouteSettings
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import HandlerSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import UpstreamName
+from gproxy.http.forwarding import WEBSOCKET
 
 
 def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
@@ -138,6 +140,22 @@ def idle(upstreams: Iterable[tuple[UpstreamSettings, RawSection]]) -> Iterator[P
                 yield section.problem(option, why)
         if all(backend.down or backend.drain or not backend.weight for backend in upstream.backends):
             yield section.problem("backends", "no backend takes new clients: each one is down, drain or weight=0")
+
+
+def protocols(
+    routes: Iterable[tuple[RouteSettings, RawSection]], upstreams: Iterable[UpstreamSettings]
+) -> Iterator[Problem]:
+    """Yield a warning for each option of a route that its upstreams' version of HTTP cannot fulfil."""
+    http2 = {upstream.name: upstream.http2 for upstream in upstreams}
+    for route, section in routes:
+        names = [share.name for share in route.upstream if share.name in http2]
+        if "grpc_unavailable" in (route.retry_on or ()) and names and all(http2[name] == "no" for name in names):
+            yield section.problem("retry_on", f"grpc_unavailable has no effect without http2 in [upstream:{names[0]}]")
+        tunnels = [token for token in route.upgrades if token != WEBSOCKET]
+        for name in names if tunnels else ():
+            if http2[name] == "yes":
+                message = f"{tunnels[0]} gets 502 from [upstream:{name}]: with http2 = yes only websocket is tunnelled"
+                yield section.problem("upgrades", message)
 
 
 def loops(upstreams: Iterable[tuple[UpstreamSettings, RawSection]], server: ServerSettings) -> Iterator[Problem]:
