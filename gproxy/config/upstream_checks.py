@@ -17,7 +17,6 @@ from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import HandlerSettings
 from gproxy.config.sections.upstream import UpstreamSettings
 from gproxy.config.types import UpstreamName
-from gproxy.http.forwarding import WEBSOCKET
 
 
 def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
@@ -151,7 +150,7 @@ def protocols(
         names = [share.name for share in route.upstream if share.name in http2]
         if "grpc_unavailable" in (route.retry_on or ()) and names and all(http2[name] == "no" for name in names):
             yield section.problem("retry_on", f"grpc_unavailable has no effect without http2 in [upstream:{names[0]}]")
-        tunnels = [token for token in route.upgrades if token != WEBSOCKET]
+        tunnels = [protocol for protocol in route.upgrades if protocol != "websocket"]
         for name in names if tunnels else ():
             if http2[name] == "yes":
                 message = f"{tunnels[0]} gets 502 from [upstream:{name}]: with http2 = yes only websocket is tunnelled"

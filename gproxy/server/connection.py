@@ -168,8 +168,10 @@ class ClientConnection:
         too_many = connections.admit(self)
         try:
             if too_many:
+                error = HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections")
                 self._closes_slowly = connections.may_close_slowly
-                self._refuse(HTTPError(503, too_many, {"Retry-After": "1"}, reason="max_connections"))
+                make = self._http2(monotonic() + LAST_REQUEST_SECONDS) if self._closes_slowly else None
+                self._reject(error) if make is None else make(self).refuse(error)
             else:
                 while self._serve_one():
                     pass
@@ -184,14 +186,6 @@ class ClientConnection:
                 self._close()
             finally:
                 connections.forget(self)
-
-    def _refuse(self, error: HTTPError) -> None:
-        """Answer a connection beyond the limits, in its own protocol if there are two."""
-        make = self._context.protocols.get(H2C)
-        if make is not None and self._closes_slowly and self._begins_as_http2(monotonic() + LAST_REQUEST_SECONDS):
-            make(self).refuse(error)
-        else:
-            self._reject(error)
 
     def _close(self) -> None:
         try:
@@ -226,19 +220,19 @@ class ClientConnection:
             started = monotonic()
             request = self._read_request(started)
         except (BadMessage, HTTPError) as error:
-            make = self._context.protocols.get(H2C) if self._requests == 1 else None
-            if make is not None and self._begins_as_http2(started + self._settings.head_timeout):
-                return self._hand_over(make)
-            return self._reject(error, started)
+            make = self._http2(started + self._settings.head_timeout) if self._requests == 1 else None
+            return self._reject(error, started) if make is None else self._hand_over(make)
         except Expired as error:
             if error.limit != _HEAD or not self._channel.buffer:
                 return False  # idle: no request began
             return self._reject(time_limit_error(error), started)
         return self._exchange(request, started)
 
-    def _begins_as_http2(self, until: float) -> bool:
-        """Return whether the bytes begin with the preface of HTTP/2; wait for the rest of one until then."""
-        channel = self._channel
+    def _http2(self, until: float) -> MakeMultiplexed | None:
+        """Return what serves HTTP/2 here if the bytes begin with its preface; wait for the rest of one until then."""
+        make, channel = self._context.protocols.get(H2C), self._channel
+        if make is None:
+            return None
         self.alarm.set(until, _HEAD)
         while len(channel.buffer) < len(HTTP2_PREFACE) and HTTP2_PREFACE.startswith(channel.buffer):
             more = channel.receive(65536)
@@ -246,7 +240,7 @@ class ClientConnection:
                 raise ClientGone
             channel.buffer += more
         self.alarm.expires = math.inf
-        return channel.buffer.startswith(HTTP2_PREFACE)
+        return make if channel.buffer.startswith(HTTP2_PREFACE) else None
 
     def _hand_over(self, make: MakeMultiplexed) -> bool:
         """Serve the connection to its end in a protocol with streams; the channel's buffer has its first bytes."""

@@ -14,7 +14,14 @@ class UnfinishedUploadError(Exception):
 
 
 class RefusedStreamError(Exception):
-    """A request of HTTP/2 of which the backend says that it has done nothing with it; any method may be repeated."""
+    """A request of HTTP/2 that the backend has refused, and not begun; any method may be repeated."""
+
+
+class ExcludedStreamError(Exception):
+    """A request of HTTP/2 that came while the backend closed a connection in use, and was not begun.
+
+    No failure of the backend; any method may be repeated.
+    """
 
 
 class NotHTTP2Error(Exception):

@@ -17,6 +17,7 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.errors import (
     AlertError,
     CertificateError,
+    ExcludedStreamError,
     NotHTTP2Error,
     NoUpgradeError,
     RefusedStreamError,
@@ -43,6 +44,11 @@ class Failure(NamedTuple):
     #: True if the backend has done nothing with the request, so that any method may be repeated.
     is_unprocessed: bool = False
 
+    @property
+    def lost_connection(self) -> bool:
+        """True if only a connection was lost: the same backend may be asked again at once."""
+        return self.retryable_as == "stale" and not self.counts_against_backend
+
 
 def _late(limit: TimeLimit, error: str, detail: str, retryable_as: Literal["timeout", "never"]) -> Failure:
     return Failure(limit.status, limit.reason, error, detail, retryable_as, limit.counts_against_backend)
@@ -66,13 +72,14 @@ _ALERT: Final = Failure(502, "tls_alert_received", "tls_alert_received", "the ba
 _STALE: Final = Failure(
     502, "backend_reset", "connection_terminated", "the backend closed the connection", "stale", False
 )
+_EXCLUDED_STREAM: Final = _STALE._replace(is_unprocessed=True)
 _REFUSED_STREAM: Final = Failure(
     502,
     "backend_reset",
     "connection_terminated",
     "the backend refused the request",
     "stale",
-    counts_against_backend=False,
+    counts_against_backend=True,
     is_unprocessed=True,
 )
 _NOT_HTTP2: Final = Failure(
@@ -129,6 +136,7 @@ NONE_AVAILABLE: Final = Failure(
 #: The first matching row counts, so subclasses stand before their bases.
 _TABLE: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failure], ...]] = (
     (StaleConnectionError, _STALE),
+    (ExcludedStreamError, _EXCLUDED_STREAM),
     (RefusedStreamError, _REFUSED_STREAM),
     (NotHTTP2Error, _NOT_HTTP2),
     (NoUpgradeError, _NO_UPGRADE),

@@ -83,7 +83,7 @@ class RetryPolicy:
 
     def with_failures(self, *failed: FailedAttempt) -> "RetryPolicy":
         """Return the policy with these failed attempts added to its history."""
-        backends = tuple(one.backend for one in failed if one.failure.retryable_as != "stale")
+        backends = tuple(one.backend for one in failed if not one.failure.lost_connection)
         repeats = any(backend in self.tried for backend in backends)
         tried = backends if repeats else (*self.tried, *backends)  # a new pass: failed backends may have recovered
         return replace(self, history=(*self.history, *failed), rounds=self.rounds + 1, tried=tried)
@@ -121,15 +121,15 @@ class RetryPolicy:
     @property
     def asks_the_same(self) -> bool:
         """True if a retry may go to the same backend for lack of another: the backend is alive, but slow or busy."""
-        return self.last.failure.retryable_as in ("status", "timeout", "grpc_unavailable")
+        return self.last.failure.retryable_as in ("status", "timeout", "grpc_unavailable", "stale")
 
     def pause(self, rng: random.Random, clock: Callable[[], float] = time.time, *, untried: bool) -> float:
         """Return the seconds before the next attempt: a backoff with full jitter, or the response's Retry-After.
 
-        Return 0 if the last attempt reached no backend, and another backend is `untried`.
+        Return 0 if the last attempt reached no backend, and another backend is `untried` or only a connection was lost.
         """
         last = self.last
-        if self.is_free and (untried or last.failure.retryable_as == "stale"):
+        if self.is_free and (untried or last.failure.lost_connection):
             return 0.0
         if self.honours_retry_after and last.response is not None:
             wanted = retry_after(last.response.headers, clock)

@@ -9,7 +9,7 @@ from http2_backend import HTTP2Backend, hello
 
 from gproxy.testing.gateway import RunningGateway, eventually
 
-CANCEL = 8
+REFUSED_STREAM, CANCEL = 7, 8
 INI = """
 [gateway]
 handlers = health, metrics
@@ -73,6 +73,18 @@ backends = {first}
 http2 = yes
 buffer_request = 0
 max_fails = 0
+[route:refusing]
+path = /refusing
+upstream = refusing
+[upstream:refusing]
+backends = {first}, {second}
+http2 = yes
+[route:leaving]
+path = /leaving
+upstream = leaving
+[upstream:leaving]
+backends = {first}, {second}
+http2 = yes
 """
 
 
@@ -185,6 +197,17 @@ def test_a_refused_upload_is_repeated_from_its_beginning(play):
         eventually(lambda: len(play.first.requests) == 2, "the second attempt")
         wire.send("3\r\nend\r\n0\r\n\r\n")
         assert wire.read_response().body == b"beginend"
+
+
+@pytest.mark.parametrize(
+    ("name", "refuse"), [("refusing", lambda one: one.reset(REFUSED_STREAM)), ("leaving", lambda one: one.go_away(0))]
+)
+def test_a_backend_that_refuses_everything_fails_no_request_and_is_ejected(play, name, refuse):
+    play.first.act = refuse
+    assert {play.gateway.get(f"/{name}", method="POST").status for _ in range(20)} == {200}
+    states = [one["state"] for one in play.gateway.health()["upstreams"][name]]
+    assert states == ["unhealthy", "healthy"]
+    assert len(play.first.requests) == 3
 
 
 def test_connects_and_connections_are_counted(play):

@@ -225,7 +225,7 @@ class ControlReceiver(Sender):
         self._spend("GOAWAY frames")
         last_id = word(payload) & MAX_STREAM_ID
         self._events.append(GoAwayReceived(last_id, word(payload, 4), payload[8:]))
-        self.peer_is_going_away = True
+        self.peer_is_going_away, self.peer_last_id = True, last_id
         if self.role == CLIENT:
             for stream in [one for one in self.streams.values() if one.id > last_id]:
                 self._close(stream)

@@ -32,7 +32,7 @@ class Sender:
     __slots__ = (
         "_budget", "_encoder", "_forgotten", "_highest_allowed", "_most_resets", "_next_id", "_output", "_pings_sent",
         "_resets", "_windows", "accepted_id", "has_settings", "is_going_away", "options", "peer", "peer_is_going_away",
-        "resets_sent", "role", "streams", "under_way", "unsent", "unsent_control",
+        "peer_last_id", "resets_sent", "role", "streams", "under_way", "unsent", "unsent_control",
     )  # fmt: skip
 
     def __init__(self, role: int, options: SessionOptions, clock: Callable[[], float]) -> None:
@@ -51,6 +51,8 @@ class Sender:
         self.is_going_away = False
         #: True once the peer has sent GOAWAY.
         self.peer_is_going_away = False
+        #: The last stream that the peer has begun before its GOAWAY; 0 without one, and if it has begun none.
+        self.peer_last_id = 0
         #: RST_STREAM frames sent.
         self.resets_sent = 0
         #: Bytes in the output, and the frames among it that answer the peer's control frames.

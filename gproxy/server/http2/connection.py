@@ -204,9 +204,9 @@ class HTTP2ClientConnection(StreamHost):
                 self._taken = self._transport.taken_so_far()
                 self._session.ping(_KEEPALIVE)
                 self._transport.flush_soon()
-        elif self._is_ending:
+        elif self._is_ending and self._session.is_going_away:
             self._is_gone = self._is_parting = True
-        elif self._quiet_since + self._idle_limit() <= now:
+        elif self._is_ending or self._quiet_since + self._idle_limit() <= now:
             self._close(NO_ERROR)
 
     def _await_ping(self, now: float) -> None:

@@ -17,7 +17,7 @@ from gproxy.http.h2.session import Session
 from gproxy.http.h2.settings import SessionOptions
 from gproxy.http.headers import Headers
 from gproxy.runtime.http2.transport import HTTP2Transport
-from gproxy.upstream.errors import RefusedStreamError
+from gproxy.upstream.errors import ExcludedStreamError
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http2.stream import ResponseStream
 
@@ -131,9 +131,9 @@ class HTTP2Connection:
     def open(
         self, method: str, authority: str, target: str, headers: Headers, body: Body, *, protocol: str = ""
     ) -> ResponseStream:
-        """Send the head of a request, and return its stream. Raise RefusedStreamError if that has become impossible."""
+        """Send the head of a request; return its stream. Raise ExcludedStreamError if that has become impossible."""
         if self.is_closed or not self.session.can_request:
-            raise RefusedStreamError(self.why or "the backend takes no further request on its connection")
+            raise ExcludedStreamError(self.why or "the backend takes no further request on its connection")
         end = body is NO_BODY and not protocol
         stream = self.session.request(method, self.scheme, authority, target, headers, end=end, protocol=protocol)
         self.transport.flush_soon()

@@ -18,7 +18,7 @@ from gproxy.runtime.http2.outbox import Outbox
 from gproxy.runtime.http2.stream import HTTP2Stream
 from gproxy.runtime.http2.transport import HTTP2Transport
 from gproxy.runtime.waitable import Waitable
-from gproxy.upstream.errors import RefusedStreamError, UnansweredError, UnfinishedUploadError
+from gproxy.upstream.errors import ExcludedStreamError, RefusedStreamError, UnansweredError, UnfinishedUploadError
 
 #: How often a blocked upload checks whether its client has left, in seconds.
 _CHECK: Final = 0.2
@@ -91,7 +91,7 @@ class ResponseStream(HTTP2Stream):
         if self.head is not None:
             return Incomplete(why)
         if self.reset_code == REFUSED_STREAM:
-            return RefusedStreamError(why)
+            return ExcludedStreamError(why) if self.session.peer_last_id > 0 else RefusedStreamError(why)
         return UnansweredError(why) if self._body.done else UnfinishedUploadError(why)
 
     def wait(self) -> None:

@@ -15,6 +15,7 @@ from gproxy.runtime.expired import Expired
 from gproxy.upstream.errors import (
     AlertError,
     CertificateError,
+    ExcludedStreamError,
     NotHTTP2Error,
     NoUpgradeError,
     RefusedStreamError,
@@ -35,7 +36,8 @@ def caused_by(error, cause):
     ("error", "status", "reason", "retryable_as", "counts"),
     [
         (StaleConnectionError(), 502, "backend_reset", "stale", False),
-        (RefusedStreamError(), 502, "backend_reset", "stale", False),
+        (ExcludedStreamError(), 502, "backend_reset", "stale", False),
+        (RefusedStreamError(), 502, "backend_reset", "stale", True),
         (NotHTTP2Error(), 502, "backend_protocol", "connect", True),
         (NoUpgradeError("tcp"), 502, "backend_protocol", "never", False),
         (UnansweredError(), 502, "backend_reset", "reset", True),

@@ -17,7 +17,7 @@ from gproxy.http.response import Response
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.expired import Expired
 from gproxy.testing import Clock
-from gproxy.upstream.errors import RefusedStreamError, StaleConnectionError, UnansweredError
+from gproxy.upstream.errors import ExcludedStreamError, RefusedStreamError, StaleConnectionError, UnansweredError
 from gproxy.upstream.failure import GRPC_UNAVAILABLE, NONE_AVAILABLE, RETRYABLE_STATUS, SLOW, failure_of
 from gproxy.upstream.retry import Budget, FailedAttempt, RetryPermit, RetryPolicy, retry_after
 
@@ -93,13 +93,26 @@ def test_stale_connections_are_free_but_not_for_ever():
     assert tries.with_failures(failed("stale")).why_not(request()) == "no retries are left"
 
 
+@pytest.mark.parametrize("cause", [RefusedStreamError(), ExcludedStreamError()])
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "OWN"])
-def test_what_a_backend_has_not_begun_is_repeated_whatever_the_method(method):
-    cause = RefusedStreamError()
+def test_what_a_backend_has_not_begun_is_repeated_whatever_the_method(method, cause):
     refused = FailedAttempt(A, failure_of(cause), cause)
     assert policy().with_failures(refused).why_not(request(method)) == ""
     assert policy().with_failures(refused, refused, refused, refused).why_not(request(method)) == "no retries are left"
     assert policy(on=("reset",)).with_failures(refused).why_not(request(method)) == "retry_on has no stale"
+
+
+def test_a_backend_that_refuses_is_avoided_and_the_only_one_asked_again_after_a_pause():
+    refused, excluded = (
+        FailedAttempt(A, failure_of(cause), cause) for cause in (RefusedStreamError(), ExcludedStreamError())
+    )
+    rng = random.Random(1)
+    tries = policy().with_failures(refused)
+    assert (tries.tried, tries.asks_the_same, tries.is_free) == ((A,), True, True)
+    assert tries.pause(rng, untried=True) == 0
+    assert 0 < tries.pause(rng, untried=False) < 0.025
+    tries = policy().with_failures(excluded)
+    assert (tries.tried, tries.pause(rng, untried=False)) == ((), 0)
 
 
 def test_stale_ones_leave_the_retries_untouched():

@@ -7,7 +7,7 @@ from gproxy.http.body import NO_BODY
 from gproxy.http.h2.events import GoAwayReceived, HeadReceived
 from gproxy.http.h2.frames import MAX_STREAM_ID, NO_ERROR
 from gproxy.http.headers import Headers
-from gproxy.upstream.errors import RefusedStreamError, UnansweredError
+from gproxy.upstream.errors import ExcludedStreamError, RefusedStreamError, UnansweredError
 from gproxy.upstream.http2.connection import MOST_RESETS, MOST_STREAMS
 
 from .conftest import turn_until
@@ -148,13 +148,15 @@ def test_goaway_takes_no_further_request(connected, last_id):
     assert connection.is_closed
 
 
-def test_goaway_below_a_stream_refuses_it(connected):
+@pytest.mark.parametrize(("last_id", "error"), [(1, ExcludedStreamError), (0, RefusedStreamError)])
+def test_goaway_below_a_stream_excludes_it_or_refuses_it_if_nothing_was_begun(connected, last_id, error):
     connection, peer = connected()
+    begin(connection)
     stream = begin(connection)
     peer.event(HeadReceived)
-    peer.session.go_away(0, NO_ERROR)
+    peer.session.go_away(last_id, NO_ERROR)
     peer.flush()
-    with pytest.raises(RefusedStreamError):
+    with pytest.raises(error):
         stream.next_head()
 
 
@@ -164,7 +166,7 @@ def test_a_lease_that_comes_too_late_is_refused(connected):
     peer.session.go_away(0, NO_ERROR)
     peer.flush()
     turn_until(lambda: connection.is_retired)
-    with pytest.raises(RefusedStreamError):
+    with pytest.raises(ExcludedStreamError):
         connection.open("GET", "a", "/", Headers(), NO_BODY)
 
 
