@@ -14,6 +14,7 @@ HTTP1_ONLY = {
     r"errors_have_it_too": "a request without Host, which the client cannot leave out",
     r"trace_shows_the_message|te_keeps_trailers_only\[TE": "Connection, which HTTP/2 does not have",
     r"gibibyte_at_flat_memory\[chunked": "the framing of HTTP/1.1: over HTTP/2 it is the same as with a length",
+    r"test_check_|test_routes_shows": "a command, which has no client",
     r"a_grpc_server_is_named": "the preface of HTTP/2 where HTTP/1.1 is spoken",
 }  # fmt: skip
 _matches = re.compile("|".join(f"(?:{pattern})" for pattern in HTTP1_ONLY)).search
