@@ -40,6 +40,7 @@ from gproxy.gateway.watch.watching_gateway import WatchingGateway
 from gproxy.handlers.allow import Allow
 from gproxy.handlers.body_limit import BodyLimit
 from gproxy.handlers.metrics import Metrics
+from gproxy.http.buffers import Buffers
 from gproxy.http.exchange import Observer
 from gproxy.http.handler import Handler, Next
 from gproxy.http.time_limit import ExchangeLimits
@@ -348,18 +349,19 @@ def _unread_credentials(
 
 def _upstream(settings: UpstreamSettings, runtime: Runtime, network: Network, secret: frozenset[str]) -> Upstream:
     kind = StickyUpstream if settings.balance == "sticky" else Upstream
-    network = _sharing(settings, network, secret) if settings.http2 != "no" and network is SOCKETS else network
+    if settings.http2 != "no" and network is SOCKETS:
+        network = _sharing(settings, network, secret, runtime.buffers)
     return kind(settings, cast(BalancingPolicy, settings.policy), runtime, network=network)
 
 
-def _sharing(settings: UpstreamSettings, network: Network, secret: frozenset[str]) -> Network:
+def _sharing(settings: UpstreamSettings, network: Network, secret: frozenset[str], buffers: Buffers) -> Network:
     """Return the network in which requests to the upstream share connections of HTTP/2.
 
     `secret` are the names of fields with what identifies a client.
     """
     pool = cast(Callable[..., Connections], _named(SHARED))
     fallback = tls_of(settings, OFFERS["no"]) if settings.http2 == "auto" else None
-    make = partial(pool, most=settings.http2_connections, fallback=fallback, never_indexed=secret)
+    make = partial(pool, most=settings.http2_connections, fallback=fallback, never_indexed=secret, buffers=buffers)
     return replace(network, connections=make)
 
 

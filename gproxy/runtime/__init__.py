@@ -24,6 +24,7 @@ from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.settings import Settings
 from gproxy.config.sections.state import StateSettings
+from gproxy.http.buffers import Buffers
 from gproxy.http.deadline import Deadline
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
@@ -32,7 +33,6 @@ from gproxy.observe.local_time import local
 from gproxy.observe.metrics import Metrics
 from gproxy.observe.throttle import Throttle
 from gproxy.observe.user_metrics import LabelSets, UserCounter, UserGauge, UserHistogram, declare
-from gproxy.runtime.buffers import Buffers
 from gproxy.runtime.client_watch import served_watch
 from gproxy.runtime.feed import Feed
 from gproxy.runtime.lent_account import lend

@@ -43,6 +43,10 @@ class Waitable:
         #: True while the loop has the call of `_wake` before it.
         self._is_notified = False
 
+    def piece(self, size: int) -> int:
+        """Return how much of so many bytes to read at once from another peer, to send it to this one."""
+        return size
+
     def wait(self) -> None:
         """Wait until there is something to receive."""
         if self.has_event:

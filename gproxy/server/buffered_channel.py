@@ -8,7 +8,7 @@ import socket
 from collections import deque
 from typing import Any, Final
 
-from gproxy.runtime.buffers import NO_BUFFERS, Buffers
+from gproxy.http.buffers import NO_BUFFERS, Buffers
 from gproxy.runtime.channel import Channel
 
 #: Pieces below this size are joined before they are sent: copying costs less than a send for each.

@@ -7,12 +7,12 @@ from typing import ClassVar
 from greenlet import getcurrent, greenlet
 
 from gproxy.http.body import Body
+from gproxy.http.buffers import NO_BUFFERS, Buffers
 from gproxy.http.client_stream import InterimResponse, Readable
 from gproxy.http.deadline import Deadline
 from gproxy.http.errors import ClientGone
 from gproxy.http.request import Request
 from gproxy.runtime.alarm import Alarm
-from gproxy.runtime.buffers import NO_BUFFERS, Buffers
 from gproxy.runtime.waitable import Waitable, as_waitable
 from gproxy.server.buffered_channel import BufferedChannel
 from gproxy.server.client_pace import ClientPace

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Final, TypeVar
 
 from gproxy.config.sections.route import RouteSettings
+from gproxy.http.buffers import Buffers
 from gproxy.http.errors import HTTPError
 from gproxy.http.headers import Headers
 from gproxy.http.negotiate import preferred_coding
@@ -121,7 +122,7 @@ class StaticFiles:
         result = outcome(request.headers, file.validators, now=self._runtime.clock(), is_head=False)
         if result.status not in (200, 206):
             return _bodiless(file, result)
-        pieces = FilePieces(descriptor, result, partial(self._in_thread, _read))
+        pieces = FilePieces(descriptor, result, partial(self._in_thread, _read), self._runtime.buffers)
         headers = _fields(file, result)
         headers.put("Content-Length", "content-length", str(result.end - result.first))
         response = Response(result.status, pieces, headers)
@@ -147,16 +148,19 @@ class StaticFiles:
 class FilePieces:
     """A part of a large file as the body of a response; each piece is read in a thread once the client takes it."""
 
-    def __init__(self, descriptor: Descriptor, part: Outcome, read: Callable[[Descriptor, int, int], bytes]) -> None:
+    def __init__(
+        self, descriptor: Descriptor, part: Outcome, read: Callable[[Descriptor, int, int], bytes], buffers: Buffers
+    ) -> None:
         self._descriptor: Descriptor | None = descriptor
         self._part = part
         self._read = read
+        self._buffers = buffers
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the pieces. Raises HTTPError if the file has become shorter or cannot be read."""
         position = self._part.first
         while position < self._part.end and self._descriptor is not None:
-            size = min(_PIECE, self._part.end - position)
+            size = min(self._buffers.piece(_PIECE), self._part.end - position)
             piece = self._read(self._descriptor, size, position)
             if not piece:
                 raise HTTPError(500, "the file has become shorter while it was sent", reason="file_shrunk")

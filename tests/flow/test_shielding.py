@@ -272,21 +272,21 @@ def test_what_is_not_collected(play, path, header):
 
 def test_without_room_uploads_are_collected_on_disk(tmp_path, play):
     ini = (
-        INI.replace("[server]\n", "[server]\nbuffers = 10KB\n")
+        INI.replace("[server]\n", "[server]\nbuffers = 9KB\n")
         .replace("{one}", play.one.url)
         .replace("{two}", play.two.url)
     )
     play.one.act = echo
     with RunningGateway(ini, tmp_path) as gateway, gateway.connect() as first, gateway.connect() as second:
-        for wire, size in ((first, 9_000), (second, 18_000)):
-            wire.send(head("/", 20_000) + "x" * 9_000)
+        for wire, size in ((first, 8_000), (second, 16_000)):
+            wire.send(head("/", 20_000) + "x" * 8_000)
             eventually(lambda size=size: kept(gateway)[0] == size, "the upload")
         second.send("y" * 9_000)
         assert asked(play.one) == []
-        second.send("z" * 2_000)
-        assert second.read_response().body == b"x" * 9_000 + b"y" * 9_000 + b"z" * 2_000
-        eventually(lambda: kept(gateway) == [9_000, 2], "the end of the second upload")
-        first.send("x" * 11_000)
+        second.send("z" * 3_000)
+        assert second.read_response().body == b"x" * 8_000 + b"y" * 9_000 + b"z" * 3_000
+        eventually(lambda: kept(gateway) == [8_000, 2], "the end of the second upload")
+        first.send("x" * 12_000)
         assert first.read_response().status == 200
         eventually(lambda: kept(gateway) == [0, 1], "the end of the request")
 

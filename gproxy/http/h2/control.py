@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.errors import NO_LINE
 from gproxy.http.h2 import frames
 from gproxy.http.h2.events import (
@@ -46,8 +47,8 @@ class ControlReceiver(Sender):
 
     __slots__ = ("_early_priorities", "_events", "_is_acknowledged", "last_id")
 
-    def __init__(self, role: int, options: SessionOptions, clock: Callable[[], float]) -> None:
-        super().__init__(role, options, clock)
+    def __init__(self, role: int, options: SessionOptions, clock: Callable[[], float], buffers: Buffers) -> None:
+        super().__init__(role, options, clock, buffers)
         #: The highest id of a stream that the client has used.
         self.last_id = 0
         #: True once the peer has acknowledged our SETTINGS.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.errors import BadMessage
 from gproxy.http.field_names import FieldNames
 from gproxy.http.h2.control import PRIORITY_SIZE, ControlReceiver
@@ -25,7 +26,7 @@ from gproxy.http.h2.frames import (
     word,
 )
 from gproxy.http.h2.hpack_decoder import DecodedBlock, HPACKDecoder
-from gproxy.http.h2.sender import CLIENT, SERVER
+from gproxy.http.h2.sender import SERVER
 from gproxy.http.h2.settings import SessionFault, SessionOptions
 from gproxy.http.h2.stream import CLOSED, HALF_CLOSED_REMOTE, OPEN, RECEIVED_END, Stream
 
@@ -54,8 +55,10 @@ class MessageReceiver(ControlReceiver):
 
     __slots__ = ("_block", "_decoder", "_limits", "_most_block", "_refusals", "block_since", "clock")
 
-    def __init__(self, role: int, options: SessionOptions, names: FieldNames, clock: Callable[[], float]) -> None:
-        super().__init__(role, options, clock)
+    def __init__(
+        self, role: int, options: SessionOptions, names: FieldNames, clock: Callable[[], float], buffers: Buffers
+    ) -> None:
+        super().__init__(role, options, clock, buffers)
         self.clock = clock
         #: When the first bytes of a field block came, if its last ones have not; else 0.0. The user limits this time.
         self.block_since = 0.0
@@ -239,17 +242,8 @@ class MessageReceiver(ControlReceiver):
             self._on_useless_data(stream_id, stream, size)
             return
         stream.receive_window -= size
-        stream.unread += len(data)
-        if self.role == CLIENT:
-            self._return_connection(size)
-        if size > len(data):
-            self._return_padding(stream, size - len(data))
+        self._keep_unread(stream, len(data), size - len(data))
         self._on_content(stream, data, ended)
-
-    def _return_padding(self, stream: Stream, size: int) -> None:
-        self._return(stream, size)
-        if self.role == SERVER:
-            self._return_connection(size)
 
     def _on_useless_data(self, stream_id: int, stream: Stream | None, size: int) -> None:
         """Return the window of content that no one will read, and judge why it came."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.h2 import frames
 from gproxy.http.h2.budget import Budget
 from gproxy.http.h2.frames import DATA_PIECE, DEFAULT_WINDOW, MAX_STREAM_ID
@@ -30,12 +31,13 @@ class Sender:
     """
 
     __slots__ = (
-        "_budget", "_encoder", "_forgotten", "_highest_allowed", "_most_resets", "_next_id", "_output", "_pings_sent",
-        "_resets", "_windows", "accepted_id", "has_settings", "is_going_away", "options", "peer", "peer_is_going_away",
-        "peer_last_id", "resets_sent", "role", "streams", "under_way", "unsent", "unsent_control",
+        "_budget", "_buffers", "_encoder", "_forgotten", "_highest_allowed", "_most_resets", "_next_id", "_output",
+        "_pings_sent", "_resets", "_windows", "accepted_id", "has_settings", "is_going_away", "options", "peer",
+        "peer_is_going_away", "peer_last_id", "resets_sent", "role", "streams", "under_way", "unsent", "unsent_control",
+        "withheld",
     )  # fmt: skip
 
-    def __init__(self, role: int, options: SessionOptions, clock: Callable[[], float]) -> None:
+    def __init__(self, role: int, options: SessionOptions, clock: Callable[[], float], buffers: Buffers) -> None:
         self.role = role
         self.options = options
         #: Open and half-closed streams, by their ids.
@@ -62,6 +64,10 @@ class Sender:
         self._budget = Budget(clock)
         self._encoder = HPACKEncoder(options.never_indexed)
         self._windows = Windows(DEFAULT_WINDOW, options.connection_window)
+        #: The bytes that the process keeps, unread content among them, and for how many unread bytes of this session
+        #: there was no room: the connection's window for them goes back when content is read.
+        self._buffers = buffers
+        self.withheld = 0
         #: Streams that we have reset, in their order, and how many field blocks may yet cross that without a token.
         self._resets: dict[int, int] = {}
         #: The highest id among those of them that are no longer remembered.
@@ -204,9 +210,15 @@ class Sender:
         """Note content that was read: windows go back to the peer in steps, and grow while the reader keeps up."""
         size = min(size, stream.unread)
         stream.unread -= size
+        self._buffers.remove(size)
         self._return(stream, size)
-        if self.role == SERVER:
-            self._return_connection(size)
+        if self.withheld:
+            self._return_withheld(min(size, self.withheld))
+
+    def release_withheld(self) -> None:
+        """Give the withheld window back if the process has room again."""
+        if self._buffers.has_room:
+            self._return_withheld(self.withheld)
 
     def ping(self, data: bytes) -> None:
         """Send PING with eight bytes; PingAcknowledged follows."""
@@ -228,7 +240,8 @@ class Sender:
         if stream.is_counted:
             stream.is_counted = False
             self.under_way -= 1
-        self.consumed(stream, stream.unread)
+        if stream.unread:
+            self.consumed(stream, stream.unread)
 
     def _append(self, data: bytes) -> None:
         self._output.append(data)
@@ -270,8 +283,8 @@ class Sender:
     def _return(self, stream: Stream, size: int) -> None:
         """Give window of a stream back, if there is enough for a step and the peer may still send.
 
-        A stream whose reader keeps up gets a larger window, within its share of the connection's: a reader that stops
-        must not keep the connection's window from other streams.
+        A stream whose reader keeps up gets a larger window, within its share of the connection's: if it stops while the
+        process has no room, the other streams have the rest.
         """
         if not size or not stream.may_receive:
             return
@@ -282,8 +295,29 @@ class Sender:
                 increment += stream.grow(min(self.options.max_window, share))
             self._append_control(frames.window_update(stream.id, increment))
 
+    def _keep_unread(self, stream: Stream, size: int, padding: int) -> None:
+        """Note content that has come, and padding, which no one will read.
+
+        The window of the connection goes back at once as long as the process has room: then only a stream's own window
+        bounds what is unread of it, and a reader that stops takes nothing from the other streams. A backend's goes back
+        in any case: one slow client must not stop the responses to others.
+        """
+        stream.unread += size
+        self._buffers.add(size)
+        if self.role == CLIENT or self._buffers.has_room:
+            self._return_connection(size + padding)
+        else:
+            self.withheld += size
+            self._return_connection(padding)
+        if padding:
+            self._return(stream, padding)
+
+    def _return_withheld(self, size: int) -> None:
+        self.withheld -= size
+        self._return_connection(size)
+
     def _return_connection(self, size: int) -> None:
         """Give window of the connection back, if there is enough for a step."""
-        increment = self._windows.returned(size)
+        increment = self._windows.returned(size, self.withheld)
         if increment:
             self._append_control(frames.window_update(0, increment))

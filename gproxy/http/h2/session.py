@@ -11,6 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from gproxy.http.buffers import NO_BUFFERS, Buffers
 from gproxy.http.field_names import FieldNames
 from gproxy.http.h2 import frames
 from gproxy.http.h2.events import Event, SessionFailed
@@ -50,14 +51,19 @@ MOST_UNSENT: Final = 1000
 
 
 class Session(MessageReceiver):
-    """An HTTP/2 connection, as a server or as a client."""
+    """An HTTP/2 connection, as a server or as a client. Content that is unread counts in `buffers`."""
 
     __slots__ = ("_has_preface", "_rest", "failure")
 
     def __init__(
-        self, role: int, options: SessionOptions, names: FieldNames, clock: Callable[[], float] = monotonic
+        self,
+        role: int,
+        options: SessionOptions,
+        names: FieldNames,
+        clock: Callable[[], float] = monotonic,
+        buffers: Buffers = NO_BUFFERS,
     ) -> None:
-        super().__init__(role, options, names, clock)
+        super().__init__(role, options, names, clock, buffers)
         #: The event that ended the session, else None.
         self.failure: SessionFailed | None = None
         #: Bytes of a frame that is not complete.

@@ -56,7 +56,8 @@ class SessionOptions:
         #: A stream's window for receiving: at first, and at most while its reader keeps up.
         self.initial_window = initial_window
         self.max_window = max_window
-        #: The connection's window for receiving: as a server, the most bytes of all bodies that are unread.
+        #: The connection's window for receiving: as a server, the most bytes of all bodies that are unread while the
+        #: process has no room for them.
         self.connection_window = connection_window
         #: True to accept extended CONNECT (RFC 8441): WebSockets.
         self.enable_connect = enable_connect

@@ -6,10 +6,11 @@ than half a window while its reader keeps up.
 
 from typing import Final
 
-from gproxy.http.h2.frames import MAX_WINDOW
+from gproxy.http.h2.frames import MAX_FRAME, MAX_WINDOW
 
-#: A step is this part of the window.
+#: A step is this part of the window, and of a window that is withheld for the most part at least this part of that.
 _STEPS: Final = 2
+_SMALLEST: Final = 2 * MAX_FRAME
 
 
 class Windows:
@@ -33,10 +34,13 @@ class Windows:
         self.send_window += increment
         return self.send_window <= MAX_WINDOW
 
-    def returned(self, size: int) -> int:
-        """Note bytes that need no window any more; return what to give back now, which is mostly nothing."""
+    def returned(self, size: int, withheld: int = 0) -> int:
+        """Note bytes that need no window any more; return what to give back now, which is mostly nothing.
+
+        So much of the window is `withheld` from the peer, which has to do with the rest: the steps are smaller.
+        """
         self.unreturned += size
-        if self.unreturned * _STEPS < self.size:
+        if self.unreturned * _STEPS < max(self.size - withheld, _SMALLEST):
             return 0
         increment = self.unreturned
         self.unreturned = 0

@@ -5,9 +5,9 @@ from collections import deque
 import gevent
 from greenlet import greenlet
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.h2.session import Session
 from gproxy.http.h2.stream import Stream
-from gproxy.runtime.buffers import Buffers
 
 
 class Outbox:

@@ -5,11 +5,11 @@ from typing import Final
 import gevent
 from greenlet import getcurrent
 
+from gproxy.http.buffers import NO_BUFFERS, Buffers
 from gproxy.http.h2.events import DataReceived, Event, StreamMalformed, StreamReset, TrailersReceived
 from gproxy.http.h2.frames import CANCEL
 from gproxy.http.h2.session import Session
 from gproxy.http.h2.stream import Stream
-from gproxy.runtime.buffers import NO_BUFFERS, Buffers
 from gproxy.runtime.http2.outbox import Outbox
 from gproxy.runtime.http2.transport import HTTP2Transport
 from gproxy.runtime.waitable import Waitable
@@ -204,13 +204,20 @@ class HTTP2Stream(Waitable):
         if self._outbox is not None and self._outbox.is_waiting:
             self._await_sent(self._outbox, 1)
 
-    def await_head(self) -> None:
-        """Wait until the connection has room for a head, which needs no window. Raises as `send`."""
+    def await_head(self, size: int = 0) -> None:
+        """Wait until the connection has room for a head, which needs no window. Raises as `send`.
+
+        `size` is that of the content that waits behind it.
+        """
         if self.transport.may_append(self.stream):
             return
         outbox = self.offer(b"")
         outbox.wants_room = True
-        self._await_sent(outbox, 1)
+        self.buffers.add(size)
+        try:
+            self._await_sent(outbox, 1)
+        finally:
+            self.buffers.remove(size)
 
     def _await_sent(self, outbox: Outbox, limit: int) -> None:
         """Wait until fewer bytes than `limit` are kept, or none if the process has no room for them."""

@@ -73,6 +73,10 @@ class HTTP2ClientStream(HTTP2Stream):
         """Keep up to so many bytes of the response while the client reads slowly."""
         self.send_ahead_limit = limit
 
+    def piece(self, size: int) -> int:
+        """Return how much of a response to read at once: a connection may keep a piece for each of its streams."""
+        return self.buffers.piece(size)
+
     def start_tunnel(self) -> None:
         """End the deadline: from here on bytes go both ways, under an idle limit."""
         self.deadline = None

@@ -45,6 +45,8 @@ from gproxy.server.http2.stream_server import StreamHost, StreamServer, StreamSe
 _SILENCE: Final = 60.0
 #: Seconds for its answer; without one the connection is lost.
 _PING_TIMEOUT: Final = 15.0
+#: While the process has no room for uploads, a connection looks after so many seconds whether there is some again.
+_LOOK: Final = 0.5
 #: A client that has waited for so many seconds is no attacker if it resets the stream. Most requests of a proxy or a
 #: gRPC client may end so while a backend is slow, and the connection has those of others too.
 _PATIENT: Final = 1.0
@@ -86,7 +88,7 @@ class HTTP2ClientConnection(StreamHost):
             max_head=settings.max_head,
             max_fields=settings.max_fields,
         )
-        self._session = Session(SERVER, options, rules.names)
+        self._session = Session(SERVER, options, rules.names, buffers=context.channels.buffers)
         self._transport = HTTP2Transport(connection.channel, self._session)
         self._requests = StreamRequests(connection)
         self._figures: HTTP2Figures = context.runtime.single(HTTP2Figures)
@@ -151,6 +153,9 @@ class HTTP2ClientConnection(StreamHost):
 
     def _read(self) -> None:
         """Read once, and act on what has come; or on what the alarm says."""
+        if self._session.withheld:
+            self._session.release_withheld()
+            self._transport.flush_soon()
         self._alarm.set(self._due(), _IDLE)
         try:
             events = self._transport.read()
@@ -175,6 +180,8 @@ class HTTP2ClientConnection(StreamHost):
     def _due(self) -> float:
         """Return when the alarm has to expire next."""
         due = min(self._leaves_at, self._block_ends())
+        if self._session.withheld:
+            due = min(due, monotonic() + _LOOK)
         if self._ping_sent:
             return min(due, self._ping_sent + _PING_TIMEOUT)
         if self._active:

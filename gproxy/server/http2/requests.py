@@ -18,6 +18,9 @@ from gproxy.server.http2.client_stream import HTTP2ClientStream, StreamReader
 from gproxy.server.http2.stream_server import StreamServer
 
 _VIA: Final = "2.0"
+#: Bytes of a body that are read with the head, so that they leave with the head to a backend: those of 128 streams are
+#: as many as may be unread.
+_AT_HAND: Final = 8192
 
 
 class StreamRequests:
@@ -54,21 +57,25 @@ class StreamRequests:
         return request, is_last
 
     def _body(self, client: HTTP2ClientStream, length: int, *, awaits_continue: bool) -> Body:
-        """Return the body with what has arrived of it. Raises BadMessage."""
+        """Return the body with what has arrived of it, unless that is a lot. Raises BadMessage.
+
+        What is read here returns its window, and may wait for long until a handler wants it.
+        """
         reader = StreamReader(client)
-        data = reader.arrived()
+        arrived = client.stream.unread
         most = self._max_body
-        if 0 < most < len(data):
+        if 0 < most < arrived:
             raise BadMessage(f"request body exceeds the limit of {most} bytes", 413)
-        if reader.done and not reader.trailers:
-            length = len(data)
+        if client.has_ended and not client.trailers:
+            length = arrived
+        data = reader.arrived() if arrived <= _AT_HAND else b""
         return Body(
             data,
             reader,
             length if length >= 0 else None,
             limit=most,
             forbidden_trailers=self._gateway.trust.forbidden_trailers,
-            on_first_read=client.send_continue if awaits_continue and not data and not reader.done else None,
+            on_first_read=client.send_continue if awaits_continue and not arrived and not reader.done else None,
         )
 
     def reject(self, server: StreamServer, client: HTTP2ClientStream, error: BadMessage | HTTPError) -> None:

@@ -89,7 +89,7 @@ class HTTP2ResponseWriter(Output):
         headers, body, status = response.headers, response.raw_body, response.status
         self._complete(headers, status)
         if not client.transport.may_append(client.stream):
-            client.await_head()
+            client.await_head(_at_hand(body))
         if self._is_connect and status < 300:
             if status == 101 and self._is_accepted(headers):
                 self._send_tunnel(headers, body)
@@ -263,3 +263,10 @@ def _override(client: HTTP2ClientStream, priority: str) -> None:
     stream = client.stream
     own = f"u={stream.urgency}, i" if stream.incremental else f"u={stream.urgency}"
     stream.prioritize(f"{own}, {priority}")
+
+
+def _at_hand(body: bytes | Iterable[bytes]) -> int:
+    """Return the size of what is in memory of a body."""
+    if isinstance(body, BackendBody):
+        return len(body.at_hand)
+    return len(body) if isinstance(body, bytes) else 0

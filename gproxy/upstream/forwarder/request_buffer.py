@@ -7,12 +7,12 @@ the request takes a connection, a slot of `max_requests` or the trial of a circu
 from typing import Final
 
 from gproxy.http.body import Body
+from gproxy.http.buffers import Share
 from gproxy.http.grpc import is_grpc
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
-from gproxy.runtime.buffers import Share
 from gproxy.upstream.forwarder.replay import ReplayBuffer
 
 #: The part of `buffer_request` that is kept in memory, in bytes; the rest is kept on disk.

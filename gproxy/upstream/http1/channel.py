@@ -23,16 +23,30 @@ class BackendChannel(Channel):
     #: Above the client channels' priority, so that the end of an idle connection is seen before a request uses it.
     priority: ClassVar[int] = 1
 
-    __slots__ = ("client", "deadline", "uploader")
+    __slots__ = ("client", "deadline", "tunnel_client", "uploader")
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         #: The client that waits for the response.
         self.client: Waitable | None = None
+        #: The client of a tunnel, whose end is not observed here.
+        self.tunnel_client: Waitable | None = None
         #: The client that sends the request body.
         self.uploader: Waitable | None = None
         #: The deadline of a request with a body, which starts anew while the backend takes it.
         self.deadline: Deadline | None = None
+
+    def receive(self, limit: int) -> bytes:
+        """Return the next bytes from the socket, as many as the client may get at once; b"" at the backend's end."""
+        client = self.client
+        if client is None:
+            client = self.tunnel_client
+            if client is None:
+                return super().receive(limit)
+        if not self.has_event:
+            self.wait()
+            self.has_event = True
+        return super().receive(client.piece(limit))  # asked after the wait: other clients may have become slow
 
     def is_quiet(self) -> bool:
         """Return whether an event brought no HTTP bytes, as TLS records may; False for every plain socket."""

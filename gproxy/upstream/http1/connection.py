@@ -364,8 +364,9 @@ class HTTP1Connection(BackendConnection):
 
     def start_tunnel(self) -> BackendChannel:
         """Return the channel: from here on its reader does not observe the client."""
-        self.channel.client = None
-        return self.channel
+        channel = self.channel
+        channel.tunnel_client, channel.client = channel.client, None
+        return channel
 
     def is_reusable(self, rest: Reader | None) -> bool:
         """Return whether the next request may use it: both messages ended as framed, and no byte followed."""

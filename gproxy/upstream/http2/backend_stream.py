@@ -233,7 +233,7 @@ class BackendStream(BackendConnection):
     def start_tunnel(self) -> TunnelEnd:
         """Return the tunnel on the stream: from here on its reader does not observe the client."""
         stream = self._opened
-        stream.client = None
+        stream.tunnel_client, stream.client = stream.client, None
         return StreamTunnel(stream)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import gevent
 from gevent.event import Event as Settled
 
 from gproxy.http.body import NO_BODY, Body
+from gproxy.http.buffers import NO_BUFFERS, Buffers
 from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.h2.events import Event, GoAwayReceived, SessionFailed, SettingsReceived
 from gproxy.http.h2.fields import RESPONSE_NAMES
@@ -61,13 +62,14 @@ class HTTP2Connection:
         *,
         is_tls: bool,
         never_indexed: frozenset[str] = frozenset(),
+        buffers: Buffers = NO_BUFFERS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._connection = connection
         self._changed = changed
         self._clock = clock
         self.scheme = "https" if is_tls else "http"
-        self.session = Session(CLIENT, _options(never_indexed), RESPONSE_NAMES, clock)
+        self.session = Session(CLIENT, _options(never_indexed), RESPONSE_NAMES, clock, buffers)
         self.transport = HTTP2Transport(channel, self.session)
         #: Requests that use it, or are about to.
         self.leases = 0

@@ -11,6 +11,7 @@ import gevent
 from urllib3.exceptions import ConnectTimeoutError
 
 from gproxy.config.types import BackendURL
+from gproxy.http.buffers import NO_BUFFERS, Buffers
 from gproxy.http.request import Request
 from gproxy.runtime.client_watch import ClientWatch
 from gproxy.upstream.connection import BackendConnection, Observer
@@ -61,7 +62,7 @@ class HTTP2Pool:
     Without a `fallback` a backend that does not speak HTTP/2 fails. With one, which needs TLS, the backend chooses:
     requests have connections of HTTP/1.1 for as long as it chooses that. `fallback` has the arguments of urllib3 that
     offer HTTP/1.1 alone, for upgrades that HTTP/2 does not carry. The other arguments are those of `IdleConnections`;
-    no peer may put the fields in `never_indexed` into a table.
+    no peer may put the fields in `never_indexed` into a table, and what slow clients leave unread counts in `buffers`.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class HTTP2Pool:
         most: int = 8,
         fallback: Mapping[str, Any] | None = None,
         never_indexed: frozenset[str] = frozenset(),
+        buffers: Buffers = NO_BUFFERS,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._sockets = IdleConnections(
@@ -95,6 +97,7 @@ class HTTP2Pool:
         self._max_age = max_age or math.inf
         self._most = most
         self._never_indexed = never_indexed
+        self._buffers = buffers
         self._clock = clock
         self._connections: list[HTTP2Connection] = []
         #: The requests that wait, in their order.
@@ -232,6 +235,7 @@ class HTTP2Pool:
             self._changed,
             is_tls=self._is_tls,
             never_indexed=self._never_indexed,
+            buffers=self._buffers,
             clock=self._clock,
         )
         made.start()

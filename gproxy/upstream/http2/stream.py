@@ -29,7 +29,9 @@ _MOST_INTERIM: Final = 16
 class ResponseStream(HTTP2Stream):
     """The stream of one request to a backend; its waits raise ClientGone if the client leaves."""
 
-    __slots__ = ("_body", "_interim", "client", "deadline", "head", "is_interruptible", "uploader", "why")
+    __slots__ = (
+        "_body", "_interim", "client", "deadline", "head", "is_interruptible", "tunnel_client", "uploader", "why",
+    )  # fmt: skip
 
     def __init__(self, transport: HTTP2Transport, stream: Stream, body: Body) -> None:
         super().__init__(transport, stream)
@@ -39,6 +41,8 @@ class ResponseStream(HTTP2Stream):
         self._interim: deque[ResponseHead] = deque()
         #: The client that waits for the response.
         self.client: Waitable | None = None
+        #: The client of a tunnel, whose end is not observed here.
+        self.tunnel_client: Waitable | None = None
         #: The client that sends the request body, and the deadline, which starts anew while the backend takes it.
         self.uploader: Waitable | None = None
         self.deadline: Deadline | None = None
@@ -106,6 +110,13 @@ class ResponseStream(HTTP2Stream):
             if client.has_unread():
                 super().wait()
                 return
+
+    def take(self, limit: int) -> bytes:
+        """Return received bytes without waiting, as many as the client may get at once."""
+        client = self.client
+        if client is None:
+            client = self.tunnel_client
+        return super().take(limit if client is None else client.piece(limit))
 
     def await_turn(self, outbox: Outbox) -> None:
         """Wait until the transport has taken something, with checks of the client: unread bytes hide its end.

@@ -3,8 +3,8 @@
 import gevent
 import pytest
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.errors import ClientGone
-from gproxy.runtime.buffers import Buffers
 from gproxy.testing.scripted_channel import END, RESET, ScriptedChannel
 
 

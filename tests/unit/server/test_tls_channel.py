@@ -5,9 +5,9 @@ import ssl
 
 import pytest
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.errors import ClientGone
 from gproxy.http.time_limit import TimeLimit
-from gproxy.runtime.buffers import Buffers
 from gproxy.server.client_channel import ChannelSettings
 from gproxy.server.tls_channel import TLSClientChannel
 from gproxy.testing.authority import Authority

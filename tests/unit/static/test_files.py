@@ -108,6 +108,14 @@ def test_a_large_file_is_a_stream_of_pieces(serve, root):
     assert files(request(target="/large.bin", headers={"If-None-Match": "*"})).status == 304
 
 
+def test_pieces_of_a_large_file_are_small_while_the_process_keeps_too_much(serve, clock):
+    runtime = Direct(monotonic=clock, buffers=1000)
+    pieces = iter(serve(runtime=runtime)(request(target="/large.bin")).pieces)
+    assert len(next(pieces)) == 256 * 1024
+    runtime.buffers.add(1001)
+    assert len(next(pieces)) == 16_000
+
+
 def test_a_large_file_that_has_changed_since_is_judged_as_it_is(serve, root):
     files = serve()
     tag = files(request("HEAD", "/large.bin")).headers["ETag"]

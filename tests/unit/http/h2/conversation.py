@@ -4,6 +4,7 @@ import h2.config
 import h2.connection
 import hpack
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.field_names import HOP_BY_HOP, FieldNames
 from gproxy.http.h2 import frames
 from gproxy.http.h2.events import Event
@@ -34,9 +35,10 @@ def data(stream_id, content=b"", *, end=False, padding=None):
 class Peer:
     """One side of a connection, our session under test, and raw frames for it; its clock is moved by the test."""
 
-    def __init__(self, role=SERVER, settings=(), *, acknowledge=True, **options):
+    def __init__(self, role=SERVER, settings=(), *, acknowledge=True, buffers=0, **options):
         self.now = 100.0
-        self.session = Session(role, SessionOptions(**options), NAMES, lambda: self.now)
+        self.buffers = Buffers(buffers)
+        self.session = Session(role, SessionOptions(**options), NAMES, lambda: self.now, self.buffers)
         self.session.start()
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()

@@ -409,6 +409,79 @@ def test_unread_content_of_all_streams_is_bounded_by_the_window_of_the_connectio
     assert failure(peer, data(33, b"x")) == frames.FLOW_CONTROL_ERROR
 
 
+def stalled(peer, count):
+    """Fill the windows of so many streams, which nobody reads; return them."""
+    streams = [peer.open(1 + 2 * number) for number in range(count)]
+    for stream in streams:
+        fill(peer, stream.id, 65536)
+    return streams
+
+
+def upload(peer, stream_id, size):
+    """Send content that is read as it comes, within the windows."""
+    stream = peer.open(stream_id)
+    for _ in range(0, size, 8192):
+        fill(peer, stream_id, 8192)
+        peer.session.consumed(stream, 8192)
+
+
+def test_uploads_that_nobody_reads_keep_no_window_while_the_process_has_room():
+    peer = Peer(buffers=1 << 26, max_streams=128)
+    streams = stalled(peer, 127)
+    assert peer.buffers.used == 127 * 65536
+    upload(peer, 255, 1 << 22)
+    assert peer.session.failure is None
+    assert peer.session.withheld == 0
+    for stream in streams:
+        peer.session.consumed(stream, 65536)
+    windows = peer.session._windows
+    assert windows.receive_window + windows.unreturned == 2**20
+    assert peer.buffers.used == 0
+
+
+@pytest.mark.parametrize("count", [8, 15])
+def test_without_room_other_uploads_go_on_until_the_window_is_used_up(count):
+    """Half of the window is a step: a step of what is left must not be larger than that."""
+    peer = Peer()
+    stalled(peer, count)
+    upload(peer, 101, 1 << 22)
+    assert peer.session.failure is None
+
+
+def test_what_was_unread_when_the_room_ended_keeps_no_window():
+    peer = Peer(buffers=20 * 65536 + 1)
+    stalled(peer, 36)  # 20 with room, and 16 without
+    assert peer.session.failure is None
+    assert (peer.session.withheld, peer.session._windows.receive_window) == (2**20, 0)
+    assert peer.buffers.used == 36 * 65536
+
+
+def test_a_withheld_window_comes_back_once_when_there_is_room_and_not_again_when_it_is_read():
+    peer = Peer()
+    streams = stalled(peer, 16)
+    assert (peer.session.withheld, peer.session._windows.receive_window) == (2**20, 0)
+    peer.session.release_withheld()
+    assert peer.session.withheld == 2**20  # still no room
+    peer.buffers.remove(2**20 + 1)  # as if another one had kept it
+    peer.taken()
+    peer.session.release_withheld()
+    assert updates(peer) == {0: 2**20}
+    peer.buffers.add(1)
+    for stream in streams:
+        peer.session.consumed(stream, 65536)
+    assert 0 not in updates(peer)
+    assert peer.session._windows.receive_window == 2**20
+
+
+def test_a_withheld_window_comes_back_by_whatever_is_read_first():
+    """What was read of a stream has no name: each byte read gives back one that is withheld."""
+    peer = Peer(buffers=65536)
+    (early, _) = stalled(peer, 2)
+    assert peer.session.withheld == 65536 + 16384
+    peer.session.consumed(early, 65536)
+    assert peer.session.withheld == 16384
+
+
 def test_more_than_the_window_of_a_stream_resets_it():
     peer = Peer()
     peer.open(1)

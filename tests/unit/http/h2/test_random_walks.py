@@ -13,6 +13,7 @@ import h2.exceptions
 import h2.settings
 import pytest
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.h2 import frames
 from gproxy.http.h2.events import (
     DataReceived,
@@ -56,7 +57,10 @@ class Walk:
     def __init__(self, role, seed):
         self.random = random.Random(seed)
         self.role = role
-        self.ours = Session(role, SessionOptions(max_streams=20, max_window=1 << 17), NAMES, lambda: 0.0)
+        self.buffers = Buffers(self.random.choice([0, 3_000, 100_000, 1 << 30]))
+        self.elsewhere = 0  # what other connections keep
+        options = SessionOptions(max_streams=20, max_window=1 << 17)
+        self.ours = Session(role, options, NAMES, lambda: 0.0, self.buffers)
         self.theirs = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=role == SERVER, header_encoding="utf-8")
         )
@@ -281,6 +285,15 @@ class Walk:
             self.their_resets[stream_id] = frames.INTERNAL_ERROR
             self.theirs.reset_stream(stream_id, frames.INTERNAL_ERROR)
 
+    def others_keep(self):
+        size = self.random.choice([0, 2_000, 200_000])
+        self.buffers.add(size - self.elsewhere)
+        self.elsewhere = size
+        if self.ours.withheld and self.random.random() < 0.7:
+            before, had_room = self.ours.withheld, self.buffers.has_room
+            self.ours.release_withheld()
+            assert self.ours.withheld == (0 if had_room else before)
+
     def ping(self):
         data = self.random.randbytes(8)
         self.pings.append(data)
@@ -313,13 +326,15 @@ class Walk:
         assert len(self.ours.streams) == self.theirs.open_outbound_streams + self.theirs.open_inbound_streams
         unread = sum(stream.unread for stream in self.streams.values())
         windows = self.ours._windows
-        used = unread if self.role == SERVER else 0
-        assert windows.receive_window + windows.unreturned + used == windows.size
+        assert windows.receive_window + windows.unreturned + self.ours.withheld == windows.size
+        assert self.buffers.used == unread + self.elsewhere
+        assert 0 <= self.ours.withheld <= (unread if self.role == SERVER else 0)
 
     def step(self):
         steps = [
             self.new_request, self.new_request, self.new_request, self.answer, self.send, self.send, self.send_trailers, self.they_answer, self.they_send, self.they_send,
             self.they_send_trailers, self.read, self.reset, self.they_reset, self.ping, self.they_change_settings,
+            self.others_keep,
         ]  # fmt: skip
         for _ in range(self.random.randrange(1, 4)):
             self.random.choice(steps)()

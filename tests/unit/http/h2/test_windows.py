@@ -6,10 +6,18 @@ from gproxy.http.h2.windows import Windows
 
 
 def test_a_window_is_given_back_in_steps_of_half_of_it():
-    windows = Windows(0, 1000)
+    windows = Windows(0, 100_000)
     windows.receive_window = 0
-    assert [windows.returned(size) for size in (499, 0, 1, 499, 1, 1000)] == [0, 0, 500, 0, 500, 1000]
-    assert windows.receive_window == 2000
+    sizes = (49_999, 0, 1, 49_999, 1, 100_000)
+    assert [windows.returned(size) for size in sizes] == [0, 0, 50_000, 0, 50_000, 100_000]
+    assert windows.receive_window == 200_000
+
+
+def test_a_window_that_is_withheld_in_part_is_given_back_in_smaller_steps():
+    """Otherwise what is read could stay below a step while the peer has no window left."""
+    windows = Windows(0, 100_000)
+    assert [windows.returned(size, 60_000) for size in (19_999, 1)] == [0, 20_000]
+    assert [windows.returned(size, 100_000) for size in (16_383, 1)] == [0, 16_384]
 
 
 def test_a_window_doubles_up_to_its_largest():

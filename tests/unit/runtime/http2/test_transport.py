@@ -5,6 +5,7 @@ import sys
 import gevent
 import pytest
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.h2.frames import DATA_PIECE
 from gproxy.http.headers import Headers
 from gproxy.runtime.http2.transport import MAX_UNSENT
@@ -153,11 +154,14 @@ def test_a_head_waits_for_room_too(scene):
     respond(full, bytes(MAX_UNSENT), end=False)
     full.send(bytes(DATA_PIECE), end=True)
     stream, _ = some.open()
-    waiting = gevent.spawn(stream.await_head)
+    stream.buffers = Buffers(1 << 20)
+    waiting = gevent.spawn(stream.await_head, 1000)
     some.turn()
     assert not waiting.ready()
+    assert stream.buffers.used == 1000  # what is at hand of the body
     waiting.join(5)
     assert some.transport.backlog < MAX_UNSENT
+    assert stream.buffers.used == 0
 
 
 def test_a_reset_wakes_what_waits_to_send(scene):

@@ -49,6 +49,41 @@ def test_a_body_that_is_there_has_a_length(scene):
     assert some.gateway.recorded[0].bytes_received == 5
 
 
+@pytest.mark.parametrize(("size", "unread"), [(8192, 0), (8193, 8193)])
+def test_a_long_body_keeps_its_window_until_it_is_read(scene, size, unread):
+    """Otherwise uploads that no handler reads would take memory beside the windows."""
+    some = scene()
+    go, seen = Event(), []
+
+    def answer(request):
+        seen.append((request.body.length, request.client_stream.stream.unread, some.runtime.buffers.used))
+        return echo(request) if go.wait() else None
+
+    some.gateway.answer = answer
+    stream = some.request("POST", body=bytes(size))
+    some.until(lambda: seen)
+    assert seen == [(size, unread, unread)]
+    go.set()
+    assert some.response(stream)[2] == bytes(size)
+    assert some.runtime.buffers.used == 0
+    assert some.gateway.recorded[0].bytes_received == size
+
+
+def test_pieces_of_responses_are_small_while_the_process_keeps_too_much(scene):
+    some = scene()
+    sizes = []
+
+    def answer(request):
+        sizes.append(request.client_stream.piece(100_000))
+        return Response(200)
+
+    some.gateway.answer = answer
+    some.response(some.request())
+    some.runtime.buffers.add(1 << 27)
+    some.response(some.request())
+    assert sizes == [100_000, 16_000]
+
+
 def test_a_body_that_comes_later_is_waited_for(scene):
     some = scene()
     seen = []

@@ -57,6 +57,25 @@ def test_a_client_that_leaves_ends_the_wait(backend, client):
     assert client.channel.is_closed
 
 
+class SmallClient(Channel):
+    """Wants small pieces."""
+
+    def piece(self, size):
+        return min(size, 3)
+
+
+@pytest.mark.parametrize("role", ["client", "tunnel_client"])
+def test_pieces_are_as_large_as_the_client_wants_them(backend, role):
+    pair = Pair(SmallClient)
+    setattr(backend.channel, role, pair.channel)
+    after_a_turn(backend.peer.sendall, b"answer")
+    assert backend.channel.receive(100) == b"ans"
+    assert backend.channel.receive(2) == b"we"
+    backend.peer.close()
+    assert [backend.channel.receive(100), backend.channel.receive(100)] == [b"r", b""]
+    pair.close()
+
+
 class AskingClient(Channel):
     """Makes the backend answer once somebody has asked whether this client is gone."""
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 import gevent
 import pytest
 
+from gproxy.http.buffers import Buffers
 from gproxy.http.field_names import FieldNames
 from gproxy.http.h2.sender import SERVER
 from gproxy.http.h2.session import Session
@@ -129,13 +130,18 @@ def pair():
 
 
 @pytest.fixture
-def connected(pair, clock):
+def buffers():
+    return Buffers(1000)
+
+
+@pytest.fixture
+def connected(pair, clock, buffers):
     """Makes an open connection and its peer; `changes` of the connection has a True for each call of `changed`."""
     made = []
 
     def make(**options):
         sock, peer = pair(**options)
-        connection = HTTP2Connection(sock, sock.channel(), lambda _: None, is_tls=False, clock=clock)
+        connection = HTTP2Connection(sock, sock.channel(), lambda _: None, is_tls=False, buffers=buffers, clock=clock)
         made.append(connection)
         connection.start()
         peer.start()

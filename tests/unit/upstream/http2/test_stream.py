@@ -9,6 +9,7 @@ from gproxy.http.framing import LengthReader
 from gproxy.http.h2.events import HeadReceived
 from gproxy.http.h2.frames import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 from gproxy.http.headers import Headers
+from gproxy.runtime.waitable import Waitable
 from gproxy.upstream.errors import RefusedStreamError, UnansweredError, UnfinishedUploadError
 from gproxy.upstream.http2.stream import ResponseReader, StreamTunnel
 
@@ -45,6 +46,37 @@ def test_heads_come_in_their_order(stream):
     peer.respond(there, 200, end=True)
     assert [made.next_head().status, made.next_head().status] == [103, 200]
     assert made.next_head().status == 200
+
+
+class SmallClient(Waitable):
+    """Wants small pieces."""
+
+    def piece(self, size):
+        return min(size, 3)
+
+
+@pytest.mark.parametrize("role", ["client", "tunnel_client"])
+def test_pieces_are_as_large_as_the_client_wants_them(stream, role):
+    made, peer, there = stream()
+    peer.respond(there, 200)
+    peer.data(there, b"answer", end=True)
+    turn_until(made.has_unread)
+    setattr(made, role, SmallClient(gevent.get_hub()))
+    reader = ResponseReader(made)
+    assert [reader.next_piece(), reader.next_piece(), reader.next_piece()] == [b"ans", b"wer", b""]
+
+
+def test_what_is_unread_counts_among_what_the_process_keeps(stream, buffers):
+    made, peer, there = stream()
+    peer.respond(there, 200)
+    peer.data(there, b"answer")
+    turn_until(made.has_unread)
+    assert buffers.used == 6
+    assert made.read(2) == b"an"
+    assert buffers.used == 4
+    made.reset()
+    made.release()
+    assert buffers.used == 0
 
 
 def test_more_interim_responses_than_one_waits_for_are_dropped(stream):

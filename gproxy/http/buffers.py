@@ -1,10 +1,14 @@
 """The bytes that this process keeps in memory for slow clients.
 
 `[server] buffers` bounds their sum. A part that finds no room does without: it collects an upload on disk,
-and reads a response no faster than its client.
+reads a response no faster than its client, or lets the uploads of one connection over HTTP/2 wait for each other.
 """
 
 from typing import Final
+
+#: Bytes of a piece beyond the bound; 128 streams of one connection keep 2 MB then. A smaller one costs a call for too
+#: few bytes.
+_SCARCE: Final = 16_000
 
 
 class Buffers:
@@ -20,6 +24,10 @@ class Buffers:
     @property
     def has_room(self) -> bool:
         return self.used < self._limit
+
+    def piece(self, size: int) -> int:
+        """Return how much of so many bytes to read at once for a client that may be slow: beyond the bound, little."""
+        return size if self.used <= self._limit or size < _SCARCE else _SCARCE
 
     def add(self, size: int) -> None:
         """Count bytes that are kept from now on."""

@@ -1,4 +1,4 @@
-from gproxy.runtime.buffers import Buffers, Share
+from gproxy.http.buffers import Buffers, Share
 
 
 def test_all_shares_are_one_sum():
@@ -16,3 +16,13 @@ def test_all_shares_are_one_sum():
 
 def test_a_bound_of_nothing():
     assert not Share(Buffers(0)).add(0)
+
+
+def test_pieces_are_small_beyond_the_bound():
+    buffers = Buffers(10)
+    assert [buffers.piece(size) for size in (1, 120_000)] == [1, 120_000]
+    buffers.add(10)
+    assert buffers.piece(120_000) == 120_000
+    buffers.add(1)
+    assert [buffers.piece(size) for size in (1, 16_000, 120_000)] == [1, 16_000, 16_000]
+    assert Buffers(0).piece(120_000) == 120_000
