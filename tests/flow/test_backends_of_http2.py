@@ -187,6 +187,21 @@ def test_responses_without_a_body(play, method, status, length):
             assert (answer.status, answer["content-length"]) == (status, length)
 
 
+def test_a_client_gets_an_empty_response_with_its_end(play):
+    """It leaves once the response is complete by its length: it has not gone before its end."""
+    go = threading.Event()
+
+    def act(exchange):
+        exchange.head(302, ("content-length", "0"), ("location", "/x"))
+        go.wait(0.1)
+        exchange.data(b"", end=True)
+
+    play.plain.act = act
+    assert play.gateway.get("/empty")["location"] == "/x"
+    line = play.gateway.line("/empty")
+    assert (line["status"], line["reason"]) == ("302", "-")
+
+
 def test_a_body_without_length_and_trailers(play):
     def act(exchange):
         exchange.head(200)

@@ -68,12 +68,20 @@ class ResponseStream(HTTP2Stream):
 
     def has_spoken(self) -> bool:
         """Return whether a head, or the end of the stream, has arrived and was not taken."""
-        return bool(self._interim) or self.head is not None or self.is_closed
+        return bool(self._interim) or self._has_head() or self.is_closed
+
+    def _has_head(self) -> bool:
+        """Return whether the final head has arrived; without content, also its end, which may come in another frame.
+
+        A client could take the response for complete before the backend has ended it.
+        """
+        head = self.head
+        return head is not None and (self.has_ended or head.framing != 0 or head.status in (204, 304))
 
     def next_head(self) -> ResponseHead:
         """Return the next head, an interim or the final one; wait for it. Raises `end_error`, and ClientGone."""
         while not self._interim:
-            if self.head is not None:
+            if self.head is not None and self._has_head():
                 return self.head
             if self.is_closed:
                 raise self.end_error()
