@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gproxy.config.types.units import plural
 from gproxy.http.body import Body
-from gproxy.http.errors import BadMessage
+from gproxy.http.errors import BadMessage, HTTPError
 from gproxy.http.framing import chunk, content_length, last_chunk
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP
 from gproxy.http.headers import Headers
@@ -69,8 +69,11 @@ class ResponseWriter(Output):
             return False
         if body.length - body.received > len(self._channel.buffer):
             return False
-        while body.next_piece():
-            pass
+        try:
+            while body.next_piece():
+                pass
+        except HTTPError:  # it is too long, and the response does not need it
+            return False
         return body.done
 
     def send(self, response: Response, method: str, minor: int) -> None:

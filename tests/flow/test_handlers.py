@@ -21,7 +21,7 @@ NAMES = (
     "stubborn_first", "swallows", "bad_header", "bad_generator", "first_piece", "denies", "closes", "bad_path",
     "lies_about_length", "replaces_request_body", "late_read", "bad_on_close", "no_body", "interim",
     "no_status", "odd_phrase", "bad_id", "relative", "assigns_status", "array", "arrays", "text_pieces", "retries_big",
-    "echoes",
+    "echoes", "leaves_unread",
 )  # fmt: skip
 INI = (
     f"""
@@ -143,6 +143,11 @@ def asks_helper(request, next):
     with urllib.request.urlopen(os.environ["HELPER"], timeout=5) as answer:
         request.headers["X-Helper"] = answer.read().decode()
     return next(request)
+
+def leaves_unread(request, next):
+    request.body.limit = 10
+    with urllib.request.urlopen(os.environ["HELPER"], timeout=5) as answer:
+        return Response(200, answer.read())
 
 def sleeps(request, next):
     time.sleep(30)
@@ -591,6 +596,28 @@ def test_a_body_beyond_the_buffers_limit_is_413(play):
     answer = play.gateway.ask(post("/buffers/large", bytes(1_000_001)))
     assert answer.status == 413
     assert not play.one.requests
+
+
+def test_a_body_that_nobody_reads_may_be_longer_than_its_limit(play, helper):
+    """What is left of it comes while the handler works, and fails no response."""
+    go, asked = threading.Event(), threading.Event()
+
+    def act(peer, request):
+        asked.set()
+        go.wait(10)
+        reply(b"unread")(peer, request)
+
+    helper.act = act
+    with play.gateway.connect() as wire:
+        wire.send("POST /leaves_unread HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        assert asked.wait(5)
+        wire.send(f"1f4\r\n{'x' * 500}\r\n0\r\n\r\n")
+        assert play.gateway.get("/fine").status == 200  # the gateway has received the rest before
+        go.set()
+        answer = wire.read_response()
+        assert (answer.status, answer.body) == (200, b"unread")
+    line = play.gateway.line("/leaves_unread")
+    assert (line["status"], line["reason"]) == ("200", "-")
 
 
 def test_a_requests_body_is_replaced(play):

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gproxy.gateway.grpc.adapter import GRPCCall
 from gproxy.http.body import Body
+from gproxy.http.errors import HTTPError
 from gproxy.http.h2.fields import strip_response
 from gproxy.http.h2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR
 from gproxy.http.h2.stream import CLOSED
@@ -65,8 +66,11 @@ class HTTP2ResponseWriter(Output):
         """Read what has arrived of the request's body, so that it counts; the rest is reset after the response."""
         body.on_first_read = None  # no 100 may follow the head of the response (RFC 9110 section 15.2)
         if self._client.has_ended and body.failure is None and not body.in_flight:
-            while body.next_piece():
-                pass
+            try:
+                while body.next_piece():
+                    pass
+            except HTTPError:  # it is too long, or malformed, and the response does not need it
+                return
 
     def send(self, response: Response, method: str, minor: int) -> None:  # noqa: ARG002 as in HTTP/1
         call = self.call
