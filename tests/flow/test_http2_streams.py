@@ -30,9 +30,27 @@ buffer_response = 64KiB
 path = /patient
 upstream = one
 stream = yes
+[handler:deaf]
+use = handlers:deaf
+[route:deaf]
+path = /deaf
+handlers = deaf
+respond = 404
 [upstream:one]
 backends = {one}
 max_fails = 0
+"""
+HANDLERS = """
+import pathlib
+import time
+
+from gproxy import Response
+
+def deaf(request, next):
+    pathlib.Path("asked").touch()
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+    return Response(200)
 """
 BIG = 8_000_000
 
@@ -289,6 +307,18 @@ def test_a_malformed_request_has_its_line_too(play, connect):
     assert client.response(client.request("/next"))[0] == 200
 
 
+def test_so_has_one_whose_body_turns_out_to_be_malformed_while_nobody_reads_it(play, connect):
+    client, folder = connect(), play.gateway.folder
+    stream = client.request("/deaf", ("content-length", "10"), method="POST", body=b"some", end=False)
+    eventually((folder / "asked").exists, "the handler")
+    client.session.send_data(stream, b"", end=True)
+    client.send()
+    assert client.reset_code(stream) == 1
+    (folder / "go").touch()
+    line = play.gateway.line("/deaf")
+    assert (line["status"], line["reason"], line["size"]) == ("400", "bad_request", "0")
+
+
 # Limits of time
 
 
@@ -332,6 +362,7 @@ def test_a_more_urgent_response_comes_first(play, connect):
 
 
 def test_a_stop_lets_requests_finish_and_refuses_further_ones(tmp_path):
+    (tmp_path / "handlers.py").write_text(HANDLERS)
     with scene(INI, "one", tmp_path) as play:
         held = Held(reply(b"late"))
         play.one.act = held
@@ -350,6 +381,7 @@ def test_a_stop_lets_requests_finish_and_refuses_further_ones(tmp_path):
 
 
 def test_a_connection_too_many_is_told_so_in_its_own_protocol(tmp_path):
+    (tmp_path / "handlers.py").write_text(HANDLERS)
     ini = INI.replace("[server]", "[server]\nmax_connections = 1")
     with scene(ini, "one", tmp_path) as play, StreamClient(play.gateway.port) as client:
         assert client.response(client.request("/first"))[0] == 200

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gproxy.gateway.grpc.adapter import GRPCCall
 from gproxy.http.body import Body
-from gproxy.http.errors import HTTPError
+from gproxy.http.errors import ClientGone, HTTPError
 from gproxy.http.h2.fields import strip_response
 from gproxy.http.h2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR
 from gproxy.http.h2.stream import CLOSED
@@ -86,11 +86,11 @@ class HTTP2ResponseWriter(Output):
 
     def _send(self, response: Response, method: str) -> None:
         client = self._client
-        if client.is_closed:
-            if client.fault:  # the stream was reset: the record has the status
-                return
-            raise client.end_error()
         headers, body, status = response.headers, response.raw_body, response.status
+        if client.is_closed:
+            if client.fault and status >= 400:  # the stream was reset: the record has the status
+                return
+            raise ClientGone  # `why_gone` tells it from a request that was malformed
         self._complete(headers, status)
         if not client.transport.may_append(client.stream):
             client.await_head(_at_hand(body))
