@@ -59,6 +59,9 @@ class TLSClientConnection(ProxyProtocolConnection):
         self._client_expires = math.inf
         #: The digest of the revocation lists that the certificate was judged by; None without a certificate.
         self._lists: bytes | None = None
+        #: PERF: the last host that a stream was for, and the reloads of certificates before this check.
+        self._checked_host = ""
+        self._checked_reloads = -1
 
     def _serve_one(self) -> bool:
         if self.tls is None:
@@ -168,12 +171,14 @@ class TLSClientConnection(ProxyProtocolConnection):
 
     def accept_request(self, host: str, headers: Headers) -> bool:
         self._check_certificate()
-        self._check_host(host)
+        if host != self._checked_host or self._checked_reloads != self._offered.reloads:
+            self._check_host(host)
+            self._checked_host, self._checked_reloads = host, self._offered.reloads
         self._put_identity(headers)
         return not self._has_other_lists()
 
     def _check_certificate(self) -> None:
-        if self._client_expires <= self._runtime.clock():
+        if self._client_expires != math.inf and self._client_expires <= self._runtime.clock():  # PERF: seldom a call
             raise BadMessage("the client certificate of this connection has expired", 421)
 
     def _has_other_lists(self) -> bool:

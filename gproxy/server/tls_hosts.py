@@ -44,6 +44,8 @@ class TLSHosts:
     def __init__(self, tls_hosts: Iterable[TLSHost]) -> None:
         self._all = {tls_host.settings.name: tls_host for tls_host in tls_hosts}
         self._by_host: dict[str, TLSHost] = {}
+        #: The number of times that a reload may have moved a host name to another section.
+        self.reloads = 0
         self._index()
 
     def _index(self) -> None:
@@ -88,6 +90,7 @@ class TLSHosts:
     def reload(self, name: str, certificate: Certificate) -> None:
         """Replace the certificate of the section `name`, for new handshakes."""
         self._all[name].certificate = certificate
+        self.reloads += 1
         self._index()
 
 

@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from functools import partialmethod
+from functools import partial, partialmethod
 from types import SimpleNamespace
 
 import gevent
@@ -227,6 +227,30 @@ def test_each_request_is_checked_and_gets_the_identity(secured, site):
     streams = some.connection.multiplexed
     assert (streams.results, streams.hsts) == ([True, 421], "")
     assert "client.test" in streams.headers["X-Client-Subject"]
+
+
+class Reloading(Streams):
+    """A protocol that asks for one host twice, of which another section gets the name in between."""
+
+    def __init__(self, hosts, connection):
+        super().__init__(connection)
+        self.hosts = hosts
+
+    def run(self):
+        accept, other = self.connection.accept_request, self.hosts.find("b.test", None)
+        before = other.certificate
+        self.results = [accept("a.test", self.headers), accept("a.test", self.headers)]
+        self.hosts.reload("b", SimpleNamespace(names=("a.test",), lists=NO_LISTS))
+        with pytest.raises(BadMessage, match="its own TLS connection"):
+            accept("a.test", self.headers)
+        self.hosts.reload("b", before)
+        self.connection._channel.send(b"checked again")
+
+
+def test_a_host_is_checked_again_after_a_reload_of_certificates(secured, site):
+    some = secured(protocols={"h2": partial(Reloading, site.hosts)})
+    assert converse(some, site, "a.test", b"x", ["h2"]) == b"checked again"
+    assert some.connection.multiplexed.results == [True, True]
 
 
 def test_an_expired_certificate_of_a_client_is_misdirected(secured, site):
