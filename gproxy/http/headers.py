@@ -212,11 +212,12 @@ class Headers:
         twin._more = {key: list(lines) for key, lines in self._more.items()} if self._more else None
         return twin
 
-    def all_lines(self, but: str = "") -> list[Line]:
-        """Return the line of every field, those of one name together, without those of the name `but` in lower case."""
+    def keyed_lines(self) -> tuple[list[str], list[Line]]:
+        """Return the line of every field, those of one name together, and beside it the name in lower case of each."""
         if not self._more:
-            return [line for key, line in self._first.items() if key != but]
-        return [line for key in self._first if key != but for line in self._lines_of(key)]
+            return list(self._first), list(self._first.values())
+        keys = [key for key in self._first for _ in self._lines_of(key)]
+        return keys, [line for key in self._first for line in self._lines_of(key)]
 
     def lines(self) -> str:
         """Return the encoded fields, each line with its CRLF."""

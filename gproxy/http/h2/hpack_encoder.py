@@ -19,7 +19,7 @@ _ENTRY_OVERHEAD: Final = 32 - 2
 _SEEN: Final = 64
 #: The number of lines that have an index, in any spelling: a full table, and as many of static fields.
 _NUMBERS: Final = 256
-#: The number of spellings of names that are kept, and the longest of them in characters.
+#: The number of names that are kept, and the longest of them in characters.
 _NAMES: Final = 1024
 _LONGEST_NAME: Final = 64
 #: The longest value that is Huffman-coded when it enters the table; `huffman.py` keeps the codes of such values.
@@ -63,13 +63,13 @@ def _string(out: list[bytes], raw: bytes, first: int) -> None:
 
 
 class _Name:
-    """A name as a field begins with it, and the static fields with this name by their values."""
+    """A name in lower case as a field begins with it, and the static fields with this name by their values."""
 
-    __slots__ = ("entering", "is_plain", "key", "never", "plain", "static")
+    __slots__ = ("entering", "is_plain", "is_secret", "never", "plain", "static")
 
     def __init__(self, key: str) -> None:
-        self.key = key
         self.is_plain = key in _PLAIN
+        self.is_secret = key in _NEVER
         self.static = {value: index for index, (name, value) in enumerate(STATIC_FIELDS, 1) if name == key}
         index, spelled = min(self.static.values(), default=0), list[bytes]()
         if not index:
@@ -80,21 +80,23 @@ class _Name:
         self.never = _integer(_NEVER_INDEXED, 0x0F, index) + rest
 
 
-#: Spelling -> name; cleared when full.
+#: Cleared when full.
 _names: Final[dict[str, _Name]] = {}
 
 
-def _name(spelling: str) -> _Name:
-    found = _names.get(spelling)
+def _name(key: str) -> _Name:
+    found = _names.get(key)
     if found is None:
-        found = _Name(spelling.lower())
-        if len(spelling) <= _LONGEST_NAME:
+        found = _Name(key)
+        if len(key) <= _LONGEST_NAME:
             if len(_names) >= _NAMES:
                 _names.clear()
-            _names[spelling] = found
+            _names[key] = found
     return found
 
 
+#: The pseudo-fields of a request, in the order in which they are sent.
+_PSEUDO_FIELDS: Final = [":method", ":scheme", ":authority", ":path", ":protocol"]
 #: The lines of `:status`: the codes are few.
 _status_lines: Final[dict[int, Line]] = {}
 
@@ -109,10 +111,12 @@ def _status_line(status: int) -> Line:
 class HPACKEncoder:
     """The encoder of one connection. `never_indexed` are names, in lower case, that carry secrets of one client."""
 
-    __slots__ = ("_lines", "_never", "_next", "_numbers", "_room", "_seen", "_size", "_updates")
+    __slots__ = (
+        "_last_seen", "_lines", "_never", "_next", "_numbers", "_place", "_room", "_seen", "_size", "_updates",
+    )  # fmt: skip
 
     def __init__(self, never_indexed: frozenset[str] = frozenset()) -> None:
-        self._never = _NEVER | never_indexed
+        self._never = never_indexed
         #: The entries of the table, the oldest first, and their size.
         self._lines: list[Line] = []
         self._size = 0
@@ -123,8 +127,10 @@ class HPACKEncoder:
         #: first index after the static ones: so an entry of number n has the index `_next` - n + `_STATIC`.
         self._numbers: dict[Line, int] = {}
         self._next = _STATIC + 1
-        #: The hashes of lines that were sent plain; two lines with one hash do no harm.
-        self._seen: dict[int, None] = {}
+        #: The hashes of lines that were sent plain, and a ring of the last ones; two lines with one hash do no harm.
+        self._seen: set[int] = set()
+        self._last_seen = [0] * _SEEN
+        self._place = 0
 
     def resize(self, size: int) -> None:
         """Follow the peer's SETTINGS_HEADER_TABLE_SIZE, up to 4,096 bytes (section 4.2)."""
@@ -139,35 +145,41 @@ class HPACKEncoder:
 
     def encode_response(self, status: int, headers: Headers) -> bytes:
         """Return the block of a response's head."""
-        lines = headers.all_lines()
+        keys, lines = headers.keyed_lines()
+        keys.insert(0, ":status")
         lines.insert(0, _status_line(status))
-        return self._block(lines)
+        return self._block(keys, lines)
 
     def encode_request(
         self, method: str, scheme: str, authority: str, path: str, headers: Headers, protocol: str = ""
     ) -> bytes:
         """Return the block of a request's head, without Host: `authority` replaces it (RFC 9113 section 8.3.1)."""
-        lines = [f":method: {method}", f":scheme: {scheme}", f":authority: {authority}", f":path: {path}"]
+        keys, lines = headers.keyed_lines()
+        while "host" in keys:
+            del lines[keys.index("host")]
+            keys.remove("host")
+        first = [f":method: {method}", f":scheme: {scheme}", f":authority: {authority}", f":path: {path}"]
         if protocol:
-            lines.append(f":protocol: {protocol}")
-        lines += headers.all_lines(but="host")
-        return self._block(lines)
+            first.append(f":protocol: {protocol}")
+        return self._block([*_PSEUDO_FIELDS[: len(first)], *keys], first + lines)
 
     def encode_trailers(self, pairs: Iterable[tuple[str, str]]) -> bytes:
         """Return the block of trailers."""
-        return self._block([f"{name}: {value}" for name, value in pairs])
+        fields = list(pairs)
+        return self._block([name.lower() for name, _ in fields], [f"{name}: {value}" for name, value in fields])
 
-    def _block(self, lines: list[Line]) -> bytes:
+    def _block(self, keys: list[str], lines: list[Line]) -> bytes:
+        """Return the block of these lines; `keys` are their names in lower case."""
         out: list[bytes] = []
         if self._updates:
             out += [_integer(0x20, 0x1F, size) for size in self._updates]
             self._updates = []
         numbers = self._numbers
         try:
-            for line in lines:
+            for place, line in enumerate(lines):
                 number = numbers.get(line)
                 if number is None:
-                    self._literal(out, line)
+                    self._literal(out, keys[place], line)
                 else:
                     out.append(_INDEXED[number if number <= _STATIC else self._next - number + _STATIC])
         except UnicodeEncodeError:
@@ -182,12 +194,11 @@ class HPACKEncoder:
         self._size = 0
         self._updates = [0, self._room] if self._room else [0]
 
-    def _literal(self, out: list[bytes], line: Line) -> None:
+    def _literal(self, out: list[bytes], key: str, line: Line) -> None:
         """Append a line that has no number yet."""
-        colon = line.find(": ")
-        name = _name(line[:colon])
-        value = line[colon + 2 :]
-        if name.key in self._never:
+        name = _name(key)
+        value = line[len(key) + 2 :]
+        if name.is_secret or key in self._never:
             out.append(name.never)
         elif name.is_plain:
             out.append(name.plain)
@@ -210,14 +221,14 @@ class HPACKEncoder:
         """Return whether the line was seen before and fits into the table, without displacing nearly all of it."""
         if (len(line) + _ENTRY_OVERHEAD) * 4 > self._room * 3:
             return False
-        seen = self._seen
         mark = hash(line)
-        if mark in seen:
-            del seen[mark]
+        if mark in self._seen:
+            self._seen.remove(mark)
             return True
-        if len(seen) >= _SEEN:
-            del seen[next(iter(seen))]
-        seen[mark] = None
+        self._seen.discard(self._last_seen[self._place])
+        self._seen.add(mark)
+        self._last_seen[self._place] = mark
+        self._place = (self._place + 1) % _SEEN
         return False
 
     def _insert(self, line: Line) -> None:

@@ -181,6 +181,8 @@ def test_it_behaves_like_a_list_of_lines(acts):
     for name in ("a", "b", "set-cookie", "c-c"):
         assert headers.all(name) == [v for n, v in model if n.lower() == name]
     assert sorted(headers.items()) == sorted(model)
+    keys, lines = headers.keyed_lines()
+    assert list(zip(keys, lines, strict=True)) == [(n.lower(), f"{n}: {v}") for n, v in headers.items()]
     assert headers == parsed(headers.items())
 
 
