@@ -16,7 +16,7 @@ from gproxy.http.codings import Coding, coding
 from gproxy.http.handler import Next
 from gproxy.http.header_names import TOKEN_CHAR
 from gproxy.http.headers import Headers
-from gproxy.http.negotiate import preferred_coding
+from gproxy.http.negotiate import may_be_coded, preferred_coding, vary_by_coding
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.runtime import Runtime
@@ -83,9 +83,9 @@ class Compress:
         tags = self._undo_suffixes(request.headers) if request.headers.has_any(_CONDITIONAL) else ""
         response = next(request)
         headers = response.headers
-        if not self._is_compressible(response.status, headers):
+        if not may_be_coded(response.status, headers, self._is_listed):
             return response
-        _vary(headers)
+        vary_by_coding(headers)
         if response.status == 304:
             self._restore_suffix(headers, tags)
         elif (chosen := self._coding_for(request.headers.get("accept-encoding"))) is not None:
@@ -98,18 +98,6 @@ class Compress:
     def _choose(self, accepted: str | None) -> Coding | None:
         name = preferred_coding(accepted, self.codings)
         return None if name is None else self._codings[name]
-
-    def _is_compressible(self, status: int, headers: Headers) -> bool:
-        """Return whether a client that accepts a coding would get one: then Vary is needed in every response."""
-        content_type = headers.get("content-type")
-        if content_type is None:
-            return status == 304  # need not have a Content-Type: RFC 9110 section 15.4.5
-        return (
-            self._is_listed(content_type)
-            and status >= 200
-            and "content-encoding" not in headers
-            and "no-transform" not in (headers.get("cache-control") or "").lower()
-        )
 
     def _is_whole_and_large(self, response: Response, *, is_head: bool) -> bool:
         """Return whether the body is whole and long enough; for HEAD, that of GET (RFC 9110 section 9.3.2)."""
@@ -201,14 +189,3 @@ def _suffix(headers: Headers, coding: Coding) -> bool:
 def _declare(headers: Headers, coding: Coding) -> None:
     headers.put("Content-Encoding", "content-encoding", coding.name)
     headers.discard("accept-ranges")
-
-
-def _vary(headers: Headers) -> None:
-    vary = headers.get("vary")
-    headers.put("Vary", "vary", _merged(vary) if vary else "Accept-Encoding")
-
-
-@lru_cache(256)
-def _merged(vary: str) -> str:
-    names = {name.strip(" \t").lower() for name in vary.split(",")}
-    return vary if names & {"*", "accept-encoding"} else f"{vary}, Accept-Encoding"

@@ -5,11 +5,12 @@ the caller. A malformed value counts as absent: no coding is taken from it, and 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, Literal
 
 from gproxy.http.header_names import TOKEN_CHAR
+from gproxy.http.headers import Headers
 
 #: A longer value counts as absent; browsers send up to 200 characters.
 _LONGEST: Final = 1024
@@ -50,6 +51,34 @@ def _weights(accept_encoding: str) -> dict[str, float]:
             return {}
         weights.setdefault(match[1].lower().removeprefix("x-"), float(match[2] or 1))  # x-gzip: section 8.4.1.3
     return weights
+
+
+def may_be_coded(status: int, headers: Headers, is_listed: Callable[[str], bool]) -> bool:
+    """Return whether a client that accepts a coding would get one: then Vary is needed in every response.
+
+    `is_listed` judges the Content-Type.
+    """
+    content_type = headers.lookup("content-type")
+    if content_type is None:
+        return status == 304  # need not have a Content-Type: RFC 9110 section 15.4.5
+    return (
+        status >= 200
+        and is_listed(content_type)
+        and headers.lookup("content-encoding") is None
+        and "no-transform" not in (headers.lookup("cache-control") or "").lower()
+    )
+
+
+def vary_by_coding(headers: Headers) -> None:
+    """Add Accept-Encoding to Vary (RFC 9110 section 12.5.5)."""
+    vary = headers.lookup("vary")
+    headers.put("Vary", "vary", _with_accept_encoding(vary) if vary else "Accept-Encoding")
+
+
+@lru_cache(256)
+def _with_accept_encoding(vary: str) -> str:
+    names = {name.strip(" \t").lower() for name in vary.split(",")}
+    return vary if names & {"*", "accept-encoding"} else f"{vary}, Accept-Encoding"
 
 
 def error_kind(header: str | None) -> ErrorKind:
