@@ -20,7 +20,7 @@ _PIECE: Final = 64 * 1024
 class TLSClientChannel(ClientChannel):
     """A client channel that is plain until `secure`, then TLS."""
 
-    __slots__ = ("_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
+    __slots__ = ("_has_rest", "_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
 
     def __init__(self, sock: socket.socket, alarm: Alarm, settings: ChannelSettings) -> None:
         super().__init__(sock, alarm, settings)
@@ -32,6 +32,8 @@ class TLSClientChannel(ClientChannel):
         self._unsent_plain = 0
         #: True while nothing was aborted or broken: only then may the channel send close_notify.
         self._is_intact = True
+        #: True if OpenSSL has the rest of a record that was not read whole.
+        self._has_rest = False
         #: True once the TLS stream has ended, even if the socket has more bytes.
         self._is_over = False
 
@@ -70,7 +72,7 @@ class TLSClientChannel(ClientChannel):
         """Return decrypted bytes, like a socket's recv; set `has_event` for bytes that the socket no longer shows."""
         tls, incoming = self._tls, self._incoming
         assert tls is not None  # noqa: S101 set by the handshake
-        if not (incoming.pending or tls.pending() or self._is_over):
+        if not (incoming.pending or self._has_rest or self._is_over):
             data = self._raw.recv(65536)
             if not data:
                 return b""
@@ -86,8 +88,9 @@ class TLSClientChannel(ClientChannel):
             self._is_intact = False
             self._send_replies()
             raise
-        if incoming.pending or tls.pending():
+        if incoming.pending or len(plain) == limit:
             return self._gather(tls, plain, limit)
+        self._has_rest = False
         return plain
 
     def _gather(self, tls: ssl.SSLObject, plain: bytes, limit: int) -> bytes:
@@ -103,7 +106,8 @@ class TLSClientChannel(ClientChannel):
             self._send_replies()
         except ssl.SSLError:  # a broken record: the next read ends
             self._is_over = True
-        if self._is_over or self._incoming.pending or tls.pending():
+        self._has_rest = tls.pending() > 0
+        if self._is_over or self._incoming.pending or self._has_rest:
             self.has_event = True
         return b"".join(pieces)
 
