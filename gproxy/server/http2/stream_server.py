@@ -42,8 +42,7 @@ class StreamServer:
     """A greenlet with its alarm and its writer, which live as long as it does; `stream` is the present one."""
 
     __slots__ = (
-        "_has_begun", "_host", "_on_begin", "_pool", "_run_callback", "_switch", "alarm", "greenlet", "out", "pace",
-        "stream",
+        "_has_begun", "_host", "_pool", "_switch", "alarm", "greenlet", "out", "pace", "stream",
     )  # fmt: skip
 
     def __init__(self, pool: "StreamServers") -> None:
@@ -53,8 +52,7 @@ class StreamServer:
         #: True from the turn of the loop on in which the greenlet has to serve its next stream.
         self._has_begun = False
         self.greenlet = greenlet(self._run, hub)
-        # PERF: found and bound once
-        self._run_callback, self._on_begin, self._switch = hub.loop.run_callback, self._begin, hub.switch
+        self._switch = hub.switch  # PERF: found and bound once
         setattr(self.greenlet, _NOTE, self)
         self.alarm = Alarm(pool.wheel, self.greenlet)
         self.pace = ClientPace(self.alarm, body_timeout=0.0, write_timeout=0.0, min_rate=0)
@@ -81,9 +79,10 @@ class StreamServer:
         """Serve a stream of this connection, in the next turn of the loop."""
         self.stream = stream
         self._host = host
-        self._run_callback(self._on_begin)
+        self._pool.begin_soon(self)
 
-    def _begin(self) -> None:
+    def begin_now(self) -> None:
+        """Switch to the greenlet, from the loop; it serves the stream that `begin` has set."""
         self._has_begun = True
         self.greenlet.switch()
 
@@ -132,6 +131,9 @@ class StreamServers:
     def __init__(self, runtime: Runtime) -> None:
         self.wheel = TimerWheel()
         self._parked: list[StreamServer] = []
+        #: Those that begin in the next turn of the loop. PERF: one callback for all streams of a turn.
+        self._beginning: list[StreamServer] = []
+        self._run_callback, self._on_turn = gevent.get_hub().loop.run_callback, self._begin_all
         runtime.parked_streams = self._parked
         add_finder(_request_of)
 
@@ -144,6 +146,17 @@ class StreamServers:
             settings.body_timeout, settings.write_timeout, settings.min_rate,
         )  # fmt: skip
         return server
+
+    def begin_soon(self, server: StreamServer) -> None:
+        """Let a server begin with its stream in the next turn of the loop."""
+        if not self._beginning:
+            self._run_callback(self._on_turn)
+        self._beginning.append(server)
+
+    def _begin_all(self) -> None:
+        beginning, self._beginning = self._beginning, []
+        for server in beginning:
+            server.begin_now()
 
     def park(self, server: StreamServer) -> bool:
         """Keep a server for another request; return False if there are enough of them."""
