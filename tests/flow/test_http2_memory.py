@@ -1,11 +1,14 @@
 """What clients that stall make a worker keep over HTTP/2: it is bounded, and harms no other request."""
 
 import select
+import threading
 
 import psutil
 import pytest
 from http2_streams import StreamClient
 
+from gproxy.http.headers import Headers
+from gproxy.testing.backends import switching
 from gproxy.testing.gateway import RunningGateway, eventually
 
 BACKENDS = "one"
@@ -184,3 +187,30 @@ def test_responses_for_slow_readers_are_bounded(connect, play):
     quick = connect(window=1 << 20, connection_window=1 << 20)
     status, content = quick.response(quick.request("/big"))
     assert (status, len(content)) == (200, BIG)
+
+
+def test_websockets_of_slow_readers_are_bounded(connect, play):
+    go = threading.Event()
+
+    def flood(peer, request):
+        peer.send(switching(request))
+        go.wait(10)
+        peer.send(bytes(BIG))
+
+    play.one.act = flood
+    client, other = connect(), connect()
+    fields = Headers([("sec-websocket-version", "13")])
+    tunnels = [
+        client.session.request("CONNECT", "http", "a", "/big/ws", fields, end=False, protocol="websocket")
+        for _ in range(60)
+    ]
+    client.send()
+    assert {client.head(tunnel).status for tunnel in tunnels} == {200}
+    stall(other, "beside", 60)
+    before = 60 * WINDOW
+    eventually(lambda: kept(play) == before, "more than there is room for")
+    go.set()
+    eventually(lambda: kept(play) > before + 60 * 10_000, "bytes for slow readers")
+    for _ in range(20):
+        assert kept(play) <= before + 60 * 16_000
+    other.response(other.request("/go/beside"))

@@ -33,6 +33,10 @@ upstream = timed
 path = /mirrored
 upstream = plain
 mirror = second
+[route:slow]
+path = /slow
+upstream = plain
+buffer_response = 0
 [route:uploads]
 path = /uploads
 upstream = uploads
@@ -208,6 +212,18 @@ def test_a_backend_that_refuses_everything_fails_no_request_and_is_ejected(play,
     states = [one["state"] for one in play.gateway.health()["upstreams"][name]]
     assert states == ["unhealthy", "healthy"]
     assert len(play.first.requests) == 3
+
+
+def test_what_a_slow_client_leaves_unread_is_counted(play):
+    def kept():
+        return play.gateway.metric("gproxy_buffer_bytes")
+
+    play.first.act = lambda exchange: exchange.answer(bytes(20_000_000))
+    with play.gateway.connect() as wire:
+        wire.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.read_until(b"\r\n\r\n")
+        eventually(lambda: kept() > 128 * 1024, "what has come")  # less than half a window was not given back
+    eventually(lambda: kept() == 0, "the end of the request")
 
 
 def test_connects_and_connections_are_counted(play):
