@@ -7,7 +7,8 @@ header, a plain HTTP request) are read without OpenSSL.
 
 import socket
 import ssl
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
 
 from gproxy.http.time_limit import TimeLimit
 from gproxy.runtime.alarm import Alarm
@@ -17,16 +18,26 @@ from gproxy.server.client_channel import ChannelSettings, ClientChannel
 _PIECE: Final = 64 * 1024
 
 
+def _no_connection(_: object) -> NoReturn:
+    raise RuntimeError("there is no TLS connection yet: a bug in gproxy, please report it")
+
+
 class TLSClientChannel(ClientChannel):
     """A client channel that is plain until `secure`, then TLS."""
 
-    __slots__ = ("_has_rest", "_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent", "_unsent_plain")
+    __slots__ = (
+        "_decrypt", "_encrypt", "_has_rest", "_incoming", "_is_intact", "_is_over", "_outgoing", "_tls", "_unsent",
+        "_unsent_plain",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket, alarm: Alarm, settings: ChannelSettings) -> None:
         super().__init__(sock, alarm, settings)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
+        #: Its methods `read` and `write`, once there is a connection.
+        self._decrypt: Callable[[int], bytes] = _no_connection
+        self._encrypt: Callable[[bytes | memoryview], int] = _no_connection
         #: Encrypted bytes that the kernel has not taken yet, and their size in plain text.
         self._unsent: bytes | memoryview = b""
         self._unsent_plain = 0
@@ -51,6 +62,8 @@ class TLSClientChannel(ClientChannel):
                 raise self.reset_error
             self._incoming.write(data)
         self._tls = tls
+        compiled: Any = getattr(tls, "_sslobj", tls)  # PERF: an SSLObject calls these by Python functions
+        self._decrypt, self._encrypt = compiled.read, compiled.write
         self._receive = self._receive_decrypted
         self._send = self._send_encrypted
         self.has_event = self.has_event or bool(self._incoming.pending)
@@ -78,7 +91,7 @@ class TLSClientChannel(ClientChannel):
                 return b""
             incoming.write(data)
         try:
-            plain = tls.read(limit)
+            plain = self._decrypt(limit)
         except ssl.SSLWantReadError:  # part of a record, or one without data: RFC 8446 section 4.6
             self._send_replies()
             raise BlockingIOError from None
@@ -99,7 +112,7 @@ class TLSClientChannel(ClientChannel):
         rest = limit - len(plain)
         try:
             while rest and not self._is_over and (self._incoming.pending or tls.pending()):
-                pieces.append(tls.read(rest))
+                pieces.append(self._decrypt(rest))
                 rest -= len(pieces[-1])
                 self._is_over = not pieces[-1]
         except ssl.SSLWantReadError:
@@ -142,7 +155,7 @@ class TLSClientChannel(ClientChannel):
         while sent < size:
             if not self._unsent:
                 whole = not sent and size <= _PIECE
-                self._unsent_plain = tls.write(data if whole else memoryview(data)[sent : sent + _PIECE])
+                self._unsent_plain = self._encrypt(data if whole else memoryview(data)[sent : sent + _PIECE])
                 self._unsent = self._outgoing.read()
             try:
                 self._send_unsent()
