@@ -8,7 +8,7 @@ from typing import Final
 
 from gproxy.http.h2.frames import MAX_FRAME, MAX_WINDOW
 
-#: A step is this part of the window, and of a window that is withheld for the most part at least this part of that.
+#: A step is one of so many parts of the window. Of a window that is withheld, the rest counts, or `_SMALLEST` bytes.
 _STEPS: Final = 2
 _SMALLEST: Final = 2 * MAX_FRAME
 
