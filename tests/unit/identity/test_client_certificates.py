@@ -170,7 +170,7 @@ def test_a_certificate_of_an_unknown_version_is_rejected(tmp_path):
 
 
 def test_the_time_for_a_long_element_grows_with_its_length():
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(Untrusted, match="malformed"):
         read_facts(f'Cert="-----BEGIN CERTIFICATE-----{" " * 30_000}"')
-    assert time.monotonic() - started < 1  # 9 s while each blank could end the first line
+    assert time.process_time() - started < 1  # 9 s while each blank could end the first line

@@ -1,6 +1,6 @@
 """Origins of pages: what is accepted, why other texts are not, and which origins match."""
 
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -84,8 +84,8 @@ def test_what_any_site_can_have(text):
 @pytest.mark.parametrize("text", ["https://*.example.com", r"~ https://.*\.example\.com", "~ [a-z:/.]*x"])
 def test_a_long_origin_costs_no_time(text):
     origin = Origin.parse(text)
-    started = perf_counter()
+    started = process_time()
     for _ in range(100):
         assert not origin.fits("https://" + ".example.co" * 100_000)
         assert not origin.fits("https://" + ".example.co" * 26)
-    assert perf_counter() - started < 0.5
+    assert process_time() - started < 0.5

@@ -1,7 +1,7 @@
 """Patterns of paths: which are accepted, why others are not, and that a match is bounded."""
 
 import re
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -93,15 +93,15 @@ def test_the_time_of_a_match_is_bounded(text, piece, end):
     except ValueError:
         return
     path = ("/" + piece * LONGEST)[: LONGEST - 1] + end
-    started = perf_counter()
+    started = process_time()
     pattern.fullmatch(path)
-    assert perf_counter() - started < 0.2
+    assert process_time() - started < 0.2
 
 
 def test_the_check_tells_slow_expressions_from_fast_ones():
     slow = "/(?:a|b|ab)*c"
-    started = perf_counter()
+    started = process_time()
     re.compile(slow).fullmatch("/" + "ab" * 20)
-    assert perf_counter() - started > 0.01, "exponential, as Python's re is"
+    assert process_time() - started > 0.01, "exponential, as Python's re is"
     with pytest.raises(ValueError, match="within a repetition"):
         compiled_path(slow)
