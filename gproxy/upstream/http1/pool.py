@@ -118,7 +118,7 @@ class SharedConnections(Protocol):
         """Return a stream for one request to the backend of this name; None if that needs a connection of its own.
 
         The alarm of the greenlet bounds the wait for a free stream. Raises urllib3's exceptions, TLSError,
-        NotHTTP2Error, NoUpgradeError, and ClientGone if the client leaves meanwhile.
+        NotHTTP2Error, RefusedStreamError, NoUpgradeError, and ClientGone if the client leaves meanwhile.
         """
 
     def trim(self, idle_timeout: float) -> None:

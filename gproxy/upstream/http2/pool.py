@@ -15,7 +15,7 @@ from gproxy.http.buffers import NO_BUFFERS, Buffers
 from gproxy.http.request import Request
 from gproxy.runtime.client_watch import ClientWatch
 from gproxy.upstream.connection import BackendConnection, Observer
-from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, TLSError
+from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, RefusedStreamError, TLSError
 from gproxy.upstream.http1.pool import IdleConnections, SharedConnections
 from gproxy.upstream.http2.backend_stream import BackendStream
 from gproxy.upstream.http2.connection import HTTP2Connection
@@ -208,7 +208,7 @@ class HTTP2Pool:
                 connection.retire()
 
     def _open(self, ends: float) -> None:
-        """Open a connection. Raises urllib3's exceptions, TLSError and NotHTTP2Error."""
+        """Open a connection. Raises urllib3's exceptions, TLSError, NotHTTP2Error and RefusedStreamError."""
         connection = self._sockets.connect(self._connect_timeout)
         try:
             if self._speaks_http2(connection):
@@ -228,7 +228,7 @@ class HTTP2Pool:
         return False
 
     def _started(self, connection: Any, ends: float) -> HTTP2Connection:  # noqa: ANN401 urllib3's have no types
-        """Speak HTTP/2 on an open connection, and wait for the backend's limits."""
+        """Speak HTTP/2 on an open connection, and wait for the backend's limits. Raises as `_open`."""
         made = HTTP2Connection(
             connection,
             connection.channel(),
@@ -241,6 +241,8 @@ class HTTP2Pool:
         made.start()
         made.settled.wait(max(0.0, ends - self._clock()))
         if made.is_closed:
+            if made.session.peer_is_going_away:
+                raise RefusedStreamError("the backend takes no request on a new connection")
             raise NotHTTP2Error(made.why)
         if not made.session.has_settings:
             made.close()

@@ -7,8 +7,9 @@ from urllib3.exceptions import ConnectTimeoutError
 from gproxy.config.types import BackendURL
 from gproxy.http.errors import ClientGone
 from gproxy.http.h2.events import HeadReceived
+from gproxy.http.h2.frames import NO_ERROR
 from gproxy.http.request import request
-from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, TLSError
+from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, RefusedStreamError, TLSError
 from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http2.pool import HTTP2Pool
 
@@ -198,6 +199,17 @@ def test_a_backend_that_speaks_something_else(scene):
     turn_until(lambda: one.peers)
     one.peers[0].sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     with pytest.raises(NotHTTP2Error, match="violated HTTP/2"):
+        waiting.get(timeout=1)
+
+
+def test_a_backend_that_says_goaway_at_once_refuses(scene):
+    one = scene({"is_silent": True})
+    waiting = gevent.spawn(one.lease)
+    turn_until(lambda: one.peers)
+    one.peers[0].session.start()
+    one.peers[0].session.go_away(0, NO_ERROR)
+    one.peers[0].flush()
+    with pytest.raises(RefusedStreamError, match="new connection"):
         waiting.get(timeout=1)
 
 
