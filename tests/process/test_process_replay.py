@@ -95,6 +95,18 @@ def test_equal_responses_are_no_difference(replay, server, tmp_path):
     assert {one["host"] for one in server.requests} == {"a.test"}
 
 
+def test_interim_responses_are_not_the_answer(replay, server, tmp_path):
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+
+    def act(peer, request):
+        peer.send(hints * 2)
+        reply(b'{"a": 1}', JSON)(peer, request)
+
+    server.act = act
+    file = write(tmp_path, *(exchange(f"/users/{n}") for n in range(3)))
+    assert replay(file, "--against", server.url)[0] == 0
+
+
 def test_requests_are_sent_as_recorded(replay, server, tmp_path):
     headers = [("X-A", "1"), ("X-A", "2"), ("Connection", "close, X-Hop"), ("X-Hop", "1"), ("Accept", "*/*")]
     write(tmp_path, exchange("/a%2fb//c/../d?x=%c3%A4&y", headers=headers))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
+from http.client import HTTPResponse as ReceivedResponse
 from threading import Event
 from typing import Final
 
@@ -28,6 +29,16 @@ _ERRORS: Final = (HTTPError, HTTPException, OSError, ValueError)
 _KINDS: Final[Mapping[str | None, type[HTTPConnection]]] = {"http": HTTPConnection, "https": HTTPSConnection}
 #: Fields that urllib3 adds by itself.
 _ADDED: Final = ("Accept-Encoding", "User-Agent")
+
+
+class _FinalResponse(ReceivedResponse):
+    """A response without the interim ones before it: http.client takes a 103 for the final one."""
+
+    def begin(self) -> None:
+        super().begin()
+        while self.status < 200 and self.status != 101:
+            self.headers = None  # type: ignore[assignment] # a head that is still to be read
+            super().begin()
 
 
 class TargetError(Exception):
@@ -63,6 +74,7 @@ class Target:
 
     def _connect(self) -> HTTPConnection:
         connection = self._kind(self._place[0], self._place[1], timeout=_CONNECT)
+        connection.response_class = _FinalResponse
         connection.connect()
         connection.sock.settimeout(_READ)
         return connection
