@@ -195,12 +195,16 @@ class HTTP2Backend:
     `context` is that of TLS, with its protocols by ALPN; `script(sock)` serves the connections that choose HTTP/1.1.
     """
 
-    def __init__(self, act=hello, *, streams=None, window=None, context=None, connect=False, script=None):
+    def __init__(
+        self, act=hello, *, streams=None, window=None, max_head=None, context=None, connect=False, script=None
+    ):
         self.act = act
         self._script = script
         self.settings = {SETTING.MAX_CONCURRENT_STREAMS: 1000 if streams is None else streams}
         if window is not None:
             self.settings[SETTING.INITIAL_WINDOW_SIZE] = window
+        if max_head is not None:
+            self.settings[SETTING.MAX_HEADER_LIST_SIZE] = max_head
         if connect:
             self.settings[SETTING.ENABLE_CONNECT_PROTOCOL] = 1
         self._context = context

@@ -48,6 +48,7 @@ UPSTREAMS = {
     "tight": ("{tight}", "yes", "buffer_request = 0"),
     "socket": ("{socket}", "yes"),
     "both": ("{both}", "auto"),
+    "strict": ("{strict}", "yes"),
 }
 #: What else a route has, and a path that is not its name.
 ROUTES = {"limited": "path = /held", "socket": "path = /socket\nupgrades = websocket, tcp"}
@@ -94,6 +95,7 @@ def stage(tmp_path_factory):
             "tls": stack.enter_context(HTTP2Backend(context=context(certificate, "h2", "http/1.1"))),
             "first": stack.enter_context(HTTP2Backend()),
             "second": stack.enter_context(HTTP2Backend()),
+            "strict": stack.enter_context(HTTP2Backend(max_head=8192)),
             "limited": stack.enter_context(HTTP2Backend(streams=3)),
             "tight": stack.enter_context(HTTP2Backend(window=0)),
             "socket": stack.enter_context(HTTP2Backend(connect=True)),
@@ -503,6 +505,27 @@ def test_a_deadline_cancels_the_stream(play):
     play.limited.act = lambda _: None
     assert play.gateway.get("/limited").status == 504
     eventually(lambda: play.limited.requests[0].reset_code == CANCEL, "cancel")
+
+
+def test_a_head_that_the_backend_does_not_take_fails_alone(play):
+    """The package h2 ends the connection for it, as Netty does, and the other requests with it."""
+    asked, go = threading.Event(), threading.Event()
+
+    def act(exchange):
+        asked.set()
+        go.wait(PATIENCE)
+        exchange.answer(b"held")
+
+    play.strict.act = act
+    with play.gateway.connect() as wire:
+        wire.send("GET /strict HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert asked.wait(PATIENCE)
+        answer = play.gateway.get("/strict/long", f"X-Long: {'x' * 8000}")
+        assert (answer.status, play.gateway.line("/strict/long")["reason"]) == (431, "header_too_large")
+        go.set()
+        assert wire.read_response().body == b"held"
+    assert play.gateway.get("/strict", f"X-Long: {'x' * 7000}").status == 200
+    assert len(play.strict.links) == 1
 
 
 def test_the_limit_of_streams_is_never_exceeded(play):

@@ -89,6 +89,11 @@ class Sender:
         return self.peer.max_streams
 
     @property
+    def peer_max_head(self) -> int:
+        """The size of the largest head that the peer takes, with FIELD_OVERHEAD for each field."""
+        return self.peer.max_head
+
+    @property
     def peer_enables_connect(self) -> bool:
         """True if the peer accepts extended CONNECT (RFC 8441)."""
         return self.peer.enables_connect

@@ -87,10 +87,10 @@ class SessionOptions:
 class PeerSettings:
     """The peer's settings: the defaults of RFC 9113 until its own arrive.
 
-    No peer limits our frames below MAX_FRAME, and its limit for heads is advice (section 6.5.2): neither is kept.
+    No peer limits our frames below MAX_FRAME, so this limit is not kept.
     """
 
-    __slots__ = ("enables_connect", "initial_window", "is_server", "max_streams", "smallest_table", "table")
+    __slots__ = ("enables_connect", "initial_window", "is_server", "max_head", "max_streams", "smallest_table", "table")
 
     def __init__(self, *, is_server: bool) -> None:
         self.is_server = is_server
@@ -98,6 +98,7 @@ class PeerSettings:
         #: The smallest table of the last frame: the encoder has to pass through it (RFC 7541 section 4.2).
         self.smallest_table = 4096
         self.max_streams = ASSUMED_STREAMS
+        self.max_head = _UNLIMITED
         self.initial_window = DEFAULT_WINDOW
         self.enables_connect = False
 
@@ -121,6 +122,8 @@ class PeerSettings:
             self.smallest_table = min(value, self.smallest_table)
         elif key == frames.MAX_CONCURRENT_STREAMS:
             self.max_streams = value
+        elif key == frames.MAX_HEADER_LIST_SIZE:
+            self.max_head = value
         elif key == frames.INITIAL_WINDOW_SIZE:
             if value > MAX_WINDOW:
                 raise SessionFault(frames.FLOW_CONTROL_ERROR, "SETTINGS: the initial window is above 2^31-1")

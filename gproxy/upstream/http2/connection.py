@@ -9,10 +9,12 @@ from gevent.event import Event as Settled
 
 from gproxy.http.body import NO_BODY, Body
 from gproxy.http.buffers import NO_BUFFERS, Buffers
+from gproxy.http.errors import HTTPError
 from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.h2.events import Event, GoAwayReceived, SessionFailed, SettingsReceived
 from gproxy.http.h2.fields import RESPONSE_NAMES
 from gproxy.http.h2.frames import NO_ERROR, error_name
+from gproxy.http.h2.hpack_decoder import FIELD_OVERHEAD
 from gproxy.http.h2.sender import CLIENT
 from gproxy.http.h2.session import Session
 from gproxy.http.h2.settings import SessionOptions
@@ -44,6 +46,10 @@ _CONNECTION_WINDOW: Final = 8 * 1024 * 1024
 #: The largest response head, in bytes, as in HTTP/1.1; the number of fields is bounded by that.
 _MAX_HEAD: Final = 64 * 1024
 _MAX_FIELDS: Final = 2048
+#: A limit of the backend for heads that no request reaches is not looked at, in bytes.
+_AMPLE: Final = 1024 * 1024
+#: The size of the pseudo-fields without their values, of which the scheme is one.
+_PSEUDO_FIELDS: Final = len(":method:scheme:authority:pathhttps") + 4 * FIELD_OVERHEAD
 #: Fields that no backend may put into its table, where an attacker could guess them.
 _SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -133,9 +139,16 @@ class HTTP2Connection:
     def open(
         self, method: str, authority: str, target: str, headers: Headers, body: Body, *, protocol: str = ""
     ) -> ResponseStream:
-        """Send the head of a request; return its stream. Raise ExcludedStreamError if that has become impossible."""
+        """Send the head of a request; return its stream. Raise ExcludedStreamError if that has become impossible.
+
+        Raise HTTPError 431 for a head that the backend does not take. Some end the connection for it, which has the
+        requests of others: the limit is no mere advice (RFC 9113 section 6.5.2).
+        """
         if self.is_closed or not self.session.can_request:
             raise ExcludedStreamError(self.why or "the backend takes no further request on its connection")
+        most = self.session.peer_max_head
+        if most < _AMPLE and _size(method, authority, target, headers) > most:
+            raise HTTPError(431, "the backend takes no head as large as that of the request")
         end = body is NO_BODY and not protocol
         stream = self.session.request(method, self.scheme, authority, target, headers, end=end, protocol=protocol)
         self.transport.flush_soon()
@@ -231,6 +244,15 @@ class HTTP2Connection:
             if isinstance(owner, ResponseStream):
                 owner.lose(self.why)
         self._changed(self)
+
+
+def _size(method: str, authority: str, target: str, headers: Headers) -> int:
+    """Return the size of a request's head as its receiver counts it (RFC 9113 section 6.5.2)."""
+    size = _PSEUDO_FIELDS + len(method) + len(authority) + len(target)
+    _, lines = headers.keyed_lines()
+    for line in lines:
+        size += len(line) - 2 + FIELD_OVERHEAD
+    return size
 
 
 def _options(never_indexed: frozenset[str]) -> SessionOptions:

@@ -71,6 +71,11 @@ def test_a_client_may_enable_push_for_itself():
     assert apply((2, 1)).table == 4096
 
 
+def test_a_limit_for_heads_is_kept():
+    assert apply((6, 8192)).max_head == 8192
+    assert apply((2, 0)).max_head > 2**31
+
+
 def test_ours_are_those_of_the_design():
     options = SessionOptions(max_streams=7, max_head=5000)
     assert options.server_settings() == [(3, 7), (4, 65536), (6, 5000), (8, 1), (9, 1)]
