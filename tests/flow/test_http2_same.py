@@ -17,6 +17,7 @@ KEY = "a-key-that-partners-have-already"
 INI = f"""
 [gateway]
 handlers = health, own
+timeout = 15s
 trusted_proxies = 127.0.0.0/8
 report_header = both
 [log]
