@@ -28,6 +28,9 @@ _MOST: Final = 1 << 28
 _MOST_BYTES: Final = 4
 #: Updates of the table's size that one block may begin with (RFC 7541 section 4.2).
 _MOST_UPDATES: Final = 2
+#: Literal fields of one block, or twice `max_fields` if that is more. The tiny ones of a block of 64 KiB would hold the
+#: loop for 9 ms, and no client sends so many.
+_MOST_LITERALS: Final = 4096
 #: The number of recent blocks that a connection keeps, and most of their bytes: it has one client, with few habits.
 _RECENT: Final = 16
 _RECENT_BYTES: Final = 16 * 1024
@@ -133,8 +136,8 @@ class HPACKDecoder:
     """
 
     __slots__ = (
-        "_fields_limit", "_names", "_recent", "_recent_bytes", "_size_limit", "_static", "_table", "_table_limit",
-        "_table_room", "_table_size",
+        "_fields_limit", "_most_literals", "_names", "_recent", "_recent_bytes", "_size_limit", "_static", "_table",
+        "_table_limit", "_table_room", "_table_size",
     )  # fmt: skip
 
     def __init__(self, names: FieldNames, max_size: int, max_fields: int, table_size: int = DEFAULT_TABLE_SIZE) -> None:
@@ -142,6 +145,7 @@ class HPACKDecoder:
         self._static = _judged(names)
         self._size_limit = max_size
         self._fields_limit = max_fields
+        self._most_literals = max(_MOST_LITERALS, 2 * max_fields)
         #: The dynamic table: the newest field is the last one.
         self._table: list[Field] = []
         self._table_size = 0
@@ -165,7 +169,7 @@ class HPACKDecoder:
         keeps_table = True  # updates too: they change nothing when they come again, with the same table
         end = len(block)
         fields: list[Field] = []
-        size = 0
+        size = literals = 0
         while pos < end:
             byte = block[pos]
             if byte >= 0x80:
@@ -173,6 +177,9 @@ class HPACKDecoder:
                 field = self._at(index)
             else:
                 field, pos = self._literal(block, pos)
+                literals += 1
+                if literals > self._most_literals:
+                    raise HPACKError(f"a block has more than {self._most_literals} literal fields")
                 if byte >= 0x40:
                     keeps_table = False
                     self._insert(field)
