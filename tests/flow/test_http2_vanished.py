@@ -38,7 +38,7 @@ def test_requests_that_wait_for_a_backend_that_has_vanished_fail_within_seconds(
             assert [wire.read_response().status for wire in (one, other)] == [502, 502]
         assert 14 < stopwatch.seconds < 20
         assert gateway.line("/wait")["reason"] == "backend_reset"
-        assert "did not answer a PING" in gateway.errors
+        gateway.wait_for_line("did not answer a PING")
         backend.is_deaf = False
         assert gateway.get("/").body == b"here"
         assert len(backend.links) == 2

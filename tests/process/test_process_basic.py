@@ -19,6 +19,7 @@ INI = """
 workers = {workers}
 [gateway]
 handlers = basic
+timeout = 30s
 [handler:basic]
 users = users
 forward = sub: X-User
@@ -152,12 +153,16 @@ def test_fifty_logins_at_once_hold_up_no_other_request(tmp_path, backend):
     """A hash costs a tenth of a second; were it on the loop, each other request would wait for one or more of them."""
     lines = "".join(f"user{number}:{argon2(f'password {number}')}\n" for number in range(50))
     (tmp_path / "users").write_text(lines)
-    with gateway(tmp_path, backend, 1, ("[gateway]", "[gateway]\ntimeout = 30s")) as ours:
+    with gateway(tmp_path, backend, 1) as ours:
         statuses = {}
 
         def log_in(number):
             while True:
-                answer = login(ours, f"user{number}", f"password {number}")
+                with ours.connect() as wire:
+                    wire.sock.settimeout(60)
+                    fields = authorization(f"user{number}", f"password {number}")
+                    wire.send(f"GET /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")
+                    answer = wire.read_response()
                 if answer.status != 503:
                     break
                 assert answer["retry-after"] == "1"
@@ -201,6 +206,6 @@ def test_check_names_the_lines_with_weak_hashes(tmp_path, backend):
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    place = "gproxy.ini:7: [handler:basic] users: users"
+    place = "gproxy.ini:8: [handler:basic] users: users"
     for line, user, kind in [(2, "bob", "MD5"), (3, "carol", "SHA-1"), (4, "dave", "crypt")]:
         assert f"{place}:{line}: the entry of '{user}' is a hash of {kind}, which is guessed too fast" in done.stderr

@@ -19,6 +19,7 @@ PASSWORD = "Tr0ub4dor-and-3-horses"
 ENVIRON = {"JWT_SECRET": JWT_SECRET, "CLIENT_SECRET": CLIENT_SECRET}
 INI = """\
 [gateway]
+timeout = 30s
 handlers = metrics, health, who
 trusted_proxies = 127.0.0.1
 [handler:who]

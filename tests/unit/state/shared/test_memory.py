@@ -139,7 +139,7 @@ def test_killed_while_making_areas(state):
         child = Child(make)
         while made.words[turn] < turn // 2:  # so it is in the middle, on a busy machine too
             os.sched_yield()
-        for _ in range(turn * 20):
+        for _ in range(turn * 5):
             os.sched_yield()
         child.kill()
     digests, begins, sizes = state._columns
