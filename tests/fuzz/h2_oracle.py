@@ -246,6 +246,7 @@ _OURS_ALONE: Final = (
     "FRAME_SIZE_ERROR: PRIORITY_UPDATE",  # likewise
     "PROTOCOL_ERROR: a malformed field",  # h2 lets more characters pass
     "PROTOCOL_ERROR: no valid host",  # likewise
+    "PROTOCOL_ERROR: the :path is no path",  # h2 rejects only an empty one
     "PROTOCOL_ERROR: SETTINGS: setting 9",  # likewise
     "PROTOCOL_ERROR: Content-Length promises",  # h2 compares a length with DATA frames only
     "PROTOCOL_ERROR: RST_STREAM on idle stream",  # RFC 9113 section 6.4 wants it
