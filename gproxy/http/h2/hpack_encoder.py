@@ -80,7 +80,7 @@ class _Name:
         self.never = _integer(_NEVER_INDEXED, 0x0F, index) + rest
 
 
-#: Cleared when full.
+#: The names so far, by their texts; cleared when full.
 _names: Final[dict[str, _Name]] = {}
 
 
