@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from http1_only import is_http1_only
+from http2_streams import StreamClient
 
 from gproxy.testing.backends import Actor, reply
 from gproxy.testing.gateway import PATIENCE, RunningGateway
@@ -44,6 +45,28 @@ def protocol(request):
         patch.setattr(RunningGateway, "words", "h2c")
         patch.setattr(RunningGateway, "connect", connect_by_http2)
         yield "http2"
+
+
+@pytest.fixture(scope="module")
+def h2c():
+    """Gateways that take HTTP/2 by prior knowledge; a file of tests has to ask for this before its gateway."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningGateway, "words", "h2c")
+        yield
+
+
+@pytest.fixture
+def connect(play):
+    """A function that returns a client with streams of the module's gateway, with these windows."""
+    made = []
+
+    def connect(**windows):
+        made.append(StreamClient(play.gateway.port, **windows))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.__exit__()
 
 
 def connect_by_http2(gateway):

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from gproxy.testing.backends import reply
-from gproxy.testing.gateway import RunningGateway
 
+pytestmark = pytest.mark.usefixtures("h2c")
 BACKENDS = "one"
 INI = """
 [gateway]
@@ -25,13 +25,6 @@ respond = 410
 backends = {one}
 max_fails = 0
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offers_http2():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunningGateway, "words", "h2c")
-        yield
 
 
 @pytest.fixture

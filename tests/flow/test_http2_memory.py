@@ -5,12 +5,12 @@ import threading
 
 import psutil
 import pytest
-from http2_streams import StreamClient
 
 from gproxy.http.headers import Headers
 from gproxy.testing.backends import switching
-from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.gateway import eventually
 
+pytestmark = pytest.mark.usefixtures("h2c")
 BACKENDS = "one"
 WINDOW = 65_536
 CONNECTION = 1 << 20
@@ -64,26 +64,6 @@ def takes(request, next):
     return Response(200, b"%d" % sum(len(piece) for piece in request.body))
 """
 BIG = 8_000_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offers_http2():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunningGateway, "words", "h2c")
-        yield
-
-
-@pytest.fixture
-def connect(play):
-    made = []
-
-    def connect(**windows):
-        made.append(StreamClient(play.gateway.port, **windows))
-        return made[-1]
-
-    yield connect
-    for one in made:
-        one.__exit__()
 
 
 def kept(play):

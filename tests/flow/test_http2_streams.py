@@ -10,8 +10,9 @@ from http2_streams import StreamClient
 from gproxy.http.h2.events import DataReceived, TrailersReceived
 from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR
 from gproxy.testing.backends import Held, reply
-from gproxy.testing.gateway import PATIENCE, RunningGateway, Wire, eventually
+from gproxy.testing.gateway import PATIENCE, Wire, eventually
 
+pytestmark = pytest.mark.usefixtures("h2c")
 BACKENDS = "one"
 INI = """
 [server]
@@ -53,26 +54,6 @@ def deaf(request, next):
     return Response(200)
 """
 BIG = 8_000_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offers_http2():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunningGateway, "words", "h2c")
-        yield
-
-
-@pytest.fixture
-def connect(play):
-    made = []
-
-    def connect(**windows):
-        made.append(StreamClient(play.gateway.port, **windows))
-        return made[-1]
-
-    yield connect
-    for one in made:
-        one.__exit__()
 
 
 def big(peer, request):
