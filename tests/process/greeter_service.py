@@ -33,9 +33,9 @@ class Greeter:
             ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 8 << 20), ("grpc.so_reuseport", 0)]
         )
         if pair is None:
-            self._port = self._server.add_insecure_port("localhost:0")
+            self._port = self._server.add_insecure_port("127.0.0.1:0")
         else:
-            self._port = self._server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+            self._port = self._server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(

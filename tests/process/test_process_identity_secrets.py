@@ -125,6 +125,7 @@ def without_referer(request):
     return [request.line, *(field for field in request.fields if field[0] != "referer")]
 
 
+@pytest.mark.timeout(180)  # the passwords and some forty commands take 12 s alone
 def test_no_output_holds_a_credential(scene):
     folder, issuer, backend, gateway, key = scene
     forbidden = [JWT_SECRET, CLIENT_SECRET, PASSWORD, key]

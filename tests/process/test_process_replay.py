@@ -460,7 +460,7 @@ def test_a_gateway_with_other_settings_calls_its_backends_and_leaves_the_running
     assert text.endswith("no difference\n")
     assert len(server.requests) == 50
     assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"g.ini", "marking.py", "recording.jsonl"}
-    (tmp_path / "marking.py").write_text(MARKING.format(value="2"))
+    (tmp_path / "marking.py").write_text(MARKING.format(value="another"))
     status, text, _ = replay("recording.jsonl", "--config", settings, "--json")
     assert (status, [one["kind"] for one in json.loads(text)["differences"]]) == (1, ["header X-Mark"])
 
@@ -479,7 +479,7 @@ def test_the_jobs_of_the_settings_do_not_run(replay, settings, server, tmp_path,
 def test_recorded_backends_answer_without_sockets_and_each_time_the_same(replay, settings, server, tmp_path):
     first = replay("recording.jsonl", "--config", settings, "--backends", "recorded")
     assert first == (0, "50 of 50 exchanges replayed\n\nno difference\n", "")
-    (tmp_path / "marking.py").write_text(MARKING.format(value="2"))
+    (tmp_path / "marking.py").write_text(MARKING.format(value="another"))
     runs = [replay("recording.jsonl", "--config", settings, "--backends", "recorded", "--json") for _ in range(2)]
     assert runs[0] == runs[1]
     assert [(one["kind"], one["count"]) for one in json.loads(runs[0][1])["differences"]] == [("header X-Mark", 50)]

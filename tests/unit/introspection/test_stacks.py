@@ -51,7 +51,7 @@ def waiting():
 
     def start(function, *arguments):
         started.append(gevent.spawn(function, *arguments))
-        gevent.sleep(0.001)
+        gevent.idle()
         return started[-1]
 
     yield start
