@@ -147,7 +147,7 @@ _COMMANDS: Final = {
     ),
     "explain": Command(
         "print which route a request matches and why, its client, chain, limits and headers; or what happened to one",
-        "explain_command",
+        "explain.explain",
         config=False,
         is_patched=True,
     ),
@@ -164,8 +164,12 @@ _COMMANDS: Final = {
         config=False,
     ),
     "dev": Command("serve with demo backends, and reload when a file changes", "dev", config=None),
-    "key": Command("make, list and disable API keys in the file of an api_key handler", "key", config=False),
-    "password": Command("write the password of a user into a file, in the form of htpasswd", "password", config=None),
+    "key": Command(
+        "make, list and disable API keys in the file of an api_key handler", "credentials.key", config=False
+    ),
+    "password": Command(
+        "write the password of a user into a file, in the form of htpasswd", "credentials.password", config=None
+    ),
     "new": Command("make a project: settings, a handler with its tests, files for services", "new", config=None),
     "ps": Command("list the workers and the requests in flight of a running gateway", "live.ps", config=False),
     "dashboard": Command(
@@ -173,7 +177,9 @@ _COMMANDS: Final = {
         "live.dashboard",
         config=False,
     ),
-    "token": Command("sign a token that the configured jwt handler accepts, or explain one", "token", is_patched=True),
+    "token": Command(
+        "sign a token that the configured jwt handler accepts, or explain one", "credentials.token", is_patched=True
+    ),
     "backend": Command(
         "change a backend of the running gateway: drain, up, down, weight=N, reset", "live.backend", config=False
     ),

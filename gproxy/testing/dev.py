@@ -20,9 +20,9 @@ from itertools import islice  # noqa: E402
 import gevent  # noqa: E402
 from gevent.os import tp_read  # noqa: E402
 
+from gproxy.commands.credentials.token import sign  # noqa: E402
 from gproxy.commands.dev import APP  # noqa: E402
 from gproxy.commands.live.admin_client import place_of  # noqa: E402
-from gproxy.commands.token import sign  # noqa: E402
 from gproxy.config.ini.build import build  # noqa: E402
 from gproxy.config.ini.files import SourceFile, parse_files, read_files  # noqa: E402
 from gproxy.config.ini.parser import RawSection  # noqa: E402

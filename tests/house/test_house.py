@@ -186,7 +186,7 @@ SMALL = {
     "apps.errors": "a stream of an app",
     "arbiter.trial": "a state of a generation that few have",
     "arbiter.backoff": "pauses between starts, apart from what starts",
-    "commands.secret_line": "what two commands ask for without echo",
+    "commands.credentials.secret_line": "what two commands ask for without echo",
     "commands.config": "a command",
     "commands.version": "a command",
     "commands.live.rollback": "a command",

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import jwt
 import pytest
 
-from gproxy.commands.explain_request import answer as explained
+from gproxy.commands.explain.request import answer as explained
 from gproxy.gateway.build import build, load
 from gproxy.runtime import Runtime
 from gproxy.testing.gateway import RunningGateway, eventually

@@ -305,7 +305,7 @@ class KitGateway:
         self, target: str, headers: HeadersLike = (), *, method: str = "GET", client: str = CLIENT
     ) -> Explanation:
         """Return what `gproxy explain` says of a request; no handler runs."""
-        from gproxy.commands.explain_request import answer  # late: few tests use it
+        from gproxy.commands.explain.request import answer  # late: few tests use it
 
         fields = headers if isinstance(headers, Headers) else Headers(headers)
         lines = [f"{name}: {value}" for name, value in fields.items()]

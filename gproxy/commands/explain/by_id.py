@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gproxy.commands.check import built
-from gproxy.commands.explain_request import answer
+from gproxy.commands.explain.request import answer
 from gproxy.commands.live.admin_client import AdminClient, AdminError
 from gproxy.commands.logs.logs import NoLogError, lines_of_id
 from gproxy.commands.logs.search import MissingFieldError

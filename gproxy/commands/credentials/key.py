@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 
-from gproxy.commands.file_edit import edit
-from gproxy.commands.secret_line import secret_line
+from gproxy.commands.credentials.file_edit import edit
+from gproxy.commands.credentials.secret_line import secret_line
 from gproxy.config.ini.files import parse_files, read_files
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import ConfigError, Problem

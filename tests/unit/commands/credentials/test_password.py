@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from gproxy.commands import password, secret_line
-from gproxy.commands.password import asked, with_entry, write
+from gproxy.commands.credentials import password, secret_line
+from gproxy.commands.credentials.password import asked, with_entry, write
 from gproxy.identity.secrets import passwords
 from gproxy.identity.secrets.password_file import parse_users
 from gproxy.identity.secrets.passwords import is_right

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import cast
 
-from gproxy.commands.explain import explain, rejected
+from gproxy.commands.explain.report import explain, rejected
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.sections.server import ServerSettings
 from gproxy.config.sections.settings import Settings

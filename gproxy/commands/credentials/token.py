@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gproxy.commands.token_read import read
+from gproxy.commands.credentials.token_read import read
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.types import Seconds
 from gproxy.gateway.build import load

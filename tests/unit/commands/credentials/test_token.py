@@ -1,7 +1,7 @@
 import jwt as pyjwt
 import pytest
 
-from gproxy.commands.token import claims_of, sign
+from gproxy.commands.credentials.token import claims_of, sign
 
 SECRET = "secret = 0123456789abcdef0123456789abcdef\n"
 INI = """

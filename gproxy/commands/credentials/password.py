@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 from unicodedata import normalize
 
-from gproxy.commands.file_edit import edit
-from gproxy.commands.secret_line import is_person, secret_line
+from gproxy.commands.credentials.file_edit import edit
+from gproxy.commands.credentials.secret_line import is_person, secret_line
 from gproxy.identity.secrets.password_file import parse_users
 from gproxy.identity.secrets.passwords import Kind, hashed
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gproxy.commands.file_edit import edit
-from gproxy.commands.key import disable, hashed, key_file, listed, new, with_disabled, with_hash
+from gproxy.commands.credentials.file_edit import edit
+from gproxy.commands.credentials.key import disable, hashed, key_file, listed, new, with_disabled, with_hash
 from gproxy.config.problems import ConfigError
 from gproxy.identity.secrets.api_keys import hash_of, parse_moment
 from gproxy.identity.secrets.key_file import parse_keys

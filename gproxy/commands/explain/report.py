@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from gproxy.commands.explain_headers import difference
-from gproxy.commands.explain_identity import identity, remove_credentials
-from gproxy.commands.explain_routes import missing, precedence
+from gproxy.commands.explain.headers import difference
+from gproxy.commands.explain.identity import identity, remove_credentials
+from gproxy.commands.explain.routes import missing, precedence
 from gproxy.commands.routes import Row, chain, destinations, match, table
 from gproxy.config.advice import handler_names
 from gproxy.config.sections.route import RouteSettings

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from gproxy.commands.check import built
-from gproxy.commands.explain_request import answer
-from gproxy.commands.live import explain_id
+from gproxy.commands.explain import by_id
+from gproxy.commands.explain.request import answer
 from gproxy.commands.live.admin_client import add_admin_options
 
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the report of a request. Return the exit code. Raises ArgumentError and ConfigError."""
     if options.target is None:
         if _is_id(options.method):
-            return explain_id.run(options)
+            return by_id.run(options)
         is_method = options.method.isalpha()
         text = "TARGET, such as /path" if is_method else f"METHOD; write GET {options.method}"
         raise argparse.ArgumentError(None, f"missing: {text}")
