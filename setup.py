@@ -17,8 +17,8 @@ PACKAGE: Final = Path(__file__).parent / "gproxy"
 HOT: Final = ("gateway", "http", "observe", "runtime", "server", "state/rate_limit", "tracing", "upstream")
 #: The files of these folders that stay interpreted, by the reason. `__init__.py` is never compiled.
 INTERPRETED: Final = {
-    "mypyc cannot compile a subclass of a class of another library, or of bytes": (
-        "http/one_chunk", "observe/nonblocking", "runtime/expired", "server/listener",
+    "mypyc cannot compile a subclass of a class of another library, or of bytes or str": (
+        "http/h2/never_indexed", "http/one_chunk", "observe/nonblocking", "runtime/expired", "server/listener",
         "state/rate_limit/client_buckets", "upstream/http1/pool", "upstream/http1/tls_session",
     ),
     "mypyc cannot compile cached properties": ("http/tls",),

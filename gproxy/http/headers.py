@@ -29,6 +29,9 @@ def _pair(key: str, line: Line) -> tuple[str, str]:
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()
+_NO_NAMES: Final[list[str]] = []
+#: The key of the names that are never indexed, among further lines: no field has it.
+_NEVER_INDEXED: Final = ""
 
 
 def _joined(lines: list[Line]) -> str:
@@ -68,6 +71,7 @@ class Headers:
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         self._first: dict[str, Line] = {}
+        #: Further lines by their names. PERF: so are the names that are never indexed, which spares an attribute.
         self._more: dict[str, list[Line]] | None = None
         #: PERF: True if hop-by-hop fields of a response were removed and no field was added since.
         self.is_stripped = False
@@ -218,6 +222,17 @@ class Headers:
             return list(self._first), list(self._first.values())
         keys = [key for key in self._first for _ in self._lines_of(key)]
         return keys, [line for key in self._first for line in self._lines_of(key)]
+
+    @property
+    def never_indexed(self) -> list[str]:
+        """Names, in lower case, whose values no peer of HTTP/2 may put into a table; pseudo-fields, too."""
+        return _NO_NAMES if self._more is None else self._more.get(_NEVER_INDEXED, _NO_NAMES)
+
+    def never_index(self, keys: Iterable[str]) -> None:
+        """Note names, in lower case, that a peer has sent as never indexed (RFC 7541 section 7.1.3)."""
+        if self._more is None:
+            self._more = {}
+        self._more[_NEVER_INDEXED] = list(keys)
 
     def lines(self) -> str:
         """Return the encoded fields, each line with its CRLF."""

@@ -66,6 +66,11 @@ class Received:
         """All fields as received, hop-by-hop fields included."""
         return self._headers.copy()
 
+    @property
+    def never_indexed(self) -> list[str]:
+        """Names, in lower case, that the client has sent as never indexed; see `Headers.never_indexed`."""
+        return self._headers.never_indexed
+
     def field(self, key: str) -> str:
         """Return the value of a field by its name in lower case, the lines of a repeated name joined; "" without it."""
         return ", ".join(self._headers.all(key))

@@ -38,6 +38,8 @@ def subrequest(
     path, _, query = target.partition("?")
     fields = headers if isinstance(headers, Headers) else Headers(headers)
     came = request.received
+    if came.never_indexed:
+        fields.never_index(came.never_indexed)
     received = Received(method, target, came.minor, fields, came.peer, came.tls, came.protocol, came.via)
     whole = Body(body) if body else NO_BODY
     asked = Request(received, fields, request.host, path, query, whole, deadline, request.client_stream)

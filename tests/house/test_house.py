@@ -200,6 +200,7 @@ SMALL = {
     "http.json_body": "a format of its own",
     "http.handler": "the protocol that everything else is built on",
     "http.phase": "the words for one number, which all folders of the hot path store",
+    "http.h2.never_indexed": "encoder, decoder and fields share it",
     "http.one_chunk": "a protocol's helper that compiled files share",
     "http.rate_limit_fields": "an RFC of its own",
     "http.request_id": "a format of its own",

@@ -22,6 +22,7 @@ from gproxy.http.field_names import HOP_BY_HOP, SPOOFABLE, FieldNames
 from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.framing import content_length
 from gproxy.http.h2.hpack_decoder import DecodedBlock, Field
+from gproxy.http.h2.never_indexed import NeverIndexed
 from gproxy.http.header_names import RESPONSE_HOP_BY_HOP, is_token
 from gproxy.http.headers import Headers, Line
 from gproxy.http.request_fields import FieldRules, RequestFields
@@ -154,7 +155,10 @@ def trailers(block: DecodedBlock) -> list[tuple[str, str]]:
     """Return the trailers, also those that must not be passed on. Raises Malformed."""
     if block.is_too_large:
         raise Malformed("the trailers are too large")
-    return _regular_fields(block.fields, 0, {}).headers.items()
+    pairs = _regular_fields(block.fields, 0, {}).headers.items()
+    if not block.never_indexed:
+        return pairs
+    return [(NeverIndexed(name) if name in block.never_indexed else name, value) for name, value in pairs]
 
 
 def request_fields(head: RequestHead, rules: FieldRules, peer: str) -> RequestFields:
@@ -203,6 +207,8 @@ def _request_head(block: DecodedBlock, limits: HeadLimits) -> RequestHead:
     host = _host_field(block.fields, begin) if authority is None else authority
     fields = _regular_fields(block.fields, begin, {"host": _host_line(host)} if host is not None else {})
     headers, count = fields.headers, fields.count
+    if block.never_indexed:
+        headers.never_index(_with_authority(block.never_indexed))
     if count > len(headers) and _drop_second_host(headers):
         count -= 1
     method, target = _method_and_target(pseudo, protocol)
@@ -239,6 +245,8 @@ def _response_head(block: DecodedBlock) -> ResponseHead:
         raise Malformed("a response with status 101")
     fields = _regular_fields(block.fields, begin, {})
     headers = fields.headers
+    if block.never_indexed:
+        headers.never_index(block.never_indexed)
     length = _length(headers)
     if fields.uses & HOP_BY_HOP:
         headers.discard_all(fields.hop_by_hop)
@@ -319,6 +327,11 @@ def _method_and_target(pseudo: dict[str, str], protocol: str | None) -> tuple[st
     if not is_target(path) or not (path[0] == "/" or (path == "*" and method == "OPTIONS")):
         raise Malformed("the :path is no path")
     return method, path
+
+
+def _with_authority(never_indexed: frozenset[str]) -> frozenset[str]:
+    """Return the names that are never indexed; `host` becomes `:authority` to a backend."""
+    return never_indexed | {":authority"} if "host" in never_indexed else never_indexed
 
 
 def _host_field(fields: list[Field], begin: int) -> str | None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from gproxy.http.field_names import FieldNames
 from gproxy.http.h2.huffman import HPACKError, decode
+from gproxy.http.h2.never_indexed import SECRETS
 from gproxy.http.h2.tables import STATIC_FIELDS
 from gproxy.http.headers import Line
 
@@ -20,6 +21,8 @@ DEFAULT_TABLE_SIZE: Final = 4096
 FIELD_OVERHEAD: Final = 32
 #: The number of static fields: dynamic ones have the indexes above.
 _STATIC: Final = len(STATIC_FIELDS)
+#: The first byte of a literal field that no one may index, without the bits of its index (RFC 7541 section 6.2.3).
+_NEVER_INDEXED: Final = 0x10
 # RFC 9113 section 8.2.1: FIELD_CHAR, without a blank at either end.
 _is_value = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*+(?<![\t ]))?)?").fullmatch
 _is_pseudo_name = re.compile(r":[a-z]++").fullmatch
@@ -34,6 +37,7 @@ _MOST_LITERALS: Final = 4096
 #: The number of recent blocks that a connection keeps, and most of their bytes: it has one client, with few habits.
 _RECENT: Final = 16
 _RECENT_BYTES: Final = 16 * 1024
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 class Field:
@@ -56,13 +60,15 @@ class Field:
 class DecodedBlock:
     """The fields of a block. If it `is_too_large`, `fields` is incomplete; the dynamic table is right all the same."""
 
-    __slots__ = ("fields", "is_too_large", "memo", "size")
+    __slots__ = ("fields", "is_too_large", "memo", "never_indexed", "size")
 
     def __init__(self, fields: list[Field], size: int, is_too_large: bool) -> None:
         self.fields = fields
         #: The names and values, and FIELD_OVERHEAD for each field (RFC 9113 section 6.5.2).
         self.size = size
         self.is_too_large = is_too_large
+        #: Names that came as never indexed, but for those of `SECRETS`: who passes them on has to send them so, too.
+        self.never_indexed = _NO_NAMES
         #: What the block means, found once by `http/h2/fields.py`.
         self.memo: object = None
 
@@ -169,6 +175,7 @@ class HPACKDecoder:
         keeps_table = True  # updates too: they change nothing when they come again, with the same table
         end = len(block)
         fields: list[Field] = []
+        never_indexed: list[str] | None = None
         size = literals = 0
         while pos < end:
             byte = block[pos]
@@ -183,10 +190,15 @@ class HPACKDecoder:
                 if byte >= 0x40:
                     keeps_table = False
                     self._insert(field)
+                elif byte >= _NEVER_INDEXED and field.name not in SECRETS:
+                    never_indexed = never_indexed or []
+                    never_indexed.append(field.name)
             size += field.size
             if size <= self._size_limit:
                 fields.append(field)
         decoded = DecodedBlock(fields, size, size > self._size_limit or self._has_too_many(fields))
+        if never_indexed is not None:
+            decoded.never_indexed = frozenset(never_indexed)
         if keeps_table and not decoded.is_too_large:
             self._remember(block, decoded)
         return decoded

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from gproxy.http.h2.huffman import encode
+from gproxy.http.h2.never_indexed import SECRETS, NeverIndexed
 from gproxy.http.h2.tables import STATIC_FIELDS
 from gproxy.http.headers import Headers, Line
 
@@ -28,8 +29,8 @@ _LONGEST_CODED: Final = 64
 _STATIC: Final = len(STATIC_FIELDS)
 #: Names whose values seldom come again.
 _PLAIN: Final = frozenset({"x-request-id", "content-length", "etag", "location", "age"})
-#: Names whose values no peer may put into a table: they are secrets of one client.
-_NEVER: Final = frozenset({"set-cookie"})
+
+_NO_NAMES: Final[list[str]] = []
 
 #: The first byte of a field whose value follows: it enters the table, it does not, and it never may (section 6.2).
 _ENTERING: Final = 0x40
@@ -69,7 +70,7 @@ class _Name:
 
     def __init__(self, key: str) -> None:
         self.is_plain = key in _PLAIN
-        self.is_secret = key in _NEVER
+        self.is_secret = key in SECRETS
         self.static = {value: index for index, (name, value) in enumerate(STATIC_FIELDS, 1) if name == key}
         index, spelled = min(self.static.values(), default=0), list[bytes]()
         if not index:
@@ -109,7 +110,7 @@ def _status_line(status: int) -> Line:
 
 
 class HPACKEncoder:
-    """The encoder of one connection. `never_indexed` are names, in lower case, that carry secrets of one client."""
+    """The encoder of one connection. `never_indexed` are further names, in lower case, with secrets of one client."""
 
     __slots__ = (
         "_last_seen", "_lines", "_never", "_next", "_numbers", "_place", "_room", "_seen", "_size", "_updates",
@@ -148,7 +149,7 @@ class HPACKEncoder:
         keys, lines = headers.keyed_lines()
         keys.insert(0, ":status")
         lines.insert(0, _status_line(status))
-        return self._block(keys, lines)
+        return self._block(keys, lines, headers.never_indexed)
 
     def encode_request(
         self, method: str, scheme: str, authority: str, path: str, headers: Headers, protocol: str = ""
@@ -161,15 +162,18 @@ class HPACKEncoder:
         first = [f":method: {method}", f":scheme: {scheme}", f":authority: {authority}", f":path: {path}"]
         if protocol:
             first.append(f":protocol: {protocol}")
-        return self._block([*_PSEUDO_FIELDS[: len(first)], *keys], first + lines)
+        return self._block([*_PSEUDO_FIELDS[: len(first)], *keys], first + lines, headers.never_indexed)
 
     def encode_trailers(self, pairs: Iterable[tuple[str, str]]) -> bytes:
         """Return the block of trailers."""
         fields = list(pairs)
-        return self._block([name.lower() for name, _ in fields], [f"{name}: {value}" for name, value in fields])
+        keys, lines = [name.lower() for name, _ in fields], [f"{name}: {value}" for name, value in fields]
+        return self._block(keys, lines, [name.lower() for name, _ in fields if isinstance(name, NeverIndexed)])
 
-    def _block(self, keys: list[str], lines: list[Line]) -> bytes:
+    def _block(self, keys: list[str], lines: list[Line], never_indexed: list[str]) -> bytes:
         """Return the block of these lines; `keys` are their names in lower case."""
+        if never_indexed:
+            return self._guarded_block(keys, lines, frozenset(never_indexed))
         out: list[bytes] = []
         if self._updates:
             out += [_integer(0x20, 0x1F, size) for size in self._updates]
@@ -182,6 +186,24 @@ class HPACKEncoder:
                     self._literal(out, keys[place], line)
                 else:
                     out.append(_INDEXED[number if number <= _STATIC else self._next - number + _STATIC])
+        except UnicodeEncodeError:
+            self._restart()
+            raise
+        return b"".join(out)
+
+    def _guarded_block(self, keys: list[str], lines: list[Line], never_indexed: frozenset[str]) -> bytes:
+        """Return the block of these lines, of which those with these names are sent as their sender wants it.
+
+        That holds for a line of the table, too: its index would tell that others have sent the same.
+        """
+        out = [self._block([], [], _NO_NAMES)]  # the updates of the table's size
+        try:
+            for key, line in zip(keys, lines, strict=True):
+                if key in never_indexed:
+                    out.append(_name(key).never)
+                    _string(out, line[len(key) + 2 :].encode("latin-1"), 0)
+                else:
+                    out.append(self._block([key], [line], _NO_NAMES))
         except UnicodeEncodeError:
             self._restart()
             raise

@@ -87,6 +87,8 @@ class BackendStream(BackendConnection):
             progress(False)  # the connection is open
         self._body = body = request.body
         host, headers = _headers(fields)
+        if request.received.never_indexed:
+            headers.never_index(request.received.never_indexed)
         if request.upgrade is not None:
             return self._connect(host, headers, target, request)
         self._stream = stream = self._connection.open(request.method, host, target, headers, body)

@@ -50,8 +50,6 @@ _MAX_FIELDS: Final = 2048
 _AMPLE: Final = 1024 * 1024
 #: The size of the pseudo-fields without their values, of which the scheme is one.
 _PSEUDO_FIELDS: Final = len(":method:scheme:authority:pathhttps") + 4 * FIELD_OVERHEAD
-#: Fields that no backend may put into its table, where an attacker could guess them.
-_SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 class HTTP2Connection:
@@ -263,5 +261,5 @@ def _options(never_indexed: frozenset[str]) -> SessionOptions:
         max_window=WINDOW,
         connection_window=_CONNECTION_WINDOW,
         enable_connect=False,
-        never_indexed=never_indexed | _SECRET,
+        never_indexed=never_indexed,
     )

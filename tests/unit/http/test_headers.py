@@ -190,3 +190,15 @@ def test_other_libraries_take_headers_as_a_dict():
     headers = Headers([("Accept", "a"), ("X-B", "1"), ("accept", "b")])
     assert dict(headers) == {**headers} == {"Accept": "a, b", "X-B": "1"}
     assert headers.values() == ["a, b", "1"]
+
+
+def test_names_that_are_never_indexed_are_kept_by_copies_and_are_no_field():
+    headers = Headers([("X-Key", "1"), ("x-key", "2"), ("Other", "3")])
+    assert headers.never_indexed == []
+    headers.never_index({"x-key"})
+    twin = headers.copy()
+    twin.discard("x-key")
+    assert (headers.never_indexed, twin.never_indexed) == (["x-key"], ["x-key"])
+    assert headers.items() == [("X-Key", "1"), ("x-key", "2"), ("Other", "3")]
+    assert twin == Headers([("Other", "3")])
+    assert (headers.get(""), headers.all(""), len(headers), "" in headers) == (None, [], 2, False)

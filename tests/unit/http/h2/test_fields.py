@@ -16,6 +16,8 @@ from gproxy.http.h2.fields import (
     strip_response,
     trailers,
 )
+from gproxy.http.h2.hpack_decoder import HPACKDecoder
+from gproxy.http.h2.never_indexed import NeverIndexed
 from gproxy.http.headers import Headers
 from gproxy.http.request_fields import FieldRules
 from gproxy.http.trust import Trust
@@ -513,3 +515,31 @@ def test_a_response_goes_without_the_fields_of_a_connection(is_stripped, status)
     headers.is_stripped = is_stripped
     strip_response(headers, status)
     assert headers.items() == kept
+
+
+class TestNeverIndexed:
+    def of(self, *fields):
+        return HPACKDecoder(RULES.names, 1 << 20, 100).decode(b"".join(
+            bytes([0x10, len(name), *name.encode(), len(value), *value.encode()]) for name, value in fields
+        ))  # fmt: skip
+
+    def test_a_head_has_the_names(self):
+        found = request_head(self.of(*GET.items(), ("x-key", "1")), limits=LIMITS)
+        assert set(found.headers.never_indexed) == {*GET, "x-key"}
+        assert set(response_head(self.of((":status", "200"), ("x-key", "1"))).headers.never_indexed) == {
+            ":status", "x-key",
+        }  # fmt: skip
+
+    def test_a_host_becomes_the_authority(self):
+        fields = [*without(GET, ":authority").items(), ("host", "a.test")]
+        assert ":authority" in request_head(self.of(*fields), limits=LIMITS).headers.never_indexed
+
+    def test_secrets_that_are_never_indexed_anyway_are_not_noted(self):
+        decoded = self.of(
+            ("cookie", "a=1"), ("authorization", "b"), ("set-cookie", "c=1"), ("proxy-authorization", "d")
+        )
+        assert decoded.never_indexed == frozenset()
+
+    def test_a_trailer_says_it_by_its_name(self):
+        assert [type(name) for name, _ in trailers(self.of(("x-sum", "1")))] == [NeverIndexed]
+        assert [type(name) for name, _ in trailers(block(("x-sum", "1")))] == [str]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from gproxy.http.field_names import FieldNames
 from gproxy.http.h2.hpack_decoder import HPACKDecoder
 from gproxy.http.h2.hpack_encoder import HPACKEncoder
+from gproxy.http.h2.never_indexed import NeverIndexed
 from gproxy.http.headers import Headers
 
 NAMES = FieldNames(lambda key, plain: 0)
@@ -121,9 +122,64 @@ def test_secrets_to_backends_are_never_indexed():
     assert not any(field.indexable for field in fields)
 
 
-def test_without_the_argument_only_the_cookies_of_responses_are_secret():
-    encoder = HPACKEncoder()
-    assert sent(encoder, ("cookie", "a=1"), times=3) == b"\xbe"
+def test_without_the_argument_only_what_is_always_secret_is_never_indexed():
+    encoder, peer = HPACKEncoder(), Peer()
+    for _ in range(3):
+        peer.read(sent(encoder, ("cookie", "a=1"), ("x-user", "ann")))
+    assert peer.table == [("x-user", "ann")]
+
+
+def never_indexed(block):
+    """The names that the decoder of `hpack` sees as never indexed, and our own one notes."""
+    seen = {field[0] for field in hpack.Decoder().decode(block) if not field.indexable}
+    assert HPACKDecoder(NAMES, 1 << 20, 1000).decode(block).never_indexed == seen
+    return seen
+
+
+def test_fields_that_came_as_never_indexed_leave_so():
+    """Also if the table has them, or the static one, or they are pseudo-fields; the others are sent as always."""
+    encoder, peer = HPACKEncoder(), Peer()
+    headers = Headers([("X-Key", "a"), ("x-key", "b"), ("X-Other", "1"), ("Accept-Encoding", "gzip, deflate")])
+    for _ in range(3):
+        indexed = encoder.encode_request("GET", "http", "a", "/", headers)
+        peer.read(indexed)
+    headers.never_index(["x-key", "accept-encoding", ":path"])
+    block = encoder.encode_request("GET", "http", "a", "/", headers.copy())
+    assert [name for name, _ in peer.read(block)] == [
+        ":method", ":scheme", ":authority", ":path", "x-key", "x-key", "x-other", "accept-encoding",
+    ]  # fmt: skip
+    first = HPACKEncoder()
+    assert never_indexed(first.encode_request("GET", "http", "a", "/", headers)) == {
+        "x-key",
+        "accept-encoding",
+        ":path",
+    }
+    assert never_indexed(first.encode_response(200, headers)) == {"x-key", "accept-encoding"}
+    headers.never_index([])
+    assert encoder.encode_request("GET", "http", "a", "/", headers) == indexed
+
+
+def test_a_trailer_that_came_as_never_indexed_leaves_so():
+    assert never_indexed(sent(HPACKEncoder(), (NeverIndexed("X-Sum"), "1"), ("x-a", "1"))) == {"x-sum"}
+
+
+def test_never_indexed_fields_follow_the_updates_of_the_table():
+    encoder, peer = HPACKEncoder(), Peer()
+    headers = Headers([("x-key", "a")])
+    headers.never_index([":status", "x-key"])
+    encoder.resize(0)
+    peer.oracle.max_allowed_table_size = 0
+    block = encoder.encode_response(200, headers)
+    assert block[0] == 0x20
+    assert peer.read(block) == [(":status", "200"), ("x-key", "a")]
+
+
+def test_after_a_never_indexed_value_that_fails_both_tables_are_the_same():
+    encoder, decoder = HPACKEncoder(), hpack.Decoder()
+    with pytest.raises(UnicodeEncodeError):
+        encoder.encode_trailers([("seen", "1"), ("seen", "1"), (NeverIndexed("x"), "\u20ac")])
+    for _ in range(3):
+        assert decoder.decode(encoder.encode_trailers([("seen", "1")])) == [("seen", "1")]
 
 
 def test_values_that_occur_once_displace_nothing():
