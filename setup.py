@@ -21,7 +21,7 @@ INTERPRETED: Final = {
         "http/h2/never_indexed", "http/one_chunk", "observe/nonblocking", "runtime/expired", "server/listener",
         "state/rate_limit/client_buckets", "upstream/http1/pool", "upstream/http1/tls_session",
     ),
-    "mypyc cannot compile cached properties": ("http/tls",),
+    "mypyc cannot compile cached properties": ("http/tls", "runtime/process_figures"),
     "mypyc takes its tuple of floats for unset": ("observe/buckets", "observe/metrics", "observe/metrics_reader"),
     "a table has no code to compile": ("http/h2/tables", "observe/metric_families"),
     "the arbiter imports it, and would load the library": (

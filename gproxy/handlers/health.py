@@ -111,8 +111,8 @@ class Health:
                 "worker": self._runtime.worker,
                 "pid": os.getpid(),
                 "uptime": round(self._runtime.monotonic() - self._runtime.started, 3),
-                "memory": self._runtime.memory(),
-                "greenlets": self._runtime.count_greenlets(),
+                "memory": self._runtime.process.memory(),
+                "greenlets": self._runtime.process.greenlets(),
             }
         return figures
 

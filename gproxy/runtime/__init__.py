@@ -1,25 +1,19 @@
 """The runtime that the gateway's parts use: clocks, random, threads, metrics and state of their process."""
 
-import gc
 import logging
 import math
 import os
-import platform
 import random
-import resource
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import gevent
-import psutil
-from greenlet import greenlet
 
-from gproxy import __version__, is_compiled
 from gproxy.config.sections.metrics import MetricsSettings
 from gproxy.config.sections.outgoing import OutgoingSettings
 from gproxy.config.sections.settings import Settings
@@ -37,7 +31,7 @@ from gproxy.runtime.client_watch import served_watch
 from gproxy.runtime.feed import Feed
 from gproxy.runtime.lent_account import lend
 from gproxy.runtime.live_rules import LiveRule
-from gproxy.runtime.seldom import Seldom
+from gproxy.runtime.process_figures import ProcessFigures
 from gproxy.runtime.upstreams import UpstreamCalls
 from gproxy.state.cached import use_block, use_watch
 from gproxy.state.concurrency import ConcurrentRequests
@@ -53,10 +47,6 @@ if TYPE_CHECKING:
     from gproxy.state.table import Table
 
 T = TypeVar("T")
-
-_DESCRIPTORS: Final = "/proc/self/fd"
-#: Seconds between two counts of descriptors: with 10,000 of them a count takes 15 ms.
-COUNT_EVERY: Final = 10.0
 
 use_watch(served_watch)
 use_block(lend)
@@ -114,9 +104,6 @@ class Runtime:
     handlers: Callable[[], dict[str, dict[str, Any]]] = dict
     #: Why the last reload has failed; empty if it has not.
     reload_failure: str = ""
-    #: Number of greenlets that existed before the collector's objects were frozen.
-    resident_greenlets: int = 0
-    parked_streams: Sequence[object] = ()  # idle greenlets of HTTP/2, which do not count
 
     def __init__(
         self,
@@ -154,8 +141,8 @@ class Runtime:
         self.stopping = False
         #: True once this process drains, for a stop or a reload: connections close after their response.
         self.draining = False
-        #: Idle greenlets that wait for another connection; they do not count.
-        self.parked: list[greenlet] = []
+        #: Memory, descriptors and greenlets of this process.
+        self.process = ProcessFigures(monotonic)
         #: The calls to each upstream by its name, for `ask` and `upstream`; tests may enter their own.
         self.upstreams: dict[str, Next] = {}
         #: The metrics of this process, counted if a handler exposes them, or a monitor shows them.
@@ -165,7 +152,6 @@ class Runtime:
         #: The parts that exist once in this process, by their class; `single` makes them.
         self.singles: dict[Callable[[Runtime], Any], Any] = {}
         self._sharing: list[Shares] = []
-        self._resident, self._descriptors, self._next_count = 0, 0, 0.0
         #: The store that several machines share, if there is one.
         self.store = create_store(state, monotonic) if state else None
         if self.store is not None:
@@ -209,15 +195,9 @@ class Runtime:
             return
         metrics.start()
         metrics.watch("gproxy_buffer_bytes", (), lambda: self.buffers.used)
-        metrics.watch("gproxy_worker_memory_bytes", (), self.memory)
-        metrics.watch("gproxy_open_fds", (), self.count_descriptors)
-        metrics.watch("gproxy_max_fds", (), lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        metrics.watch("gproxy_greenlets", (), Seldom(self.count_greenlets, self.monotonic))
+        self.process.watch(metrics)
         if (feed := self.feed) is not None:
             metrics.watch("gproxy_feed_dropped_total", (), lambda: feed.dropped)
-        metrics.watch("gproxy_worker_cpu_seconds_total", (), time.process_time)
-        build = __version__, platform.python_version(), "yes" if is_compiled else "no"
-        metrics.watch("gproxy_build_info", build, lambda: 1)
         if self.host_state is not None and feed is not None:
             metrics.share_with_monitor(self.host_state)
         else:
@@ -289,33 +269,6 @@ class Runtime:
     def live_rules(self) -> list[LiveRule]:
         """The rules of operators by which requests are watched, which come and go."""
         return []
-
-    def count_greenlets(self) -> int:
-        """Return the number of live greenlets. Visits all objects of the collector, which takes milliseconds."""
-        # By type and not isinstance, which asks weak proxies for the class of an object that is gone.
-        live = sum(1 for thing in gc.get_objects() if issubclass(type(thing), greenlet) and not thing.dead)
-        return self.resident_greenlets + live - len(self.parked) - len(self.parked_streams)
-
-    @cached_property
-    def _process(self) -> psutil.Process:
-        return psutil.Process()
-
-    def memory(self) -> int:
-        """Return the resident memory in bytes; the previous value while the process has no free descriptors."""
-        with suppress(OSError):
-            self._resident = self._process.memory_info().rss
-        return self._resident
-
-    def count_descriptors(self) -> int:
-        """Return the number of open descriptors. Before Linux 6.2 it is counted, at most every COUNT_EVERY seconds."""
-        with suppress(OSError):
-            if size := os.stat(_DESCRIPTORS).st_size:  # noqa: PTH116
-                return size
-            now = self.monotonic()
-            if now >= self._next_count:
-                self._next_count = now + COUNT_EVERY
-                self._descriptors = len(os.listdir(_DESCRIPTORS))  # noqa: PTH208
-        return self._descriptors
 
     def ask(self, upstream: str, request: Request) -> Response:
         """Return the response of the upstream of this name to a `subrequest`, or to the client's request itself.

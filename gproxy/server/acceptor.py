@@ -42,7 +42,7 @@ class Acceptor:
         self._accept = listener._accept  # noqa: SLF001 gevent's `accept` would make a wrapper, and set a watcher
         # PERF: gevent computes these at each look-up, for 1.4 µs.
         self._kind = int(listener.family), int(listener.type), int(listener.proto)
-        self._parked: list[greenlet] = context.runtime.parked
+        self._parked: list[greenlet] = context.runtime.process.parked
 
     def accept(self, most: int) -> None:
         """Accept the waiting connections, up to so many."""

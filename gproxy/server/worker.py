@@ -178,9 +178,7 @@ class Worker:
         """Raise the descriptor limit, and freeze all present objects: the collector need not visit them again."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        gc.collect()
-        self._runtime.resident_greenlets = self._runtime.count_greenlets()
-        gc.freeze()
+        self._runtime.process.freeze()
         gc.set_threshold(20_000, 20, 50)
 
     def _finish(self) -> int:

@@ -134,7 +134,7 @@ class StreamServers:
         #: Those that begin in the next turn of the loop. PERF: one callback for all streams of a turn.
         self._beginning: list[StreamServer] = []
         self._run_callback, self._on_turn = gevent.get_hub().loop.run_callback, self._begin_all
-        runtime.parked_streams = self._parked
+        runtime.process.parked_streams = self._parked
         add_finder(_request_of)
 
     def take(self, settings: ChannelSettings) -> StreamServer:

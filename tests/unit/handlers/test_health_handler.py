@@ -91,7 +91,7 @@ def test_living_greenlets_are_counted(handler, clock):
 
 def test_figures_are_cached_for_a_second_and_the_state_is_not(handler, runtime, clock, monkeypatch):
     walks = []
-    monkeypatch.setattr(runtime, "count_greenlets", lambda: walks.append(1) or 5)
+    monkeypatch.setattr(runtime.process, "greenlets", lambda: walks.append(1) or 5)
     for _ in range(5):
         report(handler)
         clock.advance(0.125)
@@ -106,7 +106,7 @@ def test_figures_are_cached_for_a_second_and_the_state_is_not(handler, runtime, 
 
 def test_without_a_cache_figures_are_measured_every_time(runtime, monkeypatch):
     walks = []
-    monkeypatch.setattr(runtime, "count_greenlets", lambda: walks.append(1) or 5)
+    monkeypatch.setattr(runtime.process, "greenlets", lambda: walks.append(1) or 5)
     handler = Health(cache=Seconds(0.0))
     handler.open(runtime)
     report(handler)

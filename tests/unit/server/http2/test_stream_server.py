@@ -23,7 +23,7 @@ def test_a_greenlet_serves_one_stream_after_the_other(scene):
     for _ in range(3):
         some.response(some.request())
     assert len(set(served)) == 1
-    assert len(some.runtime.parked_streams) == 1
+    assert len(some.runtime.process.parked_streams) == 1
 
 
 def test_as_many_are_parked_as_are_worth_it(scene, monkeypatch):
@@ -36,7 +36,7 @@ def test_as_many_are_parked_as_are_worth_it(scene, monkeypatch):
     go.set()
     assert [some.response(one)[0] for one in streams] == [200] * 5
     some.recorded(5)
-    assert len(some.runtime.parked_streams) == 2
+    assert len(some.runtime.process.parked_streams) == 2
 
 
 def test_a_request_is_found_by_its_greenlet(scene):
@@ -71,7 +71,7 @@ def test_a_greenlet_that_is_killed_serves_no_other_stream(scene):
     gevent.get_hub().loop.run_callback(begun[0].throw)
     assert some.reset_code(stream) == 8
     some.until(lambda: begun[0].dead)
-    assert not some.runtime.parked_streams
+    assert not some.runtime.process.parked_streams
     some.gateway.answer = lambda request: Response(200)
     assert some.response(some.request())[0] == 200
 
