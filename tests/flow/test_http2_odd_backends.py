@@ -1,5 +1,6 @@
 """Backends of HTTP/2 that do what few backends do, in frames that the tests make."""
 
+import threading
 from contextlib import ExitStack
 
 import pytest
@@ -7,10 +8,10 @@ from conftest import Scene
 from http2_raw_backend import OK, RawBackend, data, fine, literals
 
 from gproxy.http.h2.events import HeadReceived, InterimReceived, TrailersReceived
-from gproxy.http.h2.frames import headers_frames
+from gproxy.http.h2.frames import CANCEL, MAX_CONCURRENT_STREAMS, PROTOCOL_ERROR, RST_STREAM, headers_frames, settings
 from gproxy.http.h2.never_indexed import NeverIndexed
 from gproxy.http.headers import Headers
-from gproxy.testing.gateway import RunningGateway, eventually
+from gproxy.testing.gateway import PATIENCE, RunningGateway, eventually
 
 INI = """
 [gateway]
@@ -95,3 +96,77 @@ def test_a_response_keeps_what_its_backend_has_never_indexed(play, connect):
         assert interim.head.headers.never_indexed == ["link"] * is_marked
         assert head.head.headers.never_indexed == ["x-key"] * is_marked
         assert [type(name) is NeverIndexed for name, _ in end.pairs] == [False, is_marked]
+
+
+# Responses without a body, and the end of their streams.
+
+BODILESS = [("HEAD", 200, "5"), ("HEAD", 200, None), ("HEAD", 200, "0"), ("GET", 204, None), ("GET", 304, "5")]
+
+
+def bodiless_head(status, length):
+    return [(":status", str(status)), *([("content-length", length)] if length else [])]
+
+
+@pytest.mark.parametrize("end", ["with the head", "at once", "late", "never", "with content"])
+def test_a_response_without_a_body_waits_for_no_end(play, connect, end):
+    go = threading.Event()
+
+    def act(link, stream_id):
+        method = dict(link.requests[stream_id])[":method"]
+        link.send(link.head(stream_id, bodiless_head(*wanted[method]), end=end == "with the head"))
+        if end == "at once":
+            link.send(data(stream_id, end=True))
+        elif end == "with content":
+            link.send(data(stream_id, b"content", end=True))
+        elif end == "late":
+            threading.Thread(target=lambda: go.wait(PATIENCE) and link.send(data(stream_id, end=True))).start()
+
+    play.backend.act = act
+    client = connect()
+    for method, status, length in BODILESS:
+        wanted = {method: (status, length)}
+        with play.gateway.connect() as wire:
+            wire.send(f"{method} /end/{end[0]} HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = wire.read_response(head_only=True)
+        assert (answer.status, answer["content-length"]) == (status, length)
+        assert client.response(client.request("/end", method=method)) == (status, b"")
+    go.set()
+    links = {id(link): link for link, _, _ in play.backend.requests}
+    assert len(links) == 1
+    link, last, _ = play.backend.requests[-1]
+    resets = {"never": [CANCEL], "with content": [PROTOCOL_ERROR]}.get(end, [])
+    if resets:
+        eventually(lambda: link.resets(last), "a reset")
+    streams = [stream_id for _, stream_id, _ in play.backend.requests]
+    assert [link.resets(stream_id) for stream_id in streams] == [resets] * len(streams)
+    assert {line["reason"] for line in play.gateway.access() if line["path"].startswith("/end")} == {"-"}
+
+
+def test_the_place_of_a_stream_that_has_only_to_end_goes_to_another_request(play, stopwatch):
+    def act(link, stream_id):
+        if dict(link.requests[stream_id])[":method"] == "HEAD":
+            link.send(link.head(stream_id))
+        else:
+            link.answer(stream_id)
+
+    play.backend.cut()
+    play.backend.act, play.backend.greeting = act, settings([(MAX_CONCURRENT_STREAMS, 1)])
+    with stopwatch:
+        for _ in range(5):
+            assert play.gateway.get("/place", method="HEAD").status == 200
+            assert play.gateway.get("/place").body == b"fine"
+    assert stopwatch.seconds < 1.0
+    assert len(play.backend.links) == 1
+    link = play.backend.links[0]
+    assert [frame[2] for frame in link.of(RST_STREAM)] == [1, 5, 9, 13, 17]
+    play.backend.cut()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_empty_response_whose_end_never_comes_reaches_the_client(play, connect, method, stopwatch):
+    play.backend.act = lambda link, stream_id: link.send(link.head(stream_id, [*OK, ("content-length", "0")]))
+    with stopwatch, play.gateway.connect() as wire:
+        wire.send(f"{method} /empty HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        answer = wire.read_response()
+        assert (answer.status, answer["content-length"]) == (200, "0")
+    assert stopwatch.seconds < 2.0

@@ -224,6 +224,8 @@ class BackendStream(BackendConnection):
 
     def receive_body(self, framing: int) -> "tuple[bytes, Reader | None]":  # noqa: ARG002 a stream says where it ends
         """Return the part of the body that arrived with the head, and a reader for the rest; None if complete."""
+        if self._opened.is_bodiless:
+            return b"", None
         reader = ResponseReader(self._opened)
         data = reader.arrived()
         return data, None if reader.done and not reader.trailers else reader
@@ -251,7 +253,9 @@ class BackendStream(BackendConnection):
             if self.upload is _PENDING or self.upload is _BESIDE_RESPONSE:
                 self.upload = _FAILED
             if stream is not None:
-                if not stream.stream.is_closed:
+                if stream.is_bodiless and not stream.stream.may_send:
+                    self._connection.await_end(stream.stream)
+                elif not stream.stream.is_closed:
                     stream.reset()
                 stream.release()
             self._connection.release()

@@ -1,5 +1,6 @@
 """One HTTP/2 connection to a backend, which many requests share."""
 
+import math
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
@@ -13,11 +14,12 @@ from gproxy.http.errors import HTTPError
 from gproxy.http.forwarding import WEBSOCKET
 from gproxy.http.h2.events import Event, GoAwayReceived, SessionFailed, SettingsReceived
 from gproxy.http.h2.fields import RESPONSE_NAMES
-from gproxy.http.h2.frames import NO_ERROR, error_name
+from gproxy.http.h2.frames import CANCEL, NO_ERROR, error_name
 from gproxy.http.h2.hpack_decoder import FIELD_OVERHEAD
 from gproxy.http.h2.sender import CLIENT
 from gproxy.http.h2.session import Session
 from gproxy.http.h2.settings import SessionOptions
+from gproxy.http.h2.stream import Stream
 from gproxy.http.headers import Headers
 from gproxy.runtime.http2.transport import HTTP2Transport
 from gproxy.upstream.errors import ExcludedStreamError
@@ -38,6 +40,9 @@ _PING: Final = b"gproxy\0\0"
 #: Backends end a connection with a few hundred of them at once, with the requests of all clients (CVE-2023-44487).
 MOST_RESETS: Final = 100
 FORGIVEN: Final = 10.0
+
+#: Seconds for the end of a stream whose response is complete without it, unless another request needs its place.
+END_WAIT: Final = 1.0
 
 #: A stream's window for receiving bounds the memory of a slow client, in bytes. The connection's window returns on
 #: receipt, so it only has to cover the way there and back, and no client stalls another one.
@@ -92,6 +97,8 @@ class HTTP2Connection:
         self._patience = float(MOST_RESETS)
         self._resets = 0
         self._counted_at = self.born
+        #: The streams whose responses are complete but for the end of the stream, and since when.
+        self._ending: list[tuple[float, Stream]] = []
         self._reader: gevent.Greenlet | None = None
 
     def __repr__(self) -> str:
@@ -115,6 +122,9 @@ class HTTP2Connection:
             return False
         if session.can_request:
             return True
+        if self._ending:
+            self._reset_ending(math.inf)
+            return session.can_request
         if len(session.streams) < session.peer_max_streams:  # no ids are left, after a thousand million requests
             self.retire()
         return False
@@ -163,6 +173,25 @@ class HTTP2Connection:
                 self.close()
         self._changed(self)
 
+    def await_end(self, stream: Stream) -> None:
+        """Leave a stream open whose response is complete: a reset would count against us at some backends."""
+        if not stream.is_closed:
+            if len(self._ending) >= MOST_STREAMS:
+                self._reset_ending(-math.inf)
+            if len(self._ending) >= MOST_STREAMS:
+                self._reset_ending(math.inf)
+            self._ending.append((self._clock(), stream))
+
+    def _reset_ending(self, before: float) -> None:
+        """Reset the streams that have waited for their ends since then, or for longer."""
+        ending, self._ending = self._ending, []
+        for since, stream in ending:
+            if since <= before:
+                self.session.reset(stream, CANCEL)
+            elif not stream.is_closed:
+                self._ending.append((since, stream))
+        self.transport.flush_soon()
+
     def _count_resets(self) -> None:
         """Retire the connection before clients that cancel many requests make the backend end those of all others."""
         fresh, now = self.session.resets_sent - self._resets, self._clock()
@@ -175,6 +204,8 @@ class HTTP2Connection:
     def check(self, idle_timeout: float, max_age: float) -> None:
         """Close it if it is idle for too long or does not answer; to be called once a second."""
         now = self._clock()
+        if self._ending:
+            self._reset_ending(now - END_WAIT)
         if self._asked_at:
             if now - self._asked_at > ANSWER:
                 self._end("the backend did not answer a PING")

@@ -22,6 +22,10 @@ from gproxy.upstream.errors import ExcludedStreamError, RefusedStreamError, Unan
 
 #: How often a blocked upload checks whether its client has left, in seconds.
 _CHECK: Final = 0.2
+#: A response without content is passed on together with its end, or after so many seconds.
+_END_WAIT: Final = 0.5
+#: The statuses of responses without a body.
+_WITHOUT_BODY: Final = (204, 304)
 #: The most interim responses that wait until the request's greenlet has forwarded them.
 _MOST_INTERIM: Final = 16
 
@@ -68,26 +72,36 @@ class ResponseStream(HTTP2Stream):
 
     def has_spoken(self) -> bool:
         """Return whether a head, or the end of the stream, has arrived and was not taken."""
-        return bool(self._interim) or self._has_head() or self.is_closed
+        return bool(self._interim) or self.head is not None or self.is_closed
 
-    def _has_head(self) -> bool:
-        """Return whether the final head has arrived; without content, also its end, which may come in another frame.
-
-        A client could take the response for complete before the backend has ended it.
-        """
+    @property
+    def is_bodiless(self) -> bool:
+        """True if the response is complete with its head: nothing that may follow belongs to it (RFC 9110 6.4.1)."""
         head = self.head
-        return head is not None and (self.has_ended or head.framing != 0 or head.status in (204, 304))
+        return head is not None and (self.stream.is_without_body or head.status in _WITHOUT_BODY)
 
     def next_head(self) -> ResponseHead:
         """Return the next head, an interim or the final one; wait for it. Raises `end_error`, and ClientGone."""
         while not self._interim:
-            if self.head is not None and self._has_head():
+            if self.head is not None:
+                self._await_end(self.head)
                 return self.head
             if self.is_closed:
                 raise self.end_error()
             self.has_event = False
             self.wait()
         return self._interim.popleft()
+
+    def _await_end(self, head: ResponseHead) -> None:
+        """Wait a bit for the end of a response without content, which may come in another frame.
+
+        A client could take the response for complete, and leave, before the backend has ended it.
+        """
+        if head.framing or self.has_ended or self.is_closed or self.is_bodiless:
+            return
+        with gevent.Timeout(_END_WAIT, False):
+            self.has_event = False
+            self.wait()
 
     def lose(self, why: str) -> None:
         """End a stream whose connection is lost, and wake who waits for it."""

@@ -1,11 +1,13 @@
 """One HTTP/2 connection: when it takes requests, when it asks whether the backend is there, and how it ends."""
 
+import math
+
 import gevent
 import pytest
 
 from gproxy.http.body import NO_BODY
 from gproxy.http.h2.events import GoAwayReceived, HeadReceived
-from gproxy.http.h2.frames import MAX_STREAM_ID, NO_ERROR
+from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR
 from gproxy.http.headers import Headers
 from gproxy.upstream.errors import ExcludedStreamError, RefusedStreamError, UnansweredError
 from gproxy.upstream.http2.connection import MOST_RESETS, MOST_STREAMS
@@ -204,3 +206,29 @@ def test_no_stream_of_the_backend_is_accepted_and_no_reader_is_left(connected):
     gevent.sleep(0)
     turn_until(lambda: connection._reader.dead)
     assert repr(connection) == "<HTTP2Connection closed, 0 requests>"
+
+
+def test_streams_that_have_only_to_end_wait_for_a_while(connected, clock):
+    connection, _ = connected()
+    asked = [begin(connection).stream for _ in range(3)]
+    connection.await_end(asked[0])
+    clock.now += 0.6
+    connection.await_end(asked[1])
+    connection.session.reset(asked[2], CANCEL)
+    connection.await_end(asked[2])
+    clock.now += 0.6
+    connection.check(60.0, math.inf)
+    assert [one.is_closed for one in asked] == [True, False, True]
+    clock.now += 0.6
+    connection.check(60.0, math.inf)
+    assert asked[1].is_closed
+    assert connection.session.resets_sent == 3
+
+
+def test_streams_that_have_only_to_end_are_bounded_in_number(connected):
+    connection, _ = connected(max_streams=1000)
+    asked = [begin(connection).stream for _ in range(MOST_STREAMS + 1)]
+    for stream in asked:
+        assert not any(one.is_closed for one in asked)
+        connection.await_end(stream)
+    assert [one.is_closed for one in asked] == [True] * MOST_STREAMS + [False]
