@@ -155,8 +155,14 @@ class StreamServers:
 
     def _begin_all(self) -> None:
         beginning, self._beginning = self._beginning, []
-        for server in beginning:
-            server.begin_now()
+        beginning.reverse()
+        try:
+            while beginning:
+                beginning.pop().begin_now()
+        finally:
+            if beginning:  # a greenlet has failed, which the loop reports: the others begin in the next turn
+                self._beginning = [*reversed(beginning), *self._beginning]
+                self._run_callback(self._on_turn)
 
     def park(self, server: StreamServer) -> bool:
         """Keep a server for another request; return False if there are enough of them."""

@@ -1,5 +1,6 @@
 """The greenlets that serve streams: each serves one after the other, and forgets what its last client has left."""
 
+import logging
 from contextvars import ContextVar
 
 import gevent
@@ -141,3 +142,32 @@ def test_a_cut_reaches_only_the_request_that_it_was_for(scene):
     assert some.response(stream)[0] == 503
     go.set()
     assert some.response(other)[0] == 200
+
+
+def test_a_greenlet_that_fails_between_two_requests_takes_none_of_its_turn_along(scene, monkeypatch):
+    """The error of a request is logged, and the log fails: nothing but the loop is left to catch that."""
+    some = scene()
+    served = []
+
+    def accept(host, headers):
+        served.append(len(served))
+        if served == [0]:
+            raise ZeroDivisionError
+        return True
+
+    def fail(record):
+        raise KeyError("no log")
+
+    errors = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *what: errors.append(what[1]))
+    log = logging.getLogger("gproxy")
+    log.addFilter(fail)
+    try:
+        some.accept = accept
+        streams = [some.client.request("GET", "http", "a", "/", some.headers(), end=True) for _ in range(4)]
+        some.send()
+        assert [some.response(one)[0] for one in streams[1:]] == [200] * 3
+    finally:
+        log.removeFilter(fail)
+    assert served == [0, 1, 2, 3]
+    assert errors == [KeyError]
