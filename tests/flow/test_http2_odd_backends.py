@@ -170,3 +170,21 @@ def test_an_empty_response_whose_end_never_comes_reaches_the_client(play, connec
         answer = wire.read_response()
         assert (answer.status, answer["content-length"]) == (200, "0")
     assert stopwatch.seconds < 2.0
+
+
+def test_trailers_behind_a_content_length_reach_clients_of_http2_only(play, connect):
+    def act(link, stream_id):
+        link.send(link.head(stream_id, [*OK, ("content-length", "4")]), data(stream_id, b"body"))
+        link.send(link.head(stream_id, [("x-sum", "6")], end=True))
+
+    play.backend.act = act
+    client = connect()
+    stream = client.request("/trailers")
+    assert client.response(stream) == (200, b"body")
+    assert client.of(stream, TrailersReceived)[0].pairs == [("x-sum", "6")]
+    with play.gateway.connect() as wire:
+        for _ in range(2):
+            wire.send("GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n")
+            answer = wire.read_response()
+            assert (answer.body, answer["content-length"], answer["transfer-encoding"]) == (b"body", "4", None)
+            assert wire.buffer == b""
