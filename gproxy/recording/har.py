@@ -12,22 +12,24 @@ from urllib.parse import parse_qsl, urlsplit
 
 from gproxy import __version__
 from gproxy.http.response import PHRASES
-from gproxy.recording.record import (
+from gproxy.recording.json_lines import (
     MARK,
     NO_EXCHANGE,
-    Fields,
-    RecordedBody,
-    RecordedExchange,
-    RecordedRequest,
-    RecordedResponse,
     RecordError,
-    RecordHeader,
     Recording,
     from_json,
     header_json,
     header_of,
     opened,
     to_json,
+)
+from gproxy.recording.record import (
+    Fields,
+    RecordedBody,
+    RecordedExchange,
+    RecordedRequest,
+    RecordedResponse,
+    RecordHeader,
 )
 
 #: The field of a log, an entry or a part that has what HAR does not know; such names begin with an underscore.

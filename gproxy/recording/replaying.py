@@ -14,15 +14,9 @@ from gproxy.http.header_names import HOP_BY_HOP, is_token
 from gproxy.recording.diff import Comparison, Diff, Difference, Side
 from gproxy.recording.diff_report import NO_RESPONSE
 from gproxy.recording.har import open_recording
+from gproxy.recording.json_lines import RecordError
 from gproxy.recording.pseudonyms import pattern
-from gproxy.recording.record import (
-    Fields,
-    RecordedBody,
-    RecordedExchange,
-    RecordedRequest,
-    RecordedResponse,
-    RecordError,
-)
+from gproxy.recording.record import Fields, RecordedBody, RecordedExchange, RecordedRequest, RecordedResponse
 
 #: Methods that change nothing (RFC 9110 section 9.2.1).
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})

@@ -11,7 +11,7 @@ from gproxy.config.types.matchers import Statuses, as_set
 from gproxy.http.exchange import Exchange
 from gproxy.http.request import Request
 from gproxy.recording.captured import Captured, recorded
-from gproxy.recording.record import exchange_line
+from gproxy.recording.json_lines import exchange_line
 from gproxy.recording.redaction import Redaction
 
 #: The most bytes of each body that a recording may keep: work on a longer one would block the loop.

@@ -22,7 +22,7 @@ from gproxy.commands.replay.gateway import copy_secrets, no_jobs
 from gproxy.config.problems import ConfigError
 from gproxy.recording.body_diff import Ignored
 from gproxy.recording.diff import Diff
-from gproxy.recording.record import RecordError
+from gproxy.recording.json_lines import RecordError
 from gproxy.recording.replaying import ReplayRequest, Source
 from gproxy.testing.kit.clock import VirtualClock
 from gproxy.testing.kit.gateway import KitGateway

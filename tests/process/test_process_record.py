@@ -18,7 +18,7 @@ from admin_listener import READ_TOKEN, TOKEN, client_of, monitors, status_of
 from started import started
 
 from gproxy.recording.har import open_recording
-from gproxy.recording.record import Recording
+from gproxy.recording.json_lines import Recording
 from gproxy.testing.backends import Backend
 from gproxy.testing.gateway import RunningGateway, eventually, free_port
 

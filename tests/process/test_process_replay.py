@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gproxy.commands.replay.target import Target
+from gproxy.recording.json_lines import exchange_line, header_line
 from gproxy.recording.record import (
     RecordedAttempt,
     RecordedBody,
@@ -21,8 +22,6 @@ from gproxy.recording.record import (
     RecordedRequest,
     RecordedResponse,
     RecordHeader,
-    exchange_line,
-    header_line,
 )
 from gproxy.recording.replaying import Choice, Plan
 from gproxy.testing.backends import Actor, Held, reply

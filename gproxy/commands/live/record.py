@@ -13,7 +13,8 @@ from typing import Any, Final
 from gproxy.commands.live.admin_client import AdminClient, AdminError, add_admin_options, ask_monitor
 from gproxy.commands.live.record_file import RecordFile
 from gproxy.config.types.units import parse_bytes, parse_percent, parse_seconds, plural
-from gproxy.recording.record import RecordHeader, from_json
+from gproxy.recording.json_lines import from_json
+from gproxy.recording.record import RecordHeader
 from gproxy.recording.recorder import redaction_of, rule_of
 from gproxy.recording.rule import MOST_BODY
 

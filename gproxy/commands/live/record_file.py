@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gproxy.recording.har import archive_beginning, archive_end, archive_entry
-from gproxy.recording.record import RecordedExchange, RecordHeader, exchange_line, header_line
+from gproxy.recording.json_lines import exchange_line, header_line
+from gproxy.recording.record import RecordedExchange, RecordHeader
 
 _MODE: Final = 0o600
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -15,7 +15,8 @@ from gproxy.http.header_names import is_field_value, is_token
 from gproxy.recording.body_diff import Ignored
 from gproxy.recording.diff import Diff
 from gproxy.recording.diff_report import SHOWN, DiffReport, FailOn, Replayed
-from gproxy.recording.record import RecordedExchange, RecordError
+from gproxy.recording.json_lines import RecordError
+from gproxy.recording.record import RecordedExchange
 from gproxy.recording.replaying import Answer, Choice, Plan, ReplayRequest, Source, is_safe, judged
 
 _SPEED: Final = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)x")

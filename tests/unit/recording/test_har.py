@@ -7,8 +7,8 @@ import json
 import pytest
 
 from gproxy.recording.har import Archive, archive_beginning, archive_end, archive_entry, open_recording
-from gproxy.recording.record import RecordError, Recording, exchange_line, header_line
-from unit.recording.test_record import HEADER, exchange
+from gproxy.recording.json_lines import RecordError, Recording, exchange_line, header_line
+from unit.recording.test_json_lines import HEADER, exchange
 
 
 def archive(*exchanges):

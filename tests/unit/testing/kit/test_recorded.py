@@ -6,13 +6,7 @@ from functools import partial
 import pytest
 
 from gproxy.recording.diff import Diff, Difference
-from gproxy.recording.record import (
-    RecordedAttempt,
-    RecordedBody,
-    RecordedExchange,
-    RecordedRequest,
-    RecordedResponse,
-)
+from gproxy.recording.record import RecordedAttempt, RecordedBody, RecordedExchange, RecordedRequest, RecordedResponse
 from gproxy.recording.replaying import Choice, Plan
 from gproxy.testing.kit.clock import VirtualClock
 from gproxy.testing.kit.gateway import KitGateway

@@ -5,17 +5,14 @@ import json
 
 import pytest
 
+from gproxy.recording.json_lines import RecordError, Recording, exchange_line, header_line
 from gproxy.recording.record import (
     RecordedAttempt,
     RecordedBody,
     RecordedExchange,
     RecordedRequest,
     RecordedResponse,
-    RecordError,
     RecordHeader,
-    Recording,
-    exchange_line,
-    header_line,
 )
 
 HEADER = RecordHeader(1.5, "0.1", "sha256:00", {"route": "users"}, {"keep": [], "pseudonyms": "~[0-9a-f]{16}"})
