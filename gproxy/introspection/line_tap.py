@@ -9,7 +9,7 @@ import gevent
 from gproxy.http.exchange import Exchange
 from gproxy.introspection.worker_view import WorkerView
 from gproxy.observe.access_fields import line_format
-from gproxy.runtime.feed import Feed
+from gproxy.runtime.feed import EachSecond, Feed
 
 #: The most lines a second.
 MOST: Final = 200
@@ -24,23 +24,18 @@ class LineTap:
         self._feed = feed
         self._line = line
         self._clock = clock
-        self._second = 0
-        self._count = 0
+        self._rate = EachSecond(MOST, clock)
         self._omitted = 0
         #: When the tap ends, by the clock.
         self.until = 0.0
 
     def record(self, exchange: Exchange) -> None:
         """Feed the line of the exchange, or count it as omitted."""
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._count = second, 0
-        line = self._line(exchange) if self._count < MOST else ""
-        if not 0 < len(line) <= LONGEST:
+        line = self._line(exchange) if self._rate.has_room() else ""
+        if 0 < len(line) <= LONGEST and self._rate.take():
+            self._put(line)
+        else:
             self._omitted += 1
-            return
-        self._count += 1
-        self._put(line)
 
     def _put(self, line: str) -> None:
         self._feed.put("line", {"line": line, "omitted": self._omitted})

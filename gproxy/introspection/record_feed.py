@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gproxy.runtime.feed import Feed
+from gproxy.runtime.feed import EachSecond, Feed
 
 #: The most records a second. Further ones count as dropped by the feed: failed requests need its room, too.
 MOST: Final = 100
@@ -17,20 +17,14 @@ class RecordFeed:
 
     def __init__(self, feed: Feed, clock: Callable[[], float]) -> None:
         self._feed = feed
-        self._clock = clock
-        self._second = 0
-        self._count = 0
+        self._rate = EachSecond(MOST, clock)
 
     def __call__(self, fields: Mapping[str, Any]) -> None:
         """Feed the fields of a record, without empty ones."""
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._count = second, 0
-        self._count += 1
-        if self._count > MOST:
-            self._feed.dropped += 1
-        else:
+        if self._rate.take():
             self._feed.put("log", {name: _short(value) for name, value in fields.items() if value not in ("", None)})
+        else:
+            self._feed.dropped += 1
 
 
 def _short(value: Any) -> Any:  # noqa: ANN401 texts, numbers, lists and dicts of them

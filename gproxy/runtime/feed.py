@@ -1,6 +1,6 @@
 """The records that a worker gathers for the monitor, bounded, until they are sent together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time
 from typing import Final
 
@@ -12,6 +12,30 @@ _BATCH_BYTES: Final = 1024 * 1024
 
 #: Kind, Unix time, and fields that `marshal` can write.
 Record = tuple[str, float, Mapping[str, object]]
+
+
+class EachSecond:
+    """A bound on what is fed: at most `most` in each second of the clock."""
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        self._most = most
+        self._clock = clock
+        self._second = 0
+        self._count = 0
+
+    def has_room(self) -> bool:
+        """Return whether the present second has room for one more."""
+        return self._count < self._most or int(self._clock()) != self._second
+
+    def take(self) -> bool:
+        """Count one more, and return True; return False without room for it."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._count = second, 0
+        if self._count >= self._most:
+            return False
+        self._count += 1
+        return True
 
 
 class Feed:

@@ -15,11 +15,13 @@ from greenlet import greenlet
 
 from gproxy import __version__, is_compiled
 from gproxy.observe.metrics import Metrics
-from gproxy.runtime.seldom import Seldom
 
 _DESCRIPTORS: Final = "/proc/self/fd"
 #: Seconds between two counts of descriptors: with 10,000 of them a count takes 15 ms.
 COUNT_EVERY: Final = 10.0
+#: Seconds between two counts of greenlets at least, and how much longer than a count the pause after it is.
+_LEAST_PAUSE: Final = 10.0
+_TIMES: Final = 2000.0
 
 
 class ProcessFigures:
@@ -76,3 +78,22 @@ class ProcessFigures:
                 self._next_count = now + COUNT_EVERY
                 self._descriptors = len(os.listdir(_DESCRIPTORS))  # noqa: PTH208
         return self._descriptors
+
+
+class Seldom:
+    """The result of a function, called at most every ten seconds, and less often if it takes more than 5 ms."""
+
+    def __init__(self, count: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        self._count = count
+        self._monotonic = monotonic
+        self._last = 0.0
+        self._next = 0.0
+
+    def __call__(self) -> float:
+        """Return the last result, or a new one if it is time."""
+        began = self._monotonic()
+        if began >= self._next:
+            self._last = self._count()
+            ended = self._monotonic()
+            self._next = ended + max(_LEAST_PAUSE, _TIMES * (ended - began))
+        return self._last

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gproxy.gateway.watch.time_account import TimeAccount
 from gproxy.http.exchange import Exchange
 from gproxy.observe.metrics import Metrics, Series
-from gproxy.runtime.feed import Feed
+from gproxy.runtime.feed import EachSecond, Feed
 
 #: The longest path and user in a record, and the longest host, in characters: records wait while the monitor is slow.
 _LONGEST: Final = 2048
@@ -29,9 +29,7 @@ class ExchangeFeed:
         self._feed = feed
         self._slow = slow
         self._streams = frozenset(streams)
-        self._clock = clock
-        self._second = 0
-        self._count = 0
+        self._rate = EachSecond(MOST, clock)
 
     def record(self, exchange: Exchange) -> None:
         """Pass the exchange on if it has failed or was slow."""
@@ -40,14 +38,10 @@ class ExchangeFeed:
             self._put(exchange, failed=failed)
 
     def _put(self, exchange: Exchange, *, failed: bool) -> None:
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._count = second, 0
-        self._count += 1
-        if self._count > MOST:
-            self._feed.dropped += 1
-        else:
+        if self._rate.take():
             self._feed.put("exchange", _fields(exchange, failed=failed))
+        else:
+            self._feed.dropped += 1
 
     def _may_be_slow(self, exchange: Exchange) -> bool:
         return not (exchange.is_tunnel or exchange.is_endless or exchange.route in self._streams)
