@@ -20,6 +20,10 @@ from gproxy.runtime.expired import Expired
 _SLACK: Final = 0.001
 #: The width of a slot, in seconds.
 _SLOT: Final = 0.125
+#: An alarm that fires later than this many seconds gives the loop a turn first.
+_LATE: Final = 0.05
+#: Below that of sockets, so that what has come in time is read first.
+_PRIORITY: Final = -1
 
 
 class TimerWheel:
@@ -140,6 +144,15 @@ class Alarm:
             self._arm(self.expires)
 
     def _fire(self) -> None:
+        """Expire; but if the process has not run for a while, the loop looks first for what came meanwhile."""
+        if monotonic() - self.expires < _LATE:
+            self._expire()
+        else:
+            self._disarm()
+            self._armed = self.expires
+            self._timer = _start_timer(self.expires, self._expire)
+
+    def _expire(self) -> None:
         self._disarm()
         self._armed = math.inf
         if self.expires == math.inf:
@@ -152,6 +165,6 @@ class Alarm:
 
 
 def _start_timer(when: float, callback: Callable[[], None]) -> Any:  # noqa: ANN401 gevent has no types
-    timer = gevent.get_hub().loop.timer(max(when - monotonic(), 0.0))
+    timer = gevent.get_hub().loop.timer(max(when - monotonic(), 0.0), 0.0, True, _PRIORITY)
     timer.start(callback, update=True)
     return timer

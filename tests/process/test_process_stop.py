@@ -288,6 +288,23 @@ def test_clients_that_only_the_kernel_knows_of_are_answered(tmp_path):
         ours.wait_for_line("nothing was cut")
 
 
+def test_a_request_that_has_come_in_time_is_answered_by_a_worker_that_was_held_up(tmp_path):
+    with gateway(tmp_path, 0) as ours, ExitStack() as stack:
+        (worker,) = ours.workers
+        wires = [stack.enter_context(ours.connect()) for _ in range(10)]
+        for wire in wires[:5]:
+            wire.send(GET.format("/users"))
+            assert wire.read_response().status == 200
+        ours.signal(signal.SIGHUP)
+        ours.wait_for_line("generation 2 serves")
+        os.kill(worker, signal.SIGSTOP)
+        for wire in wires:
+            wire.send(GET.format("/users"))
+        time.sleep(1.5)  # idle connections have one second
+        os.kill(worker, signal.SIGCONT)
+        assert {wire.read_response().status for wire in wires} == {200}
+
+
 STUBBORN = """
 import time
 
