@@ -3,6 +3,7 @@
 import ssl
 
 import pytest
+from http2_backend import HTTP2Backend
 
 from gproxy.testing.authority import Authority
 from gproxy.testing.backends import Actor
@@ -187,6 +188,23 @@ def test_a_further_connection_resumes_the_session(tmp_path, ours, version):
             backend._tls = second
             assert [gateway.get("/").status for _ in range(3)] == [200] * 3
     assert resumed == ([False, True, True] if CAN_RESUME else [False] * 3) * 2
+
+
+def test_a_further_connection_of_http2_resumes_the_session(tmp_path, ours):
+    resumed = []
+
+    def act(exchange):
+        resumed.append(exchange.link.sock.session_reused)
+        exchange.answer(b"fine")
+        exchange.go_away(exchange.id)
+
+    tls = context(ours.issue("localhost"))
+    tls.set_alpn_protocols(["h2"])
+    with HTTP2Backend(act, context=tls) as backend:
+        url = backend.url.replace("127.0.0.1", "localhost")
+        with RunningGateway(INI % url + f"tls_ca = {ours.path}\nhttp2 = yes", tmp_path) as gateway:
+            assert [gateway.get("/").status for _ in range(3)] == [200] * 3
+    assert resumed == [False, CAN_RESUME, CAN_RESUME]
 
 
 def test_a_session_is_no_way_around_verification(tmp_path, ours, theirs):

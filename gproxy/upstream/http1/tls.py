@@ -6,7 +6,7 @@ from typing import Any, Final
 from gproxy.http.framing import Reader
 from gproxy.upstream.http1.channel import BackendChannel
 from gproxy.upstream.http1.connection import ConnectionState, HTTP1Connection
-from gproxy.upstream.http1.tls_session import ResumingContext, as_tls_error, is_alert
+from gproxy.upstream.http1.tls_session import as_tls_error, is_alert, remember_session
 
 _CLOSED: Final = ConnectionState.CLOSED
 
@@ -68,9 +68,8 @@ class TLSConnection(HTTP1Connection):
         return as_tls_error(cause) if is_alert(cause) else super()._unanswered(why)
 
     def close(self) -> None:
-        context, sock = self._connection.ssl_context, self._connection.sock
-        if self.state is not _CLOSED and isinstance(context, ResumingContext):
-            context.sessions[sock.server_hostname] = sock.session
+        if self.state is not _CLOSED:
+            remember_session(self._connection)
         super().close()
 
     def is_reusable(self, rest: Reader | None) -> bool:

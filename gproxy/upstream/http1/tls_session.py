@@ -63,6 +63,13 @@ def new_context(offers: Sequence[str] = OFFERS["no"]) -> ssl.SSLContext:
     return context
 
 
+def remember_session(connection: Any) -> None:  # noqa: ANN401 urllib3's connections have no types
+    """Keep the session of an open connection of urllib3 over TLS, for the next connection to its host."""
+    context, sock = connection.ssl_context, connection.sock
+    if isinstance(context, ResumingContext):
+        context.sessions[sock.server_hostname] = sock.session
+
+
 def as_tls_error(error: OSError) -> TLSError:
     """Return the matching TLSError with OpenSSL's message."""
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -17,6 +17,7 @@ from gproxy.runtime.client_watch import ClientWatch
 from gproxy.upstream.connection import BackendConnection, Observer
 from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, RefusedStreamError, TLSError
 from gproxy.upstream.http1.pool import IdleConnections, SharedConnections
+from gproxy.upstream.http1.tls_session import remember_session
 from gproxy.upstream.http2.backend_stream import BackendStream
 from gproxy.upstream.http2.connection import HTTP2Connection
 
@@ -247,6 +248,8 @@ class HTTP2Pool:
         if not made.session.has_settings:
             made.close()
             raise ConnectTimeoutError(connection, f"No SETTINGS of the backend within {self._connect_timeout:g} s")
+        if self._is_tls:  # now, not at the end: others are opened beside it
+            remember_session(connection)
         return made
 
     def dial(self, timeout: float, name: str, observe: Observer | None) -> BackendConnection:

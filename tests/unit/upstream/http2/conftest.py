@@ -94,6 +94,8 @@ class Peer:
 class Socket:
     """What urllib3 closes; `protocol` is what the backend has chosen by ALPN."""
 
+    ssl_context = None
+
     def __init__(self, sock, protocol="h2"):
         self.sock, self.protocol = sock, protocol
         self.is_closed = False

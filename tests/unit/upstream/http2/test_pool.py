@@ -1,7 +1,10 @@
 """The connections of one pool: who gets which, who waits, and when one more is opened."""
 
+import ssl
+
 import gevent
 import pytest
+from http2_backend import HTTP2Backend
 from urllib3.exceptions import ConnectTimeoutError
 
 from gproxy.config.types import BackendURL
@@ -9,7 +12,9 @@ from gproxy.http.errors import ClientGone
 from gproxy.http.h2.events import HeadReceived
 from gproxy.http.h2.frames import NO_ERROR
 from gproxy.http.request import request
+from gproxy.testing.authority import Authority
 from gproxy.upstream.errors import NotHTTP2Error, NoUpgradeError, RefusedStreamError, TLSError
+from gproxy.upstream.http1 import tls_session
 from gproxy.upstream.http1.connection import HTTP1Connection
 from gproxy.upstream.http2.pool import HTTP2Pool
 
@@ -356,3 +361,21 @@ def test_a_probe_has_a_connection_of_its_own(scene):
     turn_until(one.peers[1].ended)
     held.close()
     assert len(one.pool) == 1
+
+
+def test_a_further_connection_resumes_the_tls_session_of_one_that_is_open(tmp_path, monkeypatch):
+    """Whatever this Python leaks, over real sockets."""
+    monkeypatch.setattr(tls_session, "CAN_RESUME", True)
+    authority = Authority(tmp_path)
+    offered, wanted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls_session.new_context(tls_session.OFFERS["yes"])
+    offered.load_cert_chain(*authority.issue("localhost"))
+    offered.set_alpn_protocols(["h2"])
+    wanted.load_verify_locations(authority.path)
+    with HTTP2Backend(streams=1, context=offered) as backend:
+        url = BackendURL.parse(backend.url.replace("127.0.0.1", "localhost"))
+        pool = HTTP2Pool(url, keepalive=2, connect_timeout=5.0, addresses=["127.0.0.1"], tls={"ssl_context": wanted})
+        leased = [pool.lease(NAME, None, request()) for _ in range(3)]
+        assert [link.sock.session_reused for link in backend.links] == [False, True, True]
+        for one in leased:
+            one.close()
+        pool.close()
