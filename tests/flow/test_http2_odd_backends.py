@@ -1,6 +1,7 @@
 """Backends of HTTP/2 that do what few backends do, in frames that the tests make."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -8,7 +9,16 @@ from conftest import Scene
 from http2_raw_backend import OK, RawBackend, data, fine, literals
 
 from gproxy.http.h2.events import HeadReceived, InterimReceived, TrailersReceived
-from gproxy.http.h2.frames import CANCEL, MAX_CONCURRENT_STREAMS, PROTOCOL_ERROR, RST_STREAM, headers_frames, settings
+from gproxy.http.h2.frames import (
+    CANCEL,
+    MAX_CONCURRENT_STREAMS,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    RST_STREAM,
+    goaway,
+    headers_frames,
+    settings,
+)
 from gproxy.http.h2.never_indexed import NeverIndexed
 from gproxy.http.headers import Headers
 from gproxy.testing.gateway import PATIENCE, RunningGateway, eventually
@@ -188,3 +198,26 @@ def test_trailers_behind_a_content_length_reach_clients_of_http2_only(play, conn
             answer = wire.read_response()
             assert (answer.body, answer["content-length"], answer["transfer-encoding"]) == (b"body", "4", None)
             assert wire.buffer == b""
+
+
+# A backend that ends each connection after a few requests, as a session of Node.js does that is closed.
+
+
+@pytest.mark.parametrize("each", [1, 3])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_backend_that_ends_each_connection_after_a_few_requests(play, method, each):
+    def act(link, stream_id):
+        if stream_id < 2 * each:
+            link.answer(stream_id)
+            if stream_id == 2 * each - 1:
+                link.send(goaway(stream_id, NO_ERROR))
+
+    play.backend.cut()
+    play.backend.act = act
+    length = "Content-Length: 0" if method == "POST" else "X-None: 0"
+    for count in (40, 40):
+        with ThreadPoolExecutor(count) as threads:
+            answers = list(threads.map(lambda n: play.gateway.get(f"/short/{n}", length, method=method), range(count)))
+        assert [answer.status for answer in answers] == [200] * count
+    assert len(play.backend.requests) < 80 + 60  # the first burst is mostly in vain
+    play.backend.cut()

@@ -108,6 +108,11 @@ class Sender:
             and not self.is_going_away
         )
 
+    @property
+    def highest_id(self) -> int:
+        """The id of our last request; negative before the first."""
+        return self._next_id - 2
+
     def start(self) -> None:
         """Send what comes first: as a client the preface; SETTINGS, and the window of the connection."""
         if self.role == CLIENT:

@@ -106,6 +106,8 @@ class HTTP2Pool:
         #: The greenlet that opens a connection, and when that has failed last.
         self._connecting: gevent.Greenlet | None = None
         self._failed_at = -math.inf
+        #: True if the last connection that has ended has done so after a few requests.
+        self._is_cautious = False
         #: True while the backend has last chosen HTTP/1.1, and the connection for which it has, until a request takes
         #: it.
         self._is_http1 = False
@@ -157,8 +159,10 @@ class HTTP2Pool:
 
     def _changed(self, connection: HTTP2Connection) -> None:
         """Let waiting requests have the room that a connection has now; forget the connection if it has ended."""
-        if connection.is_closed and connection in self._connections:
-            self._connections.remove(connection)
+        if connection.is_retired or connection.is_closed:
+            self._is_cautious = connection.is_short_lived
+            if connection.is_closed and connection in self._connections:
+                self._connections.remove(connection)
         if self._waiting:
             self._serve()
         if self._max_age < 0.0:
@@ -235,6 +239,7 @@ class HTTP2Pool:
             connection.channel(),
             self._changed,
             is_tls=self._is_tls,
+            is_cautious=self._is_cautious,
             never_indexed=self._never_indexed,
             buffers=self._buffers,
             clock=self._clock,

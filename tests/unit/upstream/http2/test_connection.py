@@ -10,7 +10,7 @@ from gproxy.http.h2.events import GoAwayReceived, HeadReceived
 from gproxy.http.h2.frames import CANCEL, MAX_STREAM_ID, NO_ERROR
 from gproxy.http.headers import Headers
 from gproxy.upstream.errors import ExcludedStreamError, RefusedStreamError, UnansweredError
-from gproxy.upstream.http2.connection import MOST_RESETS, MOST_STREAMS
+from gproxy.upstream.http2.connection import MOST_RESETS, MOST_STREAMS, HTTP2Connection
 
 from .conftest import turn_until
 
@@ -232,3 +232,35 @@ def test_streams_that_have_only_to_end_are_bounded_in_number(connected):
         assert not any(one.is_closed for one in asked)
         connection.await_end(stream)
     assert [one.is_closed for one in asked] == [True] * MOST_STREAMS + [False]
+
+
+def test_a_cautious_connection_takes_one_more_request_for_each_that_has_ended(pair, clock):
+    sock, peer = pair()
+    connection = HTTP2Connection(
+        sock, sock.channel(), lambda _: None, is_tls=False, is_cautious=True, clock=clock
+    )  # fmt: skip
+    connection.start()
+    peer.start()
+    turn_until(connection.settled.is_set)
+    for most in range(1, 5):
+        for _ in range(most):
+            assert connection.has_room()
+            connection.leases += 1
+        assert not connection.has_room()
+        connection.leases -= most - 1
+        connection.release()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("begun", "last_id", "expected"),
+    [(2, 1, True), (2, 3, False), (30, 19, True), (30, 21, False), (2, 2**31 - 1, False)],
+)
+def test_a_connection_is_short_lived_if_it_excludes_requests_after_a_few_others(connected, begun, last_id, expected):
+    connection, peer = connected()
+    for _ in range(begun):
+        begin(connection)
+    peer.session.go_away(last_id, NO_ERROR)
+    peer.flush()
+    turn_until(lambda: connection.is_retired)
+    assert connection.is_short_lived is expected
