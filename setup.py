@@ -14,7 +14,17 @@ from setuptools.command.build_ext import build_ext
 
 PACKAGE: Final = Path(__file__).parent / "gproxy"
 #: The folders on the path of a request. mypyc compiles their files to one C library with direct calls between them.
-HOT: Final = ("gateway", "http", "observe", "runtime", "server", "state/rate_limit", "tracing", "upstream")
+HOT: Final = (
+    "gateway",
+    "handlers/steps",
+    "http",
+    "observe",
+    "runtime",
+    "server",
+    "state/rate_limit",
+    "tracing",
+    "upstream",
+)
 #: The files of these folders that stay interpreted, by the reason. `__init__.py` is never compiled.
 INTERPRETED: Final = {
     "mypyc cannot compile a subclass of a class of another library, or of bytes or str": (

@@ -24,8 +24,8 @@ def compose(handlers: Sequence[Handler], action: Next, errors: ErrorResponses = 
 
 
 def direct(handler: Handler) -> Callable[[Request, Next], Any]:
-    """Return what to call. PERF: an object's bound method, which calling the object would look up each time."""
-    return handler.__call__ if isinstance(type(handler).__call__, FunctionType) else handler
+    """Return what to call. PERF: an object's bound method or step, which calling the object would look up each time."""
+    return handler.__call__ if isinstance(type(handler).__call__, FunctionType | property) else handler
 
 
 def step_of(handler: Handler, call: Callable[[Request, Next], Any], next_step: Next, errors: ErrorResponses) -> Next:

@@ -9,8 +9,9 @@ from cachetools import TTLCache
 
 from gproxy.config.types import Network, Seconds
 from gproxy.config.types.addresses import LOOPBACK
+from gproxy.handlers.steps.own_paths import OwnPathsStep
 from gproxy.http.errors import HTTPError
-from gproxy.http.handler import Next
+from gproxy.http.handler import Handler
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.trust import is_trusted
@@ -57,15 +58,18 @@ class Health:
                 raise ValueError(f"{name}: {path!r} is not a path; expected one that starts with /")
         if self.path == self.ready_path:
             raise ValueError("ready_path: is the same as path; expected another path")
-        self._paths = frozenset((self.path, self.ready_path))
+        self._step = OwnPathsStep(frozenset((self.path, self.ready_path)), self._answer)
 
     def open(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._figures: TTLCache[str, dict[str, Any]] = TTLCache(1, self.cache, runtime.monotonic)
 
-    def __call__(self, request: Request, next: Next) -> Response:
-        if request.path not in self._paths:
-            return next(request)
+    @property
+    def __call__(self) -> Handler:
+        """The step, which the chain calls in place of the handler."""
+        return self._step
+
+    def _answer(self, request: Request) -> Response:
         if request.method not in {"GET", "HEAD"}:
             raise HTTPError(405, f"{request.method} is not allowed here; expected GET or HEAD", {"Allow": "GET, HEAD"})
         return self._health(request.client) if request.path == self.path else self._ready()

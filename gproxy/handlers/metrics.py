@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from gproxy.config.types import Network
 from gproxy.config.types.addresses import LOOPBACK
+from gproxy.handlers.steps.own_paths import OwnPathsStep
 from gproxy.http.errors import HTTPError
-from gproxy.http.handler import Next
+from gproxy.http.handler import Handler
 from gproxy.http.request import Request
 from gproxy.http.response import Response
 from gproxy.http.trust import is_trusted
@@ -40,6 +41,7 @@ class Metrics:
         """Check the options. Raises ValueError."""
         if not self.path.startswith("/"):
             raise ValueError(f"path: {self.path!r} is not a path; expected one that starts with /")
+        self._step = OwnPathsStep(frozenset((self.path,)), self._answer)
         self._is_admitted = lru_cache(1024)(self._admits)
 
     def open(self, runtime: Runtime) -> None:
@@ -49,9 +51,12 @@ class Metrics:
     def close(self) -> None:
         self._metrics.stop()
 
-    def __call__(self, request: Request, next: Next) -> Response:
-        if request.path != self.path:
-            return next(request)
+    @property
+    def __call__(self) -> Handler:
+        """The step, which the chain calls in place of the handler."""
+        return self._step
+
+    def _answer(self, request: Request) -> Response:
         if not self._is_admitted(request.client):
             raise HTTPError(403, "client address is not allowed", reason="forbidden")
         if request.method not in {"GET", "HEAD"}:

@@ -4,48 +4,24 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal
 
 from gproxy.config.types import Rate, Seconds
+from gproxy.handlers.steps.rate_limit import Quota, RateLimitStep, Windows
 from gproxy.http.client_key import ClientKey
-from gproxy.http.errors import HTTPError
-from gproxy.http.handler import Next
+from gproxy.http.handler import Handler
 from gproxy.http.rate_limit_fields import QuotaFields
 from gproxy.http.request import Request
-from gproxy.http.response import Response
 from gproxy.identity.tiers import MOST, Tier, Tiers
 from gproxy.runtime import Runtime
 from gproxy.runtime.client_watch import ClientWatch
-from gproxy.state.rate_limit.limiter import Limiter, MemoryLimiter, Verdict
+from gproxy.state.rate_limit.limiter import Limiter, MemoryLimiter
 from gproxy.state.rate_limit.shared_limiter import SLIDING_WINDOW, TOKEN_BUCKET
 
 _is_plain = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 
-#: The shortest pause, in seconds: the loop's timers are no more exact.
-_SHORTEST: Final = 0.001
 #: The windows of rates in claims, in seconds: a second to a day.
 _CLAIMED_WINDOWS: Final = (1.0, 86_400.0)
-#: The windows in which a client is counted; rates from claims may have more.
-_MOST_WINDOWS: Final = 8
-
-
-@dataclass(slots=True)
-class Quota:
-    """The share of a client: the `limit` as it is written, and what follows of it.
-
-    rate: what the limiter gets: of a token bucket its size, and the time in which it fills. at_once: the seconds in
-    which the tokens return that requests may take without a pause; 0: no request pauses. fields: of the response.
-    """
-
-    limit: Rate
-    rate: Rate
-    at_once: float
-    fields: QuotaFields
-
-    @property
-    def longest_pause(self) -> float:
-        """The seconds that the last request of a burst waits."""
-        return self.rate.window - self.at_once if self.at_once else 0.0
 
 
 @dataclass
@@ -95,12 +71,12 @@ class RateLimit:
 
     #: The section's name, set by build.py; the store keeps the counts under it.
     name: str = field(init=False, default="rate_limit")
-    #: Counts the requests; may be replaced after `open`.
-    limiter: Limiter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the options. Raises ValueError."""
-        self._key = ClientKey(self.key)
+        key = ClientKey(self.key)
+        #: Whether the identity of a request decides under which key it counts, or its limit.
+        self.needs_identity = self.tier is not None or key.is_of_identity
         self._warn: Callable[..., None] | None = None
         if self.max_clients < 1:
             raise ValueError("max_clients: expected at least 1")
@@ -112,14 +88,12 @@ class RateLimit:
         if self.tiers and not self.tier:
             raise ValueError("tiers: needs tier, the claim that names the tier of a client")
         self._algorithm = TOKEN_BUCKET if self.burst else SLIDING_WINDOW
-        #: By window, the highest rate of the tiers: an admitted request counts in all windows, if there are several.
-        self._rates: dict[float, Rate] = {}
-        self._all_windows: tuple[Rate, ...] = ()
+        self._windows = Windows()
         self._quota = self._quota_of(self.limit)
-        #: PERF: None without a tier, which decides at the start what a request costs.
+        #: None without a tier: all clients have the same quota.
         self._tiers = self._tiers_of(self.tier) if self.tier else None
-        self.limiter = MemoryLimiter(self.max_clients, kind=self._algorithm.bucket)
-        self._rejected = self._delayed = 0
+        limiter = MemoryLimiter(self.max_clients, kind=self._algorithm.bucket)
+        self._step = RateLimitStep(key, self._quota, self._tiers, self._windows, limiter, self._pause)
 
     def _quota_of(self, limit: Rate) -> Quota:
         """Return what follows of a limit, with the burst and the delay of the handler."""
@@ -128,15 +102,8 @@ class RateLimit:
         ietf, legacy = self.headers in {"ietf", "both"}, self.headers in {"legacy", "both"}
         fields = QuotaFields(self.policy, rate.limit, ceil(rate.window), ietf=ietf, legacy=legacy)
         if not self.burst:
-            self._note_window(rate)
+            self._windows.note(rate)
         return Quota(limit, rate, self.delay * window / count if self.delay else 0.0, fields)
-
-    def _note_window(self, rate: Rate) -> None:
-        """Count clients in the window of this rate from now on."""
-        known = self._rates.get(rate.window)
-        if known.limit < rate.limit if known else len(self._rates) < _MOST_WINDOWS:
-            self._rates[rate.window] = rate
-            self._all_windows = tuple(self._rates.values()) if len(self._rates) > 1 else ()
 
     def _tiers_of(self, claim: str) -> Tiers[Quota]:
         quotas = {name: self._quota_of(rate) for name, rate in self.tiers.items()}
@@ -176,9 +143,9 @@ class RateLimit:
         return max(quota.longest_pause for quota in quotas)
 
     @property
-    def needs_identity(self) -> bool:
-        """Return whether the identity of a request decides under which key it counts, or its limit."""
-        return self.tier is not None or self._key.is_of_identity
+    def limiter(self) -> Limiter:
+        """The counter of requests; another one after `open`."""
+        return self._step.limiter
 
     def tier_of(self, request: Request) -> Tier[Quota]:
         """Return the tier of the request's client."""
@@ -186,48 +153,16 @@ class RateLimit:
 
     def open(self, runtime: Runtime) -> None:
         self._warn = runtime.throttle.warn
-        self.limiter = runtime.limiter(self.name, self.max_clients, self._algorithm)
-        runtime.metrics.watch("gproxy_rate_limit_delayed_total", (self.name,), lambda: self._delayed)
-        runtime.metrics.watch("gproxy_rate_limited_total", (self.name,), lambda: self._rejected)
+        step = self._step
+        step.limiter = runtime.limiter(self.name, self.max_clients, self._algorithm)
+        runtime.metrics.watch("gproxy_rate_limit_delayed_total", (self.name,), lambda: step.delayed)
+        runtime.metrics.watch("gproxy_rate_limited_total", (self.name,), lambda: step.rejected)
 
-    def __call__(self, request: Request, next: Next) -> Response:
-        quota = self._quota if self._tiers is None else self._tiers.of(request.identity).limit
-        key = self._key.of(request)
-        verdict = self._take_turn(key, quota, request) if quota.at_once else self.limiter.take(key, quota.rate)
-        if not verdict.admitted:
-            self._reject(verdict, quota)
-        if self._all_windows:
-            self._count_in_other_windows(key, quota.rate.window)
-        response = next(request)
-        # A 429 from an inner limit already has the fields of the limit that the client has exceeded.
-        if response.status != 429 or "retry-after" not in response.headers:
-            quota.fields.put(response.headers, verdict.remaining, verdict.wait or verdict.reset)
-        return response
+    @property
+    def __call__(self) -> Handler:
+        """The step, which the chain calls in place of the handler."""
+        return self._step
 
-    def _count_in_other_windows(self, key: str, window: float) -> None:
-        """Count an admitted request for the other tiers: the client may be in one of them with its next request."""
-        for rate in self._all_windows:
-            if rate.window != window:
-                self.limiter.take(key, rate)
-
-    def _take_turn(self, key: str, quota: Quota, request: Request) -> Verdict:
-        """Wait for the turn of an admitted request, at most half of the time that it has left.
-
-        The other half is for the backend, which would be to blame if it had no time. A request that ends before its
-        turn has used it: those behind it have theirs already. Raises ClientGone.
-        """
-        latest = quota.at_once + request.deadline.remaining() / 2
-        verdict = self.limiter.take(key, quota.rate, min(latest, quota.rate.window))
-        pause = verdict.reset - quota.at_once
-        if verdict.admitted and pause > _SHORTEST:
-            self._delayed += 1
-            ClientWatch.of(request).wait(pause)
-        return verdict
-
-    def _reject(self, verdict: Verdict, quota: Quota) -> NoReturn:
-        self._rejected += 1
-        wait = max(1, ceil(verdict.wait))
-        error = HTTPError(429, f"rate limit of {quota.limit} exceeded; retry in {wait} s", reason="rate_limited")
-        error.headers.put("Retry-After", "retry-after", str(wait))
-        quota.fields.put(error.headers, verdict.remaining, verdict.wait)
-        raise error
+    def _pause(self, request: Request, seconds: float) -> None:
+        """Wait for the turn of a request, here, where a stack shows the handler. Raises ClientGone."""
+        ClientWatch.of(request).wait(seconds)

@@ -16,6 +16,7 @@ from typing import ClassVar, Final, Literal
 
 from gproxy.config.types import Rate
 from gproxy.config.types.origin import Origin
+from gproxy.http.announce_identity import announce_identity
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.header_names import NOT_IDENTITY, is_token
@@ -285,19 +286,8 @@ class Identifier:
         if not judged.permitted:
             raise self._denied(request, judged.identity)
         self.outcomes.ok += 1
-        request.identity = identity = judged.identity
-        request.exchange.user = identity.user
-        request.exchange.auth = self.name
-        context = request.context
-        context["claims"] = identity.claims
-        others = context.get("identities")
-        context["identities"] = judged.by_name if others is None else {**others, **judged.by_name}
-        headers = request.headers
-        for name, key, value in judged.fields:
-            if value is None:
-                headers.discard(key)
-            else:
-                headers.put(name, key, value)
+        identity = judged.identity
+        announce_identity(request, identity, judged.by_name, judged.fields)
         if not self._does_more:
             return next(request)
         if self.end_streams and identity.expires != inf:

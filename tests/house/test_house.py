@@ -177,7 +177,8 @@ def reachable(edges, start):
 def test_handlers_do_not_know_each_other():
     for path in (ROOT / "gproxy/handlers").glob("*.py"):
         if path.name != "__init__.py":
-            assert not [name for name in imported(path) if is_in(name, "gproxy.handlers")], path.name
+            others = [name for name in imported(path) if is_in(name, "gproxy.handlers")]
+            assert all(is_in(name, "gproxy.handlers.steps") for name in others), path.name
 
 
 #: Modules below 40 lines, each with its reason; every other idea that small belongs to a larger one.
@@ -197,6 +198,9 @@ SMALL = {
     "handlers": "the table of built-in handlers",
     "handlers.body_limit": "a handler",
     "handlers.respond": "a handler",
+    "handlers.steps": "the sentence about the folder",
+    "handlers.steps.own_paths": "a step that two handlers share",
+    "http.announce_identity": "compiled, as the base of identity handlers cannot be",
     "http.json_body": "a format of its own",
     "http.handler": "the protocol that everything else is built on",
     "http.phase": "the words for one number, which all folders of the hot path store",

@@ -266,7 +266,7 @@ def test_further_requests_of_a_burst_wait_in_turn_and_start_apart():
     turns = [at for at, status in found if status == 200]
     for number, at in enumerate(turns[3:], 1):
         assert at >= number * 0.01 - 0.001
-    assert handler._delayed == 5
+    assert handler._step.delayed == 5
 
 
 def test_a_turn_after_half_of_the_deadline_is_rejected_at_once_and_is_no_turn():
