@@ -67,7 +67,8 @@ class AppOutput:
         self._written_size += len(_checked(data))
         if self._written_size > MOST_WRITTEN:
             raise RuntimeError(f"the app passes more than {MOST_WRITTEN} bytes to write(); expected an iterable")
-        self._written.append(data)
+        if data:
+            self._written.append(data)
 
     def response(self, result: Iterable[bytes], method: str, warn: Callable[[str], None]) -> Response:
         """Return the response, once its first piece that is not empty is there.
@@ -77,26 +78,26 @@ class AppOutput:
         """
         pieces = iter(result)
         first = b"" if self._written else _first(pieces)
-        written = b"".join(self._written)  # a generator may write before its first piece
-        first = written + first
+        first = b"".join([*self._written, first])  # a generator may write before its first piece
         headers = self._headers
         if headers is None:
             raise RuntimeError("the app has not called start_response before the first piece of its response")
         self._has_begun = True
         length = _length(headers)
+        body: bytes | Iterable[bytes]
         if method == "HEAD" or self._status in _BODILESS:
-            return Response.forwarded(self._status, self._phrase, headers, b"")
-        body: bytes | Iterable[bytes] = first
-        if (
-            not first
-            or (length is not None and len(first) >= length)
-            or (length is None and not written and _is_single(result))
-        ):
-            if length is not None:
-                body = _end(first, 0, length, warn)
+            body = b""
+        elif self._is_whole(first, result, length):
+            body = first if length is None else _end(first, 0, length, warn)
         else:
             body = _until(first, pieces, length, warn)
         return Response.forwarded(self._status, self._phrase, headers, body)
+
+    def _is_whole(self, first: bytes, result: object, length: int | None) -> bool:
+        """Return whether nothing can follow the first piece, so that the body need not be streamed."""
+        if not first:
+            return True
+        return not self._written and _is_single(result) if length is None else len(first) >= length
 
 
 def _checked(piece: object) -> bytes:

@@ -59,6 +59,14 @@ def test_written_pieces_come_first(mounted):
     assert b"".join(response.pieces) == b"onetwothree"
 
 
+def test_an_empty_written_piece_ends_no_body(mounted):
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "5")])(b"")
+        return [b"hello"]
+
+    assert mounted(app)(made_request()).raw_body == b"hello"
+
+
 def test_iteration_ends_with_the_content_length(mounted):
     def app(environ, start_response):
         start_response("200 OK", [("Content-Length", "6")])
