@@ -30,6 +30,7 @@ from gproxy.debugger.trace_filter import TRACES
 from gproxy.http.errors import HTTPError
 from gproxy.http.handler import Next
 from gproxy.http.request import Request
+from gproxy.http.trust import is_in
 from gproxy.runtime import Runtime
 from gproxy.runtime.live_rules import LiveRule, StepRunner
 
@@ -85,18 +86,13 @@ class Wanted:
             (not self.path or self._path.fullmatch(request.path) is not None)
             and (not self.method or request.method == self.method.upper())
             and (not self.header or self._has_header(request))
-            and (not self.client or self._is_client(request.client))
+            and (not self.client or is_in(request.client, [self._network]))
         )
 
     def _has_header(self, request: Request) -> bool:
         name, colon, value = self.header.partition(":")
         found = request.headers.get(name.strip())
         return found is not None and (not colon or found.strip() == value.strip())
-
-    def _is_client(self, address: str) -> bool:
-        with suppress(ValueError):  # a client on a unix socket has no address
-            return ipaddress.ip_address(address) in self._network
-        return False
 
     def is_user(self, request: Request) -> bool:
         """Return whether the request is the user's; False while the user is not known."""

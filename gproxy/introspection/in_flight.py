@@ -6,7 +6,6 @@ There is no register: the open connections of the listeners are the list. To rea
 import ipaddress
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -14,6 +13,7 @@ from gproxy.config.types.units import parse_seconds
 from gproxy.http.phase import DEBUG, PHASES
 from gproxy.http.request import Request
 from gproxy.http.time_limit import TimeLimit
+from gproxy.http.trust import is_in
 from gproxy.introspection.handler_code import HandlerCode
 from gproxy.introspection.stacks import place_of, spawned_by, stack_of
 from gproxy.runtime import Runtime
@@ -159,13 +159,7 @@ def _of_client(text: str, _: float) -> Filter:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(f"client: {text!r} is no address and no network; expected one such as 10.0.0.0/8") from None
-
-    def is_inside(request: Request) -> bool:
-        with suppress(ValueError):  # a client on a unix socket has no address
-            return ipaddress.ip_address(request.client) in network
-        return False
-
-    return is_inside
+    return lambda request: is_in(request.client, [network])
 
 
 def _of_age(text: str, now: float) -> Filter:

@@ -4,12 +4,13 @@ import random
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final, Self
 
 from gproxy.config.types.matchers import Statuses, as_set
 from gproxy.http.exchange import Exchange
 from gproxy.http.request import Request
+from gproxy.http.trust import is_in
 from gproxy.recording.captured import Captured, recorded
 from gproxy.recording.json_lines import exchange_line
 from gproxy.recording.redaction import Redaction
@@ -67,12 +68,7 @@ class Selection:
         return (not self.status or exchange.status in self.status) and exchange.duration >= self.slower
 
     def _has_client(self, address: str) -> bool:
-        if isinstance(self.client, str):
-            return address == self.client
-        try:
-            return ip_address(address) in self.client
-        except ValueError:
-            return False
+        return address == self.client if isinstance(self.client, str) else is_in(address, [self.client])
 
 
 class RecordRule:
