@@ -194,20 +194,16 @@ def open_routes(
 
     A route that redirects, or that has a fixed response, gives nothing away. A handler of the user's own may be one.
     """
-    guards = [(route, section, _guards(gateway, route, handlers)) for route, section in routes]
-    guarded = next(((route, found[0]) for route, _, found in guards if found), None)
-    for route, section, _ in guards if guarded else ():
+    guards = ((name, route.name) for route, _ in routes for name in _guards(gateway, route, handlers))
+    guarded = next(guards, None)
+    if guarded is None:
+        return
+    message = "no identity handler runs here, as {} does on [route:{}]; write public = yes if the route needs none"
+    for route, section in routes:
         skips = any(name in handlers and is_identity_handler(handlers[name]) for name in route.skip)
         own = any(name in handlers and may_identify(handlers[name]) for name in handler_names(gateway, route))
-        if (
-            guarded
-            and not own
-            and not skips
-            and route.action not in _GIVING_NOTHING
-            and not getattr(route, "public", False)
-        ):
-            message = f"no identity handler runs here, as {guarded[1]} does on [route:{guarded[0].name}]; "
-            yield section.problem("", f"{message}write public = yes if the route needs none")
+        if not (own or skips or route.public or route.action in _GIVING_NOTHING):
+            yield section.problem("", message.format(*guarded))
 
 
 def _guards(gateway: GatewaySettings, route: RouteSettings, handlers: Handlers) -> list[str]:

@@ -28,9 +28,8 @@ def upstreams(sections: Sequence[RawSection], path: Path) -> Iterator[Problem]:
             if name not in known:
                 hint = "; expected one name; mirror_share has the share" if " " in name else _upstream_hint(name, known)
                 yield route.problem(option, f"unknown upstream {name!r}{hint}", below=below)
-    if not routes and not any(
-        section.kind not in SINGLE + NAMED for section in sections
-    ):  # an unknown section may be a mistyped route
+    has_unknown = any(section.kind not in SINGLE + NAMED for section in sections)  # perhaps a mistyped route
+    if not (routes or has_unknown):
         yield Problem(str(path), 0, "", "", "there is no route; write a [route:NAME] with an upstream")
 
 

@@ -28,8 +28,8 @@ def forwarding(name, *headers, **attributes):
     return handler(name, forward={f"c{at}": one for at, one in enumerate(headers)}, identity_headers=keys, **attributes)
 
 
-def route(name="users", handlers=(), skip=(), upstream=("api",), action="upstream", **more):
-    return SimpleNamespace(name=name, handlers=handlers, skip=skip, upstream=upstream, action=action, **more)
+def route(name="users", handlers=(), skip=(), upstream=("api",), action="upstream", public=False):
+    return SimpleNamespace(name=name, handlers=handlers, skip=skip, upstream=upstream, action=action, public=public)
 
 
 def found(routes, *handlers, gateway=(), tls=()):
