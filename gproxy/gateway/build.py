@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Final, cast
 
 from gproxy.config.identity_checks import identity_headers
@@ -129,7 +129,7 @@ def build(
     _name_challengers(handlers)
     secret = identity_headers(settings.tls.values(), handlers.values())
     upstreams = {name: _upstream(found, runtime, network, secret) for name, found in settings.upstreams.items()}
-    added = [cast("type[CommandPart]", _named(one))(settings, runtime) for one in settings.parts]
+    added: list[CommandPart] = [resolve_name(one)(settings, runtime) for one in settings.parts]
     views: list[ErrorView] = [one.error for one in added]
     counts = _probation_counts(runtime, handlers) if settings.server.probation else ()
     views += [one.note for one in counts]
@@ -299,7 +299,8 @@ class _Routes:
         make = partial(destination, route, self.upstreams, timeout, self.runtime.throttle, self.errors, kind)
         if route.action not in ACTIONS:
             return make()
-        return _action_maker(route.action)(route, self._parts(route, timeout, make if route.upstream else None))
+        make_action: MakeAction = resolve_name(ACTIONS[route.action])
+        return make_action(route, self._parts(route, timeout, make if route.upstream else None))
 
     def _parts(self, route: RouteSettings, timeout: float, forward: Callable[[], Next] | None) -> RouteParts:
         retries = [self.settings.upstreams[share.name].retry for share in route.upstream]
@@ -315,23 +316,10 @@ class _Routes:
         )
 
 
-def _action_maker(option: str) -> MakeAction:
-    return cast(MakeAction, _named(ACTIONS[option]))
-
-
-def _named(reference: str) -> object:
-    """Return what MODULE:NAME names, of a part that only some gateways import."""
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
-
-
 def _background(settings: Settings, runtime: Runtime) -> dict[str, Background]:
     """Return what works beside the requests, by the kind of its sections."""
     sections = {"job": settings.jobs}
-    make = {
-        kind: cast(Callable[..., Background], _named(BACKGROUND[kind])) for kind, given in sections.items() if given
-    }
-    return {kind: one(sections[kind], runtime) for kind, one in make.items()}
+    return {kind: resolve_name(BACKGROUND[kind])(given, runtime) for kind, given in sections.items() if given}
 
 
 def _unread_credentials(
@@ -359,7 +347,7 @@ def _sharing(settings: UpstreamSettings, network: Network, secret: frozenset[str
 
     `secret` are the names of fields with what identifies a client.
     """
-    pool = cast(Callable[..., Connections], _named(SHARED))
+    pool: Callable[..., Connections] = resolve_name(SHARED)
     fallback = tls_of(settings, OFFERS["no"]) if settings.http2 == "auto" else None
     make = partial(pool, most=settings.http2_connections, fallback=fallback, never_indexed=secret, buffers=buffers)
     return replace(network, connections=make)

@@ -6,7 +6,7 @@ block the loop.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from gproxy.introspection.worker_view import WorkerView
@@ -39,16 +39,14 @@ def import_answers(*, debug: bool) -> None:
     """Import the modules of all answers, so that no question has to; those of a debugger only if it is permitted."""
     for question, place in ANSWERS.items():
         if debug or question not in _DEBUGGING:
-            import_module(place.partition(":")[0])
+            resolve_name(place)
 
 
 def answer(view: WorkerView, question: str, arguments: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Return the parts of the answer. Raises UnknownQuestionError, and what the question's function raises."""
     if question in _DEBUGGING and not view.settings.admin.debug:
         raise UnknownQuestionError(f"{question} needs [admin] debug = yes")
-    try:
-        module, _, name = ANSWERS[question].partition(":")
-    except KeyError:
-        raise UnknownQuestionError(f"unknown question {question!r}") from None
-    function: Answer = getattr(import_module(module), name)
+    if question not in ANSWERS:
+        raise UnknownQuestionError(f"unknown question {question!r}")
+    function: Answer = resolve_name(ANSWERS[question])
     return function(view, **arguments)

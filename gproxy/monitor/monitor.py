@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
@@ -136,8 +136,7 @@ class Monitor:
         operations: Sequence[Operation] = OPERATIONS
         for part in self._parts:
             if part in ADDED:
-                module, _, name = ADDED[part].partition(":")
-                operations = getattr(import_module(module), name)(self.watched, operations)
+                operations = resolve_name(ADDED[part])(self.watched, operations)
         return operations
 
     def _beat(self) -> None:

@@ -5,8 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import import_module
-from typing import Final, cast
+from pkgutil import resolve_name
+from typing import Final
 
 import gevent
 from greenlet import greenlet
@@ -98,8 +98,8 @@ class Listeners:
     def _protocols(self, address: Address) -> dict[str, MakeMultiplexed]:
         """Return the protocols with streams that the listener of this address serves besides HTTP/1."""
         if address.tls is not None:
-            return {name: _maker(name) for name in self._by_alpn}
-        return {H2C: _maker("h2")} if address.h2c else {}
+            return {name: resolve_name(MULTIPLEXED[name]) for name in self._by_alpn}
+        return {H2C: resolve_name(MULTIPLEXED["h2"])} if address.h2c else {}
 
     def _is_guarded(self, host: str) -> bool:
         return self._tls_hosts is not None and self._tls_hosts.is_guarded(host)
@@ -124,11 +124,6 @@ class Listeners:
         """Stop reloading certificates."""
         if self._reloader is not None:
             self._reloader.kill()
-
-
-def _maker(name: str) -> MakeMultiplexed:
-    module, _, maker = MULTIPLEXED[name].partition(":")
-    return cast(MakeMultiplexed, getattr(import_module(module), maker))
 
 
 def register_metrics(listeners: Sequence[Listener], metrics: Metrics) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gproxy.config.sections.state import StateSettings
@@ -69,6 +69,5 @@ def create_store(settings: StateSettings, clock: Callable[[], float] = time.mono
     url = settings.redis
     if url is None:
         return None
-    module, _, name = STORES[url.scheme].partition(":")
-    store: Store = getattr(import_module(module), name)(url, settings, clock)
+    store: Store = resolve_name(STORES[url.scheme])(url, settings, clock)
     return store

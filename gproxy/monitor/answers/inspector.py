@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from difflib import unified_diff
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Final
 
 import gevent
@@ -65,8 +65,7 @@ class Inspector:
         admit(call)
         entry = self._entry(call)
         place, media_type = COPIES[call.values.get("as", "curl")]
-        module, _, name = place.partition(":")
-        write: Callable[[Entry, Any], str] = getattr(import_module(module), name)
+        write: Callable[[Entry, Any], str] = resolve_name(place)
         lines = [one["message"] for one in _log_of(call, entry)]
         try:
             text = write({**entry, "log": lines}, call.gateway.settings)
