@@ -1,7 +1,7 @@
 """The bytes that this process keeps in memory for slow clients.
 
-`[server] buffers` bounds their sum. A part that finds no room does without: it collects an upload on disk,
-reads a response no faster than its client, or lets the uploads of one connection over HTTP/2 wait for each other.
+`[server] buffers` bounds their sum. A part that finds no room does without: it collects an upload on disk, reads a
+response no faster than its client, or lets the uploads of one connection over HTTP/2 wait for each other.
 """
 
 from typing import Final

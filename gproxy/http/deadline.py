@@ -50,8 +50,7 @@ class Deadline:
     """The moment at which the response's head is due, on the monotonic clock; `remaining()` is for handlers.
 
     Once a body follows the head, each of its pieces has a limit of its own, and only `total_timeout` bounds the whole.
-    All of this is paused while the gateway waits for the client:
-    body_timeout and write_timeout limit that wait.
+    All of this is paused while the gateway waits for the client; `body_timeout` and `write_timeout` limit that wait.
     """
 
     __slots__ = (

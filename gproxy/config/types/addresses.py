@@ -59,9 +59,9 @@ class Address:
     or an inherited file descriptor `fd`.
 
     `tls` is None for plain HTTP, else the [tls:NAME] section for clients without a known server name (empty: the
-    first). With `proxy` each connection begins with a PROXY header. `h2c`: a plain address takes HTTP/2 by prior
-    knowledge, besides HTTP/1. `redirect` (0: none) is the https port that
-    clients are redirected to, except from the paths of `excepted` and below them. Equality compares only the place.
+    first). With `proxy` each connection begins with a PROXY header. With `h2c` a plain address takes HTTP/2 by prior
+    knowledge, besides HTTP/1. `redirect` (0: none) is the https port that clients are redirected to, except from the
+    paths of `excepted` and below them. Equality compares only the place.
     """
 
     noun: ClassVar[str] = "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd:N"

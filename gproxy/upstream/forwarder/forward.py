@@ -148,8 +148,8 @@ class Forward:
         """Make the body begin at its first byte, now and for each retry that the policy may allow.
 
         Rewind a body that is kept or recorded, keep a short one that has arrived completely, and record any other one
-        while it is sent. Raise RuntimeError if a handler has consumed the body: the backend would wait for
-        bytes that never come.
+        while it is sent. Raise RuntimeError if a handler has consumed the body: the backend would wait for bytes that
+        never come.
         """
         if not body.can_begin_again:
             raise RuntimeError("the request body was already read; call request.body.buffer(limit) before reading it")
