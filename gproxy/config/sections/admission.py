@@ -12,11 +12,14 @@ class QueueOptions:
     """The limit of concurrent requests, and the queue before it."""
 
     max_requests: int = field(
-        default=0, metadata=option("max_requests", "most concurrent requests of each worker to the upstream; 0: no limit")
+        default=0,
+        metadata=option("max_requests", "most concurrent requests of each worker to the upstream; 0: no limit"),
     )
     length: int = field(
         default=0,
-        metadata=option("queue", "most requests of each worker that wait for max_requests or max_connections; further ones get 503"),
+        metadata=option(
+            "queue", "most requests of each worker that wait for max_requests or max_connections; further ones get 503"
+        ),
     )
     timeout: Seconds = field(default=Seconds(1), metadata=doc("longest wait in the queue; then 503"))
 

@@ -71,7 +71,9 @@ class UpstreamSettings:
         default=None,
         metadata=doc("header that gives the backend the remaining milliseconds: X-Request-Timeout; none: off"),
     )
-    max_connections: int = field(default=0, metadata=doc("most connections of each worker to each backend; 0: no limit"))
+    max_connections: int = field(
+        default=0, metadata=doc("most connections of each worker to each backend; 0: no limit")
+    )
     keepalive: int = field(default=32, metadata=doc("most idle connections that each worker keeps for each backend"))
     idle_timeout: Seconds = field(
         default=Seconds(55),
