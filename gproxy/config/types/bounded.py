@@ -2,8 +2,9 @@ r"""Regular expressions for texts of clients, which are matched within a bound o
 
 Python's `re` backtracks, without a limit of time, and clients choose the texts. So a pattern may have a choice only
 where the next character decides it: to repeat once more or not, to take this alternative or that one. Then the work is
-in proportion to the length of the text. Two exceptions are possible outside of repetitions: one unlimited repetition
-with a short rest, as in `.*\.json`, and few choices of a limited number.
+in proportion to the length of the text. Three exceptions are possible outside of repetitions: one unlimited repetition
+with a short rest, as in `.*\.json`, few choices of a limited number, and what comes before a rest that matches every
+text, as in `\w+.*`: such a rest never leads back to a choice.
 """
 
 import re
@@ -28,6 +29,8 @@ _CLASSES: Final = {
     sre.CATEGORY_NOT_SPACE: r"\S", sre.CATEGORY_WORD: r"\w", sre.CATEGORY_NOT_WORD: r"\W",
 }  # fmt: skip
 _REPETITIONS: Final = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
+#: What matches at the end of a text.
+_ENDS: Final = (sre.AT_END, sre.AT_END_STRING)
 _FLAGS: Final = re.DOTALL | re.ASCII
 
 
@@ -36,6 +39,12 @@ class _Part(NamedTuple):
 
     first: int
     length: int
+    #: True if it matches every text, as `.*` does, and `/?.*`.
+    is_universal: bool = False
+
+
+#: The end of an expression.
+_NOTHING: Final = _Part(_END, 0)
 
 
 class Bounded(NamedTuple):
@@ -63,7 +72,7 @@ def bounded(text: str) -> Bounded:
         expression = re.compile(text, _FLAGS)
         tree = parser.parse(text, _FLAGS)
         check = _Check(ignores_case=bool(expression.flags & re.IGNORECASE))
-        whole = check.sequence(tree, _Part(_END, 0), is_repeated=False)
+        whole = check.sequence(tree, _NOTHING, is_repeated=False)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"the regular expression does not compile: {error}") from None
     check.raise_if_costly()
@@ -104,7 +113,8 @@ class _Check:
         if (group := _group(operator, argument)) is not None:
             return self.sequence(group, rest, is_repeated=is_repeated)
         if operator is sre.AT:
-            return rest
+            is_end = argument in _ENDS and rest == _NOTHING
+            return rest if is_end else _Part(rest.first, min(rest.length + 1, _UNLIMITED))
         self.has_dot |= operator is sre.ANY and not is_repeated
         return _Part(self._characters(operator, argument), min(rest.length + 1, _UNLIMITED))
 
@@ -119,7 +129,8 @@ class _Check:
     def _repetition(self, operator: _Operator, argument: _Argument, rest: _Part, *, is_repeated: bool) -> _Part:
         least, most, body = argument
         first = self._first(body, rest.first)
-        if least != most and operator is not sre.POSSESSIVE_REPEAT and first & rest.first:
+        has_choice = least != most and operator is not sre.POSSESSIVE_REPEAT and not rest.is_universal
+        if has_choice and first & rest.first:
             if most is sre.MAXREPEAT and not is_repeated:
                 self._leave_open(rest)
             else:
@@ -128,7 +139,8 @@ class _Check:
         found = self.sequence(body, after, is_repeated=is_repeated or most != 1)
         times = _UNLIMITED if most is sre.MAXREPEAT else most
         length = min(rest.length + (found.length - rest.length) * times, _UNLIMITED)
-        return _Part(found.first | (0 if least else rest.first), length)
+        is_universal = not least and (rest.is_universal or _matches_all(most, body, rest))
+        return _Part(found.first | (0 if least else rest.first), length, is_universal)
 
     def _leave_open(self, rest: _Part) -> None:
         """Note an unlimited repetition that the next character does not end: the rest is tried at every place."""
@@ -172,6 +184,11 @@ class _Check:
                 both = 1 << sign | 1 << sign + 32
                 found |= both if found & both else 0
         return found
+
+
+def _matches_all(most: _Argument, body: Iterable[Any], rest: _Part) -> bool:
+    """Return whether the repetition is `.*` at the end of the expression."""
+    return most is sre.MAXREPEAT and rest == _NOTHING and [operator for operator, _ in body] == [sre.ANY]
 
 
 def _group(operator: _Operator, argument: _Argument) -> Iterable[Any] | None:

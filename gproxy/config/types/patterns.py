@@ -2,13 +2,15 @@
 
 Python's `re` backtracks: an expression with nested repetition, `(a+)+`, can take forever on a crafted text. Clients
 choose the text that these expressions match, so prefer `[^/]+` to `.*`, and possessive `++` and `*+` to nested
-repetition.
+repetition. For paths only expressions with bounded work are accepted.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
+
+from gproxy.config.types.bounded import bounded
 
 _REFERENCE = re.compile(r"\\(?:([1-9][0-9]?)|g<([^\W\d]\w*)>)")
 _NOT = "not "
@@ -88,11 +90,11 @@ class Rewrite:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse `REGEX -> PATH`. Raise ValueError with the problem."""
+        """Parse `REGEX -> PATH`. Raise ValueError with the problem, also if a match may take too long."""
         pattern, arrow, template = (part.strip() for part in text.rpartition("->"))
         if not arrow or not pattern:
             raise ValueError
-        expression = compiled(pattern)
+        expression = bounded(pattern).expression
         for number, name in _REFERENCE.findall(template):
             if int(number or 0) > expression.groups or (name and name not in expression.groupindex):
                 raise ValueError(f"the regular expression has no group {number or name}")

@@ -17,7 +17,7 @@ LONGEST = 2048
     "text",
     [r"/v[12]/users/\d+", r"^/users/[0-9]+$", r"/(?P<lang>[a-z]{2})(?:/[^/]+)*/?", r".*\.(?:jpe?g|png|css|csv|woff2?)",
      r"/[^/]+/x/.*\.json", "(?i)/Users", "/a?b", "/(?:ab|cd)*x", "/[^/]++/x", r"/\d{4}-\d\d/.+", ".*", r"/\w+\b",
-     "/(?>a|b)c", r"/[\w-]{1,63}\.html", "/(?:/a|/ab)*", "/(?:a{2})+"],
+     "/(?>a|b)c", r"/[\w-]{1,63}\.html", "/(?:/a|/ab)*", "/(?:a{2})+", r"^/(\d+)/?(.*)$", r"/\w+(?:/\d*)?.*?", r"/a{0,30}a{0,30}a*(.*)"],
 )  # fmt: skip
 def test_accepted(text):
     assert str(RoutePath.parse(f"~ {text}")) == f"~ {text}"
@@ -41,7 +41,7 @@ def test_accepted(text):
             r"/(?:\w+\d?)+", "(?i)/(a+A)+", "/(?:a|ab|b)*",
         )),
         *((text, "must end at a character that it cannot match") for text in (
-            "/.*/x/.*", "/a*a*b", "/.*?/.*", r"/\w+\d+", r"/.*[^/]*x", "/(?:ab)*a.*",
+            "/.*/x/.*", "/a*a*b", "/.*?/.*", r"/\w+\d+", r"/.*[^/]*x", "/(?:ab)*a.*", r"/\w*a*.*\b", "/a*b*$/?.*", "/a*a*.*x", "/a*a*(?:.*/)?", "/a*a*.+",
         )),
         *((text, "too many choices") for text in (
             "/a{0,30}a{0,30}a{0,30}", "/.*[a-z]{1,300}", "/" + "a?" * 10 + "b", "/" + "(a|ab|b)" * 9,
