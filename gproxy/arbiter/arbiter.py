@@ -24,20 +24,20 @@ from typing import Any, Final
 from gproxy import __version__
 from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
-from gproxy.arbiter.generation import Generation, Sockets
-from gproxy.arbiter.history import GenerationHistory, Reading
+from gproxy.arbiter.generations.generation import Generation, Sockets
+from gproxy.arbiter.generations.history import GenerationHistory, Reading
+from gproxy.arbiter.generations.probation import Probation
+from gproxy.arbiter.generations.reload import Reload, ReloadQueue
+from gproxy.arbiter.generations.reload_on_change import ReloadOnChange
+from gproxy.arbiter.generations.trial import Trial
 from gproxy.arbiter.messages import Message
 from gproxy.arbiter.monitoring import Monitoring, NoMonitor
-from gproxy.arbiter.probation import Probation
-from gproxy.arbiter.reload import Reload, ReloadQueue
-from gproxy.arbiter.reload_on_change import ReloadOnChange
 from gproxy.arbiter.shutdown import PendingLine, Shutdown
 from gproxy.arbiter.sockets import CannotListenError
 from gproxy.arbiter.spare_worker import SpareWorker
 from gproxy.arbiter.spawn import CannotStartError, Spawned, name_process, spawn
 from gproxy.arbiter.staff import Staff
 from gproxy.arbiter.systemd import Notifier, listen_fds, watchdog_interval
-from gproxy.arbiter.trial import Trial
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState
 from gproxy.arbiter.workers import Workers
 from gproxy.config.load import Overrides

@@ -2,8 +2,8 @@
 
 from typing import Any, Protocol
 
-from gproxy.arbiter.generation import Generation
-from gproxy.arbiter.reload import Reload
+from gproxy.arbiter.generations.generation import Generation
+from gproxy.arbiter.generations.reload import Reload
 from gproxy.arbiter.worker_process import WorkerProcess
 from gproxy.config.sections.admin import AdminSettings
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop, nothing
-from gproxy.arbiter.generation import Generation
+from gproxy.arbiter.generations.generation import Generation
 from gproxy.arbiter.messages import Command
 from gproxy.arbiter.systemd import Notifier
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState

@@ -8,7 +8,7 @@ from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
-from gproxy.arbiter.generation import Generation
+from gproxy.arbiter.generations.generation import Generation
 from gproxy.arbiter.shutdown import Shutdown
 from gproxy.arbiter.spawn import CannotStartError
 from gproxy.arbiter.worker_process import ExitStatus, WorkerProcess, WorkerState

@@ -9,7 +9,7 @@ from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.event_loop import EventLoop
-from gproxy.arbiter.generation import Generation
+from gproxy.arbiter.generations.generation import Generation
 from gproxy.arbiter.messages import Message
 from gproxy.arbiter.spawn import STACK_SIGNAL, CannotStartError, Spawned, spawn
 from gproxy.arbiter.worker_process import ExitStatus, Kill, Sharing, WorkerProcess, WorkerState

@@ -185,7 +185,7 @@ def test_handlers_do_not_know_each_other():
 SMALL = {
     "__main__": "python -m gproxy",
     "apps.errors": "a stream of an app",
-    "arbiter.trial": "a state of a generation that few have",
+    "arbiter.generations.trial": "a state of a generation that few have",
     "arbiter.backoff": "pauses between starts, apart from what starts",
     "commands.credentials.secret_line": "what two commands ask for without echo",
     "commands.config": "a command",

@@ -20,7 +20,7 @@ import gproxy
 from gproxy.arbiter import messages
 from gproxy.arbiter.control import Control
 from gproxy.arbiter.event_loop import EventLoop
-from gproxy.arbiter.generation import Generation
+from gproxy.arbiter.generations.generation import Generation
 from gproxy.arbiter.messages import Message
 from gproxy.arbiter.monitor.admin_sockets import AdminSockets, close_sockets, open_sockets, permit
 from gproxy.arbiter.monitor.messages import (

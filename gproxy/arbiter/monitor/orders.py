@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any, Final
 
 from gproxy.arbiter import messages
+from gproxy.arbiter.generations.reload import Reload, Reply
 from gproxy.arbiter.monitor.overrides import BackendOverrides, TemporaryLogLevel
 from gproxy.arbiter.monitoring import Supervisor
-from gproxy.arbiter.reload import Reload, Reply
 from gproxy.arbiter.worker_process import WorkerState
 from gproxy.arbiter.workers import Workers
 

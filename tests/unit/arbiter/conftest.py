@@ -8,9 +8,10 @@ from collections import deque
 import pytest
 
 from gproxy.arbiter import arbiter as arbiter_module
-from gproxy.arbiter import event_loop, generation, probation, shutdown, staff, worker_process, workers
+from gproxy.arbiter import event_loop, shutdown, staff, worker_process, workers
 from gproxy.arbiter.arbiter import Arbiter
 from gproxy.arbiter.control import Control
+from gproxy.arbiter.generations import generation, probation
 from gproxy.arbiter.messages import COMMANDS, Built, Ready, Reloads
 from gproxy.arbiter.spawn import Spawned
 from gproxy.observe import log

@@ -11,7 +11,7 @@ import pytest
 from gproxy.arbiter import event_loop
 from gproxy.arbiter import messages as worker_messages
 from gproxy.arbiter.control import Control
-from gproxy.arbiter.generation import Generation
+from gproxy.arbiter.generations.generation import Generation
 from gproxy.arbiter.monitor import monitor_process
 from gproxy.arbiter.monitor.admin_sockets import close_sockets
 from gproxy.arbiter.monitor.messages import (

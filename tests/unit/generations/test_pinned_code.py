@@ -11,7 +11,7 @@ import traceback
 
 import pytest
 
-from gproxy.arbiter.history import KeptCode
+from gproxy.arbiter.generations.history import KeptCode
 from gproxy.generations.pinned_code import PinnedCode, PinnedFinder, content_of
 from gproxy.runtime.user_files import is_users
 

@@ -1,7 +1,7 @@
 """Changed files: which files a watch reports."""
 
-from gproxy.arbiter import file_watch
-from gproxy.arbiter.file_watch import FileWatch, watched_files
+from gproxy.arbiter.generations import file_watch
+from gproxy.arbiter.generations.file_watch import FileWatch, watched_files
 from gproxy.config.file_stamp import FileStamp
 
 

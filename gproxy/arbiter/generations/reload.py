@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from time import time
 from typing import Any, Final
 
-from gproxy.arbiter.history import Reading
+from gproxy.arbiter.generations.history import Reading
 
 #: Answers an order: whether it succeeded, and its result.
 Reply = Callable[[bool, dict[str, Any]], None]

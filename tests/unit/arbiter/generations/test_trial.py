@@ -94,7 +94,7 @@ def test_a_rollback_tests_nothing(scene):
     new.say(Built([], []))
     play.workers[1].say(Shared())
     new.say(Ready())
-    from gproxy.arbiter.reload import Reload
+    from gproxy.arbiter.generations.reload import Reload
 
     play.arbiter.reload(Reload("rollback", is_rollback=True))
     assert play.arbiter._next.trial is None

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gproxy.arbiter.reload_on_change import ReloadOnChange
+from gproxy.arbiter.generations.reload_on_change import ReloadOnChange
 
 
 class Loop:

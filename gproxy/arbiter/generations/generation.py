@@ -11,11 +11,11 @@ from typing import Final
 
 from gproxy.arbiter import messages
 from gproxy.arbiter.backoff import Backoff
-from gproxy.arbiter.file_watch import listed, watched_files
-from gproxy.arbiter.history import Reading
+from gproxy.arbiter.generations.file_watch import listed, watched_files
+from gproxy.arbiter.generations.history import Reading
+from gproxy.arbiter.generations.trial import Trial
 from gproxy.arbiter.sockets import CannotListenError, is_reachable, listen, silence
 from gproxy.arbiter.systemd import bind_to
-from gproxy.arbiter.trial import Trial
 from gproxy.arbiter.worker_process import WorkerProcess, WorkerState
 from gproxy.config.file_stamp import FileStamp
 from gproxy.config.ini.files import absolute, include_patterns, pack, read_files

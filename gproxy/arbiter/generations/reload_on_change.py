@@ -6,8 +6,8 @@ from time import monotonic
 from typing import Final
 
 from gproxy.arbiter.event_loop import EventLoop
-from gproxy.arbiter.file_watch import FileWatch, listed
-from gproxy.arbiter.generation import Generation
+from gproxy.arbiter.generations.file_watch import FileWatch, listed
+from gproxy.arbiter.generations.generation import Generation
 
 #: Seconds between two looks, and how many times as long as a look they are at least: a look may visit many files.
 _LOOK_EVERY: Final = 0.1

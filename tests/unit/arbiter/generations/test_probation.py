@@ -2,8 +2,8 @@
 
 import pytest
 
+from gproxy.arbiter.generations.reload import Reload
 from gproxy.arbiter.messages import Beat, Built, Failed, Ready, Shared
-from gproxy.arbiter.reload import Reload
 
 PROBATION = "probation = 60s\nprobation_errors = 10%"
 LAST = "handler greet: ValueError: no (greeting.py:3)"

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gproxy.arbiter import generation
+from gproxy.arbiter.generations import generation
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, Final
 
-from gproxy.arbiter.generation import Generation
-from gproxy.arbiter.history import GenerationHistory
+from gproxy.arbiter.generations.generation import Generation
+from gproxy.arbiter.generations.history import GenerationHistory
+from gproxy.arbiter.generations.reload import Reload, ReloadQueue
 from gproxy.arbiter.messages import Beat
-from gproxy.arbiter.reload import Reload, ReloadQueue
 from gproxy.arbiter.worker_process import WorkerProcess
 from gproxy.config.types.units import write_percent
 

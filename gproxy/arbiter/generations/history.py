@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from time import time
 from typing import Final
 
-from gproxy.arbiter.file_watch import listed
+from gproxy.arbiter.generations.file_watch import listed
 from gproxy.config.ini.files import SourceFile
 
 _log = logging.getLogger("gproxy")

@@ -1,8 +1,8 @@
 """Reloads that somebody waits for, and rollbacks: each answer is the outcome of the reload that was asked for."""
 
-from gproxy.arbiter.history import GenerationHistory, Reading
+from gproxy.arbiter.generations.history import GenerationHistory, Reading
+from gproxy.arbiter.generations.reload import Reload, ReloadQueue
 from gproxy.arbiter.messages import Built, Closed, Failed, Ready, Shared, Stopped
-from gproxy.arbiter.reload import Reload, ReloadQueue
 
 
 class Asked(Reload):
