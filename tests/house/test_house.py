@@ -253,6 +253,13 @@ def test_each_interpreted_file_of_a_compiled_folder_exists_and_has_one_reason():
     assert [name for name in names if not name.startswith(tuple(f"{folder}/" for folder in SETUP["HOT"]))] == []
 
 
+def test_no_unit_test_of_compiled_code_is_left_to_the_interpreted_run():
+    text = (ROOT / "tests/unit/conftest.py").read_text()
+    left = ast.literal_eval(re.search(r"^NEVER_COMPILED = (\(.*?\))$", text, re.M | re.S)[1])
+    assert [name for name in left if not (ROOT / "tests/unit" / name).exists()] == []
+    assert [source for source in SETUP["SOURCES"] if source.startswith(left)] == []
+
+
 @pytest.mark.parametrize("source", SETUP["SOURCES"])
 def test_compiled_files_avoid_what_mypyc_does_otherwise(source):
     """docs/why/compiled.md: super().__init__(**options), and `raise ... from` without setting __cause__."""
