@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, get_origin
 
+from gproxy.config.record import Record
 
-@dataclass
-class Message:
+
+@dataclass(eq=False, repr=False)
+class Message(Record):
     """The base of all messages; a subclass with fields is a dataclass of its own."""
 
     def __str__(self) -> str:
@@ -21,7 +23,7 @@ class Command(Message):
     """A message to a worker."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Build(Command):
     """Build the settings; their files come packed in a file descriptor.
 
@@ -36,7 +38,7 @@ class Build(Command):
     read_at: float  # Unix time at which the settings were read
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Open(Command):
     """Open all parts. The descriptors are the shared memory and the listening sockets."""
 
@@ -59,7 +61,7 @@ class Reopen(Command):
     """Open the access log anew."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Reloads(Command):
     """The reloads so far, for the metrics; the start is no reload, but counts as the last successful one."""
 
@@ -75,7 +77,7 @@ class WorkerLine(Command):
     """Answer the questions of the monitor on the socket that comes as a descriptor, in place of an earlier one."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Override(Command):
     """Change a backend as an operator wants."""
 
@@ -84,7 +86,7 @@ class Override(Command):
     fields: dict[str, Any]  # of upstream.override.BackendOverride
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class LogLevel(Command):
     """Give a logger this level for a time; an empty level ends it."""
 
@@ -96,7 +98,7 @@ class Unready(Command):
     """Answer 503 to `/ready`: a stop has begun."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Retire(Command):
     """Drain: a newer generation serves, or fewer workers do."""
 
@@ -118,14 +120,14 @@ class Notice(Message):
     """A message to the arbiter."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Imported(Notice):
     """The worker has imported user modules; a descriptor has their code."""
 
     files: list[str]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Built(Notice):
     """The settings are valid."""
 
@@ -133,14 +135,14 @@ class Built(Notice):
     files: list[str]  # of user code, and error pages
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Judged(Notice):
     """The self-test is over; the worker exits."""
 
     reasons: list[str]  # of its failure; none if it has passed
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Failed(Notice):
     """The settings are wrong, or a part cannot be opened; the worker exits with this code."""
 
@@ -157,7 +159,7 @@ class Shared(Notice):
     """The state is in the shared memory."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Beat(Notice):
     """The worker is alive. With `probation` it has counted so many requests, and those that failed in handlers."""
 
@@ -166,7 +168,7 @@ class Beat(Notice):
     last: str = ""  # the last failure: its handler and its exception
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Blocked(Notice):
     """A handler blocks the event loop of the worker; the worker's watchdog sends it, since the loop does not turn."""
 
@@ -179,7 +181,7 @@ class Closed(Notice):
     """The listeners are closed."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Lacks(Notice):
     """The settings do not have the backend that `override` has named."""
 
@@ -187,14 +189,14 @@ class Lacks(Notice):
     backend: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Stopped(Notice):
     """The worker has drained; so many requests were cut."""
 
     cut: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Malformed(Message):
     """A received line that is no message; the receiver expects it in no state."""
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from gproxy.config.record import Record
 from gproxy.config.revocation_lists import NO_LISTS, RevocationLists, read_lists, use_lists
 from gproxy.config.sections.tls import TLSSettings
 from gproxy.config.sections.upstream_tls import content
@@ -30,8 +31,8 @@ _REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Certificate(Record):
     """The certificate of one section. `names` are in lower case; each of `warnings` is `option: warning`.
 
     expires: the end of its validity, in seconds since the epoch. lists: the revocation lists for its clients.

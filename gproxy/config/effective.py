@@ -15,6 +15,7 @@ from gproxy.config.ini.build import option_hints, options
 from gproxy.config.ini.convert import convert, is_secret, masked
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.ini.value_types import DICTS, container
+from gproxy.config.record import Record
 from gproxy.config.sections.chain import ChainOptions
 from gproxy.config.sections.policy import option_prefix
 from gproxy.config.sections.settings import SECTIONS, HandlerSettings, Settings
@@ -31,8 +32,8 @@ _HEADER_NAMES: Final = "forward"
 _Options = Mapping[str, tuple[object, str | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class EffectiveOption:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EffectiveOption(Record):
     """An option: its text without secrets, and its place, FILE:LINE or `default`."""
 
     name: str
@@ -40,8 +41,8 @@ class EffectiveOption:
     place: str
 
 
-@dataclass(frozen=True, slots=True)
-class EffectiveSection:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EffectiveSection(Record):
     """A section with its options; its place is `default` if the file does not have it."""
 
     title: str

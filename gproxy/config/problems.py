@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gproxy.config.record import Record
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Problem(Record):
     """A problem of a settings file: its place, and what is expected there.
 
     `line` counts from 1; 0 means no line (an unreadable file, the command line). `section` has the file's form

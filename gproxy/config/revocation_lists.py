@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gproxy.config.record import Record
 from gproxy.config.sections.upstream_tls import content
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 _lists: Final = re.compile(b"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL).findall
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationLists:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RevocationLists(Record):
     """The lists of one file: `expires` is when the first of them is outdated, in seconds since the epoch.
 
     digest: SHA-256 of the file; empty without one.

@@ -192,6 +192,7 @@ SMALL = {
     "commands.version": "a command",
     "commands.live.rollback": "a command",
     "config.admin_checks": "checks of one section against others",
+    "config.record": "what the classes of settings share",
     "config.file_stamp": "what the arbiter, the server and identity compare",
     "config": "the public names",
     "gateway.watch.server_timing": "a field of its own",
@@ -401,6 +402,19 @@ def test_each_exception_of_the_linter_says_why():
             if re.search(r"# noqa: (ANN401|BLE001|SLF001)(, \w+)*$", line):
                 without.append(f"{path.relative_to(ROOT)}:{number}")
     assert without == []
+
+
+def test_settings_share_their_methods():
+    """A frozen dataclass that the decorator writes methods for costs each start; without Record it would have none."""
+    found = {
+        path.relative_to(ROOT).as_posix(): re.findall(
+            r"@dataclass\((frozen=.*)\)\n(?:@\S+\n)?class \w+(\(.*\))?:", path.read_text()
+        )
+        for path in (ROOT / "gproxy/config").rglob("*.py")
+    }
+    assert sum(map(len, found.values())) > 50
+    wanted = ("frozen=True, slots=True, eq=False, repr=False", "(Record)")
+    assert {path: set(classes) - {wanted} for path, classes in found.items() if set(classes) - {wanted}} == {}
 
 
 def test_no_name_that_says_nothing():

@@ -11,6 +11,7 @@ from typing import Final
 
 from gproxy.arbiter.generations.file_watch import listed
 from gproxy.config.ini.files import SourceFile
+from gproxy.config.record import Record
 
 _log = logging.getLogger("gproxy")
 
@@ -52,8 +53,8 @@ def _close(fds: Iterable[int]) -> None:
         os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reading(Record):
     """The files of the settings as a generation has read them, and the code of its user modules."""
 
     generation: int

@@ -7,6 +7,7 @@ from time import time
 from typing import Any, Final
 
 from gproxy.arbiter.generations.history import Reading
+from gproxy.config.record import Record
 
 #: Answers an order: whether it succeeded, and its result.
 Reply = Callable[[bool, dict[str, Any]], None]
@@ -46,8 +47,8 @@ class Reload:
             reply(succeeded, result)
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadRecord:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ReloadRecord(Record):
     """The outcome of a reload: the Unix time of its end, and the generation that serves then."""
 
     time: float

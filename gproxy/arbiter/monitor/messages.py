@@ -10,7 +10,7 @@ class MonitorCommand(Message):
     """A message to the monitor."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Configure(MonitorCommand):
     """Serve these settings. The descriptor is the packed files.
 
@@ -23,7 +23,7 @@ class Configure(MonitorCommand):
     generation: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Attach(MonitorCommand):
     """A worker serves; the descriptor is the line to it."""
 
@@ -32,21 +32,21 @@ class Attach(MonitorCommand):
     pid: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Detach(MonitorCommand):
     """The worker has ended."""
 
     pid: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Report(MonitorCommand):
     """The state of the arbiter: generation, reloads, and the states of the workers."""
 
     state: dict[str, Any]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Outcome(MonitorCommand):
     """The order of this number was carried out, or failed."""
 
@@ -59,7 +59,7 @@ class Leave(MonitorCommand):
     """Accept no more connections, finish the answers under way, and exit: another monitor takes over."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Logged(MonitorCommand):
     """A record of the arbiter's error log."""
 
@@ -78,7 +78,7 @@ class Serving(MonitorNotice):
     """The monitor accepts connections."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Order(MonitorNotice):
     """Do this, and answer with its outcome: reload, roll back, scale, keep an override and the like."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from gproxy.arbiter import messages
 from gproxy.arbiter.worker_process import WorkerProcess
 from gproxy.arbiter.workers import Workers
+from gproxy.config.record import Record
 from gproxy.observe import log
 
 _log = logging.getLogger("gproxy")
@@ -82,8 +83,8 @@ class BackendOverrides:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Level(Record):
     level: str
     logger: str
     until: float

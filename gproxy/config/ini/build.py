@@ -28,14 +28,15 @@ from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.ini.value_types import describe, type_text, write
 from gproxy.config.problems import OptionErrors, OptionProblem, Problem
+from gproxy.config.record import Record
 
 T = TypeVar("T")
 #: Returns the message about an unknown option: (its name, the known names).
 UnknownOption = Callable[[str, Collection[str]], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Option(Record):
     """The documentation of one option; `default_text` is None if the option is required."""
 
     name: str
@@ -155,8 +156,8 @@ def changed(settings: object) -> list[str]:
     return [name for name, value in values.items() if value != _default(known[name].field)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Group(Record):
     """A field that is a group of options: its name, its class, and the prefix of its options."""
 
     name: str
@@ -164,8 +165,8 @@ class _Group:
     prefix: str
 
 
-@dataclass(frozen=True, slots=True)
-class _OptionField:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _OptionField(Record):
     """The field of one option, with the class and the group that have it; `group` is "" outside of groups."""
 
     name: str
@@ -252,8 +253,8 @@ def _parsed(error: ValueError, known: Collection[str]) -> Iterator[OptionProblem
         yield (about, message) if colon and {*about} <= {*known} else ((), line)
 
 
-@dataclass(frozen=True, slots=True)
-class _OptionReporter:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _OptionReporter(Record):
     """A reporter of one option's problems and warnings, with the option's place in the file."""
 
     section: RawSection

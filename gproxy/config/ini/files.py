@@ -13,13 +13,14 @@ from typing import Final
 from gproxy.config.ini.convert import split
 from gproxy.config.ini.parser import Parser, RawSection
 from gproxy.config.problems import Problem
+from gproxy.config.record import Record
 
 #: The option of the first file that names the others.
 _INCLUDE: Final = ("gateway", "include")
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SourceFile(Record):
     """A file of the settings: its path as messages show it, and its content."""
 
     path: str

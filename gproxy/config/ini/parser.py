@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from gproxy.config import hints
 from gproxy.config.problems import Problem
+from gproxy.config.record import Record
 
 _COMMENT = re.compile(r"^\s*[;#].*|\s;.*")
 _HEADER = re.compile(r"\[\s*([^\]:]*?)\s*(?::\s*([^\]]*?)\s*)?\](?:\s*[#;].*)?")
@@ -17,8 +18,8 @@ _VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{"
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Value(Record):
     """The value of one option, with environment variables replaced; `line` is its first line."""
 
     text: str = field(repr=False)  # a secret must not appear in logs and tracebacks
@@ -26,8 +27,8 @@ class Value:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class RawSection:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RawSection(Record):
     """A section `[kind:name]` (name is empty for `[kind]`) and its options by name, lower case with `_` for `-`.
 
     `broken` names the options whose text has a problem (a variable that is not set). They are not missing, and get

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NewType, Union, get_args, get_origin
 
 from gproxy.config.problems import nearest
+from gproxy.config.record import Record
 from gproxy.config.types.addresses import Network, parse_network
 from gproxy.config.types.units import (
     Bytes,
@@ -34,8 +35,8 @@ DICTS = (dict, Mapping)
 _BOOLEANS = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Form(Record):
     """The written form of a type; `parse` raises ValueError, with a reason or without."""
 
     noun: str

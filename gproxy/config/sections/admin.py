@@ -8,6 +8,7 @@ from typing import Final
 
 from gproxy.config.ini.build import doc
 from gproxy.config.problems import OptionProblem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import SHORTEST_SECRET, Address, Network, Seconds, Secret
 from gproxy.config.types.addresses import LOOPBACK
@@ -17,8 +18,8 @@ _SHORTEST: Final = 60.0
 _LONGEST: Final = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class AdminSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AdminSettings(Record):
     """`[admin]`: the listener of operators, its secrets, and what it permits. Without `bind` there is none."""
 
     bind: tuple[Address, ...] = field(

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 
 from gproxy.config.ini.build import doc, option
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import Percent, Seconds
 
 
-@dataclass(frozen=True, slots=True)
-class QueueOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class QueueOptions(Record):
     """The limit of concurrent requests, and the queue before it."""
 
     max_requests: int = field(
@@ -30,8 +31,8 @@ class QueueOptions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class BreakerOptions(Record):
     """The circuit breaker."""
 
     enabled: bool = field(

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from gproxy.config.ini.build import NOT_AN_OPTION, doc
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import ModuleRef
 
 
-@dataclass(frozen=True, slots=True)
-class AppRef:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AppRef(Record):
     """A reference to a WSGI app, or to a factory that returns one; parsing imports nothing."""
 
     noun: ClassVar[str] = "MODULE:NAME, or MODULE:NAME() for a factory"
@@ -36,8 +37,8 @@ class AppRef:
         return f"{self.reference}{'()' if self.is_factory else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class AppOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AppOptions(Record):
     """The WSGI app of a route. `live` is the app itself, once it is imported."""
 
     app: AppRef | None = field(

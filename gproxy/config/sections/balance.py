@@ -7,6 +7,7 @@ from typing import Final, Literal, Protocol
 
 from gproxy.config.ini.build import changed, doc
 from gproxy.config.problems import OptionErrors, OptionProblem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import SHORTEST_SECRET, Seconds, Secret
 from gproxy.http.header_names import is_token
@@ -20,8 +21,8 @@ SameSite = Literal["Lax", "Strict", "None"]
 _STRICT: Final = ("first", "ip_hash", "uri_hash", "header_hash", "cookie_hash", "query_hash")
 
 
-@dataclass(frozen=True, slots=True)
-class StickyOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StickyOptions(Record):
     """The options of `balance = sticky`."""
 
     cookie: str | None = field(default=None, metadata=doc("name of the cookie of balance = sticky; none: sticky_NAME"))
@@ -61,8 +62,8 @@ class StickyOptions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HashOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class HashOptions(Record):
     """The options of the policies that hash a header, a cookie or a query parameter."""
 
     key: str | None = field(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gproxy.config.ini.build import doc, option_names
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import Rate, Seconds
 
@@ -12,8 +13,8 @@ _LIMIT: Final = Rate(5, Seconds(10))
 _PAUSE: Final = Seconds(30)
 
 
-@dataclass(frozen=True, slots=True)
-class ChainOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ChainOptions(Record):
     """The chain around a handler: whether its rejections count, and what becomes of its errors."""
 
     mode: Mode = field(

@@ -10,6 +10,7 @@ from gproxy.config.ini.build import NOT_AN_OPTION, build, doc, option_names
 from gproxy.config.ini.convert import Mistake, convert
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import OptionProblem, Problem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types.error_page import ErrorPage
 from gproxy.config.types.matchers import Statuses
@@ -20,8 +21,8 @@ _is_status: Final = re.compile(r"[45](?:[0-9]{2}|xx)").fullmatch
 PAGES_DOC: Final = "pages for this status, or for all others that begin with this digit; one file of each kind"
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorsSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ErrorsSettings(Record):
     """`[errors]`: error pages by status, `404` or `5xx`, and the statuses of backends that get them too."""
 
     pages: dict[str, tuple[ErrorPage, ...]] = field(default_factory=dict, metadata=NOT_AN_OPTION)

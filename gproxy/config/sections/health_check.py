@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gproxy.config.ini.build import doc, option
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import BodyText, Seconds, Statuses
 from gproxy.http.header_names import SET_BY_PROBE
@@ -14,8 +15,8 @@ _LONGEST_SERVICE = 256
 Initial = Literal["unknown", "up", "down"]
 
 
-@dataclass(frozen=True, slots=True)
-class HealthCheckOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class HealthCheckOptions(Record):
     """The active health check: probes of each backend."""
 
     kind: Literal["http", "grpc"] = field(
@@ -78,8 +79,8 @@ class HealthCheckOptions:
         return self.kind == "grpc" or self.path is not None
 
 
-@dataclass(frozen=True, slots=True)
-class EjectionOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EjectionOptions(Record):
     """The passive health check: failed requests eject a backend for a time."""
 
     max_fails: int = field(default=3, metadata=doc("failed requests within fail_window that eject a backend; 0: off"))

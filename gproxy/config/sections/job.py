@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import ModuleRef, Seconds
 
@@ -17,8 +18,8 @@ _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TIME: Final = re.compile(r"(?:([a-z]+) +)?([0-9]{1,2}):([0-9]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class DayTime:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class DayTime(Record):
     """A time of day, on each day or on one day of the week: 0 is Monday."""
 
     noun: ClassVar[str] = "a time of day"
@@ -46,8 +47,8 @@ class DayTime:
         return f"{day}{self.hour:02}:{self.minute:02}"
 
 
-@dataclass(frozen=True, slots=True)
-class JobSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class JobSettings(Record):
     """`[job:NAME]`: a function of the user that runs at times. `function` is the function itself, once imported."""
 
     name: str

@@ -7,6 +7,7 @@ from typing import Final
 
 from gproxy.config.ini.build import doc
 from gproxy.config.problems import OptionProblem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import Seconds
 
@@ -18,8 +19,8 @@ BUCKETS: Final = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MetricsSettings(Record):
     """`[metrics]`: how many series there may be, and the buckets of histograms."""
 
     max_series: int = field(

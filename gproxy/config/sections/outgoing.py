@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from gproxy.config.ini.build import doc
 from gproxy.config.problems import OptionProblem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import Seconds, Secret
 
@@ -40,8 +41,8 @@ class ProxyURL(Secret):
         return cls(text)
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class OutgoingSettings(Record):
     """`[outgoing]`: requests of the gateway itself, to issuers and other endpoints of identity handlers."""
 
     timeout: Seconds = field(

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 from gproxy.config.ini.build import Option, build, differs_from_default, option_names, options
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import Problem, nearest
+from gproxy.config.record import Record
 from gproxy.config.sections.balance import either
 from gproxy.config.sections.settings import unknown_option
 from gproxy.config.sections.upstream import UpstreamSettings
@@ -28,8 +29,8 @@ _PREFIX: Final = "balance_"
 _UPSTREAM: Final = frozenset(option_names(UpstreamSettings))
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PolicySettings(Record):
     """The value of `balance`, and the options that `UpstreamSettings` does not have: they are the policy's."""
 
     balance: str

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from gproxy.config.ini.build import doc, option
 from gproxy.config.problems import OptionProblem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import Bytes, Percent, Seconds, Statuses
 from gproxy.http.header_names import SET_BY_GATEWAY
@@ -18,8 +19,8 @@ DEFAULT_ON: Final[tuple[RetryOn, ...]] = ("connect", "stale", "reset")
 IDEMPOTENT: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
 
-@dataclass(frozen=True, slots=True)
-class RetryOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RetryOptions(Record):
     """The options of an upstream for retries and hedges."""
 
     retries: int = field(

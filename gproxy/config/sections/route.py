@@ -7,6 +7,7 @@ from typing import Literal, Self
 from gproxy.config.ini.build import NOT_AN_OPTION, doc, option_group
 from gproxy.config.ini.parser import RawSection
 from gproxy.config.problems import Problem
+from gproxy.config.record import Record
 from gproxy.config.sections import retry, rules
 from gproxy.config.sections.app import AppOptions, AppRef
 from gproxy.config.sections.retry import RetryOn
@@ -19,8 +20,8 @@ from gproxy.config.types.route_action import RedirectTarget, Share, SplitKey, Up
 Patterns = dict[str, Pattern]
 
 
-@dataclass(frozen=True, slots=True)
-class RouteSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RouteSettings(Record):
     """`[route:NAME]`: the requests that it matches, and its action. A timeout of None means the gateway's."""
 
     name: str = field(metadata=NOT_AN_OPTION)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gproxy.config.ini.build import doc
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import Address, Bytes, Percent, Seconds, Workers
 from gproxy.config.types.selftest import SelfTestLine
@@ -12,8 +13,8 @@ from gproxy.config.types.selftest import SelfTestLine
 _MOST_STREAMS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ServerSettings(Record):
     """`[server]`: the processes, their listeners, and the limits of client connections."""
 
     bind: tuple[Address, ...] = field(

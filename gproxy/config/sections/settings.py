@@ -13,6 +13,7 @@ from gproxy.config import hints
 from gproxy.config.ini.build import doc, option_names
 from gproxy.config.ini.parser import RawSection, Value
 from gproxy.config.problems import Problem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.sections.admin import AdminSettings
 from gproxy.config.sections.chain import ChainOptions, Mode
@@ -30,8 +31,8 @@ from gproxy.config.types import Bytes, Network, Rotate, Seconds
 from gproxy.config.types.access_log import DEFAULT_FIELDS, LogField, LogTarget, SkippedLines, expanded
 
 
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GatewaySettings(Record):
     """`[gateway]`: the options of every route."""
 
     handlers: tuple[str, ...] = field(
@@ -81,8 +82,8 @@ class GatewaySettings:
         return "" if self.request_id_header == "off" else self.request_id_header
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LogSettings(Record):
     """`[log]`: the access log, its rotation, and the level and the format of the error log."""
 
     access: tuple[LogTarget, ...] = field(
@@ -145,8 +146,8 @@ class LogSettings:
         return expanded(self.fields)
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class HandlerSettings(Record):
     """`[handler:NAME]`: `use` is a built-in handler's name or MODULE:NAME; `options` are for its fields.
 
     `chain` are the options that the chain gives it.
@@ -190,8 +191,8 @@ def with_credentials(routes: list[RouteSettings], handlers: Iterable[HandlerSett
     return routes if has_reader else [route.with_authorization() for route in routes]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Settings(Record):
     """The checked content of the file at `path`. `handlers` has each handler that is declared or listed.
 
     `warnings` do not prevent serving. `sections` are the raw sections; later problems take their lines from them.

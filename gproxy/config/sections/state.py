@@ -8,6 +8,7 @@ from typing import ClassVar, Final, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gproxy.config.ini.build import doc
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import Seconds, Secret
 
@@ -79,8 +80,8 @@ def _database(text: str) -> int:
     return int(text)
 
 
-@dataclass(frozen=True, slots=True)
-class StateSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StateSettings(Record):
     """`[state]`: the store that several machines share. Without a store each machine counts locally."""
 
     redis: RedisURL | None = field(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal, Self
 
 from gproxy.config.ini.build import doc
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types.units import Seconds, parse_seconds, write_seconds
 
@@ -13,8 +14,8 @@ _EVERY: Final = "*"
 _RULE: Final = re.compile(r"(?:(\S+?)\s*:\s*)?([^\s:]+)(\s+immutable)?")
 
 
-@dataclass(frozen=True, slots=True)
-class CacheRule:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CacheRule(Record):
     """The time for which caches may keep the files that match a pattern; `*` in it stands for any characters."""
 
     noun: ClassVar[str] = "TIME, or PATTERN: TIME [immutable]"
@@ -42,8 +43,8 @@ class CacheRule:
         return f"{about}{write_seconds(self.max_age)}{' immutable' if self.is_immutable else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class StaticOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StaticOptions(Record):
     """The files of a route."""
 
     root: Path | None = field(default=None, metadata=doc("folder of the files to serve, in place of an upstream"))

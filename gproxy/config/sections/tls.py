@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from gproxy.config.ini.build import NOT_AN_OPTION, doc
 from gproxy.config.problems import OptionProblem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import Seconds
 from gproxy.http.header_names import NOT_IDENTITY
@@ -17,8 +18,8 @@ FACTS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class TLSSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TLSSettings(Record):
     """`[tls:NAME]`: a certificate, the host names that it serves, and the requirements for their clients."""
 
     name: str = field(metadata=NOT_AN_OPTION)

@@ -7,6 +7,7 @@ from typing import Final, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from gproxy.config.ini.build import doc
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 from gproxy.config.types import SHORTEST_SECRET, Percent, Rate, Seconds, Secret
 from gproxy.http.header_names import is_field_value, is_token
@@ -15,8 +16,8 @@ from gproxy.http.header_names import is_field_value, is_token
 _EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 
 
-@dataclass(frozen=True, slots=True)
-class TraceSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TraceSettings(Record):
     """`[trace]`: the traces that the gateway records, and what a client may see of the path of its own requests."""
 
     endpoint: str = field(

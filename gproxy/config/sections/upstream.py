@@ -6,6 +6,7 @@ from typing import Literal
 
 from gproxy.config.ini.build import NOT_AN_OPTION, doc, option_group
 from gproxy.config.problems import OptionProblem
+from gproxy.config.record import Record
 from gproxy.config.sections import balance, retry, rules, upstream_tls
 from gproxy.config.sections.admission import BreakerOptions, QueueOptions
 from gproxy.config.sections.balance import Balance, StickyOptions
@@ -15,8 +16,8 @@ from gproxy.config.sections.upstream_tls import UpstreamTLSOptions
 from gproxy.config.types import BackendURL, Bytes, ModuleRef, Seconds
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class UpstreamSettings(Record):
     """`[upstream:NAME]`: a group of backends, and how the gateway picks, retries and ejects them."""
 
     name: str = field(metadata=NOT_AN_OPTION)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gproxy.config.ini.build import doc
 from gproxy.config.problems import OptionErrors, OptionProblem
+from gproxy.config.record import Record
 from gproxy.config.sections import rules
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 TLSVersion = Literal["1.2", "1.3"]
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamTLSOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class UpstreamTLSOptions(Record):
     """The options for connections to https:// backends."""
 
     ca: Path | None = field(

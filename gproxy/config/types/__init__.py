@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, Self
 
+from gproxy.config.record import Record
 from gproxy.config.types.addresses import Address, BackendURL, Network
 from gproxy.config.types.matchers import BodyText, Statuses
 from gproxy.config.types.units import Bytes, Percent, Rate, Rotate, Seconds
@@ -77,8 +78,8 @@ class Secret:
         return "***"
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleRef:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ModuleRef(Record):
     """A reference to an object in a Python module; parsing imports nothing."""
 
     noun: ClassVar[str] = "MODULE:NAME"

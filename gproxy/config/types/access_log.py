@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 from gproxy.config.problems import nearest
+from gproxy.config.record import Record
 from gproxy.config.types.addresses import Address
 from gproxy.http.header_names import is_likely_secret
 
@@ -31,8 +32,8 @@ _SCHEMES: Final = {"syslog": _SYSLOG, "udp": _SYSLOG, "tcp": _SYSLOG + _STREAM}
 _STDOUT: Final = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
-@dataclass(frozen=True, slots=True)
-class LogTarget:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LogTarget(Record):
     """A place that access lines go to: a file, standard output (`-`), or a syslog server; `off` is no place.
 
     `address` is that of a syslog server, None for other targets. With `is_stream` it is reached over TCP, otherwise
@@ -77,8 +78,8 @@ class LogTarget:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class LogField:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LogField(Record):
     """A field of access lines: a usual or further one, a header as `request.NAME` or `response.NAME`, or `default`."""
 
     noun: ClassVar[str] = "a field of the access line"
@@ -126,8 +127,8 @@ def _meant(text: str, known: Sequence[str]) -> str:
     return f"known are {', '.join(known)}, request.NAME and response.NAME"
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedLines:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SkippedLines(Record):
     """Access lines that are not written: those of a path and all below it, of a class of statuses, or of both.
 
     An empty `path` is every path. `statuses` are the status or the class, as in the file; empty: every status.

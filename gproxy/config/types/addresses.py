@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from gproxy.config import hints
 from gproxy.config.problems import nearest
+from gproxy.config.record import Record
 
 Network = IPv4Network | IPv6Network
 #: Clients on the same machine.
@@ -51,8 +52,8 @@ def parse_network(text: str) -> Network:
     return ipaddress.IPv4Network((int(mapped), network.prefixlen - _MAPPED))
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Address(Record):
     """The address of a listener.
 
     Depending on `kind` it has `host` and `port` of TCP (an empty host is every interface), the `path` of a unix socket,
@@ -118,8 +119,8 @@ class Address:
         return f"unix:{self.path}" if self.kind == "unix" else f"fd:{self.fd}"
 
 
-@dataclass(frozen=True, slots=True)
-class BackendURL:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class BackendURL(Record):
     """The address and the options of one backend.
 
     `weight` is its share of requests (0: no share), `max_connections` its limit (0: no limit). A `backup` backend is

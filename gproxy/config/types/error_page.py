@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Literal, Self
 
+from gproxy.config.record import Record
 from gproxy.config.types.template import Template
 
 #: The largest file, in bytes: each error response with the page has a copy.
@@ -15,8 +16,8 @@ PageKind = Literal["html", "text", "json"]
 _KINDS: Final[dict[str, PageKind]] = {".html": "html", ".htm": "html", ".txt": "text", ".json": "json"}
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorPage:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ErrorPage(Record):
     """A page for error responses: its file, its kind by the name of the file, and its text with placeholders."""
 
     noun: ClassVar[str] = "a file in .html, .txt or .json"

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from gproxy.config.record import Record
+
 _STATUSES = re.compile(r"([1-5][0-9][0-9])(?:\s*-\s*([1-5][0-9][0-9]))?")
 _CLASS = re.compile(r"([1-5])xx", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Statuses:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Statuses(Record):
     """A status, or an inclusive range of statuses."""
 
     noun: ClassVar[str] = "a status or a range of statuses"
@@ -41,8 +43,8 @@ def as_set(ranges: Iterable[Statuses]) -> frozenset[int]:
     return frozenset(status for one in ranges for status in range(one.first, one.last + 1))
 
 
-@dataclass(frozen=True, slots=True)
-class BodyText:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class BodyText(Record):
     """A text to find in a body, or a regular expression between slashes."""
 
     noun: ClassVar[str] = "a text or /regular expression/"

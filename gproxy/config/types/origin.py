@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import ClassVar, Final, Self
 
+from gproxy.config.record import Record
 from gproxy.config.types.bounded import bounded
 
 _ANY: Final = "*"
@@ -18,8 +19,8 @@ _BELOW: Final = re.compile(rf"({_SCHEME})\*(\.[a-z0-9._-]+{_PORT})")
 _LONGEST: Final = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Origin(Record):
     """An origin, the names below one, `https://*.example.com`, a pattern for the whole text, `~ REGEX`, or `*`, any."""
 
     noun: ClassVar[str] = "an origin"

@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from gproxy.config.record import Record
 from gproxy.config.types.bounded import bounded
 
 
-@dataclass(frozen=True, slots=True)
-class RoutePath:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RoutePath(Record):
     """A path that a route matches: `/users` and everything below it, or the whole path by a pattern, `~ REGEX`."""
 
     noun: ClassVar[str] = "a path or ~ REGEX"

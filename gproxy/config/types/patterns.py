@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
+from gproxy.config.record import Record
 from gproxy.config.types.bounded import bounded
 
 _REFERENCE = re.compile(r"\\(?:([1-9][0-9]?)|g<([^\W\d]\w*)>)")
@@ -47,8 +48,8 @@ def sent_path(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Pattern(Record):
     """A value to match: `yes` is that text, `*` any text, `~[0-9]+` a regular expression for the whole text."""
 
     noun: ClassVar[str] = "a value, * or ~REGEX"
@@ -76,8 +77,8 @@ class Pattern:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Rewrite(Record):
     r"""A rewrite of each path that an expression matches as a whole: `/old/(\d+) -> /new/\1`."""
 
     noun: ClassVar[str] = "REGEX -> PATH"
@@ -114,8 +115,8 @@ class Rewrite:
         return f"{self.expression.pattern} -> {self.template}"
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedPath:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CapturedPath(Record):
     """A new path with groups of the route's own pattern, which has matched the whole path: `/new/{1}`, `/new/{id}`."""
 
     noun: ClassVar[str] = "PATH with {1} or {NAME}"

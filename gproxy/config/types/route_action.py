@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from gproxy.config.problems import nearest
+from gproxy.config.record import Record
 from gproxy.config.types.addresses import split_host
 from gproxy.config.types.template import NAME, PLACEHOLDERS, Template, unknown
 from gproxy.http.header_names import carries_requests, is_protocol, is_token
@@ -19,8 +20,8 @@ _LOCATION = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamShare:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class UpstreamShare(Record):
     """An upstream of a route, and its share of the requests (0: no share)."""
 
     noun: ClassVar[str] = "an upstream's name, with weight=N"
@@ -47,8 +48,8 @@ class UpstreamShare:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class SplitKey:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SplitKey(Record):
     """The key that keeps a client on one upstream: its address, or the header or cookie called `name`.
 
     The cookie of `sticky` is set by the gateway; without a name it has that of the route.
@@ -76,8 +77,8 @@ class SplitKey:
         return f"{self.kind}:{self.name}" if self.name else self.kind
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Share(Record):
     """A share of requests in millionths, so that counting is exact."""
 
     noun: ClassVar[str] = "a share"
@@ -120,8 +121,8 @@ class UpgradeToken(str):
         return cls(text.lower())
 
 
-@dataclass(frozen=True, slots=True)
-class RedirectTarget:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RedirectTarget(Record):
     """The target of a redirect; its placeholders are filled in for each request.
 
     Only `{scheme}`, `{host}` and `{port}` are allowed before the path, so that no request can redirect to another site.

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
+from gproxy.config.record import Record
 from gproxy.config.types import ModuleRef, Statuses
 
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9-]{0,31}")
@@ -11,8 +12,8 @@ _METHOD: Final = re.compile(r"[A-Z][A-Z0-9-]{0,31}")
 _TARGET: Final = re.compile(r"(?:https?://[^/?#@]+)?/[!-\"$-~]*")
 
 
-@dataclass(frozen=True, slots=True)
-class SelfTestLine:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SelfTestLine(Record):
     """A line of the self-test; one with a function has no request."""
 
     noun: ClassVar[str] = "a request with its statuses, or a function MODULE:NAME,"

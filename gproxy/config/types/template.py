@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 from gproxy.config.problems import nearest, suggest
+from gproxy.config.record import Record
 
 #: The names of placeholders; `http/placeholders.py` has their values.
 PLACEHOLDERS: Final = ("client", "host", "scheme", "method", "path", "query", "id", "user", "route", "port")
@@ -23,8 +24,8 @@ def unknown(name: str, known: Iterable[str]) -> str:
     return f"unknown placeholder{quoted}{suggest(name, known)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Template(Record):
     """A text with placeholders. In `parts` literal texts and names take turns; the first and the last are literals."""
 
     noun: ClassVar[str] = "a text, with placeholders"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar, NewType, Self
 
+from gproxy.config.record import Record
+
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)
 #: A share, from 0 to 1.
@@ -84,8 +86,8 @@ def _split(text: str) -> tuple[Decimal, str]:
     return Decimal(match[1]), match[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Rate(Record):
     """A rate: at most `limit` events (at least 1) in each `window` of seconds."""
 
     noun: ClassVar[str] = "a rate"
@@ -114,8 +116,8 @@ class Rate:
         return f"{self.limit}/{word}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rotate:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Rotate(Record):
     """The rotation of a log file: at midnight, at `size` bytes (None: at no size), both, or never."""
 
     noun: ClassVar[str] = "a rotation rule"
