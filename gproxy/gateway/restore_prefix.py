@@ -14,7 +14,7 @@ from gproxy.http.response import Response
 from gproxy.http.wire import bare_host
 from gproxy.upstream.upstream import Upstream
 
-_FIELDS: Final = frozenset({"location", "content-location", "set-cookie"})
+_FIELDS: Final = ("location", "content-location", "set-cookie")
 _URLS: Final = (("Location", "location"), ("Content-Location", "content-location"))
 #: Scheme, authority and the rest of an absolute URL. A backslash in front of the rest is for browsers a slash.
 _absolute: Final = re.compile(r"((?:https?:)?//)([^/?#\\]+)((?:[/?#].*)?)", re.IGNORECASE | re.DOTALL).fullmatch

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from gproxy.http.headers import Headers
 
 #: The fields without which a request gets the whole file.
-CONDITIONAL: Final = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"})
+CONDITIONAL: Final = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range")
 
 _tags = re.compile(r'(W/)?("[^"]*")').findall
 #: The three forms of a date in section 5.6.7.

@@ -19,7 +19,7 @@ from gproxy.http.response import Response
 #: Fields that describe the bytes before compression (RFC 9530).
 _DIGESTS: Final = frozenset({"content-digest", "repr-digest", "digest", "content-md5"})
 #: Request fields that may have an ETag of ours.
-_CONDITIONAL: Final = frozenset({"if-match", "if-none-match"})
+_CONDITIONAL: Final = ("if-match", "if-none-match")
 _is_strong_tag = re.compile(r'"[!#-~\x80-\xff]*"').fullmatch
 _is_weak_tag = re.compile(r'W/"[!#-~\x80-\xff]*"').fullmatch
 

@@ -17,9 +17,9 @@ _CRLF: Final = "\r\n"  # an f-string's braces take no backslash
 #: The fields of SET_ANEW that a route may keep; any other one would be sent twice.
 _KEEPABLE: Final = frozenset({"authorization"})
 #: The fields of trusted proxies and of handlers that the gateway continues.
-_CONTINUED: Final = frozenset(
-    {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", "x-real-ip", "via", "te"}
-)
+_CONTINUED: Final = (
+    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix", "x-real-ip", "via", "te",
+)  # fmt: skip
 #: The methods that announce even an empty body (RFC 9110 section 8.6).
 _HAS_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 

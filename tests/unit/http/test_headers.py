@@ -95,8 +95,8 @@ def test_what_was_removed_does_not_come_back(headers):
 def test_removing_many(headers):
     headers.discard_all(frozenset({"x-a", "nope"}))
     assert headers.items() == [("Host", "a"), ("Accept", "*/*")]
-    assert headers.has_any(frozenset({"nope", "host"}))
-    assert not headers.has_any(frozenset({"nope", "x-a"}))
+    assert headers.has_any(("nope", "host"))
+    assert not headers.has_any(("nope", "x-a"))
 
 
 def test_update_sets_every_name(headers):
