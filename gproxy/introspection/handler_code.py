@@ -5,7 +5,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from types import CodeType, FrameType
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 
 class _Owner(NamedTuple):
@@ -98,7 +98,3 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _nested(constant)
-
-
-#: The code of no handler.
-NO_HANDLERS: Final = HandlerCode({})

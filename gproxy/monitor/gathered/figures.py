@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gproxy.handlers.metrics import Family, Percentiles, Row
 from gproxy.monitor.gathered.changes import Changes
@@ -38,11 +38,6 @@ class Minute:
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
-
-    @property
-    def error_share(self) -> float:
-        """The share of errors among the requests, from 0 to 1."""
-        return self.errors / self.requests if self.requests else 0.0
 
     def describe(self) -> dict[str, Any]:
         """Return the values as JSON has them."""
@@ -105,7 +100,9 @@ class Figures:
             return
         growth = reading.since(before)
         self._note_ejections(growth)
-        values = {**self._gateway(reading, growth), **self._routes(growth, now), **self._upstreams(growth, now)}
+        values = self._gateway(reading, growth)
+        for about in _COUNTED:
+            values |= self._each(about, growth, now)
         self.history.add(now, values)
         self.latest = {figure.name: value for figure, value in values.items() if figure.about == "gateway"}
         self.latest = {**self.latest, "reasons": {f.of: v for f, v in values.items() if v and f.about == "reason"}}
@@ -125,26 +122,17 @@ class Figures:
                 values[Figure("errors", "reason", reason)] = count / seconds
         return values
 
-    def _routes(self, growth: Reading, now: float) -> dict[Figure, float | None]:
-        return self._each("route", growth, now, "gproxy_requests_total", growth.errors_by_route())
-
-    def _upstreams(self, growth: Reading, now: float) -> dict[Figure, float | None]:
-        failures = growth.by("gproxy_backend_failures_total", 0)
-        return self._each("upstream", growth, now, "gproxy_backend_attempts_total", failures)
-
-    def _each(
-        self, about: str, growth: Reading, now: float, counter: str, errors: Mapping[str, float]
-    ) -> dict[Figure, float | None]:
+    def _each(self, about: str, growth: Reading, now: float) -> dict[Figure, float | None]:
         values: dict[Figure, float | None] = {}
-        seconds = growth.when or 1.0
-        for name, count in growth.by(counter, 0).items():
+        counted, seconds = _COUNTED[about], growth.when or 1.0
+        errors = counted.errors(growth)
+        for name, count in growth.by(counted.requests, 0).items():
             values[Figure("requests", about, name)] = count / seconds
             values[Figure("errors", about, name)] = errors.get(name, 0.0) / seconds
             if count:
                 self.used[about, name] = now
-        family = _DURATIONS[about]
-        for labels, cells in growth.series(family).items():
-            values |= self._percentiles(Figure("", about, labels[0]), family, cells)
+        for labels, cells in growth.series(counted.durations).items():
+            values |= self._percentiles(Figure("", about, labels[0]), counted.durations, cells)
         return values
 
     def _percentiles(self, figure: Figure, family: str, cells: Sequence[float]) -> dict[Figure, float | None]:
@@ -175,13 +163,12 @@ class Figures:
         return self._minutes[about]
 
     def _last_minute(self, about: str) -> dict[str, Minute]:
-        minute = self._minute
-        errors = minute.errors_by_route() if about == "route" else minute.by("gproxy_backend_failures_total", 0)
-        counter = "gproxy_requests_total" if about == "route" else "gproxy_backend_attempts_total"
-        durations = {labels[0]: cells for labels, cells in minute.series(_DURATIONS[about]).items()}
+        minute, counted = self._minute, _COUNTED[about]
+        errors = counted.errors(minute)
+        durations = {labels[0]: cells for labels, cells in minute.series(counted.durations).items()}
         return {
-            name: self._as_minute(count, errors.get(name, 0.0), _DURATIONS[about], durations.get(name, ()))
-            for name, count in minute.by(counter, 0).items()
+            name: self._as_minute(count, errors.get(name, 0.0), counted.durations, durations.get(name, ()))
+            for name, count in minute.by(counted.requests, 0).items()
         }
 
     def _as_minute(self, count: float, errors: float, family: str, cells: Sequence[float]) -> Minute:
@@ -228,7 +215,22 @@ class Figures:
         return found
 
 
-_DURATIONS: Final = {"route": "gproxy_request_duration_seconds", "upstream": "gproxy_backend_duration_seconds"}
+class _Counted(NamedTuple):
+    """The families that count requests and durations of routes or upstreams by their names, and the errors of each."""
+
+    requests: str
+    durations: str
+    errors: Callable[[Reading], Mapping[str, float]]
+
+
+_COUNTED: Final = {
+    "route": _Counted("gproxy_requests_total", "gproxy_request_duration_seconds", Reading.errors_by_route),
+    "upstream": _Counted(
+        "gproxy_backend_attempts_total",
+        "gproxy_backend_duration_seconds",
+        lambda reading: reading.by("gproxy_backend_failures_total", 0),
+    ),
+}
 _PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 

@@ -3,7 +3,7 @@
 import sys
 
 from gproxy.introspection.block_report import BlockReport, ReportThrottle, place_of, stack_of
-from gproxy.introspection.handler_code import NO_HANDLERS, HandlerCode
+from gproxy.introspection.handler_code import HandlerCode
 from gproxy.observe.log import NOWHERE, Origin
 
 FILE = "/srv/gateway/handlers.py"
@@ -66,12 +66,12 @@ def test_the_place_is_the_innermost_line_of_the_users_code():
 
     handler(None, None)
     assert (found[0][0], found[0][2].rpartition(".")[2]) == (__file__, "handler")
-    assert place_of(None, NO_HANDLERS) is None
+    assert place_of(None, HandlerCode({})) is None
 
 
 def test_the_stack_has_the_outermost_frame_first_and_is_bounded():
     def deeper(count):
-        return deeper(count - 1) if count else stack_of(sys._getframe(), NO_HANDLERS)
+        return deeper(count - 1) if count else stack_of(sys._getframe(), HandlerCode({}))
 
     found = deeper(100)
     assert len(found) == 40

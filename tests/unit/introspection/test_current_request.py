@@ -12,7 +12,7 @@ from greenlet import greenlet
 
 from gproxy.http.request import Request, request
 from gproxy.introspection.current_request import CurrentRequest
-from gproxy.introspection.handler_code import NO_HANDLERS, HandlerCode
+from gproxy.introspection.handler_code import HandlerCode
 from gproxy.observe.log import NOWHERE
 
 
@@ -163,7 +163,7 @@ def test_a_thread_of_an_executor_belongs_to_the_request_only_while_it_runs(curre
 
 
 def test_without_handlers_and_connections_there_is_no_request():
-    assert CurrentRequest(NO_HANDLERS, []).here(sys._getframe()) == NOWHERE
+    assert CurrentRequest(HandlerCode({}), []).here(sys._getframe()) == NOWHERE
 
 
 def test_a_request_of_a_connection_with_many_is_found_by_its_own_greenlet(current):

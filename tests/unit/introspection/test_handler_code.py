@@ -4,7 +4,7 @@ import functools
 import sys
 from dataclasses import dataclass, field
 
-from gproxy.introspection.handler_code import NO_HANDLERS, HandlerCode
+from gproxy.introspection.handler_code import HandlerCode
 
 SEEN = []
 
@@ -141,4 +141,4 @@ def test_code_of_the_standard_library_belongs_to_no_handler():
 
 
 def test_without_handlers_no_frame_has_one():
-    assert NO_HANDLERS.name(sys._getframe()) == ""
+    assert HandlerCode({}).name(sys._getframe()) == ""
