@@ -121,9 +121,8 @@ class RejectedCache:
     They have a cache of their own: so no garbage pushes out a good credential.
     """
 
-    def __init__(self, entries: int = REJECTED, lifetime: float = LIFETIME) -> None:
+    def __init__(self, lifetime: float) -> None:
         self._reasons: OrderedDict[bytes, tuple[float, str, bool]] = OrderedDict()
-        self._entries = entries
         self._lifetime = lifetime
 
     def find(self, digest: bytes, now: float) -> Untrusted | None:
@@ -135,7 +134,7 @@ class RejectedCache:
         """Keep the reason; the oldest one goes if there are too many."""
         self._reasons.pop(digest, None)
         self._reasons[digest] = now + self._lifetime, str(reason), reason.expired
-        if len(self._reasons) > self._entries:
+        if len(self._reasons) > REJECTED:
             self._reasons.popitem(last=False)
 
     def clear(self) -> None:

@@ -49,7 +49,7 @@ class CredentialIdentifier(Identifier):
 
     def start_cache(self, entries: int = 10_000, rejected_for: float = LIFETIME) -> None:
         """Start with empty caches: of so many good credentials, and of rejections, each for these seconds."""
-        self._rejected = RejectedCache(lifetime=rejected_for)
+        self._rejected = RejectedCache(rejected_for)
         self._cache = CredentialCache(entries)
         # PERF: one attribute for each request.
         self._recent = self._cache.recent

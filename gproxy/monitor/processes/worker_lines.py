@@ -211,11 +211,11 @@ class WorkerLines:
                 shared.asked = monotonic()
             return shared.answers
 
-    def ask_one(self, question: str, arguments: Mapping[str, Any] | None = None) -> WorkerAnswer | None:
+    def ask_one(self, question: str) -> WorkerAnswer | None:
         """Ask the newest workers in turn until one answers; None if none does within PATIENCE for each of three."""
         for worker in [*self][: -_TRIED - 1 : -1]:
             line = self._lines.get(worker.pid)
-            if line is not None and not (answer := line.ask(question, arguments or {}, monotonic() + PATIENCE)).error:
+            if line is not None and not (answer := line.ask(question, {}, monotonic() + PATIENCE)).error:
                 return answer
         return None
 
