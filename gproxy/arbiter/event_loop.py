@@ -8,6 +8,10 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
+from typing import Final
+
+#: A timer that is called later by so many seconds means that the process did not run.
+_PAUSE: Final = 1.0
 
 
 class EventLoop:
@@ -21,6 +25,9 @@ class EventLoop:
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._after_each: list[Callable[[], object]] = []
+        self._after_pause: list[Callable[[float], object]] = []
+        #: Monotonic time at which the timers were looked at last.
+        self._last_round = monotonic()
 
     def register(self, sock: socket.socket, function: Callable[[], object]) -> None:
         """Call the function whenever the socket is readable."""
@@ -66,6 +73,13 @@ class EventLoop:
         """Call the function after each round of events."""
         self._after_each.append(function)
 
+    def after_pause(self, function: Callable[[float], object]) -> None:
+        """Call the function if this process did not run for a while, as if its container is paused.
+
+        It gets the seconds since the process has certainly run.
+        """
+        self._after_pause.append(function)
+
     def run(self) -> None:
         """Wait for events and call their functions, until `stop`."""
         while not self.is_stopped:
@@ -86,8 +100,12 @@ class EventLoop:
 
     def _call_due(self) -> None:
         now = monotonic()
+        if self._timers and now - self._timers[0][0] > _PAUSE:
+            for function in self._after_pause:
+                function(now - self._last_round)
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
+        self._last_round = monotonic()
 
 
 def _call_handlers(received: socket.socket, table: Mapping[int, Callable[[], object]]) -> None:

@@ -58,6 +58,7 @@ class Workers:
         self._stacks: dict[int, list[Callable[[Sequence[str]], None]]] = {}
         self._reloads = messages.Reloads()
         loop.every(_CHECK_EVERY, self._check)
+        loop.after_pause(self._forgive)
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self._workers.values()))
@@ -194,6 +195,11 @@ class Workers:
             if 0 < limit < now - worker.last_message:
                 _log.error("%s has sent no heartbeat for %g s; killing it", worker, limit)
                 self.kill_with_stack(worker)
+
+    def _forgive(self, seconds: float) -> None:
+        """Count the silence of workers without a pause of the arbiter, which has paused or deafened them all."""
+        for worker in self:
+            worker.last_message = min(worker.last_message + seconds, monotonic())
 
     def ask_stack(self, worker: WorkerProcess, answer: Callable[[Sequence[str]], None]) -> None:
         """Let the worker, which serves on, write its stacks; `answer` gets their lines, none if it writes none."""

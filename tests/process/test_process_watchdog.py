@@ -5,6 +5,7 @@ import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -214,6 +215,23 @@ def test_a_process_that_was_stopped_blames_no_handler(tmp_path):
         for thread in threads:
             thread.join()
         assert "has blocked" not in gateway.errors
+
+
+def test_a_gateway_that_was_paused_as_a_whole_keeps_its_workers(tmp_path):
+    more = f"[admin]\nbind = unix:{tmp_path}/admin.sock\n"
+    with gateway_with(tmp_path, "workers = 2\nworker_timeout = 2s", more=more) as gateway:
+        gateway.wait_for_line("monitor: serves")
+        workers, arbiter = gateway.workers, gateway.process.pid
+        everyone = [arbiter, *map(int, Path(f"/proc/{arbiter}/task/{arbiter}/children").read_text().split())]
+        for pid in everyone:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(4)
+        for pid in everyone:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.5)
+        assert gateway.get("/between").status == 200
+        assert gateway.workers == workers
+        assert "no heartbeat" not in gateway.errors
 
 
 def test_without_block_log_there_is_neither_a_thread_nor_a_report(gateway, tmp_path):

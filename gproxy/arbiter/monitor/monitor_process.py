@@ -94,6 +94,7 @@ class MonitorProcess:
         self._early_ends = 0
         self._reported: dict[str, Any] = {}
         loop.every(_CHECK_EVERY, self._check)
+        loop.after_pause(self._forgive)
         loop.after_each(self._report)
 
     def prepare(self, admin: AdminSettings) -> None:
@@ -251,6 +252,10 @@ class MonitorProcess:
             _log.error("monitor (pid %d) has sent no heartbeat for %g s; killing it", self._pid, limit)
             self._last_message = monotonic()
             _kill(self._pid)
+
+    def _forgive(self, seconds: float) -> None:
+        """Count the monitor's silence without a pause of the arbiter."""
+        self._last_message = min(self._last_message + seconds, monotonic())
 
     def _receive(self, control: Control) -> None:
         for message in control.receive():

@@ -107,9 +107,15 @@ class Scene:
             key.data()
 
     def advance(self, seconds):
-        """Let time pass, and call the timers that are due."""
-        self.now += seconds
-        self.arbiter._loop._call_due()
+        """Let time pass, and call the timers that are due, in steps: the arbiter wakes each second."""
+        passed = 0.0
+        while True:
+            step = min(seconds - passed, 1.0)
+            self.now += step
+            passed += step
+            self.arbiter._loop._call_due()
+            if passed >= seconds:
+                return
 
     def serve(self):
         """Let the workers of the next generation, which the last one belongs to, build, open and serve."""

@@ -145,9 +145,9 @@ def test_a_reload_whose_worker_sends_what_it_may_not_fails(scene, caplog):
 def test_a_hung_worker_is_replaced_and_holds_up_no_other(scene, caplog):
     play = scene("worker_timeout = 5s\nworkers = 2")
     hung, alive = play.serve()
-    play.now += 5.5
+    play.advance(4)
     alive.say(Beat())
-    play.advance(0)
+    play.advance(2)
     assert (hung.signals, alive.signals) == ([STACK_SIGNAL], [])
     hung.write(b'Thread 0x1:\n  File "mine.py"\n["beat"]\n')
     play.arbiter._staff.change(1, "SIGTTIN")
@@ -156,9 +156,9 @@ def test_a_hung_worker_is_replaced_and_holds_up_no_other(scene, caplog):
     assert third.commands() == ["build", "open"]
     play.advance(0.5)
     assert hung.signals == [STACK_SIGNAL, signal.SIGKILL]
-    play.now += 5
+    play.advance(2)
     alive.say(Beat())
-    play.advance(1)
+    play.advance(4)
     assert caplog.text.count("killing it") == 1
     hung.end()
     assert "hung here:" in caplog.messages[-2]
@@ -167,10 +167,23 @@ def test_a_hung_worker_is_replaced_and_holds_up_no_other(scene, caplog):
     assert play.workers[-1].number == hung.number
 
 
+def test_a_pause_of_the_arbiter_counts_against_no_worker(scene, caplog):
+    play = scene("worker_timeout = 5s")
+    (worker,) = play.serve()
+    play.advance(4)
+    play.now += 60
+    play.advance(0)
+    play.advance(0.9)
+    assert worker.signals == []
+    play.advance(1)
+    assert worker.signals == [STACK_SIGNAL], "it is still silent"
+    assert caplog.text.count("killing it") == 1
+
+
 def test_a_reload_does_not_wait_for_a_hung_worker(scene):
     play = scene("worker_timeout = 5s")
     (hung,) = play.serve()
-    play.advance(5.5)
+    play.advance(6)
     assert hung.signals == [STACK_SIGNAL]
     play.arbiter._reload("SIGHUP")
     new = play.workers[-1]
@@ -193,7 +206,7 @@ def test_a_generation_with_a_hung_worker_is_never_ready(scene, caplog, is_openin
     if is_opening:
         slow.say(Built([], []))
         assert slow.commands() == ["build", "open"]
-    play.advance(5.5)
+    play.advance(6)
     assert hung.signals == [STACK_SIGNAL]
     if is_opening:
         slow.say(Ready())

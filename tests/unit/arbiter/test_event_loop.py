@@ -50,6 +50,23 @@ def test_timers_are_called_in_the_order_of_their_times(loop, clock):
     assert called == [("first", 101.0), ("second", 102.0), ("third", 102.0)]
 
 
+def test_a_pause_of_the_process_is_reported_before_the_timers_that_it_has_delayed(loop, clock, monkeypatch):
+    called = []
+
+    def select(wait):
+        clock.now += wait + (7 if clock.now == 102 else 0.5)
+        return []
+
+    monkeypatch.setattr(loop._selector, "select", select)
+    loop._last_round = clock.now
+    loop.after_pause(lambda seconds: called.append(f"{seconds} s after the last round"))
+    loop.after(1.5, lambda: called.append("as good as in time"))
+    loop.after(4, lambda: called.append("late"))
+    loop.after(5, loop.stop)
+    loop.run()
+    assert called == ["as good as in time", "9.0 s after the last round", "late"]
+
+
 def test_a_timer_may_set_the_next_one_and_every_repeats(loop, clock):
     called = []
     loop.every(0.5, lambda: called.append(clock.now))
