@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import quote, unquote_plus
 
 from gproxy.config.secret_values import SHORTEST_MASKED
+from gproxy.config.types.units import shortened
 from gproxy.dev.step_changes import StepChanges, changes
 from gproxy.http.exchange import without_query
 from gproxy.http.header_names import is_likely_secret
@@ -93,7 +94,7 @@ class Failure:
         target = f"{path}{mark}{_query(query)}"
         return cls(
             errors=[RaisedError(_text(one, hide), _frames(one, hide), link) for one, link in _chain(first)],
-            line=_cut(hide(f"{received.method} {target} {received.protocol}"), _LONGEST_TEXT),
+            line=shortened(hide(f"{received.method} {target} {received.protocol}"), _LONGEST_TEXT),
             route=request.route.name if request.route is not None else "",
             client=request.client,
             fields=[_field(name, value, hide) for name, value in received.headers.items()][:_MOST_FIELDS],
@@ -140,7 +141,7 @@ def _parameter(pair: str) -> str:
 
 def _field(name: str, value: str, hide: Hide) -> tuple[str, str]:
     shown = MASK if is_likely_secret(name) else hide(without_query(value) if name.lower() == "referer" else value)
-    return _cut(name, _LONGEST_VALUE), _cut(shown, _LONGEST_VALUE)
+    return shortened(name, _LONGEST_VALUE), shortened(shown, _LONGEST_VALUE)
 
 
 def _steps(request: Request, hide: Hide) -> Iterator[tuple[str, Sequence[str]]]:
@@ -164,7 +165,7 @@ def _change(part: str, before: str | None, after: str | None, hide: Hide) -> str
 def _value(part: str, text: str, hide: Hide) -> str:
     if part.startswith("header ") and is_likely_secret(part):
         return MASK
-    return _cut(hide(_query(text) if part == "query" else text), _LONGEST_VALUE)
+    return shortened(hide(_query(text) if part == "query" else text), _LONGEST_VALUE)
 
 
 def _chain(first: TracebackException) -> Iterator[tuple[TracebackException, str]]:
@@ -191,7 +192,7 @@ def _text(error: TracebackException, hide: Hide) -> str:
     """Return the text of the exception; that of a SyntaxError begins with its message too, not with its place."""
     lines = list(error.format_exception_only())
     first = next((index for index, line in enumerate(lines) if not line.startswith(" ")), 0)
-    return _cut(hide("".join([*lines[first:], *lines[:first]]).strip()), _LONGEST_TEXT)
+    return shortened(hide("".join([*lines[first:], *lines[:first]]).strip()), _LONGEST_TEXT)
 
 
 def _frames(error: TracebackException, hide: Hide) -> Sequence[Frame]:
@@ -219,7 +220,7 @@ def _source(file: str, line: int, around: int, hide: Hide) -> Sequence[tuple[int
     lines = linecache.getlines(file)
     first = max(line - around, 1)
     found = enumerate(lines[first - 1 : line + around], first)
-    return [(number, _cut(hide(text.rstrip()), _LONGEST_LINE)) for number, text in found]
+    return [(number, shortened(hide(text.rstrip()), _LONGEST_LINE)) for number, text in found]
 
 
 def short_path(file: str) -> str:
@@ -228,7 +229,3 @@ def short_path(file: str) -> str:
         return str(Path(file).relative_to(Path.cwd()))
     except (OSError, ValueError):
         return file
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from gproxy.config.types.units import shortened
 from gproxy.http.identity import Identity
 from gproxy.http.request import Request
 from gproxy.identity.errors import Unavailable, Untrusted
@@ -73,13 +74,12 @@ def lines(checks: Sequence[Check]) -> list[str]:
 def shown(value: Any) -> str:  # noqa: ANN401 a claim may be anything
     """Return the value on one line: texts in quotes, control characters escaped, and at most LONGEST characters."""
     text = ", ".join(map(repr, value)) if isinstance(value, list) else repr(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return shortened(text, LONGEST)
 
 
 def beside(expected: Collection[str], found: Any, conjunction: str = "or") -> str:  # noqa: ANN401 a claim may be anything
     """Return what is expected beside what was found, with the small difference that eyes overlook."""
-    wanted = f" {conjunction} ".join(map(repr, expected))
-    wanted = wanted if len(wanted) <= LONGEST else f"{wanted[: LONGEST - 1]}…"
+    wanted = shortened(f" {conjunction} ".join(map(repr, expected)), LONGEST)
     if found is None:
         return f"expected {wanted}; found none"
     texts = [text for text in (found if isinstance(found, list) else [found]) if isinstance(text, str)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from gproxy.config.types.units import shortened
 from gproxy.runtime.feed import EachSecond, Feed
 
 #: The most records a second. Further ones count as dropped by the feed: failed requests need its room, too.
@@ -29,7 +30,7 @@ class RecordFeed:
 
 def _short(value: Any) -> Any:  # noqa: ANN401 texts, numbers, lists and dicts of them
     if isinstance(value, str):
-        return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
+        return shortened(value, _LONGEST)
     if isinstance(value, list):
         return [_short(one) for one in value[-_DEEPEST:]]
     return {name: _short(one) for name, one in value.items()} if isinstance(value, dict) else value

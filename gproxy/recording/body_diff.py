@@ -13,7 +13,7 @@ from importlib import import_module
 from itertools import islice, zip_longest
 from typing import Any, Final, NamedTuple
 
-from gproxy.config.types.units import plural
+from gproxy.config.types.units import plural, shortened
 
 #: Kind, the value before, the value after.
 Found = tuple[str, str, str]
@@ -191,7 +191,7 @@ class BodyDiff:
         if differing:
             number, one, other = differing[0]
             first, more = f"line {number}", f" (and {plural(len(differing) - 1, 'further line')})"
-            shown = [_ABSENT if text is None else f"{first}: {_short(text)}" for text in (one, other)]
+            shown = [_ABSENT if text is None else f"{first}: {shortened(text, _LONGEST)}" for text in (one, other)]
             yield "body text", shown[0], shown[1] + (more if len(differing) > 1 else "")
         elif before.splitlines() == after.splitlines():
             yield "body text", _digest(before.encode()), _digest(after.encode())  # only the ends of lines differ
@@ -205,12 +205,8 @@ def _kind(path: Sequence[str]) -> str:
 
 def _shown(value: Any) -> str:  # noqa: ANN401 any JSON
     if isinstance(value, list) and value:
-        return f"{_short(json.dumps(value, ensure_ascii=False))} ({plural(len(value), 'item')})"
-    return _short(json.dumps(value, ensure_ascii=False))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+        return f"{shortened(json.dumps(value, ensure_ascii=False), _LONGEST)} ({plural(len(value), 'item')})"
+    return shortened(json.dumps(value, ensure_ascii=False), _LONGEST)
 
 
 def _digest(data: bytes) -> str:

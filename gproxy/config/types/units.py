@@ -58,6 +58,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def shortened(text: str, most: int) -> str:
+    """Return the text in at most so many characters; a longer one ends with an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def write_bytes(value: int) -> str:
     """Return the shortest form of a size: `32KiB`, `10MB`, `512`."""
     unit = next((unit for unit, size in _BYTES.items() if value and value % size == 0), "B")

@@ -9,6 +9,7 @@ from gproxy.config.types.units import (
     parse_percent,
     parse_seconds,
     plural,
+    shortened,
     write_bytes,
     write_percent,
     write_seconds,
@@ -140,3 +141,8 @@ def test_not_percent(text, message):
 @pytest.mark.parametrize(("count", "text"), [(0, "0 lines"), (1, "1 line"), (2, "2 lines"), (1000, "1000 lines")])
 def test_plural(count, text):
     assert plural(count, "line") == text
+
+
+@pytest.mark.parametrize(("most", "text"), [(6, "routes"), (5, "rout…")])
+def test_shortened(most, text):
+    assert shortened("routes", most) == text
