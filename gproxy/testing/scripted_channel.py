@@ -82,7 +82,9 @@ class _ScriptedSocket:
             self._is_signalled = False
             self._near.recv(1)
 
-    def recv(self, limit: int) -> bytes:
+    def recv(self, limit: int, flags: int = 0) -> bytes:
+        if flags:  # MSG_PEEK
+            return self._near.recv(limit, flags)
         step = self.script[0] if self.script else None
         if step is RESET:
             self.script[0] = END  # an error is reported once

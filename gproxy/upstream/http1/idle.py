@@ -12,6 +12,8 @@ from gproxy.upstream.http1.response_head import usable_for
 _FOREVER: Final = math.inf
 #: A connection that ends after less idle time, in seconds, was not closed for its idleness, but by a restart.
 _SHORTEST: Final = 0.5
+#: PERF: a connection that was idle for longer, in seconds, is looked at before its use; that takes a system call.
+_LONG: Final = 0.05
 
 
 class Idle:
@@ -49,10 +51,13 @@ class Idle:
         connections = self._connections
         while connections:
             connection = connections.pop()
-            if self.usable_for != _FOREVER and self.clock() - connection.idle_since > self.usable_for:
+            idle = self.clock() - connection.idle_since
+            if idle > self.usable_for:
                 connections.append(connection)  # the others are older: `trim` closes them
                 return None
             channel = connection.channel
+            if idle > _LONG:
+                channel.look()
             if not channel.has_event and not channel.buffer:  # PERF: as is_connected, inline
                 return connection
             if connection.is_connected:

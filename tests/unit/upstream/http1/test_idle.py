@@ -69,6 +69,17 @@ def test_what_came_last_goes_out_first(now, used):
     assert (idle.take(), idle.take(), idle.take()) == (second, first, None)
 
 
+def test_an_end_that_the_loop_has_not_seen_yet_counts(now, used):
+    idle = idle_at(now)
+    (first, _), (second, peer) = used(), used()
+    idle.keep(first)
+    idle.keep(second)
+    now[0] += 1.0
+    peer.add(END)  # and no turn of the loop, as in a worker that was held up
+    assert idle.take() is first
+    assert not is_open(second)
+
+
 def test_what_has_ended_is_closed_instead_of_taken(now, used):
     idle = idle_at(now)
     (first, _), (second, peer) = used(), used()
